@@ -1,0 +1,77 @@
+"""An artifact: one exported file and what its sidecar says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from .names import slug
+from .variant import SUFFIX, Variant
+
+Status = Literal["ok", "unsupported", "failed", "crashed", "timeout", "skipped"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output. `scale` and `zero_point` (value = scale × (stored - zero_point)) where it is quantized."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of the file, the version that the file asks for, and how often it stands in the graph."""
+
+    name: str
+    version: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file. `status` other than ``ok`` means there is no usable file, and `reason` says why."""
+
+    id: str
+    model: str
+    format: str
+    scheme: str
+    path: Path | None
+    status: Status = "ok"
+    reason: str = ""
+    remedy: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    labels: tuple[str, ...] = ()
+    ops: tuple[Operator, ...] = ()
+    min_runtime: str = ""
+    parent_sha256: str = ""
+    seconds: float = 0.0
+    made_by: str = ""
+    calibration: dict[str, Any] = field(default_factory=dict)
+    loads: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> Variant:
+        """Format and scheme."""
+        return Variant(self.format, self.scheme)
+
+    def failed(self, status: Status, reason: str, remedy: str = "") -> Artifact:
+        """Return this artifact as a row that says why there is no usable file."""
+        return replace(self, status=status, reason=reason, remedy=remedy)
+
+
+def artifact_id(model: str, variant: Variant) -> str:
+    """Return ``MODEL--FORMAT-SCHEME``, safe as a file name."""
+    return f"{slug(model)}--{variant.format}-{variant.scheme_name}"
+
+
+def file_name(model: str, variant: Variant) -> str:
+    """Return the name of the artifact's file."""
+    return artifact_id(model, variant) + SUFFIX[variant.format]

@@ -1,0 +1,52 @@
+"""What machine this is: recorded beside every figure, so that unlike machines are not compared unawares."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .store import package_versions
+
+PACKAGES = (
+    "edgeproof", "tensorflow", "tf-keras", "ai-edge-litert", "tflite-runtime", "onnx", "onnxruntime", "tf2onnx",
+    "numpy",
+)  # fmt: skip
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use (what cpusets and taskset leave of them)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def environment() -> dict[str, Any]:
+    """Return the `environment` of results.json. Looks packages up by their metadata; imports none."""
+    return {
+        "cpu": cpu_name(),
+        "architecture": platform.machine(),
+        "cores": usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "packages": package_versions(PACKAGES),
+    }
+
+
+def now() -> str:
+    """Return this moment in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

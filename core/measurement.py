@@ -1,0 +1,66 @@
+"""A measurement: what one artifact did on one target, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .artifact import Status
+
+Kind = Literal["measured", "emulated", "estimated"]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one inference at batch 1.
+
+    `median` is the median of the processes' medians; `low` and `high` bound the true median of process medians
+    with probability `confidence` (order statistics, no assumption about the distribution). The percentiles are
+    over all runs of all processes.
+    """
+
+    median: float
+    low: float
+    high: float
+    confidence: float
+    p90: float
+    p95: float
+    p99: float
+    processes: int
+    runs: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`.
+
+    `accuracy` is the share of `samples` answered rightly, with its 95 % Wilson interval. `agreement` is the share
+    on which the top class is the float model's. `drop` is float accuracy minus this accuracy on the same samples,
+    with its paired 95 % interval. `raw` names the file with every single latency, relative to the run's folder.
+    """
+
+    artifact: str
+    target: str
+    device: str
+    runtime: str
+    runtime_version: str = ""
+    kind: Kind = "measured"
+    status: Status = "ok"
+    reason: str = ""
+    remedy: str = ""
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    samples: int = 0
+    agreement: float | None = None
+    drop: float | None = None
+    drop_low: float | None = None
+    drop_high: float | None = None
+    latency_ms: Latency | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    raw: str = ""
+    measured_at: str = ""
+    fingerprint: dict[str, Any] = field(default_factory=dict)

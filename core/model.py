@@ -1,0 +1,56 @@
+"""A model: one frozen inference SavedModel, its labels and its input contract. Export reads nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """What a caller feeds: a tensor `name` of `shape` (batch, height, width, channels), values in [`low`, `high`].
+
+    `resize` says how pictures of other sizes were brought to this one in training (and must be in the app):
+    ``stretch`` (both sides scaled), ``crop`` (shorter side scaled, centre cut out), ``pad`` (longer side scaled,
+    black borders). Interpolation is bilinear with antialiasing, as Pillow does it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    low: float = 0.0
+    high: float = 255.0
+    colour: str = "RGB"
+    resize: str = "stretch"
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.shape[1]
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.shape[2]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fine-tuned backbone, frozen.
+
+    `saved_model` holds one signature ``serving_default``: input as `input` says, output ``probabilities`` of shape
+    (1, number of labels). `sha256` is over the SavedModel's bytes. `metrics` are those of training (they never
+    stand for the test split). `provenance` says what it was made from.
+    """
+
+    name: str
+    backbone: str
+    saved_model: Path
+    sha256: str
+    labels: tuple[str, ...]
+    input: InputContract
+    train_seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,324 @@
+"""The recipe: one TOML file that says everything a run does. Unknown keys are errors with a "did you mean"."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .codec import canonical, sha256_of
+from .errors import InputError
+from .target import Target
+from .variant import Variant
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Data(_Table):
+    """Where the labelled images are, and how they are split.
+
+    A source that brings its own splits keeps them; otherwise `test` and `validation` are cut off, stratified by
+    label and seeded by the recipe's `seed`. `validation` is always a share of what is left for training.
+    """
+
+    source: str
+    test_source: str = ""
+    validation: Share = 0.1
+    test: Share = 0.2
+    limit_train: int | None = Field(None, ge=2)
+    limit_test: int | None = Field(None, ge=1)
+    root: str = ""
+    max_pixels: int = Field(64_000_000, ge=1)
+    on_unreadable: Literal["drop", "stop"] = "drop"
+
+
+class Augment(_Table):
+    """Random changes to training images. All zero: none.
+
+    `rotate` and `shift` are shares (of a full turn, of a side), `zoom`, `brightness` and `contrast` are relative.
+    `views` is how many versions of each image phase one sees: features of a frozen base are computed once per view.
+    """
+
+    flip: bool = False
+    rotate: float = Field(0.0, ge=0, le=0.5)
+    shift: float = Field(0.0, ge=0, le=0.5)
+    zoom: float = Field(0.0, ge=0, lt=1)
+    brightness: float = Field(0.0, ge=0, le=1)
+    contrast: float = Field(0.0, ge=0, le=1)
+    views: int = Field(4, ge=1, le=64)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return self.flip or any((self.rotate, self.shift, self.zoom, self.brightness, self.contrast))
+
+
+class FineTune(_Table):
+    """Phase two: the top `layers` of the backbone learn too, batch norm frozen. Zero layers: no phase two."""
+
+    layers: int = Field(0, ge=0)
+    epochs: int = Field(5, ge=1)
+    learning_rate: float = Field(1e-5, gt=0)
+
+
+class Train(_Table):
+    """How the head, and then perhaps the top of the backbone, is trained. `patience` 0 turns early stopping off."""
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    patience: int = Field(3, ge=0)
+    class_weights: bool = False
+    mixed_precision: bool = False
+    tensorboard: bool = False
+    augment: Augment = Augment()
+    fine_tune: FineTune = FineTune()
+
+
+class ModelSpec(_Table):
+    """A backbone to fine-tune, at a fixed input size."""
+
+    name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    backbone: str
+    weights: str = "imagenet"
+    image_size: int = Field(224, ge=16, le=2048)
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    alpha: float | None = Field(None, gt=0)
+
+    @field_validator("name")
+    @classmethod
+    def _no_double_dash(cls, name: str) -> str:
+        if "--" in name:
+            raise ValueError("a model's name must not contain '--' (it separates model and variant in file names)")
+        return name
+
+
+class Calibration(_Table):
+    """Samples of the training data, stratified by label, from which quantized schemes take their ranges."""
+
+    samples: int = Field(200, ge=1)
+
+
+class Export(_Table):
+    """Which files are made from each model. `dense_per_channel` false lets old runtimes load dynamic-range files."""
+
+    variants: tuple[str, ...] = ("tflite:float32", "tflite:int8")
+    dense_per_channel: bool = True
+    onnx_opset: int = Field(17, ge=13, le=21)
+    timeout_seconds: float = Field(900, gt=0)
+    calibration: Calibration = Calibration()
+
+    @field_validator("variants")
+    @classmethod
+    def _known(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        return _checked(variants, Variant.parse, "variant")
+
+
+class LatencyTable(_Table):
+    """How latency is measured: fresh processes in interleaved order. Six give an exact 96.9 % interval."""
+
+    processes: int = Field(6, ge=1, le=100)
+    warmup_seconds: float = Field(0.2, ge=0)
+    run_seconds: float = Field(0.5, gt=0)
+    min_runs: int = Field(5, ge=1)
+    threads: int = Field(1, ge=1)
+
+
+class Evaluate(_Table):
+    """On which targets each file is proved."""
+
+    targets: tuple[str, ...] = ("local/tensorflow", "local/litert", "local/tflite-runtime", "local/onnxruntime")
+    latency: LatencyTable = LatencyTable()
+    timeout_seconds: float = Field(600, gt=0)
+
+    @field_validator("targets")
+    @classmethod
+    def _known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        return _checked(targets, Target.parse, "target")
+
+
+class Budget(_Table):
+    """What a file must keep to be recommended. What is not said is not asked, but for the accuracy drop.
+
+    `max_accuracy_drop` is in shares (0.01 is one point) against the float model on the same samples.
+    """
+
+    max_accuracy_drop: float = Field(0.01, ge=0, le=1)
+    min_accuracy: float | None = Field(None, ge=0, le=1)
+    max_latency_ms: float | None = Field(None, gt=0)
+    max_bytes: int | None = Field(None, gt=0)
+    max_memory_bytes: int | None = Field(None, gt=0)
+    target: str = ""
+
+    @field_validator("target")
+    @classmethod
+    def _known(cls, target: str) -> str:
+        return _checked((target,), Target.parse, "target")[0] if target else ""
+
+
+class Recipe(_Table):
+    """Everything a run does. `folder` is where the recipe stood: relative paths in it are meant from there."""
+
+    name: str = Field("run", min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(1, ge=0, lt=2**31)
+    data: Data
+    model: tuple[ModelSpec, ...] = Field(min_length=1)
+    train: Train = Train()
+    export: Export = Export()
+    evaluate: Evaluate = Evaluate()
+    budget: Budget = Budget()
+    folder: Path = Field(Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Recipe:
+        names = [model.name for model in self.model]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two models are called {twice[0]!r}; each needs a name of its own")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resolved recipe, defaults included, as TOML can hold it (no nulls)."""
+        dumped = self.model_dump(mode="json", exclude_none=True)
+        return dict(dumped)
+
+    def to_toml(self) -> str:
+        """Return the resolved recipe as TOML text; reading it gives an equal recipe."""
+        return tomli_w.dumps(self.to_dict())
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the resolved recipe."""
+        return sha256_of(self.to_dict())
+
+
+def _checked(values: Sequence[str], parse: Any, kind: str) -> tuple[str, ...]:
+    """Parse each value, turning our own errors into the validator's, and refuse doubles."""
+    for value in values:
+        try:
+            parse(value)
+        except InputError as error:
+            raise ValueError(f"{error.message}. {error.remedy}") from None
+    if len(set(values)) != len(values):
+        raise ValueError(f"a {kind} stands there twice")
+    return tuple(values)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply ``a.b=value`` overrides. Raises InputError with every mistake found."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"recipe {path} does not exist", "give the path of a .toml file; `edgeproof init` writes one to start from"
+        ) from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, not a recipe", "give the path of a .toml file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"recipe {path} is not TOML: {error}") from error
+    for override in overrides:
+        _override(table, override)
+    return parse_recipe(table, path.resolve().parent, where=str(path))
+
+
+def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "recipe") -> Recipe:
+    """Check a recipe given as a dictionary. Raises InputError with every mistake found."""
+    if "folder" in table:
+        raise InputError(f"{where}: unknown key 'folder'", "remove it")
+    try:
+        return Recipe.model_validate({**table, "folder": folder})
+    except ValidationError as error:
+        problems = error.errors()
+        inside = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
+        # A list whose one entry is wrong is also "too short" to the validator: that says nothing new.
+        lines = [_describe(p) for p in problems if not (p["type"] == "too_short" and p["loc"][0] in inside)]
+        raise InputError(
+            f"{where}: " + (lines[0] if len(lines) == 1 else "\n  - ".join([f"{len(lines)} mistakes", *lines])),
+            "every key is explained in docs/recipe.md",
+        ) from error
+
+
+def _describe(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(problem["loc"][:-1])
+        close = get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return f"unknown key {place!r}; {hint}"
+    if problem["type"] == "missing":
+        return f"{place!r} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    found = problem.get("input")
+    shown = f" (found {canonical(found)[:80]})" if isinstance(found, str | int | float | bool) else ""
+    return f"{place}: {message}{shown}" if place else message
+
+
+def _keys_at(place: Sequence[Any]) -> list[str]:
+    """Return the keys that the table at `place` knows."""
+    table: type[BaseModel] = Recipe
+    for part in place:
+        if isinstance(part, int):
+            continue
+        annotation: Any = table.model_fields[part].annotation
+        inner = getattr(annotation, "__args__", (annotation,))[0]
+        table = inner
+    return [name for name in table.model_fields if name != "folder"]
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    """Apply one ``a.b=value``. The value is TOML where it parses as TOML, and otherwise the text itself."""
+    place, equals, text = override.partition("=")
+    parts = place.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"--set {override!r} is not of the form a.b=value", "e.g. --set train.epochs=3")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    here: Any = table
+    for part in parts[:-1]:
+        here = _step(here, part, override)
+    last = parts[-1]
+    if isinstance(here, list):
+        here[_index(here, last, override)] = value
+    else:
+        here[last] = value
+
+
+def _step(here: Any, part: str, override: str) -> Any:
+    if isinstance(here, list):
+        return here[_index(here, part, override)]
+    inner = here.setdefault(part, {})
+    if not isinstance(inner, dict | list):
+        raise InputError(f"--set {override!r}: {part!r} is a value, not a table")
+    return inner
+
+
+def _index(here: list[Any], part: str, override: str) -> int:
+    """Tables in a list are named by position, or by their ``name``."""
+    names = [item.get("name") if isinstance(item, dict) else None for item in here]
+    if part in names:
+        return names.index(part)
+    if part.isdecimal() and int(part) < len(here):
+        return int(part)
+    raise InputError(
+        f"--set {override!r}: there is no entry {part!r}",
+        f"use a number below {len(here)} or one of: {', '.join(str(n) for n in names if n)}",
+    )

@@ -1,0 +1,131 @@
+"""results.json and results.csv: the run's record for scripts, rewritten whole after every row that arrives."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .artifact import Artifact
+from .codec import from_json, read_json, to_json, write_atomic, write_json
+from .errors import InputError
+from .measurement import Measurement
+from .model import Model
+from .names import csv_cell
+
+SCHEMA = 1
+
+
+@dataclass
+class Results:
+    """The document of a run, growing. `save` after each change: a crash then loses one row, not all."""
+
+    run: dict[str, Any]
+    environment: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    models: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[Artifact] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
+    budget: dict[str, Any] = field(default_factory=dict)
+    recommendation: dict[str, Any] = field(default_factory=dict)
+
+    def add_model(self, model: Model) -> None:
+        """Add or replace a model's row. Accuracy stays null until the float reference has been measured."""
+        row = {
+            "name": model.name,
+            "backbone": model.backbone,
+            "labels": list(model.labels),
+            "input": to_json(model.input),
+            "sha256": model.sha256,
+            "train_seconds": model.train_seconds,
+            "accuracy": None,
+            "samples": 0,
+            "metrics": model.metrics,
+            "history": model.history,
+            "provenance": model.provenance,
+        }
+        self.models = [*(m for m in self.models if m["name"] != model.name), row]
+
+    def add_artifact(self, artifact: Artifact) -> None:
+        """Add or replace an artifact's row."""
+        others = [a for a in self.artifacts if a.id != artifact.id]
+        position = next((i for i, a in enumerate(self.artifacts) if a.id == artifact.id), len(others))
+        self.artifacts = [*others[:position], artifact, *others[position:]]
+
+    def add_measurement(self, measurement: Measurement) -> None:
+        """Add or replace the row of its artifact and target; the float reference also fills its model's accuracy."""
+        same = (measurement.artifact, measurement.target)
+        rows = self.measurements
+        position = next((i for i, m in enumerate(rows) if (m.artifact, m.target) == same), len(rows))
+        self.measurements = [*rows[:position], measurement, *rows[position + 1 :]]
+        artifact = next((a for a in self.artifacts if a.id == measurement.artifact), None)
+        if artifact and artifact.format == "savedmodel" and measurement.accuracy is not None:
+            for model in self.models:
+                if model["name"] == artifact.model:
+                    model.update(accuracy=measurement.accuracy, samples=measurement.samples)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as results.json holds it."""
+        return {
+            "schema": SCHEMA,
+            "run": self.run,
+            "environment": self.environment,
+            "data": self.data,
+            "models": self.models,
+            "artifacts": [to_json(a) for a in self.artifacts],
+            "measurements": [to_json(m) for m in self.measurements],
+            "budget": self.budget,
+            "recommendation": self.recommendation,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write results.json and results.csv into `folder`, each atomically."""
+        write_json(folder / "results.json", self.to_json())
+        write_atomic(folder / "results.csv", self.to_csv())
+
+    def to_csv(self) -> str:
+        """Return one line per measurement, with what its artifact's row says. Cells are safe in a spreadsheet."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        artifacts = {a.id: a for a in self.artifacts}
+        for measurement in self.measurements:
+            row = asdict(measurement)
+            latency = row.pop("latency_ms") or {}
+            row |= {f"latency_{name}": value for name, value in latency.items()}
+            if found := artifacts.get(measurement.artifact):
+                row |= {"model": found.model, "format": found.format, "scheme": found.scheme, "bytes": found.bytes}
+            writer.writerow({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()})
+        return stream.getvalue()
+
+
+CSV_COLUMNS = (
+    "artifact", "model", "format", "scheme", "bytes", "target", "device", "runtime", "runtime_version", "kind",
+    "status", "reason", "accuracy", "accuracy_low", "accuracy_high", "samples", "agreement", "drop", "drop_low",
+    "drop_high", "latency_median", "latency_low", "latency_high", "latency_confidence", "latency_p90", "latency_p95",
+    "latency_p99", "latency_processes", "latency_runs", "latency_threads", "load_ms", "first_ms", "peak_memory_bytes",
+    "raw", "measured_at",
+)  # fmt: skip
+
+
+def load_results(path: Path) -> Results:
+    """Read a run's folder or its results.json. Raises InputError when it is none, or of another version."""
+    file = path / "results.json" if path.is_dir() else path
+    document = read_json(file)
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        found = document.get("schema") if isinstance(document, dict) else None
+        raise InputError(
+            f"{file} has schema {found!r}, expected {SCHEMA}", "make it again with this version of edgeproof"
+        )
+    return Results(
+        run=document["run"],
+        environment=document["environment"],
+        data=document.get("data", {}),
+        models=document["models"],
+        artifacts=[from_json(Artifact, a, str(file)) for a in document["artifacts"]],
+        measurements=[from_json(Measurement, m, str(file)) for m in document["measurements"]],
+        budget=document.get("budget", {}),
+        recommendation=document.get("recommendation", {}),
+    )

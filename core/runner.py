@@ -1,0 +1,68 @@
+"""What evaluation needs of a device: three verbs, each in a fresh process, each answered by an Outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from .artifact import Artifact, Status
+from .target import Target
+
+
+@dataclass(frozen=True)
+class LatencyPlan:
+    """How one process measures: warm up for `warmup_seconds`, then time single runs for `run_seconds`.
+
+    At least `min_runs` are timed however slow the model is. `threads` is what the runtime is told to use.
+    """
+
+    warmup_seconds: float = 0.2
+    run_seconds: float = 0.5
+    min_runs: int = 5
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a verb ended. With status ``ok``, `data` holds what the verb promises; otherwise `reason` says why not."""
+
+    status: Status
+    reason: str = ""
+    remedy: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verb did what was asked."""
+        return self.status == "ok"
+
+
+class Runner(Protocol):
+    """One artifact on one target. Verbs never raise for what the artifact or the runtime does: they return it."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """The file that runs."""
+        ...
+
+    @property
+    def target(self) -> Target:
+        """Where it runs."""
+        ...
+
+    def load(self, inputs: Path) -> Outcome:
+        """Load the file and run it on the first of `inputs` (``.npy``, (N, H, W, 3) uint8).
+
+        Data: ``runtime_version``, ``load_ms``, ``first_ms``, ``run_ms`` (a second run), ``peak_memory_bytes``,
+        ``import_memory_bytes``, ``finite`` (no NaN or infinity came out), ``kernels`` (what ran it).
+        """
+        ...
+
+    def infer(self, inputs: Path, outputs: Path, start: int, stop: int) -> Outcome:
+        """Write the outputs for samples [start, stop) to `outputs` (``.npy``, (stop - start, classes) float32)."""
+        ...
+
+    def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
+        """Time inferences. Data: ``runs_ms`` (every timed run, in order), ``warmup_ms`` and what `load` gives."""
+        ...

@@ -1,0 +1,115 @@
+"""The artifact store: finished work under the hash of what it was made from, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .codec import sha256_of
+from .errors import InputError, explain_disk_errors
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str]:
+    """Return the installed versions of distributions; those that are missing are left out. Imports none of them."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+class Store:
+    """Entries are folders ``STAGE/KEY``; each appears by one rename, so an entry that exists is complete."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @staticmethod
+    def key(stage: str, spec: Mapping[str, Any], packages: Sequence[str] = ()) -> str:
+        """Return ``STAGE/HASH`` for work on `spec`, done with the installed versions of `packages`."""
+        return f"{stage}/{sha256_of([stage, spec, package_versions(packages)])[:32]}"
+
+    def get(self, key: str) -> Path | None:
+        """Return the entry's folder if that work is finished."""
+        entry = self.root / key
+        return entry if entry.is_dir() else None
+
+    @contextmanager
+    def write(self, key: str) -> Iterator[Path]:
+        """Give a folder to work in; it becomes the entry when the block ends without an exception.
+
+        The folder is kept when the block fails or the process dies, and given again: work that saves its
+        progress there (checkpoints) goes on, work that does not simply writes its files anew.
+        """
+        entry, partial = self.root / key, self.root / "partial" / key
+        with explain_disk_errors(partial):
+            partial.mkdir(parents=True, exist_ok=True)
+            yield partial
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            partial.replace(entry)
+
+    def discard(self, key: str) -> None:
+        """Forget an entry, finished or not."""
+        for place in (self.root / key, self.root / "partial" / key):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def place(source: Path, destination: Path) -> None:
+    """Put a stored file or folder at `destination` too: a hard link where the disk allows it, else a copy.
+
+    What stood there before is replaced, and only by the complete new one.
+    """
+    with explain_disk_errors(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        temporary = destination.with_name(f".{destination.name}.new")
+        _remove(temporary)
+        if source.is_dir():
+            shutil.copytree(source, temporary, copy_function=_link_or_copy)
+        else:
+            _link_or_copy(str(source), str(temporary))
+        if destination.is_dir():
+            _remove(destination)
+        temporary.replace(destination)
+
+
+def _link_or_copy(source: str, destination: str) -> str:
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copy2(source, destination)
+    return destination
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process alone. Raises InputError when another run is writing to it."""
+    import fcntl  # POSIX only, like the runs themselves
+
+    path = folder / ".lock"
+    with explain_disk_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a")
+    try:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another run is writing to {folder}", "wait for it to end, or give this one another --out"
+            ) from error
+        yield
+    finally:
+        stream.close()

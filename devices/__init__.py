@@ -1,0 +1,1 @@
+"""Targets: open(artifact, target) gives a runner; agent.py is the one file that travels."""

@@ -1,0 +1,1 @@
+"""Accuracy, latency, comparison, selection, report. Is handed runners; never imports devices."""

@@ -1,0 +1,1 @@
+"""From a frozen model and a scheme to an artifact."""
