@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from .codec import from_json, read_json, to_json, write_json
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,14 @@ class Model:
     metrics: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write ``model.json`` into `folder`, where the SavedModel stands as ``saved_model/``."""
+    write_json(folder / "model.json", to_json(replace(model, saved_model=Path("saved_model"))))
+
+
+def load_model(folder: Path) -> Model:
+    """Read what `save_model` wrote. Raises InputError when there is no model there."""
+    model = from_json(Model, read_json(folder / "model.json"), str(folder / "model.json"))
+    return replace(model, saved_model=folder / model.saved_model)
