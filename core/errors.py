@@ -43,7 +43,7 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StageError(
                 f"the disk is full: could not write {error.filename or path}",
-                "free some space and run the same command again (what is finished is kept), or use another disk with --out",
+                "free some space and run the same command again; finished work is kept. --out names another disk",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StageError(
