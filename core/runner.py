@@ -51,6 +51,10 @@ class Runner(Protocol):
         """Where it runs."""
         ...
 
+    def identity(self) -> dict[str, Any]:
+        """What a figure taken here depends on beside the artifact: target, runtime version, processor. Cheap."""
+        ...
+
     def load(self, inputs: Path) -> Outcome:
         """Load the file and run it on the first of `inputs` (``.npy``, (N, H, W, 3) uint8).
 

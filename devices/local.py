@@ -1,0 +1,142 @@
+"""The device ``local``: this machine. Each verb is a fresh process that runs the agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..core.artifact import Artifact
+from ..core.machine import cpu_name, usable_cores
+from ..core.names import shorten
+from ..core.runner import LatencyPlan, Outcome
+from ..core.store import package_versions
+from ..core.target import RUNTIMES, Target
+from .remedies import explain, not_installed
+
+AGENT = Path(__file__).with_name("agent.py")
+DISTRIBUTIONS = {
+    "tensorflow": "tensorflow",
+    "litert": "ai-edge-litert",
+    "tflite-runtime": "tflite-runtime",
+    "onnxruntime": "onnxruntime",
+}
+
+
+def installed_version(runtime: str) -> str:
+    """Return the version of a runtime in this environment, or an empty text. Imports nothing."""
+    if find_spec(RUNTIMES[runtime][0]) is None:
+        return ""
+    distribution = DISTRIBUTIONS[runtime]
+    return package_versions([distribution]).get(distribution, "unknown")
+
+
+@dataclass(frozen=True)
+class LocalRunner:
+    """One artifact on one runtime of this machine. See `core.runner.Runner` for what the verbs promise."""
+
+    artifact: Artifact
+    target: Target
+    timeout_seconds: float = 600.0
+    python: str = sys.executable
+
+    def identity(self) -> dict[str, Any]:
+        """What a figure taken here depends on, beside the artifact."""
+        return {
+            "target": str(self.target),
+            "runtime_version": installed_version(self.target.runtime),
+            "cpu": cpu_name(),
+            "cores": usable_cores(),
+        }
+
+    def load(self, inputs: Path) -> Outcome:
+        """Load the file and run it on the first input."""
+        return self._ask("load", inputs)
+
+    def infer(self, inputs: Path, outputs: Path, start: int, stop: int) -> Outcome:
+        """Write the outputs for samples [start, stop)."""
+        return self._ask("infer", inputs, outputs=str(outputs), start=start, stop=stop)
+
+    def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
+        """Time single inferences in a fresh process."""
+        return self._ask("time", inputs, **asdict(plan))
+
+    def _ask(self, verb: str, inputs: Path, **more: Any) -> Outcome:
+        runtime = self.target.runtime
+        if not self.target.reads(self.artifact.format):
+            return Outcome(
+                "unsupported",
+                f"{runtime} does not read {self.artifact.format} files",
+                f"a {self.artifact.format} file runs on "
+                + " or ".join(name for name, (_, formats) in RUNTIMES.items() if self.artifact.format in formats),
+            )
+        if not installed_version(runtime):
+            return Outcome("unsupported", *not_installed(runtime))
+        if self.artifact.path is None:
+            return Outcome("skipped", f"there is no file: {self.artifact.reason}", self.artifact.remedy)
+        job = {
+            "verb": verb,
+            "runtime": runtime,
+            "artifact": str(self.artifact.path),
+            "inputs": str(inputs),
+            "threads": 1,
+            **more,
+        }
+        return self._run(job)
+
+    def _run(self, job: dict[str, Any]) -> Outcome:
+        # -I: nothing from the current folder or PYTHON* variables gets between the agent and the runtime.
+        command = [self.python, "-I", str(AGENT), "-"]
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            )
+            try:
+                answer, _ = process.communicate(json.dumps(job).encode(), timeout=self.timeout_seconds)
+            except subprocess.TimeoutExpired:
+                _kill_group(process)
+                return Outcome(
+                    "timeout",
+                    f"{job['verb']} did not end within {self.timeout_seconds:g} s",
+                    "raise evaluate.timeout_seconds, or leave this target out for this file",
+                )
+            except BaseException:
+                _kill_group(process)
+                raise
+            errors.seek(0)
+            tail = errors.read()[-4000:].decode("utf-8", "replace")
+        if process.returncode != 0 or not answer:
+            return self._crashed(process.returncode, tail)
+        reply = json.loads(answer)
+        version = installed_version(self.target.runtime)
+        if reply["status"] != "ok":
+            reason, remedy = explain(reply["reason"], self.target.runtime, version)
+            return Outcome(reply["status"], reason, remedy)
+        return Outcome("ok", data=reply["data"])
+
+    def _crashed(self, code: int, tail: str) -> Outcome:
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        lines = [line for line in tail.splitlines() if line.strip() and not line.startswith("INFO:")]
+        said = f"; it said: {shorten(lines[-1], 200)}" if lines else ""
+        out_of_memory = code == -signal.SIGKILL
+        return Outcome(
+            "crashed",
+            f"the process of {self.target.runtime} {how}{said}",
+            "it was probably out of memory: close other programs or use a smaller model"
+            if out_of_memory
+            else "this runtime cannot run this file; do not ship the pair",
+        )
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
