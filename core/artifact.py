@@ -64,7 +64,7 @@ class Artifact:
 
     def failed(self, status: Status, reason: str, remedy: str = "") -> Artifact:
         """Return this artifact as a row that says why there is no usable file."""
-        return replace(self, status=status, reason=reason, remedy=remedy)
+        return replace(self, path=None, status=status, reason=reason, remedy=remedy)
 
 
 def artifact_id(model: str, variant: Variant) -> str:

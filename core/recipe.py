@@ -126,6 +126,8 @@ class Export(_Table):
     @field_validator("variants")
     @classmethod
     def _known(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        if any(variant.startswith("savedmodel:") for variant in variants):
+            raise ValueError("the SavedModel is always made; list only tflite: and onnx: variants")
         return _checked(variants, Variant.parse, "variant")
 
 

@@ -1,1 +1,6 @@
-"""From a frozen model and a scheme to an artifact."""
+"""From a frozen model and a variant to an artifact. Light to import: converters load when a file is made."""
+
+from .export import PACKAGES, export, load, reference, save, sidecar
+from .inspect import Contents, inspect
+
+__all__ = ["PACKAGES", "Contents", "export", "inspect", "load", "reference", "save", "sidecar"]
