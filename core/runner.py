@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .artifact import Artifact, Status
+from .measurement import Kind
 from .target import Target
 
 
@@ -49,6 +50,11 @@ class Runner(Protocol):
     @property
     def target(self) -> Target:
         """Where it runs."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Whether figures taken here are measured, emulated or estimated."""
         ...
 
     def identity(self) -> dict[str, Any]:

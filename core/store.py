@@ -41,19 +41,34 @@ class Store:
         entry = self.root / key
         return entry if entry.is_dir() else None
 
+    def partial(self, key: str) -> Path:
+        """Return the folder for unfinished work on `key`. It outlives a killed process, and is given again."""
+        folder = self.root / "partial" / key
+        with explain_disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def finish(self, key: str) -> Path:
+        """Make the unfinished work on `key` the entry, in one step; return the entry's folder."""
+        entry = self.root / key
+        with explain_disk_errors(entry):
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            if entry.exists():
+                shutil.rmtree(entry)
+            self.partial(key).replace(entry)
+        return entry
+
     @contextmanager
     def write(self, key: str) -> Iterator[Path]:
         """Give a folder to work in; it becomes the entry when the block ends without an exception.
 
-        The folder is kept when the block fails or the process dies, and given again: work that saves its
+        When the block fails or the process dies, the folder is kept for the next attempt: work that saves its
         progress there (checkpoints) goes on, work that does not simply writes its files anew.
         """
-        entry, partial = self.root / key, self.root / "partial" / key
-        with explain_disk_errors(partial):
-            partial.mkdir(parents=True, exist_ok=True)
-            yield partial
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            partial.replace(entry)
+        folder = self.partial(key)
+        with explain_disk_errors(folder):
+            yield folder
+        self.finish(key)
 
     def discard(self, key: str) -> None:
         """Forget an entry, finished or not."""

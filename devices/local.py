@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.artifact import Artifact
 from ..core.machine import cpu_name, usable_cores
+from ..core.measurement import Kind
 from ..core.names import shorten
 from ..core.runner import LatencyPlan, Outcome
 from ..core.store import package_versions
@@ -47,6 +48,11 @@ class LocalRunner:
     target: Target
     timeout_seconds: float = 600.0
     python: str = sys.executable
+
+    @property
+    def kind(self) -> Kind:
+        """Real runs on the real machine."""
+        return "measured"
 
     def identity(self) -> dict[str, Any]:
         """What a figure taken here depends on, beside the artifact."""

@@ -1,0 +1,272 @@
+"""Prove artifacts: load, answer the test split, be timed; every cell becomes a Measurement, whatever happens to it.
+
+Three phases over all cells. Loading and answering use all cores; timing runs alone. What a phase finds is kept in the
+store at once, so that a killed run repeats nothing; what may be a passing trouble (a crash, a time-out) is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.codec import from_json, read_json, to_json, write_json
+from ..core.dataset import PreparedData
+from ..core.events import Listener
+from ..core.machine import now
+from ..core.measurement import Measurement
+from ..core.recipe import Evaluate
+from ..core.runner import LatencyPlan, Outcome, Runner
+from ..core.store import Store, place
+from . import accuracy, latency
+from .statistics import paired_drop, wilson
+
+_LASTING = ("ok", "unsupported", "failed")
+
+
+@dataclass
+class _Cell:
+    """A runner on its way through the phases, and its row so far."""
+
+    runner: Runner
+    row: Measurement
+    identity: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    top: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+
+def measure(
+    runners: Sequence[Runner],
+    data: PreparedData,
+    *,
+    references: Mapping[str, str],
+    settings: Evaluate,
+    seed: int,
+    cores: int,
+    store: Store,
+    raw_folder: Path,
+    listener: Listener,
+    on_row: Callable[[Measurement], None],
+) -> None:
+    """Measure every runner on the test split of `data`; call `on_row` whenever a cell's row is new or has grown.
+
+    `references` maps a model's name to the id of its float reference artifact; agreement and accuracy drop are
+    against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON file per
+    timed cell; rows name it relative to the folder above.
+    """
+    cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
+    inputs = data.images("test")
+    _load(cells, inputs, store=store, workers=cores, listener=listener, on_row=on_row)
+    alive = [cell for cell in cells if cell.row.status == "ok"]
+    _answer(alive, data, references=references, store=store, workers=cores, listener=listener, on_row=on_row)
+    alive = [cell for cell in alive if cell.row.status == "ok"]
+    _time(
+        alive,
+        inputs,
+        settings=settings,
+        seed=seed,
+        store=store,
+        raw_folder=raw_folder,
+        listener=listener,
+        on_row=on_row,
+    )
+
+
+def _row(runner: Runner) -> Measurement:
+    target = runner.target
+    return Measurement(
+        artifact=runner.artifact.id, target=str(target), device=target.device, runtime=target.runtime, kind=runner.kind
+    )
+
+
+def _load(
+    cells: Sequence[_Cell],
+    inputs: Path,
+    *,
+    store: Store,
+    workers: int,
+    listener: Listener,
+    on_row: Callable[[Measurement], None],
+) -> None:
+    """Phase one: does the file load and run there at all?"""
+
+    def one(cell: _Cell) -> Outcome:
+        key = store.key("load", {"status": cell.runner.artifact.status, **_key(cell)})
+        if entry := store.get(key):
+            return from_json(Outcome, read_json(entry / "load.json"), str(entry))
+        outcome = cell.runner.load(inputs)
+        if outcome.ok and not outcome.data["finite"]:
+            outcome = Outcome("failed", "it answers with NaN or infinity", "do not ship this pair; try another scheme")
+        if outcome.status in _LASTING:
+            with store.write(key) as folder:
+                write_json(folder / "load.json", to_json(outcome))
+        return outcome
+
+    with ThreadPoolExecutor(workers) as pool:
+        futures = {pool.submit(one, cell): cell for cell in cells}
+        for count, future in enumerate(as_completed(futures), 1):
+            cell, outcome = futures[future], future.result()
+            listener.progress("load", count, len(cells), f"{cell.runner.artifact.id} on {cell.runner.target}")
+            cell.facts = outcome.data
+            cell.row = replace(
+                cell.row,
+                runtime_version=cell.identity.get("runtime_version", ""),
+                measured_at=now(),
+                fingerprint={**cell.identity, **{k: cell.facts[k] for k in ("kernels", "python") if k in cell.facts}},
+                peak_memory_bytes=cell.facts.get("peak_memory_bytes"),
+            )
+            _tell(cell, outcome, on_row)
+
+
+def _answer(
+    cells: Sequence[_Cell],
+    data: PreparedData,
+    *,
+    references: Mapping[str, str],
+    store: Store,
+    workers: int,
+    listener: Listener,
+    on_row: Callable[[Measurement], None],
+) -> None:
+    """Phase two: accuracy on the whole test split, and agreement with the float reference."""
+    labels = np.load(data.targets("test"), allow_pickle=False)
+    keys = [store.key("answers", {"data": data.sha256, **_key(cell)}) for cell in cells]
+
+    def scored(index: int, outputs: accuracy.Floats) -> None:
+        cell = cells[index]
+        wrong = int((~np.isfinite(outputs).all(axis=1)).sum())
+        if wrong:
+            reason = f"it answers with NaN or infinity on {wrong} of {len(outputs)} samples"
+            return _tell(cell, Outcome("failed", reason, "do not ship this pair; try another scheme"), on_row)
+        cell.top = outputs.argmax(axis=1)
+        right = int((cell.top == labels).sum())
+        low, high = wilson(right, len(labels))
+        cell.row = replace(
+            cell.row, accuracy=right / len(labels), accuracy_low=low, accuracy_high=high, samples=len(labels)
+        )
+        for other in cells:
+            if other.runner.artifact.model == cell.runner.artifact.model:
+                _against_reference(other, cells, references, labels, on_row)
+        return None
+
+    def done(index: int, outcome: Outcome, outputs: accuracy.Floats | None) -> None:
+        if outputs is None:
+            _tell(cells[index], outcome, on_row)
+            return
+        folder = store.partial(keys[index])
+        np.save(folder / "outputs.npy", outputs)
+        for shard in folder.glob("*-*.npy"):
+            shard.unlink()
+        store.finish(keys[index])
+        scored(index, outputs)
+
+    todo = []
+    for index, key in enumerate(keys):
+        if entry := store.get(key):
+            scored(index, np.load(entry / "outputs.npy", allow_pickle=False))
+        else:
+            todo.append(index)
+    accuracy.predict(
+        [
+            accuracy.Cell(
+                cells[i].runner,
+                store.partial(keys[i]),
+                run_ms=cells[i].facts["run_ms"],
+                start_ms=sum(cells[i].facts[part] for part in ("import_ms", "load_ms", "first_ms")),
+            )
+            for i in todo
+        ],
+        data.images("test"),
+        len(labels),
+        workers=workers,
+        listener=listener,
+        done=lambda position, outcome, outputs: done(todo[position], outcome, outputs),
+    )
+
+
+def _against_reference(
+    cell: _Cell,
+    cells: Sequence[_Cell],
+    references: Mapping[str, str],
+    labels: np.ndarray[Any, Any],
+    on_row: Callable[[Measurement], None],
+) -> None:
+    """Fill agreement and drop once both the cell and its float reference have answered; report the row."""
+    if cell.top is None or cell.row.agreement is not None:
+        return
+    wanted = references.get(cell.runner.artifact.model)
+    reference = next((c for c in cells if c.runner.artifact.id == wanted and c.top is not None), None)
+    if reference is not None and reference.top is not None:
+        drop, low, high = paired_drop(reference.top == labels, cell.top == labels)
+        agreement = float((reference.top == cell.top).mean())
+        cell.row = replace(cell.row, agreement=agreement, drop=drop, drop_low=low, drop_high=high)
+    on_row(cell.row)
+
+
+def _time(
+    cells: Sequence[_Cell],
+    inputs: Path,
+    *,
+    settings: Evaluate,
+    seed: int,
+    store: Store,
+    raw_folder: Path,
+    listener: Listener,
+    on_row: Callable[[Measurement], None],
+) -> None:
+    """Phase three: latency, with nothing else running."""
+    table = settings.latency
+    plan = LatencyPlan(table.warmup_seconds, table.run_seconds, table.min_runs, table.threads)
+    keys = [store.key("latency", {"plan": to_json(plan), "processes": table.processes, **_key(cell)}) for cell in cells]
+
+    def timed(index: int, record: dict[str, Any], raw: Path) -> None:
+        cell = cells[index]
+        name = f"{cell.row.artifact}--on--{cell.row.target.replace('/', '-')}.json"
+        place(raw, raw_folder / name)
+        processes = record["processes"]
+        cell.row = replace(
+            cell.row,
+            latency_ms=latency.summarize(record),
+            load_ms=float(np.median([p["load_ms"] for p in processes])),
+            first_ms=float(np.median([p["first_ms"] for p in processes])),
+            peak_memory_bytes=int(np.median([p["peak_memory_bytes"] for p in processes])),
+            raw=f"{raw_folder.name}/{name}",
+        )
+        on_row(cell.row)
+
+    def done(index: int, outcome: Outcome, record: dict[str, Any]) -> None:
+        if outcome.ok:
+            timed(index, record, store.finish(keys[index]) / "raw.json")
+        else:
+            _tell(cells[index], outcome, on_row)
+
+    todo = []
+    for index, key in enumerate(keys):
+        if entry := store.get(key):
+            timed(index, read_json(entry / "raw.json"), entry / "raw.json")
+        else:
+            todo.append(index)
+    latency.measure(
+        [latency.Timed(cells[i].runner, store.partial(keys[i]) / "raw.json") for i in todo],
+        inputs,
+        plan=plan,
+        processes=table.processes,
+        seed=seed,
+        listener=listener,
+        done=lambda position, outcome, record: done(todo[position], outcome, record),
+    )
+
+
+def _key(cell: _Cell) -> dict[str, Any]:
+    """What every figure of a cell depends on. The id keeps apart two artifacts whose bytes happen to be equal."""
+    return {"artifact": cell.runner.artifact.id, "sha256": cell.runner.artifact.sha256, **cell.identity}
+
+
+def _tell(cell: _Cell, outcome: Outcome, on_row: Callable[[Measurement], None]) -> None:
+    """Write an outcome into the row and report it."""
+    cell.row = replace(cell.row, status=outcome.status, reason=outcome.reason, remedy=outcome.remedy)
+    on_row(cell.row)
