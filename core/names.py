@@ -17,7 +17,7 @@ def slug(name: str, limit: int = 60) -> str:
     """
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     safe = _UNSAFE.sub("-", ascii_name).strip("-._")
-    if safe == name and len(safe) <= limit:
+    if safe and safe == name and len(safe) <= limit:
         return safe
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{safe[: limit - 9].rstrip('-._')}-{digest}" if safe else digest

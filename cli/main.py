@@ -1,0 +1,82 @@
+"""The ``edgeproof`` command: finds the sub-command, turns errors into messages and exit statuses. Light."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import Any
+
+import click
+
+COMMANDS = ("run", "export", "evaluate", "inspect", "compare", "report", "devices", "doctor", "init", "completion")
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of `edgeproof.cli.commands`, imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f".commands.{cmd_name}", __package__).command
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgeproof")
+def edgeproof() -> None:
+    """Fine-tune, export to TFLite and ONNX, and prove each file before it ships.
+
+    Exit status: 0 done; 1 done, but a budget is not met; 2 the input is wrong, nothing was started; 3 a stage failed.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_status())
+
+
+def _status() -> int:
+    try:
+        result: Any = edgeproof.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted; the same command goes on where this one stopped", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output is gone: not our fault, and no traceback's worth
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    from ..core.errors import EdgeproofError
+
+    if isinstance(error, EdgeproofError):
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    if os.environ.get("EDGEPROOF_DEBUG"):
+        raise error
+    click.echo(f"error: {type(error).__name__}: {error}", err=True)
+    click.echo("  → this is a mistake in edgeproof; EDGEPROOF_DEBUG=1 shows where. Please report it.", err=True)
+    return 3
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Everything that can be known to be wrong before anything is started: said at once, in one message. Exit status 2."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import EdgeproofError, InputError
+from ..core.recipe import Recipe
+from ..core.variant import Variant
+from ..train import data as train_data
+from ..train.backbones import check_backbone
+
+# What making a variant needs beyond the extra `train`.
+_MAKERS = {"onnx": (("tf2onnx", "onnx"), "onnx"), "tflite": (("ai_edge_litert",), "litert")}
+
+
+def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Check a recipe against this machine; return the data's fingerprint. Raises InputError with all mistakes."""
+    problems: list[EdgeproofError] = []
+    fingerprint: dict[str, Any] = {}
+    try:
+        fingerprint = train_data.fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
+    except EdgeproofError as error:
+        problems.append(error)
+    for spec in recipe.model:
+        try:
+            check_backbone(spec, folder=recipe.folder)
+        except EdgeproofError as error:
+            problems.append(error)
+    for format_ in sorted({Variant.parse(v).format for v in recipe.export.variants}):
+        modules, extra = _MAKERS[format_]
+        missing = [module for module in modules if find_spec(module) is None]
+        if missing:
+            problems.append(
+                InputError(
+                    f"{format_} files need {' and '.join(missing)}, which is not installed here",
+                    f"pip install 'edgeproof[{extra}]', or take the {format_}: variants out of export.variants",
+                )
+            )
+    try:
+        check_writable(out)
+    except EdgeproofError as error:
+        problems.append(error)
+    if not problems:
+        return fingerprint
+    if len(problems) == 1:
+        raise problems[0]
+    # Two models with the same trouble need to be told once.
+    lines = list(dict.fromkeys(str(problem).replace("\n", "\n  ") for problem in problems))
+    raise InputError("\n".join([f"{len(lines)} things are in the way:", *(f"  - {line}" for line in lines)]))
+
+
+def check_writable(out: Path) -> None:
+    """Raise InputError unless `out` is a folder that can be written to, or can be made."""
+    remedy = "choose another folder with --out, or mend this one's permissions"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; the run needs a folder there", "choose another folder with --out")
+    existing = next((p for p in (out, *out.absolute().parents) if p.exists()), Path("/"))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the run's folder {out}: {error.strerror} ({existing})", remedy) from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise InputError(f"no permission to write into {out}", remedy)
