@@ -79,6 +79,7 @@ class Pipeline:
         self.tf.stop()
         for model, data in models:
             self._measure([a for a in artifacts if a.model == model.name], data)
+        self.results.sort(self.recipe.evaluate.targets)
         self.results.budget, self.results.recommendation = select.verdict(self.results, self.recipe.budget)
         self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
 

@@ -68,8 +68,16 @@ class TensorFlowProcess:
             return
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._forget(self._process)
+
+    def _forget(self, process: subprocess.Popen[str]) -> int:
+        """Wait for a process that has ended or was ended, close its pipes, return its exit status."""
+        code = process.wait()
         self._process = None
+        with suppress(BrokenPipeError):
+            if process.stdin is not None:
+                process.stdin.close()
+        return code
 
     def call(self, job: str, *, timeout: float | None = None, **facts: Any) -> None:
         """Do a job and return when it is done; its results are the files that it wrote.
@@ -116,8 +124,7 @@ class TensorFlowProcess:
         return StageError(shorten(event["message"], 400), "log.jsonl has the details; please report it")
 
     def _post_mortem(self, job: str) -> CrashError:
-        code = self._process.wait() if self._process else 0
-        self._process = None
+        code = self._forget(self._process) if self._process else 0
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         tail = self._log.read_text(encoding="utf-8", errors="replace")[-3000:].strip().splitlines()
         said = f"; it said: {shorten(tail[-1], 300)}" if tail else ""
@@ -128,6 +135,7 @@ class TensorFlowProcess:
 def _pump(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
     """Move the process's lines into a queue that can be waited on; None is the end."""
     if process.stdout is not None:
-        for line in process.stdout:
-            lines.put(line)
+        with process.stdout:
+            for line in process.stdout:
+                lines.put(line)
     lines.put(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ class Results:
             for model in self.models:
                 if model["name"] == artifact.model:
                     model.update(accuracy=measurement.accuracy, samples=measurement.samples)
+
+    def sort(self, targets: Sequence[str]) -> None:
+        """Bring the rows into the order of the artifacts and then of `targets` (they arrive as they are finished)."""
+        artifacts = [artifact.id for artifact in self.artifacts]
+        self.measurements.sort(key=lambda m: (artifacts.index(m.artifact), targets.index(m.target)))
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as results.json holds it."""

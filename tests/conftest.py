@@ -1,0 +1,71 @@
+"""A tiny real run, made once: a small network trained on 200 shipped images and exported to every variant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgeproof.cli.console import ConsoleListener
+from edgeproof.cli.pipeline import Finished, run
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.dataset import PreparedData, load_prepared
+from edgeproof.core.recipe import Recipe, parse_recipe
+from edgeproof.core.variant import SCHEMES, Variant
+
+RECIPE = {
+    "name": "tiny",
+    "seed": 3,
+    "data": {"source": "builtin:fashion-mnist-mini", "limit_train": 200, "limit_test": 60},
+    "model": [
+        {"name": "tiny", "backbone": "keras:MobileNetV2", "weights": "none", "alpha": 0.35, "image_size": 32},
+    ],
+    "train": {"epochs": 2, "fine_tune": {"layers": 200, "epochs": 2, "learning_rate": 1e-3}},
+    "export": {
+        "variants": [f"{f}:{s}" for f, schemes in SCHEMES.items() if f != "savedmodel" for s in schemes],
+        "calibration": {"samples": 20},
+    },
+    "evaluate": {"latency": {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}},
+}
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """The tiny run: its recipe, its folder, and what it came to."""
+
+    recipe: Recipe
+    folder: Path
+    finished: Finished
+
+    @property
+    def data(self) -> PreparedData:
+        (entry,) = (self.folder / ".store" / "data").iterdir()
+        return load_prepared(entry)
+
+    def artifact(self, variant: str) -> Artifact:
+        """The artifact of a variant, its path absolute."""
+        wanted = Variant.parse(variant)
+        found = next(
+            a for a in self.finished.results.artifacts if (a.format, a.scheme) == (wanted.format, wanted.scheme_name)
+        )
+        if found.path is None:
+            return found
+        from dataclasses import replace
+
+        return replace(found, path=self.folder / found.path)
+
+
+def run_recipe(recipe: Recipe, folder: Path) -> Finished:
+    """Run a recipe as the command line does, without drawing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ConsoleListener(folder / "log.jsonl", quiet=True) as listener:
+        return run(recipe, folder, listener)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """The tiny run; made by the first test that asks."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    recipe = parse_recipe(RECIPE)
+    return TinyRun(recipe, folder, run_recipe(recipe, folder))

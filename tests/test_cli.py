@@ -1,0 +1,163 @@
+"""The command line: exit statuses, one JSON document, light start, and a README whose commands are real."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeproof.cli.main import COMMANDS
+
+from .conftest import TinyRun
+
+REPO = Path(__file__).parents[1]
+
+
+def edgeproof(*arguments: str, status: int | None = 0, **more: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeproof", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **more},
+        timeout=300,
+    )
+    assert status is None or done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys\n{code}\nprint(' '.join(m.split('.')[0] for m in sys.modules), file=sys.stderr)",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return set(done.stderr.split())
+
+
+HEAVY = {"tensorflow", "tf_keras", "keras", "numpy", "scipy", "matplotlib", "pydantic", "PIL", "onnx", "rich"}
+
+
+def test_importing_edgeproof_loads_nothing_heavy() -> None:
+    assert not loaded_by("import edgeproof") & HEAVY
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "from edgeproof.cli.main import edgeproof\nedgeproof.main(['--help'], standalone_mode=False)"
+    assert not loaded_by(code) & HEAVY
+
+
+def test_reading_results_loads_no_framework(tiny: TinyRun) -> None:
+    code = f"from edgeproof.core.results import load_results, Path\nload_results(Path({str(tiny.folder)!r}))"
+    assert not loaded_by(code) & {"tensorflow", "tf_keras", "keras", "onnx", "ai_edge_litert"}
+
+
+def test_help_names_every_command_and_the_exit_statuses() -> None:
+    text = edgeproof("--help").stdout
+    assert all(command in text for command in COMMANDS)
+    assert "2 the input is wrong" in text
+    for command in COMMANDS:
+        assert "Usage:" in edgeproof(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "none.toml"),
+        ("run", str(REPO / "recipes" / "quickstart.toml"), "--set", "train.epoch=3"),
+        ("run", str(REPO / "recipes" / "quickstart.toml"), "--out", "/proc/none"),
+        ("run", str(REPO / "recipes" / "quickstart.toml"), "--out", str(REPO / "README.md")),
+        ("run",),
+        ("frobnicate",),
+        ("report", "none"),
+        ("inspect", "none.tflite"),
+        ("inspect", str(REPO / "README.md")),
+        ("compare", "none", "none"),
+    ],
+)
+def test_wrong_input_is_exit_status_2_with_a_message(arguments: tuple[str, ...]) -> None:
+    done = edgeproof(*arguments, status=2)
+    assert done.stderr.strip() and not done.stdout
+
+
+def test_init_writes_a_recipe_that_runs(tmp_path: Path) -> None:
+    path = tmp_path / "my recipe.toml"
+    edgeproof("init", str(path))
+    assert "init" not in edgeproof("init", str(path), status=2).stdout
+    from edgeproof import load_recipe
+
+    assert load_recipe(path).model[0].backbone == "package:mobilenet_v2"
+    edgeproof("init", str(path), "--force", "--data", 'folder:/a"b', "--backbone", "keras:MobileNet")
+    assert load_recipe(path).data.source == 'folder:/a"b'
+
+
+@pytest.mark.parametrize("command", ["devices", "doctor"])
+def test_what_is_here_is_told_as_text_and_as_json(command: str) -> None:
+    assert "local/litert" in edgeproof(command, status=None).stdout
+    assert json.loads(edgeproof(command, "--json", status=None).stdout)
+
+
+def test_completion_scripts() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_EDGEPROOF_COMPLETE" in edgeproof("completion", shell).stdout
+
+
+@pytest.mark.slow
+def test_run_prints_one_json_document_or_the_table_and_the_report(tiny: TinyRun, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(tiny.recipe.to_toml())
+    # The recipe written out states a budget, which an untrained network's files may miss.
+    done = edgeproof("run", str(recipe), "--out", str(tiny.folder), "--json", status=None)
+    assert done.returncode in (0, 1)
+    assert json.loads(done.stdout)["run"]["name"] == "tiny"
+    done = edgeproof("run", str(recipe), "--out", str(tiny.folder), status=None, NO_COLOR="1", COLUMNS="150")
+    assert done.stdout.splitlines()[-1] == f"report: {tiny.folder / 'report.html'}"
+    assert "\x1b[" not in done.stdout and "int8" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_budget_sets_the_exit_status(tiny: TinyRun, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(tiny.recipe.to_toml())
+    out = tmp_path / "copy"
+    shutil.copytree(tiny.folder, out)
+    edgeproof("run", str(recipe), "--out", str(out), "--set", "budget.max_accuracy_drop=1", status=0)
+    done = edgeproof("run", str(recipe), "--out", str(out), "--set", "budget.max_bytes=10", "--json", status=1)
+    assert json.loads(done.stdout)["recommendation"]["artifact"] is None
+
+
+@pytest.mark.slow
+def test_report_inspect_and_compare(tiny: TinyRun, tmp_path: Path) -> None:
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    (tmp_path / "copy" / "report.html").unlink()
+    edgeproof("report", str(tmp_path / "copy"))
+    assert (tmp_path / "copy" / "report.html").exists()
+    file = tiny.folder / "artifacts" / "tiny--tflite-int8-int8io.tflite"
+    found = json.loads(edgeproof("inspect", str(file), "--json").stdout)
+    assert found["inputs"][0]["dtype"] == "int8" and found["inputs"][0]["scale"] > 0
+    assert {"name": "CONV_2D", "version": 3}.items() <= next(o for o in found["ops"] if o["name"] == "CONV_2D").items()
+    assert "CONV_2D" in edgeproof("inspect", str(file)).stdout
+    found = json.loads(edgeproof("inspect", str(file.with_name("tiny--onnx-float32.onnx")), "--json").stdout)
+    assert found["inputs"][0]["shape"] == [1, 32, 32, 3] and found["outputs"][0]["name"] == "probabilities"
+    assert json.loads(edgeproof("compare", str(tiny.folder), str(tiny.folder), "--json").stdout)
+
+
+def test_the_readme_s_commands_are_real() -> None:
+    text = (REPO / "README.md").read_text()
+    commands = re.findall(r"^\s*(?:\$ )?edgeproof ([a-z]+)", text, re.MULTILINE)
+    assert commands and set(commands) <= set(COMMANDS)
+    targets = set(re.findall(r"^([a-z]+):", (REPO / "Makefile").read_text(), re.MULTILINE))
+    asked = set(re.findall(r"`?make ([a-z]+)`?", text))
+    assert {"demo", "test"} <= asked <= targets

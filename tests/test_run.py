@@ -1,0 +1,281 @@
+"""The main job on a tiny model: every cell has a status, nothing is done twice, a killed run ends the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeproof.core.codec import sha256_file
+from edgeproof.core.errors import InputError, StageError
+from edgeproof.core.recipe import parse_recipe
+from edgeproof.core.target import Target
+
+from .conftest import RECIPE, TinyRun, run_recipe
+
+pytestmark = pytest.mark.slow
+HOSTILE = ["../x", "<script>alert(1)</script>", "=cmd()|' /C calc'!A0", "a" * 300, "😀 | `code`"]
+
+
+def small(**more: Any) -> dict[str, Any]:
+    """A recipe of one variant and one runtime beside the reference."""
+    evaluate = {**RECIPE["evaluate"], "targets": ["local/tensorflow", "local/litert"]}  # type: ignore[dict-item]
+    return {**RECIPE, "export": {"variants": ["tflite:float32"]}, "evaluate": evaluate, "train": {"epochs": 1}, **more}
+
+
+def test_every_cell_has_a_status(tiny: TinyRun) -> None:
+    results = tiny.finished.results
+    cells = {(m.artifact, m.target): m for m in results.measurements}
+    assert len(cells) == len(results.artifacts) * len(tiny.recipe.evaluate.targets)
+    for artifact in results.artifacts:
+        for target in tiny.recipe.evaluate.targets:
+            row = cells[artifact.id, target]
+            if row.status == "ok":
+                assert row.accuracy is not None and row.accuracy_low is not None and row.accuracy_high is not None
+                assert row.accuracy_low <= row.accuracy <= row.accuracy_high
+                assert row.samples == tiny.data.counts["test"] == 60
+                assert row.latency_ms and row.latency_ms.processes == 2
+                assert row.latency_ms.low <= row.latency_ms.median <= row.latency_ms.high
+                assert row.load_ms and row.first_ms and row.peak_memory_bytes and row.kind == "measured"
+            else:
+                assert row.reason and row.remedy, row
+                assert not Target.parse(target).reads(artifact.format) or artifact.scheme in ("dynamic", "int16x8")
+
+
+def test_float_files_answer_as_the_reference_does(tiny: TinyRun) -> None:
+    for row in tiny.finished.results.measurements:
+        if row.status == "ok" and row.artifact.endswith("float32"):
+            assert row.agreement == 1.0 and row.drop == 0.0, row
+
+
+def test_the_folder_holds_what_the_contract_says(tiny: TinyRun) -> None:
+    folder = tiny.folder
+    for name in ("report.html", "report.md", "results.json", "results.csv", "recipe.toml", "log.jsonl"):
+        assert (folder / name).stat().st_size > 0, name
+    assert (folder / "models" / "tiny" / "saved_model" / "saved_model.pb").exists()
+    document = json.loads((folder / "results.json").read_text())
+    assert document["schema"] == 1 and document["models"][0]["samples"] == 60
+    for artifact in document["artifacts"]:
+        path = folder / artifact["path"]
+        assert path.exists() and not Path(artifact["path"]).is_absolute()
+        if artifact["format"] != "savedmodel":
+            assert sha256_file(path) == artifact["sha256"] and path.stat().st_size == artifact["bytes"]
+            sidecar = json.loads(path.with_suffix(".json").read_text())
+            assert sidecar["sha256"] == artifact["sha256"] and sidecar["loads"] == artifact["loads"]
+            assert sidecar["ops"] and sidecar["inputs"][0]["name"] == "image"
+            assert sidecar["parent_sha256"] == document["models"][0]["sha256"]
+            assert (sidecar["calibration"].get("count") == 20) == ("int" in artifact["scheme"])
+    for row in document["measurements"]:
+        if row["raw"]:
+            raw = json.loads((folder / row["raw"]).read_text())
+            runs = [t for process in raw["processes"] for t in process["runs_ms"]]
+            assert len(runs) == row["latency_ms"]["runs"]
+    assert parse_recipe(_toml(folder / "recipe.toml")).sha256 == document["run"]["recipe_sha256"]
+    for line in (folder / "log.jsonl").read_text().splitlines():
+        assert {"time", "level", "message"} <= json.loads(line).keys()
+
+
+def test_calibration_sees_training_images_alone(tiny: TinyRun) -> None:
+    (entry,) = (tiny.folder / ".store" / "calibration").iterdir()
+    drawn = np.load(entry / "calibration.npy")
+    train = {image.tobytes() for image in np.load(tiny.data.images("train"))}
+    test = {image.tobytes() for image in np.load(tiny.data.images("test"))}
+    assert len(drawn) == 20
+    assert all(image.tobytes() in train and image.tobytes() not in test for image in drawn)
+    record = json.loads((entry / "calibration.json").read_text())
+    assert sum(record["per_class"].values()) == 20 and set(record["per_class"].values()) == {2}
+
+
+def test_an_unchanged_run_does_nothing(tiny: TinyRun) -> None:
+    before = {p: p.stat().st_mtime_ns for p in tiny.folder.rglob("*") if p.is_file()}
+    again = run_recipe(tiny.recipe, tiny.folder)
+    after = {p: p.stat().st_mtime_ns for p in tiny.folder.rglob("*") if p.is_file()}
+    assert again.results.to_json() == tiny.finished.results.to_json()
+    assert {p for p in after if after[p] != before.get(p)} <= {tiny.folder / "log.jsonl"}
+
+
+def test_a_lost_file_comes_back_from_the_store(tiny: TinyRun) -> None:
+    path = tiny.folder / "artifacts" / "tiny--tflite-int8.tflite"
+    content = path.read_bytes()
+    path.unlink()
+    entries = _entries(tiny.folder)
+    run_recipe(tiny.recipe, tiny.folder)
+    assert path.read_bytes() == content
+    assert _entries(tiny.folder) == entries
+
+
+def test_a_changed_recipe_redoes_what_it_changes(tmp_path: Path) -> None:
+    run_recipe(parse_recipe(small()), tmp_path)
+    before = _entries(tmp_path)
+    table = small(export={"variants": ["tflite:float32", "tflite:float16"]})
+    finished = run_recipe(parse_recipe(table), tmp_path)
+    new = _entries(tmp_path) - before
+    assert {key.split("/")[0] for key in new} == {"artifact", "load", "answers", "latency"}
+    assert sum(key.startswith("artifact/") for key in new) == 1
+    assert [a.scheme for a in finished.results.artifacts] == ["float32", "float32", "float16"]
+
+
+@pytest.mark.parametrize("moment", ["data", "train head", "fine-tune", "export tiny", "load", "accuracy"])
+def test_a_killed_run_goes_on_and_ends_the_same(tiny: TinyRun, tmp_path: Path, moment: str) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(tiny.recipe.to_toml())
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "edgeproof", "run", str(recipe), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    log = out / "log.jsonl"
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        lines = log.read_text().splitlines() if log.exists() else []
+        if any(json.loads(line)["message"] == moment for line in lines):
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was to be killed before it ended"
+    _wait_for_orphans(out)
+
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    ours = json.loads((out / "results.json").read_text())
+    expected = {a.id: a.sha256 for a in tiny.finished.results.artifacts}
+    assert {a["id"]: a["sha256"] for a in ours["artifacts"]} == expected
+    ok = {(m.artifact, m.target): m.accuracy for m in tiny.finished.results.measurements}
+    assert {(m["artifact"], m["target"]): m["accuracy"] for m in ours["measurements"]} == ok
+
+
+def test_hostile_class_names_pass_through_harmlessly(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = ["path,label"]
+    for number, label in enumerate(HOSTILE):
+        for copy in range(12):
+            pixels = random.integers(0, 60, (20, 20, 3)) + 30 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{number}-{copy}.png")
+            rows.append(f'{number}-{copy}.png,"{label}"')
+    (tmp_path / "data.csv").write_text("\n".join(rows), encoding="utf-8")
+    out = tmp_path / "run"
+    finished = run_recipe(parse_recipe(small(data={"source": f"csv:{tmp_path / 'data.csv'}"})), out)
+    assert set(finished.results.models[0]["labels"]) == set(HOSTILE)
+
+    class Tags(HTMLParser):
+        scripts = 0
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            self.scripts += tag == "script"
+
+    html = (out / "report.html").read_text(encoding="utf-8")
+    parser = Tags()
+    parser.feed(html)
+    assert "<script>alert(1)" not in html
+    assert parser.scripts == html.count("<script")
+    assert "<script>alert" not in (out / "report.md").read_text(encoding="utf-8")
+    for line in (out / "results.csv").read_text(encoding="utf-8").splitlines():
+        assert not any(cell.startswith(("=", "+", "@")) for cell in line.split(","))
+    written = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*")}
+    assert written == {"run", "data.csv", *(p.name for p in tmp_path.glob("*.png"))}, "nothing lands outside the run"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data": {"source": "folder:/none"}}, "/none"),
+        ({"data": {"source": "csv:/none.csv"}}, "/none.csv"),
+        ({"data": {"source": "ftp:x"}}, "ftp"),
+        ({"model": [{"name": "m", "backbone": "keras:MobilNetV2"}]}, "MobileNetV2"),
+        ({"model": [{"name": "m", "backbone": "keras:InceptionV3", "image_size": 32}]}, "75"),
+        ({"model": [{"name": "m", "backbone": "keras:MobileNet", "weights": "none.h5"}]}, "none.h5"),
+    ],
+)
+def test_wrong_input_is_told_before_anything_starts(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        run_recipe(parse_recipe(small(**change)), tmp_path / "run")
+    assert words in str(caught.value) and caught.value.remedy
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_several_mistakes_are_told_together(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2 things are in the way"):
+        run_recipe(
+            parse_recipe(small(data={"source": "folder:/none"}, model=[{"name": "m", "backbone": "keras:X"}])), tmp_path
+        )
+
+
+def test_a_download_that_fails_names_the_offline_choices(tmp_path: Path) -> None:
+    """Works on a machine without the network and on one with it: a proxy that nobody listens at cuts the way."""
+    environment = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "HOME": str(tmp_path)}
+    recipe = tmp_path / "r.toml"
+    model = [{"name": "m", "backbone": "keras:MobileNetV2", "image_size": 96}]
+    recipe.write_text(parse_recipe(small(model=model)).to_toml())
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeproof", "run", str(recipe), "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+    assert done.returncode in (2, 3)
+    assert "package:mobilenet_v2" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_elsewhere_in_time(tmp_path: Path) -> None:
+    """On a real full disk: a file system of 3 MB in a mount namespace of this user's own."""
+    can = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False)
+    if can.returncode != 0:
+        pytest.skip("this system allows no user namespaces")
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(parse_recipe(small()).to_toml())
+    out = tmp_path / "disk"
+    out.mkdir()
+    script = (
+        f"mount -t tmpfs -o size=3m none {out} && "
+        f"{sys.executable} -m edgeproof run {recipe} --out {out}/run; echo status $?; ls {out}/run"
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert "status 3" in done.stdout, done.stderr
+    assert "disk" in done.stderr and "Traceback" not in done.stderr
+    assert "results.json" in done.stdout
+
+
+def test_a_failed_training_is_a_stage_error(tmp_path: Path) -> None:
+    broken = tmp_path / "weights.h5"
+    broken.write_bytes(b"not weights")
+    model = [{"name": "m", "backbone": "keras:MobileNet", "weights": str(broken), "image_size": 32}]
+    with pytest.raises((StageError, InputError), match="weights"):
+        run_recipe(parse_recipe(small(model=model)), tmp_path / "run")
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    from edgeproof.core.recipe import tomllib
+
+    return tomllib.loads(path.read_text())
+
+
+def _entries(folder: Path) -> set[str]:
+    store = folder / ".store"
+    return {f"{p.parent.name}/{p.name}" for p in store.glob("*/*") if p.is_dir() and p.parent.name != "partial"}
+
+
+def _wait_for_orphans(out: Path) -> None:
+    """Wait until what the killed run had started is gone: it ends itself when its parent is."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        ours = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if str((process / "fd" / "2").readlink()).startswith(str(out)):
+                    ours.append(process)
+        if not ours:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"processes outlived their run: {ours}")
