@@ -1,0 +1,94 @@
+"""Cells: measurements joined with the artifacts they are of, as selection, comparison and report read them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.artifact import Artifact
+from ..core.errors import InputError
+from ..core.measurement import Measurement
+from ..core.names import shorten
+from ..core.results import Results
+from ..core.target import RUNTIMES
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One artifact on one target, and what came of it."""
+
+    artifact: Artifact
+    measurement: Measurement
+
+    @property
+    def variant(self) -> str:
+        """Format and scheme, as written in the results; not checked against today's table of schemes."""
+        return f"{self.artifact.format}:{self.artifact.scheme}"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is the frozen float model itself, or runs where only a training machine does."""
+        return self.artifact.format == "savedmodel" or self.measurement.runtime == "tensorflow"
+
+    @property
+    def is_by_design(self) -> bool:
+        """Whether the cell is empty because that runtime does not read that format at all: nothing to mend."""
+        m = self.measurement
+        known = RUNTIMES.get(m.runtime)
+        return m.status in ("unsupported", "skipped") and known is not None and self.artifact.format not in known[1]
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether a person should read why this cell has no figures."""
+        return self.measurement.status != "ok" and not self.is_by_design
+
+
+def cells(results: Results) -> list[Cell]:
+    """Return one cell per measurement, in their order. Raises InputError when one names no known artifact."""
+    artifacts = {a.id: a for a in results.artifacts}
+    missing = sorted({m.artifact for m in results.measurements} - artifacts.keys())
+    if missing:
+        raise InputError(
+            f"the results hold a measurement of {shorten(missing[0])!r}, but no artifact of that name",
+            "results.json was changed by hand or cut short: run the recipe again",
+        )
+    return [Cell(artifacts[m.artifact], m) for m in results.measurements]
+
+
+def artifact_name(artifact: Artifact, with_model: bool) -> str:
+    """Return ``tflite:int8``, or ``tflite:int8 of MODEL`` where there are several models to tell apart."""
+    variant = f"{artifact.format}:{artifact.scheme}"
+    return shorten(f"{variant} of {artifact.model}" if with_model else variant, 80)
+
+
+def has_several_models(results: Results) -> bool:
+    """Return whether artifacts of more than one model stand in these results."""
+    return len({a.model for a in results.artifacts}) > 1
+
+
+def raw_path(measurement: Measurement, folder: Path | None) -> Path | None:
+    """Return the raw file of a measurement in the run's `folder`, if it is there.
+
+    A path that leads out of the folder is not followed: results.json may come from anywhere.
+    """
+    if folder is None or not measurement.raw:
+        return None
+    path = (folder / measurement.raw).resolve()
+    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+
+
+def process_medians(measurement: Measurement, folder: Path | None) -> list[float]:
+    """Return the median of each process's runs in milliseconds, from the raw file; empty when there is none."""
+    path = raw_path(measurement, folder)
+    if path is None:
+        return []
+    try:
+        processes = json.loads(path.read_text(encoding="utf-8"))["processes"]
+        runs = [np.asarray(process["runs_ms"], dtype=float) for process in processes]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    medians = [float(np.median(r)) for r in runs if r.ndim == 1 and r.size]
+    return [m for m in medians if np.isfinite(m) and m > 0]

@@ -1,0 +1,252 @@
+"""Comparison of two runs, cell by cell: is a difference more than noise? Runs of unlike machines are refused.
+
+Accuracies are compared as two separate samples: results keep no answers to single images, so even where both runs
+used the same test split the interval is the wider, cautious one. Latencies are compared by the medians of their
+processes where the raw files are there, and otherwise by the ends of their intervals; each row says which. Neither
+sees what changed on the machine between the two runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import InputError
+from ..core.measurement import Measurement
+from ..core.names import shorten
+from ..core.results import Results
+from .cells import Cell, cells, process_medians
+from .statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
+from .units import ms, number, percent, signed_points, size, times
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MACHINE = ("cpu", "cores", "os")
+BY_PROCESSES = "process medians (Hodges-Lehmann ratio, Moses interval)"
+BY_INTERVALS = "ends of the two intervals (no raw files: a cautious interval)"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A difference or a ratio with its interval. `verdict`: ``lower``, ``higher`` or ``not distinguishable``."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+    method: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class CellComparison:
+    """One variant on one target in both runs. `accuracy` is b - a in shares, `latency` is b / a; None: not known."""
+
+    model: str
+    variant: str
+    target: str
+    status_a: str
+    status_b: str
+    kind_a: str
+    kind_b: str
+    accuracy_a: float | None
+    accuracy_b: float | None
+    accuracy: Change | None
+    latency_ms_a: float | None
+    latency_ms_b: float | None
+    latency: Change | None
+    bytes_a: int
+    bytes_b: int
+    same_file: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Run b beside run a. `warnings` say what makes the two hard to compare, each with what to do about it."""
+
+    run_a: str
+    run_b: str
+    cells: tuple[CellComparison, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain values, for JSON."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """Return the comparison as a table for the terminal."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(f"{shorten(self.run_b)} beside {shorten(self.run_a)}"), title_justify="left")
+        for heading in ("variant", "target"):
+            table.add_column(heading)
+        for heading in ("accuracy", "points", "median latency", "ratio", "size"):
+            table.add_column(heading, justify="right")
+        table.add_column("kind")
+        several = len({c.model for c in self.cells}) > 1
+        for cell in self.cells:
+            name = f"{cell.variant} of {cell.model}" if several else cell.variant
+            table.add_row(*(Text(text) for text in (shorten(name), cell.target, *_columns(cell))))
+        return table
+
+
+def compare(
+    run_a: Results,
+    run_b: Results,
+    *,
+    folder_a: Path | None = None,
+    folder_b: Path | None = None,
+    force: bool = False,
+) -> Comparison:
+    """Compare each cell of `run_b` with the same variant, target and model of `run_a`.
+
+    The folders are the runs'; with them latencies are compared from raw files. A single model in each run is taken
+    for the same one whatever it is called. Raises InputError when the machines differ (unless `force`), or when the
+    runs have no cell in common.
+    """
+    warnings = _unlike_machines(run_a.environment, run_b.environment, force) + _unlike_data(run_a, run_b)
+    by_model = any(len({a.model for a in run.artifacts}) > 1 for run in (run_a, run_b))
+    found_a, found_b = (
+        {(c.variant, c.measurement.target, c.artifact.model if by_model else ""): c for c in cells(run)}
+        for run in (run_a, run_b)
+    )
+    if not found_a.keys() & found_b.keys():
+        raise InputError(
+            "the two runs have no variant on the same target in common",
+            "compare runs of recipes that share variants, targets and model names",
+        )
+    return Comparison(
+        run_a=_name(run_a),
+        run_b=_name(run_b),
+        cells=tuple(_cell(a, found_b[k], folder_a, folder_b) for k, a in found_a.items() if k in found_b),
+        only_a=tuple(_cell_name(c) for k, c in found_a.items() if k not in found_b),
+        only_b=tuple(_cell_name(c) for k, c in found_b.items() if k not in found_a),
+        warnings=tuple(warnings),
+    )
+
+
+def _name(run: Results) -> str:
+    return " ".join(str(run.run[key]) for key in ("name", "started") if run.run.get(key))
+
+
+def _cell_name(cell: Cell) -> str:
+    return f"{cell.variant} of {cell.artifact.model} on {cell.measurement.target}"
+
+
+def _unlike_machines(a: Mapping[str, Any], b: Mapping[str, Any], force: bool) -> list[str]:
+    unlike = [
+        f"{key} is {a.get(key)!r} in one and {b.get(key)!r} in the other" for key in MACHINE if a.get(key) != b.get(key)
+    ]
+    if not unlike:
+        return []
+    words = f"the runs were measured on unlike machines: {'; '.join(unlike)}"
+    if not force:
+        raise InputError(words, "repeat one of them on the other's machine, or compare all the same with --force")
+    return [f"{words}. Latencies differ for that reason alone; compare accuracies and sizes only."]
+
+
+def _unlike_data(run_a: Results, run_b: Results) -> list[str]:
+    a, b = (run.data.get("sha256") for run in (run_a, run_b))
+    if a == b:
+        return []
+    return [
+        "the runs were not tested on the same prepared data: part of a difference in accuracy may be the data's. "
+        "Give both recipes the same [data] table, seed and image size."
+    ]
+
+
+def _cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> CellComparison:
+    m, n = a.measurement, b.measurement
+    return CellComparison(
+        model=b.artifact.model,
+        variant=b.variant,
+        target=n.target,
+        status_a=m.status,
+        status_b=n.status,
+        kind_a=m.kind,
+        kind_b=n.kind,
+        accuracy_a=m.accuracy,
+        accuracy_b=n.accuracy,
+        accuracy=_accuracy(m, n),
+        latency_ms_a=m.latency_ms.median if m.latency_ms else None,
+        latency_ms_b=n.latency_ms.median if n.latency_ms else None,
+        latency=_latency(m, n, process_medians(m, folder_a), process_medians(n, folder_b)),
+        bytes_a=a.artifact.bytes,
+        bytes_b=b.artifact.bytes,
+        same_file=bool(a.artifact.sha256) and a.artifact.sha256 == b.artifact.sha256,
+    )
+
+
+def _accuracy(a: Measurement, b: Measurement) -> Change | None:
+    """Return the difference b - a with Newcombe's interval for separate samples."""
+    first, second = _share(a), _share(b)
+    if first is None or second is None:
+        return None
+    difference, low, high = difference_interval(first, second)
+    return Change(difference, low, high, CONFIDENCE, "Newcombe's interval, separate samples", _verdict(low, high, 0))
+
+
+def _share(m: Measurement) -> tuple[float, float, float] | None:
+    """Return (accuracy, low, high), the interval worked out anew where an older run lacks it."""
+    if m.accuracy is None or m.samples < 1:
+        return None
+    if m.accuracy_low is None or m.accuracy_high is None:
+        return m.accuracy, *wilson(round(m.accuracy * m.samples), m.samples)
+    return m.accuracy, m.accuracy_low, m.accuracy_high
+
+
+def _latency(a: Measurement, b: Measurement, raw_a: list[float], raw_b: list[float]) -> Change | None:
+    """Return the ratio b / a; None where the kinds (measured, emulated, …) or the thread counts differ."""
+    if a.latency_ms is None or b.latency_ms is None or a.kind != b.kind or a.latency_ms.threads != b.latency_ms.threads:
+        return None
+    if raw_a and raw_b:
+        ratio, low, high, confidence = ratio_interval(raw_a, raw_b)
+        return Change(ratio, low, high, confidence, BY_PROCESSES, _verdict(low, high, 1, confidence))
+    x, y = a.latency_ms, b.latency_ms
+    # Both intervals hold together at least this often (Bonferroni), and then the ratio lies between these ends.
+    confidence = max(0.0, x.confidence + y.confidence - 1)
+    low, high = y.low / x.high, y.high / x.low
+    return Change(y.median / x.median, low, high, confidence, BY_INTERVALS, _verdict(low, high, 1, confidence))
+
+
+def _verdict(low: float, high: float, nothing: float, confidence: float = CONFIDENCE) -> str:
+    """Return on which side of `nothing` the interval lies; one that covers less than 80 % distinguishes nothing."""
+    if confidence < 0.8 or low <= nothing <= high:
+        return "not distinguishable"
+    return "lower" if high < nothing else "higher"
+
+
+def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
+    """Return the cells of a table row after variant and target."""
+    if (cell.status_a, cell.status_b) != ("ok", "ok"):
+        status = cell.status_b if cell.status_a == cell.status_b else f"{cell.status_a} → {cell.status_b}"
+        return status, "", "", "", _both(cell.bytes_a, cell.bytes_b, size), ""
+    accuracy = latency = ""
+    if cell.accuracy:
+        change = cell.accuracy
+        accuracy = f"{signed_points(change.estimate)} [{signed_points(change.low)}, {signed_points(change.high)}]"
+        accuracy += " =" if change.verdict == "not distinguishable" else ""
+    if cell.latency:
+        ratio = cell.latency
+        latency = f"{times(ratio.estimate)} [{number(ratio.low)}, {number(ratio.high)}]"
+        latency += " =" if ratio.verdict == "not distinguishable" else ""
+    return (
+        _both(cell.accuracy_a, cell.accuracy_b, percent),
+        accuracy,
+        _both(cell.latency_ms_a, cell.latency_ms_b, ms),
+        latency,
+        _both(cell.bytes_a, cell.bytes_b, size),
+        cell.kind_b if cell.kind_a == cell.kind_b else f"{cell.kind_a} → {cell.kind_b}",
+    )
+
+
+def _both(a: Any, b: Any, words: Any) -> str:
+    """Return ``a → b`` with their units, or the value alone when both read the same."""
+    first, second = ("–" if v is None else words(v) for v in (a, b))
+    return first if first == second else f"{first} → {second}"

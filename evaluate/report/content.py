@@ -1,0 +1,276 @@
+"""What the reports say, worked out once: the terminal, Markdown and HTML lay out these same words and figures.
+
+Everything here is plain text; each output escapes it for itself. Names that came from outside are put on one line
+and cut to a length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ...core.artifact import Artifact
+from ...core.measurement import Measurement
+from ...core.names import shorten
+from ...core.results import Results
+from ..cells import Cell, artifact_name, cells, has_several_models
+from ..units import limits, ms, ms_range, percent, percent_range, points_range, signed_points, size
+
+NAME_LIMIT = 60
+REASON_LIMIT = 600
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the headline: what it is, its value with its unit, its interval or what else there is to know."""
+
+    name: str
+    value: str
+    note: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The answer: `title` in parts (text, emphasised), figures, and the sentences why."""
+
+    ships: bool
+    title: tuple[tuple[str, bool], ...]
+    why: str
+    figures: tuple[Figure, ...]
+    limits: tuple[tuple[str, str], ...]
+    met: bool | None
+
+    @property
+    def text(self) -> str:
+        """The title as one line."""
+        return "".join(part for part, _ in self.title)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that has no figures, and what a person can do about it."""
+
+    what: str
+    where: tuple[str, ...]
+    status: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """A cell of artifact × target. `state`: ok, over, ship, quiet, missing, or a status that is not ok."""
+
+    state: str
+    target: str
+    accuracy: str = ""
+    latency: str = ""
+    kind: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A candidate that was not chosen, with the reason."""
+
+    what: str
+    where: str
+    why: str
+
+
+class Content:
+    """All that a report says of one run."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.cells = cells(results)
+        self.several = has_several_models(results)
+        self.by_key = {(c.artifact.id, c.measurement.target): c for c in self.cells}
+        self.targets = tuple(dict.fromkeys(m.target for m in results.measurements))
+        recommendation = results.recommendation
+        self.ship = self.by_key.get((recommendation.get("artifact"), recommendation.get("target")))  # type: ignore[arg-type]
+        self.over = {(r.get("artifact"), r.get("target")) for r in recommendation.get("rejected", [])}
+
+    def name(self, artifact: Artifact) -> str:
+        """Return an artifact's name as short as it can be told apart."""
+        return artifact_name(artifact, self.several)
+
+    @property
+    def run_name(self) -> str:
+        """The run's name."""
+        return shorten(str(self.results.run.get("name") or "run"), NAME_LIMIT)
+
+    def measured(self) -> list[Cell]:
+        """Return the cells with both accuracy and a latency above 0: those that can be drawn."""
+        return [
+            c
+            for c in self.cells
+            if (m := c.measurement).status == "ok"
+            and m.accuracy is not None
+            and m.latency_ms
+            and min(m.latency_ms.low, m.latency_ms.median) > 0
+        ]
+
+    def headline(self) -> Headline:
+        """Return the answer to which file to ship."""
+        recommendation, budget = self.results.recommendation, self.results.budget
+        asked = tuple(limits(budget.get("asked", {})))
+        why = shorten(str(recommendation.get("why", "")), 2000)
+        met = budget.get("met")
+        if self.ship:
+            m, artifact = self.ship.measurement, self.ship.artifact
+            title = (("Ship ", False), (self.name(artifact), True), (" on ", False), (shorten(m.target), True))
+            return Headline(True, title, why, tuple(_figures(m, artifact)), asked, met)
+        if not recommendation:
+            return Headline(False, (("No recommendation: the run has not ended", False),), "", (), asked, None)
+        return Headline(False, (("Nothing fits the budget", False),), why, (), asked, False)
+
+    def grid(self) -> list[tuple[str, list[tuple[Artifact, list[GridCell]]]]]:
+        """Return for each model one row per artifact with one cell per target."""
+        groups: dict[str, list[tuple[Artifact, list[GridCell]]]] = {}
+        for artifact in self.results.artifacts:
+            row = [self._grid_cell(artifact, target) for target in self.targets]
+            groups.setdefault(artifact.model, []).append((artifact, row))
+        return [(shorten(model, NAME_LIMIT), rows) for model, rows in groups.items()]
+
+    def _grid_cell(self, artifact: Artifact, target: str) -> GridCell:
+        cell = self.by_key.get((artifact.id, target))
+        if cell is None:
+            state = "missing" if artifact.status == "ok" else artifact.status
+            return GridCell(state, target, note="no file" if artifact.status != "ok" else "not run")
+        m = cell.measurement
+        if cell.is_by_design:
+            return GridCell("quiet", target, note=shorten(m.reason, REASON_LIMIT))
+        if m.status != "ok":
+            return GridCell(m.status, target, note=shorten(m.reason, REASON_LIMIT))
+        over = (artifact.id, target) in self.over
+        proved = "ship" if cell is self.ship else "over" if over else "ok"
+        accuracy = percent(m.accuracy) if m.accuracy is not None else "no accuracy"
+        latency = ms(m.latency_ms.median) if m.latency_ms else "no latency"
+        return GridCell(proved, target, accuracy, latency, m.kind, "reference" if cell.is_reference else "")
+
+    def problems(self) -> list[Problem]:
+        """Return what failed, one entry per reason; cells that are empty by design are no problems.
+
+        The cells of an artifact that could not be made are not told again for every target.
+        """
+        found: list[Problem] = [
+            Problem(self.name(a), (), a.status, shorten(a.reason, REASON_LIMIT), shorten(a.remedy, REASON_LIMIT))
+            for a in self.results.artifacts
+            if a.status != "ok"
+        ]
+        grouped: dict[tuple[str, str, str, str], list[str]] = {}
+        for cell in self.cells:
+            m = cell.measurement
+            if cell.is_problem and cell.artifact.status == "ok":
+                grouped.setdefault((self.name(cell.artifact), m.status, m.reason, m.remedy), []).append(m.target)
+        return found + [
+            Problem(name, tuple(where), status, shorten(reason, REASON_LIMIT), shorten(remedy, REASON_LIMIT))
+            for (name, status, reason, remedy), where in grouped.items()
+        ]
+
+    def by_design(self) -> int:
+        """Return how many cells are empty because the runtime does not read the format."""
+        return sum(c.is_by_design for c in self.cells)
+
+    def turned(self, part: str) -> list[Turned]:
+        """Return the candidates under ``rejected`` or ``fits`` of the recommendation."""
+        names = {a.id: self.name(a) for a in self.results.artifacts}
+        return [
+            Turned(
+                names.get(str(row.get("artifact")), shorten(str(row.get("artifact", "")), NAME_LIMIT)),
+                shorten(str(row.get("target", "")), NAME_LIMIT),
+                shorten(str(row.get("why", "")), REASON_LIMIT),
+            )
+            for row in self.results.recommendation.get(part, [])
+            if isinstance(row, Mapping)
+        ]
+
+    def environment(self) -> list[tuple[str, str]]:
+        """Return the machine and its packages in words."""
+        names = {
+            "cpu": "Processor",
+            "architecture": "Architecture",
+            "cores": "Cores",
+            "os": "System",
+            "python": "Python",
+        }
+        env = self.results.environment
+        rows = [(title, shorten(str(env[key]), 160)) for key, title in names.items() if env.get(key) is not None]
+        if isinstance(env.get("memory_bytes"), int):
+            rows.insert(3, ("Memory", size(env["memory_bytes"])))
+        packages = env.get("packages")
+        if isinstance(packages, Mapping):
+            rows += [(shorten(str(name)), shorten(str(version))) for name, version in packages.items()]
+        return rows
+
+    def run_facts(self) -> list[tuple[str, str]]:
+        """Return when and by what the run was made."""
+        run = self.results.run
+        names = {
+            "started": "Started",
+            "finished": "Finished",
+            "edgeproof_version": "Edgeproof",
+            "recipe_sha256": "Recipe's SHA-256",
+        }
+        return [(title, shorten(str(run[key]), 80)) for key, title in names.items() if run.get(key)]
+
+    def latency_confidence(self) -> str:
+        """Return what the latency intervals cover, where that is the same for all: ``96.9 % interval``."""
+        found = {m.latency_ms.confidence for m in (c.measurement for c in self.cells) if m.latency_ms}
+        return f"{percent(found.pop())} interval" if len(found) == 1 else "interval"
+
+
+def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
+    if m.accuracy is not None:
+        interval = percent_range(m.accuracy_low, m.accuracy_high)
+        yield Figure("Accuracy", percent(m.accuracy), _interval("95 %", interval, f"{m.samples:,} samples"), m.kind)
+    if m.drop is not None:
+        unit = "point" if abs(round(100 * m.drop, 2)) == 1 else "points"
+        interval = points_range(m.drop_low, m.drop_high)
+        yield Figure("Drop against float", f"{signed_points(m.drop)} {unit}", _interval("95 %", interval), m.kind)
+    if m.latency_ms:
+        confidence = percent(m.latency_ms.confidence)
+        note = _interval(confidence, ms_range(m.latency_ms), f"p95 {ms(m.latency_ms.p95)}")
+        yield Figure("Median latency", ms(m.latency_ms.median), note, m.kind)
+    memory = f"peak memory {size(m.peak_memory_bytes)}" if m.peak_memory_bytes else f"{artifact.bytes:,} bytes"
+    yield Figure("File size", size(artifact.bytes), memory, m.kind)
+
+
+def _interval(confidence: str, interval: str, more: str = "") -> str:
+    told = interval if interval.startswith("no ") else f"{interval} ({confidence} interval)" if interval else ""
+    return "; ".join(part for part in (told, more) if part)
+
+
+def figure_rows(content: Content) -> list[dict[str, str]]:
+    """Return every measured cell's figures in words: the long table of the reports."""
+    rows = []
+    for cell in content.cells:
+        m = cell.measurement
+        if m.status != "ok":
+            continue
+        latency = m.latency_ms
+        rows.append(
+            {
+                "name": content.name(cell.artifact),
+                "target": shorten(m.target, NAME_LIMIT),
+                "kind": m.kind,
+                "ship": "yes" if cell is content.ship else "",
+                "version": shorten(f"{m.runtime} {m.runtime_version}".strip(), NAME_LIMIT),
+                "accuracy": percent(m.accuracy) if m.accuracy is not None else "–",
+                "accuracy_interval": percent_range(m.accuracy_low, m.accuracy_high),
+                "drop": signed_points(m.drop) if m.drop is not None else "–",
+                "drop_interval": points_range(m.drop_low, m.drop_high),
+                "agreement": percent(m.agreement) if m.agreement is not None else "–",
+                "latency": ms(latency.median) if latency else "–",
+                "latency_interval": ms_range(latency) if latency else "",
+                "p95": ms(latency.p95) if latency else "–",
+                "p99": ms(latency.p99) if latency else "–",
+                "load": ms(m.load_ms) if m.load_ms is not None else "–",
+                "first": ms(m.first_ms) if m.first_ms is not None else "–",
+                "memory": size(m.peak_memory_bytes) if m.peak_memory_bytes is not None else "–",
+                "size": size(cell.artifact.bytes),
+            }
+        )
+    return rows

@@ -1,0 +1,219 @@
+"""The parts of the HTML report below the figures: files, models, data, and how things were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.artifact import Artifact
+from ...core.names import shorten
+from ...core.variant import SCHEMES
+from ..cells import artifact_name
+from ..units import percent, seconds, size
+from .content import NAME_LIMIT, REASON_LIMIT, Content
+from .palette import scheme_colour
+
+LABELS_SHOWN = 40
+ITEMS_SHOWN = 40
+DEPTH = 3
+RESIZE = {
+    "stretch": "both sides scaled",
+    "crop": "shorter side scaled, centre cut out",
+    "pad": "longer side scaled, black borders",
+}
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One exported file. `share` is its size relative to the largest, in per cent."""
+
+    name: str
+    summary: str
+    colour: str
+    size: str
+    bytes: str
+    share: str
+    path: str
+    sha256: str
+    min_runtime: str
+    calibration: str
+    made: str
+    ops: tuple[str, ...]
+    ops_summary: str
+    io: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One fine-tuned model. `history` is what the training curve is drawn from."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    labels: tuple[str, ...]
+    labels_more: int
+    history: tuple[Mapping[str, Any], ...]
+
+
+def files(content: Content) -> list[FileRow]:
+    """Return the files that were made, in the run's order; the SavedModel has none of its own."""
+    made = [a for a in content.results.artifacts if a.status == "ok" and a.format != "savedmodel"]
+    largest = max((a.bytes for a in made), default=0) or 1
+    return [_file(a, largest, content.several) for a in made]
+
+
+def _file(artifact: Artifact, largest: int, several: bool) -> FileRow:
+    scheme = SCHEMES.get(artifact.format, {}).get(artifact.scheme)
+    kinds, count = len(artifact.ops), sum(op.count for op in artifact.ops)
+    calibration = artifact.calibration
+    samples = calibration.get("samples", calibration.get("count"))
+    made = [shorten(artifact.made_by, 120)] if artifact.made_by else []
+    return FileRow(
+        name=artifact_name(artifact, several),
+        summary=scheme.summary if scheme else "",
+        colour=scheme_colour(artifact.scheme).name,
+        size=size(artifact.bytes),
+        bytes=f"{artifact.bytes:,} bytes",
+        share=f"{100 * artifact.bytes / largest:.1f}",
+        path=shorten(artifact.path.name, 100) if artifact.path else "",
+        sha256=shorten(artifact.sha256, 80),
+        min_runtime=shorten(artifact.min_runtime, 40) or "–",
+        calibration=f"{samples} training images" if samples else "given" if calibration else "none",
+        made=", ".join([*made, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
+        ops=tuple(f"{shorten(op.name)} version {op.version}, {op.count}×" for op in artifact.ops),
+        ops_summary=f"{count} operators of {kinds} kind{'s' if kinds > 1 else ''}" if kinds else "",
+        io=tuple(
+            shorten(
+                f"{way} {spec.name}: {spec.dtype} {list(spec.shape)}"
+                + (f", scale {spec.scale:.6g}, zero point {spec.zero_point}" if spec.scale is not None else ""),
+                200,
+            )
+            for way, specs in (("input", artifact.inputs), ("output", artifact.outputs))
+            for spec in specs
+        ),
+    )
+
+
+def models(content: Content) -> list[ModelCard]:
+    """Return a card per model; keys that a run lacks are left out."""
+    return [_model(m) for m in content.results.models]
+
+
+def _model(model: Mapping[str, Any]) -> ModelCard:
+    labels = [shorten(str(label), 40) or "(empty)" for label in model.get("labels") or []]
+    history = tuple(row for row in model.get("history") or [] if isinstance(row, Mapping))
+    facts: list[tuple[str, str]] = []
+    if model.get("backbone"):
+        facts.append(("Backbone", shorten(str(model["backbone"]), 120)))
+    if isinstance(model.get("accuracy"), int | float):
+        samples = f"{model.get('samples') or 0:,} samples"
+        facts.append(("Accuracy on the test split", f"{percent(model['accuracy'])} of {samples} (measured)"))
+    if isinstance(model.get("train_seconds"), int | float):
+        epochs = f" for {len(history)} epochs" if history else ""
+        facts.append(("Training", f"{seconds(model['train_seconds'])}{epochs} (measured)"))
+    if isinstance(contract := model.get("input"), Mapping) and contract:
+        facts.append(("Input", _contract(contract)))
+    facts += [(f"In training: {key.lower()}", value) for key, value in _flat(model.get("metrics") or {})]
+    facts += _flat(model.get("provenance") or {})
+    shown = tuple(labels[:LABELS_SHOWN])
+    return ModelCard(
+        shorten(str(model.get("name", "")), NAME_LIMIT), tuple(facts), shown, len(labels) - len(shown), history
+    )
+
+
+def _contract(contract: Mapping[str, Any]) -> str:
+    shape = " × ".join(str(n) for n in contract.get("shape") or [])
+    parts = [
+        f"{contract.get('name', 'input')}, {contract.get('dtype', 'float32')} {shape}".strip(),
+        f"{contract.get('colour', 'RGB')} values from {contract.get('low', 0):g} to {contract.get('high', 255):g}",
+        f"pictures of other sizes: {RESIZE.get(str(contract.get('resize')), contract.get('resize'))}",
+        "preprocessing is inside the file",
+    ]
+    return shorten("; ".join(parts), 300)
+
+
+def data(content: Content) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
+    """Return facts on the data, and findings: (title, lines) for each part of the data check that has something to say.
+
+    The check's report is shown as it is, whatever keys it has: this page must not hide a finding it does not know.
+    """
+    found = content.results.data
+    facts = [("Source", shorten(str(found["source"]), 160))] if found.get("source") else []
+    counts = found.get("counts")
+    if isinstance(counts, Mapping):
+        facts += [(f"{_title(split)} images", _scalar(n)) for split, n in counts.items()]
+    findings: list[tuple[str, list[str]]] = []
+    report = found.get("report")
+    for key, value in report.items() if isinstance(report, Mapping) else ():
+        title = _title(key)
+        if isinstance(value, Mapping | list | tuple):
+            if lines := _lines(value):
+                findings.append((title, lines))
+        elif value is not None and value != "":
+            facts.append((title, _scalar(value)))
+    return facts, findings
+
+
+def _lines(value: Any) -> list[str]:
+    """Return a list or a dictionary of the data check as lines, cut to a bearable length."""
+    if isinstance(value, Mapping):
+        lines = [f"{key}: {text}" for key, text in _flat(value)]
+    else:
+        lines = [", ".join(f"{k}: {t}" for k, t in _flat(v)) if isinstance(v, Mapping) else _scalar(v) for v in value]
+    more = len(lines) - ITEMS_SHOWN
+    return [*lines[:ITEMS_SHOWN], f"… and {more:,} more, all in results.json"] if more > 0 else lines
+
+
+def _flat(value: Mapping[Any, Any], prefix: str = "", depth: int = DEPTH) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, inner in value.items():
+        name = f"{prefix}{_title(key) if not prefix else shorten(str(key), 40)}"
+        if isinstance(inner, Mapping) and depth > 0:
+            rows += _flat(inner, f"{name}, ", depth - 1)
+        elif isinstance(inner, Sequence) and not isinstance(inner, str):
+            if inner:
+                rows.append((name, shorten(", ".join(_scalar(v) for v in inner), REASON_LIMIT)))
+        elif inner is not None and inner != "":
+            rows.append((name, _scalar(inner)))
+    return rows
+
+
+def _title(key: Any) -> str:
+    text = shorten(str(key).replace("_", " "), 40)
+    return text[:1].upper() + text[1:]
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return shorten(str(value), 200)
+
+
+def method(content: Content, plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the facts that the section on how things were measured names; empty where they are not known.
+
+    `plan` is what the raw files say of the timing.
+    """
+    found = [c.measurement for c in content.cells if c.measurement.status == "ok"]
+    timed = [m.latency_ms for m in found if m.latency_ms]
+    warmup, run = plan.get("warmup_seconds"), plan.get("run_seconds")
+    return {
+        "samples": _span((m.samples for m in found if m.samples), "test sample"),
+        "processes": _span((t.processes for t in timed), "fresh process", "fresh processes"),
+        "threads": _span((t.threads for t in timed), "thread"),
+        "warmup": f"{warmup:g} s" if isinstance(warmup, int | float) else "",
+        "run": f"{run:g} s" if isinstance(run, int | float) else "",
+    }
+
+
+def _span(values: Iterable[int], one: str, many: str = "") -> str:
+    """Return ``6 processes`` or ``3 to 6 processes``; nothing for no values."""
+    found = sorted(set(values))
+    if not found:
+        return ""
+    numbers = " to ".join(f"{v:,}" for v in dict.fromkeys((found[0], found[-1])))
+    return f"{numbers} {one if found[-1] == 1 else many or one + 's'}"

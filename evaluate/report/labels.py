@@ -1,0 +1,79 @@
+"""Direct labels that keep out of each other's way: each point's name is put where it covers least."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .palette import PAGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FONT = 11.0
+# Mean advance of a sans-serif letter in ems, a little generous: the browser's own font draws the text.
+LETTER = 0.58
+POINT = 6.0
+# Where a label may stand, best first: (sideways, up) in pixels from the point, and which end of the text that is.
+PLACES: tuple[Place, ...] = tuple(
+    (dx * far, dy * far, anchor)
+    for far in (1.0, 2.0, 3.0)
+    for dx, dy, anchor in (
+        (10, 0, "left"), (-10, 0, "right"), (0, 15, "center"), (0, -15, "center"),
+        (8, 12, "left"), (8, -12, "left"), (-8, 12, "right"), (-8, -12, "right"),
+    )
+)  # fmt: skip
+# So many of them are close by.
+NEAR = 8
+# Above this cost (overlap counts tenfold, by its area in square pixels) a label would hide more than it tells: it is
+# left out, and the legend's shape and colour say what the point is.
+CROWDED = 400.0
+Box = tuple[float, float, float, float]
+Place = tuple[float, float, str]
+
+
+def place_labels(
+    axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], bold: Sequence[bool], *, near: bool
+) -> None:
+    """Write `texts` beside `points` (data coordinates) where they overlap points and each other least.
+
+    Where everything is taken a text is left out, unless it is `bold`; with `near` that happens sooner, for no text
+    then stands so far from its point that it needs a line to it.
+    """
+    around = PLACES[:NEAR] if near else PLACES
+    places = [(float(x), float(y)) for x, y in axes.transData.transform(points)]
+    frame = axes.bbox
+    taken: list[Box] = [(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in places]
+    for i in sorted(range(len(points)), key=lambda i: (not bold[i], places[i])):
+        x, y = places[i]
+        width = len(texts[i]) * FONT * LETTER * (1.08 if bold[i] else 1.0)
+        reach = 1.4 if bold[i] else 1.0  # a bold label's point has a ring around it
+
+        def cost(place: Place, x: float = x, y: float = y, width: float = width, reach: float = reach) -> float:
+            box = _box(x + reach * place[0], y + reach * place[1], width, place[2])
+            outside = max(0.0, frame.x0 - box[0]) + max(0.0, box[2] - frame.x1 - 8)
+            outside += max(0.0, frame.y0 - box[1]) + max(0.0, box[3] - frame.y1)
+            distance = abs(place[0]) + abs(place[1])
+            return float(sum(_overlap(box, other) for other in taken) * 10 + outside * 100 + distance)
+
+        best = min(around, key=cost)
+        if cost(best) > CROWDED and not bold[i]:
+            continue
+        dx, dy, anchor = reach * best[0], reach * best[1], best[2]
+        taken.append(_box(x + dx, y + dy, width, anchor))
+        far = abs(dx) + abs(dy) > 28
+        axes.annotate(
+            texts[i], points[i], xytext=(dx, dy), textcoords="offset pixels", ha=anchor, va="center_baseline",
+            fontsize=FONT, weight="bold" if bold[i] else "normal",
+            arrowprops={"arrowstyle": "-", "color": PAGE["muted"].placeholder, "linewidth": 0.7} if far else None,
+        )  # fmt: skip
+
+
+def _box(x: float, y: float, width: float, anchor: str) -> Box:
+    left = {"left": x, "right": x - width, "center": x - width / 2}[anchor]
+    return left, y - 0.55 * FONT, left + width, y + 0.65 * FONT
+
+
+def _overlap(a: Box, b: Box) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return width * height if width > 0 and height > 0 else 0.0

@@ -1,0 +1,47 @@
+"""report.md: the answer, the table and the failures, short enough for a pull request."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ...core.results import Results
+from .content import Content, figure_rows
+
+TEMPLATES = Path(__file__).parent / "templates"
+# Backslashes keep these from being markup: emphasis, code, links, tables, and bare addresses that become links.
+# What is markup only where a line begins (headings, lists, rules) needs none: these words never begin one.
+_MARKUP = re.compile(r"([\\`*_\[\]#|~]|(?<=:)/(?=/)|(?<=www)\.)", re.IGNORECASE)
+_NOTIFIES = re.compile(r"([@#])(?=\w)")
+_JOINER = "\u2060"
+
+
+def render(results: Results) -> str:
+    """Return the Markdown (GitHub's dialect). Every word from outside goes through `text`."""
+    content = Content(results)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["md"] = text
+    rendered = environment.get_template("report.md.j2").render(
+        content=content, headline=content.headline(), problems=content.problems(), figures=figure_rows(content)
+    )
+    return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"
+
+
+def text(words: object) -> Markup:
+    """Return words so that Markdown shows them as they are: one line, no markup, no HTML, nobody notified.
+
+    An invisible joiner after @ and # keeps hosts from taking a class name for a person or an issue.
+    """
+    line = " ".join(str(words).split())
+    escaped = _NOTIFIES.sub(rf"\1{_JOINER}", _MARKUP.sub(r"\\\1", line))
+    return Markup(html.escape(escaped, quote=False))  # noqa: S704 (escaped in this very line)

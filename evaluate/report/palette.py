@@ -1,0 +1,76 @@
+"""Colours and shapes of the plots. Plots are drawn with placeholders; the page's style sheet gives them their values.
+
+Light and dark have values of their own, chosen so that each stands out from the paper by at least 3:1 (WCAG 2.2,
+1.4.11) and that the schemes stay apart for colour-blind readers (after Okabe and Ito's palette).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Colour:
+    """A CSS variable, the placeholder that stands for it in a drawing, and its values."""
+
+    name: str
+    placeholder: str
+    light: str
+    dark: str
+
+
+def _colours(*rows: tuple[str, str, str]) -> dict[str, Colour]:
+    # Placeholders differ from each other and from anything that matplotlib draws on its own.
+    return {name: Colour(name, f"#0e1f{i + 16:02x}", light, dark) for i, (name, light, dark) in enumerate(rows)}
+
+
+PAGE = _colours(
+    ("ink", "#16191d", "#e7eaed"),
+    ("muted", "#59636e", "#9aa5b1"),
+    ("rule", "#dfe3e8", "#2d333b"),
+    ("paper", "#ffffff", "#14171a"),
+    ("soft", "#f5f7f8", "#1b1f24"),
+    ("accent", "#0a6b5c", "#4fd0b8"),
+    ("scheme-float32", "#0068ad", "#5fb0ee"),
+    ("scheme-float16", "#2a8fa8", "#7fdbe8"),
+    ("scheme-dynamic", "#a66f00", "#f2b632"),
+    ("scheme-int8", "#c2410c", "#ff8a5c"),
+    ("scheme-int16x8", "#a3478b", "#e796cf"),
+    ("scheme-int8io", "#2f7d32", "#7fd182"),
+    ("scheme-other", "#6b5cb8", "#b3a6ff"),
+)
+
+_SCHEMES = {
+    "float32": "scheme-float32",
+    "float16": "scheme-float16",
+    "dynamic": "scheme-dynamic",
+    "int8": "scheme-int8",
+    "int8-int8io": "scheme-int8io",
+    "int8-uint8io": "scheme-int8io",
+    "int16x8": "scheme-int16x8",
+}
+
+# matplotlib's marker, and the sign that stands for it in a legend.
+_MARKERS = {
+    "litert": ("o", "●"),
+    "tflite-runtime": ("s", "■"),
+    "onnxruntime": ("D", "◆"),
+    "tensorflow": ("^", "▲"),
+    "tflite-micro": ("v", "▼"),
+}
+_OTHER_MARKER = ("P", "✚")
+
+
+def scheme_colour(scheme: str) -> Colour:
+    """Return the colour of a scheme; all that are not known share one."""
+    return PAGE[_SCHEMES.get(scheme, "scheme-other")]
+
+
+def marker(runtime: str) -> tuple[str, str]:
+    """Return a runtime's marker and its sign."""
+    return _MARKERS.get(runtime, _OTHER_MARKER)
+
+
+def style_variables(theme: str) -> str:
+    """Return the CSS declarations of all colours for ``light`` or ``dark``."""
+    return " ".join(f"--{c.name}: {c.light if theme == 'light' else c.dark};" for c in PAGE.values())

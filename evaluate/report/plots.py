@@ -1,0 +1,258 @@
+"""The figures of the report: accuracy against latency, latencies with their intervals, training curves.
+
+Each function returns a matplotlib Figure (no pyplot: no global state) in one of two sizes, for wide and for narrow
+pages. All lengths are in page pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...core.names import shorten
+from ..cells import Cell
+from ..units import ms, number
+from .labels import place_labels
+from .palette import PAGE, marker, scheme_colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE, ACCENT = (PAGE[name].placeholder for name in ("ink", "muted", "rule", "accent"))
+# A file this far (in shares) below the best one is drawn at the foot of the plot, with its figure: one broken file
+# must not press all the others into a line.
+OFF_SCALE = 0.12
+FRONT_STYLE = (0, (4, 3))
+
+
+def scatter(shown: Sequence[Cell], everything: Sequence[Cell], ship: Cell | None, narrow: bool) -> Figure:
+    """Draw accuracy against median latency for one model's cells, with both intervals.
+
+    `everything` (cells of all models) sets the scales and the Pareto front, so that models can be put side by side.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _figure(350 if narrow else 760, 360 if narrow else 400, (50, 12, 12, 46))
+    points = [(c, *_position(c)) for c in shown]
+    low, high = _accuracy_range(everything)
+    axes.set_xscale("log")
+    axes.set_xlim(*_latency_range(everything, 0.14 if narrow else 0.09))
+    axes.set_ylim(low, high)
+    _latency_axis(axes, narrow)
+    ticks = MaxNLocator(nbins=6, steps=[1, 2, 5, 10])
+    digits = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in ticks.tick_values(low, high)) else 1
+    axes.yaxis.set_major_locator(ticks)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.{digits}f} %")
+    axes.grid(axis="y", linewidth=1)
+    _reference_line(axes, shown, narrow)
+    _front(axes, everything, low)
+    for cell, x, y in points:
+        if y >= low:
+            _point(axes, cell, x, y, chosen=cell is ship)
+        else:
+            colour = scheme_colour(cell.artifact.scheme).placeholder
+            axes.plot([x], [low], "v", color=colour, markersize=7, clip_on=False)
+    texts = [_scatter_label(cell, y, low, cell is ship) for cell, _, y in points]
+    place_labels(axes, [(x, max(y, low)) for _, x, y in points], texts, [c is ship for c, _, _ in points], near=narrow)
+    return figure
+
+
+def latencies(
+    shown: Sequence[Cell],
+    everything: Sequence[Cell],
+    medians: Mapping[tuple[str, str], list[float]],
+    ship: Cell | None,
+    narrow: bool,
+) -> Figure:
+    """Draw each cell's median latency, its interval, its 95th percentile, and where known its processes' medians.
+
+    `everything` sets the scale. `medians` maps (artifact id, target) to milliseconds.
+    """
+    rows = sorted(shown, key=lambda c: c.measurement.latency_ms.median if c.measurement.latency_ms else 0.0)
+    step = 42 if narrow else 30
+    figure, axes = _figure(350 if narrow else 760, len(rows) * step + 60, (14 if narrow else 206, 62, 10, 46))
+    axes.set_xscale("log")
+    axes.set_xlim(*_latency_range(everything, 0.03, tail=True))
+    axes.set_ylim(len(rows) - (0.25 if narrow else 0.45), -0.62 if narrow else -0.5)
+    _latency_axis(axes, narrow)
+    axes.grid(axis="x", linewidth=1)
+    axes.set_yticks([])
+    for i, cell in enumerate(rows):
+        latency = cell.measurement.latency_ms
+        if latency is None:
+            continue
+        colour, y = scheme_colour(cell.artifact.scheme).placeholder, i + (0.22 if narrow else 0)
+        weight = "bold" if cell is ship else "normal"
+        axes.plot([latency.median, latency.p95], [y, y], color=colour, linewidth=1, alpha=0.55)
+        axes.plot([latency.p95], [y], "|", color=colour, markersize=7, alpha=0.8)
+        axes.plot([latency.low, latency.high], [y, y], color=colour, linewidth=5, alpha=0.45, solid_capstyle="butt")
+        strip = medians.get((cell.artifact.id, cell.measurement.target), [])
+        axes.plot(strip, [y + 0.3] * len(strip), "|", color=MUTED, markersize=4, markeredgewidth=1, alpha=0.9)
+        axes.plot([latency.median], [y], marker(cell.measurement.runtime)[0], markersize=6.5, **_filling(cell, colour))
+        name = shorten(f"{cell.variant}  ·  {cell.measurement.runtime}", 34)
+        axes.annotate(
+            name, (0, y - 0.44 if narrow else y), xytext=(2 if narrow else -196, 0), va="center", weight=weight,
+            xycoords=("axes fraction", "data"), textcoords="offset pixels", fontsize=11,
+        )  # fmt: skip
+        axes.annotate(
+            ms(latency.median), (1, y), xycoords=("axes fraction", "data"), xytext=(54, 0), textcoords="offset pixels",
+            ha="right", va="center", fontsize=11, weight=weight,
+        )  # fmt: skip
+    return figure
+
+
+def training(history: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
+    """Draw accuracy and loss per epoch, on training and validation data; a line where the next phase begins."""
+    from matplotlib.ticker import MaxNLocator
+
+    panels = [key for key in ("accuracy", "loss") if any(isinstance(row.get(key), int | float) for row in history)]
+    wide = 350 if narrow else 760
+    figure, first = _figure(wide, 190 * len(panels) if narrow else 210, (46, 12, 24, 40))
+    first.remove()
+    for i, key in enumerate(panels):
+        shape = (len(panels), 1, i + 1) if narrow else (1, max(2, len(panels)), i + 1)
+        axes = figure.add_subplot(*shape)
+        axes.set_title(key, loc="left", fontsize=11, color=MUTED)
+        epochs = list(range(1, len(history) + 1))
+        for name, label, colour in ((key, "training", MUTED), (f"val_{key}", "validation", ACCENT)):
+            found = [
+                (e, float(row[name])) for e, row in zip(epochs, history, strict=True)
+                if isinstance(row.get(name), int | float)
+            ]  # fmt: skip
+            if found:
+                axes.plot(*zip(*found, strict=True), color=colour, linewidth=1.8, marker="o", markersize=3)
+                # The two often end close together: the higher one is named above its end, the lower one below.
+                _name_the_end(axes, found, label, colour, above=_ends_higher(history, key, name))
+        for e in epochs[1:]:
+            if history[e - 1].get("phase") != history[e - 2].get("phase"):
+                axes.axvline(e - 0.5, color=MUTED, linewidth=1, linestyle=FRONT_STYLE)
+        axes.set_xlim(0.7, len(history) + 0.3)
+        axes.margins(y=0.22)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", linewidth=1)
+        axes.tick_params(length=0, labelsize=10.5)
+        axes.set_xlabel("epoch", fontsize=10.5)
+        if key == "accuracy":
+            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    height = figure.get_figheight() * 72
+    figure.subplots_adjust(left=46 / wide, right=1 - 12 / wide, top=1 - 24 / height, bottom=40 / height,
+                           wspace=0.16, hspace=0.55)  # fmt: skip
+    return figure
+
+
+def _figure(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+    """Return a figure of `width` × `height` with one pair of axes inside `margins` (left, right, top, bottom)."""
+    from matplotlib.figure import Figure
+
+    left, right, top, bottom = margins
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    axes = figure.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+    )
+    return figure, axes
+
+
+def _position(cell: Cell) -> tuple[float, float]:
+    """Return (median latency, accuracy) of a cell that has both."""
+    m = cell.measurement
+    if m.latency_ms is None or m.accuracy is None:
+        raise ValueError(f"{cell.artifact.id} on {m.target} lacks accuracy or latency")
+    return m.latency_ms.median, m.accuracy
+
+
+def _accuracy_range(everything: Sequence[Cell]) -> tuple[float, float]:
+    """Return the limits of the accuracy axis: all but what lies off the scale, with its intervals."""
+    best = max(_position(c)[1] for c in everything)
+    inside = [c.measurement for c in everything if _position(c)[1] >= best - OFF_SCALE]
+    low = min(m.accuracy_low if m.accuracy_low is not None else m.accuracy or 0.0 for m in inside)
+    high = max(m.accuracy_high if m.accuracy_high is not None else m.accuracy or 1.0 for m in inside)
+    pad = max(0.003, 0.06 * (high - low))
+    return max(-0.02, low - pad), min(1.02, high + pad)
+
+
+def _latency_range(shown: Sequence[Cell], pad: float, tail: bool = False) -> tuple[float, float]:
+    """Return the limits of a logarithmic latency axis, `pad` (share of its length) wider than what it shows."""
+    found = [c.measurement.latency_ms for c in shown if c.measurement.latency_ms]
+    low = min(v.low for v in found)
+    high = max(max(v.high, v.p95) if tail else v.high for v in found)
+    spread = max(high / low, 1.3) ** pad
+    return low / spread, high * spread
+
+
+def _latency_axis(axes: Axes, narrow: bool) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+    low, high = axes.get_xlim()
+    crowded = high / low > (400 if narrow else 5000)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if crowded else (1.0, 2.0, 5.0)))
+    if high / low < 4:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(lambda value, _: number(value).replace(".00", "").replace(".0", ""))
+    axes.tick_params(length=0, labelsize=10.5, pad=6)
+    axes.set_xlabel("median latency of one inference, ms (logarithmic)", fontsize=10.5, labelpad=6)
+
+
+def _reference_line(axes: Axes, shown: Sequence[Cell], narrow: bool) -> None:
+    """Draw the float model's accuracy as a line: what the files are held against."""
+    reference = next((c.measurement for c in shown if c.artifact.format == "savedmodel"), None)
+    if reference is None or reference.accuracy is None:
+        return
+    axes.axhline(reference.accuracy, color=MUTED, linewidth=1)
+    axes.annotate(
+        "float model" if narrow else "accuracy of the float model", (1, reference.accuracy),
+        xycoords=("axes fraction", "data"), xytext=(-2, 4), textcoords="offset pixels", ha="right", fontsize=10,
+        color=MUTED,
+    )  # fmt: skip
+
+
+def _front(axes: Axes, everything: Sequence[Cell], low: float) -> None:
+    """Draw the Pareto front: for each latency the best accuracy that a file reaches within it."""
+    best, steps = -1.0, []
+    for x, y in sorted((_position(c) for c in everything if not c.is_reference), key=lambda p: (p[0], -p[1])):
+        if y > best and y >= low:
+            steps.append((x, y))
+            best = y
+    if steps:
+        xs, ys = zip(*steps, (axes.get_xlim()[1], best), strict=True)
+        axes.step(xs, ys, where="post", color=MUTED, linewidth=1.2, linestyle=FRONT_STYLE)
+
+
+def _filling(cell: Cell, colour: str) -> dict[str, Any]:
+    """Return a marker's colours: filled when measured, hollow when emulated or estimated."""
+    filled = cell.measurement.kind == "measured"
+    return {"color": colour, "markerfacecolor": colour if filled else PAGE["paper"].placeholder, "markeredgewidth": 1.5}
+
+
+def _point(axes: Axes, cell: Cell, x: float, y: float, chosen: bool) -> None:
+    m = cell.measurement
+    colour = MUTED if cell.is_reference else scheme_colour(cell.artifact.scheme).placeholder
+    if m.latency_ms:
+        axes.plot([m.latency_ms.low, m.latency_ms.high], [y, y], color=colour, linewidth=1.4, alpha=0.55)
+    if m.accuracy_low is not None and m.accuracy_high is not None:
+        axes.plot([x, x], [m.accuracy_low, m.accuracy_high], color=colour, linewidth=1.4, alpha=0.4)
+    if chosen:
+        axes.plot([x], [y], "o", markersize=17, markerfacecolor="none", color=ACCENT, markeredgewidth=1.8)
+    size = 6.5 if marker(m.runtime)[0] == "D" else 8
+    axes.plot([x], [y], marker(m.runtime)[0], markersize=size, **_filling(cell, colour))
+
+
+def _scatter_label(cell: Cell, y: float, low: float, chosen: bool) -> str:
+    name = "TensorFlow" if cell.is_reference else shorten(cell.artifact.scheme, 20)
+    if y < low:
+        return f"{name} {100 * y:.1f} %"
+    return f"{name}, ship this" if chosen else name
+
+
+def _ends_higher(history: Sequence[Mapping[str, Any]], key: str, name: str) -> bool:
+    last, other = history[-1].get(name), history[-1].get(f"val_{key}" if name == key else key)
+    return not isinstance(last, int | float) or not isinstance(other, int | float) or last >= other
+
+
+def _name_the_end(axes: Axes, line: Sequence[tuple[float, float]], label: str, colour: str, above: bool) -> None:
+    axes.annotate(
+        label, line[-1], xytext=(4, 7 if above else -7), textcoords="offset pixels", ha="right",
+        va="bottom" if above else "top", fontsize=10.5, color=colour,
+    )  # fmt: skip

@@ -1,0 +1,117 @@
+"""Figures as people read them, with their units: the same words in the terminal, the reports and the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core.measurement import Latency, Measurement
+
+
+def percent(share: float) -> str:
+    """Return a share as per cent with one decimal: ``82.4 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def percent_range(low: float | None, high: float | None) -> str:
+    """Return an interval of shares: ``80.6 to 84.0``; nothing when it is not known."""
+    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def points(difference: float, signed: bool = False) -> str:
+    """Return a difference of two shares in percentage points: ``0.35 points``, ``1 point``."""
+    number = signed_points(difference) if signed else f"{100 * difference:.2f}".rstrip("0").rstrip(".")
+    return f"{number} point" if number in ("1", "+1.00") else f"{number} points"
+
+
+def signed_points(difference: float) -> str:
+    """Return a difference in percentage points with its sign and a true minus: ``+0.35``, ``−0.10``, ``0.00``."""
+    text = f"{100 * difference:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+
+
+def points_range(low: float | None, high: float | None) -> str:
+    """Return an interval of differences: ``−0.31 to +0.61``; nothing when it is not known."""
+    return "" if low is None or high is None else f"{signed_points(low)} to {signed_points(high)}"
+
+
+def number(value: float) -> str:
+    """Return a positive number with three significant digits and no exponent: ``0.0421``, ``2.91``, ``1,234``."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.3g}" if value >= 1e-4 else f"{value:.1g}"
+
+
+def ms(value: float) -> str:
+    """Return milliseconds: ``2.91 ms``."""
+    return f"{number(value)} ms"
+
+
+def ms_range(latency: Latency) -> str:
+    """Return a latency's interval, or what stands in for one when a single process leaves none."""
+    return f"{number(latency.low)} to {number(latency.high)}" if latency.confidence > 0 else "no interval: one process"
+
+
+def size(count: float) -> str:
+    """Return bytes in binary units: ``512 B``, ``2.54 MiB``."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= scale:
+            return f"{number(count / scale)} {unit}"
+    return f"{count:.0f} B"
+
+
+def seconds(value: float) -> str:
+    """Return a duration: ``4.2 s``, ``3 min 05 s``."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def times(ratio: float) -> str:
+    """Return a ratio: ``1.96×``."""
+    return f"{number(ratio)}×"
+
+
+def accuracy_words(m: Measurement) -> str:
+    """Return a measurement's accuracy with its interval, as a sentence needs it."""
+    if m.accuracy is None:
+        return "accuracy not known"
+    interval = percent_range(m.accuracy_low, m.accuracy_high)
+    return f"accuracy {percent(m.accuracy)}" + (f" (95 % interval {interval})" if interval else "")
+
+
+def drop_words(m: Measurement) -> str:
+    """Return how far a measurement's accuracy lies from the float model's on the same samples."""
+    if m.drop is None:
+        return "drop against float not known"
+    way = "below" if m.drop > 0 else "above"
+    interval = points_range(m.drop_low, m.drop_high)
+    told = f"{points(abs(m.drop))} {way} float" if m.drop else "no drop against float"
+    return told + (f" (95 % interval of the drop {interval})" if interval else "")
+
+
+def latency_words(m: Measurement) -> str:
+    """Return a measurement's median latency with its interval."""
+    if m.latency_ms is None:
+        return "latency not measured"
+    interval = f"{percent(m.latency_ms.confidence)} interval " if m.latency_ms.confidence > 0 else ""
+    return f"median latency {ms(m.latency_ms.median)} ({interval}{ms_range(m.latency_ms)})"
+
+
+def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a budget asks, as (name, limit) in words. Keys that are not known are shown as they are."""
+    words: dict[str, tuple[str, Callable[[float], str]]] = {
+        "max_accuracy_drop": ("accuracy drop at most", points),
+        "min_accuracy": ("accuracy at least", percent),
+        "max_latency_ms": ("p95 latency at most", ms),
+        "max_bytes": ("file at most", size),
+        "max_memory_bytes": ("peak memory at most", size),
+        "target": ("on", str),
+    }
+    return [
+        (words[k][0], words[k][1](v)) if k in words and (k == "target" or isinstance(v, int | float)) else (k, str(v))
+        for k, v in asked.items()
+    ]

