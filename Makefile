@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format benchmark clean
+.PHONY: help setup demo test check format benchmark constraints clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,15 @@ format: $(VENV)/.ready  ## Format the code
 
 benchmark: $(VENV)/.ready  ## Time Edgeproof against what one would write by hand (some 20 minutes)
 	$(BIN)/python -m benchmarks
+
+# One resolution for all supported Pythons, with markers where they differ.
+constraints: $(VENV)/.ready  ## Resolve constraints.txt anew from pyproject.toml
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --upgrade \
+		--no-header --no-annotate --quiet --output-file constraints.new
+	(echo '# The versions that are tested, for every supported Python. Made by `make constraints`; names no index.'; \
+		grep -v '^--' constraints.new) > constraints.txt
+	rm constraints.new
 
 clean:  ## Remove .venv and the tools' caches (runs/ is kept)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -29,22 +29,48 @@ def summary(results: Results) -> list[RenderableType]:
     return parts
 
 
-def table(results: Results) -> Table:
-    """Return one row per cell that ran; the recommended one is marked. Rich honours NO_COLOR."""
+# Columns by what is left out first on a narrow terminal: (heading, key of a row, justify, needed width of it all).
+_COLUMNS = (
+    ("", "mark", "left", 0),
+    ("file", "name", "left", 0),
+    ("target", "target", "left", 0),
+    ("accuracy", "accuracy", "right", 0),
+    ("95 %", "accuracy_interval", "right", 108),
+    ("drop", "drop", "right", 0),
+    ("median", "latency", "right", 0),
+    ("interval, ms", "latency_interval", "right", 94),
+    ("size", "size", "right", 0),
+)
+
+
+def table(results: Results, width: int | None = None) -> Table:
+    """Return one row per cell that ran; the recommended one is marked. Rich honours NO_COLOR.
+
+    `width` is the terminal's, in characters (default: what rich finds): a narrow one leaves out the intervals, which
+    the reports have.
+    """
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for heading in ("", "file", "target"):
-        made.add_column(heading, no_wrap=heading == "")
-    for heading in ("accuracy", "95 %", "drop", "median latency", "interval, ms", "size"):
-        made.add_column(heading, justify="right", no_wrap=True)
-    made.add_column("kind", no_wrap=True)
-    for row in figure_rows(Content(results)):
-        style = "bold green" if row["ship"] else ""
-        words = ("→" if row["ship"] else "", row["name"], row["target"], row["accuracy"], row["accuracy_interval"],
-                 row["drop"], row["latency"], row["latency_interval"], row["size"], row["kind"])  # fmt: skip
-        made.add_row(*(Text(word) for word in words), style=style)
+    width = Console().width if width is None else width
+    columns = [column for column in _COLUMNS if column[3] <= width]
+    rows = figure_rows(Content(results))
+    kinds = {row["kind"] for row in rows}
+    labelled = len(kinds) > 1
+    caption = f"accuracy on the test split; latency of one inference at batch 1; all {', '.join(kinds)}"
+    made = Table(
+        box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0), caption_justify="left",
+        caption="" if labelled or not rows else caption, caption_style="dim",
+    )  # fmt: skip
+    for heading, _, justify, _ in columns:
+        made.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=heading != "file")
+    if labelled:
+        made.add_column("kind", no_wrap=True)
+    for row in rows:
+        words = {**row, "mark": "→" if row["ship"] else ""}
+        cells = [Text(words[key]) for _, key, _, _ in columns] + ([Text(row["kind"])] if labelled else [])
+        made.add_row(*cells, style="bold green" if row["ship"] else "")
     return made
 
 
