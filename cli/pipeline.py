@@ -275,7 +275,7 @@ def make_variant(
             # May pass (memory, time): a row for now, and tried again by the next run.
             blank = Artifact(
                 artifact_id(model.name, variant), model.name, variant.format, variant.scheme_name, None,
-                labels=model.labels, parent_sha256=model.sha256,
+                labels=model.labels, contract=model.input, parent_sha256=model.sha256,
             )  # fmt: skip
             return export.save(blank.failed(error.status, error.message, error.remedy), out)
         store.finish(key)

@@ -30,16 +30,7 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
             check_backbone(spec, folder=recipe.folder)
         except EdgeproofError as error:
             problems.append(error)
-    for format_ in sorted({Variant.parse(v).format for v in recipe.export.variants}):
-        modules, extra = _MAKERS[format_]
-        missing = [module for module in modules if find_spec(module) is None]
-        if missing:
-            problems.append(
-                InputError(
-                    f"{format_} files need {' and '.join(missing)}, which is not installed here",
-                    f"pip install 'edgeproof[{extra}]', or take the {format_}: variants out of export.variants",
-                )
-            )
+    problems += check_makers({Variant.parse(v).format for v in recipe.export.variants})
     try:
         check_writable(out)
     except EdgeproofError as error:
@@ -51,6 +42,22 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
     # Two models with the same trouble need to be told once.
     lines = list(dict.fromkeys(str(problem).replace("\n", "\n  ") for problem in problems))
     raise InputError("\n".join([f"{len(lines)} things are in the way:", *(f"  - {line}" for line in lines)]))
+
+
+def check_makers(formats: set[str]) -> list[InputError]:
+    """Return what is missing here to make files of these formats."""
+    problems = []
+    for format_ in sorted(formats):
+        modules, extra = _MAKERS[format_]
+        missing = [module for module in modules if find_spec(module) is None]
+        if missing:
+            problems.append(
+                InputError(
+                    f"{format_} files need {' and '.join(missing)}, which is not installed here",
+                    f"pip install 'edgeproof[{extra}]', or leave the {format_}: variants out",
+                )
+            )
+    return problems
 
 
 def check_writable(out: Path) -> None:

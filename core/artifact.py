@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from .model import InputContract
 from .names import slug
 from .variant import SUFFIX, Variant
 
@@ -49,6 +50,7 @@ class Artifact:
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     labels: tuple[str, ...] = ()
+    contract: InputContract | None = None
     ops: tuple[Operator, ...] = ()
     min_runtime: str = ""
     parent_sha256: str = ""

@@ -42,8 +42,9 @@ class Model:
     """A fine-tuned backbone, frozen.
 
     `saved_model` holds one signature ``serving_default``: input as `input` says, output ``probabilities`` of shape
-    (1, number of labels). `sha256` is over the SavedModel's bytes. `metrics` are those of training (they never
-    stand for the test split). `provenance` says what it was made from.
+    (1, number of labels). `sha256` is over the frozen graph's nodes and the labels: a SavedModel's bytes differ from
+    one writing to the next. `metrics` are those of training (they never stand for the test split). `provenance` says
+    what it was made from.
     """
 
     name: str

@@ -72,6 +72,7 @@ def export(
         scheme=variant.scheme_name,
         path=path,
         labels=model.labels,
+        contract=model.input,
         parent_sha256=model.sha256,
         made_by=_maker(variant.format),
     )
@@ -116,6 +117,7 @@ def reference(model: Model) -> Artifact:
         sha256=model.sha256,
         bytes=sum(part.stat().st_size for part in model.saved_model.rglob("*") if part.is_file()),
         labels=model.labels,
+        contract=model.input,
         parent_sha256=model.sha256,
         made_by=_maker("savedmodel"),
     )

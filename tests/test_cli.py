@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from edgeproof.cli.main import COMMANDS
+from edgeproof.train.data import builtin
 
 from .conftest import TinyRun
 
@@ -78,7 +81,7 @@ def test_help_names_every_command_and_the_exit_statuses() -> None:
         ("run", "none.toml"),
         ("run", str(REPO / "recipes" / "quickstart.toml"), "--set", "train.epoch=3"),
         ("run", str(REPO / "recipes" / "quickstart.toml"), "--out", "/proc/none"),
-        ("run", str(REPO / "recipes" / "quickstart.toml"), "--out", str(REPO / "README.md")),
+        ("run", str(REPO / "recipes" / "quickstart.toml"), "--out", str(REPO / "LICENSE")),
         ("run",),
         ("frobnicate",),
         ("report", "none"),
@@ -152,6 +155,62 @@ def test_report_inspect_and_compare(tiny: TinyRun, tmp_path: Path) -> None:
     found = json.loads(edgeproof("inspect", str(file.with_name("tiny--onnx-float32.onnx")), "--json").stdout)
     assert found["inputs"][0]["shape"] == [1, 32, 32, 3] and found["outputs"][0]["name"] == "probabilities"
     assert json.loads(edgeproof("compare", str(tiny.folder), str(tiny.folder), "--json").stdout)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of three random pictures for each class of the tiny run."""
+    labels = (Path(builtin.__file__).parent / "fashion-mnist-mini" / "labels.txt").read_text().splitlines()
+    random = np.random.default_rng(0)
+    rows = ["path,label"]
+    for number, label in enumerate(labels):
+        for copy in range(3):
+            pixels = random.integers(0, 255, (24, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{number}-{copy}.png")
+            rows.append(f"{number}-{copy}.png,{label}")
+    (tmp_path / "pictures.csv").write_text("\n".join(rows))
+    return tmp_path / "pictures.csv"
+
+
+@pytest.mark.slow
+def test_export_makes_more_files_of_a_trained_model(tiny: TinyRun, tmp_path: Path, pictures: Path) -> None:
+    model = str(tiny.folder / "models" / "tiny")
+    done = edgeproof("export", model, "--to", "tflite:int8", "--out", str(tmp_path / "o"), status=2)
+    assert "--calibrate" in done.stderr
+    done = edgeproof(
+        "export", model, "--to", "tflite:float16", "--to", "tflite:int8", "--calibrate", f"csv:{pictures}",
+        "--samples", "15", "--out", str(tmp_path / "o"), "--json",
+    )  # fmt: skip
+    float16, int8 = json.loads(done.stdout)
+    assert float16["sha256"] == tiny.artifact("tflite:float16").sha256
+    assert int8["calibration"]["count"] == 15 and Path(int8["path"]).stat().st_size == int8["bytes"]
+    assert "no model that edgeproof made" in edgeproof("export", str(tmp_path), "--to", "tflite:int8", status=2).stderr
+
+
+@pytest.mark.slow
+def test_evaluate_proves_finished_files(tiny: TinyRun, tmp_path: Path, pictures: Path) -> None:
+    folder = tiny.folder / "artifacts"
+    bare = tmp_path / "bare.tflite"  # without its sidecar: the file alone must do
+    shutil.copy(folder / "tiny--tflite-float32.tflite", bare)
+    done = edgeproof(
+        "evaluate", str(bare), str(folder / "tiny--onnx-float32.onnx"), str(tiny.folder / "models" / "tiny"),
+        "--data", f"csv:{pictures}", "--on", "local/litert", "--on", "local/onnxruntime", "--on", "local/tensorflow",
+        "--out", str(tmp_path / "e"), "--json",
+    )  # fmt: skip
+    rows = {(m["artifact"], m["target"]): m for m in json.loads(done.stdout)["measurements"]}
+    assert len(rows) == 9 and sum(m["status"] == "ok" for m in rows.values()) == 3
+    assert {m["samples"] for m in rows.values() if m["status"] == "ok"} == {30}, "a source without splits is used whole"
+    assert rows["tiny--onnx-float32", "local/onnxruntime"]["agreement"] == 1.0
+    assert rows["bare", "local/litert"]["agreement"] is None, "nobody knows what it came from"
+    assert (tmp_path / "e" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_evaluate_refuses_other_classes(tiny: TinyRun, tmp_path: Path, pictures: Path) -> None:
+    pictures.write_text(pictures.read_text().replace("Bag", "Rucksack"))
+    file = tiny.folder / "artifacts" / "tiny--tflite-float32.tflite"
+    done = edgeproof("evaluate", str(file), "--data", f"csv:{pictures}", "--out", str(tmp_path / "e"), status=2)
+    assert "Rucksack" in done.stderr and "same classes" in done.stderr
 
 
 def test_the_readme_s_commands_are_real() -> None:

@@ -385,7 +385,9 @@ def test_figures_that_are_not_measured_are_labelled_so_everywhere(tmp_path, kind
     assert markdown.count(f"| {kind} |") == 10
     assert f"MiB; {kind}." in results.recommendation["why"]
     assert f"all {kind}" in terminal(results)
-    results.measurements = [replace(m, kind="measured" if m.runtime == "litert" else kind) for m in results.measurements]
+    results.measurements = [
+        replace(m, kind="measured" if m.runtime == "litert" else kind) for m in results.measurements
+    ]
     assert terminal(results).count(kind) >= 5, "where kinds differ, each row says its own"
 
 

@@ -99,6 +99,19 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
     )
 
 
+def everything(listing: Listing, data: Data, *, seed: int, without: Collection[int] = ()) -> Assignment:
+    """Return the images to judge finished files by: the given test split, or all there are; none to train with."""
+    train, validation, test = _members(listing, seed, without)
+    given = any(map(len, test))
+    if not given:
+        test = [np.concatenate(parts) for parts in zip(train, validation, strict=True)]
+    if data.limit_test is not None and data.limit_test < sum(map(len, test)):
+        test = _limited(test, data.limit_test, "data.limit_test")
+    nothing = np.array([], np.int64)
+    origin = "given" if given else "the whole source"
+    return Assignment((nothing, nothing, np.sort(np.concatenate(test))), ("not used", "not used", origin))
+
+
 def ranks(names: Sequence[str], seed: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """Return (N,) uint64: for each name the first eight bytes of the SHA-256 of the seed and the name."""
     start = hashlib.sha256(f"{seed}\0".encode())

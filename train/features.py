@@ -1,0 +1,146 @@
+"""Phase one's trick: a frozen base gives each image the same features in every epoch, so they are computed once.
+
+On a CPU they come from a TFLite copy of the base: XNNPACK runs MobileNetV2 at 96 pixels some eight times faster than
+Keras on the same two cores. The copy is compared with Keras on real samples before it is believed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import explain_disk_errors
+from ..core.events import Listener
+from .augment import Augmenter, apply
+from .frameworks import cores, has_gpu, load
+from .freeze import constant_function
+from .network import Base
+
+LITERT_BATCH = 8  # more does not pay: 8 images' activations still fit a core's cache
+KERAS_BATCH = 64
+BLOCK = 512  # images between two writes: what a kill can cost
+TOLERANCE = 1e-3  # of the largest feature, between the two engines
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """`compute` maps (n, height, width, 3) pixels of 0–255 to (n, features) float32; `engine` says what runs it."""
+
+    engine: str
+    features: int
+    compute: Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def extractor(base: Base, samples: NDArray[Any], listener: Listener) -> Extractor:
+    """Return the fastest way to compute `base`'s features that gives what Keras gives on `samples` (n, h, w, 3)."""
+    keras = keras_extractor(base)
+    if has_gpu():
+        return keras
+    if find_spec("ai_edge_litert") is None:
+        listener.note("info", "features come from Keras: ai-edge-litert, which is faster, is not installed")
+        return keras
+    try:
+        litert = litert_extractor(base)
+        expected = np.asarray(base.model(samples.astype(np.float32), training=False))
+        found = litert.compute(samples)
+    except Exception as error:  # the converter and the engine raise whatever they like
+        listener.note("warning", "features come from Keras: the base could not be converted", reason=str(error)[:300])
+        return keras
+    difference = float(np.abs(expected - found).max())
+    if not difference <= TOLERANCE * float(np.abs(expected).max()):
+        listener.note("warning", "features come from Keras: LiteRT's differ", difference=difference)
+        return keras
+    return litert
+
+
+def keras_extractor(base: Base) -> Extractor:
+    """Return the plain way, through Keras."""
+    tf, _ = load()
+    shape = [None, *base.model.input_shape[1:]]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)  # type: ignore[untyped-decorator]
+    def infer(image: Any) -> Any:
+        return base.model(image, training=False)
+
+    def compute(images: NDArray[Any]) -> NDArray[Any]:
+        parts = [images[at : at + KERAS_BATCH].astype(np.float32) for at in range(0, len(images), KERAS_BATCH)]
+        return np.concatenate([infer(part).numpy() for part in parts])
+
+    return Extractor("keras", base.features, compute)
+
+
+def litert_extractor(base: Base) -> Extractor:
+    """Return the fast way: `base`, frozen and converted to float32 TFLite, on all cores."""
+    tf, _ = load()
+    from ai_edge_litert.interpreter import Interpreter
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([constant_function(base.model, LITERT_BATCH)])
+    interpreter = Interpreter(model_content=converter.convert(), num_threads=cores())
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]
+    target = interpreter.get_output_details()[0]["index"]
+    batch = np.zeros(source["shape"], np.float32)
+
+    def compute(images: NDArray[Any]) -> NDArray[Any]:
+        out = np.empty((len(images), base.features), np.float32)
+        for at in range(0, len(images), LITERT_BATCH):
+            part = images[at : at + LITERT_BATCH]
+            batch[: len(part)] = part
+            interpreter.set_tensor(source["index"], batch)
+            interpreter.invoke()
+            out[at : at + len(part)] = interpreter.get_tensor(target)[: len(part)]
+        return out
+
+    return Extractor("litert", base.features, compute)
+
+
+def compute(
+    extract: Extractor,
+    images: NDArray[Any],
+    path: Path,
+    *,
+    augmenter: Augmenter | None,
+    progress: Callable[[int], None],
+) -> NDArray[Any]:
+    """Return the features of `images` (N, h, w, 3) uint8 as a read-only memory map (N, features) float32 of `path`.
+
+    The file grows block by block: what is there already, from a run that was killed, is not computed again.
+    `images` may be a memory map larger than memory. `progress` is told how many images were finished since it was
+    last told. Raises StageError when the disk is full.
+    """
+    shape = (len(images), extract.features)
+    if not len(images):
+        return np.zeros(shape, np.float32)
+    with explain_disk_errors(path), path.open("r+b" if path.exists() else "w+b") as stream:
+        np.lib.format.write_array_header_2_0(
+            stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        )  # the same bytes each time, so that rewriting an old one is harmless
+        stream.flush()
+        header, row = stream.tell(), 4 * extract.features
+        done = min((os.fstat(stream.fileno()).st_size - header) // row, len(images))
+        stream.truncate(header + done * row)
+        stream.seek(header + done * row)
+        progress(done)
+        for at in range(done, len(images), BLOCK):
+            index = np.arange(at, min(at + BLOCK, len(images)))
+            stream.write(extract.compute(_pixels(images, index, augmenter)).astype("<f4").tobytes())
+            stream.flush()
+            progress(len(index))
+    features: NDArray[Any] = np.load(path, mmap_mode="r")
+    return features
+
+
+def _pixels(images: NDArray[Any], index: NDArray[Any], augmenter: Augmenter | None) -> NDArray[Any]:
+    block = images[index[0] : index[-1] + 1]
+    if augmenter is None:
+        return block
+    changes = augmenter.changes(index)
+    changed: NDArray[Any] = apply(block, changes.transforms, changes.gain, changes.contrast).numpy()
+    return changed

