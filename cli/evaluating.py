@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from .. import __version__
 from ..core.artifact import Artifact
-from ..core.dataset import PreparedData, load_prepared
+from ..core.codec import sha256_of
+from ..core.dataset import PreparedData, load_prepared, save_prepared
 from ..core.errors import InputError
 from ..core.machine import environment, now, usable_cores
 from ..core.measurement import Measurement
@@ -64,7 +67,8 @@ def evaluate_files(
         store = Store(out / ".store")
         for size in sorted(set(sizes)):
             group = [a for a, s in zip(artifacts, sizes, strict=True) if s == size]
-            data = _data(source, size[0], resize or _resize(group), store, listener)
+            labels = next((a.labels for a in group if a.labels), ())
+            data = _data(source, size[0], resize or _resize(group), labels, store, listener)
             for artifact in group:
                 _check_labels(artifact, data)
             results.data = {"source": source, "counts": data.counts, "sha256": data.sha256, "report": data.report}
@@ -88,17 +92,29 @@ def evaluate_files(
         return results, report.write(results, out)
 
 
-def _data(source: str, size: int, resize: str, store: Store, listener: ConsoleListener) -> PreparedData:
+def _data(
+    source: str, size: int, resize: str, labels: tuple[str, ...], store: Store, listener: ConsoleListener
+) -> PreparedData:
+    """Prepare the source's test images, its classes in the order of `labels` where these are the same classes."""
     data = Data(source=source)
     fingerprint = train_data.fingerprint(data, seed=SEED, folder=Path())
-    key = store.key("test-data", {"source": fingerprint, "image_size": size, "resize": resize})
+    key = store.key("test-data", {"source": fingerprint, "image_size": size, "resize": resize, "labels": labels})
     if store.get(key) is None:
         with store.write(key) as workspace:
-            train_data.prepare(
+            prepared = train_data.prepare(
                 data, seed=SEED, image_size=size, resize=resize, folder=Path(), workspace=workspace, listener=listener,
-                workers=usable_cores(), only_test=True,
+                workers=usable_cores(), use="test",
             )  # fmt: skip
+            if sorted(prepared.labels) == sorted(labels):
+                _reorder(prepared, labels)
     return load_prepared(store.root / key)
+
+
+def _reorder(data: PreparedData, labels: tuple[str, ...]) -> None:
+    """Rewrite a data set so that its classes are numbered as in `labels` (sources number them by name)."""
+    numbers = np.array([labels.index(label) for label in data.labels])
+    np.save(data.targets("test"), numbers[np.load(data.targets("test"), allow_pickle=False)])
+    save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), data.folder)
 
 
 def _resize(artifacts: Sequence[Artifact]) -> str:
@@ -120,7 +136,7 @@ def _check_labels(artifact: Artifact, data: PreparedData) -> None:
         raise InputError(
             f"{artifact.id} knows the {len(artifact.labels)} classes {shown(artifact.labels)}; "
             f"the data have the {len(data.labels)} classes {shown(data.labels)}",
-            "evaluate on data with the same classes, in the same (sorted) order",
+            "evaluate on data with the same classes",
         )
     classes = artifact.outputs[0].shape[-1] if artifact.outputs and artifact.outputs[0].shape else None
     if classes not in (None, len(data.labels)):

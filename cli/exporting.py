@@ -59,7 +59,7 @@ def _calibration(model: Model, source: str, options: Export, store: Store, liste
         with store.write(key) as workspace:
             train_data.prepare(
                 data, seed=SEED, image_size=size, resize=resize, folder=Path(), workspace=workspace, listener=listener,
-                workers=usable_cores(),
+                workers=usable_cores(), use="train",
             )  # fmt: skip
     prepared = load_prepared(store.root / key)
     samples = options.calibration.samples

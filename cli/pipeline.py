@@ -7,6 +7,7 @@ recipe redoes what the change concerns and nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -307,8 +308,11 @@ def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:
             pipeline.results.run["inputs_sha256"] = inputs
             try:
                 pipeline.run(fingerprint)
-            finally:
-                pipeline.save()
+            except BaseException:
+                with suppress(EdgeproofError):  # the disk may be the reason
+                    pipeline.save()
+                raise
+        pipeline.save()
         path = report.write(pipeline.results, out)
     met = bool(pipeline.results.budget.get("met", True))
     return Finished(pipeline.results, path, tuple(pipeline.failures), met)

@@ -21,7 +21,7 @@ RECIPE = {
     "model": [
         {"name": "tiny", "backbone": "keras:MobileNetV2", "weights": "none", "alpha": 0.35, "image_size": 32},
     ],
-    "train": {"epochs": 2, "fine_tune": {"layers": 200, "epochs": 2, "learning_rate": 1e-3}},
+    "train": {"epochs": 2, "fine_tune": {"layers": 8, "epochs": 2, "learning_rate": 1e-3}},
     "export": {
         "variants": [f"{f}:{s}" for f, schemes in SCHEMES.items() if f != "savedmodel" for s in schemes],
         "calibration": {"samples": 20},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,8 +129,10 @@ def test_a_changed_recipe_redoes_what_it_changes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", ["data", "train head", "fine-tune", "export tiny", "load", "accuracy"])
 def test_a_killed_run_goes_on_and_ends_the_same(tiny: TinyRun, tmp_path: Path, moment: str) -> None:
+    evaluate = {**RECIPE["evaluate"], "targets": ["local/litert", "local/onnxruntime"]}  # type: ignore[dict-item]
+    variants = {"variants": ["tflite:int8", "onnx:float32"], "calibration": {"samples": 20}}
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(tiny.recipe.to_toml())
+    recipe.write_text(parse_recipe({**RECIPE, "export": variants, "evaluate": evaluate}).to_toml())
     out = tmp_path / "run"
     command = [sys.executable, "-m", "edgeproof", "run", str(recipe), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -144,12 +147,16 @@ def test_a_killed_run_goes_on_and_ends_the_same(tiny: TinyRun, tmp_path: Path, m
     assert process.wait() == -signal.SIGKILL, "it was to be killed before it ended"
     _wait_for_orphans(out)
 
-    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    again = subprocess.run(command, check=False, capture_output=True, timeout=600)
+    assert again.returncode in (0, 1), again.stderr  # 1: an untrained network's files may miss the budget
     ours = json.loads((out / "results.json").read_text())
     expected = {a.id: a.sha256 for a in tiny.finished.results.artifacts}
-    assert {a["id"]: a["sha256"] for a in ours["artifacts"]} == expected
-    ok = {(m.artifact, m.target): m.accuracy for m in tiny.finished.results.measurements}
-    assert {(m["artifact"], m["target"]): m["accuracy"] for m in ours["measurements"]} == ok
+    assert [a["scheme"] for a in ours["artifacts"]] == ["float32", "int8", "float32"]
+    for artifact in ours["artifacts"]:
+        assert artifact["sha256"] == expected[artifact["id"]], artifact["id"]
+    cells = {(m.artifact, m.target): (m.status, m.accuracy) for m in tiny.finished.results.measurements}
+    for m in ours["measurements"]:
+        assert (m["status"], m["accuracy"]) == cells[m["artifact"], m["target"]]
 
 
 def test_hostile_class_names_pass_through_harmlessly(tmp_path: Path) -> None:
@@ -226,7 +233,7 @@ def test_a_download_that_fails_names_the_offline_choices(tmp_path: Path) -> None
     assert "package:mobilenet_v2" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_elsewhere_in_time(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(tmp_path: Path) -> None:
     """On a real full disk: a file system of 3 MB in a mount namespace of this user's own."""
     can = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False)
     if can.returncode != 0:
@@ -235,16 +242,13 @@ def test_a_full_disk_is_told_and_the_run_goes_on_elsewhere_in_time(tmp_path: Pat
     recipe.write_text(parse_recipe(small()).to_toml())
     out = tmp_path / "disk"
     out.mkdir()
-    script = (
-        f"mount -t tmpfs -o size=3m none {out} && "
-        f"{sys.executable} -m edgeproof run {recipe} --out {out}/run; echo status $?; ls {out}/run"
-    )
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert "status 3" in done.stdout, done.stderr
+    run = f"{sys.executable} -m edgeproof run {recipe} --out {out}/run; echo status $?"
+    script = f"mount -t tmpfs -o size=3m none {out} && {run} && mount -o remount,size=300m {out} && {run}"
+    command = ["unshare", "-rm", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    first, second = re.findall(r"^status (\d)", done.stdout, re.MULTILINE)
+    assert first == "3" and second in "01", done.stderr
     assert "disk" in done.stderr and "Traceback" not in done.stderr
-    assert "results.json" in done.stdout
 
 
 def test_a_failed_training_is_a_stage_error(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from .check import Check, missing_classes, name_classes
 from .decode import Decoded, UnreadableError, decode, pillow_our_way
 from .listing import TEST, TRAIN, VALIDATION, Payload, count, with_test
 from .sources import open_source
-from .splits import Assignment, assign, everything
+from .splits import Assignment, assign, gather
 
 # What this room writes for the same data and settings; raise it when that changes, so that caches notice.
 FORMAT = 1
@@ -74,15 +74,16 @@ def prepare(
     workspace: Path,
     listener: Listener,
     workers: int,
-    only_test: bool = False,
+    use: Literal["all", "train", "test"] = "all",
 ) -> PreparedData:
     """Split, check, decode and resize the images of `data` into ``.npy`` files and ``data.json`` in `workspace`.
 
     Images beyond data.limit_train and data.limit_test are not opened, and so not checked. Every image is decoded
     once, at full size: an image of max_pixels takes 0.5 GB while it is at work, in each of the threads.
     Images of a split keep the source's order (sorted by name for files): whoever trains shuffles. `workers` is the
-    number of decoding threads. With `only_test` nothing is kept for training: the test split is the source's own or,
-    where it has none, all of it. The same input gives the same bytes, also when a former attempt was cut off.
+    number of decoding threads. With `use` other than ``all`` everything goes into that one split (see
+    `splits.gather`): test images for finished files, or training images to calibrate with. The same input gives the
+    same bytes, also when a former attempt was cut off.
 
     Raises InputError when the data cannot be used (see `splits.assign`; or nothing readable, or unreadable files
     with ``on_unreadable = "stop"``), StageError when the disk is too small or cannot be written.
@@ -94,7 +95,10 @@ def prepare(
         _stop([(refusal.name, refusal.why) for refusal in listing.refused])
     spoilt: dict[int, str] = {}
     while True:
-        plan = (everything if only_test else assign)(listing, data, seed=seed, without=spoilt)
+        if use == "all":
+            plan = assign(listing, data, seed=seed, without=spoilt)
+        else:
+            plan = gather(listing, data, seed=seed, into=SPLITS.index(use), without=spoilt)
         planned = [Counter(listing.targets[split].tolist()) for split in plan.splits]
         check = Check(listing, spoilt)
         with explain_disk_errors(workspace), pillow_our_way():

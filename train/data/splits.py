@@ -99,17 +99,25 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
     )
 
 
-def everything(listing: Listing, data: Data, *, seed: int, without: Collection[int] = ()) -> Assignment:
-    """Return the images to judge finished files by: the given test split, or all there are; none to train with."""
+def gather(listing: Listing, data: Data, *, seed: int, into: int, without: Collection[int] = ()) -> Assignment:
+    """Return all images of `listing` in the one split `into`, for files that are finished and train no more.
+
+    TEST takes the source's own test split or, where it has none, everything; TRAIN takes everything but that split.
+    """
     train, validation, test = _members(listing, seed, without)
     given = any(map(len, test))
-    if not given:
-        test = [np.concatenate(parts) for parts in zip(train, validation, strict=True)]
-    if data.limit_test is not None and data.limit_test < sum(map(len, test)):
-        test = _limited(test, data.limit_test, "data.limit_test")
+    rest = [np.concatenate(parts) for parts in zip(train, validation, strict=True)]
+    chosen, limit, name = rest, data.limit_train, "data.limit_train"
+    if into == TEST:
+        chosen, limit, name = (test if given else rest), data.limit_test, "data.limit_test"
+    if limit is not None and limit < sum(map(len, chosen)):
+        chosen = _limited(chosen, limit, name)
     nothing = np.array([], np.int64)
-    origin = "given" if given else "the whole source"
-    return Assignment((nothing, nothing, np.sort(np.concatenate(test))), ("not used", "not used", origin))
+    splits = [nothing, nothing, nothing]
+    splits[into] = np.sort(np.concatenate(chosen))
+    origin = "given" if given and into == TEST else "the whole source" if not given else "all but the test split"
+    origins = tuple(origin if code == into else "not used" for code in range(3))
+    return Assignment((splits[0], splits[1], splits[2]), (origins[0], origins[1], origins[2]))
 
 
 def ranks(names: Sequence[str], seed: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
