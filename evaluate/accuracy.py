@@ -1,7 +1,7 @@
 """Accuracy: every artifact answers the whole test split on every target, in shards that keep all cores busy.
 
-A cell is one artifact on one target. Cells differ a hundredfold in speed, so a cell is cut into shards of a few
-seconds each, and the longest shards start first: the cores then finish together. Shards are kept as they arrive; a
+A cell is one artifact on one target. Cells differ a hundredfold in speed, so a cell is cut into shards of some
+ten seconds each, and the longest shards start first: the cores then finish together. Shards are kept as they arrive; a
 run that was killed goes on with those that are missing.
 """
 
@@ -19,7 +19,8 @@ import numpy as np
 from ..core.events import Listener
 from ..core.runner import Outcome, Runner
 
-SHARD_SECONDS = 3.0
+# A shard pays for a process (0.2 s) and two first runs; a killed run loses what its unfinished shards had.
+SHARD_SECONDS = 10.0
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -76,10 +77,10 @@ def predict(
         for index, cell in enumerate(cells)
         for start, stop in _resumable(cell.folder, samples, cell.run_ms, cell.start_ms)
     ]
-    total = sum(shard.seconds for shard in shards)
+    total = sum(shard.stop - shard.start for shard in shards)
     missing = {index: sum(s.cell == index for s in shards) for index in range(len(cells))}
     failed: set[int] = set()
-    finished = 0.0
+    finished = 0
 
     def work(shard: _Shard) -> Outcome:
         outputs = cells[shard.cell].folder / shard.name
@@ -97,7 +98,7 @@ def predict(
                 ready, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in ready:
                     shard, outcome = pending.pop(future), future.result()
-                    finished += shard.seconds
+                    finished += shard.stop - shard.start
                     cell = cells[shard.cell]
                     listener.progress("accuracy", finished, total, f"{cell.runner.artifact.id} on {cell.runner.target}")
                     missing[shard.cell] -= 1

@@ -1,0 +1,91 @@
+"""What gets installed: the wheel holds every module and data file once, and nothing that another package owns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import edgeproof
+from edgeproof.cli import preflight
+from edgeproof.core.errors import InputError
+
+REPO = Path(__file__).parents[1]
+STAGES = ("core", "train", "quantize", "export", "evaluate", "devices", "cli")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build from a copy, so that the build leaves nothing in the checkout."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("wheel")
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=REPO, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in tracked:
+        source, copy = REPO / name, folder / "source" / name
+        if source.is_symlink() or source.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copy, follow_symlinks=False)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(folder / "source")],
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_has_every_module_and_data_file_under_edgeproof(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"edgeproof", f"edgeproof-{edgeproof.__version__}.dist-info"}, "no top-level train or evaluate"
+    expected = {
+        f"edgeproof/{path.relative_to(REPO).as_posix()}"
+        for stage in STAGES
+        for path in (REPO / stage).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert expected <= names, expected - names
+    assert {"edgeproof/__init__.py", "edgeproof/__main__.py", "edgeproof/py.typed"} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_installed_wheel_works(wheel: Path, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import edgeproof; from pathlib import Path; "
+        "from edgeproof.train.data import fingerprint; from edgeproof.core.recipe import Data; "
+        "assert str(Path(edgeproof.__file__)).startswith(sys.path[0]), edgeproof.__file__; "
+        "print(bool(fingerprint(Data(source='builtin:fashion-mnist-mini'), seed=1, folder=Path())))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_the_public_face_is_what_it_says() -> None:
+    for name in edgeproof.__all__:
+        assert getattr(edgeproof, name)
+    with pytest.raises(AttributeError, match="nonsense"):
+        edgeproof.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(("format_", "module"), [("onnx", "tf2onnx"), ("tflite", "ai_edge_litert")])
+def test_a_missing_extra_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, format_: str, module: str) -> None:
+    real = preflight.find_spec
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == module else real(name))
+    (problem,) = preflight.check_makers({"onnx", "tflite"})
+    assert isinstance(problem, InputError)
+    assert module in problem.message and f"{format_} files" in problem.message
+    assert "pip install 'edgeproof[" in problem.remedy
+
+
+def test_constraints_name_no_index() -> None:
+    lines = (REPO / "constraints.txt").read_text().splitlines()
+    assert len(lines) > 100
+    assert not [line for line in lines if "://" in line or line.startswith("-")]
