@@ -1,0 +1,182 @@
+"""What several benchmarks stand on, made from the repository alone: images, a Keras classifier, its files.
+
+Everything is made when it is first asked for and lies in the benchmarks' temporary folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .sides import ROOT, Job, Scale, run_side, serve
+
+SOURCE = "builtin:fashion-mnist-mini"
+# ImageNet's statistics of RGB 0–1, as torchvision's weights expect them.
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+HEAD_IMAGES, HEAD_EPOCHS = 1000, 10
+
+
+@dataclass(frozen=True)
+class Material:
+    """Where things lie. `data` is prepared data, `classifier` a trained ``.keras`` file, `calibration` a ``.npy``.
+
+    `model` is the frozen model's folder, `sidecars` those of its files; both exist once `artifacts` was called.
+    """
+
+    data: Path
+    classifier: Path
+    calibration: Path
+    model: Path
+
+    @property
+    def sidecars(self) -> list[Path]:
+        """The sidecars of the artifacts."""
+        return sorted((self.model / "artifacts").glob("*.json"))
+
+    def files_for(self, runtime: str) -> dict[str, str]:
+        """Return by artifact id the files of the format that `runtime` reads."""
+        suffix = {"onnxruntime": ".onnx", "tensorflow": ""}.get(runtime, ".tflite")
+        if not suffix:
+            from edgeproof.core.model import load_model
+            from edgeproof.export import reference
+
+            whole = reference(load_model(self.model))
+            return {whole.id: str(whole.path)}
+        return {path.stem: str(path) for path in sorted((self.model / "artifacts").glob(f"*{suffix}"))}
+
+
+def prepared(scale: Scale, folder: Path) -> Path:
+    """Return the folder of the prepared images."""
+    from edgeproof.core.events import Silent
+    from edgeproof.core.machine import usable_cores
+    from edgeproof.core.recipe import Data
+    from edgeproof.train.data import prepare
+
+    data = folder / "data"
+    if not (data / "data.json").exists():
+        prepare(
+            Data(source=SOURCE, limit_train=scale.train_images, limit_test=scale.test_images),
+            seed=1,
+            image_size=scale.image_size,
+            resize="stretch",
+            folder=ROOT,
+            workspace=data,
+            listener=Silent(),
+            workers=usable_cores(),
+        )
+    return data
+
+
+def classifier(scale: Scale, folder: Path) -> Material:
+    """Return material with its classifier made."""
+    from edgeproof.core.dataset import load_prepared
+    from edgeproof.quantize import draw
+
+    data, mine = prepared(scale, folder), folder / "material"
+    made = Material(data, mine / "classifier.keras", mine / "calibration.npy", mine / "model")
+    if not made.classifier.exists():
+        mine.mkdir()
+        draw(load_prepared(data), scale.calibration, 1, mine)
+        run_side("material", "classifier", {**_job(made), "tiny": scale.quick}, mine)
+    return made
+
+
+def artifacts(scale: Scale, folder: Path) -> Material:
+    """Return material with its frozen model and files made."""
+    made = classifier(scale, folder)
+    if not made.model.exists():
+        variants = [f"tflite:{scheme}" for scheme in scale.schemes]
+        if "local/onnxruntime" in scale.targets:
+            variants.append("onnx:float32")
+        run_side("material", "artifacts", {**_job(made), "variants": variants}, folder / "material")
+    return made
+
+
+def freeze_classifier(keras_model: Any, folder: Path) -> Any:
+    """Freeze a Keras classifier into ``folder/saved_model`` and return it as a Model that export reads."""
+    from edgeproof.core.model import InputContract, Model
+    from edgeproof.train.freeze import freeze, graph_sha256
+
+    _, height, width, channels = keras_model.input_shape
+    labels = tuple(str(number) for number in range(keras_model.output_shape[-1]))
+    contract = InputContract("image", (1, height, width, channels))
+    saved = freeze(keras_model, labels, contract, folder / "saved_model")
+    return Model(
+        name="classifier",
+        backbone="file",
+        saved_model=saved,
+        sha256=graph_sha256(saved, labels),
+        labels=labels,
+        input=contract,
+        train_seconds=0.0,
+    )
+
+
+def _job(made: Material) -> Job:
+    return {
+        "data": str(made.data),
+        "classifier": str(made.classifier),
+        "calibration": str(made.calibration),
+        "model": str(made.model),
+    }
+
+
+def _tiny_backbone(size: int) -> Any:
+    """Two convolutions: enough to see that a benchmark works, and converted in a second."""
+    import tf_keras as keras
+
+    image = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
+    return keras.Model(image, keras.layers.Conv2D(16, 3, strides=2, activation="relu")(x), name="backbone")
+
+
+def _make_classifier(job: Job) -> Job:
+    """Train the model that `head_training` has by hand, its head alone, on the features of some images."""
+    from edgeproof.train.frameworks import fresh
+    from edgeproof.train.packaged import mobilenet_v2
+
+    from .head_training import build_by_hand
+
+    _, keras = fresh(1)
+    images, labels = (np.load(Path(job["data"]) / name)[:HEAD_IMAGES] for name in ("train.npy", "train-labels.npy"))
+    size = images.shape[1]
+    model = build_by_hand(_tiny_backbone(size) if job["tiny"] else mobilenet_v2(size), MEAN, DEVIATION, 10, 0.2)
+    features = keras.Model(model.input, model.layers[-3].output).predict(images, verbose=0)
+    head = keras.Sequential([keras.Input(features.shape[1:]), keras.layers.Dense(10, activation="softmax")])
+    head.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    head.fit(features, labels, epochs=HEAD_EPOCHS, verbose=0)
+    model.layers[-1].set_weights(head.get_weights())
+    model.save(job["classifier"])
+    return {}
+
+
+def _make_artifacts(job: Job) -> Job:
+    from edgeproof.core.model import save_model
+    from edgeproof.core.recipe import Export
+    from edgeproof.core.variant import Variant
+    from edgeproof.export import export
+    from edgeproof.train.frameworks import load
+
+    _, keras = load()
+    folder = Path(job["model"])
+    (folder / "artifacts").mkdir(parents=True)
+    model = freeze_classifier(keras.models.load_model(job["classifier"]), folder)
+    save_model(model, folder)
+    for text in job["variants"]:
+        made = export(
+            model,
+            Variant.parse(text),
+            options=Export(),
+            folder=folder / "artifacts",
+            calibration=Path(job["calibration"]),
+        )
+        if made.status != "ok":
+            raise RuntimeError(f"{made.id}: {made.reason}")
+    return {}
+
+
+if __name__ == "__main__":
+    serve({"classifier": _make_classifier, "artifacts": _make_artifacts})
