@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ class TensorFlowProcess:
 
     def __init__(self, log: Path, listener: Listener) -> None:
         self._log = log
+        self._temporary = log.resolve().parent / "tmp"
         self._listener = listener
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -48,7 +50,7 @@ class TensorFlowProcess:
             return
         self._lines = queue.SimpleQueue()
         with explain_disk_errors(self._log):
-            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.mkdir(parents=True, exist_ok=True)
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "edgeproof.cli.worker"],
@@ -58,7 +60,13 @@ class TensorFlowProcess:
                     text=True,
                     encoding="utf-8",
                     start_new_session=True,
-                    env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_USE_LEGACY_KERAS": "1"},
+                    env={
+                        **os.environ,
+                        "TF_CPP_MIN_LOG_LEVEL": "2",
+                        "TF_USE_LEGACY_KERAS": "1",
+                        # AutoGraph writes files there that a killed process leaves behind.
+                        "TMPDIR": str(self._temporary),
+                    },
                 )
         threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
 
@@ -77,6 +85,7 @@ class TensorFlowProcess:
         with suppress(BrokenPipeError):
             if process.stdin is not None:
                 process.stdin.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
         return code
 
     def call(self, job: str, *, timeout: float | None = None, **facts: Any) -> None:

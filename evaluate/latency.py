@@ -19,7 +19,7 @@ from ..core.codec import read_json, write_json
 from ..core.events import Listener
 from ..core.measurement import Latency
 from ..core.runner import LatencyPlan, Outcome, Runner
-from .statistics import median_interval
+from .statistics import median_interval, percentiles
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,9 @@ def summarize(record: dict[str, Any]) -> Latency:
     processes = [process["runs_ms"] for process in record["processes"]]
     runs = np.concatenate([np.asarray(runs, dtype=float) for runs in processes])
     median, low, high, confidence = median_interval([float(np.median(runs)) for runs in processes])
-    p90, p95, p99 = (float(p) for p in np.percentile(runs, (90, 95, 99)))
-    return Latency(
-        median, low, high, confidence, p90, p95, p99, len(processes), len(runs), int(record["plan"]["threads"])
-    )
+    tail = percentiles(runs)
+    threads = int(record["plan"]["threads"])
+    return Latency(median, low, high, confidence, tail.p90, tail.p95, tail.p99, len(processes), len(runs), threads)
 
 
 def _read(raw: Path) -> dict[str, Any]:

@@ -107,6 +107,8 @@ def _onnx(path: Path) -> Contents:
     import onnx
 
     model = onnx.load(str(path))
+    if not model.graph.node:  # any empty or foreign protocol buffer parses as a model without a graph
+        raise InputError(f"{path} is not an ONNX model", "expected a graph with operators")
     opsets = {entry.domain: entry.version for entry in model.opset_import}
 
     def tensor(value: Any) -> TensorSpec:

@@ -6,6 +6,7 @@ file; the frozen one is saved once, and its signature keeps the tensors' names.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from ..core.model import Model
 from ..core.recipe import Export
 from ..core.variant import Scheme
+from .calibrator import calibrate_once
 
 
 def convert(model: Model, scheme: Scheme, options: Export, calibration: np.ndarray[Any, Any] | None) -> bytes:
@@ -32,7 +34,10 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: np.ndarr
         converter.representative_dataset = _representative(model, calibration)
     if scheme.io != "float32":
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(scheme.io)
-    return bytes(converter.convert())
+    if not scheme.calibrated or calibration is None:
+        return bytes(converter.convert())
+    with calibrate_once(hashlib.sha256(calibration.tobytes()).hexdigest()):
+        return bytes(converter.convert())
 
 
 def _float32(_tf: Any, _converter: Any) -> None:
