@@ -32,8 +32,8 @@ class Store:
 
     @staticmethod
     def key(stage: str, spec: Mapping[str, Any], packages: Sequence[str] = ()) -> str:
-        """Return ``STAGE/HASH`` for work on `spec`, done with the installed versions of `packages`."""
-        return f"{stage}/{sha256_of([stage, spec, package_versions(packages)])[:32]}"
+        """Return ``STAGE/HASH`` for work on `spec`, done with the installed versions of edgeproof and `packages`."""
+        return f"{stage}/{sha256_of([stage, spec, package_versions(['edgeproof', *packages])])[:32]}"
 
     def get(self, key: str) -> Path | None:
         """Return the entry's folder if that work is finished."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from ..core.model import Model
@@ -29,7 +30,7 @@ def convert(model: Model, options: Export) -> bytes:
 
     proto, _ = tf2onnx.convert.from_function(serve, input_signature=[spec], opset=options.onnx_opset)
     _rename_output(proto, output_name)
-    _name_weights(proto)
+    _name_by_place(proto)
     # The oldest format version that holds these operators: older engines then read the file too.
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     proto.producer_name = "edgeproof"
@@ -47,26 +48,46 @@ def _rename_output(proto: Any, name: str) -> None:
         node.input[:] = [name if tensor == old else tensor for tensor in node.input]
 
 
-def _name_weights(proto: Any) -> None:
-    """Name each weight after the node that uses it first, and order them so.
+def _name_by_place(proto: Any) -> None:
+    """Name nodes, tensors and weights after where they stand in the graph, and order the weights so.
 
-    tf2onnx merges equal weights and keeps any one of their names: without this, one model gives a different file each
-    time.
+    tf2onnx numbers what it inserts as it goes and keeps any one name of weights that it merges: without this, one
+    model gives a different file each time.
     """
     if any(attribute.HasField("g") for node in proto.graph.node for attribute in node.attribute):
         return  # a nested graph may use any of them by name
     weights = {weight.name: weight for weight in proto.graph.initializer}
-    names: dict[str, str] = {}
+    fixed = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    names: dict[str, str] = {name: name for name in fixed}
+    used: set[str] = set(fixed)
     for node in proto.graph.node:
+        node.name = _unused(re.sub(r"__\d+", "", node.name.replace("PartitionedCall/", "")) or node.op_type, used)
         for position, tensor in enumerate(node.input):
             if tensor in weights:
-                names.setdefault(tensor, f"{node.name or node.output[0]}/weight_{position}")
+                names.setdefault(tensor, f"{node.name}/weight_{position}")
+        for position, tensor in enumerate(node.output):
+            if tensor:  # an output that nobody asked for has no name
+                names.setdefault(tensor, f"{node.name}:{position}")
     for node in proto.graph.node:
         node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
-    ordered = []
-    for old, new in names.items():
-        weights[old].name = new
-        ordered.append(weights[old])
-    kept = [type(weight).FromString(weight.SerializeToString()) for weight in ordered]
+        node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
+    for value in proto.graph.value_info:
+        value.name = names.get(value.name, value.name)
+    for weight in weights.values():
+        weight.name = names.get(weight.name, weight.name)
+    by_name = {weight.name: weight.SerializeToString() for weight in weights.values()}
+    kind = type(next(iter(weights.values()))) if weights else None
     del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    proto.graph.initializer.extend(
+        kind.FromString(by_name[name]) for name in names.values() if kind and name in by_name
+    )
+
+
+def _unused(name: str, used: set[str]) -> str:
+    """Return `name`, numbered if it is taken, and take it."""
+    candidate, number = name, 1
+    while candidate in used:
+        number += 1
+        candidate = f"{name}_{number}"
+    used.add(candidate)
+    return candidate
