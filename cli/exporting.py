@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import quantize
 from ..core.artifact import Artifact
 from ..core.dataset import load_prepared
 from ..core.errors import InputError
@@ -17,7 +16,7 @@ from ..core.variant import Variant
 from ..quantize.calibration import Calibration
 from ..train import data as train_data
 from .console import ConsoleListener
-from .pipeline import make_variant
+from .pipeline import calibrate, make_variant
 from .preflight import check_makers
 from .tensorflow_process import TensorFlowProcess
 
@@ -62,9 +61,4 @@ def _calibration(model: Model, source: str, options: Export, store: Store, liste
                 workers=usable_cores(), use="train",
             )  # fmt: skip
     prepared = load_prepared(store.root / key)
-    samples = options.calibration.samples
-    key = store.key("calibration", {"data": prepared.sha256, "samples": samples, "seed": SEED})
-    if store.get(key) is None:
-        with store.write(key) as folder:
-            quantize.draw(prepared, samples, SEED, folder)
-    return quantize.load(store.root / key)
+    return calibrate(prepared, options.calibration.samples, SEED, store)

@@ -158,20 +158,13 @@ class Pipeline:
         self.save()
         return model, data
 
-    def _calibration(self, data: PreparedData) -> Calibration:
-        asked = {"samples": self.recipe.export.calibration.samples, "seed": self.recipe.seed}
-        key = self.store.key("calibration", {"data": data.sha256, **asked})
-        if self.store.get(key) is None:
-            with self.store.write(key) as folder:
-                quantize.draw(data, folder=folder, **asked)
-        return quantize.load(self.store.root / key)
-
     def _artifacts(self, model: Model, data: PreparedData) -> list[Artifact]:
         """Make every variant of a model. The first artifact is the float reference itself."""
         variants = [Variant.parse(text) for text in self.recipe.export.variants]
         made = [export.reference(model)]
         for count, variant in enumerate(variants, 1):
-            calibration = self._calibration(data) if variant.scheme.calibrated else None
+            samples = self.recipe.export.calibration.samples
+            calibration = calibrate(data, samples, self.recipe.seed, self.store) if variant.scheme.calibrated else None
             artifact = make_variant(
                 model,
                 variant,
@@ -234,6 +227,15 @@ class Pipeline:
         if artifact.format != "savedmodel":
             export.save(judged, self.out / "artifacts")
         self._keep(judged)
+
+
+def calibrate(data: PreparedData, samples: int, seed: int, store: Store) -> Calibration:
+    """Draw the calibration samples of a prepared data set, or take them from the store."""
+    key = store.key("calibration", {"data": data.sha256, "samples": samples, "seed": seed})
+    if store.get(key) is None:
+        with store.write(key) as folder:
+            quantize.draw(data, samples, seed, folder)
+    return quantize.load(store.root / key)
 
 
 def make_variant(

@@ -45,7 +45,7 @@ class TFLite:
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise Unsupported(str(error))
-        # A signature names its tensors; the order of inputs in the file may differ from the model's.
+        # One picture in, one vector out: what the input contract promises.
         self.input = self.interpreter.get_input_details()[0]
         self.output = self.interpreter.get_output_details()[0]
 

@@ -99,6 +99,12 @@ def models(content: Content) -> list[ModelCard]:
     return [_model(m) for m in content.results.models]
 
 
+def _labelled(key: str, value: str) -> str:
+    """Return a figure of the training with its label; counts and settings are no figures and need none."""
+    figure = any(word in key.lower() for word in ("loss", "accuracy", "seconds", "difference"))
+    return f"{value} (measured)" if figure else value
+
+
 def _model(model: Mapping[str, Any]) -> ModelCard:
     labels = [shorten(str(label), 40) or "(empty)" for label in model.get("labels") or []]
     history = tuple(row for row in model.get("history") or [] if isinstance(row, Mapping))
@@ -113,8 +119,13 @@ def _model(model: Mapping[str, Any]) -> ModelCard:
         facts.append(("Training", f"{seconds(model['train_seconds'])}{epochs} (measured)"))
     if isinstance(contract := model.get("input"), Mapping) and contract:
         facts.append(("Input", _contract(contract)))
-    facts += [(f"In training: {key.lower()}", value) for key, value in _flat(model.get("metrics") or {})]
-    facts += _flat(model.get("provenance") or {})
+    facts += [
+        (f"In training: {key.lower()}", f"{value} (measured)") for key, value in _flat(model.get("metrics") or {})
+    ]
+    facts += [
+        (key, f"{value} (measured)" if key.lower().startswith(("seconds", "freeze")) else value)
+        for key, value in _flat(model.get("provenance") or {})
+    ]
     shown = tuple(labels[:LABELS_SHOWN])
     return ModelCard(
         shorten(str(model.get("name", "")), NAME_LIMIT), tuple(facts), shown, len(labels) - len(shown), history

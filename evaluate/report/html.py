@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...core.names import shorten
@@ -20,24 +19,15 @@ from . import details, plots
 from .content import Content, figure_rows
 from .palette import marker, scheme_colour, style_variables
 from .svg import inline
-
-TEMPLATES = Path(__file__).parent / "templates"
+from .templating import environment
 
 
 def render(results: Results, folder: Path | None = None) -> str:
     """Return the page. `folder` is the run's: raw files in it add each process's median to the latency plot."""
     content = Content(results)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     cards = details.models(content)
     facts, findings = details.data(content)
-    environment.filters |= {"breakable": _breakable, "size": size}
-    template = environment.get_template("report.html.j2")
+    template = environment(breakable=_breakable, size=size).get_template("report.html.j2")
     return template.render(
         content=content,
         headline=content.headline(),

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...core.results import Results
 from .content import Content, figure_rows
+from .templating import environment
 
-TEMPLATES = Path(__file__).parent / "templates"
 # Backslashes keep these from being markup: emphasis, code, links, tables, and bare addresses that become links.
 # What is markup only where a line begins (headings, lists, rules) needs none: these words never begin one.
 _MARKUP = re.compile(r"([\\`*_\[\]#|~]|(?<=:)/(?=/)|(?<=www)\.)", re.IGNORECASE)
@@ -23,16 +21,10 @@ _JOINER = "\u2060"
 def render(results: Results) -> str:
     """Return the Markdown (GitHub's dialect). Every word from outside goes through `text`."""
     content = Content(results)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["md"] = text
-    rendered = environment.get_template("report.md.j2").render(
-        content=content, headline=content.headline(), problems=content.problems(), figures=figure_rows(content)
+    rendered = (
+        environment(md=text)
+        .get_template("report.md.j2")
+        .render(content=content, headline=content.headline(), problems=content.problems(), figures=figure_rows(content))
     )
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"
 
