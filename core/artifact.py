@@ -35,7 +35,11 @@ class Operator:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One exported file. `status` other than ``ok`` means there is no usable file, and `reason` says why."""
+    """One exported file. `status` other than ``ok`` means there is no usable file, and `reason` says why.
+
+    `answer` names the output that is judged (empty: the first). A file that takes token ids has a `tokenizer`: the
+    folder that makes them, in the sidecar relative to the file.
+    """
 
     id: str
     model: str
@@ -58,6 +62,9 @@ class Artifact:
     made_by: str = ""
     calibration: dict[str, Any] = field(default_factory=dict)
     loads: dict[str, str] = field(default_factory=dict)
+    answer: str = ""
+    tokenizer: Path | None = None
+    tokenizer_sha256: str = ""
 
     @property
     def variant(self) -> Variant:

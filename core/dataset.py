@@ -1,23 +1,33 @@
-"""A prepared data set: checked, split, decoded and resized once; every later stage maps these files into memory."""
+"""A prepared data set: checked, split and decoded once; every later stage reads these files."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .codec import from_json, read_json, to_json, write_json
+from .errors import explain_disk_errors
 
 SPLITS = ("train", "validation", "test")
+
+Kind = Literal["image", "text", "tensor"]
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Images of one size in three splits.
+    """Samples of one `kind` in three splits.
 
-    `folder` holds for each split ``SPLIT.npy`` (N, height, width, 3) uint8 RGB and ``SPLIT-labels.npy`` (N,) int64,
-    indices into `labels`. What was unreadable or a duplicate is already left out; `report` says what that was.
-    `sha256` is over the arrays' bytes. `counts` maps each split to its N.
+    `folder` holds for each split the samples and ``SPLIT-labels.npy`` (N,) int64, indices into `labels`. Samples are
+
+    - ``image``: ``SPLIT.npy`` (N, height, width, 3) uint8 RGB;
+    - ``text``: ``SPLIT.jsonl``, one JSON string a line (`read_texts`); height and width are 0, resize is empty;
+    - ``tensor``: ``SPLIT.npy`` (N, …) as the model takes them. Without classes `labels` is empty, and so are targets.
+
+    What was unreadable or a duplicate is already left out; `report` says what that was. `sha256` is over the samples'
+    and labels' bytes. `counts` maps each split to its N.
     """
 
     folder: Path
@@ -29,9 +39,14 @@ class PreparedData:
     counts: dict[str, int]
     sha256: str
     report: dict[str, Any] = field(default_factory=dict)
+    kind: Kind = "image"
+
+    def inputs(self, split: str) -> Path:
+        """The file of a split's samples."""
+        return self.folder / f"{split}.jsonl" if self.kind == "text" else self.images(split)
 
     def images(self, split: str) -> Path:
-        """The ``.npy`` of a split's images."""
+        """The ``.npy`` of a split's images or tensors."""
         return self.folder / f"{split}.npy"
 
     def targets(self, split: str) -> Path:
@@ -48,3 +63,15 @@ def load_prepared(folder: Path) -> PreparedData:
     """Read what `save_prepared` wrote. Raises InputError when there is none."""
     data = from_json(PreparedData, read_json(folder / "data.json"), str(folder / "data.json"))
     return replace(data, folder=folder)
+
+
+def write_texts(texts: Iterable[str], path: Path) -> None:
+    """Write texts as one JSON string a line: no text, whatever it holds, can break a line."""
+    with explain_disk_errors(path), path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(text, ensure_ascii=True) + "\n" for text in texts)
+
+
+def read_texts(path: Path) -> list[str]:
+    """Read what `write_texts` wrote."""
+    with path.open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]

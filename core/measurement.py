@@ -16,7 +16,8 @@ class Latency:
 
     `median` is the median of the processes' medians; `low` and `high` bound the true median of process medians
     with probability `confidence` (order statistics, no assumption about the distribution). The percentiles are
-    over all runs of all processes.
+    over all runs of all processes. For files that take token ids all of this is the total from the text on;
+    `tokenize` and `infer` are the medians of its two parts.
     """
 
     median: float
@@ -29,6 +30,8 @@ class Latency:
     processes: int
     runs: int
     threads: int
+    tokenize: float | None = None
+    infer: float | None = None
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class Measurement:
     """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`.
 
     `accuracy` is the share of `samples` answered rightly, with its 95 % Wilson interval. `agreement` is the share
-    on which the top class is the float model's. `drop` is float accuracy minus this accuracy on the same samples,
-    with its paired 95 % interval. `raw` names the file with every single latency, relative to the run's folder.
+    on which the top class is the float model's; without known classes it is all there is. `drop` is float accuracy
+    minus this accuracy on the same samples, with its paired 95 % interval. `raw` names the file with every single
+    latency, relative to the run's folder.
     """
 
     artifact: str

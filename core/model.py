@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .codec import from_json, read_json, to_json, write_json
+from .dataset import Kind
 
 
 @dataclass(frozen=True)
 class InputContract:
-    """What a caller feeds: a tensor `name` of `shape` (batch, height, width, channels), values in [`low`, `high`].
+    """What a caller feeds: a tensor `name` of `shape` and `dtype`, and for token ids a second one.
 
+    ``image``: shape (batch, height, width, channels); pixels of 0–255 are mapped linearly onto [`low`, `high`].
     `resize` says how pictures of other sizes were brought to this one in training (and must be in the app):
     ``stretch`` (both sides scaled), ``crop`` (shorter side scaled, centre cut out), ``pad`` (longer side scaled,
     black borders). Interpolation is bilinear with antialiasing, as Pillow does it.
+
+    ``text``: with dtype ``string`` the text itself, shape (batch,). Otherwise token ids (batch, length) int32, padded
+    behind, and `lengths`, the name of a second input (batch,) int32 that says how many of them are real; `low` and
+    `high` bound the ids. The model's tokenizer makes both.
+
+    ``tensor``: values as the model takes them, of any shape (batch, …).
     """
 
     name: str
@@ -25,6 +34,8 @@ class InputContract:
     high: float = 255.0
     colour: str = "RGB"
     resize: str = "stretch"
+    kind: Kind = "image"
+    lengths: str = ""
 
     @property
     def height(self) -> int:
@@ -38,11 +49,32 @@ class InputContract:
 
 
 @dataclass(frozen=True)
+class TokenizerRecord:
+    """The tokenizer that a text model's files need, as `core.tokenizer` reads it.
+
+    `folder` holds ``tokenizer.json``, the vocabulary or SentencePiece model, and ``golden.json`` (texts with their
+    ids and the float model's probabilities). `length` is the number of ids a file takes. `sha256` is over the folder
+    without the golden vectors. `parity` says how often its ids equal those of the reference inside the string model:
+    ``samples``, ``same``, ``examples`` [{``text``, ``reference``, ``device``}], ``truncated``.
+    """
+
+    folder: Path
+    kind: str
+    length: int
+    sha256: str
+    parity: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Model:
     """A fine-tuned backbone, frozen.
 
-    `saved_model` holds one signature ``serving_default``: input as `input` says, output ``probabilities`` of shape
-    (1, number of labels). `sha256` is over the frozen graph's nodes and the labels: a SavedModel's bytes differ from
+    `saved_model` holds one signature ``serving_default``: input as `input` says; the output called `answer` has shape
+    (1, number of labels), and a model from elsewhere may have others beside it. A text model's `saved_model` takes
+    token ids, which `tokenizer` makes; `text_model` is the same network behind the original tokenizer, with an input
+    ``text`` (1,) string: the reference that everything is held against. A model that could not be cut at its token
+    ids has no tokenizer, and its `saved_model` takes strings. `labels` is empty where the classes are not known.
+    `sha256` is over the frozen graph's nodes and the labels: a SavedModel's bytes differ from
     one writing to the next. `metrics` are those of training (they never stand for the test split). `provenance` says
     what it was made from.
     """
@@ -57,14 +89,27 @@ class Model:
     metrics: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    answer: str = "probabilities"
+    text_model: Path | None = None
+    tokenizer: TokenizerRecord | None = None
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Write ``model.json`` into `folder`, where the SavedModel stands as ``saved_model/``."""
-    write_json(folder / "model.json", to_json(replace(model, saved_model=Path("saved_model"))))
+    """Write ``model.json`` into `folder`, where what the model consists of stands; paths are kept relative to it."""
+    write_json(folder / "model.json", to_json(_with_paths(model, lambda path: Path(path.name))))
 
 
 def load_model(folder: Path) -> Model:
     """Read what `save_model` wrote. Raises InputError when there is no model there."""
     model = from_json(Model, read_json(folder / "model.json"), str(folder / "model.json"))
-    return replace(model, saved_model=folder / model.saved_model)
+    return _with_paths(model, lambda path: folder / path)
+
+
+def _with_paths(model: Model, change: Callable[[Path], Path]) -> Model:
+    tokenizer = model.tokenizer
+    return replace(
+        model,
+        saved_model=change(model.saved_model),
+        text_model=change(model.text_model) if model.text_model else None,
+        tokenizer=replace(tokenizer, folder=change(tokenizer.folder)) if tokenizer else None,
+    )

@@ -29,7 +29,7 @@ class _Table(BaseModel):
 
 
 class Data(_Table):
-    """Where the labelled images are, and how they are split.
+    """Where the labelled samples are, and how they are split.
 
     A source that brings its own splits keeps them; otherwise `test` and `validation` are cut off, stratified by
     label and seeded by the recipe's `seed`. `validation` is always a share of what is left for training.
@@ -43,6 +43,10 @@ class Data(_Table):
     limit_test: int | None = Field(None, ge=1)
     root: str = ""
     max_pixels: int = Field(64_000_000, ge=1)
+    max_characters: int = Field(100_000, ge=1)
+    text_column: str = Field("text", min_length=1)
+    label_column: str = Field("label", min_length=1)
+    encoding: str = "utf-8"
     on_unreadable: Literal["drop", "stop"] = "drop"
 
 
@@ -76,7 +80,10 @@ class FineTune(_Table):
 
 
 class Train(_Table):
-    """How the head, and then perhaps the top of the backbone, is trained. `patience` 0 turns early stopping off."""
+    """How the head, and then perhaps the top of the backbone, is trained. `patience` 0 turns early stopping off.
+
+    With several `seeds` each model is trained once with each, on the same splits; the first one's is exported.
+    """
 
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(64, ge=1)
@@ -86,12 +93,27 @@ class Train(_Table):
     class_weights: bool = False
     mixed_precision: bool = False
     tensorboard: bool = False
+    seeds: tuple[int, ...] = ()
     augment: Augment = Augment()
     fine_tune: FineTune = FineTune()
 
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds) or any(not 0 <= seed < 2**31 for seed in seeds):
+            raise ValueError("seeds must be different whole numbers from 0 to 2147483647")
+        return seeds
+
 
 class ModelSpec(_Table):
-    """A backbone to fine-tune, at a fixed input size."""
+    """A backbone to fine-tune, at a fixed input size.
+
+    For ``hub:`` and ``file:`` backbones: `signature` and `output` choose what of the file is used, `arguments` are
+    passed to its call, `value_range` is what its pixels must lie in, `preprocessing` a mode of `preprocess_input`
+    instead, `sha256` pins a download, `preprocessor` is the second half of a text encoder, `trainable` fine-tunes all
+    of it, `head` keeps the classes it has, and `trust` lets it bring code. For text: `max_tokens` is the fixed
+    length of token ids; `tokenizer`, `vocabulary` and `embedding` shape a model that is trained from scratch.
+    """
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     backbone: str
@@ -99,6 +121,27 @@ class ModelSpec(_Table):
     image_size: int = Field(224, ge=16, le=2048)
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     alpha: float | None = Field(None, gt=0)
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    signature: str = ""
+    output: str = ""
+    arguments: dict[str, bool | int | float | str] = {}
+    value_range: tuple[float, float] | None = None
+    preprocessing: Literal["", "tf", "caffe", "torch", "inside"] = ""
+    preprocessor: str = ""
+    trainable: bool = False
+    head: Literal["new", "own"] = "new"
+    trust: bool = False
+    max_tokens: int = Field(64, ge=4, le=4096)
+    tokenizer: Literal["wordpiece", "whitespace"] = "wordpiece"
+    vocabulary: int = Field(8000, ge=32, le=1_000_000)
+    embedding: int = Field(32, ge=1, le=4096)
+
+    @field_validator("value_range")
+    @classmethod
+    def _low_below_high(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError("the first number must be below the second, e.g. [0.0, 1.0]")
+        return value
 
     @field_validator("name")
     @classmethod

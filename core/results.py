@@ -31,6 +31,7 @@ class Results:
     measurements: list[Measurement] = field(default_factory=list)
     budget: dict[str, Any] = field(default_factory=dict)
     recommendation: dict[str, Any] = field(default_factory=dict)
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
 
     def add_model(self, model: Model) -> None:
         """Add or replace a model's row. Accuracy stays null until the float reference has been measured."""
@@ -46,6 +47,9 @@ class Results:
             "metrics": model.metrics,
             "history": model.history,
             "provenance": model.provenance,
+            "answer": model.answer,
+            "tokenizer": {**to_json(model.tokenizer), "folder": None} if model.tokenizer else None,
+            "repeats": [],
         }
         self.models = [*(m for m in self.models if m["name"] != model.name), row]
 
@@ -84,6 +88,7 @@ class Results:
             "measurements": [to_json(m) for m in self.measurements],
             "budget": self.budget,
             "recommendation": self.recommendation,
+            "comparisons": self.comparisons,
         }
 
     def save(self, folder: Path) -> None:
@@ -111,8 +116,8 @@ CSV_COLUMNS = (
     "artifact", "model", "format", "scheme", "bytes", "target", "device", "runtime", "runtime_version", "kind",
     "status", "reason", "accuracy", "accuracy_low", "accuracy_high", "samples", "agreement", "drop", "drop_low",
     "drop_high", "latency_median", "latency_low", "latency_high", "latency_confidence", "latency_p90", "latency_p95",
-    "latency_p99", "latency_processes", "latency_runs", "latency_threads", "load_ms", "first_ms", "peak_memory_bytes",
-    "raw", "measured_at",
+    "latency_p99", "latency_processes", "latency_runs", "latency_threads", "latency_tokenize", "latency_infer", "load_ms",
+    "first_ms", "peak_memory_bytes", "raw", "measured_at",
 )  # fmt: skip
 
 
@@ -134,4 +139,5 @@ def load_results(path: Path) -> Results:
         measurements=[from_json(Measurement, m, str(file)) for m in document["measurements"]],
         budget=document.get("budget", {}),
         recommendation=document.get("recommendation", {}),
+        comparisons=document.get("comparisons", []),
     )

@@ -62,7 +62,7 @@ class Runner(Protocol):
         ...
 
     def load(self, inputs: Path) -> Outcome:
-        """Load the file and run it on the first of `inputs` (``.npy``, (N, H, W, 3) uint8).
+        """Load the file and run it on the first of `inputs` (as `core.dataset.PreparedData.inputs` names them).
 
         Data: ``runtime_version``, ``load_ms``, ``first_ms``, ``run_ms`` (a second run), ``peak_memory_bytes``,
         ``import_memory_bytes``, ``finite`` (no NaN or infinity came out), ``kernels`` (what ran it).
@@ -74,5 +74,8 @@ class Runner(Protocol):
         ...
 
     def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
-        """Time inferences. Data: ``runs_ms`` (every timed run, in order), ``warmup_ms`` and what `load` gives."""
+        """Time inferences. Data: ``runs_ms`` (every timed run, in order), ``warmup_ms`` and what `load` gives.
+
+        Where the device tokenizes, a run is both steps, and ``tokenize_ms`` and ``infer_ms`` are its parts.
+        """
         ...
