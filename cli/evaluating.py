@@ -1,4 +1,4 @@
-"""What ``edgeproof evaluate`` does: cells of files that exist, on the test images of a data source."""
+"""What ``edgeproof evaluate`` does: cells of files that exist, on the test samples of a data source."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..core.measurement import Measurement
 from ..core.names import shorten
 from ..core.recipe import Budget, Data, Evaluate
 from ..core.results import Results
-from ..core.store import Store, lock
+from ..core.store import Store, lock, place
 from ..core.target import Target
 from ..devices import open_runner
 from ..evaluate import report, select
 from ..evaluate.measure import measure
-from ..train import data as train_data
 from .console import ConsoleListener
-from .files import input_size, open_artifact, open_model
+from .files import answers, open_artifact, open_model, wanted_by
+from .preparing import Wanted, prepared
 
 SEED = 1
 
@@ -43,12 +43,6 @@ def evaluate_files(
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")
-    sizes = [input_size(artifact) for artifact in artifacts]
-    uneven = next((size for size in sizes if size[0] != size[1]), None)
-    if uneven:
-        raise InputError(
-            f"a file takes pictures of {uneven[0]} × {uneven[1]} pixels", "only square inputs are supported"
-        )
     results = Results(
         run={"name": "evaluate", "started": now(), "finished": None, "recipe_sha256": None,
              "edgeproof_version": __version__},
@@ -63,14 +57,14 @@ def evaluate_files(
         results.add_measurement(row)
         results.save(out)
 
+    # Files that take the same samples are measured together.
+    groups: dict[Wanted, list[Artifact]] = {}
+    for artifact in artifacts:
+        groups.setdefault(wanted_by(artifact, resize), []).append(artifact)
     with lock(out):
         store = Store(out / ".store")
-        for size in sorted(set(sizes)):
-            group = [a for a, s in zip(artifacts, sizes, strict=True) if s == size]
-            labels = next((a.labels for a in group if a.labels), ())
-            data = _data(source, size[0], resize or _resize(group), labels, store, listener)
-            for artifact in group:
-                _check_labels(artifact, data)
+        for wanted, group in groups.items():
+            data = _data(source, wanted, group, store, listener)
             results.data = {"source": source, "counts": data.counts, "sha256": data.sha256, "report": data.report}
             measure(
                 [open_runner(a, Target.parse(t), timeout_seconds=settings.timeout_seconds)
@@ -93,37 +87,49 @@ def evaluate_files(
 
 
 def _data(
-    source: str, size: int, resize: str, labels: tuple[str, ...], store: Store, listener: ConsoleListener
+    source: str, wanted: Wanted, group: Sequence[Artifact], store: Store, listener: ConsoleListener
 ) -> PreparedData:
-    """Prepare the source's test images, its classes in the order of `labels` where these are the same classes."""
-    data = Data(source=source)
-    fingerprint = train_data.fingerprint(data, seed=SEED, folder=Path())
-    key = store.key("test-data", {"source": fingerprint, "image_size": size, "resize": resize, "labels": labels})
+    """Prepare the source's test samples, its classes numbered as in `group` where they are the same classes.
+
+    Where a file's classes are not known and cannot be the data's, the labels are left aside: the group is then judged
+    by agreement with its float model, which must be among the files.
+    """
+    data = prepared(Data(source=source), wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
+    labels = next((a.labels for a in group if a.labels), ())
+    if labels and labels != data.labels and sorted(labels) == sorted(data.labels):
+        data = _renumbered(data, labels, store)
+    strangers = [a for a in group if not a.labels and answers(a) not in (None, len(data.labels))]
+    if strangers or not data.labels:
+        _need_reference(strangers or group, group, data)
+        return replace(data, labels=(), sha256=sha256_of([data.sha256, "unlabelled"]))
+    for artifact in group:
+        _check_labels(artifact, data)
+    return data
+
+
+def _renumbered(data: PreparedData, labels: tuple[str, ...], store: Store) -> PreparedData:
+    """Return a data set whose classes are numbered as in `labels` (sources number them by name)."""
+    key = store.key("renumbered", {"data": data.sha256, "labels": labels})
     if store.get(key) is None:
-        with store.write(key) as workspace:
-            prepared = train_data.prepare(
-                data, seed=SEED, image_size=size, resize=resize, folder=Path(), workspace=workspace, listener=listener,
-                workers=usable_cores(), use="test",
-            )  # fmt: skip
-            if sorted(prepared.labels) == sorted(labels):
-                _reorder(prepared, labels)
+        with store.write(key) as folder:
+            numbers = np.array([labels.index(label) for label in data.labels])
+            place(data.inputs("test"), folder / data.inputs("test").name)
+            np.save(folder / data.targets("test").name, numbers[np.load(data.targets("test"), allow_pickle=False)])
+            save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), folder)
     return load_prepared(store.root / key)
 
 
-def _reorder(data: PreparedData, labels: tuple[str, ...]) -> None:
-    """Rewrite a data set so that its classes are numbered as in `labels` (sources number them by name)."""
-    numbers = np.array([labels.index(label) for label in data.labels])
-    np.save(data.targets("test"), numbers[np.load(data.targets("test"), allow_pickle=False)])
-    save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), data.folder)
-
-
-def _resize(artifacts: Sequence[Artifact]) -> str:
-    ways = {a.contract.resize for a in artifacts if a.contract}
-    if len(ways) > 1:
-        raise InputError(
-            f"the files want pictures resized in different ways: {', '.join(sorted(ways))}", "add --resize"
-        )
-    return ways.pop() if ways else "stretch"
+def _need_reference(strangers: Sequence[Artifact], group: Sequence[Artifact], data: PreparedData) -> None:
+    """Raise InputError unless the float model of every file in `group` is there to be compared with."""
+    references = {a.model for a in group if a.format == "savedmodel"}
+    for artifact in group:
+        if artifact.model not in references:
+            found = f"it answers with {answers(strangers[0]) or 'unknown'} classes, the data have {len(data.labels)}"
+            raise InputError(
+                f"{artifact.id}: its classes are not known ({found}), and its float model is not among the files",
+                "add the folder of its float model to the files, to judge by agreement with it; or give data with its "
+                "classes",
+            )
 
 
 def _check_labels(artifact: Artifact, data: PreparedData) -> None:
@@ -138,9 +144,9 @@ def _check_labels(artifact: Artifact, data: PreparedData) -> None:
             f"the data have the {len(data.labels)} classes {shown(data.labels)}",
             "evaluate on data with the same classes",
         )
-    classes = artifact.outputs[0].shape[-1] if artifact.outputs and artifact.outputs[0].shape else None
-    if classes not in (None, len(data.labels)):
+    if answers(artifact) not in (None, len(data.labels)):
         raise InputError(
-            f"{artifact.id} answers with {classes} classes, the data have {len(data.labels)}: {shown(data.labels)}",
+            f"{artifact.id} answers with {answers(artifact)} classes, the data have {len(data.labels)}: "
+            f"{shown(data.labels)}",
             "evaluate on data with the file's classes",
         )

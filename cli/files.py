@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,16 @@ from ..core.codec import sha256_file
 from ..core.errors import InputError
 from ..core.model import Model, load_model
 from ..core.names import slug
+from ..train.foreign import Input, model_inputs
+from .preparing import Wanted
 
 FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a path is a model that edgeproof made, or a run that holds some."""
+    here = path.parent if path.name == "saved_model" else path
+    return (here / "model.json").is_file() or any(here.glob("models/*/model.json"))
 
 
 def open_model(path: Path) -> Model:
@@ -27,7 +36,10 @@ def open_model(path: Path) -> Model:
         return load_model(inside[0])
     if inside:
         raise InputError(f"{path} holds {len(inside)} models", f"name one: {', '.join(map(str, inside))}")
-    raise InputError(f"{path} holds no model that edgeproof made (no model.json)", "give a run's models/NAME folder")
+    raise InputError(
+        f"{path} holds no model that edgeproof made (no model.json)",
+        "give a run's models/NAME folder; `edgeproof export` freezes somebody else's model into OUT/model first",
+    )
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -59,19 +71,74 @@ def open_artifact(path: Path) -> Artifact:
     )
 
 
-def input_size(artifact: Artifact) -> tuple[int, int]:
-    """Return (height, width) of the picture that an artifact takes. Raises InputError when it takes something else."""
-    shape = artifact.contract.shape if artifact.contract else artifact.inputs[0].shape if artifact.inputs else ()
+def wanted_by(artifact: Artifact, resize: str | None) -> Wanted:
+    """Return what samples an artifact takes; `resize` overrules its contract. Raises InputError where none fit."""
+    contract = artifact.contract
+    if contract is not None and contract.kind != "image":
+        inputs = (
+            model_inputs(open_model(artifact.path))
+            if artifact.format == "savedmodel" and artifact.path
+            else [
+                # Of a quantized file the real values are fed; what they are stored as is the runtime's matter.
+                Input(t.name, t.shape, "float32" if t.scale else t.dtype)
+                for t in artifact.inputs
+            ]
+        )
+        return Wanted.by(contract, sorted(inputs, key=lambda one: one.name))
+    shape = contract.shape if contract else artifact.inputs[0].shape if artifact.inputs else ()
     if len(artifact.inputs) > 1 or len(shape) != 4 or shape[0] not in (1, -1) or shape[3] != 3 or min(shape[1:]) < 1:
         found = ", ".join(f"{t.name} {t.shape}" for t in artifact.inputs) or "nothing known"
         raise InputError(
             f"{artifact.path}: expected one input of shape (1, height, width, 3), found {found}",
-            "evaluate takes files that classify one RGB picture, NHWC, values 0–255",
+            "a file without a sidecar must take one RGB picture, NHWC, 0–255; others need their .json beside them",
         )
-    return shape[1], shape[2]
+    if shape[1] != shape[2]:
+        raise InputError(
+            f"{artifact.path} takes pictures of {shape[1]} × {shape[2]} pixels", "only square inputs are supported"
+        )
+    return Wanted("image", shape[1], resize or (contract.resize if contract else "stretch"))
+
+
+def answers(artifact: Artifact) -> int | None:
+    """Return how many numbers the judged output of an artifact has; None where that is not known."""
+    named = [t for t in artifact.outputs if t.name == artifact.answer] or artifact.outputs[:1]
+    return named[0].shape[-1] if named and named[0].shape else None
 
 
 def _scheme(contents: export.Contents) -> str:
     """Guess the scheme of a file without a sidecar from the dtype at its edges; its inside is not judged."""
     edge = contents.inputs[0].dtype if contents.inputs else "float32"
     return {"int8": "int8-int8io", "uint8": "int8-uint8io"}.get(edge, "float32")
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read a file of class names, one a line. Raises InputError when there are none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "give a UTF-8 text file, one class a line") from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise InputError(f"{path} holds no class names", "give a UTF-8 text file, one class a line")
+    return labels
+
+
+def read_range(text: str) -> tuple[float, float]:
+    """Read ``LO,HI``. Raises InputError for anything else."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--value-range {text!r} is not two numbers", "e.g. --value-range 0,1") from error
+    return low, high
+
+
+def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Read ``NAME=1,64,3`` or, for an only input, ``1,64,3``. Raises InputError for anything else."""
+    shapes = {}
+    for text in texts:
+        name, _, sides = text.rpartition("=")
+        try:
+            shapes[name] = tuple(int(side) for side in sides.split(","))
+        except ValueError as error:
+            raise InputError(f"--shape {text!r} is not a shape", "e.g. --shape 1,128 or --shape ids=1,128") from error
+    return shapes

@@ -6,20 +6,23 @@ recipe redoes what the change concerns and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .. import __version__, export, quantize
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import sha256_of, to_json, write_atomic
-from ..core.dataset import PreparedData, load_prepared
+from ..core.dataset import PreparedData
 from ..core.errors import EdgeproofError
 from ..core.machine import environment, now, usable_cores
 from ..core.measurement import Measurement
-from ..core.model import Model, load_model
+from ..core.model import Model, TokenizerRecord, load_model
 from ..core.recipe import Export, ModelSpec, Recipe
 from ..core.results import Results, load_results
 from ..core.store import Store, lock, place
@@ -28,14 +31,17 @@ from ..core.variant import Variant
 from ..devices import open_runner
 from ..evaluate import report, select
 from ..evaluate.measure import measure
+from ..evaluate.versus import compare_models
 from ..quantize.calibration import Calibration
 from ..train import data as train_data
 from ..train.backbones import identity as backbone_identity
 from .console import ConsoleListener
 from .preflight import preflight
+from .preparing import Wanted, prepared
 from .tensorflow_process import CrashError, TensorFlowProcess
 
-TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert")
+TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert", "tensorflow-hub", "tensorflow-text")
+REFERENCE_TARGET = Target("local", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,16 @@ class Finished:
     report: Path
     failures: tuple[str, ...]
     budget_met: bool
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A model, the same trained with the further `seeds` (`model` has the first), and the data of all of them."""
+
+    model: Model
+    others: tuple[Model, ...]
+    seeds: tuple[int, ...]
+    data: PreparedData
 
 
 class Pipeline:
@@ -60,6 +76,7 @@ class Pipeline:
         self.store = store
         self.tf = tf
         self.cores = usable_cores()
+        self.kind = train_data.kind_of(recipe.data, recipe.folder)
         self.failures: list[str] = []
         self.results = Results(
             run={
@@ -75,12 +92,17 @@ class Pipeline:
     def run(self, fingerprint: dict[str, Any]) -> None:
         """Do everything. What fails is in `failures` and in the results' rows; the rest is done all the same."""
         models = [made for spec in self.recipe.model if (made := self._model(spec, fingerprint))]
-        artifacts = [artifact for model, data in models for artifact in self._artifacts(model, data)]
+        artifacts = {made.model.name: self._artifacts(made.model, made.data) for made in models}
         # Nothing may run beside a latency measurement, and memory is better used by what is measured.
         self.tf.stop()
-        for model, data in models:
-            self._measure([a for a in artifacts if a.model == model.name], data)
+        correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
+        # Models on the same arrays are measured together: their cells take turns, so that latencies compare.
+        for sha256 in dict.fromkeys(made.data.sha256 for made in models):
+            together = [made for made in models if made.data.sha256 == sha256]
+            correct |= self._measure(together, [a for made in together for a in artifacts[made.model.name]])
         self.results.sort(self.recipe.evaluate.targets)
+        # Before the verdict: which model is more accurate counts there.
+        self.results.comparisons = compare_models(self.results, correct, budget=self.recipe.budget, folder=self.out)
         self.results.budget, self.results.recommendation = select.verdict(self.results, self.recipe.budget)
         self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
 
@@ -89,58 +111,23 @@ class Pipeline:
         self.results.save(self.out)
 
     def _data(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> PreparedData:
-        table = to_json_model(self.recipe.data)
-        key = self.store.key(
-            "data", {"source": fingerprint, "data": table, "image_size": spec.image_size, "resize": spec.resize}
-        )
-        if self.store.get(key) is None:
-            with self.store.write(key) as workspace:
-                if self.recipe.data.source.startswith(("keras:", "tfds:")):  # these read with TensorFlow
-                    self.tf.call(
-                        "prepare",
-                        data=table,
-                        seed=self.recipe.seed,
-                        image_size=spec.image_size,
-                        resize=spec.resize,
-                        folder=str(self.recipe.folder),
-                        workspace=str(workspace),
-                        workers=self.cores,
-                    )
-                else:
-                    train_data.prepare(
-                        self.recipe.data,
-                        seed=self.recipe.seed,
-                        image_size=spec.image_size,
-                        resize=spec.resize,
-                        folder=self.recipe.folder,
-                        workspace=workspace,
-                        listener=self.listener,
-                        workers=self.cores,
-                    )
-        data = load_prepared(self.store.root / key)
+        wanted = Wanted("text") if self.kind == "text" else Wanted("image", spec.image_size, spec.resize)
+        recipe = self.recipe
+        data = prepared(
+            recipe.data, wanted, seed=recipe.seed, folder=recipe.folder, store=self.store, listener=self.listener,
+            tf=self.tf, fingerprint=fingerprint,
+        )  # fmt: skip
         self.results.data = {"source": data.source, "counts": data.counts, "sha256": data.sha256, "report": data.report}
         return data
 
-    def _model(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> tuple[Model, PreparedData] | None:
-        """Prepare the data and train one model; None when that fails (the reason is in `failures`)."""
-        train = to_json_model(self.recipe.train)
-        identity = backbone_identity(spec, folder=self.recipe.folder)
-        recipe_part = {"spec": to_json_model(spec), "train": train, "seed": self.recipe.seed, "backbone": identity}
+    def _model(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> _Trained | None:
+        """Prepare the data and train one model with every seed; None when that fails (why is in `failures`)."""
+        seeds = self.recipe.train.seeds or (self.recipe.seed,)
         try:
             data = self._data(spec, fingerprint)
-            key = self.store.key("model", {**recipe_part, "data": data.sha256, "labels": data.labels}, TRAINERS)
-            if self.store.get(key) is None:
-                with self.store.write(key) as workspace:
-                    self.tf.call(
-                        "fit",
-                        spec=to_json_model(spec),
-                        train=train,
-                        seed=self.recipe.seed,
-                        data=str(data.folder),
-                        folder=str(self.recipe.folder),
-                        workspace=str(workspace),
-                    )
-            entry = self.store.root / key
+            with self._shared_features(spec, data, len(seeds)) as shared:
+                entries = {seed: self._fit(spec, data, seed, shared) for seed in seeds}
+            entry = entries[seeds[0]]
             model = load_model(entry)
             place(entry, self.out / "models" / spec.name)
         except EdgeproofError as error:
@@ -156,15 +143,48 @@ class Pipeline:
             return None
         self.results.add_model(model)
         self.save()
-        return model, data
+        others = tuple(replace(load_model(entries[seed]), name=f"{spec.name}.seed{seed}") for seed in seeds[1:])
+        return _Trained(model, others, seeds, data)
+
+    def _fit(self, spec: ModelSpec, data: PreparedData, seed: int, shared: Path | None) -> Path:
+        """Train one model with one seed, or find it in the store; return its folder there."""
+        train = to_json_model(self.recipe.train.model_copy(update={"seeds": ()}))
+        identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
+        recipe_part = {"spec": to_json_model(spec), "train": train, "seed": seed, "backbone": identity}
+        key = self.store.key("model", {**recipe_part, "data": data.sha256, "labels": data.labels}, TRAINERS)
+        if self.store.get(key) is None:
+            with self.store.write(key) as workspace:
+                self.tf.call(
+                    "fit",
+                    spec=to_json_model(spec),
+                    train=train,
+                    seed=seed,
+                    data=str(data.folder),
+                    folder=str(self.recipe.folder),
+                    workspace=str(workspace),
+                    shared=str(shared) if shared else None,
+                )
+        return self.store.root / key
+
+    @contextmanager
+    def _shared_features(self, spec: ModelSpec, data: PreparedData, seeds: int) -> Iterator[Path | None]:
+        """Give a folder for what training with several seeds has in common; it is gone when all are trained."""
+        if seeds == 1:
+            yield None
+            return
+        identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
+        key = self.store.key("features", {"backbone": identity, "data": data.sha256}, TRAINERS)
+        yield self.store.partial(key)
+        self.store.discard(key)
 
     def _artifacts(self, model: Model, data: PreparedData) -> list[Artifact]:
         """Make every variant of a model. The first artifact is the float reference itself."""
         variants = [Variant.parse(text) for text in self.recipe.export.variants]
         made = [export.reference(model)]
         for count, variant in enumerate(variants, 1):
-            samples = self.recipe.export.calibration.samples
-            calibration = calibrate(data, samples, self.recipe.seed, self.store) if variant.scheme.calibrated else None
+            samples, seed = self.recipe.export.calibration.samples, self.recipe.seed
+            drawn = variant.scheme.calibrated and model.input.dtype != "string"
+            calibration = calibrate(data, samples, seed, self.store, model.tokenizer) if drawn else None
             artifact = make_variant(
                 model,
                 variant,
@@ -191,27 +211,67 @@ class Pipeline:
         self.results.add_artifact(artifact)
         self.save()
 
-    def _measure(self, artifacts: Sequence[Artifact], data: PreparedData) -> None:
-        targets = [Target.parse(text) for text in self.recipe.evaluate.targets]
-        timeout = self.recipe.evaluate.timeout_seconds
-        measure(
-            [open_runner(artifact, target, timeout_seconds=timeout) for artifact in artifacts for target in targets],
+    def _measure(
+        self, models: Sequence[_Trained], artifacts: Sequence[Artifact]
+    ) -> dict[str, dict[int, NDArray[np.bool_]]]:
+        """Measure the files of models on the same data; return for each model and seed which samples it gets right.
+
+        That is the float reference's. The models of further seeds are answered with TensorFlow, and not timed.
+        """
+        data, evaluate = models[0].data, self.recipe.evaluate
+        targets = [Target.parse(text) for text in evaluate.targets]
+        pairs = [(artifact, target) for artifact in artifacts for target in targets]
+        repeated = [export.reference(other) for made in models for other in made.others]
+        pairs += [(artifact, REFERENCE_TARGET) for artifact in repeated]
+        untimed = {artifact.id for artifact in repeated}
+        rows: dict[str, Measurement] = {}
+
+        def keep(row: Measurement) -> None:
+            if row.artifact in untimed:
+                rows[row.artifact] = row
+            else:
+                if row.target == str(REFERENCE_TARGET):
+                    rows[row.artifact] = row
+                self.results.add_measurement(row)
+                self.save()
+
+        answers = measure(
+            [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
             data,
-            references={a.model: a.id for a in artifacts if a.format == "savedmodel"},
-            settings=self.recipe.evaluate,
+            references={a.model: a.id for a in (*artifacts, *repeated) if a.format == "savedmodel"},
+            settings=evaluate,
             seed=self.recipe.seed,
             cores=self.cores,
             store=self.store,
             raw_folder=self.out / "raw",
             listener=self.listener,
-            on_row=self._row,
+            on_row=keep,
+            untimed=untimed,
         )
         for artifact in artifacts:
             self._judge_loading(artifact)
-
-    def _row(self, row: Measurement) -> None:
-        self.results.add_measurement(row)
-        self.save()
+        labels = np.load(data.targets("test"), allow_pickle=False)
+        correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
+        for made in models:
+            repeats = []
+            for seed, model in zip(made.seeds, (made.model, *made.others), strict=True):
+                reference = export.reference(model).id
+                if (answer := answers.get((reference, str(REFERENCE_TARGET)))) is not None:
+                    correct.setdefault(made.model.name, {})[seed] = answer == labels
+                row = rows.get(reference)
+                repeats.append(
+                    {
+                        "seed": seed,
+                        "accuracy": row.accuracy if row else None,
+                        "accuracy_low": row.accuracy_low if row else None,
+                        "accuracy_high": row.accuracy_high if row else None,
+                        "samples": row.samples if row else 0,
+                        "train_seconds": model.train_seconds,
+                    }
+                )
+            if len(repeats) > 1:
+                self.results.set_repeats(made.model.name, repeats)
+        return correct
 
     def _judge_loading(self, artifact: Artifact) -> None:
         """Write where an artifact loads into its row and sidecar; one that loads nowhere is not ``ok``."""
@@ -229,12 +289,15 @@ class Pipeline:
         self._keep(judged)
 
 
-def calibrate(data: PreparedData, samples: int, seed: int, store: Store) -> Calibration:
-    """Draw the calibration samples of a prepared data set, or take them from the store."""
-    key = store.key("calibration", {"data": data.sha256, "samples": samples, "seed": seed})
+def calibrate(
+    data: PreparedData, samples: int, seed: int, store: Store, tokenizer: TokenizerRecord | None
+) -> Calibration:
+    """Draw the calibration samples of a prepared data set, or take them from the store; texts become token ids."""
+    spec = {"data": data.sha256, "samples": samples, "seed": seed, "tokenizer": tokenizer.sha256 if tokenizer else None}
+    key = store.key("calibration", spec)
     if store.get(key) is None:
         with store.write(key) as folder:
-            quantize.draw(data, samples, seed, folder)
+            quantize.draw(data, samples, seed, folder, tokenizer.folder if tokenizer else None)
     return quantize.load(store.root / key)
 
 
@@ -256,6 +319,7 @@ def make_variant(
         "variant": str(variant),
         "labels": model.labels,
         "calibration": calibration.sha256 if calibration else None,
+        "tokenizer": model.tokenizer.sha256 if model.tokenizer else None,
         "dense_per_channel": options.dense_per_channel if variant.scheme_name == "dynamic" else None,
         "opset": options.onnx_opset if variant.format == "onnx" else None,
     }
@@ -282,6 +346,8 @@ def make_variant(
             )  # fmt: skip
             return export.save(blank.failed(error.status, error.message, error.remedy), out)
         store.finish(key)
+    if model.tokenizer is not None:
+        export.place_tokenizer(model, out)
     entry = store.root / key
     for file in (entry / name, export.sidecar(entry / name)):
         if file.exists():
@@ -322,7 +388,8 @@ def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:
 
 def _inputs(recipe: Recipe, fingerprint: dict[str, Any]) -> str:
     """Hash all that a run depends on: recipe, data, weights, packages, machine."""
-    backbones = [backbone_identity(spec, folder=recipe.folder) for spec in recipe.model]
+    kind = train_data.kind_of(recipe.data, recipe.folder)
+    backbones = [backbone_identity(spec, folder=recipe.folder, kind=kind) for spec in recipe.model]
     return sha256_of([recipe.sha256, fingerprint, backbones, environment(), __version__])
 
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..core.dataset import Kind
 from ..core.errors import EdgeproofError, InputError
 from ..core.recipe import Recipe
 from ..core.variant import Variant
@@ -21,13 +22,15 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
     """Check a recipe against this machine; return the data's fingerprint. Raises InputError with all mistakes."""
     problems: list[EdgeproofError] = []
     fingerprint: dict[str, Any] = {}
+    kind: Kind = "image"
     try:
+        kind = train_data.kind_of(recipe.data, recipe.folder)
         fingerprint = train_data.fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
     except EdgeproofError as error:
         problems.append(error)
     for spec in recipe.model:
         try:
-            check_backbone(spec, folder=recipe.folder)
+            check_backbone(spec, folder=recipe.folder, kind=kind)
         except EdgeproofError as error:
             problems.append(error)
     problems += check_makers({Variant.parse(v).format for v in recipe.export.variants})

@@ -57,16 +57,21 @@ def _prepare(job: dict[str, Any], answers: _Answers) -> None:
 def _fit(job: dict[str, Any], answers: _Answers) -> None:
     from ..core.dataset import load_prepared
     from ..core.recipe import ModelSpec, Train
-    from ..train.fit import fit
 
+    data = load_prepared(Path(job["data"]))
+    if data.kind == "text":
+        from ..train.text.fit import fit_text as fit
+    else:
+        from ..train.fit import fit
     fit(
         ModelSpec.model_validate(job["spec"]),
         Train.model_validate(job["train"]),
         seed=job["seed"],
-        data=load_prepared(Path(job["data"])),
+        data=data,
         folder=Path(job["folder"]),
         workspace=Path(job["workspace"]),
         listener=answers,
+        shared=Path(job["shared"]) if job["shared"] else None,
     )
 
 
@@ -86,7 +91,25 @@ def _export(job: dict[str, Any], _answers: _Answers) -> None:
     )
 
 
-JOBS = {"prepare": _prepare, "fit": _fit, "export": _export}
+def _adopt(job: dict[str, Any], answers: _Answers) -> None:
+    from ..train.foreign import adopt
+
+    choices = job["choices"]
+    adopt(
+        Path(job["path"]),
+        name=job["name"],
+        workspace=Path(job["workspace"]),
+        listener=answers,
+        **{
+            **choices,
+            "labels": tuple(choices["labels"]),
+            "value_range": tuple(choices["value_range"]) if choices["value_range"] else None,
+            "shapes": {name: tuple(shape) for name, shape in choices["shapes"].items()},
+        },
+    )
+
+
+JOBS = {"adopt": _adopt, "prepare": _prepare, "fit": _fit, "export": _export}
 
 
 def _end_with_parent(parent: int) -> None:

@@ -39,8 +39,10 @@ class Measurement:
     """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`.
 
     `accuracy` is the share of `samples` answered rightly, with its 95 % Wilson interval. `agreement` is the share
-    on which the top class is the float model's; without known classes it is all there is. `drop` is float accuracy
-    minus this accuracy on the same samples, with its paired 95 % interval. `raw` names the file with every single
+    on which the top class is the float model's, and `difference` the largest absolute difference of any value of the
+    answer from the float model's: without known classes these are all there is, and for an answer of one value,
+    which has no top class, `difference` alone. `drop` is float accuracy minus this accuracy on the same samples, with
+    its paired 95 % interval. `raw` names the file with every single
     latency, relative to the run's folder.
     """
 
@@ -58,6 +60,7 @@ class Measurement:
     accuracy_high: float | None = None
     samples: int = 0
     agreement: float | None = None
+    difference: float | None = None
     drop: float | None = None
     drop_low: float | None = None
     drop_high: float | None = None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .codec import from_json, read_json, to_json, write_json
+from .codec import from_json, read_json, sha256_file, sha256_of, to_json, write_json
 from .dataset import Kind
 
 
@@ -65,6 +64,12 @@ class TokenizerRecord:
     parity: dict[str, Any] = field(default_factory=dict)
 
 
+def tokenizer_sha256(folder: Path) -> str:
+    """Return the hash of what a tokenizer's ids depend on: the folder's files but golden vectors and reference code."""
+    files = sorted(part for part in folder.iterdir() if part.name not in ("golden.json", "tokenizer.py"))
+    return sha256_of({part.name: sha256_file(part) for part in files if part.is_file()})
+
+
 @dataclass(frozen=True)
 class Model:
     """A fine-tuned backbone, frozen.
@@ -95,21 +100,21 @@ class Model:
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Write ``model.json`` into `folder`, where what the model consists of stands; paths are kept relative to it."""
-    write_json(folder / "model.json", to_json(_with_paths(model, lambda path: Path(path.name))))
+    """Write ``model.json`` into `folder`, where the parts stand under their fields' names (``saved_model/``, …)."""
+    write_json(folder / "model.json", to_json(_in(model, Path())))
 
 
 def load_model(folder: Path) -> Model:
     """Read what `save_model` wrote. Raises InputError when there is no model there."""
-    model = from_json(Model, read_json(folder / "model.json"), str(folder / "model.json"))
-    return _with_paths(model, lambda path: folder / path)
+    return _in(from_json(Model, read_json(folder / "model.json"), str(folder / "model.json")), folder)
 
 
-def _with_paths(model: Model, change: Callable[[Path], Path]) -> Model:
+def _in(model: Model, folder: Path) -> Model:
+    """Return `model` with its parts where they stand in `folder`, whatever it said before."""
     tokenizer = model.tokenizer
     return replace(
         model,
-        saved_model=change(model.saved_model),
-        text_model=change(model.text_model) if model.text_model else None,
-        tokenizer=replace(tokenizer, folder=change(tokenizer.folder)) if tokenizer else None,
+        saved_model=folder / "saved_model",
+        text_model=folder / "text_model" if model.text_model else None,
+        tokenizer=replace(tokenizer, folder=folder / "tokenizer") if tokenizer else None,
     )

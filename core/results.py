@@ -53,6 +53,12 @@ class Results:
         }
         self.models = [*(m for m in self.models if m["name"] != model.name), row]
 
+    def set_repeats(self, name: str, repeats: list[dict[str, Any]]) -> None:
+        """Say what training a model with each seed came to; the first is the one that was exported."""
+        for model in self.models:
+            if model["name"] == name:
+                model["repeats"] = repeats
+
     def add_artifact(self, artifact: Artifact) -> None:
         """Add or replace an artifact's row."""
         others = [a for a in self.artifacts if a.id != artifact.id]
@@ -116,8 +122,8 @@ CSV_COLUMNS = (
     "artifact", "model", "format", "scheme", "bytes", "target", "device", "runtime", "runtime_version", "kind",
     "status", "reason", "accuracy", "accuracy_low", "accuracy_high", "samples", "agreement", "drop", "drop_low",
     "drop_high", "latency_median", "latency_low", "latency_high", "latency_confidence", "latency_p90", "latency_p95",
-    "latency_p99", "latency_processes", "latency_runs", "latency_threads", "latency_tokenize", "latency_infer", "load_ms",
-    "first_ms", "peak_memory_bytes", "raw", "measured_at",
+    "latency_p99", "latency_processes", "latency_runs", "latency_threads", "latency_tokenize", "latency_infer",
+    "load_ms", "first_ms", "peak_memory_bytes", "raw", "measured_at",
 )  # fmt: skip
 
 

@@ -7,14 +7,20 @@ standard input), does it in this process and writes one JSON document to standar
     {"verb": "load" | "infer" | "time", "runtime": "litert", "artifact": "model.tflite", "inputs": "test.npy",
      "threads": 1, ...}                    →  {"status": "ok", "reason": "", "data": {...}}
 
+``inputs`` is a ``.npy`` of samples, or a ``.jsonl`` of texts (one JSON string a line). ``feed`` says what becomes of a
+sample before it is fed (class `Feed`), ``answer`` names the output that is kept (the first, where it is empty). Inputs
+and outputs are found by name: converters reorder them.
+
 One process does one job: runtimes disturb one another inside a process, memory is only comparable in a fresh one, and
 a runtime that crashes then takes nothing else with it.
 """
 
 import json
 import os
+import re
 import sys
 import time
+from itertools import islice
 from typing import Any, Dict, List, Optional, Tuple
 
 # What runtimes print belongs to standard error; standard output carries the answer alone.
@@ -28,7 +34,70 @@ class Unsupported(Exception):
     """The runtime is missing, or refuses the file: a fact about the pair, not a fault."""
 
 
-class TFLite:
+class Feed:
+    """What becomes of one sample before the file sees it: a dictionary of arrays by input name, batch 1 each.
+
+    Kinds: ``image`` (pixels of 0-255 mapped onto [low, high]), ``text`` (token ids and their number, made by the
+    tokenizer in a folder), ``string`` (the text itself), ``tensor`` (as it is; a structured array holds one input a
+    field). An empty ``input`` is the file's only one.
+    """
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        self.about = job.get("feed") or {"kind": "tensor", "input": ""}
+        self.kind = self.about["kind"]
+        # With a tokenizer, what a user waits for begins at the text: it is part of every timed run.
+        self.tokenizes = self.kind == "text"
+
+    def open(self) -> None:
+        """Load the tokenizer, where there is one."""
+        if not self.tokenizes:
+            return
+        from importlib import util
+
+        spec: Any = util.spec_from_file_location("device_tokenizer", self.about["code"])
+        module = util.module_from_spec(spec)
+        sys.modules["device_tokenizer"] = module  # what dataclasses look themselves up in
+        spec.loader.exec_module(module)
+        try:
+            self.tokenizer: Any = module.open_tokenizer(self.about["tokenizer"])
+        except Exception as error:  # a folder from outside may be broken in any way
+            raise Unsupported("the tokenizer does not open: {}".format(error or type(error).__name__))
+
+    def __call__(self, batch: Any) -> Dict[str, Any]:
+        """Return the inputs for a batch of one sample: an array (1, ...), or a list of one text."""
+        import numpy
+
+        if self.kind == "text":
+            ids, count = self.tokenizer.encode(batch[0])
+            return {self.about["ids"]: numpy.array([ids], "int32"), self.about["lens"]: numpy.array([count], "int32")}
+        if self.kind == "string":
+            return {self.about["input"]: batch}
+        if batch.dtype.names:
+            return {name: batch[name] for name in batch.dtype.names}
+        low, high = self.about.get("low", 0.0), self.about.get("high", 255.0)
+        if self.kind == "image" and (low, high) != (0.0, 255.0):
+            batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
+        return {self.about["input"]: batch}
+
+
+class Session:
+    """A file in a runtime. `open` fills `inputs`, the runtime's description of each input by its name."""
+
+    inputs: Dict[str, Any]
+
+    def bind(self, names: List[str]) -> Dict[str, str]:
+        """Return which of the file's inputs each of `names` is; each input must be fed, and by name if it has one."""
+        found = list(self.inputs)
+        plain = {re.sub(r"^serving_default_|:0$", "", name): name for name in found}
+        bound = {name: name if name in self.inputs else plain.get(name, "") for name in names}
+        if len(names) == len(found) == 1:
+            return {names[0]: found[0]}
+        if sorted(bound.values()) != sorted(found):
+            raise Unsupported("the file takes inputs {}, and is given {}".format(listed(found), listed(names)))
+        return bound
+
+
+class TFLite(Session):
     """A ``.tflite`` file in LiteRT or in tflite-runtime."""
 
     def __init__(self, job: Dict[str, Any]) -> None:
@@ -45,15 +114,34 @@ class TFLite:
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise Unsupported(str(error))
-        # One picture in, one vector out: what the input contract promises.
-        self.input = self.interpreter.get_input_details()[0]
-        self.output = self.interpreter.get_output_details()[0]
+        self.inputs, outputs = self._tensors()
+        self.output = outputs[pick(job.get("answer", ""), list(outputs))]
 
-    def prepare(self, batch: Any) -> Any:
-        return quantize(batch, self.input["dtype"], *self.input["quantization"])
+    def _tensors(self) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+        """Return inputs and outputs by their signature's names, or by the tensors' own where there is none.
 
-    def run(self, batch: Any) -> Any:
-        self.interpreter.set_tensor(self.input["index"], batch)
+        The signature's tensors are the interpreter's: running through the interpreter costs less than the signature's
+        runner, which allocates all tensors anew each time.
+        """
+        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        keys = list(self.interpreter.get_signature_list())
+        if keys:
+            key = "serving_default" if "serving_default" in keys else keys[0]
+            # Not kept: while somebody holds the runner, the interpreter refuses to run.
+            signature = self.interpreter.get_signature_runner(key)
+            named = signature.get_input_details(), signature.get_output_details()
+            if {d["index"] for d in named[0].values()} == {d["index"] for d in inputs}:
+                return named
+        return {d["name"]: d for d in inputs}, {d["name"]: d for d in outputs}
+
+    def prepare(self, values: Dict[str, Any]) -> Any:
+        bound = self.bind(list(values))
+        tensors = [(self.inputs[bound[name]], value) for name, value in values.items()]
+        return [(d["index"], quantize(value, d["dtype"], *d["quantization"])) for d, value in tensors]
+
+    def run(self, prepared: Any) -> Any:
+        for index, value in prepared:
+            self.interpreter.set_tensor(index, value)
         self.interpreter.invoke()
         return self.interpreter.get_tensor(self.output["index"])
 
@@ -69,7 +157,7 @@ class TFLite:
         return "xnnpack" if "DELEGATE" in names else "builtin"
 
 
-class Onnx:
+class Onnx(Session):
     """An ``.onnx`` file in ONNX Runtime on the CPU."""
 
     def __init__(self, job: Dict[str, Any]) -> None:
@@ -86,22 +174,27 @@ class Onnx:
             self.session = self.module.InferenceSession(job["artifact"], options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own C extension, all of them "refused"
             raise Unsupported(str(error))
-        self.input = self.session.get_inputs()[0].name
+        # Types are written tensor(float), tensor(int32), …
+        names = {"float": "float32", "double": "float64"}
+        types = {value.name: value.type[len("tensor(") : -1] for value in self.session.get_inputs()}
+        self.inputs = {name: names.get(kind, kind) for name, kind in types.items()}
+        self.outputs = [pick(job.get("answer", ""), [value.name for value in self.session.get_outputs()])]
 
-    def prepare(self, batch: Any) -> Any:
-        return batch.astype("float32")
+    def prepare(self, values: Dict[str, Any]) -> Any:
+        bound = self.bind(list(values))
+        return {bound[name]: value.astype(self.inputs[bound[name]]) for name, value in values.items()}
 
-    def run(self, batch: Any) -> Any:
-        return self.session.run(None, {self.input: batch})[0]
+    def run(self, prepared: Any) -> Any:
+        return self.session.run(self.outputs, prepared)[0]
 
     def finish(self, output: Any) -> Any:
-        return output
+        return dequantize(output)
 
     def kernels(self) -> str:
         return str(self.session.get_providers()[0])
 
 
-class TensorFlow:
+class TensorFlow(Session):
     """A SavedModel in TensorFlow on the CPU: the float reference."""
 
     def __init__(self, job: Dict[str, Any]) -> None:
@@ -112,24 +205,35 @@ class TensorFlow:
         tensorflow.config.threading.set_intra_op_parallelism_threads(job["threads"])
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
         self.module = tensorflow
+        if (job.get("feed") or {}).get("kind") == "string":
+            try:  # models that take strings may need its operators; one that does says so when it is loaded
+                import tensorflow_text  # noqa: F401
+            except Exception as error:
+                sys.stderr.write("tensorflow_text: {}\n".format(error))
 
     def open(self, job: Dict[str, Any]) -> None:
         """Read the SavedModel; the loaded object is kept, for its variables and tables would go with it."""
         try:
             self.loaded = self.module.saved_model.load(job["artifact"])
             self.function = self.loaded.signatures["serving_default"]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, self.module.errors.OpError) as error:
             raise Unsupported(str(error))
-        self.input = next(iter(self.function.structured_input_signature[1]))
+        self.inputs = dict(self.function.structured_input_signature[1])
+        self.output = pick(job.get("answer", ""), list(self.function.structured_outputs))
 
-    def prepare(self, batch: Any) -> Any:
-        return self.module.constant(batch.astype("float32"))
+    def prepare(self, values: Dict[str, Any]) -> Any:
+        bound = self.bind(list(values))
+        specs = {bound[name]: (value, self.inputs[bound[name]].dtype) for name, value in values.items()}
+        return {name: self._constant(value, dtype) for name, (value, dtype) in specs.items()}
 
-    def run(self, batch: Any) -> Any:
-        return next(iter(self.function(**{self.input: batch}).values())).numpy()
+    def _constant(self, value: Any, dtype: Any) -> Any:
+        return self.module.constant(value if dtype == self.module.string else value.astype(dtype.as_numpy_dtype))
+
+    def run(self, prepared: Any) -> Any:
+        return self.function(**prepared)[self.output].numpy()
 
     def finish(self, output: Any) -> Any:
-        return output
+        return dequantize(output)
 
     def kernels(self) -> str:
         return "tensorflow-cpu"
@@ -154,11 +258,37 @@ def quantize(batch: Any, dtype: Any, scale: float, zero_point: int) -> Any:
     return numpy.clip(stored, limits.min, limits.max).astype(dtype)
 
 
-def dequantize(output: Any, scale: float, zero_point: int) -> Any:
-    """Return a stored output as real values, float32."""
-    if output.dtype.kind == "f" or not scale:
-        return output.astype("float32")
-    return ((output.astype("float32") - zero_point) * scale).astype("float32")
+def dequantize(output: Any, scale: float = 0.0, zero_point: int = 0) -> Any:
+    """Return a stored output of any shape as real values, flat: (values,) float32."""
+    if output.dtype.kind not in "fiub":
+        raise Unsupported("the answer holds {}, not numbers".format(output.dtype))
+    values = output.astype("float32").reshape(-1)
+    return values if output.dtype.kind == "f" or not scale else ((values - zero_point) * scale).astype("float32")
+
+
+def pick(name: str, outputs: List[str]) -> str:
+    """Return the output called `name`; the first where no name is asked for, or there is only one."""
+    if name in outputs:
+        return name
+    if name and len(outputs) > 1:
+        raise Unsupported("the file has no output {}; it has {}".format(name, listed(outputs)))
+    return outputs[0]
+
+
+def listed(names: List[str]) -> str:
+    return ", ".join(name or "(without a name)" for name in names)
+
+
+def read_samples(job: Dict[str, Any]) -> Any:
+    """Return the samples that a job needs and no others: what is read counts as this process's memory."""
+    import numpy
+
+    first = {"load": 1, "time": SAMPLES_IN_TIMING}
+    start, stop = (job["start"], job["stop"]) if job["verb"] == "infer" else (0, first[job["verb"]])
+    if not job["inputs"].endswith(".jsonl"):
+        return numpy.load(job["inputs"], mmap_mode="r", allow_pickle=False)[start:stop]
+    with open(job["inputs"], encoding="utf-8") as stream:
+        return [json.loads(line) for line in islice(stream, start, stop)]
 
 
 def peak_memory() -> int:
@@ -195,10 +325,11 @@ def milliseconds(started: int) -> float:
     return (time.perf_counter_ns() - started) / 1e6
 
 
-def start(job: Dict[str, Any], samples: Any) -> Tuple[Any, Dict[str, Any]]:
-    """Load the artifact and run it twice; return the session and the facts about that."""
+def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]:
+    """Load the artifact and run it twice; return the feed, the session and the facts about that."""
     import numpy
 
+    feed = Feed(job)
     try:
         began = time.perf_counter_ns()
         session = RUNTIMES[job["runtime"]][1](job)
@@ -207,19 +338,21 @@ def start(job: Dict[str, Any], samples: Any) -> Tuple[Any, Dict[str, Any]]:
         raise Unsupported("the runtime is not installed: {}".format(error))
     import_memory = peak_memory()
     began = time.perf_counter_ns()
+    feed.open()
+    tokenizer_ms = milliseconds(began)
     session.open(job)
     load_ms = milliseconds(began)
-    prepared = session.prepare(samples[:1])
-    began = time.perf_counter_ns()
-    output = session.run(prepared)
-    first_ms = milliseconds(began)
-    began = time.perf_counter_ns()
-    session.run(prepared)
+    times = []
+    prepared = None if feed.tokenizes else session.prepare(feed(samples[:1]))
+    for _ in range(2):
+        began = time.perf_counter_ns()
+        output = session.run(session.prepare(feed(samples[:1])) if feed.tokenizes else prepared)
+        times.append(milliseconds(began))
     facts = {
         "import_ms": import_ms,
         "load_ms": load_ms,
-        "first_ms": first_ms,
-        "run_ms": milliseconds(began),
+        "first_ms": times[0],
+        "run_ms": times[1],
         "import_memory_bytes": import_memory,
         "peak_memory_bytes": peak_memory(),
         "finite": bool(numpy.isfinite(session.finish(output)).all()),
@@ -228,7 +361,9 @@ def start(job: Dict[str, Any], samples: Any) -> Tuple[Any, Dict[str, Any]]:
         "python": sys.version.split()[0],
         "numpy": numpy.__version__,
     }
-    return session, facts
+    if feed.tokenizes:
+        facts["tokenizer_ms"] = tokenizer_ms  # part of load_ms
+    return feed, session, facts
 
 
 def version(distribution: str) -> str:
@@ -244,17 +379,19 @@ def version(distribution: str) -> str:
 
 def load(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
     """Verb: does it load and run at all?"""
-    return start(job, samples)[1]
+    return start(job, samples)[2]
 
 
 def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
-    """Verb: write the outputs of samples [start, stop) to job["outputs"], (stop - start, classes) float32."""
+    """Verb: write the answers to samples [start, stop) to job["outputs"], (stop - start, values) float32."""
     import numpy
 
-    session, facts = start(job, samples)
+    feed, session, facts = start(job, samples)
     rows = []
-    for index in range(job["start"], job["stop"]):
-        rows.append(session.finish(session.run(session.prepare(samples[index : index + 1])))[0])
+    for index in range(job["stop"] - job["start"]):
+        rows.append(session.finish(session.run(session.prepare(feed(samples[index : index + 1])))))
+        if rows[-1].shape != rows[0].shape:
+            raise ValueError("the answer's size changes: {} values, then {}".format(rows[0].size, rows[-1].size))
     temporary = "{}.{}.npy".format(job["outputs"], os.getpid())
     numpy.save(temporary, numpy.asarray(rows, dtype="float32"))
     os.replace(temporary, job["outputs"])  # a reader sees all of it or nothing
@@ -262,24 +399,34 @@ def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
 
 
 def measure(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
-    """Verb: time single inferences (input copied in, run, output copied out) after a warm-up."""
+    """Verb: time single inferences (input copied in, run, output copied out) after a warm-up.
+
+    Where the device tokenizes, a run is both: the text's ids are made, and the file is run.
+    """
     import gc
 
     pinned = pin(job["threads"])
-    session, facts = start(job, samples)
-    batches = [session.prepare(samples[i : i + 1]) for i in range(min(SAMPLES_IN_TIMING, len(samples)))]
+    feed, session, facts = start(job, samples)
+    texts = [samples[i : i + 1] for i in range(len(samples))]
+    batches = [] if feed.tokenizes else [session.prepare(feed(text)) for text in texts]
     gc.collect()
     gc.disable()
     warmup: List[float] = []
     runs: List[float] = []
+    tokenized: List[float] = []
     for times, seconds, least in (
         (warmup, job["warmup_seconds"], 1),
         (runs, job["run_seconds"], job["min_runs"]),
     ):
         until = time.perf_counter_ns() + int(seconds * 1e9)
         while len(times) < least or time.perf_counter_ns() < until:
-            batch = batches[len(times) % len(batches)]
+            turn = len(times) % len(texts)
             began = time.perf_counter_ns()
+            if feed.tokenizes:
+                batch = session.prepare(feed(texts[turn]))
+                tokenized.append(milliseconds(began))
+            else:
+                batch = batches[turn]
             session.run(batch)
             times.append(milliseconds(began))
     facts.update(
@@ -288,6 +435,10 @@ def measure(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
         cores=pinned,
         peak_memory_bytes=peak_memory(),
     )
+    if feed.tokenizes:
+        parts = [(t, runs[i] - t) for i, t in enumerate(tokenized[len(warmup) :])]
+        facts["tokenize_ms"] = [round(t, 5) for t, _ in parts]
+        facts["infer_ms"] = [round(t, 5) for _, t in parts]
     return facts
 
 
@@ -296,11 +447,8 @@ VERBS = {"load": load, "infer": infer, "time": measure}
 
 def answer(job: Dict[str, Any]) -> Dict[str, Any]:
     """Do a job. Returns the answer; raises nothing that a file or a runtime can cause."""
-    import numpy
-
     try:
-        samples = numpy.load(job["inputs"], mmap_mode="r", allow_pickle=False)
-        return {"status": "ok", "reason": "", "data": VERBS[job["verb"]](job, samples)}
+        return {"status": "ok", "reason": "", "data": VERBS[job["verb"]](job, read_samples(job))}
     except Unsupported as error:
         return {"status": "unsupported", "reason": str(error), "data": {}}
     except Exception as error:  # what a runtime may raise while it runs is not ours to list

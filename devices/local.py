@@ -21,6 +21,7 @@ from ..core.names import shorten
 from ..core.runner import LatencyPlan, Outcome
 from ..core.store import package_versions
 from ..core.target import RUNTIMES, Target
+from .feeds import FeedError, feed, feed_identity
 from .remedies import explain, not_installed
 
 AGENT = Path(__file__).with_name("agent.py")
@@ -61,6 +62,7 @@ class LocalRunner:
             "runtime_version": installed_version(self.target.runtime),
             "cpu": cpu_name(),
             "cores": usable_cores(),
+            **feed_identity(self.artifact),
         }
 
     def load(self, inputs: Path) -> Outcome:
@@ -88,11 +90,17 @@ class LocalRunner:
             return Outcome("unsupported", *not_installed(runtime))
         if self.artifact.path is None:
             return Outcome("skipped", f"there is no file: {self.artifact.reason}", self.artifact.remedy)
+        try:
+            fed = feed(self.artifact, inputs)
+        except FeedError as error:
+            return Outcome("unsupported", error.reason, error.remedy)
         job = {
             "verb": verb,
             "runtime": runtime,
             "artifact": str(self.artifact.path),
             "inputs": str(inputs),
+            "feed": fed,
+            "answer": self.artifact.answer,
             "threads": 1,
             **more,
         }

@@ -39,6 +39,46 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "has ONNX IR version {0}; {runtime} {version} reads up to {1}",
         "update onnxruntime or lower export.onnx_opset",
     ),
+    (
+        r"Op type not registered 'TFText>(\w+)'",
+        "needs TensorFlow Text's operator {0}, and tensorflow_text is not there, or not for this TensorFlow",
+        "pip install 'edgeproof[text]'",
+    ),
+    (
+        r"Op type not registered '([^']+)'",
+        "needs TensorFlow's operator {0}, which this TensorFlow does not have",
+        "install the package that brings the operator; Edgeproof imports tensorflow_text alone",
+    ),
+    (
+        r"(?s)^(?:\w+: )?(.{1,200}?)\.?\s*Node number \d+ \((\w+)\) failed to (?:prepare|invoke)",
+        "operator {1} of {runtime} {version} does not compute this: {0}",
+        "choose another scheme, or another runtime; `edgeproof inspect` lists the file's operators",
+    ),
+    (
+        r"(?s)(the tokenizer does not open: .{1,300})",
+        "{0}",
+        "copy the folder MODEL.tokenizer/ again, as export wrote it",
+    ),
+    (
+        r"(the file takes inputs .{1,200}, and is given .{1,200})$",
+        "{0}",
+        "give samples with one field for each of the file's inputs, called like the input",
+    ),
+    (
+        r"(the file has no output .{1,300})",
+        "{0}",
+        "name one of its outputs (`output` of the recipe's model)",
+    ),
+    (
+        r"(the answer holds \w+, not numbers)",
+        "{0}",
+        "name an output that holds numbers (`output` of the recipe's model)",
+    ),
+    (
+        r"(the answer's size changes: .{1,100})",
+        "{0}",
+        "answers are compared value by value: name an output of a fixed size (`output` of the recipe's model)",
+    ),
 )
 
 _EXTRAS = {
@@ -53,7 +93,7 @@ def explain(reason: str, runtime: str, version: str) -> tuple[str, str]:
     """Return (reason, remedy) for a runtime's message; a message that is not known is shortened and kept."""
     for pattern, meaning, remedy in _KNOWN:
         if found := re.search(pattern, reason):
-            return meaning.format(*found.groups(), runtime=runtime, version=version), remedy
+            return shorten(meaning.format(*found.groups(), runtime=runtime, version=version), 400), remedy
     return shorten(reason.strip().split("\n")[0], 300), ""
 
 

@@ -41,6 +41,16 @@ class Cell:
         return m.status in ("unsupported", "skipped") and known is not None and self.artifact.format not in known[1]
 
     @property
+    def by_agreement(self) -> bool:
+        """Whether agreement with the float self is all that is known of how well the file answers."""
+        return self.measurement.accuracy is None and self.measurement.agreement is not None
+
+    @property
+    def quality(self) -> float | None:
+        """Accuracy, and where that cannot be known the agreement with the float self."""
+        return self.measurement.agreement if self.by_agreement else self.measurement.accuracy
+
+    @property
     def is_problem(self) -> bool:
         """Whether a person should read why this cell has no figures."""
         return self.measurement.status != "ok" and not self.is_by_design

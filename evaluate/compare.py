@@ -43,7 +43,10 @@ class Change:
 
 @dataclass(frozen=True)
 class CellComparison:
-    """One variant on one target in both runs. `accuracy` is b - a in shares, `latency` is b / a; None: not known."""
+    """One variant on one target in both runs. `accuracy` is b - a in shares, `latency` is b / a; None: not known.
+
+    Files without known classes have no accuracy: their agreement with their float selves is shown in its place.
+    """
 
     model: str
     variant: str
@@ -55,6 +58,8 @@ class CellComparison:
     accuracy_a: float | None
     accuracy_b: float | None
     accuracy: Change | None
+    agreement_a: float | None
+    agreement_b: float | None
     latency_ms_a: float | None
     latency_ms_b: float | None
     latency: Change | None
@@ -174,9 +179,11 @@ def _cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> Cel
         accuracy_a=m.accuracy,
         accuracy_b=n.accuracy,
         accuracy=_accuracy(m, n),
+        agreement_a=m.agreement,
+        agreement_b=n.agreement,
         latency_ms_a=m.latency_ms.median if m.latency_ms else None,
         latency_ms_b=n.latency_ms.median if n.latency_ms else None,
-        latency=_latency(m, n, process_medians(m, folder_a), process_medians(n, folder_b)),
+        latency=latency_change(m, n, process_medians(m, folder_a), process_medians(n, folder_b)),
         bytes_a=a.artifact.bytes,
         bytes_b=b.artifact.bytes,
         same_file=bool(a.artifact.sha256) and a.artifact.sha256 == b.artifact.sha256,
@@ -201,8 +208,11 @@ def _share(m: Measurement) -> tuple[float, float, float] | None:
     return m.accuracy, m.accuracy_low, m.accuracy_high
 
 
-def _latency(a: Measurement, b: Measurement, raw_a: list[float], raw_b: list[float]) -> Change | None:
-    """Return the ratio b / a; None where the kinds (measured, emulated, …) or the thread counts differ."""
+def latency_change(a: Measurement, b: Measurement, raw_a: list[float], raw_b: list[float]) -> Change | None:
+    """Return the ratio b / a; None where the kinds (measured, emulated, …) or the thread counts differ.
+
+    `raw_a` and `raw_b` are medians of processes in milliseconds, empty where there are no raw files.
+    """
     if a.latency_ms is None or b.latency_ms is None or a.kind != b.kind or a.latency_ms.threads != b.latency_ms.threads:
         return None
     if raw_a and raw_b:
@@ -236,8 +246,11 @@ def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
         ratio = cell.latency
         latency = f"{times(ratio.estimate)} [{number(ratio.low)}, {number(ratio.high)}]"
         latency += " =" if ratio.verdict == "not distinguishable" else ""
+    right = _both(cell.accuracy_a, cell.accuracy_b, percent)
+    if cell.accuracy_a is None and cell.accuracy_b is None and (cell.agreement_a, cell.agreement_b) != (None, None):
+        right = f"{_both(cell.agreement_a, cell.agreement_b, percent)} agree"
     return (
-        _both(cell.accuracy_a, cell.accuracy_b, percent),
+        right,
         accuracy,
         _both(cell.latency_ms_a, cell.latency_ms_b, ms),
         latency,

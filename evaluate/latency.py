@@ -74,7 +74,16 @@ def summarize(record: dict[str, Any]) -> Latency:
     median, low, high, confidence = median_interval([float(np.median(runs)) for runs in processes])
     tail = percentiles(runs)
     threads = int(record["plan"]["threads"])
-    return Latency(median, low, high, confidence, tail.p90, tail.p95, tail.p99, len(processes), len(runs), threads)
+    return Latency(
+        median, low, high, confidence, tail.p90, tail.p95, tail.p99, len(processes), len(runs), threads,
+        tokenize=_part(record, "tokenize_ms"), infer=_part(record, "infer_ms"),
+    )  # fmt: skip
+
+
+def _part(record: dict[str, Any], name: str) -> float | None:
+    """Return the median of the processes' medians of a part of each run; None where runs have no such part."""
+    parts = [process.get(name) for process in record["processes"]]
+    return float(np.median([np.median(part) for part in parts])) if all(parts) else None
 
 
 def _read(raw: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ store at once, so that a killed run repeats nothing; what may be a passing troub
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,16 +27,23 @@ from .statistics import paired_drop, wilson
 
 _LASTING = ("ok", "unsupported", "failed")
 
+Classes = np.ndarray[Any, np.dtype[np.int64]]
+
 
 @dataclass
 class _Cell:
-    """A runner on its way through the phases, and its row so far."""
+    """A runner on its way through the phases, and its row so far.
+
+    `answers` is the ``.npy`` of its answers (samples, values) float32; `top` (samples,) the highest of each, where
+    there is more than one value to an answer.
+    """
 
     runner: Runner
     row: Measurement
     identity: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
-    top: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    answers: Path | None = None
+    top: Classes | None = None
 
 
 def measure(
@@ -51,21 +58,27 @@ def measure(
     raw_folder: Path,
     listener: Listener,
     on_row: Callable[[Measurement], None],
-) -> None:
+    untimed: Collection[str] = (),
+) -> dict[tuple[str, str], Classes]:
     """Measure every runner on the test split of `data`; call `on_row` whenever a cell's row is new or has grown.
 
-    `references` maps a model's name to the id of its float reference artifact; agreement and accuracy drop are
-    against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON file per
-    timed cell; rows name it relative to the folder above.
+    `references` maps a model's name to the id of its float reference artifact; agreement, difference and accuracy
+    drop are against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON
+    file per timed cell; rows name it relative to the folder above. Artifacts whose ids are in `untimed` answer and
+    are not timed.
+
+    Accuracy needs data with classes and answers with one value for each; the top class is the highest value's.
+    Returns the top classes (samples,) int64 by (artifact id, target) of all cells that answered; answers of one
+    value have none.
     """
     cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
-    inputs = data.images("test")
-    _load(cells, inputs, store=store, workers=cores, listener=listener, on_row=on_row)
+    inputs = data.inputs("test")
+    _load(cells, data, store=store, workers=cores, listener=listener, on_row=on_row)
     alive = [cell for cell in cells if cell.row.status == "ok"]
     _answer(alive, data, references=references, store=store, workers=cores, listener=listener, on_row=on_row)
     alive = [cell for cell in alive if cell.row.status == "ok"]
     _time(
-        alive,
+        [cell for cell in alive if cell.runner.artifact.id not in untimed],
         inputs,
         settings=settings,
         seed=seed,
@@ -74,6 +87,7 @@ def measure(
         listener=listener,
         on_row=on_row,
     )
+    return {(cell.row.artifact, cell.row.target): cell.top for cell in alive if cell.top is not None}
 
 
 def _row(runner: Runner) -> Measurement:
@@ -85,7 +99,7 @@ def _row(runner: Runner) -> Measurement:
 
 def _load(
     cells: Sequence[_Cell],
-    inputs: Path,
+    data: PreparedData,
     *,
     store: Store,
     workers: int,
@@ -93,9 +107,12 @@ def _load(
     on_row: Callable[[Measurement], None],
 ) -> None:
     """Phase one: does the file load and run there at all?"""
+    inputs = data.inputs("test")
+    # Pictures and texts are made to fit the file; of tensors, each data set has its own shapes.
+    spec = {"data": data.sha256} if data.kind == "tensor" else {}
 
     def one(cell: _Cell) -> Outcome:
-        key = store.key("load", {"status": cell.runner.artifact.status, **_key(cell)})
+        key = store.key("load", {"status": cell.runner.artifact.status, **spec, **_key(cell)})
         if entry := store.get(key):
             return from_json(Outcome, read_json(entry / "load.json"), str(entry))
         outcome = cell.runner.load(inputs)
@@ -133,21 +150,23 @@ def _answer(
     on_row: Callable[[Measurement], None],
 ) -> None:
     """Phase two: accuracy on the whole test split, and agreement with the float reference."""
-    labels = np.load(data.targets("test"), allow_pickle=False)
+    labels = np.load(data.targets("test"), allow_pickle=False) if data.labels else None
+    samples = data.counts["test"]
     keys = [store.key("answers", {"data": data.sha256, **_key(cell)}) for cell in cells]
 
-    def scored(index: int, outputs: accuracy.Floats) -> None:
-        cell = cells[index]
+    def scored(index: int, answers: Path) -> None:
+        cell, outputs = cells[index], np.load(answers, mmap_mode="r", allow_pickle=False)
         wrong = int((~np.isfinite(outputs).all(axis=1)).sum())
         if wrong:
             reason = f"it answers with NaN or infinity on {wrong} of {len(outputs)} samples"
             return _tell(cell, Outcome("failed", reason, "do not ship this pair; try another scheme"), on_row)
-        cell.top = outputs.argmax(axis=1)
-        right = int((cell.top == labels).sum())
-        low, high = wilson(right, len(labels))
-        cell.row = replace(
-            cell.row, accuracy=right / len(labels), accuracy_low=low, accuracy_high=high, samples=len(labels)
-        )
+        cell.answers = answers
+        cell.top = np.asarray(outputs).argmax(axis=1) if outputs.shape[1] > 1 else None
+        cell.row = replace(cell.row, samples=samples)
+        if labels is not None and cell.top is not None and outputs.shape[1] == len(data.labels):
+            right = int((cell.top == labels).sum())
+            low, high = wilson(right, samples)
+            cell.row = replace(cell.row, accuracy=right / samples, accuracy_low=low, accuracy_high=high)
         for other in cells:
             if other.runner.artifact.model == cell.runner.artifact.model:
                 _against_reference(other, cells, references, labels, on_row)
@@ -161,13 +180,12 @@ def _answer(
         np.save(folder / "outputs.npy", outputs)
         for shard in folder.glob("*-*.npy"):
             shard.unlink()
-        store.finish(keys[index])
-        scored(index, outputs)
+        scored(index, store.finish(keys[index]) / "outputs.npy")
 
     todo = []
     for index, key in enumerate(keys):
         if entry := store.get(key):
-            scored(index, np.load(entry / "outputs.npy", allow_pickle=False))
+            scored(index, entry / "outputs.npy")
         else:
             todo.append(index)
     accuracy.predict(
@@ -180,8 +198,8 @@ def _answer(
             )
             for i in todo
         ],
-        data.images("test"),
-        len(labels),
+        data.inputs("test"),
+        samples,
         workers=workers,
         listener=listener,
         done=lambda position, outcome, outputs: done(todo[position], outcome, outputs),
@@ -192,19 +210,30 @@ def _against_reference(
     cell: _Cell,
     cells: Sequence[_Cell],
     references: Mapping[str, str],
-    labels: np.ndarray[Any, Any],
+    labels: Classes | None,
     on_row: Callable[[Measurement], None],
 ) -> None:
-    """Fill agreement and drop once both the cell and its float reference have answered; report the row."""
-    if cell.top is None or cell.row.agreement is not None:
+    """Fill what compares a cell with its float reference once both have answered; report the row."""
+    if cell.answers is None or cell.row.difference is not None:
         return
     wanted = references.get(cell.runner.artifact.model)
-    reference = next((c for c in cells if c.runner.artifact.id == wanted and c.top is not None), None)
-    if reference is not None and reference.top is not None:
-        drop, low, high = paired_drop(reference.top == labels, cell.top == labels)
-        agreement = float((reference.top == cell.top).mean())
-        cell.row = replace(cell.row, agreement=agreement, drop=drop, drop_low=low, drop_high=high)
+    reference = next((c for c in cells if c.runner.artifact.id == wanted and c.answers is not None), None)
+    if reference is not None and (difference := _difference(reference, cell)) is not None:
+        cell.row = replace(cell.row, difference=difference)
+        if reference.top is not None and cell.top is not None:
+            cell.row = replace(cell.row, agreement=float((reference.top == cell.top).mean()))
+            if labels is not None and cell.row.accuracy is not None:
+                drop, low, high = paired_drop(reference.top == labels, cell.top == labels)
+                cell.row = replace(cell.row, drop=drop, drop_low=low, drop_high=high)
     on_row(cell.row)
+
+
+def _difference(reference: _Cell, cell: _Cell) -> float | None:
+    """Return the largest absolute difference of two cells' answers; None when they have not the same shape."""
+    if reference.answers is None or cell.answers is None:
+        return None
+    ours, theirs = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (reference.answers, cell.answers))
+    return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else None
 
 
 def _time(

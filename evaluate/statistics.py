@@ -1,7 +1,7 @@
 """Intervals, percentiles and tests: every method is exact or checked by simulation in tests/test_statistics.py.
 
-Only `wilson` needs SciPy, whose import alone costs about a second; so it is imported when it is called, and a
-finished run can be reported without it.
+Only `wilson` and what is said over several seeds need SciPy, whose import alone costs about a second; so it is
+imported when they are called, and a finished run of one seed can be reported without it.
 """
 
 from __future__ import annotations
@@ -74,6 +74,131 @@ def mcnemar(reference_correct: ArrayLike, artifact_correct: ArrayLike) -> float:
     """
     lost, gained, _ = _discordant(reference_correct, artifact_correct)
     return min(1.0, 2 * _binomial_half_cdf(min(lost, gained), lost + gained))
+
+
+class Difference(NamedTuple):
+    """A difference of shares with its interval and two-sided p; `seeds_part` is the share of its variance from seeds.
+
+    `freedom` are the degrees of freedom of Student's t: infinite where the seeds add nothing.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    freedom: float
+    seeds_part: float
+
+
+def seeds_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE) -> Difference:
+    """Return mean accuracy of `a` minus that of `b`, each a way of training that was tried with some seeds.
+
+    `a` is (seeds of a, n) bool and `b` (seeds of b, n): whether each of the same n samples was answered rightly. The
+    samples are shared by all seeds, so the answers are no seeds × n independent trials, and the interval is about
+    both: other samples and other seeds. It is the analysis of variance of readers and cases, with seeds as readers
+    nested in a and in b (Hillis 2014, "A marginal-mean ANOVA approach for analyzing multireader multicase
+    radiological imaging data", Statistics in Medicine 33(2)): the variance of the samples' differences, averaged over
+    seeds, over n; plus for a and for b what the seeds' accuracies vary by beyond what chance in the samples explains,
+    over the number of seeds; Student's t with Satterthwaite's degrees of freedom. To the samples' differences one of
+    +1 and one of -1 are added, so that with one seed each, where nothing can be known about other seeds, it is exactly
+    `paired_drop`. Raises ValueError unless both have samples, and equally many.
+    """
+    first, second = _by_seed(a), _by_seed(b)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"expected answers to the same samples, found {first.shape[1]} and {second.shape[1]}")
+    n = first.shape[1]
+    differences = first.mean(axis=0) - second.mean(axis=0)
+    padded = np.append(differences, (1.0, -1.0))
+    centre, samples_part = float(padded.mean()), float(padded.var()) / (n + 2)
+    extra = [_seeds_variance(answers) for answers in (first, second)]
+    variance = samples_part + sum(part for part, _ in extra)
+    freedom = _satterthwaite(variance, extra)
+    error = sqrt(variance)
+    low, high = max(-1.0, centre - _t(confidence, freedom) * error), min(1.0, centre + _t(confidence, freedom) * error)
+    p = min(1.0, 2 * _t_tail(abs(centre) / error, freedom))
+    return Difference(float(differences.mean()), low, high, p, freedom, 1 - samples_part / variance)
+
+
+def seeds_accuracy(
+    accuracies: Sequence[float], n: int, confidence: float = CONFIDENCE
+) -> tuple[float, float, float]:  # fmt: skip
+    """Return (mean, low, high): the accuracy that a way of training reaches, tried with some seeds on n samples.
+
+    Wilson's interval at the effective sample size p·(1 - p) / variance (as for surveys: Franco, Little, Louis and Slud
+    2019, "Comparative study of confidence intervals for proportions in complex sample surveys", J. Survey Statistics
+    and Methodology 7(3)), with Student's t. The variance is p·(1 - p) / n, as though all seeds answered alike (they
+    nearly do), plus the variance of the accuracies over their number. With one seed it is Wilson's interval.
+    """
+    values = np.asarray(accuracies, dtype=np.float64)
+    if values.size < 1 or n < 1 or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"expected shares and n ≥ 1, found {values.size} and n = {n}")
+    mean = float(values.mean())
+    spread = float(values.var(ddof=1)) / values.size if values.size > 1 else 0.0
+    variance = mean * (1 - mean) / n + spread
+    freedom = _satterthwaite(variance, [(spread, values.size - 1)]) if variance else float("inf")
+    effective = mean * (1 - mean) / variance if variance else float(n)
+    z2 = _t(confidence, freedom) ** 2
+    centre = (mean + z2 / (2 * effective)) / (1 + z2 / effective)
+    half = sqrt(z2) / (1 + z2 / effective) * sqrt(mean * (1 - mean) / effective + z2 / (4 * effective**2))
+    return mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p values of several tests, adjusted so that together they err in one as seldom as one alone.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian J. of Statistics 6(2): the
+    smallest is multiplied by their number, the next by one less, and none may fall below the one before.
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def _by_seed(answers: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(answers, dtype=bool)
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"expected (seeds, samples) of whether each was answered rightly, found shape {array.shape}")
+    return array.astype(np.float64)
+
+
+def _seeds_variance(answers: NDArray[np.float64]) -> tuple[float, int]:
+    """Return what seeds add to the variance of the mean of (seeds, n) answers, never below 0, and its freedom.
+
+    The mean square of seeds less that of the residuals is n times the variance of the seeds' effects.
+    """
+    seeds, n = answers.shape
+    if seeds < 2 or n < 2:
+        return 0.0, 0
+    rows, columns = answers.mean(axis=1), answers.mean(axis=0)
+    between = float(rows.var(ddof=1)) / seeds
+    residuals = answers - rows[:, None] - columns[None, :] + answers.mean()
+    chance = float((residuals**2).sum()) / ((seeds - 1) * (n - 1)) / (seeds * n)
+    return max(0.0, between - chance), seeds - 1
+
+
+def _satterthwaite(variance: float, parts: Sequence[tuple[float, int]]) -> float:
+    """Return the degrees of freedom of a sum, given its uncertain parts with theirs; the samples' counts as known."""
+    uncertainty = sum(part**2 / freedom for part, freedom in parts if freedom)
+    return variance**2 / uncertainty if uncertainty else float("inf")
+
+
+def _t(confidence: float, freedom: float) -> float:
+    """Return the two-sided quantile of Student's t, of the normal distribution for infinite degrees of freedom."""
+    if np.isinf(freedom):
+        return NormalDist().inv_cdf((1 + confidence) / 2)
+    from scipy.stats import t
+
+    return float(t.ppf((1 + confidence) / 2, freedom))
+
+
+def _t_tail(value: float, freedom: float) -> float:
+    if np.isinf(freedom):
+        return 1 - NormalDist().cdf(value)
+    from scipy.stats import t
+
+    return float(t.sf(value, freedom))
 
 
 def difference_interval(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:

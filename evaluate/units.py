@@ -75,8 +75,17 @@ def times(ratio: float) -> str:
     return f"{number(ratio)}×"
 
 
+def p_value(p: float) -> str:
+    """Return a p value: ``p = 0.012``, ``p < 0.001``, ``p = 1``."""
+    return "p < 0.001" if p < 0.001 else f"p = {f'{p:.2g}' if p < 0.095 else f'{p:.2f}'.rstrip('0').rstrip('.')}"
+
+
 def accuracy_words(m: Measurement) -> str:
-    """Return a measurement's accuracy with its interval, as a sentence needs it."""
+    """Return a measurement's accuracy with its interval, as a sentence needs it; without classes its agreement."""
+    if m.accuracy is None and m.agreement is not None:
+        return f"agrees with its float self on {percent(m.agreement)}" + (
+            f" of {m.samples:,} samples" * bool(m.samples)
+        )
     if m.accuracy is None:
         return "accuracy not known"
     interval = percent_range(m.accuracy_low, m.accuracy_high)
@@ -84,7 +93,9 @@ def accuracy_words(m: Measurement) -> str:
 
 
 def drop_words(m: Measurement) -> str:
-    """Return how far a measurement's accuracy lies from the float model's on the same samples."""
+    """Return how far a measurement's accuracy lies from the float model's on the same samples, or can lie."""
+    if m.drop is None and m.agreement is not None:
+        return f"loses at most {points(1 - m.agreement)} of whatever accuracy that has"
     if m.drop is None:
         return "drop against float not known"
     way = "below" if m.drop > 0 else "above"

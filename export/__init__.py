@@ -2,5 +2,6 @@
 
 from .export import PACKAGES, export, load, reference, save, sidecar
 from .inspect import Contents, inspect
+from .tokenizer import place_tokenizer
 
-__all__ = ["PACKAGES", "Contents", "export", "inspect", "load", "reference", "save", "sidecar"]
+__all__ = ["PACKAGES", "Contents", "export", "inspect", "load", "place_tokenizer", "reference", "save", "sidecar"]

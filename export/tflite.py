@@ -21,7 +21,8 @@ from .calibrator import calibrate_once
 def convert(model: Model, scheme: Scheme, options: Export, calibration: np.ndarray[Any, Any] | None) -> bytes:
     """Return the ``.tflite`` file of `model` in `scheme`.
 
-    `calibration`: (N, height, width, 3) uint8, needed by calibrated schemes. Raises whatever the converter raises.
+    `calibration`: what `export.export` reads from its ``.npy``, needed by calibrated schemes. Raises whatever the
+    converter raises.
     """
     import tensorflow as tf
 
@@ -36,7 +37,8 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: np.ndarr
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(scheme.io)
     if not scheme.calibrated or calibration is None:
         return bytes(converter.convert())
-    with calibrate_once(hashlib.sha256(calibration.tobytes()).hexdigest()):
+    # With their types: some fields of an array have the bytes of all of them.
+    with calibrate_once(hashlib.sha256(f"{calibration.dtype.descr}".encode() + calibration.tobytes()).hexdigest()):
         return bytes(converter.convert())
 
 
@@ -73,9 +75,16 @@ _SETTINGS: dict[str, Callable[[Any, Any], None]] = {
 }
 
 
-def _representative(model: Model, images: np.ndarray[Any, Any]) -> Callable[[], Iterator[dict[str, Any]]]:
-    def samples() -> Iterator[dict[str, Any]]:
-        for index in range(len(images)):
-            yield {model.input.name: images[index : index + 1].astype(np.float32)}
+def _representative(model: Model, samples: np.ndarray[Any, Any]) -> Callable[[], Iterator[dict[str, Any]]]:
+    """Return the converter's source of samples: inputs by name, batch 1, as the app will feed them."""
+    contract = model.input
 
-    return samples
+    def feed(batch: np.ndarray[Any, Any]) -> dict[str, Any]:
+        if batch.dtype.names:
+            names = {"ids": contract.name, "lens": contract.lengths} if contract.lengths else {}
+            return {names.get(field, field): np.ascontiguousarray(batch[field]) for field in batch.dtype.names}
+        if contract.kind == "image" and (contract.low, contract.high) != (0.0, 255.0):
+            batch = batch.astype(np.float32) * ((contract.high - contract.low) / 255.0) + contract.low
+        return {contract.name: batch.astype(contract.dtype)}
+
+    return lambda: (feed(samples[index : index + 1]) for index in range(len(samples)))

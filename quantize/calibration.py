@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..core.codec import from_json, read_json, to_json, write_json
-from ..core.dataset import PreparedData
+from ..core.dataset import PreparedData, read_texts
 from ..core.errors import InputError
+from ..core.tokenizer import open_tokenizer
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Samples of the training split in `images` (``.npy``, (count, height, width, 3) uint8 RGB).
+    """Samples of the training split in `images` (``.npy``), as the model takes them, `count` along the first axis.
 
-    `per_class` counts them by label; `sha256` is over their bytes, so that a file says exactly what it saw.
+    Pictures are (count, height, width, 3) uint8 RGB, tensors (count, …). Of texts it is the token ids: a structured
+    array with the fields ``ids`` (length,) int32 and ``lens`` int32. `per_class` counts the samples by label;
+    `sha256` is over their bytes, so that a file says exactly what it saw.
     """
 
     images: Path
@@ -28,30 +32,32 @@ class Calibration:
     split: str = "train"
 
 
-def draw(data: PreparedData, samples: int, seed: int, folder: Path) -> Calibration:
-    """Draw `samples` stratified images from the training split alone, write them into `folder`, return the record.
+def draw(data: PreparedData, samples: int, seed: int, folder: Path, tokenizer: Path | None = None) -> Calibration:
+    """Draw `samples` stratified samples from the training split alone, write them into `folder`, return the record.
 
-    Classes take turns, so that a small sample still shows every class; each class is drawn in seeded random order.
-    With fewer training images than asked for, all are taken. Raises InputError when there are none.
+    Classes take turns, so that a small sample still shows every class; each class is drawn in seeded random order,
+    and so are samples without classes. With fewer training samples than asked for, all are taken. Texts need the
+    folder of the model's `tokenizer`. Raises InputError when there are no samples, or no tokenizer for texts.
     """
-    labels = np.load(data.targets("train"), allow_pickle=False)
+    labels = _labels(data)
     if not len(labels):
-        raise InputError("there is no training image to calibrate with", "give the data set a training split")
+        raise InputError("there is no training sample to calibrate with", "give the data set a training split")
+    classes = data.labels or ("",)
     random = np.random.default_rng(seed)
-    queues = [random.permutation(np.flatnonzero(labels == label)) for label in range(len(data.labels))]
-    # Turn t takes each class's t-th image: sorting by (turn, class) is that round.
+    queues = [random.permutation(np.flatnonzero(labels == label)) for label in range(len(classes))]
+    # Turn t takes each class's t-th sample: sorting by (turn, class) is that round.
     turns = sorted((turn, label, int(index)) for label, queue in enumerate(queues) for turn, index in enumerate(queue))
     chosen = sorted(index for _, _, index in turns[:samples])
-    images = np.load(data.images("train"), mmap_mode="r", allow_pickle=False)[chosen]
+    drawn = _samples(data, chosen, tokenizer)
     path = folder / "calibration.npy"
-    np.save(path, images)
-    counts = np.bincount(labels[chosen], minlength=len(data.labels))
+    np.save(path, drawn)
+    counts = np.bincount(labels[chosen], minlength=len(classes))
     calibration = Calibration(
         images=path,
         count=len(chosen),
-        per_class={label: int(count) for label, count in zip(data.labels, counts, strict=True)},
+        per_class={label: int(count) for label, count in zip(classes, counts, strict=True) if data.labels},
         seed=seed,
-        sha256=hashlib.sha256(images.tobytes()).hexdigest(),
+        sha256=hashlib.sha256(drawn.tobytes()).hexdigest(),
     )
     write_json(folder / "calibration.json", to_json(calibration))
     return calibration
@@ -61,3 +67,29 @@ def load(folder: Path) -> Calibration:
     """Read what `draw` wrote, wherever its folder stands now. Raises InputError when there is none."""
     record = from_json(Calibration, read_json(folder / "calibration.json"), str(folder / "calibration.json"))
     return Calibration(**{**record.__dict__, "images": folder / "calibration.npy"})
+
+
+def _labels(data: PreparedData) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the training split's labels (N,); all are 0 where there are no classes."""
+    if data.labels:
+        labels: np.ndarray[Any, np.dtype[np.int64]] = np.load(data.targets("train"), allow_pickle=False)
+        return labels
+    return np.zeros(data.counts.get("train", 0), np.int64)
+
+
+def _samples(data: PreparedData, chosen: list[int], tokenizer: Path | None) -> np.ndarray[Any, Any]:
+    if data.kind != "text":
+        drawn: np.ndarray[Any, Any] = np.load(data.inputs("train"), mmap_mode="r", allow_pickle=False)[chosen]
+        return drawn
+    if tokenizer is None:
+        raise InputError(
+            "calibrating with texts needs the model's tokenizer, and it has none",
+            "choose schemes that are not calibrated: tflite:float32, tflite:float16, tflite:dynamic",
+        )
+    try:
+        opened = open_tokenizer(tokenizer)
+    except ValueError as error:
+        raise InputError(str(error), "make the model again, or copy its tokenizer's folder again") from error
+    texts = read_texts(data.inputs("train"))
+    encoded = [opened.encode(texts[index]) for index in chosen]
+    return np.array(encoded, dtype=[("ids", np.int32, (opened.length,)), ("lens", np.int32)])

@@ -173,3 +173,18 @@ def test_table_and_json_hold_every_cell_and_survive_hostile_names():
     for part in ("tflite:int8", "tflite:float32", "82.0 %", "0.00 [", "1.00× [", "3.00 MiB", "measured"):
         assert part in text
     assert json.loads(json.dumps(found.to_dict()))["cells"][1]["variant"] == "tflite:float32"
+
+
+def test_files_without_known_classes_are_shown_by_their_agreement():
+    a, b = run("a", noise(3, 1)), run("b", noise(3, 2))
+    for results, share in ((a, 0.98), (b, 0.995)):
+        (m,) = results.measurements
+        results.measurements = [replace(m, accuracy=None, accuracy_low=None, accuracy_high=None, agreement=share)]
+        results.comparisons = [{"a": "x", "b": "y", "verdict": "not compared"}]
+        results.models = [{"name": "m", "tokenizer": None, "repeats": []}]
+    made = compare(a, b)
+    (cell,) = made.cells
+    assert cell.accuracy is None
+    assert (cell.agreement_a, cell.agreement_b) == (0.98, 0.995)
+    assert "98.0 % → 99.5 % agree" in shown(made.table())
+    json.dumps(made.to_dict())

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgeproof.train.data.arrays import NpyWriter
-from edgeproof.train.data.decode import UnreadableError, decode, fit, pillow_our_way
-from edgeproof.train.data.listing import ImageFile
+from edgeproof.train.data.decode import decode, fit, pillow_our_way
+from edgeproof.train.data.listing import SampleFile, UnreadableError
 
 BROKEN_EXIF = b"Exif\0\0MM\0*\xff\xff\xff\xff broken"
 RED, BLUE = (200, 30, 40), (20, 40, 210)
@@ -226,8 +226,8 @@ def test_only_regular_files_inside_the_folder(tmp_path: Path) -> None:
     (root / "broken.png").symlink_to("nowhere.png")
     os.mkfifo(root / "pipe.png")
 
-    def at(name: str) -> ImageFile:
-        return ImageFile(str(root / name), str(root.resolve()))
+    def at(name: str) -> SampleFile:
+        return SampleFile(str(root / name), str(root.resolve()))
 
     for name in ("in.png", "link-in.png"):
         assert decode(at(name), size=16, resize="stretch", max_pixels=10**6).format == "PNG"

@@ -16,7 +16,7 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.model import load_model
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
-from edgeproof.export import tflite
+from edgeproof.export import onnx, tflite
 
 from .conftest import TinyRun
 
@@ -35,6 +35,30 @@ def test_calibrating_once_changes_no_byte(tiny: TinyRun, monkeypatch: pytest.Mon
         made = tflite.convert(model, Variant("tflite", scheme).scheme, Export(), samples)
         path = tiny.artifact(f"tflite:{scheme}").path
         assert path is not None and made == path.read_bytes(), scheme
+
+
+def test_optimizing_onnx_in_place_changes_no_byte(tiny: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without tf2onnx's copies of the graph the file is what its own way gives, and there are none."""
+    import copy
+    from contextlib import nullcontext
+
+    from tf2onnx.graph import Graph
+
+    copied: list[Any] = []
+
+    def spy(thing: Any, *more: Any) -> Any:
+        if isinstance(thing, Graph):
+            copied.append(thing)
+        return real(thing, *more)
+
+    real = copy.deepcopy
+    monkeypatch.setattr(copy, "deepcopy", spy)
+    model = load_model(tiny.folder / "models" / "tiny")
+    in_place = onnx.convert(model, Export())
+    assert not copied
+    monkeypatch.setattr(onnx, "_optimize_in_place", nullcontext)
+    assert onnx.convert(model, Export()) == in_place
+    assert copied
 
 
 def test_other_samples_give_another_file(tiny: TinyRun) -> None:

@@ -331,7 +331,7 @@ def test_two_models_are_told_apart(tmp_path):
     assert html.count('scope="rowgroup"') == 2
     assert "tflite:int8 of mobilenet" in Page(html).words
     assert "tflite:float16 of efficientnet-lite0" in markdown
-    assert len(re.findall(r'<svg class="plot', html)) == 12
+    assert len(re.findall(r'<svg class="plot', html)) == 14
 
 
 def test_nothing_fits(tmp_path):

@@ -206,3 +206,92 @@ def test_distinguishable_is_symmetric():
     assert distinguishable(near, far)
     assert distinguishable(far, near)
     assert not distinguishable(near, latency(3.05))
+
+
+def models(*rows, comparisons=()):
+    """Each row: (model, accuracy of its float self, accuracy of its int8 file, median in ms, bytes)."""
+    made = results()
+    for model, float_accuracy, accuracy, median, size in rows:
+        reference = Artifact(f"{model}--savedmodel-float32", model, "savedmodel", "float32", Path("f"), bytes=size)
+        int8 = Artifact(f"{model}--tflite-int8", model, "tflite", "int8", Path("f"), bytes=size)
+        for artifact, share, runtime in ((reference, float_accuracy, "tensorflow"), (int8, accuracy, "litert")):
+            made.add_artifact(artifact)
+            known = share is not None
+            m = Measurement(
+                artifact.id, f"local/{runtime}", "local", runtime, accuracy=share, samples=2000, agreement=0.999,
+                accuracy_low=share - 0.017 if known else None, accuracy_high=share + 0.017 if known else None,
+                drop=float_accuracy - share if known else None, latency_ms=latency(median),
+            )  # fmt: skip
+            made.add_measurement(m)
+    made.comparisons = list(comparisons)
+    return made
+
+
+def test_a_faster_model_that_is_much_less_accurate_does_not_win_in_silence():
+    rows = models(("small", 0.70, 0.70, 1.0, MIB), ("large", 0.90, 0.90, 4.0, 4 * MIB))
+    _, chosen = verdict(rows, Budget())
+    assert chosen["artifact"] == "large--tflite-int8"
+    assert "the fastest file that fits the budget, of the models that are not behind in accuracy" in chosen["why"]
+    assert (
+        "tflite:int8 of small on local/litert takes 0.25× the latency. small is 20 points less accurate than large"
+        in (chosen["why"])
+    )
+    assert "more than the 1 point that a file may lose: set budget.min_accuracy" in chosen["why"]
+    (other,) = chosen["fits"]
+    assert other["artifact"] == "small--tflite-int8"
+    assert other["why"].endswith("small is 20 points less accurate than large (95 % interval +17.60 to +22.40).")
+
+
+def test_min_accuracy_says_what_is_enough_and_then_the_fastest_wins():
+    rows = models(("small", 0.70, 0.70, 1.0, MIB), ("large", 0.90, 0.90, 4.0, 4 * MIB))
+    _, chosen = verdict(rows, Budget(min_accuracy=0.65))
+    assert chosen["artifact"] == "small--tflite-int8"
+    assert "The most accurate model, large, is 20 points better" in chosen["why"]
+    assert (
+        "its best file, tflite:int8 of large on local/litert, takes 4.00× the latency and 4.00× the size; set "
+        in (chosen["why"])
+    )
+    assert verdict(rows, Budget(min_accuracy=0.8))[1]["artifact"] == "large--tflite-int8"
+
+
+def test_models_that_cannot_be_told_apart_are_ranked_by_latency_and_it_is_said():
+    rows = models(("small", 0.88, 0.88, 1.0, MIB), ("large", 0.895, 0.895, 4.0, 4 * MIB))
+    _, chosen = verdict(rows, Budget())
+    assert chosen["artifact"] == "small--tflite-int8"
+    assert (
+        "large, is 1.5 points better (95 % interval −0.90 to +3.90, not distinguishable with 2,000 samples: a "
+        in (chosen["why"])
+    )
+    paired = {"a": "small", "b": "large", "first": {"difference": -0.015, "low": -0.02, "high": -0.01}}
+    rows = models(("small", 0.88, 0.88, 1.0, MIB), ("large", 0.895, 0.895, 4.0, 4 * MIB), comparisons=[paired])
+    assert verdict(rows, Budget())[1]["artifact"] == "large--tflite-int8", "the paired comparison tells them apart"
+    _, tolerant = verdict(rows, Budget(max_accuracy_drop=0.02))
+    assert tolerant["artifact"] == "small--tflite-int8", "so much may be lost"
+    assert "(95 % interval +1.00 to +2.00); its best file" in tolerant["why"]
+
+
+def test_the_most_accurate_model_only_counts_if_a_file_of_it_fits():
+    rows = models(("small", 0.70, 0.70, 1.0, MIB), ("large", 0.90, 0.90, 4.0, 4 * MIB))
+    _, chosen = verdict(rows, Budget(max_latency_ms=2))
+    assert chosen["artifact"] == "small--tflite-int8"
+    assert "less accurate" not in chosen["why"]
+
+
+def test_a_model_of_unknown_accuracy_does_not_go_first():
+    rows = models(("theirs", None, None, 1.0, MIB), ("ours", 0.9, 0.9, 4.0, MIB))
+    _, chosen = verdict(rows, Budget())
+    assert chosen["artifact"] == "ours--tflite-int8"
+    assert "The accuracy of theirs is not known, so it does not go first." in chosen["why"]
+    assert verdict(models(("theirs", None, None, 1.0, MIB)), Budget())[1]["artifact"] == "theirs--tflite-int8"
+
+
+@pytest.mark.parametrize(("agreement", "fits"), [(0.995, True), (0.985, False)])
+def test_without_classes_the_agreement_is_held_against_the_allowed_drop(agreement, fits):
+    unknown = {"accuracy": None, "drop": None, "agreement": agreement}
+    _, chosen = verdict(results((*TYPICAL[2], unknown)), Budget())
+    assert (chosen["artifact"] is not None) is fits
+    if fits:
+        assert "agrees with its float self on 99.5 % of 2,000 samples, loses at most 0.5 points" in chosen["why"]
+    else:
+        assert "Agrees with its float self on 98.5 %, so it may lose up to 1.5 points" in chosen["rejected"][0]["why"]
+    assert len(chosen["pareto"]) == 1

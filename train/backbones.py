@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 from ..core.codec import sha256_file
+from ..core.dataset import Kind
 from ..core.errors import InputError
 from ..core.names import shorten
 from ..core.recipe import ModelSpec
 from .families import did_you_mean, family_of
 from .frameworks import check_installed
+from .hub.fetch import already_here, check_handle, identify
+from .hub.module import check_hub_installed, check_module
 from .packaged import PACKAGES, weights_file
 
-SCHEMES = ("keras:", "package:")
+SCHEMES = ("keras:", "hub:", "package:", "file:", "scratch:")
 SIGNATURES = {".h5": b"\x89HDF\r\n\x1a\n", ".keras": b"PK\x03\x04"}
-PACKAGED_MINIMUM = 32  # MobileNetV2 halves its input five times
+PACKAGED_MINIMUM = 32  # MobileNetV2 and EfficientNet-Lite0 halve their input five times
+HUB_PACKAGE = "efficientnet_lite0"  # the package: that is a Hub SavedModel
+
+# What of a [[model]] means something, beside the keys that every model has.
+_EVERY = frozenset({"name", "backbone", "image_size", "resize"})
+_HUB = frozenset(
+    {"sha256", "signature", "output", "arguments", "value_range", "preprocessing", "trainable", "head", "trust"}
+)
+_INSTEAD = {
+    "trainable": "remove trainable; train.fine_tune.layers says how many of its layers learn",
+    "head": "remove head: this backbone always gets a new one",
+}
 
 
 def parse(backbone: str) -> tuple[str, str]:
@@ -29,23 +44,41 @@ def parse(backbone: str) -> tuple[str, str]:
     elif scheme == "package":
         if name not in PACKAGES:
             raise InputError(f"no package carries weights called {name!r}", did_you_mean(name, tuple(PACKAGES)))
-    else:
-        raise InputError(f"backbone {shown} has an unknown scheme", did_you_mean(f"{scheme}:", SCHEMES))
+    elif f"{scheme}:" not in SCHEMES:
+        hint = f"for a model of TensorFlow Hub write hub:{shorten(backbone)}" if name.startswith("//") else ""
+        raise InputError(f"backbone {shown} has an unknown scheme", hint or did_you_mean(f"{scheme}:", SCHEMES))
     return scheme, name
 
 
-def check_backbone(spec: ModelSpec, *, folder: Path) -> None:
-    """Raise InputError when the backbone of `spec` cannot be built. `folder` is where relative paths are meant from.
+def check_backbone(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> None:
+    """Raise InputError when the backbone of `spec` cannot be built for data of `kind`. `folder` is where relative
+    paths are meant from.
 
-    Checked are the scheme and name, the width `alpha`, the image size, the weights (a file must be there and be
-    HDF5 or a Keras archive; a package must be installed and carry the file we verified) and the extra ``train``.
-    Whether ImageNet weights can be fetched shows only when training starts. Imports no framework; reads at most
-    the packaged weights (14 MB).
+    Checked are the scheme and name, keys that mean nothing here, the width `alpha`, the image size, the weights or
+    the SavedModel (a file must be there and be what its name says, with the hash that the recipe pins; a package
+    must be installed and carry the file we verified) and the extras. Whether something can be fetched shows only
+    when training starts. Imports no framework.
     """
+    if kind == "text":
+        from .text.backbones import check_text_backbone
+
+        check_text_backbone(spec, folder)
+        return
     scheme, name = parse(spec.backbone)
     where = f"model {spec.name!r}"
+    if scheme == "file":
+        from .foreign.backbone import check_file_backbone
+
+        check_file_backbone(spec, folder)
+        return
+    if scheme == "scratch":
+        raise InputError(f"{where}: {spec.backbone} is for texts, but the data are images", "choose keras: or hub:")
+    if scheme == "hub":
+        check_keys(spec, _EVERY | _HUB)
+        check_hub_installed()
+        _check_hub(spec, name, folder, where)
+        return
     if scheme == "package":
-        minimum = PACKAGED_MINIMUM
         if spec.alpha not in (None, 1.0):
             raise InputError(f"{where}: {spec.backbone} has width 1.0 only, not alpha = {spec.alpha}", "remove alpha")
         if spec.weights != "imagenet":
@@ -53,9 +86,12 @@ def check_backbone(spec: ModelSpec, *, folder: Path) -> None:
                 f"{where}: {spec.backbone} brings its own weights, but weights = {shorten(spec.weights)!r}",
                 "remove weights, or choose backbone = 'keras:MobileNetV2'",
             )
+        check_keys(spec, _EVERY | {"alpha", "weights"} | ({"trainable", "head"} if name == HUB_PACKAGE else set()))
+        minimum = PACKAGED_MINIMUM
     else:
-        minimum = family_of(name).minimum
+        check_keys(spec, _EVERY | {"alpha", "weights"})
         _check_alpha(spec, name, where)
+        minimum = family_of(name).minimum
     if spec.image_size < minimum:
         raise InputError(
             f"{where}: image_size = {spec.image_size} is too small for {spec.backbone}, which needs {minimum} or more",
@@ -65,7 +101,39 @@ def check_backbone(spec: ModelSpec, *, folder: Path) -> None:
         _check_weights_file(path, where)
     check_installed()
     if scheme == "package":
+        _check_head(spec, where)
         weights_file(name)
+        if name == HUB_PACKAGE:
+            check_hub_installed()
+
+
+def check_keys(spec: ModelSpec, meaningful: Set[str]) -> None:
+    """Raise InputError when `spec` sets a key that is not among `meaningful` to anything but its default."""
+    for key, about in ModelSpec.model_fields.items():
+        if key not in meaningful and getattr(spec, key) != about.get_default(call_default_factory=True):
+            raise InputError(
+                f"model {spec.name!r}: {key} means nothing for {shorten(spec.backbone)}",
+                _INSTEAD.get(key, f"remove {key}"),
+            )
+
+
+def _check_hub(spec: ModelSpec, handle: str, folder: Path, where: str) -> None:
+    if spec.value_range is not None and spec.preprocessing:
+        raise InputError(f"{where}: value_range and preprocessing say the same thing twice", "remove one of them")
+    _check_head(spec, where)
+    try:
+        check_handle(handle, spec.sha256, folder)
+    except InputError as error:
+        raise InputError(f"{where}: {error.message}", error.remedy) from error
+    if (local := already_here(handle, spec.sha256, folder)) is not None:
+        check_module(spec, local)
+
+
+def _check_head(spec: ModelSpec, where: str) -> None:
+    if spec.head == "own" and spec.trainable:
+        raise InputError(
+            f"{where}: with head = 'own' nothing is trained, but trainable = true", "remove trainable, or head"
+        )
 
 
 def weights_path(spec: ModelSpec, folder: Path) -> Path | None:
@@ -73,12 +141,26 @@ def weights_path(spec: ModelSpec, folder: Path) -> Path | None:
     return None if spec.weights in ("imagenet", "none") else folder / Path(spec.weights).expanduser()
 
 
-def identity(spec: ModelSpec, *, folder: Path) -> dict[str, Any]:
+def identity(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> dict[str, Any]:
     """Return what of the backbone decides the result, for a cache key: its names, and the hash of its weights.
 
-    Raises InputError when the weights cannot be read. ImageNet weights are known by name: Keras verifies them.
+    Raises InputError when the weights cannot be read. ImageNet weights are known by name: Keras verifies them. What
+    a URL names is known by the URL and the recipe's hash.
     """
+    if kind == "text":
+        from .text.backbones import text_identity
+
+        return dict(text_identity(spec, folder))
     scheme, name = parse(spec.backbone)
+    if scheme == "file":
+        from .foreign.backbone import file_identity
+
+        return dict(file_identity(spec, folder))
+    if scheme == "hub":
+        chosen = {key: getattr(spec, key) for key in sorted(_HUB - {"sha256"})}
+        return {"backbone": spec.backbone, "image_size": spec.image_size, **chosen} | {
+            "weights": identify(name, spec.sha256, folder)
+        }
     weights: Any = spec.weights
     if scheme == "package":
         weights_file(name)

@@ -101,6 +101,17 @@ def litert_extractor(base: Base) -> Extractor:
     return Extractor("litert", base.features, compute)
 
 
+def kept(path: Path, images: int, features: int) -> NDArray[Any] | None:
+    """Return the features that `compute` has written to `path`, if all of them (`images`, `features`) are there."""
+    if not images:
+        return np.zeros((0, features), np.float32)
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None  # not there, or not finished
+    return found if found.shape == (images, features) and found.dtype == np.float32 else None
+
+
 def compute(
     extract: Extractor,
     images: NDArray[Any],

@@ -1,4 +1,5 @@
-"""Phase two: the top layers of the backbone learn too, slowly, while images stream from the disk."""
+"""Phase two: the top layers of the backbone, or all of a Hub module, learn too, slowly, while images stream from the
+disk."""
 
 from __future__ import annotations
 
@@ -39,6 +40,16 @@ def unfreeze(base: Base, layers: int) -> list[Any]:
     return [variable for layer in reversed(chosen) for variable in layer.trainable_weights]
 
 
+def unfreeze_whole(base: Base) -> tuple[list[Any], list[Any]]:
+    """Make the layers `base.whole` trainable. Return what the gradient moves, and what changes beside it (the running
+    statistics of batch norms): both belong into a checkpoint."""
+    for layer in base.whole:
+        layer.trainable = True
+    learned = {id(v): v for layer in base.whole for v in layer.trainable_weights}
+    beside = {id(v): v for layer in base.whole for v in layer.non_trainable_weights if v.dtype.is_floating}
+    return list(learned.values()), list(beside.values())
+
+
 def fine_tune_phase(
     base: Base,
     head: Head,
@@ -53,17 +64,21 @@ def fine_tune_phase(
     """Return phase two, ready to run; `images` and `labels` are those of training and of validation.
 
     Images (N, h, w, 3) uint8 may be memory maps larger than memory: each epoch draws an order from seed and number
-    and reads a batch at a time. The base runs in inference mode: batch norm frozen, no drop-connect.
+    and reads a batch at a time. The base runs in inference mode: batch norm frozen, no drop-connect. Layers that are
+    trained as a whole run in training mode instead, as their makers meant, and their regularization losses are added
+    to what is minimised (not to the loss that is reported).
     """
     tf, keras = load()
-    learned = [*unfreeze(base, spec.fine_tune.layers), head.kernel, head.bias]
+    whole = bool(base.whole)
+    moved, beside = unfreeze_whole(base) if whole else (unfreeze(base, spec.fine_tune.layers), [])
+    learned = [*moved, head.kernel, head.bias]
     optimizer = keras.optimizers.Adam(spec.fine_tune.learning_rate)
     if mixed:
         optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
     optimizer.build(learned)
 
     def logits_of(pixels: Any, seed_: Any = None) -> Any:
-        features = base.model(pixels, training=False)
+        features = base.model(pixels, training=whole and seed_ is not None)
         if seed_ is not None and spec.dropout > 0:
             features = tf.nn.experimental.stateless_dropout(features, spec.dropout, seed=seed_)
         return tf.matmul(features, head.kernel) + head.bias
@@ -75,6 +90,8 @@ def fine_tune_phase(
             logits = logits_of(pixels, seed_)
             losses = w * tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
             mean = tf.reduce_mean(losses)
+            if whole:
+                mean += tf.add_n([tf.cast(loss, tf.float32) for layer in base.whole for loss in layer.losses] or [0.0])
             goal = optimizer.get_scaled_loss(mean) if mixed else mean
         gradients = tape.gradient(goal, learned)
         if mixed:
@@ -104,7 +121,7 @@ def fine_tune_phase(
             sums += evaluate(infer(tf.constant(images[1][part].astype(np.float32))).numpy(), labels[1][part])
         return {"val_loss": sums[0] / len(labels[1]), "val_accuracy": sums[1] / len(labels[1])}
 
-    return Phase(2, "fine-tune", run_epoch, validate, learned, optimizer.variables)
+    return Phase(2, "fine-tune", run_epoch, validate, [*learned, *beside], optimizer.variables)
 
 
 def training_batches(

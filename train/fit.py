@@ -31,8 +31,8 @@ from .epochs import State, run
 from .finetune import fine_tune_phase
 from .frameworks import fresh, has_gpu
 from .freeze import freeze, graph_sha256, verify
-from .head import Head, Labelled, class_weights, head_phase, new_head
-from .network import Base, attach_head, build_base
+from .head import Head, Labelled, class_weights, evaluate, head_phase, new_head
+from .network import Base, attach_head, build_base, made_of_keras_layers
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "ai-edge-litert", "numpy")
 CHECKED_SAMPLES = 8
@@ -50,6 +50,7 @@ class _Work:
     folder: Path
     scratch: Path
     listener: Listener
+    shared: Path | None = None
     mixed: bool = False
     logs: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -76,14 +77,27 @@ class _Work:
 
 
 def fit(
-    spec: ModelSpec, train: Train, *, seed: int, data: PreparedData, folder: Path, workspace: Path, listener: Listener
+    spec: ModelSpec,
+    train: Train,
+    *,
+    seed: int,
+    data: PreparedData,
+    folder: Path,
+    workspace: Path,
+    listener: Listener,
+    shared: Path | None = None,
 ) -> Model:
     """Train `spec` on `data` as `train` says and return the frozen model.
 
     `folder` is where the recipe stands: relative paths of weights are meant from there. `workspace` must survive a
     kill and be given again for the same work; when this returns it holds ``saved_model/``, ``model.json`` and, if
     asked for, ``tensorboard/``. `Model.sha256` is `freeze.graph_sha256`: the same seed, data and versions on the
-    same machine give the same hash. Metrics and history are of the validation split, with the best weights.
+    same machine give the same hash (a Hub module that draws at random while it is fine-tuned excepted). Metrics and
+    history are of the validation split, with the best weights. A model that keeps its own head (``head = "own"``) is
+    not trained: it is only measured and frozen.
+
+    `shared` is a folder where the features of the unchanged images are kept for the next seeds, which then do not
+    compute them again; one process at a time may use it.
 
     Raises InputError when the backbone cannot be built or the data do not fit it, StageError when weights cannot be
     fetched, training diverges or the disk is full. Starts TensorFlow and clears Keras' session.
@@ -97,24 +111,36 @@ def fit(
     start = time.monotonic()
     fresh(seed)
     work = _Work(spec, train, seed, data, folder, workspace / SCRATCH, listener)
+    work.shared = shared / _features_key(work) if shared is not None else None
     work.logs = workspace / "tensorboard" if train.tensorboard else None
-    work.mixed = train.mixed_precision and has_gpu()
+    work.mixed = train.mixed_precision and has_gpu() and made_of_keras_layers(spec)
     if train.mixed_precision and not work.mixed:
-        listener.note("info", "mixed precision was asked for, but there is no GPU: training in float32")
+        why = "there is no GPU" if not has_gpu() else "the module's own types are fixed"
+        listener.note("info", f"mixed precision was asked for, but {why}: training in float32")
 
     if spec.weights == "none":
         listener.note(
             "warning",
             f"model {spec.name!r} starts from random weights, of which only the head and train.fine_tune.layers learn",
         )
-    base = work.timed("build", lambda: build_base(spec, folder=folder, mixed=work.mixed))
-    views, validation, engine = work.timed("features", lambda: _features(work, base))
-    head = new_head(base.features, len(data.labels), seed)
-    state = work.timed("head", lambda: _train_head(work, head, views, validation))
-    history = state.history
-    if train.fine_tune.layers:
-        state = work.timed("fine_tune", lambda: _fine_tune(work, base, head, state))
-        history = [*history, *state.history]
+    base = work.timed("build", lambda: _build(work))
+    head, history, engine = None, [], ""
+    if base.answers:
+        state = work.timed("measure", lambda: _measure(work, base))
+    else:
+        views, validation, engine = work.timed("features", lambda: _features(work, base))
+        head = new_head(base.features, len(data.labels), seed)
+        state = work.timed("head", lambda: _train_head(work, head, views, validation))
+        history = state.history
+        if base.whole or (base.layers and train.fine_tune.layers):
+            state = work.timed("fine_tune", lambda: _fine_tune(work, base, head, state))
+            history = [*history, *state.history]
+        elif train.fine_tune.layers:
+            listener.note(
+                "info",
+                f"model {spec.name!r} is not made of Keras layers, so train.fine_tune.layers does not concern it "
+                "(trainable = true fine-tunes all of it)",
+            )
 
     contract = InputContract("image", (1, data.height, data.width, 3), resize=spec.resize)
     saved, difference = work.timed("freeze", lambda: _freeze(work, base, head, contract, workspace))
@@ -126,7 +152,7 @@ def fit(
         labels=data.labels,
         input=contract,
         train_seconds=round(time.monotonic() - start, 3),
-        metrics=_metrics(state, len(validation), len(history)),
+        metrics=_metrics(state, len(work.labels("validation")), len(history)),
         history=history,
         provenance={
             "seed": seed,
@@ -135,8 +161,9 @@ def fit(
             "model": spec.model_dump(mode="json"),
             "train": train.model_dump(mode="json"),
             "packages": package_versions(PACKAGES),
-            "parameters": base.model.count_params() + head.kernel.shape[0] * head.kernel.shape[1] + head.bias.shape[0],
+            "parameters": base.model.count_params() + (_size(head.kernel) + _size(head.bias) if head else 0),
             "preprocessing": base.preprocessing,
+            **({"module": base.facts} if base.facts else {}),
             "features_engine": engine,
             "mixed_precision": work.mixed,
             "freeze_difference": difference,
@@ -147,6 +174,26 @@ def fit(
         save_model(model, workspace)
         _clean(workspace)
     return model
+
+
+def _size(variable: Any) -> int:
+    return int(np.prod(variable.shape))
+
+
+def _build(work: _Work) -> Base:
+    return build_base(
+        work.spec,
+        folder=work.folder,
+        mixed=work.mixed,
+        classes=len(work.data.labels),
+        samples=_some(work.images("train")),
+        listener=work.listener,
+    )
+
+
+def _some(images: NDArray[Any]) -> NDArray[Any]:
+    """Return a few images from all over a split."""
+    return images[:: max(1, len(images) // CHECKED_SAMPLES)][:CHECKED_SAMPLES]
 
 
 def _check_data(spec: ModelSpec, data: PreparedData) -> None:
@@ -190,28 +237,48 @@ def _clean(workspace: Path) -> None:
     shutil.rmtree(workspace / SCRATCH, ignore_errors=True)
 
 
+def _features_key(work: _Work) -> str:
+    """Return what the features of unchanged images depend on, as a folder's name."""
+    start = work.seed if work.spec.weights == "none" else None  # then the backbone is drawn from the seed
+    what = [identity(work.spec, folder=work.folder), work.data.sha256, start, package_versions(PACKAGES)]
+    return sha256_of(what)[:32]
+
+
 def _features(work: _Work, base: Base) -> tuple[Labelled, Labelled, str]:
-    """Compute the features of training (each view) and validation, or find those of a run that was killed."""
+    """Compute the features of training (each view) and validation, or find those of a killed run or another seed."""
     images = {split: work.images(split) for split in ("train", "validation")}
     augment = work.train.augment
     views = augment.views if augment.active else 1
-    samples = images["train"][:: max(1, len(images["train"]) // CHECKED_SAMPLES)][:CHECKED_SAMPLES]
-    extract = feature_files.extractor(base, samples, work.listener)
     total = views * len(images["train"]) + len(images["validation"])
-    done = 0
+    extract: feature_files.Extractor | None = None
+    engine, done = "", 0
 
     def progress(more: int) -> None:
         nonlocal done
         done += more
-        work.listener.progress("features", done, total, note=extract.engine)
+        work.listener.progress("features", done, total, note=engine)
 
     def compute(split: str, view: int) -> NDArray[Any]:
+        nonlocal extract, engine
+        folder = work.shared if work.shared is not None and not view else work.scratch
+        path = folder / f"features-{split}-{view}.npy"
+        if folder is work.shared and (folder / "engine.json").is_file():
+            found = feature_files.kept(path, len(images[split]), base.features)
+            if found is not None:
+                engine = engine or str(read_json(folder / "engine.json")["engine"])
+                progress(len(found))
+                return found
+        if extract is None:
+            extract = feature_files.extractor(base, _some(images["train"]), work.listener)
+            engine = extract.engine
+        if folder is work.shared:
+            write_json(folder / "engine.json", {"engine": engine})
         height, width = images[split].shape[1:3]
         changed = Augmenter(augment, count=len(images[split]), height=height, width=width, seed=(work.seed, 1, view))
         return feature_files.compute(
             extract,
             images[split],
-            work.scratch / f"features-{split}-{view}.npy",
+            path,
             augmenter=changed if view else None,  # the first view is the image itself
             progress=progress,
         )
@@ -220,7 +287,20 @@ def _features(work: _Work, base: Base) -> tuple[Labelled, Labelled, str]:
     validation = Labelled([compute("validation", 0)], work.labels("validation"))
     if not len(validation):
         work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
-    return training, validation, extract.engine
+    return training, validation, engine
+
+
+def _measure(work: _Work, base: Base) -> State:
+    """Measure a model that keeps its own head on the validation split. There are no epochs."""
+    images, labels = work.images("validation"), work.labels("validation")
+    if not len(labels):
+        return State()
+    sums, run_base = np.zeros(2), feature_files.keras_extractor(base)
+    for at in range(0, len(labels), feature_files.BLOCK):
+        part = slice(at, at + feature_files.BLOCK)
+        sums += evaluate(np.log(np.maximum(run_base.compute(images[part]), 1e-12)), labels[part])
+        work.listener.progress("measure", min(at + feature_files.BLOCK, len(labels)), len(labels))
+    return State(best=sums[0] / len(labels), best_accuracy=sums[1] / len(labels))
 
 
 def _weights(work: _Work) -> NDArray[Any]:
@@ -263,17 +343,18 @@ def _fine_tune(work: _Work, base: Base, head: Head, before: State) -> State:
     )
 
 
-def _freeze(work: _Work, base: Base, head: Head, contract: InputContract, workspace: Path) -> tuple[Path, float]:
+def _freeze(work: _Work, base: Base, head: Head | None, contract: InputContract, workspace: Path) -> tuple[Path, float]:
     """Save the whole model, frozen, in float32, verified on real images; it appears under its name only then."""
     if work.mixed:
         plain = build_base(work.spec, folder=work.folder)
         plain.model.set_weights(base.model.get_weights())
         base = plain
-    classifier = attach_head(base, len(work.data.labels), work.train.dropout)
-    classifier.get_layer("probabilities").set_weights([head.kernel.numpy(), head.bias.numpy()])
+    classifier = base.model
+    if head is not None:
+        classifier = attach_head(base, len(work.data.labels), work.train.dropout)
+        classifier.get_layer("probabilities").set_weights([head.kernel.numpy(), head.bias.numpy()])
     saved = freeze(classifier, work.data.labels, contract, work.scratch / "saved_model")
-    images = work.images("train")
-    difference = verify(saved, classifier, images[:: max(1, len(images) // CHECKED_SAMPLES)][:CHECKED_SAMPLES])
+    difference = verify(saved, classifier, _some(work.images("train")))
     final = workspace / "saved_model"
     with explain_disk_errors(final):
         shutil.rmtree(final, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from .frameworks import load
 
 SIGNATURE = "serving_default"
 OUTPUT = "probabilities"
+_COUNTER = re.compile(r"_\d+$")
 TOLERANCE = 1e-4  # of a probability; the frozen graph runs the same kernels, folded constants differ in the last bits
 
 
@@ -89,13 +91,45 @@ def graph_sha256(folder: Path, labels: tuple[str, ...]) -> str:
 
     Hashed are the nodes of the frozen graph, each serialized deterministically, in order of their names. The
     bytes of ``saved_model.pb`` would not do: they hold counters and random numbers that differ between two
-    savings of one model. Two trainings that end in the same weights have the same hash.
+    savings of one model; so do the names of functions, and of constants that were captured from a loaded module.
+    Two trainings that end in the same weights have the same hash.
     """
     tf, _ = load()
     function = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
     digest = hashlib.sha256(canonical(list(labels)).encode())
-    # The signature calls the frozen function, whose name counts up within a process; its body is what we want.
-    body = max(function.graph.as_graph_def().library.function, key=lambda called: len(called.node_def))
-    for node in sorted(body.node_def, key=lambda node: node.name):
-        digest.update(node.SerializeToString(deterministic=True))
+    # The signature calls the frozen function; what that one calls in turn (branches, loops) comes after it.
+    library = function.graph.as_graph_def().library.function
+    body = max(library, key=lambda called: len(called.node_def))
+    reached = {called.name for f in library for node in f.node_def for called in _functions(node)}
+    inner = [f for f in library if f is not body and f.signature.name in reached]
+    for called in [body, *sorted(inner, key=lambda f: _COUNTER.sub("", f.signature.name))]:
+        for node in sorted(_steady(called), key=lambda node: node.name):
+            digest.update(node.SerializeToString(deterministic=True))
     return digest.hexdigest()
+
+
+def _functions(node: Any) -> list[Any]:
+    """The functions that a node's attributes name. (Asking a protobuf message for another kind would change it.)"""
+    single = [attribute.func for attribute in node.attr.values() if attribute.WhichOneof("value") == "func"]
+    lists = [attribute.list.func for attribute in node.attr.values() if attribute.WhichOneof("value") == "list"]
+    return [*single, *(function for several in lists for function in several)]
+
+
+def _steady(function: Any) -> list[Any]:
+    """Return copies of a function's nodes, with the counters in their names replaced by where they stand in order."""
+    counters = {part for node in function.node_def for part in node.name.split("/") if part.isdecimal()}
+    place = {part: str(index) for index, part in enumerate(sorted(counters, key=int))}
+
+    def steady(name: str) -> str:
+        path, colon, port = name.partition(":")
+        return "/".join(place.get(part, part) for part in path.split("/")) + colon + port
+
+    nodes = []
+    for original in function.node_def:
+        node = type(original).FromString(original.SerializeToString())
+        node.name = steady(node.name)
+        node.input[:] = [steady(name) for name in node.input]
+        for called in _functions(node):
+            called.name = _COUNTER.sub("", called.name)
+        nodes.append(node)
+    return nodes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, StageError
+from ..core.events import Listener
 from ..core.names import shorten
 from ..core.recipe import ModelSpec
-from .backbones import parse, weights_path
+from .backbones import HUB_PACKAGE, parse, weights_path
 from .families import Preprocessing, family_of
 from .frameworks import load
 from .packaged import mobilenet_v2
@@ -45,15 +46,21 @@ AFFINE: MappingProxyType[str, tuple[NDArray[Any], NDArray[Any]]] = MappingProxyT
 
 @dataclass(frozen=True)
 class Base:
-    """A backbone without a head.
+    """A backbone without a head, or, where `answers`, a whole classifier that keeps its own classes.
 
-    `model` maps (batch, size, size, 3) float32 pixels to (batch, features) float32. `layers` are the backbone's own,
-    bottom first, without the preprocessing. `model` starts frozen: nothing in it is trainable.
+    `model` maps (batch, size, size, 3) float32 pixels to (batch, features) float32, or to probabilities (batch,
+    classes). It starts frozen: nothing in it is trainable. `layers` are those of which ``train.fine_tune.layers``
+    counts the top ones, bottom first, without the preprocessing. `whole` are the layers that phase two trains
+    entirely instead (``trainable = true``): in training mode, with their regularization losses. `preprocessing`
+    names what was done to the pixels; `facts` are what else is worth recording.
     """
 
     model: Any
     layers: tuple[Any, ...]
-    preprocessing: Preprocessing
+    preprocessing: str
+    answers: bool = False
+    whole: tuple[Any, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def features(self) -> int:
@@ -61,13 +68,37 @@ class Base:
         return int(self.model.output_shape[-1])
 
 
-def build_base(spec: ModelSpec, *, folder: Path, mixed: bool = False) -> Base:
-    """Build the backbone of `spec` with its weights, at its image size. `mixed` computes in float16 (for GPUs).
+def build_base(
+    spec: ModelSpec,
+    *,
+    folder: Path,
+    mixed: bool = False,
+    classes: int | None = None,
+    samples: NDArray[Any] | None = None,
+    listener: Listener | None = None,
+) -> Base:
+    """Build the backbone of `spec` with its weights, at its image size. `mixed` computes in float16 (for GPUs), where
+    the backbone is made of Keras layers.
 
-    Raises InputError for an unknown name or weights that do not fit, StageError when weights cannot be fetched.
+    `samples` (N, size, size, 3) uint8 are real images, on which it is found out what somebody else's model gives;
+    `classes` is how many classes the data have. Raises InputError for an unknown name, weights that do not fit, or a
+    model that cannot be used so, StageError when something cannot be fetched.
     """
     _, keras = load()
     scheme, name = parse(spec.backbone)
+    if scheme == "hub":
+        from .hub.image import build_hub_base
+
+        return build_hub_base(spec, folder=folder, classes=classes, samples=samples, listener=listener)
+    if scheme == "file":
+        from .foreign.backbone import build_file_base
+
+        base: Base = build_file_base(spec, folder, classes=classes, samples=samples, listener=listener)
+        return base
+    if scheme == "package" and name == HUB_PACKAGE:
+        from .hub.image import build_packaged_base
+
+        return build_packaged_base(spec, classes=classes, samples=samples, listener=listener)
     preprocessing: Preprocessing = "torch" if scheme == "package" else family_of(name).preprocessing
     policy = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed else "float32")
@@ -76,6 +107,12 @@ def build_base(spec: ModelSpec, *, folder: Path, mixed: bool = False) -> Base:
         return assemble(backbone, preprocessing, spec.image_size)
     finally:
         keras.mixed_precision.set_global_policy(policy)
+
+
+def made_of_keras_layers(spec: ModelSpec) -> bool:
+    """Whether the backbone is built here of Keras layers, so that their precision can be chosen."""
+    scheme, name = parse(spec.backbone)
+    return scheme in ("keras", "package") and name != HUB_PACKAGE
 
 
 def assemble(backbone: Any, preprocessing: Preprocessing, size: int) -> Base:
@@ -97,8 +134,12 @@ def preprocess(image: Any, mode: Preprocessing) -> Any:
     """Apply a family's `preprocess_input` to a Keras tensor (batch, h, w, 3) of RGB 0–255, inside the model."""
     if mode == "inside":
         return image
+    return affine(image, *AFFINE[mode])
+
+
+def affine(image: Any, matrix: NDArray[Any], bias: NDArray[Any]) -> Any:
+    """Map each pixel of a Keras tensor (batch, h, w, 3) to y = x · `matrix` (3, 3) + `bias` (3,)."""
     _, keras = load()
-    matrix, bias = AFFINE[mode]
     layer = keras.layers.Conv2D(3, 1, name="preprocess", dtype="float32", trainable=False)
     mapped = layer(image)
     layer.set_weights([matrix.reshape(1, 1, 3, 3), bias])
@@ -173,7 +214,7 @@ def _load_file(backbone: Any, path: Path) -> None:
 
 
 def _load_by_name(backbone: Any, path: Path) -> None:
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     with h5py.File(path, "r") as file:
         group = file.get("model_weights", file)

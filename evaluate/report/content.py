@@ -17,6 +17,8 @@ from ..cells import Cell, artifact_name, cells, has_several_models
 from ..units import limits, ms, ms_range, percent, percent_range, points_range, signed_points, size
 
 NAME_LIMIT = 60
+# What one sample is called, by the kind of input.
+_NOUNS = {"image": "image", "text": "text"}
 REASON_LIMIT = 600
 
 
@@ -56,6 +58,7 @@ class Problem:
     status: str
     reason: str
     remedy: str
+    stage: str = "export"
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,10 @@ class Content:
         self.targets = tuple(dict.fromkeys(m.target for m in results.measurements))
         recommendation = results.recommendation
         self.ship = self.by_key.get((recommendation.get("artifact"), recommendation.get("target")))  # type: ignore[arg-type]
+        kinds = {i["kind"] for m in results.models if isinstance(i := m.get("input"), Mapping) and i.get("kind")}
+        kinds |= {"image" for m in results.models if isinstance(i := m.get("input"), Mapping) and i and "kind" not in i}
+        self.noun = _NOUNS.get(kinds.pop(), "sample") if len(kinds) == 1 else "sample"
+        self.tokenizes = any(m.latency_ms and m.latency_ms.tokenize is not None for m in results.measurements)
         self.over = {(r.get("artifact"), r.get("target")) for r in recommendation.get("rejected", [])}
 
     def name(self, artifact: Artifact) -> str:
@@ -101,16 +108,17 @@ class Content:
         """The run's name."""
         return shorten(str(self.results.run.get("name") or "run"), NAME_LIMIT)
 
-    def measured(self) -> list[Cell]:
-        """Return the cells with both accuracy and a latency above 0: those that can be drawn."""
+    def timed(self) -> list[Cell]:
+        """Return the cells with a latency above 0: those that can be drawn on a logarithmic axis."""
         return [
             c
             for c in self.cells
-            if (m := c.measurement).status == "ok"
-            and m.accuracy is not None
-            and m.latency_ms
-            and min(m.latency_ms.low, m.latency_ms.median) > 0
+            if (m := c.measurement).status == "ok" and m.latency_ms and min(m.latency_ms.low, m.latency_ms.median) > 0
         ]
+
+    def measured(self) -> list[Cell]:
+        """Return the timed cells that have an accuracy or an agreement as well."""
+        return [c for c in self.timed() if c.quality is not None]
 
     def headline(self) -> Headline:
         """Return the answer to which file to ship."""
@@ -146,16 +154,28 @@ class Content:
             return GridCell(m.status, target, note=shorten(m.reason, REASON_LIMIT))
         over = (artifact.id, target) in self.over
         proved = "ship" if cell is self.ship else "over" if over else "ok"
-        accuracy = percent(m.accuracy) if m.accuracy is not None else "no accuracy"
+        accuracy = _quality(cell)
         latency = ms(m.latency_ms.median) if m.latency_ms else "no latency"
         return GridCell(proved, target, accuracy, latency, m.kind, "reference" if cell.is_reference else "")
 
     def problems(self) -> list[Problem]:
-        """Return what failed, one entry per reason; cells that are empty by design are no problems.
+        """Return what failed, one entry per reason: models, files, cells. Those empty by design are no problems.
 
         The cells of an artifact that could not be made are not told again for every target.
         """
-        found: list[Problem] = [
+        found = [
+            Problem(
+                shorten(str(m.get("name", "")), NAME_LIMIT),
+                (),
+                shorten(str(m["status"]), NAME_LIMIT),
+                shorten(str(m.get("reason", "")), REASON_LIMIT),
+                shorten(str(m.get("remedy", "")), REASON_LIMIT),
+                "training",
+            )
+            for m in self.results.models
+            if m.get("status", "ok") != "ok"
+        ]
+        found += [
             Problem(self.name(a), (), a.status, shorten(a.reason, REASON_LIMIT), shorten(a.remedy, REASON_LIMIT))
             for a in self.results.artifacts
             if a.status != "ok"
@@ -169,6 +189,17 @@ class Content:
             Problem(name, tuple(where), status, shorten(reason, REASON_LIMIT), shorten(remedy, REASON_LIMIT))
             for (name, status, reason, remedy), where in grouped.items()
         ]
+
+    @property
+    def by_agreement(self) -> bool:
+        """Whether some files could only be judged by their agreement with their float self."""
+        return any(c.by_agreement for c in self.cells if c.measurement.status == "ok")
+
+    @property
+    def quality(self) -> str:
+        """What the drawings show against latency: accuracy, or agreement where nothing has an accuracy."""
+        shown = self.measured()
+        return "Agreement" if shown and all(c.by_agreement for c in shown) else "Accuracy"
 
     def by_design(self) -> int:
         """Return how many cells are empty because the runtime does not read the format."""
@@ -226,16 +257,42 @@ def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
     if m.accuracy is not None:
         interval = percent_range(m.accuracy_low, m.accuracy_high)
         yield Figure("Accuracy", percent(m.accuracy), _interval("95 %", interval, f"{m.samples:,} samples"), m.kind)
+    elif m.agreement is not None:
+        samples = f"same answer; {m.samples:,} samples" if m.samples else "same answer"
+        yield Figure("Agreement with its float self", percent(m.agreement), samples, m.kind)
+    elif m.difference is not None:
+        samples = f"in any value; {m.samples:,} samples"
+        yield Figure("Difference from its float self", f"≤ {m.difference:.2g}", samples, m.kind)
     if m.drop is not None:
         unit = "point" if abs(round(100 * m.drop, 2)) == 1 else "points"
         interval = points_range(m.drop_low, m.drop_high)
         yield Figure("Drop against float", f"{signed_points(m.drop)} {unit}", _interval("95 %", interval), m.kind)
     if m.latency_ms:
         confidence = percent(m.latency_ms.confidence)
-        note = _interval(confidence, ms_range(m.latency_ms), f"p95 {ms(m.latency_ms.p95)}")
+        more = f"p95 {ms(m.latency_ms.p95)}"
+        if m.latency_ms.tokenize is not None and m.latency_ms.infer is not None:
+            more += f"; tokenizing {ms(m.latency_ms.tokenize)}, inference {ms(m.latency_ms.infer)}"
+        note = _interval(confidence, ms_range(m.latency_ms), more)
         yield Figure("Median latency", ms(m.latency_ms.median), note, m.kind)
     memory = f"peak memory {size(m.peak_memory_bytes)}" if m.peak_memory_bytes else f"{artifact.bytes:,} bytes"
     yield Figure("File size", size(artifact.bytes), memory, m.kind)
+
+
+def _quality(cell: Cell) -> str:
+    """Return a cell's accuracy in words, or how often it agrees with its float self, or how far it is from it."""
+    if cell.quality is None and cell.measurement.difference is not None:
+        return f"differs ≤ {cell.measurement.difference:.2g}"
+    if cell.quality is None:
+        return "no accuracy"
+    return f"{percent(cell.quality)} agree" if cell.by_agreement else percent(cell.quality)
+
+
+def _drop(cell: Cell) -> str:
+    """Return a cell's drop in points; by agreement it is known only what it cannot exceed."""
+    m = cell.measurement
+    if m.drop is not None:
+        return signed_points(m.drop)
+    return f"≤ {100 * (1 - m.agreement):.2f}" if m.agreement is not None else "–"
 
 
 def _interval(confidence: str, interval: str, more: str = "") -> str:
@@ -258,13 +315,16 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "kind": m.kind,
                 "ship": "yes" if cell is content.ship else "",
                 "version": shorten(f"{m.runtime} {m.runtime_version}".strip(), NAME_LIMIT),
-                "accuracy": percent(m.accuracy) if m.accuracy is not None else "–",
+                "accuracy": _quality(cell),
                 "accuracy_interval": percent_range(m.accuracy_low, m.accuracy_high),
-                "drop": signed_points(m.drop) if m.drop is not None else "–",
+                "drop": _drop(cell),
                 "drop_interval": points_range(m.drop_low, m.drop_high),
                 "agreement": percent(m.agreement) if m.agreement is not None else "–",
+                "difference": f"≤ {m.difference:.2g}" if m.difference is not None else "",
                 "latency": ms(latency.median) if latency else "–",
                 "latency_interval": ms_range(latency) if latency else "",
+                "tokenize": ms(latency.tokenize) if latency and latency.tokenize is not None else "–",
+                "infer": ms(latency.infer) if latency and latency.infer is not None else "–",
                 "p95": ms(latency.p95) if latency else "–",
                 "p99": ms(latency.p99) if latency else "–",
                 "load": ms(m.load_ms) if m.load_ms is not None else "–",

@@ -8,14 +8,17 @@ from typing import Any
 
 from ...core.artifact import Artifact
 from ...core.names import shorten
+from ...core.recipe import ModelSpec
 from ...core.variant import SCHEMES
 from ..cells import artifact_name
 from ..units import percent, seconds, size
+from .compared import origin
 from .content import NAME_LIMIT, REASON_LIMIT, Content
 from .palette import scheme_colour
 
 LABELS_SHOWN = 40
 ITEMS_SHOWN = 40
+EXAMPLES_SHOWN = 8
 DEPTH = 3
 RESIZE = {
     "stretch": "both sides scaled",
@@ -42,6 +45,16 @@ class FileRow:
     ops: tuple[str, ...]
     ops_summary: str
     io: tuple[str, ...]
+    tokenizer: str
+
+
+@dataclass(frozen=True)
+class TokenizerCard:
+    """What turns texts into a model's ids. `mismatches` are (text, the reference's ids, the device's ids)."""
+
+    facts: tuple[tuple[str, str], ...]
+    same: bool
+    mismatches: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -53,23 +66,24 @@ class ModelCard:
     labels: tuple[str, ...]
     labels_more: int
     history: tuple[Mapping[str, Any], ...]
+    tokenizer: TokenizerCard | None
 
 
 def files(content: Content) -> list[FileRow]:
     """Return the files that were made, in the run's order; the SavedModel has none of its own."""
     made = [a for a in content.results.artifacts if a.status == "ok" and a.format != "savedmodel"]
     largest = max((a.bytes for a in made), default=0) or 1
-    return [_file(a, largest, content.several) for a in made]
+    return [_file(a, largest, content) for a in made]
 
 
-def _file(artifact: Artifact, largest: int, several: bool) -> FileRow:
+def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
     scheme = SCHEMES.get(artifact.format, {}).get(artifact.scheme)
     kinds, count = len(artifact.ops), sum(op.count for op in artifact.ops)
     calibration = artifact.calibration
     samples = calibration.get("samples", calibration.get("count"))
     made = [shorten(artifact.made_by, 120)] if artifact.made_by else []
     return FileRow(
-        name=artifact_name(artifact, several),
+        name=artifact_name(artifact, content.several),
         summary=scheme.summary if scheme else "",
         colour=scheme_colour(artifact.scheme).name,
         size=size(artifact.bytes),
@@ -78,25 +92,32 @@ def _file(artifact: Artifact, largest: int, several: bool) -> FileRow:
         path=shorten(artifact.path.name, 100) if artifact.path else "",
         sha256=shorten(artifact.sha256, 80),
         min_runtime=shorten(artifact.min_runtime, 40) or "–",
-        calibration=f"{samples} training images" if samples else "given" if calibration else "none",
+        calibration=f"{samples} training {content.noun}s" if samples else "given" if calibration else "none",
         made=", ".join([*made, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
         ops=tuple(f"{shorten(op.name)} version {op.version}, {op.count}×" for op in artifact.ops),
         ops_summary=f"{count} operators of {kinds} kind{'s' if kinds > 1 else ''}" if kinds else "",
         io=tuple(
             shorten(
                 f"{way} {spec.name}: {spec.dtype} {list(spec.shape)}"
+                + (" (judged)" if len(artifact.outputs) > 1 and spec.name == artifact.answer else "")
                 + (f", scale {spec.scale:.6g}, zero point {spec.zero_point}" if spec.scale is not None else ""),
                 200,
             )
             for way, specs in (("input", artifact.inputs), ("output", artifact.outputs))
             for spec in specs
         ),
+        tokenizer=_tokenizer_folder(artifact),
     )
+
+
+def _tokenizer_folder(artifact: Artifact) -> str:
+    """Return which folder must go with a file that takes token ids."""
+    return f"{shorten(artifact.tokenizer.name, 80)}/" if artifact.tokenizer else ""
 
 
 def models(content: Content) -> list[ModelCard]:
     """Return a card per model; keys that a run lacks are left out."""
-    return [_model(m) for m in content.results.models]
+    return [_model(m, content) for m in content.results.models]
 
 
 def _labelled(key: str, value: str) -> str:
@@ -105,12 +126,15 @@ def _labelled(key: str, value: str) -> str:
     return f"{value} (measured)" if figure else value
 
 
-def _model(model: Mapping[str, Any]) -> ModelCard:
+def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
     labels = [shorten(str(label), 40) or "(empty)" for label in model.get("labels") or []]
     history = tuple(row for row in model.get("history") or [] if isinstance(row, Mapping))
     facts: list[tuple[str, str]] = []
+    if model.get("status", "ok") != "ok":
+        facts.append(("Status", shorten(f"{model['status']}: {model.get('reason', '')}", REASON_LIMIT)))
     if model.get("backbone"):
-        facts.append(("Backbone", shorten(str(model["backbone"]), 120)))
+        where = origin(str(model["backbone"]))
+        facts.append(("Backbone", shorten(str(model["backbone"]), 120) + (f" ({where})" if where else "")))
     if isinstance(model.get("accuracy"), int | float):
         samples = f"{model.get('samples') or 0:,} samples"
         facts.append(("Accuracy on the test split", f"{percent(model['accuracy'])} of {samples} (measured)"))
@@ -119,27 +143,126 @@ def _model(model: Mapping[str, Any]) -> ModelCard:
         facts.append(("Training", f"{seconds(model['train_seconds'])}{epochs} (measured)"))
     if isinstance(contract := model.get("input"), Mapping) and contract:
         facts.append(("Input", _contract(contract)))
+    tokenizer = model.get("tokenizer")
+    if isinstance(tokenizer, Mapping):
+        facts.append(("Reference", "the same network behind its original tokenizer; takes the text, (1,) string"))
+    facts += _outputs(model, content)
+    if not labels and model.get("status", "ok") == "ok":
+        facts.append(("Classes", "not known: its files are held against their float self, by agreement"))
+    provenance = dict(model.get("provenance") or {})
+    trusted = _is_trusted(provenance)
+    if isinstance(provenance.get("model"), Mapping):
+        provenance["model"] = _asked(provenance["model"])
+    if why := provenance.pop("uncut", ""):
+        facts.append(("Takes strings", shorten(f"it could not be cut at its token ids: {why}", REASON_LIMIT)))
+    if trusted:
+        facts.append(("Trusted", "the file brings code of its own, which was run because the user said so (trust)"))
     facts += [
         (f"In training: {key.lower()}", f"{value} (measured)") for key, value in _flat(model.get("metrics") or {})
     ]
     facts += [
         (key, f"{value} (measured)" if key.lower().startswith(("seconds", "freeze")) else value)
-        for key, value in _flat(model.get("provenance") or {})
+        for key, value in _flat(provenance)
     ]
     shown = tuple(labels[:LABELS_SHOWN])
     return ModelCard(
-        shorten(str(model.get("name", "")), NAME_LIMIT), tuple(facts), shown, len(labels) - len(shown), history
+        shorten(str(model.get("name", "")), NAME_LIMIT),
+        tuple(facts),
+        shown,
+        len(labels) - len(shown),
+        history,
+        _tokenizer(tokenizer) if isinstance(tokenizer, Mapping) else None,
     )
+
+
+def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a recipe says of a model beside the defaults; name and backbone are told elsewhere."""
+    defaults = {name: entry.get_default() for name, entry in ModelSpec.model_fields.items()}
+    told = {"name", "backbone", "trust"}
+    return {k: v for k, v in spec.items() if k not in told and (k not in defaults or v != defaults[k])}
+
+
+def _is_trusted(provenance: Mapping[str, Any]) -> bool:
+    """Whether a file was allowed to run code that it brings."""
+    places = [provenance, *(provenance.get(key) for key in ("model", "source"))]
+    return any(place.get(k) is True for place in places if isinstance(place, Mapping) for k in ("trust", "trusted"))
+
+
+def _outputs(model: Mapping[str, Any], content: Content) -> list[tuple[str, str]]:
+    """Return the outputs of a model that has several, with the one that is judged."""
+    made = [a for a in content.results.artifacts if a.model == model.get("name") and len(a.outputs) > 1]
+    if not made:
+        return []
+    answer = made[0].answer or made[0].outputs[0].name
+    named = [
+        f"{shorten(s.name)} {s.dtype} {' × '.join(map(str, s.shape))}{' (judged)' if s.name == answer else ''}"
+        for s in made[0].outputs
+    ]
+    return [("Outputs", shorten("; ".join(named), REASON_LIMIT))]
+
+
+def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
+    """Return what is known of a tokenizer and of how often it gives the reference's ids."""
+    kind, length = shorten(str(record.get("kind", "")), 40), record.get("length")
+    found = record.get("parity")
+    parity: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    samples, same, cut = (parity.get(key) for key in ("samples", "same", "truncated"))
+    vocabulary = "sentencepiece.model" if kind == "sentencepiece" else "vocab.txt"
+    facts = [("Kind", kind), ("Length", f"{_scalar(length)} token ids; longer texts are cut, shorter ones padded")]
+    facts.append(("Files", f"tokenizer.json, {vocabulary}; tokenizer.py reads them and needs no TensorFlow"))
+    facts.append(
+        ("Golden vectors", "golden.json: texts, their ids and the float model's probabilities, to test an app")
+    )
+    known = isinstance(samples, int) and isinstance(same, int)
+    if known:
+        facts.append(("Parity", f"{same:,} of {samples:,} test texts give the same ids as in the reference (measured)"))
+    if isinstance(cut, int):
+        facts.append(("Truncated", f"{cut:,} test texts are longer than {_scalar(length)} tokens"))
+    if record.get("sha256"):
+        facts.append(("SHA-256", shorten(str(record["sha256"]), 80)))
+    examples = parity.get("examples")
+    mismatches = tuple(
+        (_shown(e.get("text", ""), 160), _ids(e.get("reference")), _ids(e.get("device")))
+        for e in (examples if isinstance(examples, list) else [])[:EXAMPLES_SHOWN]
+        if isinstance(e, Mapping)
+    )
+    return TokenizerCard(tuple(facts), not known or same == samples, mismatches)
+
+
+def _shown(text: Any, limit: int) -> str:
+    """Return a text from the data on one line; one of nothing but spaces says so."""
+    return shorten(str(text), limit) if str(text).strip() else f"({len(str(text))} blank characters)"
+
+
+def _ids(ids: Any) -> str:
+    if isinstance(ids, list | tuple):
+        return shorten(" ".join(str(i) for i in ids), 200) or "none"
+    return shorten(str(ids), 200)
 
 
 def _contract(contract: Mapping[str, Any]) -> str:
     shape = " × ".join(str(n) for n in contract.get("shape") or [])
-    parts = [
-        f"{contract.get('name', 'input')}, {contract.get('dtype', 'float32')} {shape}".strip(),
-        f"{contract.get('colour', 'RGB')} values from {contract.get('low', 0):g} to {contract.get('high', 255):g}",
-        f"pictures of other sizes: {RESIZE.get(str(contract.get('resize')), contract.get('resize'))}",
-        "preprocessing is inside the file",
-    ]
+    name = f"{contract.get('name', 'input')}, {contract.get('dtype', 'float32')} {shape}".strip()
+    kind = contract.get("kind", "image")
+    if kind == "text" and contract.get("dtype") == "string":
+        parts = [name, "takes the text itself: the tokenizer is inside the file"]
+    elif kind == "text":
+        lengths = contract.get("lengths")
+        parts = [
+            f"takes token ids ({name}) padded behind"
+            + (f", and how many are real ({lengths}, int32 1)" if lengths else ""),
+            f"ids from {contract.get('low', 0):g} to {contract.get('high', 0):.0f}",
+            "the tokenizer makes both",
+        ]
+    elif kind == "tensor":
+        parts = [name, "values as the model takes them: nothing is scaled or resized"]
+    else:
+        parts = [
+            name,
+            f"{contract.get('colour', 'RGB')} values from {contract.get('low', 0):g} to {contract.get('high', 255):g}",
+            f"pictures of other sizes: {RESIZE.get(str(contract.get('resize')), contract.get('resize'))}",
+            "preprocessing is inside the file",
+        ]
     return shorten("; ".join(parts), 300)
 
 
@@ -152,7 +275,7 @@ def data(content: Content) -> tuple[list[tuple[str, str]], list[tuple[str, list[
     facts = [("Source", shorten(str(found["source"]), 160))] if found.get("source") else []
     counts = found.get("counts")
     if isinstance(counts, Mapping):
-        facts += [(f"{_title(split)} images", _scalar(n)) for split, n in counts.items()]
+        facts += [(f"{_title(split)} {content.noun}s", _scalar(n)) for split, n in counts.items()]
     findings: list[tuple[str, list[str]]] = []
     report = found.get("report")
     for key, value in report.items() if isinstance(report, Mapping) else ():
@@ -168,11 +291,18 @@ def data(content: Content) -> tuple[list[tuple[str, str]], list[tuple[str, list[
 def _lines(value: Any) -> list[str]:
     """Return a list or a dictionary of the data check as lines, cut to a bearable length."""
     if isinstance(value, Mapping):
-        lines = [f"{key}: {text}" for key, text in _flat(value)]
+        # A list of records, such as examples of what was found, has a line for each.
+        lists = {k: v for k, v in value.items() if isinstance(v, list | tuple) and v and isinstance(v[0], Mapping)}
+        lines = [f"{key}: {text}" for key, text in _flat({k: v for k, v in value.items() if k not in lists})]
+        lines += [line for records in lists.values() for line in map(_record, records)]
     else:
-        lines = [", ".join(f"{k}: {t}" for k, t in _flat(v)) if isinstance(v, Mapping) else _scalar(v) for v in value]
+        lines = [_record(v) for v in value]
     more = len(lines) - ITEMS_SHOWN
     return [*lines[:ITEMS_SHOWN], f"… and {more:,} more, all in results.json"] if more > 0 else lines
+
+
+def _record(value: Any) -> str:
+    return ", ".join(f"{k}: {t}" for k, t in _flat(value)) if isinstance(value, Mapping) else _scalar(value)
 
 
 def _flat(value: Mapping[Any, Any], prefix: str = "", depth: int = DEPTH) -> list[tuple[str, str]]:

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from ...core.names import shorten
 from ...core.results import Results
 from ..cells import Cell, process_medians, raw_path
-from ..units import percent, size
-from . import details, plots
+from ..units import ms, percent, percent_range, size
+from . import compared, details, plots
 from .content import Content, figure_rows
 from .palette import marker, scheme_colour, style_variables
 from .svg import inline
@@ -39,10 +39,14 @@ def render(results: Results, folder: Path | None = None) -> str:
         data_facts=facts,
         findings=findings,
         method=details.method(content, _plan(content, folder)),
+        models=compared.model_rows(content) if compared.is_comparison(content) else [],
+        pairs=compared.pair_rows(content),
+        standings=_standings(content),
+        parts=_parts(content),
         scatters=_scatters(content),
         latencies=_latencies(content, folder),
-        legend=_legend(content.measured()),
-        hollow=any(c.measurement.kind != "measured" for c in content.measured()),
+        legend=_legend(content.timed()),
+        hollow=any(c.measurement.kind != "measured" for c in content.timed()),
         light=style_variables("light"),
         dark=style_variables("dark"),
     )
@@ -54,27 +58,64 @@ def _breakable(name: str) -> Markup:
     return Markup("<wbr>").join(pieces)
 
 
-def _by_model(content: Content) -> list[tuple[str, list[Cell]]]:
-    """Return the cells that can be drawn, model by model."""
+def _by_model(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
+    """Return the cells model by model."""
     groups: dict[str, list[Cell]] = {}
-    for cell in content.measured():
+    for cell in cells:
         groups.setdefault(cell.artifact.model, []).append(cell)
     return list(groups.items())
 
 
 def _scatters(content: Content) -> list[tuple[str, Markup]]:
-    """Return a drawing of accuracy against latency per model, all to one scale."""
-    everything = content.measured()
-    return [
-        (
-            shorten(model) if content.several else "",
-            inline(
-                partial(plots.scatter, group, everything, content.ship),
-                f"scatter{i}",
-                f"Accuracy against latency, {shorten(model)}: {_spoken(group)}",
-            ),
+    """Return a drawing of accuracy against latency per model, all to one scale.
+
+    A model whose classes are not known is drawn by its agreement, to the scale of others like it.
+    """
+    drawings = []
+    for i, (model, group) in enumerate(_by_model(content.measured())):
+        alike = [c for c in content.measured() if c.by_agreement == group[0].by_agreement]
+        what = "Agreement with the float self" if group[0].by_agreement else "Accuracy"
+        drawing = inline(
+            partial(plots.scatter, [c for c in group if c in alike], alike, content.ship),
+            f"scatter{i}",
+            f"{what} against latency, {shorten(model)}: {_spoken(group)}",
         )
-        for i, (model, group) in enumerate(_by_model(content))
+        caption = [shorten(model)] * content.several + ["agreement with its float self"] * group[0].by_agreement
+        drawings.append((": ".join(caption), drawing))
+    return drawings
+
+
+def _standings(content: Content) -> Markup:
+    """Return a drawing of the models' accuracies, or nothing where there are no two to compare."""
+    rows = [(r.name, r.standing) for r in compared.model_rows(content) if r.standing]
+    if not compared.is_comparison(content) or not rows:
+        return Markup()
+    title = "; ".join(
+        f"{name} {percent(s.mean)} ({percent_range(s.low, s.high)}), seeds {', '.join(percent(x) for x in s.seeds)}"
+        for name, s in rows
+    )
+    drawn = [(name, s.mean, s.low, s.high, s.seeds) for name, s in rows]
+    return inline(partial(plots.models, drawn), "standings", f"Accuracy of the models with intervals: {title}")
+
+
+def _parts(content: Content) -> list[dict[str, str]]:
+    """Return how each cell's latency is split into tokenizing and inference, fastest first."""
+    found = [
+        (latency.median, c, latency.tokenize, latency.infer)
+        for c in content.timed()
+        if (latency := c.measurement.latency_ms) and latency.tokenize is not None and latency.infer is not None
+    ]
+    return [
+        {
+            "name": content.name(c.artifact),
+            "target": shorten(c.measurement.target),
+            "tokenize": ms(tokenize),
+            "infer": ms(infer),
+            "total": ms(total),
+            "share": f"{100 * tokenize / (tokenize + infer) if tokenize + infer > 0 else 0:.1f}",
+            "colour": scheme_colour(c.artifact.scheme).name,
+        }
+        for total, c, tokenize, infer in sorted(found, key=lambda row: row[0])
     ]
 
 
@@ -84,12 +125,12 @@ def _latencies(content: Content, folder: Path | None) -> list[tuple[str, Markup]
         (
             shorten(model) if content.several else "",
             inline(
-                partial(plots.latencies, group, content.measured(), _medians(group, folder), content.ship),
+                partial(plots.latencies, group, content.timed(), _medians(group, folder), content.ship),
                 f"latency{i}",
                 f"Median latency with interval, {shorten(model)}: {_spoken(group)}",
             ),
         )
-        for i, (model, group) in enumerate(_by_model(content))
+        for i, (model, group) in enumerate(_by_model(content.timed()))
     ]
 
 
@@ -100,9 +141,11 @@ def _medians(group: Sequence[Cell], folder: Path | None) -> dict[tuple[str, str]
 def _spoken(group: Sequence[Cell]) -> str:
     """Return a drawing's figures in words, for those who cannot see it."""
     return "; ".join(
-        f"{shorten(c.variant)} on {shorten(c.measurement.target)} {percent(m.accuracy)}, {m.latency_ms.median:.3g} ms"
+        f"{shorten(c.variant)} on {shorten(c.measurement.target)} "
+        + (f"{percent(c.quality)}, " if c.quality is not None else "")
+        + f"{latency.median:.3g} ms"
         for c in group
-        if (m := c.measurement).accuracy is not None and m.latency_ms
+        if (latency := c.measurement.latency_ms)
     )
 
 
@@ -128,7 +171,7 @@ def _legend(shown: Sequence[Cell]) -> dict[str, list[tuple[str, str]]]:
 
 def _plan(content: Content, folder: Path | None) -> Mapping[str, Any]:
     """Return the timing plan that the first raw file records, if there is one."""
-    for cell in content.measured():
+    for cell in content.timed():
         path = raw_path(cell.measurement, folder)
         if path is None:
             continue

@@ -8,6 +8,7 @@ import re
 from markupsafe import Markup
 
 from ...core.results import Results
+from . import compared, details
 from .content import Content, figure_rows
 from .templating import environment
 
@@ -21,10 +22,15 @@ _JOINER = "\u2060"
 def render(results: Results) -> str:
     """Return the Markdown (GitHub's dialect). Every word from outside goes through `text`."""
     content = Content(results)
-    rendered = (
-        environment(md=text)
-        .get_template("report.md.j2")
-        .render(content=content, headline=content.headline(), problems=content.problems(), figures=figure_rows(content))
+    template = environment(md=text).get_template("report.md.j2")
+    rendered = template.render(
+        content=content,
+        headline=content.headline(),
+        problems=content.problems(),
+        figures=figure_rows(content),
+        models=compared.model_rows(content) if compared.is_comparison(content) else [],
+        pairs=compared.pair_rows(content),
+        tokenizers=[(card.name, card.tokenizer) for card in details.models(content) if card.tokenizer],
     )
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"
 

@@ -43,7 +43,7 @@ def scatter(shown: Sequence[Cell], everything: Sequence[Cell], ship: Cell | None
     ticks = MaxNLocator(nbins=6, steps=[1, 2, 5, 10])
     digits = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in ticks.tick_values(low, high)) else 1
     axes.yaxis.set_major_locator(ticks)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.{digits}f} %")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.{digits}f} %" if value < 1.0005 else "")
     axes.grid(axis="y", linewidth=1)
     _reference_line(axes, shown, narrow)
     _front(axes, everything, low)
@@ -102,6 +102,46 @@ def latencies(
     return figure
 
 
+def models(rows: Sequence[tuple[str, float, float, float, Sequence[float]]], narrow: bool) -> Figure:
+    """Draw the accuracy of each model, a row (name, mean, low, high, each seed's): interval, mean, strokes for seeds.
+
+    The first seed's stroke is the exported model's, and longer.
+    """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    step = 56 if narrow else 36
+    figure, axes = _figure(350 if narrow else 760, len(rows) * step + 62, (14 if narrow else 206, 62, 12, 46))
+    low = min(min(row[2], *row[4]) for row in rows)
+    high = max(max(row[3], *row[4]) for row in rows)
+    pad = max(0.002, 0.05 * (high - low))
+    axes.set_xlim(max(-0.01, low - pad), min(1.01, high + pad))
+    axes.set_ylim(len(rows) - (0.2 if narrow else 0.45), -0.62 if narrow else -0.5)
+    ticks = MaxNLocator(nbins=4 if narrow else 7, steps=[1, 2, 5, 10])
+    digits = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in ticks.tick_values(*axes.get_xlim())) else 1
+    axes.xaxis.set_major_locator(ticks)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f} %"))
+    axes.tick_params(length=0, labelsize=10.5, pad=6)
+    axes.set_xlabel("accuracy of the float model on the test split", fontsize=10.5, labelpad=6)
+    axes.grid(axis="x", linewidth=1)
+    axes.set_yticks([])
+    for i, (name, mean, below, above, seeds) in enumerate(rows):
+        y = i + (0.2 if narrow else 0)
+        axes.plot([below, above], [y, y], color=ACCENT, linewidth=5, alpha=0.3, solid_capstyle="butt")
+        for number_, share in enumerate(seeds if len(seeds) > 1 else ()):
+            axes.plot([share], [y + 0.24], "|", color=ACCENT if number_ == 0 else MUTED,
+                      markersize=11 if number_ == 0 else 7, markeredgewidth=1.6 if number_ == 0 else 1.2)  # fmt: skip
+        axes.plot([mean], [y], "o", color=ACCENT, markersize=8)
+        axes.annotate(
+            shorten(name, 30), (0, y - 0.42 if narrow else y), xytext=(2 if narrow else -196, 0), va="center",
+            xycoords=("axes fraction", "data"), textcoords="offset pixels", fontsize=11,
+        )  # fmt: skip
+        axes.annotate(
+            f"{100 * mean:.1f} %", (1, y), xycoords=("axes fraction", "data"), xytext=(54, 0),
+            textcoords="offset pixels", ha="right", va="center", fontsize=11,
+        )  # fmt: skip
+    return figure
+
+
 def training(history: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
     """Draw accuracy and loss per epoch, on training and validation data; a line where the next phase begins."""
     from matplotlib.ticker import MaxNLocator
@@ -154,19 +194,19 @@ def _figure(width: float, height: float, margins: tuple[float, float, float, flo
 
 
 def _position(cell: Cell) -> tuple[float, float]:
-    """Return (median latency, accuracy) of a cell that has both."""
+    """Return (median latency, accuracy or agreement) of a cell that has both."""
     m = cell.measurement
-    if m.latency_ms is None or m.accuracy is None:
+    if m.latency_ms is None or cell.quality is None:
         raise ValueError(f"{cell.artifact.id} on {m.target} lacks accuracy or latency")
-    return m.latency_ms.median, m.accuracy
+    return m.latency_ms.median, cell.quality
 
 
 def _accuracy_range(everything: Sequence[Cell]) -> tuple[float, float]:
     """Return the limits of the accuracy axis: all but what lies off the scale, with its intervals."""
     best = max(_position(c)[1] for c in everything)
-    inside = [c.measurement for c in everything if _position(c)[1] >= best - OFF_SCALE]
-    low = min(m.accuracy_low if m.accuracy_low is not None else m.accuracy or 0.0 for m in inside)
-    high = max(m.accuracy_high if m.accuracy_high is not None else m.accuracy or 1.0 for m in inside)
+    inside = [(c.measurement, _position(c)[1]) for c in everything if _position(c)[1] >= best - OFF_SCALE]
+    low = min(m.accuracy_low if m.accuracy_low is not None else quality for m, quality in inside)
+    high = max(m.accuracy_high if m.accuracy_high is not None else quality for m, quality in inside)
     pad = max(0.003, 0.06 * (high - low))
     return max(-0.02, low - pad), min(1.02, high + pad)
 
@@ -192,19 +232,22 @@ def _latency_axis(axes: Axes, narrow: bool) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(lambda value, _: number(value).replace(".00", "").replace(".0", ""))
     axes.tick_params(length=0, labelsize=10.5, pad=6)
-    axes.set_xlabel("median latency of one inference, ms (logarithmic)", fontsize=10.5, labelpad=6)
+    axes.set_xlabel("median latency, ms (logarithmic)", fontsize=10.5, labelpad=6)
 
 
 def _reference_line(axes: Axes, shown: Sequence[Cell], narrow: bool) -> None:
     """Draw the float model's accuracy as a line: what the files are held against."""
-    reference = next((c.measurement for c in shown if c.artifact.format == "savedmodel"), None)
-    if reference is None or reference.accuracy is None:
+    found = next((c for c in shown if c.artifact.format == "savedmodel"), None)
+    if found is None or found.measurement.accuracy is None:
         return
-    axes.axhline(reference.accuracy, color=MUTED, linewidth=1)
+    accuracy = found.measurement.accuracy
+    axes.axhline(accuracy, color=MUTED, linewidth=1)
+    # At the end of the line that is farther from the reference's own point and name.
+    left = axes.transAxes.inverted().transform(axes.transData.transform(_position(found)))[0] > 0.5
     axes.annotate(
-        "float model" if narrow else "accuracy of the float model", (1, reference.accuracy),
-        xycoords=("axes fraction", "data"), xytext=(-2, 4), textcoords="offset pixels", ha="right", fontsize=10,
-        color=MUTED,
+        "float model" if narrow else "accuracy of the float model", (0 if left else 1, accuracy),
+        xycoords=("axes fraction", "data"), xytext=(2 if left else -2, 4), textcoords="offset pixels",
+        ha="left" if left else "right", fontsize=10, color=MUTED,
     )  # fmt: skip
 
 

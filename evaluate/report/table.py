@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...core.names import shorten
 from ...core.results import Results
 from ..units import limits
 from .content import Content, figure_rows
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def summary(results: Results) -> list[RenderableType]:
-    """Return what the terminal shows at the end of a run: the table, what has no figures, the recommendation.
+    """Return what the terminal shows at the end of a run: table, failures, comparison of models, recommendation.
 
     Names from outside are plain text in it, never markup.
     """
@@ -25,6 +26,7 @@ def summary(results: Results) -> list[RenderableType]:
     if content.by_design():
         parts += [Text(f"{content.by_design()} cells are empty by design: the runtime does not read the format."), ""]
     parts += [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
+    parts += [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
     parts += ["", Text(recommendation(results), style="bold" if content.ship else "bold yellow")]
     return parts
 
@@ -55,10 +57,12 @@ def table(results: Results, width: int | None = None) -> Table:
 
     width = Console().width if width is None else width
     columns = [column for column in _COLUMNS if column[3] <= width]
-    rows = figure_rows(Content(results))
+    content = Content(results)
+    rows = figure_rows(content)
     kinds = {row["kind"] for row in rows}
     labelled = len(kinds) > 1
-    caption = f"accuracy on the test split; latency of one inference at batch 1; all {', '.join(kinds)}"
+    one = "text, tokenizing and inference," if content.tokenizes else "inference"
+    caption = f"accuracy on the test split; latency of one {one} at batch 1; all {', '.join(kinds)}"
     made = Table(
         box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0), caption_justify="left",
         caption="" if labelled or not rows else caption, caption_style="dim",

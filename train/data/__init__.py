@@ -1,10 +1,13 @@
-"""From a recipe's data table to checked, split, decoded and resized arrays. Needs numpy and Pillow, no framework.
+"""From a recipe's data table to checked, split samples: pictures or texts. Needs numpy and Pillow, no framework.
 
-`fingerprint` is the look before anything starts; `prepare` does the work. The rooms behind them: `sources` (the
-table of schemes), `files`, `idx` and `catalogs` (what each scheme offers), `splits` (who goes where), `decode`
-(one image), `arrays` (the files written), `check` (what was found wrong), `preparing` (the pass itself).
+`kind_of` says which of the two they are; `fingerprint` is the look before anything starts; `prepare` and
+`prepare_texts` do the work. The rooms behind them: `sources` (the table of schemes), `files`, `idx`, `catalogs`,
+`tables` and `packages` (what each scheme offers), `rows` (one row of a table), `splits` (who goes where), `decode` and
+`decode_text` (one sample), `images` and `texts` (the pass over all), `arrays` (the files written), `check` (what was
+found wrong), `preparing` (the whole).
 """
 
-from .preparing import fingerprint, prepare
+from .preparing import fingerprint, prepare, prepare_texts
+from .sources import kind_of
 
-__all__ = ["fingerprint", "prepare"]
+__all__ = ["fingerprint", "kind_of", "prepare", "prepare_texts"]

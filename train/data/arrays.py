@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .listing import Listing
+
 # Room for any shape, and a multiple of 64 as the format asks: the header is rewritten in place at the end.
 # https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html (version 1.0)
 HEADER_BYTES = 128
@@ -58,3 +60,10 @@ class NpyWriter:
         text = repr(description).encode("ascii")
         room = HEADER_BYTES - 10
         return b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n"
+
+
+def write_targets(listing: Listing, kept: list[int], path: Path) -> str:
+    """Write the targets of the samples of `listing` that were kept, (N,) int64. Returns their hash."""
+    with NpyWriter(path, (), "int64") as targets:
+        targets.append(listing.targets[np.array(kept, np.int64)])
+    return targets.sha256

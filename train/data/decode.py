@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import stat
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .listing import ImageFile, Payload, Pixels
+from .listing import Payload, Pixels, SampleFile, UnreadableError
+from .reading import read_sample, why_not_read
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 ORIENTATION = 0x0112  # EXIF 2.3, table 4
@@ -36,10 +34,6 @@ _TRANSPOSE = {
 # What transparency is laid on. Cut-out pictures of things are mostly made for white pages; without it the colours
 # that happen to be hidden under the transparent parts would come out.
 BACKGROUND = (255, 255, 255, 255)
-
-
-class UnreadableError(Exception):
-    """An image that cannot be used; the message is the reason, for the report."""
 
 
 class Decoded(NamedTuple):
@@ -78,6 +72,10 @@ def decode(payload: Payload, *, size: int, resize: str, max_pixels: int) -> Deco
     laid on white, of an animation the first frame is taken. Raises UnreadableError.
     """
     rotated = animated = False
+    if isinstance(payload, UnreadableError):
+        raise payload
+    if isinstance(payload, str):
+        raise UnreadableError("a text, not an image")
     if isinstance(payload, np.ndarray):
         image = Image.fromarray(payload)
         mode, kind = image.mode, "pixels"
@@ -128,19 +126,11 @@ def fit(image: Image.Image, size: int, resize: str) -> Image.Image:
     return image.resize((size, size), bilinear)
 
 
-def _bytes(payload: ImageFile | bytes) -> io.BytesIO:
-    """Return what the file holds, read in one go. Only regular files inside their root are read."""
-    if isinstance(payload, bytes):
-        content = payload
-    else:
-        path = os.path.realpath(payload.path)
-        if os.path.commonpath([payload.root, path]) != payload.root:
-            raise UnreadableError("a link that leads out of the data's folder: not followed")
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for ever
-            raise UnreadableError("not a regular file")
-        content = Path(path).read_bytes()
+def _bytes(payload: SampleFile | bytes) -> io.BytesIO:
+    """Return what the file holds, or the bytes themselves; never nothing."""
+    content = read_sample(payload) if isinstance(payload, SampleFile) else payload
     if not content:
-        raise UnreadableError("empty: zero bytes")
+        raise UnreadableError("empty: zero bytes", "empty")
     return io.BytesIO(content)
 
 
@@ -174,10 +164,8 @@ def _plain(image: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not an image in one of the formats {', '.join(FORMATS)}"
-    if isinstance(error, FileNotFoundError):
-        return "the file does not exist"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return why_not_read(error)
     if isinstance(error, MemoryError):
         return "too large for this machine's memory"
     if isinstance(error, OSError | SyntaxError | EOFError | zlib.error | ValueError) and str(error):

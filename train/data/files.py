@@ -1,35 +1,34 @@
-"""Sources of image files: ``folder:`` (a folder a class) and ``csv:`` (a path and a label a row).
+"""Sources of files: ``folder:`` and ``textfolder:``, a folder a class.
 
-Nothing here opens an image. Names come from outside: links are not followed out of the folder, hidden files are
-left alone, and a path in a CSV file that leads out of its base folder is refused.
+Nothing here opens a sample. Names come from outside: links are not followed out of the folder, and hidden files are
+left alone.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...core.codec import sha256_file, sha256_of
+from ...core.codec import sha256_of
 from ...core.errors import InputError
-from ...core.names import shorten
 from .listing import (
     TEST,
     TRAIN,
     UNASSIGNED,
     VALIDATION,
-    ImageFile,
     Indices,
     Listing,
     Look,
     Payload,
     Refusal,
     Remark,
+    SampleFile,
+    SampleKind,
     count,
     display,
     existing_folder,
@@ -37,6 +36,7 @@ from .listing import (
 )
 
 SPLIT_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
+TEXT_ENDINGS = ("", ".txt")
 # What file managers leave behind; names that start with a dot are left alone anyway.
 LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
 
@@ -53,25 +53,32 @@ def stat_identity(files: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return {"files": len(facts), "sha256": sha256_of(facts)}
 
 
+# Name, label, split, path.
+_Found: TypeAlias = tuple[str, str, int, str]
+
+
 @dataclass(frozen=True)
 class FolderSource:
     """A folder with one sub-folder a class; or with ``train``, ``test`` and perhaps ``val`` folders of such.
 
-    Images may lie deeper inside a class's folder. Files beside the class folders are left out, with a remark.
+    Samples may lie deeper inside a class's folder. Files beside the class folders are left out, with a remark. Texts
+    are files called ``.txt`` or without any ending. `own` names (by their paths) the only files to be taken.
     """
 
     source: str
     folder: Path
+    kind: SampleKind = "image"
+    own: frozenset[str] | None = None
 
     def look(self) -> Look:
         """Return a hash over the files' names, sizes and times."""
         listing = self.listing()
-        paths = (payload.path for payload in listing.stream(np.arange(len(listing))) if isinstance(payload, ImageFile))
+        paths = (payload.path for payload in listing.stream(np.arange(len(listing))) if isinstance(payload, SampleFile))
         facts = {"labels": list(listing.labels), **stat_identity(zip(listing.names, paths, strict=True))}
         return Look(facts, listing)
 
     def listing(self) -> Listing:
-        """List the files; no image is opened. Raises InputError when there are no class folders."""
+        """List the files; no sample is opened. Raises InputError when there are no class folders."""
         root = existing_folder(self.folder, self.source)
         folders, refused, _, beside = _children(root)
         nested = {name for name in set(folders) & set(SPLIT_NAMES) if _children(folders[name]).folders}
@@ -92,7 +99,7 @@ class FolderSource:
                 )
         else:
             groups, refused, beside = [(UNASSIGNED, "", root)], [], 0
-        found: list[tuple[str, str, int, str]] = []  # name, label, split, path
+        found: list[_Found] = []
         labels: dict[int, set[str]] = {}
         hidden: list[str] = []
         for code, prefix, folder in groups:
@@ -114,7 +121,7 @@ class FolderSource:
             remarks.append(
                 Remark(
                     f"{count(beside, 'file')} beside the class folders of {root} left out",
-                    "put each image into its class's folder",
+                    f"put each {self.kind} into its class's folder",
                 )
             )
         trained = labels[groups[0][0]]
@@ -123,14 +130,44 @@ class FolderSource:
             raise InputError(
                 f"the splits of {root} do not have the same classes: train has {quoted(sorted(trained))}; only the "
                 f"others have {quoted(strange)}",
-                "every class needs training images: add a folder for it in train, or take it out of the others",
+                f"every class needs training {self.kind}s: add a folder for it in train, or take it out of the others",
             )
         if not trained:
             raise InputError(
                 f"{root} holds no class folders (found {count(beside, 'file')})",
-                "make one sub-folder a class and put the class's images into it, or use csv:",
+                f"make one sub-folder a class and put the class's {self.kind}s into it, or use csv:",
             )
-        return _listing(self.source, str(root), sorted(trained), found=found, refused=refused, remarks=remarks)
+        found, more = self._taken(found)
+        return listing_of_files(
+            self.source, str(root), sorted(trained), found=found, refused=refused, remarks=remarks + more,
+            kind=self.kind,
+        )  # fmt: skip
+
+    def _taken(self, found: list[_Found]) -> tuple[list[_Found], list[Remark]]:
+        """Return the files that are samples, and what to say about the others."""
+        remarks = []
+        if self.own is not None:
+            inside = [file for file in found if file[-1] in self.own]
+            if len(inside) < len(found):
+                remarks.append(
+                    Remark(
+                        f"{count(len(found) - len(inside), 'file')} in {self.folder} left out: not installed with it",
+                        "take them away, or name the folder with textfolder:",
+                    )
+                )
+            found = inside
+        if self.kind == "text":
+            texts = [file for file in found if Path(file[-1]).suffix.lower() in TEXT_ENDINGS]
+            others = sorted({Path(file[-1]).suffix for file in found} - {Path(file[-1]).suffix for file in texts})
+            if others:
+                remarks.append(
+                    Remark(
+                        f"{count(len(found) - len(texts), 'file')} left out, for their endings: {quoted(others, 5)}",
+                        "texts are files that end in .txt, or in nothing; rename those that are texts",
+                    )
+                )
+            found = texts
+        return found, remarks
 
 
 class _Children(NamedTuple):
@@ -188,112 +225,15 @@ def _walk(folder: Path, prefix: str) -> tuple[list[tuple[str, str]], list[Refusa
     return files, refused
 
 
-@dataclass(frozen=True)
-class CsvSource:
-    """A CSV file (UTF-8, commas, a header) with columns ``path``, ``label`` and perhaps ``split``.
-
-    Paths are meant from `root`, by default the CSV file's folder, and must stay in it. Other columns are ignored.
-    """
-
-    source: str
-    file: Path
-    root: Path | None
-
-    def look(self) -> Look:
-        """Return the CSV file's hash and one over the images' names, sizes and times."""
-        listing = self.listing()
-        paths = (payload.path for payload in listing.stream(np.arange(len(listing))) if isinstance(payload, ImageFile))
-        facts = {"csv": sha256_file(self.file), **stat_identity(zip(listing.names, paths, strict=True))}
-        return Look(facts, listing)
-
-    def listing(self) -> Listing:
-        """Read the rows. Raises InputError naming the first rows that are wrong."""
-        if not self.file.is_file():
-            raise InputError(
-                f"data source {shorten(self.source, 200)!r}: there is no file {self.file}",
-                "check the path; relative paths are meant from the recipe's folder",
-            )
-        base = self.root or self.file.parent
-        root = str(existing_folder(base, self.source))
-        given = os.path.abspath(base)  # noqa: PTH100 - resolve() would follow links; rows may name the folder either way
-        found, problems = [], []
-        for row, path, label, split in self._rows():
-            # Lexical on purpose: a path must not depend on what links there happen to be. Links are the decoder's.
-            where = os.path.normpath(os.path.join(root, path))  # noqa: PTH118
-            if os.path.commonpath([given, where]) == given:
-                where = os.path.normpath(os.path.join(root, os.path.relpath(where, given)))  # noqa: PTH118
-            if not path or not label.strip():
-                problems.append(f"row {row}: the {'label' if path else 'path'} is empty")
-            elif os.path.commonpath([root, where]) != root or where == root:
-                problems.append(f"row {row}: the path {shorten(path)!r} leads out of {root}")
-            elif split not in SPLIT_NAMES and split != "":
-                problems.append(
-                    f"row {row}: unknown split {shorten(split)!r}; known: {', '.join(SPLIT_NAMES)}, or empty"
-                )
-            else:
-                found.append((os.path.relpath(where, root), label, SPLIT_NAMES.get(split, UNASSIGNED), where))
-        if problems:
-            more = f"\n  - and {len(problems) - 5} more" if len(problems) > 5 else ""
-            raise InputError(
-                f"{self.file}: {count(len(problems), 'row')} wrong\n  - " + "\n  - ".join(problems[:5]) + more,
-                f"paths are meant from {root} (data.root sets another folder) and must stay inside it",
-            )
-        if not found:
-            raise InputError(f"{self.file} has a header and no rows", "give one row an image: path,label")
-        codes = {code for _, _, code, _ in found}
-        if UNASSIGNED in codes and len(codes) > 1:
-            raise InputError(
-                f"{self.file}: some rows have a split and some do not", "fill the column in for all rows, or for none"
-            )
-        if UNASSIGNED not in codes and TRAIN not in codes:
-            raise InputError(f"{self.file}: no row has the split train", "mark the training images with it")
-        return _listing(
-            self.source, root, sorted({label for _, label, _, _ in found}), found=found, refused=[], remarks=[]
-        )
-
-    def _rows(self) -> Iterator[tuple[int, str, str, str]]:
-        """Yield line number, path, label and split (lower case; empty where there is none)."""
-        try:
-            with self.file.open(encoding="utf-8-sig", newline="") as stream:
-                reader = csv.reader(stream, strict=True)
-                header = [cell.strip().lower() for cell in next(reader, [])]
-                missing = [name for name in ("path", "label") if name not in header]
-                if missing:
-                    raise InputError(
-                        f"{self.file}: the header lacks {' and '.join(map(repr, missing))}; found {quoted(header)}",
-                        "the first line must name the columns, separated by commas: path,label or path,label,split",
-                    )
-                path, label = header.index("path"), header.index("label")
-                split = header.index("split") if "split" in header else None
-                for cells in reader:
-                    if not cells:
-                        continue
-                    if len(cells) != len(header):
-                        raise InputError(
-                            f"{self.file}, row {reader.line_num}: {count(len(cells), 'cell')}, and the header has "
-                            f"{len(header)}",
-                            'put quotes around a value with a comma in it: "a, b"',
-                        )
-                    given = cells[split].strip().lower() if split is not None else ""
-                    yield reader.line_num, cells[path], cells[label], given
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{self.file} is not UTF-8: {error.reason} at byte {error.start}", "save it as UTF-8"
-            ) from error
-        except csv.Error as error:
-            raise InputError(f"{self.file}, row {reader.line_num + 1}: {error}", "mend the row") from error
-        except OSError as error:
-            raise InputError(f"{self.file} cannot be read: {error.strerror}", "mend its permissions") from error
-
-
-def _listing(
+def listing_of_files(
     source: str,
     root: str,
     labels: list[str],
     *,
-    found: list[tuple[str, str, int, str]],
+    found: list[_Found],
     refused: list[Refusal],
     remarks: list[Remark],
+    kind: SampleKind = "image",
 ) -> Listing:
     """Return the Listing of (name, label, split, path) rows, sorted: file systems and spreadsheets sort at will."""
     found = sorted(found)
@@ -302,7 +242,7 @@ def _listing(
 
     def stream(indices: Indices) -> Iterator[Payload]:
         for index in indices.tolist():
-            yield ImageFile(paths[index], root)
+            yield SampleFile(paths[index], root)
 
     return Listing(
         source,
@@ -313,4 +253,5 @@ def _listing(
         stream,
         tuple(refused),
         tuple(remarks),
+        kind=kind,
     )

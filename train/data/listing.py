@@ -1,4 +1,4 @@
-"""What a source offers before anything is decoded: for each image a name, a label and perhaps a split."""
+"""What a source offers before anything is decoded: for each image or text a name, a label and perhaps a split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,31 @@ Indices: TypeAlias = NDArray[np.int64]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 
-class ImageFile(NamedTuple):
-    """An image in a file. What `path` resolves to must lie in `root` (itself resolved); the decoder checks it."""
+# What the samples are; also the noun of messages about them.
+SampleKind: TypeAlias = Literal["image", "text"]
+
+
+class SampleFile(NamedTuple):
+    """A sample in a file. What `path` resolves to must lie in `root` (itself resolved); the reader checks it."""
 
     path: str
     root: str
 
 
-# What a source hands to the decoder: a file, an encoded image, or pixels (height, width) or (height, width, 3).
-Payload: TypeAlias = ImageFile | bytes | Pixels
+class UnreadableError(Exception):
+    """A sample that cannot be used; the message is the reason, for the report.
+
+    `cause` sorts reasons that a check counts: ``encoding``, ``empty``, ``large``, or nothing.
+    """
+
+    def __init__(self, why: str, cause: str = "") -> None:
+        super().__init__(why)
+        self.cause = cause
+
+
+# What a source hands to the decoder: a file; an encoded image, or pixels (height, width) or (height, width, 3); a text;
+# or why there is none.
+Payload: TypeAlias = SampleFile | bytes | Pixels | str | UnreadableError
 
 
 class Remark(NamedTuple):
@@ -41,7 +57,7 @@ class Remark(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """An entry that is not taken as an image at all, and why."""
+    """An entry that is not taken as a sample at all, and why."""
 
     name: str
     why: str
@@ -49,10 +65,10 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one source, in an order that does not depend on the file system.
+    """The samples of one source, in an order that does not depend on the file system.
 
     `targets` (N,) are indices into `labels`; `splits` (N,) int8 holds TRAIN, VALIDATION, TEST or, all through,
-    UNASSIGNED. `names` say which image is meant, in reports and as the key of the seeded splits. `stream` takes
+    UNASSIGNED. `names` say which one is meant, in reports and as the key of the seeded splits. `stream` takes
     ascending indices and yields their payloads in that order. `light` payloads are decoded faster than threads
     change hands.
     """
@@ -66,6 +82,7 @@ class Listing:
     refused: tuple[Refusal, ...] = ()
     remarks: tuple[Remark, ...] = ()
     light: bool = False
+    kind: SampleKind = "image"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -79,7 +96,7 @@ class Look(NamedTuple):
 
 
 class Source(Protocol):
-    """One scheme's view of where images are. Both verbs raise InputError when there is nothing to be had."""
+    """One scheme's view of where samples are. Both verbs raise InputError when there is nothing to be had."""
 
     def look(self) -> Look:
         """Return what identifies the data, and the listing where that costs nothing more."""
@@ -139,7 +156,7 @@ def with_test(train: Listing, test: Listing) -> Listing:
     if len(keep) < len(train):
         remarks.append(
             Remark(
-                f"the test split of {shorten(train.source, 100)!r} ({count(len(train) - len(keep), 'image')}) is "
+                f"the test split of {shorten(train.source, 100)!r} ({count(len(train) - len(keep), train.kind)}) is "
                 "left out, because data.test_source is the test split",
                 "leave data.test_source out to use the source's own",
             )

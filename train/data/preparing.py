@@ -1,66 +1,67 @@
-"""The pass over the data: plan the splits, decode every image once on all cores, write the arrays, check as it goes.
+"""Plan the splits, pass over the data once, judge what is left: the same for images and texts.
 
-Splits are read in the order test, validation, train: so the same image met again is always the one to drop, and
-one pass is enough. At most a few batches are in memory at a time.
+Splits are read in the order test, validation, train: so the same sample met again is always the one to drop, and
+one pass is enough.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from itertools import islice
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import numpy as np
-
 from ...core.codec import sha256_of
 from ...core.dataset import SPLITS, PreparedData, save_prepared
-from ...core.errors import InputError, StageError, explain_disk_errors
+from ...core.errors import InputError, explain_disk_errors
 from ...core.events import Listener
 from ...core.names import shorten
 from ...core.recipe import Data
 from ...core.store import package_versions
-from .arrays import HEADER_BYTES, NpyWriter
-from .check import Check, missing_classes, name_classes
-from .decode import Decoded, UnreadableError, decode, pillow_our_way
-from .listing import TEST, TRAIN, VALIDATION, Payload, count, with_test
-from .sources import open_source
+from .check import Check, Sample, Traits, missing_classes, name_classes
+from .decode import Decoded
+from .decode_text import DecodedText, check_encoding
+from .images import ImageTraits, image_pass
+from .listing import TEST, TRAIN, Listing, SampleKind, count, with_test
+from .sources import kind_of, open_source
 from .splits import Assignment, assign, gather
+from .texts import TextTraits, text_pass
 
 # What this room writes for the same data and settings; raise it when that changes, so that caches notice.
-FORMAT = 1
-BATCH_BYTES = 4 << 20
-BATCH_IMAGES = 64
+FORMAT = 2
 # With data.on_unreadable = "stop": how many are named before the pass ends.
 NAMED = 5
 
-T = TypeVar("T")
-R = TypeVar("R")
+Use = Literal["all", "train", "test"]
+S = TypeVar("S", bound=Sample)
 
 
 def fingerprint(data: Data, *, seed: int, folder: Path) -> dict[str, Any]:
     """Return, cheaply and JSON-able, what the prepared data depend on: the key of a cache.
 
-    Of files it holds names, sizes and times; of shipped sets hashes; of catalogues name and version. `folder` is
-    where the recipe stands. Raises InputError when a source is not there, cannot be one (unknown scheme, rows that
-    are wrong), cannot be split (``folder:`` and ``csv:``) or needs a package that is not installed.
+    Of files it holds names, sizes and times; of tables, shipped sets and what packages carry hashes; of catalogues
+    name and version. `folder` is where the recipe stands. Raises InputError when a source is not there, cannot be one
+    (unknown scheme, rows that are wrong), cannot be split (where looking at it shows its labels) or needs a package
+    that is not installed.
     """
-    looks = {"source": open_source(data.source, data, folder).look()}
+    kind = kind_of(data, folder)
+    if kind == "text":
+        check_encoding(data.encoding)
+    looks = {"source": open_source(data.source, data, folder, kind).look()}
     if data.test_source:
-        looks["test_source"] = open_source(data.test_source, data, folder).look()
+        looks["test_source"] = open_source(data.test_source, data, folder, kind).look()
     listings = [look.listing for look in looks.values() if look.listing is not None]
     if len(listings) == len(looks):
         assign(with_test(*listings) if data.test_source else listings[0], data, seed=seed)
     return {
         "format": FORMAT,
+        "kind": kind,
         "settings": data.model_dump(mode="json"),
         "seed": seed,
         "sources": {name: look.identity for name, look in looks.items()},
-        "packages": package_versions(["pillow"]),
+        # Copies of texts are told by Unicode's normal form, which new versions of Unicode extend.
+        "packages": package_versions(["pillow"]) if kind == "image" else {"unicode": unicodedata.unidata_version},
     }
 
 
@@ -74,7 +75,7 @@ def prepare(
     workspace: Path,
     listener: Listener,
     workers: int,
-    use: Literal["all", "train", "test"] = "all",
+    use: Use = "all",
 ) -> PreparedData:
     """Split, check, decode and resize the images of `data` into ``.npy`` files and ``data.json`` in `workspace`.
 
@@ -88,11 +89,93 @@ def prepare(
     Raises InputError when the data cannot be used (see `splits.assign`; or nothing readable, or unreadable files
     with ``on_unreadable = "stop"``), StageError when the disk is too small or cannot be written.
     """
-    listing = open_source(data.source, data, folder).listing()
+    listing = _listing(data, folder, "image")
+
+    def one_pass(check: Check[Decoded], plan: Assignment) -> dict[str, str]:
+        return image_pass(
+            check, plan, size=image_size, resize=resize, max_pixels=data.max_pixels, workspace=workspace,
+            listener=listener, workers=workers, enough=lambda: _stop_at(check, data, NAMED),
+        )  # fmt: skip
+
+    def traits() -> ImageTraits:
+        return ImageTraits(image_size, resize)
+
+    digests, report = _settle(listing, data, seed, use, workspace, listener, traits, one_pass)
+    return _saved(
+        PreparedData(
+            folder=workspace,
+            source=data.source,
+            labels=listing.labels,
+            height=image_size,
+            width=image_size,
+            resize=resize,
+            counts=report["kept"],
+            sha256=sha256_of(digests),
+            report=report,
+        )
+    )
+
+
+def prepare_texts(
+    data: Data, *, seed: int, folder: Path, workspace: Path, listener: Listener, use: Use = "all"
+) -> PreparedData:
+    """Split and check the texts of `data`; write ``SPLIT.jsonl``, labels and ``data.json`` into `workspace`.
+
+    Texts are written as they were read: decoded by data.encoding, without a byte order mark, else unchanged. Every
+    text stands once: one that is the same as another (see `decode_text`) stays in test, else in validation, else in
+    training. Order, `use`, limits and errors are as in `prepare`. At most one text is in memory at a time, and a
+    digest and a few numbers of each.
+    """
+    check_encoding(data.encoding)
+    listing = _listing(data, folder, "text")
+
+    def one_pass(check: Check[DecodedText], plan: Assignment) -> dict[str, str]:
+        return text_pass(
+            check, plan, encoding=data.encoding, max_characters=data.max_characters, workspace=workspace,
+            listener=listener, enough=lambda: _stop_at(check, data, NAMED),
+        )  # fmt: skip
+
+    def traits() -> TextTraits:
+        return TextTraits(data.encoding)
+
+    digests, report = _settle(listing, data, seed, use, workspace, listener, traits, one_pass)
+    return _saved(
+        PreparedData(
+            folder=workspace,
+            source=data.source,
+            labels=listing.labels,
+            height=0,
+            width=0,
+            resize="",
+            counts=report["kept"],
+            sha256=sha256_of(digests),
+            report=report,
+            kind="text",
+        )
+    )
+
+
+def _listing(data: Data, folder: Path, kind: SampleKind) -> Listing:
+    """Return what data.source and data.test_source offer. Raises InputError, also for what must stop the run."""
+    listing = open_source(data.source, data, folder, kind).listing()
     if data.test_source:
-        listing = with_test(listing, open_source(data.test_source, data, folder).listing())
+        listing = with_test(listing, open_source(data.test_source, data, folder, kind).listing())
     if listing.refused and data.on_unreadable == "stop":
-        _stop([(refusal.name, refusal.why) for refusal in listing.refused])
+        _stop(kind, [(refusal.name, refusal.why) for refusal in listing.refused])
+    return listing
+
+
+def _settle(
+    listing: Listing,
+    data: Data,
+    seed: int,
+    use: Use,
+    workspace: Path,
+    listener: Listener,
+    traits: Callable[[], Traits[S]],
+    one_pass: Callable[[Check[S], Assignment], dict[str, str]],
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Pass over the data, again where that lost a class of some split. Returns the files' hashes and the report."""
     spoilt: dict[int, str] = {}
     while True:
         if use == "all":
@@ -100,152 +183,59 @@ def prepare(
         else:
             plan = gather(listing, data, seed=seed, into=SPLITS.index(use), without=spoilt)
         planned = [Counter(listing.targets[split].tolist()) for split in plan.splits]
-        check = Check(listing, spoilt)
-        with explain_disk_errors(workspace), pillow_our_way():
+        check = Check(listing, spoilt, traits())
+        with explain_disk_errors(workspace):
             workspace.mkdir(parents=True, exist_ok=True)
             (workspace / "data.json").unlink(missing_ok=True)
-            digests = _pass(
-                check, plan, data=data, size=image_size, resize=resize, workspace=workspace, listener=listener,
-                workers=workers,
-            )  # fmt: skip
+            digests = one_pass(check, plan)
+        _stop_at(check, data, 1)
         lost = missing_classes(check, planned)
         classes = {number for _, number in lost}
         if not any(listing.targets[index] in classes for index in set(check.unreadable) - set(spoilt)):
             break
         # Broken files took all that a class had in some split: split again without them. Rare, so worth a pass.
         spoilt = check.unreadable
-        listener.note("info", "splitting again without the unreadable images", unreadable=len(spoilt))
+        listener.note("info", f"splitting again without the unreadable {listing.kind}s", unreadable=len(spoilt))
     _judge(check, lost)
-    report = check.report(plan, size=image_size, resize=resize)
+    report = check.report(plan)
     for warning in report["warnings"]:
         listener.note("warning", warning["what"], remedy=warning["remedy"])
-    prepared = PreparedData(
-        folder=workspace,
-        source=data.source,
-        labels=listing.labels,
-        height=image_size,
-        width=image_size,
-        resize=resize,
-        counts=report["kept"],
-        sha256=sha256_of(digests),
-        report=report,
-    )
-    with explain_disk_errors(workspace):
-        save_prepared(prepared, workspace)
+    return digests, report
+
+
+def _saved(prepared: PreparedData) -> PreparedData:
+    with explain_disk_errors(prepared.folder):
+        save_prepared(prepared, prepared.folder)
     return prepared
 
 
-def _pass(
-    check: Check,
-    plan: Assignment,
-    *,
-    data: Data,
-    size: int,
-    resize: str,
-    workspace: Path,
-    listener: Listener,
-    workers: int,
-) -> dict[str, str]:
-    """Decode and write every planned image once, telling `check`. Returns the hash of each array."""
-    listing = check.listing
-    total = sum(map(len, plan.splits))
-    _room(workspace, total, size)
-    batch = max(1, min(BATCH_IMAGES, BATCH_BYTES // (3 * size * size)))
-    # Tiny pictures in memory decode in less time than threads need to hand the interpreter over.
-    threads = 1 if listing.light else workers
-    digests, done = {}, 0
-
-    def work(items: list[tuple[int, Payload]]) -> list[tuple[int, Decoded | UnreadableError]]:
-        results: list[tuple[int, Decoded | UnreadableError]] = []
-        for index, payload in items:
-            try:
-                results.append((index, decode(payload, size=size, resize=resize, max_pixels=data.max_pixels)))
-            except UnreadableError as error:
-                results.append((index, error))
-        return results
-
-    for split in (TEST, VALIDATION, TRAIN):
-        name, indices = SPLITS[split], plan.splits[split]
-        kept: list[int] = []
-        payloads = zip(indices.tolist(), listing.stream(indices), strict=True)
-        images = NpyWriter(workspace / f"{name}.npy", (size, size, 3), "uint8")
-        with images, closing(_mapped(work, payloads, batch, threads)) as batches:
-            for results in batches:
-                block = []
-                for index, image in results:
-                    if isinstance(image, UnreadableError):
-                        check.bad(index, str(image))
-                    elif check.take(index, split, image):
-                        block.append(image.pixels)
-                        kept.append(index)
-                if block:
-                    images.append(np.stack(block))
-                if data.on_unreadable == "stop" and len(check.unreadable) >= NAMED:
-                    _stop([(listing.names[i], why) for i, why in check.unreadable.items()])
-                done += len(results)
-                listener.progress("data", done, total)
-        with NpyWriter(workspace / f"{name}-labels.npy", (), "int64") as labels:
-            labels.append(listing.targets[np.array(kept, np.int64)])
-        digests[name], digests[f"{name}-labels"] = images.sha256, labels.sha256
-    if data.on_unreadable == "stop" and check.unreadable:
-        _stop([(listing.names[i], why) for i, why in check.unreadable.items()])
-    return digests
+def _stop_at(check: Check[Any], data: Data, number: int) -> None:
+    """With ``on_unreadable = "stop"``, raise InputError when that many or more are unreadable."""
+    if data.on_unreadable == "stop" and len(check.unreadable) >= number:
+        _stop(check.listing.kind, [(check.listing.names[i], why) for i, why in check.unreadable.items()])
 
 
-def _mapped(work: Callable[[list[T]], R], items: Iterable[T], batch: int, threads: int) -> Generator[R, None, None]:
-    """Yield `work` of each batch of items, in order, with a bounded number of batches under way."""
-    source = iter(items)
-    batches = iter(lambda: list(islice(source, batch)), [])
-    if threads <= 1:
-        yield from map(work, batches)
-        return
-    with ThreadPoolExecutor(threads, "decode") as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
-            for group in batches:
-                waiting.append(pool.submit(work, group))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _room(workspace: Path, images: int, size: int) -> None:
-    """Raise StageError when the disk is too small for the arrays. What a former attempt left counts as free."""
-    needed = images * (3 * size * size + 8) + 6 * HEADER_BYTES
-    former = sum(path.stat().st_size for path in workspace.glob("*.npy"))
-    free = shutil.disk_usage(workspace).free + former
-    if needed > free:
-        raise StageError(
-            f"the disk is too small for {count(images, 'image')} of {size} × {size}: {needed / 1e9:.2f} GB needed, "
-            f"{free / 1e9:.2f} GB free in {workspace}",
-            "free some space, choose another disk with --out, or set data.limit_train, data.limit_test or a smaller "
-            "image_size",
-        )
-
-
-def _stop(unreadable: list[tuple[str, str]]) -> None:
+def _stop(kind: SampleKind, unreadable: list[tuple[str, str]]) -> None:
     lines = [f"{shorten(name, 200)}: {why}" for name, why in unreadable[:NAMED]]
     raise InputError(
-        "unreadable images:\n  - " + "\n  - ".join(lines),
+        f"unreadable {kind}s:\n  - " + "\n  - ".join(lines),
         'mend or remove them, or set data.on_unreadable = "drop" to go on without them',
     )
 
 
-def _judge(check: Check, lost: list[tuple[int, int]]) -> None:
+def _judge(check: Check[Any], lost: list[tuple[int, int]]) -> None:
     """Raise InputError when what is left cannot be trained on or tested with."""
     listing = check.listing
+    noun = listing.kind
     examples = [f"{shorten(listing.names[i], 200)}: {why}" for i, why in list(check.unreadable.items())[:NAMED]]
     shown = "".join(f"\n  - {line}" for line in examples)
     if not any(check.kept[split] for split in range(len(SPLITS))):
-        raise InputError(f"none of {count(len(check.unreadable), 'image')} could be read{shown}", "mend the files")
+        raise InputError(f"none of {count(len(check.unreadable), noun)} could be read{shown}", "mend the files")
     for split, consequence in ((TRAIN, "nothing to learn from"), (TEST, "nothing to judge by")):
         classes = {number for code, number in lost if code == split}
         if classes:
             raise InputError(
-                f"no image is left in {SPLITS[split]} of {name_classes(listing, classes)}: {consequence}. "
-                f"Unreadable images and copies of images in other splits are left out{shown}",
-                "add different, readable images of these classes, or take the classes out",
+                f"no {noun} is left in {SPLITS[split]} of {name_classes(listing, classes)}: {consequence}. "
+                f"Unreadable {noun}s and copies of {noun}s in other splits are left out{shown}",
+                f"add different, readable {noun}s of these classes, or take the classes out",
             )

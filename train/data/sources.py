@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 from ...core.errors import InputError
 from ...core.names import shorten
 from ...core.recipe import Data
 from .catalogs import KERAS, KerasSource, TfdsSource
-from .files import CsvSource, FolderSource
+from .files import FolderSource
 from .idx import IdxSource
-from .listing import Source
+from .listing import SampleKind, Source
+from .packages import PackageSource
+from .rows import Columns, split_columns
+from .tables import Format, ImageTable, TextTable
 
 BUILTIN = Path(__file__).parent / "builtin"
 BUILTIN_SETS = ("fashion-mnist-mini",)
 
 
-def open_source(text: str, data: Data, folder: Path) -> Source:
-    """Return the source that `text` names; relative paths are meant from `folder`.
+def kind_of(data: Data, folder: Path) -> SampleKind:
+    """Return what the samples of `data.source` are.
 
-    Raises InputError for an unknown scheme or name. Whether the data are there is said by the source's own verbs.
+    A ``csv:`` holds texts when its header has the column data.text_column; unless it has a column ``path`` too, which
+    makes it a table of images, while data.text_column is left as it is (``text``). What cannot be looked at (an unknown
+    scheme, a missing file) counts as images: opening the source says what is wrong. Raises nothing.
+    """
+    scheme, _, rest = data.source.partition(":")
+    if scheme not in SCHEMES:
+        return "image"
+    kinds = SCHEMES[scheme].kinds
+    if len(kinds) == 1:
+        return kinds[0]
+    try:
+        header = {cell.strip().casefold() for cell in split_columns(at(rest, folder), data.encoding)}
+    except (InputError, ValueError, LookupError, csv.Error):
+        return "image"
+    if data.text_column.strip().casefold() not in header:
+        return "image"
+    chosen = data.text_column != Data.model_fields["text_column"].default
+    return "text" if chosen or "path" not in header else "image"
+
+
+def open_source(text: str, data: Data, folder: Path, kind: SampleKind) -> Source:
+    """Return the source of images or texts that `text` names; relative paths are meant from `folder`.
+
+    Raises InputError for an unknown scheme or name, or one of the other kind. Whether the data are there is said by the
+    source's own verbs.
     """
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in SCHEMES:
@@ -31,14 +60,19 @@ def open_source(text: str, data: Data, folder: Path) -> Source:
             hint = f"for a folder of class folders write folder:{shorten(text)}. "
         raise InputError(
             f"data source {shorten(text, 200)!r} begins with no known scheme",
-            f"{hint}Known: {', '.join(f'{name}:{what}' for name, (what, _) in SCHEMES.items())}",
+            f"{hint}Known: {', '.join(f'{name}:{known.what}' for name, known in SCHEMES.items())}",
         )
-    what, make = SCHEMES[scheme]
+    known = SCHEMES[scheme]
+    if kind not in known.kinds:
+        fitting = ", ".join(f"{name}:{other.what}" for name, other in SCHEMES.items() if kind in other.kinds)
+        raise InputError(
+            f"data source {shorten(text, 200)!r} holds {known.kinds[0]}s, and {kind}s are wanted", f"write {fitting}"
+        )
     if not rest.strip():
-        raise InputError(f"data source {text!r} names nothing", f"write {scheme}:{what}")
+        raise InputError(f"data source {text!r} names nothing", f"write {scheme}:{known.what}")
     if "\0" in rest:
-        raise InputError("data source: the name holds a zero byte", f"write {scheme}:{what}")
-    return make(text, rest, data, folder)
+        raise InputError("data source: the name holds a zero byte", f"write {scheme}:{known.what}")
+    return known.make(text, rest, data, folder, kind)
 
 
 def at(path: str, folder: Path) -> Path:
@@ -49,28 +83,46 @@ def at(path: str, folder: Path) -> Path:
         raise InputError(f"{path!r}: {error}", "write the path out") from error
 
 
-def _folder(text: str, rest: str, data: Data, folder: Path) -> Source:
-    return FolderSource(text, at(rest, folder))
+def _columns(data: Data) -> Columns:
+    return Columns(data.text_column, data.label_column)
 
 
-def _csv(text: str, rest: str, data: Data, folder: Path) -> Source:
-    return CsvSource(text, at(rest, folder), at(data.root, folder) if data.root else None)
+def _folder(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
+    return FolderSource(text, at(rest, folder), kind)
 
 
-def _tfds(text: str, rest: str, data: Data, folder: Path) -> Source:
+def _csv(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
+    if kind == "text":
+        return TextTable(text, at(rest, folder), "csv", _columns(data), data.encoding)
+    return ImageTable(text, at(rest, folder), at(data.root, folder) if data.root else None)
+
+
+def _table(format_: Format) -> Callable[[str, str, Data, Path, SampleKind], Source]:
+    def make(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
+        return TextTable(text, at(rest, folder), format_, _columns(data), data.encoding)
+
+    return make
+
+
+def _package(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
+    name, _, path = rest.partition("/")
+    return PackageSource(text, name, path, _columns(data), data.encoding)
+
+
+def _tfds(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
     return TfdsSource(text, rest, at(data.root, folder) if data.root else None)
 
 
-def _keras(text: str, rest: str, data: Data, folder: Path) -> Source:
+def _keras(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
     _known(text, rest, tuple(KERAS))
     return KerasSource(text, rest)
 
 
-def _idx(text: str, rest: str, data: Data, folder: Path) -> Source:
+def _idx(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
     return IdxSource(text, at(rest, folder), data.max_pixels)
 
 
-def _builtin(text: str, rest: str, data: Data, folder: Path) -> Source:
+def _builtin(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
     _known(text, rest, BUILTIN_SETS)
     return IdxSource(text, BUILTIN / rest, data.max_pixels, by_content=True)
 
@@ -82,11 +134,23 @@ def _known(text: str, name: str, names: tuple[str, ...]) -> None:
         raise InputError(f"data source {shorten(text, 200)!r}: unknown name", f"{hint}Known: {', '.join(names)}")
 
 
-SCHEMES: dict[str, tuple[str, Callable[[str, str, Data, Path], Source]]] = {
-    "folder": ("PATH", _folder),
-    "csv": ("FILE", _csv),
-    "idx": ("PATH", _idx),
-    "tfds": ("NAME", _tfds),
-    "keras": ("NAME", _keras),
-    "builtin": ("fashion-mnist-mini", _builtin),
+class _Scheme(NamedTuple):
+    """What follows the colon, what the samples may be, and who reads them."""
+
+    what: str
+    kinds: tuple[SampleKind, ...]
+    make: Callable[[str, str, Data, Path, SampleKind], Source]
+
+
+SCHEMES = {
+    "folder": _Scheme("PATH", ("image",), _folder),
+    "csv": _Scheme("FILE", ("image", "text"), _csv),
+    "idx": _Scheme("PATH", ("image",), _idx),
+    "tfds": _Scheme("NAME", ("image",), _tfds),
+    "keras": _Scheme("NAME", ("image",), _keras),
+    "builtin": _Scheme("fashion-mnist-mini", ("image",), _builtin),
+    "textfolder": _Scheme("PATH", ("text",), _folder),
+    "tsv": _Scheme("FILE", ("text",), _table("tsv")),
+    "jsonl": _Scheme("FILE", ("text",), _table("jsonl")),
+    "package": _Scheme("DIST/PATH", ("text",), _package),
 }

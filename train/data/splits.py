@@ -1,6 +1,6 @@
 """Who goes where: given splits are kept, missing ones are cut off, stratified by label and fixed by the seed.
 
-Each image has a rank, drawn from the seed and its name by SHA-256. Of each class, the first in rank are test, the
+Each sample has a rank, drawn from the seed and its name by SHA-256. Of each class, the first in rank are test, the
 next validation, and limits keep the first of what is left. So splits do not depend on the order of files, on numpy's
 version or on the machine, and a smaller limit takes a part of what a larger one takes.
 """
@@ -29,14 +29,14 @@ class Assignment:
 
 
 def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] = ()) -> Assignment:
-    """Return the splits of `listing`, images `without` left aside.
+    """Return the splits of `listing`, samples `without` left aside.
 
-    A class with three images or more stands in every split that is cut; one with two goes without validation. Where
+    A class with three samples or more stands in every split that is cut; one with two goes without validation. Where
     `data.limit_train` bites, a validation split that is cut shrinks in proportion. Raises InputError when there are
-    fewer than two classes, when a class has no image to train with or too few to be split, and when a limit is
+    fewer than two classes, when a class has no sample to train with or too few to be split, and when a limit is
     smaller than the number of classes.
     """
-    labels = listing.labels
+    labels, noun = listing.labels, listing.kind
     if len(labels) < 2:
         raise InputError(
             f"there is one class only: {quoted(labels)}",
@@ -52,17 +52,17 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
         if untested:
             remarks.append(
                 Remark(
-                    f"{count(len(untested), 'class')} without a test image: {quoted(untested)}",
-                    "add test images of them: nothing is proved about them",
+                    f"{count(len(untested), 'class')} without a test {noun}: {quoted(untested)}",
+                    f"add test {noun}s of them: nothing is proved about them",
                 )
             )
     else:
         single = [label for label, part in zip(labels, train, strict=True) if len(part) == 1]
         if single:
             raise InputError(
-                f"{count(len(single), 'class')} with one image only: {quoted(single)}; it cannot be trained on and "
+                f"{count(len(single), 'class')} with one {noun} only: {quoted(single)}; it cannot be trained on and "
                 "tested with",
-                "add images of them (three or more serve all splits), or take the classes out",
+                f"add {noun}s of them (three or more serve all splits), or take the classes out",
             )
         for number, part in enumerate(train):
             reserve = 2 if not has_validation and len(part) > 2 else 1
@@ -73,8 +73,8 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
         if thin:
             remarks.append(
                 Remark(
-                    f"{count(len(thin), 'class')} with one training image, and so without validation: {quoted(thin)}",
-                    "add images of them",
+                    f"{count(len(thin), 'class')} with one training {noun}, and so without validation: {quoted(thin)}",
+                    f"add {noun}s of them",
                 )
             )
         for number, part in enumerate(train):
@@ -84,13 +84,13 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
     origins = ("given" if has_test else "what is left", "given" if has_validation else origin[0])
     before = sum(map(len, train))
     if data.limit_train is not None and data.limit_train < before:
-        train = _limited(train, data.limit_train, "data.limit_train")
+        train = _limited(train, data.limit_train, "data.limit_train", noun)
         if not has_validation:
             smaller = round(sum(map(len, validation)) * data.limit_train / before)
             stand = sum(len(part) > 0 for part in validation)
-            validation = _limited(validation, max(smaller, stand), "data.limit_train")
+            validation = _limited(validation, max(smaller, stand), "data.limit_train", noun)
     if data.limit_test is not None and data.limit_test < sum(map(len, test)):
-        test = _limited(test, data.limit_test, "data.limit_test")
+        test = _limited(test, data.limit_test, "data.limit_test", noun)
     joined = tuple(np.sort(np.concatenate(parts)) for parts in (train, validation, test))
     return Assignment(
         (joined[0], joined[1], joined[2]),
@@ -100,7 +100,7 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
 
 
 def gather(listing: Listing, data: Data, *, seed: int, into: int, without: Collection[int] = ()) -> Assignment:
-    """Return all images of `listing` in the one split `into`, for files that are finished and train no more.
+    """Return all samples of `listing` in the one split `into`, for files that are finished and train no more.
 
     TEST takes the source's own test split or, where it has none, everything; TRAIN takes everything but that split.
     """
@@ -111,7 +111,7 @@ def gather(listing: Listing, data: Data, *, seed: int, into: int, without: Colle
     if into == TEST:
         chosen, limit, name = (test if given else rest), data.limit_test, "data.limit_test"
     if limit is not None and limit < sum(map(len, chosen)):
-        chosen = _limited(chosen, limit, name)
+        chosen = _limited(chosen, limit, name, listing.kind)
     nothing = np.array([], np.int64)
     splits = [nothing, nothing, nothing]
     splits[into] = np.sort(np.concatenate(chosen))
@@ -170,9 +170,10 @@ def _no_empty_class(listing: Listing, train: list[Indices]) -> None:
     if empty:
         links = [refusal.name for refusal in listing.refused]
         because = f". Not taken: {quoted(links, 3)} ({listing.refused[0].why})" if links else ""
+        noun = listing.kind
         raise InputError(
-            f"{count(len(empty), 'class')} without a training image that can be used: {quoted(empty)}{because}",
-            "add images of them, or take the classes (empty folders, unused labels) out",
+            f"{count(len(empty), 'class')} without a training {noun} that can be used: {quoted(empty)}{because}",
+            f"add {noun}s of them, or take the classes (empty folders, unused labels) out",
         )
 
 
@@ -181,11 +182,11 @@ def _share(size: int, share: float, reserve: int) -> int:
     return max(1, min(round(size * share), size - reserve))
 
 
-def _limited(parts: list[Indices], limit: int, name: str) -> list[Indices]:
+def _limited(parts: list[Indices], limit: int, name: str, noun: str) -> list[Indices]:
     classes = sum(len(part) > 0 for part in parts)
     if limit < classes:
         raise InputError(
-            f"{name} = {limit} is fewer than the {classes} classes", f"set it to {classes} or more: one image a class"
+            f"{name} = {limit} is fewer than the {classes} classes", f"set it to {classes} or more: one {noun} a class"
         )
     if limit >= sum(map(len, parts)):
         return parts

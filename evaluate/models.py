@@ -1,0 +1,97 @@
+"""What the models of a run are beside each other: the accuracy of each one's float reference, and the gaps between."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ..core.names import shorten
+from ..core.results import Results
+from .statistics import difference_interval, wilson
+from .units import points, points_range
+
+
+class Share(NamedTuple):
+    """An accuracy with its 95 % interval, on so many samples."""
+
+    share: float
+    low: float
+    high: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much more accurate one exported model is than another, in shares. `real`: the interval excludes 0.
+
+    `why` says in a sentence that the lesser one is behind, and `remedy` what to do if that does not matter.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    why: str = ""
+    remedy: str = ""
+
+    @property
+    def real(self) -> bool:
+        """Whether the two are distinguishable."""
+        return not self.low <= 0 <= self.high
+
+
+def float_accuracies(results: Results) -> dict[str, Share]:
+    """Return the accuracy of each model's float reference, by name; models without one are left out."""
+    models = {a.id: a.model for a in results.artifacts if a.format == "savedmodel"}
+    found: dict[str, Share] = {}
+    for m in results.measurements:
+        if m.artifact in models and m.status == "ok" and m.accuracy is not None and m.samples:
+            low, high = m.accuracy_low, m.accuracy_high
+            if low is None or high is None:
+                low, high = wilson(round(m.accuracy * m.samples), m.samples)
+            found.setdefault(models[m.artifact], Share(m.accuracy, low, high, m.samples))
+    return found
+
+
+def gap(results: Results, better: str, other: str) -> Gap:
+    """Return how much more accurate the exported model `better` is than `other`; both have a float accuracy.
+
+    From the paired comparison on the same samples where `results.comparisons` has it, and otherwise as two separate
+    samples (a wider, cautious interval).
+    """
+    for row in results.comparisons:
+        first = row.get("first")
+        if first and {row["a"], row["b"]} == {better, other}:
+            if row["a"] == better:
+                return Gap(first["difference"], first["low"], first["high"])
+            return Gap(-first["difference"], -first["high"], -first["low"])
+    known = float_accuracies(results)
+    return Gap(*difference_interval(known[other][:3], known[better][:3]))
+
+
+def behind(results: Results, models: Collection[str], allowed: float) -> dict[str, Gap]:
+    """Return which of `models` are less accurate than the best of them, distinguishably and by more than `allowed`.
+
+    One whose accuracy is not known is behind any whose accuracy is: what is not known is not taken for good.
+    """
+    known = {model: share for model, share in float_accuracies(results).items() if model in models}
+    if not known or len(models) < 2:
+        return {}
+    top = max(known, key=lambda model: known[model].share)
+    found: dict[str, Gap] = {}
+    for model in models:
+        if model not in known:
+            found[model] = Gap(
+                1.0, 0.0, 1.0, f"The accuracy of {shorten(model)} is not known, so it does not go first."
+            )
+        elif model != top:
+            lead = gap(results, top, model)
+            if lead.real and lead.estimate > allowed:
+                found[model] = replace(
+                    lead,
+                    why=f"{shorten(model)} is {points(lead.estimate)} less accurate than {shorten(top)} (95 % interval "
+                    f"{points_range(lead.low, lead.high)}).",
+                    remedy=f"That is more than the {points(allowed)} that a file may lose: set budget.min_accuracy to "
+                    "say what accuracy is enough.",
+                )
+    return found

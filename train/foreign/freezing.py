@@ -1,0 +1,142 @@
+"""Turns any function into the one SavedModel that export reads: fixed shapes, batch 1, weights as constants."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import StageError, explain_disk_errors
+from ...core.names import shorten
+from ..frameworks import load
+from ..freeze import SIGNATURE
+from ..hub.vet import SAVER
+
+TOLERANCE = 1e-4  # of the largest value, or of one; constants are folded, kernels stay the same
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A model as a concrete function of `inputs` (name, shape, dtype) in order, giving a list in order of `outputs`.
+
+    `owner` keeps what the function needs: variables, tables.
+    """
+
+    function: Any
+    inputs: tuple[tuple[str, tuple[int, ...], str], ...]
+    outputs: tuple[str, ...]
+    owner: Any
+
+
+def trace(call: Callable[[list[Any]], list[Any]], inputs: Sequence[tuple[str, tuple[int, ...], str]]) -> Any:
+    """Return `call` as a concrete function of tensors of these names, shapes and dtypes."""
+    tf, _ = load()
+    specs = [tf.TensorSpec(shape, dtype, name=name) for name, shape, dtype in inputs]
+    function = tf.function(lambda *values: call(list(values)), input_signature=specs, autograph=False)
+    return function.get_concrete_function()
+
+
+def save(plain: Plain, folder: Path) -> bool:
+    """Save `plain` as a SavedModel at `folder`, replacing what stood there; return whether its weights are constants.
+
+    Its signature ``serving_default`` has the names of `plain`. A model with lookup tables keeps them, and its
+    variables, beside the graph. Raises StageError when TensorFlow cannot save it, or the graph would write files.
+    """
+    tf, _ = load()
+    frozen = _constants(plain.function)
+    module = tf.Module()
+    if frozen is not None:
+        definition = frozen.graph.as_graph_def()
+        _check(definition)
+        names = [tensor.name for tensor in frozen.inputs]
+        wanted = [tensor.name for tensor in frozen.outputs]
+
+        def run(*values: Any) -> list[Any]:
+            # Imported anew, so that every shape follows from the fixed ones.
+            found = tf.graph_util.import_graph_def(
+                definition, input_map=dict(zip(names, values, strict=True)), return_elements=wanted, name=""
+            )
+            return list(found)
+
+    else:
+        module.owner = plain.owner
+
+        def run(*values: Any) -> list[Any]:
+            return list(plain.function(*values))
+
+    def serve(*values: Any) -> dict[str, Any]:
+        return dict(zip(plain.outputs, run(*values), strict=True))
+
+    specs = [tf.TensorSpec(shape, dtype, name=name) for name, shape, dtype in plain.inputs]
+    module.serve = tf.function(serve, input_signature=specs, autograph=False)
+    with explain_disk_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+        except (AssertionError, ValueError, KeyError, TypeError) as error:
+            raise StageError(
+                f"TensorFlow could not save the model: {shorten(str(error), 300)}",
+                "save it again where it was made, as a plain SavedModel with one signature",
+            ) from error
+    return frozen is not None
+
+
+def _constants(function: Any) -> Any:
+    """Return `function` with its variables made constants, None where it needs more than variables (such as tables)."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    tf, _ = load()
+    count = len(function.inputs) - len(function.captured_inputs)
+    try:
+        frozen = convert_variables_to_constants_v2(function)
+    except Exception:  # e.g. generators of random numbers; the function is saved with what it needs instead
+        return None
+    rest = [tensor for tensor in frozen.inputs if tensor.dtype in (tf.resource, tf.variant)]
+    tables = any("Table" in node.op or node.op == "VarHandleOp" for node in frozen.graph.as_graph_def().node)
+    return None if rest or tables or len(frozen.inputs) != count else frozen
+
+
+def _check(definition: Any) -> None:
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    if found := sorted({node.op for node in nodes} & SAVER):
+        raise StageError(f"the model reads or writes checkpoints while it runs ({', '.join(found)})", "do not use it")
+
+
+def answers(folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Run the SavedModel at `folder` on one list of arrays, in the order of `names`."""
+    tf, _ = load()
+    signature = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    given = {name: tf.constant(value) for name, value in zip(names, inputs, strict=True)}
+    return {name: value.numpy() for name, value in signature(**given).items()}
+
+
+def difference(expected: dict[str, NDArray[Any]], found: dict[str, NDArray[Any]]) -> float:
+    """Return the largest difference relative to the largest expected value of its output (at least one).
+
+    Texts, whole numbers and NaN must be the same; where they are not, or an output is missing, it is infinite.
+    """
+    worst = 0.0
+    for name, value in expected.items():
+        other = found.get(name)
+        if other is None or other.shape != value.shape:
+            return float("inf")
+        if value.dtype.kind != "f":
+            same = (
+                np.array_equal(value.astype(other.dtype), other)
+                if value.dtype.kind in "OS"
+                else np.array_equal(value, other)
+            )
+            worst = max(worst, 0.0 if same else float("inf"))
+            continue
+        known = np.isfinite(value)
+        if not np.array_equal(value[~known], other[~known], equal_nan=True):
+            return float("inf")
+        if known.any():
+            scale = max(1.0, float(np.abs(value[known]).max()))
+            worst = max(worst, float(np.abs(value[known].astype(np.float64) - other[known]).max()) / scale)
+    return worst

@@ -1,0 +1,281 @@
+"""Opens what `examine` let through and makes a plain function of it: Keras 2 here, Keras 3 elsewhere, SavedModels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import EdgeproofError, InputError, StageError
+from ...core.events import Listener
+from ...core.names import shorten
+from ..frameworks import load
+from ..hub.saved_model import read
+from . import keras3, keras3_process
+from .examine import Found
+from .freezing import Plain, trace
+from .keras_model import ADVICE, open_keras
+from .tensors import Tensor, describe, example_inputs, fixed_shapes, safe_names
+from .tf1 import constant_call, has_references
+
+EXAMPLES = keras3_process.EXAMPLES
+DEFAULTS = ("serving_default", "default")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of a file that it does not say itself; see `adopt`."""
+
+    trust: bool = False
+    signature: str = ""
+    size: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+    value_range: tuple[float, float] | None = None
+
+    def fix(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        """Return the inputs' fixed shapes. Raises InputError."""
+        return fixed_shapes(inputs, size=self.size, shapes=self.shapes or {})
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened model: as the file describes it (`inputs`, `outputs`), as a function, and what it says to examples.
+
+    `examples` are lists of arrays in the order of `inputs`; `expected` the original's outputs by safe name. `opened_by`
+    names the library, `signature` what was called of a SavedModel.
+    """
+
+    plain: Plain
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...]
+    examples: list[list[NDArray[Any]]]
+    expected: list[dict[str, NDArray[Any]]]
+    opened_by: str
+    signature: str = ""
+
+
+def open_source(
+    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, listener: Listener
+) -> Source:
+    """Open the model with the library that wrote it, and if that fails with the other Keras.
+
+    Raises InputError for what the user can mend with an option, StageError when nothing can open it.
+    """
+    if found.format == "saved-model":
+        return _saved_model(found.path, asked, value_range)
+    tries = [_keras2, _keras3] if found.keras == 2 else [_keras3, _keras2]
+    said: list[str] = []
+    for number, attempt in enumerate(tries):
+        try:
+            source = attempt(found, asked, value_range, scratch / str(number))
+        except EdgeproofError as error:
+            if number == 0:
+                raise
+            said.append(error.message)  # the second one was only worth a try
+        except Exception as error:  # Keras raises anything for a file from outside
+            said.append(shorten(f"{type(error).__name__}: {error}", 300))
+        else:
+            if number:
+                listener.note(
+                    "warning",
+                    f"{found.path.name} says it is of Keras {found.version}, but only {source.opened_by} could open it",
+                    said=said[0],
+                )
+            return source
+    remedy = f"check that the file is whole; otherwise {ADVICE}"
+    raise StageError(f"{found.path} could not be opened: {said[0]}", remedy)
+
+
+def _keras2(found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path) -> Source:
+    tf, keras = load()
+    opened = open_keras(tf, keras, named(found, scratch), found.config, asked.trust)
+    shapes = asked.fix(opened.inputs)
+    inputs = _fixed(opened.inputs, shapes)
+    outputs = _safe_outputs(opened.outputs, inputs)
+    plain = Plain(trace(lambda values: opened.call(tf, values), inputs), inputs, outputs, opened.model)
+    examples = example_inputs(opened.inputs, shapes, value_range, EXAMPLES)
+    expected = [
+        {n: np.asarray(v) for n, v in zip(outputs, opened.call(tf, [tf.constant(x) for x in values]), strict=True)}
+        for values in examples
+    ]
+    return Source(plain, opened.inputs, opened.outputs, examples, expected, f"tf_keras {keras.__version__}")
+
+
+def _keras3(found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path) -> Source:
+    job = {
+        "task": "model",
+        "path": str(named(found, scratch)),
+        "size": asked.size,
+        "shapes": dict(asked.shapes or {}),
+        "value_range": value_range,
+    }
+    result = keras3.run(job, found.config, scratch / "keras3", trust=asked.trust)
+    folder = scratch / "keras3"
+    described = tuple(keras3_process.tensor(one) for one in result["inputs"])
+    shapes = asked.fix(described)
+    inputs = _fixed(described, shapes)
+    outputs = _safe_outputs(result["outputs"], inputs)
+    tf, _ = load()
+    owner = tf.saved_model.load(str(folder / "saved_model"))
+    signature = owner.signatures["serving_default"]
+
+    def call(values: list[Any]) -> list[Any]:
+        given = {name: value for (name, _, _), value in zip(inputs, values, strict=True)}
+        answer = signature(**given)
+        return [answer[name] for name in outputs]
+
+    examples = example_inputs(described, shapes, value_range, EXAMPLES)
+    with np.load(folder / "answers.npz", allow_pickle=False) as stored:
+        expected = [{name: stored[f"{number}/{name}"] for name in outputs} for number in range(len(examples))]
+    plain = Plain(trace(call, inputs), inputs, outputs, owner)
+    return Source(plain, described, tuple(result["outputs"]), examples, expected, f"keras {result['keras']}")
+
+
+def named(found: Found, scratch: Path) -> Path:
+    """Return a path to the file whose ending is the one that Keras expects of its content."""
+    wanted = (".keras",) if found.format == "keras-archive" else (".h5", ".hdf5")
+    if found.path.suffix in wanted:
+        return found.path.resolve()
+    scratch.mkdir(parents=True, exist_ok=True)
+    path = scratch / f"model{wanted[0]}"
+    path.unlink(missing_ok=True)
+    path.symlink_to(found.path.resolve())
+    return path
+
+
+def load_saved_model(path: Path) -> Any:
+    """Load a SavedModel; operators of tensorflow_text are registered when it needs them. Raises InputError."""
+    tf, _ = load()
+    for attempt in range(2):
+        try:
+            return tf.saved_model.load(str(path))
+        except Exception as error:  # TensorFlow's loader raises whatever the file makes it stumble over
+            missing = re.search(r"Op type not registered '(\w+)'", str(error))
+            if missing and not attempt and _register_text_operators():
+                continue
+            if missing:
+                raise InputError(
+                    f"{path} needs the operator {missing[1]}, which this TensorFlow does not have",
+                    "pip install 'edgeproof[text]' if it is a text model; other packages' operators are not supported",
+                ) from error
+            if "MetaGraphDef" in str(error) and not attempt:
+                return _by_tags(tf, path, error)
+            raise InputError(
+                f"TensorFlow cannot load the SavedModel {path}: {shorten(str(error), 300)}",
+                "check that it was saved whole, by a TensorFlow no newer than this one",
+            ) from error
+    raise InputError(f"TensorFlow cannot load the SavedModel {path}", "check that it was saved whole")
+
+
+def _by_tags(tf: Any, path: Path, cause: Exception) -> Any:
+    """TensorFlow 1 saved several graphs under tags: the one for serving, or the one without tags, is meant."""
+    for tags in (["serve"], []):
+        try:
+            return tf.saved_model.load(str(path), tags=tags)
+        except (RuntimeError, ValueError):
+            continue
+    raise InputError(
+        f"{path} holds several graphs, and none is tagged for serving", "save it with the tag 'serve'"
+    ) from cause
+
+
+def _register_text_operators() -> bool:
+    try:
+        import tensorflow_text  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | None) -> Source:
+    tf, _ = load()
+    owner = load_saved_model(path)
+    name, call, inputs, outputs = _callable(tf, owner, path, asked.signature)
+    shapes = asked.fix(inputs)
+    fixed = _fixed(inputs, shapes)
+    graph = read(path).main
+    traced = call
+    if name in graph.signatures and has_references(graph):
+        traced = constant_call(path, graph, name, [tensor.name for tensor in inputs], list(outputs))
+    plain = Plain(trace(traced, fixed), fixed, _safe_outputs(outputs, fixed), owner)
+    examples = example_inputs(inputs, shapes, value_range, EXAMPLES)
+    try:
+        expected = [
+            {n: np.asarray(v) for n, v in zip(plain.outputs, call([tf.constant(x) for x in values]), strict=True)}
+            for values in examples
+        ]
+    except Exception as error:  # the graph may refuse what it is given in any way
+        raise StageError(
+            f"{path} cannot compute what it is given in its own process: {shorten(str(error), 300)}",
+            "random numbers may not be what it takes; check --size and --shape against the model's description",
+        ) from error
+    return Source(plain, inputs, tuple(outputs), examples, expected, f"tensorflow {tf.__version__}", name)
+
+
+def _callable(tf: Any, owner: Any, path: Path, wanted: str) -> tuple[str, Any, tuple[Tensor, ...], list[str]]:
+    """Return (signature, call on lists of tensors, inputs, names of the outputs)."""
+    known = list(owner.signatures)
+    name = wanted or next((n for n in DEFAULTS if n in known), known[0] if len(known) == 1 else "")
+    if name and name not in known:
+        raise InputError(f"{path} has no signature {shorten(name)!r}", f"it has: {', '.join(known) or 'none'}")
+    if not name and known:
+        raise InputError(f"{path} has {len(known)} signatures", f"choose one with --signature: {', '.join(known)}")
+    if not name:
+        return _call_itself(tf, owner, path)
+    signature = owner.signatures[name]
+    specs = signature.structured_input_signature[1]
+    inputs = tuple(_tensor(key, spec) for key, spec in specs.items())
+    outputs = sorted(signature.structured_outputs)
+
+    def call(values: list[Any]) -> list[Any]:
+        answer = signature(**{tensor.name: value for tensor, value in zip(inputs, values, strict=True)})
+        return [answer[key] for key in outputs]
+
+    return name, call, inputs, outputs
+
+
+def _call_itself(tf: Any, owner: Any, path: Path) -> tuple[str, Any, tuple[Tensor, ...], list[str]]:
+    """A SavedModel without signatures may be callable, as Hub's reusable ones are: with one tensor, not training."""
+    functions = getattr(vars(owner).get("__call__"), "concrete_functions", None) or []
+    for function in functions:
+        positional, named = function.structured_input_signature
+        flat = tf.nest.flatten([positional, named])
+        tensors = [spec for spec in flat if isinstance(spec, tf.TensorSpec)]
+        if len(tensors) == 1 and True not in [spec for spec in flat if isinstance(spec, bool)]:
+            break
+    else:
+        raise InputError(f"{path} has no signature and cannot be called with one tensor", "save it with a signature")
+    inputs = (_tensor((tensors[0].name or "input").split("/")[-1], tensors[0]),)
+    structure = function.structured_outputs
+    outputs = sorted(structure) if isinstance(structure, dict) else [
+        "output" if not at else f"output_{at}" for at in range(len(tf.nest.flatten(structure)))
+    ]  # fmt: skip
+
+    def call(values: list[Any]) -> list[Any]:
+        return list(tf.nest.flatten(owner(values[0])))
+
+    return "", call, inputs, outputs
+
+
+def _tensor(name: str, spec: Any) -> Tensor:
+    rank = spec.shape.rank
+    return Tensor(name, None if rank is None else tuple(spec.shape.as_list()), spec.dtype.name)
+
+
+def _fixed(inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+    names = safe_names([tensor.name for tensor in inputs])
+    return tuple((name, shape, tensor.dtype) for name, shape, tensor in zip(names, shapes, inputs, strict=True))
+
+
+def _safe_outputs(outputs: Sequence[str], inputs: Sequence[tuple[str, tuple[int, ...], str]]) -> tuple[str, ...]:
+    return tuple(safe_names(outputs, [name for name, _, _ in inputs]))
+
+
+def told(inputs: Sequence[Tensor]) -> str:
+    """Return inputs as people write them."""
+    return ", ".join(f"{tensor.name} {describe(tensor.shape)} {tensor.dtype}" for tensor in inputs)

@@ -1,0 +1,1 @@
+"""TensorFlow Hub: handles to local SavedModels, safely, and image modules as backbones."""

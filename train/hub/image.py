@@ -1,0 +1,173 @@
+"""A Hub image module as a backbone: RGB 0–255 → the module's range → `hub.KerasLayer` → a feature vector, or classes.
+
+What the module gives is found out on real samples, not assumed. With a new head, probabilities are taken as their
+logarithm: a softmax squashes all but its winner towards zero, where a linear head sees nothing; the logarithm gives
+the logits back up to a constant per image, and a linear head can do with that all it could do with the logits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import InputError
+from ...core.events import Listener, Silent
+from ...core.recipe import ModelSpec
+from ..frameworks import load
+from ..network import AFFINE, Base, affine
+from .efficientnet_lite import PIXELS, saved_model
+from .fetch import resolve
+from .module import Module, kind_of
+from .ranges import BYTES, Pixels, pixels_of
+
+SMALLEST = 1e-7  # under a logarithm; about float32's resolution of a probability near one
+NOISE_SAMPLES = 4
+
+
+def handle_of(spec: ModelSpec) -> str:
+    """Return the handle behind ``hub:``."""
+    return spec.backbone.removeprefix("hub:")
+
+
+def build_hub_base(
+    spec: ModelSpec,
+    *,
+    folder: Path,
+    classes: int | None = None,
+    samples: NDArray[Any] | None = None,
+    listener: Listener | None = None,
+) -> Base:
+    """Fetch the module that `spec` names and build it as `base_of` does. `folder`: where relative paths are meant from.
+
+    Raises InputError as `check_module`, StageError when it cannot be fetched.
+    """
+    listener = listener or Silent()
+    handle = handle_of(spec)
+    pixels = pixels_of(spec, handle)
+    if not pixels.why:
+        listener.note(
+            "info",
+            f"model {spec.name!r}: nothing is known of this module's pixels; it gets Hub's convention, values of 0–1 "
+            "(value_range in the recipe says otherwise)",
+        )
+    path = resolve(handle, sha256=spec.sha256, folder=folder, listener=listener)
+    return base_of(spec, path, pixels, classes=classes, samples=samples, listener=listener)
+
+
+def build_packaged_base(
+    spec: ModelSpec,
+    *,
+    classes: int | None = None,
+    samples: NDArray[Any] | None = None,
+    listener: Listener | None = None,
+) -> Base:
+    """Build ``package:efficientnet_lite0``: its own head (ImageNet's classes) or the features for a new one."""
+    listener = listener or Silent()
+    path = saved_model("classification" if spec.head == "own" else "feature_vector", listener)
+    return base_of(spec, path, PIXELS, classes=classes, samples=samples, listener=listener)
+
+
+def base_of(
+    spec: ModelSpec,
+    path: Path,
+    pixels: Pixels,
+    *,
+    classes: int | None = None,
+    samples: NDArray[Any] | None = None,
+    listener: Listener | None = None,
+) -> Base:
+    """Build the SavedModel at `path` as a `Base`.
+
+    `samples` (N, size, size, 3) uint8 are real images on which it is found out what the module gives; without any,
+    noise stands in. `classes` is how many the data have, for a module that keeps its own (``head = "own"``).
+    """
+    tf, keras = load()
+    module = Module(spec, path)
+    size = spec.image_size
+    if samples is None or not len(samples):
+        samples = np.random.default_rng(0).integers(0, 256, (NOISE_SAMPLES, size, size, 3), np.uint8)
+    image = keras.Input((size, size, 3), name="image")
+    map_ = _map(pixels)
+    mapped = image if map_ is None else affine(image, *map_)
+    found = np.asarray(module.apply(keras.Model(image, mapped)(samples.astype(np.float32), training=False)))
+    values = _flat(found, spec, len(samples))
+    kind = kind_of(values)
+    if kind == "scores" and spec.head == "new":
+        kind = "values"  # features may well lie between 0 and 1; only a classifier's do so for a reason
+    output = module.apply(mapped)
+    if found.ndim == 4:
+        output = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(output)
+    if tuple(output.shape[1:]) != values.shape[1:]:  # the graph does not tell: what came out tells
+        output = keras.layers.Reshape(values.shape[1:], name="features")(output)
+    facts = {"gives": kind, "pixels": pixels.name}
+    if module.call.signature:
+        facts["signature"] = module.call.signature
+    if spec.head == "own":
+        output = _own(output, kind, values.shape[1], classes, spec, listener or Silent())
+    elif kind == "probabilities":
+        output = tf.math.log(tf.maximum(output, SMALLEST))
+    model = keras.Model(image, output, name="base")
+    model.trainable = False
+    return Base(
+        model,
+        (),
+        pixels.name,
+        answers=spec.head == "own",
+        whole=(module.layer,) if spec.trainable else (),
+        facts=facts,
+    )
+
+
+def _map(pixels: Pixels) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return matrix and bias that take RGB of 0–255 to what the module wants; None where that is the same."""
+    if pixels.span is None:
+        return AFFINE[pixels.mode]
+    low, high = pixels.span
+    if (low, high) == BYTES:
+        return None
+    return np.eye(3) * (high - low) / 255, np.full(3, low)
+
+
+def _flat(found: NDArray[Any], spec: ModelSpec, samples: int) -> NDArray[Any]:
+    """Return the module's output on the samples as (N, features), averaged over the picture where it has places."""
+    where = f"model {spec.name!r}"
+    if found.ndim not in (2, 4) or len(found) != samples or found.dtype.kind != "f" or not found.size:
+        raise InputError(
+            f"{where}: the module's output has shape {tuple(found.shape)} and type {found.dtype} for {samples} images; "
+            "expected float numbers, (images, features) or (images, height, width, features)",
+            "choose another output with output = '…', or another module",
+        )
+    if not np.isfinite(found).all():
+        raise InputError(
+            f"{where}: the module's output is not finite on real images", "check value_range and preprocessing"
+        )
+    return found.mean(axis=(1, 2)) if found.ndim == 4 else found
+
+
+def _own(output: Any, kind: str, found: int, classes: int | None, spec: ModelSpec, listener: Listener) -> Any:
+    """Return the probabilities of the module's own classes. Raises InputError when their number is not the data's."""
+    tf, keras = load()
+    where = f"model {spec.name!r}"
+    if classes is not None and found != classes:
+        background = (
+            f"; it was trained with a background class at index 0, which the data lack ({classes} + 1)"
+            if found == classes + 1
+            else ""
+        )
+        raise InputError(
+            f"{where}: the module has {found} classes of its own, the data have {classes}{background}",
+            "use head = 'new', or give data with exactly the module's classes in its order",
+        )
+    listener.note(
+        "warning",
+        f"{where} keeps the module's own classes: its class number i is taken to be the data's label number i",
+    )
+    if kind == "probabilities":
+        return output
+    if kind == "scores":
+        listener.note("info", f"{where}: the module scores each class by itself (0–1); the scores are made to add up")
+        return output / tf.reduce_sum(output, axis=-1, keepdims=True)
+    return keras.layers.Softmax(name="probabilities", dtype="float32")(output)

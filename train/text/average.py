@@ -1,0 +1,81 @@
+"""scratch:average-embedding: a vocabulary learnt from the training texts, an embedding a token, their average.
+
+The few-hundred-kilobyte choice: what a bag of words can tell, it tells in microseconds. All of it learns, from
+random numbers, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.recipe import ModelSpec
+from ..frameworks import load
+from .base import Cut, TextBase
+from .parity import reference_tokenizer
+from .vocabulary import learn, write_tokenizer
+
+LOWER_CASE = True
+PAD, UNKNOWN = 0, 1
+POOLINGS = ("mean", "sqrtn", "sum")
+SPREAD = 0.05  # uniform in ±0.05, as Keras' Embedding starts
+
+
+def build_average(spec: ModelSpec, texts: Sequence[str], *, seed: int, scratch: Path) -> TextBase:
+    """Learn the vocabulary from `texts`, write the tokenizer below `scratch`, and return the network at its start."""
+    tf, _ = load()
+    folder = scratch / "tokenizer"
+    vocabulary = learn(texts, size=spec.vocabulary, tokenizer=spec.tokenizer, lower_case=LOWER_CASE)
+    settings = {
+        "kind": spec.tokenizer,
+        "length": spec.max_tokens,
+        "pad": PAD,
+        "unknown": UNKNOWN,
+        "start": None,
+        "end": None,
+        "lower_case": LOWER_CASE,
+    }
+    write_tokenizer(folder, settings, vocabulary)
+    tokenizer = reference_tokenizer(folder)
+    start = np.random.default_rng((seed, 31)).uniform(-SPREAD, SPREAD, (len(vocabulary), spec.embedding))
+    table = tf.Variable(start.astype(np.float32), name="embedding")
+
+    def embed(ids: Any, lens: Any, training: bool) -> Any:
+        return pooled(table, ids, lens, spec.max_tokens)
+
+    def from_texts(texts: Any, training: bool) -> Any:
+        ids, lens = tokenizer(texts)
+        return embed(ids, lens, training)
+
+    cut = Cut(folder, spec.max_tokens, tokenizer, embed)
+    return TextBase(
+        features=spec.embedding,
+        embed=from_texts,
+        keep=[tokenizer, table],
+        learned=[table],
+        cut=cut,
+        facts={"vocabulary": len(vocabulary), "tokenizer": spec.tokenizer},
+    )
+
+
+def pooled(table: Any, ids: Any, lens: Any, length: int, pooling: str = "mean") -> Any:
+    """Return the mean (or sum / √n, or sum) of the embeddings of the first `lens` (n,) of `ids` (n, ≤ length).
+
+    Written so that integer schemes can follow: which ids count is looked up by the length, as 16-bit kernels have no
+    comparison; and a mean is divided by the root of n twice, as 1/n in eight bits keeps too little of a long text.
+    """
+    tf, _ = load()
+    count = np.arange(length + 1)
+    counts = tf.constant(np.arange(length)[None, :] < count[:, None], tf.float32)
+    weights = tf.gather(counts, lens)
+    if ids.shape[1] != length:  # a batch of shorter texts
+        weights = weights[:, : tf.shape(ids)[1]]
+    roots = tf.constant(1 / np.sqrt(np.maximum(count, 1))[:, None], tf.float32)
+    root = tf.gather(roots, lens)
+    if pooling != "sum":
+        weights = weights * root
+    summed = tf.reshape(tf.matmul(weights[:, None, :], tf.gather(table, ids)), [-1, table.shape[1]])
+    return summed * root if pooling == "mean" else summed

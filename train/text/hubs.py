@@ -1,0 +1,229 @@
+"""Hub text encoders behind `hub.KerasLayer`: those that take strings, and pairs of a preprocessor and an encoder.
+
+https://www.tensorflow.org/hub/common_saved_model_apis/text says what their SavedModels promise. A pair is cut between
+its two halves: the encoder's three inputs can be made from ids and their number. An encoder of strings is cut only
+where its network can be rebuilt from its vocabulary and its one table of embeddings (`rebuild`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import InputError
+from ...core.events import Listener
+from ...core.names import shorten
+from ...core.recipe import ModelSpec
+from ..frameworks import load
+from ..hub.fetch import resolve
+from ..hub.module import load_hub
+from ..hub.vet import vet
+from . import multilingual
+from .backbones import check_encoder, handle_of, parse
+from .base import Cut, TextBase
+from .rebuild import TokenizerNotFound, find_tokenizer, rebuild
+from .vocabulary import write_tokenizer
+
+IDS, MASK, TYPES = "input_word_ids", "input_mask", "input_type_ids"
+POOLED = ("pooled_output", "default")
+
+
+def build_hub(spec: ModelSpec, texts: Sequence[str], *, folder: Path, scratch: Path, listener: Listener) -> TextBase:
+    """Load the backbone of `spec`; `texts` are real ones, to try cuts on. Raises InputError, StageError."""
+    _, name = parse(spec.backbone)
+    where = f"model {spec.name!r}"
+    encoder = resolve(name, sha256=spec.sha256, folder=folder, listener=listener)
+    if not spec.preprocessor:
+        return _strings(spec, encoder, texts, where=where, scratch=scratch)
+    preprocessor = resolve(handle_of(spec.preprocessor), sha256="", folder=folder, listener=listener)
+    vet(preprocessor, trust=spec.trust, where=f"{where}: preprocessor")
+    return _pair(spec, encoder, preprocessor, texts, where=where, scratch=scratch)
+
+
+def build_multilingual(spec: ModelSpec, *, scratch: Path) -> TextBase:
+    """Load ``package:use_multilingual_v3``; its Hub SavedModel is built first where the cache has none."""
+    tf, _ = load()
+    path = multilingual.saved_model()
+    layer = layer_of(str(path), trainable=spec.trainable, arguments={"max_tokens": spec.max_tokens})
+    root = layer.resolved_object
+    folder = scratch / "tokenizer"
+    settings = {"kind": "sentencepiece", "length": spec.max_tokens, "pad": 0, "unknown": 0,
+                "start": multilingual.START, "end": multilingual.END}  # fmt: skip
+    write_tokenizer(folder, settings, model=multilingual.package_file(multilingual.PIECES).read_bytes())
+    return TextBase(
+        features=multilingual.FEATURES,
+        embed=lambda texts, training: layer(texts, training=training),
+        keep=[root],
+        learned=list(layer.trainable_variables),
+        losses=lambda: layer.losses,
+        cut=Cut(
+            folder,
+            spec.max_tokens,
+            lambda texts: root.tokenize(texts, tf.constant(spec.max_tokens)),
+            lambda ids, lens, training: multilingual.encode(root.weights, ids, lens),
+        ),
+        facts={"built_from": f"{multilingual.DISTRIBUTION} {multilingual.VERSION}"},
+    )
+
+
+def layer_of(handle: Any, **arguments: Any) -> Any:
+    """Return a `hub.KerasLayer`; the operators of tensorflow_text are registered before it loads anything."""
+    hub = load_hub()
+    import tensorflow_text  # noqa: F401
+
+    return hub.KerasLayer(handle, **arguments)
+
+
+def _load(spec: ModelSpec, path: Path, where: str) -> Any:
+    """Load the encoder. What comes out of a signature is a dictionary; `_pick` chooses from it."""
+    signature = check_encoder(spec, path)
+    options: dict[str, Any] = {"trainable": spec.trainable, "arguments": dict(spec.arguments)}
+    if signature:
+        options |= {"signature": signature, "signature_outputs_as_dict": True}
+    try:
+        return layer_of(str(path), **options)
+    except Exception as error:  # TensorFlow raises whatever it likes on a file from elsewhere
+        raise InputError(
+            f"{where}: the SavedModel {path} cannot be loaded: {shorten(str(error), 300)}",
+            "set signature to one of the model's, if it is not callable by itself",
+        ) from error
+
+
+def _pick(spec: ModelSpec, result: Any, where: str, *, fallback: Sequence[str] = POOLED) -> Any:
+    """Return the (n, width) float features among what an encoder gave."""
+    tf, _ = load()
+    outputs = dict(result) if isinstance(result, dict) else {"": result}
+    wanted = (spec.output,) if spec.output else ("", *fallback)
+    name = next((n for n in wanted if n in outputs), None)
+    if name is None and not spec.output and len(outputs) == 1:
+        name = next(iter(outputs))
+    if name is None:
+        raise InputError(
+            f"{where}: the encoder has no output {spec.output!r}" if spec.output
+            else f"{where}: the encoder has several outputs",
+            f"set output to one of: {', '.join(sorted(outputs))}",
+        )  # fmt: skip
+    features = outputs[name]
+    if not tf.is_tensor(features) or features.shape.rank != 2 or features.shape[1] is None:
+        shape = getattr(features, "shape", type(features).__name__)
+        raise InputError(
+            f"{where}: the encoder's output {name or 'as it is'} has shape {shape}, expected (texts, width)",
+            "set output to the one that gives a vector a text",
+        )
+    return tf.cast(features, tf.float32)
+
+
+def _first(spec: ModelSpec, embed: Callable[[Any, bool], Any], texts: Sequence[str], where: str) -> int:
+    """Call the encoder once, on real texts, and return the width of its features."""
+    tf, _ = load()
+    try:
+        return int(embed(tf.constant(list(texts)[:2]), False).shape[1])
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{where}: {shorten(spec.backbone)} does not take texts: {shorten(str(error), 300)}",
+            "an encoder that has a preprocessor needs preprocessor = 'hub:HANDLE'; one of images has no place here",
+        ) from error
+
+
+def _strings(spec: ModelSpec, path: Path, texts: Sequence[str], *, where: str, scratch: Path) -> TextBase:
+    layer = _load(spec, path, where)
+
+    def embed(batch: Any, training: bool) -> Any:
+        return _pick(spec, layer(batch, training=training), where)
+
+    width = _first(spec, embed, texts, where)
+    common: dict[str, Any] = {
+        "features": width,
+        "learned": list(layer.trainable_variables) if spec.trainable else [],
+        "losses": lambda: layer.losses,
+    }
+    found = rebuild(layer, path, lambda batch: embed(batch, False), texts, spec.max_tokens, scratch / "tokenizer")
+    if isinstance(found, str):
+        return TextBase(embed=embed, keep=[layer.resolved_object], note=found, **common)
+    cut, facts = found.cut, found.facts
+
+    def embed_cut(batch: Any, training: bool) -> Any:
+        return cut.embed(*cut.tokenize(batch), training)
+
+    return TextBase(embed=embed_cut, keep=[layer.resolved_object, found.keep], cut=cut, facts=facts, **common)
+
+
+def _pair(
+    spec: ModelSpec, path: Path, preprocessor: Path, texts: Sequence[str], *, where: str, scratch: Path
+) -> TextBase:
+    tf, _ = load()
+    layer = _load(spec, path, where)
+    pack, length, root = _packer(spec, preprocessor, texts, where)
+
+    def encode(inputs: Any, training: bool) -> Any:
+        return _pick(spec, layer(inputs, training=training), where)
+
+    def embed(batch: Any, training: bool) -> Any:
+        return encode(pack(batch), training)
+
+    def embed_ids(ids: Any, lens: Any, training: bool) -> Any:
+        mask = tf.cast(tf.range(ids.shape[1])[None, :] < lens[:, None], tf.int32)
+        return encode({IDS: ids, MASK: mask, TYPES: tf.zeros_like(ids)}, training)
+
+    def tokenize(batch: Any) -> tuple[Any, Any]:
+        packed = pack(batch)
+        return tf.cast(packed[IDS], tf.int32), tf.reduce_sum(tf.cast(packed[MASK], tf.int32), axis=1)
+
+    width = _first(spec, embed, texts, where)
+    common: dict[str, Any] = {
+        "features": width,
+        "embed": embed,
+        "keep": [layer.resolved_object, root],
+        "learned": list(layer.trainable_variables) if spec.trainable else [],
+        "losses": lambda: layer.losses,
+    }
+    sample = tf.constant(list(texts))
+    packed = pack(sample)
+    try:
+        if set(packed) != {IDS, MASK, TYPES}:
+            raise TokenizerNotFound(f"the preprocessor gives {', '.join(sorted(packed))}")
+        if np.asarray(packed[TYPES]).any():
+            raise TokenizerNotFound("the preprocessor gives type ids other than zero")
+        ids, lens = (np.asarray(part) for part in tokenize(sample))
+        if not (np.asarray(packed[MASK]) == (np.arange(length) < lens[:, None])).all():
+            raise TokenizerNotFound("the preprocessor's mask is not a run of ones")
+        facts = find_tokenizer(preprocessor, list(texts), ids, lens, scratch / "tokenizer")
+    except TokenizerNotFound as error:
+        return TextBase(note=f"its preprocessor could not be rebuilt: {error}", **common)
+    return TextBase(cut=Cut(scratch / "tokenizer", length, tokenize, embed_ids), facts=facts, **common)
+
+
+def _packer(spec: ModelSpec, path: Path, texts: Sequence[str], where: str) -> tuple[Callable[[Any], Any], int, Any]:
+    """Return what maps texts to the encoder's inputs, how many ids a text gives, and the preprocessor to keep.
+
+    Preprocessors with ``tokenize`` and ``bert_pack_inputs`` are asked for spec.max_tokens; others give what they give.
+    """
+    tf, _ = load()
+    sample = tf.constant(list(texts)[:2])
+    try:
+        layer = layer_of(str(path))
+        root = layer.resolved_object
+        if hasattr(root, "tokenize") and hasattr(root, "bert_pack_inputs"):
+            tokens = layer_of(root.tokenize)
+            packed = layer_of(root.bert_pack_inputs, arguments={"seq_length": tf.constant(spec.max_tokens)})
+
+            def pack(batch: Any) -> Any:
+                return dict(packed([tokens(batch)]))
+
+        else:
+
+            def pack(batch: Any) -> Any:
+                return dict(layer(batch))
+
+        length = int(np.asarray(pack(sample)[IDS]).shape[1])
+    except Exception as error:
+        raise InputError(
+            f"{where}: the preprocessor {path} cannot be used: {shorten(str(error), 300)}",
+            "give the preprocessor that the encoder's page names",
+        ) from error
+    return pack, length, root

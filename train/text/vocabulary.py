@@ -1,0 +1,169 @@
+"""Vocabularies learnt from training texts, and the folder in which a tokenizer travels.
+
+Nothing here needs TensorFlow: words are found by the device tokenizer's own rules, so what is learnt is what the
+device will look up.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from ...core.codec import sha256_file, sha256_of, write_json
+from ...core.errors import InputError, explain_disk_errors
+from ...core.tokenizer import VERSION, open_tokenizer, word_splitter
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+RESERVED = (PAD, UNKNOWN)
+GOLDEN = "golden.json"
+
+# Words that occur once teach a vocabulary nothing that holds for other texts.
+MIN_COUNT = 2
+# Longer words are unknown to the tokenizer anyway, and rarer ones hardly move the counts of pairs.
+MAX_WORD_CHARACTERS = 100
+MAX_WORDS = 200_000
+
+
+def learn(
+    texts: Sequence[str], *, size: int, tokenizer: Literal["wordpiece", "whitespace"], lower_case: bool = True
+) -> list[str]:
+    """Learn a vocabulary of at most `size` tokens; a token's id is its place. ``[PAD]`` is 0 and ``[UNK]`` is 1.
+
+    The same texts give the same vocabulary, whatever their order. ``whitespace``: the most frequent words, ties in
+    the order of their characters. ``wordpiece``: single characters, and what comes of joining the most frequent
+    pair of neighbours again and again (Sennrich et al., https://arxiv.org/abs/1508.07909); pieces inside a word start
+    with ``##``. Raises InputError when the texts hold no words, or when `size` leaves no room for any.
+    """
+    if size <= len(RESERVED):
+        raise InputError(f"a vocabulary of {size} tokens holds no words", "ask for at least 32")
+    split = word_splitter(tokenizer, lower_case, "NFKC" if tokenizer == "whitespace" else "")
+    counts = Counter(word for text in texts for word in split(text))
+    for word in RESERVED:
+        counts.pop(word, None)
+    if not counts:
+        raise InputError("the training texts hold no words", "look at data.text_column and data.encoding")
+    room = size - len(RESERVED)
+    tokens = _frequent(counts, room) if tokenizer == "whitespace" else _pieces(counts, room)
+    return [*RESERVED, *tokens]
+
+
+def write_tokenizer(
+    folder: Path,
+    settings: Mapping[str, Any],
+    vocabulary: Sequence[str] | None = None,
+    model: bytes | None = None,
+) -> None:
+    """Write ``tokenizer.json`` and the vocabulary or SentencePiece model that it names, and read them back.
+
+    `settings` are the keys that `core.tokenizer` describes, without ``version`` and ``file``. Raises InputError when
+    the tokenizer would not open, StageError when the disk refuses.
+    """
+    if (vocabulary is None) == (model is None):
+        raise ValueError("a tokenizer has either a vocabulary or a model")
+    name = "vocab.txt" if model is None else "sentencepiece.model"
+    defaults: dict[str, Any] = {"pad": 0, "unknown": None, "start": None, "end": None, "lower_case": False}
+    if settings["kind"] == "whitespace":
+        defaults["normalize"] = "NFKC"
+    document = {"version": VERSION, **defaults, "offset": 0, **settings, "file": name}
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if vocabulary is not None:
+            (folder / name).write_bytes("".join(f"{token}\n" for token in vocabulary).encode())
+        elif model is not None:
+            (folder / name).write_bytes(model)
+    write_json(folder / "tokenizer.json", document)
+    try:
+        tokenizer = open_tokenizer(folder)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if document["unknown"] is None:  # a SentencePiece model knows its own
+        write_json(folder / "tokenizer.json", {**document, "unknown": tokenizer.unknown})
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """Return the hash of what a tokenizer's ids depend on: the folder's files without the golden vectors."""
+    files = sorted(part for part in folder.iterdir() if part.is_file() and part.name != GOLDEN)
+    return sha256_of({part.name: sha256_file(part) for part in files})
+
+
+def _frequent(counts: Mapping[str, int], room: int) -> list[str]:
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    return [word for word in ranked if counts[word] >= MIN_COUNT][:room]
+
+
+def _pieces(counts: Mapping[str, int], room: int) -> list[str]:
+    """Return the alphabet, at most half of `room`, and then pieces in the order in which they were joined."""
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    ranked = [word for word in ranked if len(word) <= MAX_WORD_CHARACTERS][:MAX_WORDS]
+    letters: Counter[str] = Counter()
+    for word in ranked:
+        for piece in _letters(word):
+            letters[piece] += counts[word]
+    alphabet = sorted(letters, key=lambda piece: (-letters[piece], piece))[: max(1, room // 2)]
+    known = set(alphabet)
+    words = [pieces for word in ranked if known.issuperset(pieces := _letters(word))]
+    weights = [counts[word] for word in ranked if known.issuperset(_letters(word))]
+    return alphabet + _joined(words, weights, room - len(alphabet), known)
+
+
+def _letters(word: str) -> list[str]:
+    return [word[0], *("##" + letter for letter in word[1:])]
+
+
+def _joined(words: list[list[str]], weights: list[int], room: int, known: set[str]) -> list[str]:
+    """Return up to `room` new pieces. `words` are lists of pieces that occur `weights` times, and are joined in place.
+
+    Each pair's count is kept while its neighbours change, and only the words that hold a pair are looked at when it
+    is joined. The heap may hold outdated counts: they are noticed when they come up, as the true one is kept aside.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    holders: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for index, word in enumerate(words):
+        for pair in pairwise(word):
+            counts[pair] += weights[index]
+            holders[pair].add(index)
+    heap = [(-count, pair) for pair, count in counts.items() if count >= MIN_COUNT]
+    heapq.heapify(heap)
+    pieces: list[str] = []
+    while heap and len(pieces) < room:
+        negative, pair = heapq.heappop(heap)
+        if counts[pair] != -negative:
+            continue
+        new = pair[0] + pair[1].removeprefix("##")
+        if new not in known:  # two ways to the same piece: the second needs no entry of its own
+            known.add(new)
+            pieces.append(new)
+        changed = set()
+        for index in holders.pop(pair):
+            word, weight = words[index], weights[index]
+            joined = _join(word, pair, new)
+            for old in pairwise(word):
+                counts[old] -= weight
+                changed.add(old)
+            for fresh in pairwise(joined):
+                counts[fresh] += weight
+                holders[fresh].add(index)
+                changed.add(fresh)
+            words[index] = joined
+        for touched in changed:
+            if counts[touched] >= MIN_COUNT:
+                heapq.heappush(heap, (-counts[touched], touched))
+            else:
+                del counts[touched]
+    return pieces
+
+
+def _join(word: list[str], pair: tuple[str, str], new: str) -> list[str]:
+    joined, at = [], 0
+    while at < len(word):
+        if at + 1 < len(word) and (word[at], word[at + 1]) == pair:
+            joined.append(new)
+            at += 2
+        else:
+            joined.append(word[at])
+            at += 1
+    return joined
