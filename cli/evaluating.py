@@ -100,7 +100,7 @@ def _data(
         data = _renumbered(data, labels, store)
     strangers = [a for a in group if not a.labels and answers(a) not in (None, len(data.labels))]
     if strangers or not data.labels:
-        _need_reference(strangers or group, group, data)
+        _need_reference(group, data)
         return replace(data, labels=(), sha256=sha256_of([data.sha256, "unlabelled"]))
     for artifact in group:
         _check_labels(artifact, data)
@@ -119,14 +119,14 @@ def _renumbered(data: PreparedData, labels: tuple[str, ...], store: Store) -> Pr
     return load_prepared(store.root / key)
 
 
-def _need_reference(strangers: Sequence[Artifact], group: Sequence[Artifact], data: PreparedData) -> None:
+def _need_reference(group: Sequence[Artifact], data: PreparedData) -> None:
     """Raise InputError unless the float model of every file in `group` is there to be compared with."""
     references = {a.model for a in group if a.format == "savedmodel"}
     for artifact in group:
         if artifact.model not in references:
-            found = f"it answers with {answers(strangers[0]) or 'unknown'} classes, the data have {len(data.labels)}"
+            found = f" ({answers(artifact)} answers, {len(data.labels)} classes in the data)" if data.labels else ""
             raise InputError(
-                f"{artifact.id}: its classes are not known ({found}), and its float model is not among the files",
+                f"{artifact.id}: its classes are not known{found}, and its float model is not among the files",
                 "add the folder of its float model to the files, to judge by agreement with it; or give data with its "
                 "classes",
             )

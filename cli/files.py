@@ -18,9 +18,14 @@ from .preparing import Wanted
 FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
 
 
+def _folder(path: Path) -> Path:
+    """Return the folder of a model that is named by one of its parts."""
+    return path.parent if path.name in ("saved_model", "text_model") else path
+
+
 def is_ours(path: Path) -> bool:
     """Return whether a path is a model that edgeproof made, or a run that holds some."""
-    here = path.parent if path.name == "saved_model" else path
+    here = _folder(path)
     return (here / "model.json").is_file() or any(here.glob("models/*/model.json"))
 
 
@@ -28,7 +33,7 @@ def open_model(path: Path) -> Model:
     """Return the model in a folder: a run's ``models/NAME``, or a run that has just one. Raises InputError."""
     if not path.exists():
         raise InputError(f"{path} does not exist", "give a run's models/NAME folder")
-    here = path.parent if path.name == "saved_model" else path
+    here = _folder(path)
     if (here / "model.json").exists():
         return load_model(here)
     inside = sorted(p.parent for p in here.glob("models/*/model.json"))

@@ -205,9 +205,11 @@ class Pipeline:
     def _keep(self, artifact: Artifact) -> None:
         """Put an artifact into the results, its path relative to the run's folder."""
         if artifact.path is not None and artifact.format == "savedmodel":
-            artifact = replace(artifact, path=Path("models") / artifact.model / "saved_model")
+            artifact = replace(artifact, path=Path("models") / artifact.model / artifact.path.name)
         elif artifact.path is not None:
             artifact = replace(artifact, path=Path("artifacts") / artifact.path.name)
+        if artifact.tokenizer is not None:
+            artifact = replace(artifact, tokenizer=Path("artifacts") / artifact.tokenizer.name)
         self.results.add_artifact(artifact)
         self.save()
 
@@ -318,6 +320,8 @@ def make_variant(
         "name": model.name,
         "variant": str(variant),
         "labels": model.labels,
+        "input": to_json(model.input),
+        "answer": model.answer,
         "calibration": calibration.sha256 if calibration else None,
         "tokenizer": model.tokenizer.sha256 if model.tokenizer else None,
         "dense_per_channel": options.dense_per_channel if variant.scheme_name == "dynamic" else None,

@@ -13,6 +13,7 @@ from ..core.recipe import Recipe
 from ..core.variant import Variant
 from ..train import data as train_data
 from ..train.backbones import check_backbone
+from ..train.text.backbones import check_text_training
 
 # What making a variant needs beyond the extra `train`.
 _MAKERS = {"onnx": (("tf2onnx", "onnx"), "onnx"), "tflite": (("ai_edge_litert",), "litert")}
@@ -28,6 +29,11 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
         fingerprint = train_data.fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
     except EdgeproofError as error:
         problems.append(error)
+    if kind == "text":
+        try:
+            check_text_training(recipe.train)
+        except EdgeproofError as error:
+            problems.append(error)
     for spec in recipe.model:
         try:
             check_backbone(spec, folder=recipe.folder, kind=kind)

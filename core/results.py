@@ -120,10 +120,10 @@ class Results:
 
 CSV_COLUMNS = (
     "artifact", "model", "format", "scheme", "bytes", "target", "device", "runtime", "runtime_version", "kind",
-    "status", "reason", "accuracy", "accuracy_low", "accuracy_high", "samples", "agreement", "drop", "drop_low",
-    "drop_high", "latency_median", "latency_low", "latency_high", "latency_confidence", "latency_p90", "latency_p95",
-    "latency_p99", "latency_processes", "latency_runs", "latency_threads", "latency_tokenize", "latency_infer",
-    "load_ms", "first_ms", "peak_memory_bytes", "raw", "measured_at",
+    "status", "reason", "accuracy", "accuracy_low", "accuracy_high", "samples", "agreement", "difference", "drop",
+    "drop_low", "drop_high", "latency_median", "latency_low", "latency_high", "latency_confidence", "latency_p90",
+    "latency_p95", "latency_p99", "latency_processes", "latency_runs", "latency_threads", "latency_tokenize",
+    "latency_infer", "load_ms", "first_ms", "peak_memory_bytes", "raw", "measured_at",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from edgeproof.train.text.parity import (
     tf_tokenizer,
     write_golden,
 )
-from edgeproof.train.text.vocabulary import learn, tokenizer_sha256, write_tokenizer
+from edgeproof.train.text.vocabulary import learn, write_tokenizer
 
 CODE = Path(device.__file__)
 

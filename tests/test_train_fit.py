@@ -167,11 +167,11 @@ import json, os, signal, sys
 from pathlib import Path
 from edgeproof.core.dataset import load_prepared
 from edgeproof.core.recipe import ModelSpec, Train
-from edgeproof.train import features, fit as module
+from edgeproof.train import feature_file, fit as module, workspace as workspaces
 
 data, workspace, spec, train, task, after = sys.argv[1:]
-features.BLOCK = 40
-saving = module.save_model
+feature_file.BLOCK = 40
+saving = workspaces.save_model
 
 class Listener:
     def progress(self, name, done, total, note=""):
@@ -185,7 +185,7 @@ def save(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     saving(*arguments)
 
-module.save_model = save
+workspaces.save_model = save
 model = module.fit(ModelSpec(**json.loads(spec)), Train(**json.loads(train)), seed=3,
                    data=load_prepared(Path(data)), folder=Path(), workspace=Path(workspace), listener=Listener())
 print(json.dumps([model.sha256, model.history]))

@@ -6,7 +6,6 @@ Keras on the same two cores. The copy is compared with Keras on real samples bef
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,16 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import explain_disk_errors
 from ..core.events import Listener
 from .augment import Augmenter, apply
+from .feature_file import grow
 from .frameworks import cores, has_gpu, load
 from .freeze import constant_function
 from .network import Base
 
 LITERT_BATCH = 8  # more does not pay: 8 images' activations still fit a core's cache
 KERAS_BATCH = 64
-BLOCK = 512  # images between two writes: what a kill can cost
 TOLERANCE = 1e-3  # of the largest feature, between the two engines
 
 
@@ -101,17 +99,6 @@ def litert_extractor(base: Base) -> Extractor:
     return Extractor("litert", base.features, compute)
 
 
-def kept(path: Path, images: int, features: int) -> NDArray[Any] | None:
-    """Return the features that `compute` has written to `path`, if all of them (`images`, `features`) are there."""
-    if not images:
-        return np.zeros((0, features), np.float32)
-    try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None  # not there, or not finished
-    return found if found.shape == (images, features) and found.dtype == np.float32 else None
-
-
 def compute(
     extract: Extractor,
     images: NDArray[Any],
@@ -120,32 +107,15 @@ def compute(
     augmenter: Augmenter | None,
     progress: Callable[[int], None],
 ) -> NDArray[Any]:
-    """Return the features of `images` (N, h, w, 3) uint8 as a read-only memory map (N, features) float32 of `path`.
+    """Return the features of `images` (N, h, w, 3) uint8, changed by `augmenter`, as `feature_file.grow` does.
 
-    The file grows block by block: what is there already, from a run that was killed, is not computed again.
-    `images` may be a memory map larger than memory. `progress` is told how many images were finished since it was
-    last told. Raises StageError when the disk is full.
+    `images` may be a memory map larger than memory.
     """
-    shape = (len(images), extract.features)
-    if not len(images):
-        return np.zeros(shape, np.float32)
-    with explain_disk_errors(path), path.open("r+b" if path.exists() else "w+b") as stream:
-        np.lib.format.write_array_header_2_0(
-            stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
-        )  # the same bytes each time, so that rewriting an old one is harmless
-        stream.flush()
-        header, row = stream.tell(), 4 * extract.features
-        done = min((os.fstat(stream.fileno()).st_size - header) // row, len(images))
-        stream.truncate(header + done * row)
-        stream.seek(header + done * row)
-        progress(done)
-        for at in range(done, len(images), BLOCK):
-            index = np.arange(at, min(at + BLOCK, len(images)))
-            stream.write(extract.compute(_pixels(images, index, augmenter)).astype("<f4").tobytes())
-            stream.flush()
-            progress(len(index))
-    features: NDArray[Any] = np.load(path, mmap_mode="r")
-    return features
+
+    def block(start: int, stop: int) -> NDArray[Any]:
+        return extract.compute(_pixels(images, np.arange(start, stop), augmenter))
+
+    return grow(path, len(images), extract.features, block, progress)
 
 
 def _pixels(images: NDArray[Any], index: NDArray[Any], augmenter: Augmenter | None) -> NDArray[Any]:

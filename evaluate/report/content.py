@@ -311,6 +311,8 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": content.name(cell.artifact),
+                "model": shorten(cell.artifact.model, NAME_LIMIT),
+                "variant": artifact_name(cell.artifact, with_model=False),
                 "target": shorten(m.target, NAME_LIMIT),
                 "kind": m.kind,
                 "ship": "yes" if cell is content.ship else "",

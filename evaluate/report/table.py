@@ -34,7 +34,7 @@ def summary(results: Results) -> list[RenderableType]:
 # Columns by what is left out first on a narrow terminal: (heading, key of a row, justify, needed width of it all).
 _COLUMNS = (
     ("", "mark", "left", 0),
-    ("file", "name", "left", 0),
+    ("file", "variant", "left", 0),
     ("target", "target", "left", 0),
     ("accuracy", "accuracy", "right", 0),
     ("95 %", "accuracy_interval", "right", 108),
@@ -46,7 +46,9 @@ _COLUMNS = (
 
 
 def table(results: Results, width: int | None = None) -> Table:
-    """Return one row per cell that ran; the recommended one is marked. Rich honours NO_COLOR.
+    """Return one row per cell that ran, under its model's name where there are several; the recommended one is marked.
+
+    Rich honours NO_COLOR.
 
     `width` is the terminal's, in characters (default: what rich finds): a narrow one leaves out the intervals, which
     the reports have.
@@ -64,14 +66,18 @@ def table(results: Results, width: int | None = None) -> Table:
     one = "text, tokenizing and inference," if content.tokenizes else "inference"
     caption = f"accuracy on the test split; latency of one {one} at batch 1; all {', '.join(kinds)}"
     made = Table(
-        box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0), caption_justify="left",
+        box=None, pad_edge=False, header_style="dim", padding=(0, 2 if width > 84 else 1, 0, 0), caption_justify="left",
         caption="" if labelled or not rows else caption, caption_style="dim",
     )  # fmt: skip
     for heading, _, justify, _ in columns:
         made.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=heading != "file")
     if labelled:
         made.add_column("kind", no_wrap=True)
+    model = ""
     for row in rows:
+        if content.several and row["model"] != model:
+            model = row["model"]
+            made.add_row("", Text(model, style="bold"))
         words = {**row, "mark": "→" if row["ship"] else ""}
         cells = [Text(words[key]) for _, key, _, _ in columns] + ([Text(row["kind"])] if labelled else [])
         made.add_row(*cells, style="bold green" if row["ship"] else "")

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from ...core.codec import sha256_file, sha256_of, write_json
+from ...core.codec import write_json
 from ...core.errors import InputError, explain_disk_errors
 from ...core.tokenizer import VERSION, open_tokenizer, word_splitter
 
@@ -82,12 +82,6 @@ def write_tokenizer(
         raise InputError(str(error)) from error
     if document["unknown"] is None:  # a SentencePiece model knows its own
         write_json(folder / "tokenizer.json", {**document, "unknown": tokenizer.unknown})
-
-
-def tokenizer_sha256(folder: Path) -> str:
-    """Return the hash of what a tokenizer's ids depend on: the folder's files without the golden vectors."""
-    files = sorted(part for part in folder.iterdir() if part.is_file() and part.name != GOLDEN)
-    return sha256_of({part.name: sha256_file(part) for part in files})
 
 
 def _frequent(counts: Mapping[str, int], room: int) -> list[str]:

@@ -1,0 +1,65 @@
+"""Features on disk: a ``.npy`` file that grows block by block, so that a kill costs a block and not all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import explain_disk_errors
+
+BLOCK = 512  # samples between two writes
+
+
+def kept(path: Path, samples: int, width: int) -> NDArray[Any] | None:
+    """Return the features that `grow` has written to `path`, if all of them (`samples`, `width`) are there."""
+    if not samples:
+        return np.zeros((0, width), np.float32)
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None  # not there, or not finished
+    return found if found.shape == (samples, width) and found.dtype == np.float32 else None
+
+
+def grow(
+    path: Path,
+    samples: int,
+    width: int,
+    compute: Callable[[int, int], NDArray[Any]],
+    progress: Callable[[int], None],
+) -> NDArray[Any]:
+    """Return all features as a read-only memory map (`samples`, `width`) float32 of `path`.
+
+    `compute(start, stop)` gives those of some samples. What whole blocks are there already, from a run that was
+    killed, is not computed again; the others are cut as they would have been without it. `progress` is told how many
+    samples were finished since it was last told. Raises StageError when the disk is full.
+    """
+    shape = (samples, width)
+    if not samples:
+        return np.zeros(shape, np.float32)
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("r+b" if path.exists() else "w+b") as stream:
+            np.lib.format.write_array_header_2_0(
+                stream, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            )  # the same bytes each time, so that rewriting an old one is harmless
+            stream.flush()
+            header, row = stream.tell(), 4 * width
+            done = min((os.fstat(stream.fileno()).st_size - header) // row, samples)
+            if done < samples:
+                done -= done % BLOCK
+            stream.truncate(header + done * row)
+            stream.seek(header + done * row)
+            progress(done)
+            for start in range(done, samples, BLOCK):
+                stop = min(start + BLOCK, samples)
+                stream.write(compute(start, stop).astype("<f4").tobytes())
+                stream.flush()
+                progress(stop - start)
+    features: NDArray[Any] = np.load(path, mmap_mode="r")
+    return features

@@ -1,0 +1,171 @@
+"""One training and the folder it lives in, for images and texts alike: found again after a kill, tidied at the end.
+
+What is half done lies in ``scratch/`` with a note of the work it belongs to. What is finished stands beside it under
+its own name, and appears there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.codec import read_json, sha256_of, write_json
+from ..core.dataset import PreparedData
+from ..core.errors import InputError, explain_disk_errors
+from ..core.events import Listener
+from ..core.model import Model, load_model, save_model
+from ..core.recipe import ModelSpec, Train
+from ..core.store import package_versions
+from .epochs import Phase, State, run
+from .head import class_weights
+
+SCRATCH = "scratch"  # features and checkpoints; gone at the end
+NOTE = "work.json"  # which work a folder belongs to
+TENSORBOARD = "tensorboard"
+
+
+@dataclass
+class Work:
+    """What one training carries through its steps.
+
+    `folder` is where the recipe stands, `workspace` where the training lives, `shared` where features are kept for
+    other seeds. `packages` are those whose versions decide the result. `seconds` says how long each step took.
+    """
+
+    spec: ModelSpec
+    train: Train
+    seed: int
+    data: PreparedData
+    folder: Path
+    workspace: Path
+    listener: Listener
+    packages: Sequence[str]
+    shared: Path | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def scratch(self) -> Path:
+        """Where what is half done lies."""
+        return self.workspace / SCRATCH
+
+    def open(self, identity: Any) -> Model | None:
+        """Make the workspace ready for this work on the backbone of that identity; return the model if it is done.
+
+        What belongs to other work is thrown away. Raises InputError for data that nothing can be learnt from, and
+        StageError when the disk refuses.
+        """
+        self._check_classes()
+        ours = {"model": self.spec.model_dump(), "train": self.train.model_dump(), "seed": self.seed,
+                "data": self.data.sha256}  # fmt: skip
+        key = {"key": sha256_of([ours, self.data.labels, identity, package_versions(self.packages)])}
+        with explain_disk_errors(self.workspace):
+            if (self.workspace / "model.json").is_file() and (self.workspace / NOTE).is_file():
+                if read_json(self.workspace / NOTE) == key:
+                    self._tidy()
+                    return load_model(self.workspace)
+                (self.workspace / "model.json").unlink()
+            note = self.scratch / NOTE
+            if not note.is_file() or read_json(note) != key:
+                for name in (SCRATCH, TENSORBOARD):
+                    shutil.rmtree(self.workspace / name, ignore_errors=True)
+                write_json(note, key)
+            else:
+                self.listener.note("info", "going on with training that was interrupted")
+        return None
+
+    def _check_classes(self) -> None:
+        if len(self.data.labels) < 2:
+            raise InputError(
+                f"there is nothing to tell apart: the data have {len(self.data.labels)} class(es)", "give two or more"
+            )
+        if not self.data.counts.get("train"):
+            raise InputError(
+                f"the data have no training {self.data.kind}s", "check the data's source and its splits"
+            )
+
+    def timed(self, step: str, work: Callable[[], Any]) -> Any:
+        """Run `work` and note how long it took."""
+        start = time.monotonic()
+        result = work()
+        self.seconds[step] = round(time.monotonic() - start, 3)
+        return result
+
+    def labels(self, split: str) -> NDArray[Any]:
+        """A split's labels (n,) int64; none where there is no such file."""
+        path = self.data.targets(split)
+        return np.load(path) if path.is_file() else np.zeros(0, np.int64)
+
+    def weights(self) -> NDArray[Any]:
+        """The weight of each class (classes,) float32, as the recipe wants it."""
+        return class_weights(self.labels("train"), len(self.data.labels), self.train.class_weights)
+
+    def run(self, phase: Phase, epochs: int, start: State, checkpoint: str) -> State:
+        """Run a phase of training (`epochs.run`) with its checkpoint in the scratch folder."""
+        return run(
+            phase,
+            epochs=epochs,
+            patience=self.train.patience,
+            start=start,
+            checkpoint=self.scratch / checkpoint,
+            logs=self.workspace / TENSORBOARD if self.train.tensorboard else None,
+            listener=self.listener,
+        )
+
+    def place(self, name: str, target: str = "") -> Path:
+        """Move the finished folder `name` out of the scratch folder, replacing what stood there; return its place."""
+        final = self.workspace / (target or name)
+        with explain_disk_errors(final):
+            shutil.rmtree(final, ignore_errors=True)
+            (self.scratch / name).replace(final)
+        return final
+
+    def finish(
+        self, state: State, history: list[dict[str, float]], identity: Any, facts: dict[str, Any], **parts: Any
+    ) -> Model:
+        """Write down the finished model, tidy up, and return it.
+
+        `state` is how the last phase went: its best is what was kept. `parts` are the fields of `Model` that the
+        kind of data decides, `facts` what else its provenance says.
+        """
+        validated = self.data.counts.get("validation", 0)
+        metrics = {"val_samples": float(validated), "epochs": float(len(history))}
+        if validated:
+            metrics |= {"val_loss": state.best, "val_accuracy": state.best_accuracy}
+        model = Model(
+            name=self.spec.name,
+            backbone=self.spec.backbone,
+            labels=self.data.labels,
+            train_seconds=round(time.monotonic() - self.started, 3),
+            metrics=metrics,
+            history=history,
+            provenance={
+                "seed": self.seed,
+                "backbone": identity,
+                "data": {"source": self.data.source, "sha256": self.data.sha256, "counts": self.data.counts},
+                "model": self.spec.model_dump(mode="json"),
+                "train": self.train.model_dump(mode="json"),
+                "packages": package_versions(self.packages),
+                "seconds": self.seconds,
+                **facts,
+            },
+            **parts,
+        )
+        with explain_disk_errors(self.workspace):
+            save_model(model, self.workspace)
+            self._tidy()
+        return model
+
+    def _tidy(self) -> None:
+        """Drop what only an unfinished training needs; remember what the finished one was."""
+        note = self.scratch / NOTE
+        if note.is_file():
+            note.replace(self.workspace / NOTE)
+        shutil.rmtree(self.scratch, ignore_errors=True)
