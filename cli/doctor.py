@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from ..core.dataset import Kind
 from ..core.errors import EdgeproofError
 from ..core.machine import cpu_name, usable_cores
 from ..core.recipe import ModelSpec
@@ -23,9 +24,17 @@ _MAKERS = (
     ("tf_keras", "tf-keras", "train", "training"),
     ("tf2onnx", "tf2onnx", "onnx", "ONNX conversion"),
     ("onnx", "onnx", "onnx", "ONNX files"),
+    ("tensorflow_hub", "tensorflow-hub", "hub", "hub: backbones, package: ones of that format"),
+    ("tensorflow_text", "tensorflow-text", "text", "text backbones"),
     ("tensorflow_datasets", "tensorflow-datasets", "tfds", "tfds: sources"),
 )
 _NEEDED = {"train", "onnx"}
+# Backbones whose weights an installed package carries: name, what their data are, what is said of them.
+_PACKAGED: tuple[tuple[str, Kind, str], ...] = (
+    ("mobilenet_v2", "image", "ImageNet weights"),
+    ("efficientnet_lite0", "image", "ImageNet weights"),
+    ("use_multilingual_v3", "text", "sentence encoder's weights"),
+)
 _HERE = Path()
 
 
@@ -60,11 +69,7 @@ def examine() -> list[Check]:
             checks.append(Check(f"local/{runtime}", "ok", version))
         else:
             checks.append(Check(f"local/{runtime}", "note", *not_installed(runtime)))
-    try:
-        check_backbone(ModelSpec(name="m", backbone="package:mobilenet_v2", image_size=96), folder=_HERE)
-        checks.append(Check("package:mobilenet_v2", "ok", "ImageNet weights are installed"))
-    except EdgeproofError as error:
-        checks.append(Check("package:mobilenet_v2", "note", error.message, error.remedy))
+    checks += [_packaged(name, kind, what) for name, kind, what in _PACKAGED]
     free = shutil.disk_usage(_HERE).free
     enough = free > 2 << 30
     checks.append(
@@ -72,3 +77,12 @@ def examine() -> list[Check]:
               "" if enough else "a run of a large data set needs more: --out chooses the disk")
     )  # fmt: skip
     return checks
+
+
+def _packaged(name: str, kind: Kind, what: str) -> Check:
+    backbone = f"package:{name}"
+    try:
+        check_backbone(ModelSpec(name="m", backbone=backbone), folder=_HERE, kind=kind)
+    except EdgeproofError as error:
+        return Check(backbone, "note", error.message, error.remedy)
+    return Check(backbone, "ok", f"{what} are installed")

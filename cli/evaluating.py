@@ -32,7 +32,7 @@ SEED = 1
 
 def evaluate_files(
     files: Sequence[Path],
-    source: str,
+    source: Data,
     settings: Evaluate,
     out: Path,
     resize: str | None,
@@ -65,7 +65,12 @@ def evaluate_files(
         store = Store(out / ".store")
         for wanted, group in groups.items():
             data = _data(source, wanted, group, store, listener)
-            results.data = {"source": source, "counts": data.counts, "sha256": data.sha256, "report": data.report}
+            results.data = {
+                "source": source.source,
+                "counts": data.counts,
+                "sha256": data.sha256,
+                "report": data.report,
+            }
             measure(
                 [open_runner(a, Target.parse(t), timeout_seconds=settings.timeout_seconds)
                  for a in group for t in settings.targets],
@@ -87,14 +92,14 @@ def evaluate_files(
 
 
 def _data(
-    source: str, wanted: Wanted, group: Sequence[Artifact], store: Store, listener: ConsoleListener
+    source: Data, wanted: Wanted, group: Sequence[Artifact], store: Store, listener: ConsoleListener
 ) -> PreparedData:
     """Prepare the source's test samples, its classes numbered as in `group` where they are the same classes.
 
     Where a file's classes are not known and cannot be the data's, the labels are left aside: the group is then judged
     by agreement with its float model, which must be among the files.
     """
-    data = prepared(Data(source=source), wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
+    data = prepared(source, wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
     labels = next((a.labels for a in group if a.labels), ())
     if labels and labels != data.labels and sorted(labels) == sorted(data.labels):
         data = _renumbered(data, labels, store)

@@ -45,7 +45,7 @@ def export_model(
     choices: Choices,
     variants: Sequence[Variant],
     options: Export,
-    calibrate: str,
+    source: Data | None,
     out: Path,
     listener: ConsoleListener,
 ) -> list[Artifact]:
@@ -64,7 +64,7 @@ def export_model(
         )
     key = None if ours else foreign.adoption_key(path, **asdict(choices))
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
-    if calibrated and not calibrate:
+    if calibrated and source is None:
         raise InputError(
             f"{', '.join(calibrated)} must be calibrated",
             "add --calibrate SOURCE, with samples like those of the training, e.g. --calibrate folder:images",
@@ -75,7 +75,7 @@ def export_model(
             tf.start()
             model = _adopted(path, choices, key, store, tf, out) if key else open_model(path)
             listener.note("info", f"{model.name}: {_described(model)}")
-            calibration = _calibration(model, calibrate, options, store, listener) if calibrated else None
+            calibration = _calibration(model, source, options, store, listener) if calibrated and source else None
             made = []
             listener.progress("export", 0, len(variants))
             for count, variant in enumerate(variants, 1):
@@ -105,14 +105,14 @@ def _described(model: Model) -> str:
     return f"takes {takes.kind} {takes.name} ({shape}) {takes.dtype}{values}; judged by {model.answer}; {gives}"
 
 
-def _calibration(model: Model, source: str, options: Export, store: Store, listener: ConsoleListener) -> Calibration:
+def _calibration(model: Model, source: Data, options: Export, store: Store, listener: ConsoleListener) -> Calibration:
     if model.input.dtype == "string":
         raise InputError(
             f"{model.name} takes strings, which no TFLite or ONNX file could",
             "export no calibrated variants of it",
         )
     data = prepared(
-        Data(source=source), Wanted.by(model.input, foreign.model_inputs(model)),
+        source, Wanted.by(model.input, foreign.model_inputs(model)),
         seed=SEED, folder=Path(), store=store, listener=listener, use="train",
     )  # fmt: skip
     return calibrate_samples(data, options.calibration.samples, SEED, store, model.tokenizer)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.dataset import Kind
 from ..core.errors import EdgeproofError, InputError
-from ..core.recipe import Recipe
+from ..core.recipe import ModelSpec, Recipe
 from ..core.variant import Variant
 from ..train import data as train_data
 from ..train.backbones import check_backbone
@@ -23,22 +23,23 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
     """Check a recipe against this machine; return the data's fingerprint. Raises InputError with all mistakes."""
     problems: list[EdgeproofError] = []
     fingerprint: dict[str, Any] = {}
-    kind: Kind = "image"
+    kind: Kind = train_data.kind_of(recipe.data, recipe.folder)
+    kinds = [kind]
     try:
-        kind = train_data.kind_of(recipe.data, recipe.folder)
         fingerprint = train_data.fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
     except EdgeproofError as error:
         problems.append(error)
+        # Whether a broken table was to hold images or texts is not known: models for either are right.
+        kinds = ["image", "text"] if recipe.data.source.startswith("csv:") else kinds
     if kind == "text":
         try:
             check_text_training(recipe.train)
         except EdgeproofError as error:
             problems.append(error)
     for spec in recipe.model:
-        try:
-            check_backbone(spec, folder=recipe.folder, kind=kind)
-        except EdgeproofError as error:
-            problems.append(error)
+        wrong = [_wrong_with(spec, recipe.folder, kind) for kind in kinds]
+        if all(wrong):
+            problems += [error for error in wrong[:1] if error]
     problems += check_makers({Variant.parse(v).format for v in recipe.export.variants})
     try:
         check_writable(out)
@@ -51,6 +52,14 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
     # Two models with the same trouble need to be told once.
     lines = list(dict.fromkeys(str(problem).replace("\n", "\n  ") for problem in problems))
     raise InputError("\n".join([f"{len(lines)} things are in the way:", *(f"  - {line}" for line in lines)]))
+
+
+def _wrong_with(spec: ModelSpec, folder: Path, kind: Kind) -> EdgeproofError | None:
+    try:
+        check_backbone(spec, folder=folder, kind=kind)
+    except EdgeproofError as error:
+        return error
+    return None
 
 
 def check_makers(formats: set[str]) -> list[InputError]:

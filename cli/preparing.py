@@ -58,7 +58,12 @@ def prepared(
     if data.source.startswith("npy:"):
         raise InputError(f"{data.source} holds arrays, and the model takes {wanted.kind}s", "give a source of those")
     if (found := train_data.kind_of(data, folder)) != wanted.kind:
-        raise InputError(f"{data.source} holds {found}s, and the model takes {wanted.kind}s", "give a source of those")
+        table_of_texts = wanted.kind == "text" and data.source.startswith("csv:")
+        raise InputError(
+            f"{data.source} holds {found}s, and the model takes {wanted.kind}s"
+            + (f": there is no column {data.text_column!r}" if table_of_texts else ""),
+            "say which column holds the texts, with --text-column" if table_of_texts else "give a source of those",
+        )
     table = dict(data.model_dump(mode="json"))
     source = fingerprint or train_data.fingerprint(data, seed=seed, folder=folder)
     settings = {"kind": wanted.kind, "image_size": wanted.size, "resize": wanted.resize}

@@ -7,6 +7,7 @@ import sys
 
 from ..core.names import shorten
 
+_OTHER_SHAPE = "give samples of the file's shape; for texts, put MODEL.tokenizer/ and the sidecar (.json) back"
 # (pattern in the runtime's message, what it means, what to do); groups of the pattern fill the braces.
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
@@ -63,6 +64,16 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         r"(the file takes inputs .{1,200}, and is given .{1,200})$",
         "{0}",
         "give samples with one field for each of the file's inputs, called like the input",
+    ),
+    (
+        r"Cannot set tensor: Dimension mismatch\. Got (\d+) but expected (\d+) for dimension (\d+) of input",
+        "the file takes {1} values along dimension {2} of an input, and is given {0}",
+        _OTHER_SHAPE,
+    ),
+    (
+        r"(?s)Got invalid dimensions for input: (\S+) .*?index: (\d+) Got: (\d+) Expected: (\d+)",
+        "the file takes {3} values along dimension {1} of its input {0}, and is given {2}",
+        _OTHER_SHAPE,
     ),
     (
         r"(the file has no output .{1,300})",

@@ -36,12 +36,12 @@ def points_range(low: float | None, high: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """Return a positive number with three significant digits and no exponent: ``0.0421``, ``2.91``, ``1,234``."""
+    """Return a positive number with three significant digits and no exponent: ``0.0420``, ``2.91``, ``1,234``."""
     if value >= 100:
         return f"{value:,.0f}"
     if value >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if value >= 1 else f"{value:.3g}" if value >= 1e-4 else f"{value:.1g}"
+    return f"{value:.2f}" if value >= 1 else f"{value:#.3g}" if value >= 1e-4 else f"{value:.1g}"
 
 
 def ms(value: float) -> str:

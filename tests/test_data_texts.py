@@ -232,7 +232,9 @@ def test_which_csv_holds_texts(tmp_path: Path) -> None:
         ("body,label", {}, "image"),
         ('"text', {}, "image"),
         ("", {}, "image"),
-        ("text,label", {"encoding": "nonsense"}, "image"),
+        ("text,label", {"encoding": "nonsense"}, "text"),
+        ("body,label", {"text_column": "said"}, "text"),
+        ("path,label", {"encoding": "cp1252"}, "image"),
     ):
         (tmp_path / "t.csv").write_text(f"{header}\nx,y\n", encoding="utf-8")
         assert kind_of(Data(source="csv:t.csv", **options), tmp_path) == kind, (header, options)
@@ -283,7 +285,7 @@ def test_bytes_that_are_not_in_the_encoding(tmp_path: Path) -> None:
         **{f"row {row}": "its label is not utf-8" for row in (23, 24, 25)},
     }
     assert prepared.report["not_in_encoding"] == 1
-    assert "1 text of 22 is not in utf-8, the others are: mixed encodings?" in told(prepared)
+    assert "1 text of 22 is not utf-8 text, the others are: mixed encodings?" in told(prepared)
     assert ("last one", "b") in everything(prepared)
     with pytest.raises(InputError, match="row 23: its label is not utf-8"):
         run(tmp_path, "csv:t.csv", on_unreadable="stop")

@@ -19,6 +19,7 @@ from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results, load_results
 from edgeproof.core.variant import Variant
 from edgeproof.evaluate import report
+from edgeproof.evaluate.report.labels import _groups
 from edgeproof.evaluate.select import verdict
 from edgeproof.evaluate.statistics import median_interval, paired_drop, percentiles, wilson
 from edgeproof.evaluate.versus import compare_models
@@ -277,12 +278,12 @@ def test_text_runs_speak_of_texts_and_tokens(news):
 
 def test_latency_of_texts_is_split_in_table_headline_and_bars(news):
     results, html, markdown = news
-    assert "0.35 ms 1.40 ms" in section(html, "figures").words
-    assert "tokenizing 0.35 ms, inference 1.40 ms" in Page(html).words
+    assert "0.350 ms 1.40 ms" in section(html, "figures").words
+    assert "tokenizing 0.350 ms, inference 1.40 ms" in Page(html).words
     bars = re.findall(r'<span class="bar split".*?width: ([0-9.]+)%', html)
     assert len(bars) == 4, "the string reference has no tokenizer of its own to time"
     assert float(bars[1]) == pytest.approx(100 * 0.35 / 1.75, abs=0.05)
-    assert "| 0.35 ms + 1.40 ms |" in markdown
+    assert "| 0.350 ms + 1.40 ms |" in markdown
     assert results.recommendation["artifact"] == "use-multilingual--tflite-dynamic"
 
 
@@ -370,3 +371,45 @@ def test_comparisons_that_somebody_changed_are_an_error_with_a_remedy(tmp_path):
     results.comparisons = [{"a": "mobilenet_v2"}]
     with pytest.raises(InputError, match="incomplete"):
         report.write(results, tmp_path)
+
+
+@pytest.mark.parametrize(("width", "most"), [(3, 3), (2, 2)])
+def test_points_that_touch_share_a_label_and_the_shipped_one_has_its_own(width, most):
+    places = [(10.0, 50.0), (14.0, 50.0), (20.0, 52.0), (28.0, 50.0), (14.0, 51.0), (90.0, 50.0)]
+    names = ["float32", "float16", "int16x8", "dynamic", "int8, ship this", "float32"]
+    bold = [name.endswith("ship this") for name in names]
+    groups = {group.text: group for group in _groups(places, names, bold, width)}
+    shared = {3: "float32, float16, int16x8 +1", 2: "float32, float16 +2"}[most]
+    assert set(groups) == {shared, "int8, ship this", "float32"}
+    assert (groups[shared].left, groups[shared].right) == (10.0, 28.0)
+    assert groups["int8, ship this"].bold
+
+
+def test_a_models_drawing_has_its_own_pareto_front_and_names_its_points_once(tmp_path):
+    results = seeded(seeds=(1,))
+    html = written(results, tmp_path)[0]
+    drawings = [
+        re.search(rf'aria-label="Accuracy against latency, {row["name"]}.*?</svg>', html, re.DOTALL)[0]
+        for row in results.models
+    ]
+    fronts = [re.findall(r'd="([^"]+)"[^>]*stroke-dasharray', drawing) for drawing in drawings]
+    assert all(len(found) == 1 for found in fronts) and fronts[0] != fronts[1]
+    assert "the model’s Pareto front" in Page(html).words
+    assert "Small strokes below: the single seeds" not in Page(html).words
+    assert "Small strokes below: the single seeds" in Page(written(seeded(), tmp_path)[0]).words
+
+
+def test_the_terminal_says_what_its_figures_are(tmp_path):
+    assert "accuracy on the test split; latency of one text, tokenizing" in terminal(texts())
+    results = foreign()
+    shown = terminal(results)
+    assert "accuracy on the test split" not in shown and "agree: share of samples with the float self's answer" in shown
+    results.measurements = [replace(m, agreement=None, difference=0.00314) for m in results.measurements]
+    assert "differs: by how much at most from the float self's answers" in terminal(results)
+    results.measurements = []
+    assert "drop" not in terminal(results).split("Nothing fits")[0]
+
+
+def test_packaged_hub_modules_are_told_as_such(tmp_path):
+    words = Page(written(texts(), tmp_path)[0]).words
+    assert "TensorFlow Hub module, weights in a Python package" in words

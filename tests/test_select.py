@@ -233,7 +233,7 @@ def test_a_faster_model_that_is_much_less_accurate_does_not_win_in_silence():
     assert chosen["artifact"] == "large--tflite-int8"
     assert "the fastest file that fits the budget, of the models that are not behind in accuracy" in chosen["why"]
     assert (
-        "tflite:int8 of small on local/litert takes 0.25× the latency. small is 20 points less accurate than large"
+        "tflite:int8 of small on local/litert takes 0.250× the latency. small is 20 points less accurate than large"
         in (chosen["why"])
     )
     assert "more than the 1 point that a file may lose: set budget.min_accuracy" in chosen["why"]

@@ -24,8 +24,10 @@ from edgeproof.core.recipe import Augment, Export, FineTune, ModelSpec, Train
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
 from edgeproof.train.frameworks import load
+from edgeproof.train.freeze import compare
+from edgeproof.train.hub.saved_model import read
 from edgeproof.train.text.fit import fit_text
-from edgeproof.train.text.freeze import compare, open_ids_model, run_texts
+from edgeproof.train.text.freeze import open_ids_model, run_texts
 
 from .text_models import (
     FILLER,
@@ -76,13 +78,35 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def pair(root: Path) -> dict[str, str]:
+    """An encoder and its preprocessor, as a recipe names them."""
+    bert_encoder(root / "encoder", layers=2, penalty=1e-4)
+    bert_preprocessor(root / "preprocessor", default_length=12)
+    return {"backbone": "hub:encoder", "preprocessor": "hub:preprocessor"}
+
+
+@pytest.fixture(scope="module")
+def words(root: Path) -> str:
+    """An encoder of strings that can be rebuilt."""
+    word_encoder(root / "words", WORDS)
+    return "hub:words"
+
+
+@pytest.fixture(scope="module")
+def odd_words(root: Path) -> str:
+    """An encoder of strings that cannot: it cleans texts in a way of its own."""
+    word_encoder(root / "odd-words", WORDS, hide_punctuation=True)
+    return "hub:odd-words"
+
+
+@pytest.fixture(scope="module")
 def fit(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
     """Train a model on the made-up sentences; the same call is trained once, each in a workspace of its own."""
     done: dict[str, Model] = {}
 
-    def train(again: int = 0, train: Train = TRAIN, listener: Any = None, **keys: Any) -> Model:
+    def train(train: Train = TRAIN, listener: Any = None, **keys: Any) -> Model:
         spec = ModelSpec.model_validate({"name": "m", "max_tokens": LENGTH, **keys})
-        key = f"{again} {spec.model_dump_json()} {train.model_dump_json()}"
+        key = spec.model_dump_json() + train.model_dump_json()
         if key not in done:
             done[key] = fit_text(
                 spec, train, seed=3, data=load_prepared(root / "data"), folder=root,
@@ -158,9 +182,10 @@ def test_golden_vectors_are_what_the_ids_model_answers(fit: Callable[..., Model]
     np.testing.assert_allclose(found, [vector["probabilities"] for vector in golden["vectors"]], atol=1e-6)
 
 
-def test_the_same_work_gives_the_same_model_and_is_not_done_twice(fit: Callable[..., Model], root: Path) -> None:
-    first, second = fit(**SCRATCH), fit(again=1, **SCRATCH)
-    assert first.sha256 == second.sha256 and first.history == second.history
+def test_the_same_work_is_not_done_twice_and_other_work_gives_another_model(
+    fit: Callable[..., Model], root: Path
+) -> None:
+    first = fit(**SCRATCH)
     assert fit(**SCRATCH, tokenizer="whitespace").sha256 != first.sha256
     heard = Heard()
     spec = ModelSpec.model_validate({"name": "m", "max_tokens": LENGTH, **SCRATCH})
@@ -170,7 +195,9 @@ def test_the_same_work_gives_the_same_model_and_is_not_done_twice(fit: Callable[
     assert again == first and not heard.tasks
 
 
-def test_a_killed_training_goes_on_to_the_same_model(fit: Callable[..., Model], root: Path, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_model_as_another_run(
+    fit: Callable[..., Model], root: Path, tmp_path: Path
+) -> None:
     code = f"""
 import os, signal
 from pathlib import Path
@@ -231,25 +258,24 @@ def run_file(path: Any, ids: Any, lens: Any) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("parts", [True, False])
-def test_a_pair_is_cut_between_preprocessor_and_encoder(fit: Callable[..., Model], root: Path, parts: bool) -> None:
-    bert_encoder(root / "encoder")
-    name, default = f"preprocessor-{parts}", 12
-    bert_preprocessor(root / name, parts=parts, lower_case=parts, default_length=default)
-    model = fit(backbone="hub:encoder", preprocessor=f"hub:{name}")
+def test_a_pair_is_cut_between_preprocessor_and_encoder(
+    fit: Callable[..., Model], root: Path, pair: dict[str, str], parts: bool
+) -> None:
+    if not parts:
+        bert_preprocessor(root / "whole-preprocessor", parts=False, lower_case=False, default_length=12)
+    model = fit(**pair if parts else pair | {"preprocessor": "whole-preprocessor"})
     assert model.tokenizer is not None
     # A preprocessor that shows its parts is asked for max_tokens; another one gives what it gives.
-    assert model.input.shape == (1, LENGTH if parts else default) and model.tokenizer.length == model.input.shape[1]
+    assert model.input.shape == (1, LENGTH if parts else 12) and model.tokenizer.length == model.input.shape[1]
     assert model.provenance["rebuilt"]["lower_case"] is parts and model.provenance["learned"] == "head"
     assert model.tokenizer.parity["same"] == model.tokenizer.parity["samples"] == 60
     check_both_paths(model, root)
 
 
 def test_the_ids_model_of_a_pair_converts_to_builtin_operators(
-    fit: Callable[..., Model], root: Path, tmp_path: Path
+    fit: Callable[..., Model], root: Path, pair: dict[str, str], tmp_path: Path
 ) -> None:
-    bert_encoder(root / "encoder2", layers=2)
-    bert_preprocessor(root / "preprocessor2")
-    model = fit(backbone="hub:encoder2", preprocessor="preprocessor2")
+    model = fit(**pair)
     ids, lens = encoded(model, read_texts(root / "data" / "test.jsonl")[:20])
     expected = open_ids_model(model.saved_model)(ids, lens)
     for variant in ("tflite:float32", "onnx:float32"):
@@ -258,40 +284,34 @@ def test_the_ids_model_of_a_pair_converts_to_builtin_operators(
         np.testing.assert_allclose(run_file(artifact.path, ids, lens), expected, atol=1e-4)
 
 
-def test_a_pair_can_be_fine_tuned_whole(fit: Callable[..., Model], root: Path) -> None:
-    bert_encoder(root / "penalised", penalty=1e-4)
-    bert_preprocessor(root / "preprocessor3")
-    frozen = fit(backbone="hub:penalised", preprocessor="preprocessor3")
-    model = fit(backbone="hub:penalised", preprocessor="preprocessor3", trainable=True)
+def test_a_pair_can_be_fine_tuned_whole(fit: Callable[..., Model], root: Path, pair: dict[str, str]) -> None:
+    frozen, model = fit(**pair), fit(**pair, trainable=True)
     assert [row["phase"] for row in model.history] == [*(row["phase"] for row in frozen.history), 2, 2]
     assert model.metrics["val_loss"] < frozen.metrics["val_loss"] and model.provenance["learned"] == "all"
     check_both_paths(model, root)
 
 
-def test_an_output_that_is_no_vector_a_text_is_refused_by_name(fit: Callable[..., Model], root: Path) -> None:
-    bert_encoder(root / "encoder3")
-    bert_preprocessor(root / "preprocessor4")
+def test_an_output_that_is_no_vector_a_text_is_refused_by_name(fit: Callable[..., Model], pair: dict[str, str]) -> None:
     with pytest.raises(InputError, match="sequence_output"):
-        fit(backbone="hub:encoder3", preprocessor="preprocessor4", output="sequence_output")
+        fit(**pair, output="sequence_output")
     with pytest.raises(InputError) as caught:
-        fit(backbone="hub:encoder3", preprocessor="preprocessor4", output="nothing")
+        fit(**pair, output="nothing")
     assert "pooled_output" in caught.value.remedy
     with pytest.raises(InputError) as caught:
-        fit(backbone="hub:encoder3")
+        fit(backbone=pair["backbone"])
     assert "preprocessor" in caught.value.remedy
 
 
-def test_a_lookup_of_words_is_rebuilt_and_equals_the_encoder(fit: Callable[..., Model], root: Path) -> None:
+def test_a_lookup_of_words_is_rebuilt_and_equals_the_encoder(fit: Callable[..., Model], root: Path, words: str) -> None:
     tf, _ = load()
-    word_encoder(root / "words", WORDS)
-    model = fit(backbone="hub:words")
+    model = fit(backbone=words)
     assert model.tokenizer is not None and model.tokenizer.kind == "whitespace"
     assert model.provenance["rebuilt"]["pooling"] == "sqrtn"
     check_both_paths(model, root)
     # The head on the encoder's own embeddings gives what the string model gives.
     encoder = tf.saved_model.load(str(root / "words"))
     assert model.text_model is not None
-    kernel, bias = (v.numpy() for v in tf.saved_model.load(str(model.text_model)).head)
+    kernel, bias = (v.numpy() for v in list(tf.saved_model.load(str(model.text_model)).keep)[-2:])
     texts = read_texts(root / "data" / "test.jsonl")
     expected = tf.nn.softmax(encoder(tf.constant(texts)).numpy() @ kernel + bias).numpy()
     np.testing.assert_allclose(run_texts(model.text_model, texts), expected, atol=1e-5)
@@ -306,47 +326,60 @@ def test_an_encoder_in_the_tf1_hub_format_goes_the_same_way(fit: Callable[..., M
         fit(backbone="hub:words-v1", trainable=True)
 
 
-@pytest.mark.parametrize(
-    ("keys", "why"), [({"hide_punctuation": True}, "a way of its own"), ({"hidden": True}, "table")]
-)
-def test_an_encoder_that_cannot_be_cut_stays_a_model_of_strings(
-    fit: Callable[..., Model], root: Path, tmp_path: Path, keys: dict[str, bool], why: str
+def test_reference_variables_of_tensorflow_1_are_saved_with_their_values(
+    fit: Callable[..., Model], root: Path, words: str
 ) -> None:
-    heard = Heard()
-    name = f"words-{next(iter(keys))}"
-    word_encoder(root / name, WORDS, **keys)
-    model = fit(backbone=f"hub:{name}", trainable="hidden" in keys, listener=heard)
+    """Its table of words comes along, and nothing is left in the graph that only this process could fill."""
+    word_encoder_v1(root / "words-references", WORDS, references=True)
+    model = fit(backbone="hub:words-references")
+    assert model.tokenizer is None and "as constants" in model.provenance["uncut"]
+    graph = read(model.saved_model).main
+    bodies = [graph.nodes, *(function.nodes for function in graph.functions.values())]
+    assert not {"Variable", "VariableV2"} & {node.op for body in bodies for node in body}
+    texts = ["a goal", "the bank's profit"]
+    rebuilt = fit(backbone=words).text_model  # the same words and weights, in variables that need no help
+    assert rebuilt is not None
+    np.testing.assert_allclose(run_texts(model.saved_model, texts), run_texts(rebuilt, texts), atol=1e-4)
+
+
+def check_strings(model: Model, heard: Heard, why: str, folder: Path) -> None:
     assert model.tokenizer is None and model.text_model is None and why in model.provenance["uncut"]
     assert (model.input.dtype, model.input.shape, model.input.kind) == ("string", (1,), "text")
     assert any("cannot be cut" in note for note in heard.notes)
     answers = run_texts(model.saved_model, ["a goal", "the bank"])
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
-    artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
+    artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=folder)
     assert artifact.status == "unsupported" and artifact.reason and artifact.remedy
 
 
-def test_a_model_of_strings_is_hashed_by_its_weights(fit: Callable[..., Model], root: Path) -> None:
-    word_encoder(root / "words-hash", WORDS, hide_punctuation=True)
-    first, second = (fit(again=n, backbone="hub:words-hash") for n in (0, 1))
-    assert first.sha256 == second.sha256
-    assert fit(backbone="hub:words-hash", train=TRAIN.model_copy(update={"epochs": 2})).sha256 != first.sha256
+def test_an_encoder_that_cannot_be_cut_stays_a_model_of_strings_hashed_by_its_weights(
+    fit: Callable[..., Model], odd_words: str, tmp_path: Path
+) -> None:
+    heard = Heard()
+    first = fit(backbone=odd_words, listener=heard)
+    check_strings(first, heard, "a way of its own", tmp_path)
+    assert fit(backbone=odd_words, train=TRAIN.model_copy(update={"epochs": 2})).sha256 != first.sha256
 
 
-def test_features_are_shared_between_seeds(root: Path, tmp_path: Path) -> None:
-    word_encoder(root / "words-shared", WORDS)
-    spec = ModelSpec(name="m", backbone="hub:words-shared", max_tokens=LENGTH)
+def test_a_model_of_strings_can_be_fine_tuned(fit: Callable[..., Model], root: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    word_encoder(root / "words-hidden", WORDS, hidden=True)
+    check_strings(fit(backbone="hub:words-hidden", trainable=True, listener=heard), heard, "table", tmp_path)
+
+
+def test_features_are_shared_between_seeds(fit: Callable[..., Model], words: str, root: Path, tmp_path: Path) -> None:
+    spec = ModelSpec(name="m", backbone=words, max_tokens=LENGTH)
     data, heard = load_prepared(root / "data"), [Heard(), Heard()]
-
-    def train(seed: int, name: str, listener: Any, shared: Path | None) -> Model:
-        workspace = tmp_path / name
-        return fit_text(
-            spec, TRAIN, seed=seed, data=data, folder=root, workspace=workspace, listener=listener, shared=shared
+    first, second = (
+        fit_text(
+            spec, TRAIN, seed=seed, data=data, folder=root, workspace=tmp_path / f"ws{seed}", listener=listener,
+            shared=tmp_path / "shared",
         )
-
-    first, second = (train(seed, f"ws{seed}", heard[seed], tmp_path / "shared") for seed in (0, 1))
+        for seed, listener in zip((4, 3), heard, strict=True)
+    )  # fmt: skip
     # Of each split: what is there already, and then a block that is computed. The second seed finds both splits done.
     assert [listener.tasks.count("features") for listener in heard] == [4, 2]
-    assert first.sha256 != second.sha256 == train(1, "alone", Silent(), None).sha256
+    assert first.sha256 != second.sha256 == fit(backbone=words).sha256  # seed 3 alone, without a shared folder
 
 
 def test_data_and_settings_that_do_not_fit_are_refused(root: Path, tmp_path: Path) -> None:
@@ -363,11 +396,13 @@ def test_data_and_settings_that_do_not_fit_are_refused(root: Path, tmp_path: Pat
         fit_text(spec, Train(epochs=3, learning_rate=1e30, patience=0), data=data, **rest)
 
 
-def test_a_finished_workspace_of_other_work_is_done_anew(root: Path, tmp_path: Path, fit: Callable[..., Model]) -> None:
+def test_a_finished_workspace_of_other_work_is_done_anew(
+    root: Path, tmp_path: Path, fit: Callable[..., Model], odd_words: str
+) -> None:
     workspace = tmp_path / "copy"
     shutil.copytree(fit(**SCRATCH).saved_model.parent, workspace)
-    word_encoder(root / "words-anew", WORDS, hide_punctuation=True)
-    spec = ModelSpec(name="m", backbone="hub:words-anew", max_tokens=LENGTH)
+    spec = ModelSpec(name="m", backbone=odd_words, max_tokens=LENGTH)
     data = load_prepared(root / "data")
-    fit_text(spec, TRAIN, seed=1, data=data, folder=root, workspace=workspace, listener=Silent())
+    model = fit_text(spec, TRAIN, seed=3, data=data, folder=root, workspace=workspace, listener=Silent())
+    assert model.sha256 == fit(backbone=odd_words).sha256  # as in a workspace of its own
     assert {p.name for p in workspace.iterdir()} == {"saved_model", "model.json", "work.json"}

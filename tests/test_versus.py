@@ -270,7 +270,7 @@ def test_what_cannot_be_compared_says_so_and_costs_are_told_all_the_same(change,
     (row,) = compare_models(results, correct)
     assert row["verdict"] == "not compared"
     assert why in row["sentence"]
-    assert "a takes 0.5× the training time" in row["sentence"]
+    assert "a takes 0.500× the training time" in row["sentence"]
     assert "difference" not in row
 
 

@@ -161,7 +161,7 @@ def word_encoder(
     return folder
 
 
-def word_encoder_v1(folder: Path, words: list[str], *, width: int = 8) -> Path:
+def word_encoder_v1(folder: Path, words: list[str], *, width: int = 8, references: bool = False) -> Path:
     """The same in the TF1 Hub format: a graph with a signature ``default``, and ``tfhub_module.pb`` that says so."""
     tf, _ = load()
     v1 = tf.compat.v1
@@ -174,7 +174,7 @@ def word_encoder_v1(folder: Path, words: list[str], *, width: int = 8) -> Path:
             str(tokens), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
         )
         table = tf.lookup.StaticHashTable(initializer, len(words))
-        embeddings = v1.get_variable("embeddings", initializer=start)
+        embeddings = v1.get_variable("embeddings", initializer=start, use_resource=not references)
         rows = tf.strings.split(texts)
         found = tf.ragged.map_flat_values(lambda flat: tf.gather(embeddings, table.lookup(flat)), rows)
         count = tf.cast(tf.maximum(rows.row_lengths(), 1), tf.float32)[:, None]

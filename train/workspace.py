@@ -87,9 +87,7 @@ class Work:
                 f"there is nothing to tell apart: the data have {len(self.data.labels)} class(es)", "give two or more"
             )
         if not self.data.counts.get("train"):
-            raise InputError(
-                f"the data have no training {self.data.kind}s", "check the data's source and its splits"
-            )
+            raise InputError(f"the data have no training {self.data.kind}s", "check the data's source and its splits")
 
     def timed(self, step: str, work: Callable[[], Any]) -> Any:
         """Run `work` and note how long it took."""

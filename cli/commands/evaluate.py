@@ -6,24 +6,38 @@ from pathlib import Path
 
 import click
 
+from ..options import given, text_columns
+
 
 @click.command(short_help="Prove finished files on a data source and targets.")
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--data", "source", metavar="SOURCE", required=True, help="e.g. folder:images; its test split, or all of it."
+    "--data",
+    "source",
+    metavar="SOURCE",
+    required=True,
+    help="e.g. folder:images or csv:texts.csv; its test split, or all of it.",
 )
 @click.option("--on", "targets", metavar="TARGET", multiple=True, help="e.g. local/litert; repeatable.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/evaluate"), show_default=True)
 @click.option("--resize", type=click.Choice(["stretch", "crop", "pad"]), help="How pictures are brought to size.")
+@text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
 def command(
-    files: tuple[Path, ...], source: str, targets: tuple[str, ...], out: Path, resize: str | None, as_json: bool
+    files: tuple[Path, ...],
+    source: str,
+    targets: tuple[str, ...],
+    out: Path,
+    resize: str | None,
+    as_json: bool,
+    **columns: str | None,
 ) -> None:
     """Measure accuracy and latency of FILEs (.tflite, .onnx, or a run's models/NAME folder) and write a report.
 
-    With a model's folder among the files, agreement and accuracy drop are against it.
+    With a model's folder among the files, agreement and accuracy drop are against it. Files whose classes are not
+    known are judged by agreement with it alone, on data of any classes or on arrays (npy:FILE).
     """
-    from ...core.recipe import Evaluate
+    from ...core.recipe import Data, Evaluate
     from ...core.target import RUNTIMES
     from ..console import ConsoleListener
     from ..evaluating import evaluate_files
@@ -31,7 +45,8 @@ def command(
     from ..preflight import check_writable
 
     settings = Evaluate.model_validate({"targets": targets or tuple(f"local/{name}" for name in RUNTIMES)})
+    data = Data.model_validate({"source": source, **given(columns)})
     check_writable(out)
     with ConsoleListener(out / "log.jsonl") as listener:
-        results, report = evaluate_files(files, source, settings, out, resize, listener)
+        results, report = evaluate_files(files, data, settings, out, resize, listener)
     show(results, out, report, as_json=as_json)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ..options import given, text_columns
+
 
 @click.command(short_help="Make files from a trained model, whoever made it.")
 @click.argument("model", type=click.Path(path_type=Path))
@@ -22,6 +24,7 @@ import click
 @click.option("--output", default="", help="Which of several outputs is judged.")
 @click.option("--signature", default="", help="Which signature of a SavedModel is used.")
 @click.option("--trust", is_flag=True, help="Let the file bring code of its own (Lambda layers, custom classes).")
+@text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     model: Path,
@@ -37,6 +40,7 @@ def command(
     signature: str,
     trust: bool,
     as_json: bool,
+    **columns: str | None,
 ) -> int:
     """Make files of MODEL. Exit status 3 when one of them could not be made.
 
@@ -46,7 +50,7 @@ def command(
     """
     from ...core.codec import to_json
     from ...core.names import slug
-    from ...core.recipe import Calibration, Export
+    from ...core.recipe import Calibration, Data, Export
     from ...core.variant import Variant
     from ..console import ConsoleListener
     from ..exporting import Choices, export_model
@@ -65,6 +69,7 @@ def command(
         size,
         read_shapes(shapes),
     )
+    source = Data.model_validate({"source": calibrate, **given(columns)}) if calibrate else None
     if not model.exists():
         raise click.BadParameter(f"{model} does not exist", param_hint="MODEL")
     folder = out or (
@@ -74,7 +79,7 @@ def command(
     )
     check_writable(folder)
     with ConsoleListener(folder / "log.jsonl") as listener:
-        artifacts = export_model(model, choices, wanted, options, calibrate, folder, listener)
+        artifacts = export_model(model, choices, wanted, options, source, folder, listener)
     if as_json:
         show_json([to_json(artifact) for artifact in artifacts])
     else:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
+
+_FOR_TEXTS = ("scratch:average-embedding", "package:use_multilingual_v3")
 
 
 @click.command(short_help="Write a recipe to start from.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.toml"))
 @click.option("--data", "source", default="builtin:fashion-mnist-mini", show_default=True, help="The data source.")
-@click.option("--backbone", default="package:mobilenet_v2", show_default=True, help="Where the model starts.")
+@click.option(
+    "--backbone",
+    help="Where the model starts.  [default: package:mobilenet_v2, for texts scratch:average-embedding]",
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def command(path: Path, source: str, backbone: str, force: bool) -> None:
-    """Write a commented recipe to PATH."""
+def command(path: Path, source: str, backbone: str | None, force: bool) -> None:
+    """Write a commented recipe to PATH, for images or for texts, as the data source has them."""
     from ...core.codec import write_atomic
     from ...core.errors import InputError
-    from ...core.names import slug
-    from ...core.recipe import load_recipe
+    from ...core.names import shorten, slug
+    from ...core.recipe import Data, load_recipe
+    from ...train.data import kind_of
 
     if path.exists() and not force:
         raise InputError(f"{path} exists already", "give another path, or --force to overwrite it")
+    is_text = kind_of(Data(source=source), path.resolve().parent) == "text" or backbone in _FOR_TEXTS
+    backbone = backbone or (_FOR_TEXTS[0] if is_text else "package:mobilenet_v2")
     text = (Path(__file__).parents[1] / "templates" / "recipe.toml").read_text(encoding="utf-8")
     for mark, value in (
         ("@NAME@", slug(path.stem)),
@@ -28,7 +37,12 @@ def command(path: Path, source: str, backbone: str, force: bool) -> None:
         ("@BACKBONE@", backbone),
         ("@MODEL@", slug(backbone.rpartition(":")[2])),
     ):
-        text = text.replace(mark, value.replace("\\", "\\\\").replace('"', '\\"'))
+        if any("\ud800" <= character <= "\udfff" for character in value):  # bytes that were no UTF-8
+            raise InputError(f"{shorten(value)!r} is not Unicode text", "give names that are")
+        # JSON's escapes are TOML's, too, but for one character.
+        text = text.replace(mark, json.dumps(value, ensure_ascii=False)[1:-1].replace("\x7f", "\\u007f"))
+    text = text.replace("@SIZE@", "max_tokens = 64         # longer texts are cut" if is_text else "image_size = 96")
+    text = text.replace("@EPOCHS@", "30" if is_text else "10")
     write_atomic(path, text)
     load_recipe(path)
     click.echo(f"wrote {path}; start it with: edgeproof run {path}")

@@ -34,6 +34,12 @@ ORIGINS = {
     "file": "brought as a file",
     "scratch": "trained from scratch",
 }
+# What the weights in packages are of.
+PACKAGED = {
+    "package:mobilenet_v2": "tf.keras.applications",
+    "package:efficientnet_lite0": "TensorFlow Hub module",
+    "package:use_multilingual_v3": "TensorFlow Hub module",
+}
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,8 @@ def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
 
 def origin(backbone: str) -> str:
     """Return where a backbone comes from, in words."""
+    if backbone in PACKAGED:
+        return f"{PACKAGED[backbone]}, {ORIGINS['package']}"
     return ORIGINS.get(backbone.partition(":")[0], "")
 
 

@@ -201,6 +201,19 @@ class Content:
         shown = self.measured()
         return "Agreement" if shown and all(c.by_agreement for c in shown) else "Accuracy"
 
+    @property
+    def judged_by(self) -> str:
+        """What stands where an accuracy would: shares of right answers, of answers as the float self's, or less."""
+        ran = [c for c in self.cells if c.measurement.status == "ok"]
+        kinds = {
+            "accuracy on the test split": any(c.measurement.accuracy is not None for c in ran),
+            "agree: share of samples with the float self's answer": self.by_agreement,
+            "differs: by how much at most from the float self's answers": any(
+                c.quality is None and c.measurement.difference is not None for c in ran
+            ),
+        }
+        return "; ".join(name for name, is_there in kinds.items() if is_there) or "no accuracy"
+
     def by_design(self) -> int:
         """Return how many cells are empty because the runtime does not read the format."""
         return sum(c.is_by_design for c in self.cells)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ...core.names import shorten
 from ...core.results import Results
-from ..cells import Cell, process_medians, raw_path
+from ..cells import Cell, artifact_name, process_medians, raw_path
 from ..units import ms, percent, percent_range, size
 from . import compared, details, plots
 from .content import Content, figure_rows
@@ -42,6 +42,7 @@ def render(results: Results, folder: Path | None = None) -> str:
         models=compared.model_rows(content) if compared.is_comparison(content) else [],
         pairs=compared.pair_rows(content),
         standings=_standings(content),
+        seeds=any(len(model.get("repeats") or []) > 1 for model in results.models),
         parts=_parts(content),
         scatters=_scatters(content),
         latencies=_latencies(content, folder),
@@ -98,16 +99,21 @@ def _standings(content: Content) -> Markup:
     return inline(partial(plots.models, drawn), "standings", f"Accuracy of the models with intervals: {title}")
 
 
-def _parts(content: Content) -> list[dict[str, str]]:
-    """Return how each cell's latency is split into tokenizing and inference, fastest first."""
+def _parts(content: Content) -> list[tuple[str, list[dict[str, str]]]]:
+    """Return model by model how each cell's latency is split into tokenizing and inference, fastest first."""
+    found = [(model, _split(group)) for model, group in _by_model(content.timed())]
+    return [(shorten(model) if content.several else "", rows) for model, rows in found if rows]
+
+
+def _split(cells: Sequence[Cell]) -> list[dict[str, str]]:
     found = [
         (latency.median, c, latency.tokenize, latency.infer)
-        for c in content.timed()
+        for c in cells
         if (latency := c.measurement.latency_ms) and latency.tokenize is not None and latency.infer is not None
     ]
     return [
         {
-            "name": content.name(c.artifact),
+            "name": artifact_name(c.artifact, with_model=False),
             "target": shorten(c.measurement.target),
             "tokenize": ms(tokenize),
             "infer": ms(infer),

@@ -1,8 +1,12 @@
-"""Direct labels that keep out of each other's way: each point's name is put where it covers least."""
+"""Direct labels that keep out of each other's way: each point's name is put where it covers least.
+
+Points that touch share one label, for two would only push each other away.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .palette import PAGE
@@ -28,45 +32,91 @@ NEAR = 8
 # Above this cost (overlap counts tenfold, by its area in square pixels) a label would hide more than it tells: it is
 # left out, and the legend's shape and colour say what the point is.
 CROWDED = 400.0
+# Points closer than this, in pixels each way, look like one.
+TOUCHING = 11.0
 Box = tuple[float, float, float, float]
 Place = tuple[float, float, str]
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Points that touch, and what is written beside them: where it ends to the left and right, how high it is."""
+
+    text: str
+    bold: bool
+    left: float
+    right: float
+    y: float
+
+    def at(self, anchor: str) -> float:
+        """Return from where a label with this end is placed: its point nearest to it, or the middle."""
+        return {"left": self.right, "right": self.left, "center": (self.left + self.right) / 2}[anchor]
+
+
 def place_labels(
-    axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], bold: Sequence[bool], *, near: bool
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    bold: Sequence[bool],
+    *,
+    near: bool,
+    taken: Sequence[Box] = (),
 ) -> None:
     """Write `texts` beside `points` (data coordinates) where they overlap points and each other least.
 
     Where everything is taken a text is left out, unless it is `bold`; with `near` that happens sooner, for no text
-    then stands so far from its point that it needs a line to it.
+    then stands so far from its point that it needs a line to it. `taken` (pixels of the figure) is left free.
     """
     around = PLACES[:NEAR] if near else PLACES
     places = [(float(x), float(y)) for x, y in axes.transData.transform(points)]
     frame = axes.bbox
-    taken: list[Box] = [(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in places]
-    for i in sorted(range(len(points)), key=lambda i: (not bold[i], places[i])):
-        x, y = places[i]
-        width = len(texts[i]) * FONT * LETTER * (1.08 if bold[i] else 1.0)
-        reach = 1.4 if bold[i] else 1.0  # a bold label's point has a ring around it
+    full: list[Box] = [(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in places]
+    full += taken
+    for group in sorted(_groups(places, texts, bold, 2 if near else 3), key=lambda g: (not g.bold, g.left, g.y)):
+        width = len(group.text) * FONT * LETTER * (1.08 if group.bold else 1.0)
+        reach = 1.4 if group.bold else 1.0  # a bold label's point has a ring around it
 
-        def cost(place: Place, x: float = x, y: float = y, width: float = width, reach: float = reach) -> float:
-            box = _box(x + reach * place[0], y + reach * place[1], width, place[2])
+        def cost(place: Place, group: _Group = group, width: float = width, reach: float = reach) -> float:
+            box = _box(group.at(place[2]) + reach * place[0], group.y + reach * place[1], width, place[2])
             outside = max(0.0, frame.x0 - box[0]) + max(0.0, box[2] - frame.x1 - 8)
             outside += max(0.0, frame.y0 - box[1]) + max(0.0, box[3] - frame.y1)
             distance = abs(place[0]) + abs(place[1])
-            return float(sum(_overlap(box, other) for other in taken) * 10 + outside * 100 + distance)
+            return float(sum(_overlap(box, other) for other in full) * 10 + outside * 100 + distance)
 
         best = min(around, key=cost)
-        if cost(best) > CROWDED and not bold[i]:
+        if cost(best) > CROWDED and not group.bold:
             continue
         dx, dy, anchor = reach * best[0], reach * best[1], best[2]
-        taken.append(_box(x + dx, y + dy, width, anchor))
+        x = group.at(anchor)
+        full.append(_box(x + dx, group.y + dy, width, anchor))
         far = abs(dx) + abs(dy) > 28
+        column, row = axes.transData.inverted().transform((x, group.y))
         axes.annotate(
-            texts[i], points[i], xytext=(dx, dy), textcoords="offset pixels", ha=anchor, va="center_baseline",
-            fontsize=FONT, weight="bold" if bold[i] else "normal",
+            group.text, (float(column), float(row)), xytext=(dx, dy), textcoords="offset pixels",
+            ha=anchor, va="center_baseline", fontsize=FONT, weight="bold" if group.bold else "normal",
             arrowprops={"arrowstyle": "-", "color": PAGE["muted"].placeholder, "linewidth": 0.7} if far else None,
         )  # fmt: skip
+
+
+def _groups(
+    places: Sequence[tuple[float, float]], texts: Sequence[str], bold: Sequence[bool], most: int
+) -> list[_Group]:
+    """Return the points (pixels) as groups of those that touch; a bold one stands alone. `most` names are written."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(places)), key=lambda i: places[i]):
+        near = [] if bold[i] else [g for g in groups if not bold[g[0]] and any(_touch(places[i], places[k]) for k in g)]
+        groups = [g for g in groups if g not in near] + [[k for g in near for k in g] + [i]]
+    found = []
+    for group in groups:
+        names = list(dict.fromkeys(texts[i] for i in group))
+        further = f" +{len(names) - most}" if len(names) > most else ""
+        xs, ys = zip(*(places[i] for i in group), strict=True)
+        found.append(_Group(", ".join(names[:most]) + further, bold[group[0]], min(xs), max(xs), sum(ys) / len(ys)))
+    return found
+
+
+def _touch(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return abs(a[0] - b[0]) < TOUCHING and abs(a[1] - b[1]) < TOUCHING
 
 
 def _box(x: float, y: float, width: float, anchor: str) -> Box:

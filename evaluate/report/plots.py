@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.names import shorten
 from ..cells import Cell
-from ..units import ms, number
-from .labels import place_labels
+from ..units import ms
+from .labels import Box, place_labels
 from .palette import PAGE, marker, scheme_colour
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ FRONT_STYLE = (0, (4, 3))
 def scatter(shown: Sequence[Cell], everything: Sequence[Cell], ship: Cell | None, narrow: bool) -> Figure:
     """Draw accuracy against median latency for one model's cells, with both intervals.
 
-    `everything` (cells of all models) sets the scales and the Pareto front, so that models can be put side by side.
+    `everything` (cells of all models) sets the scales, so that models can be put side by side.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -45,8 +45,8 @@ def scatter(shown: Sequence[Cell], everything: Sequence[Cell], ship: Cell | None
     axes.yaxis.set_major_locator(ticks)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.{digits}f} %" if value < 1.0005 else "")
     axes.grid(axis="y", linewidth=1)
-    _reference_line(axes, shown, narrow)
-    _front(axes, everything, low)
+    front = _front(axes, shown, low)
+    taken = _reference_line(axes, shown, front, narrow)
     for cell, x, y in points:
         if y >= low:
             _point(axes, cell, x, y, chosen=cell is ship)
@@ -54,7 +54,8 @@ def scatter(shown: Sequence[Cell], everything: Sequence[Cell], ship: Cell | None
             colour = scheme_colour(cell.artifact.scheme).placeholder
             axes.plot([x], [low], "v", color=colour, markersize=7, clip_on=False)
     texts = [_scatter_label(cell, y, low, cell is ship) for cell, _, y in points]
-    place_labels(axes, [(x, max(y, low)) for _, x, y in points], texts, [c is ship for c, _, _ in points], near=narrow)
+    places = [(x, max(y, low)) for _, x, y in points]
+    place_labels(axes, places, texts, [c is ship for c, _, _ in points], near=narrow, taken=taken)
     return figure
 
 
@@ -230,37 +231,57 @@ def _latency_axis(axes: Axes, narrow: bool) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(lambda value, _: number(value).replace(".00", "").replace(".0", ""))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.tick_params(length=0, labelsize=10.5, pad=6)
     axes.set_xlabel("median latency, ms (logarithmic)", fontsize=10.5, labelpad=6)
 
 
-def _reference_line(axes: Axes, shown: Sequence[Cell], narrow: bool) -> None:
-    """Draw the float model's accuracy as a line: what the files are held against."""
+def _reference_line(axes: Axes, shown: Sequence[Cell], front: Sequence[tuple[float, float]], narrow: bool) -> list[Box]:
+    """Draw the float model's accuracy as a line, what the files are held against; return where its name stands."""
     found = next((c for c in shown if c.artifact.format == "savedmodel"), None)
     if found is None or found.measurement.accuracy is None:
-        return
+        return []
     accuracy = found.measurement.accuracy
     axes.axhline(accuracy, color=MUTED, linewidth=1)
-    # At the end of the line that is farther from the reference's own point and name.
-    left = axes.transAxes.inverted().transform(axes.transData.transform(_position(found)))[0] > 0.5
+    # A point's sign under the name is worse than the front's end, a line.
+    weighed = [*map(_position, shown), *map(_position, shown), *front[-1:]]
+    points = [(float(x), float(y)) for x, y in axes.transData.transform(weighed)]
+    line, frame = float(axes.transData.transform((1.0, accuracy))[1]), axes.bbox
+    name = "float model" if narrow else "accuracy of the float model"
+    width = 6.0 * len(name)
+    # At the end, above or below, where it is farthest from points; the front's end at the right edge is one.
+    boxes: dict[tuple[str, str], Box] = {
+        (side, base): (x, line + dy, x + width, line + dy + 16)
+        for base, dy in (("bottom", 2), ("top", -18))
+        for side, x in (("right", frame.x1 - width), ("left", frame.x0))
+    }
+    side, base = min(boxes, key=lambda place: sum(_is_near(point, boxes[place]) for point in points))
     axes.annotate(
-        "float model" if narrow else "accuracy of the float model", (0 if left else 1, accuracy),
-        xycoords=("axes fraction", "data"), xytext=(2 if left else -2, 4), textcoords="offset pixels",
-        ha="left" if left else "right", fontsize=10, color=MUTED,
+        name, (0 if side == "left" else 1, accuracy), xycoords=("axes fraction", "data"),
+        xytext=(2 if side == "left" else -2, 4 if base == "bottom" else -4), textcoords="offset pixels", ha=side,
+        va=base, fontsize=10, color=MUTED,
     )  # fmt: skip
+    return [boxes[side, base]]
 
 
-def _front(axes: Axes, everything: Sequence[Cell], low: float) -> None:
-    """Draw the Pareto front: for each latency the best accuracy that a file reaches within it."""
+def _is_near(point: tuple[float, float], box: Box) -> bool:
+    """Whether a point's sign, its ring included, reaches into a box (pixels)."""
+    x, y = point
+    return box[0] - 10 < x < box[2] + 10 and box[1] - 10 < y < box[3] + 10
+
+
+def _front(axes: Axes, shown: Sequence[Cell], low: float) -> list[tuple[float, float]]:
+    """Draw the model's Pareto front: for each latency the best accuracy that a file reaches within it. Return it."""
     best, steps = -1.0, []
-    for x, y in sorted((_position(c) for c in everything if not c.is_reference), key=lambda p: (p[0], -p[1])):
+    for x, y in sorted((_position(c) for c in shown if not c.is_reference), key=lambda p: (p[0], -p[1])):
         if y > best and y >= low:
             steps.append((x, y))
             best = y
-    if steps:
-        xs, ys = zip(*steps, (axes.get_xlim()[1], best), strict=True)
-        axes.step(xs, ys, where="post", color=MUTED, linewidth=1.2, linestyle=FRONT_STYLE)
+    if not steps:
+        return []
+    front = [*steps, (axes.get_xlim()[1], best)]
+    axes.step(*zip(*front, strict=True), where="post", color=MUTED, linewidth=1.2, linestyle=FRONT_STYLE)
+    return front
 
 
 def _filling(cell: Cell, colour: str) -> dict[str, Any]:

@@ -22,7 +22,10 @@ def summary(results: Results) -> list[RenderableType]:
     from rich.text import Text
 
     content = Content(results)
-    parts: list[RenderableType] = [table(results), ""]
+    parts: list[RenderableType] = []
+    if told := caption(content):
+        # Not the table's own caption, which is broken at the table's width.
+        parts += [table(results), Text(told, style="dim"), ""]
     if content.by_design():
         parts += [Text(f"{content.by_design()} cells are empty by design: the runtime does not read the format."), ""]
     parts += [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
@@ -63,12 +66,7 @@ def table(results: Results, width: int | None = None) -> Table:
     rows = figure_rows(content)
     kinds = {row["kind"] for row in rows}
     labelled = len(kinds) > 1
-    one = "text, tokenizing and inference," if content.tokenizes else "inference"
-    caption = f"accuracy on the test split; latency of one {one} at batch 1; all {', '.join(kinds)}"
-    made = Table(
-        box=None, pad_edge=False, header_style="dim", padding=(0, 2 if width > 84 else 1, 0, 0), caption_justify="left",
-        caption="" if labelled or not rows else caption, caption_style="dim",
-    )  # fmt: skip
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if width > 84 else 1, 0, 0))
     for heading, _, justify, _ in columns:
         made.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=heading != "file")
     if labelled:
@@ -82,6 +80,14 @@ def table(results: Results, width: int | None = None) -> Table:
         cells = [Text(words[key]) for _, key, _, _ in columns] + ([Text(row["kind"])] if labelled else [])
         made.add_row(*cells, style="bold green" if row["ship"] else "")
     return made
+
+
+def caption(content: Content) -> str:
+    """Say what the table's figures are, and of what kind where all are of one; nothing where there are none."""
+    kinds = {cell.measurement.kind for cell in content.cells if cell.measurement.status == "ok"}
+    one = "text, tokenizing and inference," if content.tokenizes else "inference"
+    told = f"{content.judged_by}; latency of one {one} at batch 1"
+    return f"{told}; all {next(iter(kinds))}" if len(kinds) == 1 else told if kinds else ""
 
 
 def problems(results: Results) -> list[str]:

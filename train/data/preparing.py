@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -178,10 +178,13 @@ def _settle(
     """Pass over the data, again where that lost a class of some split. Returns the files' hashes and the report."""
     spoilt: dict[int, str] = {}
     while True:
-        if use == "all":
-            plan = assign(listing, data, seed=seed, without=spoilt)
-        else:
-            plan = gather(listing, data, seed=seed, into=SPLITS.index(use), without=spoilt)
+        try:
+            if use == "all":
+                plan = assign(listing, data, seed=seed, without=spoilt)
+            else:
+                plan = gather(listing, data, seed=seed, into=SPLITS.index(use), without=spoilt)
+        except InputError as error:
+            raise InputError(error.message + _examples(listing, spoilt), error.remedy) from error
         planned = [Counter(listing.targets[split].tolist()) for split in plan.splits]
         check = Check(listing, spoilt, traits())
         with explain_disk_errors(workspace):
@@ -223,12 +226,16 @@ def _stop(kind: SampleKind, unreadable: list[tuple[str, str]]) -> None:
     )
 
 
+def _examples(listing: Listing, unreadable: Mapping[int, str]) -> str:
+    """Return lines that name the first unreadable samples and why; nothing where there are none."""
+    return "".join(f"\n  - {shorten(listing.names[i], 200)}: {why}" for i, why in list(unreadable.items())[:NAMED])
+
+
 def _judge(check: Check[Any], lost: list[tuple[int, int]]) -> None:
     """Raise InputError when what is left cannot be trained on or tested with."""
     listing = check.listing
     noun = listing.kind
-    examples = [f"{shorten(listing.names[i], 200)}: {why}" for i, why in list(check.unreadable.items())[:NAMED]]
-    shown = "".join(f"\n  - {line}" for line in examples)
+    shown = _examples(listing, check.unreadable)
     if not any(check.kept[split] for split in range(len(SPLITS))):
         raise InputError(f"none of {count(len(check.unreadable), noun)} could be read{shown}", "mend the files")
     for split, consequence in ((TRAIN, "nothing to learn from"), (TEST, "nothing to judge by")):

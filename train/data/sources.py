@@ -21,14 +21,18 @@ from .tables import Format, ImageTable, TextTable
 
 BUILTIN = Path(__file__).parent / "builtin"
 BUILTIN_SETS = ("fashion-mnist-mini",)
+# Keys of the recipe's data table that say how texts are read.
+_OF_TEXTS = ("text_column", "label_column", "encoding")
 
 
 def kind_of(data: Data, folder: Path) -> SampleKind:
     """Return what the samples of `data.source` are.
 
     A ``csv:`` holds texts when its header has the column data.text_column; unless it has a column ``path`` too, which
-    makes it a table of images, while data.text_column is left as it is (``text``). What cannot be looked at (an unknown
-    scheme, a missing file) counts as images: opening the source says what is wrong. Raises nothing.
+    makes it a table of images, while data.text_column is left as it is (``text``). Where the header does not tell (it
+    has neither, or cannot be read), it counts as texts if a key says how texts are read, so that opening the source
+    names that key's mistake. What else cannot be looked at (an unknown scheme, a missing file) counts as images:
+    opening the source says what is wrong. Raises nothing.
     """
     scheme, _, rest = data.source.partition(":")
     if scheme not in SCHEMES:
@@ -36,14 +40,15 @@ def kind_of(data: Data, folder: Path) -> SampleKind:
     kinds = SCHEMES[scheme].kinds
     if len(kinds) == 1:
         return kinds[0]
+    chosen = {key for key in _OF_TEXTS if getattr(data, key) != Data.model_fields[key].default}
     try:
         header = {cell.strip().casefold() for cell in split_columns(at(rest, folder), data.encoding)}
     except (InputError, ValueError, LookupError, csv.Error):
-        return "image"
-    if data.text_column.strip().casefold() not in header:
-        return "image"
-    chosen = data.text_column != Data.model_fields["text_column"].default
-    return "text" if chosen or "path" not in header else "image"
+        header = set()
+    named = data.text_column.strip().casefold() in header
+    if "path" in header:
+        return "text" if named and "text_column" in chosen else "image"
+    return "text" if named or chosen else "image"
 
 
 def open_source(text: str, data: Data, folder: Path, kind: SampleKind) -> Source:

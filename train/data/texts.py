@@ -80,7 +80,7 @@ class TextTraits:
             found.append(
                 Remark(
                     f"{count(wrong, 'text')} of {seen + sum(self._causes.values()):,} "
-                    f"{'is' if wrong == 1 else 'are'} not in {self._encoding}, the others are: mixed encodings?",
+                    f"{'is' if wrong == 1 else 'are'} not {self._encoding} text, the others are: mixed encodings?",
                     'set data.encoding if most texts are in another ("cp1252", "latin-1", …), or convert these',
                 )
             )

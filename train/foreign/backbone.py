@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ...core.codec import sha256_file
@@ -199,18 +198,12 @@ def _keras2(
 
 def _flat(spec: ModelSpec, backbone: Any, pixels: Pixels, taken: str) -> Base:
     """Put the layers of `backbone` behind the preprocessing, one by one, and freeze them."""
-    from ..network import AFFINE, Base, affine
+    from ..hub.image import ranged
+    from ..network import Base
 
     _, keras = load()
     image = keras.Input((spec.image_size, spec.image_size, 3), name="image")
-    if pixels.span is None:
-        mapped = affine(image, *AFFINE[pixels.mode])
-    elif pixels.span == BYTES:
-        mapped = image
-    else:
-        low, high = pixels.span
-        mapped = affine(image, np.eye(3) * (high - low) / 255, np.full(3, low))
-    model = keras.Model(image, backbone.call(mapped), name="base")
+    model = keras.Model(image, backbone.call(ranged(image, pixels)), name="base")
     model.trainable = False
     layers = tuple(layer for layer in every_layer(backbone) if type(layer).__name__ != "InputLayer")
     whole = layers if spec.trainable else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import StageError, explain_disk_errors
-from ...core.names import shorten
+from ...core.errors import StageError
 from ..frameworks import load
-from ..freeze import SIGNATURE
+from ..freeze import make_constant, serving, write
 from ..hub.vet import SAVER
 
 TOLERANCE = 1e-4  # of the largest value, or of one; constants are folded, kernels stay the same
@@ -48,57 +46,28 @@ def save(plain: Plain, folder: Path) -> bool:
     variables, beside the graph. Raises StageError when TensorFlow cannot save it, or the graph would write files.
     """
     tf, _ = load()
-    frozen = _constants(plain.function)
-    module = tf.Module()
-    if frozen is not None:
-        definition = frozen.graph.as_graph_def()
-        _check(definition)
-        names = [tensor.name for tensor in frozen.inputs]
-        wanted = [tensor.name for tensor in frozen.outputs]
-
-        def run(*values: Any) -> list[Any]:
-            # Imported anew, so that every shape follows from the fixed ones.
-            found = tf.graph_util.import_graph_def(
-                definition, input_map=dict(zip(names, values, strict=True)), return_elements=wanted, name=""
-            )
-            return list(found)
-
-    else:
-        module.owner = plain.owner
-
-        def run(*values: Any) -> list[Any]:
-            return list(plain.function(*values))
-
-    def serve(*values: Any) -> dict[str, Any]:
-        return dict(zip(plain.outputs, run(*values), strict=True))
-
     specs = [tf.TensorSpec(shape, dtype, name=name) for name, shape, dtype in plain.inputs]
-    module.serve = tf.function(serve, input_signature=specs, autograph=False)
-    with explain_disk_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
-        except (AssertionError, ValueError, KeyError, TypeError) as error:
-            raise StageError(
-                f"TensorFlow could not save the model: {shorten(str(error), 300)}",
-                "save it again where it was made, as a plain SavedModel with one signature",
-            ) from error
-    return frozen is not None
-
-
-def _constants(function: Any) -> Any:
-    """Return `function` with its variables made constants, None where it needs more than variables (such as tables)."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    tf, _ = load()
-    count = len(function.inputs) - len(function.captured_inputs)
     try:
-        frozen = convert_variables_to_constants_v2(function)
-    except Exception:  # e.g. generators of random numbers; the function is saved with what it needs instead
-        return None
-    rest = [tensor for tensor in frozen.inputs if tensor.dtype in (tf.resource, tf.variant)]
-    tables = any("Table" in node.op or node.op == "VarHandleOp" for node in frozen.graph.as_graph_def().node)
-    return None if rest or tables or len(frozen.inputs) != count else frozen
+        frozen = make_constant(plain.function)
+    except StageError:  # it is saved with what it needs instead, and its answers will tell whether that is enough
+
+        def serve(*values: Any) -> dict[str, Any]:
+            return dict(zip(plain.outputs, plain.function(*values), strict=True))
+
+        write(serve, specs, folder, keep=plain.owner)
+        return False
+    definition = frozen.graph.as_graph_def()
+    _check(definition)
+    wanted = [tensor.name for tensor in frozen.outputs]
+
+    def constant(*values: Any) -> dict[str, Any]:
+        # Imported anew, so that every shape follows from the fixed ones.
+        given = {f"{name}:0": value for (name, _, _), value in zip(plain.inputs, values, strict=True)}
+        found = tf.graph_util.import_graph_def(definition, input_map=given, return_elements=wanted, name="")
+        return dict(zip(plain.outputs, found, strict=True))
+
+    write(constant, specs, folder)
+    return True
 
 
 def _check(definition: Any) -> None:
@@ -110,7 +79,7 @@ def _check(definition: Any) -> None:
 def answers(folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Run the SavedModel at `folder` on one list of arrays, in the order of `names`."""
     tf, _ = load()
-    signature = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    signature = serving(folder)
     given = {name: tf.constant(value) for name, value in zip(names, inputs, strict=True)}
     return {name: value.numpy() for name, value in signature(**given).items()}
 

@@ -16,12 +16,12 @@ from ...core.events import Listener
 from ...core.names import shorten
 from ..frameworks import load
 from ..hub.saved_model import read
+from ..hub.tf1 import has_references, without_references
 from . import keras3, keras3_process
 from .examine import Found
 from .freezing import Plain, trace
 from .keras_model import ADVICE, open_keras
 from .tensors import Tensor, describe, example_inputs, fixed_shapes, safe_names
-from .tf1 import constant_call, has_references
 
 EXAMPLES = keras3_process.EXAMPLES
 DEFAULTS = ("serving_default", "default")
@@ -67,7 +67,7 @@ def open_source(
     Raises InputError for what the user can mend with an option, StageError when nothing can open it.
     """
     if found.format == "saved-model":
-        return _saved_model(found.path, asked, value_range)
+        return _saved_model(found.path, asked, value_range, scratch)
     tries = [_keras2, _keras3] if found.keras == 2 else [_keras3, _keras2]
     said: list[str] = []
     for number, attempt in enumerate(tries):
@@ -192,16 +192,17 @@ def _register_text_operators() -> bool:
     return True
 
 
-def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | None) -> Source:
+def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | None, scratch: Path) -> Source:
     tf, _ = load()
     owner = load_saved_model(path)
     name, call, inputs, outputs = _callable(tf, owner, path, asked.signature)
     shapes = asked.fix(inputs)
     fixed = _fixed(inputs, shapes)
-    graph = read(path).main
-    traced = call
+    graph, traced = read(path).main, call
     if name in graph.signatures and has_references(graph):
-        traced = constant_call(path, graph, name, [tensor.name for tensor in inputs], list(outputs))
+        constant = without_references(path, graph, scratch / "constant")
+        owner = load_saved_model(constant)
+        _, traced, _, _ = _callable(tf, owner, constant, name)
     plain = Plain(trace(traced, fixed), fixed, _safe_outputs(outputs, fixed), owner)
     examples = example_inputs(inputs, shapes, value_range, EXAMPLES)
     try:

@@ -25,6 +25,7 @@ from .ranges import BYTES, Pixels, pixels_of
 
 SMALLEST = 1e-7  # under a logarithm; about float32's resolution of a probability near one
 NOISE_SAMPLES = 4
+UNSTEADY = 1e-4  # of the largest output; kernels that split their work differ in the last bits only
 
 
 def handle_of(spec: ModelSpec) -> str:
@@ -90,9 +91,10 @@ def base_of(
     if samples is None or not len(samples):
         samples = np.random.default_rng(0).integers(0, 256, (NOISE_SAMPLES, size, size, 3), np.uint8)
     image = keras.Input((size, size, 3), name="image")
-    map_ = _map(pixels)
-    mapped = image if map_ is None else affine(image, *map_)
-    found = np.asarray(module.apply(keras.Model(image, mapped)(samples.astype(np.float32), training=False)))
+    mapped = ranged(image, pixels)
+    given = keras.Model(image, mapped)(samples.astype(np.float32), training=False)
+    found = np.asarray(module.apply(given))
+    _check_steady(found, np.asarray(module.apply(given)), spec)
     values = _flat(found, spec, len(samples))
     kind = kind_of(values)
     if kind == "scores" and spec.head == "new":
@@ -121,14 +123,22 @@ def base_of(
     )
 
 
-def _map(pixels: Pixels) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return matrix and bias that take RGB of 0–255 to what the module wants; None where that is the same."""
+def ranged(image: Any, pixels: Pixels) -> Any:
+    """Take a Keras tensor (batch, h, w, 3) of RGB 0–255 to what the model wants."""
     if pixels.span is None:
-        return AFFINE[pixels.mode]
+        return affine(image, *AFFINE[pixels.mode])
     low, high = pixels.span
-    if (low, high) == BYTES:
-        return None
-    return np.eye(3) * (high - low) / 255, np.full(3, low)
+    return image if (low, high) == BYTES else affine(image, np.eye(3) * (high - low) / 255, np.full(3, low))
+
+
+def _check_steady(first: NDArray[Any], second: NDArray[Any], spec: ModelSpec) -> None:
+    """Refuse a module whose answers to the same images differ: it can be neither trained on nor proven."""
+    if not np.allclose(first, second, rtol=UNSTEADY, atol=UNSTEADY * float(np.abs(first).max(initial=0.0))):
+        raise InputError(
+            f"model {spec.name!r}: the module answers differently each time: it draws random numbers while it infers",
+            "save it again for inference (training=False), without augmentation layers such as RandomFlip; a Keras "
+            "model's own .keras file can be given instead",
+        )
 
 
 def _flat(found: NDArray[Any], spec: ModelSpec, samples: int) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...core.names import shorten
 from ...core.recipe import ModelSpec
 from ..frameworks import check_installed, load
 from .saved_model import FLOAT32, SavedModel, Signature, read
+from .tf1 import without_references
 from .vet import vet
 
 REMEDY = "pip install 'edgeproof[hub]'"
@@ -123,7 +125,8 @@ class Module:
     """A loaded module: `layer` is the `hub.KerasLayer`; `apply` calls it and picks the output that is wanted."""
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
-        """Load the SavedModel at `folder` (seconds). Raises InputError as `check_module`, or when it does not load."""
+        """Load the SavedModel at `folder` (seconds). Raises InputError as `check_module`, or when it does not load;
+        StageError as `without_references`."""
         hub = load_hub()
         self.where = f"model {spec.name!r}"
         self.spec = spec
@@ -132,7 +135,11 @@ class Module:
         if self.call.signature:
             options |= {"signature": self.call.signature, "signature_outputs_as_dict": True}
         try:
-            self.layer = hub.KerasLayer(str(folder), name="module", **options)
+            with TemporaryDirectory(prefix="edgeproof-") as scratch:
+                path = without_references(folder, self.saved.main, Path(scratch) / "constant")
+                self.layer = hub.KerasLayer(str(path), name="module", **options)
+        except EdgeproofError:
+            raise
         except Exception as error:  # TensorFlow's loader raises whatever the file makes it stumble over
             raise InputError(
                 f"{self.where}: TensorFlow cannot load the SavedModel {folder}: {shorten(str(error), 300)}",

@@ -120,9 +120,8 @@ def check_text_training(train: Train) -> None:
 
 def check_text_installed() -> None:
     """Raise InputError if the extra ``text`` is missing. Looks packages up; imports none."""
-    missing = [name for name in ("tensorflow", "tf_keras", "tensorflow_hub", "tensorflow_text") if not find_spec(name)]
-    if missing:
-        raise InputError(f"training on texts needs {' and '.join(missing)}, which is not installed here", REMEDY)
+    if find_spec("tensorflow_text") is None:
+        raise InputError("training on texts needs tensorflow_text, which is not installed here", REMEDY)
     check_hub_installed()
 
 

@@ -26,6 +26,7 @@ from ...core.tokenizer import open_tokenizer, read_settings
 from ..epochs import State
 from ..feature_file import grow
 from ..frameworks import fresh
+from ..freeze import compare
 from ..head import Head, Labelled, head_phase, new_head
 from ..workspace import Work
 from .average import build_average
@@ -36,7 +37,6 @@ from .freeze import (
     IDS,
     LENGTHS,
     TEXT,
-    compare,
     ids_sha256,
     open_ids_model,
     run_texts,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.codec import canonical, sha256_of
-from ...core.errors import StageError, explain_disk_errors
 from ..frameworks import load
-from ..freeze import OUTPUT, SIGNATURE, graph_sha256
+from ..freeze import OUTPUT, call_by_name, graph_sha256, make_constant, serving, write
 from ..head import Head
 from .base import Cut, TextBase
 
 IDS, LENGTHS, TEXT = "ids", "lens", "text"
-TOLERANCE = 1e-4  # of a probability, as for images: the same kernels over the same weights
 
 
 def save_ids_model(cut: Cut, head: Head, folder: Path) -> None:
     """Save the network from the ids on as a SavedModel, every weight a constant; what stood there is replaced.
 
     Its one signature ``serving_default`` takes ``ids`` (1, length) int32 and ``lens`` (1,) int32 and gives
-    ``probabilities`` (1, classes) float32.
+    ``probabilities`` (1, classes) float32. Raises StageError as `make_constant`.
     """
     tf, _ = load()
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     specifications = [
         tf.TensorSpec((1, cut.length), tf.int32, name=IDS),
         tf.TensorSpec((1,), tf.int32, name=LENGTHS),
@@ -40,17 +35,12 @@ def save_ids_model(cut: Cut, head: Head, folder: Path) -> None:
         return _probabilities(cut.embed(ids, lens, False), head)
 
     function = tf.function(infer, autograph=False)
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function(*specifications))
-    order = [tensor.name.split(":")[0] for tensor in frozen.inputs]
-    module = tf.Module()
-    module.frozen = frozen
+    frozen = make_constant(function.get_concrete_function(*specifications))
 
     def serve(ids: Any, lens: Any) -> dict[str, Any]:
-        given = {IDS: ids, LENGTHS: lens}  # freezing may have swapped them
-        return {OUTPUT: frozen(*(given[name] for name in order))[0]}
+        return {OUTPUT: call_by_name(frozen, {IDS: ids, LENGTHS: lens})[0]}
 
-    module.serve = tf.function(serve, input_signature=specifications, autograph=False)
-    _save(module, folder)
+    write(serve, specifications, folder)
 
 
 def save_text_model(base: TextBase, head: Head, folder: Path) -> None:
@@ -59,16 +49,12 @@ def save_text_model(base: TextBase, head: Head, folder: Path) -> None:
     Its weights stay variables: encoders may be larger than a graph can be, and only TensorFlow will run it.
     """
     tf, _ = load()
-    module = tf.Module()
-    module.keep = list(base.keep)
-    module.head = [head.kernel, head.bias]
 
     def serve(text: Any) -> dict[str, Any]:
         return {OUTPUT: _probabilities(base.embed(text, False), head)}
 
-    specification = tf.TensorSpec((1,), tf.string, name=TEXT)
-    module.serve = tf.function(serve, input_signature=[specification], autograph=False)
-    _save(module, folder)
+    keep = [*base.keep, head.kernel, head.bias]
+    write(serve, [tf.TensorSpec((1,), tf.string, name=TEXT)], folder, keep=keep)
 
 
 def _probabilities(features: Any, head: Head) -> Any:
@@ -76,24 +62,17 @@ def _probabilities(features: Any, head: Head) -> Any:
     return tf.nn.softmax(tf.matmul(features, head.kernel) + head.bias)
 
 
-def _save(module: Any, folder: Path) -> None:
-    tf, _ = load()
-    with explain_disk_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
-
-
 def run_texts(folder: Path, texts: Sequence[str]) -> NDArray[Any]:
     """Return what the string model at `folder` gives: (n, classes) float32."""
     tf, _ = load()
-    signature = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    signature = serving(folder)
     return np.concatenate([signature(**{TEXT: tf.constant([text])})[OUTPUT].numpy() for text in texts])
 
 
 def open_ids_model(folder: Path) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
     """Return what runs the ids model at `folder`: ids (n, length) and lens (n,) → (n, classes) float32."""
     tf, _ = load()
-    signature = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    signature = serving(folder)
 
     def infer(ids: NDArray[Any], lens: NDArray[Any]) -> NDArray[Any]:
         pairs = zip(ids.astype(np.int32), lens.astype(np.int32), strict=True)
@@ -101,17 +80,6 @@ def open_ids_model(folder: Path) -> Callable[[NDArray[Any], NDArray[Any]], NDArr
         return np.concatenate([row[OUTPUT].numpy() for row in rows])
 
     return infer
-
-
-def compare(expected: NDArray[Any], found: NDArray[Any], what: str) -> float:
-    """Return the largest difference of two arrays of probabilities. Raises StageError when it exceeds `TOLERANCE`."""
-    difference = float(np.abs(expected - found).max()) if len(expected) else 0.0
-    if not difference <= TOLERANCE:  # NaN must not pass
-        raise StageError(
-            f"{what} give probabilities that differ by {difference:.2g}, expected at most {TOLERANCE:g}",
-            "this is a defect of the conversion; please report it with the recipe",
-        )
-    return difference
 
 
 def ids_sha256(folder: Path, labels: tuple[str, ...], tokenizer_sha256: str) -> str:

@@ -20,6 +20,8 @@ from ...core.recipe import ModelSpec
 from ..frameworks import load
 from ..hub.fetch import resolve
 from ..hub.module import load_hub
+from ..hub.saved_model import read
+from ..hub.tf1 import without_references
 from ..hub.vet import vet
 from . import multilingual
 from .backbones import check_encoder, handle_of, parse
@@ -77,14 +79,15 @@ def layer_of(handle: Any, **arguments: Any) -> Any:
     return hub.KerasLayer(handle, **arguments)
 
 
-def _load(spec: ModelSpec, path: Path, where: str) -> Any:
+def _load(spec: ModelSpec, path: Path, where: str, scratch: Path) -> Any:
     """Load the encoder. What comes out of a signature is a dictionary; `_pick` chooses from it."""
     signature = check_encoder(spec, path)
     options: dict[str, Any] = {"trainable": spec.trainable, "arguments": dict(spec.arguments)}
     if signature:
         options |= {"signature": signature, "signature_outputs_as_dict": True}
+    plain = without_references(path, read(path).main, scratch / "constant")
     try:
-        return layer_of(str(path), **options)
+        return layer_of(str(plain), **options)
     except Exception as error:  # TensorFlow raises whatever it likes on a file from elsewhere
         raise InputError(
             f"{where}: the SavedModel {path} cannot be loaded: {shorten(str(error), 300)}",
@@ -131,7 +134,7 @@ def _first(spec: ModelSpec, embed: Callable[[Any, bool], Any], texts: Sequence[s
 
 
 def _strings(spec: ModelSpec, path: Path, texts: Sequence[str], *, where: str, scratch: Path) -> TextBase:
-    layer = _load(spec, path, where)
+    layer = _load(spec, path, where, scratch)
 
     def embed(batch: Any, training: bool) -> Any:
         return _pick(spec, layer(batch, training=training), where)
@@ -157,7 +160,7 @@ def _pair(
     spec: ModelSpec, path: Path, preprocessor: Path, texts: Sequence[str], *, where: str, scratch: Path
 ) -> TextBase:
     tf, _ = load()
-    layer = _load(spec, path, where)
+    layer = _load(spec, path, where, scratch)
     pack, length, root = _packer(spec, preprocessor, texts, where)
 
     def encode(inputs: Any, training: bool) -> Any:

@@ -96,6 +96,8 @@ def rebuild(
     """
     tf, _ = load()
     tables = [v for v in layer.weights if v.dtype.is_floating]
+    if not tables:
+        return "its tokenizer is inside the graph, and so is all that it knows, as constants: nothing can be taken out"
     if len(tables) != 1 or len(tables[0].shape) != 2:
         return (
             "its tokenizer is inside the graph, and what follows is more than one table of embeddings: the file would "
