@@ -63,8 +63,8 @@ def evaluate_files(
         groups.setdefault(wanted_by(artifact, resize), []).append(artifact)
     with lock(out):
         store = Store(out / ".store")
-        for wanted, group in groups.items():
-            data = _data(source, wanted, group, store, listener)
+        ready = [(group, _data(source, wanted, group, store, listener)) for wanted, group in groups.items()]
+        for group, data in ready:
             results.data = {
                 "source": source.source,
                 "counts": data.counts,

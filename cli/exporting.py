@@ -67,7 +67,7 @@ def export_model(
     if calibrated and source is None:
         raise InputError(
             f"{', '.join(calibrated)} must be calibrated",
-            "add --calibrate SOURCE, with samples like those of the training, e.g. --calibrate folder:images",
+            "add --calibrate SOURCE, with samples like those of the training, e.g. folder:images or csv:texts.csv",
         )
     with lock(out):
         store = Store(out / ".store")

@@ -123,6 +123,7 @@ class Pipeline:
     def _model(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> _Trained | None:
         """Prepare the data and train one model with every seed; None when that fails (why is in `failures`)."""
         seeds = self.recipe.train.seeds or (self.recipe.seed,)
+        data = None
         try:
             data = self._data(spec, fingerprint)
             with self._shared_features(spec, data, len(seeds)) as shared:
@@ -131,13 +132,14 @@ class Pipeline:
             model = load_model(entry)
             place(entry, self.out / "models" / spec.name)
         except EdgeproofError as error:
-            if len(self.recipe.model) == 1 or error.exit_code == 2:
+            # Data that cannot be used concern all models; what a model refuses concerns that model.
+            if len(self.recipe.model) == 1 or (error.exit_code == 2 and data is None):
                 raise
             self.failures.append(f"{spec.name}: {error.message}")
             self.listener.note("error", f"{spec.name}: {error}")
             self.results.models.append(
                 {"name": spec.name, "backbone": spec.backbone, "labels": [], "input": {}, "train_seconds": None,
-                 "accuracy": None, "samples": 0, "status": "failed", "reason": error.message}
+                 "accuracy": None, "samples": 0, "status": "failed", "reason": error.message, "remedy": error.remedy}
             )  # fmt: skip
             self.save()
             return None

@@ -725,9 +725,13 @@ def main(arguments: List[str]) -> int:
     except ValueError as error:
         sys.stderr.write("%s\n" % error)
         return 2
-    for line in sys.stdin.buffer:
-        ids, count = tokenizer.encode(line.rstrip(b"\r\n").decode("utf-8", "replace"))
-        sys.stdout.write(" ".join(map(str, ids[:count])) + "\n")
+    try:
+        for line in sys.stdin.buffer:
+            ids, count = tokenizer.encode(line.rstrip(b"\r\n").decode("utf-8", "replace"))
+            sys.stdout.write(" ".join(map(str, ids[:count])) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; Python would complain once more when it leaves
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import explain_disk_errors
+from ..core.errors import StageError, explain_disk_errors
 
 BLOCK = 512  # samples between two writes
 
@@ -37,7 +37,7 @@ def grow(
 
     `compute(start, stop)` gives those of some samples. What whole blocks are there already, from a run that was
     killed, is not computed again; the others are cut as they would have been without it. `progress` is told how many
-    samples were finished since it was last told. Raises StageError when the disk is full.
+    samples were finished since it was last told. Raises StageError when the disk is full or features are not finite.
     """
     shape = (samples, width)
     if not samples:
@@ -58,8 +58,18 @@ def grow(
             progress(done)
             for start in range(done, samples, BLOCK):
                 stop = min(start + BLOCK, samples)
-                stream.write(compute(start, stop).astype("<f4").tobytes())
+                stream.write(_finite(compute(start, stop)).astype("<f4").tobytes())
                 stream.flush()
                 progress(stop - start)
     features: NDArray[Any] = np.load(path, mmap_mode="r")
+    return features
+
+
+def _finite(features: NDArray[Any]) -> NDArray[Any]:
+    wrong = int((~np.isfinite(features).all(axis=1)).sum())
+    if wrong:
+        raise StageError(
+            f"the backbone gives values that are not numbers for {wrong} of {len(features)} samples",
+            "choose another output or signature of it, or another value_range",
+        )
     return features

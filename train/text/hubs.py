@@ -7,6 +7,7 @@ where its network can be rebuilt from its vocabulary and its one table of embedd
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,8 @@ def _pick(spec: ModelSpec, result: Any, where: str, *, fallback: Sequence[str] =
     """Return the (n, width) float features among what an encoder gave."""
     tf, _ = load()
     outputs = dict(result) if isinstance(result, dict) else {"": result}
+    if spec.output and list(outputs) == [""]:
+        raise InputError(f"{where}: the encoder has one output without a name, not {spec.output!r}", "remove output")
     wanted = (spec.output,) if spec.output else ("", *fallback)
     name = next((n for n in wanted if n in outputs), None)
     if name is None and not spec.output and len(outputs) == 1:
@@ -127,9 +130,14 @@ def _first(spec: ModelSpec, embed: Callable[[Any, bool], Any], texts: Sequence[s
     except InputError:
         raise
     except Exception as error:
+        told = str(error).split("(type KerasLayer).")[-1].strip()  # Keras puts its own words before the cause
+        remedy = "an encoder that has a preprocessor needs preprocessor = 'hub:HANDLE'; one of images has no place here"
+        if "unexpected keyword argument" in told:
+            remedy = "remove it from arguments"
+        elif re.search(r"Dimensions must be equal|indices|out of (bounds|range)|Incompatible shapes", told):
+            remedy = f"lower max_tokens, now {spec.max_tokens}, to what the encoder has places for"
         raise InputError(
-            f"{where}: {shorten(spec.backbone)} does not take texts: {shorten(str(error), 300)}",
-            "an encoder that has a preprocessor needs preprocessor = 'hub:HANDLE'; one of images has no place here",
+            f"{where}: {shorten(spec.backbone)} cannot encode texts: {shorten(told, 300)}", remedy
         ) from error
 
 
@@ -223,7 +231,13 @@ def _packer(spec: ModelSpec, path: Path, texts: Sequence[str], where: str) -> tu
             def pack(batch: Any) -> Any:
                 return dict(layer(batch))
 
+        if not isinstance(layer(sample), dict):
+            raise InputError(
+                f"{where}: the preprocessor {path} gives vectors, not token ids", "it is an encoder itself"
+            )
         length = int(np.asarray(pack(sample)[IDS]).shape[1])
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"{where}: the preprocessor {path} cannot be used: {shorten(str(error), 300)}",
