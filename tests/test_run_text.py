@@ -151,3 +151,32 @@ def test_more_files_from_a_text_model_and_their_proof(texts: TextRun, tmp_path: 
     assert "no column 'text'" in edgeproof(*proof, status=2).stderr
     images = ("evaluate", str(file), "--data", "builtin:fashion-mnist-mini", "--out", str(tmp_path / "no"))
     assert "holds images, and the model takes texts" in edgeproof(*images, status=2).stderr
+
+
+def test_a_model_that_is_refused_is_a_row_and_a_hub_encoder_is_cut_at_its_token_ids(
+    texts: TextRun, tmp_path: Path
+) -> None:
+    encoder = tmp_path / "encoder"
+    words = [word for group in WORDS.values() for word in group]
+    script = (
+        "import sys; from pathlib import Path; from tests.text_models import word_encoder; "
+        "word_encoder(Path(sys.argv[1]), sys.argv[2:], width=16)"
+    )
+    # TensorFlow in a process of its own, as ever; what it saves is loaded through hub.KerasLayer.
+    subprocess.run([sys.executable, "-c", script, str(encoder), *words], check=True, cwd=Path(__file__).parents[1])
+    hub = {"backbone": f"hub:{encoder}", "max_tokens": 24}
+    recipe = {
+        **texts.recipe,
+        "name": "refused",
+        "model": [{"name": "wrong", "output": "nothing", **hub}, {"name": "right", **hub}],
+        "train": {"epochs": 20, "learning_rate": 0.02},
+        "export": {"variants": ["tflite:float32"]},
+        "evaluate": {**texts.recipe["evaluate"], "targets": ["local/tensorflow", "local/litert"]},
+    }
+    finished = run_recipe(parse_recipe(recipe), tmp_path / "run")
+    assert [failure.partition(":")[0] for failure in finished.failures] == ["wrong"]
+    wrong, right = finished.results.models
+    assert wrong["status"] == "failed" and "without a name" in wrong["reason"] and wrong["remedy"]
+    row = next(m for m in finished.results.measurements if m.target == "local/litert" and m.status == "ok")
+    assert row.artifact.startswith("right") and row.accuracy == right["accuracy"] and row.accuracy > 0.8
+    assert "without a name" in (tmp_path / "run" / "report.md").read_text()
