@@ -84,7 +84,7 @@ def _files(row: Mapping[str, Any], turned: bool, other: str) -> list[str]:
 def _times_as_long(change: Mapping[str, Any], turned: bool) -> str:
     ratio = times(_ratio(change["estimate"], turned))
     if change["verdict"] == "not distinguishable":
-        return f"as long, as far as can be told ({ratio}),"
+        return f"{ratio} as long (not distinguishable from equal)"
     low, high = sorted(_ratio(change[end], turned) for end in ("low", "high"))
     return f"{ratio} as long ({number(low)} to {number(high)})"
 

@@ -232,7 +232,7 @@ def test_not_distinguishable_is_a_result():
     assert row["verdict"] == "not distinguishable"
     assert row["sentence"].startswith("b and a are not distinguishable in accuracy: b is 0.2 points ahead (95 %")
     assert "McNemar's p = 0.5; 1 seed, so of these two trained models only" in row["sentence"]
-    assert "as long, as far as can be told (1.00×), on local/litert" in row["sentence"]
+    assert "1.00× as long (not distinguishable from equal) on local/litert" in row["sentence"]
     (level,) = compare_models(run(a=1.0, b=1.0), {"a": {1: answers(0.8)}, "b": {1: answers(0.8)}})
     assert "they are level" in level["sentence"]
     assert level["difference"]["low"] < 0 < level["difference"]["high"]
