@@ -24,7 +24,7 @@ demo: $(VENV)/.ready  ## Run recipes/quickstart.toml into runs/quickstart
 	$(BIN)/edgeproof run recipes/quickstart.toml
 
 test: $(VENV)/.ready  ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(VENV)/.ready  ## Run ruff, mypy and import-linter
 	$(BIN)/ruff check .

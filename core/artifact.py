@@ -26,11 +26,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of the file, the version that the file asks for, and how often it stands in the graph."""
+    """An operator of the file, the version that the file asks for, and how often it stands in the graph.
+
+    `min_runtime` is the oldest TensorFlow Lite that has this version, e.g. ``2.17.0``; empty where it is not known.
+    """
 
     name: str
     version: int
     count: int
+    min_runtime: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,14 @@ class Artifact:
 
     `answer` names the output that is judged (empty: the first). A file that takes token ids has a `tokenizer`: the
     folder that makes them, in the sidecar relative to the file.
+
+    `compressed_bytes` is what the file takes in a store's download (deflate). `training` is the model's `tuning` where
+    it went through further training. `alternatives` are the files that other makers made of the same scheme and that
+    measured worse: {``made_by``, ``bytes``, ``agreement``, ``latency_ms``, ``status``, ``why``}. `trade` are the steps
+    of a searched scheme, the first with nothing kept: {``kept`` (layers), ``keep``, ``bytes``, ``drop``, ``drop_low``,
+    ``drop_high``, ``samples``, ``latency_ms`` (as results.json has it), ``chosen``}. `delegates` say what accelerators
+    would not take: {``delegate``, ``takes``, ``total``, ``refuses`` [{``op``, ``count``, ``why``}]}. `workaround` says
+    what was changed for which runtime, and its price against the plain file.
     """
 
     id: str
@@ -65,6 +77,12 @@ class Artifact:
     answer: str = ""
     tokenizer: Path | None = None
     tokenizer_sha256: str = ""
+    compressed_bytes: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+    alternatives: tuple[dict[str, Any], ...] = ()
+    trade: tuple[dict[str, Any], ...] = ()
+    delegates: tuple[dict[str, Any], ...] = ()
+    workaround: dict[str, Any] = field(default_factory=dict)
 
     @property
     def variant(self) -> Variant:

@@ -75,7 +75,10 @@ class Model:
     """A fine-tuned backbone, frozen.
 
     `saved_model` holds one signature ``serving_default``: input as `input` says; the output called `answer` has shape
-    (1, number of labels), and a model from elsewhere may have others beside it. A text model's `saved_model` takes
+    (1, number of labels), and a model from elsewhere may have others beside it. `network` is the folder of what it was
+    frozen from, for those who train it further (None: it cannot be). `tuning` says what further training it went
+    through: ``kind`` (qat, pruned, clustered), ``of`` (the float model's sha256), and what came of it; its files belong
+    to that float model, whose name it has. A text model's `saved_model` takes
     token ids, which `tokenizer` makes; `text_model` is the same network behind the original tokenizer, with an input
     ``text`` (1,) string: the reference that everything is held against. A model that could not be cut at its token
     ids has no tokenizer, and its `saved_model` takes strings. `labels` is empty where the classes are not known.
@@ -97,6 +100,8 @@ class Model:
     answer: str = "probabilities"
     text_model: Path | None = None
     tokenizer: TokenizerRecord | None = None
+    network: Path | None = None
+    tuning: dict[str, Any] = field(default_factory=dict)
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -116,5 +121,6 @@ def _in(model: Model, folder: Path) -> Model:
         model,
         saved_model=folder / "saved_model",
         text_model=folder / "text_model" if model.text_model else None,
+        network=folder / "network" if model.network else None,
         tokenizer=replace(tokenizer, folder=folder / "tokenizer") if tokenizer else None,
     )

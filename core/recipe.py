@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .codec import canonical, sha256_of
 from .errors import InputError
-from .target import Target
+from .target import Target, parse_runtime
 from .variant import Variant
 
 if sys.version_info >= (3, 11):
@@ -158,10 +158,16 @@ class Calibration(_Table):
 
 
 class Export(_Table):
-    """Which files are made from each model. `dense_per_channel` false lets old runtimes load dynamic-range files."""
+    """Which files are made from each model.
+
+    `dense_per_channel` false lets old runtimes load dynamic-range files. Where two tools make the same scheme, `maker`
+    ``best`` makes both and takes the one that measures better on `trial_samples` of the validation split.
+    """
 
     variants: tuple[str, ...] = ("tflite:float32", "tflite:int8")
     dense_per_channel: bool = True
+    maker: Literal["best", "converter", "ai-edge-quantizer"] = "best"
+    trial_samples: int = Field(500, ge=1)
     onnx_opset: int = Field(17, ge=13, le=21)
     timeout_seconds: float = Field(900, gt=0)
     calibration: Calibration = Calibration()
@@ -172,6 +178,56 @@ class Export(_Table):
         if any(variant.startswith("savedmodel:") for variant in variants):
             raise ValueError("the SavedModel is always made; list only tflite: and onnx: variants")
         return _checked(variants, Variant.parse, "variant")
+
+
+class Qat(_Table):
+    """Quantization-aware training: `epochs` with batch norm learning, then `frozen_epochs` with it frozen.
+
+    It starts from the float model with calibrated ranges and stops early on the converted file's accuracy
+    (`patience`, 0 is off). `distill` is how much of the loss is the distance from the float model's answers; the
+    rest is that from the labels.
+    """
+
+    epochs: int = Field(1, ge=0)
+    frozen_epochs: int = Field(2, ge=0)
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
+    patience: int = Field(2, ge=0)
+    distill: float = Field(0.5, ge=0, le=1)
+
+
+class Prune(_Table):
+    """Magnitude pruning: while it trains for `epochs`, the share `sparsity` of each layer's weights becomes zero."""
+
+    sparsity: Share = 0.5
+    epochs: int = Field(2, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
+
+
+class Cluster(_Table):
+    """Weight clustering: each layer's weights take `clusters` values, which train for `epochs`."""
+
+    clusters: int = Field(16, ge=2, le=256)
+    epochs: int = Field(1, ge=0)
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
+
+
+class Mixed(_Table):
+    """``tflite:int8-mixed``: what the worst layers are kept in, and how many groups of them at most."""
+
+    keep: Literal["float32", "int16"] = "float32"
+    max_steps: int = Field(8, ge=1, le=64)
+
+
+class Quantize(_Table):
+    """What schemes that train or search need to know."""
+
+    qat: Qat = Qat()
+    prune: Prune = Prune()
+    cluster: Cluster = Cluster()
+    mixed: Mixed = Mixed()
 
 
 class LatencyTable(_Table):
@@ -185,11 +241,16 @@ class LatencyTable(_Table):
 
 
 class Evaluate(_Table):
-    """On which targets each file is proved."""
+    """On which targets each file is proved.
+
+    `diagnose`: which quantized files are compared with float tensor by tensor; ``auto``: those whose loss of accuracy
+    is more than the budget's, or cannot be shown to be less.
+    """
 
     targets: tuple[str, ...] = ("local/tensorflow", "local/litert", "local/tflite-runtime", "local/onnxruntime")
     latency: LatencyTable = LatencyTable()
     timeout_seconds: float = Field(600, gt=0)
+    diagnose: Literal["auto", "all", "none"] = "auto"
 
     @field_validator("targets")
     @classmethod
@@ -200,14 +261,19 @@ class Evaluate(_Table):
 class Budget(_Table):
     """What a file must keep to be recommended. What is not said is not asked, but for the accuracy drop.
 
-    `max_accuracy_drop` is in shares (0.01 is one point) against the float model on the same samples.
+    `max_accuracy_drop` is in shares (0.01 is one point) against the float model on the same samples. By ``interval``
+    the whole 95 % interval of the paired difference must be inside; by ``estimate`` the estimate alone.
+    `max_latency_ms` is of the 95th percentile. `runtime` is the oldest runtime that the file must load and run on,
+    e.g. ``tflite-runtime==2.14``. `target` says that only that target counts.
     """
 
     max_accuracy_drop: float = Field(0.01, ge=0, le=1)
+    drop_by: Literal["interval", "estimate"] = "interval"
     min_accuracy: float | None = Field(None, ge=0, le=1)
     max_latency_ms: float | None = Field(None, gt=0)
     max_bytes: int | None = Field(None, gt=0)
     max_memory_bytes: int | None = Field(None, gt=0)
+    runtime: str = ""
     target: str = ""
 
     @field_validator("target")
@@ -215,19 +281,35 @@ class Budget(_Table):
     def _known(cls, target: str) -> str:
         return _checked((target,), Target.parse, "target")[0] if target else ""
 
+    @field_validator("runtime")
+    @classmethod
+    def _known_runtime(cls, runtime: str) -> str:
+        return _checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
+
 
 class Recipe(_Table):
-    """Everything a run does. `folder` is where the recipe stood: relative paths in it are meant from there."""
+    """Everything a run does. `folder` is where the recipe stood: relative paths in it are meant from there.
+
+    `runtime`, e.g. ``tflite-runtime==2.14``, is what the files must run on: they are made so that they load there, and
+    proved there.
+    """
 
     name: str = Field("run", min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(1, ge=0, lt=2**31)
+    runtime: str = ""
     data: Data
     model: tuple[ModelSpec, ...] = Field(min_length=1)
     train: Train = Train()
     export: Export = Export()
+    quantize: Quantize = Quantize()
     evaluate: Evaluate = Evaluate()
     budget: Budget = Budget()
     folder: Path = Field(Path(), exclude=True)
+
+    @field_validator("runtime")
+    @classmethod
+    def _known_runtime(cls, runtime: str) -> str:
+        return _checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:

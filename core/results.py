@@ -32,6 +32,7 @@ class Results:
     budget: dict[str, Any] = field(default_factory=dict)
     recommendation: dict[str, Any] = field(default_factory=dict)
     comparisons: list[dict[str, Any]] = field(default_factory=list)
+    diagnoses: list[dict[str, Any]] = field(default_factory=list)
 
     def add_model(self, model: Model) -> None:
         """Add or replace a model's row. Accuracy stays null until the float reference has been measured."""
@@ -95,6 +96,7 @@ class Results:
             "budget": self.budget,
             "recommendation": self.recommendation,
             "comparisons": self.comparisons,
+            "diagnoses": self.diagnoses,
         }
 
     def save(self, folder: Path) -> None:
@@ -146,4 +148,5 @@ def load_results(path: Path) -> Results:
         budget=document.get("budget", {}),
         recommendation=document.get("recommendation", {}),
         comparisons=document.get("comparisons", []),
+        diagnoses=document.get("diagnoses", []),
     )

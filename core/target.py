@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -17,12 +18,19 @@ RUNTIMES: dict[str, tuple[str, frozenset[str]]] = {
 DEVICES = ("local",)
 
 
+_VERSION = re.compile(r"\d+(\.\d+){0,3}")
+
+
 @dataclass(frozen=True, order=True)
 class Target:
-    """A device and a runtime. Raises InputError for a device or a runtime that Edgeproof does not know."""
+    """A device and a runtime, e.g. ``local/litert``, or one version of it: ``local/tflite-runtime==2.14``.
+
+    Raises InputError for a device or a runtime that Edgeproof does not know, or a version that is none.
+    """
 
     device: str
     runtime: str
+    version: str = ""
 
     def __post_init__(self) -> None:
         for kind, found, known in (("device", self.device, DEVICES), ("runtime", self.runtime, tuple(RUNTIMES))):
@@ -33,12 +41,17 @@ class Target:
                     f"target {str(self)!r}: unknown {kind} {found!r}",
                     f"{hint}Known {kind}s: {', '.join(known)}; a target is written device/runtime, e.g. local/litert",
                 )
+        if self.version and not _VERSION.fullmatch(self.version):
+            raise InputError(
+                f"target {str(self)!r}: {self.version!r} is not a version", "write e.g. local/tflite-runtime==2.14"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read ``device/runtime``."""
-        device, _, runtime = text.partition("/")
-        return cls(device, runtime)
+        """Read ``device/runtime`` or ``device/runtime==version``."""
+        device, _, rest = text.partition("/")
+        runtime, _, version = rest.partition("==")
+        return cls(device, runtime, version)
 
     @property
     def module(self) -> str:
@@ -50,4 +63,16 @@ class Target:
         return format_ in RUNTIMES[self.runtime][1]
 
     def __str__(self) -> str:
-        return f"{self.device}/{self.runtime}"
+        return f"{self.device}/{self.runtime}" + (f"=={self.version}" if self.version else "")
+
+
+def parse_runtime(text: str) -> Target:
+    """Read ``runtime==version``, as a recipe names the runtime that its files must run on. Raises InputError."""
+    if "/" in text or "==" not in text:
+        raise InputError(f"runtime {text!r} is not written NAME==VERSION", "e.g. tflite-runtime==2.14")
+    return Target.parse(f"local/{text}")
+
+
+def same_version(wanted: str, found: str) -> bool:
+    """Return whether version `found` is what `wanted` names: ``2.14`` names 2.14.0 and 2.14.1, not 2.140."""
+    return found == wanted or found.startswith(f"{wanted}.")

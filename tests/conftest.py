@@ -12,7 +12,7 @@ from edgeproof.cli.pipeline import Finished, run
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData, load_prepared
 from edgeproof.core.recipe import Recipe, parse_recipe
-from edgeproof.core.variant import SCHEMES, Variant
+from edgeproof.core.variant import Variant
 
 RECIPE = {
     "name": "tiny",
@@ -23,7 +23,14 @@ RECIPE = {
     ],
     "train": {"epochs": 2, "fine_tune": {"layers": 8, "epochs": 2, "learning_rate": 1e-3}},
     "export": {
-        "variants": [f"{f}:{s}" for f, schemes in SCHEMES.items() if f != "savedmodel" for s in schemes],
+        "variants": [
+            *(
+                f"tflite:{s}"
+                for s in ("float32", "float16", "dynamic", "int8", "int8-int8io", "int8-uint8io", "int16x8")
+            ),
+            "onnx:float32",
+        ],
+        "maker": "converter",
         "calibration": {"samples": 20},
     },
     "evaluate": {"latency": {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}},
