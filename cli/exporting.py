@@ -18,8 +18,8 @@ from ..quantize.calibration import Calibration
 from ..train import foreign
 from .console import ConsoleListener
 from .files import is_ours, open_model
-from .pipeline import calibrate as calibrate_samples
-from .pipeline import make_variant
+from .making import calibrate as calibrate_samples
+from .making import make_variant
 from .preflight import check_makers
 from .preparing import Wanted, prepared
 from .tensorflow_process import TensorFlowProcess

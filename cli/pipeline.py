@@ -15,30 +15,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__, export, quantize
-from ..core.artifact import Artifact, artifact_id, file_name
-from ..core.codec import sha256_of, to_json, write_atomic
+from .. import __version__, export
+from ..core.artifact import Artifact
+from ..core.codec import sha256_of, write_atomic
 from ..core.dataset import PreparedData
 from ..core.errors import EdgeproofError
 from ..core.machine import environment, now, usable_cores
 from ..core.measurement import Measurement
-from ..core.model import Model, TokenizerRecord, load_model
-from ..core.recipe import Export, ModelSpec, Recipe
+from ..core.model import Model, load_model
+from ..core.recipe import ModelSpec, Recipe
 from ..core.results import Results, load_results
 from ..core.store import Store, lock, place
-from ..core.target import Target
-from ..core.variant import Variant
+from ..core.target import Target, parse_runtime
 from ..devices import open_runner
 from ..evaluate import report, select
 from ..evaluate.measure import measure
 from ..evaluate.versus import compare_models
-from ..quantize.calibration import Calibration
 from ..train import data as train_data
 from ..train.backbones import identity as backbone_identity
 from .console import ConsoleListener
+from .making import put, to_json_model
 from .preflight import preflight
 from .preparing import Wanted, prepared
-from .tensorflow_process import CrashError, TensorFlowProcess
+from .tensorflow_process import TensorFlowProcess
+from .workshop import Workshop
 
 TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert", "tensorflow-hub", "tensorflow-text")
 REFERENCE_TARGET = Target("local", "tensorflow")
@@ -77,6 +77,7 @@ class Pipeline:
         self.tf = tf
         self.cores = usable_cores()
         self.kind = train_data.kind_of(recipe.data, recipe.folder)
+        self.runtime = parse_runtime(recipe.runtime) if recipe.runtime else None
         self.failures: list[str] = []
         self.results = Results(
             run={
@@ -181,25 +182,11 @@ class Pipeline:
 
     def _artifacts(self, model: Model, data: PreparedData) -> list[Artifact]:
         """Make every variant of a model. The first artifact is the float reference itself."""
-        variants = [Variant.parse(text) for text in self.recipe.export.variants]
+        workshop = Workshop(
+            model, data, self.recipe, runtime=self.runtime, store=self.store, tf=self.tf, listener=self.listener
+        )
         made = [export.reference(model)]
-        for count, variant in enumerate(variants, 1):
-            samples, seed = self.recipe.export.calibration.samples, self.recipe.seed
-            drawn = variant.scheme.calibrated and model.input.dtype != "string"
-            calibration = calibrate(data, samples, seed, self.store, model.tokenizer) if drawn else None
-            artifact = make_variant(
-                model,
-                variant,
-                self.recipe.export,
-                calibration,
-                store=self.store,
-                tf=self.tf,
-                out=self.out / "artifacts",
-            )
-            made.append(artifact)
-            self.listener.progress(f"export {model.name}", count, len(variants), str(variant))
-            if artifact.status != "ok":
-                self.listener.note("warning", f"{artifact.id}: {artifact.reason}", remedy=artifact.remedy)
+        made += [put(artifact, model, self.out / "artifacts") for artifact in workshop.make_all()]
         for artifact in made:
             self._keep(artifact)
         return made
@@ -291,79 +278,6 @@ class Pipeline:
         if artifact.format != "savedmodel":
             export.save(judged, self.out / "artifacts")
         self._keep(judged)
-
-
-def calibrate(
-    data: PreparedData, samples: int, seed: int, store: Store, tokenizer: TokenizerRecord | None
-) -> Calibration:
-    """Draw the calibration samples of a prepared data set, or take them from the store; texts become token ids."""
-    spec = {"data": data.sha256, "samples": samples, "seed": seed, "tokenizer": tokenizer.sha256 if tokenizer else None}
-    key = store.key("calibration", spec)
-    if store.get(key) is None:
-        with store.write(key) as folder:
-            quantize.draw(data, samples, seed, folder, tokenizer.folder if tokenizer else None)
-    return quantize.load(store.root / key)
-
-
-def make_variant(
-    model: Model,
-    variant: Variant,
-    options: Export,
-    calibration: Calibration | None,
-    *,
-    store: Store,
-    tf: TensorFlowProcess,
-    out: Path,
-) -> Artifact:
-    """Make one file, or take it from the store, and put it with its sidecar into `out`; a failure is a row."""
-    record = {**to_json(calibration), "images": None} if calibration else None
-    spec = {
-        "model": model.sha256,
-        "name": model.name,
-        "variant": str(variant),
-        "labels": model.labels,
-        "input": to_json(model.input),
-        "answer": model.answer,
-        "calibration": calibration.sha256 if calibration else None,
-        "tokenizer": model.tokenizer.sha256 if model.tokenizer else None,
-        "dense_per_channel": options.dense_per_channel if variant.scheme_name == "dynamic" else None,
-        "opset": options.onnx_opset if variant.format == "onnx" else None,
-    }
-    key = store.key("artifact", spec, export.PACKAGES[variant.format])
-    name = file_name(model.name, variant)
-    if store.get(key) is None:
-        folder = store.partial(key)
-        try:
-            tf.call(
-                "export",
-                timeout=options.timeout_seconds,
-                model=str(model.saved_model.parent),
-                variant=str(variant),
-                options=to_json_model(options),
-                workspace=str(folder),
-                calibration=str(calibration.images) if calibration else None,
-                calibration_record=record,
-            )
-        except CrashError as error:
-            # May pass (memory, time): a row for now, and tried again by the next run.
-            blank = Artifact(
-                artifact_id(model.name, variant), model.name, variant.format, variant.scheme_name, None,
-                labels=model.labels, contract=model.input, parent_sha256=model.sha256,
-            )  # fmt: skip
-            return export.save(blank.failed(error.status, error.message, error.remedy), out)
-        store.finish(key)
-    if model.tokenizer is not None:
-        export.place_tokenizer(model, out)
-    entry = store.root / key
-    for file in (entry / name, export.sidecar(entry / name)):
-        if file.exists():
-            place(file, out / file.name)
-    return export.load(export.sidecar(out / name))
-
-
-def to_json_model(table: Any) -> dict[str, Any]:
-    """Return a recipe's table as JSON, for keys and for the other process."""
-    return dict(table.model_dump(mode="json"))
 
 
 def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:

@@ -26,7 +26,7 @@ class Origin:
         return Store(self.folder / ".store")
 
     def data(self) -> PreparedData:
-        """Return the prepared samples that the model was trained and proved on. Raises InputError when they are gone."""
+        """Return the prepared samples that the model was trained and proved on; InputError when they are gone."""
         takes = self.model.input
         for entry in sorted((self.store.root / "data").glob("*")):
             try:

@@ -1,4 +1,4 @@
-"""Trials: files compared on validation samples while it is still open which of them is made. Never on the test split."""
+"""Trials: files compared on validation samples, never the test split, while it is open which of them is made."""
 
 from __future__ import annotations
 

@@ -91,6 +91,24 @@ def _export(job: dict[str, Any], _answers: _Answers) -> None:
     )
 
 
+def _tune(job: dict[str, Any], answers: _Answers) -> None:
+    from ..core.dataset import load_prepared
+    from ..core.model import load_model
+    from ..core.recipe import Quantize
+    from ..quantize.tuning import tune
+
+    tune(
+        load_model(Path(job["model"])),
+        job["kind"],
+        Quantize.model_validate(job["settings"]),
+        data=load_prepared(Path(job["data"])),
+        calibration=Path(job["calibration"]) if job["calibration"] else None,
+        seed=job["seed"],
+        workspace=Path(job["workspace"]),
+        listener=answers,
+    )
+
+
 def _adopt(job: dict[str, Any], answers: _Answers) -> None:
     from ..train.foreign import adopt
 
@@ -109,7 +127,7 @@ def _adopt(job: dict[str, Any], answers: _Answers) -> None:
     )
 
 
-JOBS = {"adopt": _adopt, "prepare": _prepare, "fit": _fit, "export": _export}
+JOBS = {"adopt": _adopt, "prepare": _prepare, "fit": _fit, "tune": _tune, "export": _export}
 
 
 def _end_with_parent(parent: int) -> None:
