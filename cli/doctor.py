@@ -24,6 +24,8 @@ _MAKERS = (
     ("tf_keras", "tf-keras", "train", "training"),
     ("tf2onnx", "tf2onnx", "onnx", "ONNX conversion"),
     ("onnx", "onnx", "onnx", "ONNX files"),
+    ("tensorflow_model_optimization", "tensorflow-model-optimization", "quantize", "qat, pruned and clustered schemes"),
+    ("ai_edge_quantizer", "ai-edge-quantizer", "quantize", "int4 and weight-only schemes, finished .tflite files"),
     ("tensorflow_hub", "tensorflow-hub", "hub", "hub: backbones, package: ones of that format"),
     ("tensorflow_text", "tensorflow-text", "text", "text backbones"),
     ("tensorflow_datasets", "tensorflow-datasets", "tfds", "tfds: sources"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from .. import __version__
-from ..core.artifact import Artifact
+from ..core.artifact import Artifact, artifact_id
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData, load_prepared, save_prepared
 from ..core.errors import InputError
@@ -37,8 +37,15 @@ def evaluate_files(
     out: Path,
     resize: str | None,
     listener: ConsoleListener,
+    budget: Budget | None = None,
 ) -> tuple[Results, Path]:
-    """Measure every file on every target; return the results and the report's path. Raises InputError."""
+    """Measure every file on every target; return the results and the report's path. Raises InputError.
+
+    `budget` says what a file must keep to be recommended; without one the Pareto front is shown.
+    """
+    if budget is not None and budget.target not in ("", *settings.targets):
+        words = f"the budget's target {budget.target} is not among the targets"
+        raise InputError(words, f"add --on {budget.target}, or leave it out of the budget")
     artifacts = [open_artifact(path) for path in files]
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
@@ -63,7 +70,9 @@ def evaluate_files(
         groups.setdefault(wanted_by(artifact, resize), []).append(artifact)
     with lock(out):
         store = Store(out / ".store")
-        ready = [(group, _data(source, wanted, group, store, listener)) for wanted, group in groups.items()]
+        ready = [
+            (group, _data(source, wanted, group, settings.targets, store, listener)) for wanted, group in groups.items()
+        ]
         for group, data in ready:
             results.data = {
                 "source": source.source,
@@ -75,7 +84,7 @@ def evaluate_files(
                 [open_runner(a, Target.parse(t), timeout_seconds=settings.timeout_seconds)
                  for a in group for t in settings.targets],
                 data,
-                references={a.model: a.id for a in group if a.format == "savedmodel"},
+                references=float_references(group, settings.targets),
                 settings=settings,
                 seed=SEED,
                 cores=usable_cores(),
@@ -85,14 +94,41 @@ def evaluate_files(
                 on_row=keep,
             )  # fmt: skip
         results.sort(settings.targets)
-        results.budget, results.recommendation = select.verdict(results, Budget())
+        asked = _asked(budget, float_references(artifacts, settings.targets))
+        results.budget, results.recommendation = select.verdict(results, asked)
         results.run["finished"] = now()
         results.save(out)
         return results, report.write(results, out)
 
 
+def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:
+    """Return for each model the id of the float artifact that its files are held against, where one is among them.
+
+    That is its SavedModel where a target runs one, and otherwise its float32 .tflite. Only a sidecar tells that a
+    .tflite is one: without it a file's inside is not known, and a quantized one would be held against itself.
+    """
+    runs = {f for f in ("savedmodel", "tflite") if any(Target.parse(t).reads(f) for t in targets)}
+    found = {a.model: a.id for a in artifacts if a.format == "savedmodel" and a.format in runs}
+    for a in artifacts:
+        if a.format == "tflite" and a.scheme == "float32" and a.id == artifact_id(a.model, a.variant):
+            found.setdefault(a.model, a.id)
+    return found
+
+
+def _asked(budget: Budget | None, references: Mapping[str, str]) -> Budget | None:
+    """Return the budget as it can be asked: a drop that nobody named is no limit where no float model is there."""
+    if budget is None or references or "max_accuracy_drop" in budget.model_fields_set:
+        return budget
+    return budget.model_copy(update={"max_accuracy_drop": 1.0})
+
+
 def _data(
-    source: Data, wanted: Wanted, group: Sequence[Artifact], store: Store, listener: ConsoleListener
+    source: Data,
+    wanted: Wanted,
+    group: Sequence[Artifact],
+    targets: Sequence[str],
+    store: Store,
+    listener: ConsoleListener,
 ) -> PreparedData:
     """Prepare the source's test samples, its classes numbered as in `group` where they are the same classes.
 
@@ -105,7 +141,7 @@ def _data(
         data = _renumbered(data, labels, store)
     strangers = [a for a in group if not a.labels and answers(a) not in (None, len(data.labels))]
     if strangers or not data.labels:
-        _need_reference(group, data)
+        _need_reference(group, targets, data)
         return replace(data, labels=(), sha256=sha256_of([data.sha256, "unlabelled"]))
     for artifact in group:
         _check_labels(artifact, data)
@@ -124,16 +160,16 @@ def _renumbered(data: PreparedData, labels: tuple[str, ...], store: Store) -> Pr
     return load_prepared(store.root / key)
 
 
-def _need_reference(group: Sequence[Artifact], data: PreparedData) -> None:
+def _need_reference(group: Sequence[Artifact], targets: Sequence[str], data: PreparedData) -> None:
     """Raise InputError unless the float model of every file in `group` is there to be compared with."""
-    references = {a.model for a in group if a.format == "savedmodel"}
+    references = float_references(group, targets)
     for artifact in group:
         if artifact.model not in references:
             found = f" ({answers(artifact)} answers, {len(data.labels)} classes in the data)" if data.labels else ""
             raise InputError(
                 f"{artifact.id}: its classes are not known{found}, and its float model is not among the files",
-                "add the folder of its float model to the files, to judge by agreement with it; or give data with its "
-                "classes",
+                "add the folder of its float model (or its float32 .tflite with the .json beside it) to the files, to "
+                "judge by agreement with it; or give data with its classes",
             )
 
 

@@ -53,7 +53,7 @@ def export_model(
 
     Raises InputError before anything is made when the file is refused or calibration data are missing.
     """
-    problems = check_makers({variant.format for variant in variants})
+    problems = check_makers(variants)
     if problems:
         raise problems[0]
     ours = is_ours(path)

@@ -11,7 +11,10 @@ from typing import Any
 
 import click
 
-COMMANDS = ("run", "export", "evaluate", "inspect", "compare", "report", "devices", "doctor", "init", "completion")
+COMMANDS = (
+    "run", "export", "evaluate", "inspect", "diagnose", "bundle", "compare", "report", "devices", "doctor", "init",
+    "completion",
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..core.dataset import PreparedData
 from ..core.model import Model, TokenizerRecord, load_model
 from ..core.recipe import Export, Quantize
 from ..core.store import Store, place
-from ..core.variant import Variant
+from ..core.variant import QUANTIZER, Variant
 from ..quantize.calibration import Calibration
 from .tensorflow_process import CrashError, TensorFlowProcess
 
@@ -160,6 +161,10 @@ def make_variant(
 
 
 def makers(variant: Variant, options: Export) -> tuple[str, ...]:
-    """Return the tools that are to make a variant: the one that is wished, or all where the best is to be found."""
+    """Return the tools that are to make a variant: the one that is wished, or all that are here to find the best."""
     able = variant.scheme.makers
-    return (options.maker,) if options.maker in able else able
+    if options.maker in able:
+        return (options.maker,)
+    if len(able) > 1 and find_spec("ai_edge_quantizer") is None:
+        return tuple(maker for maker in able if maker != QUANTIZER)
+    return able

@@ -23,17 +23,20 @@ from ..core.errors import EdgeproofError
 from ..core.machine import environment, now, usable_cores
 from ..core.measurement import Measurement
 from ..core.model import Model, load_model
-from ..core.recipe import ModelSpec, Recipe
+from ..core.recipe import Budget, ModelSpec, Recipe
 from ..core.results import Results, load_results
 from ..core.store import Store, lock, place
 from ..core.target import Target, parse_runtime
-from ..devices import open_runner
+from ..devices import locate, open_runner
 from ..evaluate import report, select
+from ..evaluate.gate import gate
 from ..evaluate.measure import measure
 from ..evaluate.versus import compare_models
 from ..train import data as train_data
 from ..train.backbones import identity as backbone_identity
+from .compat import price
 from .console import ConsoleListener
+from .diagnosing import diagnose_artifact
 from .making import put, to_json_model
 from .preflight import preflight
 from .preparing import Wanted, prepared
@@ -78,6 +81,8 @@ class Pipeline:
         self.cores = usable_cores()
         self.kind = train_data.kind_of(recipe.data, recipe.folder)
         self.runtime = parse_runtime(recipe.runtime) if recipe.runtime else None
+        self.targets = _targets(recipe)
+        self.workshops: dict[str, Workshop] = {}
         self.failures: list[str] = []
         self.results = Results(
             run={
@@ -101,10 +106,13 @@ class Pipeline:
         for sha256 in dict.fromkeys(made.data.sha256 for made in models):
             together = [made for made in models if made.data.sha256 == sha256]
             correct |= self._measure(together, [a for made in together for a in artifacts[made.model.name]])
-        self.results.sort(self.recipe.evaluate.targets)
+        self.results.sort([str(target) for target in self.targets])
+        self._diagnose(models)
         # Before the verdict: which model is more accurate counts there.
         self.results.comparisons = compare_models(self.results, correct, budget=self.recipe.budget, folder=self.out)
-        self.results.budget, self.results.recommendation = select.verdict(self.results, self.recipe.budget)
+        self.results.budget, self.results.recommendation = select.verdict(
+            self.results, self.recipe.budget if "budget" in self.recipe.model_fields_set else None, self.recipe.runtime
+        )
         self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
 
     def save(self) -> None:
@@ -182,7 +190,7 @@ class Pipeline:
 
     def _artifacts(self, model: Model, data: PreparedData) -> list[Artifact]:
         """Make every variant of a model. The first artifact is the float reference itself."""
-        workshop = Workshop(
+        workshop = self.workshops[model.name] = Workshop(
             model, data, self.recipe, runtime=self.runtime, store=self.store, tf=self.tf, listener=self.listener
         )
         made = [export.reference(model)]
@@ -210,8 +218,7 @@ class Pipeline:
         That is the float reference's. The models of further seeds are answered with TensorFlow, and not timed.
         """
         data, evaluate = models[0].data, self.recipe.evaluate
-        targets = [Target.parse(text) for text in evaluate.targets]
-        pairs = [(artifact, target) for artifact in artifacts for target in targets]
+        pairs = [(artifact, target) for artifact in artifacts for target in self.targets]
         repeated = [export.reference(other) for made in models for other in made.others]
         pairs += [(artifact, REFERENCE_TARGET) for artifact in repeated]
         untimed = {artifact.id for artifact in repeated}
@@ -226,10 +233,11 @@ class Pipeline:
                 self.results.add_measurement(row)
                 self.save()
 
+        references = {a.model: a.id for a in (*artifacts, *repeated) if a.format == "savedmodel"}
         answers = measure(
             [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
             data,
-            references={a.model: a.id for a in (*artifacts, *repeated) if a.format == "savedmodel"},
+            references=references,
             settings=evaluate,
             seed=self.recipe.seed,
             cores=self.cores,
@@ -239,9 +247,12 @@ class Pipeline:
             on_row=keep,
             untimed=untimed,
         )
-        for artifact in artifacts:
-            self._judge_loading(artifact)
         labels = np.load(data.targets("test"), allow_pickle=False)
+        for failed in gate(self.results.measurements, artifacts, answers, references=references, labels=labels):
+            self.results.add_measurement(failed)
+        right = {cell: answer == labels for cell, answer in answers.items()}
+        for artifact in artifacts:
+            self._judge(artifact, right)
         correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
         for made in models:
             repeats = []
@@ -264,8 +275,11 @@ class Pipeline:
                 self.results.set_repeats(made.model.name, repeats)
         return correct
 
-    def _judge_loading(self, artifact: Artifact) -> None:
-        """Write where an artifact loads into its row and sidecar; one that loads nowhere is not ``ok``."""
+    def _judge(self, artifact: Artifact, right: dict[tuple[str, str], NDArray[np.bool_]]) -> None:
+        """Write where an artifact loads, and what it cost to make it load there, into its row and sidecar.
+
+        One that loads nowhere is not ``ok``.
+        """
         rows = [m for m in self.results.measurements if m.artifact == artifact.id]
         readers = [m for m in rows if Target.parse(m.target).reads(artifact.format)]
         loads: dict[str, str] = {m.target: m.status for m in readers}
@@ -275,9 +289,69 @@ class Pipeline:
             judged = replace(
                 judged, status="unsupported", reason=f"no runtime runs it: {why}", remedy=readers[0].remedy
             )
+        workshop = self.workshops[artifact.model]
+        if self.runtime and (plain := workshop.instead.get(artifact.id)):
+            judged = replace(judged, workaround=price(self.results, plain, judged, self.runtime, right))
         if artifact.format != "savedmodel":
             export.save(judged, self.out / "artifacts")
         self._keep(judged)
+
+    def _diagnose(self, models: Sequence[_Trained]) -> None:
+        """Find out why quantized files lost accuracy: those that the recipe says."""
+        if self.recipe.evaluate.diagnose == "none":
+            return
+        data = {made.model.name: made.data for made in models}
+        todo = [artifact for artifact in self.results.artifacts if self._is_to_be_explained(artifact)]
+        for count, artifact in enumerate(todo):
+            self.listener.progress("diagnose", count, len(todo), artifact.id)
+            reference = self.workshops[artifact.model].float_file()
+            if reference.path is None or artifact.path is None:
+                continue
+            try:
+                row = diagnose_artifact(
+                    replace(artifact, path=self.out / artifact.path, tokenizer=self._tokenizer(artifact)),
+                    reference.path,
+                    data[artifact.model],
+                    seed=self.recipe.seed,
+                    store=self.store,
+                    out=self.out,
+                    listener=self.listener,
+                )
+            except EdgeproofError as error:
+                self.listener.note("warning", f"{artifact.id}: no diagnosis: {error.message}", remedy=error.remedy)
+                continue
+            self.results.diagnoses.append(row)
+            self.save()
+        if todo:
+            self.listener.progress("diagnose", len(todo), len(todo))
+
+    def _is_to_be_explained(self, artifact: Artifact) -> bool:
+        """Whether a file is quantized and ran, and may have lost more than the budget allows (or all are wanted)."""
+        rows = [m for m in self.results.measurements if m.artifact == artifact.id and m.status == "ok"]
+        if artifact.format != "tflite" or artifact.variant.scheme.weights == "float32" or not rows:
+            return False
+        return self.recipe.evaluate.diagnose == "all" or any(_may_lose_more(m, self.recipe.budget) for m in rows)
+
+    def _tokenizer(self, artifact: Artifact) -> Path | None:
+        return self.out / artifact.tokenizer if artifact.tokenizer else None
+
+
+def _may_lose_more(row: Measurement, budget: Budget) -> bool:
+    """Whether a cell's loss of accuracy is above what the budget allows, or may be; by agreement without classes."""
+    drop = row.drop_high if budget.drop_by == "interval" else row.drop
+    if drop is None:
+        drop = None if row.agreement is None else 1 - row.agreement
+    return drop is not None and drop > budget.max_accuracy_drop
+
+
+def _targets(recipe: Recipe) -> list[Target]:
+    """Return the recipe's targets, and that of its runtime unless the version installed here is what it names."""
+    targets = [Target.parse(text) for text in recipe.evaluate.targets]
+    if recipe.runtime:
+        wanted = parse_runtime(recipe.runtime)
+        found = locate(wanted)
+        targets.append(Target(wanted.device, wanted.runtime) if found and found.folder is None else wanted)
+    return list(dict.fromkeys(targets))
 
 
 def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ from typing import Any
 from ..core.dataset import Kind
 from ..core.errors import EdgeproofError, InputError
 from ..core.recipe import ModelSpec, Recipe
-from ..core.variant import Variant
+from ..core.target import Target
+from ..core.variant import ORT_QUANTIZER, QUANTIZER, Variant
+from ..devices import missing_runtime
 from ..train import data as train_data
 from ..train.backbones import check_backbone
 from ..train.text.backbones import check_text_training
 
-# What making a variant needs beyond the extra `train`.
-_MAKERS = {"onnx": (("tf2onnx", "onnx"), "onnx"), "tflite": (("ai_edge_litert",), "litert")}
+# What making files of a format needs beyond the extra `train`; the same for what a tool or a training needs.
+_FORMATS = {"onnx": (("tf2onnx", "onnx"), "onnx"), "tflite": (("ai_edge_litert",), "litert")}
+_TOOLS = {QUANTIZER: (("ai_edge_quantizer",), "quantize"), ORT_QUANTIZER: (("onnxruntime",), "onnx")}
+_TRAINING = (("tensorflow_model_optimization",), "quantize")
 
 
 def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -40,7 +45,8 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
         wrong = [_wrong_with(spec, recipe.folder, kind) for kind in kinds]
         if all(wrong):
             problems += [error for error in wrong[:1] if error]
-    problems += check_makers({Variant.parse(v).format for v in recipe.export.variants})
+    problems += check_makers(map(Variant.parse, recipe.export.variants))
+    problems += check_runtimes(recipe)
     try:
         check_writable(out)
     except EdgeproofError as error:
@@ -62,20 +68,34 @@ def _wrong_with(spec: ModelSpec, folder: Path, kind: Kind) -> EdgeproofError | N
     return None
 
 
-def check_makers(formats: set[str]) -> list[InputError]:
-    """Return what is missing here to make files of these formats."""
+def check_makers(variants: Iterable[Variant]) -> list[InputError]:
+    """Return what is missing here to make these variants, each with the variants that want it."""
+    wanted: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for variant in variants:
+        scheme = variant.scheme
+        needs = [_FORMATS[variant.format], *([_TRAINING] if scheme.training else [])]
+        if len(scheme.makers) == 1:  # where there are several, those that are here do
+            needs += [_TOOLS[maker] for maker in scheme.makers if maker in _TOOLS]
+        for need in needs:
+            wanted.setdefault(need, []).append(str(variant))
     problems = []
-    for format_ in sorted(formats):
-        modules, extra = _MAKERS[format_]
+    for (modules, extra), names in wanted.items():
         missing = [module for module in modules if find_spec(module) is None]
         if missing:
             problems.append(
                 InputError(
-                    f"{format_} files need {' and '.join(missing)}, which is not installed here",
-                    f"pip install 'edgeproof[{extra}]', or leave the {format_}: variants out",
+                    f"{', '.join(names)}: needs {' and '.join(missing)}, which is not installed here",
+                    f"pip install 'edgeproof[{extra}]', or leave {'it' if len(names) == 1 else 'them'} out",
                 )
             )
     return problems
+
+
+def check_runtimes(recipe: Recipe) -> list[InputError]:
+    """Return what is missing of the versions of runtimes that a recipe names."""
+    named = [*recipe.evaluate.targets, *([f"local/{recipe.runtime}"] if recipe.runtime else [])]
+    targets = [target for target in map(Target.parse, dict.fromkeys(named)) if target.version]
+    return [InputError(*missing) for target in targets if (missing := missing_runtime(target))]
 
 
 def check_writable(out: Path) -> None:

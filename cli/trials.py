@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.artifact import Artifact
 from ..core.dataset import PreparedData, load_prepared, read_texts, save_prepared, write_texts
@@ -17,27 +18,41 @@ from ..core.recipe import Evaluate
 from ..core.store import Store
 from ..core.target import Target
 from ..devices import open_runner
-from ..evaluate.measure import measure
+from ..evaluate.measure import Classes, measure
 
 
 def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> PreparedData:
-    """Return a data set whose test split are `samples` of the validation split (of the training split if none)."""
-    split = "validation" if data.counts.get("validation") else "train"
-    count = data.counts[split]
-    key = store.key("trial-data", {"data": data.sha256, "samples": samples, "seed": seed, "split": split})
+    """Return a data set whose test split are `samples` of the validation split, filled up with training samples.
+
+    What was trained on is the easier half of them, for float and for quantized files alike.
+    """
+    key = store.key("trial-data", {"data": data.sha256, "samples": samples, "seed": seed})
     if store.get(key) is None:
+        random = np.random.default_rng(seed)
+        chosen: list[tuple[str, NDArray[np.int64]]] = []
+        for split in ("validation", "train"):
+            wanted = samples - sum(len(indices) for _, indices in chosen)
+            chosen.append((split, np.sort(random.permutation(data.counts.get(split, 0))[:wanted])))
         with store.write(key) as folder:
-            chosen = np.sort(np.random.default_rng(seed).permutation(count)[:samples])
-            small = replace(data, folder=folder, counts={"test": len(chosen)}, sha256=key.rsplit("/", 1)[-1], report={})
-            if data.kind == "text":
-                texts = read_texts(data.inputs(split))
-                write_texts((texts[index] for index in chosen), small.inputs("test"))
-            else:
-                np.save(small.inputs("test"), np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[chosen])
-            if data.labels:
-                np.save(small.targets("test"), np.load(data.targets(split), allow_pickle=False)[chosen])
-            save_prepared(small, folder)
+            _write(data, [(split, indices) for split, indices in chosen if len(indices)], folder, key)
     return load_prepared(store.root / key)
+
+
+def _write(data: PreparedData, chosen: Sequence[tuple[str, NDArray[np.int64]]], folder: Path, key: str) -> None:
+    """Write the chosen samples of each split into `folder` as a data set of its own."""
+    count = sum(len(indices) for _, indices in chosen)
+    small = replace(data, folder=folder, counts={"test": count}, sha256=key.rpartition("/")[2], report={})
+    if data.kind == "text":
+        texts = [read_texts(data.inputs(split)) for split, _ in chosen]
+        taken = (part[index] for part, (_, indices) in zip(texts, chosen, strict=True) for index in indices)
+        write_texts(taken, small.inputs("test"))
+    else:
+        arrays = [np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[indices] for split, indices in chosen]
+        np.save(small.inputs("test"), np.concatenate(arrays))
+    if data.labels:
+        labels = [np.load(data.targets(split), allow_pickle=False)[indices] for split, indices in chosen]
+        np.save(small.targets("test"), np.concatenate(labels))
+    save_prepared(small, folder)
 
 
 def trial(
@@ -57,13 +72,39 @@ def trial(
     The reference (a float file) runs on the first of `targets` and is among the rows. Only where `timed` are
     latencies taken, and then nothing else may run. All must bear the name of one model, and differ in their ids.
     """
+    return answered(
+        candidates,
+        reference,
+        data,
+        targets=targets,
+        evaluate=evaluate,
+        seed=seed,
+        store=store,
+        listener=listener,
+        timed=timed,
+    )[0]
+
+
+def answered(
+    candidates: Sequence[Artifact],
+    reference: Artifact,
+    data: PreparedData,
+    *,
+    targets: Sequence[Target],
+    evaluate: Evaluate,
+    seed: int,
+    store: Store,
+    listener: Listener,
+    timed: bool,
+) -> tuple[dict[tuple[str, str], Measurement], dict[tuple[str, str], Classes]]:
+    """Do what `trial` does; return its rows, and the top class of each sample by (artifact id, target)."""
     rows: dict[tuple[str, str], Measurement] = {}
 
     def keep(row: Measurement) -> None:
         rows[row.artifact, row.target] = row
 
     pairs = [(reference, targets[0]), *((candidate, target) for candidate in candidates for target in targets)]
-    measure(
+    tops = measure(
         [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
         data,
         references={reference.model: reference.id},
@@ -76,7 +117,7 @@ def trial(
         on_row=keep,
         untimed={reference.id} if timed else {a.id for a, _ in pairs},
     )
-    return rows
+    return rows, tops
 
 
 def _scratch(store: Store) -> Path:

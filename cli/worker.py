@@ -88,6 +88,22 @@ def _export(job: dict[str, Any], _answers: _Answers) -> None:
         folder=Path(job["workspace"]),
         calibration=Path(job["calibration"]) if job["calibration"] else None,
         calibration_record=job["calibration_record"],
+        maker=job["maker"],
+    )
+
+
+def _mixed(job: dict[str, Any], _answers: _Answers) -> None:
+    from ..core.model import load_model
+    from ..export.mixed import export_mixed
+
+    export_mixed(
+        load_model(Path(job["model"])),
+        job["kept"],
+        keep=job["keep"],
+        maker=job["maker"],
+        folder=Path(job["workspace"]),
+        calibration=Path(job["calibration"]),
+        calibration_record=job["calibration_record"],
     )
 
 
@@ -127,7 +143,7 @@ def _adopt(job: dict[str, Any], answers: _Answers) -> None:
     )
 
 
-JOBS = {"adopt": _adopt, "prepare": _prepare, "fit": _fit, "tune": _tune, "export": _export}
+JOBS = {"adopt": _adopt, "prepare": _prepare, "fit": _fit, "tune": _tune, "export": _export, "mixed": _mixed}
 
 
 def _end_with_parent(parent: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core.artifact import Artifact
+from ..core.artifact import Artifact, artifact_id
 from ..core.dataset import PreparedData
 from ..core.errors import EdgeproofError
 from ..core.events import Listener
@@ -14,8 +14,12 @@ from ..core.store import Store
 from ..core.target import Target
 from ..core.variant import CONVERTER, Variant
 from ..quantize.calibration import Calibration
+from .compat import work_arounds
 from .making import blank, calibrate, make_file, makers, tune
+from .mixed import search_mixed
 from .tensorflow_process import TensorFlowProcess
+
+TRIAL_TARGET = Target("local", "litert")
 
 
 class Workshop:
@@ -39,6 +43,8 @@ class Workshop:
         self.store = store
         self.tf = tf
         self.listener = listener
+        # The plain file of each that is made because the plain one does not load on the recipe's runtime.
+        self.instead: dict[str, Artifact] = {}
         self._tuned: dict[str, Model | EdgeproofError] = {}
 
     def make_all(self) -> Iterator[Artifact]:
@@ -52,15 +58,23 @@ class Workshop:
             if artifact.status != "ok":
                 self.listener.note("warning", f"{artifact.id}: {artifact.reason}", remedy=artifact.remedy)
             yield artifact
+            for variant in work_arounds(artifact, self.runtime) if self.runtime else ():
+                self.instead.setdefault(artifact_id(self.model.name, variant), artifact)
+                if variant not in waiting:
+                    waiting.append(variant)
 
     def make(self, variant: Variant) -> Artifact:
         """Make one variant; what cannot be made is a row that says why."""
+        if variant.scheme.searched and self.model.input.dtype != "string":
+            return self._searched(variant)
         source: Model | EdgeproofError = self.model
         if variant.scheme.training:
             source = self._trained_further(variant.scheme.training)
         if isinstance(source, EdgeproofError):
             return blank(self.model, variant).failed("failed", source.message, source.remedy)
-        calibration = self._calibration() if variant.scheme.calibrated else None
+        # A model that was trained for quantization in parts is calibrated for the rest.
+        drawn = variant.scheme.calibrated or variant.scheme.training == "qat"
+        calibration = self._calibration() if drawn else None
         options = self.recipe.export
         made = [
             make_file(source, variant, options, calibration, maker=maker, store=self.store, tf=self.tf)
@@ -72,6 +86,33 @@ class Workshop:
         """Make the float32 TFLite file, which trials and diagnoses compare with."""
         variant = Variant("tflite", "float32")
         return make_file(self.model, variant, self.recipe.export, None, maker=CONVERTER, store=self.store, tf=self.tf)
+
+    def _searched(self, variant: Variant) -> Artifact:
+        """Search for the mixed file that keeps half of what the budget allows, by the estimate on validation samples.
+
+        Half, because it is proved on other samples, by the whole interval.
+        """
+        recipe, calibration = self.recipe, self._calibration()
+        if calibration is None:
+            raise ValueError(f"{variant} needs calibration samples")
+        half = {"max_accuracy_drop": recipe.budget.max_accuracy_drop / 2, "drop_by": "estimate"}
+        return search_mixed(
+            self.model,
+            self.make(Variant("tflite", "int8")),
+            self.float_file(),
+            self.data,
+            calibration,
+            recipe.quantize.mixed,
+            recipe.budget.model_copy(update=half),
+            options=recipe.export,
+            evaluate=recipe.evaluate,
+            target=TRIAL_TARGET,
+            makers=makers(variant, recipe.export),
+            seed=recipe.seed,
+            store=self.store,
+            tf=self.tf,
+            listener=self.listener,
+        )
 
     def _calibration(self) -> Calibration | None:
         if self.model.input.dtype == "string":

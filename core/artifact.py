@@ -29,12 +29,14 @@ class Operator:
     """An operator of the file, the version that the file asks for, and how often it stands in the graph.
 
     `min_runtime` is the oldest TensorFlow Lite that has this version, e.g. ``2.17.0``; empty where it is not known.
+    `custom` operators are in no version of TensorFlow Lite: who builds the runtime adds them.
     """
 
     name: str
     version: int
     count: int
     min_runtime: str = ""
+    custom: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Artifact:
     of a searched scheme, the first with nothing kept: {``kept`` (layers), ``keep``, ``bytes``, ``drop``, ``drop_low``,
     ``drop_high``, ``samples``, ``latency_ms`` (as results.json has it), ``chosen``}. `delegates` say what accelerators
     would not take: {``delegate``, ``takes``, ``total``, ``refuses`` [{``op``, ``count``, ``why``}]}. `workaround` says
-    what was changed for which runtime, and its price against the plain file.
+    what was changed for which runtime, and its price against the plain file. `storage` counts, for a quantized file,
+    what its weights are stored in and what computes in float (`export.storage`).
     """
 
     id: str
@@ -83,6 +86,7 @@ class Artifact:
     trade: tuple[dict[str, Any], ...] = ()
     delegates: tuple[dict[str, Any], ...] = ()
     workaround: dict[str, Any] = field(default_factory=dict)
+    storage: dict[str, Any] = field(default_factory=dict)
 
     @property
     def variant(self) -> Variant:

@@ -161,13 +161,14 @@ class Export(_Table):
     """Which files are made from each model.
 
     `dense_per_channel` false lets old runtimes load dynamic-range files. Where two tools make the same scheme, `maker`
-    ``best`` makes both and takes the one that measures better on `trial_samples` of the validation split.
+    ``best`` makes both and takes the one that measures better on `trial_samples` of the validation split (filled up with
+    training samples).
     """
 
     variants: tuple[str, ...] = ("tflite:float32", "tflite:int8")
     dense_per_channel: bool = True
     maker: Literal["best", "converter", "ai-edge-quantizer"] = "best"
-    trial_samples: int = Field(500, ge=1)
+    trial_samples: int = Field(1000, ge=1)
     onnx_opset: int = Field(17, ge=13, le=21)
     timeout_seconds: float = Field(900, gt=0)
     calibration: Calibration = Calibration()
@@ -320,9 +321,14 @@ class Recipe(_Table):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the resolved recipe, defaults included, as TOML can hold it (no nulls)."""
-        dumped = self.model_dump(mode="json", exclude_none=True)
-        return dict(dumped)
+        """Return the resolved recipe, defaults included, as TOML can hold it (no nulls).
+
+        A budget that is not stated stays so: no budget is another question than one of all defaults.
+        """
+        dumped = dict(self.model_dump(mode="json", exclude_none=True))
+        if "budget" not in self.model_fields_set:
+            del dumped["budget"]
+        return dumped
 
     def to_toml(self) -> str:
         """Return the resolved recipe as TOML text; reading it gives an equal recipe."""
@@ -382,6 +388,24 @@ def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "rec
         ) from error
 
 
+def parse_budget(pairs: Sequence[str]) -> Budget:
+    """Read ``key=value`` pairs as a recipe's [budget] holds them. Raises InputError with every mistake found."""
+    table: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip().removeprefix("budget.")
+        if not equals or not key:
+            raise InputError(f"--budget {pair!r} is not of the form KEY=VALUE", "e.g. --budget max_accuracy_drop=0.02")
+        if key in table:
+            raise InputError(f"--budget {key} is given twice", "give each key once")
+        table[key] = _value(text)
+    try:
+        return Budget.model_validate(table)
+    except ValidationError as error:
+        lines = [_describe({**problem, "loc": ("budget", *problem["loc"])}) for problem in error.errors()]
+        raise InputError("; ".join(lines), "every key of [budget] is explained in docs/recipe.md") from error
+
+
 def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -415,10 +439,7 @@ def _override(table: dict[str, Any], override: str) -> None:
     parts = place.strip().split(".")
     if not equals or not all(parts):
         raise InputError(f"--set {override!r} is not of the form a.b=value", "e.g. --set train.epochs=3")
-    try:
-        value: Any = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+    value = _value(text)
     here: Any = table
     for part in parts[:-1]:
         here = _step(here, part, override)
@@ -427,6 +448,14 @@ def _override(table: dict[str, Any], override: str) -> None:
         here[_index(here, last, override)] = value
     else:
         here[last] = value
+
+
+def _value(text: str) -> Any:
+    """Return what TOML makes of a value, and the text itself where it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _step(here: Any, part: str, override: str) -> Any:

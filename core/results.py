@@ -115,9 +115,25 @@ class Results:
             latency = row.pop("latency_ms") or {}
             row |= {f"latency_{name}": value for name, value in latency.items()}
             if found := artifacts.get(measurement.artifact):
-                row |= {"model": found.model, "format": found.format, "scheme": found.scheme, "bytes": found.bytes}
+                row |= {
+                    "model": found.model, "format": found.format, "scheme": found.scheme, "bytes": found.bytes,
+                    "compressed_bytes": found.compressed_bytes or None, "min_runtime": found.min_runtime,
+                    "made_by": found.made_by, "training": str(found.training.get("kind", "")),
+                }  # fmt: skip
+            row["verdict"] = self._said_of(measurement)
             writer.writerow({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()})
         return stream.getvalue()
+
+    def _said_of(self, measurement: Measurement) -> str:
+        """Return what the recommendation says of a file on its target; nothing where it says nothing."""
+        targets = self.recommendation.get("targets", [])
+        here: dict[str, Any] = next((t for t in targets if t.get("target") == measurement.target), {})
+        if here.get("artifact") == measurement.artifact:
+            return "recommended"
+        for part, word in (("fits", "fits"), ("pareto", "pareto"), ("beaten", "beaten"), ("rejected", "rejected")):
+            if any(row.get("artifact") == measurement.artifact for row in here.get(part, [])):
+                return word
+        return ""
 
 
 CSV_COLUMNS = (
@@ -126,6 +142,7 @@ CSV_COLUMNS = (
     "drop_low", "drop_high", "latency_median", "latency_low", "latency_high", "latency_confidence", "latency_p90",
     "latency_p95", "latency_p99", "latency_processes", "latency_runs", "latency_threads", "latency_tokenize",
     "latency_infer", "load_ms", "first_ms", "peak_memory_bytes", "raw", "measured_at",
+    "verdict", "compressed_bytes", "min_runtime", "made_by", "training",
 )  # fmt: skip
 
 

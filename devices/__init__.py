@@ -5,9 +5,18 @@ from __future__ import annotations
 from ..core.artifact import Artifact
 from ..core.runner import Runner
 from ..core.target import RUNTIMES, Target
-from .local import LocalRunner, installed_version
+from .local import LocalRunner
+from .runtimes import Located, install, installed_version, locate, missing_runtime, side_installations
 
-__all__ = ["local_runtimes", "open_runner"]
+__all__ = [
+    "Located",
+    "install",
+    "local_runtimes",
+    "locate",
+    "missing_runtime",
+    "open_runner",
+    "side_installations",
+]
 
 
 def open_runner(artifact: Artifact, target: Target, *, timeout_seconds: float = 600.0) -> Runner:

@@ -9,7 +9,8 @@ standard input), does it in this process and writes one JSON document to standar
 
 ``inputs`` is a ``.npy`` of samples, or a ``.jsonl`` of texts (one JSON string a line). ``feed`` says what becomes of a
 sample before it is fed (class `Feed`), ``answer`` names the output that is kept (the first, where it is empty). Inputs
-and outputs are found by name: converters reorder them.
+and outputs are found by name: converters reorder them. ``path`` is a folder with a version of the runtime in it, which
+then comes before the installed one.
 
 One process does one job: runtimes disturb one another inside a process, memory is only comparable in a fresh one, and
 a runtime that crashes then takes nothing else with it.
@@ -447,6 +448,8 @@ VERBS = {"load": load, "infer": infer, "time": measure}
 
 def answer(job: Dict[str, Any]) -> Dict[str, Any]:
     """Do a job. Returns the answer; raises nothing that a file or a runtime can cause."""
+    if job.get("path"):
+        sys.path.insert(0, job["path"])
     try:
         return {"status": "ok", "reason": "", "data": VERBS[job["verb"]](job, read_samples(job))}
     except Unsupported as error:

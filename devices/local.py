@@ -10,7 +10,6 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +18,12 @@ from ..core.machine import cpu_name, usable_cores
 from ..core.measurement import Kind
 from ..core.names import shorten
 from ..core.runner import LatencyPlan, Outcome
-from ..core.store import package_versions
 from ..core.target import RUNTIMES, Target
 from .feeds import FeedError, feed, feed_identity
-from .remedies import explain, not_installed
+from .remedies import explain
+from .runtimes import locate, missing_runtime
 
 AGENT = Path(__file__).with_name("agent.py")
-DISTRIBUTIONS = {
-    "tensorflow": "tensorflow",
-    "litert": "ai-edge-litert",
-    "tflite-runtime": "tflite-runtime",
-    "onnxruntime": "onnxruntime",
-}
-
-
-def installed_version(runtime: str) -> str:
-    """Return the version of a runtime in this environment, or an empty text. Imports nothing."""
-    if find_spec(RUNTIMES[runtime][0]) is None:
-        return ""
-    distribution = DISTRIBUTIONS[runtime]
-    return package_versions([distribution]).get(distribution, "unknown")
 
 
 @dataclass(frozen=True)
@@ -59,7 +44,7 @@ class LocalRunner:
         """What a figure taken here depends on, beside the artifact."""
         return {
             "target": str(self.target),
-            "runtime_version": installed_version(self.target.runtime),
+            "runtime_version": self._version(),
             "cpu": cpu_name(),
             "cores": usable_cores(),
             **feed_identity(self.artifact),
@@ -86,8 +71,8 @@ class LocalRunner:
                 f"a {self.artifact.format} file runs on "
                 + " or ".join(name for name, (_, formats) in RUNTIMES.items() if self.artifact.format in formats),
             )
-        if not installed_version(runtime):
-            return Outcome("unsupported", *not_installed(runtime))
+        if missing := missing_runtime(self.target):
+            return Outcome("unsupported", *missing)
         if self.artifact.path is None:
             return Outcome("skipped", f"there is no file: {self.artifact.reason}", self.artifact.remedy)
         try:
@@ -104,7 +89,12 @@ class LocalRunner:
             "threads": 1,
             **more,
         }
-        return self._run(job)
+        found = locate(self.target)
+        return self._run(job | ({"path": str(found.folder)} if found and found.folder else {}))
+
+    def _version(self) -> str:
+        found = locate(self.target)
+        return found.version if found else ""
 
     def _run(self, job: dict[str, Any]) -> Outcome:
         # -I: nothing from the current folder or PYTHON* variables gets between the agent and the runtime.
@@ -130,9 +120,8 @@ class LocalRunner:
         if process.returncode != 0 or not answer:
             return self._crashed(process.returncode, tail)
         reply = json.loads(answer)
-        version = installed_version(self.target.runtime)
         if reply["status"] != "ok":
-            reason, remedy = explain(reply["reason"], self.target.runtime, version)
+            reason, remedy = explain(reply["reason"], self.target.runtime, self._version())
             return Outcome(reply["status"], reason, remedy)
         return Outcome("ok", data=reply["data"])
 

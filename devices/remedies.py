@@ -13,7 +13,8 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'",
         "needs operator FULLY_CONNECTED version 12 (per-channel weights), which {runtime} {version} does not have",
-        "set export.dense_per_channel = false (it may cost accuracy: measure it), use tflite:int8, or run it on litert",
+        "export tflite:dynamic-conv, tflite:dynamic-per-tensor (it may cost accuracy: measure it) or tflite:int8, or "
+        "run it on litert; a recipe's `runtime` has them made",
     ),
     (
         r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'",

@@ -1,12 +1,9 @@
 """Selection: which file to ship on which target, what was turned down, and why, in figures.
 
-A file fits the budget when its figures are within every limit. The drop of accuracy is judged by its estimate; when
-its interval does not exclude a bigger drop than allowed, the recommendation says so. Of the files that fit, the one
-with the lowest median latency wins, and where intervals overlap the latencies are not distinguishable: then the
-smallest of those files wins.
-
-A file whose classes are not known has no accuracy. It is judged by its agreement with its float self: where the two
-agree they are right or wrong together, so the drop is at most 1 - agreement.
+A file fits the budget when its figures are within every limit (`limits`). Of the files that fit, the one with the
+lowest median latency wins, and where intervals overlap the latencies are not distinguishable: then the smallest of
+those files wins. That is done on each target by itself, and once over all of them. Without a budget nothing is
+recommended: then `pareto` says which files no other beats.
 
 Several models: each file's drop is against its own float model, and says nothing of how good that model is. A fast file
 of a model that is less accurate, distinguishably and by more than the drop allowed, is therefore ranked after those of
@@ -16,56 +13,80 @@ by latency. What the most accurate model's best file would cost, or the faster m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.measurement import Latency, Measurement
+from ..core.measurement import Latency
 from ..core.names import shorten
 from ..core.recipe import Budget
 from ..core.results import Results
 from .cells import Cell, artifact_name, cells, has_several_models
+from .limits import Breach, Limits
 from .models import Gap, behind, float_accuracies, gap
+from .pareto import did_not_run, pareto, sentence, without_budget
 from .statistics import CONFIDENCE
 from .units import accuracy_words, drop_words, latency_words, ms, percent, points, points_range, size, times
 
 
-@dataclass(frozen=True)
-class _Breach:
-    """A limit that is not kept: the words for it, and how many times the limit the figure is (inf: not known)."""
-
-    why: str
-    excess: float
-
-
-def verdict(results: Results, budget: Budget) -> tuple[dict[str, Any], dict[str, Any]]:
+def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the `budget` and the `recommendation` of results.json.
 
-    Candidates are the cells with status ``ok`` of files that can ship: no SavedModel, no TensorFlow, and on
-    `budget.target` when that is given. `recommendation` holds ``artifact``, ``target``, ``why``; ``rejected``
-    (candidates outside the budget, with reasons), ``fits`` (those inside it that were not chosen, each put beside
-    the winner) and ``pareto`` (candidates that no other beats in accuracy, latency and size at once). When nothing
-    fits, artifact and target are None and ``why`` names the candidate that came closest and the limit it missed.
+    Candidates are the cells of files that can ship: no SavedModel, no TensorFlow, no runtime that does not read the
+    format, and on `budget.target` when that is given. `recommendation` holds ``artifact``, ``target``, ``why``;
+    ``rejected`` (candidates outside the budget, with reasons, and those that did not run at all, with the rows');
+    ``fits`` (those inside it that were not chosen, each put beside the winner); ``pareto`` (candidates that no other
+    beats in accuracy, latency and size at once); and ``targets``, the same for each target alone: ``target``,
+    ``artifact``, ``why``, ``rejected``, ``fits``. When nothing fits, artifact and target are None and ``why`` names the
+    candidate that came closest and the limit it missed; when nothing fits at all, ``met`` is False.
+
+    `runtime` is what a recipe says that its files must run on, ``NAME==VERSION``; it counts as `budget.runtime` where
+    that is not given. Without a budget the first is empty and the second is `pareto.without_budget`'s.
     """
-    asked = budget.model_dump(mode="json", exclude_none=True)
-    asked = {name: value for name, value in asked.items() if value != ""}
-    several = has_several_models(results)
-    everywhere = [c for c in cells(results) if c.measurement.status == "ok" and not c.is_reference]
-    candidates = [c for c in everywhere if budget.target in ("", c.measurement.target)]
-    breaches = {_key(c): _breaches(c, budget) for c in candidates}
-    fitting = sorted((c for c in candidates if not breaches[_key(c)]), key=_by_latency)
-    set_aside = _set_aside(results, fitting, budget)
-    rejected = [
-        _row(c, _sentence("; ".join(b.why for b in breaches[_key(c)]))) for c in candidates if breaches[_key(c)]
+    if budget is None:
+        return {}, without_budget(results, runtime)
+    if runtime and not budget.runtime:
+        budget = budget.model_copy(update={"runtime": runtime})
+    asked = {k: v for k, v in budget.model_dump(mode="json", exclude_none=True).items() if v != ""}
+    limits = Limits.of(results, budget)
+    candidates = [
+        c
+        for c in cells(results)
+        if not c.is_reference and not c.is_by_design and budget.target in ("", c.measurement.target)
     ]
-    front = pareto([c.measurement for c in candidates], {c.artifact.id: c.artifact.bytes for c in candidates})
-    common = {"rejected": rejected, "pareto": [{"artifact": m.artifact, "target": m.target} for m in front]}
+    ran = [c for c in candidates if c.measurement.status == "ok"]
+    front = pareto([c.measurement for c in ran], {c.artifact.id: c.artifact.bytes for c in ran})
+    chosen = _choose(results, candidates, limits, budget.target)
+    targets = dict.fromkeys(c.measurement.target for c in candidates)
+    recommendation = {
+        **chosen,
+        "pareto": [{"artifact": m.artifact, "target": m.target} for m in front],
+        "targets": [
+            {**_choose(results, [c for c in candidates if c.measurement.target == target], limits, target),
+             "target": target}
+            for target in targets
+        ],
+    }  # fmt: skip
+    return {"asked": asked, "met": chosen["artifact"] is not None}, recommendation
+
+
+def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target: str) -> dict[str, Any]:
+    """Return which of some candidates to ship, and why each other one not."""
+    budget, several = limits.budget, has_several_models(results)
+    ran = [c for c in candidates if c.measurement.status == "ok"]
+    breaches = {_key(c): limits.breaches(c) for c in ran}
+    fitting = sorted((c for c in ran if not breaches[_key(c)]), key=_by_latency)
+    rejected = [
+        _row(c, did_not_run(c) if c.measurement.status != "ok" else _told(breaches[_key(c)]))
+        for c in candidates
+        if c.measurement.status != "ok" or breaches[_key(c)]
+    ]
     if not fitting:
-        why = _why_nothing(candidates, breaches, budget, several)
-        return {"asked": asked, "met": False}, {"artifact": None, "target": None, "why": why, "fits": [], **common}
+        why = _why_nothing(ran, breaches, target, several)
+        return {"artifact": None, "target": None, "why": why, "rejected": rejected, "fits": []}
+    set_aside = _set_aside(results, fitting, budget)
     ranked = [c for c in fitting if c.artifact.model not in set_aside]
     winner, tied = _winner(ranked)
-    why = _why_winner(winner, tied, ranked, budget, several, passed_over=len(ranked) < len(fitting))
+    why = _why_winner(winner, tied, ranked, limits, several, passed_over=len(ranked) < len(fitting))
     if several:
         why = " ".join([why, *_beside_models(results, winner, fitting, set_aside, budget)])
     fits = [
@@ -73,12 +94,11 @@ def verdict(results: Results, budget: Budget) -> tuple[dict[str, Any], dict[str,
         for c in (*ranked, *(c for c in fitting if c not in ranked))
         if c is not winner
     ]
-    return {"asked": asked, "met": True}, {**_row(winner, why), "fits": fits, **common}
+    return {**_row(winner, why), "rejected": rejected, "fits": fits}
 
 
-def keeps(cell: Cell, budget: Budget) -> bool:
-    """Return whether a cell that ran is within every limit of the budget, wherever it ran."""
-    return cell.measurement.status == "ok" and not _breaches(cell, budget)
+def _told(breaches: Sequence[Breach]) -> str:
+    return sentence("; ".join(b.why for b in breaches))
 
 
 def best(fitting: Sequence[Cell]) -> Cell:
@@ -86,31 +106,9 @@ def best(fitting: Sequence[Cell]) -> Cell:
     return _winner(sorted(fitting, key=_by_latency))[0]
 
 
-def pareto(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> list[Measurement]:
-    """Return the measurements that no other beats: better in one of accuracy, latency, size and no worse in the others.
-
-    `bytes_of` maps artifact ids to file sizes. Estimates are compared as they are, without their intervals.
-    Measurements that lack accuracy or latency are left out; where none has an accuracy, agreement stands in for it.
-    The order is that of `measurements`.
-    """
-    by_agreement = all(m.accuracy is None for m in measurements)
-    known = [
-        (m, (-quality, m.latency_ms.median, float(bytes_of[m.artifact])))
-        for m in measurements
-        if m.status == "ok"
-        and (quality := m.agreement if by_agreement else m.accuracy) is not None
-        and m.latency_ms is not None
-    ]
-    return [m for m, costs in known if not any(_dominates(other, costs) for _, other in known)]
-
-
 def distinguishable(a: Latency, b: Latency) -> bool:
     """Return whether the intervals of two median latencies do not overlap."""
     return a.high < b.low or b.high < a.low
-
-
-def _dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
 
 
 def _key(cell: Cell) -> tuple[str, str]:
@@ -130,66 +128,6 @@ def _by_latency(cell: Cell) -> tuple[float, int, str, str]:
 
 def _row(cell: Cell, why: str) -> dict[str, Any]:
     return {"artifact": cell.artifact.id, "target": cell.measurement.target, "why": why}
-
-
-def _breaches(cell: Cell, budget: Budget) -> list[_Breach]:
-    """Return every limit that the cell does not keep, or that cannot be shown to be kept."""
-    m = cell.measurement
-    found = []
-    if m.drop is None and m.agreement is not None:
-        bound = 1 - m.agreement
-        words = (
-            f"agrees with its float self on {percent(m.agreement)}, so it may lose up to {points(bound)} of accuracy"
-        )
-        if bound > budget.max_accuracy_drop:
-            ratio = _times_allowed(bound, budget)
-            found.append(_Breach(f"{words}, more than the {points(budget.max_accuracy_drop)} allowed", ratio))
-    elif m.drop is None:
-        why = "the float model has no figure"
-        if m.difference is not None:
-            why = f"only that no value of its answers is more than {m.difference:.2g} off its float self's"
-        found.append(_unknown("the drop of accuracy", points(budget.max_accuracy_drop), why))
-    elif m.drop > budget.max_accuracy_drop:
-        interval = points_range(m.drop_low, m.drop_high)
-        words = f"loses {points(m.drop)} of accuracy against float" + (
-            f" (95 % interval {interval})" if interval else ""
-        )
-        ratio = _times_allowed(m.drop, budget)
-        found.append(_Breach(f"{words}, more than the {points(budget.max_accuracy_drop)} allowed", ratio))
-    if budget.min_accuracy is not None:
-        if m.accuracy is None:
-            found.append(_unknown("accuracy", percent(budget.min_accuracy), "it was not measured"))
-        elif m.accuracy < budget.min_accuracy:
-            # Shares of wrong answers, so that missing 99 % by one point counts for more than missing 80 % by one.
-            ratio = (1 - m.accuracy) / max(1 - budget.min_accuracy, 1e-3)
-            found.append(_Breach(f"{accuracy_words(m)} is below the {percent(budget.min_accuracy)} asked", ratio))
-    latency = m.latency_ms
-    if latency is None:
-        limit = ms(budget.max_latency_ms) if budget.max_latency_ms is not None else ""
-        found.append(_unknown("latency", limit, "it was not measured, so the file cannot be ranked"))
-    else:
-        found += _over("p95 latency", latency.p95, budget.max_latency_ms, ms)
-    found += _over("the file's size", cell.artifact.bytes, budget.max_bytes, size)
-    if budget.max_memory_bytes is not None and m.peak_memory_bytes is None:
-        found.append(_unknown("peak memory", size(budget.max_memory_bytes), "it was not measured"))
-    elif m.peak_memory_bytes is not None:
-        found += _over("peak memory", m.peak_memory_bytes, budget.max_memory_bytes, size)
-    return found
-
-
-def _times_allowed(drop: float, budget: Budget) -> float:
-    return drop / budget.max_accuracy_drop if budget.max_accuracy_drop else 1 + 100 * drop
-
-
-def _over(what: str, found: float, limit: float | None, words: Callable[[float], str]) -> list[_Breach]:
-    if limit is None or found <= limit:
-        return []
-    return [_Breach(f"{what} {words(found)} is above the {words(limit)} allowed", found / limit)]
-
-
-def _unknown(what: str, limit: str, why: str) -> _Breach:
-    against = f" to hold against the {limit} of the budget" if limit else ""
-    return _Breach(f"{what} is not known{against}: {why}", float("inf"))
 
 
 def _winner(fitting: Sequence[Cell]) -> tuple[Cell, list[Cell]]:
@@ -243,9 +181,9 @@ def _times_size(cell: Cell, other: Cell) -> str:
 
 
 def _why_winner(
-    winner: Cell, tied: Sequence[Cell], fitting: Sequence[Cell], budget: Budget, several: bool, passed_over: bool
+    winner: Cell, tied: Sequence[Cell], fitting: Sequence[Cell], limits: Limits, several: bool, passed_over: bool
 ) -> str:  # fmt: skip
-    m = winner.measurement
+    m, budget = winner.measurement, limits.budget
     others = [c for c in tied if c is not winner]
     place = "the smallest of the fastest files that fit" if others else "the fastest file that fits"
     among = ", of the models that are not behind in accuracy" if passed_over else ""
@@ -259,6 +197,8 @@ def _why_winner(
         )
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         parts.append(f"Its latency is not distinguishable from that of {named}{more}: the intervals overlap.")
+    if known := limits.runtime_words(winner):
+        parts.append(known)
     if m.drop_high is not None and m.drop_high > budget.max_accuracy_drop:
         parts.append(
             f"Its drop is within the {points(budget.max_accuracy_drop)} allowed, but {m.samples:,} samples do not "
@@ -292,27 +232,21 @@ def _beside(cell: Cell, winner: Cell) -> str:
 
 
 def _why_nothing(
-    candidates: Sequence[Cell], breaches: Mapping[tuple[str, str], list[_Breach]], budget: Budget, several: bool
+    ran: Sequence[Cell], breaches: Mapping[tuple[str, str], list[Breach]], target: str, several: bool
 ) -> str:
-    if not candidates:
-        where = f" on {budget.target}" if budget.target else ""
+    where = f" on {target}" if target else ""
+    if not ran:
         return (
             f"No exported file ran{where}, so there is nothing to recommend: the list of failures says what went "
             "wrong and what to do."
         )
-    closest = min(candidates, key=lambda c: (max(b.excess for b in breaches[_key(c)]), len(breaches[_key(c)]), _key(c)))
+    closest = min(ran, key=lambda c: (max(b.excess for b in breaches[_key(c)]), len(breaches[_key(c)]), _key(c)))
     missed = "; ".join(b.why for b in sorted(breaches[_key(closest)], key=lambda b: -b.excess))
-    if len(candidates) == 1:
+    if len(ran) == 1:
         return f"{_name(closest, several)} is all that ran, and it does not fit the budget: {missed}."
-    return (
-        f"None of the {len(candidates)} measured pairs of file and target fits the budget. "
-        f"Closest is {_name(closest, several)}: {missed}."
-    )
+    counted = f"{len(ran)} files that ran{where}" if where else f"{len(ran)} measured pairs of file and target"
+    return f"None of the {counted} fits the budget. Closest is {_name(closest, several)}: {missed}."
 
 
 def _name(cell: Cell, several: bool) -> str:
     return f"{artifact_name(cell.artifact, several)} on {cell.measurement.target}"
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}."

@@ -7,7 +7,7 @@ imported when they are called, and a finished run of one seed can be reported wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb, sqrt
+from math import ceil, comb, log10, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -64,6 +64,31 @@ def paired_drop(
     centre = p_lost - p_gained
     half = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt((p_lost + p_gained - centre**2) / (n + 2))
     return (lost - gained) / n, max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def samples_needed(drop: float, low: float, high: float, n: int, allowed: float) -> int | None:
+    """Return about how many samples would show that a drop is at most `allowed`, to two digits; None: no number would.
+
+    `drop` with its interval is `paired_drop`'s on `n` samples. It is taken that on more samples the two would differ
+    as often as on these, and by the same drop: then the interval's upper end is at `allowed` with that many.
+    """
+    if drop >= allowed:
+        return None
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    centre, half = (low + high) / 2, (high - low) / 2
+    differing = max(abs(drop), (((half / z) ** 2 * (n + 2) + centre**2) * (n + 2) - 2) / n)
+
+    def upper(count: float) -> float:
+        share, middle = (differing * count + 2) / (count + 2), drop * count / (count + 2)
+        return middle + z * sqrt((share - middle**2) / (count + 2))
+
+    enough = float(n)
+    while upper(enough) > allowed:
+        enough *= 1.02
+        if enough > 1e9:
+            return None
+    digit = int(10 ** max(0, int(log10(enough)) - 1))
+    return ceil(enough / digit) * digit
 
 
 def mcnemar(reference_correct: ArrayLike, artifact_correct: ArrayLike) -> float:

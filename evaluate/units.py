@@ -120,9 +120,20 @@ def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
         "max_latency_ms": ("p95 latency at most", ms),
         "max_bytes": ("file at most", size),
         "max_memory_bytes": ("peak memory at most", size),
+        "runtime": ("runs on", str),
         "target": ("on", str),
     }
-    return [
-        (words[k][0], words[k][1](v)) if k in words and (k == "target" or isinstance(v, int | float)) else (k, str(v))
-        for k, v in asked.items()
-    ]
+    judged = {"interval": " with its whole 95 % interval", "estimate": " by estimate"}
+    told = []
+    for key, value in asked.items():
+        if key == "drop_by" and "max_accuracy_drop" in asked and value in judged:
+            continue
+        if key == "max_accuracy_drop" and value == 1:  # all of it: no limit
+            continue
+        if key not in words or not (key in ("target", "runtime") or isinstance(value, int | float)):
+            told.append((key, str(value)))
+            continue
+        name, unit = words[key]
+        how = judged.get(str(asked.get("drop_by")), "") if key == "max_accuracy_drop" else ""
+        told.append((name, unit(value) + how))
+    return told

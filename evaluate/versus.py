@@ -24,9 +24,13 @@ from ..core.recipe import Budget
 from ..core.results import Results
 from .cells import Cell, artifact_name, cells, process_medians
 from .compare import latency_change
-from .select import best, keeps
+from .limits import Limits
+from .select import best
 from .statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference
 from .versus_words import sentence
+
+# Which files stand for a model where no budget was given, in words.
+NO_BUDGET = "within 1 point of float"
 
 Correct = NDArray[np.bool_]
 
@@ -45,13 +49,15 @@ def compare_models(
 
     ``correct[model][seed]`` is (n,) bool: which of the same n test samples the float reference trained with that seed
     answers rightly; the first seed's model is the exported one. `budget` decides which files may stand for a model on
-    a target (default: what the results say was asked); `folder` is the run's, where raw latencies are.
+    a target (default: what the results say was asked, and where nothing was, those within 1 point of float); `folder`
+    is the run's, where raw latencies are.
 
     In a row all is of ``a`` against ``b``: ``difference`` is a's accuracy minus b's in shares, ratios are a's figure
     over b's. ``verdict`` is ``a`` or ``b`` (the more accurate one), ``not distinguishable``, or ``not compared``
     with the reason in ``why``; ``sentence`` says it all in words. ``first`` is about the exported models alone.
     Models that could not be made are left out. Raises ValueError when the answers of a model's seeds differ in number.
     """
+    within = "" if budget or results.budget.get("asked") else NO_BUDGET
     budget = budget or asked_budget(results)
     rows = [
         _pair(results, a, b, correct, budget, folder)
@@ -62,14 +68,16 @@ def compare_models(
         for row, p in zip(compared, holm([row[part]["p"] for row in compared]), strict=True):
             row[part]["p_holm"] = p
     for row in rows:
-        row["pairs"] = len(compared)
+        row["pairs"], row["within"] = len(compared), within
         row["verdict"] = _verdict(row)
         row["sentence"] = sentence(row)
     return rows
 
 
 def asked_budget(results: Results) -> Budget:
-    """Return the budget that the results say was asked, but for its target."""
+    """Return the budget that the results say was asked, but for its target; where none was, what `NO_BUDGET` says."""
+    if not results.budget.get("asked"):
+        return Budget(drop_by="estimate")
     asked = {k: v for k, v in results.budget.get("asked", {}).items() if k != "target"}
     try:
         return Budget.model_validate(asked)
@@ -169,9 +177,9 @@ def float_bytes(results: Results, model: str) -> int | None:
 
 def best_files(results: Results, model: str, budget: Budget) -> dict[str, Cell]:
     """Return a model's best file within the budget on each target, wherever the budget itself wants it to run."""
-    fitting: dict[str, list[Cell]] = {}
+    limits, fitting = Limits.of(results, budget), dict[str, list[Cell]]()
     for cell in cells(results):
-        if cell.artifact.model == model and not cell.is_reference and keeps(cell, budget):
+        if cell.artifact.model == model and not cell.is_reference and limits.keeps(cell):
             fitting.setdefault(cell.measurement.target, []).append(cell)
     return {target: best(group) for target, group in fitting.items()}
 

@@ -67,18 +67,19 @@ def _ratio(value: float, turned: bool) -> float:
 
 def _files(row: Mapping[str, Any], turned: bool, other: str) -> list[str]:
     """Return how the best files of the two compare on each target, as clauses."""
+    within = str(row.get("within") or "within the budget")
     ratios, alone = [], []
     for target in row["targets"]:
         where = shorten(str(target["target"]), NAME_LIMIT)
         mine, its = ("b", "a") if turned else ("a", "b")
         names = dict.fromkeys(shorten(target[f"file_{k}"], NAME_LIMIT) for k in (mine, its))
         if target[mine] is None or target[its] is None:
-            alone.append(f"on {where} only {other if target[mine] is None else 'it'} has a file within the budget")
+            alone.append(f"on {where} only {other if target[mine] is None else 'it'} has a file {within}")
         elif (change := target["latency_ratio"]) is None:
             alone.append(f"on {where} the latencies cannot be compared")
         else:
             ratios.append(f"{_times_as_long(change, turned)} on {where} ({' against '.join(names)})")
-    return ([f"its best file within the budget takes {_listed(ratios)}"] if ratios else []) + alone
+    return ([f"its best file {within} takes {_listed(ratios)}"] if ratios else []) + alone
 
 
 def _times_as_long(change: Mapping[str, Any], turned: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,32 @@ import numpy as np
 
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
-from ..core.errors import InputError, explain_disk_errors
+from ..core.errors import EdgeproofError, InputError, explain_disk_errors
 from ..core.model import InputContract, Model
 from ..core.names import shorten
 from ..core.recipe import Export
 from ..core.store import package_versions
-from ..core.variant import Variant
-from . import onnx, tflite
+from ..core.variant import CONVERTER, ORT_QUANTIZER, QUANTIZER, TF2ONNX, Variant
+from . import onnx, onnx_schemes, quantizer, tflite
+from .flatbuffer import read
 from .inspect import inspect
+from .samples import Samples, feeds
+from .storage import storage
 from .tokenizer import tokenizer_folder
 
 # What the work depends on beside its inputs; part of its key in the store.
-PACKAGES = {"tflite": ("tensorflow",), "onnx": ("tensorflow", "tf2onnx", "onnx"), "savedmodel": ()}
+PACKAGES = {
+    "tflite": ("tensorflow", "ai-edge-quantizer", "ai-edge-litert"),
+    "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
+    "savedmodel": (),
+}
+# Whose versions stand in `made_by`.
+_TOOLS = {
+    CONVERTER: ("tensorflow",),
+    QUANTIZER: ("ai-edge-quantizer",),
+    TF2ONNX: ("tensorflow", "tf2onnx", "onnx"),
+    ORT_QUANTIZER: ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
+}
 
 # (pattern in the converter's message, what it means, what to do)
 _KNOWN: tuple[tuple[str, str, str], ...] = (
@@ -61,6 +76,9 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     ),
 )
 
+# The extra that brings a module that a tool needs.
+_EXTRAS = {"ai_edge_quantizer": "quantize", "tf2onnx": "onnx", "onnx": "onnx", "onnxruntime": "onnx"}
+
 
 def export(
     model: Model,
@@ -70,30 +88,36 @@ def export(
     folder: Path,
     calibration: Path | None = None,
     calibration_record: dict[str, Any] | None = None,
+    maker: str = "",
 ) -> Artifact:
     """Make one file in `folder`, with its sidecar beside it, and return it.
 
-    `calibration` is a ``.npy`` of samples, which calibrated schemes need: (N, height, width, 3) uint8 pictures, the
-    model's own tensors (N, …), or a structured array with a field for each input (for token ids: ``ids``, ``lens``).
-    The file of a model with a tokenizer is of use beside the folder that `place_tokenizer` makes. A model that takes
-    strings has no file: status ``unsupported``. The converter's own errors become the status ``failed`` with a
-    reason; only the disk's refusals are raised (StageError).
+    `maker` is one of the scheme's (the first, where it is empty). `calibration` is a ``.npy`` of samples, which
+    calibrated schemes need: (N, height, width, 3) uint8 pictures, the model's own tensors (N, …), or a structured array
+    with a field for each input (for token ids: ``ids``, ``lens``). A model after further training is given by itself:
+    its `tuning` goes into the artifact, which belongs to the float model. The file of a model with a tokenizer is of
+    use beside the folder that `place_tokenizer` makes. A model that takes strings has no file: status
+    ``unsupported``. A tool's own errors become the status ``failed`` with a reason; only the disk's refusals are raised
+    (StageError), and InputError for a maker or samples that do not fit the variant.
     """
     started = time.perf_counter()
-    path = folder / file_name(model.name, variant)
+    maker = maker or variant.scheme.makers[0]
+    if maker not in variant.scheme.makers:
+        raise InputError(f"{maker} does not make {variant}", f"its makers: {', '.join(variant.scheme.makers)}")
     artifact = Artifact(
         id=artifact_id(model.name, variant),
         model=model.name,
         format=variant.format,
         scheme=variant.scheme_name,
-        path=path,
+        path=folder / file_name(model.name, variant),
         labels=model.labels,
         contract=model.input,
-        parent_sha256=model.sha256,
-        made_by=_maker(variant.format),
+        parent_sha256=model.tuning.get("of", model.sha256),
+        made_by=_made_by(maker, from_ours=True),
         answer=model.answer,
         tokenizer=tokenizer_folder(model, folder) if model.tokenizer else None,
         tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
+        training=model.tuning,
     )
     if model.input.dtype == "string":
         reason = "the model takes strings: it could not be cut at its token ids, and only TensorFlow runs the whole"
@@ -102,34 +126,120 @@ def export(
             "(package:use_multilingual_v3, scratch:average-embedding)"
         )
         return save(artifact.failed("unsupported", reason, remedy), folder)
-    samples = None
-    if variant.scheme.calibrated:
-        if calibration is None:
-            raise InputError(f"{variant} needs calibration samples", "draw them from the training data (--calibrate)")
-        samples = np.load(calibration, mmap_mode="r", allow_pickle=False)
+    if variant.scheme.training not in ("", model.tuning.get("kind")):
+        went = model.tuning.get("kind") or "no further training"
+        return save(artifact.failed("failed", f"{variant} is made of another model: this one went through {went}"), folder)
+    samples = _samples(variant, calibration, in_parts=bool(model.tuning.get("head_only")))
     try:
-        if variant.format == "tflite":
-            content = tflite.convert(model, variant.scheme, options, samples)
-        else:
-            content = onnx.convert(model, options)
+        content = _make(model, variant, options, samples, maker)
     except Exception as error:  # a converter may raise anything; none of it stops the other variants
         return save(artifact.failed("failed", *_explain(error)), folder)
+    record = _calibration_record(samples, calibration_record, variant, maker)
+    return _finished(artifact, content, folder, record, started)
+
+
+def export_file(
+    source: Path,
+    artifact: Artifact,
+    *,
+    folder: Path,
+    calibration: Path | None = None,
+    calibration_record: dict[str, Any] | None = None,
+) -> Artifact:
+    """Make `artifact` from the float ``.tflite`` at `source`, without TensorFlow, in `folder`; return it.
+
+    `artifact` says what is known: id, model, scheme, labels, contract, answer, the source's sha256 as its parent.
+    ``float32`` is the file itself. Otherwise see `export`.
+    """
+    started = time.perf_counter()
+    variant = artifact.variant
+    samples = _samples(variant, calibration)
+    artifact = replace(artifact, path=folder / file_name(artifact.model, variant))
+    try:
+        content = source.read_bytes()
+        if variant.scheme_name == "float32":
+            quantizer.check_float(read(content))
+        else:
+            if QUANTIZER not in variant.scheme.makers:
+                raise InputError(f"{variant} cannot be made from a .tflite", f"possible: {', '.join(quantizer.POSSIBLE)}")
+            artifact = replace(artifact, made_by=_made_by(QUANTIZER, from_ours=False))
+            content = quantizer.quantize(content, variant.scheme, _feeds(artifact.contract, samples))
+    except Exception as error:
+        return save(artifact.failed("failed", *_explain(error)), folder)
+    return _finished(
+        artifact, content, folder, _calibration_record(samples, calibration_record, variant, QUANTIZER), started
+    )
+
+
+def _make(model: Model, variant: Variant, options: Export, samples: Samples | None, maker: str) -> bytes:
+    """Return the bytes of a file. Raises whatever the tools raise."""
+    if variant.format == "onnx":
+        content = onnx.convert(model, options)
+        return onnx_schemes.convert(content, variant.scheme, _feeds(model.input, samples))
+    if maker == QUANTIZER:
+        source = tflite.float_file(model.saved_model, model.sha256)
+        return quantizer.quantize(source, variant.scheme, _feeds(model.input, samples))
+    return tflite.convert(model, variant.scheme, options, samples)
+
+
+def _samples(variant: Variant, calibration: Path | None, *, in_parts: bool = False) -> Samples | None:
+    """Return the samples that a variant needs; `in_parts`: the model was trained for quantization in parts only."""
+    if calibration is None:
+        if variant.scheme.calibrated:
+            raise InputError(
+                f"{variant} needs calibration samples", "draw them from the training data (--calibrate)"
+            )
+        return None
+    if not variant.scheme.calibrated and not (in_parts and variant.scheme.training == "qat"):
+        return None
+    samples: Samples = np.load(calibration, mmap_mode="r", allow_pickle=False)
+    return samples
+
+
+def _feeds(contract: InputContract | None, samples: Samples | None) -> quantizer.Feeds | None:
+    return None if contract is None or samples is None else feeds(contract, samples)
+
+
+def _calibration_record(
+    samples: Samples | None, record: dict[str, Any] | None, variant: Variant, maker: str
+) -> dict[str, Any]:
+    """Return what `record` says, and how many samples of which size were used, and how ranges were taken from them."""
+    if samples is None:
+        return {}
+    if maker == QUANTIZER:
+        method = quantizer.METHODS[variant.scheme_name]
+    else:
+        method = onnx_schemes.METHOD if variant.format == "onnx" else "min-max"
+    shape = {name: samples.dtype[name].shape for name in samples.dtype.names} if samples.dtype.names else samples.shape[1:]
+    return {**(record or {}), "samples": len(samples), "shape": shape, "bytes": samples.nbytes, "method": method}
+
+
+def _finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str, Any], started: float) -> Artifact:
+    """Write a file and its sidecar, and return the artifact with all that the file says of itself."""
+    path = folder / file_name(artifact.model, artifact.variant)
     with explain_disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     contents = inspect(path)
-    made = replace(
-        artifact,
-        sha256=sha256_file(path),
-        bytes=len(content),
-        inputs=contents.inputs,
-        outputs=contents.outputs,
-        ops=contents.ops,
-        min_runtime=contents.min_runtime,
-        seconds=time.perf_counter() - started,
-        calibration=(calibration_record or {}) if variant.scheme.calibrated else {},
+    quantized = artifact.format == "tflite" and artifact.variant.scheme.weights not in ("float32", "float16")
+    return save(
+        replace(
+            artifact,
+            path=path,
+            sha256=sha256_file(path),
+            bytes=len(content),
+            # What a store ships is deflated (ZIP's method, as in an .apk or .ipa), here as small as zlib gets it.
+            compressed_bytes=len(zlib.compress(content, 9)),
+            inputs=contents.inputs,
+            outputs=contents.outputs,
+            ops=contents.ops,
+            min_runtime=contents.min_runtime,
+            seconds=time.perf_counter() - started,
+            calibration=record,
+            storage=storage(read(content)) if quantized else {},
+        ),
+        folder,
     )
-    return save(made, folder)
 
 
 def reference(model: Model) -> Artifact:
@@ -150,7 +260,7 @@ def reference(model: Model) -> Artifact:
         labels=model.labels,
         contract=InputContract("text", (1,), "string", kind="text") if model.text_model else model.input,
         parent_sha256=model.sha256,
-        made_by=_maker("savedmodel"),
+        made_by=_made_by(CONVERTER, from_ours=True),
         answer=model.answer,
         # Not fed to it, but its ids are made by the same vocabulary: another one is another reference.
         tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
@@ -187,14 +297,18 @@ def load(path: Path) -> Artifact:
     )
 
 
-def _maker(format_: str) -> str:
-    return ", ".join(
-        f"{name} {version}" for name, version in package_versions(PACKAGES[format_] or ["tensorflow"]).items()
-    )
+def _made_by(maker: str, *, from_ours: bool) -> str:
+    """Return the tools with their versions; a float file of ours came from TensorFlow."""
+    names = dict.fromkeys((*(("tensorflow",) if from_ours else ()), *_TOOLS[maker]))
+    return ", ".join(f"{name} {version}" for name, version in package_versions(list(names)).items())
 
 
 def _explain(error: Exception) -> tuple[str, str]:
     """Return (reason, remedy). Messages are cut: a converter may dump the whole model into one."""
+    if isinstance(error, EdgeproofError):
+        return error.message, error.remedy
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return f"{error.name} is not installed here", f"pip install 'edgeproof[{_EXTRAS[error.name]}]'"
     if isinstance(error, KeyError) and len(error.args) == 1:
         # Raised where the converter looks a sample's inputs up by name.
         return f"the calibration samples hold no values for input {error}", "calibrate with samples of all its inputs"

@@ -1,15 +1,22 @@
-"""What a file says of itself: inputs, outputs, operators with versions, the oldest runtime it claims to need."""
+"""What a file is: inputs, outputs, quantization, metadata, operators with versions and the oldest runtime with them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..core.artifact import Operator, TensorSpec
 from ..core.errors import InputError
+from .compat.delegates import estimate
+from .compat.kernels import since
+from .compat.loading import Need, needs
+from .compat.metadata import ENTRY, appended_files, read_metadata
+from .compat.reading import Graph, Node, Tensor, read_graph
+from .compat.versions import highest
 
 # First ONNX Runtime release with each default-domain opset; source: onnxruntime.ai, "ONNX Runtime compatibility".
 _ORT_OF_OPSET = {
@@ -26,14 +33,48 @@ _ORT_OF_OPSET = {
 
 
 @dataclass(frozen=True)
+class Quantized:
+    """A quantized tensor: how many `scales`, along which `axis` where there are several, and the first of them.
+
+    `blockwise` ones have a scale for each block of values, held in another tensor.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    constant: bool
+    scales: int
+    axis: int | None = None
+    scale: float | None = None
+    zero_point: int | None = None
+    blockwise: bool = False
+
+
+@dataclass(frozen=True)
 class Contents:
-    """What `inspect` found in a file."""
+    """What `inspect` found in a file.
+
+    `min_runtime` is the oldest runtime that has every operator and tensor type, by the table (``tflite 2.17.0``, or
+    ``onnxruntime 1.12``); empty where that is not known, and then `notes` say why. `min_litert` is the oldest
+    ai-edge-litert. `claimed_runtime` is what the file itself says, where that is something else. `needs` are what they
+    follow from: operators, tensor types, ways of storing. `quantized` are the tensors with scales. `metadata` holds
+    ``entries`` (the names of the file's metadata buffers), what its TFLite metadata say
+    (`compat.metadata.read_metadata`), ``labels`` (names of label files) and ``appended`` (files in the ZIP behind the
+    model); of an ONNX file its properties. `delegates` are estimates of what accelerators would refuse
+    (`compat.delegates.estimate`).
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     ops: tuple[Operator, ...]
     min_runtime: str
-    metadata: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    claimed_runtime: str = ""
+    min_litert: str = ""
+    needs: tuple[Need, ...] = ()
+    quantized: tuple[Quantized, ...] = ()
+    delegates: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def inspect(path: Path) -> Contents:
@@ -50,57 +91,82 @@ def inspect(path: Path) -> Contents:
         return reader(path)
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(f"no permission to read {path}", "mend the file's permissions") from error
     except Exception as error:  # a file from outside may break its reader in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
 
 
 def _tflite(path: Path) -> Contents:
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = path.read_bytes()
-    # A flatbuffer carries its file identifier at bytes 4–7 (TFLite's schema: "TFL3").
-    if content[4:8] != b"TFL3":
-        raise InputError(f"{path} is not a TFLite file", "expected the file identifier TFL3")
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    graph = model.subgraphs[0]
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-
-    def tensor(index: int, name: bytes | None) -> TensorSpec:
-        found = graph.tensors[index]
-        quantization = found.quantization
-        scaled = quantization is not None and quantization.scale is not None and len(quantization.scale) == 1
-        return TensorSpec(
-            name=(name or found.name or b"").decode("utf-8", "replace"),
-            shape=tuple(int(n) for n in (found.shape if found.shape is not None else ())),
-            dtype=types.get(found.type, str(found.type)),
-            scale=float(quantization.scale[0]) if scaled else None,
-            zero_point=int(quantization.zeroPoint[0]) if scaled else None,
-        )
-
-    signature = model.signatureDefs[0] if model.signatureDefs else None
-    input_names = {m.tensorIndex: m.name for m in signature.inputs} if signature else {}
-    output_names = {m.tensorIndex: m.name for m in signature.outputs} if signature else {}
-    used = Counter(op.opcodeIndex for subgraph in model.subgraphs for op in subgraph.operators)
-    ops = []
-    for index, count in used.items():
-        code = model.operatorCodes[index]
-        # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
-        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-        name = code.customCode.decode("utf-8", "replace") if code.customCode else names.get(builtin, str(builtin))
-        ops.append(Operator(name, code.version, count))
-    metadata = {m.name.decode("utf-8", "replace"): m.buffer for m in model.metadata or ()}
-    oldest = ""
-    if "min_runtime_version" in metadata:
-        text = bytes(model.buffers[metadata["min_runtime_version"]].data).split(b"\0")[0].decode("ascii", "replace")
-        oldest = f"tflite {text}" if text else ""
+    graph = read_graph(path)
+    ops = _operators(graph.nodes)
+    needed = needs(graph)
+    oldest = highest([need.tflite for need in needed])
+    claimed = _claimed(graph)
     return Contents(
-        tuple(tensor(i, input_names.get(i)) for i in graph.inputs),
-        tuple(tensor(i, output_names.get(i)) for i in graph.outputs),
-        tuple(sorted(ops, key=lambda op: op.name)),
-        oldest,
-        tuple(sorted(metadata)),
+        inputs=tuple(_spec(tensor) for tensor in graph.inputs),
+        outputs=tuple(_spec(tensor) for tensor in graph.outputs),
+        ops=ops,
+        min_runtime=f"tflite {oldest}" if oldest else "",
+        metadata=_metadata(graph, path),
+        claimed_runtime=f"tflite {claimed}" if claimed not in ("", oldest) else "",
+        min_litert=highest([need.litert for need in needed]),
+        needs=needed,
+        quantized=tuple(_quantized(tensor) for tensor in graph.tensors if tensor.scales or tensor.blockwise),
+        delegates=estimate(graph.nodes),
+        notes=tuple(need.note for need in needed if need.note),
     )
+
+
+def _operators(nodes: Sequence[Node]) -> tuple[Operator, ...]:
+    """Return the operators with what they need: of one version, the newest runtime that one of its nodes needs."""
+    used: dict[tuple[str, int, bool], list[str]] = {}
+    for node in nodes:
+        used.setdefault((node.op, node.version, node.custom), []).append("" if node.custom else since(node).tflite)
+    return tuple(
+        Operator(name, version, len(needs), highest(needs), custom)
+        for (name, version, custom), needs in sorted(used.items())
+    )
+
+
+def _spec(tensor: Tensor) -> TensorSpec:
+    one = tensor.scales == 1
+    return TensorSpec(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        scale=tensor.scale if one else None,
+        zero_point=tensor.zero_point if one else None,
+    )
+
+
+def _quantized(tensor: Tensor) -> Quantized:
+    fields = ("name", "dtype", "shape", "constant", "scales", "axis", "scale", "zero_point", "blockwise")
+    return Quantized(**{name: getattr(tensor, name) for name in fields})
+
+
+def _claimed(graph: Graph) -> str:
+    """Return the oldest runtime that the file says it needs; what is no version is nothing."""
+    text = graph.entries.get("min_runtime_version", b"").split(b"\0")[0].decode("ascii", "replace")
+    return text if all(part.isdecimal() for part in text.split(".")) and len(text) < 20 else ""
+
+
+def _metadata(graph: Graph, path: Path) -> dict[str, Any]:
+    told: dict[str, Any] = {"entries": sorted(graph.entries)}
+    if ENTRY in graph.entries:
+        told |= read_metadata(graph.entries[ENTRY])
+        tensors = [*told.get("inputs", ()), *told.get("outputs", ()), {"files": told.get("files", ())}]
+        files = [file for tensor in tensors for file in tensor.get("files", ())]
+        if labels := [file["name"] for file in files if file["type"] in ("axis labels", "value labels")]:
+            told["labels"] = labels
+    elif graph.description:
+        told["description"] = graph.description
+    appended = appended_files(path)
+    if isinstance(appended, str):
+        told["problem"] = appended
+    elif appended:
+        told["appended"] = appended
+    return told
 
 
 def _onnx(path: Path) -> Contents:
@@ -122,11 +188,13 @@ def _onnx(path: Path) -> Contents:
     used = Counter((node.op_type, node.domain) for node in model.graph.node)
     ops = tuple(Operator(name, opsets.get(domain, 0), count) for (name, domain), count in sorted(used.items()))
     weights = {w.name for w in model.graph.initializer}
-    oldest = _ORT_OF_OPSET.get(opsets.get("", 0), "")
+    opset = opsets.get("", 0)
+    oldest_ort = _ORT_OF_OPSET.get(opset, "")
     return Contents(
-        tuple(tensor(v) for v in model.graph.input if v.name not in weights),
-        tuple(tensor(v) for v in model.graph.output),
-        ops,
-        f"onnxruntime {oldest}" if oldest else "",
-        tuple(f"{p.key}={p.value}" for p in model.metadata_props),
+        inputs=tuple(tensor(v) for v in model.graph.input if v.name not in weights),
+        outputs=tuple(tensor(v) for v in model.graph.output),
+        ops=ops,
+        min_runtime=f"onnxruntime {oldest_ort}" if oldest_ort else "",
+        metadata={p.key: p.value for p in model.metadata_props},
+        notes=() if oldest_ort else (f"opset {opset} is not in the table of ONNX Runtime releases",),
     )

@@ -1,45 +1,76 @@
-"""TFLite: one frozen SavedModel and a scheme in, the file's bytes out. Always from the SavedModel, never from Keras.
+"""TFLite by TensorFlow's converter: one frozen SavedModel and a scheme in, the file's bytes out.
 
-`TFLiteConverter.from_keras_model` spends nine tenths of its time saving the Keras model to a SavedModel, once per
-file; the frozen one is saved once, and its signature keeps the tensors' names.
+Always from the SavedModel, never from Keras: `TFLiteConverter.from_keras_model` spends nine tenths of its time saving
+the Keras model to a SavedModel, once per file; the frozen one is saved once, and its signature keeps the tensors' names.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ..core.errors import StageError
 from ..core.model import Model
 from ..core.recipe import Export
 from ..core.variant import Scheme
 from .calibrator import calibrate_once
+from .dense_as_conv import dense_as_conv
+from .flatbuffer import read, set_versions, write
+from .samples import Samples, feeds, identity
+from .storage import storage
+
+SIGNATURE = "serving_default"
 
 
-def convert(model: Model, scheme: Scheme, options: Export, calibration: np.ndarray[Any, Any] | None) -> bytes:
+def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples | None) -> bytes:
     """Return the ``.tflite`` file of `model` in `scheme`.
 
-    `calibration`: what `export.export` reads from its ``.npy``, needed by calibrated schemes. Raises whatever the
-    converter raises.
+    `calibration`: what `export.export` reads from its ``.npy``, needed by calibrated schemes, and by models that were
+    trained for quantization in parts only. Raises whatever the converter raises, and StageError when what it made is
+    not what the scheme says.
     """
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(model.saved_model), signature_keys=["serving_default"])
-    _SETTINGS[scheme.name.split("-")[0]](tf, converter)
-    if scheme.name == "dynamic" and not options.dense_per_channel:
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(model.saved_model), signature_keys=[SIGNATURE])
+    plain = scheme.name.removeprefix(f"{scheme.training}-")
+    setting = plain.split("-")[0]
+    _SETTINGS[setting](tf, converter)
+    if plain == "int8-per-tensor":
+        converter._experimental_disable_per_channel = True
+    if plain == "int8-fallback":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    if plain == "dynamic-per-tensor" or (setting == "dynamic" and not options.dense_per_channel):
         # FULLY_CONNECTED with per-channel weights is version 12, which runtimes before 2.17 refuse.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    if scheme.calibrated and calibration is not None:
-        converter.representative_dataset = _representative(model, calibration)
+    if setting in ("int8", "int16x8") and calibration is not None:
+        converter.representative_dataset = feeds(model.input, calibration)
     if scheme.io != "float32":
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(scheme.io)
-    if not scheme.calibrated or calibration is None:
-        return bytes(converter.convert())
-    # With their types: some fields of an array have the bytes of all of them.
-    with calibrate_once(hashlib.sha256(f"{calibration.dtype.descr}".encode() + calibration.tobytes()).hexdigest()):
-        return bytes(converter.convert())
+    seen = converter.representative_dataset is not None and calibration is not None
+    with calibrate_once(identity(calibration)) if seen and calibration is not None else nullcontext():
+        content = bytes(converter.convert())
+    if plain == "dynamic-conv":
+        return dense_as_conv(content)
+    if plain == "int16x8":
+        # The converter leaves the versions of int8's operators, which int16 needs later ones of.
+        graph = read(content)
+        set_versions(graph)
+        return write(graph)
+    if setting == "int8":
+        _check(content, scheme, plain)
+    return content
+
+
+@lru_cache(maxsize=1)
+def float_file(saved_model: Path, sha256: str) -> bytes:
+    """Return the float32 file of a frozen SavedModel, whose hash is `sha256`: other tools start from it, each anew."""
+    import tensorflow as tf
+
+    del sha256  # part of the key: a folder's content may change
+    return bytes(tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE]).convert())
 
 
 def _float32(_tf: Any, _converter: Any) -> None:
@@ -75,16 +106,17 @@ _SETTINGS: dict[str, Callable[[Any, Any], None]] = {
 }
 
 
-def _representative(model: Model, samples: np.ndarray[Any, Any]) -> Callable[[], Iterator[dict[str, Any]]]:
-    """Return the converter's source of samples: inputs by name, batch 1, as the app will feed them."""
-    contract = model.input
-
-    def feed(batch: np.ndarray[Any, Any]) -> dict[str, Any]:
-        if batch.dtype.names:
-            names = {"ids": contract.name, "lens": contract.lengths} if contract.lengths else {}
-            return {names.get(field, field): np.ascontiguousarray(batch[field]) for field in batch.dtype.names}
-        if contract.kind == "image" and (contract.low, contract.high) != (0.0, 255.0):
-            batch = batch.astype(np.float32) * ((contract.high - contract.low) / 255.0) + contract.low
-        return {contract.name: batch.astype(contract.dtype)}
-
-    return lambda: (feed(samples[index : index + 1]) for index in range(len(samples)))
+def _check(content: bytes, scheme: Scheme, plain: str) -> None:
+    """Raise StageError when an int8 file is not what its scheme promises; the converter says nothing of it."""
+    found = storage(read(content))
+    if plain == "int8-per-tensor" and set(found["scales"]) - {"per-tensor"}:
+        raise StageError(
+            f"the converter left {found['scales'].get('per-channel', 0)} layers with a scale for each channel",
+            "use tflite:int8, or a backbone whose layers have int8 kernels with one scale",
+        )
+    if scheme.training == "qat" and found["float_operators"]:
+        floats = ", ".join(f"{name} ×{count}" for name, count in found["float_operators"].items())
+        raise StageError(
+            f"quantization-aware training left operators in float: {floats}",
+            "use tflite:int8 or tflite:int8-fallback, or report the model that this happened with",
+        )

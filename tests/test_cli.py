@@ -121,11 +121,9 @@ def test_completion_scripts() -> None:
 def test_run_prints_one_json_document_or_the_table_and_the_report(tiny: TinyRun, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(tiny.recipe.to_toml())
-    # The recipe written out states a budget, which an untrained network's files may miss.
-    done = edgeproof("run", str(recipe), "--out", str(tiny.folder), "--json", status=None)
-    assert done.returncode in (0, 1)
+    done = edgeproof("run", str(recipe), "--out", str(tiny.folder), "--json")
     assert json.loads(done.stdout)["run"]["name"] == "tiny"
-    done = edgeproof("run", str(recipe), "--out", str(tiny.folder), status=None, NO_COLOR="1", COLUMNS="150")
+    done = edgeproof("run", str(recipe), "--out", str(tiny.folder), NO_COLOR="1", COLUMNS="150")
     assert done.stdout.splitlines()[-1] == f"report: {tiny.folder / 'report.html'}"
     assert "\x1b[" not in done.stdout and "int8" in done.stdout
 

@@ -12,6 +12,7 @@ import pytest
 import edgeproof
 from edgeproof.cli import preflight
 from edgeproof.core.errors import InputError
+from edgeproof.core.variant import Variant
 
 REPO = Path(__file__).parents[1]
 STAGES = ("core", "train", "quantize", "export", "evaluate", "devices", "cli")
@@ -75,14 +76,28 @@ def test_the_public_face_is_what_it_says() -> None:
         edgeproof.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize(("format_", "module"), [("onnx", "tf2onnx"), ("tflite", "ai_edge_litert")])
-def test_a_missing_extra_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, format_: str, module: str) -> None:
+@pytest.mark.parametrize(
+    ("variant", "module"),
+    [
+        ("onnx:float32", "tf2onnx"),
+        ("tflite:float32", "ai_edge_litert"),
+        ("tflite:qat-int8", "tensorflow_model_optimization"),
+        ("tflite:int4", "ai_edge_quantizer"),
+    ],
+)
+def test_a_missing_extra_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, variant: str, module: str) -> None:
     real = preflight.find_spec
     monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == module else real(name))
-    (problem,) = preflight.check_makers({"onnx", "tflite"})
+    (problem,) = preflight.check_makers([Variant.parse(variant)])
     assert isinstance(problem, InputError)
-    assert module in problem.message and f"{format_} files" in problem.message
+    assert module in problem.message and variant in problem.message
     assert "pip install 'edgeproof[" in problem.remedy
+
+
+def test_one_of_two_tools_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = preflight.find_spec
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == "ai_edge_quantizer" else real(name))
+    assert preflight.check_makers([Variant.parse("tflite:int8")]) == []
 
 
 def test_constraints_name_no_index() -> None:

@@ -144,7 +144,7 @@ def texts(labels=TOPICS, mismatch="!!!! <b>wow</b> =HYPERLINK(1)|x", agreement_o
                 **({} if agreement_only else known),
             )
         )
-    results.budget, results.recommendation = verdict(results, Budget())
+    results.budget, results.recommendation = verdict(results, Budget(max_accuracy_drop=0.02))
     return results
 
 

@@ -12,7 +12,8 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results
-from edgeproof.evaluate.select import distinguishable, pareto, verdict
+from edgeproof.evaluate.pareto import pareto
+from edgeproof.evaluate.select import distinguishable, verdict
 
 MIB = 2**20
 
@@ -52,7 +53,7 @@ TYPICAL = (
 
 def test_the_fastest_file_that_keeps_its_accuracy_wins_and_the_reference_never_does():
     budget, chosen = verdict(results(*TYPICAL), Budget())
-    assert budget == {"asked": {"max_accuracy_drop": 0.01}, "met": True}
+    assert budget == {"asked": {"max_accuracy_drop": 0.01, "drop_by": "interval"}, "met": True}
     assert (chosen["artifact"], chosen["target"]) == ("m--tflite-int8", "local/litert")
     for figure in ("2.90 ms", "82.2 %", "80.5 to 83.9", "0.2 points below float", "3.00 MiB", "measured"):
         assert figure in chosen["why"]
@@ -79,11 +80,12 @@ def test_equal_latencies_go_to_the_smaller_file_and_the_sentence_says_so():
     assert "not distinguishable" in chosen["fits"][0]["why"]
 
 
-def test_an_interval_that_does_not_exclude_a_bigger_drop_is_said():
+def test_by_estimate_an_interval_that_does_not_exclude_a_bigger_drop_is_said():
     sure = ("tflite:int8", "litert", 0.82, 0.002, 3.0, MIB)
     unsure = ("tflite:int8", "litert", 0.82, 0.008, 3.0, MIB)
-    assert "do not exclude" not in verdict(results(sure), Budget())[1]["why"]
-    assert "2,000 samples do not exclude one of up to 1.3 points" in verdict(results(unsure), Budget())[1]["why"]
+    estimate = Budget(drop_by="estimate")
+    assert "do not exclude" not in verdict(results(sure), estimate)[1]["why"]
+    assert "2,000 samples do not exclude one of up to 1.3 points" in verdict(results(unsure), estimate)[1]["why"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,8 @@ def test_only_the_asked_target_is_considered():
 def test_failed_cells_are_no_candidates():
     _, chosen = verdict(results((*TYPICAL[2], {"status": "crashed", "accuracy": None}), TYPICAL[1]), Budget())
     assert chosen["artifact"] == "m--tflite-float32"
-    assert chosen["rejected"] == []
+    (failed,) = chosen["rejected"]
+    assert (failed["artifact"], failed["why"]) == ("m--tflite-int8", "Crashed: no reason was given.")
 
 
 def test_too_few_processes_are_said():

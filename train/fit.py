@@ -7,6 +7,7 @@ follows from the seed, the epoch and the image, never from how often the run was
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from .finetune import fine_tune_phase
 from .frameworks import fresh, has_gpu
 from .freeze import freeze, graph_sha256, verify
 from .head import Head, Labelled, evaluate, head_phase, new_head
+from .kept import FOLDER as NETWORK
+from .kept import keep
 from .network import Base, attach_head, build_base, made_of_keras_layers
 from .workspace import Work
 
@@ -66,8 +69,9 @@ def fit(
     """Train `spec` on `data` as `train` says and return the frozen model.
 
     `folder` is where the recipe stands: relative paths of weights are meant from there. `workspace` must survive a
-    kill and be given again for the same work; when this returns it holds ``saved_model/``, ``model.json`` and, if
-    asked for, ``tensorboard/``. `Model.sha256` is `freeze.graph_sha256`: the same seed, data and versions on the
+    kill and be given again for the same work; when this returns it holds ``saved_model/``, ``model.json``, ``network/``
+    (what was frozen, for further training; where that cannot be kept, provenance ``not_kept`` says why) and, if asked
+    for, ``tensorboard/``. `Model.sha256` is `freeze.graph_sha256`: the same seed, data and versions on the
     same machine give the same hash (a Hub module that draws at random while it is fine-tuned excepted). Metrics and
     history are of the validation split, with the best weights. A model that keeps its own head (``head = "own"``) is
     not trained: it is only measured and frozen.
@@ -117,7 +121,7 @@ def fit(
             )
 
     contract = InputContract("image", (1, data.height, data.width, 3), resize=spec.resize)
-    saved, difference = work.timed("freeze", lambda: _freeze(work, base, head, contract))
+    saved, difference, not_kept = work.timed("freeze", lambda: _freeze(work, base, head, contract))
     facts = {
         "parameters": base.model.count_params() + (_size(head.kernel) + _size(head.bias) if head else 0),
         "preprocessing": base.preprocessing,
@@ -125,9 +129,12 @@ def fit(
         "features_engine": engine,
         "mixed_precision": work.mixed,
         "freeze_difference": difference,
+        **({"not_kept": not_kept} if not_kept else {}),
     }
-    sha256 = graph_sha256(saved, data.labels)
-    return work.finish(state, history, origin, facts, saved_model=saved, sha256=sha256, input=contract)
+    parts = {"saved_model": saved, "sha256": graph_sha256(saved, data.labels), "input": contract}
+    if not not_kept:
+        parts["network"] = work.workspace / NETWORK
+    return work.finish(state, history, origin, facts, **parts)
 
 
 def _size(variable: Any) -> int:
@@ -246,8 +253,12 @@ def _fine_tune(work: _Work, base: Base, head: Head, before: State) -> State:
     return work.run(phase, work.train.fine_tune.epochs, start, "fine-tune.npz")
 
 
-def _freeze(work: _Work, base: Base, head: Head | None, contract: InputContract) -> tuple[Path, float]:
-    """Save the whole model, frozen, in float32, verified on real images; it appears under its name only then."""
+def _freeze(work: _Work, base: Base, head: Head | None, contract: InputContract) -> tuple[Path, float, str]:
+    """Save the whole model, frozen, in float32, verified on real images, and keep what it was frozen from.
+
+    Both appear under their names only then. Returned are the SavedModel, the largest difference from Keras, and why
+    the network could not be kept (empty where it was).
+    """
     if work.mixed:
         plain = build_base(work.spec, folder=work.folder)
         plain.model.set_weights(base.model.get_weights())
@@ -258,4 +269,9 @@ def _freeze(work: _Work, base: Base, head: Head | None, contract: InputContract)
         classifier.get_layer("probabilities").set_weights([head.kernel.numpy(), head.bias.numpy()])
     saved = freeze(classifier, work.data.labels, contract, work.scratch / "saved_model")
     difference = verify(saved, classifier, _some(work.images("train")))
-    return work.place("saved_model"), difference
+    not_kept = keep(classifier, base, work.scratch / NETWORK)
+    if not_kept:
+        shutil.rmtree(work.workspace / NETWORK, ignore_errors=True)  # of other work in this workspace
+    else:
+        work.place(NETWORK)
+    return work.place("saved_model"), difference, not_kept

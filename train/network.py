@@ -52,7 +52,8 @@ class Base:
     classes). It starts frozen: nothing in it is trainable. `layers` are those of which ``train.fine_tune.layers``
     counts the top ones, bottom first, without the preprocessing. `whole` are the layers that phase two trains
     entirely instead (``trainable = true``): in training mode, with their regularization losses. `preprocessing`
-    names what was done to the pixels; `facts` are what else is worth recording.
+    names what was done to the pixels; `facts` are what else is worth recording. `module` is the `hub.KerasLayer` of a
+    backbone that is not made of Keras' own layers.
     """
 
     model: Any
@@ -61,6 +62,7 @@ class Base:
     answers: bool = False
     whole: tuple[Any, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    module: Any = None
 
     @property
     def features(self) -> int:

@@ -1,4 +1,4 @@
-"""``edgeproof devices``: the targets that can be named here, and whether they would work."""
+"""``edgeproof devices``: the targets that can be named here, and which would work; versions of runtimes beside them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from typing import Any
 import click
 
 
-@click.command(short_help="List the targets that can be named, and which are ready.")
+@click.command(short_help="List the targets that can be named, and which are ready; install versions of runtimes.")
+@click.option(
+    "--install",
+    "wanted",
+    multiple=True,
+    metavar="NAME==VERSION",
+    help="Put a version of a runtime beside this environment, e.g. litert==1.0.1; may be given several times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(as_json: bool) -> None:
-    """List the targets that can be named here, with the runtime's version, or what is missing."""
-    from ...core.target import RUNTIMES
-    from ...devices import local_runtimes
-    from ...devices.remedies import not_installed
+def command(wanted: tuple[str, ...], as_json: bool) -> None:
+    """List the targets that can be named here, with the runtime's version, or what is missing.
+
+    A version that is not the installed one is put into a cache folder (EDGEPROOF_RUNTIMES names another) with
+    --install, and is then a target of its own: local/litert==1.0.1.
+    """
+    from ...core.target import parse_runtime
+    from ...devices import install
     from ..output import show_json
 
-    rows: list[dict[str, Any]] = []
-    for runtime, version in local_runtimes().items():
-        reason, remedy = ("", "") if version else not_installed(runtime)
-        rows.append(
-            {
-                "target": f"local/{runtime}",
-                "version": version,
-                "ready": bool(version),
-                "reads": sorted(RUNTIMES[runtime][1]),
-                "reason": reason,
-                "remedy": remedy,
-            }
-        )
+    targets = [parse_runtime(text) for text in wanted]
+    for target in targets:
+        found = install(target)
+        where = found.folder or "this environment"
+        click.echo(f"{found.runtime} {found.version} is ready in {where}", err=True)
+    rows = _rows()
     if as_json:
         show_json(rows)
         return
@@ -40,3 +43,34 @@ def command(as_json: bool) -> None:
         state = "ready" if row["ready"] else f"{row['reason']} → {row['remedy']}"
         table.add_row(row["target"], row["version"] or "–", ", ".join(row["reads"]), state)
     Console(highlight=False).print(table)
+
+
+def _rows() -> list[dict[str, Any]]:
+    """Return one row per target: the installed runtimes, and then what lies beside them."""
+    from ...devices import local_runtimes, side_installations
+    from ...devices.remedies import not_installed
+
+    rows: list[dict[str, Any]] = []
+    for runtime, version in local_runtimes().items():
+        reason, remedy = ("", "") if version else not_installed(runtime)
+        rows.append(_row(f"local/{runtime}", version, runtime, reason=reason, remedy=remedy))
+    for beside in side_installations():
+        target = f"local/{beside.runtime}=={beside.version}"
+        rows.append(_row(target, beside.version, beside.runtime, folder=str(beside.folder)))
+    return rows
+
+
+def _row(
+    target: str, version: str, runtime: str, reason: str = "", remedy: str = "", folder: str = ""
+) -> dict[str, Any]:
+    from ...core.target import RUNTIMES
+
+    return {
+        "target": target,
+        "version": version,
+        "ready": bool(version),
+        "reads": sorted(RUNTIMES[runtime][1]),
+        "reason": reason,
+        "remedy": remedy,
+        "folder": folder,
+    }

@@ -21,6 +21,13 @@ from ..options import given, text_columns
 @click.option("--on", "targets", metavar="TARGET", multiple=True, help="e.g. local/litert; repeatable.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/evaluate"), show_default=True)
 @click.option("--resize", type=click.Choice(["stretch", "crop", "pad"]), help="How pictures are brought to size.")
+@click.option(
+    "--budget",
+    "limits",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="What a file must keep, as in a recipe's [budget], e.g. max_accuracy_drop=0.02; repeatable.",
+)
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
 def command(
@@ -29,15 +36,17 @@ def command(
     targets: tuple[str, ...],
     out: Path,
     resize: str | None,
+    limits: tuple[str, ...],
     as_json: bool,
     **columns: str | None,
-) -> None:
+) -> int:
     """Measure accuracy and latency of FILEs (.tflite, .onnx, or a run's models/NAME folder) and write a report.
 
-    With a model's folder among the files, agreement and accuracy drop are against it. Files whose classes are not
-    known are judged by agreement with it alone, on data of any classes or on arrays (npy:FILE).
+    With a model's folder among the files, agreement and accuracy drop are against it; without one, against the model's
+    float32 .tflite. Files whose classes are not known are judged by agreement with it alone, on data of any classes or
+    on arrays (npy:FILE). With --budget one file is recommended per target, and the exit status is 1 when none fits.
     """
-    from ...core.recipe import Data, Evaluate
+    from ...core.recipe import Data, Evaluate, parse_budget
     from ...core.target import RUNTIMES
     from ..console import ConsoleListener
     from ..evaluating import evaluate_files
@@ -46,7 +55,9 @@ def command(
 
     settings = Evaluate.model_validate({"targets": targets or tuple(f"local/{name}" for name in RUNTIMES)})
     data = Data.model_validate({"source": source, **given(columns)})
+    budget = parse_budget(limits) if limits else None
     check_writable(out)
     with ConsoleListener(out / "log.jsonl") as listener:
-        results, report = evaluate_files(files, data, settings, out, resize, listener)
+        results, report = evaluate_files(files, data, settings, out, resize, listener, budget=budget)
     show(results, out, report, as_json=as_json)
+    return 0 if results.budget.get("met", True) else 1

@@ -23,7 +23,7 @@ from ..units import (
     size,
     times,
 )
-from ..versus import asked_budget, best_files, float_bytes
+from ..versus import NO_BUDGET, asked_budget, best_files, float_bytes
 from .content import NAME_LIMIT, REASON_LIMIT, Content
 
 # Where a backbone comes from, by what stands before the colon in a recipe.
@@ -102,6 +102,11 @@ def is_comparison(content: Content) -> bool:
     """Return whether there is anything to compare: several models, or several seeds of one."""
     models = content.results.models
     return len(models) > 1 or any(len(m.get("repeats") or []) > 1 for m in models)
+
+
+def best_file_title(content: Content) -> str:
+    """Return which of a model's files its row names."""
+    return f"Best file {'within the budget' if content.results.budget.get('asked') else NO_BUDGET}"
 
 
 def model_rows(content: Content) -> list[ModelRow]:

@@ -63,7 +63,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class GridCell:
-    """A cell of artifact × target. `state`: ok, over, ship, quiet, missing, or a status that is not ok."""
+    """A cell of artifact × target. `mark` is what is said of it beside its figures.
+
+    `state`: ok, over, ship (the recommendation), pick (that of its target), front (on the Pareto front of a run
+    without a budget), quiet, missing, or a status that is not ok.
+    """
 
     state: str
     target: str
@@ -71,15 +75,7 @@ class GridCell:
     latency: str = ""
     kind: str = ""
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Turned:
-    """A candidate that was not chosen, with the reason."""
-
-    what: str
-    where: str
-    why: str
+    mark: str = ""
 
 
 class Content:
@@ -97,7 +93,9 @@ class Content:
         kinds |= {"image" for m in results.models if isinstance(i := m.get("input"), Mapping) and i and "kind" not in i}
         self.noun = _NOUNS.get(kinds.pop(), "sample") if len(kinds) == 1 else "sample"
         self.tokenizes = any(m.latency_ms and m.latency_ms.tokenize is not None for m in results.measurements)
-        self.over = {(r.get("artifact"), r.get("target")) for r in recommendation.get("rejected", [])}
+        self.over = _keys(recommendation.get("rejected"))
+        self.front = _keys(recommendation.get("pareto"))
+        self.picks = {k for k in _keys(recommendation.get("targets")) if k in self.by_key}
 
     def name(self, artifact: Artifact) -> str:
         """Return an artifact's name as short as it can be told apart."""
@@ -132,7 +130,12 @@ class Content:
             return Headline(True, title, why, tuple(_figures(m, artifact)), asked, met)
         if not recommendation:
             return Headline(False, (("No recommendation: the run has not ended", False),), "", (), asked, None)
-        return Headline(False, (("Nothing fits the budget", False),), why, (), asked, False)
+        if budget or not self.front:
+            nothing = "Nothing fits the budget" if budget else "No file was measured"
+            return Headline(False, ((nothing, False),), why, (), asked, met)
+        files = len({artifact for artifact, _ in self.front})
+        worth = "1 file that no other beats" if files == 1 else f"{files} files that no other beats"
+        return Headline(False, (("No budget was given: ", False), (worth, True)), why, (), (), None)
 
     def grid(self) -> list[tuple[str, list[tuple[Artifact, list[GridCell]]]]]:
         """Return for each model one row per artifact with one cell per target."""
@@ -145,18 +148,29 @@ class Content:
     def _grid_cell(self, artifact: Artifact, target: str) -> GridCell:
         cell = self.by_key.get((artifact.id, target))
         if cell is None:
-            state = "missing" if artifact.status == "ok" else artifact.status
-            return GridCell(state, target, note="no file" if artifact.status != "ok" else "not run")
+            missing = "missing" if artifact.status == "ok" else artifact.status
+            return GridCell(missing, target, note="no file" if artifact.status != "ok" else "not run")
         m = cell.measurement
         if cell.is_by_design:
             return GridCell("quiet", target, note=shorten(m.reason, REASON_LIMIT))
         if m.status != "ok":
             return GridCell(m.status, target, note=shorten(m.reason, REASON_LIMIT))
-        over = (artifact.id, target) in self.over
-        proved = "ship" if cell is self.ship else "over" if over else "ok"
-        accuracy = _quality(cell)
+        state, mark = self._standing(cell)
         latency = ms(m.latency_ms.median) if m.latency_ms else "no latency"
-        return GridCell(proved, target, accuracy, latency, m.kind, "reference" if cell.is_reference else "")
+        return GridCell(state, target, quality_words(cell), latency, m.kind, mark=mark)
+
+    def _standing(self, cell: Cell) -> tuple[str, str]:
+        """Return a measured cell's state and what is said of it."""
+        key = (cell.artifact.id, cell.measurement.target)
+        if cell is self.ship:
+            return "ship", "ship this"
+        if key in self.picks:
+            return "pick", "ship here"
+        if key in self.over:
+            return "over", "over budget" if self.results.budget else "turned down"
+        if key in self.front and not self.results.budget:
+            return "front", "on the front"
+        return "ok", "reference" if cell.is_reference else ""
 
     def problems(self) -> list[Problem]:
         """Return what failed, one entry per reason: models, files, cells. Those empty by design are no problems.
@@ -218,19 +232,6 @@ class Content:
         """Return how many cells are empty because the runtime does not read the format."""
         return sum(c.is_by_design for c in self.cells)
 
-    def turned(self, part: str) -> list[Turned]:
-        """Return the candidates under ``rejected`` or ``fits`` of the recommendation."""
-        names = {a.id: self.name(a) for a in self.results.artifacts}
-        return [
-            Turned(
-                names.get(str(row.get("artifact")), shorten(str(row.get("artifact", "")), NAME_LIMIT)),
-                shorten(str(row.get("target", "")), NAME_LIMIT),
-                shorten(str(row.get("why", "")), REASON_LIMIT),
-            )
-            for row in self.results.recommendation.get(part, [])
-            if isinstance(row, Mapping)
-        ]
-
     def environment(self) -> list[tuple[str, str]]:
         """Return the machine and its packages in words."""
         names = {
@@ -266,6 +267,12 @@ class Content:
         return f"{percent(found.pop())} interval" if len(found) == 1 else "interval"
 
 
+def _keys(rows: object) -> set[tuple[str, str]]:
+    """Return (artifact, target) of each row of a recommendation."""
+    found = [r for r in rows if isinstance(r, Mapping)] if isinstance(rows, list) else []
+    return {(str(r.get("artifact")), str(r.get("target"))) for r in found}
+
+
 def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
     if m.accuracy is not None:
         interval = percent_range(m.accuracy_low, m.accuracy_high)
@@ -291,7 +298,7 @@ def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
     yield Figure("File size", size(artifact.bytes), memory, m.kind)
 
 
-def _quality(cell: Cell) -> str:
+def quality_words(cell: Cell) -> str:
     """Return a cell's accuracy in words, or how often it agrees with its float self, or how far it is from it."""
     if cell.quality is None and cell.measurement.difference is not None:
         return f"differs ≤ {cell.measurement.difference:.2g}"
@@ -300,7 +307,7 @@ def _quality(cell: Cell) -> str:
     return f"{percent(cell.quality)} agree" if cell.by_agreement else percent(cell.quality)
 
 
-def _drop(cell: Cell) -> str:
+def drop_points(cell: Cell) -> str:
     """Return a cell's drop in points; by agreement it is known only what it cannot exceed."""
     m = cell.measurement
     if m.drop is not None:
@@ -329,10 +336,11 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "target": shorten(m.target, NAME_LIMIT),
                 "kind": m.kind,
                 "ship": "yes" if cell is content.ship else "",
+                "pick": "yes" if (cell.artifact.id, m.target) in content.picks else "",
                 "version": shorten(f"{m.runtime} {m.runtime_version}".strip(), NAME_LIMIT),
-                "accuracy": _quality(cell),
+                "accuracy": quality_words(cell),
                 "accuracy_interval": percent_range(m.accuracy_low, m.accuracy_high),
-                "drop": _drop(cell),
+                "drop": drop_points(cell),
                 "drop_interval": points_range(m.drop_low, m.drop_high),
                 "agreement": percent(m.agreement) if m.agreement is not None else "–",
                 "difference": f"≤ {m.difference:.2g}" if m.difference is not None else "",

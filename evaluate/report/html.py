@@ -14,10 +14,12 @@ from markupsafe import Markup
 from ...core.names import shorten
 from ...core.results import Results
 from ..cells import Cell, artifact_name, process_medians, raw_path
-from ..units import ms, percent, percent_range, size
-from . import compared, details, plots
+from ..units import ms, percent, percent_range, points, size
+from . import compared, details, diagnosed, made, plots, plots_quantized, runtimes
+from .choices import choices
 from .content import Content, figure_rows
 from .palette import marker, scheme_colour, style_variables
+from .reading import figure
 from .svg import inline
 from .templating import environment
 
@@ -27,22 +29,34 @@ def render(results: Results, folder: Path | None = None) -> str:
     content = Content(results)
     cards = details.models(content)
     facts, findings = details.data(content)
+    allowed = figure(results.budget.get("asked", {}).get("max_accuracy_drop"))
     template = environment(breakable=_breakable, size=size).get_template("report.html.j2")
     return template.render(
         content=content,
         headline=content.headline(),
+        choices=choices(content),
         grid=content.grid(),
         problems=content.problems(),
         figures=figure_rows(content),
         files=details.files(content),
-        cards=[(card, _training(card, i)) for i, card in enumerate(cards)],
+        cards=[(card, _curve(card.history, f"training{i}")) for i, card in enumerate(cards)],
         data_facts=facts,
         findings=findings,
         method=details.method(content, _plan(content, folder)),
         models=compared.model_rows(content) if compared.is_comparison(content) else [],
         pairs=compared.pair_rows(content),
+        best_file=compared.best_file_title(content),
         standings=_standings(content),
         seeds=any(len(model.get("repeats") or []) > 1 for model in results.models),
+        diagnoses=[(card, _snr(card, i)) for i, card in enumerate(diagnosed.diagnoses(content))],
+        trades=[(card, _trade(card, allowed, i)) for i, card in enumerate(diagnosed.trades(content))],
+        allowed=points(allowed) if allowed is not None else "",
+        trainings=[(card, _curve(card.history, f"tuning{i}")) for i, card in enumerate(made.trainings(content))],
+        contests=made.contests(content),
+        calibrations=made.calibrations(content),
+        runtimes=runtimes.runtime_rows(content),
+        workarounds=runtimes.workarounds(content),
+        refusals=runtimes.refusals(content),
         parts=_parts(content),
         scatters=_scatters(content),
         latencies=_latencies(content, folder),
@@ -77,7 +91,7 @@ def _scatters(content: Content) -> list[tuple[str, Markup]]:
         alike = [c for c in content.measured() if c.by_agreement == group[0].by_agreement]
         what = "Agreement with the float self" if group[0].by_agreement else "Accuracy"
         drawing = inline(
-            partial(plots.scatter, [c for c in group if c in alike], alike, content.ship),
+            partial(plots.scatter, [c for c in group if c in alike], alike, content.ship, content.front),
             f"scatter{i}",
             f"{what} against latency, {shorten(model)}: {_spoken(group)}",
         )
@@ -155,13 +169,28 @@ def _spoken(group: Sequence[Cell]) -> str:
     )
 
 
-def _training(card: details.ModelCard, index: int) -> Markup:
+def _curve(history: Sequence[Mapping[str, Any]], name: str) -> Markup:
     """Return the training curve, or nothing where there is no history of at least two epochs."""
-    if len(card.history) < 2 or not any(isinstance(row.get("loss"), int | float) for row in card.history):
+    if len(history) < 2 or not any(isinstance(row.get("loss"), int | float) for row in history):
         return Markup()
-    last = ", ".join(f"{k} {v:.3g}" for k, v in card.history[-1].items() if isinstance(v, float))
-    title = f"Accuracy and loss over {len(card.history)} epochs; in the last one: {last}"
-    return inline(partial(plots.training, card.history), f"training{index}", title)
+    last = ", ".join(f"{shorten(str(k))} {v:.3g}" for k, v in history[-1].items() if isinstance(v, float))
+    title = f"Accuracy and loss over {len(history)} epochs; in the last one: {last}"
+    return inline(partial(plots.training, history), name, title)
+
+
+def _snr(card: diagnosed.DiagnosisCard, index: int) -> Markup:
+    """Return the signal-to-noise ratio along the graph, or nothing where fewer than two tensors are known."""
+    if sum(p.snr is not None for p in card.points) < 2:
+        return Markup()
+    return inline(partial(plots_quantized.snr, card.points), f"snr{index}", plots_quantized.spoken_snr(card.points))
+
+
+def _trade(card: diagnosed.Trade, allowed: float | None, index: int) -> Markup:
+    """Return what each step costs and buys, or nothing where fewer than two steps have figures."""
+    if sum(s.drop is not None and (s.latency is not None or s.bytes > 0) for s in card.steps) < 2:
+        return Markup()
+    drawing = partial(plots_quantized.trade, card.steps, allowed)
+    return inline(drawing, f"trade{index}", plots_quantized.spoken_trade(card.steps))
 
 
 def _legend(shown: Sequence[Cell]) -> dict[str, list[tuple[str, str]]]:

@@ -8,7 +8,8 @@ import re
 from markupsafe import Markup
 
 from ...core.results import Results
-from . import compared, details
+from . import compared, details, diagnosed, made, runtimes
+from .choices import brief, choices
 from .content import Content, figure_rows
 from .templating import environment
 
@@ -22,14 +23,21 @@ _JOINER = "\u2060"
 def render(results: Results) -> str:
     """Return the Markdown (GitHub's dialect). Every word from outside goes through `text`."""
     content = Content(results)
-    template = environment(md=text).get_template("report.md.j2")
+    template = environment(md=text, brief=brief).get_template("report.md.j2")
     rendered = template.render(
         content=content,
         headline=content.headline(),
+        choices=choices(content),
         problems=content.problems(),
         figures=figure_rows(content),
         models=compared.model_rows(content) if compared.is_comparison(content) else [],
         pairs=compared.pair_rows(content),
+        best_file=compared.best_file_title(content),
+        diagnoses=diagnosed.diagnoses(content),
+        trades=diagnosed.trades(content),
+        warnings=made.warnings(content),
+        contests=made.contests(content),
+        workarounds=runtimes.workarounds(content),
         tokenizers=[(card.name, card.tokenizer) for card in details.models(content) if card.tokenizer],
     )
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"

@@ -38,6 +38,8 @@ PAGE = _colours(
     ("scheme-int16x8", "#a3478b", "#e796cf"),
     ("scheme-int8io", "#2f7d32", "#7fd182"),
     ("scheme-other", "#6b5cb8", "#b3a6ff"),
+    ("scheme-qat", "#6b7a00", "#c3d24a"),
+    ("scheme-int4", "#7a4b2a", "#d3a17e"),
 )
 
 _SCHEMES = {
@@ -49,6 +51,9 @@ _SCHEMES = {
     "int8-uint8io": "scheme-int8io",
     "int16x8": "scheme-int16x8",
 }
+# For schemes that are not in the table above: what their names begin with.
+_FAMILIES = {"qat-": "scheme-qat", "int4": "scheme-int4", "weight-": "scheme-int4", "int8-": "scheme-int8",
+             "dynamic-": "scheme-dynamic"}  # fmt: skip
 
 # matplotlib's marker, and the sign that stands for it in a legend.
 _MARKERS = {
@@ -62,8 +67,9 @@ _OTHER_MARKER = ("P", "✚")
 
 
 def scheme_colour(scheme: str) -> Colour:
-    """Return the colour of a scheme; all that are not known share one."""
-    return PAGE[_SCHEMES.get(scheme, "scheme-other")]
+    """Return the colour of a scheme, or of its family; all that are not known share one."""
+    family = next((colour for start, colour in _FAMILIES.items() if scheme.startswith(start)), "scheme-other")
+    return PAGE[_SCHEMES.get(scheme, family)]
 
 
 def marker(runtime: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ pages. All lengths are in page pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...core.names import shorten
@@ -26,14 +26,21 @@ OFF_SCALE = 0.12
 FRONT_STYLE = (0, (4, 3))
 
 
-def scatter(shown: Sequence[Cell], everything: Sequence[Cell], ship: Cell | None, narrow: bool) -> Figure:
+def scatter(
+    shown: Sequence[Cell],
+    everything: Sequence[Cell],
+    ship: Cell | None,
+    unbeaten: Collection[tuple[str, str]],
+    narrow: bool,
+) -> Figure:
     """Draw accuracy against median latency for one model's cells, with both intervals.
 
-    `everything` (cells of all models) sets the scales, so that models can be put side by side.
+    `everything` (cells of all models) sets the scales, so that models can be put side by side. `unbeaten` are the
+    (artifact id, target) that no other beats in accuracy, latency and size: they have a thin ring.
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _figure(350 if narrow else 760, 360 if narrow else 400, (50, 12, 12, 46))
+    figure, axes = new_figure(350 if narrow else 760, 360 if narrow else 400, (50, 12, 12, 46))
     points = [(c, *_position(c)) for c in shown]
     low, high = _accuracy_range(everything)
     axes.set_xscale("log")
@@ -49,7 +56,8 @@ def scatter(shown: Sequence[Cell], everything: Sequence[Cell], ship: Cell | None
     taken = _reference_line(axes, shown, front, narrow)
     for cell, x, y in points:
         if y >= low:
-            _point(axes, cell, x, y, chosen=cell is ship)
+            key = (cell.artifact.id, cell.measurement.target)
+            _point(axes, cell, x, y, chosen=cell is ship, unbeaten=key in unbeaten)
         else:
             colour = scheme_colour(cell.artifact.scheme).placeholder
             axes.plot([x], [low], "v", color=colour, markersize=7, clip_on=False)
@@ -72,7 +80,9 @@ def latencies(
     """
     rows = sorted(shown, key=lambda c: c.measurement.latency_ms.median if c.measurement.latency_ms else 0.0)
     step = 42 if narrow else 30
-    figure, axes = _figure(350 if narrow else 760, len(rows) * step + 60, (14 if narrow else 206, 62, 10, 46))
+    names = [shorten(f"{c.variant}  ·  {_place(c)}", 48) for c in rows]
+    left = max(206, round(6.3 * max(map(len, names), default=0)))
+    figure, axes = new_figure(350 if narrow else 760, len(rows) * step + 60, (14 if narrow else left, 62, 10, 46))
     axes.set_xscale("log")
     axes.set_xlim(*_latency_range(everything, 0.03, tail=True))
     axes.set_ylim(len(rows) - (0.25 if narrow else 0.45), -0.62 if narrow else -0.5)
@@ -91,10 +101,9 @@ def latencies(
         strip = medians.get((cell.artifact.id, cell.measurement.target), [])
         axes.plot(strip, [y + 0.3] * len(strip), "|", color=MUTED, markersize=4, markeredgewidth=1, alpha=0.9)
         axes.plot([latency.median], [y], marker(cell.measurement.runtime)[0], markersize=6.5, **_filling(cell, colour))
-        name = shorten(f"{cell.variant}  ·  {cell.measurement.runtime}", 34)
         axes.annotate(
-            name, (0, y - 0.44 if narrow else y), xytext=(2 if narrow else -196, 0), va="center", weight=weight,
-            xycoords=("axes fraction", "data"), textcoords="offset pixels", fontsize=11,
+            names[i], (0, y - 0.44 if narrow else y), xytext=(2 if narrow else 10 - left, 0), va="center",
+            weight=weight, xycoords=("axes fraction", "data"), textcoords="offset pixels", fontsize=11,
         )  # fmt: skip
         axes.annotate(
             ms(latency.median), (1, y), xycoords=("axes fraction", "data"), xytext=(54, 0), textcoords="offset pixels",
@@ -111,7 +120,7 @@ def models(rows: Sequence[tuple[str, float, float, float, Sequence[float]]], nar
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     step = 56 if narrow else 36
-    figure, axes = _figure(350 if narrow else 760, len(rows) * step + 62, (14 if narrow else 206, 62, 12, 46))
+    figure, axes = new_figure(350 if narrow else 760, len(rows) * step + 62, (14 if narrow else 206, 62, 12, 46))
     low = min(min(row[2], *row[4]) for row in rows)
     high = max(max(row[3], *row[4]) for row in rows)
     pad = max(0.002, 0.05 * (high - low))
@@ -143,13 +152,18 @@ def models(rows: Sequence[tuple[str, float, float, float, Sequence[float]]], nar
     return figure
 
 
+def _place(cell: Cell) -> str:
+    """Return where a cell ran as short as it can be told apart: on this machine, the runtime alone."""
+    return cell.measurement.target.removeprefix("local/")
+
+
 def training(history: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
     """Draw accuracy and loss per epoch, on training and validation data; a line where the next phase begins."""
     from matplotlib.ticker import MaxNLocator
 
     panels = [key for key in ("accuracy", "loss") if any(isinstance(row.get(key), int | float) for row in history)]
     wide = 350 if narrow else 760
-    figure, first = _figure(wide, 190 * len(panels) if narrow else 210, (46, 12, 24, 40))
+    figure, first = new_figure(wide, 190 * len(panels) if narrow else 210, (46, 12, 24, 40))
     first.remove()
     for i, key in enumerate(panels):
         shape = (len(panels), 1, i + 1) if narrow else (1, max(2, len(panels)), i + 1)
@@ -182,7 +196,7 @@ def training(history: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
     """Return a figure of `width` × `height` with one pair of axes inside `margins` (left, right, top, bottom)."""
     from matplotlib.figure import Figure
 
@@ -290,7 +304,7 @@ def _filling(cell: Cell, colour: str) -> dict[str, Any]:
     return {"color": colour, "markerfacecolor": colour if filled else PAGE["paper"].placeholder, "markeredgewidth": 1.5}
 
 
-def _point(axes: Axes, cell: Cell, x: float, y: float, chosen: bool) -> None:
+def _point(axes: Axes, cell: Cell, x: float, y: float, chosen: bool, unbeaten: bool) -> None:
     m = cell.measurement
     colour = MUTED if cell.is_reference else scheme_colour(cell.artifact.scheme).placeholder
     if m.latency_ms:
@@ -299,6 +313,8 @@ def _point(axes: Axes, cell: Cell, x: float, y: float, chosen: bool) -> None:
         axes.plot([x, x], [m.accuracy_low, m.accuracy_high], color=colour, linewidth=1.4, alpha=0.4)
     if chosen:
         axes.plot([x], [y], "o", markersize=17, markerfacecolor="none", color=ACCENT, markeredgewidth=1.8)
+    elif unbeaten:
+        axes.plot([x], [y], "o", markersize=14, markerfacecolor="none", color=INK, markeredgewidth=1)
     size = 6.5 if marker(m.runtime)[0] == "D" else 8
     axes.plot([x], [y], marker(m.runtime)[0], markersize=size, **_filling(cell, colour))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ...core.names import shorten
 from ...core.results import Results
 from ..units import limits
+from .choices import brief, choices
 from .content import Content, figure_rows
 
 if TYPE_CHECKING:
@@ -30,8 +31,17 @@ def summary(results: Results) -> list[RenderableType]:
         parts += [Text(f"{content.by_design()} cells are empty by design: the runtime does not read the format."), ""]
     parts += [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
     parts += [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
-    parts += ["", Text(recommendation(results), style="bold" if content.ship else "bold yellow")]
+    parts += ["", *(Text(line) for line in by_target(content))]
+    parts += [Text(recommendation(results), style="bold" if content.ship or not results.budget else "bold yellow")]
     return parts
+
+
+def by_target(content: Content) -> list[str]:
+    """Return a line for each target: the file to ship there, or why none, or its Pareto front; nothing for one."""
+    found = choices(content)
+    if len(found) < 2:
+        return []
+    return [*(f"on {choice.target}: {brief(choice)}" for choice in found), ""]
 
 
 # Columns by what is left out first on a narrow terminal: (heading, key of a row, justify, needed width of it all).
@@ -76,7 +86,7 @@ def table(results: Results, width: int | None = None) -> Table:
         if content.several and row["model"] != model:
             model = row["model"]
             made.add_row("", Text(model, style="bold"))
-        words = {**row, "mark": "→" if row["ship"] else ""}
+        words = {**row, "mark": "→" if row["ship"] else "•" if row["pick"] else ""}
         cells = [Text(words[key]) for _, key, _, _ in columns] + ([Text(row["kind"])] if labelled else [])
         made.add_row(*cells, style="bold green" if row["ship"] else "")
     return made
@@ -87,6 +97,8 @@ def caption(content: Content) -> str:
     kinds = {cell.measurement.kind for cell in content.cells if cell.measurement.status == "ok"}
     one = "text, tokenizing and inference," if content.tokenizes else "inference"
     told = f"{content.judged_by}; latency of one {one} at batch 1"
+    if content.ship and len(content.picks) > 1:
+        told += "; → recommended, • recommended on its target"
     return f"{told}; all {next(iter(kinds))}" if len(kinds) == 1 else told if kinds else ""
 
 

@@ -120,6 +120,7 @@ def base_of(
         answers=spec.head == "own",
         whole=(module.layer,) if spec.trainable else (),
         facts=facts,
+        module=module.layer,
     )
 
 

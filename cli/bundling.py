@@ -1,0 +1,285 @@
+"""What ``edgeproof bundle`` does: golden vectors, the proof that metadata change no answer, and then the bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__, export
+from ..core.artifact import Artifact
+from ..core.codec import read_json
+from ..core.dataset import PreparedData, read_texts, write_texts
+from ..core.errors import EdgeproofError, InputError, StageError
+from ..core.events import Listener
+from ..core.measurement import Measurement
+from ..core.names import slug
+from ..core.recipe import Data
+from ..core.results import load_results
+from ..core.store import Store
+from ..core.target import RUNTIMES, Target
+from ..core.variant import SUFFIX
+from ..devices import local_runtimes, open_runner
+from ..export import bundle as room
+from .files import open_artifact, wanted_by
+from .preparing import Wanted, prepared
+from .run_folder import Origin, origin_of
+
+SEED = 1
+MAKER = f"edgeproof {__version__}"
+MAX_SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Chosen samples: the file that a runner reads, what they are for a `room.Golden`, and where they are from."""
+
+    path: Path
+    values: NDArray[Any] | tuple[str, ...] | tuple[NDArray[Any], ...]
+    truths: tuple[int | None, ...]
+    source: str
+    random: bool = False
+
+
+def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: int, listener: Listener) -> room.Bundle:
+    """Bundle the artifact at `path`, or what a run's folder recommends. See `room.bundle` for what is written.
+
+    `source` are samples; else those of the run's test split, else a text model's own golden texts, else seeded random
+    inputs. Raises InputError for a file that is none or samples that do not fit, StageError when no runtime here runs
+    it, or answers otherwise with the metadata than without.
+    """
+    path = _recommended(path) if (path / "results.json").is_file() else path
+    artifact = open_artifact(path)
+    if artifact.format not in ("tflite", "onnx") or artifact.path is None:
+        raise InputError(
+            f"{path} is a model, and bundles are made of files", "name a .tflite or .onnx of its artifacts"
+        )
+    # The file's own operators: a sidecar from elsewhere may say anything.
+    contents = export.inspect(path)
+    artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
+    origin = origin_of(path, artifact.model)
+    with tempfile.TemporaryDirectory(prefix="edgeproof-bundle-") as name:
+        workspace = Path(name)
+        chosen = _samples(artifact, origin, source, samples, workspace, listener)
+        outputs, facts = _proved(artifact, chosen, workspace)
+        golden = room.Golden(
+            samples=chosen.values,
+            outputs=outputs,
+            truths=chosen.truths,
+            source=chosen.source,
+            random=chosen.random,
+            runtime=facts["runtime"],
+            version=facts["version"],
+            kernels=facts["kernels"],
+            seed=SEED,
+        )
+        offers = _offers(artifact, origin)
+        for offer in offers.values():
+            if offer.artifact is not None:
+                _proved(offer.artifact, chosen, workspace)
+        return room.bundle(
+            artifact,
+            golden,
+            out or _beside(path, origin),
+            maker=MAKER,
+            offers=offers,
+            measurements=_measurements(artifact, origin),
+        )
+
+
+def _recommended(folder: Path) -> Path:
+    results = load_results(folder)
+    chosen = results.recommendation.get("artifact")
+    found = next((a for a in results.artifacts if a.id == chosen and a.path is not None), None)
+    if found is None or found.path is None:
+        raise InputError(f"{folder} recommends no file", f"name one: {folder / 'artifacts'}/…")
+    return folder / found.path
+
+
+def _beside(path: Path, origin: Origin | None) -> Path:
+    return (origin.folder if origin else path.resolve().parent) / "bundles"
+
+
+def _samples(
+    artifact: Artifact, origin: Origin | None, source: Data | None, count: int, workspace: Path, listener: Listener
+) -> _Samples:
+    kind = artifact.contract.kind if artifact.contract else "tensor"
+    if source is not None:
+        wanted = wanted_by(artifact, None) if artifact.contract else _plain(artifact)
+        data = prepared(
+            source, wanted, seed=SEED, folder=Path(), store=Store(workspace / "store"), listener=listener, use="test"
+        )
+        return _drawn(artifact, data, count, workspace, f"the test samples of {source.source}")
+    if origin is not None and kind != "tensor":
+        try:
+            return _drawn(artifact, origin.data(), count, workspace, f"the test split of {origin.recipe.data.source}")
+        except InputError as error:
+            listener.note("warning", f"{error.message}; the golden vectors are made of other samples")
+    if kind == "text":
+        return _golden_texts(artifact, count, workspace)
+    return _random(artifact, count, workspace)
+
+
+def _plain(artifact: Artifact) -> Wanted:
+    """What a file without a contract takes: arrays of its own shapes."""
+    from ..train.foreign import Input
+
+    inputs = [Input(t.name, t.shape, "float32" if t.scale else t.dtype) for t in artifact.inputs]
+    return Wanted("tensor", inputs=tuple(sorted(inputs, key=lambda one: one.name)))
+
+
+def _drawn(artifact: Artifact, data: PreparedData, count: int, workspace: Path, source: str) -> _Samples:
+    """Draw samples of a test split; their classes are known where the data's are the file's."""
+    total = data.counts.get("test", 0)
+    if not total:
+        raise InputError(f"{source} are none", "name other samples with --data SOURCE")
+    rows = np.sort(np.random.default_rng(SEED).permutation(total)[:count])
+    truths: tuple[int | None, ...] = (None,) * len(rows)
+    if data.labels and set(data.labels) <= set(artifact.labels):
+        numbers = [artifact.labels.index(label) for label in data.labels]
+        truths = tuple(numbers[int(i)] for i in np.load(data.targets("test"), allow_pickle=False)[rows])
+    if data.kind == "text":
+        texts = read_texts(data.inputs("test"))
+        return _of_texts([texts[row] for row in rows], truths, workspace, source)
+    return _of_arrays(
+        artifact, np.load(data.inputs("test"), mmap_mode="r", allow_pickle=False)[rows], truths, workspace, source
+    )
+
+
+def _golden_texts(artifact: Artifact, count: int, workspace: Path) -> _Samples:
+    if artifact.tokenizer is None or not (artifact.tokenizer / "golden.json").is_file():
+        raise InputError(f"{artifact.id}: there are no texts to make golden vectors of", "give some with --data SOURCE")
+    vectors = read_json(artifact.tokenizer / "golden.json").get("vectors", [])
+    texts = [str(vector["text"]) for vector in vectors][:count]
+    return _of_texts(texts, (None,) * len(texts), workspace, "the texts of its tokenizer's golden vectors")
+
+
+def _random(artifact: Artifact, count: int, workspace: Path) -> _Samples:
+    """Return inputs that mean nothing: pixels, else standard normal values, small whole numbers where they are ints."""
+    random = np.random.default_rng(SEED)
+    contract, where = artifact.contract, f"random inputs (seed {SEED}), which mean nothing"
+    truths: tuple[int | None, ...] = (None,) * count
+    if contract is not None and contract.kind == "image":
+        values: NDArray[Any] = random.integers(0, 256, (count, *contract.shape[1:]), dtype=np.uint8)
+        return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
+    fields = []
+    for tensor in artifact.inputs:
+        if any(side < 1 for side in tensor.shape) or not tensor.shape or tensor.shape[0] != 1:
+            raise InputError(
+                f"{artifact.id}: input {tensor.name} has the shape {tensor.shape}: no sample can be made up for it",
+                "give samples with --data npy:FILE",
+            )
+        whole = np.dtype(tensor.dtype).kind in "iub" and not tensor.scale
+        shape = (count, *tensor.shape[1:])
+        made = random.integers(0, 2, shape) if whole else random.standard_normal(shape)
+        fields.append((tensor.name, np.dtype("float32" if tensor.scale else tensor.dtype), made))
+    if len(fields) == 1:
+        values = fields[0][2].astype(fields[0][1])
+    else:
+        values = np.zeros(count, [(name, dtype, made.shape[1:]) for name, dtype, made in fields])
+        for name, _, made in fields:
+            values[name] = made
+    return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
+
+
+def _of_texts(texts: Sequence[str], truths: tuple[int | None, ...], workspace: Path, source: str) -> _Samples:
+    path = workspace / "samples.jsonl"
+    write_texts(texts, path)
+    return _Samples(path, tuple(texts), truths, source)
+
+
+def _of_arrays(
+    artifact: Artifact, values: NDArray[Any], truths: tuple[int | None, ...], workspace: Path, source: str
+) -> _Samples:
+    path = workspace / "samples.npy"
+    np.save(path, values)
+    if artifact.contract is not None and artifact.contract.kind == "image":
+        return _Samples(path, values, truths, source)
+    if values.dtype.names:
+        return _Samples(path, tuple(values[tensor.name] for tensor in artifact.inputs), truths, source)
+    return _Samples(path, (values,), truths, source)
+
+
+def _proved(artifact: Artifact, chosen: _Samples, workspace: Path) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Return the answers of the file as it is shipped, which must be those of the artifact, and what made them."""
+    assert artifact.path is not None  # noqa: S101 - an artifact's file is there, or open_artifact would have said so
+    target = _target(artifact)
+    path = workspace / f"{slug(artifact.id)}{SUFFIX[artifact.format]}"
+    path.write_bytes(room.shipped(artifact, MAKER))
+    answers = []
+    for file in (path, artifact.path):
+        answer = workspace / "answers.npy"
+        outcome = open_runner(replace(artifact, path=file), target).infer(chosen.path, answer, 0, len(chosen.truths))
+        if not outcome.ok:
+            raise StageError(f"{artifact.id} does not run on {target}: {outcome.reason}", outcome.remedy)
+        answers.append(np.load(answer, allow_pickle=False))
+    if not np.array_equal(answers[0], answers[1], equal_nan=True):
+        raise StageError(
+            f"{artifact.id} answers otherwise with the metadata in it than without",
+            "this is a mistake in edgeproof, please report it; the file itself is as it was",
+        )
+    if not np.isfinite(answers[0]).all():
+        raise StageError(f"{artifact.id} answers with values that are not finite", "do not ship this file")
+    facts = {"runtime": target.runtime, "version": outcome.data["runtime_version"], "kernels": outcome.data["kernels"]}
+    return answers[0], facts
+
+
+def _target(artifact: Artifact) -> Target:
+    versions = local_runtimes()
+    for runtime, (_, formats) in RUNTIMES.items():
+        if artifact.format in formats and versions[runtime]:
+            return Target("local", runtime)
+    raise InputError(
+        f"no runtime for {artifact.format} files is installed, and golden vectors are made by one",
+        f"pip install 'edgeproof[{'onnxruntime' if artifact.format == 'onnx' else 'litert'}]'",
+    )
+
+
+def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
+    """Return for each stock consumer that refuses the file what it takes: a sibling from the run, or a command."""
+    if artifact.contract is None or artifact.contract.kind != "image" or origin is None:
+        return {}
+    siblings = []
+    for sidecar in sorted((origin.folder / "artifacts").glob("*.json")):
+        try:
+            other = export.load(sidecar)
+            if other.model == artifact.model and other.status == "ok" and other.path is not None:
+                siblings.append(open_artifact(other.path))
+        except EdgeproofError:
+            continue  # a sidecar without its file offers nothing
+    ours = artifact.variant.scheme
+
+    def distance(other: Artifact) -> tuple[bool, bool, int]:
+        theirs = other.variant.scheme
+        return (theirs.activations != ours.activations, theirs.weights != ours.weights, other.bytes)
+
+    offers = {}
+    for consumer in room.CONSUMERS:
+        if not room.refusal(consumer, artifact):
+            continue
+        fitting = [other for other in siblings if not room.refusal(consumer, other)]
+        if fitting:
+            offers[consumer] = room.Offer(min(fitting, key=distance))
+        else:
+            variant = "tflite:int8" if ours.activations == "int8" else "tflite:float16"
+            calibrate = ("--calibrate", origin.recipe.data.source) if ours.activations == "int8" else ()
+            offers[consumer] = room.Offer(
+                command=room.shell(
+                    "edgeproof", "export", str(origin.folder / "models" / artifact.model), "--to", variant, *calibrate
+                )
+            )
+    return offers
+
+
+def _measurements(artifact: Artifact, origin: Origin | None) -> list[Measurement]:
+    """Return the run's figures of this very file."""
+    if origin is None or not (origin.folder / "results.json").is_file():
+        return []
+    results = load_results(origin.folder)
+    same = {a.id for a in results.artifacts if a.sha256 == artifact.sha256}
+    return [row for row in results.measurements if row.artifact == artifact.id and row.artifact in same]

@@ -1,0 +1,52 @@
+"""``edgeproof bundle``: everything that an app needs of one file, in one folder and one ZIP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..options import given, text_columns
+
+
+@click.command(short_help="Make a folder with all that an app needs of a file.")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where the bundle goes.  [default: RUN/bundles]")
+@click.option("--data", metavar="SOURCE", default="", help="Samples for the golden vectors.  [default: the run's own]")
+@click.option("--samples", type=click.IntRange(1, 1000), default=8, show_default=True, help="Golden vectors.")
+@text_columns
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document: bundle.json.")
+def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: bool, **columns: str | None) -> int:
+    """Bundle ARTIFACT, a .tflite or .onnx, or a run's folder, whose recommended file is taken.
+
+    The bundle holds the file (a .tflite of pictures with metadata, such that stock consumers run it unchanged), its
+    labels and tokenizer, golden vectors, an example and verify.py, which need numpy and a runtime, code for apps and
+    microcontrollers, and checksums.
+    """
+    from ...core.errors import InputError
+    from ...core.recipe import Data
+    from ..bundling import bundle_file
+    from ..console import ConsoleListener
+    from ..output import show_json
+
+    if not artifact.exists():
+        raise InputError(f"{artifact} does not exist", "give a .tflite or .onnx file, or a run's folder")
+    source = Data.model_validate({"source": data, **given(columns)}) if data else None
+    with ConsoleListener(None) as listener:
+        made = bundle_file(artifact, out=out, source=source, samples=samples, listener=listener)
+    if as_json:
+        show_json({**made.manifest, "folder": str(made.folder), "archive": str(made.archive)})
+        return 0
+    for row in made.manifest["consumers"]:
+        file = row.get("file", made.manifest["file"]["name"] if row["accepts"] else "")
+        takes = f"takes {file}" if file else "takes no file of this bundle"
+        click.echo(f"{row['consumer']} {takes}" + ("" if row["accepts"] else f": {row['why']}"))
+        if row.get("command"):
+            click.echo(f"  → {row['command']}")
+    for note in made.manifest["notes"]:
+        click.echo(f"note: {note}")
+    if made.manifest["golden"]["random"]:
+        click.echo("note: the golden inputs are random; --data SOURCE takes samples that mean something")
+    click.echo(f"{made.archive.stat().st_size:,} bytes  {made.archive}")
+    click.echo(f"bundle: {made.folder}")
+    return 0

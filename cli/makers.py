@@ -1,0 +1,254 @@
+"""The contest: where two tools make the same scheme, their files are tried, and the one that measures better is taken.
+
+The rule, in this order: a file that cannot be made, does not run, or answers wrongly on a target that the other runs on
+loses; then the one that agrees more often with the float model wins, where the two can be told apart on the samples;
+then the faster one, where that can be told; then the smaller. The trial is on validation samples, never on the test
+split, and what ships is measured again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.artifact import Artifact
+from ..core.codec import read_json, to_json, write_json
+from ..core.dataset import PreparedData
+from ..core.events import Listener
+from ..core.machine import usable_cores
+from ..core.measurement import Measurement
+from ..core.recipe import Evaluate
+from ..core.store import Store
+from ..core.target import Target
+from ..devices import open_runner
+from ..evaluate.cells import process_medians
+from ..evaluate.measure import Classes
+from ..evaluate.statistics import mcnemar, ratio_interval
+from .trials import answered, trial_data
+
+# A contest takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
+# on one target as many as fit into the time tell two good files apart.
+_FEW = 32
+_ANSWER_SECONDS = 4.0
+_LATENCY = {"processes": 4, "warmup_seconds": 0.05, "run_seconds": 0.15, "min_runs": 3}
+# Two differences are looked at, each of several contests a run: a stricter level than 5 % keeps chance out.
+_LEVEL = 0.01
+# A file that agrees on one target so much less than on another is not computed there as it is meant to be.
+_WRONG = 0.2
+
+
+@dataclass
+class _Entry:
+    """One tool's file in the contest, and what came of it: by target its row, its top classes and whether it runs."""
+
+    made: Artifact
+    alias: Artifact
+    rows: dict[str, Measurement] = field(default_factory=dict)
+    tops: dict[str, Classes] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    latency: Measurement | None = None
+
+
+def contest(
+    made: Sequence[Artifact],
+    reference: Artifact,
+    data: PreparedData,
+    *,
+    targets: Sequence[Target],
+    evaluate: Evaluate,
+    samples: int,
+    seed: int,
+    store: Store,
+    listener: Listener,
+) -> Artifact:
+    """Return the best of `made`, files of one variant by several tools, with the others as its `alternatives`.
+
+    `reference` is the float32 file of the same format, which agreement is with. `samples` of the validation split of
+    `data` are tried at most; fewer where the files are slow. Targets that do not read
+    the format are passed over. Nothing else may run meanwhile. What was found is kept in `store`.
+    """
+    if len(made) == 1:
+        return made[0]
+    entries = [_Entry(one, replace(one, id=f"{one.id}--by-{index}")) for index, one in enumerate(made)]
+    alive = [entry for entry in entries if entry.made.status == "ok"]
+    readers = [target for target in targets if target.reads(made[0].format)] or [Target("local", "litert")]
+    if len(alive) < 2:
+        return _ended(alive[0] if alive else entries[0], entries, {})
+    key = store.key(
+        "contest",
+        {
+            "files": [one.made.sha256 for one in alive],
+            "reference": reference.sha256,
+            "data": data.sha256,
+            "targets": [open_runner(alive[0].alias, t).identity() for t in readers],
+            "samples": samples,
+            "seed": seed,
+        },
+    )
+    if (entry := store.get(key)) is not None:
+        kept = read_json(entry / "contest.json")
+        return replace(made[kept["winner"]], alternatives=tuple(kept["alternatives"]))
+    quick = evaluate.model_copy(update={"latency": evaluate.latency.model_copy(update=_LATENCY)})
+
+    def run(on: Sequence[Target], count: int, *, timed: bool = False) -> tuple[Any, Any]:
+        return answered(
+            [entry.alias for entry in alive], reference, trial_data(data, count, seed, store), targets=on,
+            evaluate=quick, seed=seed, store=store, listener=listener, timed=timed,
+        )  # fmt: skip
+
+    _read(alive, *run(readers, min(samples, _FEW)))
+    winner, whys = _by_running(alive)
+    shared = next((t for t in readers if all(str(t) not in entry.refused for entry in alive)), None)
+    if winner is None and shared is not None:
+        count = _affordable(alive, shared, trial_data(data, 1, seed, store).inputs("test"), evaluate, samples)
+        rows, tops = run([shared], count)
+        _read(alive, rows, tops)
+        winner, whys = _by_agreement(alive, tops.get((reference.id, str(shared))), str(shared), count)
+        if winner is None:
+            rows, _ = run([shared], count, timed=True)
+            for one in alive:
+                one.latency = rows[one.alias.id, str(shared)]
+            winner, whys = _by_speed(alive, str(shared), store.root)
+    if winner is None:
+        winner = min(alive, key=lambda entry: entry.made.bytes)
+        whys = {id(entry): _smaller(winner, entry) for entry in alive}
+    best = _ended(winner, entries, whys)
+    with store.write(key) as folder:
+        write_json(
+            folder / "contest.json",
+            {"winner": entries.index(winner), "alternatives": to_json(best)["alternatives"]},
+        )
+    return best
+
+
+def _affordable(alive: Sequence[_Entry], target: Target, inputs: Path, evaluate: Evaluate, samples: int) -> int:
+    """Return how many samples all files can answer on a target in a few seconds, from one run of each."""
+    spent = 0.0
+    for entry in alive:
+        outcome = open_runner(entry.alias, target, timeout_seconds=evaluate.timeout_seconds).load(inputs)
+        spent += outcome.data["run_ms"] / 1000 if outcome.ok else 0.0
+    affordable = int(_ANSWER_SECONDS * usable_cores() / spent) if spent else samples
+    return min(samples, max(_FEW, affordable))
+
+
+def _read(
+    alive: Sequence[_Entry], rows: dict[tuple[str, str], Measurement], tops: dict[tuple[str, str], Classes]
+) -> None:
+    """Put what was measured to its file, and say where a file does not run or answers otherwise than elsewhere."""
+    for entry in alive:
+        entry.rows |= {target: row for (artifact, target), row in rows.items() if artifact == entry.alias.id}
+        entry.tops |= {target: top for (artifact, target), top in tops.items() if artifact == entry.alias.id}
+        agreements = [row.agreement for row in entry.rows.values() if row.agreement is not None]
+        for target, row in entry.rows.items():
+            if row.status != "ok":
+                entry.refused[target] = f"{row.status} on {target}: {row.reason}"
+            elif row.agreement is not None and row.agreement < max(agreements) - _WRONG:
+                entry.refused[target] = (
+                    f"answers wrongly on {target}: agrees with float on {row.agreement:.1%} of the samples there, on "
+                    f"{max(agreements):.1%} elsewhere"
+                )
+
+
+def _by_running(alive: Sequence[_Entry]) -> tuple[_Entry | None, dict[int, str]]:
+    """Return the file that runs wherever another one does not, if it is one alone."""
+    runs = {id(entry): set(entry.rows) - set(entry.refused) for entry in alive}
+    whys: dict[int, str] = {}
+    for entry in alive:
+        for other in alive:
+            if missed := sorted(runs[id(other)] - runs[id(entry)]):
+                whys[id(entry)] = "; ".join(entry.refused[target] for target in missed)
+    left = [entry for entry in alive if id(entry) not in whys]
+    if len(left) == 1:
+        return left[0], whys
+    if whys and not left:  # each runs where another does not: the one that runs on more targets
+        most = max(alive, key=lambda entry: len(runs[id(entry)]))
+        return most, {key: why for key, why in whys.items() if key != id(most)}
+    return None, {}
+
+
+def _by_agreement(
+    alive: Sequence[_Entry], reference: Classes | None, target: str, count: int
+) -> tuple[_Entry | None, dict[int, str]]:
+    """Return the file that agrees with float more often than all others, beyond chance on these samples."""
+    if reference is None or any(target not in entry.tops for entry in alive):
+        return _by_difference(alive, target)
+    right = {id(entry): entry.tops[target] == reference for entry in alive}
+    best = max(alive, key=lambda entry: (right[id(entry)].mean(), -entry.made.bytes))
+    whys = {}
+    for entry in alive:
+        if entry is best:
+            continue
+        if mcnemar(right[id(best)], right[id(entry)]) >= _LEVEL:
+            return None, {}
+        whys[id(entry)] = (
+            f"agrees with float on {right[id(entry)].mean():.1%} of {count} validation samples on {target}, the chosen "
+            f"file on {right[id(best)].mean():.1%}"
+        )
+    return best, whys
+
+
+def _by_difference(alive: Sequence[_Entry], target: str) -> tuple[_Entry | None, dict[int, str]]:
+    """Return the file whose answers, of one value each, are at most half as far from float's as any other's."""
+    found = [(entry.rows[target].difference, entry) for entry in alive]
+    known = sorted(((d, e) for d, e in found if d is not None), key=lambda pair: pair[0])
+    if len(known) < len(alive) or known[0][0] * 2 > known[1][0]:
+        return None, {}
+    whys = {
+        id(entry): f"differs from float by up to {far:.3g} on {target}, the chosen file by {known[0][0]:.3g}"
+        for far, entry in known[1:]
+    }
+    return known[0][1], whys
+
+
+def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry | None, dict[int, str]]:
+    """Return the file that is faster than all others, where the interval of the ratio says so."""
+    times = {id(entry): process_medians(entry.latency, root) for entry in alive if entry.latency is not None}
+    if len(times) < len(alive) or not all(times.values()):
+        return None, {}
+    best = min(alive, key=lambda entry: float(np.median(times[id(entry)])))
+    whys = {}
+    for entry in alive:
+        if entry is best:
+            continue
+        ratio, low, _, coverage = ratio_interval(times[id(best)], times[id(entry)])
+        if low <= 1 or coverage < 0.95:
+            return None, {}
+        whys[id(entry)] = f"as near to float within the noise, and {ratio:.2f} times as slow on {target}"
+    return best, whys
+
+
+def _smaller(winner: _Entry, entry: _Entry) -> str:
+    return (
+        f"as near to float and as fast within the noise, and larger: {entry.made.bytes:,} bytes against "
+        f"{winner.made.bytes:,}"
+        if entry.made.bytes > winner.made.bytes
+        else "no difference that could be measured"
+    )
+
+
+def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str]) -> Artifact:
+    """Return the winner's artifact with a row for each other file."""
+    rows = []
+    for entry in entries:
+        if entry is not winner:
+            why = whys.get(id(entry)) or f"{entry.made.status}: {entry.made.reason}"
+            facts = {"made_by": entry.made.made_by, "bytes": entry.made.bytes, "status": entry.made.status, "why": why}
+            rows.append({**facts, **_figures(entry), "chosen": {"bytes": winner.made.bytes, **_figures(winner)}})
+    return replace(winner.made, alternatives=tuple(rows))
+
+
+def _figures(entry: _Entry) -> dict[str, Any]:
+    """Return what was measured of a file on the target where most samples were answered."""
+    answering = [row for row in entry.rows.values() if row.agreement is not None or row.difference is not None]
+    row = max(answering, key=lambda row: row.samples, default=None)
+    timed = entry.latency.latency_ms if entry.latency else None
+    return {
+        "target": row.target if row else "",
+        "samples": row.samples if row else 0,
+        "agreement": row.agreement if row else None,
+        "latency_ms": timed.median if timed else None,
+    }

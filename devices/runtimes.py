@@ -1,0 +1,212 @@
+"""Versions of a runtime: the installed one, and others that lie beside it, each in a folder of its own.
+
+A target such as ``local/litert==1.0.1`` is run by the installed runtime where that is the version; otherwise by a side
+installation, made by ``edgeproof devices --install litert==1.0.1``. Only the process that runs a file sees it: the
+environment stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import rmtree
+
+from ..core.errors import InputError, StageError, explain_disk_errors
+from ..core.names import shorten
+from ..core.store import package_versions
+from ..core.target import RUNTIMES, Target, same_version
+from .remedies import not_installed
+
+DISTRIBUTIONS = {
+    "tensorflow": "tensorflow",
+    "litert": "ai-edge-litert",
+    "tflite-runtime": "tflite-runtime",
+    "onnxruntime": "onnxruntime",
+}
+# TensorFlow is no runtime to put beside another: it brings half an environment.
+BESIDE = ("litert", "tflite-runtime", "onnxruntime")
+INSTALL_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a runtime is: its version, and the folder that it lies in if it is not the installed one."""
+
+    runtime: str
+    version: str
+    folder: Path | None = None
+
+
+def installed_version(runtime: str) -> str:
+    """Return the version of a runtime in this environment, or an empty text. Imports nothing."""
+    if find_spec(RUNTIMES[runtime][0]) is None:
+        return ""
+    distribution = DISTRIBUTIONS[runtime]
+    return package_versions([distribution]).get(distribution, "unknown")
+
+
+def runtimes_folder() -> Path:
+    """Return where side installations lie: EDGEPROOF_RUNTIMES, or ``edgeproof/runtimes`` in the user's cache."""
+    if named := os.environ.get("EDGEPROOF_RUNTIMES"):
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "edgeproof" / "runtimes"
+
+
+def side_installations() -> list[Located]:
+    """Return what lies beside the environment, of this Python: by runtime, and the newest version first."""
+    found = []
+    with suppress(OSError):
+        for folder in runtimes_folder().glob(f"*-{_tag()}"):
+            runtime, _, version = folder.name.removesuffix(f"-{_tag()}").rpartition("-")
+            if runtime in BESIDE and re.fullmatch(r"[0-9A-Za-z.]+", version) and folder.is_dir():
+                found.append(Located(runtime, version, folder.resolve()))
+    return sorted(found, key=lambda one: (one.runtime, [-int(n) for n in re.findall(r"\d+", one.version)]))
+
+
+def locate(target: Target) -> Located | None:
+    """Return where the runtime that a target names is on this machine; None where it is not."""
+    version = installed_version(target.runtime)
+    if version and (not target.version or same_version(target.version, version)):
+        return Located(target.runtime, version)
+    if not target.version:
+        return None
+    beside = (one for one in side_installations() if one.runtime == target.runtime)
+    return next((one for one in beside if same_version(target.version, one.version)), None)
+
+
+def missing_runtime(target: Target) -> tuple[str, str] | None:
+    """Return (reason, remedy) when what a target names is not on this machine; None when it is."""
+    if locate(target) is not None:
+        return None
+    if not target.version:
+        return not_installed(target.runtime)
+    version = installed_version(target.runtime)
+    there = f"this environment has {version}" if version else "this environment has none"
+    reason = f"{target.runtime} {target.version} is not on this machine ({there})"
+    if target.runtime not in BESIDE:
+        return reason, f"run edgeproof in an environment with {target.runtime}=={target.version}"
+    return reason, f"edgeproof devices --install {target.runtime}=={target.version}"
+
+
+def install(target: Target) -> Located:
+    """Put a version of a runtime beside the environment, unless it is on this machine; return where it is.
+
+    Raises InputError when that runtime cannot be put beside another, StageError when its package cannot be had, or does
+    not work here. Whatever happens, a folder is either whole or not there.
+    """
+    if target.runtime not in BESIDE or not target.version:
+        raise InputError(
+            f"{target.runtime}{'==' * bool(target.version)}{target.version} cannot be installed beside",
+            f"write NAME==VERSION with one of: {', '.join(BESIDE)}",
+        )
+    if found := locate(target):
+        return found
+    root = runtimes_folder()
+    with explain_disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        workspace = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
+        try:
+            _fill(workspace, target)
+            version = _version_in(workspace, DISTRIBUTIONS[target.runtime])
+            final = root / f"{target.runtime}-{version}-{_tag()}"
+            # Another process may have been faster; then its folder stays.
+            with suppress(OSError):
+                workspace.rename(final)
+        finally:
+            rmtree(workspace, ignore_errors=True)
+    if found := locate(target):
+        return found
+    raise StageError(f"{final} could not be put in place", "remove what stands there, and try again")
+
+
+def _tag() -> str:
+    """Which Python a folder is for: wheels hold code for one."""
+    return f"py{sys.version_info.major}{sys.version_info.minor}"
+
+
+def _fill(workspace: Path, target: Target) -> None:
+    """Install the runtime alone, and what it lacks then: the packages of this environment come behind it."""
+    # By PEP 440 ==2.14 is 2.14.0 alone; here it names all of 2.14.
+    parts = target.version.count(".") + 1
+    wanted = f"{DISTRIBUTIONS[target.runtime]}=={target.version}" + (".*" if parts < 3 else "")
+    _pip(workspace, target, ["--no-deps", wanted])
+    problem = _does_not_import(workspace, target.runtime)
+    for more in (["--no-deps", "numpy<2"], [wanted]):
+        if not problem:
+            return
+        _pip(workspace, target, ["--upgrade", *more])
+        problem = _does_not_import(workspace, target.runtime)
+    if problem:
+        raise StageError(
+            f"{target.runtime} {target.version} was installed and does not work in this Python: {problem}",
+            "run edgeproof in the Python that this version was made for",
+        )
+
+
+def _pip(workspace: Path, target: Target, arguments: Sequence[str]) -> None:
+    """Run pip. What it says goes to nobody; how it fails becomes a StageError."""
+    command = [sys.executable, "-m", "pip", "install", "--target", str(workspace), "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "20", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise StageError(
+            f"installing {target.runtime} {target.version} did not end within {INSTALL_SECONDS:g} s",
+            "check the network, and try again",
+        ) from error
+    if done.returncode:
+        raise StageError(*_explained(done.stdout + done.stderr, target))
+
+
+def _explained(said: str, target: Target) -> tuple[str, str]:
+    what, python = f"{target.runtime} {target.version}", f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    if "No module named pip" in said:
+        return f"{what} cannot be installed: this Python has no pip", "python -m ensurepip, and try again"
+    if re.search(r"connection|Temporary failure|Max retries|Network is unreachable|timed out", said):
+        return f"{what} cannot be fetched: the package index does not answer", "check the network or pip's settings"
+    if found := re.search(r"\(from versions: (.*?)\)", said, re.DOTALL):
+        versions = "" if found[1] == "none" else f"; there are {shorten(found[1], 200)}"
+        return (
+            f"there is no wheel of {what} for {python} on this kind of machine{versions}",
+            "choose another version, or run edgeproof in a Python that it was made for",
+        )
+    lines = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:] or ["no words"]
+    return f"pip could not install {what}: {shorten(lines[0], 300)}", "see pip's own words with pip install"
+
+
+def _does_not_import(workspace: Path, runtime: str) -> str:
+    """Return why a runtime does not import from a folder; an empty text where it does."""
+    module = RUNTIMES[runtime][0] + ("" if runtime == "onnxruntime" else ".interpreter")
+    code = (
+        f"import sys; sys.path.insert(0, sys.argv[1]); import numpy, {module}; print(sys.modules[{module!r}].__file__)"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", code, str(workspace)],
+            capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "importing it does not end"
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return shorten(lines[-1], 200) if lines else f"importing it ends with status {done.returncode}"
+
+
+def _version_in(folder: Path, name: str) -> str:
+    """Return the version of a distribution that lies in a folder."""
+    wanted = name.replace("-", "_")
+    for found in distributions(path=[str(folder)]):
+        if (found.metadata["Name"] or "").lower().replace("-", "_") == wanted:
+            return found.version
+    raise StageError(f"pip installed no {name}", "see pip's own words with pip install")

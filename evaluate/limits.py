@@ -1,0 +1,241 @@
+"""The budget's limits, one by one: which of them a file on a target does not keep, and in what words.
+
+The drop of accuracy is judged by its paired 95 % interval: the whole of it must be inside the limit
+(`budget.drop_by` = "estimate" judges by the estimate alone). A file that loses too much and one of which too few
+samples are known are told apart, and for the latter it is said how many samples would tell.
+
+A file whose classes are not known has no accuracy. It is judged by its agreement with its float self: where the two
+agree they are right or wrong together, so the drop is at most 1 - agreement.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.artifact import Artifact
+from ..core.errors import InputError
+from ..core.measurement import Measurement
+from ..core.names import shorten
+from ..core.recipe import Budget
+from ..core.results import Results
+from ..core.target import Target, parse_runtime, same_version
+from .cells import Cell
+from .statistics import samples_needed
+from .units import accuracy_words, ms, percent, points, points_range, size
+
+REASON_LIMIT = 300
+# ai-edge-litert counts its versions anew. Each of these and all after it have every operator of that TensorFlow Lite
+# (asked of the runtimes themselves: `export.compat.versions`, which a test holds this against).
+LITERT_HAS = (
+    ((2, 2, 0), (2, 23, 0)), ((2, 1, 6), (2, 22, 0)), ((2, 1, 2), (2, 21, 0)), ((2, 0, 2), (2, 20, 0)),
+    ((1, 1, 0), (2, 19, 0)), ((1, 0, 0), (2, 17, 0)),
+)  # fmt: skip
+_MIN_RUNTIME = re.compile(r"(?:(tflite|onnxruntime) )?(\d+(?:\.\d+)*)")
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A limit that is not kept: the words for it, and how many times the limit the figure is (inf: not known)."""
+
+    why: str
+    excess: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A budget beside what was measured: `rows` are all measurements of each artifact, by its id."""
+
+    budget: Budget
+    rows: Mapping[str, Sequence[Measurement]]
+
+    @classmethod
+    def of(cls, results: Results, budget: Budget) -> Limits:
+        """Return the limits of `budget` for the cells of `results`."""
+        return cls(budget, rows_by_artifact(results.measurements))
+
+    def breaches(self, cell: Cell) -> list[Breach]:
+        """Return every limit that a cell which ran does not keep, or that cannot be shown to be kept."""
+        budget, m = self.budget, cell.measurement
+        found = [*_drop(m, budget), *_accuracy(m, budget)]
+        if m.latency_ms is None:
+            limit = ms(budget.max_latency_ms) if budget.max_latency_ms is not None else ""
+            found.append(_unknown("latency", limit, "it was not measured, so the file cannot be ranked"))
+        else:
+            found += _over("p95 latency", m.latency_ms.p95, budget.max_latency_ms, ms)
+        found += _size(cell.artifact, budget)
+        if budget.max_memory_bytes is not None and m.peak_memory_bytes is None:
+            found.append(_unknown("peak memory", size(budget.max_memory_bytes), "it was not measured"))
+        elif m.peak_memory_bytes is not None:
+            found += _over("peak memory", m.peak_memory_bytes, budget.max_memory_bytes, size)
+        if budget.runtime:
+            found += runtime_breaches(cell.artifact, budget.runtime, self.rows.get(cell.artifact.id, ()))
+        return found
+
+    def keeps(self, cell: Cell) -> bool:
+        """Return whether a cell ran and is within every limit, wherever it ran."""
+        return cell.measurement.status == "ok" and not self.breaches(cell)
+
+    def runtime_words(self, cell: Cell) -> str:
+        """Return how it is known that a cell's file keeps `budget.runtime`; nothing where none is asked."""
+        if not self.budget.runtime:
+            return ""
+        there = _there(parse_runtime(self.budget.runtime), self.rows.get(cell.artifact.id, ()))
+        if ran := next((m for m in there if m.status == "ok"), None):
+            return f"It ran on {shorten(f'{ran.runtime} {ran.runtime_version}'.strip())}."
+        return (
+            f"It was not run on {self.budget.runtime}; by the table of operator versions {cell.artifact.min_runtime} "
+            "and newer have all of its operators."
+        )
+
+
+def rows_by_artifact(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """Return all measurements of each artifact, by its id."""
+    rows: dict[str, list[Measurement]] = {}
+    for m in measurements:
+        rows.setdefault(m.artifact, []).append(m)
+    return rows
+
+
+def runtime_breaches(artifact: Artifact, runtime: str, rows: Sequence[Measurement]) -> list[Breach]:
+    """Return why a file cannot be said to run on ``NAME==VERSION``; nothing when it can.
+
+    A measurement there decides. Where there is none, the oldest runtime that has all of the file's operators does.
+    """
+    wanted = parse_runtime(runtime)
+    if not wanted.reads(artifact.format):
+        return [Breach(f"{wanted.runtime} does not read {shorten(artifact.format)} files", float("inf"))]
+    there = _there(wanted, rows)
+    if any(m.status == "ok" for m in there):
+        return []
+    if there:
+        why = shorten(there[0].reason, REASON_LIMIT) or there[0].status
+        return [Breach(f"does not run on {runtime}: {why}", float("inf"))]
+    oldest = _oldest(artifact, wanted)
+    if oldest is None:
+        known = f" (it asks for {shorten(artifact.min_runtime)})" if artifact.min_runtime else ""
+        words = f"it was not run there, and which versions have all of its operators is not known{known}"
+        return [_unknown(f"whether it runs on {runtime}", "", words)]
+    newest = tuple(int(part) for part in wanted.version.split("."))
+    if wanted.runtime == "litert":
+        exact = (*newest, 0, 0)[:3]
+        newest = next((tflite for litert, tflite in LITERT_HAS if litert <= exact), (0,))
+    if oldest[: len(newest)] <= newest:
+        return []
+    words = f"was not run on {runtime}, and by the table of operator versions it asks for {artifact.min_runtime}"
+    return [Breach(words, float("inf"))]
+
+
+def _there(wanted: Target, rows: Sequence[Measurement]) -> list[Measurement]:
+    """Return the measurements on that version of that runtime."""
+    return [m for m in rows if m.runtime == wanted.runtime and same_version(wanted.version, _version(m))]
+
+
+def _version(m: Measurement) -> str:
+    """Return the version that ran; where nothing ran, the version that the target names."""
+    if m.runtime_version:
+        return m.runtime_version
+    try:
+        return Target.parse(m.target).version
+    except InputError:  # a target of another version of edgeproof
+        return ""
+
+
+def _oldest(artifact: Artifact, wanted: Target) -> tuple[int, ...] | None:
+    """Return the version that an artifact's `min_runtime` names, where it is of the wanted runtime's kind."""
+    found = _MIN_RUNTIME.fullmatch(artifact.min_runtime)
+    if found is None:
+        return None
+    family = found[1] or ("tflite" if artifact.format == "tflite" else "onnxruntime")
+    if (family == "onnxruntime") != (wanted.runtime == "onnxruntime"):
+        return None
+    return tuple(int(part) for part in found[2].split("."))
+
+
+def _drop(m: Measurement, budget: Budget) -> list[Breach]:
+    if budget.max_accuracy_drop >= 1:  # all may be lost: even what is not known is within that
+        return []
+    allowed = points(budget.max_accuracy_drop)
+    if m.drop is None and m.agreement is not None:
+        bound = 1 - m.agreement
+        if bound <= budget.max_accuracy_drop:
+            return []
+        words = (
+            f"agrees with its float self on {percent(m.agreement)}, so it may lose up to {points(bound)} of accuracy"
+        )
+        return [Breach(f"{words}, more than the {allowed} allowed", _times_allowed(bound, budget))]
+    if m.drop is None:
+        why = "the float model has no figure"
+        if m.difference is not None:
+            why = f"only that no value of its answers is more than {m.difference:.2g} off its float self's"
+        return [_unknown("the drop of accuracy", allowed, why)]
+    if budget.drop_by == "estimate" or m.drop_low is None or m.drop_high is None:
+        judged, shown = m.drop, False
+    else:
+        judged, shown = m.drop_high, True
+    if judged <= budget.max_accuracy_drop:
+        return []
+    interval = points_range(m.drop_low, m.drop_high)
+    known = f" (95 % interval {interval})" if interval else ""
+    excess = _times_allowed(judged, budget)
+    if m.drop > budget.max_accuracy_drop:
+        words = f"loses {points(m.drop)} of accuracy against float{known}, more than the {allowed} allowed"
+        if shown and m.drop_low is not None and m.drop_low <= budget.max_accuracy_drop:
+            words += f"; {m.samples:,} samples do not exclude that it loses less"
+        return [Breach(words, excess)]
+    return [Breach(f"{_not_shown(m, allowed)}{known}: {_how_many(m, budget)}", excess)]
+
+
+def _not_shown(m: Measurement, allowed: str) -> str:
+    drop = m.drop or 0.0
+    found = f"loses {points(drop)}" if drop > 0 else f"gains {points(-drop)}" if drop < 0 else "loses nothing"
+    return (
+        f"cannot be shown with {m.samples:,} samples to lose at most {allowed} of accuracy, though on these it {found}"
+    )
+
+
+def _how_many(m: Measurement, budget: Budget) -> str:
+    """Return how many samples would tell whether a drop is within the limit that its estimate keeps."""
+    if m.drop is None or m.drop_low is None or m.drop_high is None or m.samples < 1:
+        return "more samples would tell"
+    count = samples_needed(m.drop, m.drop_low, m.drop_high, m.samples, budget.max_accuracy_drop)
+    if count is None:
+        return "no number of samples would show that; allow a little more with budget.max_accuracy_drop"
+    return f"about {count:,} samples would be needed"
+
+
+def _accuracy(m: Measurement, budget: Budget) -> list[Breach]:
+    if budget.min_accuracy is None:
+        return []
+    if m.accuracy is None:
+        return [_unknown("accuracy", percent(budget.min_accuracy), "it was not measured")]
+    if m.accuracy >= budget.min_accuracy:
+        return []
+    # Shares of wrong answers, so that missing 99 % by one point counts for more than missing 80 % by one.
+    ratio = (1 - m.accuracy) / max(1 - budget.min_accuracy, 1e-3)
+    return [Breach(f"{accuracy_words(m)} is below the {percent(budget.min_accuracy)} asked", ratio)]
+
+
+def _size(artifact: Artifact, budget: Budget) -> list[Breach]:
+    """The file's bytes count as they are: a device keeps it uncompressed, whatever a store's download takes."""
+    found = _over("the file's size", artifact.bytes, budget.max_bytes, size)
+    if found and artifact.compressed_bytes and budget.max_bytes and artifact.compressed_bytes <= budget.max_bytes:
+        words = f"; compressed it is {size(artifact.compressed_bytes)}, but the file's own bytes count"
+        return [Breach(found[0].why + words, found[0].excess)]
+    return found
+
+
+def _times_allowed(drop: float, budget: Budget) -> float:
+    return drop / budget.max_accuracy_drop if budget.max_accuracy_drop else 1 + 100 * drop
+
+
+def _over(what: str, found: float, limit: float | None, words: Callable[[float], str]) -> list[Breach]:
+    if limit is None or found <= limit:
+        return []
+    return [Breach(f"{what} {words(found)} is above the {words(limit)} allowed", found / limit)]
+
+
+def _unknown(what: str, limit: str, why: str) -> Breach:
+    against = f" to hold against the {limit} of the budget" if limit else ""
+    return Breach(f"{what} is not known{against}: {why}", float("inf"))

@@ -1,0 +1,171 @@
+"""What the report says of how files were made: by which tool, after which training, calibrated with what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.artifact import Artifact
+from ...core.names import shorten
+from ..units import ms, percent, size
+from .content import NAME_LIMIT, REASON_LIMIT, Content
+from .reading import figure, flat, rows
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A file that one tool made of a scheme: the one that was taken, or one that lost, with the reason."""
+
+    made_by: str
+    taken: bool
+    status: str
+    size: str
+    agreement: str
+    latency: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The makers of one scheme, the one that was taken first."""
+
+    name: str
+    makers: tuple[Maker, ...]
+
+
+@dataclass(frozen=True)
+class TrainingCard:
+    """One further training. `warning` says what it could not do, e.g. that only the head was trained."""
+
+    name: str
+    title: str
+    files: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    warning: str
+    history: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class CalibrationCard:
+    """One record of calibration, and the files that were calibrated so. `warnings` say where the samples differ."""
+
+    files: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def contests(content: Content) -> list[Contest]:
+    """Return for each scheme that several tools made which file was taken, and why not the others."""
+    return [_contest(a, content) for a in content.results.artifacts if a.alternatives]
+
+
+def _contest(artifact: Artifact, content: Content) -> Contest:
+    taken = Maker(shorten(artifact.made_by, 120) or "not known", True, "ok", size(artifact.bytes), "", "", "")
+    others = [
+        Maker(
+            made_by=shorten(str(row.get("made_by", "")), 120) or "not known",
+            taken=False,
+            status=shorten(str(row.get("status") or "ok"), 30),
+            size=size(row["bytes"]) if isinstance(row.get("bytes"), int) and row["bytes"] else "–",
+            agreement=percent(value) if (value := figure(row.get("agreement"))) is not None else "",
+            latency=ms(value) if (value := _median(row.get("latency_ms"))) is not None else "",
+            why=shorten(str(row.get("why", "")), REASON_LIMIT),
+        )
+        for row in artifact.alternatives
+        if isinstance(row, Mapping)
+    ]
+    return Contest(content.name(artifact), (taken, *others))
+
+
+def _median(latency: Any) -> float | None:
+    return figure(latency.get("median")) if isinstance(latency, Mapping) else figure(latency)
+
+
+TRAININGS = {
+    "qat": "Quantization-aware training",
+    "pruned": "Pruning",
+    "clustered": "Weight clustering",
+}
+# Keys of a training's record that have a place of their own.
+_TOLD = {"kind", "of", "history", "head_only", "why", "layers"}
+
+
+def trainings(content: Content) -> list[TrainingCard]:
+    """Return a card for each further training; files made after the same one share it."""
+    groups: dict[tuple[str, str, str], list[Artifact]] = {}
+    for artifact in content.results.artifacts:
+        if artifact.training:
+            record = artifact.training
+            key = (artifact.model, str(record.get("kind", "")), str(record.get("sha256") or record.get("of", "")))
+            groups.setdefault(key, []).append(artifact)
+    return [_training(made, content) for made in groups.values()]
+
+
+def _training(made: Sequence[Artifact], content: Content) -> TrainingCard:
+    record = made[0].training
+    kind = str(record.get("kind", ""))
+    facts: list[tuple[str, str]] = []
+    layers = record.get("layers")
+    if isinstance(layers, Mapping) and isinstance(layers.get("total"), int):
+        done = layers.get("quantized", layers.get("done"))
+        facts.append(("Layers", f"{done} of {layers['total']}"))
+    elif layers and not isinstance(layers, Mapping):
+        facts.append(("Layers", shorten(str(layers), 80)))
+    facts += flat({k: v for k, v in record.items() if k not in _TOLD})
+    small = [
+        f"{content.name(a)} {size(a.compressed_bytes)} of {size(a.bytes)}"
+        for a in made
+        if a.compressed_bytes and a.bytes
+    ]
+    if small:
+        facts.append(("Compressed, as a store ships it", "; ".join(small)))
+    why = shorten(str(record.get("why") or ""), REASON_LIMIT)
+    head_only = record.get("head_only") is True
+    if why and not head_only:
+        facts.append(("Why", why))
+    return TrainingCard(
+        name=shorten(made[0].model, NAME_LIMIT) if content.several else "",
+        title=TRAININGS.get(kind, shorten(kind, NAME_LIMIT) or "Further training"),
+        files=tuple(content.name(a) for a in made),
+        facts=tuple(facts),
+        warning=f"Only the head was trained{f': {why}' if why else ''}" if head_only else "",
+        history=tuple(rows(record.get("history"))),
+    )
+
+
+def calibrations(content: Content) -> list[CalibrationCard]:
+    """Return what each calibrated file took its ranges from; equal records are told once."""
+    groups: dict[str, list[Artifact]] = {}
+    for artifact in content.results.artifacts:
+        if artifact.calibration and artifact.status == "ok":
+            groups.setdefault(repr(sorted(artifact.calibration.items(), key=str)), []).append(artifact)
+    return [_calibration(made, content) for made in groups.values()]
+
+
+def warnings(content: Content) -> list[tuple[str, str]]:
+    """Return (files, warning) of everything that a person should know of how the files were made."""
+    found = [(", ".join(card.files), card.warning) for card in trainings(content) if card.warning]
+    return found + [(", ".join(card.files), warning) for card in calibrations(content) for warning in card.warnings]
+
+
+def _calibration(made: Sequence[Artifact], content: Content) -> CalibrationCard:
+    record = dict(made[0].calibration)
+    warnings = list(_warnings(record))
+    return CalibrationCard(
+        files=tuple(content.name(a) for a in made),
+        facts=tuple(flat(record)),
+        warnings=tuple(shorten(w, REASON_LIMIT) for w in warnings),
+    )
+
+
+def _warnings(record: dict[str, Any]) -> Iterable[str]:
+    """Take the warnings out of a calibration's record, at its top or in its parts, and return them."""
+    for key in [k for k in record if k in ("warning", "warnings")]:
+        found = record.pop(key)
+        yield from (str(w) for w in (found if isinstance(found, list | tuple) else [found]) if w)
+    for key, value in list(record.items()):
+        if isinstance(value, Mapping):
+            inner = dict(value)
+            yield from _warnings(inner)
+            record[key] = inner

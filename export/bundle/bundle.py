@@ -1,0 +1,234 @@
+"""One folder with everything that an app needs of an artifact, checked by checksums and golden vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.artifact import Artifact
+from ...core.codec import to_json
+from ...core.errors import InputError, explain_disk_errors
+from ...core.measurement import Measurement
+from ...core.names import slug
+from ...core.variant import SUFFIX
+from . import micro
+from .escape import TEMPLATES
+from .golden import Golden, roles, write_golden
+from .images import LABELS, is_picture_classifier, label_file, picture_consumers, with_metadata
+from .readme import render_readme
+from .snippets import can_be_written, render_apps, render_micro
+
+SCHEMA = 1
+SUMS = "SHA256SUMS"
+ON_DEVICE = ("model.py", "example.py", "verify.py")
+STOCK = "stock"  # the folder of files for stock consumers that do not take the bundle's own
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a consumer that refuses the bundle's file takes instead: a file of the same model, or how to make one."""
+
+    artifact: Artifact | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A finished bundle: its folder, the same as one ZIP, and what ``bundle.json`` says."""
+
+    folder: Path
+    archive: Path
+    manifest: dict[str, Any]
+
+
+def shipped(artifact: Artifact, maker: str) -> bytes:
+    """Return the file as the bundle ships it: a ``.tflite`` of pictures with its metadata, any other as it is.
+
+    Raises InputError for a file that is missing or damaged.
+    """
+    if artifact.path is None:
+        raise InputError(f"{artifact.id}: there is no file: {artifact.reason}", artifact.remedy)
+    content = artifact.path.read_bytes()
+    return with_metadata(content, artifact, maker) if is_picture_classifier(artifact) else content
+
+
+def bundle(
+    artifact: Artifact,
+    golden: Golden,
+    out: Path,
+    *,
+    maker: str,
+    offers: Mapping[str, Offer] | None = None,
+    measurements: Sequence[Measurement] = (),
+    notes: Sequence[str] = (),
+) -> Bundle:
+    """Write the bundle of an artifact as ``OUT/ID/`` and ``OUT/ID.zip``, each whole or not at all.
+
+    `golden` are answers of the `shipped` file. `maker` (name and version of the program) stands in the metadata.
+    `offers` say by consumer what to take where the consumer refuses the file. Equal arguments give equal bytes.
+    Raises InputError where something that is no bundle stands in the way, or the file does not fit its description;
+    StageError when the disk refuses.
+    """
+    name = slug(artifact.id)
+    folder, archive = out / name, out / f"{name}.zip"
+    if folder.exists() and not (folder / "bundle.json").is_file():
+        raise InputError(f"{folder} exists and is no bundle", "move it away, or give another --out")
+    temporary = out / f".{name}.new"
+    with explain_disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            manifest = _write(artifact, golden, temporary, maker, offers or {}, measurements, list(notes))
+            packed = out / f".{name}.zip.new"
+            _zip(temporary, packed, name)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.replace(folder)
+            packed.replace(archive)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return Bundle(folder, archive, manifest)
+
+
+def _write(
+    artifact: Artifact,
+    golden: Golden,
+    folder: Path,
+    maker: str,
+    offers: Mapping[str, Offer],
+    measurements: Sequence[Measurement],
+    notes: list[str],
+) -> dict[str, Any]:
+    """Write everything into `folder`; return the manifest."""
+    content = shipped(artifact, maker)
+    file_name = slug(artifact.id) + SUFFIX[artifact.format]
+    (folder / file_name).write_bytes(content)
+    (folder / LABELS).write_bytes(label_file(artifact.labels))
+    for script in ON_DEVICE:
+        shutil.copyfile(TEMPLATES / script, folder / script)
+    if artifact.tokenizer is not None:
+        shutil.copytree(artifact.tokenizer, folder / "tokenizer", ignore=shutil.ignore_patterns("__pycache__"))
+    taken = roles(artifact)
+    names = [tensor.name for tensor in artifact.outputs]
+    answer = names.index(artifact.answer) if artifact.answer in names else 0
+    vectors = write_golden(artifact, golden, folder)
+    _json(folder / "golden.json", vectors)
+
+    manifest: dict[str, Any] = {
+        "schema": SCHEMA,
+        "made_by": maker,
+        "artifact": artifact.id,
+        "model": artifact.model,
+        "file": {
+            "name": file_name,
+            "format": artifact.format,
+            "scheme": artifact.scheme,
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            # The artifact's, whose measurements these are; differs where metadata were put in. The answers do not.
+            "artifact_sha256": artifact.sha256,
+            "metadata": is_picture_classifier(artifact),
+            "min_runtime": artifact.min_runtime,
+            "inputs": [to_json(t) | {"role": role} for t, role in zip(artifact.inputs, taken, strict=True)],
+            "outputs": [to_json(tensor) for tensor in artifact.outputs],
+            "answer": answer,
+        },
+        "labels": list(artifact.labels),
+        "contract": to_json(artifact.contract) if artifact.contract else None,
+        "golden": {key: vectors[key] for key in ("count", "source", "random", "made_by", "tolerance")},
+        "operators": [to_json(operator) for operator in artifact.ops],
+        "consumers": _consumers(artifact, folder, maker, offers, notes),
+        "micro": None,
+        "measurements": [
+            {key: value for key, value in to_json(row).items() if key not in ("raw", "fingerprint")}
+            for row in measurements
+        ],
+    }
+    if can_be_written(artifact):
+        _texts(folder, render_apps(artifact, taken, answer))
+    else:
+        notes.append(
+            "there is no Kotlin and C++ here: the file is ONNX, or has open shapes or types without a name there"
+        )
+    if artifact.path is not None and micro.is_for_micro(artifact, len(content)):
+        original = artifact.path.read_bytes()  # without metadata, which a microcontroller has no use for
+        facts = micro.describe(original, artifact.ops)
+        _texts(folder, render_micro(artifact, taken, answer, facts, original))
+        manifest["micro"] = facts.to_json()
+        if facts.missing:
+            notes.append(f"TensorFlow Lite for Microcontrollers has no operator {', '.join(facts.missing)}")
+    manifest["notes"] = notes
+    (folder / "README.md").write_text(render_readme(artifact, manifest), encoding="utf-8")
+    _json(folder / "bundle.json", manifest)
+    sums = {part.relative_to(folder).as_posix(): hashlib.sha256(part.read_bytes()) for part in _files(folder)}
+    (folder / SUMS).write_text("".join(f"{sum_.hexdigest()}  {part}\n" for part, sum_ in sums.items()), "utf-8")
+    return manifest
+
+
+def _consumers(
+    artifact: Artifact, folder: Path, maker: str, offers: Mapping[str, Offer], notes: list[str]
+) -> list[dict[str, Any]]:
+    """Return the rows of stock consumers, and write the files for those that do not take the bundle's own.
+
+    A row: ``consumer``, ``accepts`` (the bundle's own file, or the one called ``file``), ``why``; where it does not
+    accept, ``file`` is what it takes instead, and ``command`` makes one where there is none.
+    """
+    kind = artifact.contract.kind if artifact.contract else "tensor"
+    if kind == "text" and artifact.tokenizer is not None:
+        from .text import text_bundle
+
+        made = text_bundle(artifact, artifact.tokenizer)
+        notes += made.notes
+        if not made.content:
+            return [dict(row) for row in made.consumers]
+        path = f"{STOCK}/{slug(Path(made.name).stem)}.tflite"
+        _bytes(folder / path, made.content)
+        return [dict(row) | {"file": path} for row in made.consumers]
+    if kind != "image":
+        return []
+    rows = picture_consumers(artifact)
+    for row in rows:
+        offer = offers.get(row["consumer"])
+        if row["accepts"] or offer is None:
+            continue
+        if offer.artifact is not None:
+            path = f"{STOCK}/{slug(offer.artifact.id)}.tflite"
+            _bytes(folder / path, shipped(offer.artifact, maker))
+            row["file"] = path
+        elif offer.command:
+            row["command"] = offer.command
+    return rows
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(part for part in folder.rglob("*") if part.is_file() and part.name != SUMS)
+
+
+def _json(path: Path, document: Any) -> None:
+    # Lone surrogates, which a label from JSON may hold, have no UTF-8: ASCII holds all.
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=True) + "\n", encoding="ascii")
+
+
+def _texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        _bytes(folder / name, text.encode("utf-8"))
+
+
+def _bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _zip(folder: Path, archive: Path, name: str) -> None:
+    """Write `folder` as a ZIP with fixed dates and order, all of it under `name`."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for part in [*_files(folder), folder / SUMS]:
+            entry = zipfile.ZipInfo(f"{name}/{part.relative_to(folder).as_posix()}")
+            entry.external_attr = 0o644 << 16
+            packed.writestr(entry, part.read_bytes(), zipfile.ZIP_DEFLATED)

@@ -1,0 +1,325 @@
+"""Rewrites a finished text model so that its inputs are what a stock text classifier feeds.
+
+Our text models take ``ids`` (1, length) and ``lens`` (1,), how many ids are real. Stock classifiers feed other
+tensors: ids between two markers and a mask beside them, or ids with padding and nothing that counts them. A few small
+operators in front of the model turn those into ours. What was there before stays: operators, their order, and every
+byte of the weights. The new operators are version 1 of builtin ones on 32-bit integers, which every runtime has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import InputError
+
+ALIGNMENT = 16  # TFLite's schema.fbs: the bytes of a Buffer have force_align: 16
+PADDING = -1  # what `for_padded` takes for "no token": no vocabulary has it
+
+IDS, MASK, SEGMENTS = "ids", "mask", "segment_ids"
+
+# Versions of DEQUANTIZE by the type that it reads (tflite/converter/tools/versioning/op_version.cc).
+_DEQUANTIZE_VERSION = {"UINT8": 1, "INT8": 2, "INT16": 3}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a model takes: in `ids`, `start`, the tokens, `end` and then `pad`, `length` in all; in `lengths` a count.
+
+    `ids` and `lengths` are the inputs' names in the file's signature, or the tensors' own where it has none. `offset`
+    is added to the ids of tokens. `answer` names the output that is kept; empty for the first.
+    """
+
+    ids: str
+    lengths: str
+    length: int
+    pad: int = 0
+    start: int | None = None
+    end: int | None = None
+    offset: int = 0
+    answer: str = ""
+
+    @property
+    def room(self) -> int:
+        """How many tokens fit between start and end."""
+        return self.length - (self.start is not None) - (self.end is not None)
+
+
+def for_masked(tflite: bytes, frame: Frame) -> bytes:
+    """Return the model with inputs ``ids``, ``mask`` and ``segment_ids``, each (1, room + 2) int32, as BERT takes.
+
+    ``ids`` holds a marker, the tokens, another marker and anything behind; ``mask`` is 1 on all of them and 0 behind.
+    Which markers they are does not matter: the model gets its own. Segments are not looked at. Raises InputError when
+    the file is not a text model of ours.
+    """
+    front = _Front(tflite, frame)
+    width = frame.room + 2
+    ids, mask = front.input(IDS, width), front.input(MASK, width)
+    front.input(SEGMENTS, width)
+    tokens = front.slice(ids, 1, frame.room)
+    real = front.slice(mask, 2, frame.room)  # markers are two of those that it counts
+    return front.finish(tokens, real)
+
+
+def for_padded(tflite: bytes, frame: Frame) -> bytes:
+    """Return the model with one input ``ids`` (1, room) int32: the tokens, and `PADDING` behind them."""
+    front = _Front(tflite, frame)
+    tokens = front.input(IDS, frame.room)
+    return front.finish(tokens, front.at_least_zero(tokens, frame.room))
+
+
+class _Front:
+    """A model that is being rewritten: new inputs and the operators behind them, until `finish`."""
+
+    def __init__(self, tflite: bytes, frame: Frame) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.schema: Any = schema
+        self.frame = frame
+        if tflite[4:8] != b"TFL3":  # a flatbuffer carries its file identifier at bytes 4–7
+            raise InputError("not a TFLite file", "expected the file identifier TFL3")
+        try:
+            self.model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+            self.graph = self.model.subgraphs[0]
+        except Exception as error:  # a file from outside may break its reader in any way
+            raise InputError(
+                f"the model file is damaged: {type(error).__name__}: {error}", "make or copy it again"
+            ) from error
+        if any(buffer.offset > 1 for buffer in self.model.buffers):
+            raise InputError("the model keeps weights behind its flatbuffer (it has more than 2 GB)")
+        self.operators: list[Any] = []
+        self.inputs: list[int] = []
+        self.old_ids = self._named(frame.ids, self.graph.inputs, "inputs", (1, frame.length))
+        self.old_lengths = self._named(frame.lengths, self.graph.inputs, "inputs", (1,))
+        if len(self.graph.inputs) != 2:
+            raise InputError(f"the model has {len(self.graph.inputs)} inputs, expected ids and their number")
+        # Their places in the list of tensors are taken by new ones: no tensor is left without a use.
+        self._free = [self.old_ids, self.old_lengths]
+        self._names = {bytes(tensor.name or b"") for tensor in self.graph.tensors}
+
+    def input(self, name: str, width: int) -> int:
+        """Add an input (1, width) int32."""
+        index = self._tensor((1, width), name=name)
+        self.inputs.append(index)
+        return index
+
+    def slice(self, source: int, begin: int, width: int) -> int:
+        """Return columns begin … begin + width of `source` (1, n)."""
+        places = [self._constant([[0, begin]], (2,)), self._constant([[1, width]], (2,))]
+        return self._operator("SLICE", [source, *places], (1, width))
+
+    def at_least_zero(self, source: int, width: int) -> int:
+        """Return 1 where `source` is 0 or more and 0 elsewhere."""
+        found = self._operator("GREATER_EQUAL", [source, self._constant([[0]])], (1, width), "BOOL")
+        types = {"inDataType": self.schema.TensorType.BOOL, "outDataType": self.schema.TensorType.INT32}
+        return self._operator("CAST", [found], (1, width), options=("CastOptions", types))
+
+    def multiply(self, first: int, second: int, width: int) -> int:
+        """Return the product."""
+        return self._operator("MUL", [first, second], (1, width), options=("MulOptions", {}))
+
+    def finish(self, tokens: int, real: int) -> bytes:
+        """Feed the model with `tokens` (1, room), of which `real` (1, room) is 1 on those that count, and write it."""
+        frame = self.frame
+        before, after = int(frame.start is not None), int(frame.end is not None)
+        count = self._operator(
+            "SUM", [real, self._constant([[1]], (1,))], (1,), options=("ReducerOptions", {"keepDims": False})
+        )
+        if frame.offset:
+            tokens = self._add(tokens, self._constant([[frame.offset]]), frame.room)
+        ids = self.multiply(tokens, real, frame.room)
+        filled = real
+        if before or after:
+            first = [] if frame.start is None else [self._constant([[frame.start]])]
+            zero, one = [self._constant([[0]])], [self._constant([[1]])]
+            ids = self._join([*first, ids, *zero * after])
+            filled = self._join([*one * (before + after), real])
+            if frame.end is not None:
+                all_but_end = self._join([*one * before, real, *zero])
+                last = self._operator("SUB", [filled, all_but_end], (1, frame.length), options=("SubOptions", {}))
+                last = self.multiply(last, self._constant([[frame.end]]), frame.length)
+                ids = self._add(ids, last, frame.length)
+            count = self._operator(
+                "ADD", [count, self._constant([[before + after]], (1,))], (1,), options=("AddOptions", {})
+            )
+        if frame.pad:
+            empty = self._operator(
+                "SUB", [self._constant([[1]]), filled], (1, frame.length), options=("SubOptions", {})
+            )
+            empty = self.multiply(empty, self._constant([[frame.pad]]), frame.length)
+            ids = self._add(ids, empty, frame.length)
+        now = {self.old_ids: ids, self.old_lengths: count}
+        for operator in self.graph.operators:
+            operator.inputs = [now.get(int(index), int(index)) for index in operator.inputs]
+        output = self._answer()
+        self.graph.operators = [*self.operators, *self.graph.operators]
+        output = self._as_float(output)
+        self.graph.inputs, self.graph.outputs = self.inputs, [output]
+        self._sign(output)
+        return _written(self.model, self.schema)
+
+    def _add(self, first: int, second: int, width: int) -> int:
+        return self._operator("ADD", [first, second], (1, width), options=("AddOptions", {}))
+
+    def _join(self, parts: list[int]) -> int:
+        options = ("ConcatenationOptions", {"axis": 1})
+        return self._operator("CONCATENATION", parts, (1, self.frame.length), options=options)
+
+    def _answer(self) -> int:
+        if not self.frame.answer:
+            return int(self.graph.outputs[0])
+        return self._named(self.frame.answer, self.graph.outputs, "outputs")
+
+    def _as_float(self, output: int) -> int:
+        """Return the output as float32: the model's own, or what dequantizes it."""
+        types = {value: name for name, value in vars(self.schema.TensorType).items() if isinstance(value, int)}
+        tensor = self.graph.tensors[output]
+        kind = types.get(tensor.type, str(tensor.type))
+        if kind == "FLOAT32":
+            return output
+        if kind not in _DEQUANTIZE_VERSION:
+            raise InputError(f"the answer is {kind.lower()}, expected float32 or 8 or 16 bits")
+        new = self._tensor(tuple(int(n) for n in tensor.shape), "FLOAT32", "scores")
+        operator = self.schema.OperatorT()
+        operator.opcodeIndex = self._code("DEQUANTIZE", _DEQUANTIZE_VERSION[kind])
+        operator.inputs, operator.outputs = [output], [new]
+        self.graph.operators.append(operator)
+        return new
+
+    def _sign(self, output: int) -> None:
+        """Give the model the signature of its new inputs and its one output."""
+        schema = self.schema
+        old = (self.model.signatureDefs or [None])[0]
+        kept = {int(entry.tensorIndex): entry.name for entry in old.outputs} if old else {}
+        signature = schema.SignatureDefT()
+        signature.signatureKey = old.signatureKey if old else "serving_default"
+        signature.inputs = [_entry(schema, self.graph.tensors[index].name, index) for index in self.inputs]
+        name = kept.get(output) or self.frame.answer or self.graph.tensors[output].name
+        signature.outputs = [_entry(schema, name, output)]
+        signature.subgraphIndex = 0
+        self.model.signatureDefs = [signature]
+
+    def _named(self, name: str, places: Sequence[int], what: str, shape: tuple[int, ...] | None = None) -> int:
+        """Return the tensor of this name among the graph's inputs or outputs; it must be int32 of `shape`, if given."""
+        signature = (self.model.signatureDefs or [None])[0]
+        entries = getattr(signature, what) or [] if signature else []
+        found = {_text(self.graph.tensors[int(i)].name): int(i) for i in places}
+        found |= {_text(entry.name): int(entry.tensorIndex) for entry in entries}
+        if name not in found:
+            raise InputError(f"the model has no {what[:-1]} {name!r}, only {', '.join(sorted(found))}")
+        tensor = self.graph.tensors[found[name]]
+        if shape is not None:
+            given = tuple(int(n) for n in tensor.shape)
+            if given != shape or tensor.type != self.schema.TensorType.INT32:
+                raise InputError(f"the model's input {name!r} has shape {given}, expected {shape} of int32")
+        return found[name]
+
+    def _constant(self, values: Sequence[Sequence[int]], shape: tuple[int, ...] | None = None) -> int:
+        """Add a constant of int32, (rows, columns) or of `shape`."""
+        array: NDArray[np.int32] = np.asarray(values, np.int32)
+        array = array.reshape(array.shape if shape is None else shape)
+        buffer = self.schema.BufferT()
+        buffer.data = np.frombuffer(array.astype("<i4").tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        index = self._tensor(array.shape)
+        self.graph.tensors[index].buffer = len(self.model.buffers) - 1
+        return index
+
+    def _tensor(self, shape: tuple[int, ...], kind: str = "INT32", name: str = "") -> int:
+        tensor = self.schema.TensorT()
+        tensor.shape = [int(n) for n in shape]
+        tensor.type = getattr(self.schema.TensorType, kind)
+        tensor.buffer = 0
+        tensor.name = self._unused(name)
+        tensor.hasRank = True
+        if self._free:
+            index = self._free.pop(0)
+            self.graph.tensors[index] = tensor
+            return index
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def _unused(self, name: str) -> bytes:
+        """Inputs and outputs keep their plain names; a tensor that bears one already gives it up."""
+        if name:
+            for tensor in self.graph.tensors:
+                if tensor.name == name.encode():
+                    tensor.name = name.encode() + b"/inner"
+            return name.encode()
+        number = len(self._names)
+        while (given := f"front/{number}".encode()) in self._names:
+            number += 1
+        self._names.add(given)
+        return given
+
+    def _operator(
+        self,
+        name: str,
+        inputs: list[int],
+        shape: tuple[int, ...],
+        kind: str = "INT32",
+        options: tuple[str, dict[str, Any]] | None = None,
+    ) -> int:
+        schema = self.schema
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._code(name, 1)
+        operator.inputs = inputs
+        output = self._tensor(shape, kind)
+        operator.outputs = [output]
+        if options is not None:
+            table, values = options
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, table)
+            operator.builtinOptions = getattr(schema, f"{table}T")()
+            for key, value in values.items():
+                setattr(operator.builtinOptions, key, value)
+        self.operators.append(operator)
+        return output
+
+    def _code(self, name: str, version: int) -> int:
+        """Return the place of an operator of this version in the model's list, adding it where it is not there."""
+        builtin = getattr(self.schema.BuiltinOperator, name)
+        for index, code in enumerate(self.model.operatorCodes):
+            # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
+            if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == version:
+                return index
+        code = self.schema.OperatorCodeT()
+        code.builtinCode, code.version = builtin, version
+        code.deprecatedBuiltinCode = min(builtin, 127)
+        self.model.operatorCodes.append(code)
+        return len(self.model.operatorCodes) - 1
+
+
+def _written(model: Any, schema: Any) -> bytes:
+    """Return the model as a file. Buffers are aligned as the schema demands, which its generated code forgets."""
+    import flatbuffers
+
+    class Aligned(schema.BufferT):
+        def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated code calls it so
+            content = b"" if self.data is None else bytes(bytearray(self.data))
+            if content:
+                builder.Prep(ALIGNMENT, len(content))
+                data = builder.CreateByteVector(content)
+            schema.BufferStart(builder)
+            if content:
+                schema.BufferAddData(builder, data)
+            return int(schema.BufferEnd(builder))
+
+    for buffer in model.buffers:
+        buffer.__class__ = Aligned
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _entry(schema: Any, name: bytes | str, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, index
+    return entry
+
+
+def _text(name: bytes | str | None) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name or ""

@@ -1,0 +1,141 @@
+"""Metadata of a picture classifier, and which stock consumers take such a file as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.artifact import Artifact, TensorSpec
+from ...core.names import shorten
+from .metadata import (
+    AssociatedFile,
+    FeatureContent,
+    ImageContent,
+    ModelMetadata,
+    Normalization,
+    TensorMetadata,
+    attach,
+    pack,
+)
+
+LABELS = "labels.txt"
+MEDIAPIPE = "MediaPipe Tasks ImageClassifier"
+TASK_LIBRARY = "Task Library ImageClassifier"
+CONSUMERS = (MEDIAPIPE, TASK_LIBRARY)
+# Highest versions of operators that tflite-support 0.4.4 has, where our converter writes higher ones: measured.
+TASK_LIBRARY_HAS = {"FULLY_CONNECTED": 11}
+
+# Both take these at a file's edges and nothing else. Measured with mediapipe 1.2.2 and tflite-support 0.4.4; an int8
+# input is refused with "Requested one of these types: uint8/float32".
+EDGES = ("float32", "uint8")
+
+
+def is_picture_classifier(artifact: Artifact) -> bool:
+    """Whether a ``.tflite`` takes one RGB picture and gives one vector of scores, of which the labels are known."""
+    contract = artifact.contract
+    if artifact.format != "tflite" or contract is None or contract.kind != "image" or not artifact.labels:
+        return False
+    shapes = [tensor.shape for tensor in (*artifact.inputs, *artifact.outputs)]
+    return shapes == [(1, contract.height, contract.width, 3), (1, len(artifact.labels))]
+
+
+def label_file(labels: tuple[str, ...]) -> bytes:
+    """Return the labels, one a line. Whatever would break a line or hide in it becomes a space."""
+    return "".join(shorten(label, max(len(label), 1)) + "\n" for label in labels).encode("utf-8", "replace")
+
+
+def with_metadata(tflite: bytes, artifact: Artifact, maker: str) -> bytes:
+    """Return a picture classifier's file with its metadata and labels in it; `maker` stands as the author."""
+    return attach(tflite, pack(picture_metadata(artifact, maker)), {LABELS: label_file(artifact.labels)})
+
+
+def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
+    """Return what stock consumers need to know: how pixels of 0–255 become inputs, and what the outputs are called.
+
+    The contract maps pixels linearly onto [low, high], so value = pixel / std - mean / std with the metadata's mean
+    and std. For a file that takes RGB 0–255 they are 0 and 1.
+    """
+    contract = artifact.contract
+    assert contract is not None  # noqa: S101  # is_picture_classifier
+    std = 255.0 / (contract.high - contract.low)
+    size = f"{contract.width} × {contract.height} pixels"
+    takes, gives = artifact.inputs[0], artifact.outputs[0]
+    low, high = _range(takes, contract.low, contract.high)
+    return ModelMetadata(
+        name=shorten(artifact.model, 200),
+        description=f"Tells {len(artifact.labels)} classes of pictures apart ({artifact.format}:{artifact.scheme}).",
+        version=artifact.sha256[:16],
+        author=maker,
+        inputs=(
+            TensorMetadata(
+                takes.name,
+                f"RGB picture of {size}, {takes.dtype}; resized by {contract.resize or 'stretch'}.",
+                ImageContent("RGB"),
+                units=(Normalization((0.0 - contract.low * std,), (std,)),),
+                low=(low,),
+                high=(high,),
+            ),
+        ),
+        outputs=(
+            TensorMetadata(
+                gives.name,
+                f"A score for each class, {gives.dtype}.",
+                FeatureContent(),
+                low=(_range(gives, 0.0, 1.0)[0],),
+                high=(_range(gives, 0.0, 1.0)[1],),
+                files=(AssociatedFile(LABELS, "axis-labels", "The classes, in the order of the scores."),),
+            ),
+        ),
+    )
+
+
+def _range(tensor: TensorSpec, low: float, high: float) -> tuple[float, float]:
+    """Return the values that stand in a tensor: of integers their own limits, as the metadata's stats have it."""
+    limits = {"uint8": (0.0, 255.0), "int8": (-128.0, 127.0)}
+    return limits.get(tensor.dtype, (low, high))
+
+
+def picture_consumers(artifact: Artifact) -> list[dict[str, Any]]:
+    """Return rows {``consumer``, ``accepts``, ``why``} for the stock consumers of picture classifiers."""
+    resize = artifact.contract.resize if artifact.contract else "stretch"
+    accepts = f"{artifact.inputs[0].dtype if artifact.inputs else ''} at the edges; the metadata say the rest"
+    if resize != "stretch":
+        accepts += (
+            f". It stretches pictures to the file's size, and the model was trained on pictures resized by {resize}: "
+            "give it pictures that are square already"
+        )
+    return [
+        {"consumer": name, "accepts": not why, "why": why or accepts}
+        for name in CONSUMERS
+        for why in [refusal(name, artifact)]
+    ]
+
+
+def refusal(consumer: str, artifact: Artifact) -> str:
+    """Return why a stock consumer does not run an artifact of pictures rightly; empty where it does."""
+    if artifact.format != "tflite":
+        return f"it takes .tflite files, this is {artifact.format}"
+    if not is_picture_classifier(artifact):
+        return "it takes one RGB picture of a fixed size and gives scores of classes whose labels are known"
+    takes, gives = artifact.inputs[0], artifact.outputs[0]
+    for edge, tensor in (("input", takes), ("output", gives)):
+        if tensor.dtype not in EDGES:
+            return f"the file's {edge} is {tensor.dtype}, and it takes {' or '.join(EDGES)} there"
+    contract = artifact.contract
+    if takes.dtype == "uint8" and contract is not None and not _stores_pixels(takes, contract.low, contract.high):
+        return (
+            "it feeds an uint8 input the pixels as they are, and this file stores them otherwise "
+            f"(scale {takes.scale:.6g}, zero point {takes.zero_point})"
+        )
+    if consumer == TASK_LIBRARY:
+        for op in artifact.ops:
+            if op.version > TASK_LIBRARY_HAS.get(op.name, op.version):
+                return f"its runtime is of 2023 and has no {op.name} version {op.version}"
+    return ""
+
+
+def _stores_pixels(tensor: TensorSpec, low: float, high: float) -> bool:
+    """Whether an uint8 input's stored value is the pixel itself, to within half a step at either end."""
+    if not tensor.scale:
+        return True
+    ends = [(value / tensor.scale) + (tensor.zero_point or 0) for value in (low, high)]
+    return abs(ends[0]) <= 0.5 and abs(ends[1] - 255) <= 0.5

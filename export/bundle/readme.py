@@ -1,0 +1,71 @@
+"""README.md of a bundle: what is in it, who takes its file, and how to see that it works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.artifact import Artifact
+from .escape import Escaped, environment, markdown
+
+
+def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
+    """Return the text, from the artifact and what ``bundle.json`` says."""
+    kind = artifact.contract.kind if artifact.contract else "tensor"
+    context = {
+        "about": manifest,
+        "file": manifest["file"],
+        "golden": manifest["golden"],
+        "kind": kind,
+        "is_onnx": artifact.format == "onnx",
+        "parts": [(Escaped(f"`{name}`"), Escaped(text)) for name, text in _parts(artifact, manifest, kind)],
+        "measured": [
+            {
+                "target": row["target"],
+                "kind": row["kind"],
+                "accuracy": _number(row["accuracy"], "{:.4f}"),
+                "samples": row["samples"],
+                "latency": _number((row["latency_ms"] or {}).get("median"), "{:.3g}"),
+                "p95": _number((row["latency_ms"] or {}).get("p95"), "{:.3g}"),
+            }
+            for row in manifest["measurements"]
+            if row["status"] == "ok"
+        ],
+        "contract": artifact.contract,
+        "shown": lambda shape: Escaped(" × ".join(str(side) for side in shape) or "one value"),
+        "size": Escaped(f"{manifest['file']['bytes']:,}"),
+        "tolerance": {name: Escaped(f"{value:.3g}") for name, value in manifest["golden"]["tolerance"].items()},
+        "example": Escaped({"image": "PICTURE", "text": '"A TEXT"', "tensor": "INPUTS.npz"}[kind]),
+        "made_with": markdown(" ".join(filter(None, manifest["golden"]["made_by"].values()))),
+    }
+    return environment().get_template("README.md.j2").render(context)
+
+
+def _parts(artifact: Artifact, manifest: dict[str, Any], kind: str) -> list[tuple[str, str]]:
+    parts = [
+        (manifest["file"]["name"], "the model" + (", TFLite metadata and labels in it" * manifest["file"]["metadata"]))
+    ]
+    if artifact.labels:
+        parts.append(("labels.txt", "the classes, one a line, in the order of the answer"))
+    if artifact.tokenizer is not None:
+        parts.append(
+            ("tokenizer/", "makes token ids from a text; `tokenizer.py` needs Python alone and is written to be ported")
+        )
+    parts += [
+        ("example.py", "the model at work"),
+        ("verify.py", "replays the golden vectors on a device"),
+        ("model.py", "what both use: numpy and a runtime, nothing else"),
+        ("golden.npz`, `golden.json", "inputs, and what the file answered to them"),
+        ("bundle.json", "all of this for programs"),
+        ("SHA256SUMS", "checksums: `sha256sum -c SHA256SUMS`"),
+    ]
+    if artifact.format == "tflite":
+        parts.append(("android/`, `cpp/", "a classifier in Kotlin and one in C++, with this file's shapes and scales"))
+    if manifest["micro"]:
+        parts.append(("micro/", "for microcontrollers: the file as a C array, the operator resolver, a classifier"))
+    if any("file" in row for row in manifest["consumers"]):
+        parts.append(("stock/", "for consumers that do not take the file itself"))
+    return parts
+
+
+def _number(value: float | None, form: str) -> Escaped:
+    return Escaped("–" if value is None else form.format(value))

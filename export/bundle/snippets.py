@@ -1,0 +1,163 @@
+"""Code for apps, filled with this file's shapes, types, scales and labels."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...core.artifact import Artifact, TensorSpec
+from ...core.names import slug
+from .escape import Escaped, environment, number
+from .micro import Micro, c_array
+
+# More string constants do not fit into one method of the JVM (64 KiB of byte code), and nobody reads them.
+MAX_INLINE_LABELS = 2000
+
+_CPP = {"float32": "float", "int8": "std::int8_t", "uint8": "std::uint8_t", "int32": "std::int32_t"}
+_WIDTH = {"float32": 4, "int8": 1, "uint8": 1, "int32": 4}
+_LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor as the templates want it: expressions of `value` (real) and for outputs of index `i`."""
+
+    spec: TensorSpec
+    name: str
+    role: str = ""
+    count: int = field(init=False)
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", math.prod(self.spec.shape))
+        object.__setattr__(self, "bytes", self.count * _WIDTH[self.spec.dtype])
+
+    @property
+    def scale(self) -> float:
+        return self.spec.scale or 1.0
+
+    @property
+    def zero_point(self) -> int:
+        return self.spec.zero_point or 0
+
+    @property
+    def cpp_type(self) -> Escaped:
+        return Escaped(_CPP[self.spec.dtype])
+
+    @property
+    def put_kotlin(self) -> Escaped:
+        """The statement that puts `value` into the input's buffer. Math.rint rounds half to even, as we do."""
+        if self.spec.dtype == "float32":
+            return Escaped(f"{self.name}.putFloat(value)")
+        if self.spec.dtype == "int32":
+            return Escaped(f"{self.name}.putInt(value{'' if self.role in ('ids', 'lengths') else '.toInt()'})")
+        low, high = _LIMITS[self.spec.dtype]
+        stored = f"(Math.rint((value / {number(self.scale)}).toDouble()).toInt() + {_signed(self.zero_point)})"
+        return Escaped(f"{self.name}.put({stored}.coerceIn({low}, {high}).toByte())")
+
+    @property
+    def store_cpp(self) -> Escaped:
+        """The expression of what is stored for `value`. std::nearbyint rounds half to even, as we do."""
+        if self.spec.dtype not in _LIMITS:
+            return Escaped("value" if self.spec.dtype == "float32" else f"static_cast<{self.cpp_type}>(value)")
+        low, high = _LIMITS[self.spec.dtype]
+        stored = f"std::nearbyint(value / {number(self.scale)}) + {number(self.zero_point)}"
+        return Escaped(f"static_cast<{self.cpp_type}>(Clamp({stored}, {number(low)}, {number(high)}))")
+
+    @property
+    def get_kotlin(self) -> Escaped:
+        if self.spec.dtype == "float32":
+            return Escaped("output.getFloat()")
+        if self.spec.dtype == "int32":
+            return Escaped("output.getInt().toFloat()")
+        byte = "output.get().toInt()" + (" and 0xff" if self.spec.dtype == "uint8" else "")
+        return Escaped(f"({_kotlin_group(byte)} - {_signed(self.zero_point)}) * {number(self.scale)}")
+
+    @property
+    def load_cpp(self) -> Escaped:
+        if self.spec.dtype not in _LIMITS:
+            return Escaped("static_cast<float>(output[i])")
+        return Escaped(f"(output[i] - {_signed(self.zero_point)}) * {number(self.scale)}")
+
+
+def _signed(value: int) -> str:
+    return f"({value})" if value < 0 else str(value)
+
+
+def _kotlin_group(expression: str) -> str:
+    return f"({expression})" if " " in expression else expression
+
+
+def can_be_written(artifact: Artifact) -> bool:
+    """Whether Kotlin and C++ can be written for a file: fixed shapes, and types that both languages have."""
+    tensors = (*artifact.inputs, *artifact.outputs)
+    return (
+        artifact.format == "tflite"
+        and bool(artifact.inputs and artifact.outputs)
+        and all(t.dtype in _CPP and all(side > 0 for side in t.shape) for t in tensors)
+    )
+
+
+def render_apps(artifact: Artifact, roles: Sequence[str], answer: int) -> dict[str, str]:
+    """Return the app's code by file name; `can_be_written` must hold. Raises InputError for bad scales."""
+    context = _context(artifact, roles, answer)
+    made = environment()
+    return {
+        "android/Classifier.kt": made.get_template("Classifier.kt.j2").render(context),
+        "cpp/classifier.cc": made.get_template("classifier.cc.j2").render(context),
+    }
+
+
+def render_micro(artifact: Artifact, roles: Sequence[str], answer: int, micro: Micro, tflite: bytes) -> dict[str, str]:
+    """Return a microcontroller's code by file name, the model's bytes in it."""
+    kind = _kind(artifact)
+    context = _context(artifact, roles, answer) | {
+        "micro": micro,
+        "methods": [Escaped(method) for method in micro.methods],
+        # A custom operator's name comes from the file: nothing of it may end the comment that it stands in.
+        "missing": [Escaped(re.sub(r"\W", "_", name, flags=re.ASCII)[:80]) for name in micro.missing],
+        "micro_sample": Escaped("std::uint8_t" if kind == "image" else "std::int8_t"),
+        "micro_name": Escaped("pixels" if kind == "image" else "values"),
+        "array": Escaped("\n".join(c_array(tflite))),
+        "array_bytes": len(tflite),
+    }
+    made = environment()
+    return {
+        f"micro/{name}": made.get_template(f"{name}.j2").render(context)
+        for name in ("model_data.h", "model_data.cc", "classifier_micro.cc")
+    }
+
+
+def _kind(artifact: Artifact) -> str:
+    return artifact.contract.kind if artifact.contract else "tensor"
+
+
+def _context(artifact: Artifact, roles: Sequence[str], answer: int) -> dict[str, Any]:
+    contract, kind = artifact.contract, _kind(artifact)
+    inputs = [
+        _Tensor(spec, f"input{index}", role)
+        for index, (spec, role) in enumerate(zip(artifact.inputs, roles, strict=True))
+    ]
+    context: dict[str, Any] = {
+        "title": Escaped(f"{slug(artifact.id)}, {artifact.format}:{artifact.scheme}. Made by edgeproof bundle."),
+        "kind": kind,
+        "inputs": inputs,
+        "output": _Tensor(artifact.outputs[answer], "output"),
+        "answer": answer,
+        "labels": artifact.labels,
+        "inline_labels": 0 < len(artifact.labels) <= MAX_INLINE_LABELS,
+        "clamps": kind != "text" and any(tensor.spec.dtype in _LIMITS for tensor in inputs),
+    }
+    if kind == "image" and contract is not None:
+        context |= {
+            "width": contract.width,
+            "height": contract.height,
+            "step": (contract.high - contract.low) / 255.0,
+            "low": contract.low,
+        }
+    if kind == "text" and contract is not None:
+        context["ids_length"] = contract.shape[-1]
+    return context

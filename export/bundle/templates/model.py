@@ -1,0 +1,137 @@
+"""Runs this bundle's model with numpy and one runtime, nothing else. example.py and verify.py use it; so may you.
+
+Works with Python 3.7 or newer. What the file takes and gives is read from bundle.json beside this file.
+"""
+
+import importlib
+import json
+import os
+import sys
+
+import numpy
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# Runtime, and the module that has its interpreter. The first that is installed is taken.
+TFLITE = (
+    ("litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+    ("tensorflow", "tensorflow"),
+)
+ONNX = (("onnxruntime", "onnxruntime"),)
+
+
+class Model:
+    """The bundle's file, loaded and ready to run. `runtime` is its runtime's name, `version` that one's version."""
+
+    def __init__(self, folder=HERE, runtime=""):
+        self.folder = folder
+        with open(os.path.join(folder, "bundle.json"), encoding="utf-8") as stream:
+            self.about = json.load(stream)
+        self.labels = self.about["labels"]
+        path = os.path.join(folder, self.about["file"]["name"])
+        self.inputs_about = self.about["file"]["inputs"]
+        self.output_about = self.about["file"]["outputs"][self.about["file"]["answer"]]
+        self.runtime, module = find_runtime(ONNX if self.about["file"]["format"] == "onnx" else TFLITE, runtime)
+        self.version = getattr(module, "__version__", "") or version_of(self.runtime)
+        self._run = self._onnx(module, path) if self.runtime == "onnxruntime" else self._tflite(module, path)
+        self._tokenizer = None
+
+    def _tflite(self, module, path):
+        new = module.lite.Interpreter if self.runtime == "tensorflow" else module.Interpreter
+        interpreter = new(path, num_threads=1)
+        interpreter.allocate_tensors()
+        places = [about["index"] for about in interpreter.get_input_details()]
+        answer = interpreter.get_output_details()[self.about["file"]["answer"]]["index"]
+
+        def run(stored):
+            for place, value in zip(places, stored):
+                interpreter.set_tensor(place, value)
+            interpreter.invoke()
+            return interpreter.get_tensor(answer)
+
+        return run
+
+    def _onnx(self, module, path):
+        session = module.InferenceSession(path, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_inputs()]
+        answer = session.get_outputs()[self.about["file"]["answer"]].name
+        return lambda stored: session.run([answer], dict(zip(names, stored)))[0]
+
+    def run(self, stored):
+        """Return the answer, (values,) float32, to one input for each of the file's, as the file stores them."""
+        answer = self._run(stored).astype("float32").reshape(-1)
+        scale = self.output_about["scale"]
+        return (answer - self.output_about["zero_point"]) * numpy.float32(scale) if scale else answer
+
+    def prepare(self, sample):
+        """Return what the file is fed for one sample.
+
+        A sample is a picture (height, width, 3) uint8 RGB of the file's size, a text, or a list with the values of
+        each of the file's inputs, in its order and without the batch.
+        """
+        contract = self.about["contract"]
+        roles = [about["role"] for about in self.inputs_about]
+        if roles == ["pixels"]:
+            values = {"pixels": numpy.asarray(sample)[None]}
+            if (contract["low"], contract["high"]) != (0.0, 255.0):
+                step = (contract["high"] - contract["low"]) / 255.0
+                values["pixels"] = (values["pixels"].astype("float32") * step + contract["low"]).astype("float32")
+        elif "ids" in roles:
+            ids, count = self.tokenizer().encode(sample)
+            values = {"ids": numpy.array([ids], "int32"), "lengths": numpy.array([count], "int32")}
+        else:
+            parts = [numpy.asarray(part)[None] for part in sample]
+            return [quantize(part, about) for part, about in zip(parts, self.inputs_about)]
+        return [quantize(values[role], about) for role, about in zip(roles, self.inputs_about)]
+
+    def tokenizer(self):
+        """Return what makes token ids from a text; its code is in the folder tokenizer/."""
+        if self._tokenizer is None:
+            from importlib import util
+
+            folder = os.path.join(self.folder, "tokenizer")
+            spec = util.spec_from_file_location("bundle_tokenizer", os.path.join(folder, "tokenizer.py"))
+            code = util.module_from_spec(spec)
+            sys.modules["bundle_tokenizer"] = code  # where its dataclasses look themselves up
+            spec.loader.exec_module(code)
+            self._tokenizer = code.open_tokenizer(folder)
+        return self._tokenizer
+
+    def classify(self, sample, count=3):
+        """Return the `count` highest classes of a sample: a list of (label, score)."""
+        scores = self.run(self.prepare(sample))
+        best = numpy.argsort(-scores, kind="stable")[:count]
+        return [(self.labels[i] if i < len(self.labels) else "class {}".format(i), float(scores[i])) for i in best]
+
+
+def quantize(values, about):
+    """Return real values as the file stores them: value = scale x (stored - zero_point)."""
+    dtype = numpy.dtype(about["dtype"])
+    if dtype.kind not in "iu" or not about["scale"]:
+        return values.astype(dtype)
+    limits = numpy.iinfo(dtype)
+    stored = numpy.round(values.astype("float32") / numpy.float32(about["scale"])) + about["zero_point"]
+    return numpy.clip(stored, limits.min, limits.max).astype(dtype)
+
+
+def find_runtime(known, wanted=""):
+    """Return (name, module) of the runtime called `wanted`, or of the first that is installed."""
+    for name, module in known:
+        if wanted in ("", name):
+            try:
+                return name, importlib.import_module(module)
+            except ImportError:
+                continue
+    names = [name for name, _ in known]
+    raise SystemExit("no runtime: install one of {} (looked for: {})".format(", ".join(names), wanted or "any"))
+
+
+def version_of(runtime):
+    """Return the version of an installed runtime; empty where it does not tell."""
+    try:
+        from importlib import metadata
+
+        return metadata.version({"litert": "ai-edge-litert"}.get(runtime, runtime))
+    except Exception:  # Python 3.7 has no such module, and a runtime built from source no such record
+        return ""

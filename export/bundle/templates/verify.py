@@ -1,0 +1,102 @@
+"""Replays the golden vectors on this device: does the file answer here as it did where the bundle was made?
+
+    python verify.py [--runtime NAME]        exit status 0: it does; 1: it does not, and what differs is printed
+
+Needs numpy and one runtime: ai-edge-litert, tflite-runtime or tensorflow for .tflite, onnxruntime for .onnx. Checks
+
+1. that every file is the one that was bundled (SHA256SUMS),
+2. that pictures and texts become the inputs that they were (where the model takes those),
+3. that the answers to those inputs are the golden ones, to within the tolerance of golden.json.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SHOWN = 10
+
+
+def check_files(folder):
+    """Return what is wrong with the bundle's files: changed ones and missing ones."""
+    wrong = []
+    with open(os.path.join(folder, "SHA256SUMS"), encoding="utf-8") as stream:
+        lines = [line.rstrip("\n").split("  ", 1) for line in stream if line.strip()]
+    for wanted, name in lines:
+        path = os.path.join(folder, *name.split("/"))
+        if not os.path.isfile(path):
+            wrong.append("{} is missing".format(name))
+            continue
+        digest = hashlib.sha256()
+        with open(path, "rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+        if digest.hexdigest() != wanted:
+            wrong.append("{} is not the file that was bundled".format(name))
+    return wrong
+
+
+def replay(model, golden, arrays):
+    """Print how far the answers are from the golden ones, and return what is wrong, a line each."""
+    import numpy
+
+    count = len(model.inputs_about)
+    samples = golden["texts"] or (arrays["samples"] if "samples" in arrays.files else [])
+    wrong, differences, same = [], [], 0
+    for index in range(golden["count"]):
+        stored = [arrays["input_{}".format(k)][index] for k in range(count)]
+        if len(samples):
+            made = model.prepare(samples[index])
+            for about, ours, theirs in zip(model.inputs_about, made, stored):
+                if ours.shape != theirs.shape or not numpy.array_equal(ours, theirs):
+                    wrong.append("sample {}: the {} are prepared otherwise here".format(index, about["role"]))
+        expected, found = arrays["outputs"][index], model.run(stored)
+        if found.shape != expected.shape or not numpy.isfinite(found).all():
+            wrong.append("sample {}: the answer is {}, expected {} finite values".format(index, found, expected.size))
+            continue
+        differences.append(float(numpy.abs(found - expected).max()))
+        same += int(found.argmax()) == int(expected.argmax())
+        if differences[-1] > golden["tolerance"]["most"]:
+            line = "sample {}: the answer differs by {:.3g} (class {}, expected {})"
+            wrong.append(line.format(index, differences[-1], int(found.argmax()), int(expected.argmax())))
+    if differences:
+        median, most = float(numpy.median(differences)), max(differences)
+        print("{} of {} top classes are the same".format(same, golden["count"]))
+        line = "difference: median {:.3g} (tolerated {:.3g}), most {:.3g} (tolerated {:.3g})"
+        print(line.format(median, golden["tolerance"]["median"], most, golden["tolerance"]["most"]))
+        if median > golden["tolerance"]["median"]:
+            wrong.append("the answers differ by {:.3g} in the median".format(median))
+    return wrong
+
+
+def main():
+    """Check, print what differs, and end with status 0 or 1."""
+    parser = argparse.ArgumentParser(description="Replay this bundle's golden vectors on this device.")
+    parser.add_argument("--runtime", default="", help="litert, tflite-runtime, tensorflow or onnxruntime")
+    runtime = parser.parse_args().runtime
+    wrong = check_files(HERE)
+    if not wrong:  # only files that are what they should be are run
+        import numpy
+        from model import Model
+
+        try:
+            model = Model(runtime=runtime)
+            with open(os.path.join(HERE, "golden.json"), encoding="utf-8") as stream:
+                golden = json.load(stream)
+            with numpy.load(os.path.join(HERE, "golden.npz"), allow_pickle=False) as arrays:
+                print("{} {}: {} golden vectors".format(model.runtime, model.version, golden["count"]))
+                wrong = replay(model, golden, arrays)
+        except Exception as error:  # a runtime may refuse a file in any way
+            wrong = ["the file does not run: {}: {}".format(type(error).__name__, error)]
+    for line in wrong[:SHOWN]:
+        print("WRONG  {}".format(line))
+    if len(wrong) > SHOWN:
+        print("…and {} more".format(len(wrong) - SHOWN))
+    print("this device answers otherwise" if wrong else "this device answers as it should")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,391 @@
+"""A text model's file for stock text classifiers: inputs as they feed them, tokenizer and labels inside.
+
+`text_bundle` makes it and says how far the classifier's tokens, and with them its answers, are ours;
+`compare_with_mediapipe` asks the real one where it is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.artifact import Artifact
+from ...core.codec import read_json
+from ...core.errors import InputError, StageError
+from ...core.names import shorten
+from ...core.tokenizer import Tokenizer, open_tokenizer
+from .flat import IDS, MASK, PADDING, SEGMENTS, Frame, for_masked, for_padded
+from .images import LABELS, label_file
+from .metadata import (
+    AssociatedFile,
+    BertTokenizer,
+    FeatureContent,
+    ModelMetadata,
+    RegexTokenizer,
+    SentencePieceTokenizer,
+    TensorMetadata,
+    attach,
+    pack,
+)
+from .stock_tokenizers import PIECES, VOCABULARY, WHITE_SPACE, Stock, stock_tokenizer
+
+MEDIAPIPE = "MediaPipe Tasks TextClassifier"
+# Both run these files and give the same tokens: measured with mediapipe 1.2.2 and tflite-support 0.4.4.
+TASK_LIBRARY = {
+    "bert": "Task Library BertNLClassifier",
+    "sentencepiece": "Task Library BertNLClassifier",
+    "regex": "Task Library NLClassifier",
+}
+GOLDEN = "golden.json"
+MAX_EXAMPLES = 5
+EXAMPLE_CHARACTERS = 120
+TOLERANCE = 1e-4  # of a probability: the same kernels run, in another partition of the graph at most
+TIMEOUT = 300.0  # seconds
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """What `text_bundle` made: `content` is the file and `name` its name; both are empty where there can be none.
+
+    `consumers` are rows {``consumer``, ``accepts``, ``why``}; `notes` are sentences for whoever ships the file.
+    `parity` counts over the golden texts: ``texts``, ``same_tokens`` (as the model's own tokenizer gives),
+    ``same_labels`` (the highest score), ``same_tokens_prepared`` (None where no preparation helps), and up to five
+    ``examples`` {``text``, ``own``, ``theirs``} of labels that differ.
+    """
+
+    content: bytes
+    name: str
+    consumers: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
+    parity: dict[str, Any] = field(default_factory=dict)
+
+
+def text_bundle(artifact: Artifact, tokenizer_folder: Path) -> TextFile:
+    """Return a stock classifier's version of a ``.tflite`` that takes token ids.
+
+    The model's operators and weights are the artifact's; what is new is checked here: with the same tokens both files
+    have to give the same scores on LiteRT. Raises InputError when the file or the tokenizer is damaged, StageError
+    when the new file does not run or answers otherwise.
+    """
+    why = _refusal(artifact)
+    if why or artifact.path is None:
+        return _refused(why)
+    try:
+        tokenizer = open_tokenizer(tokenizer_folder)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    try:
+        stock = stock_tokenizer(tokenizer_folder, tokenizer)
+    except InputError as error:
+        return _refused(error.message)
+    frame = _frame(artifact, tokenizer, stock.offset)
+    try:
+        original = artifact.path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{artifact.path} cannot be read: {error}") from error
+    rewrite = for_padded if stock.kind == "regex" else for_masked
+    files = dict(stock.files)
+    if len(artifact.labels) == artifact.outputs[0].shape[-1]:
+        files[LABELS] = label_file(artifact.labels)
+    content = attach(rewrite(original, frame), pack(_metadata(artifact, stock, frame.room, LABELS in files)), files)
+    parity = _measure(
+        _Pair(original, content, frame, stock.kind), artifact.labels, tokenizer, stock, golden_texts(tokenizer_folder)
+    )
+    names = (MEDIAPIPE, TASK_LIBRARY[stock.kind])
+    return TextFile(
+        content,
+        f"{artifact.id}--text-classifier.tflite",
+        tuple({"consumer": name, "accepts": True, "why": _in_words(parity)} for name in names),
+        _notes(stock, frame),
+        parity,
+    )
+
+
+def golden_texts(tokenizer_folder: Path) -> list[str]:
+    """Return the texts of the tokenizer's golden vectors; none where there are no vectors. Raises InputError."""
+    path = tokenizer_folder / GOLDEN
+    if not path.is_file():
+        return []
+    document = read_json(path)
+    vectors = document.get("vectors") if isinstance(document, dict) else None
+    texts = [v.get("text") for v in vectors if isinstance(v, dict)] if isinstance(vectors, list) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{path} does not hold vectors with texts", "make or copy the tokenizer's folder again")
+    return [str(text) for text in texts]
+
+
+def _refusal(artifact: Artifact) -> str:
+    contract = artifact.contract
+    if artifact.format != "tflite":
+        return f"they take .tflite files, this is {artifact.format}"
+    if artifact.status != "ok" or artifact.path is None:
+        return f"there is no file: {artifact.reason or artifact.status}"
+    if contract is None or contract.kind != "text":
+        return "they take texts, and this model does not"
+    if contract.dtype != "int32" or not contract.lengths or artifact.tokenizer is None:
+        return "this model's tokenizer is inside its graph, as operators that they do not have"
+    return ""
+
+
+def _refused(why: str) -> TextFile:
+    rows = [
+        {"consumer": name, "accepts": False, "why": why} for name in (MEDIAPIPE, *dict.fromkeys(TASK_LIBRARY.values()))
+    ]
+    return TextFile(b"", "", tuple(rows), (f"stock text classifiers do not take it: {why}",))
+
+
+def _frame(artifact: Artifact, tokenizer: Tokenizer, offset: int) -> Frame:
+    contract = artifact.contract
+    assert contract is not None  # noqa: S101 - _refusal
+    if contract.shape != (1, tokenizer.length):
+        raise InputError(f"the file takes ids of shape {contract.shape}, its tokenizer gives {tokenizer.length}")
+    return Frame(
+        ids=contract.name,
+        lengths=contract.lengths,
+        length=tokenizer.length,
+        pad=tokenizer.pad,
+        start=tokenizer.start,
+        end=tokenizer.end,
+        offset=offset,
+        answer=artifact.answer,
+    )
+
+
+def _metadata(artifact: Artifact, stock: Stock, room: int, labelled: bool) -> ModelMetadata:
+    """Return what the classifiers look for: the tokenizer, the inputs by their names, and the labels."""
+    words = AssociatedFile(VOCABULARY, "vocabulary", "The tokens that the model knows.")
+    labels = AssociatedFile(LABELS, "axis-labels", "The classes, in the order of the scores.")
+    score = TensorMetadata(
+        "probability",
+        "A score for each class.",
+        FeatureContent(),
+        low=(0.0,),
+        high=(1.0,),
+        files=(labels,) if labelled else (),
+    )
+    classes = artifact.outputs[0].shape[-1]
+    inputs: tuple[TensorMetadata, ...]
+    units: tuple[Any, ...] = ()
+    if stock.kind == "regex":
+        unit = RegexTokenizer(WHITE_SPACE, words)
+        inputs = (TensorMetadata(IDS, f"Ids of up to {room} words, {PADDING} behind them.", units=(unit,)),)
+    else:
+        inputs = (
+            TensorMetadata(IDS, f"A marker, ids of up to {room} tokens, another marker, and anything behind."),
+            TensorMetadata(MASK, "1 on markers and tokens, 0 behind them."),
+            TensorMetadata(SEGMENTS, "Not looked at."),
+        )
+        pieces = AssociatedFile(PIECES, "", "The SentencePiece model.")
+        units = (BertTokenizer(words) if stock.kind == "bert" else SentencePieceTokenizer(pieces),)
+    return ModelMetadata(
+        name=shorten(artifact.model, 200),
+        description=f"Tells {classes} classes of texts apart ({artifact.format}:{artifact.scheme}).",
+        version=artifact.sha256[:16],
+        author="edgeproof",
+        inputs=inputs,
+        outputs=(score,),
+        input_units=units,
+    )
+
+
+class _Pair:
+    """The artifact and its rewritten file, both on LiteRT."""
+
+    def __init__(self, original: bytes, content: bytes, frame: Frame, kind: str) -> None:
+        self.frame, self.kind = frame, kind
+        self._own, self._new = _runner(original), _runner(content)
+
+    def own(self, ids: Sequence[int], count: int) -> NDArray[Any]:
+        """Return the scores (classes,) of the artifact for what its own tokenizer gives."""
+        feeds = {self.frame.ids: np.array([ids], np.int32), self.frame.lengths: np.array([count], np.int32)}
+        return self._own(feeds, self.frame.answer)
+
+    def new(self, tokens: Sequence[int]) -> NDArray[Any]:
+        """Return the scores of the rewritten file, fed as stock classifiers do; `tokens` as the model counts them."""
+        room = self.frame.room
+        kept = [token - self.frame.offset for token in tokens[:room]]
+        if self.kind == "regex":
+            return self._new({IDS: np.array([kept + [PADDING] * (room - len(kept))], np.int32)}, "")
+        ids, mask = np.zeros((2, 1, room + 2), np.int32)
+        ids[0, 1 : 1 + len(kept)] = kept
+        mask[0, : 2 + len(kept)] = 1
+        return self._new({IDS: ids, MASK: mask, SEGMENTS: np.zeros_like(ids)}, "")
+
+
+def _runner(content: bytes) -> Callable[[dict[str, NDArray[Any]], str], NDArray[Any]]:
+    """Return what runs a file: feeds by name and the name of the answer (empty: the first) → scores (classes,)."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_content=content, num_threads=1)
+        runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
+        outputs = runner.get_output_details()
+    except (ValueError, RuntimeError, StopIteration) as error:
+        raise StageError(f"LiteRT does not run the file for text classifiers: {error or 'no signature'}") from error
+
+    def run(feeds: dict[str, NDArray[Any]], answer: str) -> NDArray[Any]:
+        name = answer if answer in outputs else next(iter(outputs))
+        try:
+            scores = runner(**feeds)[name][0]
+        except (ValueError, RuntimeError) as error:
+            raise StageError(f"LiteRT does not run the file for text classifiers: {error}") from error
+        scale, zero_point = outputs[name]["quantization"]
+        return (scores.astype(np.float64) - zero_point) * scale if scale else scores.astype(np.float64)
+
+    return run
+
+
+def _measure(
+    pair: _Pair, labels: tuple[str, ...], tokenizer: Tokenizer, stock: Stock, texts: Sequence[str]
+) -> dict[str, Any]:
+    """Compare over `texts` what the model's tokenizer and the stock one lead to. Raises StageError as `text_bundle`."""
+    same_tokens = same_labels = same_prepared = 0
+    examples: list[dict[str, Any]] = []
+    room = pair.frame.room
+    _check(pair, tokenizer, "")
+    for text in texts:
+        expected = _check(pair, tokenizer, text)
+        own, theirs = tokenizer.tokens(text)[:room], stock.tokens(text)[:room]
+        found = pair.new(theirs)
+        same_tokens += own == theirs
+        if stock.prepare is not None:
+            same_prepared += own == stock.tokens(stock.prepare(text))[:room]
+        if expected.argmax() == found.argmax():
+            same_labels += 1
+        elif len(examples) < MAX_EXAMPLES:
+            examples.append(_example(text, labels, expected, found))
+    return {
+        "texts": len(texts),
+        "same_tokens": same_tokens,
+        "same_labels": same_labels,
+        "same_tokens_prepared": same_prepared if stock.prepare is not None else None,
+        "examples": examples,
+    }
+
+
+def _check(pair: _Pair, tokenizer: Tokenizer, text: str) -> NDArray[Any]:
+    """Return the model's scores for a text. Raises StageError if the rewritten file gives others for its tokens."""
+    expected, found = pair.own(*tokenizer.encode(text)), pair.new(tokenizer.tokens(text))
+    difference = float(np.abs(expected - found).max())
+    if not difference <= TOLERANCE:
+        raise StageError(
+            f"the file rewritten for text classifiers answers otherwise than the model, by {difference:.3g} for "
+            f"{shorten(text, EXAMPLE_CHARACTERS)!r}",
+            "please report this, with the model",
+        )
+    return expected
+
+
+def _example(text: str, labels: tuple[str, ...], own: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Any]:
+    tops = [int(scores.argmax()) for scores in (own, theirs)]
+    named = [labels[top] if len(labels) == len(own) else str(top) for top in tops]
+    return {"text": shorten(text, EXAMPLE_CHARACTERS), "own": named[0], "theirs": named[1]}
+
+
+def _in_words(parity: dict[str, Any]) -> str:
+    texts, prepared = parity["texts"], parity["same_tokens_prepared"]
+    if not texts:
+        return "the file was made for it; how often its tokens are the model's was not measured, for want of texts"
+    words = (
+        f"the file was made for it; of {texts} golden texts {parity['same_tokens']} get the model's tokens from it and "
+        f"{parity['same_labels']} the same label"
+    )
+    if prepared is not None and parity["same_tokens"] < texts:
+        words += f"; prepared as the notes say, {prepared} get the model's tokens and so its scores"
+    return words
+
+
+def _notes(stock: Stock, frame: Frame) -> tuple[str, ...]:
+    """Return what to know of the file; without a full stop at the end."""
+    fed = "ids with padding behind them" if stock.kind == "regex" else "ids, mask and segment ids"
+    return (
+        f"it takes {fed}, of up to {frame.room} tokens, instead of ids and their number: small operators in front make "
+        "the one from the other, and the model behind them is the same",
+        *stock.says,
+        "a text ends for it at a NUL character",
+    )
+
+
+# In a process of its own: native code may end it, and with TensorFlow hidden it starts in a second instead of five
+# (mediapipe imports it where it can and does not use it).
+_CLASSIFY = """
+import json, sys
+sys.modules["tensorflow"] = None
+from mediapipe.tasks.python.core.base_options import BaseOptions
+from mediapipe.tasks.python.text.text_classifier import TextClassifier, TextClassifierOptions
+model, texts, answers = sys.argv[1:]
+with open(texts, encoding="utf-8") as stream:
+    texts = json.load(stream)
+options = TextClassifierOptions(base_options=BaseOptions(model_asset_path=model))
+with TextClassifier.create_from_options(options) as classifier:
+    results = [classifier.classify(text).classifications[0].categories for text in texts]
+with open(answers, "w", encoding="utf-8") as stream:
+    json.dump([[[c.index, c.category_name or "", c.score] for c in result] for result in results], stream)
+"""
+
+
+def classify_with_mediapipe(content: bytes, texts: Sequence[str]) -> list[list[tuple[int, str, float]]]:
+    """Return for each text what MediaPipe's TextClassifier gives: (class, label, score), in the order of the classes.
+
+    Raises InputError where mediapipe is not installed, StageError with its own words when it refuses the file.
+    """
+    if find_spec("mediapipe") is None:
+        raise InputError("mediapipe is not installed here", "pip install mediapipe")
+    with tempfile.TemporaryDirectory() as name:
+        model, asked, answers = (Path(name) / part for part in ("model.tflite", "texts.json", "answers.json"))
+        model.write_bytes(content)
+        # Halves of surrogate pairs are not Unicode: replaced as decoders do, and as core.tokenizer does.
+        plain = [text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in texts]
+        asked.write_text(json.dumps(plain), encoding="utf-8")
+        command = [sys.executable, "-c", _CLASSIFY, str(model), str(asked), str(answers)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StageError(f"MediaPipe's TextClassifier did not answer within {TIMEOUT:.0f} s") from error
+        if done.returncode != 0 or not answers.is_file():
+            said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+            raise StageError(f"MediaPipe's TextClassifier refuses the file: {shorten(said, 500)}")
+        results = read_json(answers)
+    return [sorted((int(place), str(label), float(score)) for place, label, score in result) for result in results]
+
+
+def compare_with_mediapipe(file: TextFile, artifact: Artifact, tokenizer_folder: Path) -> dict[str, Any]:
+    """Ask MediaPipe's TextClassifier for the golden texts and compare it with the artifact on LiteRT.
+
+    Returns ``texts``, ``same_labels`` (the highest score), ``largest_difference`` of a score, and up to five
+    ``examples`` as in `TextFile.parity`. Raises InputError and StageError as `classify_with_mediapipe`, and
+    InputError when `file` is none or there are no golden texts.
+    """
+    texts = golden_texts(tokenizer_folder)
+    if not file.content or artifact.path is None or not texts:
+        raise InputError("there is nothing to compare: no file for text classifiers, or no golden texts")
+    try:
+        tokenizer = open_tokenizer(tokenizer_folder)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    frame = _frame(artifact, tokenizer, 0)
+    run = _runner(artifact.path.read_bytes())
+    same, largest = 0, 0.0
+    examples: list[dict[str, Any]] = []
+    for text, answer in zip(texts, classify_with_mediapipe(file.content, texts), strict=True):
+        ids, count = tokenizer.encode(text)
+        feeds = {frame.ids: np.array([ids], np.int32), frame.lengths: np.array([count], np.int32)}
+        own, theirs = run(feeds, frame.answer), np.array([score for _, _, score in answer])
+        largest = max(largest, float(np.abs(own - theirs).max()))
+        if own.argmax() == theirs.argmax():
+            same += 1
+        elif len(examples) < MAX_EXAMPLES:
+            examples.append(_example(text, artifact.labels, own, theirs))
+    return {"texts": len(texts), "same_labels": same, "largest_difference": largest, "examples": examples}

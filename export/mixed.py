@@ -1,0 +1,171 @@
+"""``tflite:int8-mixed``: an int8 file in which named operators stay float32, or compute with 16-bit activations.
+
+Two tools can: the converter's quantizer, which leaves named operators alone, and ai-edge-quantizer with a rule for
+their scope. Both start from a calibrated float file; the converter's is kept for the next file of the same model.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..core.artifact import Artifact, artifact_id, file_name
+from ..core.errors import InputError, StageError
+from ..core.model import Model
+from ..core.variant import CONVERTER, QUANTIZER, Variant
+from . import quantizer, tflite
+from .export import _explain, _finished, _made_by, save
+from .flatbuffer import read, set_versions, write
+from .samples import Samples, feeds, identity
+from .storage import storage
+from .tokenizer import tokenizer_folder
+
+VARIANT = Variant("tflite", "int8-mixed")
+# Which tools can keep layers in what.
+MAKERS: dict[str, tuple[str, ...]] = {"float32": (CONVERTER, QUANTIZER), "int16": (QUANTIZER,)}
+
+
+def export_mixed(
+    model: Model,
+    kept: Sequence[str],
+    *,
+    keep: Literal["float32", "int16"],
+    maker: str,
+    folder: Path,
+    calibration: Path,
+    calibration_record: dict[str, Any] | None = None,
+) -> Artifact:
+    """Make the file in `folder`, with its sidecar beside it, and return it.
+
+    `kept` are names of operators' output tensors, as the float file has them; names that no operator has are passed
+    over, but not all of them. `calibration` is as for `export.export`. A tool's own errors become the status
+    ``failed`` with a reason; only the disk's refusals are raised (StageError), and InputError for a wrong `maker`.
+    """
+    if maker not in MAKERS[keep]:
+        raise InputError(f"{maker} cannot keep layers in {keep}", f"its makers: {', '.join(MAKERS[keep])}")
+    started = time.perf_counter()
+    samples: Samples = np.load(calibration, mmap_mode="r", allow_pickle=False)
+    artifact = Artifact(
+        id=artifact_id(model.name, VARIANT),
+        model=model.name,
+        format=VARIANT.format,
+        scheme=VARIANT.scheme_name,
+        path=folder / file_name(model.name, VARIANT),
+        labels=model.labels,
+        contract=model.input,
+        parent_sha256=model.tuning.get("of", model.sha256),
+        made_by=_made_by(maker, from_ours=True),
+        answer=model.answer,
+        tokenizer=tokenizer_folder(model, folder) if model.tokenizer else None,
+        tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
+        training=model.tuning,
+    )
+    try:
+        if maker == CONVERTER:
+            content = _by_converter(model, kept, samples)
+        else:
+            content = _by_quantizer(model, kept, keep, samples)
+        _check(content, kept, keep)
+    except Exception as error:  # a tool may raise anything; none of it stops the search
+        return save(artifact.failed("failed", *_explain(error)), folder)
+    method = "min-max" if maker == CONVERTER else quantizer.METHODS["int8"]
+    record = {**(calibration_record or {}), "samples": len(samples), "bytes": samples.nbytes, "method": method}
+    made = _finished(artifact, content, folder, record, started)
+    return save(replace(made, storage={**made.storage, "kept": list(kept), "keep": keep}), folder)
+
+
+def _by_converter(model: Model, kept: Sequence[str], samples: Samples) -> bytes:
+    """Quantize with the converter's own pass, which takes a list of operators to leave in float."""
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    calibrated = _calibrated(model.saved_model, model.sha256, _Samples(model, samples))
+    return bytes(mlir_quantize(calibrated, fully_quantize=False, denylisted_nodes=list(kept)))
+
+
+class _Samples:
+    """Calibration samples as part of a cache's key: equal where their bytes are."""
+
+    def __init__(self, model: Model, samples: Samples) -> None:
+        self.feeds = feeds(model.input, samples)
+        self.identity = identity(samples)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Samples) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+
+@lru_cache(maxsize=1)
+def _calibrated(saved_model: Path, sha256: str, samples: _Samples) -> bytes:
+    """Return the float file with the ranges that calibration found, which the converter quantizes in a second step."""
+    import tensorflow as tf
+
+    del sha256  # part of the key: a folder's content may change
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[tflite.SIGNATURE])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = samples.feeds
+    converter._experimental_calibrate_only = True
+    return bytes(converter.convert())
+
+
+def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples) -> bytes:
+    """Quantize with ai-edge-quantizer: int8 everywhere, and a later rule for the scopes of what is kept."""
+    from ai_edge_quantizer import quantizer as tool
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    graph = read(tflite.float_file(model.saved_model, model.sha256))
+    source = write(graph)
+    maker = tool.Quantizer(source)
+    maker.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
+    for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # float32 at the edges
+        maker.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for scope in _scopes(graph, kept):
+        if keep == "int16":
+            maker.add_static_config(scope, TFLOperationName.ALL_SUPPORTED, 16, 8)
+        else:
+            everything = TFLOperationName.ALL_SUPPORTED
+            maker.update_quantization_recipe(scope, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    ranges = quantizer._ranges(source, "int8", feeds(model.input, samples))
+    made = read(bytes(maker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model))
+    set_versions(made)
+    quantizer._forget_runtime(made)
+    return write(made)
+
+
+def _scopes(graph: Any, kept: Sequence[str]) -> list[str]:
+    """Return one expression for each kept operator: its scope is the names of its outputs, each closed by a semicolon.
+
+    The tool looks for an expression anywhere in a scope and cuts scopes at 10,000 characters.
+    """
+    wanted = set(kept)
+    scopes = []
+    main = graph.subgraphs[0]
+    for op in main.operators:
+        names = [bytes(main.tensors[index].name or b"").decode("utf-8", "replace") for index in op.outputs]
+        if wanted.intersection(names):
+            scope = "".join(f"{name};" for name in names if name)[:10_000]
+            scopes.append(f"^{re.escape(scope)}$")
+    return scopes
+
+
+def _check(content: bytes, kept: Sequence[str], keep: str) -> None:
+    """Raise StageError when nothing was kept: names that the tool does not know are passed over in silence."""
+    graph = read(content)
+    if keep == "int16":
+        from ai_edge_litert import schema_py_generated as schema
+
+        found = any(tensor.type == schema.TensorType.INT16 for tensor in graph.subgraphs[0].tensors)
+    else:
+        found = bool(storage(graph)["float_operators"])
+    if kept and not found:
+        raise StageError(f"the tool kept none of {len(kept)} tensors in {keep}", "use the other tool, or tflite:int8")

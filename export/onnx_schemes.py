@@ -1,0 +1,160 @@
+"""ONNX in fewer bits: a float32 ``.onnx`` and a scheme in, the file's bytes out, by the tools that ONNX Runtime carries.
+
+The settings are those that were most accurate and fast on ONNX Runtime's CPU kernels (docs/architecture.md has the
+figures): uint8 activations with int8 weights, for which x86 and ARM have instructions; in dynamic files uint8 weights,
+for the kernel of int8 ones is four times slower.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from ..core.variant import Scheme
+
+# How ranges of activations are found: 8 bits are better spent on the usual range than on its one extreme.
+METHOD = "moving average of each sample's minimum and maximum (0.99)"
+
+# Convolutions of groups have one scale for all their channels in dynamic files, whose ranges differ by far; of layers
+# with fewer weights (TFLite's converter has the same bound) nothing is gained.
+_FEW_WEIGHTS = 1024
+
+
+def convert(content: bytes, scheme: Scheme, samples: Any) -> bytes:
+    """Return the float32 file `content` in `scheme`; inputs and outputs stay float32, with their names.
+
+    `samples` gives calibration samples as `samples.feeds` does. Raises whatever onnx and onnxruntime raise.
+    """
+    import onnx
+
+    if scheme.name == "float32":
+        return content
+    with _quiet(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = {"float16": _float16, "dynamic": _dynamic, "int8": _int8}[scheme.name](content, folder, samples)
+    used = {node.domain for node in made.graph.node} | {""}
+    opsets = [entry for entry in made.opset_import if entry.domain in used]
+    del made.opset_import[:]
+    made.opset_import.extend(opsets)
+    # The oldest format version that holds these operators: older engines then read the file too.
+    made.ir_version = onnx.helper.find_min_ir_version_for(opsets, ignore_unknown=True)
+    made.producer_name, made.producer_version = "edgeproof", ""
+    del made.metadata_props[:]
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString(deterministic=True))
+
+
+def _float16(content: bytes, _folder: Path, _samples: Any) -> Any:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    # Operators that the CPU has no half-precision kernel of stay in float32 (the tool's own list).
+    made = convert_float_to_float16(onnx.load_from_string(content), keep_io_types=True)
+    _sort(made.graph)
+    return made
+
+
+def _dynamic(content: bytes, folder: Path, _samples: Any) -> Any:
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    source = _prepared(content, folder)
+    graph = onnx.load(str(source)).graph
+    sizes = {weight.name: _product(weight.dims) for weight in graph.initializer}
+    kept = [
+        node.name
+        for node in graph.node
+        if len(node.input) > 1 and (_groups(node) > 1 or sizes.get(node.input[1], _FEW_WEIGHTS) < _FEW_WEIGHTS)
+    ]
+    path = folder / "dynamic.onnx"
+    quantize_dynamic(str(source), str(path), per_channel=True, weight_type=QuantType.QUInt8, nodes_to_exclude=kept)
+    return onnx.load(str(path))
+
+
+def _int8(content: bytes, folder: Path, samples: Any) -> Any:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._samples = samples()
+
+        def get_next(self) -> Any:
+            return next(self._samples, None)
+
+    path = folder / "int8.onnx"
+    quantize_static(
+        str(_prepared(content, folder)),
+        str(path),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={"CalibMovingAverage": True},
+    )
+    return onnx.load(str(path))
+
+
+def _prepared(content: bytes, folder: Path) -> Path:
+    """Return the file with shapes written in and batch norm folded, as the quantizer wants it."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    source, path = folder / "float32.onnx", folder / "prepared.onnx"
+    source.write_bytes(content)
+    # Shapes are fixed: symbolic inference, which needs another package, would add nothing.
+    quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
+    return path
+
+
+def _sort(graph: Any) -> None:
+    """Put every node behind those that make its inputs, as the format asks; the float16 tool adds its casts at the end.
+
+    Nodes of nested graphs use tensors of the outer one too, and so wait for these.
+    """
+    maker = {tensor: index for index, node in enumerate(graph.node) for tensor in node.output}
+    needs = {index: sorted({maker[t] for t in _uses(node) if t in maker}) for index, node in enumerate(graph.node)}
+    order = list(TopologicalSorter(needs).static_order())
+    depth: dict[int, int] = {}
+    for index in order:
+        depth[index] = max((depth[source] + 1 for source in needs[index]), default=0)
+    # By depth and then as they stood: equal graphs give equal files.
+    nodes = [graph.node[index].SerializeToString() for index in sorted(depth, key=lambda i: (depth[i], i))]
+    kind = type(graph.node[0])
+    del graph.node[:]
+    graph.node.extend(kind.FromString(node) for node in nodes)
+
+
+def _uses(node: Any) -> set[str]:
+    used = set(node.input)
+    for attribute in node.attribute:
+        for nested in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            used |= {tensor for inner in nested.node for tensor in _uses(inner)}
+    return used
+
+
+def _groups(node: Any) -> int:
+    return next((int(a.i) for a in node.attribute if a.name == "group"), 1) if node.op_type == "Conv" else 1
+
+
+def _product(sides: Any) -> int:
+    count = 1
+    for side in sides:
+        count *= int(side)
+    return count
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within this block the tools' hints, which are about choices made here, are not logged."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,166 @@
+"""TFLite by ai-edge-quantizer: a float ``.tflite`` and a scheme in, the file's bytes out. TensorFlow is not needed.
+
+What the tool leaves undone is done here. It keeps the float file's operator versions, so that old runtimes load what
+they then answer wrongly (`flatbuffer.set_versions`); it puts weights behind the flatbuffer, where runtimes before 2.14
+do not look; and it leaves in float, without a word, what it has no rule for (`storage` counts it, and a file that is
+hardly in its scheme is refused).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError, StageError
+from ..core.variant import SCHEMES, QUANTIZER, Scheme
+from .flatbuffer import operator_name, read, scales, set_versions, type_name, write
+from .storage import storage
+
+Feeds = Callable[[], Iterator[dict[str, Any]]]
+
+# The schemes that can be made from a float .tflite alone.
+POSSIBLE = tuple(f"tflite:{name}" for name, scheme in SCHEMES["tflite"].items() if QUANTIZER in scheme.makers)
+
+# How ranges of activations are found. 8 bits are better spent on the usual range than on its one extreme; in 16 bits
+# there is room for both.
+METHODS = {"int8": "moving average of each sample's minimum and maximum (0.95)", "int16x8": "min-max"}
+_KEY = "serving_default"
+
+
+def quantize(content: bytes, scheme: Scheme, samples: Feeds | None = None) -> bytes:
+    """Return the float file `content` in `scheme`.
+
+    `samples` gives the calibration samples: a dictionary of arrays by input name each, batch 1. Raises InputError when
+    the file is not a float one that the tool can take (`check_float`), StageError when what came out is not the
+    scheme, and whatever the tool raises.
+    """
+    from ai_edge_quantizer import quantizer
+
+    model = read(content)
+    check_float(model)
+    _name_signature(model)
+    source = write(model)
+    tool = quantizer.Quantizer(source)
+    _configure(tool, scheme.name)
+    ranges = None
+    if scheme.calibrated:
+        if samples is None:
+            raise InputError(f"tflite:{scheme.name} needs calibration samples", "add --calibrate SOURCE")
+        ranges = _ranges(source, scheme.name, samples)
+    made = read(bytes(tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model))
+    set_versions(made)
+    _forget_runtime(made)
+    _check(made, scheme)
+    return write(made)
+
+
+def check_float(model: Any) -> None:
+    """Raise InputError unless a ``ModelT`` is a float model with one graph and fixed shapes."""
+    remedy = "give a float32 file with one graph and fixed shapes, as TensorFlow's converter writes it by default"
+    if len(model.subgraphs) != 1:
+        raise InputError(f"it has {len(model.subgraphs)} graphs (control flow, or several signatures)", remedy)
+    graph = model.subgraphs[0]
+    if len(model.signatureDefs or ()) > 1:
+        raise InputError(f"it has {len(model.signatureDefs)} signatures", remedy)
+    if found := next((tensor for tensor in graph.tensors if scales(tensor)), None):
+        name = bytes(found.name or b"").decode("utf-8", "replace")
+        raise InputError(f"it is quantized already: {name} is {type_name(found)} with a scale", remedy)
+    stored = {type_name(tensor) for tensor in graph.tensors}
+    if halves := sorted(stored & {"float16", "bfloat16", "int4", "int2"}):
+        raise InputError(f"its weights are {' and '.join(halves)} already", remedy)
+    for index in (*graph.inputs, *graph.outputs):
+        tensor = graph.tensors[index]
+        sides = [int(side) for side in (tensor.shape if tensor.shape is not None else ())]
+        signature = [int(side) for side in (tensor.shapeSignature if tensor.shapeSignature is not None else ())]
+        if min((*sides, *signature), default=1) < 1:
+            name = bytes(tensor.name or b"").decode("utf-8", "replace")
+            raise InputError(f"{name} has no fixed shape: {signature or sides}", remedy)
+    if "float32" not in stored:
+        raise InputError("it holds no float32 numbers", remedy)
+
+
+def _name_signature(model: Any) -> None:
+    """Give a file without a signature one: calibration feeds its inputs by their names."""
+    if model.signatureDefs:
+        return
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+
+    def named(indices: Any) -> list[Any]:
+        entries = []
+        for index in indices:
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = input_name(graph.tensors[index]).encode(), int(index)
+            entries.append(entry)
+        return entries
+
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = _KEY.encode(), 0
+    signature.inputs, signature.outputs = named(graph.inputs), named(graph.outputs)
+    model.signatureDefs = [signature]
+
+
+def input_name(tensor: Any) -> str:
+    """Return a tensor's own name without what TensorFlow's converter wraps it in."""
+    return bytes(tensor.name or b"").decode("utf-8", "replace").removeprefix(f"{_KEY}_").removesuffix(":0")
+
+
+def _configure(tool: Any, scheme: str) -> None:
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
+
+    everything = (".*", TFLOperationName.ALL_SUPPORTED)
+    if scheme in ("int8", "int16x8"):
+        tool.add_static_config(*everything, 16 if scheme == "int16x8" else 8, 8)
+        for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # float32 at the edges
+            tool.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    elif scheme.startswith("weight-"):
+        tool.add_weight_only_config(*everything, int(scheme.removeprefix("weight-int")))
+    elif scheme == "int4-block32":
+        tool.add_dynamic_config(*everything, 4, QuantGranularity.BLOCKWISE_32)
+    else:
+        tool.add_dynamic_config(*everything, {"dynamic": 8, "int4": 4}[scheme])
+
+
+def _ranges(source: bytes, scheme: str, samples: Feeds) -> Any:
+    """Return the ranges of activations on all samples, as the tool's quantizer takes them.
+
+    The runtime itself records them (its profiler): ten times as fast as reading every tensor back.
+    """
+    from ai_edge_quantizer import calibrator
+
+    more = {"qsv_update_func": _widest} if METHODS[scheme] == "min-max" else {}
+    recorder = calibrator.Calibrator(source, 1, calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED, **more)
+    key = next(iter(recorder.get_signature_list()))
+    recorder.calibrate({key: list(samples())}, None)
+    return recorder.get_model_qsvs()
+
+
+def _widest(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    return {"min": np.minimum(before["min"], now["min"]), "max": np.maximum(before["max"], now["max"])}
+
+
+def _forget_runtime(model: Any) -> None:
+    """Drop the float file's claim of the oldest runtime: it is not this file's."""
+    model.metadata = [entry for entry in model.metadata or () if entry.name != b"min_runtime_version"] or None
+
+
+def _check(model: Any, scheme: Scheme) -> None:
+    """Raise StageError when a file is in its scheme by name only."""
+    found = storage(model)
+    total = sum(found["weights"].values())
+    done = found["weights"].get(scheme.weights, 0)
+    kinds = {"int4-block32": "dense and embedding layers", "int4": "dense, embedding and convolution layers"}
+    if not total or done / total < 0.5:
+        what = "a scale for each block of weights" if scheme.name == "int4-block32" else f"{scheme.weights} weights"
+        raise StageError(
+            f"the tool gives {what} to {kinds.get(scheme.name, 'layers with weights')} only: "
+            f"{done:,} of this model's {total:,} weights",
+            "use tflite:int4 or tflite:weight-int8" if scheme.weights == "int4" else "use tflite:dynamic",
+        )
+    if scheme.calibrated and found["float_operators"]:
+        floats = ", ".join(f"{name} ×{count}" for name, count in found["float_operators"].items())
+        raise StageError(f"the tool left operators in float: {floats}", "use tflite:int8-fallback, or tflite:dynamic")

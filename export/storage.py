@@ -1,0 +1,108 @@
+"""How a TFLite file stores its numbers: what became of the weights, and which operators still compute in float.
+
+Tools leave in float, without a word, what they have no integer kernel or no rule for. So what they made is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from .flatbuffer import CASTS, blockwise, constant, operator_name, scales, tensors, type_name
+
+# Operators with trained weights, and where among the inputs these stand.
+WEIGHTS = {
+    "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1, "EMBEDDING_LOOKUP": 1,
+    "BATCH_MATMUL": 1, "GATHER": 0,
+}  # fmt: skip
+_FLOATS = ("float32", "float16", "bfloat16")
+
+
+def storage(model: Any) -> dict[str, Any]:
+    """Return what a file's ``ModelT`` stores its weights in, and what it computes in.
+
+    ``weights``: elements by type; ``scales``: quantized weight tensors by ``per-tensor``, ``per-channel``,
+    ``blockwise``; ``integer_operators`` and ``float_operators``: how many compute so (names with counts for float);
+    ``float_islands``: groups of neighbouring float operators between integer ones. Operators on other types (shapes,
+    token ids) and those that only change the type are not counted.
+    """
+    weights: Counter[str] = Counter()
+    granularity: Counter[str] = Counter()
+    floats: Counter[str] = Counter()
+    integers, islands = 0, 0
+    for graph in model.subgraphs:
+        made_by = {index: op for op in graph.operators for index in op.outputs}
+        seen: set[int] = set()
+        for operator in graph.operators:
+            name = operator_name(model, operator)
+            if (weight := _weight(model, graph, operator, made_by)) is not None and id(weight) not in seen:
+                seen.add(id(weight))
+                weights[type_name(weight)] += _elements(weight)
+                if scales(weight):
+                    kind = "blockwise" if blockwise(weight) else "per-channel" if scales(weight) > 1 else "per-tensor"
+                    granularity[kind] += 1
+            if name in CASTS:
+                continue
+            computes = _computes(model, graph, operator)
+            integers += computes == "integer"
+            floats[name] += computes == "float"
+        islands += _islands(model, graph)
+    return {
+        "weights": dict(weights),
+        "scales": dict(granularity),
+        "integer_operators": integers,
+        "float_operators": {name: count for name, count in sorted(floats.items()) if count},
+        "float_islands": islands if integers else 0,
+    }
+
+
+def _weight(model: Any, graph: Any, operator: Any, made_by: dict[int, Any]) -> Any:
+    """Return the tensor in which an operator's weights are stored, through a DEQUANTIZE where there is one."""
+    place = WEIGHTS.get(operator_name(model, operator))
+    if place is None or place >= len(operator.inputs) or operator.inputs[place] < 0:
+        return None
+    index = operator.inputs[place]
+    source = made_by.get(index)
+    if source is not None and operator_name(model, source) in CASTS:
+        index = source.inputs[0]
+    tensor = graph.tensors[index]
+    return tensor if constant(model, tensor) and tensor.shape is not None else None
+
+
+def _elements(tensor: Any) -> int:
+    count = 1
+    for side in tensor.shape:
+        count *= int(side)
+    return count
+
+
+def _computes(model: Any, graph: Any, operator: Any) -> str:
+    """Return whether an operator's activations are ``float`` or quantized ``integer``, or ``other``."""
+    flowing = [t for t in tensors(graph, [*operator.inputs, *operator.outputs]) if not constant(model, t)]
+    if any(type_name(tensor) in _FLOATS for tensor in flowing):
+        return "float"
+    return "integer" if any(scales(tensor) for tensor in flowing) else "other"
+
+
+def _islands(model: Any, graph: Any) -> int:
+    """Return the number of groups of float operators that are joined by their tensors."""
+    group: dict[int, int] = {}  # tensor → island
+
+    def root(island: int) -> int:
+        while parents[island] != island:
+            island = parents[island]
+        return island
+
+    parents: list[int] = []
+    for operator in graph.operators:
+        if operator_name(model, operator) in CASTS or _computes(model, graph, operator) != "float":
+            continue
+        mine = len(parents)
+        parents.append(mine)
+        for index in (*operator.inputs, *operator.outputs):
+            if index < 0 or constant(model, graph.tensors[index]):
+                continue
+            if index in group:
+                parents[root(group[index])] = mine
+            group[index] = mine
+    return sum(island == parent for island, parent in enumerate(parents))

@@ -1,0 +1,239 @@
+"""A ``.tflite`` file as a graph: tensors, operators, constants as real values. Reads bytes; runs nothing.
+
+Field names and enumerations are those of TFLite's schema (``ai_edge_litert.schema_py_generated``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import InputError
+
+Floats = NDArray[np.float32]
+
+# What only changes how a value is stored.
+CASTS = ("QUANTIZE", "DEQUANTIZE")
+_BITS = {"INT2": 2, "INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
+_NUMPY = {
+    "FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8", "INT8": "i1", "UINT8": "u1", "INT16": "<i2",
+    "UINT16": "<u2", "INT32": "<i4", "UINT32": "<u4", "INT64": "<i8", "BOOL": "?",
+}  # fmt: skip
+# The axis along which a weight has one scale for each output channel, by operator (TFLite's quantization spec).
+CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0, "CONV_3D": 4}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor: its place, name, static shape, type (as the schema calls it) and quantization.
+
+    value = `scale` × (stored - `zero_point`); both hold one entry, or one for each index along `axis`.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: Floats | None = None
+    zero_point: NDArray[np.int64] | None = None
+    axis: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod([max(side, 1) for side in self.shape]))
+
+    @property
+    def is_float(self) -> bool:
+        """Whether its values are stored as they are."""
+        return self.dtype in ("FLOAT32", "FLOAT16")
+
+    @property
+    def integer_range(self) -> tuple[int, int]:
+        """Lowest and highest stored integer; ai-edge-quantizer and the converter both use the whole range."""
+        bits = _BITS[self.dtype]
+        return (0, 2**bits - 1) if self.dtype.startswith("UINT") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Lowest and highest value that a quantized activation can hold; None where there is no one scale."""
+        if self.scale is None or self.zero_point is None or len(self.scale) != 1 or self.dtype not in _BITS:
+            return None
+        low, high = self.integer_range
+        scale, zero = float(self.scale[0]), int(self.zero_point[0])
+        return scale * (low - zero), scale * (high - zero)
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operator: its place in the graph, name, tensors (-1 is an input left out) and fused activation."""
+
+    position: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    activation: str = ""
+
+
+@dataclass
+class Graph:
+    """The main graph of a file. `model` is the schema's object, which `taken_apart` rewrites; `path` is the file."""
+
+    path: Path
+    model: Any
+    tensors: list[Tensor]
+    ops: list[Op]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    input_names: dict[int, str] = field(default_factory=dict)
+    output_names: dict[int, str] = field(default_factory=dict)
+
+    @cached_property
+    def producer(self) -> dict[int, Op]:
+        """The operator that makes a tensor."""
+        return {index: op for op in self.ops for index in op.outputs}
+
+    @cached_property
+    def consumers(self) -> dict[int, list[Op]]:
+        """The operators that read a tensor."""
+        found: dict[int, list[Op]] = {}
+        for op in self.ops:
+            for index in dict.fromkeys(op.inputs):
+                found.setdefault(index, []).append(op)
+        return found
+
+    def source(self, index: int) -> int:
+        """Return the tensor that `index` is another storage of: the one before all casts."""
+        while (op := self.producer.get(index)) is not None and op.name in CASTS:
+            index = op.inputs[0]
+        return index
+
+    def is_constant(self, index: int) -> bool:
+        """Whether a tensor's values stand in the file, casts or none between."""
+        if index < 0:
+            return False
+        buffer = self.model.buffers[self.model.subgraphs[0].tensors[self.source(index)].buffer]
+        return buffer.data is not None and len(buffer.data) > 0
+
+    def constant(self, index: int) -> Floats:
+        """Return a constant tensor's real values (shape of the tensor) float32. Raises ValueError when it is none."""
+        place = self.source(index)
+        tensor = self.tensors[place]
+        raw = self.model.buffers[self.model.subgraphs[0].tensors[place].buffer].data
+        if raw is None:
+            raise ValueError(f"tensor {tensor.name} holds no constant")
+        return self._real(tensor, _stored(np.asarray(raw, np.uint8), tensor))
+
+    def _real(self, tensor: Tensor, stored: NDArray[Any]) -> Floats:
+        details = self.model.subgraphs[0].tensors[tensor.index].quantization
+        blocks = getattr(details, "details", None)
+        if blocks is not None and hasattr(blocks, "blockSize"):
+            return self._blockwise(tensor, stored, blocks)
+        if tensor.scale is None or tensor.zero_point is None:
+            return stored.astype(np.float32)
+        if len(tensor.scale) == 1:
+            scale, zero = tensor.scale[0], tensor.zero_point[0]
+            return ((stored.astype(np.float32) - zero) * scale).astype(np.float32)
+        side = [1] * stored.ndim
+        side[tensor.axis] = -1
+        zeros = tensor.zero_point.reshape(side).astype(np.float32)
+        return ((stored.astype(np.float32) - zeros) * tensor.scale.reshape(side)).astype(np.float32)
+
+    def _blockwise(self, tensor: Tensor, stored: NDArray[Any], blocks: Any) -> Floats:
+        """One scale for every `blockSize` values along the last axis; the scales are a tensor of their own."""
+        scales = self.constant(blocks.scales)
+        values = stored.astype(np.float32)
+        return np.asarray(values * np.repeat(scales.reshape(*values.shape[:-1], -1), blocks.blockSize, axis=-1))
+
+
+def read_graph(path: Path) -> Graph:
+    """Read a ``.tflite`` file. Raises InputError when it is none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = path.read_bytes()
+    # A flatbuffer carries its file identifier at bytes 4–7.
+    if content[4:8] != b"TFL3":
+        raise InputError(f"{path} is not a TFLite file", "give the .tflite that edgeproof or the converter wrote")
+    try:
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
+        return _graph(path, model, content, schema)
+    except Exception as error:  # a file from outside may break its reader in any way
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
+
+
+def _graph(path: Path, model: Any, content: bytes, schema: Any) -> Graph:
+    operators = _names(schema.BuiltinOperator)
+    types = _names(schema.TensorType)
+    activations = _names(schema.ActivationFunctionType)
+    for buffer in model.buffers:
+        if buffer.offset and buffer.size:  # files beyond 2 GB keep their constants behind the flatbuffer
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    main = model.subgraphs[0]
+    codes = []
+    for code in model.operatorCodes:
+        # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
+        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+        codes.append(code.customCode.decode("utf-8", "replace") if code.customCode else operators.get(builtin, "?"))
+    ops = []
+    for position, op in enumerate(main.operators):
+        fused = getattr(op.builtinOptions, "fusedActivationFunction", 0) or 0
+        ops.append(
+            Op(
+                position,
+                codes[op.opcodeIndex],
+                tuple(int(i) for i in (op.inputs if op.inputs is not None else ())),
+                tuple(int(i) for i in (op.outputs if op.outputs is not None else ())),
+                activations.get(fused, "") if fused else "",
+            )
+        )
+    signature = model.signatureDefs[0] if model.signatureDefs else None
+    return Graph(
+        path,
+        model,
+        [_tensor(index, tensor, types) for index, tensor in enumerate(main.tensors)],
+        ops,
+        tuple(int(i) for i in main.inputs),
+        tuple(int(i) for i in main.outputs),
+        {m.tensorIndex: m.name.decode("utf-8", "replace") for m in signature.inputs} if signature else {},
+        {m.tensorIndex: m.name.decode("utf-8", "replace") for m in signature.outputs} if signature else {},
+    )
+
+
+def _names(enumeration: Any) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+def _tensor(index: int, tensor: Any, types: dict[int, str]) -> Tensor:
+    quantization = tensor.quantization
+    scale = zero = None
+    if quantization is not None and quantization.scale is not None and len(quantization.scale):
+        scale = np.asarray(quantization.scale, np.float32)
+        zero = np.zeros(len(scale), np.int64)
+        if quantization.zeroPoint is not None and len(quantization.zeroPoint):
+            zero = np.resize(np.asarray(quantization.zeroPoint, np.int64), len(scale))
+    return Tensor(
+        index,
+        (tensor.name or b"").decode("utf-8", "replace"),
+        tuple(int(side) for side in (tensor.shape if tensor.shape is not None else ())),
+        types.get(tensor.type, str(tensor.type)),
+        scale,
+        zero,
+        int(quantization.quantizedDimension) if quantization is not None else 0,
+    )
+
+
+def _stored(raw: NDArray[np.uint8], tensor: Tensor) -> NDArray[Any]:
+    """Return the integers or floats that a buffer holds; four- and two-bit values are packed, the low bits first."""
+    bits = _BITS.get(tensor.dtype, 8)
+    if bits >= 8:
+        return raw.view(_NUMPY[tensor.dtype])[: tensor.size].reshape(tensor.shape)
+    parts = np.stack([(raw >> shift) & (2**bits - 1) for shift in range(0, 8, bits)], axis=-1).reshape(-1)
+    signed = parts.astype(np.int8)
+    signed[signed >= 2 ** (bits - 1)] -= 2**bits
+    return signed[: tensor.size].reshape(tensor.shape)

@@ -1,0 +1,62 @@
+"""The samples of a diagnosis, written for the process that compares, and how it feeds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.artifact import Artifact
+from ...core.dataset import PreparedData, read_texts
+from ...core.errors import InputError
+from ...core.tokenizer import open_tokenizer
+
+
+def draw(data: PreparedData, split: str, samples: int, seed: int, artifact: Artifact, path: Path) -> int:
+    """Write `samples` of a split to `path` (``.npy``), as the artifact's contract takes them; return their number.
+
+    Pictures stay (N, height, width, 3) uint8, tensors (N, …); texts become token ids, a structured array with the
+    fields ``ids`` and ``lens``. Raises InputError when the split is empty, or the tokenizer is missing.
+    """
+    count = data.counts.get(split, 0)
+    if not count:
+        raise InputError(f"the data have no {split} samples", "name other data with --data SOURCE")
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:samples])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if data.kind != "text":
+        np.save(path, np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[chosen])
+        return len(chosen)
+    if artifact.tokenizer is None:
+        raise InputError(
+            f"{artifact.id} takes token ids, and no tokenizer is known for it",
+            "keep the folder MODEL.tokenizer/ and the sidecar (.json) beside the file, as export wrote them",
+        )
+    try:
+        tokenizer = open_tokenizer(artifact.tokenizer)
+    except ValueError as error:
+        raise InputError(str(error), "put back the folder MODEL.tokenizer/ as export wrote it") from error
+    texts = read_texts(data.inputs(split))
+    encoded = [tokenizer.encode(texts[index]) for index in chosen]
+    np.save(path, np.array(encoded, dtype=[("ids", np.int32, (tokenizer.length,)), ("lens", np.int32)]))
+    return len(chosen)
+
+
+def feed(artifact: Artifact, data: PreparedData) -> dict[str, Any]:
+    """Return how a sample becomes inputs: ``kind``, ``input`` (name), for pictures ``low`` and ``high``, and ``names``.
+
+    Without a contract the samples are fed as they are. Raises InputError when file and samples do not go together.
+    """
+    contract = artifact.contract
+    takes = contract.kind if contract is not None else "tensor"
+    if (data.kind == "text") != (takes == "text"):
+        raise InputError(
+            f"{artifact.id} takes {takes}, the data are {data.kind}",
+            "keep the sidecar (.json) beside the file, and give data of the kind that it was trained on",
+        )
+    if contract is None:
+        return {"kind": "tensor", "input": "", "names": {}}
+    if contract.kind == "text" and contract.dtype == "string":
+        raise InputError(f"{artifact.id} takes strings; only files of numbers are compared", "diagnose another file")
+    names = {"ids": contract.name, "lens": contract.lengths} if contract.kind == "text" else {}
+    return {"kind": contract.kind, "input": contract.name, "low": contract.low, "high": contract.high, "names": names}

@@ -1,0 +1,250 @@
+"""Selection: the interval rule, runtimes, a recommendation per target, and the front of a run without a budget."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof.core.errors import InputError
+from edgeproof.core.recipe import Budget, parse_budget
+from edgeproof.evaluate.limits import LITERT_HAS, runtime_breaches
+from edgeproof.evaluate.select import verdict
+from edgeproof.evaluate.statistics import paired_drop, samples_needed
+from edgeproof.evaluate.units import limits
+from edgeproof.export.compat import tflite_of
+
+from .test_select import MIB, TYPICAL, results
+
+
+def int8(drop, low, high, samples=2000, **changes):
+    fields = {"drop": drop, "drop_low": low, "drop_high": high, "samples": samples, **changes}
+    return ("tflite:int8", "litert", 0.82, drop, 3.0, MIB, fields)
+
+
+@pytest.mark.parametrize(
+    ("interval", "fits", "words"),
+    [
+        ((0.002, -0.003, 0.01), True, "0.2 points below float"),
+        ((-0.004, -0.011, 0.003), True, "0.4 points above float"),
+        ((0.004, -0.005, 0.013), False, "cannot be shown with 2,000 samples to lose at most 1 point"),
+        ((0.0, -0.018, 0.018), False, "on these it loses nothing"),
+        ((-0.002, -0.022, 0.018), False, "on these it gains 0.2 points"),
+        (
+            (0.015, 0.005, 0.026),
+            False,
+            "1 point allowed; 2,000 samples do not exclude that it loses less",
+        ),
+        ((0.05, 0.04, 0.06), False, "loses 5 points of accuracy against float (95 % interval +4.00 to +6.00), more"),
+    ],
+)
+def test_the_whole_interval_of_the_drop_must_be_inside(interval, fits, words):
+    budget, chosen = verdict(results(int8(*interval)), Budget())
+    assert budget["met"] is fits
+    assert words in chosen["why"]
+    assert ("do not exclude" in chosen["why"]) is (interval[0] == 0.015)
+    assert ("would be needed" in chosen["why"]) is ("on these" in chosen["why"])
+    by_estimate, _ = verdict(results(int8(*interval)), Budget(drop_by="estimate"))
+    assert by_estimate["met"] is (interval[0] <= 0.01)
+
+
+def test_a_drop_of_nothing_can_not_be_shown_by_any_number_of_samples():
+    _, chosen = verdict(results(int8(0.0, -0.002, 0.002)), Budget(max_accuracy_drop=0))
+    assert "no number of samples would show that" in chosen["why"]
+
+
+def test_where_all_may_be_lost_an_unknown_drop_is_within_it():
+    unknown = int8(None, None, None)
+    assert verdict(results((*TYPICAL[2], unknown[-1])), Budget(max_accuracy_drop=1))[0]["met"]
+    assert limits({"max_accuracy_drop": 1.0, "drop_by": "interval", "max_bytes": MIB}) == [("file at most", "1.00 MiB")]
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(100, 3000), st.floats(0.002, 0.1))
+def test_so_many_samples_would_show_it(lost, gained, n, allowed):
+    def drops(count):
+        only_float, only_file = round(lost * count / n), round(gained * count / n)
+        same = count - only_float - only_file
+        return paired_drop([True] * only_float + [False] * only_file + [True] * same,
+                           [False] * only_float + [True] * only_file + [True] * same)  # fmt: skip
+
+    drop, low, high = drops(n)
+    needed = samples_needed(drop, low, high, n, allowed)
+    if drop >= allowed:
+        assert needed is None
+    elif needed is not None and needed < 200_000:
+        assert drops(needed)[2] <= allowed + 1.5 / needed
+        assert needed <= n * 1.1 or drops(int(needed * 0.85))[2] > allowed - 1.5 / needed
+
+
+FIXED = ("tflite:int8", "litert", 0.82, 0.0, 3.0, MIB)
+
+
+def ran_on(version, **changes):
+    """An int8 file measured on LiteRT and on one version of tflite-runtime."""
+    rows = results(FIXED)
+    (m,) = rows.measurements
+    target = f"local/tflite-runtime=={version}"
+    old = replace(m, target=target, runtime="tflite-runtime", runtime_version=version)
+    rows.add_measurement(replace(old, **changes))
+    return rows
+
+
+def test_a_measurement_on_the_runtime_decides():
+    budget = Budget(runtime="tflite-runtime==2.14")
+    _, chosen = verdict(ran_on("2.14.0"), budget)
+    assert chosen["artifact"] == "m--tflite-int8"
+    assert "It ran on tflite-runtime 2.14.0." in chosen["why"]
+    failed = ran_on("2.14.0", status="failed", reason="answers otherwise than on LiteRT: agreement 0.10")
+    _, none = verdict(failed, budget)
+    assert none["artifact"] is None
+    assert "does not run on tflite-runtime==2.14: answers otherwise than on LiteRT" in none["why"]
+    (there,) = [t for t in none["targets"] if t["target"] == "local/tflite-runtime==2.14.0"]
+    assert there["rejected"][0]["why"].startswith("Failed: answers otherwise")
+    (other,) = [t for t in verdict(failed, Budget())[1]["targets"] if t["target"] == "local/litert"]
+    assert other["artifact"] == "m--tflite-int8", "without the demand it ships on LiteRT"
+
+
+@pytest.mark.parametrize(
+    ("oldest", "runtime", "keeps"),
+    [
+        ("tflite 2.14.0", "tflite-runtime==2.14", True),
+        ("tflite 2.17.0", "tflite-runtime==2.14", False),
+        ("2.3.0", "tflite-runtime==2.14.0", True),
+        ("tflite 2.17.0", "litert==1.0.1", True),
+        ("tflite 2.20.0", "litert==1.0.1", False),
+        ("tflite 2.20.0", "litert==2.1", True),
+        ("tflite 2.5.0", "litert==0.9", False),
+        ("", "tflite-runtime==2.14", False),
+        ("onnxruntime 1.12", "tflite-runtime==2.14", False),
+    ],
+)
+def test_without_a_measurement_the_table_of_operator_versions_decides(oldest, runtime, keeps):
+    rows = results(FIXED)
+    rows.artifacts = [replace(a, min_runtime=oldest) for a in rows.artifacts]
+    _, chosen = verdict(rows, Budget(runtime=runtime))
+    assert (chosen["artifact"] is not None) is keeps
+    if keeps:
+        assert f"It was not run on {runtime}; by the table of operator versions {oldest}" in chosen["why"]
+    else:
+        assert runtime in chosen["why"]
+
+
+def test_a_runtime_that_does_not_read_the_format_is_said():
+    (onnx,) = results(("onnx:float32", "onnxruntime", 0.82, 0.0, 3.0, MIB)).artifacts
+    (breach,) = runtime_breaches(onnx, "tflite-runtime==2.14", [])
+    assert breach.why == "tflite-runtime does not read onnx files"
+    known = replace(onnx, min_runtime="onnxruntime 1.12")
+    assert runtime_breaches(known, "onnxruntime==1.17", []) == []
+    assert runtime_breaches(known, "onnxruntime==1.11", []) != []
+
+
+def test_what_litert_has_is_what_the_table_of_versions_says():
+    for litert, tflite in LITERT_HAS:
+        assert tflite_of("litert", ".".join(map(str, litert))) == ".".join(map(str, tflite))
+
+
+def test_the_recipe_s_runtime_counts_where_the_budget_names_none():
+    rows = ran_on("2.14.0", status="crashed", reason="signal 11")
+    budget, chosen = verdict(rows, Budget(), "tflite-runtime==2.14")
+    assert budget["asked"]["runtime"] == "tflite-runtime==2.14"
+    assert chosen["artifact"] is None
+    _, front = verdict(rows, None, "tflite-runtime==2.14")
+    assert front["pareto"] == []
+    assert "does not run on tflite-runtime==2.14" in front["rejected"][0]["why"].casefold()
+
+
+def test_each_target_has_a_recommendation_of_its_own():
+    unmade = ("tflite:int16x8", "litert", 0.82, 0.0, 3.0, 0, {"status": "skipped", "accuracy": None})
+    rows = results(*TYPICAL, unmade)
+    rows.artifacts = [
+        a.failed("failed", "the converter stopped") if a.scheme == "int16x8" else a for a in rows.artifacts
+    ]
+    m = rows.measurements[-1]
+    rows.add_measurement(
+        replace(m, artifact="m--onnx-float32", status="unsupported", reason="does not read onnx files")
+    )
+    _, chosen = verdict(rows, Budget())
+    litert, onnx = chosen["targets"]
+    assert (litert["target"], litert["artifact"]) == ("local/litert", "m--tflite-int8")
+    assert (onnx["target"], onnx["artifact"]) == ("local/onnxruntime", "m--onnx-float32")
+    assert [r["artifact"] for r in litert["fits"]] == ["m--tflite-float32"]
+    assert [r["artifact"] for r in litert["rejected"]] == ["m--tflite-dynamic", "m--tflite-int16x8"]
+    assert litert["rejected"][1]["why"] == "No file: the converter stopped."
+    assert onnx["rejected"] == onnx["fits"] == [], "what the runtime does not read is no candidate there"
+    _, strict = verdict(rows, Budget(max_bytes=4 * MIB))
+    assert [t["artifact"] for t in strict["targets"]] == ["m--tflite-int8", None]
+    assert strict["targets"][1]["why"].startswith("onnx:float32 on local/onnxruntime is all that ran")
+
+
+def test_nothing_that_ran_on_a_target_is_said_of_that_target():
+    rows = results(TYPICAL[2], (*TYPICAL[4], {"status": "timeout", "reason": "no answer within 600 s"}))
+    _, chosen = verdict(rows, Budget())
+    onnx = chosen["targets"][1]
+    assert onnx["artifact"] is None
+    assert "No exported file ran on local/onnxruntime" in onnx["why"]
+    assert onnx["rejected"][0]["why"] == "Timeout: no answer within 600 s."
+
+
+def test_the_file_s_own_bytes_count_and_not_the_compressed_ones():
+    rows = results(FIXED)
+    rows.artifacts = [replace(a, compressed_bytes=MIB // 2) for a in rows.artifacts]
+    _, chosen = verdict(rows, Budget(max_bytes=MIB // 2))
+    assert chosen["artifact"] is None
+    assert "compressed it is 512 KiB, but the file's own bytes count" in chosen["why"]
+
+
+def test_without_a_budget_the_front_is_shown_and_nothing_is_chosen():
+    budget, chosen = verdict(results(*TYPICAL), None)
+    assert budget == {}
+    assert (chosen["artifact"], chosen["target"], chosen["fits"]) == (None, None, [])
+    assert "A budget ([budget] in the recipe, or --budget) has one of them chosen." in chosen["why"]
+    why = {row["artifact"]: row["why"] for row in chosen["pareto"]}
+    assert list(why) == ["m--tflite-dynamic", "m--tflite-int8", "m--onnx-float32"]
+    assert why["m--tflite-dynamic"].startswith("The fastest and the smallest: accuracy 42.0 %")
+    assert why["m--onnx-float32"].startswith("The most accurate: ")
+    assert chosen["beaten"] == [
+        {"artifact": "m--tflite-float32", "target": "local/litert",
+         "why": "onnx:float32 on local/onnxruntime answers as well (82.4 %), at 0.860× the latency and 1.00× the size."}
+    ]  # fmt: skip
+    litert, onnx = chosen["targets"]
+    assert [row["artifact"] for row in litert["pareto"]][-1] == "m--tflite-float32", "there nothing beats it"
+    assert onnx["why"].startswith("One file was measured on local/onnxruntime")
+    assert verdict(results(), None)[1]["why"].startswith("No exported file was measured")
+
+
+def test_a_budget_by_key_and_value_is_checked_as_the_recipe_s():
+    budget = parse_budget(["max_accuracy_drop=0.02", "budget.max_bytes=4_000_000", "runtime=tflite-runtime==2.14"])
+    assert (budget.max_accuracy_drop, budget.max_bytes, budget.runtime) == (0.02, 4_000_000, "tflite-runtime==2.14")
+    assert parse_budget(["drop_by=estimate", "target=local/litert"]).drop_by == "estimate"
+    for pairs, words in (
+        (["max_latency=3"], "did you mean 'max_latency_ms'"),
+        (["max_bytes"], "is not of the form KEY=VALUE"),
+        (["max_bytes=-1", "drop_by=guess"], "budget.max_bytes"),
+        (["max_bytes=1", "max_bytes=2"], "given twice"),
+        (["runtime=litert"], "is not written NAME==VERSION"),
+    ):
+        with pytest.raises(InputError, match=words):
+            parse_budget(pairs)
+
+
+ROWS = st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 100), st.integers(1, 10**7)), min_size=1, max_size=8)
+
+
+@given(ROWS, st.booleans())
+def test_every_candidate_is_told_of_once_on_its_target(figures, budgeted):
+    schemes = ("float32", "float16", "dynamic", "int8", "int8-int8io", "int8-uint8io", "int16x8", "int4")
+    rows = results(
+        *((f"tflite:{schemes[i]}", ("litert", "tflite-runtime")[i % 2], a, 0.9 - a, ms, b)
+          for i, (a, ms, b) in enumerate(figures))
+    )  # fmt: skip
+    budget = Budget(max_accuracy_drop=0.3) if budgeted else None
+    _, chosen = verdict(rows, budget)
+    for here in chosen["targets"]:
+        told = [r["artifact"] for part in ("rejected", "fits") for r in here[part]]
+        told += [here["artifact"]] if budgeted and here["artifact"] else []
+        told += [] if budgeted else [r["artifact"] for part in ("pareto", "beaten") for r in here[part]]
+        assert sorted(told) == sorted(m.artifact for m in rows.measurements if m.target == here["target"])
+    if budgeted and chosen["artifact"]:
+        (winner,) = (m for m in rows.measurements if m.artifact == chosen["artifact"])
+        assert winner.drop_high <= 0.3
+        assert chosen["artifact"] in [here["artifact"] for here in chosen["targets"]]
