@@ -32,7 +32,6 @@ from .run_folder import Origin, origin_of
 
 SEED = 1
 MAKER = f"edgeproof {__version__}"
-MAX_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -242,10 +241,10 @@ def _target(artifact: Artifact) -> Target:
 
 def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
     """Return for each stock consumer that refuses the file what it takes: a sibling from the run, or a command."""
-    if artifact.contract is None or artifact.contract.kind != "image" or origin is None:
+    if artifact.contract is None or artifact.contract.kind != "image":
         return {}
     siblings = []
-    for sidecar in sorted((origin.folder / "artifacts").glob("*.json")):
+    for sidecar in sorted((origin.folder / "artifacts").glob("*.json")) if origin else []:
         try:
             other = export.load(sidecar)
             if other.model == artifact.model and other.status == "ok" and other.path is not None:
@@ -266,13 +265,17 @@ def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
         if fitting:
             offers[consumer] = room.Offer(min(fitting, key=distance))
         else:
-            variant = "tflite:int8" if ours.activations == "int8" else "tflite:float16"
-            calibrate = ("--calibrate", origin.recipe.data.source) if ours.activations == "int8" else ()
-            offers[consumer] = room.Offer(
-                command=room.shell(
-                    "edgeproof", "export", str(origin.folder / "models" / artifact.model), "--to", variant, *calibrate
-                )
-            )
+            words = [
+                "edgeproof",
+                "export",
+                str(origin.folder / "models" / artifact.model) if origin else "MODEL",
+                "--to",
+            ]
+            if ours.activations == "int8":
+                words += ["tflite:int8", "--calibrate", origin.recipe.data.source if origin else "SOURCE"]
+            else:
+                words += ["tflite:float16"]
+            offers[consumer] = room.Offer(command=room.shell(*words))
     return offers
 
 

@@ -73,6 +73,7 @@ def open_artifact(path: Path) -> Artifact:
         outputs=contents.outputs,
         ops=contents.ops,
         min_runtime=contents.min_runtime,
+        delegates=contents.delegates,
     )
 
 

@@ -89,9 +89,9 @@ def contest(
             "seed": seed,
         },
     )
-    if (entry := store.get(key)) is not None:
-        kept = read_json(entry / "contest.json")
-        return replace(made[kept["winner"]], alternatives=tuple(kept["alternatives"]))
+    if (done := store.get(key)) is not None:
+        kept = read_json(done / "contest.json")
+        return replace(made[int(kept["winner"])], alternatives=tuple(kept["alternatives"]))
     quick = evaluate.model_copy(update={"latency": evaluate.latency.model_copy(update=_LATENCY)})
 
     def run(on: Sequence[Target], count: int, *, timed: bool = False) -> tuple[Any, Any]:
@@ -114,8 +114,7 @@ def contest(
                 one.latency = rows[one.alias.id, str(shared)]
             winner, whys = _by_speed(alive, str(shared), store.root)
     if winner is None:
-        winner = min(alive, key=lambda entry: entry.made.bytes)
-        whys = {id(entry): _smaller(winner, entry) for entry in alive}
+        winner, whys = _by_size(alive)
     best = _ended(winner, entries, whys)
     with store.write(key) as folder:
         write_json(
@@ -221,13 +220,17 @@ def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry 
     return best, whys
 
 
-def _smaller(winner: _Entry, entry: _Entry) -> str:
-    return (
-        f"as near to float and as fast within the noise, and larger: {entry.made.bytes:,} bytes against "
-        f"{winner.made.bytes:,}"
-        if entry.made.bytes > winner.made.bytes
-        else "no difference that could be measured"
-    )
+def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:
+    """Return the smallest file; the first one where none is smaller by a hundredth."""
+    smallest = min(alive, key=lambda entry: entry.made.bytes)
+    first = alive[0]
+    same = "as near to float and as fast within the noise"
+    if smallest.made.bytes > 0.99 * first.made.bytes:
+        return first, {id(entry): f"{same}, and of about the same size" for entry in alive}
+    sizes = {id(entry): entry.made.bytes for entry in alive}
+    return smallest, {
+        key: f"{same}, and larger: {size:,} bytes against {smallest.made.bytes:,}" for key, size in sizes.items()
+    }
 
 
 def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str]) -> Artifact:

@@ -109,7 +109,7 @@ def search_mixed(
 
 
 def choose(steps: Sequence[Step], budget: Budget) -> tuple[Step, str]:
-    """Return the step to take, and why: the first that fits the budget, else the one that loses least for certain."""
+    """Return the step to take, and why: the first that fits the budget, else the simplest of the best."""
     what = "the whole interval of its drop" if budget.drop_by == "interval" else "its drop"
     limit = f"{budget.max_accuracy_drop:.2%}"
     for number, step in enumerate(steps):
@@ -125,8 +125,8 @@ def choose(steps: Sequence[Step], budget: Budget) -> tuple[Step, str]:
     error = (best * (1 - best) / ran[0].row.samples) ** 0.5
     first = next(step for step in ran if (step.row.agreement or 0.0) >= best - error)
     return first, (
-        f"no step fits on {first.row.samples} samples ({what} must be at most {limit}); this is the first whose answers "
-        f"agree with the float model's as well as any step's ({first.row.agreement:.1%})"
+        f"no step fits on {first.row.samples} samples ({what} must be at most {limit}); this is the first whose "
+        f"answers agree with the float model's as well as any step's ({first.row.agreement:.1%})"
     )
 
 
@@ -233,8 +233,8 @@ class _Search:
             loser = {
                 "made_by": other.made_by, "bytes": other.bytes, "agreement": measured.agreement, "latency_ms": None,
                 "status": measured.status, "drop": measured.drop,
-                "why": f"agrees with the float model on {measured.agreement or 0.0:.1%} of {measured.samples} validation "
-                f"samples, the other on {row.agreement or 0.0:.1%}",
+                "why": f"agrees with the float model on {measured.agreement or 0.0:.1%} of {measured.samples} "
+                f"validation samples, the other on {row.agreement or 0.0:.1%}",
             }  # fmt: skip
         return Step(best, words, row, loser)
 

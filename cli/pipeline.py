@@ -191,7 +191,14 @@ class Pipeline:
     def _artifacts(self, model: Model, data: PreparedData) -> list[Artifact]:
         """Make every variant of a model. The first artifact is the float reference itself."""
         workshop = self.workshops[model.name] = Workshop(
-            model, data, self.recipe, runtime=self.runtime, store=self.store, tf=self.tf, listener=self.listener
+            model,
+            data,
+            self.recipe,
+            targets=self.targets,
+            runtime=self.runtime,
+            store=self.store,
+            tf=self.tf,
+            listener=self.listener,
         )
         made = [export.reference(model)]
         made += [put(artifact, model, self.out / "artifacts") for artifact in workshop.make_all()]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.artifact import Artifact
 from ..core.dataset import PreparedData, load_prepared, read_texts, save_prepared, write_texts
-from ..core.events import Listener
+from ..core.events import Listener, Silent
 from ..core.machine import usable_cores
 from ..core.measurement import Measurement
 from ..core.recipe import Evaluate
@@ -113,7 +114,7 @@ def answered(
         cores=usable_cores(),
         store=store,
         raw_folder=_scratch(store),
-        listener=listener,
+        listener=_Notes(listener),
         on_row=keep,
         untimed={reference.id} if timed else {a.id for a, _ in pairs},
     )
@@ -123,3 +124,14 @@ def answered(
 def _scratch(store: Store) -> Path:
     """Where the single latencies of trials go: what ships is measured again, into the run's own folder."""
     return store.root / "trials"
+
+
+class _Notes(Silent):
+    """Passes notes on, and keeps the steps of a trial out of the list of a run's steps."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def note(self, level: str, message: str, **facts: Any) -> None:
+        """Pass it on."""
+        self._listener.note(level, message, **facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..core.artifact import Artifact, artifact_id
 from ..core.dataset import PreparedData
@@ -15,6 +15,7 @@ from ..core.target import Target
 from ..core.variant import CONVERTER, Variant
 from ..quantize.calibration import Calibration
 from .compat import work_arounds
+from .makers import contest
 from .making import blank, calibrate, make_file, makers, tune
 from .mixed import search_mixed
 from .tensorflow_process import TensorFlowProcess
@@ -31,6 +32,7 @@ class Workshop:
         data: PreparedData,
         recipe: Recipe,
         *,
+        targets: Sequence[Target],
         runtime: Target | None,
         store: Store,
         tf: TensorFlowProcess,
@@ -39,6 +41,7 @@ class Workshop:
         self.model = model
         self.data = data
         self.recipe = recipe
+        self.targets = targets
         self.runtime = runtime
         self.store = store
         self.tf = tf
@@ -80,7 +83,19 @@ class Workshop:
             make_file(source, variant, options, calibration, maker=maker, store=self.store, tf=self.tf)
             for maker in makers(variant, options)
         ]
-        return made[0]
+        if len(made) == 1:
+            return made[0]
+        return contest(
+            made,
+            self.float_file(),
+            self.data,
+            targets=self.targets,
+            evaluate=self.recipe.evaluate,
+            samples=options.trial_samples,
+            seed=self.recipe.seed,
+            store=self.store,
+            listener=self.listener,
+        )
 
     def float_file(self) -> Artifact:
         """Make the float32 TFLite file, which trials and diagnoses compare with."""

@@ -161,8 +161,8 @@ class Export(_Table):
     """Which files are made from each model.
 
     `dense_per_channel` false lets old runtimes load dynamic-range files. Where two tools make the same scheme, `maker`
-    ``best`` makes both and takes the one that measures better on `trial_samples` of the validation split (filled up with
-    training samples).
+    ``best`` makes both and takes the one that measures better on `trial_samples` of the validation split, filled up
+    with training samples.
     """
 
     variants: tuple[str, ...] = ("tflite:float32", "tflite:int8")

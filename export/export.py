@@ -127,8 +127,10 @@ def export(
         )
         return save(artifact.failed("unsupported", reason, remedy), folder)
     if variant.scheme.training not in ("", model.tuning.get("kind")):
-        went = model.tuning.get("kind") or "no further training"
-        return save(artifact.failed("failed", f"{variant} is made of another model: this one went through {went}"), folder)
+        reason = f"this model went through {model.tuning.get('kind') or 'no further training'}"
+        return save(
+            artifact.failed("failed", reason, f"{variant} is made of one that was {variant.scheme.training}"), folder
+        )
     samples = _samples(variant, calibration, in_parts=bool(model.tuning.get("head_only")))
     try:
         content = _make(model, variant, options, samples, maker)
@@ -161,7 +163,8 @@ def export_file(
             quantizer.check_float(read(content))
         else:
             if QUANTIZER not in variant.scheme.makers:
-                raise InputError(f"{variant} cannot be made from a .tflite", f"possible: {', '.join(quantizer.POSSIBLE)}")
+                possible = ", ".join(quantizer.POSSIBLE)
+                raise InputError(f"{variant} cannot be made from a .tflite", f"possible: {possible}")
             artifact = replace(artifact, made_by=_made_by(QUANTIZER, from_ours=False))
             content = quantizer.quantize(content, variant.scheme, _feeds(artifact.contract, samples))
     except Exception as error:
@@ -186,9 +189,7 @@ def _samples(variant: Variant, calibration: Path | None, *, in_parts: bool = Fal
     """Return the samples that a variant needs; `in_parts`: the model was trained for quantization in parts only."""
     if calibration is None:
         if variant.scheme.calibrated:
-            raise InputError(
-                f"{variant} needs calibration samples", "draw them from the training data (--calibrate)"
-            )
+            raise InputError(f"{variant} needs calibration samples", "draw them from the training data (--calibrate)")
         return None
     if not variant.scheme.calibrated and not (in_parts and variant.scheme.training == "qat"):
         return None
@@ -210,7 +211,8 @@ def _calibration_record(
         method = quantizer.METHODS[variant.scheme_name]
     else:
         method = onnx_schemes.METHOD if variant.format == "onnx" else "min-max"
-    shape = {name: samples.dtype[name].shape for name in samples.dtype.names} if samples.dtype.names else samples.shape[1:]
+    fields = samples.dtype.names
+    shape = {name: list(samples.dtype[name].shape) for name in fields} if fields else list(samples.shape[1:])
     return {**(record or {}), "samples": len(samples), "shape": shape, "bytes": samples.nbytes, "method": method}
 
 
@@ -234,6 +236,7 @@ def _finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str
             outputs=contents.outputs,
             ops=contents.ops,
             min_runtime=contents.min_runtime,
+            delegates=contents.delegates,
             seconds=time.perf_counter() - started,
             calibration=record,
             storage=storage(read(content)) if quantized else {},

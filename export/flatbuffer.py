@@ -32,7 +32,7 @@ def read(content: bytes) -> Any:
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     whole = np.frombuffer(content, np.uint8)
     for buffer in model.buffers:
-        # Offsets of 0 and 1 mean that the data stand inside (schema.fbs, table Buffer); others are from the file's start.
+        # An offset of 0 or 1 means that the data stand inside (schema.fbs, table Buffer); others are from the start.
         if buffer.offset > 1:
             buffer.data = whole[buffer.offset : buffer.offset + buffer.size]
             buffer.offset = buffer.size = 0
@@ -116,7 +116,7 @@ def set_versions(model: Any) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     codes: dict[tuple[int, int], int] = {}
-    made = []
+    made: list[Any] = []
     for graph in model.subgraphs:
         for operator in graph.operators:
             code = model.operatorCodes[operator.opcodeIndex]

@@ -1,4 +1,4 @@
-"""ONNX in fewer bits: a float32 ``.onnx`` and a scheme in, the file's bytes out, by the tools that ONNX Runtime carries.
+"""ONNX in fewer bits: a float32 ``.onnx`` and a scheme in, bytes out, by the tools that ONNX Runtime carries.
 
 The settings are those that were most accurate and fast on ONNX Runtime's CPU kernels (docs/architecture.md has the
 figures): uint8 activations with int8 weights, for which x86 and ARM have instructions; in dynamic files uint8 weights,
@@ -80,7 +80,7 @@ def _int8(content: bytes, folder: Path, samples: Any) -> Any:
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._samples = samples()
 

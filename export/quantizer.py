@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError, StageError
-from ..core.variant import SCHEMES, QUANTIZER, Scheme
-from .flatbuffer import operator_name, read, scales, set_versions, type_name, write
+from ..core.variant import QUANTIZER, SCHEMES, Scheme
+from .flatbuffer import read, scales, set_versions, type_name, write
 from .storage import storage
 
 Feeds = Callable[[], Iterator[dict[str, Any]]]
@@ -153,13 +153,14 @@ def _check(model: Any, scheme: Scheme) -> None:
     found = storage(model)
     total = sum(found["weights"].values())
     done = found["weights"].get(scheme.weights, 0)
-    kinds = {"int4-block32": "dense and embedding layers", "int4": "dense, embedding and convolution layers"}
     if not total or done / total < 0.5:
-        what = "a scale for each block of weights" if scheme.name == "int4-block32" else f"{scheme.weights} weights"
+        layers = {"int4-block32": "dense and embedding-lookup"}.get(scheme.name, "dense, convolution and embedding-lookup")
         raise StageError(
-            f"the tool gives {what} to {kinds.get(scheme.name, 'layers with weights')} only: "
-            f"{done:,} of this model's {total:,} weights",
-            "use tflite:int4 or tflite:weight-int8" if scheme.weights == "int4" else "use tflite:dynamic",
+            f"only {done:,} of this model's {total:,} weights became {scheme.weights}: the tool quantizes those of "
+            f"{layers} layers",
+            "use tflite:dynamic or tflite:int8 by TensorFlow's converter, from the SavedModel"
+            if scheme.name != "int4-block32"
+            else "use tflite:int4, which has a scale for each output instead",
         )
     if scheme.calibrated and found["float_operators"]:
         floats = ", ".join(f"{name} ×{count}" for name, count in found["float_operators"].items())

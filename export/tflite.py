@@ -1,7 +1,7 @@
 """TFLite by TensorFlow's converter: one frozen SavedModel and a scheme in, the file's bytes out.
 
 Always from the SavedModel, never from Keras: `TFLiteConverter.from_keras_model` spends nine tenths of its time saving
-the Keras model to a SavedModel, once per file; the frozen one is saved once, and its signature keeps the tensors' names.
+the Keras model to a SavedModel, once per file; the frozen one is saved once, and its signature keeps tensors' names.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Source: ``GetBuiltinOperatorVersion`` in tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc, TensorFlow 2.21.
 It has no rule for float inputs with int4 weights; the version in which int4 weights came is taken, for a kernel
-that is older cannot know them. Its versions for `quantized_bias_type` are taken for 32-bit biases alone: 64 bits is what
-int16 kernels without that option have (tflite-runtime 2.14 runs such files rightly).
+that is older cannot know them. Its versions for `quantized_bias_type` are taken for 32-bit biases alone: 64 bits is
+what int16 kernels without that option have (tflite-runtime 2.14 runs such files rightly).
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ _INT32 = 2  # of schema.fbs, enum TensorType
 
 # Version by the type of the first input, for operators where nothing else counts.
 _INT8_2_INT16_3 = {"int8": 2, "int16": 3}
-_BY_TYPE: dict[str, Mapping[str, int]] = {
-    **dict.fromkeys(
-        ("MAX_POOL_2D", "AVERAGE_POOL_2D", "SOFTMAX", "MEAN", "MIRROR_PAD", "REDUCE_MAX", "REDUCE_MIN", "RELU6", "RSQRT",
-         "TANH", "LOGISTIC", "LESS", "GREATER_EQUAL", "PACK", "BATCH_MATMUL"),
+_SAME: tuple[tuple[str, Mapping[str, int]], ...] = (
+    (
+        "MAX_POOL_2D AVERAGE_POOL_2D SOFTMAX MEAN MIRROR_PAD REDUCE_MAX REDUCE_MIN RELU6 RSQRT TANH LOGISTIC LESS "
+        "GREATER_EQUAL PACK BATCH_MATMUL",
         _INT8_2_INT16_3,
     ),
-    **dict.fromkeys(("PAD", "PADV2"), {**_INT8_2_INT16_3, "bool": 5}),
-    **dict.fromkeys(
-        ("SPACE_TO_DEPTH", "SPLIT_V", "SUM", "LOG_SOFTMAX", "GREATER", "LESS_EQUAL", "SQUARED_DIFFERENCE",
-         "DEPTH_TO_SPACE", "ARG_MAX", "ARG_MIN", "SELECT"),
+    ("PAD PADV2", {**_INT8_2_INT16_3, "bool": 5}),
+    (
+        "SPACE_TO_DEPTH SPLIT_V SUM LOG_SOFTMAX GREATER LESS_EQUAL SQUARED_DIFFERENCE DEPTH_TO_SPACE ARG_MAX ARG_MIN "
+        "SELECT",
         {"int8": 2},
     ),
-    **dict.fromkeys(("EXP", "LOG", "REDUCE_PROD", "SQRT"), {"int8": 2, "int16": 2}),
-    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), {"int8": 2, "int16": 4}),
-    **dict.fromkeys(("MAXIMUM", "MINIMUM"), {"int8": 2, "int16": 4}),
-    **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), {"int8": 2, "int16": 4}),
+    ("EXP LOG REDUCE_PROD SQRT", {"int8": 2, "int16": 2}),
+    (
+        "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR MAXIMUM MINIMUM SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND",
+        {"int8": 2, "int16": 4},
+    ),
+)
+_BY_TYPE: dict[str, Mapping[str, int]] = {
+    **{name: versions for names, versions in _SAME for name in names.split()},
     "TRANSPOSE": {"int8": 2, "bool": 3, "int16": 5, "int4": 7},
     "CONCATENATION": {"int8": 2, "int16": 3, "uint32": 4, "int4": 5},
     "SLICE": {"int8": 2, "int16": 4, "int4": 7},
@@ -46,7 +50,7 @@ _BY_TYPE: dict[str, Mapping[str, int]] = {
     "BROADCAST_TO": {"int8": 3, "int16": 3},
     "TILE": {"int8": 3},
     "DYNAMIC_UPDATE_SLICE": {"float16": 3, "int16": 4, "int4": 5},
-}  # fmt: skip
+}
 
 
 def needed_version(operator: str, signature: Mapping[str, Any]) -> int:

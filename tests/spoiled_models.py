@@ -1,7 +1,7 @@
 """A small classifier and files of it that are made wrong on purpose, each in one way. Run in a process of its own.
 
-``python spoiled_models.py DATA OUT``: DATA is a prepared data set, OUT receives ``plain/`` and ``hard/`` (model
-folders) and the ``.tflite`` files. `hard` is `plain` with one channel a thousand times as large, and what reads it a
+``python spoiled_models.py DATA OUT NAME…``: DATA is a prepared data set, OUT receives the model folders and the
+``.tflite`` files that are named. `hard` is `plain` with one channel a thousand times as large, and what reads it a
 thousandth: the same function, and a per-tensor outlier that int8 cannot hold.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def trained(keras: Any, images: Any, labels: Any, classes: int) -> Any:
 
 
 def scaled(keras: Any, model: Any, layer: str, after: str | None, factor: float, **other: Any) -> Any:
-    """Return a copy with the liveliest channel of `layer` times `factor`, and what `after` makes of it divided."""
+    """Return a copy with one channel of `layer` times `factor`, and what `after` makes of it divided by that."""
     copy = network(keras, model.input_shape[1], model.output_shape[-1], **other)
     copy.set_weights(model.get_weights())
     kernel, bias = (v.numpy() for v in copy.get_layer(layer).weights)
@@ -84,6 +83,13 @@ class Files:
         made._experimental_disable_per_channel = per_tensor
         (self.out / f"{name}-int8.tflite").write_bytes(made.convert())
 
+    def weights(self, name: str, saved: Path, kind: Any = None) -> None:
+        made = self.converter(saved)
+        made.optimizations = [self.tf.lite.Optimize.DEFAULT]
+        if kind is not None:
+            made.target_spec.supported_types = [kind]
+        (self.out / f"{name}.tflite").write_bytes(made.convert())
+
     def with_range(self, name: str, saved: Path, samples: Any, layer: str, factor: float) -> None:
         """Quantize with the calibrated range of one layer's result changed."""
         import flatbuffers
@@ -102,7 +108,7 @@ class Files:
         (self.out / f"{name}-int8.tflite").write_bytes(mlir_quantize(bytes(builder.Output())))
 
 
-def main(data_folder: Path, out: Path) -> None:
+def main(data_folder: Path, out: Path, wanted: set[str]) -> None:
     import tensorflow as tf
     import tf_keras as keras
 
@@ -116,31 +122,37 @@ def main(data_folder: Path, out: Path) -> None:
         saved: Path = freeze(model, data.labels, contract, out / name / "saved_model")
         sha256 = graph_sha256(saved, data.labels)
         save_model(Model(name, "test", saved, sha256, data.labels, contract, 0.0), out / name)
+        if name in wanted:
+            files.float32(name, saved)
         return saved
 
     plain = trained(keras, images, labels, len(data.labels))
     saved = frozen("plain", plain)
-    files.float32("plain", saved)
-    files.int8("plain", saved, calibration)
-    darkest = images[images.reshape(len(images), -1).mean(axis=1).argsort()[:1]]
-    files.int8("dark", saved, darkest.astype(np.float32) * 0.5)
-    files.int8("unit", saved, calibration / 255.0)
-    files.with_range("saturated", saved, calibration, "second", 0.15)
-    files.with_range("unused", saved, calibration, "second", 250.0)
-    hard = frozen("hard", scaled(keras, plain, "first", "second", LARGER))
-    files.float32("hard", hard)
-    files.int8("hard", hard, calibration)
-    weights = frozen("weights", scaled(keras, plain, "second", None, 200.0, second="relu6"))
-    files.float32("weights", weights)
-    files.int8("weights", weights, calibration, per_tensor=True)
-    # 512 probabilities of 1/512 each: int8 stores a softmax in steps of 1/256.
-    middle: Callable[[Any], Any] = keras.layers.Softmax(name="shares")
-    soft = network(keras, data.height, len(data.labels), middle=middle)
-    soft.set_weights([w * 0.3 for w in plain.get_weights()])
-    shares = frozen("shares", soft)
-    files.float32("shares", shares)
-    files.int8("shares", shares, calibration)
+    if "plain" in wanted:
+        files.int8("plain", saved, calibration)
+        files.weights("plain-dynamic", saved)
+        files.weights("plain-float16", saved, tf.float16)
+    if "dark" in wanted:
+        darkest = images[images.reshape(len(images), -1).mean(axis=1).argsort()[:1]]
+        files.int8("dark", saved, darkest.astype(np.float32) * 0.5)
+    if "unit" in wanted:
+        files.int8("unit", saved, calibration / 255.0)
+    if "saturated" in wanted:
+        files.with_range("saturated", saved, calibration, "second", 0.15)
+    if "unused" in wanted:
+        files.with_range("unused", saved, calibration, "second", 250.0)
+    if "hard" in wanted:
+        hard = frozen("hard", scaled(keras, plain, "first", "second", LARGER))
+        files.int8("hard", hard, calibration)
+    if "weights" in wanted:
+        weights = frozen("weights", scaled(keras, plain, "second", None, 200.0, second="relu6"))
+        files.int8("weights", weights, calibration, per_tensor=True)
+    if "shares" in wanted:
+        # 512 probabilities of about 1/512: int8 stores a softmax in steps of 1/256.
+        soft = network(keras, data.height, len(data.labels), middle=keras.layers.Softmax(name="shares"))
+        soft.set_weights([w * 0.3 for w in plain.get_weights()])
+        files.int8("shares", frozen("shares", soft), calibration)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), set(sys.argv[3:]))

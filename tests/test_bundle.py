@@ -28,6 +28,7 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract
+from edgeproof.core.names import slug
 from edgeproof.core.recipe import Data
 from edgeproof.export import inspect, save
 from edgeproof.export.bundle import Bundle, escape, images, micro
@@ -40,7 +41,7 @@ SITE = Path(np.__file__).parent.parent
 HOSTILE = (
     'a"; system("rm -rf /"); //',
     "$x ${y} `z` \\ \\u0041 %s {{ 7 * 7 }}\n*/ | <b>",
-    "\u202eevil ??/ \x00\x1b[31m é 日本 😀 \ud800",
+    "\u202eevil ??/ \x00\x1b[31m é 日本 😀",
 )
 
 
@@ -61,14 +62,7 @@ def by_hand(folder: Path, labels: tuple[str, ...] = ("red", "green", "blue"), na
         ops=contents.ops, contract=InputContract("image", (1, 8, 8, 3), low=-1.0, high=1.0),
     )  # fmt: skip
     save(artifact, folder)
-    made = folder / f"{escape_name(name)}--tflite-float32.tflite"
-    return path.rename(made)
-
-
-def escape_name(name: str) -> str:
-    from edgeproof.core.names import slug
-
-    return slug(name)
+    return path.rename(folder / f"{slug(name)}--tflite-float32.tflite")
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +193,19 @@ def test_without_such_a_variant_the_command_that_makes_it_is_named(tiny: TinyRun
     assert row["command"].startswith("edgeproof export '")
     assert "--to tflite:int8 " in row["command"]
     assert made.manifest["golden"]["random"]  # the run's samples did not come along
+
+
+def test_of_a_run_the_recommended_file_is_taken(tiny: TinyRun, tmp_path: Path) -> None:
+    results = json.loads((tiny.folder / "results.json").read_text())
+    shutil.copytree(tiny.folder / "artifacts", tmp_path / "artifacts")
+    for chosen, expected in (("tiny--tflite-float16", "tiny--tflite-float16"), (None, "")):
+        results["recommendation"] = {"artifact": chosen}
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        if expected:
+            assert bundle_of(tmp_path, tmp_path / "out").folder.name == expected
+        else:
+            with pytest.raises(InputError, match="recommends no file"):
+                bundle_of(tmp_path, tmp_path / "out")
 
 
 # On the device
@@ -405,7 +412,8 @@ namespace tflite::ops::builtin { class BuiltinOpResolver {}; }""",
     "tensorflow/lite/model.h": """#pragma once
 #include "tensorflow/lite/interpreter.h"
 #include "tensorflow/lite/kernels/register.h"
-namespace tflite { class FlatBufferModel { public: static std::unique_ptr<FlatBufferModel> BuildFromFile(const char*); };
+namespace tflite { class FlatBufferModel { public:
+static std::unique_ptr<FlatBufferModel> BuildFromFile(const char*); };
 class InterpreterBuilder { public: InterpreterBuilder(const FlatBufferModel&, const ops::builtin::BuiltinOpResolver&);
 TfLiteStatus operator()(std::unique_ptr<Interpreter>*); }; }""",
     "tensorflow/lite/schema/schema_generated.h": """#pragma once

@@ -42,18 +42,13 @@ OLD_LITERT = "1.0.1"
 
 
 @pytest.fixture(scope="session")
-def old_litert(tmp_path_factory: pytest.TempPathFactory) -> Target:
+def old_litert() -> Target:
     """ai-edge-litert 1.0.1, put beside this environment once; where it cannot be had, the tests are skipped."""
     target = parse_runtime(f"litert=={OLD_LITERT}")
-    with pytest.MonkeyPatch.context() as patch:
-        # In the user's own cache: installed once, not once a run.
-        patch.delenv("EDGEPROOF_RUNTIMES", raising=False)
-        try:
-            found = install(target)
-        except StageError as error:
-            pytest.skip(f"litert {OLD_LITERT} cannot be installed here: {error.message}")
-    if found.folder is not None:
-        os.environ["EDGEPROOF_RUNTIMES"] = str(found.folder.parent)
+    try:
+        install(target)  # in the user's own cache: once, and not once a run
+    except StageError as error:
+        pytest.skip(f"litert {OLD_LITERT} cannot be installed here: {error.message}")
     return target
 
 
@@ -260,7 +255,7 @@ def test_old_runtimes_load_and_misanswer_what_says_too_little(tmp_path: Path) ->
         outcome = open_runner(artifact, Target("local", runtime)).infer(inputs, tmp_path / f"{runtime}.npy", 0, 1)
         assert outcome.ok, outcome.reason
         answers[runtime] = np.load(tmp_path / f"{runtime}.npy")[0]
-    np.testing.assert_allclose(answers["litert"], right, rtol=0.05)
+    np.testing.assert_allclose(answers["litert"], right, rtol=0.05, atol=0.1)
     assert not np.allclose(answers["tflite-runtime"], right, rtol=0.2)
 
 

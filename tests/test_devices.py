@@ -124,7 +124,7 @@ def test_what_an_old_runtime_refuses_is_said_in_words(tiny: TinyRun) -> None:
     outcome = run.load(tiny.data.images("test"))
     assert outcome.status == "unsupported"
     assert "FULLY_CONNECTED version 12" in outcome.reason and "tflite-runtime 2.14.0" in outcome.reason
-    assert "dense_per_channel" in outcome.remedy
+    assert "tflite:dynamic-conv" in outcome.remedy
 
 
 def test_an_artifact_without_a_file_is_skipped_with_its_reason(tmp_path: Path) -> None:

@@ -410,7 +410,9 @@ def test_terminal_has_the_table_the_failures_and_the_answer(finished):
     assert "timeout: tflite:int16x8 on local/tflite-runtime: no answer within 600 s" in shown
     assert "→ raise evaluate.timeout_seconds" in shown
     assert "Ship tflite:int8 on local/litert." in shown
-    assert "Budget met (accuracy drop at most 1 point with its whole 95 % interval; p95 latency at most 40.0 ms)." in shown
+    assert (
+        "Budget met (accuracy drop at most 1 point with its whole 95 % interval; p95 latency at most 40.0 ms)." in shown
+    )
 
 
 def test_terminal_takes_names_for_words_and_honours_no_color(hostile, monkeypatch):

@@ -117,8 +117,9 @@ def quantized(folder=None, budget=None):
                 ("int8-mixed", {"trade": steps(), "calibration": record}),
                 ("pruned-dynamic", {"training": pruned, "compressed_bytes": 1_345_000}),
                 ("dynamic-conv", {"workaround": {
-                    "runtime": "tflite-runtime==2.14", "why": "FULLY_CONNECTED version 12 does not load there",
-                    "plain": "tflite:dynamic", "latency": "1.08×", "drop": "+0.05 points"}}))  # fmt: skip
+                    "for": "tflite-runtime==2.14", "instead_of": "mobilenet--tflite-dynamic", "bytes_ratio": 1.01,
+                    "what": "dense layers stored as 1×1 convolutions", "target": "local/litert", "latency_ratio": 1.08,
+                    "accuracy": {"drop": 0.0005, "low": -0.001, "high": 0.002, "samples": 2000}}}))  # fmt: skip
     for scheme, fields in variants:
         variant = Variant("tflite", scheme)
         artifact = replace(
@@ -128,7 +129,8 @@ def quantized(folder=None, budget=None):
         for m in [m for m in results.measurements if m.artifact == plain.id]:
             results.add_measurement(replace(m, artifact=artifact.id, raw=""))
     loser = {"made_by": "ai-edge-quantizer 0.10.0", "bytes": 2_702_000, "agreement": 0.962, "status": "ok",
-             "latency_ms": 3.4, "why": "agrees on 96.2 %, 2.6 points less, and takes 1.17× the latency"}  # fmt: skip
+             "latency_ms": 3.4, "why": "agrees on 96.2 %, 2.6 points less, and takes 1.17× the latency",
+             "chosen": {"agreement": 0.988, "latency_ms": 2.9, "samples": 500, "target": "local/litert"}}  # fmt: skip
     wreck = {"made_by": "onnxruntime 1.31.1", "bytes": 0, "agreement": None, "latency_ms": None, "status": "crashed",
              "why": "the process ended with signal 11"}  # fmt: skip
     gpu = {"delegate": "GPU delegate", "takes": 36, "total": 38, "refuses": [
@@ -269,7 +271,7 @@ def test_further_training_and_makers_and_calibration_are_recorded(finished):
     words = section(html, "quantization").words
     for found in ("Quantization-aware training tflite: qat-int8, tflite: qat-int8-int8io", "65 of 71", "Pruning",
                   "Only the head was trained: the backbone comes from TensorFlow Hub", "50.0 %",
-                  "tflite:pruned-dynamic 1.28 MiB of 2.54 MiB", "tensorflow 2.21.0 taken",
+                  "tflite:pruned-dynamic 1.28 MiB of 2.54 MiB", "tensorflow 2.21.0 taken compared on 500 samples on",
                   "agrees on 96.2 %, 2.6 points less", "crashed the process ended with signal 11",
                   "tflite: int8, tflite: int8-mixed channel 2 of the calibration samples is brighter",
                   "Method min and max"):  # fmt: skip
@@ -283,11 +285,13 @@ def test_further_training_and_makers_and_calibration_are_recorded(finished):
 def test_runtimes_name_operators_workarounds_and_what_delegates_refuse(finished):
     results, html, markdown = finished
     words = section(html, "runtimes").words
-    for found in ("tflite 2.17.0 FULLY_CONNECTED version 12", "FULLY_CONNECTED version 12 does not load there",
-                  "tflite-runtime==2.14", "takes 36 of 38 operators estimated", "takes 38 of 38 operators",
+    for found in ("tflite 2.17.0 FULLY_CONNECTED version 12", "Dense layers stored as 1×1 convolutions",
+                  "tflite-runtime==2.14", "Instead of tflite:dynamic", "1.08× the latency; 1.01× the size; measured on",
+                  "a drop of +0.05 points (95 % interval −0.10 to +0.20)",
+                  "takes 36 of 38 operators estimated", "takes 38 of 38 operators",
                   "FULLY_CONNECTED 1×: version 12 is not supported"):  # fmt: skip
         assert found in words
-    assert "**tflite:dynamic-conv**: FULLY\\_CONNECTED version 12 does not load there" in markdown
+    assert "**tflite:dynamic-conv**: Dense layers stored as 1×1 convolutions; Made for tflite" in markdown
     assert [r.whole for r in runtimes.refusals(Content(results))] == [True, False]
 
 

@@ -15,7 +15,7 @@ from ..units import percent, seconds, size
 from .compared import origin
 from .content import NAME_LIMIT, REASON_LIMIT, Content
 from .palette import scheme_colour
-from .reading import flat
+from .reading import counted
 
 LABELS_SHOWN = 40
 ITEMS_SHOWN = 40
@@ -97,7 +97,7 @@ def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
         min_runtime=shorten(artifact.min_runtime, 40) or "–",
         calibration=f"{samples} training {content.noun}s" if samples else "given" if calibration else "none",
         compressed=size(artifact.compressed_bytes) if artifact.compressed_bytes else "",
-        storage=tuple(flat(artifact.storage)),
+        storage=tuple(counted(artifact.storage)),
         made=", ".join([*made, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
         ops=tuple(f"{shorten(op.name)} version {op.version}, {op.count}×" for op in artifact.ops),
         ops_summary=f"{count} operators of {kinds} kind{'s' if kinds > 1 else ''}" if kinds else "",

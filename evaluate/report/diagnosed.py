@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from ...core.artifact import Artifact
@@ -58,10 +59,10 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A suspected cause with its remedy, and the tensors that it rests on."""
+    """A suspected cause with its remedy: each finding that speaks for it, and the tensors that they rest on."""
 
     cause: str
-    why: str
+    whys: tuple[str, ...]
     remedy: str
     tensors: tuple[str, ...]
 
@@ -127,14 +128,11 @@ def diagnoses(content: Content) -> list[DiagnosisCard]:
 def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], content: Content) -> DiagnosisCard:
     artifact = artifacts.get(str(row.get("artifact")))
     ranked = rows(row.get("worst"))
-    ranks = {str(t.get("name")): i for i, t in reversed(list(enumerate(ranked, 1)))}
     shown = sorted(
         (t for t in rows(row.get("tensors")) if t.get("kind", "activation") != "weight"),
         key=lambda t: figure(t.get("position")) or 0,
     )
-    candidates = [t for t in ranked if t.get("kind", "activation") != "weight"]
-    suspected = [t for t in candidates if t.get("cause")]
-    named = {str(t.get("name")) for t in (suspected or candidates)[:MARKED]}
+    ranks = _marked(ranked)
     facts = [("Compared on", f"{count:,} {content.noun}s") for count in [row.get("samples")] if isinstance(count, int)]
     agreement = figure(row.get("agreement"))
     if agreement is not None:
@@ -150,14 +148,14 @@ def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], conten
         name=content.name(artifact) if artifact else shorten(str(row.get("artifact", "")), NAME_LIMIT),
         loss=_loss(artifact, content) if artifact else "",
         facts=tuple(facts),
-        suspects=tuple(_suspect(s) for s in rows(row.get("suspicions"))),
+        suspects=tuple(_suspects(rows(row.get("suspicions")))),
         worst=tuple(_tensor(i, t) for i, t in enumerate(ranked[:TENSORS_SHOWN], 1)),
         points=tuple(
             SnrPoint(
                 position=i,
                 snr=figure(t.get("snr_db")),
                 own=figure(t.get("own_snr_db")),
-                rank=ranks.get(str(t.get("name")), 0) if str(t.get("name")) in named else 0,
+                rank=ranks.pop(t.get("position"), 0),
                 label=layer(str(t.get("name", ""))),
             )
             for i, t in enumerate(shown)
@@ -175,15 +173,27 @@ def _loss(artifact: Artifact, content: Content) -> str:
     return ""
 
 
-def _suspect(row: Mapping[str, Any]) -> Suspect:
-    cause = str(row.get("cause", ""))
-    tensors = row.get("tensors")
-    return Suspect(
-        cause=CAUSES.get(cause, shorten(cause, NAME_LIMIT)),
-        why=shorten(str(row.get("why", "")), REASON_LIMIT),
-        remedy=shorten(str(row.get("remedy", "")), REASON_LIMIT),
-        tensors=tuple(shorten(str(t), 120) for t in tensors[:LAYERS_SHOWN]) if isinstance(tensors, list) else (),
-    )
+def _marked(ranked: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
+    """Return the ranks of the worst tensors by their operators' places: weights do their harm where they are used."""
+    numbered = list(enumerate(ranked, 1))
+    suspected = [(rank, t) for rank, t in numbered if t.get("cause")]
+    found: dict[Any, int] = {}
+    for rank, t in (suspected or numbered)[:MARKED]:
+        found.setdefault(figure(t.get("position")), rank)
+    return found
+
+
+def _suspects(found: Sequence[Mapping[str, Any]]) -> Iterator[Suspect]:
+    """Return the suspicions, those next to each other of one cause with one remedy together."""
+    for (cause, remedy), group in groupby(found, lambda row: (str(row.get("cause", "")), str(row.get("remedy", "")))):
+        alike = list(group)
+        tensors = [str(t) for row in alike if isinstance(row.get("tensors"), list) for t in row["tensors"]]
+        yield Suspect(
+            cause=CAUSES.get(cause, shorten(cause, NAME_LIMIT)),
+            whys=tuple(shorten(str(row.get("why", "")), REASON_LIMIT) for row in alike),
+            remedy=shorten(remedy, REASON_LIMIT),
+            tensors=tuple(shorten(t, 120) for t in tensors[:LAYERS_SHOWN]),
+        )
 
 
 def _tensor(rank: int, row: Mapping[str, Any]) -> TensorRow:
@@ -212,16 +222,16 @@ def trades(content: Content) -> list[Trade]:
 def _trade(artifact: Artifact, content: Content) -> Trade:
     steps = tuple(_step(row) for row in artifact.trade if isinstance(row, Mapping))
     first, chosen = (steps[0] if steps else None), next((s for s in steps if s.chosen), None)
-    told = "No step was chosen."
-    if first and chosen:
-        told = _bought(first, chosen)
+    told = _bought(first, chosen) if first and chosen else "No step was chosen."
+    why = next((str(row["why"]) for row in rows(artifact.trade) if row.get("why")), "")
+    told += f" {why[:1].upper()}{shorten(why[1:], REASON_LIMIT)}." if why else ""
     return Trade(content.name(artifact), told, steps)
 
 
 def _bought(first: Step, chosen: Step) -> str:
     """Return what the chosen step has before the first, in a sentence."""
     if chosen is first:
-        return "Nothing had to be kept: the plain file is the chosen one."
+        return "Nothing is kept: the plain file is the one that was taken."
     kept = f"{chosen.kept} layer{'s' if chosen.kept > 1 else ''} kept in {chosen.keep}"
     parts = []
     if first.drop is not None and chosen.drop is not None:

@@ -61,25 +61,47 @@ def contests(content: Content) -> list[Contest]:
 
 
 def _contest(artifact: Artifact, content: Content) -> Contest:
-    taken = Maker(shorten(artifact.made_by, 120) or "not known", True, "ok", size(artifact.bytes), "", "", "")
+    rivals = rows(artifact.alternatives)
+    own: Mapping[str, Any] = next((r["chosen"] for r in rivals if isinstance(r.get("chosen"), Mapping)), {})
+    taken = Maker(
+        made_by=shorten(artifact.made_by, 120) or "not known",
+        taken=True,
+        status="ok",
+        size=size(artifact.bytes),
+        agreement=_percent(own.get("agreement")),
+        latency=_ms(own.get("latency_ms")),
+        why=_trialled(own),
+    )
     others = [
         Maker(
             made_by=shorten(str(row.get("made_by", "")), 120) or "not known",
             taken=False,
             status=shorten(str(row.get("status") or "ok"), 30),
             size=size(row["bytes"]) if isinstance(row.get("bytes"), int) and row["bytes"] else "–",
-            agreement=percent(value) if (value := figure(row.get("agreement"))) is not None else "",
-            latency=ms(value) if (value := _median(row.get("latency_ms"))) is not None else "",
+            agreement=_percent(row.get("agreement")),
+            latency=_ms(row.get("latency_ms")),
             why=shorten(str(row.get("why", "")), REASON_LIMIT),
         )
-        for row in artifact.alternatives
-        if isinstance(row, Mapping)
+        for row in rivals
     ]
     return Contest(content.name(artifact), (taken, *others))
 
 
-def _median(latency: Any) -> float | None:
-    return figure(latency.get("median")) if isinstance(latency, Mapping) else figure(latency)
+def _trialled(own: Mapping[str, Any]) -> str:
+    """Return on what the contest was held."""
+    samples, target = own.get("samples"), str(own.get("target") or "")
+    known = isinstance(samples, int) and samples and target
+    return f"compared on {samples:,} samples on {shorten(target, NAME_LIMIT)}" if known else ""
+
+
+def _percent(value: Any) -> str:
+    found = figure(value)
+    return percent(found) if found is not None else ""
+
+
+def _ms(latency: Any) -> str:
+    found = figure(latency.get("median")) if isinstance(latency, Mapping) else figure(latency)
+    return ms(found) if found is not None else ""
 
 
 TRAININGS = {
@@ -87,6 +109,8 @@ TRAININGS = {
     "pruned": "Pruning",
     "clustered": "Weight clustering",
 }
+# Of a calibration's record: where it was, what says the same twice, and what only a machine compares.
+_NOT_SHOWN = {"images", "count", "sha256"}
 # Keys of a training's record that have a place of their own.
 _TOLD = {"kind", "of", "history", "head_only", "why", "layers"}
 
@@ -150,8 +174,10 @@ def warnings(content: Content) -> list[tuple[str, str]]:
 
 
 def _calibration(made: Sequence[Artifact], content: Content) -> CalibrationCard:
-    record = dict(made[0].calibration)
+    record = {k: v for k, v in made[0].calibration.items() if k not in _NOT_SHOWN}
     warnings = list(_warnings(record))
+    if isinstance(drawn := record.get("per_class"), Mapping) and len(each := set(map(str, drawn.values()))) == 1:
+        record["per_class"] = f"{each.pop()} of each of {len(drawn)}"
     return CalibrationCard(
         files=tuple(content.name(a) for a in made),
         facts=tuple(flat(record)),

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WORST = scheme_colour("int8").placeholder
-# Beyond these, in decibels, a tensor is drawn at the edge: 80 dB is exact for all purposes, and below -10 dB the
-# difference is ten times the signal.
-FLOOR, CEILING = -10.0, 80.0
+# Beyond these, in decibels, a tensor is drawn at the edge: at 60 dB the error is a thousandth, and below -10 dB the
+# difference is more than three times the signal.
+FLOOR, CEILING = -10.0, 60.0
 
 
 def snr(shown: Sequence[SnrPoint], narrow: bool) -> Figure:
@@ -41,7 +41,7 @@ def snr(shown: Sequence[SnrPoint], narrow: bool) -> Figure:
     axes.set_ylim(max(FLOOR, low) - pad, top)
     axes.set_xlim(-0.8, max(len(shown) - 0.2, 1))
     for point in shown:
-        if point.own is not None:
+        if point.own is not None and point.own < CEILING:
             colour = WORST if point.rank else MUTED
             axes.bar(point.position, _clip(point.own) - top, bottom=top, width=0.62, color=colour,
                      alpha=0.75 if point.rank else 0.32, linewidth=0)  # fmt: skip

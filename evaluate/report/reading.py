@@ -57,6 +57,20 @@ def flat(record: Mapping[str, Any], prefix: str = "", depth: int = 2) -> list[tu
     return found
 
 
+def counted(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a record of counts, one row for each of its parts: ``{"weights": {"int8": 9}}`` is Weights, int8 9."""
+    found = []
+    for key, value in record.items():
+        title = shorten(str(key).replace("_", " "), NAME_LIMIT)
+        if isinstance(value, Mapping):
+            told = ", ".join(f"{shorten(str(k), 40)} {scalar(str(k), v)}" for k, v in value.items())
+        else:
+            told = scalar(str(key), value) if value not in (None, "") else ""
+        if told:
+            found.append((title[:1].upper() + title[1:], shorten(told, REASON_LIMIT)))
+    return found
+
+
 def scalar(key: str, value: Any) -> str:
     """Return one value in words, with a unit where its name says which."""
     if isinstance(value, bool):

@@ -10,8 +10,9 @@ from typing import Any
 from ...core.artifact import Artifact
 from ...core.names import shorten
 from ...core.target import RUNTIMES
+from ..units import points_range, signed_points, times
 from .content import NAME_LIMIT, REASON_LIMIT, Content
-from .reading import flat, rows
+from .reading import figure, rows
 
 OPERATORS_SHOWN = 6
 
@@ -83,9 +84,29 @@ def workarounds(content: Content) -> list[Workaround]:
 
 
 def _workaround(artifact: Artifact, content: Content) -> Workaround:
-    record = dict(artifact.workaround)
-    why = shorten(str(record.pop("why", "") or ""), REASON_LIMIT)
-    return Workaround(content.name(artifact), why, tuple(flat(record)))
+    record = artifact.workaround
+    names = {a.id: content.name(a) for a in content.results.artifacts}
+    plain = str(record.get("instead_of") or "")
+    what = shorten(str(record.get("what") or ""), REASON_LIMIT)
+    facts = [("Made for", shorten(str(record["for"]), NAME_LIMIT))] if record.get("for") else []
+    if plain:
+        facts.append(("Instead of", names.get(plain, shorten(plain, NAME_LIMIT))))
+    facts += [("Its price", words) for words in ["; ".join(_price(record))] if words]
+    return Workaround(content.name(artifact), f"{what[:1].upper()}{what[1:]}", tuple(facts))
+
+
+def _price(record: Mapping[str, Any]) -> Iterable[str]:
+    """Return what a work-around costs against the plain file, where both ran."""
+    accuracy = record.get("accuracy")
+    if isinstance(accuracy, Mapping) and (drop := figure(accuracy.get("drop"))) is not None:
+        interval = points_range(figure(accuracy.get("low")), figure(accuracy.get("high")))
+        yield f"a drop of {signed_points(drop)} points" + (f" (95 % interval {interval})" if interval else "")
+    if ratio := figure(record.get("latency_ratio")):
+        yield f"{times(ratio)} the latency"
+    if ratio := figure(record.get("bytes_ratio")):
+        yield f"{times(ratio)} the size"
+    if record.get("target"):
+        yield f"measured on {shorten(str(record['target']), NAME_LIMIT)}"
 
 
 def refusals(content: Content) -> list[Refusal]:

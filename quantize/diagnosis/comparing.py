@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.codec import read_json, write_json
+from ...core.errors import InputError
 from .graph import CASTS, CHANNEL_AXIS, Floats, Graph, Op, read_graph
 from .matching import Matches, match
 from .sums import HIGHEST_DB, Sums, decibels, weight_figures
@@ -176,7 +177,7 @@ class Comparison:
                     model = Running(disturbed.content, keep=False, threads=self.job.get("threads", 1))
                 if disturbed is not None and model is not None:
                     self._follow(model, disturbed, values, errors)
-            _say(number + 1, len(samples))
+            _say(done=number + 1)
         return self._result(len(samples), followed)
 
     def _values(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -200,7 +201,9 @@ class Comparison:
         places |= {name: i for i, name in graph.input_names.items()}
         missing = [name for name in values if name not in places]
         if missing:
-            raise ValueError(f"{graph.path.name} has no input {missing[0]}; it has {', '.join(places)}")
+            raise InputError(
+                f"{graph.path.name} has no input {missing[0]}; it has {', '.join(places)}", "give files of one model"
+            )
         return {places[name]: value for name, value in values.items()}
 
     def _real(self, index: int) -> Floats:
@@ -447,14 +450,18 @@ def _multiplications(graph: Graph) -> float:
     return total
 
 
-def _say(done: int, total: int) -> None:
-    print(json.dumps({"done": done, "total": total}), flush=True)  # noqa: T201
+def _say(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)  # noqa: T201
 
 
 def main() -> None:
-    """Do the job in the file named on the command line; write its ``out``."""
+    """Do the job in the file named on the command line; write its ``out``. What a person can mend goes to stdout."""
     job = read_json(Path(sys.argv[1]))
-    write_json(Path(job["out"]), Comparison(job).run())
+    try:
+        write_json(Path(job["out"]), Comparison(job).run())
+    except InputError as error:
+        _say(error=error.message, remedy=error.remedy)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -117,11 +117,14 @@ def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: 
     write_json(workspace / "job.json", job)
     command = [sys.executable, "-m", "edgeproof.quantize.diagnosis.comparing", str(workspace / "job.json")]
     errors = workspace / "errors.txt"
+    refused = None
     with errors.open("wb") as stream:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
         try:
             for line in process.stdout or ():
                 said = json.loads(line) if line.startswith("{") else {}
+                if "error" in said:
+                    refused = InputError(f"diagnosing {name}: {said['error']}", said["remedy"])
                 if "done" in said:
                     listener.progress(f"diagnose {name}", said["done"], count)
             code = process.wait()
@@ -134,6 +137,8 @@ def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: 
                 process.stdout.close()
     if code == 0:
         return
+    if refused is not None:
+        raise refused
     lines = [line for line in errors.read_text("utf-8", "replace")[-4000:].splitlines() if line.strip()]
     last = shorten(lines[-1], 300) if lines else "nothing"
     if code < 0:
@@ -141,8 +146,6 @@ def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: 
         killed = -code == signal.SIGKILL
         remedy = "it was probably out of memory" if killed else "the runtime cannot run one of the files"
         raise StageError(f"diagnosing {name}: the process {how}; it said: {last}", remedy)
-    if "InputError" in last:
-        raise InputError(f"diagnosing {name}: {last.partition('InputError: ')[2]}", "give files of one model")
     raise StageError(
         f"diagnosing {name} failed: {last}",
         "check that --float is the float32 .tflite of the same model, and that the samples are of its kind",

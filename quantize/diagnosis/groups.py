@@ -16,6 +16,12 @@ from .causes import short_name
 from .graph import CASTS, Graph, Op, read_graph
 from .matching import match
 
+# Operators that only move values: their result has their input's scale, so they stay with what they read.
+_MOVES = frozenset(
+    ("RESHAPE", "PAD", "PADV2", "MIRROR_PAD", "MAX_POOL_2D", "CONCATENATION", "SLICE", "STRIDED_SLICE", "TRANSPOSE",
+     "SQUEEZE", "EXPAND_DIMS", "SPLIT", "SPLIT_V", "PACK", "UNPACK", "TILE", "BROADCAST_TO", "REVERSE_V2",
+     "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
+)  # fmt: skip
 # What is left of the damage below which no further group is worth a step.
 _LEAST = 0.003
 
@@ -34,8 +40,8 @@ class Group:
 def ranked_groups(quantized: Path, reference: Path, diagnosis: Diagnosis, most: int) -> list[Group]:
     """Return at most `most` groups in the order in which they should be kept out of int8.
 
-    `diagnosis` is that of the file `quantized` against `reference`. Each group is what it adds to those before it, and to
-    what the file keeps already.
+    `diagnosis` is that of the file `quantized` against `reference`. Each group is what it adds to those before it, and
+    to what the file keeps already.
     """
     ours, theirs = read_graph(quantized), read_graph(reference)
     matches = match(ours, theirs)
@@ -96,7 +102,7 @@ class _Damage:
             for op in self.graph.consumers.get(index, ()):
                 if op.name not in CASTS:
                     found.add(op.position)
-                if op.name in CASTS or (op.position not in self.weights and self.results.get(op.position, 0.0) == 0.0):
+                if op.name in CASTS or op.name in _MOVES:
                     found |= self._reading(set(op.outputs))
         return frozenset(found)
 
