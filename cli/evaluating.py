@@ -22,6 +22,7 @@ from ..core.store import Store, lock, place
 from ..core.target import Target
 from ..devices import open_runner
 from ..evaluate import report, select
+from ..evaluate.gate import gate
 from ..evaluate.measure import measure
 from .console import ConsoleListener
 from .files import answers, open_artifact, open_model, wanted_by
@@ -80,11 +81,12 @@ def evaluate_files(
                 "sha256": data.sha256,
                 "report": data.report,
             }
-            measure(
+            references = float_references(group, settings.targets)
+            answers = measure(
                 [open_runner(a, Target.parse(t), timeout_seconds=settings.timeout_seconds)
                  for a in group for t in settings.targets],
                 data,
-                references=float_references(group, settings.targets),
+                references=references,
                 settings=settings,
                 seed=SEED,
                 cores=usable_cores(),
@@ -93,6 +95,9 @@ def evaluate_files(
                 listener=listener,
                 on_row=keep,
             )  # fmt: skip
+            labels = np.load(data.targets("test"), allow_pickle=False) if data.labels else None
+            for failed in gate(results.measurements, group, answers, references=references, labels=labels):
+                results.add_measurement(failed)
         results.sort(settings.targets)
         asked = _asked(budget, float_references(artifacts, settings.targets))
         results.budget, results.recommendation = select.verdict(results, asked)

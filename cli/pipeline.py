@@ -34,7 +34,7 @@ from ..evaluate.measure import measure
 from ..evaluate.versus import compare_models
 from ..train import data as train_data
 from ..train.backbones import identity as backbone_identity
-from .compat import price
+from .compat import misfit, price
 from .console import ConsoleListener
 from .diagnosing import diagnose_artifact
 from .making import put, to_json_model
@@ -109,10 +109,9 @@ class Pipeline:
         self.results.sort([str(target) for target in self.targets])
         self._diagnose(models)
         # Before the verdict: which model is more accurate counts there.
-        self.results.comparisons = compare_models(self.results, correct, budget=self.recipe.budget, folder=self.out)
-        self.results.budget, self.results.recommendation = select.verdict(
-            self.results, self.recipe.budget if "budget" in self.recipe.model_fields_set else None, self.recipe.runtime
-        )
+        budget = self.recipe.budget if "budget" in self.recipe.model_fields_set else None
+        self.results.comparisons = compare_models(self.results, correct, budget=budget, folder=self.out)
+        self.results.budget, self.results.recommendation = select.verdict(self.results, budget, self.recipe.runtime)
         self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
 
     def save(self) -> None:
@@ -257,6 +256,8 @@ class Pipeline:
         labels = np.load(data.targets("test"), allow_pickle=False)
         for failed in gate(self.results.measurements, artifacts, answers, references=references, labels=labels):
             self.results.add_measurement(failed)
+        for row in [m for m in self.results.measurements if m.status == "unsupported"]:
+            self._name_misfit(row, artifacts)
         right = {cell: answer == labels for cell, answer in answers.items()}
         for artifact in artifacts:
             self._judge(artifact, right)
@@ -281,6 +282,14 @@ class Pipeline:
             if len(repeats) > 1:
                 self.results.set_repeats(made.model.name, repeats)
         return correct
+
+    def _name_misfit(self, row: Measurement, artifacts: Sequence[Artifact]) -> None:
+        """Say which operator keeps a file off the recipe's runtime, and what there is to choose from."""
+        artifact = next((a for a in artifacts if a.id == row.artifact), None)
+        if artifact is None or self.runtime is None or Target.parse(row.target).runtime != self.runtime.runtime:
+            return
+        if found := misfit(artifact, self.runtime):
+            self.results.add_measurement(replace(row, reason=found[0], remedy=found[1]))
 
     def _judge(self, artifact: Artifact, right: dict[tuple[str, str], NDArray[np.bool_]]) -> None:
         """Write where an artifact loads, and what it cost to make it load there, into its row and sidecar.

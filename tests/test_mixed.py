@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -176,7 +176,7 @@ def test_a_tool_that_cannot_keep_layers_so_is_told(tmp_path: Path) -> None:
             keep="int16",
             maker=CONVERTER,
             folder=tmp_path,
-            calibration=tmp_path / "none.npy",  # type: ignore[arg-type]
+            calibration=tmp_path / "none.npy",
         )
 
 
