@@ -131,7 +131,7 @@ def diagnose_file(
     artifact = open_artifact(path)
     if artifact.format != "tflite" or artifact.path is None:
         raise InputError(
-            f"{path} is a {artifact.format} file; only .tflite files are compared tensor by tensor",
+            f"{path} is of the format {artifact.format}; only .tflite files are compared tensor by tensor",
             f"diagnose the tflite:{artifact.scheme} file of the same model: its layers lose the same way",
         )
     if reference is not None and not reference.is_file():
@@ -142,7 +142,7 @@ def diagnose_file(
             f"{path} does not lie in a run's folder, so its samples are not known",
             "name samples like those of its training: --data SOURCE, e.g. folder:images or csv:texts.csv",
         )
-    folder = out or (origin.folder if origin else path.resolve().parent)
+    folder = home(path, out)
     with lock(folder):
         store = Store(folder / ".store")
         float_file = reference or beside(artifact) or _made(origin, store, listener)
@@ -161,6 +161,13 @@ def diagnose_file(
         found = diagnosed(artifact, float_file, data, samples=samples, seed=seed, store=store, listener=listener)
         write(found, folder)
     return found, folder
+
+
+def home(path: Path, out: Path | None) -> Path:
+    """Return the folder that a diagnosis goes to: `out`, else the run that the file lies in, else where it lies."""
+    here = path.resolve().parent
+    in_run = here.name == "artifacts" and (here.parent / "recipe.toml").is_file()
+    return out or (here.parent if in_run else here)
 
 
 def beside(artifact: Artifact) -> Path | None:

@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from ..core.artifact import Artifact
+from ..core.dataset import PreparedData
 from ..core.errors import InputError
 from ..core.model import Model, load_model
 from ..core.names import slug
-from ..core.recipe import Data, Export
+from ..core.recipe import Data, Evaluate, Export
 from ..core.store import Store, lock, place
-from ..core.variant import Variant
+from ..core.target import Target
+from ..core.variant import CONVERTER, Variant
+from ..devices import local_runtimes
 from ..quantize.calibration import Calibration
 from ..train import foreign
+from .brought import FLOAT32, export_tflite
 from .console import ConsoleListener
 from .files import is_ours, open_model
+from .makers import contest
 from .making import calibrate as calibrate_samples
-from .making import make_variant
+from .making import make_file, makers, put
 from .preflight import check_makers
 from .preparing import Wanted, prepared
 from .tensorflow_process import TensorFlowProcess
@@ -51,8 +56,17 @@ def export_model(
 ) -> list[Artifact]:
     """Make each variant of the model at `path` in `out`; somebody else's is frozen into ``out/model`` first.
 
-    Raises InputError before anything is made when the file is refused or calibration data are missing.
+    Where two tools make a variant, `options.maker` says which; ``best`` tries both on the calibration source's samples,
+    and is the first where there are none. A ``.tflite`` is quantized as it is (`brought`). Raises InputError before
+    anything is made when the file is refused, calibration data are missing, or a variant takes a training.
     """
+    if path.suffix == ".tflite" and path.is_file():
+        return _export_brought(path, choices, variants, options, source, out, listener)
+    if learnt := [str(v) for v in variants if v.scheme.training or v.scheme.searched]:
+        raise InputError(
+            f"{', '.join(learnt)}: is trained or searched with the model's own data",
+            "put it among export.variants of the recipe, and run that",
+        )
     problems = check_makers(variants)
     if problems:
         raise problems[0]
@@ -75,14 +89,82 @@ def export_model(
             tf.start()
             model = _adopted(path, choices, key, store, tf, out) if key else open_model(path)
             listener.note("info", f"{model.name}: {_described(model)}")
-            calibration = _calibration(model, source, options, store, listener) if calibrated and source else None
+            data = _samples(model, source, store, listener) if source else None
+            drawn = None
+            if calibrated and data is not None:
+                drawn = calibrate_samples(data, options.calibration.samples, SEED, store, model.tokenizer)
             made = []
             listener.progress("export", 0, len(variants))
             for count, variant in enumerate(variants, 1):
-                drawn = calibration if variant.scheme.calibrated else None
-                made.append(make_variant(model, variant, options, drawn, store=store, tf=tf, out=out))
+                best = _best(
+                    model, variant, options, drawn if variant.scheme.calibrated else None, data, store, tf, listener
+                )
+                made.append(put(best, model, out))
                 listener.progress("export", count, len(variants), str(variant))
     return made
+
+
+def _best(
+    model: Model,
+    variant: Variant,
+    options: Export,
+    drawn: Calibration | None,
+    data: PreparedData | None,
+    store: Store,
+    tf: TensorFlowProcess,
+    listener: ConsoleListener,
+) -> Artifact:
+    """Make a file with each of its tools, and return the one that measures better on the samples that there are."""
+    tools = makers(variant, options)
+    if data is None:
+        tools = tools[:1]
+
+    def make(what: Variant, calibration: Calibration | None, maker: str) -> Artifact:
+        return make_file(model, what, options, calibration, maker=maker, store=store, tf=tf)
+
+    made = [make(variant, drawn, maker) for maker in tools]
+    if len(made) == 1 or data is None:
+        return made[0]
+    return contest(
+        made,
+        make(FLOAT32, None, CONVERTER),
+        data,
+        targets=[Target("local", runtime) for runtime, version in local_runtimes().items() if version],
+        evaluate=Evaluate(),
+        samples=options.trial_samples,
+        seed=SEED,
+        store=store,
+        listener=listener,
+    )
+
+
+def _export_brought(
+    path: Path,
+    choices: Choices,
+    variants: Sequence[Variant],
+    options: Export,
+    source: Data | None,
+    out: Path,
+    listener: ConsoleListener,
+) -> list[Artifact]:
+    if choices.trust or choices.signature or choices.shapes or choices.size:
+        raise InputError(
+            f"{path} is a .tflite: it has fixed shapes, no code and is not opened by its signatures",
+            "leave --trust, --signature, --size and --shape out",
+        )
+    if options.maker == CONVERTER:
+        raise InputError(f"{path} is a .tflite, which TensorFlow's converter does not read", "leave --maker out")
+    return export_tflite(
+        path,
+        variants,
+        options,
+        source,
+        out,
+        listener,
+        labels=choices.labels,
+        value_range=choices.value_range,
+        output=choices.output,
+    )
 
 
 def _adopted(
@@ -105,14 +187,13 @@ def _described(model: Model) -> str:
     return f"takes {takes.kind} {takes.name} ({shape}) {takes.dtype}{values}; judged by {model.answer}; {gives}"
 
 
-def _calibration(model: Model, source: Data, options: Export, store: Store, listener: ConsoleListener) -> Calibration:
+def _samples(model: Model, source: Data, store: Store, listener: ConsoleListener) -> PreparedData:
     if model.input.dtype == "string":
         raise InputError(
             f"{model.name} takes strings, which no TFLite or ONNX file could",
             "export no calibrated variants of it",
         )
-    data = prepared(
+    return prepared(
         source, Wanted.by(model.input, foreign.model_inputs(model)),
         seed=SEED, folder=Path(), store=store, listener=listener, use="train",
     )  # fmt: skip
-    return calibrate_samples(data, options.calibration.samples, SEED, store, model.tokenizer)

@@ -32,8 +32,8 @@ from .trials import answered, trial_data
 
 # A contest takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
 # on one target as many as fit into the time tell two good files apart.
-_FEW = 32
-_ANSWER_SECONDS = 4.0
+_FEW = 24
+_ANSWER_SECONDS = 3.0
 _LATENCY = {"processes": 4, "warmup_seconds": 0.05, "run_seconds": 0.15, "min_runs": 3}
 # Two differences are looked at, each of several contests a run: a stricter level than 5 % keeps chance out.
 _LEVEL = 0.01

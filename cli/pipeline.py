@@ -256,8 +256,8 @@ class Pipeline:
         labels = np.load(data.targets("test"), allow_pickle=False)
         for failed in gate(self.results.measurements, artifacts, answers, references=references, labels=labels):
             self.results.add_measurement(failed)
-        for row in [m for m in self.results.measurements if m.status == "unsupported"]:
-            self._name_misfit(row, artifacts)
+        for refused in [m for m in self.results.measurements if m.status == "unsupported"]:
+            self._name_misfit(refused, artifacts)
         right = {cell: answer == labels for cell, answer in answers.items()}
         for artifact in artifacts:
             self._judge(artifact, right)

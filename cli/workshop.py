@@ -103,14 +103,10 @@ class Workshop:
         return make_file(self.model, variant, self.recipe.export, None, maker=CONVERTER, store=self.store, tf=self.tf)
 
     def _searched(self, variant: Variant) -> Artifact:
-        """Search for the mixed file that keeps half of what the budget allows, by the estimate on validation samples.
-
-        Half, because it is proved on other samples, by the whole interval.
-        """
+        """Search for the file that keeps the fewest layers out of int8 within the budget's loss of accuracy."""
         recipe, calibration = self.recipe, self._calibration()
         if calibration is None:
             raise ValueError(f"{variant} needs calibration samples")
-        half = {"max_accuracy_drop": recipe.budget.max_accuracy_drop / 2, "drop_by": "estimate"}
         return search_mixed(
             self.model,
             self.make(Variant("tflite", "int8")),
@@ -118,7 +114,7 @@ class Workshop:
             self.data,
             calibration,
             recipe.quantize.mixed,
-            recipe.budget.model_copy(update=half),
+            recipe.budget,
             options=recipe.export,
             evaluate=recipe.evaluate,
             target=TRIAL_TARGET,

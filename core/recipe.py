@@ -185,34 +185,46 @@ class Qat(_Table):
     """Quantization-aware training: `epochs` with batch norm learning, then `frozen_epochs` with it frozen.
 
     It starts from the float model with calibrated ranges and stops early on the converted file's accuracy
-    (`patience`, 0 is off). `distill` is how much of the loss is the distance from the float model's answers; the
-    rest is that from the labels.
+    (`patience`, 0 is off). An epoch sees `samples` training samples (0: all). `distill` is how much of the loss is the
+    distance from the float model's answers; the rest is that from the labels. With 1 the file answers as the float
+    model does, wherever it can; with less it also learns what the float model does not know, and is another model.
     """
 
     epochs: int = Field(1, ge=0)
-    frozen_epochs: int = Field(2, ge=0)
-    learning_rate: float = Field(1e-4, gt=0)
+    frozen_epochs: int = Field(1, ge=0)
+    learning_rate: float = Field(5e-6, gt=0)
     batch_size: int = Field(32, ge=1)
+    samples: int = Field(4000, ge=0)
     patience: int = Field(2, ge=0)
-    distill: float = Field(0.5, ge=0, le=1)
+    distill: float = Field(1.0, ge=0, le=1)
 
 
 class Prune(_Table):
-    """Magnitude pruning: while it trains for `epochs`, the share `sparsity` of each layer's weights becomes zero."""
+    """Magnitude pruning: while it trains for `epochs`, the share `sparsity` of each layer's weights becomes zero.
+
+    `samples` and `distill` are as in quantization-aware training.
+    """
 
     sparsity: Share = 0.5
     epochs: int = Field(2, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     batch_size: int = Field(32, ge=1)
+    samples: int = Field(4000, ge=0)
+    distill: float = Field(0.5, ge=0, le=1)
 
 
 class Cluster(_Table):
-    """Weight clustering: each layer's weights take `clusters` values, which train for `epochs`."""
+    """Weight clustering: each layer's weights take `clusters` values, which train for `epochs`.
+
+    `samples` and `distill` are as in quantization-aware training.
+    """
 
     clusters: int = Field(16, ge=2, le=256)
     epochs: int = Field(1, ge=0)
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(1e-5, gt=0)
     batch_size: int = Field(32, ge=1)
+    samples: int = Field(4000, ge=0)
+    distill: float = Field(0.5, ge=0, le=1)
 
 
 class Mixed(_Table):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
 from ..core.errors import EdgeproofError, InputError, explain_disk_errors
+from ..core.machine import usable_cores
 from ..core.model import InputContract, Model
 from ..core.names import shorten
 from ..core.recipe import Export
@@ -73,6 +75,26 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         r"Unsupported onnx opset|Opset (\d+) is not supported",
         "tf2onnx does not write this opset",
         "choose export.onnx_opset between 13 and 18",
+    ),
+    (
+        r"`representative_dataset` must be specified",
+        "the model holds no ranges of its activations, which quantization-aware training would have left in it",
+        "train it again, or use tflite:int8, which takes the ranges from calibration samples",
+    ),
+    (
+        r"Missing QSVs \(min/max\) for tensor (\S+)",
+        "calibration recorded no range for tensor {0}",
+        "raise export.calibration.samples, or make the file with TensorFlow's converter (export.maker)",
+    ),
+    (
+        r"Failed to get quantization parameters for tensor: ([^\s.]+)",
+        "ai-edge-quantizer finds no scale for tensor {0}",
+        "make the file with TensorFlow's converter (export.maker), or choose another scheme",
+    ),
+    (
+        r"gather index out of bounds",
+        "the calibration samples hold token ids that the model's table does not have",
+        "calibrate with texts and the model's own tokenizer",
     ),
 )
 
@@ -160,7 +182,7 @@ def export_file(
     try:
         content = source.read_bytes()
         if variant.scheme_name == "float32":
-            quantizer.check_float(read(content))
+            quantizer.check_float(content)
         else:
             if QUANTIZER not in variant.scheme.makers:
                 possible = ", ".join(quantizer.POSSIBLE)
@@ -230,8 +252,7 @@ def _finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str
             path=path,
             sha256=sha256_file(path),
             bytes=len(content),
-            # What a store ships is deflated (ZIP's method, as in an .apk or .ipa), here as small as zlib gets it.
-            compressed_bytes=len(zlib.compress(content, 9)),
+            compressed_bytes=_deflated(content),
             inputs=contents.inputs,
             outputs=contents.outputs,
             ops=contents.ops,
@@ -298,6 +319,17 @@ def load(path: Path) -> Artifact:
         # Beside the file and nowhere else, whatever the sidecar of a stranger says.
         tokenizer=path.parent / artifact.tokenizer.name if artifact.tokenizer else None,
     )
+
+
+def _deflated(content: bytes) -> int:
+    """Return the size of a file as a store ships it: deflated, which is ZIP's method (.apk, .ipa), at its best.
+
+    In blocks of 8 MiB, on all cores: 250 times deflate's memory, so that the sum is that of the whole within 0.1 %.
+    """
+    block = 8 << 20
+    blocks = [content[start : start + block] for start in range(0, len(content), block)]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return sum(pool.map(lambda part: len(zlib.compress(part, 9)), blocks))
 
 
 def _made_by(maker: str, *, from_ours: bool) -> str:

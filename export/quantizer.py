@@ -16,12 +16,14 @@ import numpy as np
 from ..core.errors import InputError, StageError
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
 from .flatbuffer import read, scales, set_versions, type_name, write
-from .storage import storage
+from .storage import FLOATS, WEIGHTS, storage
 
 Feeds = Callable[[], Iterator[dict[str, Any]]]
 
 # The schemes that can be made from a float .tflite alone.
-POSSIBLE = tuple(f"tflite:{name}" for name, scheme in SCHEMES["tflite"].items() if QUANTIZER in scheme.makers)
+POSSIBLE = tuple(
+    f"tflite:{name}" for name, scheme in SCHEMES["tflite"].items() if QUANTIZER in scheme.makers and not scheme.searched
+)
 
 # How ranges of activations are found. 8 bits are better spent on the usual range than on its one extreme; in 16 bits
 # there is room for both.
@@ -38,8 +40,7 @@ def quantize(content: bytes, scheme: Scheme, samples: Feeds | None = None) -> by
     """
     from ai_edge_quantizer import quantizer
 
-    model = read(content)
-    check_float(model)
+    model = check_float(content)
     _name_signature(model)
     source = write(model)
     tool = quantizer.Quantizer(source)
@@ -56,8 +57,9 @@ def quantize(content: bytes, scheme: Scheme, samples: Feeds | None = None) -> by
     return write(made)
 
 
-def check_float(model: Any) -> None:
-    """Raise InputError unless a ``ModelT`` is a float model with one graph and fixed shapes."""
+def check_float(content: bytes) -> Any:
+    """Return the ``ModelT`` of a float file with one graph and fixed shapes. Raises InputError for anything else."""
+    model = read(content)
     remedy = "give a float32 file with one graph and fixed shapes, as TensorFlow's converter writes it by default"
     if len(model.subgraphs) != 1:
         raise InputError(f"it has {len(model.subgraphs)} graphs (control flow, or several signatures)", remedy)
@@ -79,6 +81,7 @@ def check_float(model: Any) -> None:
             raise InputError(f"{name} has no fixed shape: {signature or sides}", remedy)
     if "float32" not in stored:
         raise InputError("it holds no float32 numbers", remedy)
+    return model
 
 
 def _name_signature(model: Any) -> None:
@@ -151,17 +154,21 @@ def _forget_runtime(model: Any) -> None:
 def _check(model: Any, scheme: Scheme) -> None:
     """Raise StageError when a file is in its scheme by name only."""
     found = storage(model)
-    total = sum(found["weights"].values())
     done = found["weights"].get(scheme.weights, 0)
+    # Tables that were integers before (a model's own packing) are nobody's to quantize.
+    total = done + sum(count for kind, count in found["weights"].items() if kind in FLOATS)
     if not total or done / total < 0.5:
-        layers = {"int4-block32": "dense and embedding-lookup"}.get(scheme.name, "dense, convolution and embedding-lookup")
+        block = scheme.name == "int4-block32"
+        layers = "dense and embedding-lookup" if block else "dense, convolution and embedding-lookup"
         raise StageError(
             f"only {done:,} of this model's {total:,} weights became {scheme.weights}: the tool quantizes those of "
             f"{layers} layers",
-            "use tflite:dynamic or tflite:int8 by TensorFlow's converter, from the SavedModel"
-            if scheme.name != "int4-block32"
-            else "use tflite:int4, which has a scale for each output instead",
+            "use tflite:int4, which has a scale for each output instead"
+            if block
+            else "use tflite:dynamic or tflite:int8 by TensorFlow's converter, from the SavedModel",
         )
-    if scheme.calibrated and found["float_operators"]:
-        floats = ", ".join(f"{name} ×{count}" for name, count in found["float_operators"].items())
-        raise StageError(f"the tool left operators in float: {floats}", "use tflite:int8-fallback, or tflite:dynamic")
+    floats, computing = found["float_operators"], found["integer_operators"]
+    weighted = sorted(set(floats) & set(WEIGHTS))
+    if scheme.calibrated and (weighted or sum(floats.values()) > computing / 4):
+        left = ", ".join(f"{name} ×{count}" for name, count in floats.items())
+        raise StageError(f"the tool left operators in float: {left}", "use tflite:int8-fallback, or tflite:dynamic")

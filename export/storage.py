@@ -15,7 +15,7 @@ WEIGHTS = {
     "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1, "EMBEDDING_LOOKUP": 1,
     "BATCH_MATMUL": 1, "GATHER": 0,
 }  # fmt: skip
-_FLOATS = ("float32", "float16", "bfloat16")
+FLOATS = ("float32", "float16", "bfloat16")
 
 
 def storage(model: Any) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _elements(tensor: Any) -> int:
 def _computes(model: Any, graph: Any, operator: Any) -> str:
     """Return whether an operator's activations are ``float`` or quantized ``integer``, or ``other``."""
     flowing = [t for t in tensors(graph, [*operator.inputs, *operator.outputs]) if not constant(model, t)]
-    if any(type_name(tensor) in _FLOATS for tensor in flowing):
+    if any(type_name(tensor) in FLOATS for tensor in flowing):
         return "float"
     return "integer" if any(scales(tensor) for tensor in flowing) else "other"
 

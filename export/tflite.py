@@ -40,6 +40,9 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
     _SETTINGS[setting](tf, converter)
     if plain == "int8-per-tensor":
         converter._experimental_disable_per_channel = True
+    if scheme.training == "qat" and calibration is None:
+        # The ranges are in the graph. The converter does not see that when asked for integers alone, and wants samples.
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if plain == "int8-fallback":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     if plain == "dynamic-per-tensor" or (setting == "dynamic" and not options.dense_per_channel):

@@ -1,8 +1,9 @@
 """Does the calibration data resemble the data that files are proved on? Ranges found on other data are wrong ranges.
 
 Both sides are compared channel by channel (red, green and blue; the last axis of other tensors; of texts how long they
-are and how many of their tokens are unknown). A difference is told only when it is both beyond chance, with the spread
-between samples as the measure, and large enough to matter: an honest draw of a few hundred samples differs too.
+are and how many of their tokens are unknown). A difference is told only when it is both beyond chance and large enough
+to matter: an honest draw of a few hundred samples differs too. Chance is judged by tests that hold for any
+distribution, each sample counted as one observation however many values it has.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ Floats = NDArray[np.float64]
 
 # What counts as a difference, each with its reason.
 LIMITS = {
-    # Of hundreds of channels none shall be off by chance: 5 standard errors are one in 1.7 million.
-    "errors": 5.0,
+    # Of ten thousand honest draws one may be told to differ, over all its channels together.
+    "chance": 1e-4,
     # Half of what one sample differs from the next moves no range of note.
     "shift": 0.5,
     # Values that spread half or twice as much use one bit less or more.
@@ -39,7 +40,8 @@ LIMITS = {
     # Values outside of the calibrated range are cut off there.
     "outside": 0.01,
 }
-_MOST_SAMPLES = 1000
+_MOST_SAMPLES = 500
+_MOST_VALUES = 500_000  # that percentiles are taken of
 _MOST_CHANNELS = 16
 
 
@@ -51,7 +53,7 @@ def resemblance(
     tokenizer: Path | None = None,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """Compare the samples of `calibration` with up to 1000 samples of `split` of `data`.
+    """Compare the samples of `calibration` with up to 500 samples of `split` of `data`.
 
     These are drawn with the classes in the calibration's proportions, so that classes which are seldom do not look
     like a difference. Texts need the folder of the model's `tokenizer`. Returns the record for an artifact's
@@ -68,9 +70,10 @@ def resemblance(
     else:
         loaded = np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[chosen]
         pairs = list(_channels(saved, loaded, "image" if data.kind == "image" else ""))
-    channels = [_compare(name, ours, theirs, data.kind) for name, ours, theirs in pairs]
+    chance = LIMITS["chance"] / max(1, len(pairs))
+    channels = [_compare(name, ours, theirs, data.kind, chance) for name, ours, theirs in pairs]
     whys = _words(channels, data.kind, split)
-    if data.kind != "text" and (swapped := _swapped(pairs)):
+    if data.kind != "text" and (swapped := _swapped(pairs, chance)):
         whys = [swapped]
     whys += _few(calibration)
     shown = [c for n, c in enumerate(channels) if n < _MOST_CHANNELS or c["differs"]][: 4 * _MOST_CHANNELS]
@@ -104,16 +107,17 @@ def _like(calibration: Calibration, data: PreparedData, split: str, seed: int) -
 
 
 class _Channel:
-    """The values of one channel: a row a sample, (samples, values) float64."""
+    """The values of one channel: a row a sample, (samples, values)."""
 
     def __init__(self, values: NDArray[Any]) -> None:
-        rows = np.asarray(values, np.float64).reshape(len(values), -1)
+        rows = np.asarray(values, np.float32).reshape(len(values), -1)
         self.samples = len(rows)
-        self.means: Floats = rows.mean(axis=1)
+        self.means: Floats = rows.mean(axis=1, dtype=np.float64)
+        self.spreads: Floats = rows.std(axis=1, dtype=np.float64)
         self.low, self.high = float(rows.min()), float(rows.max())
-        self.mean, self.spread = float(rows.mean()), float(rows.std())
+        self.mean, self.spread = float(rows.mean(dtype=np.float64)), float(rows.std(dtype=np.float64))
         self.between = float(self.means.std(ddof=1)) if self.samples > 1 else 0.0
-        self.percentiles: Floats = np.percentile(rows, (1, 25, 50, 75, 99))
+        self.percentiles: Floats = np.percentile(rows.ravel()[:: 1 + rows.size // _MOST_VALUES], (1, 25, 50, 75, 99))
         self._rows = rows
 
     @property
@@ -122,9 +126,26 @@ class _Channel:
         span = float(self.percentiles[-1] - self.percentiles[0])
         return span or self.high - self.low
 
-    def outside(self, low: float, high: float) -> float:
-        """The share of values that are not within [low, high]."""
-        return float(((self._rows < low) | (self._rows > high)).mean())
+    def beyond_chance(self, other: _Channel, chance: float) -> bool:
+        """Whether samples' means, or their spreads, are of another distribution than `other`'s.
+
+        Kolmogorov and Smirnov's two-sample test, by its asymptotic bound sqrt(-ln(chance / 2) / 2), which errs on the
+        side of no difference for small samples and for values that repeat.
+        """
+        n, m = self.samples, other.samples
+        bound = np.sqrt(-np.log(chance / 4) / 2) * np.sqrt((n + m) / (n * m))
+        return _distance(self.means, other.means) > bound or _distance(self.spreads, other.spreads) > bound
+
+    def often_outside(self, other: _Channel, chance: float) -> bool:
+        """Whether many values, of more samples than chance explains, lie outside of what `other` saw.
+
+        The share of samples that exceed the largest of n is distributed as Beta(1, n), whatever the values are.
+        """
+        outside = (self._rows < other.low) | (self._rows > other.high)
+        expected = 1 - (chance / 4) ** (1 / other.samples)
+        noise = 3 * np.sqrt(expected * (1 - expected) / self.samples)
+        share = float(outside.any(axis=1).mean())
+        return float(outside.mean()) > LIMITS["outside"] and share > 2 * expected + noise
 
     def record(self) -> dict[str, float]:
         figures = {"low": self.low, "high": self.high, "mean": self.mean, "spread": self.spread}
@@ -135,7 +156,7 @@ _Pair = tuple[str, _Channel, _Channel]
 
 
 def _channels(ours: NDArray[Any], theirs: NDArray[Any], kind: str) -> Iterator[_Pair]:
-    """Give the channels of two arrays of samples: colours, or the last axis; of structured arrays those of each field."""
+    """Give the channels of two arrays of samples: colours, or the last axis; of structured arrays each field's."""
     if ours.dtype.names:
         for field in ours.dtype.names:
             yield from ((f"{field} {name}".strip(), a, b) for name, a, b in _channels(ours[field], theirs[field], ""))
@@ -170,24 +191,17 @@ def _text_channels(
     yield "unknown tokens", _Channel(unknown(saved)), _Channel(unknown(theirs))
 
 
-def _compare(name: str, ours: _Channel, theirs: _Channel, kind: str) -> dict[str, Any]:
-    """Return one channel's record; ``differs`` says how, empty where it does not beyond chance and note."""
-    differs = ""
-    ratio = theirs.span / ours.span if ours.span and theirs.span else (1.0 if ours.span == theirs.span else np.inf)
-    error = np.hypot(ours.between / np.sqrt(ours.samples), theirs.between / np.sqrt(theirs.samples))
-    shift = theirs.mean - ours.mean
-    between = max(ours.between, theirs.between)
-    # Of N samples the next one lies outside of their range with a chance of 2 in N + 1, whatever the distribution.
-    outside = theirs.outside(ours.low, ours.high)
-    by_chance = 2 / (ours.samples + 1)
-    enough = min(ours.samples, theirs.samples) >= 8
-    if enough and kind != "text" and not 1 / LIMITS["range"] < ratio < LIMITS["range"]:
-        differs = "range"
-    elif enough and abs(shift) > max(LIMITS["errors"] * error, LIMITS["shift"] * between):
-        differs = "shift"
-    elif enough and kind != "text" and not 1 / LIMITS["spread"] <= _ratio(theirs.spread, ours.spread) <= LIMITS["spread"]:
-        differs = "spread"
-    elif outside > max(LIMITS["outside"], 4 * by_chance):
+def _compare(name: str, ours: _Channel, theirs: _Channel, kind: str, chance: float) -> dict[str, Any]:
+    """Return one channel's record; ``differs`` says how, empty where it does not beyond `chance` and note."""
+    limit, differs = LIMITS["spread"], ""
+    if theirs.beyond_chance(ours, chance):
+        if kind != "text" and not 1 / LIMITS["range"] < _ratio(theirs.span, ours.span) < LIMITS["range"]:
+            differs = "range"
+        elif abs(theirs.mean - ours.mean) > LIMITS["shift"] * max(ours.between, theirs.between):
+            differs = "shift"
+        elif kind != "text" and not 1 / limit <= _ratio(theirs.spread, ours.spread) <= limit:
+            differs = "spread"
+    if not differs and theirs.often_outside(ours, chance):
         differs = "outside"
     return {"name": name, "calibration": ours.record(), "data": theirs.record(), "differs": differs}
 
@@ -196,27 +210,27 @@ def _ratio(a: float, b: float) -> float:
     return a / b if b else (1.0 if a == b else float("inf"))
 
 
-def _swapped(pairs: Sequence[_Pair]) -> str:
+def _distance(a: Floats, b: Floats) -> float:
+    """Return the greatest distance between two samples' cumulative distributions."""
+    places = np.concatenate([a, b])
+    ours = np.searchsorted(np.sort(a), places, side="right") / len(a)
+    theirs = np.searchsorted(np.sort(b), places, side="right") / len(b)
+    return float(np.abs(ours - theirs).max())
+
+
+def _swapped(pairs: Sequence[_Pair], chance: float) -> str:
     """Return a sentence where three channels fit much better the other way round, as BGR for RGB."""
-    if len(pairs) != 3:
+    if len(pairs) != 3 or not any(theirs.beyond_chance(ours, chance) for _, ours, theirs in pairs):
         return ""
     ours = np.array([ours.percentiles for _, ours, _ in pairs])
     theirs = np.array([theirs.percentiles for _, _, theirs in pairs])
     straight, turned = np.abs(ours - theirs).sum(), np.abs(ours[::-1] - theirs).sum()
-    # The difference must be more than the draw of samples explains: first and last channel, each against its own.
-    error = max(_error(pairs[0]), _error(pairs[2]))
-    apart = abs((pairs[0][1].mean - pairs[2][1].mean) - (pairs[0][2].mean - pairs[2][2].mean))
-    if apart <= LIMITS["errors"] * error or turned >= LIMITS["swap"] * straight:
+    if turned >= LIMITS["swap"] * straight:
         return ""
     return (
-        "the first and the last channel of the calibration samples look swapped (BGR for RGB): the other way round they "
-        f"fit the data {straight / max(turned, 1e-9):.1f} times as well"
+        "the first and the last channel of the calibration samples look swapped (BGR for RGB): the other way round "
+        f"they fit the data {straight / max(turned, 1e-9):.1f} times as well"
     )
-
-
-def _error(pair: _Pair) -> float:
-    _, ours, theirs = pair
-    return float(np.hypot(ours.between / np.sqrt(ours.samples), theirs.between / np.sqrt(theirs.samples)))
 
 
 def _words(channels: Sequence[dict[str, Any]], kind: str, split: str) -> list[str]:
@@ -243,8 +257,8 @@ def _words(channels: Sequence[dict[str, Any]], kind: str, split: str) -> list[st
             )
         elif differs == "shift" and kind == "text":
             words.append(
-                f"the calibration texts have other {worst['name']}: {ours['mean']:.3g} on average, those of the {split} "
-                f"split {theirs['mean']:.3g}"
+                f"the calibration texts have other {worst['name']}: {ours['mean']:.3g} on average, those of the "
+                f"{split} split {theirs['mean']:.3g}"
             )
         elif differs == "shift":
             words.append(

@@ -33,7 +33,7 @@ RECIPE = {
         "maker": "converter",
         "calibration": {"samples": 20},
     },
-    "evaluate": {"latency": {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}},
+    "evaluate": {"diagnose": "none", "latency": {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}},
 }
 
 

@@ -25,6 +25,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.export.dense_as_conv import dense_as_conv
 from edgeproof.export.quantizer import quantize
 from edgeproof.quantize.diagnosis import diagnose, in_graph_order, node_data
+from edgeproof.quantize.diagnosis.causes import judge
 from edgeproof.quantize.diagnosis.graph import read_graph
 from edgeproof.quantize.diagnosis.matching import match
 from edgeproof.quantize.diagnosis.sums import HIGHEST_DB, Sums, decibels
@@ -376,6 +377,43 @@ def test_decibels(signal: float, noise: float) -> None:
     assert found is not None and found <= HIGHEST_DB
     assert decibels(signal, noise * 10 + 1e-3) <= found  # type: ignore[operator]
     assert decibels(0.0, noise) is None
+
+
+def _row(name: str, kind: str, share: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name, "kind": kind, "operator": "CONV_2D", "position": 0, "shape": (4, 4), "dtype": "int8",
+        "share": share, "snr_db": 40.0, "own_snr_db": 30.0, "float_low": 0.0, "float_high": 1.0, **more,
+    }  # fmt: skip
+
+
+def _result(*rows: dict[str, Any], agreement: float = 0.9, snr: float = 12.0) -> dict[str, Any]:
+    return {"rows": list(rows), "agreement": agreement, "answer_snr_db": snr, "samples": 100}
+
+
+def test_a_table_that_calibration_did_not_look_up_is_told_even_where_it_does_no_harm_yet() -> None:
+    table = _row("table", "weight", 0.0, operator="GATHER", low=0.1, high=0.1, saturated=0.99)
+    tensors, (only,) = judge(_result(table, agreement=1.0, snr=45.0), "int8")
+    assert only.cause == "calibration" and "99.0% of the values" in only.why and tensors[0].cause == "calibration"
+
+
+def test_damage_without_a_culprit_is_said_to_be_spread() -> None:
+    rows = [_row(f"t{number}", "activation", 0.05) for number in range(20)]
+    _, (only,) = judge(_result(*rows), "int8")
+    assert "no tensor stands out: 10 of 20" in only.why and len(only.tensors) == 10
+
+
+def test_training_is_no_damage() -> None:
+    row = _row("t", "weight", 0.9, snr_db=12.0, scales=4)
+    assert judge(_result(row), "int8")[1][0].cause == "weights"
+    assert judge(_result(row), "qat-int8")[1] == ()
+    (only,) = judge(_result(row, agreement=0.5), "qat-int8")[1]
+    assert "training and rounding" in only.why and "train longer" in only.remedy
+
+
+def test_a_softmax_that_loses_a_right_answer_is_named() -> None:
+    soft = _row("out", "activation", None, operator="SOFTMAX", own_snr_db=8.0)
+    _, (only,) = judge(_result(_row("t", "activation", 0.5), soft, snr=40.0), "int8")
+    assert "SOFTMAX" in only.why and "keep 8 dB" in only.why
 
 
 def test_the_viewers_file_has_results_of_the_figure() -> None:

@@ -26,7 +26,7 @@ from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.core.variant import CONVERTER, QUANTIZER, Variant
 from edgeproof.export.mixed import export_mixed
-from edgeproof.quantize.diagnosis import ranked_groups
+from edgeproof.quantize.diagnosis import Group, ranked_groups
 from edgeproof.quantize.diagnosis.graph import read_graph
 
 from .spoiled import Spoiled, make
@@ -150,10 +150,8 @@ def test_when_no_tool_makes_a_step_the_search_ends_with_what_it_has(
     search: Search, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The groups' names are wrong on purpose: both tools then keep nothing, which they themselves do not say."""
-    from edgeproof.cli import mixed
-
-    wrong = mixed.Group(("no such tensor",), 1.0, ("nothing (ADD)",))
-    monkeypatch.setattr(mixed.diagnosis, "ranked_groups", lambda *_: [wrong])
+    wrong = Group(("no such tensor",), 1.0, ("nothing (ADD)",))
+    monkeypatch.setattr("edgeproof.quantize.diagnosis.ranked_groups", lambda *_: [wrong])
     said = Listening()
     found = search.run(listener=said)
     assert found.path is not None and len(found.trade) == 1 and "no step fits" in found.trade[0]["why"]
@@ -169,15 +167,9 @@ class Listening(Silent):
 
 
 def test_a_tool_that_cannot_keep_layers_so_is_told(tmp_path: Path) -> None:
+    model = cast(Any, None)  # it is not looked at
     with pytest.raises(InputError, match="cannot keep layers in int16"):
-        export_mixed(
-            None,
-            ["a"],
-            keep="int16",
-            maker=CONVERTER,
-            folder=tmp_path,
-            calibration=tmp_path / "none.npy",
-        )
+        export_mixed(model, ["a"], keep="int16", maker=CONVERTER, folder=tmp_path, calibration=tmp_path / "none.npy")
 
 
 def _step(number: int, drop: float, high: float, agreement: float, samples: int = 500) -> Step:

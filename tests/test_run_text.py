@@ -65,7 +65,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> TextRun:
         "model": [{"name": "pieces", **small}, {"name": "words", "tokenizer": "whitespace", **small}],
         "train": {"epochs": 12, "learning_rate": 0.02, "batch_size": 16, "seeds": [1, 2]},
         "export": {"variants": ["tflite:float32", "tflite:dynamic", "tflite:int8", "onnx:float32"]},
-        "evaluate": {"latency": {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}},
+        "evaluate": {"diagnose": "none", "latency": {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}},
     }
     return TextRun(folder / "run", folder / "table.csv", run_recipe(parse_recipe(recipe), folder / "run"), recipe)
 

@@ -1,4 +1,4 @@
-"""What a model was frozen from, kept beside it for those who train it further: its Keras layers, or a module's variables.
+"""What a model was frozen from, kept beside it for further training: its Keras layers, or a module's variables.
 
 The frozen SavedModel is for inference alone: its batch norms have no statistics to learn, its graph no layers to
 prune. ``network/`` holds ``network.json`` and ``weights.npz``, as `quantize.tuning.kept` reads them.
@@ -78,7 +78,9 @@ def _module(classifier: Any, base: Base) -> tuple[dict[str, Any], dict[str, Any]
     for name in ("preprocess", "probabilities"):
         for ours in classifier.layers:
             if ours.name == name and ours.weights:
-                arrays |= {f"{name}/{part}": value for part, value in zip(("kernel", "bias"), ours.get_weights(), strict=False)}
+                arrays |= {
+                    f"{name}/{part}": value for part, value in zip(("kernel", "bias"), ours.get_weights(), strict=False)
+                }
     described = {
         "kind": "module",
         "names": [variable.name.split(":")[0] for variable in variables],

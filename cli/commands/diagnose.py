@@ -41,17 +41,16 @@ def command(
     from ...core.codec import to_json
     from ...core.recipe import Data
     from ..console import ConsoleListener
-    from ..diagnosing import diagnose_file
+    from ..diagnosing import diagnose_file, home
     from ..output import show_json
     from ..preflight import check_writable
 
     if not artifact.exists():
         raise click.BadParameter(f"{artifact} does not exist", param_hint="ARTIFACT")
     data = Data.model_validate({"source": source, **given(columns)}) if source else None
-    if out is not None:
-        check_writable(out)
-    log = (out or artifact.resolve().parent) / "diagnose-log.jsonl"
-    with ConsoleListener(log) as listener:
+    home_folder = home(artifact, out)
+    check_writable(home_folder / "diagnosis")
+    with ConsoleListener(home_folder / "diagnosis" / "log.jsonl") as listener:
         found, folder = diagnose_file(artifact, reference, data, samples, out, listener)
     if as_json:
         show_json(to_json(found))
@@ -68,30 +67,34 @@ def _show(found: Diagnosis) -> None:
     from ...quantize.diagnosis import short_name
 
     console = Console(highlight=False)
+    if not console.is_terminal:  # a file, a pipe: nobody sees 80 columns there
+        console.width = 120
     agreement = "" if found.agreement is None else f"; the top class is the same on {found.agreement:.1%}"
     snr = found.facts.get("answer_snr_db")
     console.print(
         f"[bold]{escape(found.artifact)}[/] against {escape(found.reference)} on {found.samples} samples of "
-        f"{escape(found.source)}{agreement}" + ("" if snr is None else f"; the answer keeps {snr:.1f} dB")
+        f"{escape(found.source)}{agreement}" + ("" if snr is None else f"; the answer keeps {snr:.1f} dB"),
+        soft_wrap=True,
     )
     if missing := found.facts.get("unmatched"):
         names = ", ".join(f"{one['operator']} {short_name(one['name'])}" for one in missing[:3])
         console.print(
             f"[yellow]{len(missing)} of {found.facts.get('operators')} operators have no counterpart in the float file "
-            f"and are not judged: {escape(names)}{', …' if len(missing) > 3 else ''}[/]"
+            f"and are not judged: {escape(names)}{', …' if len(missing) > 3 else ''}[/]",
+            soft_wrap=True,
         )
     if not found.suspicions:
         console.print("nothing is suspected: it is as near the float model as its scheme allows")
     for number, suspicion in enumerate(found.suspicions, 1):
-        console.print(f"{number}. [bold]{suspicion.cause}[/]: {escape(suspicion.why)}")
-        console.print(f"   → {escape(suspicion.remedy)}")
+        console.print(f"{number}. [bold]{suspicion.cause}[/]: {escape(suspicion.why)}", soft_wrap=True)
+        console.print(f"   → {escape(suspicion.remedy)}", soft_wrap=True)
     table = Table("tensor", "operator", "damage", "SNR dB", "own dB", "cut off", "range used", "widest channel")
     for column in table.columns[2:]:
         column.justify = "right"
     for tensor in found.tensors[:SHOWN]:
         table.add_row(
-            escape(("weights of " if tensor.kind == "weight" else "") + short_name(tensor.name)),
-            f"{tensor.operator} {tensor.position}",
+            escape(_shortened(short_name(tensor.name))),
+            f"{tensor.position} {tensor.operator}{', weights' if tensor.kind == 'weight' else ''}",
             _share(tensor.share),
             _number(tensor.snr_db),
             _number(tensor.own_snr_db),
@@ -100,6 +103,10 @@ def _show(found: Diagnosis) -> None:
             "–" if tensor.channel_ratio is None else f"{tensor.channel_ratio:.1f}×",
         )
     console.print(table)
+
+
+def _shortened(name: str, limit: int = 28) -> str:
+    return name if len(name) <= limit else "…" + name[1 - limit :]
 
 
 def _share(value: float | None) -> str:

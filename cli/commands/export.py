@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -17,6 +18,13 @@ from ..options import given, text_columns
 )
 @click.option("--calibrate", metavar="SOURCE", default="", help="Samples for int8 and int16x8, e.g. folder:images.")
 @click.option("--samples", default=200, show_default=True, help="Calibration samples.")
+@click.option(
+    "--maker",
+    type=click.Choice(["best", "converter", "ai-edge-quantizer"]),
+    default="best",
+    show_default=True,
+    help="The tool, where several make a variant; best tries them on samples of --calibrate.",
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="The classes, one a line, in the order of the output.")
 @click.option("--value-range", metavar="LO,HI", help="What the model wants pixels in, e.g. 0,1 or -1,1.")
 @click.option("--size", type=click.IntRange(min=1), help="Height and width, where the model leaves them open.")
@@ -32,6 +40,7 @@ def command(
     out: Path | None,
     calibrate: str,
     samples: int,
+    maker: Literal["best", "converter", "ai-edge-quantizer"],
     labels: Path | None,
     value_range: str | None,
     size: int | None,
@@ -47,6 +56,10 @@ def command(
     MODEL is a run's models/NAME folder, or somebody else's: a SavedModel (folder or .tar.gz) or a Keras 2 or 3 file
     (.keras, .h5). Such a model is frozen as it is into OUT/model; `edgeproof evaluate OUT/model OUT/*.tflite` then
     proves the files, by agreement with it where the classes are not known. The options from --labels on are for those.
+
+    A float .tflite is quantized as it is, without TensorFlow, to what ai-edge-quantizer makes of it (tflite:dynamic,
+    int8, int16x8, weight-int8, weight-int4, int4, int4-block32). It then stands beside the files, which
+    `edgeproof evaluate OUT/*.tflite` proves by agreement with it.
     """
     from ...core.codec import to_json
     from ...core.names import slug
@@ -59,7 +72,7 @@ def command(
     from ..preflight import check_writable
 
     wanted = [Variant.parse(text) for text in dict.fromkeys(variants)]
-    options = Export(variants=tuple(str(v) for v in wanted), calibration=Calibration(samples=samples))
+    options = Export(variants=tuple(str(v) for v in wanted), maker=maker, calibration=Calibration(samples=samples))
     choices = Choices(
         trust,
         output,

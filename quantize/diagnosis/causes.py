@@ -20,6 +20,8 @@ LIMITS = {
     "near_db": 20.0,
     "very_near_db": 28.0,
     "agreement": 0.97,
+    # Training moves weights; its file is another model, which is right on other samples.
+    "agreement_trained": 0.85,
     # A tensor with less than this share of the damage is not named; with this much it is a culprit of its own.
     "share": 0.08,
     # A channel 16 times the median one costs the others 4 of 8 bits.
@@ -52,7 +54,8 @@ _COUNTED = 30
 def judge(result: dict[str, Any], scheme: str) -> tuple[tuple[TensorError, ...], tuple[Suspicion, ...]]:
     """Return the ranked tensors and the ranked suspicions from what the comparing process found.
 
-    `scheme` is the artifact's; it chooses the remedies (a file that is int8 by training is told otherwise).
+    `scheme` is the artifact's; it chooses the remedies. A file of a model that was trained further differs from the
+    float model by its training as well: it is only suspected where its answers are often others.
     """
     rows: list[Row] = result["rows"]
     suspicions: list[Suspicion] = []
@@ -72,7 +75,7 @@ def judge(result: dict[str, Any], scheme: str) -> tuple[tuple[TensorError, ...],
             why = f"of {_place(row)} {_saturation_words(row)}: no calibration sample used the others"
             suspicions.append(Suspicion("calibration", why, _remedy("calibration", scheme), (row["name"],)))
             causes[id(row)] = ("calibration", _saturation_words(row))
-    if _lossy(result):
+    if _lossy(result, _trained(scheme)):
         if mismatch is None and (unseen := _calibration(rows)):
             why, tensors = unseen
             names = tuple(row["name"] for row in tensors)
@@ -89,9 +92,15 @@ def judge(result: dict[str, Any], scheme: str) -> tuple[tuple[TensorError, ...],
     return tuple(_tensor(row, *causes.get(id(row), ("", ""))) for row in ranked), tuple(suspicions)
 
 
-def _lossy(result: dict[str, Any]) -> bool:
+def _trained(scheme: str) -> bool:
+    return scheme.startswith(("qat", "pruned", "clustered"))
+
+
+def _lossy(result: dict[str, Any], trained: bool) -> bool:
     """Whether the answers are so far from the float model's that there is something to explain."""
     snr, agreement = result["answer_snr_db"], result["agreement"]
+    if trained:
+        return agreement is not None and bool(agreement < LIMITS["agreement_trained"])
     if snr is None:
         return True
     unlike = agreement is not None and result["samples"] >= _COUNTED and agreement < LIMITS["agreement"]
@@ -165,7 +174,7 @@ def _culprits(rows: Sequence[Row], scheme: str, causes: dict[int, tuple[Cause, s
         share = row.get("share") or 0.0
         if share < LIMITS["share"]:
             break
-        cause, words = _reason(row)
+        cause, words = _reason(row, scheme)
         if id(row) in causes or (blamed and cause in ("saturation", "sensitive-layer")):
             continue
         why = f"{_place(row)} alone does {share:.0%} of the damage: {words}"
@@ -188,7 +197,7 @@ def _merged(found: list[tuple[float, Suspicion]]) -> list[tuple[float, Suspicion
     return sorted(kept.values(), key=lambda pair: -pair[0])
 
 
-def _reason(row: Row) -> tuple[Cause, str]:
+def _reason(row: Row, scheme: str) -> tuple[Cause, str]:
     """Say why a tensor does badly, from its own figures."""
     ratio = row.get("channel_ratio") or 1.0
     if row["kind"] == "weight":
@@ -197,6 +206,8 @@ def _reason(row: Row) -> tuple[Cause, str]:
                 f"its weights share one scale, and channel {row['channel']} reaches {ratio:.0f} times as far as the "
                 f"median channel, whose weights keep {_db(row.get('channel_snr_db'))}"
             )
+        if _trained(scheme):
+            return "sensitive-layer", f"training and rounding changed its weights ({_db(row.get('snr_db'))})"
         if (row.get("snr_db") or 0) < LIMITS["weight_db"]:
             return "weights", f"its {row['dtype']} weights keep only {_db(row.get('snr_db'))} of the float ones"
         return "sensitive-layer", (
@@ -231,7 +242,7 @@ def _spread(rows: Sequence[Row], scheme: str, causes: dict[int, tuple[Cause, str
     """No tensor stands out: name those that together do half of the damage."""
     worst, done = [], 0.0
     for row in sorted(rows, key=lambda row: -(row.get("share") or 0)):
-        if done >= 0.5 or not row.get("share"):
+        if done > 0.499 or not row.get("share"):
             break
         worst.append(row)
         done += row["share"]
@@ -242,7 +253,7 @@ def _spread(rows: Sequence[Row], scheme: str, causes: dict[int, tuple[Cause, str
         f"no tensor stands out: {len(worst)} of {len(rows)} together do half of the damage, the worst of them "
         f"({_place(worst[0])}) {worst[0]['share']:.0%}; their operators are {', '.join(sorted(kinds))}"
     )
-    causes |= {id(row): ("sensitive-layer", _reason(row)[1]) for row in worst}
+    causes |= {id(row): ("sensitive-layer", _reason(row, scheme)[1]) for row in worst}
     remedy = f"{_TRAIN}, or take tflite:int16x8 or tflite:dynamic"
     names = tuple(row["name"] for row in worst)
     return [Suspicion("sensitive-layer", why, remedy if "qat" not in scheme else _remedy("", scheme), names)]

@@ -15,6 +15,7 @@ from ...core.dataset import PreparedData
 from ...core.diagnosis import Diagnosis
 from ...core.errors import InputError, StageError
 from ...core.events import Listener, Silent
+from ...core.machine import usable_cores
 from ...core.names import shorten
 from ...core.store import package_versions
 from . import samples as drawing
@@ -58,6 +59,7 @@ def diagnose(
         "samples": str(drawn.resolve()),
         "feed": fed,
         "answer": artifact.answer,
+        "threads": usable_cores(),
         "out": str((workspace / "figures.json").resolve()),
     }
     try:
@@ -93,7 +95,7 @@ def _checked(artifact: Artifact, reference: Path) -> Path:
     """Return the artifact's file; InputError where a comparison makes no sense."""
     if artifact.format != "tflite":
         raise InputError(
-            f"{artifact.id} is a {artifact.format} file; only .tflite files are compared tensor by tensor",
+            f"{artifact.id} is of the format {artifact.format}; only .tflite files are compared tensor by tensor",
             f"export the model as tflite:{artifact.scheme} as well and diagnose that: its layers lose the same way",
         )
     if artifact.path is None:

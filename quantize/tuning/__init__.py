@@ -1,1 +1,5 @@
-"""x"""
+"""Further training of a model whose quantization, pruning or clustering is to cost no accuracy."""
+
+from .tune import tune
+
+__all__ = ["tune"]

@@ -1,4 +1,4 @@
-"""Opens what `train.fit` kept of a model (``network/``) as one flat Keras network, proven against the frozen SavedModel.
+"""Opens what `train.fit` kept of a model (``network/``) as one flat Keras network, proven against the frozen model.
 
 TFMOT wants a flat functional network of Keras' own layers. Networks inside networks are taken apart, layers that do
 nothing in inference are left out, and a Hub module is built again where its architecture is known (`rebuild`).
@@ -105,9 +105,7 @@ def flatten(model: Any) -> Any:
 def _replay(model: Any, inputs: list[Any], names: set[str]) -> list[Any]:
     """Call the layers of a functional `model` one by one on `inputs`, and those of models inside it."""
     tf, keras, _ = load()
-    tensors: dict[str, Any] = {
-        str(id(old)): _Always(new) for old, new in zip(model.inputs, inputs, strict=True)
-    }
+    tensors: dict[str, Any] = {str(id(old)): _Always(new) for old, new in zip(model.inputs, inputs, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:

@@ -26,6 +26,7 @@ class Observer:
         self.seen: list[tuple[Any, Any, Any]] = []  # the range's variables, lowest, highest
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **_: Any) -> Any:
+        """Return `inputs`; `weights` are the variables of their range."""
         tf, _, _ = load()
         self.seen.append((weights, tf.reduce_min(inputs), tf.reduce_max(inputs)))
         return inputs
@@ -34,10 +35,9 @@ class Observer:
 @contextmanager
 def looking_on(network: Any) -> Iterator[Observer]:
     """Within this block the quantized `network` computes in float, and the observer sees what would be quantized."""
-    _, _, tfmot = load()
+    load()
     from tensorflow_model_optimization.python.core.quantization.keras.quantizers import NoQuantizer
 
-    del tfmot
     observer, undo = Observer(), []
 
     def put(owner: Any, name: str, value: Any) -> None:

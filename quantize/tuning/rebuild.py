@@ -112,9 +112,7 @@ def _candidate(variables: Sequence[Variable], size: int) -> Any:
     if count not in APPLICATIONS:
         return None
     name, options = APPLICATIONS[count]
-    return getattr(keras.applications, name)(
-        include_top=False, weights=None, input_shape=(size, size, 3), **options
-    )
+    return getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(size, size, 3), **options)
 
 
 def _assignments(backbone: Any, variables: Sequence[Variable]) -> Iterator[list[NDArray[Any]]]:
