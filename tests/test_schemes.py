@@ -1,0 +1,424 @@
+"""Schemes: each file stores what its scheme says, asks for the operator versions that it needs, and runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof import export
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.errors import InputError, StageError
+from edgeproof.core.model import InputContract, Model, load_model
+from edgeproof.core.recipe import Export
+from edgeproof.core.target import Target
+from edgeproof.core.variant import CONVERTER, QUANTIZER, SCHEMES, Variant
+from edgeproof.devices import open_runner
+from edgeproof.export import dense_as_conv, flatbuffer, quantizer
+from edgeproof.export.storage import storage
+from edgeproof.export.versions import needed_version
+
+from .conftest import TinyRun
+
+pytestmark = pytest.mark.slow
+
+LITERT, OLD, ONNX = (Target("local", name) for name in ("litert", "tflite-runtime", "onnxruntime"))
+
+
+class Files:
+    """Files of the tiny model, each made once."""
+
+    def __init__(self, tiny: TinyRun, folder: Path) -> None:
+        self.tiny = tiny
+        self.folder = folder
+        self.model = load_model(tiny.folder / "models" / "tiny")
+        (entry,) = (tiny.folder / ".store" / "calibration").iterdir()
+        self.samples = entry / "calibration.npy"
+        self._made: dict[tuple[str, str], Artifact] = {}
+
+    def __call__(self, variant: str, maker: str = "") -> Artifact:
+        if (variant, maker) not in self._made:
+            self._made[variant, maker] = export.export(
+                self.model,
+                Variant.parse(variant),
+                options=Export(),
+                folder=self.folder / maker,
+                calibration=self.samples,
+                calibration_record={"sha256": "known"},
+                maker=maker,
+            )
+        return self._made[variant, maker]
+
+    def storage(self, variant: str, maker: str = "") -> dict[str, Any]:
+        found = self(variant, maker)
+        assert found.path is not None, (found.reason, found.remedy)
+        return storage(flatbuffer.read(found.path.read_bytes()))
+
+
+@pytest.fixture(scope="module")
+def files(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(tiny, tmp_path_factory.mktemp("schemes"))
+
+
+def answers(artifact: Artifact, target: Target, tiny: TinyRun, folder: Path, count: int = 24) -> Any:
+    """What a file answers to the first test samples, each in the real runtime; the outcome when it does not."""
+    path = folder / f"{artifact.id}-{artifact.sha256[:8]}-{target.runtime}.npy"
+    outcome = open_runner(artifact, target).infer(tiny.data.inputs("test"), path, 0, count)
+    return np.load(path) if outcome.ok else outcome
+
+
+def test_the_table_of_versions_is_the_converters(tiny: TinyRun) -> None:
+    for scheme in ("float32", "float16", "dynamic", "int8", "int8-int8io", "int8-uint8io"):
+        path = tiny.artifact(f"tflite:{scheme}").path
+        assert path is not None
+        content = path.read_bytes()
+        model = flatbuffer.read(content)
+        needs: dict[int, int] = {}
+        for graph in model.subgraphs:
+            for operator in graph.operators:
+                name = flatbuffer.operator_name(model, operator)
+                version = needed_version(name, flatbuffer._signature(graph, operator))
+                needs[operator.opcodeIndex] = max(version, needs.get(operator.opcodeIndex, 0))
+        assert needs == {index: model.operatorCodes[index].version for index in needs}, scheme
+        assert flatbuffer.write(model) == content, scheme
+
+
+@pytest.mark.parametrize(
+    ("operator", "signature", "version"),
+    [
+        ("CONV_2D", {"inputs": ("int16", "int8", "int64"), "outputs": ("int16",)}, 1),
+        ("CONV_2D", {"inputs": ("int8", "int4", "int32"), "outputs": ("int8",)}, 7),
+        ("FULLY_CONNECTED", {"inputs": ("float32", "int8"), "outputs": ("float32",), "arity": 2}, 6),
+        ("FULLY_CONNECTED", {"inputs": ("int16", "int4", "int64"), "outputs": ("int16",)}, 13),
+        ("DEQUANTIZE", {"inputs": ("int8",), "outputs": ("float32",), "per_channel": True}, 5),
+        ("QUANTIZE", {"inputs": ("float32",), "outputs": ("int16",)}, 2),
+        ("MUL", {"inputs": ("int8", "int8"), "outputs": ("int8",), "rescale": 1.5}, 3),
+        ("ADD", {"inputs": ("int16", "int16"), "outputs": ("int16",), "scaled": True,
+                 "options": {"potScaleInt16": False}}, 3),
+        ("EMBEDDING_LOOKUP", {"inputs": ("int32", "int4"), "outputs": ("float32",)}, 4),
+        ("SOMETHING_NEW", {"inputs": ("int8",), "outputs": ("int8",)}, 1),
+    ],
+)  # fmt: skip
+def test_versions_that_the_tiny_files_do_not_show(operator: str, signature: dict[str, Any], version: int) -> None:
+    plain = {"arity": 3, "per_channel": False, "scaled": False, "rescale": 0.0, "options": {}}
+    assert needed_version(operator, plain | signature) == version
+
+
+def test_int8_per_tensor_has_one_scale_a_layer(files: Files) -> None:
+    found = files.storage("tflite:int8-per-tensor")
+    assert set(found["scales"]) == {"per-tensor"} and not found["float_operators"]
+    assert files.storage("tflite:int8", CONVERTER)["scales"]["per-channel"] > 40
+
+
+def test_fallback_leaves_in_float_what_has_no_integer_kernel(files: Files, tmp_path: Path) -> None:
+    """The tiny model has kernels for all; one with a cumulative sum has none for that, and says so."""
+    assert files.storage("tflite:int8-fallback")["float_islands"] == 0
+    import tensorflow as tf
+
+    def serve(image: Any) -> Any:
+        mixed = tf.cumsum(tf.nn.conv2d(image, weights(3, 3, 3, 8), 1, "SAME"), axis=1)
+        return {
+            "probabilities": tf.nn.softmax(tf.reduce_mean(tf.nn.conv2d(mixed, weights(3, 3, 8, 10), 2, "SAME"), (1, 2)))
+        }
+
+    model = frozen(serve, tmp_path / "sum")
+    strict = made(model, "tflite:int8", tmp_path, files.samples)
+    assert strict.status == "failed" and "CUMSUM" in strict.reason and "no integer kernel" in strict.reason
+    loose = made(model, "tflite:int8-fallback", tmp_path, files.samples)
+    assert loose.storage["float_operators"] == {"CUMSUM": 1} and loose.storage["float_islands"] == 1
+    assert loose.storage["integer_operators"] >= 3 and loose.inputs[0].dtype == "float32"
+
+
+def weights(*shape: int) -> Any:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32) / np.sqrt(np.prod(shape[:-1]))
+
+
+def frozen(serve: Any, folder: Path, shape: tuple[int, ...] = (1, 32, 32, 3), **tuning: Any) -> Model:
+    """A model of a function of ``image``, as export takes it."""
+    import tensorflow as tf
+
+    spec = tf.TensorSpec(shape, tf.float32, name="image")
+    module = tf.Module()
+    module.serve = tf.function(serve, input_signature=[spec], autograph=False)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve.get_concrete_function()})
+    contract = InputContract("image", shape, kind="image" if len(shape) == 4 else "tensor")
+    return Model(folder.name, "test", folder, folder.name, (), contract, 0.0, tuning=tuning)
+
+
+def made(model: Model, variant: str, folder: Path, samples: Path | None = None, maker: str = "") -> Artifact:
+    return export.export(
+        model, Variant.parse(variant), options=Export(), folder=folder, calibration=samples, maker=maker
+    )
+
+
+def fake_quantized(image: Any) -> Any:
+    """A convolution and a dense layer with the fake quantization that training leaves in a graph."""
+    import tensorflow as tf
+
+    def fake(values: Any, low: float, high: float) -> Any:
+        return tf.quantization.fake_quant_with_min_max_vars(values, low, high)
+
+    def kernel(*shape: int) -> Any:
+        values = weights(*shape)
+        high = np.abs(values).max(axis=tuple(range(values.ndim - 1)))
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(values, -high, high, narrow_range=True)
+
+    here = fake(tf.nn.relu(tf.nn.conv2d(fake(image, 0.0, 255.0), kernel(3, 3, 3, 8), 2, "SAME")), 0.0, 400.0)
+    # What TFMOT gives a mean, and a dense layer's answer before its softmax.
+    pooled = fake(tf.reduce_mean(here, (1, 2)), 0.0, 400.0)
+    return {"probabilities": tf.nn.softmax(fake(tf.matmul(pooled, kernel(8, 10)), -300.0, 300.0))}
+
+
+def test_qat_takes_the_ranges_from_the_graph(files: Files, tmp_path: Path) -> None:
+    trained = frozen(fake_quantized, tmp_path / "trained", kind="qat", of="float", head_only=False)
+    for variant, edge in (("tflite:qat-int8", "float32"), ("tflite:qat-int8-int8io", "int8")):
+        found = made(trained, variant, tmp_path, files.samples)
+        assert found.status == "ok", found.reason
+        assert not found.storage["float_operators"] and found.calibration == {}
+        assert found.inputs[0].dtype == found.outputs[0].dtype == edge
+        assert found.parent_sha256 == "float" and found.training["kind"] == "qat"
+    assert found.inputs[0].scale == pytest.approx(1.0)  # the range that was in the graph: 0 to 255
+    wrong = made(replace(trained, tuning={}), "tflite:qat-int8", tmp_path)
+    assert wrong.status == "failed" and "no further training" in wrong.reason
+
+
+def test_qat_in_parts_is_calibrated_for_the_rest(files: Files, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def serve(image: Any) -> Any:
+        return {
+            "probabilities": tf.nn.softmax(tf.reduce_mean(tf.nn.conv2d(image, weights(3, 3, 3, 10), 2, "SAME"), (1, 2)))
+        }
+
+    head = frozen(serve, tmp_path / "head", kind="qat", of="float", head_only=True)
+    found = made(head, "tflite:qat-int8", tmp_path, files.samples)
+    assert found.status == "ok" and not found.storage["float_operators"]
+    assert found.calibration["samples"] == 20
+    whole = replace(head, tuning={**head.tuning, "head_only": False})
+    refused = made(whole, "tflite:qat-int8", tmp_path, files.samples)
+    assert refused.status == "failed" and "left operators in float" in refused.reason
+
+
+def test_trained_further_files_are_made_as_their_plain_ones(files: Files, tmp_path: Path) -> None:
+    pruned = replace(files.model, tuning={"kind": "pruned", "of": "float"})
+    for variant, same in (("tflite:pruned-dynamic", "tflite:dynamic"), ("tflite:pruned-int8", "tflite:int8")):
+        found = made(pruned, variant, tmp_path, files.samples)
+        assert found.sha256 == files(same, CONVERTER).sha256 and found.parent_sha256 == "float"
+    assert made(pruned, "tflite:clustered-float32", tmp_path).status == "failed"
+
+
+def test_dense_layers_as_convolutions_run_where_version_12_does_not(files: Files, tmp_path: Path) -> None:
+    plain, conv, single = (files(f"tflite:dynamic{which}", CONVERTER) for which in ("", "-conv", "-per-tensor"))
+    assert {o.name: o.version for o in plain.ops}["FULLY_CONNECTED"] == 12
+    assert "FULLY_CONNECTED" not in {o.name for o in conv.ops}
+    assert {o.name: o.version for o in single.ops}["FULLY_CONNECTED"] < 12
+    assert files.storage("tflite:dynamic-conv")["scales"] == files.storage("tflite:dynamic", CONVERTER)["scales"]
+    tiny = files.tiny
+    expected = answers(plain, LITERT, tiny, tmp_path)
+    np.testing.assert_allclose(answers(conv, LITERT, tiny, tmp_path), expected, atol=2e-3)
+    assert answers(plain, OLD, tiny, tmp_path).status == "unsupported"
+    for artifact in (conv, single):
+        found = answers(artifact, OLD, tiny, tmp_path)
+        assert np.abs(found - expected).max() < 0.1, artifact.id
+
+
+def test_dense_as_convolution_shapes(tmp_path: Path) -> None:
+    """Rows, no bias, a fused activation, and weights that two layers share."""
+    import tensorflow as tf
+
+    shared = weights(64, 64)
+
+    def serve(image: Any) -> Any:
+        first = tf.nn.relu(tf.matmul(image, shared) + np.ones(64, np.float32))
+        return {"probabilities": tf.matmul(tf.matmul(first, shared), weights(64, 32))}
+
+    model = frozen(serve, tmp_path / "dense", (5, 64))
+    plain, conv = (made(model, f"tflite:dynamic{which}", tmp_path) for which in ("", "-conv"))
+    assert "FULLY_CONNECTED" in {o.name for o in plain.ops} and "FULLY_CONNECTED" not in {o.name for o in conv.ops}
+    sample = weights(5, 64)
+    found = []
+    for artifact in (plain, conv):
+        from ai_edge_litert.interpreter import Interpreter
+
+        runner = Interpreter(str(artifact.path)).get_signature_runner("serving_default")
+        found.append(runner(image=sample)["probabilities"])
+    np.testing.assert_allclose(found[1], found[0], atol=0.05 * np.abs(found[0]).max())
+    assert plain.path is not None
+    untouched = made(model, "tflite:float32", tmp_path).path
+    assert untouched is not None and dense_as_conv.dense_as_conv(untouched.read_bytes()) == untouched.read_bytes()
+
+
+QUANTIZED = {
+    "dynamic": "int8", "int8": "int8", "int16x8": "int8", "weight-int8": "int8", "weight-int4": "int4", "int4": "int4"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", QUANTIZED)
+def test_the_quantizers_files_are_what_they_say_and_run(files: Files, tmp_path: Path, scheme: str) -> None:
+    found = files(f"tflite:{scheme}", QUANTIZER)
+    assert found.status == "ok", found.reason
+    assert "ai-edge-quantizer" in found.made_by and found.inputs[0].dtype == found.outputs[0].dtype == "float32"
+    assert found.storage["weights"][QUANTIZED[scheme]] > 0.9 * sum(found.storage["weights"].values())
+    assert bool(found.storage["integer_operators"]) == SCHEMES["tflite"][scheme].calibrated
+    assert found.bytes < files("tflite:float32").bytes / 3 and 0 < found.compressed_bytes < found.bytes
+    expected = answers(files("tflite:float32"), LITERT, files.tiny, tmp_path)
+    given = answers(found, LITERT, files.tiny, tmp_path)
+    assert given.shape == expected.shape and np.isfinite(given).all()
+    if QUANTIZED[scheme] == "int8":
+        assert np.abs(given - expected).max() < 0.2
+    assert found.path is not None
+    # No claim of the float file about the oldest runtime, and no weights behind the flatbuffer.
+    model = flatbuffer.read(found.path.read_bytes())
+    assert b"min_runtime_version" not in [entry.name for entry in model.metadata or ()]
+    assert flatbuffer.write(model) == found.path.read_bytes()
+
+
+def test_an_old_runtime_refuses_what_it_would_answer_wrongly(files: Files, tmp_path: Path) -> None:
+    """The tool's own dynamic file loads on tflite-runtime 2.14 and is wrong there; with its real versions it is refused."""
+    from ai_edge_quantizer import quantizer as tool
+    from ai_edge_quantizer import recipe
+
+    source, ours = files("tflite:float32").path, files("tflite:dynamic", QUANTIZER)
+    assert source is not None
+    raw = tmp_path / "raw.tflite"
+    made = tool.Quantizer(str(source), recipe.dynamic_wi8_afp32()).quantize(enable_progress_report=False)
+    raw.write_bytes(bytes(made.quantized_model))
+    expected = answers(files("tflite:float32"), LITERT, files.tiny, tmp_path)
+    wrong = answers(replace(ours, path=raw, sha256="raw"), OLD, files.tiny, tmp_path)
+    assert np.abs(wrong - expected).max() > 0.3
+    assert answers(ours, OLD, files.tiny, tmp_path).status == "unsupported"
+
+
+def test_blocks_are_for_dense_layers(files: Files, tmp_path: Path) -> None:
+    refused = files("tflite:int4-block32", QUANTIZER)
+    assert refused.status == "failed" and "dense and embedding-lookup layers" in refused.reason
+    assert "tflite:int4" in refused.remedy
+
+    def serve(image: Any) -> Any:
+        import tensorflow as tf
+
+        return {
+            "probabilities": tf.nn.softmax(tf.matmul(tf.nn.relu(tf.matmul(image, weights(128, 96))), weights(96, 8)))
+        }
+
+    found = made(frozen(serve, tmp_path / "dense", (1, 128)), "tflite:int4-block32", tmp_path)
+    assert found.status == "ok", found.reason
+    assert found.storage["scales"] == {"blockwise": 2} and set(found.storage["weights"]) == {"int4"}
+
+
+def test_what_the_quantizer_cannot_take_is_told(files: Files) -> None:
+    for variant, said in (("tflite:int8", "quantized already"), ("tflite:float16", "float16")):
+        path = files(variant, CONVERTER).path
+        assert path is not None
+        with pytest.raises(InputError, match=said):
+            quantizer.quantize(path.read_bytes(), SCHEMES["tflite"]["weight-int8"])
+    path = files("tflite:float32").path
+    assert path is not None
+    for change, said in ((_twice, "2 graphs"), (_open, "no fixed shape"), (_two_signatures, "2 signatures")):
+        model = flatbuffer.read(path.read_bytes())
+        change(model)
+        with pytest.raises(InputError, match=said):
+            quantizer.check_float(flatbuffer.write(model))
+    with pytest.raises(InputError, match="TFLite"):
+        quantizer.check_float(b"nothing of the kind")
+
+
+def _twice(model: Any) -> None:
+    model.subgraphs = [*model.subgraphs, model.subgraphs[0]]
+
+
+def _open(model: Any) -> None:
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shapeSignature = np.array([-1, 32, 32, 3], np.int32)
+
+
+def _two_signatures(model: Any) -> None:
+    model.signatureDefs = [*model.signatureDefs, model.signatureDefs[0]]
+
+
+def test_a_file_without_a_signature_gets_one(files: Files) -> None:
+    path = files("tflite:float32").path
+    assert path is not None
+    model = flatbuffer.read(path.read_bytes())
+    model.signatureDefs = None
+    samples = np.load(files.samples)
+    name = quantizer.input_name(model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]])
+    content = quantizer.quantize(
+        flatbuffer.write(model),
+        SCHEMES["tflite"]["int8"],
+        lambda: ({name: sample[None].astype(np.float32)} for sample in samples),
+    )
+    (signature,) = flatbuffer.read(content).signatureDefs
+    assert [entry.name.decode() for entry in signature.inputs] == [name]
+    with pytest.raises(InputError, match="calibration"):
+        quantizer.quantize(path.read_bytes(), SCHEMES["tflite"]["int8"])
+
+
+def test_a_file_in_its_scheme_by_name_only_is_refused(files: Files) -> None:
+    path = files("tflite:float32").path
+    assert path is not None
+    with pytest.raises(StageError, match="weights became int8"):
+        quantizer._check(flatbuffer.read(path.read_bytes()), SCHEMES["tflite"]["weight-int8"])
+
+
+def test_calibration_is_recorded_with_its_size_and_method(files: Files) -> None:
+    by_converter, by_tool = (files("tflite:int8", maker).calibration for maker in (CONVERTER, QUANTIZER))
+    assert by_converter == {
+        "sha256": "known", "samples": 20, "shape": [32, 32, 3], "bytes": 20 * 32 * 32 * 3, "method": "min-max"
+    }  # fmt: skip
+    assert "moving average" in by_tool["method"] and files("tflite:dynamic", QUANTIZER).calibration == {}
+    with pytest.raises(InputError, match="does not make"):
+        made(files.model, "tflite:weight-int8", files.folder, maker=CONVERTER)
+    with pytest.raises(InputError, match="needs calibration samples"):
+        made(files.model, "onnx:int8", files.folder)
+
+
+@pytest.mark.parametrize("scheme", ["float16", "dynamic", "int8"])
+def test_onnx_in_fewer_bits(files: Files, tmp_path: Path, scheme: str) -> None:
+    import onnx
+    import onnxruntime
+
+    found, plain = files(f"onnx:{scheme}"), files("onnx:float32")
+    assert found.status == "ok", found.reason
+    assert found.bytes < plain.bytes / (1.8 if scheme == "float16" else 2.5)
+    assert (found.inputs, found.outputs) == (plain.inputs, plain.outputs)
+    expected, given = (answers(artifact, ONNX, files.tiny, tmp_path) for artifact in (plain, found))
+    assert np.abs(expected - given).max() < (0.01 if scheme == "float16" else 0.2)
+    again = export.export(
+        files.model, Variant("onnx", scheme), options=Export(), folder=tmp_path, calibration=files.samples
+    )
+    assert again.sha256 == found.sha256
+    # What the engine makes of it: integer convolutions, not float ones between conversions.
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    onnxruntime.InferenceSession(str(found.path), options, providers=["CPUExecutionProvider"])
+    run = [node.op_type for node in onnx.load(str(tmp_path / "run.onnx")).graph.node]
+    if scheme == "int8":
+        assert run.count("QLinearConv") > 40 and "Conv" not in run and "FusedConv" not in run
+        assert "moving average" in found.calibration["method"]
+    if scheme == "dynamic":
+        assert run.count("ConvInteger") > 20
+
+
+def test_onnx_nodes_are_sorted_by_what_they_need() -> None:
+    from onnx import TensorProto, helper
+
+    from edgeproof.export.onnx_schemes import _sort
+
+    nodes = [helper.make_node("Relu", ["b"], ["c"]), helper.make_node("Cast", ["a"], ["b"], to=TensorProto.FLOAT)]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "ac"]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    _sort(graph)
+    assert [node.op_type for node in graph.node] == ["Cast", "Relu"]
+
+
+def test_tools_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch, files: Files, tmp_path: Path) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    found = made(files.model, "tflite:weight-int8", tmp_path)
+    assert found.status == "failed" and "ai_edge_quantizer is not installed" in found.reason
+    assert "edgeproof[quantize]" in found.remedy
