@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from ..core.artifact import Artifact, artifact_id
 from ..core.dataset import PreparedData
@@ -14,6 +16,7 @@ from ..core.store import Store
 from ..core.target import Target
 from ..core.variant import CONVERTER, Variant
 from ..quantize.calibration import Calibration
+from ..quantize.resemblance import resemblance
 from .compat import work_arounds
 from .makers import contest
 from .making import blank, calibrate, make_file, makers, tune
@@ -49,6 +52,7 @@ class Workshop:
         # The plain file of each that is made because the plain one does not load on the recipe's runtime.
         self.instead: dict[str, Artifact] = {}
         self._tuned: dict[str, Model | EdgeproofError] = {}
+        self._resemblance: dict[str, Any] | None = None
 
     def make_all(self) -> Iterator[Artifact]:
         """Make every variant that the recipe asks for, and those that its runtime needs instead of some of them."""
@@ -68,6 +72,10 @@ class Workshop:
 
     def make(self, variant: Variant) -> Artifact:
         """Make one variant; what cannot be made is a row that says why."""
+        made = self._made(variant)
+        return replace(made, calibration={**made.calibration, **self._resembles()}) if made.calibration else made
+
+    def _made(self, variant: Variant) -> Artifact:
         if variant.scheme.searched and self.model.input.dtype != "string":
             return self._searched(variant)
         source: Model | EdgeproofError = self.model
@@ -124,6 +132,19 @@ class Workshop:
             tf=self.tf,
             listener=self.listener,
         )
+
+    def _resembles(self) -> dict[str, Any]:
+        """Return whether the calibration samples resemble those that the files are proved on; warn once if not."""
+        if self._resemblance is None:
+            self._resemblance = {}
+            if calibration := self._calibration():
+                tokenizer = self.model.tokenizer.folder if self.model.tokenizer else None
+                found = resemblance(calibration, self.data, tokenizer=tokenizer, seed=self.recipe.seed)
+                if not found["alike"]:
+                    found["warning"] = f"calibration is unlike the test samples: {found['why']}"
+                    self.listener.note("warning", f"{self.model.name}: {found['warning']}")
+                self._resemblance = {"resemblance": found}
+        return self._resemblance
 
     def _calibration(self) -> Calibration | None:
         if self.model.input.dtype == "string":

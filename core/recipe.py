@@ -168,7 +168,7 @@ class Export(_Table):
     variants: tuple[str, ...] = ("tflite:float32", "tflite:int8")
     dense_per_channel: bool = True
     maker: Literal["best", "converter", "ai-edge-quantizer"] = "best"
-    trial_samples: int = Field(1000, ge=1)
+    trial_samples: int = Field(2000, ge=1)
     onnx_opset: int = Field(17, ge=13, le=21)
     timeout_seconds: float = Field(900, gt=0)
     calibration: Calibration = Calibration()
@@ -191,7 +191,7 @@ class Qat(_Table):
     """
 
     epochs: int = Field(1, ge=0)
-    frozen_epochs: int = Field(1, ge=0)
+    frozen_epochs: int = Field(2, ge=0)
     learning_rate: float = Field(5e-6, gt=0)
     batch_size: int = Field(32, ge=1)
     samples: int = Field(4000, ge=0)

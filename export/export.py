@@ -45,9 +45,9 @@ _TOOLS = {
 # (pattern in the converter's message, what it means, what to do)
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
-        r"Quantization not yet supported for op: '?(\w+)",
-        "operator {0} has no integer kernel",
-        "use tflite:dynamic or tflite:float16, or a backbone without that operator",
+        r"Quantization (?:to 16x8-bit )?not yet supported for op: '?(\w+)",
+        "there is no integer kernel for {0}",
+        "use tflite:int8-fallback, tflite:dynamic or tflite:float16, or a backbone without that operator",
     ),
     (
         r"tf\.(\w+).*(?:neither a custom op nor a flex op|is neither)",

@@ -22,7 +22,7 @@ from ..core.model import Model
 from ..core.variant import CONVERTER, QUANTIZER, Variant
 from . import quantizer, tflite
 from .export import _explain, _finished, _made_by, save
-from .flatbuffer import read, set_versions, write
+from .flatbuffer import read, write
 from .samples import Samples, feeds, identity
 from .storage import storage
 from .tokenizer import tokenizer_folder
@@ -135,11 +135,7 @@ def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples
         else:
             everything = TFLOperationName.ALL_SUPPORTED
             maker.update_quantization_recipe(scope, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    ranges = quantizer._ranges(source, "int8", feeds(model.input, samples))
-    made = read(bytes(maker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model))
-    set_versions(made)
-    quantizer._forget_runtime(made)
-    return write(made)
+    return write(quantizer.run(maker, quantizer.ranges(source, "int8", feeds(model.input, samples))))
 
 
 def _scopes(graph: Any, kept: Sequence[str]) -> list[str]:

@@ -15,6 +15,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..core.variant import Scheme
 
 # How ranges of activations are found: 8 bits are better spent on the usual range than on its one extreme.
@@ -103,13 +105,35 @@ def _int8(content: bytes, folder: Path, samples: Any) -> Any:
 
 def _prepared(content: bytes, folder: Path) -> Path:
     """Return the file with shapes written in and batch norm folded, as the quantizer wants it."""
+    import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     source, path = folder / "float32.onnx", folder / "prepared.onnx"
     source.write_bytes(content)
     # Shapes are fixed: symbolic inference, which needs another package, would add nothing.
     quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
+    made = onnx.load(str(path))
+    _spread_biases(made.graph)
+    onnx.save(made, str(path))
     return path
+
+
+def _spread_biases(graph: Any) -> None:
+    """Give each output of a dense layer a bias of its own where one number stood for all, which the tool fails at."""
+    from onnx import numpy_helper
+
+    values = {weight.name: weight for weight in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Gemm" or len(node.input) < 3 or not {node.input[1], node.input[2]} <= values.keys():
+            continue
+        bias, kernel = values[node.input[2]], values[node.input[1]]
+        if _product(bias.dims) != 1:
+            continue
+        outputs = kernel.dims[0 if any(a.name == "transB" and a.i for a in node.attribute) else 1]
+        name = f"{node.name or node.output[0]}/bias"
+        spread = np.repeat(numpy_helper.to_array(bias).reshape(1), outputs)
+        graph.initializer.append(numpy_helper.from_array(spread, name))
+        node.input[2] = name
 
 
 def _sort(graph: Any) -> None:

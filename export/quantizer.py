@@ -1,8 +1,8 @@
 """TFLite by ai-edge-quantizer: a float ``.tflite`` and a scheme in, the file's bytes out. TensorFlow is not needed.
 
 What the tool leaves undone is done here. It keeps the float file's operator versions, so that old runtimes load what
-they then answer wrongly (`flatbuffer.set_versions`); it puts weights behind the flatbuffer, where runtimes before 2.14
-do not look; and it leaves in float, without a word, what it has no rule for (`storage` counts it, and a file that is
+they then answer wrongly (`flatbuffer.set_versions`); it puts weights behind the flatbuffer, where not every runtime
+looks; and it leaves in float, without a word, what it has no rule for (`storage` counts it, and a file that is
 hardly in its scheme is refused).
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import InputError, StageError
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
 from .flatbuffer import read, scales, set_versions, type_name, write
-from .storage import FLOATS, WEIGHTS, storage
+from .storage import FLOATS, counted, storage
 
 Feeds = Callable[[], Iterator[dict[str, Any]]]
 
@@ -45,16 +45,23 @@ def quantize(content: bytes, scheme: Scheme, samples: Feeds | None = None) -> by
     source = write(model)
     tool = quantizer.Quantizer(source)
     _configure(tool, scheme.name)
-    ranges = None
+    found = None
     if scheme.calibrated:
         if samples is None:
             raise InputError(f"tflite:{scheme.name} needs calibration samples", "add --calibrate SOURCE")
-        ranges = _ranges(source, scheme.name, samples)
-    made = read(bytes(tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model))
-    set_versions(made)
-    _forget_runtime(made)
+        found = ranges(source, scheme.name, samples)
+    made = run(tool, found)
     _check(made, scheme)
     return write(made)
+
+
+def run(tool: Any, found: Any) -> Any:
+    """Let a configured ``Quantizer`` quantize, with the `ranges` found (or None); return a ``ModelT`` with amends."""
+    made = read(bytes(tool.quantize(found, enable_progress_bar=False, enable_progress_report=False).quantized_model))
+    _allow_any_scale(made)
+    set_versions(made)
+    _forget_runtime(made)
+    return made
 
 
 def check_float(content: bytes) -> Any:
@@ -128,8 +135,8 @@ def _configure(tool: Any, scheme: str) -> None:
         tool.add_dynamic_config(*everything, {"dynamic": 8, "int4": 4}[scheme])
 
 
-def _ranges(source: bytes, scheme: str, samples: Feeds) -> Any:
-    """Return the ranges of activations on all samples, as the tool's quantizer takes them.
+def ranges(source: bytes, scheme: str, samples: Feeds) -> Any:
+    """Return the ranges of activations on all samples, as the tool's quantizer takes them, by `METHODS` of `scheme`.
 
     The runtime itself records them (its profiler): ten times as fast as reading every tensor back.
     """
@@ -144,6 +151,18 @@ def _ranges(source: bytes, scheme: str, samples: Feeds) -> Any:
 
 def _widest(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return {"min": np.minimum(before["min"], now["min"]), "max": np.maximum(before["max"], now["max"])}
+
+
+def _allow_any_scale(model: Any) -> None:
+    """Say of 16-bit sums and differences that their scales are no powers of two, which is the schema's default.
+
+    The tool leaves that as it was in the float file, and LiteRT's SUB then refuses the file.
+    """
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            is_wide = type_name(graph.tensors[operator.outputs[0]]) == "int16" if len(operator.outputs) else False
+            if is_wide and hasattr(operator.builtinOptions, "potScaleInt16"):
+                operator.builtinOptions.potScaleInt16 = False
 
 
 def _forget_runtime(model: Any) -> None:
@@ -167,8 +186,8 @@ def _check(model: Any, scheme: Scheme) -> None:
             if block
             else "use tflite:dynamic or tflite:int8 by TensorFlow's converter, from the SavedModel",
         )
-    floats, computing = found["float_operators"], found["integer_operators"]
-    weighted = sorted(set(floats) & set(WEIGHTS))
-    if scheme.calibrated and (weighted or sum(floats.values()) > computing / 4):
-        left = ", ".join(f"{name} ×{count}" for name, count in floats.items())
-        raise StageError(f"the tool left operators in float: {left}", "use tflite:int8-fallback, or tflite:dynamic")
+    if scheme.calibrated and found["fallen_back"]:
+        raise StageError(
+            f"the tool left operators in float: {counted(found['fallen_back'])}",
+            "use tflite:int8-fallback, tflite:dynamic or tflite:float16 by TensorFlow's converter, or weight-int8",
+        )

@@ -23,12 +23,14 @@ def storage(model: Any) -> dict[str, Any]:
 
     ``weights``: elements by type; ``scales``: quantized weight tensors by ``per-tensor``, ``per-channel``,
     ``blockwise``; ``integer_operators`` and ``float_operators``: how many compute so (names with counts for float);
-    ``float_islands``: groups of neighbouring float operators between integer ones. Operators on other types (shapes,
-    token ids) and those that only change the type are not counted.
+    ``float_islands``: groups of neighbouring float operators beside integer ones; ``fallen_back``: the operators of
+    those islands that quantized values have to be made float for. Operators on other types (shapes, token ids) and
+    those that only change the type are not counted.
     """
     weights: Counter[str] = Counter()
     granularity: Counter[str] = Counter()
     floats: Counter[str] = Counter()
+    fallen: Counter[str] = Counter()
     integers, islands = 0, 0
     for graph in model.subgraphs:
         made_by = {index: op for op in graph.operators for index in op.outputs}
@@ -46,14 +48,23 @@ def storage(model: Any) -> dict[str, Any]:
             computes = _computes(model, graph, operator)
             integers += computes == "integer"
             floats[name] += computes == "float"
-        islands += _islands(model, graph)
+        for island in _islands(model, graph):
+            islands += 1
+            if any(_dequantized(model, graph, operator, made_by) for operator in island):
+                fallen.update(operator_name(model, operator) for operator in island)
     return {
         "weights": dict(weights),
         "scales": dict(granularity),
         "integer_operators": integers,
         "float_operators": {name: count for name, count in sorted(floats.items()) if count},
         "float_islands": islands if integers else 0,
+        "fallen_back": dict(sorted(fallen.items())),
     }
+
+
+def counted(operators: dict[str, int]) -> str:
+    """Return operators with their counts in words."""
+    return ", ".join(f"{name} ×{count}" for name, count in operators.items())
 
 
 def _weight(model: Any, graph: Any, operator: Any, made_by: dict[int, Any]) -> Any:
@@ -84,25 +95,31 @@ def _computes(model: Any, graph: Any, operator: Any) -> str:
     return "integer" if any(scales(tensor) for tensor in flowing) else "other"
 
 
-def _islands(model: Any, graph: Any) -> int:
-    """Return the number of groups of float operators that are joined by their tensors."""
-    group: dict[int, int] = {}  # tensor → island
+def _dequantized(model: Any, graph: Any, operator: Any, made_by: dict[int, Any]) -> bool:
+    """Return whether an operator takes an activation that was quantized before."""
+    for index in operator.inputs:
+        source = made_by.get(index)
+        if source is None or operator_name(model, source) != "DEQUANTIZE":
+            continue
+        if not constant(model, graph.tensors[source.inputs[0]]):
+            return True
+    return False
 
-    def root(island: int) -> int:
-        while parents[island] != island:
-            island = parents[island]
-        return island
 
-    parents: list[int] = []
+def _islands(model: Any, graph: Any) -> list[list[Any]]:
+    """Return the groups of float operators that are joined by their tensors."""
+    islands: list[tuple[set[int], list[Any]]] = []
     for operator in graph.operators:
         if operator_name(model, operator) in CASTS or _computes(model, graph, operator) != "float":
             continue
-        mine = len(parents)
-        parents.append(mine)
-        for index in (*operator.inputs, *operator.outputs):
-            if index < 0 or constant(model, graph.tensors[index]):
-                continue
-            if index in group:
-                parents[root(group[index])] = mine
-            group[index] = mine
-    return sum(island == parent for island, parent in enumerate(parents))
+        flowing = (index for index in (*operator.inputs, *operator.outputs) if index >= 0)
+        touched = {int(index) for index in flowing if not constant(model, graph.tensors[index])}
+        joined, apart = [operator], []
+        for tensors_of, operators in islands:
+            if tensors_of & touched:
+                touched |= tensors_of
+                joined = [*operators, *joined]
+            else:
+                apart.append((tensors_of, operators))
+        islands = [*apart, (touched, joined)]
+    return [operators for _, operators in islands]

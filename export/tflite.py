@@ -20,7 +20,7 @@ from .calibrator import calibrate_once
 from .dense_as_conv import dense_as_conv
 from .flatbuffer import read, set_versions, write
 from .samples import Samples, feeds, identity
-from .storage import storage
+from .storage import counted, storage
 
 SIGNATURE = "serving_default"
 
@@ -61,8 +61,8 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
         # The converter leaves the versions of int8's operators, which int16 needs later ones of.
         graph = read(content)
         set_versions(graph)
-        return write(graph)
-    if setting == "int8":
+        content = write(graph)
+    if setting in ("int8", "int16x8"):
         _check(content, scheme, plain)
     return content
 
@@ -91,7 +91,7 @@ def _dynamic(tf: Any, converter: Any) -> None:
 
 def _int8(tf: Any, converter: Any) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    # Integer kernels alone: an operator without one is an error here, not a float island found on the device.
+    # Integer kernels alone. It is no promise: see `_check`.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 
 
@@ -110,7 +110,11 @@ _SETTINGS: dict[str, Callable[[Any, Any], None]] = {
 
 
 def _check(content: bytes, scheme: Scheme, plain: str) -> None:
-    """Raise StageError when an int8 file is not what its scheme promises; the converter says nothing of it."""
+    """Raise StageError when an integer file is not what its scheme promises: the converter says nothing of it.
+
+    Asked for integer kernels alone, it still leaves in float what has none. Only ``int8-fallback`` may have that.
+    Arithmetic on inputs that are no quantized values, such as the number of tokens, is no falling back.
+    """
     found = storage(read(content))
     if plain == "int8-per-tensor" and set(found["scales"]) - {"per-tensor"}:
         raise StageError(
@@ -118,8 +122,12 @@ def _check(content: bytes, scheme: Scheme, plain: str) -> None:
             "use tflite:int8, or a backbone whose layers have int8 kernels with one scale",
         )
     if scheme.training == "qat" and found["float_operators"]:
-        floats = ", ".join(f"{name} ×{count}" for name, count in found["float_operators"].items())
         raise StageError(
-            f"quantization-aware training left operators in float: {floats}",
-            "use tflite:int8 or tflite:int8-fallback, or report the model that this happened with",
+            f"quantization-aware training left operators in float: {counted(found['float_operators'])}",
+            "use tflite:int8-fallback, or tflite:dynamic",
+        )
+    if plain != "int8-fallback" and found["fallen_back"]:
+        raise StageError(
+            f"there is no integer kernel for {counted(found['fallen_back'])}",
+            "use tflite:int8-fallback, which keeps these in float, or tflite:dynamic, or a backbone without them",
         )

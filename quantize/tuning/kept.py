@@ -24,7 +24,8 @@ from .rebuild import UnknownError, rebuild
 
 LAYOUT = 1  # of train.kept
 TOLERANCE = 1e-4  # of a probability, on real samples
-PREPROCESS = "preprocess"  # the convolution of fixed weights that maps pixels to what the backbone wants
+PREPROCESS = "preprocess"  # convolutions of fixed weights that map pixels to what the backbone wants
+CHANNELS = 4  # of an input whose scaling becomes such a convolution, at most
 IDLE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout",
         "AlphaDropout", "ActivityRegularization")  # fmt: skip
 
@@ -85,8 +86,8 @@ def _from_layers(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
 
 def flatten(model: Any) -> Any:
     """Return a functional Keras model as a flat one of its own: the same layers and weights, one after another, without
-    those that do nothing in inference. All are trainable but `PREPROCESS`. A layer of an inner model whose name is
-    taken gets a number behind it."""
+    those that do nothing in inference. Scalings of pixels become 1×1 convolutions: one operator, which quantizes as a
+    whole. All layers are trainable but `fixed` ones. One whose name is taken gets a number behind it."""
     _, keras, _ = load()
     names: set[str] = set()
     image = keras.Input(model.input_shape[1:], name=model.input_names[0], dtype=model.inputs[0].dtype)
@@ -97,9 +98,14 @@ def flatten(model: Any) -> Any:
     own.set_weights(flat.get_weights())
     own.trainable = True
     for layer in own.layers:
-        if layer.name == PREPROCESS:
+        if fixed(layer):
             layer.trainable = False
     return own
+
+
+def fixed(layer: Any) -> bool:
+    """Whether a layer is preprocessing, whose weights say what pixels mean and must not learn."""
+    return layer.name == PREPROCESS or layer.name.startswith(f"{PREPROCESS}_")
 
 
 def _replay(model: Any, inputs: list[Any], names: set[str]) -> list[Any]:
@@ -118,12 +124,37 @@ def _replay(model: Any, inputs: list[Any], names: set[str]) -> list[Any]:
                 outputs = _replay(layer, tf.nest.flatten(arguments), names)
             elif type(layer).__name__ in IDLE:
                 outputs = tf.nest.flatten(arguments)
+            elif (scaling := _scaling(layer, arguments)) is not None:
+                outputs = [_convolved(*scaling, arguments[0], names)]
             else:
                 _name(layer, names)
                 outputs = tf.nest.flatten(layer(*arguments, **named))
             for place, tensor in zip(node.flat_output_ids, outputs, strict=True):
                 tensors[place] = _Always(tensor)
     return [tensors[str(id(tensor))].pop() for tensor in model.outputs]
+
+
+def _scaling(layer: Any, arguments: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return factor and offset of each channel, where `layer` does nothing but scale a picture; None elsewhere."""
+    kind, shape = type(layer).__name__, getattr(arguments[0], "shape", ()) if arguments else ()
+    if kind not in ("Rescaling", "Normalization") or len(shape) != 4 or not (shape[-1] or CHANNELS + 1) <= CHANNELS:
+        return None
+    ones = np.ones(shape[-1])
+    if kind == "Rescaling":
+        return ones * np.asarray(layer.scale), ones * np.asarray(layer.offset)
+    if getattr(layer, "invert", False):
+        return None
+    deviation = np.maximum(np.sqrt(np.asarray(layer.variance).reshape(-1)), 1e-7)  # Keras' epsilon
+    return ones / deviation, -ones * np.asarray(layer.mean).reshape(-1) / deviation
+
+
+def _convolved(factor: NDArray[Any], offset: NDArray[Any], image: Any, names: set[str]) -> Any:
+    _, keras, _ = load()
+    layer = keras.layers.Conv2D(len(factor), 1, name=PREPROCESS, trainable=False)
+    _name(layer, names)
+    scaled = layer(image)
+    layer.set_weights([np.diag(factor)[None, None].astype(np.float32), offset.astype(np.float32)])
+    return scaled
 
 
 class _Always:

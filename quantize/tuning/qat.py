@@ -22,7 +22,7 @@ from ...core.recipe import Qat
 from .converted import CrashError, convert, run, values_of
 from .frameworks import load
 from .frozen import freeze
-from .kept import PREPROCESS
+from .kept import fixed
 from .layers import equalize
 from .material import Material, Split
 from .ranges import calibrate, fit_weights, fix_input
@@ -32,7 +32,7 @@ from .training import Phase, Plan, Row, State, Trainee, score, train
 TASK = "quantization-aware training"
 CHECKED = 4  # samples for a file that is not judged
 # Layers that TFMOT knows nothing of, and whose output alone has to be quantized.
-OUTPUT_ONLY = ("Multiply", "Subtract", "Rescaling", "Normalization", "Average", "Maximum", "Minimum")
+OUTPUT_ONLY = ("Multiply", "Subtract", "Maximum", "Minimum")
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ def quantize(flat: Any) -> Quantized:
         kind = type(layer).__name__
         if kind == "InputLayer":
             return layer
-        if kind in OUTPUT_ONLY or (kind == "BatchNormalization" and not _follows_weights(layer)):
+        if kind in OUTPUT_ONLY:
             return api.quantize_annotate_layer(layer, quantize_config=output_only())
+        if kind == "BatchNormalization" and not _follows_weights(layer):
+            raise UnknownError(f"batch norm {layer.name!r} follows no convolution that it could be folded into")
         if kind not in ("BatchNormalization", "SeparableConv2D") and not registry.supports(layer):
             raise UnknownError(f"TFMOT has no quantization for layer {layer.name!r} ({kind})")
         return api.quantize_annotate_layer(layer)
@@ -105,7 +107,7 @@ def learned(network: Any) -> tuple[list[Any], list[Any]]:
         if isinstance(inner, keras.layers.BatchNormalization):
             norms += [v for v in (inner.gamma, inner.beta) if v is not None]
             inner.trainable = False  # inference mode: running statistics, which stay as they are
-        elif inner.name != PREPROCESS:
+        elif not fixed(inner):
             others += list(layer.trainable_weights)
     return [*others, *norms], others
 

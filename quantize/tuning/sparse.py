@@ -17,7 +17,7 @@ from ...core.errors import StageError
 from ...core.events import Listener
 from ...core.recipe import Prune
 from .frameworks import load
-from .kept import PREPROCESS
+from .kept import fixed
 from .layers import fold_norms
 from .material import Material, Split
 from .training import Phase, Plan, Row, State, Trainee, score, train
@@ -101,7 +101,7 @@ def worth_changing(network: Any) -> set[str]:
     apart = (keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose, keras.layers.SeparableConv2D)
     able = [
         layer for layer in network.layers
-        if isinstance(layer, kinds) and not isinstance(layer, apart) and layer.name != PREPROCESS
+        if isinstance(layer, kinds) and not isinstance(layer, apart) and not fixed(layer)
     ]  # fmt: skip
     convolutions = [layer for layer in able if isinstance(layer, keras.layers.Conv2D)]
     chosen = {layer.name for layer in able} - {layer.name for layer in convolutions[:1]}
@@ -121,7 +121,7 @@ def learnable(network: Any) -> list[Any]:
         inner = getattr(layer, "layer", layer)
         if isinstance(inner, keras.layers.BatchNormalization):
             inner.trainable = False
-        elif inner.name != PREPROCESS:
+        elif not fixed(inner):
             found += list(layer.trainable_weights)
     return found
 

@@ -188,21 +188,23 @@ def _step(trainee: Trainee, phase: Phase, plan: Plan, optimizer: Any) -> Any:
 
 
 def score(values: NDArray[Any], labels: NDArray[Any], answers: NDArray[Any], distill: float) -> Row:
-    """Return how good answers (N, classes) are: ``val_accuracy``, ``val_agreement`` with the float model, and
-    ``score``, which weighs the two as the loss weighs labels and float answers. Nothing for no samples.
+    """Return how good answers (N, classes) are: ``val_accuracy``, ``val_agreement`` with the float model's top class,
+    and ``score``. Nothing for no samples.
 
-    On a few hundred samples accuracy alone cannot tell epochs apart; that a file answers as the float model does is
-    seen on each of them.
+    The score weighs accuracy and likeness as the loss weighs labels and float answers. Likeness is the share of
+    probability that both give to the same classes: on a few hundred samples counts of right answers cannot tell epochs
+    apart, but how far each answer is from the float model's can.
     """
     if not len(labels):
         return {}
     top = values.argmax(axis=1)
     accuracy = float((top == labels).mean())
     agreement = float((top == answers.argmax(axis=1)).mean())
+    likeness = float(np.minimum(values, answers).sum(axis=1).mean())
     return {
         "val_accuracy": accuracy,
         "val_agreement": agreement,
-        "score": distill * agreement + (1 - distill) * accuracy,
+        "score": distill * likeness + (1 - distill) * accuracy,
     }
 
 

@@ -19,7 +19,7 @@ from ...core.recipe import Cluster, Prune, Qat, Quantize
 from ...core.store import package_versions
 from .clustered import tune_clustered
 from .converted import values_of
-from .frameworks import check_installed, fresh
+from .frameworks import check_installed, fresh, load
 from .frozen import digest, freeze, signature_answers
 from .head import tune_head
 from .kept import open_network
@@ -168,7 +168,9 @@ def _train(model: Model, table: Qat | Prune | Cluster, material: Material, scrat
 def _finish(model: Model, kind: str, made: _Made, material: Material, workspace: Path, started: float) -> Model:
     saved = freeze(made.function, model, workspace / SCRATCH / "saved_model")
     samples = values_of(material.train.stored[:TRIED], model.input)
-    expected = np.concatenate([np.asarray(made.function(one[None])) for one in samples])
+    tf, _, _ = load()
+    function = tf.function(made.function, autograph=False)
+    expected = np.concatenate([function(tf.constant(one[None])).numpy() for one in samples])
     found = signature_answers(saved, model.input.name, model.answer, samples)
     if kind != "qat" and not np.abs(expected - found).max(initial=0.0) <= TOLERANCE:
         raise StageError("the frozen model answers otherwise than the network", "this is a defect; please report it")
@@ -191,4 +193,4 @@ def _finish(model: Model, kind: str, made: _Made, material: Material, workspace:
         model, saved_model=final, sha256=sha256, network=None, text_model=None, tokenizer=None, tuning=tuning
     )
     save_model(tuned, workspace)
-    return tuned
+    return load_model(workspace)  # as it is found again
