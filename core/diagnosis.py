@@ -17,8 +17,8 @@ class TensorError:
     `kind` is ``activation`` (what the operator gives), ``weight`` or ``input``. `operator` is what makes (or uses, for
     weights) the tensor, and `position` its place in the graph. `snr_db` is the power of the float values over that of
     the difference, in decibels; `own_snr_db` the same for what this operator adds, when its inputs are the file's own.
-    `answer_snr_db` is what that addition alone does to the model's answer, were all the rest exact, and `share` its part
-    of all such damage: the order of guilt.
+    `answer_snr_db` is what that addition alone does to the model's answer, were all the rest exact, and `share` its
+    part of all such damage: the order of guilt.
     `cosine` is the cosine of the angle between both. `saturated` is the share of float values outside of what the
     scale can hold, `range_use` the share of the representable range that the float values span. `channel` is the
     worst channel and `channel_ratio` the largest channel's range over the median channel's. `cause` and `why` are
