@@ -182,7 +182,8 @@ def test_export_makes_more_files_of_a_trained_model(tiny: TinyRun, tmp_path: Pat
     float16, int8 = json.loads(done.stdout)
     assert float16["sha256"] == tiny.artifact("tflite:float16").sha256
     assert int8["calibration"]["count"] == 15 and Path(int8["path"]).stat().st_size == int8["bytes"]
-    assert "is not a SavedModel" in edgeproof("export", str(tmp_path), "--to", "tflite:float32", status=2).stderr
+    no_model = ("export", str(tmp_path), "--to", "tflite:float32", "--out", str(tmp_path / "p"))
+    assert "is not a SavedModel" in edgeproof(*no_model, status=2).stderr
 
 
 @pytest.mark.slow
