@@ -53,7 +53,7 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     it, or answers otherwise with the metadata than without.
     """
     path = _recommended(path) if (path / "results.json").is_file() else path
-    artifact = open_artifact(path)
+    artifact = open_artifact(path, listener)
     if artifact.format not in ("tflite", "onnx") or artifact.path is None:
         raise InputError(
             f"{path} is a model, and bundles are made of files", "name a .tflite or .onnx of its artifacts"

@@ -128,7 +128,7 @@ def diagnose_file(
     In a run's folder its float file and its samples are found; elsewhere `source` must be given, and `reference` where
     no float file stands beside. Raises InputError when something is missing.
     """
-    artifact = open_artifact(path)
+    artifact = open_artifact(path, listener)
     if artifact.format != "tflite" or artifact.path is None:
         raise InputError(
             f"{path} is of the format {artifact.format}; only .tflite files are compared tensor by tensor",
@@ -139,7 +139,8 @@ def diagnose_file(
     origin = origin_of(path, artifact.model)
     if source is None and origin is None:
         raise InputError(
-            f"{path} does not lie in a run's folder, so its samples are not known",
+            f"{path} does not lie in a run's folder (in artifacts/, beside recipe.toml and models/{artifact.model}/), "
+            "so its samples are not known",
             "name samples like those of its training: --data SOURCE, e.g. folder:images or csv:texts.csv",
         )
     folder = home(path, out)

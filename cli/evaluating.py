@@ -47,7 +47,7 @@ def evaluate_files(
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
         raise InputError(words, f"add --on {budget.target}, or leave it out of the budget")
-    artifacts = [open_artifact(path) for path in files]
+    artifacts = [open_artifact(path, listener) for path in files]
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")

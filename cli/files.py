@@ -10,6 +10,7 @@ from .. import export
 from ..core.artifact import Artifact
 from ..core.codec import sha256_file
 from ..core.errors import InputError
+from ..core.events import Listener, Silent
 from ..core.model import Model, load_model
 from ..core.names import slug
 from ..train.foreign import Input, model_inputs
@@ -47,10 +48,11 @@ def open_model(path: Path) -> Model:
     )
 
 
-def open_artifact(path: Path) -> Artifact:
+def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
     """Return what is known of a file: its sidecar where it fits, else what the file says. Raises InputError.
 
-    A folder is taken as a model, whose SavedModel is the float reference.
+    A folder is taken as a model, whose SavedModel is the float reference. `listener` hears of a sidecar that is of
+    other contents than the file's.
     """
     if path.is_dir():
         return export.reference(open_model(path))
@@ -61,6 +63,11 @@ def open_artifact(path: Path) -> Artifact:
         artifact = replace(export.load(sidecar), path=path)
         if artifact.sha256 == sha256:
             return artifact
+        (listener or Silent()).note(
+            "warning",
+            f"{sidecar.name} is not of this {path.name} (its sha256 is another), so it is left aside: labels, input "
+            "contract and model are not known. Copy a file together with its .json",
+        )
     return Artifact(
         id=slug(path.stem),
         model=slug(path.stem),
@@ -112,9 +119,20 @@ def answers(artifact: Artifact) -> int | None:
 
 
 def _scheme(contents: export.Contents) -> str:
-    """Guess the scheme of a file without a sidecar from the dtype at its edges; its inside is not judged."""
+    """Guess the scheme of a file without a sidecar, from the dtype at its edges and what is quantized inside."""
     edge = contents.inputs[0].dtype if contents.inputs else "float32"
-    return {"int8": "int8-int8io", "uint8": "int8-uint8io"}.get(edge, "float32")
+    if edge in ("int8", "uint8"):
+        return f"int8-{edge}io"
+    used = {op.name for op in contents.ops}
+    flowing = {one.dtype for one in contents.quantized if not one.constant}
+    weights = {one.dtype for one in contents.quantized if one.constant}
+    if "int16" in flowing:
+        return "int16x8"
+    if flowing or "QuantizeLinear" in used:
+        return "int8"
+    if "int4" in weights:
+        return "int4"
+    return "dynamic" if weights or "DynamicQuantizeLinear" in used else "float32"
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -57,7 +57,9 @@ def prepared(
         return _arrays(data.source, wanted, folder=folder, store=store, use=use)
     if data.source.startswith("npy:"):
         raise InputError(f"{data.source} holds arrays, and the model takes {wanted.kind}s", "give a source of those")
-    if (found := train_data.kind_of(data, folder)) != wanted.kind:
+    scheme, _, rest = data.source.partition(":")
+    missing = scheme == "csv" and not (folder / Path(rest).expanduser()).is_file()  # what reads it will say so
+    if not missing and (found := train_data.kind_of(data, folder)) != wanted.kind:
         table_of_texts = wanted.kind == "text" and data.source.startswith("csv:")
         raise InputError(
             f"{data.source} holds {found}s, and the model takes {wanted.kind}s"

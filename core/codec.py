@@ -15,6 +15,7 @@ from .errors import InputError, explain_disk_errors
 
 T = TypeVar("T")
 
+_MEND = "copy it again from where it was made, or make it anew; it is not meant to be edited"
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
@@ -39,7 +40,8 @@ def from_json(kind: type[T], data: Any, where: str = "data") -> T:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise InputError(f"{where} does not describe a {kind.__name__}: {place}: {first['msg']}") from error
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise InputError(f"{where} does not describe {article} {kind.__name__}: {place}: {first['msg']}", _MEND) from error
 
 
 def canonical(data: Any) -> str:
@@ -91,4 +93,4 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from error
+        raise InputError(f"{path} is not readable JSON: {error}", _MEND) from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,10 +22,12 @@ else:
     import tomli as tomllib
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+T = TypeVar("T", bound=BaseModel)
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    # TOML knows inf and nan; JSON, which results are written in, does not.
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Data(_Table):
@@ -411,11 +413,16 @@ def parse_budget(pairs: Sequence[str]) -> Budget:
         if key in table:
             raise InputError(f"--budget {key} is given twice", "give each key once")
         table[key] = _value(text)
+    return parse_table(Budget, table, "budget")
+
+
+def parse_table(kind: type[T], table: Mapping[str, Any], name: str) -> T:
+    """Check one table of a recipe, called `name` there. Raises InputError with every mistake found."""
     try:
-        return Budget.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
-        lines = [_describe({**problem, "loc": ("budget", *problem["loc"])}) for problem in error.errors()]
-        raise InputError("; ".join(lines), "every key of [budget] is explained in docs/recipe.md") from error
+        lines = [_describe({**problem, "loc": (name, *problem["loc"])}) for problem in error.errors()]
+        raise InputError("; ".join(lines), f"every key of [{name}] is explained in docs/recipe.md") from error
 
 
 def _describe(problem: Any) -> str:

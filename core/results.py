@@ -146,8 +146,13 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
+_OPTIONAL: dict[str, type] = {
+    "data": dict, "budget": dict, "recommendation": dict, "comparisons": list, "diagnoses": list,
+}  # fmt: skip
+
+
 def load_results(path: Path) -> Results:
-    """Read a run's folder or its results.json. Raises InputError when it is none, or of another version."""
+    """Read a run's folder or its results.json. Raises InputError when it is none, damaged, or of another version."""
     file = path / "results.json" if path.is_dir() else path
     document = read_json(file)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
@@ -155,6 +160,12 @@ def load_results(path: Path) -> Results:
         raise InputError(
             f"{file} has schema {found!r}, expected {SCHEMA}", "make it again with this version of edgeproof"
         )
+    parts: dict[str, type] = {"run": dict, "environment": dict, "models": list, "artifacts": list, "measurements": list}
+    parts |= {key: kind for key, kind in _OPTIONAL.items() if key in document}
+    for key, kind in parts.items():
+        if not isinstance(document.get(key), kind):
+            expected = "an object" if kind is dict else "a list"
+            raise InputError(f"{file}: expected {key!r} to be {expected}", "run the recipe again: it is made anew")
     return Results(
         run=document["run"],
         environment=document["environment"],

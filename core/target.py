@@ -50,7 +50,9 @@ class Target:
     def parse(cls, text: str) -> Target:
         """Read ``device/runtime`` or ``device/runtime==version``."""
         device, _, rest = text.partition("/")
-        runtime, _, version = rest.partition("==")
+        runtime, equals, version = rest.partition("==")
+        if equals and not version:
+            raise InputError(f"target {text!r} names no version", "write e.g. local/tflite-runtime==2.14")
         return cls(device, runtime, version)
 
     @property

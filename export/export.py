@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
-from ..core.errors import EdgeproofError, InputError, explain_disk_errors
+from ..core.errors import EdgeproofError, InputError, StageError, explain_disk_errors
 from ..core.machine import usable_cores
 from ..core.model import InputContract, Model
 from ..core.names import shorten
@@ -198,6 +198,10 @@ def export_file(
 
 def _make(model: Model, variant: Variant, options: Export, samples: Samples | None, maker: str) -> bytes:
     """Return the bytes of a file. Raises whatever the tools raise."""
+    if variant.scheme.searched:
+        raise StageError(
+            f"{variant} is searched step by step on the model's data", "put it into a recipe, and run that"
+        )
     if variant.format == "onnx":
         content = onnx.convert(model, options)
         return onnx_schemes.convert(content, variant.scheme, _feeds(model.input, samples))

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from ..core.model import Model
@@ -40,10 +41,11 @@ def convert(model: Model, options: Export) -> bytes:
         return tf2onnx.convert.from_function(serve, input_signature=specs, opset=options.onnx_opset)[0]
 
     try:
-        with _optimize_in_place():
+        with _steady_order(), _optimize_in_place():
             proto = make()
     except Exception:  # an optimizer failed halfway: its own way is to go on without that one
-        proto = make()
+        with _steady_order():
+            proto = make()
     _drop_captures(proto, len(inputs))
     _rename(proto.graph, inputs, outputs)
     _name_by_place(proto)
@@ -53,6 +55,29 @@ def convert(model: Model, options: Export) -> bytes:
     proto.graph.doc_string = ""
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
+
+
+@contextmanager
+def _steady_order() -> Iterator[None]:
+    """Within this block sets of tf2onnx's nodes have the order in which these were first put into one.
+
+    Otherwise it is that of their addresses in memory, and now and then an optimizer that goes through such a set meets
+    a pattern before another has made it, and leaves it: one conversion in six gave another file.
+    """
+    from tf2onnx.graph import Node
+
+    before, numbers = Node.__hash__, count()
+
+    def number(node: Any) -> int:
+        if "order" not in node.__dict__:
+            node.order = next(numbers)
+        return int(node.order)
+
+    Node.__hash__ = number
+    try:
+        yield
+    finally:
+        Node.__hash__ = before
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """ONNX in fewer bits: a float32 ``.onnx`` and a scheme in, bytes out, by the tools that ONNX Runtime carries.
 
-The settings are those that were most accurate and fast on ONNX Runtime's CPU kernels (docs/architecture.md has the
-figures): uint8 activations with int8 weights, for which x86 and ARM have instructions; in dynamic files uint8 weights,
-for the kernel of int8 ones is four times slower.
+The settings are those that were most accurate and fast on the CPU kernels of ONNX Runtime 1.31 (MobileNetV2 at 96 px
+on x86 with VNNI, one thread; float32 takes 1.8 ms). Static: uint8 activations with int8 weights take 0.8 ms, int8 with
+int8 1.9; averaged ranges agree with float on 96.5 % of 2,000 samples, the widest ones on 94.4 %. Dynamic: 27 ms and
+87 % agreement with int8 weights, 7.8 ms and 92 % with uint8 ones, 3.9 ms and 97 % with what `_dynamic` leaves in float.
 """
 
 from __future__ import annotations

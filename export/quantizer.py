@@ -8,6 +8,7 @@ hardly in its scheme is refused).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,8 +16,8 @@ import numpy as np
 
 from ..core.errors import InputError, StageError
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
-from .flatbuffer import read, scales, set_versions, type_name, write
-from .storage import FLOATS, counted, storage
+from .flatbuffer import operator_name, read, scales, set_versions, type_name, write
+from .storage import FLOATS, WEIGHTS, counted, storage
 
 Feeds = Callable[[], Iterator[dict[str, Any]]]
 
@@ -28,6 +29,7 @@ POSSIBLE = tuple(
 # How ranges of activations are found. 8 bits are better spent on the usual range than on its one extreme; in 16 bits
 # there is room for both.
 METHODS = {"int8": "moving average of each sample's minimum and maximum (0.95)", "int16x8": "min-max"}
+BLOCK = 32
 _KEY = "serving_default"
 
 
@@ -44,7 +46,7 @@ def quantize(content: bytes, scheme: Scheme, samples: Feeds | None = None) -> by
     _name_signature(model)
     source = write(model)
     tool = quantizer.Quantizer(source)
-    _configure(tool, scheme.name)
+    _configure(tool, scheme.name, model)
     found = None
     if scheme.calibrated:
         if samples is None:
@@ -118,7 +120,7 @@ def input_name(tensor: Any) -> str:
     return bytes(tensor.name or b"").decode("utf-8", "replace").removeprefix(f"{_KEY}_").removesuffix(":0")
 
 
-def _configure(tool: Any, scheme: str) -> None:
+def _configure(tool: Any, scheme: str, model: Any) -> None:
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
 
@@ -131,8 +133,28 @@ def _configure(tool: Any, scheme: str) -> None:
         tool.add_weight_only_config(*everything, int(scheme.removeprefix("weight-int")))
     elif scheme == "int4-block32":
         tool.add_dynamic_config(*everything, 4, QuantGranularity.BLOCKWISE_32)
+        for scope in _uneven(model):  # which would end the tool
+            tool.update_quantization_recipe(
+                scope, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+            )
     else:
         tool.add_dynamic_config(*everything, {"dynamic": 8, "int4": 4}[scheme])
+
+
+def _uneven(model: Any) -> list[str]:
+    """Return expressions for the scopes of the operators whose rows of weights are no whole number of blocks.
+
+    A scope is the names of an operator's outputs, each closed by a semicolon; the tool looks for expressions in it.
+    """
+    graph = model.subgraphs[0]
+    scopes = []
+    for operator in graph.operators:
+        place = WEIGHTS.get(operator_name(model, operator), -1)
+        weights = graph.tensors[operator.inputs[place]] if 0 <= place < len(operator.inputs) else None
+        if weights is not None and weights.shape is not None and len(weights.shape) and weights.shape[-1] % BLOCK:
+            names = (bytes(graph.tensors[index].name or b"").decode("utf-8", "replace") for index in operator.outputs)
+            scopes.append(f"^{re.escape(''.join(f'{name};' for name in names))[:10_000]}")
+    return scopes
 
 
 def ranges(source: bytes, scheme: str, samples: Feeds) -> Any:
@@ -181,7 +203,7 @@ def _check(model: Any, scheme: Scheme) -> None:
         layers = "dense and embedding-lookup" if block else "dense, convolution and embedding-lookup"
         raise StageError(
             f"only {done:,} of this model's {total:,} weights became {scheme.weights}: the tool quantizes those of "
-            f"{layers} layers",
+            f"{layers} layers" + (f" whose rows are multiples of {BLOCK} long" if block else ""),
             "use tflite:int4, which has a scale for each output instead"
             if block
             else "use tflite:dynamic or tflite:int8 by TensorFlow's converter, from the SavedModel",

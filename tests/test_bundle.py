@@ -265,7 +265,7 @@ def test_verify_sees_every_change(float_bundle: Bundle, bare: Path, tmp_path: Pa
         done = on_device(folder, bare, "verify.py")
         assert done.returncode == 1, done.stdout
         assert "Traceback" not in done.stderr
-        assert "otherwise" in done.stdout
+        assert ("otherwise" if sums else "not the bundle that was made") in done.stdout
         return done.stdout
 
     model = float_bundle.manifest["file"]["name"]
@@ -283,6 +283,8 @@ def test_verify_sees_every_change(float_bundle: Bundle, bare: Path, tmp_path: Pa
     assert f"{model} is not the file" in verify(lambda f: (f / model).write_bytes(b"TFL3"), sums=False)
     assert f"{model} is missing" in verify(lambda f: (f / model).unlink(), sums=False)
     assert "labels.txt is not the file" in verify(lambda f: (f / "labels.txt").write_text("x"), sums=False)
+    assert "SHA256SUMS is missing" in verify(lambda f: (f / "SHA256SUMS").unlink(), sums=False)
+    assert "does not list golden.json" in verify(lambda f: (f / "SHA256SUMS").write_text("junk\n"), sums=False)
     assert "does not run" in verify(lambda f: (f / model).write_bytes(b"TFL3" * 50), sums=True)
     assert "in the median" in verify(shift, sums=True)
     assert "pixels are prepared otherwise" in verify(repaint, sums=True)

@@ -71,7 +71,7 @@ def test_nouns_survive_json() -> None:
         ops=(Operator("CONV_2D", 3, 7),), labels=tuple(HOSTILE), calibration={"count": 3},
     )  # fmt: skip
     assert from_json(Artifact, json.loads(json.dumps(to_json(artifact)))) == artifact
-    with pytest.raises(InputError, match="does not describe a Artifact"):
+    with pytest.raises(InputError, match="does not describe an Artifact"):
         from_json(Artifact, {"id": 3})
 
 

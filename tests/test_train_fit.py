@@ -88,7 +88,8 @@ def fitted(data, tmp_path_factory):
 @pytest.mark.slow
 def test_the_result_is_one_frozen_model_with_all_that_is_to_be_known_of_it(fitted, data):
     model, workspace, _ = fitted
-    assert {p.name for p in workspace.iterdir()} == {"saved_model", "model.json", "tensorboard", "work.json"}
+    found = {p.name for p in workspace.iterdir()}
+    assert found == {"saved_model", "model.json", "network", "tensorboard", "work.json"}
     assert load_model(workspace) == model
     assert model.labels == LABELS and model.input == InputContract("image", (1, SIZE, SIZE, 3))
     assert [(r["phase"], r["epoch"]) for r in model.history] == [(1, n) for n in (1, 2, 3, 4)] + [(2, 1), (2, 2)]
@@ -154,7 +155,8 @@ def test_finished_work_is_returned_at_once_and_other_work_is_done_anew(fitted, d
     workspace = tmp_path / "w"
     shutil.copytree(before, workspace)
     heard = Heard()
-    assert replace(train(data, workspace, listener=heard), saved_model=first.saved_model) == first
+    again = train(data, workspace, listener=heard)
+    assert replace(again, saved_model=first.saved_model, network=first.network) == first
     assert not heard.tasks
     other = train(data, workspace, how=Train(epochs=2, batch_size=16), listener=heard)
     assert other.sha256 != first.sha256 and len(other.history) == 2

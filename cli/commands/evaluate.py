@@ -46,14 +46,15 @@ def command(
     float32 .tflite. Files whose classes are not known are judged by agreement with it alone, on data of any classes or
     on arrays (npy:FILE). With --budget one file is recommended per target, and the exit status is 1 when none fits.
     """
-    from ...core.recipe import Data, Evaluate, parse_budget
+    from ...core.recipe import Data, Evaluate, parse_budget, parse_table
     from ...core.target import RUNTIMES
     from ..console import ConsoleListener
     from ..evaluating import evaluate_files
     from ..output import show
     from ..preflight import check_writable
 
-    settings = Evaluate.model_validate({"targets": targets or tuple(f"local/{name}" for name in RUNTIMES)})
+    wanted = tuple(dict.fromkeys(targets)) or tuple(f"local/{name}" for name in RUNTIMES)
+    settings = parse_table(Evaluate, {"targets": wanted}, "evaluate")
     data = Data.model_validate({"source": source, **given(columns)})
     budget = parse_budget(limits) if limits else None
     check_writable(out)

@@ -79,6 +79,11 @@ def bundle(
     folder, archive = out / name, out / f"{name}.zip"
     if folder.exists() and not (folder / "bundle.json").is_file():
         raise InputError(f"{folder} exists and is no bundle", "move it away, or give another --out")
+    if artifact.tokenizer is not None and not artifact.tokenizer.is_dir():
+        raise InputError(
+            f"{artifact.tokenizer} is not there, and the file's description names it as its tokenizer",
+            "copy a text model's file together with its .json and its MODEL.tokenizer/",
+        )
     temporary = out / f".{name}.new"
     with explain_disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -113,7 +118,7 @@ def _write(
     for script in ON_DEVICE:
         shutil.copyfile(TEMPLATES / script, folder / script)
     if artifact.tokenizer is not None:
-        shutil.copytree(artifact.tokenizer, folder / "tokenizer", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(artifact.tokenizer, folder / "tokenizer", ignore=_not_shipped)
     taken = roles(artifact)
     names = [tensor.name for tensor in artifact.outputs]
     answer = names.index(artifact.answer) if artifact.answer in names else 0
@@ -204,6 +209,11 @@ def _consumers(
         elif offer.command:
             row["command"] = offer.command
     return rows
+
+
+def _not_shipped(folder: str, names: list[str]) -> list[str]:
+    """Return what of a tokenizer's folder stays behind: bytecode, and links, which may lead anywhere."""
+    return [name for name in names if name == "__pycache__" or (Path(folder) / name).is_symlink()]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -103,7 +103,10 @@ def _checked(artifact: Artifact, reference: Path) -> Path:
     if not reference.is_file():
         raise InputError(f"{reference} does not exist", "give the float32 .tflite of the same model with --float")
     if artifact.path.resolve() == reference.resolve():
-        raise _nothing_quantized(artifact.path)
+        raise InputError(
+            f"{reference} is the file that is to be diagnosed",
+            "give the float32 .tflite of the same model with --float",
+        )
     return artifact.path
 
 

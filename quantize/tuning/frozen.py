@@ -39,7 +39,8 @@ def freeze(function: Callable[[Any], Any], model: Model, folder: Path) -> Path:
     module.serve = tf.function(serve, input_signature=[spec], autograph=False)
     with explain_disk_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
-        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # swish has one; nothing learns here
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve}, options=options)
     return folder
 
 

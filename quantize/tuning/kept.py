@@ -128,15 +128,27 @@ def _replay(model: Any, inputs: list[Any], names: set[str]) -> list[Any]:
                 outputs = [_convolved(*scaling, arguments[0], names)]
             else:
                 _name(layer, names)
-                outputs = tf.nest.flatten(layer(*arguments, **named))
+                outputs = tf.nest.flatten(_apart(layer, arguments, named, names))
             for place, tensor in zip(node.flat_output_ids, outputs, strict=True):
                 tensors[place] = _Always(tensor)
     return [tensors[str(id(tensor))].pop() for tensor in model.outputs]
 
 
+def _apart(layer: Any, arguments: Any, named: Any, names: set[str]) -> Any:
+    """Call a layer; a swish inside a convolution becomes a layer of its own, as its input is in eight bits, too."""
+    _, keras, _ = load()
+    activation = getattr(layer, "activation", None)
+    if isinstance(layer, keras.layers.Activation) or activation is not keras.activations.swish:
+        return layer(*arguments, **named)
+    layer.activation = keras.activations.linear
+    swish = keras.layers.Activation(activation, name=f"{layer.name}_swish")
+    _name(swish, names)
+    return swish(layer(*arguments, **named))
+
+
 def _scaling(layer: Any, arguments: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return factor and offset of each channel, where `layer` does nothing but scale a picture; None elsewhere."""
-    kind, shape = type(layer).__name__, getattr(arguments[0], "shape", ()) if arguments else ()
+    kind, shape = type(layer).__name__, tuple(getattr(arguments[0], "shape", ()) if arguments else ())
     if kind not in ("Rescaling", "Normalization") or len(shape) != 4 or not (shape[-1] or CHANNELS + 1) <= CHANNELS:
         return None
     ones = np.ones(shape[-1])

@@ -17,14 +17,20 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHOWN = 10
+NEEDED = ("bundle.json", "golden.json", "golden.npz", "model.py")
 
 
 def check_files(folder):
     """Return what is wrong with the bundle's files: changed ones and missing ones."""
     wrong = []
-    with open(os.path.join(folder, "SHA256SUMS"), encoding="utf-8") as stream:
-        lines = [line.rstrip("\n").split("  ", 1) for line in stream if line.strip()]
-    for wanted, name in lines:
+    sums = os.path.join(folder, "SHA256SUMS")
+    if not os.path.isfile(sums):
+        return ["SHA256SUMS is missing"]
+    with open(sums, encoding="utf-8", errors="replace") as stream:
+        lines = [line.rstrip("\n").partition("  ") for line in stream if line.strip()]
+    listed = [name for _, _, name in lines]
+    wrong += ["SHA256SUMS does not list {}".format(name) for name in NEEDED if name not in listed]
+    for wanted, _, name in lines:
         path = os.path.join(folder, *name.split("/"))
         if not os.path.isfile(path):
             wrong.append("{} is missing".format(name))
@@ -77,11 +83,13 @@ def main():
     parser.add_argument("--runtime", default="", help="litert, tflite-runtime, tensorflow or onnxruntime")
     runtime = parser.parse_args().runtime
     wrong = check_files(HERE)
+    verdict = "this is not the bundle that was made: copy it again, whole"
     if not wrong:  # only files that are what they should be are run
-        import numpy
-        from model import Model
-
+        verdict = "this device answers otherwise"
         try:
+            import numpy
+            from model import Model
+
             model = Model(runtime=runtime)
             with open(os.path.join(HERE, "golden.json"), encoding="utf-8") as stream:
                 golden = json.load(stream)
@@ -94,7 +102,7 @@ def main():
         print("WRONG  {}".format(line))
     if len(wrong) > SHOWN:
         print("…and {} more".format(len(wrong) - SHOWN))
-    print("this device answers otherwise" if wrong else "this device answers as it should")
+    print(verdict if wrong else "this device answers as it should")
     sys.exit(1 if wrong else 0)
 
 
