@@ -145,21 +145,6 @@ def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
     return export.save(replace(artifact, tokenizer=tokenizer), out)
 
 
-def make_variant(
-    model: Model,
-    variant: Variant,
-    options: Export,
-    calibration: Calibration | None,
-    *,
-    store: Store,
-    tf: TensorFlowProcess,
-    out: Path,
-) -> Artifact:
-    """Make one file with the first of its scheme's makers, and put it with its sidecar into `out`."""
-    made = make_file(model, variant, options, calibration, maker=makers(variant, options)[0], store=store, tf=tf)
-    return put(made, model, out)
-
-
 def makers(variant: Variant, options: Export) -> tuple[str, ...]:
     """Return the tools that are to make a variant: the one that is wished, or all that are here to find the best."""
     able = variant.scheme.makers

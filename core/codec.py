@@ -41,7 +41,8 @@ def from_json(kind: type[T], data: Any, where: str = "data") -> T:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        raise InputError(f"{where} does not describe {article} {kind.__name__}: {place}: {first['msg']}", _MEND) from error
+        what = f"{article} {kind.__name__}: {place}: {first['msg']}"
+        raise InputError(f"{where} does not describe {what}", _MEND) from error
 
 
 def canonical(data: Any) -> str:
