@@ -65,8 +65,18 @@ def _status() -> int:
 
 
 def _explain(error: Exception) -> int:
-    from ..core.errors import EdgeproofError
+    from pathlib import Path
 
+    from ..core.errors import EdgeproofError, explain_disk_errors
+
+    if isinstance(error, OSError):  # a full disk or a forbidden folder may be met anywhere
+        try:
+            with explain_disk_errors(Path(error.filename or "a file")):
+                raise error
+        except EdgeproofError as explained:
+            return _explain(explained)
+        except OSError:
+            pass
     if isinstance(error, EdgeproofError):
         click.echo(f"error: {error}", err=True)
         return error.exit_code

@@ -136,6 +136,7 @@ class TensorFlowProcess:
         code = self._forget(self._process) if self._process else 0
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         tail = self._log.read_text(encoding="utf-8", errors="replace")[-3000:].strip().splitlines()
+        tail = [line for line in tail if not line.lstrip().startswith("→")]  # the cause, not its remedy
         said = f"; it said: {shorten(tail[-1], 300)}" if tail else ""
         remedy = "it was probably out of memory" if code == -signal.SIGKILL else f"{self._log} has what it printed"
         return CrashError(f"{job}: the TensorFlow process ended ({how}){said}", remedy, "crashed")

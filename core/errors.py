@@ -50,4 +50,9 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
                 f"no permission to write {error.filename or path}",
                 "choose a folder you may write to with --out, or mend its permissions",
             ) from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            raise StageError(
+                f"{error.filename or path} is in the way: a file where a folder is wanted",
+                "move it away, or choose another folder",
+            ) from error
         raise

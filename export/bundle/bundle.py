@@ -84,20 +84,20 @@ def bundle(
             f"{artifact.tokenizer} is not there, and the file's description names it as its tokenizer",
             "copy a text model's file together with its .json and its MODEL.tokenizer/",
         )
-    temporary = out / f".{name}.new"
+    temporary, packed = out / f".{name}.new", out / f".{name}.zip.new"
     with explain_disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
             manifest = _write(artifact, golden, temporary, maker, offers or {}, measurements, list(notes))
-            packed = out / f".{name}.zip.new"
             _zip(temporary, packed, name)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
             packed.replace(archive)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            packed.unlink(missing_ok=True)
     return Bundle(folder, archive, manifest)
 
 
