@@ -92,7 +92,7 @@ def _known(path: Path, labels: tuple[str, ...], value_range: tuple[float, float]
     """Return what is known of a float file. Raises InputError when it is none, or does not fit what is said of it."""
     found = open_artifact(path)
     remedy = "give the float32 file that it was made from"
-    if found.scheme != "float32":
+    if found.scheme != "float32" and found.made_by:  # without a sidecar it is a guess, and the file itself says more
         raise InputError(f"{path} is {found.variant}, not a float file", remedy)
     try:
         export.check_float(path.read_bytes())

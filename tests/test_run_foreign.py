@@ -56,7 +56,7 @@ def test_files_of_a_model_with_unknown_classes_agree_with_its_float_self(exporte
 
 
 def test_without_its_float_model_there_is_nothing_to_judge_by(exported: Path, faces: Path, tmp_path: Path) -> None:
-    file = next(exported.glob("*float32.tflite"))
+    file = next(exported.glob("*int8.tflite"))
     alone = edgeproof("evaluate", str(file), "--data", f"npy:{faces}", "--out", str(tmp_path), status=2)
     assert "float model is not among the files" in alone.stderr
 
