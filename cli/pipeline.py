@@ -37,6 +37,7 @@ from ..train.backbones import identity as backbone_identity
 from .compat import misfit, price
 from .console import ConsoleListener
 from .diagnosing import diagnose_artifact
+from .evaluating import float_references
 from .making import put, to_json_model
 from .preflight import preflight
 from .preparing import Wanted, prepared
@@ -239,7 +240,9 @@ class Pipeline:
                 self.results.add_measurement(row)
                 self.save()
 
-        references = {a.model: a.id for a in (*artifacts, *repeated) if a.format == "savedmodel"}
+        # Where no target runs TensorFlow, files are held against the float32 .tflite.
+        references = float_references(artifacts, [str(target) for target in self.targets])
+        references |= {artifact.model: artifact.id for artifact in repeated}
         answers = measure(
             [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
             data,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,22 @@ def test_float_files_answer_as_the_reference_does(tiny: TinyRun) -> None:
     for row in tiny.finished.results.measurements:
         if row.status == "ok" and row.artifact.endswith("float32"):
             assert row.agreement == 1.0 and row.drop == 0.0, row
+
+
+def test_without_tensorflow_among_the_targets_files_are_held_against_the_float32_file(
+    tiny: TinyRun, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny.folder, tmp_path / "run")
+    table = {
+        **RECIPE,
+        "export": {**RECIPE["export"], "variants": ["tflite:float32", "tflite:int8"]},  # type: ignore[dict-item]
+        "evaluate": {**RECIPE["evaluate"], "targets": ["local/litert"]},  # type: ignore[dict-item]
+        "budget": {"max_accuracy_drop": 1.0},
+    }
+    results = run_recipe(parse_recipe(table), tmp_path / "run").results
+    drops = {m.artifact: m.drop for m in results.measurements if m.status == "ok"}
+    assert drops["tiny--tflite-float32"] == 0.0 and drops["tiny--tflite-int8"] is not None
+    assert results.budget["met"]
 
 
 def test_the_folder_holds_what_the_contract_says(tiny: TinyRun) -> None:
