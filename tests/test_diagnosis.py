@@ -221,6 +221,9 @@ def test_what_cannot_be_diagnosed_is_told(spoiled: Spoiled, tmp_path: Path) -> N
     for artifact in (spoiled.artifact("plain-float32"), spoiled.artifact("weights-float32")):
         with pytest.raises(InputError, match="nothing in it is quantized"):
             diagnose(artifact, reference, spoiled.data, samples=2, workspace=tmp_path)
+    with pytest.raises(InputError, match="is the file that is to be diagnosed"):
+        itself = spoiled.file("plain-int8")
+        diagnose(spoiled.artifact("plain-int8"), itself, spoiled.data, samples=2, workspace=tmp_path)
     empty = replace(spoiled.data, counts={"train": 10})
     with pytest.raises(InputError, match="no test samples"):
         diagnose(spoiled.artifact("plain-int8"), reference, empty, samples=2, workspace=tmp_path)

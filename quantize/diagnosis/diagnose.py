@@ -20,6 +20,7 @@ from ...core.names import shorten
 from ...core.store import package_versions
 from . import samples as drawing
 from .causes import judge
+from .graph import read_graph
 
 PACKAGES = ("ai-edge-litert",)
 # Part of a diagnosis's key in the store: raise it when the figures or the rules change their meaning.
@@ -103,6 +104,8 @@ def _checked(artifact: Artifact, reference: Path) -> Path:
     if not reference.is_file():
         raise InputError(f"{reference} does not exist", "give the float32 .tflite of the same model with --float")
     if artifact.path.resolve() == reference.resolve():
+        if not any(tensor.scale is not None or tensor.dtype == "FLOAT16" for tensor in read_graph(reference).tensors):
+            raise _nothing_quantized(reference)
         raise InputError(
             f"{reference} is the file that is to be diagnosed",
             "give the float32 .tflite of the same model with --float",
