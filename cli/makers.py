@@ -28,7 +28,7 @@ from ..devices import open_runner
 from ..evaluate.cells import process_medians
 from ..evaluate.measure import Classes
 from ..evaluate.statistics import mcnemar, ratio_interval
-from .trials import answered, trial_data
+from .trials import trial, trial_data
 
 # A contest takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
 # on one target as many as fit into the time tell two good files apart.
@@ -95,7 +95,7 @@ def contest(
     quick = evaluate.model_copy(update={"latency": evaluate.latency.model_copy(update=_LATENCY)})
 
     def run(on: Sequence[Target], count: int, *, timed: bool = False) -> tuple[Any, Any]:
-        return answered(
+        return trial(
             [entry.alias for entry in alive], reference, trial_data(data, count, seed, store), targets=on,
             evaluate=quick, seed=seed, store=store, listener=listener, timed=timed,
         )  # fmt: skip

@@ -297,7 +297,7 @@ class _Search:
             candidates, self.reference, self.samples,
             targets=[self.target], evaluate=self.evaluate, seed=self.seed, store=self.store, listener=self.listener,
             timed=timed,
-        )  # fmt: skip
+        )[0]  # fmt: skip
 
     def _tell(self, steps: Sequence[Step]) -> None:
         row = steps[-1].row

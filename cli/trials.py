@@ -67,38 +67,13 @@ def trial(
     store: Store,
     listener: Listener,
     timed: bool,
-) -> dict[tuple[str, str], Measurement]:
-    """Measure `candidates` on `data` (as `trial_data` gives it) against `reference`; rows by (artifact id, target).
+) -> tuple[dict[tuple[str, str], Measurement], dict[tuple[str, str], Classes]]:
+    """Measure `candidates` on `data` (as `trial_data` gives it) against `reference`.
 
     The reference (a float file) runs on the first of `targets` and is among the rows. Only where `timed` are
     latencies taken, and then nothing else may run. All must bear the name of one model, and differ in their ids.
+    Returns the rows, and the top class of each sample, both by (artifact id, target).
     """
-    return answered(
-        candidates,
-        reference,
-        data,
-        targets=targets,
-        evaluate=evaluate,
-        seed=seed,
-        store=store,
-        listener=listener,
-        timed=timed,
-    )[0]
-
-
-def answered(
-    candidates: Sequence[Artifact],
-    reference: Artifact,
-    data: PreparedData,
-    *,
-    targets: Sequence[Target],
-    evaluate: Evaluate,
-    seed: int,
-    store: Store,
-    listener: Listener,
-    timed: bool,
-) -> tuple[dict[tuple[str, str], Measurement], dict[tuple[str, str], Classes]]:
-    """Do what `trial` does; return its rows, and the top class of each sample by (artifact id, target)."""
     rows: dict[tuple[str, str], Measurement] = {}
 
     def keep(row: Measurement) -> None:

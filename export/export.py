@@ -126,21 +126,7 @@ def export(
     maker = maker or variant.scheme.makers[0]
     if maker not in variant.scheme.makers:
         raise InputError(f"{maker} does not make {variant}", f"its makers: {', '.join(variant.scheme.makers)}")
-    artifact = Artifact(
-        id=artifact_id(model.name, variant),
-        model=model.name,
-        format=variant.format,
-        scheme=variant.scheme_name,
-        path=folder / file_name(model.name, variant),
-        labels=model.labels,
-        contract=model.input,
-        parent_sha256=model.tuning.get("of", model.sha256),
-        made_by=_made_by(maker, from_ours=True),
-        answer=model.answer,
-        tokenizer=tokenizer_folder(model, folder) if model.tokenizer else None,
-        tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
-        training=model.tuning,
-    )
+    artifact = described(model, variant, maker, folder)
     if model.input.dtype == "string":
         reason = "the model takes strings: it could not be cut at its token ids, and only TensorFlow runs the whole"
         remedy = (
@@ -157,9 +143,28 @@ def export(
     try:
         content = _make(model, variant, options, samples, maker)
     except Exception as error:  # a converter may raise anything; none of it stops the other variants
-        return save(artifact.failed("failed", *_explain(error)), folder)
+        return save(artifact.failed("failed", *explain(error)), folder)
     record = _calibration_record(samples, calibration_record, variant, maker)
-    return _finished(artifact, content, folder, record, started)
+    return finished(artifact, content, folder, record, started)
+
+
+def described(model: Model, variant: Variant, maker: str, folder: Path) -> Artifact:
+    """Return what is known of a file of `model` before `maker` makes it in `folder`."""
+    return Artifact(
+        id=artifact_id(model.name, variant),
+        model=model.name,
+        format=variant.format,
+        scheme=variant.scheme_name,
+        path=folder / file_name(model.name, variant),
+        labels=model.labels,
+        contract=model.input,
+        parent_sha256=model.tuning.get("of", model.sha256),
+        made_by=_made_by(maker, from_ours=True),
+        answer=model.answer,
+        tokenizer=tokenizer_folder(model, folder) if model.tokenizer else None,
+        tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
+        training=model.tuning,
+    )
 
 
 def export_file(
@@ -190,8 +195,8 @@ def export_file(
             artifact = replace(artifact, made_by=_made_by(QUANTIZER, from_ours=False))
             content = quantizer.quantize(content, variant.scheme, _feeds(artifact.contract, samples))
     except Exception as error:
-        return save(artifact.failed("failed", *_explain(error)), folder)
-    return _finished(
+        return save(artifact.failed("failed", *explain(error)), folder)
+    return finished(
         artifact, content, folder, _calibration_record(samples, calibration_record, variant, QUANTIZER), started
     )
 
@@ -242,7 +247,7 @@ def _calibration_record(
     return {**(record or {}), "samples": len(samples), "shape": shape, "bytes": samples.nbytes, "method": method}
 
 
-def _finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str, Any], started: float) -> Artifact:
+def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str, Any], started: float) -> Artifact:
     """Write a file and its sidecar, and return the artifact with all that the file says of itself."""
     path = folder / file_name(artifact.model, artifact.variant)
     with explain_disk_errors(path):
@@ -342,7 +347,7 @@ def _made_by(maker: str, *, from_ours: bool) -> str:
     return ", ".join(f"{name} {version}" for name, version in package_versions(list(names)).items())
 
 
-def _explain(error: Exception) -> tuple[str, str]:
+def explain(error: Exception) -> tuple[str, str]:
     """Return (reason, remedy). Messages are cut: a converter may dump the whole model into one."""
     if isinstance(error, EdgeproofError):
         return error.message, error.remedy

@@ -16,16 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core.artifact import Artifact, artifact_id, file_name
+from ..core.artifact import Artifact
 from ..core.errors import InputError, StageError
 from ..core.model import Model
 from ..core.variant import CONVERTER, QUANTIZER, Variant
 from . import quantizer, tflite
-from .export import _explain, _finished, _made_by, save
+from .export import described, explain, finished, save
 from .flatbuffer import read, write
 from .samples import Samples, feeds, identity
 from .storage import storage
-from .tokenizer import tokenizer_folder
 
 VARIANT = Variant("tflite", "int8-mixed")
 # Which tools can keep layers in what.
@@ -52,21 +51,7 @@ def export_mixed(
         raise InputError(f"{maker} cannot keep layers in {keep}", f"its makers: {', '.join(MAKERS[keep])}")
     started = time.perf_counter()
     samples: Samples = np.load(calibration, mmap_mode="r", allow_pickle=False)
-    artifact = Artifact(
-        id=artifact_id(model.name, VARIANT),
-        model=model.name,
-        format=VARIANT.format,
-        scheme=VARIANT.scheme_name,
-        path=folder / file_name(model.name, VARIANT),
-        labels=model.labels,
-        contract=model.input,
-        parent_sha256=model.tuning.get("of", model.sha256),
-        made_by=_made_by(maker, from_ours=True),
-        answer=model.answer,
-        tokenizer=tokenizer_folder(model, folder) if model.tokenizer else None,
-        tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
-        training=model.tuning,
-    )
+    artifact = described(model, VARIANT, maker, folder)
     try:
         if maker == CONVERTER:
             content = _by_converter(model, kept, samples)
@@ -74,10 +59,10 @@ def export_mixed(
             content = _by_quantizer(model, kept, keep, samples)
         _check(content, kept, keep)
     except Exception as error:  # a tool may raise anything; none of it stops the search
-        return save(artifact.failed("failed", *_explain(error)), folder)
+        return save(artifact.failed("failed", *explain(error)), folder)
     method = "min-max" if maker == CONVERTER else quantizer.METHODS["int8"]
     record = {**(calibration_record or {}), "samples": len(samples), "bytes": samples.nbytes, "method": method}
-    made = _finished(artifact, content, folder, record, started)
+    made = finished(artifact, content, folder, record, started)
     return save(replace(made, storage={**made.storage, "kept": list(kept), "keep": keep}), folder)
 
 

@@ -97,7 +97,7 @@ def test_it_recovers_what_an_outlier_costs(search: Search) -> None:
     (other,) = found.alternatives
     assert {found.made_by, other["made_by"]} == {kept["made_by"], other["made_by"]} and other["bytes"] > 0
     # On the test split, which the search never saw, all but half a point of the loss is back.
-    rows = trial(
+    rows, _ = trial(
         [search.int8, found], replace(search.reference, id="float"), search.spoiled.data,
         targets=[TARGET], evaluate=EVALUATE, seed=1, store=search.store, listener=Silent(), timed=False,
     )  # fmt: skip

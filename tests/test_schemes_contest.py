@@ -58,7 +58,7 @@ def test_the_better_of_two_files_is_taken_and_kept(
     assert loser["why"] and loser["status"] == "ok"
     for figures in (loser, loser["chosen"]):
         assert figures["agreement"] > 0.5 and figures["samples"] == 60 and figures["target"] == "local/litert"
-    monkeypatch.setattr(makers, "answered", None)  # what was found is not looked for again
+    monkeypatch.setattr(makers, "trial", None)  # what was found is not looked for again
     assert hold(made, files, pictures, tmp_path) == best
 
 
