@@ -38,6 +38,7 @@ class Choices:
 
     trust: bool = False
     output: str = ""
+    tags: str = ""
     signature: str = ""
     labels: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
@@ -74,7 +75,7 @@ def export_model(
     if ours and choices != Choices():
         raise InputError(
             f"{path} was made by edgeproof, which knows its classes, range and outputs",
-            "leave --trust, --labels, --output, --signature, --value-range, --size and --shape out",
+            "leave --trust, --labels, --output, --tags, --signature, --value-range, --size and --shape out",
         )
     key = None if ours else foreign.adoption_key(path, **asdict(choices))
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
@@ -147,10 +148,10 @@ def _export_brought(
     out: Path,
     listener: ConsoleListener,
 ) -> list[Artifact]:
-    if choices.trust or choices.signature or choices.shapes or choices.size:
+    if choices.trust or choices.tags or choices.signature or choices.shapes or choices.size:
         raise InputError(
             f"{path} is a .tflite: it has fixed shapes, no code and is not opened by its signatures",
-            "leave --trust, --signature, --size and --shape out",
+            "leave --trust, --tags, --signature, --size and --shape out",
         )
     if options.maker == CONVERTER:
         raise InputError(f"{path} is a .tflite, which TensorFlow's converter does not read", "leave --maker out")

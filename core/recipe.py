@@ -110,8 +110,8 @@ class Train(_Table):
 class ModelSpec(_Table):
     """A backbone to fine-tune, at a fixed input size.
 
-    For ``hub:`` and ``file:`` backbones: `signature` and `output` choose what of the file is used, `arguments` are
-    passed to its call, `value_range` is what its pixels must lie in, `preprocessing` a mode of `preprocess_input`
+    For ``hub:`` and ``file:`` backbones: `tags`, `signature` and `output` choose what of the file is used, `arguments`
+    are passed to its call, `value_range` is what its pixels must lie in, `preprocessing` a mode of `preprocess_input`
     instead, `sha256` pins a download, `preprocessor` is the second half of a text encoder, `trainable` fine-tunes all
     of it, `head` keeps the classes it has, and `trust` lets it bring code. For text: `max_tokens` is the fixed
     length of token ids; `tokenizer`, `vocabulary` and `embedding` shape a model that is trained from scratch.
@@ -124,6 +124,7 @@ class ModelSpec(_Table):
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     alpha: float | None = Field(None, gt=0)
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    tags: str = ""
     signature: str = ""
     output: str = ""
     arguments: dict[str, bool | int | float | str] = {}

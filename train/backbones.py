@@ -25,7 +25,7 @@ HUB_PACKAGE = "efficientnet_lite0"  # the package: that is a Hub SavedModel
 # What of a [[model]] means something, beside the keys that every model has.
 _EVERY = frozenset({"name", "backbone", "image_size", "resize"})
 _HUB = frozenset(
-    {"sha256", "signature", "output", "arguments", "value_range", "preprocessing", "trainable", "head", "trust"}
+    {"sha256", "tags", "signature", "output", "arguments", "value_range", "preprocessing", "trainable", "head", "trust"}
 )
 _INSTEAD = {
     "trainable": "remove trainable; train.fine_tune.layers says how many of its layers learn",

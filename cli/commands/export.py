@@ -30,7 +30,8 @@ from ..options import given, text_columns
 @click.option("--size", type=click.IntRange(min=1), help="Height and width, where the model leaves them open.")
 @click.option("--shape", "shapes", metavar="[NAME=]1,…", multiple=True, help="An input's shape, where it is left open.")
 @click.option("--output", default="", help="Which of several outputs is judged.")
-@click.option("--signature", default="", help="Which signature of a SavedModel is used.")
+@click.option("--tags", default="", help="Which of several graphs of a SavedModel is used, e.g. serve,gpu; or none.")
+@click.option("--signature", default="", help="Which signature or function of a SavedModel is used.")
 @click.option("--trust", is_flag=True, help="Let the file bring code of its own (Lambda layers, custom classes).")
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -46,6 +47,7 @@ def command(
     size: int | None,
     shapes: tuple[str, ...],
     output: str,
+    tags: str,
     signature: str,
     trust: bool,
     as_json: bool,
@@ -76,6 +78,7 @@ def command(
     choices = Choices(
         trust,
         output,
+        tags,
         signature,
         read_labels(labels) if labels else (),
         read_range(value_range) if value_range else None,

@@ -47,6 +47,7 @@ def adoption_key(
     *,
     trust: bool = False,
     output: str = "",
+    tags: str = "",
     signature: str = "",
     labels: tuple[str, ...] = (),
     value_range: tuple[float, float] | None = None,
@@ -70,6 +71,7 @@ def adoption_key(
         "sha256": content_sha256(found.path),
         "trust": trust,
         "output": output,
+        "tags": tags,
         "signature": signature,
         "labels": list(labels),
         "value_range": list(value_range) if value_range else None,
@@ -86,6 +88,7 @@ def adopt(
     listener: Listener,
     trust: bool = False,
     output: str = "",
+    tags: str = "",
     signature: str = "",
     labels: tuple[str, ...] = (),
     value_range: tuple[float, float] | None = None,
@@ -95,9 +98,9 @@ def adopt(
     """Freeze the model at `path` (SavedModel folder or ``.tar.gz``, Keras 2 or 3 archive or HDF5 file) and return it.
 
     `workspace` then holds ``saved_model/`` and ``model.json``. The batch is fixed to 1; `size` fixes an open height
-    and width in pixels, `shapes` the shape of inputs by name (``""``: the only one). `signature` and `output` choose
-    what of the file is used and which output is judged; the others stay in the file. `labels` are the classes in the
-    order of that output. `value_range` is what pixels of 0–255 are mapped onto. `trust` lets the file bring code.
+    and width in pixels, `shapes` the shape of inputs by name (``""``: the only one). `tags` and `signature` choose the
+    graph and the function of a SavedModel that is used, `output` which output is judged; the others stay in the file.
+    `labels` are the classes in the order of that output. `value_range` is what pixels of 0–255 are mapped onto. `trust` lets the file bring code.
 
     The contract is ``image`` for one square RGB input (NHWC) of a known range, ``text`` for one string, ``tensor``
     for all else. With several inputs it describes the first; ``provenance["inputs"]`` has all. `Model.sha256` is over
@@ -108,14 +111,14 @@ def adopt(
     """
     start = time.monotonic()
     key = adoption_key(
-        path, trust=trust, output=output, signature=signature, labels=labels, value_range=value_range, size=size,
-        shapes=shapes,
+        path, trust=trust, output=output, tags=tags, signature=signature, labels=labels, value_range=value_range,
+        size=size, shapes=shapes,
     )  # fmt: skip
     found = _unpacked(examine(path, trust=trust), trust, listener)
     for sentence in found.code:
         listener.note("warning", f"{path.name} is trusted: {sentence}")
     fresh(0)
-    asked = Asked(trust, signature, size, shapes, value_range)
+    asked = Asked(trust, tags, signature, size, shapes, value_range)
     known_range = value_range or (pixel_range(found.config) if found.keras else None)
     scratch = workspace / SCRATCH
     with explain_disk_errors(workspace):

@@ -38,7 +38,7 @@ KEYS = frozenset(
     {"name", "backbone", "image_size", "resize", "sha256", "output", "value_range", "preprocessing", "trainable",
      "head", "trust"}
 )  # fmt: skip
-SAVED_MODEL_KEYS = KEYS | {"signature", "arguments"}
+SAVED_MODEL_KEYS = KEYS | {"tags", "signature", "arguments"}
 
 
 def file_of(spec: ModelSpec, folder: Path) -> Path:
@@ -159,7 +159,7 @@ def _through_hub(
 
 def _made_reusable(spec: ModelSpec) -> ModelSpec:
     """Return `spec` for a SavedModel that was cut here: what it said about the file is done."""
-    return spec.model_copy(update={"output": "", "signature": "", "arguments": {}})
+    return spec.model_copy(update={"output": "", "tags": "", "signature": "", "arguments": {}})
 
 
 def _keras3(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import EdgeproofError, InputError, StageError
+from ...core.errors import EdgeproofError, StageError
 from ...core.events import Listener
 from ...core.names import shorten
 from ..frameworks import load
@@ -20,11 +19,11 @@ from ..hub.tf1 import has_references, without_references
 from . import keras3, keras3_process
 from .examine import Found
 from .freezing import Plain, trace
+from .functions import choose, load_saved_model
 from .keras_model import ADVICE, open_keras
 from .tensors import Tensor, describe, example_inputs, fixed_shapes, safe_names
 
 EXAMPLES = keras3_process.EXAMPLES
-DEFAULTS = ("serving_default", "default")
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Asked:
     """What the user says of a file that it does not say itself; see `adopt`."""
 
     trust: bool = False
+    tags: str = ""
     signature: str = ""
     size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] | None = None
@@ -148,124 +148,30 @@ def named(found: Found, scratch: Path) -> Path:
     return path
 
 
-def load_saved_model(path: Path) -> Any:
-    """Load a SavedModel; operators of tensorflow_text are registered when it needs them. Raises InputError."""
-    tf, _ = load()
-    for attempt in range(2):
-        try:
-            return tf.saved_model.load(str(path))
-        except Exception as error:  # TensorFlow's loader raises whatever the file makes it stumble over
-            missing = re.search(r"Op type not registered '(\w+)'", str(error))
-            if missing and not attempt and _register_text_operators():
-                continue
-            if missing:
-                raise InputError(
-                    f"{path} needs the operator {missing[1]}, which this TensorFlow does not have",
-                    "pip install 'edgeproof[text]' if it is a text model; other packages' operators are not supported",
-                ) from error
-            if "MetaGraphDef" in str(error) and not attempt:
-                return _by_tags(tf, path, error)
-            raise InputError(
-                f"TensorFlow cannot load the SavedModel {path}: {shorten(str(error), 300)}",
-                "check that it was saved whole, by a TensorFlow no newer than this one",
-            ) from error
-    raise InputError(f"TensorFlow cannot load the SavedModel {path}", "check that it was saved whole")
-
-
-def _by_tags(tf: Any, path: Path, cause: Exception) -> Any:
-    """TensorFlow 1 saved several graphs under tags: the one for serving, or the one without tags, is meant."""
-    for tags in (["serve"], []):
-        try:
-            return tf.saved_model.load(str(path), tags=tags)
-        except (RuntimeError, ValueError):
-            continue
-    raise InputError(
-        f"{path} holds several graphs, and none is tagged for serving", "save it with the tag 'serve'"
-    ) from cause
-
-
-def _register_text_operators() -> bool:
-    try:
-        import tensorflow_text  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | None, scratch: Path) -> Source:
     tf, _ = load()
-    owner = load_saved_model(path)
-    name, call, inputs, outputs = _callable(tf, owner, path, asked.signature)
-    shapes = asked.fix(inputs)
-    fixed = _fixed(inputs, shapes)
-    graph, traced = read(path).main, call
-    if name in graph.signatures and has_references(graph):
+    graph = read(path, asked.tags).main
+    tags = sorted(graph.tags)
+    owner = load_saved_model(path, tags)
+    called = choose(tf, owner, path, asked.signature)
+    shapes = asked.fix(called.inputs)
+    fixed = _fixed(called.inputs, shapes)
+    traced = called
+    if called.name in graph.signatures and has_references(graph):
         constant = without_references(path, graph, scratch / "constant")
-        owner = load_saved_model(constant)
-        _, traced, _, _ = _callable(tf, owner, constant, name)
-    plain = Plain(trace(traced, fixed), fixed, _safe_outputs(outputs, fixed), owner)
-    examples = example_inputs(inputs, shapes, value_range, EXAMPLES)
+        owner = load_saved_model(constant, tags)
+        traced = choose(tf, owner, constant, called.name)
+    plain = Plain(trace(traced.call, fixed), fixed, _safe_outputs(called.outputs, fixed), owner)
+    examples = example_inputs(called.inputs, shapes, value_range, EXAMPLES)
     try:
-        expected = [
-            {n: np.asarray(v) for n, v in zip(plain.outputs, call([tf.constant(x) for x in values]), strict=True)}
-            for values in examples
-        ]
+        answers = [called.call([tf.constant(x) for x in values]) for values in examples]
+        expected = [{n: np.asarray(v) for n, v in zip(plain.outputs, found, strict=True)} for found in answers]
     except Exception as error:  # the graph may refuse what it is given in any way
         raise StageError(
             f"{path} cannot compute what it is given in its own process: {shorten(str(error), 300)}",
             "random numbers may not be what it takes; check --size and --shape against the model's description",
         ) from error
-    return Source(plain, inputs, tuple(outputs), examples, expected, f"tensorflow {tf.__version__}", name)
-
-
-def _callable(tf: Any, owner: Any, path: Path, wanted: str) -> tuple[str, Any, tuple[Tensor, ...], list[str]]:
-    """Return (signature, call on lists of tensors, inputs, names of the outputs)."""
-    known = list(owner.signatures)
-    name = wanted or next((n for n in DEFAULTS if n in known), known[0] if len(known) == 1 else "")
-    if name and name not in known:
-        raise InputError(f"{path} has no signature {shorten(name)!r}", f"it has: {', '.join(known) or 'none'}")
-    if not name and known:
-        raise InputError(f"{path} has {len(known)} signatures", f"choose one with --signature: {', '.join(known)}")
-    if not name:
-        return _call_itself(tf, owner, path)
-    signature = owner.signatures[name]
-    specs = signature.structured_input_signature[1]
-    inputs = tuple(_tensor(key, spec) for key, spec in specs.items())
-    outputs = sorted(signature.structured_outputs)
-
-    def call(values: list[Any]) -> list[Any]:
-        answer = signature(**{tensor.name: value for tensor, value in zip(inputs, values, strict=True)})
-        return [answer[key] for key in outputs]
-
-    return name, call, inputs, outputs
-
-
-def _call_itself(tf: Any, owner: Any, path: Path) -> tuple[str, Any, tuple[Tensor, ...], list[str]]:
-    """A SavedModel without signatures may be callable, as Hub's reusable ones are: with one tensor, not training."""
-    functions = getattr(vars(owner).get("__call__"), "concrete_functions", None) or []
-    for function in functions:
-        positional, named = function.structured_input_signature
-        flat = tf.nest.flatten([positional, named])
-        tensors = [spec for spec in flat if isinstance(spec, tf.TensorSpec)]
-        if len(tensors) == 1 and True not in [spec for spec in flat if isinstance(spec, bool)]:
-            break
-    else:
-        raise InputError(f"{path} has no signature and cannot be called with one tensor", "save it with a signature")
-    inputs = (_tensor((tensors[0].name or "input").split("/")[-1], tensors[0]),)
-    structure = function.structured_outputs
-    outputs = sorted(structure) if isinstance(structure, dict) else [
-        "output" if not at else f"output_{at}" for at in range(len(tf.nest.flatten(structure)))
-    ]  # fmt: skip
-
-    def call(values: list[Any]) -> list[Any]:
-        return list(tf.nest.flatten(owner(values[0])))
-
-    return "", call, inputs, outputs
-
-
-def _tensor(name: str, spec: Any) -> Tensor:
-    rank = spec.shape.rank
-    return Tensor(name, None if rank is None else tuple(spec.shape.as_list()), spec.dtype.name)
+    return Source(plain, called.inputs, called.outputs, examples, expected, f"tensorflow {tf.__version__}", called.name)
 
 
 def _fixed(inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[str, tuple[int, ...], str], ...]:

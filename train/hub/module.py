@@ -66,7 +66,7 @@ def check_module(spec: ModelSpec, folder: Path) -> tuple[SavedModel, Call]:
     a fixed input size is another than `image_size`, or when it cannot be fine-tuned but `trainable` asks for that.
     """
     where = f"model {spec.name!r}"
-    saved = read(folder)
+    saved = read(folder, spec.tags)
     vet(folder, trust=spec.trust, where=where)
     name = _signature_name(spec, saved, where)
     _check_trainable(spec, saved, name, where)
@@ -131,7 +131,7 @@ class Module:
         self.where = f"model {spec.name!r}"
         self.spec = spec
         self.saved, self.call = check_module(spec, folder)
-        options: dict[str, Any] = {"arguments": self._arguments()}
+        options: dict[str, Any] = {"arguments": self._arguments(), "tags": sorted(self.saved.main.tags)}
         if self.call.signature:
             options |= {"signature": self.call.signature, "signature_outputs_as_dict": True}
         try:

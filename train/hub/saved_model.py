@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import InputError
+from ...core.names import shorten
 
 LIMIT_BYTES = 2 << 30  # protobuf's own limit
 HUB_V1 = "tfhub_module.pb"
 FLOAT32 = 1  # tensorflow/core/framework/types.proto, DT_FLOAT
 STRING = 7  # DT_STRING
 _INIT = "__saved_model_init_op"
+SERVING, TRAINING = "serve", "train"  # tensorflow/python/saved_model/tag_constants.py
+UNTAGGED = "none"  # what a user writes for the graph without tags
 
 
 @dataclass(frozen=True)
@@ -80,16 +83,49 @@ class MetaGraph:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A SavedModel's graphs. `hub_v1`: it is in the TF1 Hub format."""
+    """A SavedModel's graphs. `hub_v1`: it is in the TF1 Hub format. `tags` are those that the user asks for."""
 
     folder: Path
     graphs: tuple[MetaGraph, ...]
     hub_v1: bool
+    tags: str = ""
 
     @property
     def main(self) -> MetaGraph:
-        """The graph that is loaded: of the TF1 Hub format the one without tags, else the first."""
-        return next((graph for graph in self.graphs if not graph.tags), self.graphs[0])
+        """The graph that is loaded: the one with the wanted tags; without any, the one that is made to serve.
+
+        That is the only graph, unless it is made for training; the one tagged ``serve`` alone; the only one with
+        ``serve`` among its tags; the one without tags (the TF1 Hub format's own). Raises InputError where none of
+        these is there, or the wanted tags are not.
+        """
+        if self.tags:
+            wanted = frozenset() if self.tags == UNTAGGED else frozenset(filter(None, self.tags.split(",")))
+            found = [graph for graph in self.graphs if graph.tags == wanted]
+            if not found:
+                raise InputError(
+                    f"{self.folder} has no graph with the tags {shorten(self.tags)!r}",
+                    f"it has: {self.shown_tags} (--tags, in a recipe the model's key tags)",
+                )
+            return found[0]
+        if len(self.graphs) == 1 and TRAINING not in self.graphs[0].tags - {SERVING}:
+            return self.graphs[0]
+        serving = [graph for graph in self.graphs if SERVING in graph.tags]
+        exact = [graph for graph in serving if graph.tags == {SERVING}]
+        untagged = [graph for graph in self.graphs if not graph.tags]
+        for found in (exact, serving):
+            if len(found) == 1:
+                return found[0]
+        if untagged and not serving:
+            return untagged[0]
+        raise InputError(
+            f"{self.folder} holds graphs with the tags {self.shown_tags}, and it is not clear which is made to serve",
+            f"choose one with --tags (in a recipe: the model's key tags), e.g. --tags {_tags(self.graphs[0])}",
+        )
+
+    @property
+    def shown_tags(self) -> str:
+        """The tags of each graph, as ``--tags`` takes them."""
+        return "; ".join(_tags(graph) for graph in self.graphs)
 
     @property
     def callable(self) -> bool:
@@ -102,8 +138,15 @@ class SavedModel:
         return {name: s for name, s in self.main.signatures.items() if not name.startswith("__")}
 
 
-def read(folder: Path) -> SavedModel:
-    """Read ``folder/saved_model.pb``. Raises InputError when it is missing, too large, or no SavedModel."""
+def _tags(graph: MetaGraph) -> str:
+    return ",".join(sorted(graph.tags)) or UNTAGGED
+
+
+def read(folder: Path, tags: str = "") -> SavedModel:
+    """Read ``folder/saved_model.pb``; `tags` says which of several graphs is meant, see `SavedModel.main`.
+
+    Raises InputError when it is missing, too large, or no SavedModel.
+    """
     path = folder / "saved_model.pb"
     try:
         if path.stat().st_size > LIMIT_BYTES:
@@ -120,7 +163,7 @@ def read(folder: Path) -> SavedModel:
         reason = None
     if not graphs:
         raise InputError(f"{path} is damaged, or not a SavedModel", "get or export the model anew") from reason
-    return SavedModel(folder, graphs, (folder / HUB_V1).is_file())
+    return SavedModel(folder, graphs, (folder / HUB_V1).is_file(), tags)
 
 
 # --- the wire format ---------------------------------------------------------------------------------------------

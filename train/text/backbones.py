@@ -23,7 +23,7 @@ KNOWN = {"package": (multilingual.NAME,), "scratch": ("average-embedding",)}
 SIGNATURE_V2 = "serving_default"
 _EVERY = frozenset({"name", "backbone", "max_tokens"})
 _MEANINGFUL = {
-    "hub": _EVERY | {"sha256", "signature", "output", "arguments", "preprocessor", "trainable", "trust"},
+    "hub": _EVERY | {"sha256", "tags", "signature", "output", "arguments", "preprocessor", "trainable", "trust"},
     "package": _EVERY | {"trainable"},
     "scratch": _EVERY | {"tokenizer", "vocabulary", "embedding"},
 }
@@ -88,7 +88,7 @@ def check_encoder(spec: ModelSpec, path: Path) -> str:
     """
     where = f"model {spec.name!r}"
     vet(path, trust=spec.trust, where=where)
-    saved = read(path)
+    saved = read(path, spec.tags)
     signature = spec.signature
     if not signature and not saved.callable and not saved.hub_v1:
         signature = SIGNATURE_V2

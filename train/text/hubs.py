@@ -86,7 +86,9 @@ def _load(spec: ModelSpec, path: Path, where: str, scratch: Path) -> Any:
     options: dict[str, Any] = {"trainable": spec.trainable, "arguments": dict(spec.arguments)}
     if signature:
         options |= {"signature": signature, "signature_outputs_as_dict": True}
-    plain = without_references(path, read(path).main, scratch / "constant")
+    graph = read(path, spec.tags).main
+    options["tags"] = sorted(graph.tags)
+    plain = without_references(path, graph, scratch / "constant")
     try:
         return layer_of(str(plain), **options)
     except Exception as error:  # TensorFlow raises whatever it likes on a file from elsewhere
