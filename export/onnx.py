@@ -4,50 +4,46 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+from ..core.errors import StageError
 from ..core.model import Model
+from ..core.names import shorten
 from ..core.recipe import Export
+from .onnx_graph import FlatGraph, Interface, flat_graph, optimized, read_interface, read_meta_graph, unused
+
+# What the names of nodes have from wrapping functions in functions, and from tf2onnx's counting.
+_MADE_UP = re.compile(r"(?:Stateful)?PartitionedCall(?:_\d+)?/|__\d+")
 
 
 def convert(model: Model, options: Export) -> bytes:
     """Return the ``.onnx`` file of `model`: its signature's inputs and outputs, the answer first among these.
 
-    Raises whatever tf2onnx raises, and ValueError when an input and an output have one name.
+    Raises StageError for what ONNX has no counterpart of, whatever tf2onnx raises, and ValueError when an input and an
+    output have one name.
     """
     import onnx
-    import tensorflow as tf
-    import tf2onnx
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    signature = tf.saved_model.load(str(model.saved_model)).signatures["serving_default"]
-    arguments = signature.structured_input_signature[1]
-    inputs = sorted(arguments)
-    outputs = sorted(signature.structured_outputs, key=lambda name: (name != model.answer, name))
-    if both := sorted(set(inputs) & set(outputs)):
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+    meta = read_meta_graph(model.saved_model)
+    found = read_interface(meta)
+    interface = Interface(found.inputs, tuple(sorted(found.outputs, key=lambda name: (name != model.answer, name))))
+    if both := sorted(set(interface.inputs) & set(interface.outputs)):
         raise ValueError(f"an input and an output are both called {both[0]!r}, which an ONNX file cannot have")
-    # Names of TensorFlow's making: it changes those that it finds improper.
-    specs = [tf.TensorSpec(arguments[n].shape, arguments[n].dtype, name=f"input_{i}") for i, n in enumerate(inputs)]
-
-    @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
-    def serve(*arrays: Any) -> Any:
-        answers = signature(**dict(zip(inputs, arrays, strict=True)))
-        return [answers[name] for name in outputs]
-
-    def make() -> Any:
-        return tf2onnx.convert.from_function(serve, input_signature=specs, opset=options.onnx_opset)[0]
-
+    graph = optimized(flat_graph(meta, interface))
+    del meta
     try:
         with _steady_order(), _optimize_in_place():
-            proto = make()
+            proto = _converted(graph, options)
+    except StageError:
+        raise
     except Exception:  # an optimizer failed halfway: its own way is to go on without that one
         with _steady_order():
-            proto = make()
-    _drop_captures(proto, len(inputs))
-    _rename(proto.graph, inputs, outputs)
+            proto = _converted(graph, options)
+    _rename(proto.graph, interface.inputs, interface.outputs)
     _name_by_place(proto)
     # The oldest format version that holds these operators: older engines then read the file too.
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
@@ -55,6 +51,71 @@ def convert(model: Model, options: Export) -> bytes:
     proto.graph.doc_string = ""
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
+
+
+def _converted(graph: FlatGraph, options: Export) -> Any:
+    """Return tf2onnx's ``ModelProto`` of a graph. Raises StageError naming the operators that it cannot write."""
+    import tensorflow as tf
+    from tf2onnx import optimizer, tfonnx
+
+    with _extended_mapping() as failures, tf.Graph().as_default() as imported, tf.device("/cpu:0"):
+        tf.import_graph_def(graph.definition, name="")
+        made = tfonnx.process_tf_graph(
+            imported,
+            continue_on_error=True,  # to hear of all failures, not of the first
+            opset=options.onnx_opset,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+        )
+        proto = optimizer.optimize_graph(made).make_model("edgeproof")
+    # Operators in the body of a loop may have failed and yet be gone: the loop was rewritten as a whole.
+    if left := sorted({node.op_type for node in _nodes(proto.graph)} & failures.keys()):
+        raise _explained({name: failures[name] for name in left})
+    return proto
+
+
+def _explained(failures: Mapping[str, str]) -> StageError:
+    """Return the error for operators that tf2onnx has no rule for (no reason), or whose rule failed."""
+    unknown = [name for name, reason in failures.items() if not reason]
+    if unknown:
+        return StageError(
+            f"no ONNX counterpart for {', '.join(f'tf.{name}' for name in unknown)}",
+            "use a TFLite variant, or a model without that operator",
+        )
+    told = "; ".join(f"tf.{name}: {reason}" for name, reason in failures.items())
+    return StageError(f"ONNX cannot express this use of {shorten(told, 300)}", "use a TFLite variant")
+
+
+@contextmanager
+def _extended_mapping() -> Iterator[dict[str, str]]:
+    """Within this block tf2onnx tells which operators it has no rule for, and which rules failed (name: reason)."""
+    from tf2onnx import tfonnx
+
+    failures: dict[str, str] = {}
+    mapping = tfonnx.tensorflow_onnx_mapping
+
+    def told(rule: Any, name: str) -> Any:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            try:
+                return rule(*arguments, **options)
+            except Exception as error:
+                failures[name] = f"{error}" or type(error).__name__
+                raise
+
+        return wrapped
+
+    def extended(graph: Any, rules: Mapping[str, Any], *more: Any, **options: Any) -> Any:
+        wrapped = {name: (told(rule, name), settings) for name, (rule, settings) in rules.items()}
+        mapped, unmapped, errors = mapping(graph, wrapped, *more, **options)
+        for name in unmapped:
+            failures.setdefault(name, "")
+        return mapped, unmapped, errors
+
+    tfonnx.tensorflow_onnx_mapping = extended
+    try:
+        yield failures
+    finally:
+        tfonnx.tensorflow_onnx_mapping = mapping
 
 
 @contextmanager
@@ -108,16 +169,6 @@ def _optimize_in_place() -> Iterator[None]:
         optimizer.optimize_graph = optimize
 
 
-def _drop_captures(proto: Any, inputs: int) -> None:
-    """Remove the inputs behind the first `inputs`: constants of the function, which tf2onnx has already put inside."""
-    used = {tensor for node in proto.graph.node for tensor in node.input}
-    inside = {weight.name for weight in proto.graph.initializer}
-    captured = [value.name for value in proto.graph.input[inputs:]]
-    if missing := [name for name in captured if name in used - inside]:
-        raise ValueError(f"the SavedModel is not frozen: {missing[0]} is neither an input nor a constant")
-    del proto.graph.input[inputs:]
-
-
 def _rename(graph: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Give the graph's inputs and outputs the signature's names (tf2onnx names outputs after nodes)."""
     values = [*graph.input, *graph.output]
@@ -125,7 +176,7 @@ def _rename(graph: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     tensors = {tensor for node in _nodes(graph) for tensor in (*node.input, *node.output)}
     tensors |= {weight.name for weight in graph.initializer}
     for name in tensors.intersection(new.values()) - new.keys():
-        new[name] = _unused(f"{name}_inside", tensors)
+        new[name] = unused(f"{name}_inside", tensors)
     for value in (*values, *graph.value_info, *graph.initializer):
         value.name = new.get(value.name, value.name)
     for node in _nodes(graph):
@@ -155,7 +206,7 @@ def _name_by_place(proto: Any) -> None:
     names: dict[str, str] = {name: name for name in fixed}
     used: set[str] = set(fixed)
     for node in proto.graph.node:
-        node.name = _unused(re.sub(r"__\d+", "", node.name.replace("PartitionedCall/", "")) or node.op_type, used)
+        node.name = unused(_MADE_UP.sub("", node.name) or node.op_type, used)
         for position, tensor in enumerate(node.input):
             if tensor in weights:
                 names.setdefault(tensor, f"{node.name}/weight_{position}")
@@ -175,13 +226,3 @@ def _name_by_place(proto: Any) -> None:
     proto.graph.initializer.extend(
         kind.FromString(by_name[name]) for name in names.values() if kind and name in by_name
     )
-
-
-def _unused(name: str, used: set[str]) -> str:
-    """Return `name`, numbered if it is taken, and take it."""
-    candidate, number = name, 1
-    while candidate in used:
-        number += 1
-        candidate = f"{name}_{number}"
-    used.add(candidate)
-    return candidate
