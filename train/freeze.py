@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ SIGNATURE = "serving_default"
 OUTPUT = "probabilities"
 TOLERANCE = 1e-4  # of a probability; the frozen graph runs the same kernels, folded constants differ in the last bits
 
-_COUNTER = re.compile(r"_\d+$")
 _CHANGES = re.compile(r"Rng|Random|StatefulUniform|StatefulStandardNormal|StatefulTruncatedNormal|Multinomial|Assign")
 _STATELESS = re.compile(r"^Stateless")
 REMEDY = (
@@ -45,7 +45,8 @@ def make_constant(function: Any) -> Any:
 
     free = len(function.inputs) - len(function.captured_inputs)
     try:
-        frozen = convert_variables_to_constants_v2(function)
+        # Loops and branches stay functions: lowered ones cannot be imported into another graph again.
+        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     except Exception as error:  # TensorFlow raises whatever the graph makes it stumble over
         changing = sorted(op for op in operators(function) if _CHANGES.search(op) and not _STATELESS.match(op))
         told = (
@@ -85,17 +86,48 @@ def write(serve: Callable[..., dict[str, Any]], inputs: Sequence[Any], folder: P
     module.serve = tf.function(serve, input_signature=list(inputs), autograph=False)
     with explain_disk_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
+        # Some operators bring a gradient of their own (swish does), which cannot be saved from a frozen graph.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         try:
-            tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
+            tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve}, options=options)
         except (AssertionError, ValueError, KeyError, TypeError) as error:
             raise StageError(f"TensorFlow cannot save the model: {shorten(str(error), 300)}", REMEDY) from error
     return folder
 
 
-def serving(folder: Path) -> Any:
-    """Load the SavedModel at `folder` and return its signature: tensors by name in, tensors by name out."""
+def serving(folder: Path) -> Callable[..., dict[str, Any]]:
+    """Load the SavedModel at `folder` and return its signature: tensors by name (or the only one) in, by name out.
+
+    It runs as `exact` says.
+    """
+    signature = _signature(folder)
+
+    def call(*only: Any, **tensors: Any) -> dict[str, Any]:
+        with exact():
+            answer: dict[str, Any] = signature(*only, **tensors)
+            return answer
+
+    return call
+
+
+def _signature(folder: Path) -> Any:
     tf, _ = load()
     return tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Within this block TensorFlow's remapper is off, for functions called in it.
+
+    It fuses operators of constant weights into kernels that approximate: GELU's answers move by 1.6e-3.
+    """
+    tf, _ = load()
+    before = tf.config.optimizer.get_experimental_options().get("remapping", True)
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"remapping": before})
 
 
 def compare(expected: NDArray[Any], found: NDArray[Any], what: str) -> float:
@@ -160,46 +192,77 @@ def verify(folder: Path, keras_model: Any, samples: NDArray[Any]) -> float:
 def graph_sha256(folder: Path, labels: tuple[str, ...]) -> str:
     """Return the hex SHA-256 of what the SavedModel at `folder` computes, and of its labels.
 
-    Hashed are the nodes of the frozen graph, each serialized deterministically, in order of their names. The
-    bytes of ``saved_model.pb`` would not do: they hold counters and random numbers that differ between two
-    savings of one model; so do the names of functions, and of constants that were captured from a loaded module.
-    Two trainings that end in the same weights have the same hash.
+    Hashed are the operators of the frozen graph with their attributes, each together with the hashes of what it is
+    given and of the functions it calls (loops, branches). Names do not count, except those of the inputs and outputs:
+    they hold counters that differ between two savings of one model, as the bytes of ``saved_model.pb`` do. Two
+    trainings that end in the same weights have the same hash.
     """
-    function = serving(folder)
-    digest = hashlib.sha256(canonical(list(labels)).encode())
-    # The signature calls the frozen function; what that one calls in turn (branches, loops) comes after it.
-    library = function.graph.as_graph_def().library.function
-    body = max(library, key=lambda called: len(called.node_def))
-    reached = {called.name for f in library for node in f.node_def for called in _functions(node)}
-    inner = [f for f in library if f is not body and f.signature.name in reached]
-    for called in [body, *sorted(inner, key=lambda f: _COUNTER.sub("", f.signature.name))]:
-        for node in sorted(_steady(called), key=lambda node: node.name):
-            digest.update(node.SerializeToString(deterministic=True))
-    return digest.hexdigest()
+    function = _signature(folder)
+    definition = function.graph.as_graph_def()
+    bodies = {called.signature.name: called for called in definition.library.function}
+    hashes: dict[str, bytes] = {}
+    nodes = _hash_nodes(definition.node, {}, bodies, hashes)
+    names = sorted(function.structured_outputs)  # as a dictionary is flattened
+    outputs = {
+        name: _hash_input(tensor.name, nodes).hex() for name, tensor in zip(names, function.outputs, strict=True)
+    }
+    return hashlib.sha256(canonical([list(labels), outputs]).encode()).hexdigest()
 
 
-def _functions(node: Any) -> list[Any]:
-    """The functions that a node's attributes name. (Asking a protobuf message for another kind would change it.)"""
-    single = [attribute.func for attribute in node.attr.values() if attribute.WhichOneof("value") == "func"]
-    lists = [attribute.list.func for attribute in node.attr.values() if attribute.WhichOneof("value") == "list"]
-    return [*single, *(function for several in lists for function in several)]
+def _hash_function(name: str, bodies: Mapping[str, Any], hashes: dict[str, bytes]) -> bytes:
+    """Return the hash of a function of the library; `hashes` keeps those that are known."""
+    if name not in hashes:
+        body = bodies[name]
+        given = {one.name: f"argument {at}".encode() for at, one in enumerate(body.signature.input_arg)}
+        nodes = _hash_nodes(body.node_def, given, bodies, hashes)
+        returned = [_hash_input(body.ret[one.name], nodes) for one in body.signature.output_arg]
+        hashes[name] = hashlib.sha256(b"".join([*returned, *sorted(nodes.values())])).digest()
+    return hashes[name]
 
 
-def _steady(function: Any) -> list[Any]:
-    """Return copies of a function's nodes, with the counters in their names replaced by where they stand in order."""
-    counters = {part for node in function.node_def for part in node.name.split("/") if part.isdecimal()}
-    place = {part: str(index) for index, part in enumerate(sorted(counters, key=int))}
+def _hash_nodes(
+    nodes: Sequence[Any], given: Mapping[str, bytes], bodies: Mapping[str, Any], hashes: dict[str, bytes]
+) -> dict[str, bytes]:
+    """Return the hash of each node by its name, beside those `given`: of the arguments that the nodes may read."""
+    by_name = {node.name: node for node in nodes}
+    found = dict(given)
+    stack = list(by_name)
+    while stack:
+        node = by_name[stack[-1]]
+        # The only operator that closes a circle, in loops of TensorFlow 1: its inputs are hashed as nodes themselves.
+        inputs = [] if node.op in ("NextIteration", "RefNextIteration") else list(node.input)
+        waiting = {_node_of(one) for one in inputs} - found.keys()
+        if waiting:
+            stack.extend(sorted(waiting))
+            continue
+        stack.pop()
+        if node.name in found:
+            continue
+        digest = hashlib.sha256(node.op.encode())
+        if node.op == "Placeholder":
+            digest.update(node.name.encode())
+        for key in sorted(node.attr):
+            # Internal ones hold names and counters, configurations what the process was set to.
+            if not key.startswith("_") and key not in ("config", "config_proto", "executor_type"):
+                digest.update(key.encode() + _hash_attribute(node.attr[key], bodies, hashes))
+        ordered = [_hash_input(one, found) for one in inputs if not one.startswith("^")]
+        control = sorted(_hash_input(one, found) for one in inputs if one.startswith("^"))
+        digest.update(b"".join([*ordered, b"^", *control]))
+        found[node.name] = digest.digest()
+    return found
 
-    def steady(name: str) -> str:
-        path, colon, port = name.partition(":")
-        return "/".join(place.get(part, part) for part in path.split("/")) + colon + port
 
-    nodes = []
-    for original in function.node_def:
-        node = type(original).FromString(original.SerializeToString())
-        node.name = steady(node.name)
-        node.input[:] = [steady(name) for name in node.input]
-        for called in _functions(node):
-            called.name = _COUNTER.sub("", called.name)
-        nodes.append(node)
-    return nodes
+def _hash_input(name: str, known: Mapping[str, bytes]) -> bytes:
+    return known[_node_of(name)] + name.removeprefix("^").partition(":")[2].encode() + b";"
+
+
+def _node_of(name: str) -> str:
+    return name.removeprefix("^").partition(":")[0]
+
+
+def _hash_attribute(value: Any, bodies: Mapping[str, Any], hashes: dict[str, bytes]) -> bytes:
+    kind = value.WhichOneof("value")  # asking a protobuf message for another kind would change it
+    functions = [value.func] if kind == "func" else list(value.list.func) if kind == "list" else []
+    if functions:
+        return b"".join(_hash_function(one.name, bodies, hashes) for one in functions)
+    return bytes(value.SerializeToString(deterministic=True))

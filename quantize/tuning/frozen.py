@@ -30,7 +30,7 @@ def freeze(function: Callable[[Any], Any], model: Model, folder: Path) -> Path:
 
     spec = tf.TensorSpec(model.input.shape, tf.float32, name=model.input.name)
     concrete = tf.function(function, autograph=False).get_concrete_function(spec)
-    frozen = convert_variables_to_constants_v2(concrete)
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
 
     def serve(tensor: Any) -> dict[str, Any]:
         return {model.answer: frozen(tensor)[0]}
@@ -80,7 +80,7 @@ def cut(model: Model) -> Cut:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     signature = tf.saved_model.load(str(model.saved_model)).signatures[SIGNATURE]
-    inlined = convert_variables_to_constants_v2(signature)
+    inlined = convert_variables_to_constants_v2(signature, lower_control_flow=False)
     graph = inlined.graph
     outputs = dict(zip(sorted(signature.structured_outputs), inlined.outputs, strict=True))
     tensor = _source(outputs[model.answer])

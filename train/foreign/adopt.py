@@ -22,6 +22,7 @@ from ...core.model import InputContract, Model, save_model
 from ...core.names import shorten
 from ...core.store import package_versions
 from ..frameworks import check_installed, fresh, load
+from ..freeze import exact
 from ..hub.fetch import resolve
 from . import keras3
 from .examine import Found, content_sha256, examine
@@ -126,7 +127,8 @@ def adopt(
         scratch.mkdir(parents=True)
     try:
         listener.progress("adopt", 0, 3, f"opening the {found.title}")
-        source = _one_text(open_source(found, asked, known_range, scratch, listener))
+        with exact():  # what the original answers is the measure
+            source = _one_text(open_source(found, asked, known_range, scratch, listener))
         judged = _judge(source, found, value_range, known_range)
         answer, count = _answer(source, output, listener)
         if labels and count != len(labels):
