@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ..core.target import RUNTIMES, Target
 from ..core.variant import SUFFIX
 from ..devices import local_runtimes, open_runner
 from ..export import bundle as room
+from .classes import class_numbers
 from .files import open_artifact, wanted_by
 from .preparing import Wanted, prepared
 from .run_folder import Origin, origin_of
@@ -138,9 +140,11 @@ def _drawn(artifact: Artifact, data: PreparedData, count: int, workspace: Path, 
     if not total:
         raise InputError(f"{source} are none", "name other samples with --data SOURCE")
     rows = np.sort(np.random.default_rng(SEED).permutation(total)[:count])
+    numbers: list[int] = []
     truths: tuple[int | None, ...] = (None,) * len(rows)
-    if data.labels and set(data.labels) <= set(artifact.labels):
-        numbers = [artifact.labels.index(label) for label in data.labels]
+    with suppress(InputError):  # the samples serve without their classes too
+        numbers = class_numbers(data.labels, artifact.labels, artifact.id) if data.labels and artifact.labels else []
+    if numbers:
         truths = tuple(numbers[int(i)] for i in np.load(data.targets("test"), allow_pickle=False)[rows])
     if data.kind == "text":
         texts = read_texts(data.inputs("test"))

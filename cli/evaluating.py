@@ -15,7 +15,6 @@ from ..core.dataset import PreparedData, load_prepared, save_prepared
 from ..core.errors import InputError
 from ..core.machine import environment, now, usable_cores
 from ..core.measurement import Measurement
-from ..core.names import shorten
 from ..core.recipe import Budget, Data, Evaluate
 from ..core.results import Results
 from ..core.store import Store, lock, place
@@ -24,6 +23,7 @@ from ..devices import open_runner
 from ..evaluate import report, select
 from ..evaluate.gate import gate
 from ..evaluate.measure import measure
+from .classes import class_numbers, shown
 from .console import ConsoleListener
 from .files import answers, open_artifact, open_model, wanted_by
 from .preparing import Wanted, prepared
@@ -141,9 +141,9 @@ def _data(
     by agreement with its float model, which must be among the files.
     """
     data = prepared(source, wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
-    labels = next((a.labels for a in group if a.labels), ())
-    if labels and labels != data.labels and sorted(labels) == sorted(data.labels):
-        data = _renumbered(data, labels, store)
+    named = next((a for a in group if a.labels), None)
+    if named is not None and data.labels and named.labels != data.labels:
+        data = _renumbered(data, named, store, listener)
     strangers = [a for a in group if not a.labels and answers(a) not in (None, len(data.labels))]
     if strangers or not data.labels:
         _need_reference(group, targets, data)
@@ -153,15 +153,26 @@ def _data(
     return data
 
 
-def _renumbered(data: PreparedData, labels: tuple[str, ...], store: Store) -> PreparedData:
-    """Return a data set whose classes are numbered as in `labels` (sources number them by name)."""
-    key = store.key("renumbered", {"data": data.sha256, "labels": labels})
+def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: ConsoleListener) -> PreparedData:
+    """Return a data set with the classes of `artifact`, numbered as there (sources number them by name).
+
+    The data may have samples of a part of the classes only. Raises InputError as `class_numbers`.
+    """
+    labels = artifact.labels
+    numbers = np.array(class_numbers(data.labels, labels, artifact.id))
+    if len(numbers) < len(labels):
+        listener.note(
+            "warning",
+            f"the data have samples of {len(numbers)} of the {len(labels)} classes of {artifact.model}: nothing is "
+            "proved about the others",
+        )
+    key = store.key("renumbered", {"data": data.sha256, "labels": labels, "numbers": numbers.tolist()})
     if store.get(key) is None:
         with store.write(key) as folder:
-            numbers = np.array([labels.index(label) for label in data.labels])
             place(data.inputs("test"), folder / data.inputs("test").name)
             np.save(folder / data.targets("test").name, numbers[np.load(data.targets("test"), allow_pickle=False)])
-            save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), folder)
+            sha256 = sha256_of([data.sha256, labels, numbers.tolist()])
+            save_prepared(replace(data, labels=labels, sha256=sha256), folder)
     return load_prepared(store.root / key)
 
 
@@ -181,14 +192,11 @@ def _need_reference(group: Sequence[Artifact], targets: Sequence[str], data: Pre
 def _check_labels(artifact: Artifact, data: PreparedData) -> None:
     """Raise InputError when an artifact's classes cannot be those of the data."""
 
-    def shown(labels: Sequence[str]) -> str:
-        return ", ".join(shorten(label, 20) for label in labels[:12]) + (", …" if len(labels) > 12 else "")
-
     if artifact.labels and artifact.labels != data.labels:
         raise InputError(
             f"{artifact.id} knows the {len(artifact.labels)} classes {shown(artifact.labels)}; "
-            f"the data have the {len(data.labels)} classes {shown(data.labels)}",
-            "evaluate on data with the same classes",
+            f"the other files have the {len(data.labels)} classes {shown(data.labels)}",
+            "evaluate files of different classes one after another",
         )
     if answers(artifact) not in (None, len(data.labels)):
         raise InputError(

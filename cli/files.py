@@ -136,15 +136,24 @@ def _scheme(contents: export.Contents) -> str:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read a file of class names, one a line. Raises InputError when there are none."""
+    """Read a file of class names, one a line: the line is the class, so a name may stand there twice.
+
+    Raises InputError when there are none, or a line among them is empty.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", "give a UTF-8 text file, one class a line") from error
-    labels = tuple(line.strip() for line in lines if line.strip())
+    labels = [line.strip() for line in lines]
+    while labels and not labels[-1]:
+        labels.pop()
     if not labels:
         raise InputError(f"{path} holds no class names", "give a UTF-8 text file, one class a line")
-    return labels
+    if "" in labels:
+        raise InputError(
+            f"{path}: line {labels.index('') + 1} is empty, and a class is told by its line", "write a name there"
+        )
+    return tuple(labels)
 
 
 def read_range(text: str) -> tuple[float, float]:

@@ -67,7 +67,7 @@ def prepared(
             "say which column holds the texts, with --text-column" if table_of_texts else "give a source of those",
         )
     table = dict(data.model_dump(mode="json"))
-    source = fingerprint or train_data.fingerprint(data, seed=seed, folder=folder)
+    source = fingerprint or train_data.fingerprint(data, seed=seed, folder=folder, use=use)
     settings = {"kind": wanted.kind, "image_size": wanted.size, "resize": wanted.resize}
     key = store.key("data", {"source": source, "data": table, "use": use, **settings})
     if store.get(key) is None:

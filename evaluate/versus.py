@@ -113,7 +113,7 @@ def _why_not(a: Mapping[str, Any], b: Mapping[str, Any], correct: Mapping[str, M
     for model in (a, b):
         if not model.get("labels"):
             return f"the classes of {shorten(model['name'])} are not known"
-    if set(a["labels"]) != set(b["labels"]):
+    if sorted(a["labels"]) != sorted(b["labels"]):
         return "the two know different classes"
     for model in (a, b):
         if not correct.get(model["name"]):

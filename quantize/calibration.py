@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,20 @@ def draw(data: PreparedData, samples: int, seed: int, folder: Path, tokenizer: P
     calibration = Calibration(
         images=path,
         count=len(chosen),
-        per_class={label: int(count) for label, count in zip(classes, counts, strict=True) if data.labels},
+        per_class=_by_name(data.labels, counts.tolist()),
         seed=seed,
         sha256=hashlib.sha256(drawn.tobytes()).hexdigest(),
     )
     write_json(folder / "calibration.json", to_json(calibration))
     return calibration
+
+
+def _by_name(labels: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
+    """Return counts by label; two classes of one name count as one."""
+    named: dict[str, int] = {}
+    for label, count in zip(labels, counts, strict=False):  # without labels there is one count, of all
+        named[label] = named.get(label, 0) + count
+    return named
 
 
 def load(folder: Path) -> Calibration:

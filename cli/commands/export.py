@@ -16,7 +16,12 @@ from ..options import given, text_columns
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where the files go.  [default: MODEL/artifacts, or exported/NAME]"
 )
-@click.option("--calibrate", metavar="SOURCE", default="", help="Samples for int8 and int16x8, e.g. folder:images.")
+@click.option(
+    "--calibrate",
+    metavar="SOURCE",
+    default="",
+    help="Samples for int8 and int16x8, e.g. folder:images; without classes images:PATH.",
+)
 @click.option("--samples", default=200, show_default=True, help="Calibration samples.")
 @click.option(
     "--maker",
@@ -25,7 +30,11 @@ from ..options import given, text_columns
     show_default=True,
     help="The tool, where several make a variant; best tries them on samples of --calibrate.",
 )
-@click.option("--labels", type=click.Path(path_type=Path), help="The classes, one a line, in the order of the output.")
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="The classes, one a line, in the order of the output; names may repeat.",
+)
 @click.option("--value-range", metavar="LO,HI", help="What the model wants pixels in, e.g. 0,1 or -1,1.")
 @click.option("--size", type=click.IntRange(min=1), help="Height and width, where the model leaves them open.")
 @click.option("--shape", "shapes", metavar="[NAME=]1,…", multiple=True, help="An input's shape, where it is left open.")

@@ -217,6 +217,8 @@ class Check(Generic[S]):
 
     def _balance(self) -> list[Remark]:
         labels, noun = self.listing.labels, self.listing.kind
+        if not labels:
+            return []
         per_class = {number: self.kept[TRAIN][number] for number in range(len(labels))}
         least, most = min(per_class, key=per_class.__getitem__), max(per_class, key=per_class.__getitem__)
         if per_class[most] <= IMBALANCE * per_class[least]:

@@ -80,8 +80,8 @@ class FolderSource:
     def listing(self) -> Listing:
         """List the files; no sample is opened. Raises InputError when there are no class folders."""
         root = existing_folder(self.folder, self.source)
-        folders, refused, _, beside = _children(root)
-        nested = {name for name in set(folders) & set(SPLIT_NAMES) if _children(folders[name]).folders}
+        folders, refused, _, beside = children(root)
+        nested = {name for name in set(folders) & set(SPLIT_NAMES) if children(folders[name]).folders}
         given = {name: code for name, code in SPLIT_NAMES.items() if name in nested}
         remarks = []
         if "train" in given and (len(given) > 1 or set(folders) <= set(SPLIT_NAMES)):
@@ -103,14 +103,14 @@ class FolderSource:
         labels: dict[int, set[str]] = {}
         hidden: list[str] = []
         for code, prefix, folder in groups:
-            classes, links, unseen, loose = _children(folder, prefix)
+            classes, links, unseen, loose = children(folder, prefix)
             beside += loose
             hidden += unseen
             refused += links
             # A link to a folder is not followed, but the class that it stands for must not vanish without a word.
             labels[code] = {display(name) for name in classes} | {link.name[len(prefix) : -1] for link in links}
             for name, path in classes.items():
-                files, links = _walk(path, f"{prefix}{display(name)}/")
+                files, links = walk(path, f"{prefix}{display(name)}/")
                 refused += links
                 found += [(file, display(name), code, where) for file, where in files]
         if hidden:
@@ -135,7 +135,11 @@ class FolderSource:
         if not trained:
             raise InputError(
                 f"{root} holds no class folders (found {count(beside, 'file')})",
-                f"make one sub-folder a class and put the class's {self.kind}s into it, or use csv:",
+                f"make one sub-folder a class and put the class's {self.kind}s into it, or use csv:"
+                + (
+                    ". To calibrate with, or to compare with a float model, pictures need no classes"
+                    * (self.kind == "image")
+                ),
             )
         found, more = self._taken(found)
         return listing_of_files(
@@ -170,7 +174,7 @@ class FolderSource:
         return found, remarks
 
 
-class _Children(NamedTuple):
+class Children(NamedTuple):
     """What stands in a folder: sub-folders by name, links to folders (not followed), hidden folders, other files."""
 
     folders: dict[str, Path]
@@ -179,7 +183,7 @@ class _Children(NamedTuple):
     files: int
 
 
-def _children(folder: Path, prefix: str = "") -> _Children:
+def children(folder: Path, prefix: str = "") -> Children:
     """Look into a folder; `prefix` stands before the names of links."""
     folders, links, hidden, files = {}, [], [], 0
     try:
@@ -197,10 +201,10 @@ def _children(folder: Path, prefix: str = "") -> _Children:
             links.append(Refusal(f"{prefix}{display(entry.name)}/", "a link to a folder: not followed"))
         else:
             files += 1
-    return _Children(folders, links, hidden, files)
+    return Children(folders, links, hidden, files)
 
 
-def _walk(folder: Path, prefix: str) -> tuple[list[tuple[str, str]], list[Refusal]]:
+def walk(folder: Path, prefix: str) -> tuple[list[tuple[str, str]], list[Refusal]]:
     """Return (name, path) of every file below `folder`, hidden ones aside, and what is not gone into."""
     files: list[tuple[str, str]] = []
     refused: list[Refusal] = []
@@ -235,7 +239,10 @@ def listing_of_files(
     remarks: list[Remark],
     kind: SampleKind = "image",
 ) -> Listing:
-    """Return the Listing of (name, label, split, path) rows, sorted: file systems and spreadsheets sort at will."""
+    """Return the Listing of (name, label, split, path) rows, sorted: file systems and spreadsheets sort at will.
+
+    Without `labels` the samples have no classes.
+    """
     found = sorted(found)
     numbers = {label: number for number, label in enumerate(labels)}
     paths = [path for *_, path in found]
@@ -248,7 +255,7 @@ def listing_of_files(
         source,
         tuple(labels),
         [name for name, *_ in found],
-        np.array([numbers[label] for _, label, _, _ in found], np.int64),
+        np.array([numbers[label] if labels else 0 for _, label, _, _ in found], np.int64),
         np.array([split for _, _, split, _ in found], np.int8),
         stream,
         tuple(refused),

@@ -67,10 +67,10 @@ class Refusal(NamedTuple):
 class Listing:
     """The samples of one source, in an order that does not depend on the file system.
 
-    `targets` (N,) are indices into `labels`; `splits` (N,) int8 holds TRAIN, VALIDATION, TEST or, all through,
-    UNASSIGNED. `names` say which one is meant, in reports and as the key of the seeded splits. `stream` takes
-    ascending indices and yields their payloads in that order. `light` payloads are decoded faster than threads
-    change hands.
+    `targets` (N,) are indices into `labels`, or all 0 where there are no classes; `splits` (N,) int8 holds TRAIN,
+    VALIDATION, TEST or, all through, UNASSIGNED. `names` say which one is meant, in reports and as the key of the
+    seeded splits. `stream` takes ascending indices and yields their payloads in that order. `light` payloads are
+    decoded faster than threads change hands.
     """
 
     source: str

@@ -37,8 +37,8 @@ Use = Literal["all", "train", "test"]
 S = TypeVar("S", bound=Sample)
 
 
-def fingerprint(data: Data, *, seed: int, folder: Path) -> dict[str, Any]:
-    """Return, cheaply and JSON-able, what the prepared data depend on: the key of a cache.
+def fingerprint(data: Data, *, seed: int, folder: Path, use: Use = "all") -> dict[str, Any]:
+    """Return, cheaply and JSON-able, what the prepared data depend on, but for `use`: the key of a cache.
 
     Of files it holds names, sizes and times; of tables, shipped sets and what packages carry hashes; of catalogues
     name and version. `folder` is where the recipe stands. Raises InputError when a source is not there, cannot be one
@@ -48,11 +48,12 @@ def fingerprint(data: Data, *, seed: int, folder: Path) -> dict[str, Any]:
     kind = kind_of(data, folder)
     if kind == "text":
         check_encoding(data.encoding)
-    looks = {"source": open_source(data.source, data, folder, kind).look()}
+    classes = use == "all"
+    looks = {"source": open_source(data.source, data, folder, kind, classes=classes).look()}
     if data.test_source:
-        looks["test_source"] = open_source(data.test_source, data, folder, kind).look()
+        looks["test_source"] = open_source(data.test_source, data, folder, kind, classes=classes).look()
     listings = [look.listing for look in looks.values() if look.listing is not None]
-    if len(listings) == len(looks):
+    if classes and len(listings) == len(looks):
         assign(with_test(*listings) if data.test_source else listings[0], data, seed=seed)
     return {
         "format": FORMAT,
@@ -83,13 +84,13 @@ def prepare(
     once, at full size: an image of max_pixels takes 0.5 GB while it is at work, in each of the threads.
     Images of a split keep the source's order (sorted by name for files): whoever trains shuffles. `workers` is the
     number of decoding threads. With `use` other than ``all`` everything goes into that one split (see
-    `splits.gather`): test images for finished files, or training images to calibrate with. The same input gives the
-    same bytes, also when a former attempt was cut off.
+    `splits.gather`): test images for finished files, or training images to calibrate with; neither needs classes, nor
+    samples of each class. The same input gives the same bytes, also when a former attempt was cut off.
 
     Raises InputError when the data cannot be used (see `splits.assign`; or nothing readable, or unreadable files
     with ``on_unreadable = "stop"``), StageError when the disk is too small or cannot be written.
     """
-    listing = _listing(data, folder, "image")
+    listing = _listing(data, folder, "image", use)
 
     def one_pass(check: Check[Decoded], plan: Assignment) -> dict[str, str]:
         return image_pass(
@@ -127,7 +128,7 @@ def prepare_texts(
     digest and a few numbers of each.
     """
     check_encoding(data.encoding)
-    listing = _listing(data, folder, "text")
+    listing = _listing(data, folder, "text", use)
 
     def one_pass(check: Check[DecodedText], plan: Assignment) -> dict[str, str]:
         return text_pass(
@@ -155,11 +156,12 @@ def prepare_texts(
     )
 
 
-def _listing(data: Data, folder: Path, kind: SampleKind) -> Listing:
+def _listing(data: Data, folder: Path, kind: SampleKind, use: Use) -> Listing:
     """Return what data.source and data.test_source offer. Raises InputError, also for what must stop the run."""
-    listing = open_source(data.source, data, folder, kind).listing()
+    classes = use == "all"
+    listing = open_source(data.source, data, folder, kind, classes=classes).listing()
     if data.test_source:
-        listing = with_test(listing, open_source(data.test_source, data, folder, kind).listing())
+        listing = with_test(listing, open_source(data.test_source, data, folder, kind, classes=classes).listing())
     if listing.refused and data.on_unreadable == "stop":
         _stop(kind, [(refusal.name, refusal.why) for refusal in listing.refused])
     return listing
@@ -192,7 +194,8 @@ def _settle(
             (workspace / "data.json").unlink(missing_ok=True)
             digests = one_pass(check, plan)
         _stop_at(check, data, 1)
-        lost = missing_classes(check, planned)
+        # What trains no more needs samples, not samples of each class.
+        lost = missing_classes(check, planned) if use == "all" else []
         classes = {number for _, number in lost}
         if not any(listing.targets[index] in classes for index in set(check.unreadable) - set(spoilt)):
             break

@@ -49,7 +49,7 @@ class WrongRow(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Names of the columns of text (or an image's path) and label."""
+    """Names of the columns of text (or an image's path) and label; a label called ``""`` is not looked for."""
 
     text: str
     label: str
@@ -112,11 +112,12 @@ class DelimitedRows:
         except csv.Error as error:
             raise InputError(f"{path}, line 1: {error}", "mend the header") from error
         self._width = len(header)
-        self._text, self._label = self._find(header, columns)
+        places = self._find(header, [name for name in columns if name])
+        self._text, self._label = places[0], places[1] if columns.label else None
         lower = [cell.strip().lower() for cell in header]
         self._split = lower.index("split") if "split" in lower else None
 
-    def _find(self, header: list[str], columns: Columns) -> list[int]:
+    def _find(self, header: list[str], columns: list[str]) -> list[int]:
         """Return the places of the columns: those of that name, or else those that differ in case only."""
         loose = [cell.strip().casefold() for cell in header]
         places = []
@@ -153,7 +154,8 @@ class DelimitedRows:
                 yield WrongRow(line, f"{count(len(cells), 'cell')}, and the header has {self._width}")
                 continue
             split = cells[self._split].strip().lower() if self._split is not None else ""
-            yield Row(line, start, self._lines.position, cells[self._text], cells[self._label], split)
+            label = cells[self._label] if self._label is not None else ""
+            yield Row(line, start, self._lines.position, cells[self._text], label, split)
 
     def text(self, row: str) -> str:
         """Return the text cell of one row."""
@@ -202,10 +204,10 @@ class JsonRows:
             raise UnreadableError(f"not JSON that can be read: {type(error).__name__}") from error
         if not isinstance(found, dict):
             raise UnreadableError(f"{_named(found)}, not an object with keys")
-        missing = [name for name in self._columns if name not in found]
+        missing = [name for name in self._columns if name and name not in found]
         if missing:
             raise UnreadableError(f"no key {' and no key '.join(map(repr, missing))}; found {quoted(list(found))}")
-        text, label = found[self._columns.text], found[self._columns.label]
+        text, label = found[self._columns.text], found[self._columns.label] if self._columns.label else ""
         if not isinstance(text, str):
             raise UnreadableError(f"{shorten(self._columns.text)!r} is {_named(text)}, not a string")
         if isinstance(label, bool):

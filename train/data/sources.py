@@ -12,6 +12,7 @@ from ...core.errors import InputError
 from ...core.names import shorten
 from ...core.recipe import Data
 from .catalogs import KERAS, KerasSource, TfdsSource
+from .classless import PicturesSource, without_classes
 from .files import FolderSource
 from .idx import IdxSource
 from .listing import SampleKind, Source
@@ -51,9 +52,10 @@ def kind_of(data: Data, folder: Path) -> SampleKind:
     return "text" if named or chosen else "image"
 
 
-def open_source(text: str, data: Data, folder: Path, kind: SampleKind) -> Source:
+def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classes: bool = True) -> Source:
     """Return the source of images or texts that `text` names; relative paths are meant from `folder`.
 
+    With `classes` false the samples may be without any: files beside each other, a table without labels.
     Raises InputError for an unknown scheme or name, or one of the other kind. Whether the data are there is said by the
     source's own verbs.
     """
@@ -62,7 +64,10 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind) -> Source
         close = get_close_matches(scheme, SCHEMES, n=1)
         hint = f"did you mean {close[0]}:…? " if close else ""
         if not colon:
-            hint = f"for a folder of class folders write folder:{shorten(text)}. "
+            hint = (
+                f"for a folder of class folders write folder:{shorten(text)}, for pictures without classes "
+                f"images:{shorten(text)}. "
+            )
         raise InputError(
             f"data source {shorten(text, 200)!r} begins with no known scheme",
             f"{hint}Known: {', '.join(f'{name}:{known.what}' for name, known in SCHEMES.items())}",
@@ -77,7 +82,8 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind) -> Source
         raise InputError(f"data source {text!r} names nothing", f"write {scheme}:{known.what}")
     if "\0" in rest:
         raise InputError("data source: the name holds a zero byte", f"write {scheme}:{known.what}")
-    return known.make(text, rest, data, folder, kind)
+    source = known.make(text, rest, data, folder, kind)
+    return source if classes else without_classes(source)
 
 
 def at(path: str, folder: Path) -> Path:
@@ -94,6 +100,10 @@ def _columns(data: Data) -> Columns:
 
 def _folder(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
     return FolderSource(text, at(rest, folder), kind)
+
+
+def _images(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
+    return PicturesSource(text, at(rest, folder))
 
 
 def _csv(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
@@ -149,6 +159,7 @@ class _Scheme(NamedTuple):
 
 SCHEMES = {
     "folder": _Scheme("PATH", ("image",), _folder),
+    "images": _Scheme("PATH", ("image",), _images),
     "csv": _Scheme("FILE", ("image", "text"), _csv),
     "idx": _Scheme("PATH", ("image",), _idx),
     "tfds": _Scheme("NAME", ("image",), _tfds),

@@ -37,6 +37,12 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
     smaller than the number of classes.
     """
     labels, noun = listing.labels, listing.kind
+    if not labels:
+        raise InputError(
+            f"{listing.source}: the {noun}s have no classes, and a classifier is trained with classes",
+            f"give {noun}s with their labels"
+            + (", e.g. folder: with one sub-folder a class" if noun == "image" else ""),
+        )
     if len(labels) < 2:
         raise InputError(
             f"there is one class only: {quoted(labels)}",
@@ -156,7 +162,8 @@ def _members(
     usable[list(without)] = False
     order = np.lexsort((ranks(listing.names, seed), listing.targets))
     order = order[usable[order]]
-    edges = np.searchsorted(listing.targets[order], np.arange(len(listing.labels) + 1))
+    classes = max(1, len(listing.labels))  # samples without classes are drawn like those of a single one
+    edges = np.searchsorted(listing.targets[order], np.arange(classes + 1))
     split = listing.splits[order]
 
     def part(wanted: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[Indices]:

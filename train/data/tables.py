@@ -5,6 +5,8 @@ They come from outside: a path that leads out of its base folder is refused, and
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from array import array
 from collections import Counter
@@ -35,11 +37,12 @@ from .listing import (
     count,
     existing_folder,
 )
-from .rows import Columns, DelimitedRows, JsonRows, Row, Rows, WrongRow, opened
+from .rows import Columns, DelimitedRows, JsonRows, Row, Rows, WrongRow, opened, split_columns
 
 Format = Literal["csv", "tsv", "jsonl"]
 # Formats by the endings of files.
 FORMATS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+IMAGE_COLUMNS = Columns("path", "label")
 MOST_LABEL = 1000
 # Wrong rows that are named, and wrong rows after which the rest is not looked at.
 NAMED = 5
@@ -52,12 +55,14 @@ MANY_SINGLE = 20
 class ImageTable:
     """A CSV file (UTF-8, commas, a header) with columns ``path``, ``label`` and perhaps ``split``.
 
-    Paths are meant from `root`, by default the CSV file's folder, and must stay in it. Other columns are ignored.
+    Paths are meant from `root`, by default the CSV file's folder, and must stay in it. Other columns are ignored. A
+    label's column called ``""`` is none: the images have no classes.
     """
 
     source: str
     file: Path
     root: Path | None
+    columns: Columns = IMAGE_COLUMNS
 
     def look(self) -> Look:
         """Return the CSV file's hash and one over the images' names, sizes and times."""
@@ -88,15 +93,14 @@ class ImageTable:
             where = place(row.text)
             if os.path.commonpath([root, where]) != root or where == root:
                 return f"the path {shorten(row.text)!r} leads out of {root}"
-            return _wrong(row)
+            return _wrong(row, labelled=bool(self.columns.label))
 
         remedy = (
             f"paths are meant from {root} (data.root sets another folder) and must stay inside it; a value with a "
             'comma in it needs quotation marks: "a, b"'
         )
-        columns = Columns("path", "label")
         with opened(self.file, "utf-8") as (content, encoding):
-            rows = DelimitedRows(content, encoding, self.file, columns, ",")
+            rows = DelimitedRows(content, encoding, self.file, self.columns, ",")
             found = [
                 (os.path.relpath(where := place(row.text), root), row.label, _code(row), where)
                 for row in _good(rows, self.file, "row", wrong, remedy)
@@ -104,9 +108,8 @@ class ImageTable:
         if not found:
             raise InputError(f"{self.file} has a header and no rows", "give one row an image: path,label")
         _check_splits(self.file, {code for _, _, code, _ in found}, "image")
-        return listing_of_files(
-            self.source, root, sorted({label for _, label, _, _ in found}), found=found, refused=[], remarks=[]
-        )
+        labels = sorted({label for _, label, _, _ in found}) if self.columns.label else []
+        return listing_of_files(self.source, root, labels, found=found, refused=[], remarks=[])
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class TextTable:
     found by their names, exactly or else regardless of case. A row's name holds the number of the line it begins on.
 
     The file is read twice: to list its rows (where each begins and ends, its label and split), and to hand out the
-    texts; it is not in memory as a whole.
+    texts; it is not in memory as a whole. A label's column called ``""`` is none: the texts have no classes.
     """
 
     source: str
@@ -151,7 +154,10 @@ class TextTable:
         refused = []
         quotes = 0
         with opened(self.file, self.encoding) as (content, encoding):
-            for row in _good(self._rows(content, encoding), self.file, noun, _wrong, remedy):
+            labelled = bool(self.columns.label)
+            for row in _good(
+                self._rows(content, encoding), self.file, noun, lambda row: _wrong(row, labelled=labelled), remedy
+            ):
                 if not _is_unicode(row.label):
                     refused.append(Refusal(f"{noun} {row.line}", f"its label is not {self.encoding}"))
                     continue
@@ -164,8 +170,9 @@ class TextTable:
         if not labels:
             raise InputError(f"{self.file} has no rows with a text and a label", "give one row a text")
         _check_splits(self.file, set(codes), "text")
-        self._check_labels(labels)
-        names = sorted(known)
+        if labelled:
+            self._check_labels(labels)
+        names = sorted(known) if labelled else []
         numbers = {label: number for number, label in enumerate(names)}
         places = np.stack([np.asarray(starts), np.asarray(ends)], axis=1)
 
@@ -183,7 +190,7 @@ class TextTable:
             self.source,
             tuple(names),
             [f"{noun} {line}" for line in lines],
-            np.array([numbers[label] for label in labels], np.int64),
+            np.array([numbers.get(label, 0) for label in labels], np.int64),
             np.array(codes, np.int8),
             stream,
             tuple(refused),
@@ -241,9 +248,25 @@ def _good(rows: Rows, file: Path, noun: str, wrong: Callable[[Row], str], remedy
         raise InputError(f"{file}: {number} wrong\n  - " + "\n  - ".join(problems[:NAMED]) + further, remedy)
 
 
-def _wrong(row: Row) -> str:
-    """Return what is wrong with a row's label or split, if anything is."""
-    if not row.label.strip():
+def has_labels(table: ImageTable | TextTable) -> bool:
+    """Whether a table has its column of labels (of JSON Lines: its first line), or cannot be read to see."""
+    wanted = table.columns.label.strip().casefold()
+    encoding = table.encoding if isinstance(table, TextTable) else "utf-8"
+    format_ = table.format if isinstance(table, TextTable) else "csv"
+    try:
+        if format_ != "jsonl":
+            cells = split_columns(table.file, encoding, "," if format_ == "csv" else "\t")
+            return wanted in [cell.strip().casefold() for cell in cells]
+        with opened(table.file, encoding) as (content, inner):
+            first = json.loads(next((line for line in content if line.strip()), b"{}").decode(inner))
+        return not isinstance(first, dict) or table.columns.label in first
+    except (InputError, ValueError, LookupError, csv.Error):
+        return True  # what reads it says what is wrong
+
+
+def _wrong(row: Row, *, labelled: bool) -> str:
+    """Return what is wrong with a row's label (where it must have one) or split, if anything is."""
+    if labelled and not row.label.strip():
         return "the label is empty"
     if len(row.label) > MOST_LABEL:
         return f"a label of {len(row.label):,} characters"

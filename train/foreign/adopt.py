@@ -66,8 +66,6 @@ def adoption_key(
         keras3.check_keras3()
     if value_range is not None and not value_range[0] < value_range[1]:
         raise InputError(f"the value range {value_range[0]:g},{value_range[1]:g} is empty", "e.g. --value-range 0,1")
-    if len(set(labels)) != len(labels):
-        raise InputError("a label stands there twice", "give each class a name of its own, in the order of the output")
     return {
         "sha256": content_sha256(found.path),
         "trust": trust,
@@ -101,7 +99,8 @@ def adopt(
     `workspace` then holds ``saved_model/`` and ``model.json``. The batch is fixed to 1; `size` fixes an open height
     and width in pixels, `shapes` the shape of inputs by name (``""``: the only one). `tags` and `signature` choose the
     graph and the function of a SavedModel that is used, `output` which output is judged; the others stay in the file.
-    `labels` are the classes in the order of that output. `value_range` is what pixels of 0–255 are mapped onto. `trust` lets the file bring code.
+    `labels` are the classes in the order of that output, by position: a name may stand there twice. `value_range` is
+    what pixels of 0–255 are mapped onto. `trust` lets the file bring code.
 
     The contract is ``image`` for one square RGB input (NHWC) of a known range, ``text`` for one string, ``tensor``
     for all else. With several inputs it describes the first; ``provenance["inputs"]`` has all. `Model.sha256` is over
