@@ -44,7 +44,8 @@ def command(
 
     With a model's folder among the files, agreement and accuracy drop are against it; without one, against the model's
     float32 .tflite. Files whose classes are not known are judged by agreement with it alone, on data of any classes, on
-    pictures without any (images:PATH) or on arrays (npy:FILE). Data may have a part of the file's classes, by name. With --budget one file is recommended per target, and the exit status is 1 when none fits.
+    pictures without any (images:PATH) or on arrays (npy:FILE). Data may have a part of the file's classes, by name.
+    With --budget one file is recommended per target, and the exit status is 1 when none fits.
     """
     from ...core.recipe import Data, Evaluate, parse_budget, parse_table
     from ...core.target import RUNTIMES
