@@ -2,9 +2,9 @@
 
 Random weights leave most channels dead or growing from layer to layer. Integer files of such a network fail where those
 of a trained one run: 16-bit kernels refuse biases that overflow 32 bits at the scales of vanishing activations. One
-forward pass over some samples cures that. Each layer with a kernel is scaled until its outputs have variance 1
-("All you need is a good init", Mishkin and Matas, 2016), and each batch normalization takes the mean and the variance of
-its inputs as its moving ones, as training would have left them.
+forward pass over some samples cures that. Each layer with a kernel is scaled until its outputs have variance 1 ("All
+you need is a good init", Mishkin and Matas, 2016), and each batch normalization takes the mean and the variance of its
+inputs as its moving ones, as training would have left them.
 """
 
 from __future__ import annotations
