@@ -14,6 +14,8 @@ from ..core.model import Model
 from ..core.names import shorten
 from ..core.recipe import Export
 from .onnx_graph import FlatGraph, Interface, flat_graph, optimized, read_interface, read_meta_graph, unused
+from .onnx_handlers import HANDLERS
+from .onnx_rewrites import needs_rewriting, rewritten
 
 # What the names of nodes have from wrapping functions in functions, and from tf2onnx's counting.
 _MADE_UP = re.compile(r"(?:Stateful)?PartitionedCall(?:_\d+)?/|__\d+")
@@ -61,7 +63,7 @@ def _converted(graph: FlatGraph, options: Export) -> Any:
     with _extended_mapping() as failures, tf.Graph().as_default() as imported, tf.device("/cpu:0"):
         tf.import_graph_def(graph.definition, name="")
         made = tfonnx.process_tf_graph(
-            imported,
+            _rewritten(imported),
             continue_on_error=True,  # to hear of all failures, not of the first
             opset=options.onnx_opset,
             input_names=list(graph.inputs),
@@ -72,6 +74,33 @@ def _converted(graph: FlatGraph, options: Export) -> Any:
     if left := sorted({node.op_type for node in _nodes(proto.graph)} & failures.keys()):
         raise _explained({name: failures[name] for name in left})
     return proto
+
+
+def _rewritten(graph: Any) -> Any:
+    """Return a graph by the rules of `onnx_rewrites`, with the loop bodies that it calls."""
+    import tensorflow as tf
+
+    if not needs_rewriting(graph):
+        return graph
+    copy, functions = tf.Graph(), graph.as_graph_def()
+    del functions.node[:]
+    with copy.as_default():
+        tf.import_graph_def(functions, name="")
+    rewritten(graph, copy)
+    return copy
+
+
+def _rewritten_body(graph: Any) -> Any:
+    """Return the graph of a function by the rules of `onnx_rewrites`; loops and branches are such functions."""
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    if not needs_rewriting(graph):
+        return graph
+    copy = FuncGraph(graph.name)
+    tensors = rewritten(graph, copy)
+    copy.inputs = [tensors[tensor.name] for tensor in graph.inputs]
+    copy.outputs = [tensors[tensor.name] for tensor in graph.outputs]
+    return copy
 
 
 def _explained(failures: Mapping[str, str]) -> StageError:
@@ -88,11 +117,14 @@ def _explained(failures: Mapping[str, str]) -> StageError:
 
 @contextmanager
 def _extended_mapping() -> Iterator[dict[str, str]]:
-    """Within this block tf2onnx tells which operators it has no rule for, and which rules failed (name: reason)."""
-    from tf2onnx import tfonnx
+    """Within this block tf2onnx tells which operators it has no rule for, and which rules failed (name: reason).
+
+    It also has rules of ours: `onnx_handlers`, and in the bodies of loops and branches `onnx_rewrites`.
+    """
+    from tf2onnx import tf_loader, tfonnx
 
     failures: dict[str, str] = {}
-    mapping = tfonnx.tensorflow_onnx_mapping
+    mapping, body = tfonnx.tensorflow_onnx_mapping, tf_loader.function_def_to_graph
 
     def told(rule: Any, name: str) -> Any:
         def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -105,17 +137,19 @@ def _extended_mapping() -> Iterator[dict[str, str]]:
         return wrapped
 
     def extended(graph: Any, rules: Mapping[str, Any], *more: Any, **options: Any) -> Any:
-        wrapped = {name: (told(rule, name), settings) for name, (rule, settings) in rules.items()}
+        ours: dict[str, Any] = {name: (rule, {}) for name, rule in HANDLERS.items()}
+        wrapped = {name: (told(rule, name), settings) for name, (rule, settings) in {**rules, **ours}.items()}
         mapped, unmapped, errors = mapping(graph, wrapped, *more, **options)
         for name in unmapped:
             failures.setdefault(name, "")
         return mapped, unmapped, errors
 
     tfonnx.tensorflow_onnx_mapping = extended
+    tf_loader.function_def_to_graph = lambda *arguments, **options: _rewritten_body(body(*arguments, **options))
     try:
         yield failures
     finally:
-        tfonnx.tensorflow_onnx_mapping = mapping
+        tfonnx.tensorflow_onnx_mapping, tf_loader.function_def_to_graph = mapping, body
 
 
 @contextmanager
@@ -199,30 +233,53 @@ def _name_by_place(proto: Any) -> None:
     tf2onnx numbers what it inserts as it goes and keeps any one name of weights that it merges: without this, one
     model gives a different file each time.
     """
-    if any(attribute.HasField("g") for node in proto.graph.node for attribute in node.attribute):
-        return  # a nested graph may use any of them by name
-    weights = {weight.name: weight for weight in proto.graph.initializer}
-    fixed = {value.name for value in (*proto.graph.input, *proto.graph.output)}
-    names: dict[str, str] = {name: name for name in fixed}
-    used: set[str] = set(fixed)
-    for node in proto.graph.node:
+    graph = proto.graph
+    fixed = {value.name for value in (*graph.input, *graph.output)}
+    _name_graph(graph, {name: name for name in fixed}, set(), set(fixed))
+    graph.name = "edgeproof"
+
+
+def _name_graph(graph: Any, names: dict[str, str], waiting: set[str], used: set[str]) -> None:
+    """Rename what a graph holds: `names` are the new names of what it sees, to which its own are added.
+
+    `waiting` are the weights of the graphs around it, named where they are first used. `used` are all new names.
+    """
+    inner = {weight.name for weight in graph.initializer} - names.keys()
+    waiting |= inner
+    for node in graph.node:
         node.name = unused(_MADE_UP.sub("", node.name) or node.op_type, used)
         for position, tensor in enumerate(node.input):
-            if tensor in weights:
-                names.setdefault(tensor, f"{node.name}/weight_{position}")
+            if tensor in waiting and tensor not in names:
+                names[tensor] = unused(f"{node.name}/weight_{position}", used)
+        for attribute in node.attribute:
+            for nested in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _name_nested(nested, node.name, names, waiting, used)
         for position, tensor in enumerate(node.output):
-            if tensor:  # an output that nobody asked for has no name
-                names.setdefault(tensor, f"{node.name}:{position}")
-    for node in proto.graph.node:
+            if tensor and tensor not in names:  # an output that nobody asked for has no name
+                names[tensor] = unused(f"{node.name}:{position}", used)
+    for node in graph.node:
         node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
         node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
-    for value in proto.graph.value_info:
+    for tensor in sorted(inner - names.keys()):  # it is the graph's own result
+        names[tensor] = unused("weight", used)
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = names.get(value.name, value.name)
-    for weight in weights.values():
-        weight.name = names.get(weight.name, weight.name)
-    by_name = {weight.name: weight.SerializeToString() for weight in weights.values()}
-    kind = type(next(iter(weights.values()))) if weights else None
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(
-        kind.FromString(by_name[name]) for name in names.values() if kind and name in by_name
-    )
+    order = {name: place for place, name in enumerate(names.values())}
+    for values in (graph.initializer, graph.value_info):
+        ordered = sorted(values, key=lambda value: (order.get(value.name, len(order)), value.name))
+        copies = [type(value).FromString(value.SerializeToString()) for value in ordered]
+        del values[:]
+        values.extend(copies)
+
+
+def _name_nested(graph: Any, owner: str, names: dict[str, str], waiting: set[str], used: set[str]) -> None:
+    """Rename what the graph of a loop or branch holds. Its own names are seen in it alone, and gone after it."""
+    own = {value.name for value in graph.input} | {weight.name for weight in graph.initializer}
+    own |= {tensor for node in graph.node for tensor in node.output}
+    scope = {old: new for old, new in names.items() if old not in own}
+    for position, value in enumerate(graph.input):
+        scope[value.name] = unused(f"{owner}/input_{position}", used)
+    _name_graph(graph, scope, {name for name in waiting if name not in own}, used)
+    graph.name = owner
+    # Weights of the graphs around it that it was the first to use.
+    names.update({old: new for old, new in scope.items() if old in waiting and old not in own})

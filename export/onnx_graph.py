@@ -273,9 +273,13 @@ def _ports(node: Any) -> list[str]:
 
 
 def _flat_name(tensor: str, ports: Mapping[str, list[str]]) -> str:
-    """Return a tensor's name in a ``GraphDef``."""
-    name, colon, port = tensor.partition(":")
-    return f"{name}:{ports[name].index(port)}" if colon else f"{name}:0"
+    """Return a tensor's name in a ``GraphDef``.
+
+    A node's first output has no number: TensorFlow's constant folding otherwise writes control inputs of tensors.
+    """
+    name, _, port = tensor.partition(":")
+    number = ports[name].index(port) if port else 0
+    return f"{name}:{number}" if number else name
 
 
 def unused(name: str, used: set[str]) -> str:

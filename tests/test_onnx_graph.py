@@ -61,7 +61,7 @@ def depthwise(x: Any) -> Any:
     )(x)
 
 
-@pytest.mark.parametrize("body", [compiled, apart, branched, depthwise])
+@pytest.mark.parametrize("body", [compiled, apart, looped, branched, depthwise])
 def test_calls_are_inlined_however_they_are_marked(tmp_path: Path, body: Any) -> None:
     agree(lambda x: {"y": body(x)}, X, tmp_path)
 
