@@ -34,6 +34,7 @@ from ..evaluate.measure import measure
 from ..evaluate.versus import compare_models
 from ..train import data as train_data
 from ..train.backbones import identity as backbone_identity
+from ..train.callbacks import identity as callback_identity
 from .compat import misfit, price
 from .console import ConsoleListener
 from .diagnosing import diagnose_artifact
@@ -162,6 +163,7 @@ class Pipeline:
         train = to_json_model(self.recipe.train.model_copy(update={"seeds": ()}))
         identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
         recipe_part = {"spec": to_json_model(spec), "train": train, "seed": seed, "backbone": identity}
+        recipe_part["callbacks"] = callback_identity(self.recipe.train, self.recipe.folder)
         key = self.store.key("model", {**recipe_part, "data": data.sha256, "labels": data.labels}, TRAINERS)
         if self.store.get(key) is None:
             with self.store.write(key) as workspace:

@@ -16,6 +16,7 @@ from ..core.variant import ORT_QUANTIZER, QUANTIZER, Variant
 from ..devices import missing_runtime
 from ..train import data as train_data
 from ..train.backbones import check_backbone
+from ..train.callbacks import check_callbacks
 from ..train.text.backbones import check_text_training
 
 # What making files of a format needs beyond the extra `train`; the same for what a tool or a training needs.
@@ -41,6 +42,10 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
             check_text_training(recipe.train)
         except EdgeproofError as error:
             problems.append(error)
+    try:
+        check_callbacks(recipe.train, recipe.folder)
+    except EdgeproofError as error:
+        problems.append(error)
     for spec in recipe.model:
         wrong = [_wrong_with(spec, recipe.folder, kind) for kind in kinds]
         if all(wrong):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -73,6 +74,48 @@ class Augment(_Table):
         return self.flip or any((self.rotate, self.shift, self.zoom, self.brightness, self.contrast))
 
 
+class Head(_Table):
+    """What stands between backbone and answer: `hidden` dense layers of so many units, each with `activation` and then
+    `dropout`. `pooling` makes a vector of a backbone's map of activations (``train.dropout`` comes right after it)."""
+
+    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field((), max_length=8)
+    activation: Literal["relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "swish", "tanh", "sigmoid", "linear"] = (
+        "relu"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1)
+    pooling: Literal["avg", "max"] = "avg"
+
+
+class Schedule(_Table):
+    """How the learning rate changes while a phase runs. Keras' own schedules and callback do it.
+
+    ``cosine`` falls to the share `final` of the start; ``exponential`` multiplies by `decay` over each epoch;
+    ``plateau`` multiplies by `factor` after `patience` epochs without a better validation loss, down to `minimum`.
+    """
+
+    kind: Literal["constant", "cosine", "exponential", "plateau"] = "constant"
+    final: float = Field(0.0, ge=0, le=1)
+    decay: float = Field(0.9, gt=0, le=1)
+    factor: float = Field(0.1, gt=0, lt=1)
+    patience: int = Field(2, ge=1)
+    minimum: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _keys_of_this_kind(self) -> Schedule:
+        fields = type(self).model_fields
+        for key, kind in SCHEDULE_KEYS.items():
+            if kind != self.kind and getattr(self, key) != fields[key].default:
+                raise ValueError(f"{key} says how kind = {kind!r} falls, but kind is {self.kind!r}")
+        return self
+
+
+SCHEDULE_KEYS = {
+    "final": "cosine", "decay": "exponential", "factor": "plateau", "patience": "plateau", "minimum": "plateau",
+}  # fmt: skip
+MOMENTUM = ("sgd", "rmsprop")  # the optimizers that have one of their own
+Metric = Literal["accuracy", "top_3_accuracy", "top_5_accuracy", "precision", "recall", "f1", "auc"]
+
+
 class FineTune(_Table):
     """Phase two: the top `layers` of the backbone learn too, batch norm frozen. Zero layers: no phase two."""
 
@@ -84,6 +127,9 @@ class FineTune(_Table):
 class Train(_Table):
     """How the head, and then perhaps the top of the backbone, is trained. `patience` 0 turns early stopping off.
 
+    `optimizer` is one of Keras' with its own settings; `weight_decay` (decoupled; AdamW's own is 0.004) and `momentum`
+    change those. `metrics` are measured beside the loss after every epoch. `callbacks` are Keras callbacks of the
+    user's own, ``FILE.py:NAME`` or ``MODULE:NAME``: code that runs. `csv_log` writes a table of the epochs.
     With several `seeds` each model is trained once with each, on the same splits; the first one's is exported.
     """
 
@@ -95,7 +141,16 @@ class Train(_Table):
     class_weights: bool = False
     mixed_precision: bool = False
     tensorboard: bool = False
+    csv_log: bool = False
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "adamax", "adagrad", "adadelta", "lion"] = "adam"
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float | None = Field(None, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    metrics: tuple[Metric, ...] = ("accuracy",)
+    callbacks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    head: Head = Head()
+    schedule: Schedule = Schedule()
     augment: Augment = Augment()
     fine_tune: FineTune = FineTune()
 
@@ -105,6 +160,29 @@ class Train(_Table):
         if len(set(seeds)) != len(seeds) or any(not 0 <= seed < 2**31 for seed in seeds):
             raise ValueError("seeds must be different whole numbers from 0 to 2147483647")
         return seeds
+
+    @field_validator("metrics")
+    @classmethod
+    def _accuracy_is_among_them(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(metrics)) != len(metrics):
+            raise ValueError("a metric stands there twice")
+        return metrics if "accuracy" in metrics else ("accuracy", *metrics)
+
+    @field_validator("callbacks")
+    @classmethod
+    def _named(cls, callbacks: tuple[str, ...]) -> tuple[str, ...]:
+        for text in callbacks:
+            place, _, name = text.rpartition(":")
+            if not place or not name.isidentifier():
+                raise ValueError(f"{text!r} is not of the form FILE.py:NAME or MODULE:NAME, e.g. my_callbacks.py:make")
+        return callbacks
+
+    @model_validator(mode="after")
+    def _momentum_has_an_optimizer(self) -> Train:
+        if self.momentum and self.optimizer not in MOMENTUM:
+            those = " or ".join(map(repr, MOMENTUM))
+            raise ValueError(f"momentum is for optimizer = {those}; {self.optimizer!r} has moments of its own")
+        return self
 
 
 class ModelSpec(_Table):
@@ -435,6 +513,11 @@ def _describe(problem: Any) -> str:
         return f"unknown key {place!r}; {hint}"
     if problem["type"] == "missing":
         return f"{place!r} is missing"
+    if problem["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        close = get_close_matches(str(problem["input"]).lower(), known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"{place}: {hint}Known: {', '.join(filter(None, known))} (found {canonical(problem['input'])[:80]})"
     message = problem["msg"].removeprefix("Value error, ")
     found = problem.get("input")
     shown = f" (found {canonical(found)[:80]})" if isinstance(found, str | int | float | bool) else ""

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.recipe import ModelSpec
+from edgeproof.core.recipe import ModelSpec, Train
 from edgeproof.train.backbones import check_backbone, identity, parse
 from edgeproof.train.families import BY_NAME, FAMILIES
 from edgeproof.train.frameworks import fresh, load
+from edgeproof.train.head import new_head
 from edgeproof.train.network import attach_head, build_base, preprocess
 
 HERE = Path()
@@ -76,8 +77,8 @@ def test_the_model_takes_pixels_and_gives_what_keras_gives(name):
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
     assert not base.model.trainable_weights
     assert not any(isinstance(layer, keras.Model) for layer in base.model.layers), "the model must be flat"
-    head = attach_head(base, 4, 0.2)
-    np.testing.assert_allclose(head(pixels(size)).numpy().sum(axis=1), 1, rtol=1e-5)
+    whole = attach_head(base, new_head(base.features, 4, Train(), 1))
+    np.testing.assert_allclose(whole(pixels(size)).numpy().sum(axis=1), 1, rtol=1e-5)
 
 
 def test_mixed_precision_computes_in_float16_and_answers_in_float32():

@@ -21,6 +21,7 @@ from edgeproof.train.finetune import training_batches, unfreeze
 from edgeproof.train.fit import fit
 from edgeproof.train.frameworks import fresh, load
 from edgeproof.train.freeze import freeze, graph_sha256, verify
+from edgeproof.train.head import new_head
 from edgeproof.train.network import attach_head, build_base
 
 SIZE = 32
@@ -139,14 +140,17 @@ def test_tensorboard_can_read_the_logs(fitted):
     tf, _ = load()
     model, workspace, _ = fitted
     found = {}
-    for file in (workspace / "tensorboard").iterdir():
+    root = workspace / "tensorboard"
+    for file in (path for path in root.rglob("*") if path.is_file()):
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
             event = event_pb2.Event.FromString(record)
             for value in event.summary.value:
-                assert value.metadata.plugin_data.plugin_name in ("scalars", "")
-                found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
-    assert found["phase 2/val_loss", 2] == pytest.approx(model.history[-1]["val_loss"])
-    assert len(found) == 6 * 4
+                if value.tag.startswith("epoch_"):
+                    key = str(file.parent.relative_to(root)), value.tag, event.step
+                    found[key] = float(tf.make_ndarray(value.tensor))
+    assert found["phase-2/validation", "epoch_loss", 1] == pytest.approx(model.history[-1]["val_loss"])
+    assert found["phase-1/train", "epoch_accuracy", 0] == pytest.approx(model.history[0]["accuracy"])
+    assert sum("phase-1/train" in key for key in found) == 4 * 2
 
 
 @pytest.mark.slow
@@ -227,20 +231,26 @@ def test_the_top_layers_that_learn_are_counted_without_batch_norms():
 
 def test_a_pass_of_phase_two_sees_every_image_once():
     images = np.arange(23, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
-    order = np.random.default_rng(0).permutation(23)
+    weights = np.arange(23, dtype=np.float32) / 2
     for augment in (Augment(), Augment(flip=True)):
-        batches = list(training_batches(images, np.arange(23), order, Train(batch_size=8, augment=augment), (1, 2)))
-        assert [len(y) for _, y in batches] == [8, 8, 7]
-        labels = np.concatenate([y.numpy() for _, y in batches])
-        assert sorted(labels) == list(range(23)) and labels.tolist() != list(range(23))
-        values = np.concatenate([x.numpy()[:, 0, 0, 0] for x, _ in batches])
+        spec = Train(batch_size=8, augment=augment)
+        batches = list(training_batches(images, np.arange(23), spec, weights, 1, range(4, 6)))
+        assert [len(y) for _, y, _ in batches] == [8, 8, 7] * 2
+        labels = np.concatenate([y.numpy() for _, y, _ in batches])
+        for epoch in (labels[:23], labels[23:]):
+            assert sorted(epoch) == list(range(23)) and epoch.tolist() != list(range(23))
+        assert labels[:23].tolist() != labels[23:].tolist()
+        values = np.concatenate([x.numpy()[:, 0, 0, 0] for x, _, _ in batches])
         np.testing.assert_allclose(values, labels, atol=1e-3)
+        np.testing.assert_array_equal(np.concatenate([w.numpy() for _, _, w in batches]), labels / 2)
+        again = next(iter(training_batches(images, np.arange(23), spec, weights, 1, range(5, 6))))
+        np.testing.assert_array_equal(again[1].numpy(), batches[3][1].numpy())
 
 
 def test_a_frozen_model_that_differs_does_not_pass(tmp_path):
     fresh(1)
     base = build_base(SMALL, folder=Path())
-    model = attach_head(base, 3, 0.2)
+    model = attach_head(base, new_head(base.features, 3, Train(), 1))
     samples = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.uint8)
     saved = freeze(model, LABELS, InputContract("image", (1, SIZE, SIZE, 3)), tmp_path / "saved_model")
     assert verify(saved, model, samples) < 1e-5

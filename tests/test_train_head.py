@@ -1,5 +1,6 @@
 """Phase one: features computed once, and a head trained on them as Keras would train it."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeproof.core.errors import StageError
+from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.events import Silent
-from edgeproof.core.recipe import Augment, ModelSpec, Train
-from edgeproof.train import epochs, feature_file, features
+from edgeproof.core.recipe import Augment, ModelSpec, Schedule, Train
+from edgeproof.train import feature_file, features, keras_fit
 from edgeproof.train.augment import Augmenter, apply
+from edgeproof.train.callbacks import check_callbacks, identity, make
 from edgeproof.train.frameworks import fresh
 from edgeproof.train.head import Labelled, class_weights, evaluate, gather, head_phase, new_head
 from edgeproof.train.network import Base, build_base
@@ -34,21 +36,22 @@ def made_up(count=300, width=20, classes=4):
     return rows, (rows @ rng.normal(size=(width, classes))).argmax(axis=1)
 
 
-def head_run(tmp_path, train, *, views=None, rows=None, labels=None, patience=0, seed=5, name="head.npz"):
+def head_run(tmp_path, train, *, views=None, rows=None, labels=None, patience=0, seed=5, name="head.npz", **more):
     made = made_up()
     rows, labels = (made[0] if rows is None else rows), (made[1] if labels is None else labels)
-    head = new_head(rows.shape[1], 4, seed)
+    fresh(1)
+    head = new_head(rows.shape[1], 4, train, seed)
     data = Labelled(views or [rows[:250]], labels[:250])
     weights = class_weights(data.labels, 4, train.class_weights)
     phase = head_phase(head, data, Labelled([rows[250:]], labels[250:]), train, weights, seed)
-    state = epochs.run(
+    state = keras_fit.run(
         phase,
-        epochs=train.epochs,
         patience=patience,
-        start=epochs.State(),
+        schedule=train.schedule,
+        start=keras_fit.State(),
         checkpoint=tmp_path / name,
-        logs=None,
         listener=Silent(),
+        **more,
     )
     return head, state
 
@@ -59,9 +62,8 @@ def test_an_epoch_is_what_keras_fit_does(tmp_path, balanced):
     _, keras = fresh(1)
     rows, labels = made_up()
     train = Train(epochs=1, batch_size=64, dropout=0, learning_rate=0.01, class_weights=balanced)
-    start = new_head(20, 4, 5)
     model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(4, activation="softmax")])
-    model.set_weights([start.kernel.numpy(), start.bias.numpy()])
+    model.set_weights(new_head(20, 4, train, 5).get_weights())
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     order = np.random.default_rng((5, 12, 1)).permutation(250)
     weights = dict(enumerate(class_weights(labels[:250], 4, balanced).tolist()))
@@ -70,11 +72,28 @@ def test_an_epoch_is_what_keras_fit_does(tmp_path, balanced):
         validation_data=(rows[250:], labels[250:]),
     ).history  # fmt: skip
     head, state = head_run(tmp_path, train)
-    np.testing.assert_allclose(head.kernel.numpy(), model.get_weights()[0], atol=1e-5)
-    np.testing.assert_allclose(head.bias.numpy(), model.get_weights()[1], atol=1e-5)
+    for ours, theirs in zip(head.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
     row = state.history[0]
     assert row["val_loss"] == pytest.approx(found["val_loss"][0], abs=1e-4)
     assert row["accuracy"] == pytest.approx(found["accuracy"][0], abs=1e-6)
+
+
+def test_the_head_is_the_layers_that_the_recipe_names():
+    fresh(1)
+    train = Train(dropout=0.1, head={"hidden": [16, 8], "activation": "tanh", "dropout": 0.3})
+    head = new_head(20, 4, train, 5)
+    kinds = [(type(layer).__name__, layer.name) for layer in head.layers[1:]]
+    assert kinds == [
+        ("Dropout", "dropout"), ("Dense", "hidden_1"), ("Dropout", "hidden_1_dropout"),
+        ("Dense", "hidden_2"), ("Dropout", "hidden_2_dropout"), ("Dense", "probabilities"),
+    ]  # fmt: skip
+    rows, _ = made_up()
+    (k1, b1, k2, b2, k3, b3) = head.get_weights()
+    logits = np.tanh(np.tanh(rows @ k1 + b1) @ k2 + b2) @ k3 + b3
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(head(rows, training=False), expected, atol=1e-5)
+    assert all(np.abs(kernel).max() <= np.sqrt(6 / sum(kernel.shape)) for kernel in (k1, k2, k3)), "Glorot uniform"
 
 
 def test_the_head_learns_and_stops_and_keeps_the_best(tmp_path):
@@ -84,26 +103,70 @@ def test_the_head_learns_and_stops_and_keeps_the_best(tmp_path):
     assert state.best == min(losses)
     assert len(losses) == losses.index(min(losses)) + 1 + 3 < 60
     rows, labels = made_up()
-    loss, right = evaluate(rows[250:] @ head.kernel.numpy() + head.bias.numpy(), labels[250:]) / 50
-    assert loss == pytest.approx(state.best)
-    assert right == state.best_accuracy > 0.8
+    kernel, bias = head.get_weights()
+    loss, right = evaluate(rows[250:] @ kernel + bias, labels[250:]) / 50
+    assert loss == pytest.approx(state.best, abs=1e-5)
+    assert right == pytest.approx(state.best_accuracy) and right > 0.8
 
 
-def test_going_on_from_a_checkpoint_ends_where_an_uninterrupted_run_ends(tmp_path):
-    whole, state = head_run(tmp_path, Train(epochs=6, batch_size=32), name="whole.npz")
-    head_run(tmp_path, Train(epochs=2, batch_size=32), name="part.npz")
-    again, resumed = head_run(tmp_path, Train(epochs=6, batch_size=32), name="part.npz")
+def test_without_patience_all_epochs_run_and_the_best_weights_come_back(tmp_path):
+    head, state = head_run(tmp_path, Train(epochs=8, batch_size=16, learning_rate=0.3))
+    assert state.epoch == 8 > state.best_epoch
+    rows, labels = made_up()
+    kernel, bias = head.get_weights()
+    assert evaluate(rows[250:] @ kernel + bias, labels[250:])[0] / 50 == pytest.approx(state.best, abs=1e-5)
+
+
+EVERYTHING = Train(
+    epochs=6, batch_size=32, learning_rate=0.05, optimizer="sgd", momentum=0.9, dropout=0.2, weight_decay=0.01,
+    head={"hidden": [12], "dropout": 0.3}, schedule={"kind": "plateau", "patience": 1, "factor": 0.5},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Train(epochs=6, batch_size=32),
+        EVERYTHING,
+        EVERYTHING.model_copy(update={"optimizer": "adamw", "schedule": Schedule(kind="cosine")}),
+    ],
+)
+def test_going_on_from_a_checkpoint_ends_where_an_uninterrupted_run_ends(tmp_path, how):
+    """Dropout, optimizer, learning rate and what EarlyStopping and ReduceLROnPlateau remember go on as they were."""
+    whole, state = head_run(tmp_path, how, name="whole.npz", patience=4)
+
+    class Killed(Silent):
+        def progress(self, task, done, total, note=""):
+            if done == 3:
+                raise KeyboardInterrupt
+
+    rows, labels = made_up()
+    fresh(1)
+    head = new_head(20, 4, how, 5)
+    weights = np.ones(4, np.float32)
+    phase = head_phase(
+        head, Labelled([rows[:250]], labels[:250]), Labelled([rows[250:]], labels[250:]), how, weights, 5
+    )
+    with pytest.raises(KeyboardInterrupt):
+        keras_fit.run(
+            phase, patience=4, schedule=how.schedule, start=keras_fit.State(), checkpoint=tmp_path / "part.npz",
+            listener=Killed(),
+        )  # fmt: skip
+    again, resumed = head_run(tmp_path, how, name="part.npz", patience=4)
     assert resumed == state
-    np.testing.assert_array_equal(again.kernel.numpy(), whole.kernel.numpy())
+    for found, expected in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    done, same = head_run(tmp_path, how, name="part.npz", patience=4)
+    assert same == state and np.array_equal(done.get_weights()[0], whole.get_weights()[0])
 
 
 def test_a_damaged_checkpoint_counts_as_none(tmp_path):
     head_run(tmp_path, Train(epochs=1))
     path = tmp_path / "head.npz"
-    assert epochs.load_checkpoint(path) is not None
+    assert keras_fit.load_checkpoint(path) is not None
     path.write_bytes(path.read_bytes()[:-100])
-    assert epochs.load_checkpoint(path) is None
-    assert epochs.load_checkpoint(tmp_path / "absent.npz") is None
+    assert keras_fit.load_checkpoint(path) is None
+    assert keras_fit.load_checkpoint(tmp_path / "absent.npz") is None
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_remedy(tmp_path):
@@ -113,6 +176,134 @@ def test_a_loss_that_is_not_a_number_stops_with_a_remedy(tmp_path):
     with pytest.raises(StageError, match="not a number") as caught:
         head_run(tmp_path, Train(epochs=3), rows=rows, labels=labels)
     assert "learning rate" in caught.value.remedy
+
+
+def test_the_learning_rate_falls_as_the_schedule_says(tmp_path):
+    """Plain SGD on one step an epoch: what the weights move by is the rate times a gradient that can be computed."""
+    rows, labels = made_up()
+    one_hot = np.eye(4)[labels[:250]]
+    for schedule, rates in {
+        "constant": [0.1, 0.1, 0.1, 0.1],
+        "cosine": [0.1 * (1 + np.cos(np.pi * step / 4)) / 2 for step in range(4)],
+        "exponential": [0.1 * 0.5**step for step in range(4)],
+    }.items():
+        extra = {"decay": 0.5} if schedule == "exponential" else {}
+        how = Train(epochs=4, batch_size=250, learning_rate=0.1, dropout=0, optimizer="sgd",
+                    schedule={"kind": schedule, **extra})  # fmt: skip
+        kernel, bias = new_head(20, 4, how, 5).get_weights()
+        for rate in rates:
+            logits = rows[:250] @ kernel + bias
+            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+            error = (shares / shares.sum(axis=1, keepdims=True) - one_hot) / 250
+            kernel, bias = kernel - rate * rows[:250].T @ error, bias - rate * error.sum(axis=0)
+        head, state = head_run(tmp_path, how, name=f"{schedule}.npz")
+        assert state.best_epoch == 4, "each step is better, so the last weights are the best"
+        np.testing.assert_allclose(head.get_weights()[0], kernel, atol=1e-5)
+
+
+def test_on_a_plateau_the_rate_is_multiplied(tmp_path):
+    how = Train(epochs=5, batch_size=250, learning_rate=50.0, optimizer="sgd", dropout=0,
+                schedule={"kind": "plateau", "patience": 1, "factor": 0.1, "minimum": 1.0})  # fmt: skip
+    labels = made_up()[1]
+    labels[250:] = (labels[250:] + 1) % 4  # what is learnt is wrong there: validation gets worse
+    _, state = head_run(tmp_path, how, labels=labels)
+    rates = [row["lr"] for row in state.history]
+    losses = [row["val_loss"] for row in state.history]
+    expected, best = [50.0], np.inf
+    for loss in losses[:-1]:
+        expected.append(max(1.0, expected[-1] * 0.1) if loss >= best - 1e-4 else expected[-1])
+        best = min(best, loss)
+    assert rates == pytest.approx(expected) and min(rates) == 1.0
+
+
+def test_smoothed_labels_and_metrics_are_what_they_are_by_definition(tmp_path):
+    rows, labels = made_up()
+    how = Train(epochs=1, batch_size=64, label_smoothing=0.2, metrics=["top_3_accuracy", "precision", "recall", "f1",
+                                                                        "auc"])  # fmt: skip
+    head, state = head_run(tmp_path, how)
+    shares, y, row = np.asarray(head(rows[250:], training=False)), labels[250:], state.history[0]
+    targets = 0.8 * np.eye(4)[y] + 0.2 / 4
+    assert row["val_loss"] == pytest.approx(-(targets * np.log(shares)).sum(axis=1).mean(), abs=1e-4)
+    assert row["val_accuracy"] == pytest.approx((shares.argmax(axis=1) == y).mean())
+    among = [label in order[-3:] for label, order in zip(y, shares.argsort(axis=1), strict=True)]
+    assert row["val_top_3_accuracy"] == pytest.approx(np.mean(among))
+    said, true = shares > 0.5, np.eye(4, dtype=bool)[y]
+    assert row["val_precision"] == pytest.approx((said & true).sum() / said.sum(), abs=1e-5)
+    assert row["val_recall"] == pytest.approx((said & true).sum() / len(y), abs=1e-5)
+    top = np.eye(4, dtype=bool)[shares.argmax(axis=1)]
+    f1 = 2 * (top & true).sum(axis=0) / (top.sum(axis=0) + true.sum(axis=0))
+    assert row["val_f1"] == pytest.approx(f1.mean(), abs=1e-5)
+    above = [(shares[true[:, c], c][:, None] > shares[~true[:, c], c][None]).mean() for c in range(4)]
+    assert row["val_auc"] == pytest.approx(np.mean(above), abs=0.02), "Keras' AUC has 200 thresholds"
+
+
+# --- callbacks --------------------------------------------------------------------------------------------------------
+
+OWN = """
+import tf_keras
+
+class Halves(tf_keras.callbacks.Callback):
+    steps = 0
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+    def on_epoch_end(self, epoch, logs=None):
+        logs["steps"] = self.steps
+        self.model.optimizer.learning_rate.assign(self.model.optimizer.learning_rate / 2)
+
+def several():
+    return [Halves(), tf_keras.callbacks.TerminateOnNaN()]
+
+def wrong():
+    return "no callback"
+
+def failing():
+    raise RuntimeError("of mine")
+"""
+
+
+def test_a_callback_of_the_users_own_runs_and_its_code_is_part_of_what_is_made(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    for name in ("Halves", "several"):
+        how = Train(epochs=3, batch_size=64, learning_rate=0.08, callbacks=[f"own.py:{name}"])
+        check_callbacks(how, tmp_path)
+        _, state = head_run(tmp_path, how, name=f"{name}.npz", own=lambda how=how: make(how, tmp_path))
+        assert [row["steps"] for row in state.history] == [4, 8, 12]
+    head_run(tmp_path, how.model_copy(update={"epochs": 2}), name="part.npz", own=lambda: make(how, tmp_path))
+    _, resumed = head_run(tmp_path, how, name="part.npz", own=lambda: make(how, tmp_path))
+    assert resumed == state, "what a callback remembers and the rate that it set survive"
+    before = identity(how, tmp_path)
+    (tmp_path / "own.py").write_text(OWN + "# changed")
+    assert identity(how, tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("callback", "kind", "message"),
+    [
+        ("absent.py:make", InputError, "does not exist"),
+        ("no_such_module_anywhere:make", InputError, "finds no module"),
+        ("own.py:absent", InputError, "has no 'absent'"),
+        ("own.py:wrong", InputError, "no callback of Keras 2"),
+        ("own.py:failing", StageError, "RuntimeError: of mine"),
+    ],
+)
+def test_callbacks_that_are_none_are_told_with_a_remedy(tmp_path, callback, kind, message):
+    (tmp_path / "own.py").write_text(OWN)
+    how = Train(callbacks=[callback])
+    with pytest.raises(kind, match=message) as caught:
+        check_callbacks(how, tmp_path)
+        make(how, tmp_path)
+    assert caught.value.remedy
+
+
+def test_the_csv_log_has_one_row_an_epoch_also_after_a_kill(tmp_path):
+    log = keras_fit.Logs(csv=tmp_path / "log.csv")
+    head_run(tmp_path, Train(epochs=2), name="part.npz", logs=log)
+    log.csv.write_text(log.csv.read_text() + "2,0,0,0,0\n")  # logged, and killed before it was saved
+    _, state = head_run(tmp_path, Train(epochs=4), name="part.npz", logs=log)
+    with log.csv.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
+    assert [float(row["val_loss"]) for row in rows] == pytest.approx([row["val_loss"] for row in state.history])
 
 
 def test_each_image_goes_through_all_its_views():

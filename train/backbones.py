@@ -27,6 +27,8 @@ _EVERY = frozenset({"name", "backbone", "image_size", "resize"})
 _HUB = frozenset(
     {"sha256", "tags", "signature", "output", "arguments", "value_range", "preprocessing", "trainable", "head", "trust"}
 )
+_PACKAGED = frozenset({"trainable", "head", "output"})  # of the package that is a Hub module
+OUTPUTS = ("", "feature_vector", "classification")  # of which Hub has one module each
 _INSTEAD = {
     "trainable": "remove trainable; train.fine_tune.layers says how many of its layers learn",
     "head": "remove head: this backbone always gets a new one",
@@ -86,7 +88,7 @@ def check_backbone(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> No
                 f"{where}: {spec.backbone} brings its own weights, but weights = {shorten(spec.weights)!r}",
                 "remove weights, or choose backbone = 'keras:MobileNetV2'",
             )
-        check_keys(spec, _EVERY | {"alpha", "weights"} | ({"trainable", "head"} if name == HUB_PACKAGE else set()))
+        check_keys(spec, _EVERY | {"alpha", "weights"} | (_PACKAGED if name == HUB_PACKAGE else set()))
         minimum = PACKAGED_MINIMUM
     else:
         check_keys(spec, _EVERY | {"alpha", "weights"})
@@ -101,6 +103,11 @@ def check_backbone(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> No
         _check_weights_file(path, where)
     check_installed()
     if scheme == "package":
+        if name == HUB_PACKAGE and spec.output not in OUTPUTS:
+            raise InputError(
+                f"{where}: {spec.backbone} has no output {shorten(spec.output)!r}",
+                f"choose one of {', '.join(OUTPUTS[1:])}; without output it is feature_vector",
+            )
         _check_head(spec, where)
         weights_file(name)
         if name == HUB_PACKAGE:
@@ -164,7 +171,7 @@ def identity(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> dict[str
     weights: Any = spec.weights
     if scheme == "package":
         weights_file(name)
-        weights = {"sha256": PACKAGES[name].sha256}
+        weights = {"sha256": PACKAGES[name].sha256} | ({"output": spec.output} if spec.output else {})
     elif (path := weights_path(spec, folder)) is not None:
         _check_weights_file(path, f"model {spec.name!r}")
         weights = {"sha256": sha256_file(path)}

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ..core.recipe import Train
 from .augment import Augmenter, apply
-from .epochs import Phase, Row
+from .compile import compile_model
 from .frameworks import load
-from .head import Head, evaluate
+from .head import generators
+from .joint import joint_model
+from .keras_fit import Phase
 from .network import Base
 
 PREFETCH = 2
@@ -52,7 +54,7 @@ def unfreeze_whole(base: Base) -> tuple[list[Any], list[Any]]:
 
 def fine_tune_phase(
     base: Base,
-    head: Head,
+    head: Any,
     images: tuple[NDArray[Any], NDArray[Any]],
     labels: tuple[NDArray[Any], NDArray[Any]],
     spec: Train,
@@ -68,95 +70,81 @@ def fine_tune_phase(
     trained as a whole run in training mode instead, as their makers meant, and their regularization losses are added
     to what is minimised (not to the loss that is reported).
     """
-    tf, keras = load()
     whole = bool(base.whole)
     moved, beside = unfreeze_whole(base) if whole else (unfreeze(base, spec.fine_tune.layers), [])
-    learned = [*moved, head.kernel, head.bias]
-    optimizer = keras.optimizers.Adam(spec.fine_tune.learning_rate)
-    if mixed:
-        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
-    optimizer.build(learned)
-
-    def logits_of(pixels: Any, seed_: Any = None) -> Any:
-        features = base.model(pixels, training=whole and seed_ is not None)
-        if seed_ is not None and spec.dropout > 0:
-            features = tf.nn.experimental.stateless_dropout(features, spec.dropout, seed=seed_)
-        return tf.matmul(features, head.kernel) + head.bias
-
-    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-    def step(pixels: Any, y: Any, w: Any, seed_: Any) -> Any:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(learned)
-            logits = logits_of(pixels, seed_)
-            losses = w * tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
-            mean = tf.reduce_mean(losses)
-            if whole:
-                mean += tf.add_n([tf.cast(loss, tf.float32) for layer in base.whole for loss in layer.losses] or [0.0])
-            goal = optimizer.get_scaled_loss(mean) if mixed else mean
-        gradients = tape.gradient(goal, learned)
-        if mixed:
-            gradients = optimizer.get_unscaled_gradients(gradients)
-        optimizer.apply_gradients(zip(gradients, learned, strict=True))
-        right = tf.reduce_sum(tf.cast(tf.argmax(logits, 1, tf.int32) == y, tf.float32))
-        return tf.stack([tf.reduce_sum(losses), right])
-
-    infer = tf.function(logits_of, reduce_retracing=True, autograph=False)
-    count = len(labels[0])
-
-    def run_epoch(number: int) -> Row:
-        order = np.random.default_rng((seed, 21, number)).permutation(count)
-        sums = np.zeros(2)
-        batches = training_batches(images[0], labels[0], order, spec, seed=(seed, 22, number))
-        for at, (pixels, y) in enumerate(batches):
-            w = tf.constant(weights[y.numpy()])
-            sums += step(pixels, y, w, tf.constant([seed, number + 7919 * (at + 1)], tf.int32)).numpy()
-        return {"loss": sums[0] / count, "accuracy": sums[1] / count}
-
-    def validate() -> Row:
-        if not len(labels[1]):
-            return {}
-        sums = np.zeros(2)
-        for at in range(0, len(labels[1]), spec.batch_size):
-            part = slice(at, at + spec.batch_size)
-            sums += evaluate(infer(tf.constant(images[1][part].astype(np.float32))).numpy(), labels[1][part])
-        return {"val_loss": sums[0] / len(labels[1]), "val_accuracy": sums[1] / len(labels[1])}
-
-    return Phase(2, "fine-tune", run_epoch, validate, [*learned, *beside], optimizer.variables)
+    model = joint_model(
+        lambda pixels, training: base.model(pixels, training=whole and training),
+        head,
+        moved,
+        beside=beside,
+        losses=lambda: [loss for layer in base.whole for loss in layer.losses],
+    )
+    epochs, steps = spec.fine_tune.epochs, -(-len(labels[0]) // spec.batch_size)
+    compile_model(
+        model, spec, classes=len(weights), learning_rate=spec.fine_tune.learning_rate, epochs=epochs, steps=steps,
+        mixed=mixed,
+    )  # fmt: skip
+    return Phase(
+        number=2,
+        task="fine-tune",
+        model=model,
+        epochs=epochs,
+        steps=steps,
+        batches=lambda first: training_batches(images[0], labels[0], spec, weights, seed, range(first, epochs)),
+        validation=validation_batches(images[1], labels[1], spec.batch_size) if len(labels[1]) else None,
+        generators=generators(head),
+        seed=seed,
+    )
 
 
 def training_batches(
-    images: NDArray[Any], labels: NDArray[Any], order: NDArray[Any], spec: Train, seed: tuple[int, ...]
+    images: NDArray[Any], labels: NDArray[Any], spec: Train, weights: NDArray[Any], seed: int, epochs: range
 ) -> Any:
-    """Return a ``tf.data.Dataset`` of (float32 pixels, int32 labels) that goes through `order` once.
+    """Return a ``tf.data.Dataset`` of (float32 pixels, int32 labels, weights) that goes through all images once for
+    each of `epochs` (0 is the first).
 
-    Reading, augmenting and training overlap. `seed` decides the augmentation of the whole pass.
+    Reading, augmenting and training overlap. Order and augmentation follow from seed and epoch.
     """
     tf, _ = load()
     height, width = images.shape[1:3]
-    pixels = tf.TensorSpec([None, height, width, 3], tf.uint8)
-    targets = tf.TensorSpec([None], tf.int32)
-    augmenter = (
-        Augmenter(spec.augment, count=len(images), height=height, width=width, seed=seed)
-        if spec.augment.active
-        else None
+    active = spec.augment.active
+    vector = tf.TensorSpec([None], tf.float32)
+    signature = (
+        tf.TensorSpec([None, height, width, 3], tf.uint8),
+        *((tf.TensorSpec([None, 8], tf.float32), vector, vector) if active else ()),
+        tf.TensorSpec([None], tf.int32),
+        vector,
     )
 
     def read() -> Iterator[tuple[NDArray[Any], ...]]:
-        for at in range(0, len(order), spec.batch_size):
-            index = np.sort(order[at : at + spec.batch_size])  # within a batch order means nothing to the step
-            batch = (images[index], labels[index].astype(np.int32))
-            if augmenter is None:
-                yield batch
-            else:
-                changes = augmenter.changes(index)
-                yield (*batch, changes.transforms, changes.gain, changes.contrast)
+        for epoch in epochs:
+            order = np.random.default_rng((seed, 21, epoch + 1)).permutation(len(labels))
+            augmenter = Augmenter(
+                spec.augment, count=len(images), height=height, width=width, seed=(seed, 22, epoch + 1)
+            )
+            for at in range(0, len(order), spec.batch_size):
+                index = np.sort(order[at : at + spec.batch_size])  # within a batch order means nothing to the step
+                y = labels[index].astype(np.int32)
+                changes = augmenter.changes(index) if active else None
+                drawn = (changes.transforms, changes.gain, changes.contrast) if changes is not None else ()
+                yield (images[index], *drawn, y, weights[y])
 
-    if augmenter is None:
-        data = tf.data.Dataset.from_generator(read, output_signature=(pixels, targets))
-        data = data.map(lambda x, y: (tf.cast(x, tf.float32), y), num_parallel_calls=tf.data.AUTOTUNE)
-    else:
-        vector = tf.TensorSpec([None], tf.float32)
-        signature = (pixels, targets, tf.TensorSpec([None, 8], tf.float32), vector, vector)
-        data = tf.data.Dataset.from_generator(read, output_signature=signature)
-        data = data.map(lambda x, y, *changes: (apply(x, *changes), y), num_parallel_calls=tf.data.AUTOTUNE)
-    return data.prefetch(PREFETCH)
+    def prepare(pixels: Any, *rest: Any) -> Any:
+        *changes, y, w = rest
+        return (apply(pixels, *changes) if active else tf.cast(pixels, tf.float32)), y, w
+
+    data = tf.data.Dataset.from_generator(read, output_signature=signature)
+    return data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(PREFETCH)
+
+
+def validation_batches(images: NDArray[Any], labels: NDArray[Any], batch_size: int) -> Any:
+    """Return a ``tf.data.Dataset`` of (float32 pixels, int32 labels), unchanged and in their order."""
+    tf, _ = load()
+    signature = (tf.TensorSpec([None, *images.shape[1:]], tf.float32), tf.TensorSpec([None], tf.int32))
+
+    def read() -> Iterator[tuple[NDArray[Any], ...]]:
+        for at in range(0, len(labels), batch_size):
+            part = slice(at, at + batch_size)
+            yield images[part].astype(np.float32), labels[part].astype(np.int32)
+
+    return tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(PREFETCH)

@@ -25,15 +25,16 @@ from ..core.store import package_versions
 from . import features as feature_files
 from .augment import Augmenter
 from .backbones import check_backbone, identity
-from .epochs import State
+from .callbacks import check_callbacks
 from .feature_file import BLOCK, kept
 from .finetune import fine_tune_phase
 from .frameworks import fresh, has_gpu
 from .freeze import freeze, graph_sha256, verify
-from .head import Head, Labelled, evaluate, head_phase, new_head
+from .head import Labelled, evaluate, head_phase, new_head
 from .kept import FOLDER as NETWORK
 from .kept import keep
-from .network import Base, attach_head, build_base, made_of_keras_layers
+from .keras_fit import State
+from .network import Base, attach_head, build_base, made_of_keras_layers, pool_by_maximum
 from .workspace import Work
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "ai-edge-litert", "numpy")
@@ -83,6 +84,7 @@ def fit(
     fetched, training diverges or the disk is full. Starts TensorFlow and clears Keras' session.
     """
     check_backbone(spec, folder=folder)
+    check_callbacks(train, folder)
     _check_size(spec, data)
     origin = identity(spec, folder=folder)
     work = _Work(spec, train, seed, data, folder, workspace, listener, PACKAGES, shared)
@@ -107,7 +109,7 @@ def fit(
         state = work.timed("measure", lambda: _measure(work, base))
     else:
         views, validation, engine = work.timed("features", lambda: _features(work, base))
-        head = new_head(base.features, len(data.labels), seed)
+        head = new_head(base.features, len(data.labels), train, seed)
         state = work.timed("head", lambda: _train_head(work, head, views, validation))
         history = state.history
         if base.whole or (base.layers and train.fine_tune.layers):
@@ -123,7 +125,7 @@ def fit(
     contract = InputContract("image", (1, data.height, data.width, 3), resize=spec.resize)
     saved, difference, not_kept = work.timed("freeze", lambda: _freeze(work, base, head, contract))
     facts = {
-        "parameters": base.model.count_params() + (_size(head.kernel) + _size(head.bias) if head else 0),
+        "parameters": base.model.count_params() + (head.count_params() if head is not None else 0),
         "preprocessing": base.preprocessing,
         **({"module": base.facts} if base.facts else {}),
         "features_engine": engine,
@@ -137,12 +139,8 @@ def fit(
     return work.finish(state, history, origin, facts, **parts)
 
 
-def _size(variable: Any) -> int:
-    return int(np.prod(variable.shape))
-
-
 def _build(work: _Work) -> Base:
-    return build_base(
+    base = build_base(
         work.spec,
         folder=work.folder,
         mixed=work.mixed,
@@ -150,6 +148,18 @@ def _build(work: _Work) -> Base:
         samples=_some(work.images("train")),
         listener=work.listener,
     )
+    return _pooled(work, base)
+
+
+def _pooled(work: _Work, base: Base) -> Base:
+    if work.train.head.pooling == "avg" or base.answers:
+        return base
+    pooled = pool_by_maximum(base)
+    if pooled is None:
+        work.listener.note(
+            "info", f"train.head.pooling does not concern model {work.spec.name!r}: its backbone gives vectors already"
+        )
+    return pooled or base
 
 
 def _some(images: NDArray[Any]) -> NDArray[Any]:
@@ -169,7 +179,8 @@ def _check_size(spec: ModelSpec, data: PreparedData) -> None:
 def _features_key(work: _Work, origin: Any) -> str:
     """Return what the features of unchanged images depend on, as a folder's name."""
     start = work.seed if work.spec.weights == "none" else None  # then the backbone is drawn from the seed
-    return sha256_of([origin, work.data.sha256, start, package_versions(PACKAGES)])[:32]
+    parts = [origin, work.data.sha256, start, work.train.head.pooling, package_versions(PACKAGES)]
+    return sha256_of(parts)[:32]
 
 
 def _features(work: _Work, base: Base) -> tuple[Labelled, Labelled, str]:
@@ -231,12 +242,12 @@ def _measure(work: _Work, base: Base) -> State:
     return State(best=sums[0] / len(labels), best_accuracy=sums[1] / len(labels))
 
 
-def _train_head(work: _Work, head: Head, training: Labelled, validation: Labelled) -> State:
+def _train_head(work: _Work, head: Any, training: Labelled, validation: Labelled) -> State:
     phase = head_phase(head, training, validation, work.train, work.weights(), work.seed)
-    return work.run(phase, work.train.epochs, State(), "head.npz")
+    return work.run(phase, State(), "head.npz")
 
 
-def _fine_tune(work: _Work, base: Base, head: Head, before: State) -> State:
+def _fine_tune(work: _Work, base: Base, head: Any, before: State) -> State:
     """Run phase two from where phase one ended; if no epoch of it is better, phase one's weights come back."""
     splits = ("train", "validation")
     phase = fine_tune_phase(
@@ -250,23 +261,20 @@ def _fine_tune(work: _Work, base: Base, head: Head, before: State) -> State:
         mixed=work.mixed,
     )
     start = State(best=before.best, best_accuracy=before.best_accuracy)
-    return work.run(phase, work.train.fine_tune.epochs, start, "fine-tune.npz")
+    return work.run(phase, start, "fine-tune.npz")
 
 
-def _freeze(work: _Work, base: Base, head: Head | None, contract: InputContract) -> tuple[Path, float, str]:
+def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tuple[Path, float, str]:
     """Save the whole model, frozen, in float32, verified on real images, and keep what it was frozen from.
 
     Both appear under their names only then. Returned are the SavedModel, the largest difference from Keras, and why
     the network could not be kept (empty where it was).
     """
     if work.mixed:
-        plain = build_base(work.spec, folder=work.folder)
+        plain = _pooled(work, build_base(work.spec, folder=work.folder))
         plain.model.set_weights(base.model.get_weights())
         base = plain
-    classifier = base.model
-    if head is not None:
-        classifier = attach_head(base, len(work.data.labels), work.train.dropout)
-        classifier.get_layer("probabilities").set_weights([head.kernel.numpy(), head.bias.numpy()])
+    classifier = base.model if head is None else attach_head(base, head)
     saved = freeze(classifier, work.data.labels, contract, work.scratch / "saved_model")
     difference = verify(saved, classifier, _some(work.images("train")))
     not_kept = keep(classifier, base, work.scratch / NETWORK)

@@ -1,4 +1,4 @@
-"""Phase one: trains the head (dropout → dense → softmax) on features, a whole epoch in one TensorFlow call."""
+"""Phase one: the head, a small Keras model, and the features that Keras' ``fit`` trains it on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.recipe import Train
-from .epochs import Phase, Row
+from .compile import compile_model
 from .frameworks import load
+from .keras_fit import Phase
 
 BLOCK_BYTES = 256 << 20  # of features in memory at a time
+AT_ONCE = 8  # steps that Keras runs in one call: they take a millisecond, and so would the way to Python and back
+PREFETCH = 16
+INPUT, OUTPUT = "features", "probabilities"
 
 
 @dataclass(frozen=True)
@@ -36,57 +40,75 @@ def class_weights(labels: NDArray[Any], classes: int, balanced: bool) -> NDArray
     return np.where(counts > 0, weights, 0.0).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Head:
-    """The head's variables: `kernel` (features, classes) and `bias` (classes,), float32."""
+def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
+    """Return the head of ``[train]``: features (n, features) → probabilities (n, classes), a Keras model.
 
-    kernel: Any
-    bias: Any
+    Dropout, then for each of ``hidden`` a dense layer, its activation and dropout, then a dense layer with softmax.
+    Weights start as Keras' do (Glorot uniform, zeros), drawn from `seed`. Dropout has a generator of its own, which
+    `keras_fit` sets before each epoch, so that what it drops follows from the seed and the epoch.
+    """
+    _, keras = load()
+    layers = keras.layers
+    x = given = keras.Input((features,), name=INPUT)
+    if spec.dropout:
+        x = layers.Dropout(spec.dropout, name="dropout", dtype="float32", rng_type="stateful")(x)
+    for number, units in enumerate(spec.head.hidden, 1):
+        start = keras.initializers.GlorotUniform(seed=seed + number)
+        dense = layers.Dense(
+            units, spec.head.activation, kernel_initializer=start, name=f"hidden_{number}", dtype="float32"
+        )
+        x = dense(x)
+        if spec.head.dropout:
+            name = f"hidden_{number}_dropout"
+            x = layers.Dropout(spec.head.dropout, name=name, dtype="float32", rng_type="stateful")(x)
+    start = keras.initializers.GlorotUniform(seed=seed)
+    last = layers.Dense(classes, "softmax", kernel_initializer=start, name=OUTPUT, dtype="float32")
+    return keras.Model(given, last(x), name="head")
 
 
-def new_head(features: int, classes: int, seed: int) -> Head:
-    """Return a head as Keras' Dense starts: Glorot uniform and zeros."""
-    tf, keras = load()
-    start = keras.initializers.GlorotUniform(seed=seed)((features, classes), dtype="float32")
-    return Head(tf.Variable(start, name="kernel"), tf.Variable(tf.zeros(classes), name="bias"))
+def apply_head(head: Any, features: Any) -> Any:
+    """Call the layers of `head` one by one on a Keras tensor: the model that results has no model inside it."""
+    _, keras = load()
+    x = features
+    for layer in head.layers[1:]:
+        own = layer
+        if isinstance(layer, keras.layers.Dropout):
+            # One of its own: the head's has a generator, which nobody needs who takes the model from here.
+            own = keras.layers.Dropout(layer.rate, name=layer.name, dtype="float32")
+        x = own(x)
+    return x
 
 
 def head_phase(
-    head: Head, train: Labelled, validation: Labelled, spec: Train, weights: NDArray[Any], seed: int
+    head: Any, train: Labelled, validation: Labelled, spec: Train, weights: NDArray[Any], seed: int
 ) -> Phase:
     """Return phase one, ready to run. Epochs go through the whole of `train` in an order drawn from seed and number.
 
-    Of an image with several views, an epoch sees one; each image starts with another and goes through all.
-    Adam, sparse categorical cross-entropy, `weights` per class: what `model.fit` would do on the same features.
+    Of an image with several views, an epoch sees one; each image starts with another and goes through all. The loss
+    is cross-entropy, with `weights` per class.
     """
-    tf, keras = load()
-    optimizer = keras.optimizers.Adam(spec.learning_rate)
-    optimizer.build([head.kernel, head.bias])
-    steps = _steps(head, optimizer, spec.batch_size, spec.dropout)
-    first_view = np.random.default_rng((seed, 11)).integers(len(train.views), size=len(train))
-    width = head.kernel.shape[0]
-    block = max(1, BLOCK_BYTES // (4 * width * spec.batch_size)) * spec.batch_size
+    steps = -(-len(train) // spec.batch_size)
+    compile_model(
+        head, spec, classes=len(weights), learning_rate=spec.learning_rate, epochs=spec.epochs, steps=steps,
+        at_once=1 if spec.callbacks else AT_ONCE,  # a callback of the user's may want to see every step
+    )  # fmt: skip
+    return Phase(
+        number=1,
+        task="train head",
+        model=head,
+        epochs=spec.epochs,
+        steps=steps,
+        batches=lambda first: _training_dataset(train, spec, weights, seed, first, steps),
+        validation=_validation_dataset(validation, spec) if len(validation) else None,
+        generators=generators(head),
+        seed=seed,
+    )
 
-    def run_epoch(number: int) -> Row:
-        order = np.random.default_rng((seed, 12, number)).permutation(len(train))
-        loss = right = 0.0
-        for at in range(0, len(order), block):
-            index = order[at : at + block]
-            rows = gather(train.views, (first_view[index] + number - 1) % len(train.views), index)
-            labels = train.labels[index].astype(np.int32)
-            part = steps(rows, labels, weights[labels], tf.constant([seed, number], tf.int32), at)
-            loss, right = loss + float(part[0]), right + float(part[1])
-        return {"loss": loss / len(train), "accuracy": right / len(train)}
 
-    def validate() -> Row:
-        if not len(validation):
-            return {}
-        sums = np.zeros(2)
-        for rows, labels in _blocks(validation, block):
-            sums += evaluate(rows @ head.kernel.numpy() + head.bias.numpy(), labels)
-        return {"val_loss": sums[0] / len(validation), "val_accuracy": sums[1] / len(validation)}
-
-    return Phase(1, "train head", run_epoch, validate, [head.kernel, head.bias], optimizer.variables)
+def generators(head: Any) -> list[Any]:
+    """Return the random generators of the head's dropout layers, first to last."""
+    _, keras = load()
+    return [layer._random_generator._generator for layer in head.layers if isinstance(layer, keras.layers.Dropout)]
 
 
 def evaluate(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
@@ -106,39 +128,66 @@ def gather(views: Sequence[NDArray[Any]], view: NDArray[Any], index: NDArray[Any
     return out
 
 
-def _blocks(data: Labelled, block: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    for at in range(0, len(data), block):
-        yield np.asarray(data.views[0][at : at + block]), data.labels[at : at + block]
+Blocks = Iterator[tuple[NDArray[Any], ...]]
 
 
-def _steps(head: Head, optimizer: Any, batch: int, dropout: float) -> Any:
-    """Return a function that trains on a block of rows, batch by batch, and sums loss and hits."""
+def _training_dataset(train: Labelled, spec: Train, weights: NDArray[Any], seed: int, first: int, steps: int) -> Any:
+    """Return (rows, labels, weights) of the epochs from `first` (0 is the first) on; the last batch of an epoch may be
+    smaller."""
+    start_view = np.random.default_rng((seed, 11)).integers(len(train.views), size=len(train))
+    batch, block = spec.batch_size, _block(train, spec.batch_size)
+
+    def blocks() -> Blocks:
+        for number in range(first + 1, spec.epochs + 1):
+            order = np.random.default_rng((seed, 12, number)).permutation(len(train))
+            for at in range(0, len(order), block):
+                index = order[at : at + block]
+                rows = gather(train.views, (start_view[index] + number - 1) % len(train.views), index)
+                labels = train.labels[index].astype(np.int32)
+                yield from _batched((rows, labels, weights[labels]), batch)
+
+    return _dataset(blocks, train, steps * (spec.epochs - first), weighted=True)
+
+
+def _validation_dataset(validation: Labelled, spec: Train) -> Any:
+    block = _block(validation, spec.batch_size)
+
+    def blocks() -> Blocks:
+        for at in range(0, len(validation), block):
+            rows = np.asarray(validation.views[0][at : at + block])
+            yield from _batched((rows, validation.labels[at : at + block].astype(np.int32)), len(rows))
+
+    return _dataset(blocks, validation, -(-len(validation) // block))
+
+
+def _block(data: Labelled, batch: int) -> int:
+    """How many rows are in memory at a time: whole batches."""
+    return max(1, BLOCK_BYTES // (4 * data.views[0].shape[1] * batch)) * batch
+
+
+def _batched(arrays: tuple[NDArray[Any], ...], batch: int) -> Blocks:
+    """Yield arrays (batches, batch, …) of the rows of `arrays`; those that make no whole batch as one of their own."""
+    rows = len(arrays[0])
+    whole = rows - rows % batch
+    if whole:
+        yield tuple(array[:whole].reshape(-1, batch, *array.shape[1:]) for array in arrays)
+    if whole < rows:
+        yield tuple(array[None, whole:] for array in arrays)
+
+
+def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = False) -> Any:
+    """Return the `batches` that `blocks` yields as a ``tf.data.Dataset``, gathered while others are trained on."""
     tf, _ = load()
-
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[
-            tf.TensorSpec([None, head.kernel.shape[0]], tf.float32),
-            tf.TensorSpec([None], tf.int32),
-            tf.TensorSpec([None], tf.float32),
-            tf.TensorSpec([2], tf.int32),
-            tf.TensorSpec([], tf.int32),
-        ]
+    width = data.views[0].shape[1]
+    signature = (
+        tf.TensorSpec([None, None, width], tf.float32),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None], tf.float32),
     )
-    def steps(rows: Any, labels: Any, weights: Any, seed: Any, at: Any) -> Any:
-        loss, right = 0.0, 0.0
-        for start in tf.range(0, tf.shape(labels)[0], batch):
-            x, y, w = rows[start : start + batch], labels[start : start + batch], weights[start : start + batch]
-            if dropout > 0:
-                step_seed = tf.stack([seed[0], seed[1] + 7919 * (at + start + 1)])
-                x = tf.nn.experimental.stateless_dropout(x, dropout, seed=step_seed)
-            with tf.GradientTape() as tape:
-                logits = tf.matmul(x, head.kernel) + head.bias
-                losses = w * tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
-                mean = tf.reduce_mean(losses)
-            gradients = tape.gradient(mean, [head.kernel, head.bias])
-            optimizer.apply_gradients(zip(gradients, [head.kernel, head.bias], strict=True))
-            loss += tf.reduce_sum(losses)
-            right += tf.reduce_sum(tf.cast(tf.argmax(logits, 1, tf.int32) == y, tf.float32))
-        return tf.stack([loss, right])
-
-    return steps
+    dataset = tf.data.Dataset.from_generator(blocks, output_signature=signature if weighted else signature[:2])
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1  # it copies memory: more threads would only disturb the training
+    dataset = dataset.unbatch().apply(tf.data.experimental.assert_cardinality(batches))
+    return dataset.prefetch(PREFETCH).with_options(options)

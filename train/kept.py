@@ -22,6 +22,8 @@ LAYOUT = 1
 FOLDER = "network"
 LARGEST = 256 * 2**20  # bytes of a module's variables; larger networks than these are not trained further on a CPU
 OURS = ("tf_keras.", "keras.")
+HIDDEN = "hidden_"
+OWN = ("preprocess", HIDDEN, "probabilities")  # layers of ours around a module
 
 
 def keep(classifier: Any, base: Base, folder: Path) -> str:
@@ -67,6 +69,7 @@ def _every_layer(model: Any) -> list[Any]:
 
 
 def _module(classifier: Any, base: Base) -> tuple[dict[str, Any], dict[str, Any], str]:
+    _, keras = load()
     layer = base.module
     found = list(getattr(layer.resolved_object, "variables", None) or layer.weights)
     variables = [variable for variable in found if variable.dtype.is_floating]
@@ -75,12 +78,10 @@ def _module(classifier: Any, base: Base) -> tuple[dict[str, Any], dict[str, Any]
     if sum(4 * int(np.prod(variable.shape)) for variable in variables) > LARGEST:
         return {}, {}, f"the module's variables are more than {LARGEST >> 20} MiB"
     arrays = {f"{number:05d}": variable.numpy() for number, variable in enumerate(variables)}
-    for name in ("preprocess", "probabilities"):
-        for ours in classifier.layers:
-            if ours.name == name and ours.weights:
-                arrays |= {
-                    f"{name}/{part}": value for part, value in zip(("kernel", "bias"), ours.get_weights(), strict=False)
-                }
+    own = [ours for ours in classifier.layers if ours.name.startswith(OWN) and ours.weights]
+    for ours in own:
+        parts = zip(("kernel", "bias"), ours.get_weights(), strict=False)
+        arrays |= {f"{ours.name}/{part}": value for part, value in parts}
     described = {
         "kind": "module",
         "names": [variable.name.split(":")[0] for variable in variables],
@@ -88,5 +89,11 @@ def _module(classifier: Any, base: Base) -> tuple[dict[str, Any], dict[str, Any]
         "size": int(classifier.input_shape[1]),
         "classes": int(classifier.output_shape[-1]),
         "answers": base.answers,
+        "pooling": "max" if isinstance(_pool(classifier), keras.layers.GlobalMaxPooling2D) else "avg",
+        "hidden": [[ours.name, ours.get_config()["activation"]] for ours in own if ours.name.startswith(HIDDEN)],
     }
     return described, arrays, ""
+
+
+def _pool(classifier: Any) -> Any:
+    return next((layer for layer in classifier.layers if layer.name == "pool"), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ from ..core.recipe import ModelSpec
 from .backbones import HUB_PACKAGE, parse, weights_path
 from .families import Preprocessing, family_of
 from .frameworks import load
+from .head import apply_head
 from .packaged import mobilenet_v2
 
 DOWNLOAD_SECONDS = 30
@@ -148,12 +149,28 @@ def affine(image: Any, matrix: NDArray[Any], bias: NDArray[Any]) -> Any:
     return mapped
 
 
-def attach_head(base: Base, classes: int, dropout: float) -> Any:
-    """Return the whole model: `base` → dropout → ``probabilities`` (batch, classes), float32."""
+def attach_head(base: Base, head: Any) -> Any:
+    """Return the whole model: `base` and behind it the layers of `head` (`head.new_head`), which ends in
+    ``probabilities`` (batch, classes) float32."""
     _, keras = load()
-    features = keras.layers.Dropout(dropout, name="dropout", dtype="float32")(base.model.output)
-    head = keras.layers.Dense(classes, activation="softmax", name="probabilities", dtype="float32")
-    return keras.Model(base.model.input, head(features), name="classifier")
+    return keras.Model(base.model.input, apply_head(head, base.model.output), name="classifier")
+
+
+def pool_by_maximum(base: Base) -> Base | None:
+    """Return `base` with the largest activation of each channel for its features instead of their average; None where
+    the backbone gives vectors and nothing is pooled here."""
+    _, keras = load()
+    last = base.model.layers[-1]
+    kinds = {
+        keras.layers.GlobalAveragePooling2D: keras.layers.GlobalMaxPooling2D,
+        keras.layers.GlobalAveragePooling1D: keras.layers.GlobalMaxPooling1D,
+    }
+    if type(last) not in kinds or base.answers:
+        return None
+    features = kinds[type(last)](name=last.name, dtype="float32")(last.input)
+    model = keras.Model(base.model.input, features, name="base")
+    model.trainable = False
+    return replace(base, model=model)
 
 
 def _application(spec: ModelSpec, name: str, folder: Path) -> Any:

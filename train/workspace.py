@@ -23,12 +23,14 @@ from ..core.events import Listener
 from ..core.model import Model, load_model, save_model
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
-from .epochs import Phase, State, run
+from . import callbacks
 from .head import class_weights
+from .keras_fit import Logs, Phase, State, run
 
 SCRATCH = "scratch"  # features and checkpoints; gone at the end
 NOTE = "work.json"  # which work a folder belongs to
 TENSORBOARD = "tensorboard"
+CSV = "training-{}.csv"  # by phase
 
 
 @dataclass
@@ -64,7 +66,7 @@ class Work:
         """
         self._check_classes()
         ours = {"model": self.spec.model_dump(), "train": self.train.model_dump(), "seed": self.seed,
-                "data": self.data.sha256}  # fmt: skip
+                "data": self.data.sha256, "code": callbacks.identity(self.train, self.folder)}  # fmt: skip
         key = {"key": sha256_of([ours, self.data.labels, identity, package_versions(self.packages)])}
         with explain_disk_errors(self.workspace):
             if (self.workspace / "model.json").is_file() and (self.workspace / NOTE).is_file():
@@ -76,6 +78,8 @@ class Work:
             if not note.is_file() or read_json(note) != key:
                 for name in (SCRATCH, TENSORBOARD):
                     shutil.rmtree(self.workspace / name, ignore_errors=True)
+                for path in self.workspace.glob(CSV.format("*")):
+                    path.unlink()
                 write_json(note, key)
             else:
                 self.listener.note("info", "going on with training that was interrupted")
@@ -105,15 +109,20 @@ class Work:
         """The weight of each class (classes,) float32, as the recipe wants it."""
         return class_weights(self.labels("train"), len(self.data.labels), self.train.class_weights)
 
-    def run(self, phase: Phase, epochs: int, start: State, checkpoint: str) -> State:
-        """Run a phase of training (`epochs.run`) with its checkpoint in the scratch folder."""
+    def run(self, phase: Phase, start: State, checkpoint: str) -> State:
+        """Run a phase of training (`keras_fit.run`) with its checkpoint in the scratch folder."""
+        train = self.train
         return run(
             phase,
-            epochs=epochs,
-            patience=self.train.patience,
+            patience=train.patience,
+            schedule=train.schedule,
             start=start,
             checkpoint=self.scratch / checkpoint,
-            logs=self.workspace / TENSORBOARD if self.train.tensorboard else None,
+            logs=Logs(
+                self.workspace / TENSORBOARD / f"phase-{phase.number}" if train.tensorboard else None,
+                self.workspace / CSV.format(phase.number) if train.csv_log else None,
+            ),
+            own=lambda: callbacks.make(train, self.folder),
             listener=self.listener,
         )
 

@@ -92,7 +92,7 @@ def rebuild(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
     if backbone is None:
         numbers = sum(variable.value.size for variable in variables)
         raise UnknownError(f"its architecture is not known to us ({len(variables)} variables, {numbers:,} numbers)")
-    network = _assemble(backbone, arrays, size)
+    network = _assemble(backbone, described, arrays, size)
     fitting = list(_assignments(backbone, variables))
     if not fitting:
         raise UnknownError(f"it has as many numbers as {backbone.name}, but its variables do not fit that architecture")
@@ -161,7 +161,7 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in _NUMBER.split(name)]
 
 
-def _assemble(backbone: Any, arrays: Mapping[str, NDArray[Any]], size: int) -> Any:
+def _assemble(backbone: Any, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], size: int) -> Any:
     """Put preprocessing before and pooling and head behind `backbone`."""
     _, keras, _ = load()
     image = pixels = keras.Input((size, size, 3), name="image")
@@ -170,11 +170,14 @@ def _assemble(backbone: Any, arrays: Mapping[str, NDArray[Any]], size: int) -> A
         affine = keras.layers.Conv2D(3, 1, name="preprocess", trainable=False)
         pixels = affine(image)
         set_later.append((affine, [arrays["preprocess/kernel"], arrays["preprocess/bias"]]))
-    features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(pixels))
-    kernel, bias = arrays["probabilities/kernel"], arrays["probabilities/bias"]
-    head = keras.layers.Dense(len(bias), activation="softmax", name="probabilities")
-    output = head(features)
-    set_later.append((head, [kernel, np.asarray(bias)]))
+    largest = described.get("pooling", "avg") == "max"
+    pool = keras.layers.GlobalMaxPooling2D if largest else keras.layers.GlobalAveragePooling2D
+    features = pool(name="pool")(backbone(pixels))
+    for name, activation in (*described.get("hidden", ()), ("probabilities", "softmax")):
+        kernel, bias = arrays[f"{name}/kernel"], arrays[f"{name}/bias"]
+        dense = keras.layers.Dense(len(bias), activation=activation, name=name)
+        features = dense(features)
+        set_later.append((dense, [kernel, np.asarray(bias)]))
     for layer, weights in set_later:
         layer.set_weights(weights)
-    return keras.Model(image, output, name="rebuilt")
+    return keras.Model(image, features, name="rebuilt")

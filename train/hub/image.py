@@ -65,9 +65,12 @@ def build_packaged_base(
     samples: NDArray[Any] | None = None,
     listener: Listener | None = None,
 ) -> Base:
-    """Build ``package:efficientnet_lite0``: its own head (ImageNet's classes) or the features for a new one."""
+    """Build ``package:efficientnet_lite0``: its own head (ImageNet's classes) or the features for a new one, which
+    with ``output = "classification"`` are the logits of ImageNet's classes."""
     listener = listener or Silent()
-    path = saved_model("classification" if spec.head == "own" else "feature_vector", listener)
+    whole = spec.head == "own" or spec.output == "classification"
+    path = saved_model("classification" if whole else "feature_vector", listener)
+    spec = spec.model_copy(update={"output": ""})  # it chose the module, which has one output
     return base_of(spec, path, PIXELS, classes=classes, samples=samples, listener=listener)
 
 

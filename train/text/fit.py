@@ -23,11 +23,12 @@ from ...core.model import InputContract, Model, TokenizerRecord, tokenizer_sha25
 from ...core.recipe import ModelSpec, Train
 from ...core.store import package_versions
 from ...core.tokenizer import open_tokenizer, read_settings
-from ..epochs import State
+from ..callbacks import check_callbacks
 from ..feature_file import grow
 from ..frameworks import fresh
 from ..freeze import compare
-from ..head import Head, Labelled, head_phase, new_head
+from ..head import Labelled, head_phase, new_head
+from ..keras_fit import State
 from ..workspace import Work
 from .average import build_average
 from .backbones import check_text_backbone, check_text_training, parse, text_identity
@@ -95,6 +96,7 @@ def fit_text(
     """
     check_text_backbone(spec, folder)
     check_text_training(train)
+    check_callbacks(train, folder)
     if data.kind != "text":
         raise InputError(f"model {spec.name!r} takes texts, but the data are of kind {data.kind}")
     identity = text_identity(spec, folder)
@@ -108,7 +110,7 @@ def fit_text(
     base: TextBase = work.timed("build", lambda: _build(work))
     if base.cut is None:
         listener.note("warning", f"model {spec.name!r} cannot be cut at its token ids: {base.note}")
-    head = new_head(base.features, len(data.labels), seed)
+    head = new_head(base.features, len(data.labels), train, seed)
     state, history = _train(work, base, head, identity)
 
     saved = work.timed("freeze", lambda: _save(work, base, head, identity))
@@ -133,34 +135,28 @@ def _build(work: _Work) -> TextBase:
     return build_hub(work.spec, samples, folder=work.folder, scratch=work.scratch, listener=work.listener)
 
 
-def _train(work: _Work, base: TextBase, head: Head, identity: Any) -> tuple[State, list[dict[str, float]]]:
+def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State, list[dict[str, float]]]:
     """Run the phases that the backbone asks for; return how the last one went, and the history of all."""
     if not work.data.counts.get("validation"):
         work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
-    train = work.train
     if parse(work.spec.backbone)[0] == "scratch":
-        state = work.timed("train", lambda: _together(work, base, head, 1, train.epochs, train.learning_rate, State()))
+        state = work.timed("train", lambda: _together(work, base, head, 1, State()))
         return state, state.history
     splits = work.timed("features", lambda: _features(work, base, identity))
-    phase = head_phase(head, splits[0], splits[1], train, work.weights(), work.seed)
-    state = work.timed("head", lambda: work.run(phase, train.epochs, State(), "head.npz"))
+    phase = head_phase(head, splits[0], splits[1], work.train, work.weights(), work.seed)
+    state = work.timed("head", lambda: work.run(phase, State(), "head.npz"))
     history = state.history
     if work.spec.trainable:
-        fine, before = train.fine_tune, State(best=state.best, best_accuracy=state.best_accuracy)
-        state = work.timed("fine_tune", lambda: _together(work, base, head, 2, fine.epochs, fine.learning_rate, before))
+        before = State(best=state.best, best_accuracy=state.best_accuracy)
+        state = work.timed("fine_tune", lambda: _together(work, base, head, 2, before))
         history = [*history, *state.history]
     return state, history
 
 
-def _together(
-    work: _Work, base: TextBase, head: Head, number: int, epochs: int, learning_rate: float, start: State
-) -> State:
+def _together(work: _Work, base: TextBase, head: Any, number: int, start: State) -> State:
     training, validation = (Samples(base, work.texts(split), work.labels(split)) for split in SPLITS)
-    phase = together_phase(
-        base, head, training, validation, work.train, work.weights(),
-        number=number, learning_rate=learning_rate, seed=work.seed,
-    )  # fmt: skip
-    return work.run(phase, epochs, start, f"together-{number}.npz")
+    phase = together_phase(base, head, training, validation, work.train, work.weights(), number=number, seed=work.seed)
+    return work.run(phase, start, f"together-{number}.npz")
 
 
 def _features(work: _Work, base: TextBase, identity: Any) -> tuple[Labelled, Labelled]:
@@ -187,7 +183,7 @@ def _features(work: _Work, base: TextBase, identity: Any) -> tuple[Labelled, Lab
     return training, validation
 
 
-def _save(work: _Work, base: TextBase, head: Head, identity: Any) -> dict[str, Any]:
+def _save(work: _Work, base: TextBase, head: Any, identity: Any) -> dict[str, Any]:
     """Save and verify everything; it appears under its name only then. Return what of the `Model` it decides."""
     save_text_model(base, head, work.scratch / "text_model")
     if base.cut is not None:
@@ -202,7 +198,7 @@ def _save(work: _Work, base: TextBase, head: Head, identity: Any) -> dict[str, A
     }
 
 
-def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Head) -> dict[str, Any]:
+def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Any) -> dict[str, Any]:
     scratch, labels = work.scratch, work.data.labels
     save_ids_model(cut, head, scratch / "saved_model")
     ids_model = open_ids_model(scratch / "saved_model")

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from ...core.codec import canonical, sha256_of
 from ..frameworks import load
 from ..freeze import OUTPUT, call_by_name, graph_sha256, make_constant, serving, write
-from ..head import Head
 from .base import Cut, TextBase
 
 IDS, LENGTHS, TEXT = "ids", "lens", "text"
 
 
-def save_ids_model(cut: Cut, head: Head, folder: Path) -> None:
+def save_ids_model(cut: Cut, head: Any, folder: Path) -> None:
     """Save the network from the ids on as a SavedModel, every weight a constant; what stood there is replaced.
 
     Its one signature ``serving_default`` takes ``ids`` (1, length) int32 and ``lens`` (1,) int32 and gives
@@ -32,7 +31,7 @@ def save_ids_model(cut: Cut, head: Head, folder: Path) -> None:
     ]
 
     def infer(ids: Any, lens: Any) -> Any:
-        return _probabilities(cut.embed(ids, lens, False), head)
+        return head(cut.embed(ids, lens, False), training=False)
 
     function = tf.function(infer, autograph=False)
     frozen = make_constant(function.get_concrete_function(*specifications))
@@ -43,7 +42,7 @@ def save_ids_model(cut: Cut, head: Head, folder: Path) -> None:
     write(serve, specifications, folder)
 
 
-def save_text_model(base: TextBase, head: Head, folder: Path) -> None:
+def save_text_model(base: TextBase, head: Any, folder: Path) -> None:
     """Save the reference as a SavedModel: ``text`` (1,) string → ``probabilities`` (1, classes) float32.
 
     Its weights stay variables: encoders may be larger than a graph can be, and only TensorFlow will run it.
@@ -51,15 +50,10 @@ def save_text_model(base: TextBase, head: Head, folder: Path) -> None:
     tf, _ = load()
 
     def serve(text: Any) -> dict[str, Any]:
-        return {OUTPUT: _probabilities(base.embed(text, False), head)}
+        return {OUTPUT: head(base.embed(text, False), training=False)}
 
-    keep = [*base.keep, head.kernel, head.bias]
+    keep = [*base.keep, *head.weights]
     write(serve, [tf.TensorSpec((1,), tf.string, name=TEXT)], folder, keep=keep)
-
-
-def _probabilities(features: Any, head: Head) -> Any:
-    tf, _ = load()
-    return tf.nn.softmax(tf.matmul(features, head.kernel) + head.bias)
 
 
 def run_texts(folder: Path, texts: Sequence[str]) -> NDArray[Any]:
@@ -87,9 +81,9 @@ def ids_sha256(folder: Path, labels: tuple[str, ...], tokenizer_sha256: str) -> 
     return sha256_of([graph_sha256(folder, labels), tokenizer_sha256])
 
 
-def strings_sha256(base: TextBase, head: Head, labels: tuple[str, ...], identity: Any) -> str:
+def strings_sha256(base: TextBase, head: Any, labels: tuple[str, ...], identity: Any) -> str:
     """Return the hash of a model that cannot be cut: of its origin, its labels and every weight that was learnt."""
     digest = hashlib.sha256(canonical([identity, list(labels)]).encode())
-    for variable in (*base.learned, head.kernel, head.bias):
+    for variable in (*base.learned, *head.weights):
         digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
     return digest.hexdigest()

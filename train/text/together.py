@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.recipe import Train
-from ..epochs import Phase, Row
+from ..compile import compile_model
 from ..frameworks import load
-from ..head import Head, evaluate
+from ..head import generators
+from ..joint import joint_model
+from ..keras_fit import Phase
 from .base import Cut, TextBase
 
 TOKENIZE_BATCH = 256
@@ -32,10 +34,17 @@ class Samples:
 
     def batch(self, index: NDArray[Any]) -> tuple[Any, ...]:
         """Return the inputs of the texts at `index`: ids and lengths, or strings."""
+        if self._ids is None:
+            return (np.array([self._texts[i].encode() for i in index], object),)
+        return self._ids[index], self._lens[index]
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """What `batch` gives, as TensorFlow writes it down."""
         tf, _ = load()
         if self._ids is None:
-            return (tf.constant([self._texts[i] for i in index]),)
-        return tf.constant(self._ids[index]), tf.constant(self._lens[index])
+            return (tf.TensorSpec([None], tf.string),)
+        return tf.TensorSpec([None, self._ids.shape[1]], tf.int32), tf.TensorSpec([None], tf.int32)
 
 
 def tokenize(cut: Cut, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -52,65 +61,64 @@ def tokenize(cut: Cut, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]
 
 def together_phase(
     base: TextBase,
-    head: Head,
+    head: Any,
     training: Samples,
     validation: Samples,
     spec: Train,
     weights: NDArray[Any],
     *,
     number: int,
-    learning_rate: float,
     seed: int,
 ) -> Phase:
-    """Return phase `number`, in which all that is in ``base.learned`` learns with the head.
+    """Return phase `number` (1: from scratch, 2: fine-tuning), in which all that is in ``base.learned`` learns with the
+    head.
 
-    Adam, sparse categorical cross-entropy, `weights` per class, the backbone's regularization added. The order of
-    the texts and the dropout before the head follow from seed and epoch alone; how a Hub encoder draws at random
-    inside itself while it is fine-tuned was decided when it was saved, and may differ from run to run.
+    The loss is cross-entropy with `weights` per class, the backbone's regularization added. The order of the texts and
+    the dropout of the head follow from seed and epoch alone; how a Hub encoder draws at random inside itself while it
+    is fine-tuned was decided when it was saved, and may differ from run to run.
     """
-    tf, keras = load()
-    learned = [*base.learned, head.kernel, head.bias]
-    optimizer = keras.optimizers.Adam(learning_rate)
-    optimizer.build(learned)
+    embed: Callable[..., Any] = base.embed if base.cut is None else base.cut.embed
+    model = joint_model(
+        lambda inputs, training: embed(*inputs, training), head, base.learned, losses=lambda: list(base.losses())
+    )
+    how = spec if number == 1 else spec.fine_tune
+    steps = -(-len(training) // spec.batch_size)
+    compile_model(model, spec, classes=len(weights), learning_rate=how.learning_rate, epochs=how.epochs, steps=steps)
+    return Phase(
+        number=number,
+        task="train" if number == 1 else "fine-tune",
+        model=model,
+        epochs=how.epochs,
+        steps=steps,
+        batches=lambda first: _training_batches(training, spec.batch_size, weights, seed, range(first, how.epochs)),
+        validation=_validation_batches(validation, spec.batch_size) if len(validation) else None,
+        generators=generators(head),
+        seed=seed,
+    )
 
-    def logits_of(inputs: tuple[Any, ...], training_: bool, seed_: Any = None) -> Any:
-        embed: Callable[..., Any] = base.embed if base.cut is None else base.cut.embed
-        features = embed(*inputs, training_)
-        if seed_ is not None and spec.dropout > 0:
-            features = tf.nn.experimental.stateless_dropout(features, spec.dropout, seed=seed_)
-        return tf.matmul(features, head.kernel) + head.bias
 
-    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-    def step(inputs: tuple[Any, ...], y: Any, w: Any, seed_: Any) -> Any:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(learned)
-            logits = logits_of(inputs, True, seed_)
-            losses = w * tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
-            goal = tf.reduce_mean(losses) + sum(base.losses())
-        optimizer.apply_gradients(zip(tape.gradient(goal, learned), learned, strict=True))
-        right = tf.reduce_sum(tf.cast(tf.argmax(logits, 1, tf.int32) == y, tf.float32))
-        return tf.stack([tf.reduce_sum(losses), right])
+def _training_batches(samples: Samples, batch: int, weights: NDArray[Any], seed: int, epochs: range) -> Any:
+    def read() -> Iterator[Any]:
+        for epoch in epochs:
+            order = np.random.default_rng((seed, 41, epoch + 1)).permutation(len(samples))
+            for at in range(0, len(order), batch):
+                index = order[at : at + batch]
+                y = samples.labels[index].astype(np.int32)
+                yield samples.batch(index), y, weights[y]
 
-    infer = tf.function(lambda *inputs: logits_of(inputs, False), reduce_retracing=True, autograph=False)
+    return _dataset(read, samples, weighted=True)
 
-    def run_epoch(epoch: int) -> Row:
-        order = np.random.default_rng((seed, 41, epoch)).permutation(len(training))
-        sums = np.zeros(2)
-        for at in range(0, len(order), spec.batch_size):
-            index = order[at : at + spec.batch_size]
-            y = training.labels[index].astype(np.int32)
-            seed_ = tf.constant([seed, epoch + 7919 * (at + 1)], tf.int32)
-            sums += step(training.batch(index), tf.constant(y), tf.constant(weights[y]), seed_).numpy()
-        return {"loss": sums[0] / len(training), "accuracy": sums[1] / len(training)}
 
-    def validate() -> Row:
-        if not len(validation):
-            return {}
-        sums = np.zeros(2)
-        for at in range(0, len(validation), spec.batch_size):
-            index = np.arange(at, min(at + spec.batch_size, len(validation)))
-            sums += evaluate(infer(*validation.batch(index)).numpy(), validation.labels[index])
-        return {"val_loss": sums[0] / len(validation), "val_accuracy": sums[1] / len(validation)}
+def _validation_batches(samples: Samples, batch: int) -> Any:
+    def read() -> Iterator[Any]:
+        for at in range(0, len(samples), batch):
+            index = np.arange(at, min(at + batch, len(samples)))
+            yield samples.batch(index), samples.labels[index].astype(np.int32)
 
-    task = "train" if number == 1 else "fine-tune"
-    return Phase(number, task, run_epoch, validate, learned, optimizer.variables)
+    return _dataset(read, samples)
+
+
+def _dataset(read: Callable[[], Iterator[Any]], samples: Samples, *, weighted: bool = False) -> Any:
+    tf, _ = load()
+    signature = (samples.signature, tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32))
+    return tf.data.Dataset.from_generator(read, output_signature=signature if weighted else signature[:2]).prefetch(2)

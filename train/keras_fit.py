@@ -1,0 +1,261 @@
+"""Keras' ``fit`` for both phases, with what must survive a kill: the run goes on after its last whole epoch.
+
+`keras.callbacks.BackupAndRestore` keeps weights, optimizer and epoch, but not what `EarlyStopping`,
+`ReduceLROnPlateau` and callbacks of the user's own remember, nor the learning rate that one of them set. `_backup`
+keeps those too, in one file that is replaced atomically, so that a run that was killed ends in the same weights as
+one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import StageError, explain_disk_errors
+from ..core.events import Listener
+from ..core.recipe import Schedule
+from .frameworks import load
+
+Row = dict[str, float]
+Arrays = list[NDArray[Any]]
+VALIDATION_LOSS = "val_loss"
+
+
+@dataclass
+class State:
+    """How far a phase is. `best` is the lowest validation loss so far, seen after epoch `best_epoch`."""
+
+    epoch: int = 0
+    best: float = math.inf
+    best_accuracy: float = math.nan
+    best_epoch: int = 0
+    stopped: bool = False
+    history: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of training: a compiled Keras `model` and what it is fitted on.
+
+    `batches(first)` gives a dataset of the epochs from `first` (counted from 0) to the last, `steps` batches each, in
+    an order that follows from seed and epoch. `validation` is a dataset, or None where there is no such split.
+    `generators` are those of dropout layers, which are set anew from `seed` before each epoch.
+    """
+
+    number: int
+    task: str
+    model: Any
+    epochs: int
+    steps: int
+    batches: Callable[[int], Any]
+    validation: Any
+    generators: Sequence[Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Where Keras' own logs go: a folder for TensorBoard, a CSV file; None: nowhere."""
+
+    tensorboard: Path | None = None
+    csv: Path | None = None
+
+
+def run(
+    phase: Phase,
+    *,
+    patience: int,
+    schedule: Schedule,
+    start: State,
+    checkpoint: Path,
+    listener: Listener,
+    logs: Logs = Logs(),
+    own: Callable[[], Sequence[Any]] = tuple,
+) -> State:
+    """Fit, restore the best weights, and return how it went.
+
+    Best is the lowest validation loss; `start` may carry a loss to beat, reached before the first epoch. With
+    `patience` above zero, training stops after that many epochs without a better one. Without validation the last
+    weights are kept. After each epoch everything needed to go on is in `checkpoint`; if that file exists, training
+    goes on from it. `own` makes the user's callbacks. Raises StageError when the loss is not a number, a callback of
+    the user's fails, or the disk is full.
+    """
+    state, saved = start, load_checkpoint(checkpoint)
+    if saved is not None:
+        state = saved[0]
+        listener.note("info", f"{phase.task}: going on after epoch {state.epoch}", epoch=state.epoch)
+    listener.progress(phase.task, state.epoch, phase.epochs)
+    if saved is not None and (state.stopped or state.epoch >= phase.epochs):
+        phase.model.set_weights(saved[1]["best"] or saved[1]["learned"])
+        return state
+    callbacks = _callbacks(phase, patience, schedule, logs, state, listener)
+    mine = list(own())
+    callbacks = [*callbacks, *mine, _backup(phase, [*callbacks, *mine], state, saved, checkpoint, listener)]
+    phase.model.fit(
+        phase.batches(state.epoch),
+        epochs=phase.epochs,
+        initial_epoch=state.epoch,
+        steps_per_epoch=phase.steps,
+        validation_data=phase.validation,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    if state.epoch < phase.epochs:
+        best = f"; epoch {state.best_epoch} was the best" if state.best_epoch else ""
+        listener.note("info", f"{phase.task}: stopped after epoch {state.epoch}{best}")
+    return state
+
+
+def _callbacks(
+    phase: Phase, patience: int, schedule: Schedule, logs: Logs, state: State, listener: Listener
+) -> list[Any]:
+    """Return Keras' own callbacks, as the recipe asks for them."""
+    _, keras = load()
+    made: list[Any] = []
+    validated = phase.validation is not None
+    if validated:
+        # With patience 0 nothing stops, and the best weights come back all the same.
+        never = phase.epochs + 1
+        made.append(
+            keras.callbacks.EarlyStopping(VALIDATION_LOSS, patience=patience or never, restore_best_weights=True)
+        )
+    if schedule.kind == "plateau":
+        made.append(
+            keras.callbacks.ReduceLROnPlateau(
+                VALIDATION_LOSS if validated else "loss", factor=schedule.factor, patience=schedule.patience,
+                min_lr=schedule.minimum,
+            )
+        )  # fmt: skip
+    if logs.tensorboard is not None:
+        made.append(keras.callbacks.TensorBoard(str(logs.tensorboard), write_graph=False))
+    if logs.csv is not None:
+        _forget_rows(logs.csv, state.epoch)
+        made.append(keras.callbacks.CSVLogger(str(logs.csv), append=state.epoch > 0))
+    return made
+
+
+def _forget_rows(path: Path, epoch: int) -> None:
+    """Drop rows of epochs that were logged and not saved before a kill: they come again."""
+    if epoch and path.is_file():
+        head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join([head, *rows[:epoch]]), encoding="utf-8")
+
+
+def _backup(
+    phase: Phase,
+    others: Sequence[Any],
+    state: State,
+    saved: tuple[State, dict[str, Arrays], dict[str, Any]] | None,
+    checkpoint: Path,
+    listener: Listener,
+) -> Any:
+    """Return the callback that comes last: it restores what was saved, keeps `state`, saves it, and tells of it."""
+    _, keras = load()
+    optimizer = phase.model.optimizer
+    stopping = next((one for one in others if isinstance(one, keras.callbacks.EarlyStopping)), None)
+
+    class Backup(keras.callbacks.Callback):  # type: ignore[name-defined]
+        def on_train_begin(self, logs: Any = None) -> None:
+            if saved is not None:
+                _, arrays, memories = saved
+                self.model.set_weights(arrays["learned"])
+                for variable, array in zip(_variables(optimizer), arrays["optimizer"], strict=True):
+                    variable.assign(array)
+                for number, one in enumerate(others):
+                    _remember(one, memories.get(str(number), {}))
+            if stopping is not None:
+                stopping.best = state.best
+                stopping.best_weights = saved[1]["best"] if saved is not None else self.model.get_weights()
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            for number, generator in enumerate(phase.generators):
+                generator.reset_from_seed(_mix(phase.seed, epoch, number))
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            row: Row = {"phase": phase.number, "epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
+            if not math.isfinite(row["loss"] + row.get(VALIDATION_LOSS, 0.0)):
+                raise StageError(
+                    f"{phase.task}: the loss is not a number any more after epoch {epoch + 1}",
+                    "lower the learning rate of this phase in the recipe",
+                )
+            if VALIDATION_LOSS not in row:
+                state.best, state.best_epoch = -math.inf, epoch + 1
+            elif row[VALIDATION_LOSS] < state.best:
+                state.best, state.best_epoch = row[VALIDATION_LOSS], epoch + 1
+                state.best_accuracy = row.get("val_accuracy", math.nan)
+            state.epoch, state.stopped = epoch + 1, bool(self.model.stop_training)
+            state.history.append(row)
+            arrays = {
+                "learned": self.model.get_weights(),
+                "best": stopping.best_weights if stopping is not None else [],
+                "optimizer": [variable.numpy() for variable in _variables(optimizer)],
+            }
+            memories = {str(number): _memory(one) for number, one in enumerate(others)}
+            save_checkpoint(checkpoint, state, arrays, memories)
+            listener.progress(phase.task, epoch + 1, phase.epochs, note=_describe(row))
+
+    return Backup()
+
+
+def _variables(optimizer: Any) -> list[Any]:
+    """The variables of an optimizer, and the learning rate where a callback may set it."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = inner._learning_rate
+    return [*optimizer.variables, *([rate] if hasattr(rate, "assign") else [])]
+
+
+def _mix(seed: int, epoch: int, number: int) -> int:
+    return int(np.random.default_rng((seed, 13, epoch, number)).integers(2**62))
+
+
+def _memory(callback: Any) -> dict[str, Any]:
+    """Return what a callback remembers in attributes that are numbers or words; logs keep their own files."""
+    _, keras = load()
+    if isinstance(callback, keras.callbacks.TensorBoard | keras.callbacks.CSVLogger):
+        return {}
+    plain = (bool, int, float, str, np.floating, np.integer)
+    found = {name: value for name, value in vars(callback).items() if isinstance(value, plain)}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
+
+
+def _remember(callback: Any, memory: dict[str, Any]) -> None:
+    vars(callback).update(memory)
+
+
+def save_checkpoint(path: Path, state: State, arrays: dict[str, Arrays], memories: dict[str, Any]) -> None:
+    """Write a phase's state, its arrays and what callbacks remember into one ``.npz``, atomically."""
+    named = {f"{group}/{i:05d}": array for group, members in arrays.items() for i, array in enumerate(members)}
+    text = json.dumps({"state": asdict(state), "memories": memories})
+    temporary = path.with_name(f".{path.name}.new")
+    with explain_disk_errors(path):
+        with temporary.open("wb") as stream:
+            np.savez(stream, state=np.frombuffer(text.encode(), np.uint8), **named)
+        temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> tuple[State, dict[str, Arrays], dict[str, Any]] | None:
+    """Read what `save_checkpoint` wrote; None when there is nothing, or nothing whole."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            text = json.loads(file["state"].tobytes())
+            state = State(**text["state"])
+            arrays: dict[str, Arrays] = {"learned": [], "best": [], "optimizer": []}
+            for name in sorted(set(file.files) - {"state"}):
+                arrays[name.split("/")[0]].append(file[name])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+    return state, arrays, text["memories"]
+
+
+def _describe(row: Row) -> str:
+    if "val_accuracy" in row:
+        return f"val accuracy {row['val_accuracy']:.3f}"
+    return f"accuracy {row['accuracy']:.3f}"
