@@ -50,7 +50,7 @@ def fit_plainly(model, head, recipe, samples, labels):
     """
     _, keras = load()
     seed, train = recipe.seed, recipe.train
-    ours = new_head(head[0].kernel.shape[0], len(head[-1].bias), train, seed)
+    ours = new_head(head[0].kernel.shape[0], head[-1].units, train, seed)
     dense = [layer for layer in ours.layers if layer.weights]
     for layer, start in zip(head, dense, strict=True):
         layer.set_weights(start.get_weights())
