@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..quantize.calibration import Calibration
 from ..train.foreign import Input
 from .console import ConsoleListener
 from .files import open_artifact
-from .making import calibrate
+from .making import calibrate, warn
 from .preparing import Wanted, prepared
 from .quantizing import run_job
 from .tensorflow_process import CrashError
@@ -41,13 +41,18 @@ def export_tflite(
     labels: tuple[str, ...] = (),
     value_range: tuple[float, float] | None = None,
     output: str = "",
+    size: int | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> list[Artifact]:
     """Make each variant of the float file at `path` in `out`, and put the file itself there as ``float32`` beside them.
 
     What its sidecar says of it is taken over, where it has one; `labels`, `value_range` and `output` say it otherwise.
-    Raises InputError before anything is made when the file cannot be quantized, or data to calibrate with are missing.
+    Shapes that it leaves open are fixed, in what stands there as ``float32`` too: the batch at 1, the others as `size`
+    or `shapes` say. Raises InputError before anything is made when the file cannot be quantized, a shape stays open,
+    or data to calibrate with are missing.
     """
     _check_variants(variants)
+    given, path = path, _fixed(path, size, shapes or {}, Store(out / ".store"), options.timeout_seconds, listener)
     base = _known(path, labels, value_range, output)
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
     if calibrated and source is None:
@@ -64,7 +69,9 @@ def export_tflite(
         listener.progress("export", 0, len(wanted))
         for count, variant in enumerate(wanted, 1):
             calibration = drawn if variant.scheme.calibrated else None
-            made.append(_put(_made(path, base, variant, options, calibration, store), base, path, out))
+            file = _made(path, base, variant, options, calibration, store)
+            warn(file, listener)
+            made.append(_put(file, base, given, out))
             listener.progress("export", count, len(wanted), str(variant))
     return made if FLOAT32 in variants else made[1:]
 
@@ -86,6 +93,40 @@ def _check_variants(variants: Sequence[Variant]) -> None:
             f"quantizing a .tflite needs {' and '.join(missing)}, which is not installed here",
             "pip install ai-edge-quantizer (or 'edgeproof[quantize]')",
         )
+
+
+def _fixed(
+    path: Path,
+    size: int | None,
+    shapes: Mapping[str, tuple[int, ...]],
+    store: Store,
+    timeout: float,
+    listener: ConsoleListener,
+) -> Path:
+    """Return the file itself where its shapes are fixed, else a copy in the store whose are."""
+    content = path.read_bytes()
+    try:
+        wanted = export.chosen_shapes(content, size, shapes)
+    except EdgeproofError as error:
+        raise InputError(f"{path}: {error.message}", error.remedy) from error
+    except Exception as error:  # a file from outside may break its reader in any way
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
+    if not wanted:
+        return path
+    key = store.key("fixed-shapes", {"file": sha256_file(path), "shapes": wanted}, ("ai-edge-litert",))
+    if store.get(key) is None:
+        target = store.partial(key).resolve() / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lists = {name: list(shape) for name, shape in wanted.items()}
+        job = {"source": str(path.resolve()), "shapes": lists, "fixed": str(target)}
+        try:
+            run_job(job, log=store.root / "quantizer.log", timeout=timeout)
+        except CrashError as error:
+            raise InputError(f"{path}: {error.message}", "give the shapes that it was trained with") from error
+        store.finish(key)
+    told = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
+    listener.note("info", f"{path.name} leaves shapes open; its files take {told}")
+    return store.root / key / path.name
 
 
 def _known(path: Path, labels: tuple[str, ...], value_range: tuple[float, float] | None, output: str) -> Artifact:
@@ -183,6 +224,7 @@ def _made(
         labels=base.labels,
         contract=base.contract,
         parent_sha256=base.parent_sha256,
+        origin="tflite",
         answer=base.answer,
         tokenizer_sha256=base.tokenizer_sha256,
         training=base.training,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..core.artifact import Artifact
 from ..core.errors import EdgeproofError
 from ..core.measurement import Measurement
+from ..core.remedies import Remedy, can_be_made
 from ..core.results import Results
 from ..core.target import Target
 from ..core.variant import Variant
@@ -49,10 +50,12 @@ def misfit(artifact: Artifact, runtime: Target) -> tuple[str, str] | None:
     if not found:
         return None
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    instead = [str(variant) for variant in work_arounds(artifact, runtime)]
+    names = map(str, work_arounds(artifact, runtime))
+    instead = [name for name in names if can_be_made(name, artifact.origin)]
     choices = [f"use {' or '.join(instead)}"] if instead else []
     choices += [f"update the runtime to {found[0].first}"] if found[0].first else []
-    return found[0].reason + more, "; or ".join(choices) or "use another scheme, or another backbone"
+    older = Remedy(model="whose operators are older").words(artifact.origin)
+    return found[0].reason + more, "; or ".join(choices) or older
 
 
 def work_arounds(artifact: Artifact, runtime: Target) -> tuple[Variant, ...]:

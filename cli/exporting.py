@@ -24,7 +24,7 @@ from .console import ConsoleListener
 from .files import is_ours, open_model
 from .makers import contest
 from .making import calibrate as calibrate_samples
-from .making import make_file, makers, put
+from .making import make_file, makers, put, warn
 from .preflight import check_makers
 from .preparing import Wanted, prepared
 from .tensorflow_process import TensorFlowProcess
@@ -100,6 +100,7 @@ def export_model(
                 best = _best(
                     model, variant, options, drawn if variant.scheme.calibrated else None, data, store, tf, listener
                 )
+                warn(best, listener)
                 made.append(put(best, model, out))
                 listener.progress("export", count, len(variants), str(variant))
     return made
@@ -148,10 +149,10 @@ def _export_brought(
     out: Path,
     listener: ConsoleListener,
 ) -> list[Artifact]:
-    if choices.trust or choices.tags or choices.signature or choices.shapes or choices.size:
+    if choices.trust or choices.tags or choices.signature:
         raise InputError(
-            f"{path} is a .tflite: it has fixed shapes, no code and is not opened by its signatures",
-            "leave --trust, --tags, --signature, --size and --shape out",
+            f"{path} is a .tflite: it has no code, and is not opened by tags or signatures",
+            "leave --trust, --tags and --signature out",
         )
     if options.maker == CONVERTER:
         raise InputError(f"{path} is a .tflite, which TensorFlow's converter does not read", "leave --maker out")
@@ -165,6 +166,8 @@ def _export_brought(
         labels=choices.labels,
         value_range=choices.value_range,
         output=choices.output,
+        size=choices.size,
+        shapes=choices.shapes,
     )
 
 

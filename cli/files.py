@@ -68,6 +68,14 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
             f"{sidecar.name} is not of this {path.name} (its sha256 is another), so it is left aside: labels, input "
             "contract and model are not known. Copy a file together with its .json",
         )
+    if open_ones := {spec.name: spec.shape for spec in contents.inputs if -1 in spec.shape[1:]}:
+        told = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in open_ones.items())
+        if path.suffix == ".tflite":
+            raise InputError(
+                f"{path} leaves shapes open, and runs with none of them as it is: {told}",
+                f"fix them: `edgeproof export {path} --to tflite:float32` with --size N (of pictures) or "
+                "--shape NAME=1,…",
+            )
     return Artifact(
         id=slug(path.stem),
         model=slug(path.stem),

@@ -234,14 +234,14 @@ def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:
 
 
 def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str]) -> Artifact:
-    """Return the winner's artifact with a row for each other file."""
+    """Return the winner's artifact with a row for each other tool's file, before those of its own trials."""
     rows = []
     for entry in entries:
         if entry is not winner:
             why = whys.get(id(entry)) or f"{entry.made.status}: {entry.made.reason}"
             facts = {"made_by": entry.made.made_by, "bytes": entry.made.bytes, "status": entry.made.status, "why": why}
             rows.append({**facts, **_figures(entry), "chosen": {"bytes": winner.made.bytes, **_figures(winner)}})
-    return replace(winner.made, alternatives=tuple(rows))
+    return replace(winner.made, alternatives=(*rows, *winner.made.alternatives))
 
 
 def _figures(entry: _Entry) -> dict[str, Any]:

@@ -11,13 +11,19 @@ from .. import export, quantize
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import to_json
 from ..core.dataset import PreparedData
+from ..core.events import Listener
 from ..core.model import Model, TokenizerRecord, load_model
 from ..core.recipe import Export, Quantize
+from ..core.remedies import Remedy, origin_of
 from ..core.store import Store, place
 from ..core.variant import QUANTIZER, Variant
 from ..quantize.calibration import Calibration
 from .tensorflow_process import CrashError, TensorFlowProcess
 
+FAR_FROM_FLOAT = Remedy(
+    ("tflite:int16x8", "tflite:dynamic", "tflite:qat-int8"),
+    also=("see with `edgeproof diagnose` which layers lose it, and look whether --calibrate has samples as the app's",),
+)
 TUNERS = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert")
 
 
@@ -132,6 +138,7 @@ def blank(model: Model, variant: Variant) -> Artifact:
     return Artifact(
         artifact_id(model.name, variant), model.name, variant.format, variant.scheme_name, None,
         labels=model.labels, contract=model.input, parent_sha256=model.tuning.get("of", model.sha256),
+        origin=origin_of(model),
     )  # fmt: skip
 
 
@@ -143,6 +150,12 @@ def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
         artifact = replace(artifact, path=destination)
     tokenizer = export.place_tokenizer(model, out) if model.tokenizer is not None else None
     return export.save(replace(artifact, tokenizer=tokenizer), out)
+
+
+def warn(artifact: Artifact, listener: Listener) -> None:
+    """Tell of a file whose answers are far from the float model's on calibration samples, if they are."""
+    if artifact.status == "ok" and (warning := artifact.calibration.get("float_agreement", {}).get("warning")):
+        listener.note("warning", f"{artifact.id}: {warning}", remedy=FAR_FROM_FLOAT.words(artifact.origin))
 
 
 def makers(variant: Variant, options: Export) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The process in which a brought ``.tflite`` is quantized: reads one job as JSON, writes the file and its sidecar.
+"""The process in which a brought ``.tflite`` is run: given fixed shapes, or quantized. Reads one job as JSON.
 
 A process of its own, because the file may come from anywhere and the tool runs it to calibrate. TensorFlow is not
 imported in it.
@@ -21,7 +21,8 @@ from .tensorflow_process import CrashError
 def run_job(job: dict[str, Any], *, log: Path, timeout: float) -> None:
     """Do a job in a fresh process: ``source``, ``artifact``, ``folder``, ``calibration``, ``record``.
 
-    What it prints goes to `log`. Raises CrashError when it dies or takes longer than `timeout` seconds.
+    Or ``source``, ``shapes`` and ``fixed``: where its copy with these shapes goes. What it prints goes to `log`. Raises
+    CrashError when it dies or takes longer than `timeout` seconds.
     """
     command = [sys.executable, "-m", "edgeproof.cli.quantizing"]
     with explain_disk_errors(log):
@@ -53,8 +54,17 @@ def main() -> None:
     from .. import export
     from ..core.artifact import Artifact
     from ..core.codec import from_json
+    from ..core.errors import InputError
 
     job = json.loads(sys.stdin.buffer.read())
+    if "shapes" in job:
+        shapes = {name: tuple(shape) for name, shape in job["shapes"].items()}
+        try:
+            fixed = export.fix_shapes(Path(job["source"]).read_bytes(), shapes)
+        except InputError as error:
+            sys.exit(f"{error.message}")
+        Path(job["fixed"]).write_bytes(fixed)
+        return
     artifact = from_json(Artifact, job["artifact"], "the job's artifact")
     export.export_file(
         Path(job["source"]),

@@ -19,7 +19,7 @@ from ..quantize.calibration import Calibration
 from ..quantize.resemblance import resemblance
 from .compat import work_arounds
 from .makers import contest
-from .making import blank, calibrate, make_file, makers, tune
+from .making import blank, calibrate, make_file, makers, tune, warn
 from .mixed import search_mixed
 from .tensorflow_process import TensorFlowProcess
 
@@ -73,6 +73,7 @@ class Workshop:
     def make(self, variant: Variant) -> Artifact:
         """Make one variant; what cannot be made is a row that says why."""
         made = self._made(variant)
+        warn(made, self.listener)
         return replace(made, calibration={**made.calibration, **self._resembles()}) if made.calibration else made
 
     def _made(self, variant: Variant) -> Artifact:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from .model import InputContract
 from .names import slug
+from .remedies import Origin
 from .variant import SUFFIX, Variant
 
 Status = Literal["ok", "unsupported", "failed", "crashed", "timeout", "skipped"]
@@ -53,7 +54,10 @@ class Artifact:
     ``drop_high``, ``samples``, ``latency_ms`` (as results.json has it), ``chosen``}. `delegates` say what accelerators
     would not take: {``delegate``, ``takes``, ``total``, ``refuses`` [{``op``, ``count``, ``why``}]}. `workaround` says
     what was changed for which runtime, and its price against the plain file. `storage` counts, for a quantized file,
-    what its weights are stored in and what computes in float (`export.storage`).
+    what its weights are stored in and what computes in float (`export.storage`). `calibration` says which samples set
+    the ranges and by which method; ``float_agreement`` how far the answers are from the float model's on some of them
+    (``samples``, ``error`` as a part of the answers' spread, ``agreement`` of top classes, and a ``warning`` where that
+    is far), ``methods`` the same of every method that was tried. `origin` says what the model is, for remedies.
     """
 
     id: str
@@ -87,6 +91,7 @@ class Artifact:
     delegates: tuple[dict[str, Any], ...] = ()
     workaround: dict[str, Any] = field(default_factory=dict)
     storage: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = ""
 
     @property
     def variant(self) -> Variant:

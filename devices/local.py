@@ -121,7 +121,7 @@ class LocalRunner:
             return self._crashed(process.returncode, tail)
         reply = json.loads(answer)
         if reply["status"] != "ok":
-            reason, remedy = explain(reply["reason"], self.target.runtime, self._version())
+            reason, remedy = explain(reply["reason"], self.target.runtime, self._version(), self.artifact.origin)
             return Outcome(reply["status"], reason, remedy)
         return Outcome("ok", data=reply["data"])
 

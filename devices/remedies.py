@@ -6,15 +6,18 @@ import re
 import sys
 
 from ..core.names import shorten
+from ..core.remedies import Origin, Remedy
 
 _OTHER_SHAPE = "give samples of the file's shape; for texts, put MODEL.tokenizer/ and the sidecar (.json) back"
 # (pattern in the runtime's message, what it means, what to do); groups of the pattern fill the braces.
-_KNOWN: tuple[tuple[str, str, str], ...] = (
+KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
     (
         r"Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'",
         "needs operator FULLY_CONNECTED version 12 (per-channel weights), which {runtime} {version} does not have",
-        "export tflite:dynamic-conv, tflite:dynamic-per-tensor (it may cost accuracy: measure it) or tflite:int8, or "
-        "run it on litert; a recipe's `runtime` has them made",
+        Remedy(
+            ("tflite:dynamic-conv", "tflite:dynamic-per-tensor", "tflite:int8"),
+            also=("run it on litert", "name the runtime in a recipe, which then has such files made (`runtime`)"),
+        ),
     ),
     (
         r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'",
@@ -24,7 +27,11 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"no_integer_overflow_from_quantization",
         "{runtime} refuses the file's scales: an accumulator could overflow",
-        "the model's ranges are extreme (is it trained?); calibrate with more samples or choose another scheme",
+        # 16-bit kernels take biases of 32 bits at the product of two scales; the others have room for extreme ranges.
+        Remedy(
+            ("tflite:int8", "tflite:dynamic", "tflite:float16"),
+            also=("train the model: weights that nobody trained have such ranges",),
+        ),
     ),
     (
         r"Encountered unresolved custom op: (\S+?)\.",
@@ -101,11 +108,15 @@ _EXTRAS = {
 }
 
 
-def explain(reason: str, runtime: str, version: str) -> tuple[str, str]:
-    """Return (reason, remedy) for a runtime's message; a message that is not known is shortened and kept."""
-    for pattern, meaning, remedy in _KNOWN:
+def explain(reason: str, runtime: str, version: str, origin: Origin = "") -> tuple[str, str]:
+    """Return (reason, remedy) for a runtime's message about a file of a model of `origin`.
+
+    A message that is not known is shortened and kept.
+    """
+    for pattern, meaning, remedy in KNOWN:
         if found := re.search(pattern, reason):
-            return shorten(meaning.format(*found.groups(), runtime=runtime, version=version), 400), remedy
+            told = shorten(meaning.format(*found.groups(), runtime=runtime, version=version), 400)
+            return told, remedy.words(origin) if isinstance(remedy, Remedy) else remedy
     return shorten(reason.strip().split("\n")[0], 300), ""
 
 

@@ -2,6 +2,7 @@
 
 from .export import PACKAGES, export, export_file, load, reference, save, sidecar
 from .inspect import Contents, inspect
+from .open_shapes import chosen_shapes, fix_shapes
 from .quantizer import POSSIBLE, check_float
 from .tokenizer import place_tokenizer
 
@@ -10,8 +11,10 @@ __all__ = [
     "POSSIBLE",
     "Contents",
     "check_float",
+    "chosen_shapes",
     "export",
     "export_file",
+    "fix_shapes",
     "inspect",
     "load",
     "place_tokenizer",

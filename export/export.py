@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +13,19 @@ import numpy as np
 
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
-from ..core.errors import EdgeproofError, InputError, StageError, explain_disk_errors
+from ..core.errors import InputError, StageError, explain_disk_errors
 from ..core.machine import usable_cores
 from ..core.model import InputContract, Model
-from ..core.names import shorten
 from ..core.recipe import Export
+from ..core.remedies import origin_of
 from ..core.store import package_versions
 from ..core.variant import CONVERTER, ORT_QUANTIZER, QUANTIZER, TF2ONNX, Variant
 from . import onnx, onnx_schemes, quantizer, tflite
 from .flatbuffer import read
 from .inspect import inspect
-from .samples import Samples, feeds
+from .quantizer import Judged
+from .reasons import explain
+from .samples import Feeds, Samples, feeds
 from .storage import storage
 from .tokenizer import tokenizer_folder
 
@@ -41,65 +42,6 @@ _TOOLS = {
     TF2ONNX: ("tensorflow", "tf2onnx", "onnx"),
     ORT_QUANTIZER: ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
 }
-
-# (pattern in the converter's message, what it means, what to do)
-_KNOWN: tuple[tuple[str, str, str], ...] = (
-    (
-        r"Quantization (?:to 16x8-bit )?not yet supported for op: '?(\w+)",
-        "there is no integer kernel for {0}",
-        "use tflite:int8-fallback, tflite:dynamic or tflite:float16, or a backbone without that operator",
-    ),
-    (
-        r"tf\.(\w+).*(?:neither a custom op nor a flex op|is neither)",
-        "operator tf.{0} has no TFLite kernel",
-        "use a backbone made of TFLite's builtin operators",
-    ),
-    (
-        r"Max and min for dynamic tensors should be recorded during calibration: Failed for tensor (\S+)",
-        "the converter wants a range for tensor {0}, and calibration recorded none (it records none for integers, "
-        "such as token ids and their masks)",
-        "use tflite:int8, tflite:dynamic or tflite:float16; if the tensor is an activation, raise "
-        "export.calibration.samples",
-    ),
-    (
-        r"No Op registered for (\w+) with domain_version",
-        "operator tf.{0} has no ONNX counterpart",
-        "use a TFLite variant, or a backbone without that operator",
-    ),
-    (
-        r"(?i)exceeds maximum protobuf size|bigger than 2 ?GB",
-        "the file would be larger than 2 GB, which the format cannot hold",
-        "use a scheme with smaller weights (float16, dynamic, int8), or a smaller backbone",
-    ),
-    (
-        r"Unsupported onnx opset|Opset (\d+) is not supported",
-        "tf2onnx does not write this opset",
-        "choose export.onnx_opset between 13 and 18",
-    ),
-    (
-        r"`representative_dataset` must be specified",
-        "the model holds no ranges of its activations, which quantization-aware training would have left in it",
-        "train it again, or use tflite:int8, which takes the ranges from calibration samples",
-    ),
-    (
-        r"Missing QSVs \(min/max\) for tensor (\S+)",
-        "calibration recorded no range for tensor {0}",
-        "raise export.calibration.samples, or make the file with TensorFlow's converter (export.maker)",
-    ),
-    (
-        r"Failed to get quantization parameters for tensor: ([^\s.]+)",
-        "ai-edge-quantizer finds no scale for tensor {0}",
-        "make the file with TensorFlow's converter (export.maker), or choose another scheme",
-    ),
-    (
-        r"gather index out of bounds",
-        "the calibration samples hold token ids that the model's table does not have",
-        "calibrate with texts and the model's own tokenizer",
-    ),
-)
-
-# The extra that brings a module that a tool needs.
-_EXTRAS = {"ai_edge_quantizer": "quantize", "tf2onnx": "onnx", "onnx": "onnx", "onnxruntime": "onnx"}
 
 
 def export(
@@ -141,11 +83,10 @@ def export(
         )
     samples = _samples(variant, calibration, in_parts=bool(model.tuning.get("head_only")))
     try:
-        content = _make(model, variant, options, samples, maker)
+        content, found = _make(model, variant, options, samples, maker)
     except Exception as error:  # a converter may raise anything; none of it stops the other variants
-        return save(artifact.failed("failed", *explain(error)), folder)
-    record = _calibration_record(samples, calibration_record, variant, maker)
-    return finished(artifact, content, folder, record, started)
+        return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
+    return finished(artifact, content, folder, _calibration_record(samples, calibration_record, found), started)
 
 
 def described(model: Model, variant: Variant, maker: str, folder: Path) -> Artifact:
@@ -160,6 +101,7 @@ def described(model: Model, variant: Variant, maker: str, folder: Path) -> Artif
         contract=model.input,
         parent_sha256=model.tuning.get("of", model.sha256),
         made_by=_made_by(maker, from_ours=True),
+        origin=origin_of(model),
         answer=model.answer,
         tokenizer=tokenizer_folder(model, folder) if model.tokenizer else None,
         tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
@@ -184,6 +126,7 @@ def export_file(
     variant = artifact.variant
     samples = _samples(variant, calibration)
     artifact = replace(artifact, path=folder / file_name(artifact.model, variant))
+    found: dict[str, Any] = {}
     try:
         content = source.read_bytes()
         if variant.scheme_name == "float32":
@@ -193,26 +136,27 @@ def export_file(
                 possible = ", ".join(quantizer.POSSIBLE)
                 raise InputError(f"{variant} cannot be made from a .tflite", f"possible: {possible}")
             artifact = replace(artifact, made_by=_made_by(QUANTIZER, from_ours=False))
-            content = quantizer.quantize(content, variant.scheme, _feeds(artifact.contract, samples))
+            feed, judged = _feeds(artifact.contract, samples), Judged(artifact.answer, len(artifact.labels))
+            content, found = quantizer.quantize(content, variant.scheme, feed, judged)
     except Exception as error:
-        return save(artifact.failed("failed", *explain(error)), folder)
-    return finished(
-        artifact, content, folder, _calibration_record(samples, calibration_record, variant, QUANTIZER), started
-    )
+        return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
+    return finished(artifact, content, folder, _calibration_record(samples, calibration_record, found), started)
 
 
-def _make(model: Model, variant: Variant, options: Export, samples: Samples | None, maker: str) -> bytes:
-    """Return the bytes of a file. Raises whatever the tools raise."""
+def _make(
+    model: Model, variant: Variant, options: Export, samples: Samples | None, maker: str
+) -> tuple[bytes, dict[str, Any]]:
+    """Return the bytes of a file, and what calibrating it came to. Raises whatever the tools raise."""
     if variant.scheme.searched:
         raise StageError(
             f"{variant} is searched step by step on the model's data", "put it into a recipe, and run that"
         )
+    feed, judged = _feeds(model.input, samples), Judged(model.answer, len(model.labels))
     if variant.format == "onnx":
-        content = onnx.convert(model, options)
-        return onnx_schemes.convert(content, variant.scheme, _feeds(model.input, samples))
+        return onnx_schemes.convert(onnx.convert(model, options), variant.scheme, feed, judged)
     if maker == QUANTIZER:
         source = tflite.float_file(model.saved_model, model.sha256)
-        return quantizer.quantize(source, variant.scheme, _feeds(model.input, samples))
+        return quantizer.quantize(source, variant.scheme, feed, judged)
     return tflite.convert(model, variant.scheme, options, samples)
 
 
@@ -228,23 +172,39 @@ def _samples(variant: Variant, calibration: Path | None, *, in_parts: bool = Fal
     return samples
 
 
-def _feeds(contract: InputContract | None, samples: Samples | None) -> quantizer.Feeds | None:
+def _feeds(contract: InputContract | None, samples: Samples | None) -> Feeds | None:
     return None if contract is None or samples is None else feeds(contract, samples)
 
 
 def _calibration_record(
-    samples: Samples | None, record: dict[str, Any] | None, variant: Variant, maker: str
+    samples: Samples | None, record: dict[str, Any] | None, found: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what `record` says, and how many samples of which size were used, and how ranges were taken from them."""
+    """Return what `record` says, how many samples of which size were used, and what the tool `found` with them."""
     if samples is None:
         return {}
-    if maker == QUANTIZER:
-        method = quantizer.METHODS[variant.scheme_name]
-    else:
-        method = onnx_schemes.METHOD if variant.format == "onnx" else "min-max"
     fields = samples.dtype.names
     shape = {name: list(samples.dtype[name].shape) for name in fields} if fields else list(samples.shape[1:])
-    return {**(record or {}), "samples": len(samples), "shape": shape, "bytes": samples.nbytes, "method": method}
+    return {**(record or {}), "samples": len(samples), "shape": shape, "bytes": samples.nbytes, **found}
+
+
+def _other_methods(made_by: str, content: bytes, record: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the calibration methods that measured worse as rows of `Artifact.alternatives`."""
+    best = record.get("float_agreement", {})
+    where = {"target": "calibration samples", "samples": best.get("samples", 0), "latency_ms": None}
+    rows = []
+    for trial in record.get("methods", ()):
+        if trial["method"] == record["method"]:
+            continue
+        error = trial.get("error")
+        why = f"{trial.get('reason')}" if error is None else (
+            f"its answers are {error:.3g} of their spread away from float's, with the ranges that were taken "
+            f"({record['method']}) {best['error']:.3g}"
+        )  # fmt: skip
+        told = {"made_by": f"{made_by}; ranges: {trial['method']}", "bytes": trial.get("bytes", 0), "why": why}
+        state = {"status": "failed" if error is None else "ok", "agreement": trial.get("agreement")}
+        chosen = {"bytes": len(content), **where, "agreement": best.get("agreement")}
+        rows.append({**told, **where, **state, "chosen": chosen})
+    return tuple(rows)
 
 
 def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str, Any], started: float) -> Artifact:
@@ -269,6 +229,7 @@ def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str,
             delegates=contents.delegates,
             seconds=time.perf_counter() - started,
             calibration=record,
+            alternatives=_other_methods(artifact.made_by, content, record),
             storage=storage(read(content)) if quantized else {},
         ),
         folder,
@@ -345,24 +306,3 @@ def _made_by(maker: str, *, from_ours: bool) -> str:
     """Return the tools with their versions; a float file of ours came from TensorFlow."""
     names = dict.fromkeys((*(("tensorflow",) if from_ours else ()), *_TOOLS[maker]))
     return ", ".join(f"{name} {version}" for name, version in package_versions(list(names)).items())
-
-
-def explain(error: Exception) -> tuple[str, str]:
-    """Return (reason, remedy). Messages are cut: a converter may dump the whole model into one."""
-    if isinstance(error, EdgeproofError):
-        return error.message, error.remedy
-    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-        return f"{error.name} is not installed here", f"pip install 'edgeproof[{_EXTRAS[error.name]}]'"
-    if isinstance(error, KeyError) and len(error.args) == 1:
-        # Raised where the converter looks a sample's inputs up by name.
-        return f"the calibration samples hold no values for input {error}", "calibrate with samples of all its inputs"
-    text = str(error)
-    for pattern, meaning, remedy in _KNOWN:
-        if found := re.search(pattern, text):
-            return meaning.format(*found.groups()), remedy
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = next((line for line in lines if "error:" in line), lines[0] if lines else "no message")
-    return (
-        f"the converter failed: {type(error).__name__}: {shorten(told, 300)}",
-        "the other variants are not concerned; log.jsonl has the whole message's start",
-    )

@@ -133,7 +133,8 @@ def _spec(tensor: Tensor) -> TensorSpec:
     one = tensor.scales == 1
     return TensorSpec(
         name=tensor.name,
-        shape=tensor.shape,
+        # A batch that is left open is 1 where nobody asks for another; other open dimensions have no such value.
+        shape=tuple(-1 if i and i in tensor.dynamic else side for i, side in enumerate(tensor.shape)),
         dtype=tensor.dtype,
         scale=tensor.scale if one else None,
         zero_point=tensor.zero_point if one else None,

@@ -21,8 +21,10 @@ from ..core.errors import InputError, StageError
 from ..core.model import Model
 from ..core.variant import CONVERTER, QUANTIZER, Variant
 from . import quantizer, tflite
-from .export import described, explain, finished, save
+from .export import described, finished, save
 from .flatbuffer import read, write
+from .ranges import MIN_MAX
+from .reasons import explain
 from .samples import Samples, feeds, identity
 from .storage import storage
 
@@ -54,14 +56,13 @@ def export_mixed(
     artifact = described(model, VARIANT, maker, folder)
     try:
         if maker == CONVERTER:
-            content = _by_converter(model, kept, samples)
+            content, found = _by_converter(model, kept, samples), {"method": MIN_MAX}
         else:
-            content = _by_quantizer(model, kept, keep, samples)
+            content, found = _by_quantizer(model, kept, keep, samples)
         _check(content, kept, keep)
     except Exception as error:  # a tool may raise anything; none of it stops the search
-        return save(artifact.failed("failed", *explain(error)), folder)
-    method = "min-max" if maker == CONVERTER else quantizer.METHODS["int8"]
-    record = {**(calibration_record or {}), "samples": len(samples), "bytes": samples.nbytes, "method": method}
+        return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
+    record = {**(calibration_record or {}), "samples": len(samples), "bytes": samples.nbytes, **found}
     made = finished(artifact, content, folder, record, started)
     return save(replace(made, storage={**made.storage, "kept": list(kept), "keep": keep}), folder)
 
@@ -102,7 +103,7 @@ def _calibrated(saved_model: Path, sha256: str, samples: _Samples) -> bytes:
     return bytes(converter.convert())
 
 
-def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples) -> bytes:
+def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples) -> tuple[bytes, dict[str, Any]]:
     """Quantize with ai-edge-quantizer: int8 everywhere, and a later rule for the scopes of what is kept."""
     from ai_edge_quantizer import quantizer as tool
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -110,17 +111,24 @@ def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples
 
     graph = read(tflite.float_file(model.saved_model, model.sha256))
     source = write(graph)
-    maker = tool.Quantizer(source)
-    maker.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
-    for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # float32 at the edges
-        maker.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    for scope in _scopes(graph, kept):
-        if keep == "int16":
-            maker.add_static_config(scope, TFLOperationName.ALL_SUPPORTED, 16, 8)
-        else:
-            everything = TFLOperationName.ALL_SUPPORTED
-            maker.update_quantization_recipe(scope, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    return write(quantizer.run(maker, quantizer.ranges(source, "int8", feeds(model.input, samples))))
+    scopes = _scopes(graph, kept)
+
+    def make(found: Any) -> bytes:
+        maker = tool.Quantizer(source)
+        maker.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
+        for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # float32 at the edges
+            maker.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        for scope in scopes:
+            if keep == "int16":
+                maker.add_static_config(scope, TFLOperationName.ALL_SUPPORTED, 16, 8)
+            else:
+                everything = TFLOperationName.ALL_SUPPORTED
+                maker.update_quantization_recipe(scope, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        return write(quantizer.run(maker, found))
+
+    tried = quantizer.TRIED[16 if keep == "int16" else 8]
+    judged = quantizer.Judged(model.answer, len(model.labels))
+    return quantizer.calibrated(source, make, feeds(model.input, samples), tried, judged)
 
 
 def _scopes(graph: Any, kept: Sequence[str]) -> list[str]:

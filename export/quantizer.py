@@ -9,52 +9,125 @@ hardly in its scheme is refused).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ..core.errors import InputError, StageError
+from ..core.errors import InputError
+from ..core.names import shorten
+from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
+from .agreement import Difference, compare, litert, nearest
 from .flatbuffer import operator_name, read, scales, set_versions, type_name, write
+from .open_shapes import FIX, described, open_inputs
+from .ranges import METHODS, Extremes, extremes, ranges
+from .samples import Feeds, folds
 from .storage import FLOATS, WEIGHTS, counted, storage
-
-Feeds = Callable[[], Iterator[dict[str, Any]]]
 
 # The schemes that can be made from a float .tflite alone.
 POSSIBLE = tuple(
     f"tflite:{name}" for name, scheme in SCHEMES["tflite"].items() if QUANTIZER in scheme.makers and not scheme.searched
 )
 
-# How ranges of activations are found. 8 bits are better spent on the usual range than on its one extreme; in 16 bits
-# there is room for both.
-METHODS = {"int8": "moving average of each sample's minimum and maximum (0.95)", "int16x8": "min-max"}
+# How many samples of many values the methods are tried on, by the bits of activations: 16-bit kernels are slow.
+TRIED = {8: 48, 16: 16}
 BLOCK = 32
 _KEY = "serving_default"
 
 
-def quantize(content: bytes, scheme: Scheme, samples: Feeds | None = None) -> bytes:
-    """Return the float file `content` in `scheme`.
+@dataclass(frozen=True)
+class Judged:
+    """What a file's answers are judged by: the output `answer`, and how many `classes` it has (0: not known)."""
 
-    `samples` gives the calibration samples: a dictionary of arrays by input name each, batch 1. Raises InputError when
-    the file is not a float one that the tool can take (`check_float`), StageError when what came out is not the
+    answer: str = ""
+    classes: int = 0
+
+
+UNKNOWN = Judged()
+
+
+def quantize(
+    content: bytes, scheme: Scheme, samples: Feeds | None = None, judged: Judged = UNKNOWN
+) -> tuple[bytes, dict[str, Any]]:
+    """Return the float file `content` in `scheme`, and what calibration came to (empty for schemes without).
+
+    `samples` gives the calibration samples: a dictionary of arrays by input name each, batch 1. Of calibration are
+    told: ``method``, ``methods`` (of all that were tried ``method``, ``samples``, ``error``, ``agreement``, as
+    `agreement.Difference` has them, or ``reason``) and ``float_agreement`` (of the chosen one). Raises InputError when
+    the file is not a float one that the tool can take (`check_float`), CannotMakeError when what came out is not the
     scheme, and whatever the tool raises.
     """
-    from ai_edge_quantizer import quantizer
-
-    model = check_float(content)
+    model = check_float(content, scheme)
     _name_signature(model)
     source = write(model)
-    tool = quantizer.Quantizer(source)
-    _configure(tool, scheme.name, model)
-    found = None
-    if scheme.calibrated:
-        if samples is None:
-            raise InputError(f"tflite:{scheme.name} needs calibration samples", "add --calibrate SOURCE")
-        found = ranges(source, scheme.name, samples)
-    made = run(tool, found)
-    _check(made, scheme)
-    return write(made)
+
+    def make(found: Any) -> bytes:
+        from ai_edge_quantizer import quantizer
+
+        tool = quantizer.Quantizer(source)
+        _configure(tool, scheme.name, model)
+        made = run(tool, found)
+        _check(made, scheme)
+        return write(made)
+
+    if not scheme.calibrated:
+        return make(None), {}
+    if samples is None:
+        raise InputError(f"tflite:{scheme.name} needs calibration samples", "add --calibrate SOURCE")
+    bits = 16 if scheme.activations == "int16" else 8
+    return calibrated(source, make, samples, TRIED[bits], judged)
+
+
+def calibrated(
+    source: bytes, make: Callable[[Any], bytes], samples: Feeds, tried: int, judged: Judged
+) -> tuple[bytes, dict[str, Any]]:
+    """Try the methods of `ranges.METHODS` with `make`, and return the file by the best, and what was found out.
+
+    Files are compared with the float file `source` on samples that are held out (`samples.folds`, at most `tried`).
+    The file itself is then made with the ranges of all samples.
+    """
+    found, fed = extremes(source, samples), list(samples())
+    trials = _tried(source, make, fed, found, folds(fed, tried), judged)
+    errors = {method: trial["error"] for method, trial in trials.items() if "error" in trial}
+    if not errors:
+        raise CannotMakeError(
+            f"none of the files that were calibrated runs: {next(iter(trials.values()))['reason']}",
+            Remedy(("tflite:dynamic", "tflite:weight-int8")),
+        )
+    best = nearest(errors)
+    agreement = {key: value for key, value in trials[best].items() if key != "bytes"}
+    methods = [{"method": method, **trial} for method, trial in trials.items()]
+    return make(ranges(found, best)), {"method": best, "methods": methods, "float_agreement": agreement}
+
+
+def _tried(
+    source: bytes,
+    make: Callable[[Any], bytes],
+    fed: Sequence[dict[str, Any]],
+    found: Extremes,
+    trials: Sequence[tuple[list[int], list[int]]],
+    judged: Judged,
+) -> dict[str, dict[str, Any]]:
+    """Return for each method how far its files' answers are from the float file's, or the reason why there is none."""
+    told: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
+    differences = {method: Difference(judged.answer, judged.classes) for method in METHODS}
+    reference = litert(source)
+    for kept, held in trials:
+        runs = {}
+        for method in (method for method in METHODS if "reason" not in told[method]):
+            try:
+                content = make(ranges(found, method, kept))
+                told[method]["bytes"], runs[method] = len(content), litert(content)
+            except CannotMakeError:  # it is not the scheme, whatever the ranges
+                raise
+            except Exception as error:  # a tool or a kernel may refuse one method's scales
+                told[method]["reason"] = shorten(f"{type(error).__name__}: {error}", 300)
+        compare(reference, runs, [fed[index] for index in held], differences)
+    for method, facts in told.items():
+        if "reason" not in facts:
+            record = differences[method].record()
+            facts.update(record if record["error"] is not None else {"reason": record["warning"]})
+    return told
 
 
 def run(tool: Any, found: Any) -> Any:
@@ -66,30 +139,46 @@ def run(tool: Any, found: Any) -> Any:
     return made
 
 
-def check_float(content: bytes) -> Any:
-    """Return the ``ModelT`` of a float file with one graph and fixed shapes. Raises InputError for anything else."""
+# Operators that run graphs of their own, and those of a state that outlives a call.
+_CONTROL = frozenset({"WHILE", "IF", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
+_STATE = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"})
+
+
+def check_float(content: bytes, scheme: Scheme | None = None) -> Any:
+    """Return the ``ModelT`` of a float file with fixed shapes, fit for `scheme` where that is given.
+
+    Raises InputError for anything else, CannotMakeError when it is not fit for the scheme alone.
+    """
     model = read(content)
-    remedy = "give a float32 file with one graph and fixed shapes, as TensorFlow's converter writes it by default"
-    if len(model.subgraphs) != 1:
-        raise InputError(f"it has {len(model.subgraphs)} graphs (control flow, or several signatures)", remedy)
-    graph = model.subgraphs[0]
+    remedy = "give a float32 file, as TensorFlow's converter writes it by default"
     if len(model.signatureDefs or ()) > 1:
-        raise InputError(f"it has {len(model.signatureDefs)} signatures", remedy)
-    if found := next((tensor for tensor in graph.tensors if scales(tensor)), None):
+        raise InputError(
+            f"it has {len(model.signatureDefs)} signatures",
+            "give a file of one: TFLiteConverter.from_saved_model(…, signature_keys=[NAME])",
+        )
+    if found := next((tensor for graph in model.subgraphs for tensor in graph.tensors if scales(tensor)), None):
         name = bytes(found.name or b"").decode("utf-8", "replace")
         raise InputError(f"it is quantized already: {name} is {type_name(found)} with a scale", remedy)
-    stored = {type_name(tensor) for tensor in graph.tensors}
+    stored = {type_name(tensor) for graph in model.subgraphs for tensor in graph.tensors}
     if halves := sorted(stored & {"float16", "bfloat16", "int4", "int2"}):
         raise InputError(f"its weights are {' and '.join(halves)} already", remedy)
-    for index in (*graph.inputs, *graph.outputs):
-        tensor = graph.tensors[index]
-        sides = [int(side) for side in (tensor.shape if tensor.shape is not None else ())]
-        signature = [int(side) for side in (tensor.shapeSignature if tensor.shapeSignature is not None else ())]
-        if min((*sides, *signature), default=1) < 1:
-            name = bytes(tensor.name or b"").decode("utf-8", "replace")
-            raise InputError(f"{name} has no fixed shape: {signature or sides}", remedy)
+    if open_inputs(model):
+        raise InputError(f"it leaves shapes open: {described(open_inputs(model))}", FIX)
     if "float32" not in stored:
         raise InputError("it holds no float32 numbers", remedy)
+    used = {operator_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
+    uncalibrated = Remedy(("tflite:dynamic", "tflite:weight-int8"))
+    if scheme is not None and scheme.calibrated and (loops := sorted(used & _CONTROL)):
+        raise CannotMakeError(
+            f"its {' and '.join(loops)} runs graphs of its own (a loop, as of a recurrent layer, or a branch), and "
+            "ai-edge-quantizer calibrates the main one alone",
+            uncalibrated,
+        )
+    if scheme is not None and scheme.calibrated and (state := sorted(used & _STATE)):
+        raise CannotMakeError(
+            f"it keeps a state between its calls ({', '.join(state)}), which ai-edge-quantizer does not calibrate",
+            uncalibrated,
+        )
     return model
 
 
@@ -149,30 +238,12 @@ def _uneven(model: Any) -> list[str]:
     graph = model.subgraphs[0]
     scopes = []
     for operator in graph.operators:
-        place = WEIGHTS.get(operator_name(model, operator), -1)
+        place = next(iter(WEIGHTS.get(operator_name(model, operator), ())), -1)
         weights = graph.tensors[operator.inputs[place]] if 0 <= place < len(operator.inputs) else None
         if weights is not None and weights.shape is not None and len(weights.shape) and weights.shape[-1] % BLOCK:
             names = (bytes(graph.tensors[index].name or b"").decode("utf-8", "replace") for index in operator.outputs)
             scopes.append(f"^{re.escape(''.join(f'{name};' for name in names))[:10_000]}")
     return scopes
-
-
-def ranges(source: bytes, scheme: str, samples: Feeds) -> Any:
-    """Return the ranges of activations on all samples, as the tool's quantizer takes them, by `METHODS` of `scheme`.
-
-    The runtime itself records them (its profiler): ten times as fast as reading every tensor back.
-    """
-    from ai_edge_quantizer import calibrator
-
-    more = {"qsv_update_func": _widest} if METHODS[scheme] == "min-max" else {}
-    recorder = calibrator.Calibrator(source, 1, calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED, **more)
-    key = next(iter(recorder.get_signature_list()))
-    recorder.calibrate({key: list(samples())}, None)
-    return recorder.get_model_qsvs()
-
-
-def _widest(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    return {"min": np.minimum(before["min"], now["min"]), "max": np.maximum(before["max"], now["max"])}
 
 
 def _allow_any_scale(model: Any) -> None:
@@ -193,23 +264,26 @@ def _forget_runtime(model: Any) -> None:
 
 
 def _check(model: Any, scheme: Scheme) -> None:
-    """Raise StageError when a file is in its scheme by name only."""
+    """Raise CannotMakeError when a file is in its scheme by name only."""
     found = storage(model)
     done = found["weights"].get(scheme.weights, 0)
     # Tables that were integers before (a model's own packing) are nobody's to quantize.
     total = done + sum(count for kind, count in found["weights"].items() if kind in FLOATS)
-    if not total or done / total < 0.5:
+    if not total:
+        raise CannotMakeError("it has no weights of layers that the tool quantizes", Remedy(("tflite:float32",)))
+    if done / total < 0.5:
         block = scheme.name == "int4-block32"
         layers = "dense and embedding-lookup" if block else "dense, convolution and embedding-lookup"
-        raise StageError(
+        reason = (
             f"only {done:,} of this model's {total:,} weights became {scheme.weights}: the tool quantizes those of "
-            f"{layers} layers" + (f" whose rows are multiples of {BLOCK} long" if block else ""),
-            "use tflite:int4, which has a scale for each output instead"
-            if block
-            else "use tflite:dynamic or tflite:int8 by TensorFlow's converter, from the SavedModel",
+            f"{layers} layers" + (f" whose rows are multiples of {BLOCK} long" if block else "")
+        )
+        # A scale for each output takes rows of any length.
+        raise CannotMakeError(
+            reason, Remedy(("tflite:int4",)) if block else Remedy(by_converter=("tflite:dynamic", "tflite:float16"))
         )
     if scheme.calibrated and found["fallen_back"]:
-        raise StageError(
+        raise CannotMakeError(
             f"the tool left operators in float: {counted(found['fallen_back'])}",
-            "use tflite:int8-fallback, tflite:dynamic or tflite:float16 by TensorFlow's converter, or weight-int8",
+            Remedy(("tflite:int8-fallback", "tflite:dynamic", "tflite:weight-int8")),
         )

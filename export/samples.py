@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from ..core.model import InputContract
 
 Samples = NDArray[Any]
+# Goes through samples from the start, each a dictionary of arrays by input name.
+Feeds = Callable[[], Iterator[dict[str, Any]]]
 
 
-def feeds(contract: InputContract, samples: Samples) -> Callable[[], Iterator[dict[str, Any]]]:
+def feeds(contract: InputContract, samples: Samples) -> Feeds:
     """Return a function that goes through `samples` from the start, one dictionary of arrays by input name at a time.
 
     `samples` are what `export.export` reads from its ``.npy``; the arrays have the contract's dtype.
@@ -34,3 +36,28 @@ def feeds(contract: InputContract, samples: Samples) -> Callable[[], Iterator[di
 def identity(samples: Samples) -> str:
     """Return the hash of samples with their types: some fields of an array have the bytes of all of them."""
     return hashlib.sha256(f"{samples.dtype.descr}".encode() + samples.tobytes()).hexdigest()
+
+
+# A sample of fewer values than this shows little of what a tensor may hold, and many samples are run in a second.
+_FEW_VALUES = 4096
+_FEW_SAMPLES = 32
+
+
+def evenly(count: int, at_most: int) -> list[int]:
+    """Return at most `at_most` of `count` indices, evenly spread over all of them."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(count, at_most)).round()})
+
+
+def folds(samples: Sequence[dict[str, Any]], at_most: int) -> list[tuple[list[int], list[int]]]:
+    """Return pairs of indices: those that a trial takes ranges from, and those held out, on which files are compared.
+
+    Where samples have few values, four folds hold each of them out once. Else one quarter is, `at_most` of it. Of very
+    few samples none is held out.
+    """
+    every = list(range(len(samples)))
+    if len(every) < _FEW_SAMPLES:
+        return [(every, every)]
+    parts = [every[start::4] for start in (3, 2, 1, 0)]
+    if sum(np.size(value) for value in samples[0].values()) > _FEW_VALUES:
+        parts = [[parts[0][index] for index in evenly(len(parts[0]), at_most)]]
+    return [(sorted(set(every) - set(held)), held) for held in parts]

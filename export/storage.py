@@ -6,15 +6,23 @@ Tools leave in float, without a word, what they have no integer kernel or no rul
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from .flatbuffer import CASTS, blockwise, constant, operator_name, scales, tensors, type_name
 
-# Operators with trained weights, and where among the inputs these stand.
-WEIGHTS = {
-    "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1, "EMBEDDING_LOOKUP": 1,
-    "BATCH_MATMUL": 1, "GATHER": 0,
-}  # fmt: skip
+# Operators with trained weights, and where among the inputs these stand. Recurrent ones have several: of the gates for
+# the input and for the state, and of the projection (their order is that of the kernels in TensorFlow Lite).
+_LSTM = (*range(1, 9), 16)
+WEIGHTS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"), (1,)),
+    **dict.fromkeys(("EMBEDDING_LOOKUP", "BATCH_MATMUL"), (1,)),
+    "GATHER": (0,),
+    **dict.fromkeys(("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM"), _LSTM),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), 16, *range(18, 26), 33),
+    **dict.fromkeys(("RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "SVDF"), (1, 2)),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6),
+}
 FLOATS = ("float32", "float16", "bfloat16")
 
 
@@ -37,7 +45,9 @@ def storage(model: Any) -> dict[str, Any]:
         seen: set[int] = set()
         for operator in graph.operators:
             name = operator_name(model, operator)
-            if (weight := _weight(model, graph, operator, made_by)) is not None and id(weight) not in seen:
+            for weight in _weights(model, graph, operator, made_by):
+                if id(weight) in seen:
+                    continue
                 seen.add(id(weight))
                 weights[type_name(weight)] += _elements(weight)
                 if scales(weight):
@@ -67,17 +77,18 @@ def counted(operators: dict[str, int]) -> str:
     return ", ".join(f"{name} ×{count}" for name, count in operators.items())
 
 
-def _weight(model: Any, graph: Any, operator: Any, made_by: dict[int, Any]) -> Any:
-    """Return the tensor in which an operator's weights are stored, through a DEQUANTIZE where there is one."""
-    place = WEIGHTS.get(operator_name(model, operator))
-    if place is None or place >= len(operator.inputs) or operator.inputs[place] < 0:
-        return None
-    index = operator.inputs[place]
-    source = made_by.get(index)
-    if source is not None and operator_name(model, source) in CASTS:
-        index = source.inputs[0]
-    tensor = graph.tensors[index]
-    return tensor if constant(model, tensor) and tensor.shape is not None else None
+def _weights(model: Any, graph: Any, operator: Any, made_by: dict[int, Any]) -> Iterator[Any]:
+    """Yield the tensors in which an operator's weights are stored, through a DEQUANTIZE where there is one."""
+    for place in WEIGHTS.get(operator_name(model, operator), ()):
+        if place >= len(operator.inputs) or operator.inputs[place] < 0:
+            continue
+        index = operator.inputs[place]
+        source = made_by.get(index)
+        if source is not None and operator_name(model, source) in CASTS:
+            index = source.inputs[0]
+        tensor = graph.tensors[index]
+        if constant(model, tensor) and tensor.shape is not None:
+            yield tensor
 
 
 def _elements(tensor: Any) -> int:

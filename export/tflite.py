@@ -12,21 +12,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import StageError
 from ..core.model import Model
 from ..core.recipe import Export
+from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
+from .agreement import Difference, compare, litert
 from .calibrator import calibrate_once
 from .dense_as_conv import dense_as_conv
 from .flatbuffer import read, set_versions, write
-from .samples import Samples, feeds, identity
+from .quantizer import TRIED
+from .ranges import MIN_MAX
+from .samples import Samples, evenly, feeds, identity
 from .storage import counted, storage
 
 SIGNATURE = "serving_default"
 
 
-def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples | None) -> bytes:
-    """Return the ``.tflite`` file of `model` in `scheme`.
+def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples | None) -> tuple[bytes, dict[str, Any]]:
+    """Return the ``.tflite`` file of `model` in `scheme`, and what calibration came to (empty without samples).
 
     `calibration`: what `export.export` reads from its ``.npy``, needed by calibrated schemes, and by models that were
     trained for quantization in parts only. Raises whatever the converter raises, and StageError when what it made is
@@ -56,7 +59,7 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
     with calibrate_once(identity(calibration)) if seen and calibration is not None else nullcontext():
         content = bytes(converter.convert())
     if plain == "dynamic-conv":
-        return dense_as_conv(content)
+        return dense_as_conv(content), {}
     if plain == "int16x8":
         # The converter leaves the versions of int8's operators, which int16 needs later ones of.
         graph = read(content)
@@ -64,7 +67,16 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
         content = write(graph)
     if setting in ("int8", "int16x8"):
         _check(content, scheme, plain)
-    return content
+    return content, _calibrated(model, content, calibration, plain) if calibration is not None else {}
+
+
+def _calibrated(model: Model, content: bytes, calibration: Samples, plain: str) -> dict[str, Any]:
+    """Return what `quantizer.quantize` does of calibration; there is one method, and so no trial of several."""
+    tried = evenly(len(calibration), TRIED[16 if plain == "int16x8" else 8])
+    difference = Difference(model.answer, len(model.labels))
+    source, samples = float_file(model.saved_model, model.sha256), feeds(model.input, calibration[tried])
+    compare(litert(source), {"": litert(content)}, samples(), {"": difference})
+    return {"method": MIN_MAX, "float_agreement": difference.record()}
 
 
 @lru_cache(maxsize=1)
@@ -110,24 +122,24 @@ _SETTINGS: dict[str, Callable[[Any, Any], None]] = {
 
 
 def _check(content: bytes, scheme: Scheme, plain: str) -> None:
-    """Raise StageError when an integer file is not what its scheme promises: the converter says nothing of it.
+    """Raise CannotMakeError when an integer file is not what its scheme promises: the converter says nothing of it.
 
     Asked for integer kernels alone, it still leaves in float what has none. Only ``int8-fallback`` may have that.
     Arithmetic on inputs that are no quantized values, such as the number of tokens, is no falling back.
     """
     found = storage(read(content))
     if plain == "int8-per-tensor" and set(found["scales"]) - {"per-tensor"}:
-        raise StageError(
+        raise CannotMakeError(
             f"the converter left {found['scales'].get('per-channel', 0)} layers with a scale for each channel",
-            "use tflite:int8, or a backbone whose layers have int8 kernels with one scale",
+            Remedy(("tflite:int8",), model="whose layers have int8 kernels with one scale"),
         )
     if scheme.training == "qat" and found["float_operators"]:
-        raise StageError(
+        raise CannotMakeError(
             f"quantization-aware training left operators in float: {counted(found['float_operators'])}",
-            "use tflite:int8-fallback, or tflite:dynamic",
+            Remedy(("tflite:int8-fallback", "tflite:dynamic")),
         )
     if plain != "int8-fallback" and found["fallen_back"]:
-        raise StageError(
+        raise CannotMakeError(
             f"there is no integer kernel for {counted(found['fallen_back'])}",
-            "use tflite:int8-fallback, which keeps these in float, or tflite:dynamic, or a backbone without them",
+            Remedy(("tflite:int8-fallback", "tflite:dynamic"), model="without them"),
         )

@@ -274,7 +274,7 @@ def test_further_training_and_makers_and_calibration_are_recorded(finished):
                   "tflite:pruned-dynamic 1.28 MiB of 2.54 MiB", "tensorflow 2.21.0 taken compared on 500 samples on",
                   "agrees on 96.2 %, 2.6 points less", "crashed the process ended with signal 11",
                   "tflite: int8, tflite: int8-mixed channel 2 of the calibration samples is brighter",
-                  "Method min and max"):  # fmt: skip
+                  "Ranges of tflite:int8 min and max"):  # fmt: skip
         assert found in words
     qat, pruned = made.trainings(Content(results))
     assert (len(qat.files), qat.warning, len(qat.history)) == (2, "", 3)

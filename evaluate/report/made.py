@@ -111,6 +111,8 @@ TRAININGS = {
 }
 # Of a calibration's record: where it was, what says the same twice, and what only a machine compares.
 _NOT_SHOWN = {"images", "count", "sha256"}
+# What differs between files that were calibrated with the same samples.
+_OWN = {"float_agreement", "methods", "method"}
 # Keys of a training's record that have a place of their own.
 _TOLD = {"kind", "of", "history", "head_only", "why", "layers"}
 
@@ -163,7 +165,8 @@ def calibrations(content: Content) -> list[CalibrationCard]:
     groups: dict[str, list[Artifact]] = {}
     for artifact in content.results.artifacts:
         if artifact.calibration and artifact.status == "ok":
-            groups.setdefault(repr(sorted(artifact.calibration.items(), key=str)), []).append(artifact)
+            shared = {key: value for key, value in artifact.calibration.items() if key not in _OWN}
+            groups.setdefault(repr(sorted(shared.items(), key=str)), []).append(artifact)
     return [_calibration(made, content) for made in groups.values()]
 
 
@@ -174,15 +177,32 @@ def warnings(content: Content) -> list[tuple[str, str]]:
 
 
 def _calibration(made: Sequence[Artifact], content: Content) -> CalibrationCard:
-    record = {k: v for k, v in made[0].calibration.items() if k not in _NOT_SHOWN}
+    record = {k: v for k, v in made[0].calibration.items() if k not in _NOT_SHOWN | _OWN}
     warnings = list(_warnings(record))
+    own: list[tuple[str, str]] = []
+    for artifact in made:
+        name, found = content.name(artifact), artifact.calibration.get("float_agreement")
+        method = shorten(str(artifact.calibration.get("method", "")), REASON_LIMIT)
+        if isinstance(found, Mapping):
+            warnings += [f"{name}: {warning}" for warning in _warnings(dict(found))]
+            method += f"; {_distance(found)}"
+        if method:
+            own.append((f"Ranges of {name}", method))
     if isinstance(drawn := record.get("per_class"), Mapping) and len(each := set(map(str, drawn.values()))) == 1:
         record["per_class"] = f"{each.pop()} of each of {len(drawn)}"
     return CalibrationCard(
         files=tuple(content.name(a) for a in made),
-        facts=tuple(flat(record)),
+        facts=(*flat(record), *own),
         warnings=tuple(shorten(w, REASON_LIMIT) for w in warnings),
     )
+
+
+def _distance(found: Mapping[str, Any]) -> str:
+    """Return how far a file was from the float model on the samples that it was calibrated with."""
+    agreement, error, samples = (figure(found.get(key)) for key in ("agreement", "error", "samples"))
+    told = [f"top class as the float model's on {percent(agreement)}"] if agreement is not None else []
+    told += [f"answers differ by {percent(error)} of their spread"] if error is not None else []
+    return f"{', '.join(told) or 'not compared'} ({samples or 0:,.0f} calibration samples)"
 
 
 def _warnings(record: dict[str, Any]) -> Iterable[str]:

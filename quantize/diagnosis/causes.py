@@ -8,10 +8,11 @@ are in `LIMITS`, each with its reason.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ...core.diagnosis import Cause, Suspicion, TensorError
+from ...core.remedies import Origin, Remedy
 
 Row = dict[str, Any]
 
@@ -51,13 +52,24 @@ _FIXED = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION")
 _COUNTED = 30
 
 
-def judge(result: dict[str, Any], scheme: str) -> tuple[tuple[TensorError, ...], tuple[Suspicion, ...]]:
+@dataclass(frozen=True)
+class _File:
+    """What the remedies depend on."""
+
+    scheme: str
+    origin: Origin
+
+
+def judge(
+    result: dict[str, Any], scheme: str, origin: Origin = ""
+) -> tuple[tuple[TensorError, ...], tuple[Suspicion, ...]]:
     """Return the ranked tensors and the ranked suspicions from what the comparing process found.
 
-    `scheme` is the artifact's; it chooses the remedies. A file of a model that was trained further differs from the
-    float model by its training as well: it is only suspected where its answers are often others.
+    `scheme` and `origin` are the artifact's; they choose the remedies. A file of a model that was trained further
+    differs from the float model by its training as well: it is only suspected where its answers are often others.
     """
     rows: list[Row] = result["rows"]
+    file = _File(scheme, origin)
     suspicions: list[Suspicion] = []
     causes: dict[int, tuple[Cause, str]] = {}
     inputs = [row for row in rows if row["kind"] == "input"]
@@ -68,26 +80,26 @@ def judge(result: dict[str, Any], scheme: str) -> tuple[tuple[TensorError, ...],
         causes[id(row)] = ("preprocessing", why)
     if (broken := next((row for row in rows if row.get("not_finite")), None)) is not None:
         why = f"{_place(broken)} gives NaN or infinity: everything after it is lost"
-        suspicions.append(Suspicion("sensitive-layer", why, _remedy("sensitive-layer", scheme), (broken["name"],)))
+        suspicions.append(Suspicion("sensitive-layer", why, _remedy("sensitive-layer", file), (broken["name"],)))
         causes[id(broken)] = ("sensitive-layer", why)
     for row in rows:
         if row["kind"] == "weight" and (row.get("saturated") or 0) > LIMITS["saturated_weights"]:
             why = f"of {_place(row)} {_saturation_words(row)}: no calibration sample used the others"
-            suspicions.append(Suspicion("calibration", why, _remedy("calibration", scheme), (row["name"],)))
+            suspicions.append(Suspicion("calibration", why, _remedy("calibration", file), (row["name"],)))
             causes[id(row)] = ("calibration", _saturation_words(row))
     if _lossy(result, _trained(scheme)):
         if mismatch is None and (unseen := _calibration(rows)):
             why, tensors = unseen
             names = tuple(row["name"] for row in tensors)
-            suspicions.append(Suspicion("calibration", why, _remedy("calibration", scheme), names))
+            suspicions.append(Suspicion("calibration", why, _remedy("calibration", file), names))
             causes |= {id(row): ("calibration", _saturation_words(row)) for row in tensors}
-        suspicions += _culprits(rows, scheme, causes, blamed=bool(suspicions))
+        suspicions += _culprits(rows, file, causes, blamed=bool(suspicions))
         if not suspicions:
-            suspicions += _spread(rows, scheme, causes)
+            suspicions += _spread(rows, file, causes)
     elif (
         result["agreement"] is not None and result["samples"] >= _COUNTED and result["agreement"] < LIMITS["agreement"]
     ):
-        suspicions += _last(rows, scheme, causes)
+        suspicions += _last(rows, file, causes)
     ranked = sorted(rows, key=lambda row: _guilt(row, causes))
     return tuple(_tensor(row, *causes.get(id(row), ("", ""))) for row in ranked), tuple(suspicions)
 
@@ -167,19 +179,19 @@ def _calibration(rows: Sequence[Row]) -> tuple[str, list[Row]] | None:
     return why, beyond
 
 
-def _culprits(rows: Sequence[Row], scheme: str, causes: dict[int, tuple[Cause, str]], blamed: bool) -> list[Suspicion]:
+def _culprits(rows: Sequence[Row], file: _File, causes: dict[int, tuple[Cause, str]], blamed: bool) -> list[Suspicion]:
     """Name each tensor that alone does much of the damage, with the reason; the guiltiest first."""
     found: list[tuple[float, Suspicion]] = []
     for row in sorted(rows, key=lambda row: -(row.get("share") or 0)):
         share = row.get("share") or 0.0
         if share < LIMITS["share"]:
             break
-        cause, words = _reason(row, scheme)
+        cause, words = _reason(row, file.scheme)
         if id(row) in causes or (blamed and cause in ("saturation", "sensitive-layer")):
             continue
         why = f"{_place(row)} alone does {share:.0%} of the damage: {words}"
         causes[id(row)] = (cause, words)
-        found.append((share, Suspicion(cause, why, _remedy(cause, scheme), (row["name"],))))
+        found.append((share, Suspicion(cause, why, _remedy(cause, file), (row["name"],))))
     return [suspicion for _, suspicion in _merged(found)]
 
 
@@ -238,7 +250,7 @@ def _reason(row: Row, scheme: str) -> tuple[Cause, str]:
     return "sensitive-layer", words
 
 
-def _spread(rows: Sequence[Row], scheme: str, causes: dict[int, tuple[Cause, str]]) -> list[Suspicion]:
+def _spread(rows: Sequence[Row], file: _File, causes: dict[int, tuple[Cause, str]]) -> list[Suspicion]:
     """No tensor stands out: name those that together do half of the damage."""
     worst, done = [], 0.0
     for row in sorted(rows, key=lambda row: -(row.get("share") or 0)):
@@ -253,13 +265,12 @@ def _spread(rows: Sequence[Row], scheme: str, causes: dict[int, tuple[Cause, str
         f"no tensor stands out: {len(worst)} of {len(rows)} together do half of the damage, the worst of them "
         f"({_place(worst[0])}) {worst[0]['share']:.0%}; their operators are {', '.join(sorted(kinds))}"
     )
-    causes |= {id(row): ("sensitive-layer", _reason(row, scheme)[1]) for row in worst}
-    remedy = f"{_TRAIN}, or take tflite:int16x8 or tflite:dynamic"
+    causes |= {id(row): ("sensitive-layer", _reason(row, file.scheme)[1]) for row in worst}
     names = tuple(row["name"] for row in worst)
-    return [Suspicion("sensitive-layer", why, remedy if "qat" not in scheme else _remedy("", scheme), names)]
+    return [Suspicion("sensitive-layer", why, _remedy("everywhere", file), names)]
 
 
-def _last(rows: Sequence[Row], scheme: str, causes: dict[int, tuple[Cause, str]]) -> list[Suspicion]:
+def _last(rows: Sequence[Row], file: _File, causes: dict[int, tuple[Cause, str]]) -> list[Suspicion]:
     """The answer before the last step is right, and the classes differ: the last step loses it."""
     results = [row for row in rows if row["kind"] == "activation" and row.get("share") is None]
     behind = [row for row in results if row.get("own_snr_db") is not None]
@@ -269,26 +280,39 @@ def _last(rows: Sequence[Row], scheme: str, causes: dict[int, tuple[Cause, str]]
     kept = _db(row["own_snr_db"])
     why = f"{_place(row)} loses what the layers before it kept: its {row['dtype']} answers keep {kept}"
     causes[id(row)] = ("sensitive-layer", why)
-    return [Suspicion("sensitive-layer", why, _remedy("sensitive-layer", scheme), (row["name"],))]
+    return [Suspicion("sensitive-layer", why, _remedy("sensitive-layer", file), (row["name"],))]
 
 
-_TRAIN = "train with the quantization (tflite:qat-int8)"
-_REMEDIES: dict[str, str] = {
-    "outlier-channel": "keep the layer in float (tflite:int8-mixed), use per-channel weights, scale the channel down "
-    f"where it is made and up where it is read (cross-layer equalization), or {_TRAIN}",
-    "saturation": "calibrate with samples that reach such values, or keep the layer in float (tflite:int8-mixed)",
-    "calibration": "calibrate with more samples, drawn from the same source as those it will see "
-    "(export.calibration.samples; `edgeproof export --calibrate SOURCE --samples N`)",
-    "sensitive-layer": f"keep it in float or 16 bits (tflite:int8-mixed, tflite:int16x8), or {_TRAIN}",
-    "unused-range": "look for single extreme samples in the calibration data, and leave them out",
-    "weights": "use 8-bit weights, or smaller blocks (tflite:int4-block32)",
+_REMEDIES: dict[str, Remedy] = {
+    "outlier-channel": Remedy(
+        ("tflite:int8-mixed", "tflite:int16x8", "tflite:qat-int8"),
+        also=(
+            "use per-channel weights",
+            "scale the channel down where it is made and up where it is read (cross-layer equalization)",
+        ),
+    ),
+    "saturation": Remedy(
+        ("tflite:int8-mixed", "tflite:int16x8"), also=("calibrate with samples that reach such values",)
+    ),
+    "calibration": Remedy(
+        also=(
+            "calibrate with samples from the same source as those it will see, and more of them "
+            "(export.calibration.samples; `edgeproof export --calibrate SOURCE --samples N`)",
+        )
+    ),
+    "sensitive-layer": Remedy(("tflite:int8-mixed", "tflite:int16x8", "tflite:qat-int8")),
+    "unused-range": Remedy(also=("look for single extreme samples in the calibration data, and leave them out",)),
+    "weights": Remedy(("tflite:weight-int8", "tflite:dynamic", "tflite:int4-block32")),
+    "everywhere": Remedy(("tflite:qat-int8", "tflite:int16x8", "tflite:dynamic")),
 }
+_TRAINED = Remedy(("tflite:int16x8",), also=("train longer with the quantization (quantize.qat.frozen_epochs)",))
 
 
-def _remedy(cause: str, scheme: str) -> str:
-    if "qat" in scheme and cause in ("", "sensitive-layer", "outlier-channel"):
-        return "train longer with the quantization (quantize.qat.frozen_epochs), or take tflite:int16x8"
-    return _REMEDIES.get(cause, _REMEDIES["sensitive-layer"])
+def _remedy(cause: str, file: _File) -> str:
+    if "qat" in file.scheme and cause in ("everywhere", "sensitive-layer", "outlier-channel"):
+        return _TRAINED.words(file.origin)
+    known = _REMEDIES.get(cause, _REMEDIES["sensitive-layer"])
+    return known.words(file.origin, without=f"tflite:{file.scheme}")
 
 
 # --- words and rows -----------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def diagnose(
         drawn.unlink(missing_ok=True)
     if not result["quantized"]:
         raise _nothing_quantized(path)
-    tensors, suspicions = judge(result, artifact.scheme)
+    tensors, suspicions = judge(result, artifact.scheme, artifact.origin)
     if not tensors:
         raise InputError(
             f"no tensor of {path.name} has a counterpart in {reference.name}",

@@ -1,0 +1,95 @@
+"""What tools say when they fail, in words a person can act on. The table is the knowledge."""
+
+from __future__ import annotations
+
+import re
+
+from ..core.errors import EdgeproofError
+from ..core.names import shorten
+from ..core.remedies import CannotMakeError, Origin, Remedy
+
+# (pattern in a tool's message, what it means, what to do); groups of the pattern fill the braces.
+KNOWN: tuple[tuple[str, str, Remedy], ...] = (
+    (
+        r"Quantization (?:to 16x8-bit )?not yet supported for op: '?(\w+)",
+        "there is no integer kernel for {0}",
+        Remedy(("tflite:int8-fallback", "tflite:dynamic", "tflite:float16"), model="without that operator"),
+    ),
+    (
+        r"tf\.(\w+).*(?:neither a custom op nor a flex op|is neither)",
+        "operator tf.{0} has no TFLite kernel",
+        Remedy(model="without that operator", also=("do that step in the app, outside of the model",)),
+    ),
+    (
+        r"Max and min for dynamic tensors should be recorded during calibration: Failed for tensor (\S+)",
+        "the converter wants a range for tensor {0}, and calibration recorded none (it records none for integers, "
+        "such as token ids and their masks)",
+        Remedy(("tflite:int8", "tflite:dynamic", "tflite:float16")),
+    ),
+    (
+        r"No Op registered for (\w+) with domain_version",
+        "operator tf.{0} has no ONNX counterpart",
+        Remedy(("tflite:float32",), model="without that operator"),
+    ),
+    (
+        r"(?i)exceeds maximum protobuf size|bigger than 2 ?GB",
+        "the file would be larger than 2 GB, which the format cannot hold",
+        Remedy(("tflite:float16", "tflite:dynamic", "tflite:int8"), model="with fewer weights"),
+    ),
+    (
+        r"Unsupported onnx opset|Opset (\d+) is not supported",
+        "tf2onnx does not write this opset",
+        Remedy(also=("choose export.onnx_opset between 13 and 18",)),
+    ),
+    (
+        r"`representative_dataset` must be specified",
+        "the model holds no ranges of its activations, which quantization-aware training would have left in it",
+        Remedy(("tflite:int8",), also=("train it again",)),
+    ),
+    (
+        r"Missing QSVs \(min/max\) for tensor (\S+)",
+        "calibration recorded no range for tensor {0}",
+        Remedy(("tflite:dynamic", "tflite:weight-int8"), by_converter=("tflite:int8",)),
+    ),
+    (
+        r"Failed to get quantization parameters for tensor: ([^\s.]+)",
+        "ai-edge-quantizer finds no scale for tensor {0}",
+        Remedy(("tflite:dynamic", "tflite:weight-int8"), by_converter=("tflite:int8",)),
+    ),
+    (
+        r"Encountered unresolved custom op: (\S+?)\.",
+        "its operator {0} is a custom one, and LiteRT, which runs the file to calibrate it, does not carry that",
+        Remedy(("tflite:dynamic", "tflite:weight-int8"), model="without that operator"),
+    ),
+    (
+        r"gather index out of bounds",
+        "the calibration samples hold token ids that the model's table does not have",
+        Remedy(also=("calibrate with texts and the model's own tokenizer",)),
+    ),
+)
+
+# The extra that brings a module that a tool needs.
+_EXTRAS = {"ai_edge_quantizer": "quantize", "tf2onnx": "onnx", "onnx": "onnx", "onnxruntime": "onnx"}
+
+
+def explain(error: Exception, origin: Origin = "") -> tuple[str, str]:
+    """Return (reason, remedy) for a model of `origin`. Messages are cut: a converter may dump the whole model."""
+    if isinstance(error, CannotMakeError):
+        return error.message, error.ways.words(origin)
+    if isinstance(error, EdgeproofError):
+        return error.message, error.remedy
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return f"{error.name} is not installed here", f"pip install 'edgeproof[{_EXTRAS[error.name]}]'"
+    if isinstance(error, KeyError) and len(error.args) == 1:
+        # Raised where the converter looks a sample's inputs up by name.
+        return f"the calibration samples hold no values for input {error}", "calibrate with samples of all its inputs"
+    text = str(error)
+    for pattern, meaning, remedy in KNOWN:
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups()), remedy.words(origin)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = next((line for line in lines if "error:" in line), lines[0] if lines else "no message")
+    return (
+        f"the converter failed: {type(error).__name__}: {shorten(told, 300)}",
+        "the other variants are not concerned; log.jsonl has the whole message's start",
+    )
