@@ -77,10 +77,11 @@ class ConsoleListener:
                 self._write("info", task, total=total, seconds=round(seconds, 3), note=note)
 
     def note(self, level: str, message: str, **facts: Any) -> None:
-        """Show a warning, log everything."""
+        """Show a warning, with its remedy where it has one; log everything."""
         with self._lock:
             if level != "info":
-                self._say(f"[yellow]![/] {escape(message)}")
+                remedy = f"\n  → {escape(str(facts['remedy']))}" if facts.get("remedy") else ""
+                self._say(f"[yellow]![/] {escape(message)}{remedy}")
             self._write(level, message, **facts)
 
     def say(self, message: str) -> None:

@@ -58,6 +58,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     converter.experimental_enable_resource_variables = True
     (made / "state.tflite").write_bytes(converter.convert())
     np.save(made / "matrix.npy", matrix)
+    # One input is a thousand times the other, and does not matter: eight bits have no room for both.
+    scaled = tf.function(lambda x: tf.matmul(x, [[1e-5], [1.0]]))
+    one = scaled.get_concrete_function(tf.TensorSpec((1, 2), name="x"))
+    content = tf.lite.TFLiteConverter.from_concrete_functions([one]).convert()
+    (made / "scaled.tflite").write_bytes(content)
+    np.save(made / "scaled.npy", (np.random.default_rng(4).normal(size=(80, 2)) * [1000, 1]).astype(np.float32))
     np.save(made / "windows.npy", np.random.default_rng(2).normal(size=(40, 6, 3)).astype(np.float32))
     return made
 
@@ -115,6 +121,20 @@ def test_an_open_batch_is_fixed_and_few_values_keep_their_tails(folder: Path, tm
         assert tried[MOVING_AVERAGE] > 2 * tried[told["calibration"]["method"]]
         (other, *_) = [row for row in told["alternatives"] if MOVING_AVERAGE in row["made_by"]]
         assert "spread away from float's" in other["why"] and other["status"] == "ok"
+
+
+def test_a_file_far_from_the_float_model_is_warned_of(folder: Path, tmp_path: Path, edgeproof: Any) -> None:
+    said = " ".join(
+        edgeproof("export", folder / "scaled.tflite", "--to", "tflite:int8", "--to", "tflite:int16x8", "--calibrate",
+                  f"npy:{folder / 'scaled.npy'}", "--out", tmp_path).split()
+    )  # fmt: skip
+    far, near = (
+        json.loads((tmp_path / f"scaled--tflite-{scheme}.json").read_text())["calibration"]["float_agreement"]
+        for scheme in ("int8", "int16x8")
+    )
+    assert far["error"] > 0.5 and far["warning"] in said and "use tflite:int16x8" in said
+    assert near["error"] < 0.05 and "warning" not in near  # what was advised
+    assert said.count("away from the float model") == 1
 
 
 def test_a_picture_of_open_size_is_resized(folder: Path, tmp_path: Path, edgeproof: Any) -> None:

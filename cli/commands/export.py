@@ -70,7 +70,8 @@ def command(
 
     A float .tflite is quantized as it is, without TensorFlow, to what ai-edge-quantizer makes of it (tflite:dynamic,
     int8, int16x8, weight-int8, weight-int4, int4, int4-block32). It then stands beside the files, which
-    `edgeproof evaluate OUT/*.tflite` proves by agreement with it.
+    `edgeproof evaluate OUT/*.tflite` proves by agreement with it. Shapes that it leaves open are fixed: the batch at 1,
+    the others by --size or --shape.
     """
     from ...core.codec import to_json
     from ...core.names import slug
