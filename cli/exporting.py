@@ -44,6 +44,7 @@ class Choices:
     value_range: tuple[float, float] | None = None
     size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    custom_objects: tuple[str, ...] = ()
 
 
 def export_model(
@@ -75,7 +76,8 @@ def export_model(
     if ours and choices != Choices():
         raise InputError(
             f"{path} was made by edgeproof, which knows its classes, range and outputs",
-            "leave --trust, --labels, --output, --tags, --signature, --value-range, --size and --shape out",
+            "leave out all options on other people's models: --trust, --custom-objects, --labels, --output, --tags, "
+            "--signature, --value-range, --size and --shape",
         )
     key = None if ours else foreign.adoption_key(path, **asdict(choices))
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
@@ -149,10 +151,10 @@ def _export_brought(
     out: Path,
     listener: ConsoleListener,
 ) -> list[Artifact]:
-    if choices.trust or choices.tags or choices.signature:
+    if choices.trust or choices.tags or choices.signature or choices.custom_objects:
         raise InputError(
             f"{path} is a .tflite: it has no code, and is not opened by tags or signatures",
-            "leave --trust, --tags and --signature out",
+            "leave --trust, --custom-objects, --tags and --signature out",
         )
     if options.maker == CONVERTER:
         raise InputError(f"{path} is a .tflite, which TensorFlow's converter does not read", "leave --maker out")

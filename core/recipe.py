@@ -191,8 +191,9 @@ class ModelSpec(_Table):
     For ``hub:`` and ``file:`` backbones: `tags`, `signature` and `output` choose what of the file is used, `arguments`
     are passed to its call, `value_range` is what its pixels must lie in, `preprocessing` a mode of `preprocess_input`
     instead, `sha256` pins a download, `preprocessor` is the second half of a text encoder, `trainable` fine-tunes all
-    of it, `head` keeps the classes it has, and `trust` lets it bring code. For text: `max_tokens` is the fixed
-    length of token ids; `tokenizer`, `vocabulary` and `embedding` shape a model that is trained from scratch.
+    of it, `head` keeps the classes it has, `trust` lets it bring code, and `custom_objects` are modules (or ``.py``
+    files) that define what a Keras file needs. For text: `max_tokens` is the fixed length of token ids; `tokenizer`,
+    `vocabulary` and `embedding` shape a model that is trained from scratch.
     """
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -212,6 +213,7 @@ class ModelSpec(_Table):
     trainable: bool = False
     head: Literal["new", "own"] = "new"
     trust: bool = False
+    custom_objects: tuple[str, ...] = ()
     max_tokens: int = Field(64, ge=4, le=4096)
     tokenizer: Literal["wordpiece", "whitespace"] = "wordpiece"
     vocabulary: int = Field(8000, ge=32, le=1_000_000)

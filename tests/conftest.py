@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +78,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     recipe = parse_recipe(RECIPE)
     return TinyRun(recipe, folder, run_recipe(recipe, folder))
+
+
+@pytest.fixture(scope="session")
+def foreign_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files of plain Keras 2 and 3 and plain TensorFlow, made by processes without any code of ours."""
+    folder = tmp_path_factory.mktemp("foreign")
+    script = Path(__file__).with_name("foreign_files.py")
+    makers = [subprocess.Popen([sys.executable, str(script), version, str(folder)], stderr=subprocess.PIPE)
+              for version in "23"]  # fmt: skip
+    for maker in makers:
+        _, said = maker.communicate()
+        assert maker.returncode == 0, said[-2000:]
+    return folder

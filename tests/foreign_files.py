@@ -71,6 +71,43 @@ def texts(keras: Any) -> Any:
     return keras.Model(sentence, layers.Dense(2, activation="softmax", name="mood")(pooled))
 
 
+def _with_own_layers(keras: Any, np: Any, folder: Path, version: str) -> None:
+    """A model of classes that a module of the user defines, registered and not, and its answer to ones."""
+    import foreign_layers as own  # type: ignore[import-not-found]
+
+    layers = keras.layers
+    x = given = keras.Input((4,), name="x")
+    for layer in (own.Scale(3.0), own.Shift(0.5), layers.Dense(3, activation=own.bent, name="top")):
+        x = layer(x)
+    model = keras.Model(given, x)
+    model.layers[1].set_weights([np.arange(4, dtype="float32")])
+    for suffix in (".keras", ".h5"):
+        model.save(str(folder / f"own{version}{suffix}"))
+    model.export(str(folder / f"own{version}"))
+    np.save(folder / f"own{version}.npy", np.asarray(model(np.ones((1, 4), "float32"))))
+
+
+def _with_hub_layer(tf: Any, keras: Any, np: Any, folder: Path) -> None:
+    """A classifier of pictures behind a `hub.KerasLayer` that was fine-tuned, and its answer to ones."""
+    import tensorflow_hub as hub
+
+    module = tf.train.Checkpoint()
+    module.kernel = tf.Variable(np.random.default_rng(1).normal(size=(3, 6)).astype("float32"))
+    module.__call__ = tf.function(lambda x, training=False: tf.reduce_mean(x, (1, 2)) @ module.kernel)
+    for training in (True, False):
+        module.__call__.get_concrete_function(tf.TensorSpec((None, 24, 24, 3), tf.float32), training=training)
+    module.variables = module.trainable_variables = [module.kernel]
+    module.regularization_losses = []
+    tf.saved_model.save(module, str(folder / "hub_module"))
+    layer = hub.KerasLayer(str(folder / "hub_module"), trainable=True)
+    model = keras.Sequential([keras.Input((24, 24, 3)), layer, keras.layers.Dense(3, activation="softmax", name="top")])
+    layer.resolved_object.kernel.assign(module.kernel * 2)
+    for suffix in (".keras", ".h5"):
+        model.save(str(folder / f"hub2{suffix}"))
+    model.export(str(folder / "hub2"))
+    np.save(folder / "hub2.npy", np.asarray(model(np.ones((1, 24, 24, 3), "float32"))))
+
+
 def _saved_models(tf: Any, folder: Path) -> None:
     """SavedModels that no Keras made: of TensorFlow 1, with two signatures, with a fixed batch, of Python code."""
 
@@ -137,8 +174,10 @@ def main(version: str, folder: Path) -> None:
     for suffix in (".keras", ".h5"):
         with_lambda(keras).save(str(folder / f"lambda{version}{suffix}"))
     texts(keras).save(str(folder / f"texts{version}.keras"))
+    _with_own_layers(keras, np, folder, version)
     if version == "2":
         plain(keras).save_weights(str(folder / "weights.h5"))
+        _with_hub_layer(tf, keras, np, folder)
         _saved_models(tf, folder)
     else:
         nested(keras).export(str(folder / "exported"), verbose=False)

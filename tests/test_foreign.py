@@ -34,16 +34,8 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with files of plain Keras 2 and 3 and plain TensorFlow, made by processes without any code of ours."""
-    folder = tmp_path_factory.mktemp("foreign")
-    script = Path(__file__).with_name("foreign_files.py")
-    makers = [subprocess.Popen([sys.executable, str(script), version, str(folder)], stderr=subprocess.PIPE)
-              for version in "23"]  # fmt: skip
-    for maker in makers:
-        _, said = maker.communicate()
-        assert maker.returncode == 0, said[-2000:]
-    return folder
+def files(foreign_files: Path) -> Path:
+    return foreign_files
 
 
 class Heard(Silent):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,12 @@ REMEDY = (
 )
 
 
-def make_constant(function: Any) -> Any:
+def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
     """Return the concrete `function` with the values of its variables written into its graph.
 
-    Its inputs keep their names, but not always their order: see `call_by_name`. Raises StageError for what no file
-    format can hold: a graph that changes its variables, draws random numbers from a generator or looks up tables.
+    Its inputs keep their names, but not always their order: see `call_by_name`. Look-ups of tables that come in by the
+    inputs `beside` may stay: the caller takes them out. Raises StageError for what no file format can hold: a graph
+    that changes its variables, draws random numbers from a generator or looks up other tables.
     """
     tf, _ = load()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -56,7 +57,10 @@ def make_constant(function: Any) -> Any:
         )
         raise StageError(f"the model's variables cannot be made constants: {told}", REMEDY) from error
     left = sorted(op for op in operators(frozen) if "Table" in op or op in ("VarHandleOp", "Variable", "VariableV2"))
-    if left or len(frozen.inputs) != free or any(tensor.dtype in (tf.resource, tf.variant) for tensor in frozen.inputs):
+    inputs = [tensor for tensor in frozen.inputs if tensor.name.split(":")[0] not in beside]
+    if beside and left == ["LookupTableFindV2"]:
+        left = []
+    if left or len(inputs) != free or any(tensor.dtype in (tf.resource, tf.variant) for tensor in inputs):
         what = ", ".join(left[:4]) or "resources of TensorFlow"
         raise StageError(f"the model needs more than its variables: {what}", REMEDY)
     return frozen

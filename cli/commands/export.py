@@ -42,6 +42,12 @@ from ..options import given, text_columns
 @click.option("--tags", default="", help="Which of several graphs of a SavedModel is used, e.g. serve,gpu; or none.")
 @click.option("--signature", default="", help="Which signature or function of a SavedModel is used.")
 @click.option("--trust", is_flag=True, help="Let the file bring code of its own (Lambda layers, custom classes).")
+@click.option(
+    "--custom-objects",
+    metavar="MODULE",
+    multiple=True,
+    help="A module, or FILE.py, that defines what the file needs; it is imported, as with --trust.  Repeatable.",
+)
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -59,6 +65,7 @@ def command(
     tags: str,
     signature: str,
     trust: bool,
+    custom_objects: tuple[str, ...],
     as_json: bool,
     **columns: str | None,
 ) -> int:
@@ -94,6 +101,7 @@ def command(
         read_range(value_range) if value_range else None,
         size,
         read_shapes(shapes),
+        tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in custom_objects),
     )
     source = Data.model_validate({"source": calibrate, **given(columns)}) if calibrate else None
     if not model.exists():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ..frameworks import check_installed, fresh, load
 from ..freeze import exact
 from ..hub.fetch import resolve
 from . import keras3
+from .custom import check_modules, check_objects, identify_objects
 from .examine import Found, content_sha256, examine
 from .freezing import TOLERANCE, answers, difference, save, trace
 from .opening import Asked, Source, open_source, told
@@ -54,6 +55,7 @@ def adoption_key(
     value_range: tuple[float, float] | None = None,
     size: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    custom_objects: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what decides the result of `adopt`, for a cache key.
 
@@ -61,6 +63,8 @@ def adoption_key(
     InputError as `examine`, and for choices that contradict themselves.
     """
     check_installed()
+    trust = trust or bool(custom_objects)
+    check_objects(custom_objects)
     found = examine(path, trust=trust)
     if found.keras == 3:
         keras3.check_keras3()
@@ -76,6 +80,8 @@ def adoption_key(
         "value_range": list(value_range) if value_range else None,
         "size": size,
         "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
+        "modules": check_modules(found.path, found.config, trust=trust),
+        "custom_objects": identify_objects(custom_objects),
     }
 
 
@@ -93,6 +99,7 @@ def adopt(
     value_range: tuple[float, float] | None = None,
     size: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    custom_objects: Sequence[str] = (),
 ) -> Model:
     """Freeze the model at `path` (SavedModel folder or ``.tar.gz``, Keras 2 or 3 archive or HDF5 file) and return it.
 
@@ -100,7 +107,8 @@ def adopt(
     and width in pixels, `shapes` the shape of inputs by name (``""``: the only one). `tags` and `signature` choose the
     graph and the function of a SavedModel that is used, `output` which output is judged; the others stay in the file.
     `labels` are the classes in the order of that output, by position: a name may stand there twice. `value_range` is
-    what pixels of 0–255 are mapped onto. `trust` lets the file bring code.
+    what pixels of 0–255 are mapped onto. `trust` lets the file bring code; `custom_objects` are modules (or ``.py``
+    files) that define what the file needs, which are imported, and trusting them is trusting the file.
 
     The contract is ``image`` for one square RGB input (NHWC) of a known range, ``text`` for one string, ``tensor``
     for all else. With several inputs it describes the first; ``provenance["inputs"]`` has all. `Model.sha256` is over
@@ -112,13 +120,16 @@ def adopt(
     start = time.monotonic()
     key = adoption_key(
         path, trust=trust, output=output, tags=tags, signature=signature, labels=labels, value_range=value_range,
-        size=size, shapes=shapes,
+        size=size, shapes=shapes, custom_objects=custom_objects,
     )  # fmt: skip
+    trust = trust or bool(custom_objects)
     found = _unpacked(examine(path, trust=trust), trust, listener)
     for sentence in found.code:
         listener.note("warning", f"{path.name} is trusted: {sentence}")
+    for module in custom_objects:
+        listener.note("warning", f"{module} is imported, and so its code runs: --custom-objects says so")
     fresh(0)
-    asked = Asked(trust, tags, signature, size, shapes, value_range)
+    asked = Asked(trust, tags, signature, size, shapes, value_range, tuple(custom_objects))
     known_range = value_range or (pixel_range(found.config) if found.keras else None)
     scratch = workspace / SCRATCH
     with explain_disk_errors(workspace):

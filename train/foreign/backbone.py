@@ -22,6 +22,7 @@ from ..hub.fetch import resolve
 from ..hub.module import check_hub_installed, check_module
 from ..hub.ranges import BYTES, SYMMETRIC, Pixels
 from . import keras3
+from .custom import Definitions, check_modules, check_objects, fetch_modules, identify_objects
 from .cut import cut
 from .examine import Found, examine
 from .keras_model import ADVICE, Opened, every_layer, open_keras
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 # The keys of a [[model]] that mean something for a file.
 KEYS = frozenset(
     {"name", "backbone", "image_size", "resize", "sha256", "output", "value_range", "preprocessing", "trainable",
-     "head", "trust"}
+     "head", "trust", "custom_objects"}
 )  # fmt: skip
 SAVED_MODEL_KEYS = KEYS | {"tags", "signature", "arguments"}
 
@@ -58,6 +59,7 @@ def check_file_backbone(spec: ModelSpec, folder: Path) -> None:
     check_installed()
     found = _examined(spec, folder)
     check_keys(spec, SAVED_MODEL_KEYS if found.keras == 0 else KEYS)
+    check_objects(_objects(spec, folder))
     if spec.sha256 and (other := sha256_file(found.path)) != spec.sha256:
         raise InputError(
             f"{where}: {found.path} is another file than the recipe pins: its sha256 is {other}",
@@ -80,7 +82,21 @@ def check_file_backbone(spec: ModelSpec, folder: Path) -> None:
 def file_identity(spec: ModelSpec, folder: Path) -> dict[str, Any]:
     """Return what of the file decides the result, for a cache key: its content and the choices of the recipe."""
     chosen = {key: getattr(spec, key) for key in sorted(SAVED_MODEL_KEYS - {"name", "backbone", "resize", "sha256"})}
-    return {"backbone": "file", **chosen, "weights": {"sha256": sha256_file(file_of(spec, folder))}}
+    found = _examined(spec, folder)
+    outside = {
+        "modules": check_modules(found.path, found.config, trust=_trusted(spec)),
+        "custom_objects": identify_objects(_objects(spec, folder)),
+    }
+    return {"backbone": "file", **chosen, **outside, "weights": {"sha256": sha256_file(found.path)}}
+
+
+def _trusted(spec: ModelSpec) -> bool:
+    return spec.trust or bool(spec.custom_objects)
+
+
+def _objects(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
+    """Return the modules of `spec`; files of Python are meant from `folder`."""
+    return tuple(str((folder / name).resolve()) if name.endswith(".py") else name for name in spec.custom_objects)
 
 
 def build_file_base(
@@ -101,24 +117,26 @@ def build_file_base(
     found = _examined(spec, folder)
     if found.format == "archive":
         path = resolve(str(found.path.absolute()), sha256=spec.sha256, folder=Path(), listener=listener)
-        found = examine(path, trust=spec.trust)
+        found = examine(path, trust=_trusted(spec))
     pixels = _pixels(spec, found)
     for sentence in found.code:
         listener.note("warning", f"{found.path.name} is trusted: {sentence}")
     if found.format == "saved-model":
         return _through_hub(spec, found.path, pixels, classes, samples, listener)
+    modules = fetch_modules(found.path, found.config, trust=_trusted(spec), listener=listener)
+    definitions = Definitions(_objects(spec, folder), modules)
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
         if found.keras == 3:
-            return _keras3(spec, found, pixels, classes, samples, listener, Path(scratch))
+            return _keras3(spec, found, pixels, classes, samples, listener, Path(scratch), definitions)
         try:
-            return _keras2(spec, found, pixels, classes, samples, listener, Path(scratch))
+            return _keras2(spec, found, pixels, classes, samples, listener, Path(scratch), definitions)
         except EdgeproofError:
             raise
         except Exception as error:  # Keras raises anything for a file from outside
             said = shorten(f"{type(error).__name__}: {error}", 300)
         listener.note("warning", f"{found.path.name} is of Keras {found.version}; trying Keras 3", said=said)
         try:
-            return _keras3(spec, found, pixels, classes, samples, listener, Path(scratch))
+            return _keras3(spec, found, pixels, classes, samples, listener, Path(scratch), definitions)
         except StageError:
             raise StageError(
                 f"{found.path} could not be opened: {said}", f"check that it is whole; or {ADVICE}"
@@ -127,7 +145,7 @@ def build_file_base(
 
 def _examined(spec: ModelSpec, folder: Path) -> Found:
     try:
-        return examine(file_of(spec, folder), trust=spec.trust)
+        return examine(file_of(spec, folder), trust=_trusted(spec))
     except InputError as error:
         raise InputError(f"model {spec.name!r}: {error.message}", error.remedy) from error
 
@@ -164,7 +182,7 @@ def _made_reusable(spec: ModelSpec) -> ModelSpec:
 
 def _keras3(
     spec: ModelSpec, found: Found, pixels: Pixels, classes: int | None, samples: NDArray[Any] | None,
-    listener: Listener, scratch: Path,
+    listener: Listener, scratch: Path, definitions: Definitions,
 ) -> Base:  # fmt: skip
     job = {
         "task": "features",
@@ -172,9 +190,10 @@ def _keras3(
         "output": spec.output,
         "own": spec.head == "own",
         "size": spec.image_size,
+        "custom_objects": list(definitions.objects),
     }
     try:
-        result = keras3.run(job, found.config, scratch / "keras3", trust=spec.trust)
+        result = keras3.run(job, found.config, scratch / "keras3", trust=_trusted(spec))
     except keras3.KerasError as error:
         raise StageError(f"{found.path} could not be opened: {shorten(str(error), 300)}", ADVICE) from error
     listener.note("info", f"{found.path.name} was opened with Keras {result['keras']}; taken is {result['taken']}")
@@ -183,10 +202,10 @@ def _keras3(
 
 def _keras2(
     spec: ModelSpec, found: Found, pixels: Pixels, classes: int | None, samples: NDArray[Any] | None,
-    listener: Listener, scratch: Path,
+    listener: Listener, scratch: Path, definitions: Definitions,
 ) -> Base:  # fmt: skip
     tf, keras = load()
-    opened = open_keras(tf, keras, named(found, scratch), found.config, spec.trust)
+    opened = open_keras(tf, keras, named(found, scratch), found.config, _trusted(spec), definitions)
     check_picture(opened, spec.image_size)
     backbone, taken = cut(keras, opened, spec.output, own=spec.head == "own")
     listener.note("info", f"{found.path.name}: taken is {taken}")

@@ -112,6 +112,38 @@ def find_code(config: Any) -> list[str]:
     return list(dict.fromkeys(_walk(config)))
 
 
+def hub_handles(config: Any) -> list[str]:
+    """Return the handles of the Hub modules that a configuration's layers load, each once."""
+    handles = (entry["config"]["handle"] for entry in _entries(config) if _is_hub_layer(entry))
+    return list(dict.fromkeys(handles))
+
+
+def _is_hub_layer(entry: dict[str, Any]) -> bool:
+    """Whether an entry is a `hub.KerasLayer`: harmless by itself, and as harmless as the module that it loads."""
+    config = entry.get("config")
+    return (
+        entry.get("class_name") == "KerasLayer"
+        and entry.get("module") in (None, "tensorflow_hub.keras_layer")
+        and entry.get("registered_name") in (None, "KerasLayer")
+        and isinstance(config, dict)
+        and isinstance(config.get("handle"), str)
+    )
+
+
+def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
+    """Return (class, registered name) of what a configuration names and neither Keras nor the file defines."""
+    found = []
+    for entry in _entries(config):
+        name = entry.get("class_name")
+        if name in _DANGEROUS or name in _SYMBOL_LAYERS or _is_hub_layer(entry) or not _judge(entry):
+            continue
+        if name == "function":
+            name = entry.get("config")
+        if isinstance(name, str):
+            found.append((name, str(entry.get("registered_name") or name)))
+    return list(dict.fromkeys(found))
+
+
 def custom_objects(config: Any) -> list[tuple[str, str, str]]:
     """Return (module, class or function, registered name) of what a configuration takes from other packages."""
     found = []
@@ -124,6 +156,7 @@ def custom_objects(config: Any) -> list[tuple[str, str, str]]:
             and isinstance(name, str)
             and module != "builtins"
             and not _KERAS_MODULE.match(module)
+            and not _is_hub_layer(entry)
         ):
             found.append((module, name, str(entry.get("registered_name") or name)))
     return list(dict.fromkeys(found))
@@ -167,6 +200,8 @@ def _judge(entry: dict[str, Any]) -> str:
         return f"{_title(entry)} {_DANGEROUS[name]}"
     if name == "function":
         return _judge_function(entry)
+    if _is_hub_layer(entry):
+        return ""
     if module is not None and _OPERATION_MODULE.match(module):
         return "" if _CLASS_NAME.match(name) and registered in (None, name) else _custom(entry)
     if module is not None and not _KERAS_MODULE.match(module) and module != "builtins":

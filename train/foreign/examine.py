@@ -12,13 +12,14 @@ from ...core.errors import InputError
 from ...core.names import shorten
 from ..hub.fetch import ARCHIVES, GRAPH, check_handle, check_saved_model
 from ..hub.vet import vet
-from .code import find_code
+from .code import defined_elsewhere, find_code, hub_handles
 from .containers import read_archive, read_hdf5
+from .custom import DEFINE, check_modules
 
 CHOICES = "expected a SavedModel folder (or a .tar.gz of one), a .keras file, or a Keras .h5 or .hdf5 file"
 TRUSTING = (
     "if you trust where it comes from, add --trust (in a recipe: trust = true). Better: save the model again without "
-    "it, or as a SavedModel (model.export in Keras 3), which carries no Python"
+    "it, or as a SavedModel (model.export), which carries no Python"
 )
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
@@ -43,7 +44,8 @@ class Found:
     """What `examine` found: the file or folder, and how it is opened.
 
     `keras` is the major version of Keras that wrote it, 0 for a SavedModel; `version` is that version as the file says
-    it. `config` is the Keras configuration. `code` lists what of it is code (empty unless it was trusted).
+    it. `config` is the Keras configuration. `code` lists what of it is code (empty unless it was trusted),
+    `modules` the handles of the Hub modules that its layers load.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Found:
     version: str = ""
     config: Any = None
     code: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -92,8 +95,16 @@ def examine(path: Path, *, trust: bool) -> Found:
     code = find_code(config)
     if code and not trust:
         more = f" (and {len(code) - 3} more)" if len(code) > 3 else ""
-        raise InputError(f"{path} is refused: {'; '.join(code[:3])}{more}", TRUSTING)
-    return Found(path, kind, _major(path, version, config), version, config, tuple(code))
+        raise InputError(f"{path} is refused: {'; '.join(code[:3])}{more}", _remedy(config))
+    check_modules(path, config, trust=trust)
+    return Found(path, kind, _major(path, version, config), version, config, tuple(code), tuple(hub_handles(config)))
+
+
+def _remedy(config: Any) -> str:
+    """Return how a file with code is opened all the same: what the file does not define has to be said."""
+    if not defined_elsewhere(config):
+        return TRUSTING
+    return f"{DEFINE}. Better: save the model again as a SavedModel (model.export), which carries no Python"
 
 
 def content_sha256(path: Path) -> str:

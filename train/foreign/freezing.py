@@ -14,6 +14,7 @@ from ...core.errors import StageError
 from ..frameworks import load
 from ..freeze import make_constant, serving, write
 from ..hub.vet import SAVER
+from .arithmetic import as_arithmetic, tables_of
 
 TOLERANCE = 1e-4  # of the largest value, or of one; constants are folded, kernels stay the same
 
@@ -47,8 +48,9 @@ def save(plain: Plain, folder: Path) -> bool:
     """
     tf, _ = load()
     specs = [tf.TensorSpec(shape, dtype, name=name) for name, shape, dtype in plain.inputs]
+    tables = tables_of(plain.function)
     try:
-        frozen = make_constant(plain.function)
+        frozen = make_constant(plain.function, beside=tables)
     except StageError:  # it is saved with what it needs instead, and its answers will tell whether that is enough
 
         def serve(*values: Any) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def save(plain: Plain, folder: Path) -> bool:
 
         write(serve, specs, folder, keep=plain.owner)
         return False
-    definition = frozen.graph.as_graph_def()
+    definition = as_arithmetic(frozen, tables)
     _check(definition)
     wanted = [tensor.name for tensor in frozen.outputs]
 

@@ -38,10 +38,12 @@ def _open(job: dict[str, Any]) -> tuple[Any, Any, Any]:
     import keras
     import tensorflow as tf
 
+    from .custom import Definitions
     from .keras_model import open_keras
 
     config = json.loads(Path(job["config"]).read_text(encoding="utf-8"))
-    return tf, keras, open_keras(tf, keras, Path(job["path"]), config, job["trust"])
+    definitions = Definitions(tuple(job["custom_objects"]))
+    return tf, keras, open_keras(tf, keras, Path(job["path"]), config, job["trust"], definitions)
 
 
 def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -6,14 +6,16 @@ Nothing of ours but plain helpers is imported here: the process that holds Keras
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InputError, StageError
+from ...core.errors import InputError
 from ...core.names import shorten
-from .code import custom_objects
+from .code import custom_objects, defined_elsewhere
+from .custom import DEFINE, Definitions, hub_layer, load_objects
 from .tensors import Tensor
 
 ADVICE = "open it where it was made and save it as a SavedModel (model.export), then give that folder"
@@ -35,13 +37,25 @@ class Opened:
         return list(tf.nest.flatten(self.model(given, training=False)))
 
 
-def open_keras(tf: Any, keras: Any, path: Path, config: Any, trust: bool) -> Opened:
+def open_keras(
+    tf: Any, keras: Any, path: Path, config: Any, trust: bool, definitions: Definitions | None = None
+) -> Opened:
     """Load the file with `keras` (tf_keras or keras 3), uncompiled. Only call it on what `examine` let through.
 
-    Raises whatever Keras raises, StageError when a trusted class cannot be imported, InputError when the model was
-    saved before it had inputs.
+    `definitions` says what it needs of outside it. Raises whatever Keras raises, InputError when a class is not known,
+    or the model was saved before it had inputs.
     """
-    known = {**_ours(tf, keras), **(_imported(config) if trust else {})}
+    definitions = definitions or Definitions()
+    known = {**_ours(tf, keras), **hub_layer(definitions.modules), **load_objects(definitions.objects)}
+    if trust:
+        known = {**_imported(config, known), **known}
+    for name, registered in defined_elsewhere(config):
+        plain = registered.rpartition(">")[2]  # PACKAGE>NAME, where it was registered
+        value = known.get(registered) or known.get(name) or known.get(plain)
+        if value is not None:
+            known |= {name: value, registered: value}
+        elif keras.saving.get_registered_object(registered) is None:
+            raise InputError(f"the file needs {shorten(plain)}, which its maker wrote and Keras does not have", DEFINE)
     with keras.utils.custom_object_scope(known):
         if _major(keras) == 3:
             if trust:  # legacy HDF5 files know no safe_mode argument
@@ -119,20 +133,17 @@ def _ours(tf: Any, keras: Any) -> dict[str, Any]:
     return known
 
 
-def _imported(config: Any) -> dict[str, Any]:
-    """Import what a trusted file takes from other packages. Raises StageError when that is not installed here."""
+def _imported(config: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a trusted file takes from packages that are installed here, but for what is `known` already."""
     found: dict[str, Any] = {}
     for module, name, registered in custom_objects(config):
-        try:
+        if name in known or registered in known:
+            continue
+        with suppress(Exception):  # importing runs code of outside; what is then still missing is told by name
             value: Any = importlib.import_module(module)
             for part in name.split("."):
                 value = getattr(value, part)
-        except (ImportError, AttributeError) as error:
-            raise StageError(
-                f"the model needs {shorten(f'{module}.{name}')}, which is not here: {shorten(str(error), 120)}",
-                f"install the package that defines it; or {ADVICE}",
-            ) from error
-        found |= {name: value, registered: value}
+            found |= {name: value, registered: value}
     return found
 
 

@@ -17,6 +17,7 @@ from ..frameworks import load
 from ..hub.saved_model import read
 from ..hub.tf1 import has_references, without_references
 from . import keras3, keras3_process
+from .custom import DEFINE, Definitions, fetch_modules
 from .examine import Found
 from .freezing import Plain, trace
 from .functions import choose, load_saved_model
@@ -36,6 +37,7 @@ class Asked:
     size: int | None = None
     shapes: Mapping[str, tuple[int, ...]] | None = None
     value_range: tuple[float, float] | None = None
+    custom_objects: tuple[str, ...] = ()
 
     def fix(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         """Return the inputs' fixed shapes. Raises InputError."""
@@ -69,10 +71,12 @@ def open_source(
     if found.format == "saved-model":
         return _saved_model(found.path, asked, value_range, scratch)
     tries = [_keras2, _keras3] if found.keras == 2 else [_keras3, _keras2]
+    modules = fetch_modules(found.path, found.config, trust=asked.trust, listener=listener)
+    definitions = Definitions(asked.custom_objects, modules)
     said: list[str] = []
     for number, attempt in enumerate(tries):
         try:
-            source = attempt(found, asked, value_range, scratch / str(number))
+            source = attempt(found, asked, value_range, scratch / str(number), definitions)
         except EdgeproofError as error:
             if number == 0:
                 raise
@@ -87,13 +91,17 @@ def open_source(
                     said=said[0],
                 )
             return source
-    remedy = f"check that the file is whole; otherwise {ADVICE}"
+    remedy = (
+        f"check that the file is whole; if it needs classes or functions of its maker, {DEFINE}; otherwise {ADVICE}"
+    )
     raise StageError(f"{found.path} could not be opened: {said[0]}", remedy)
 
 
-def _keras2(found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path) -> Source:
+def _keras2(
+    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
+) -> Source:
     tf, keras = load()
-    opened = open_keras(tf, keras, named(found, scratch), found.config, asked.trust)
+    opened = open_keras(tf, keras, named(found, scratch), found.config, asked.trust, definitions)
     shapes = asked.fix(opened.inputs)
     inputs = _fixed(opened.inputs, shapes)
     outputs = _safe_outputs(opened.outputs, inputs)
@@ -106,13 +114,16 @@ def _keras2(found: Found, asked: Asked, value_range: tuple[float, float] | None,
     return Source(plain, opened.inputs, opened.outputs, examples, expected, f"tf_keras {keras.__version__}")
 
 
-def _keras3(found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path) -> Source:
+def _keras3(
+    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
+) -> Source:
     job = {
         "task": "model",
         "path": str(named(found, scratch)),
         "size": asked.size,
         "shapes": dict(asked.shapes or {}),
         "value_range": value_range,
+        "custom_objects": list(definitions.objects),
     }
     result = keras3.run(job, found.config, scratch / "keras3", trust=asked.trust)
     folder = scratch / "keras3"

@@ -1,0 +1,163 @@
+"""Keras files that need something outside them: classes of their maker, and Hub modules inside their layers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from edgeproof.core.errors import InputError, StageError
+from edgeproof.core.events import Silent
+from edgeproof.core.model import Model
+from edgeproof.core.recipe import ModelSpec
+from edgeproof.train import frameworks
+from edgeproof.train.foreign import adopt, adoption_key, examine
+from edgeproof.train.foreign.backbone import build_file_base, check_file_backbone, file_identity
+
+pytestmark = pytest.mark.slow
+
+LAYERS = str(Path(__file__).with_name("foreign_layers.py"))
+
+
+def take(path: Path, folder: Path, **asked: Any) -> Model:
+    return adopt(path, name="theirs", workspace=folder, listener=Silent(), **asked)
+
+
+def answer(model: Model) -> Any:
+    """What the frozen model says to ones."""
+    tf, _ = frameworks.load()
+    signature = tf.saved_model.load(str(model.saved_model)).signatures["serving_default"]
+    return signature(**{model.input.name: tf.ones(model.input.shape)})[model.answer].numpy()
+
+
+@pytest.mark.parametrize("name", ["own2.h5", "own2.keras", "own3.h5", "own3.keras"])
+def test_classes_of_the_user_come_from_a_file_that_is_named(foreign_files: Path, tmp_path: Path, name: str) -> None:
+    expected = np.load(foreign_files / f"{name[:4]}.npy")
+    with pytest.raises(InputError, match="Scale") as caught:
+        adoption_key(foreign_files / name)
+    assert "--custom-objects" in caught.value.remedy and "model.export" in caught.value.remedy
+    model = take(foreign_files / name, tmp_path / "model", custom_objects=(LAYERS,))
+    np.testing.assert_allclose(answer(model), expected, rtol=1e-5)
+    assert model.provenance["source"]["trusted"] and "Scale" in model.provenance["source"]["code"][0]
+    if name.endswith(".h5"):
+        with pytest.raises(InputError, match=r"needs (Scale|Shift), which its maker wrote") as caught:
+            take(foreign_files / name, tmp_path / "model", trust=True)
+        assert "--custom-objects" in caught.value.remedy
+
+
+def test_the_remedy_of_saving_it_again_works(foreign_files: Path, tmp_path: Path) -> None:
+    for version in "23":
+        model = take(foreign_files / f"own{version}", tmp_path / version)
+        np.testing.assert_allclose(answer(model), np.load(foreign_files / f"own{version}.npy"), rtol=1e-5)
+    np.testing.assert_allclose(
+        answer(take(foreign_files / "hub2", tmp_path / "hub")), np.load(foreign_files / "hub2.npy"), rtol=1e-5
+    )
+
+
+def test_a_module_that_is_installed_serves_by_its_name(
+    foreign_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(LAYERS).parent))
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(Path(LAYERS).parent), *sys.path]))
+    for name in ("own2.h5", "own3.keras"):
+        model = take(foreign_files / name, tmp_path / "model", custom_objects=("foreign_layers",))
+        np.testing.assert_allclose(answer(model), np.load(foreign_files / f"{name[:4]}.npy"), rtol=1e-5)
+
+
+def test_definitions_that_do_not_serve_are_told(foreign_files: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no such board')")
+    path = foreign_files / "own2.h5"
+    for module, told in (
+        (tmp_path / "empty.py", r"needs (Scale|Shift)"),
+        (tmp_path / "broken.py", "RuntimeError: no such board"),
+        ("no_such_module", "No module named"),
+        (tmp_path / "gone.py", "there is no such file"),
+    ):
+        with pytest.raises(InputError, match=told):
+            take(path, tmp_path / "model", custom_objects=(str(module),))
+    (tmp_path / "half.py").write_text(Path(LAYERS).read_text().replace("def bent", "def straight"))
+    with pytest.raises(StageError, match="bent") as caught:
+        take(path, tmp_path / "model", custom_objects=(str(tmp_path / "half.py"),))
+    assert "--custom-objects" in caught.value.remedy
+    key = adoption_key(path, custom_objects=(str(tmp_path / "half.py"),))
+    (tmp_path / "half.py").write_text(Path(LAYERS).read_text())
+    assert adoption_key(path, custom_objects=(str(tmp_path / "half.py"),)) != key
+
+
+# --- Hub modules inside ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hub2.h5", "hub2.keras"])
+def test_a_hub_layer_is_known_and_has_the_weights_of_the_file(foreign_files: Path, tmp_path: Path, name: str) -> None:
+    model = take(foreign_files / name, tmp_path / "model")
+    np.testing.assert_allclose(answer(model), np.load(foreign_files / "hub2.npy"), rtol=1e-5)
+    assert not model.provenance["source"]["code"]
+
+
+def test_a_file_with_a_hub_layer_as_backbone(foreign_files: Path) -> None:
+    spec = ModelSpec.model_validate(
+        {"name": "m", "backbone": "file:hub2.h5", "image_size": 24, "value_range": (0.0, 1.0), "head": "own"}
+    )
+    check_file_backbone(spec, foreign_files)
+    assert file_identity(spec, foreign_files)["modules"]
+    base = build_file_base(spec, foreign_files, classes=3)
+    found = base.model(np.full((1, 24, 24, 3), 255, np.float32))
+    np.testing.assert_allclose(found, np.load(foreign_files / "hub2.npy"), rtol=1e-5)
+
+
+def test_classes_of_the_user_in_a_recipe(foreign_files: Path, tmp_path: Path) -> None:
+    shutil.copy(LAYERS, tmp_path / "layers.py")
+    shutil.copy(foreign_files / "own2.h5", tmp_path / "own2.h5")
+    table = {"name": "m", "backbone": "file:own2.h5", "image_size": 24, "value_range": (0.0, 1.0)}
+    with pytest.raises(InputError, match="custom_objects = "):
+        check_file_backbone(ModelSpec.model_validate(table), tmp_path)
+    spec = ModelSpec.model_validate({**table, "custom_objects": ["layers.py"]})
+    check_file_backbone(spec, tmp_path)
+    with pytest.raises(InputError, match="a backbone takes one RGB picture"):  # it was opened
+        build_file_base(spec, tmp_path)
+
+
+def with_handle(source: Path, target: Path, handle: str) -> Path:
+    """The file with another handle in its Hub layer."""
+    shutil.copy(source, target)
+    with h5py.File(target, "r+") as file:
+        config = file.attrs["model_config"]
+        file.attrs["model_config"] = re.sub(r'("handle": )"[^"]*"', lambda m: m[1] + json.dumps(handle), config)
+    return target
+
+
+def test_what_a_hub_layer_loads_is_looked_at_and_fetched_only_with_trust(foreign_files: Path, tmp_path: Path) -> None:
+    tf, _ = frameworks.load()
+    root = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4))])  # type: ignore[untyped-decorator]
+    def call(x: Any) -> Any:
+        tf.io.write_file("never", "x")
+        return x
+
+    root.__call__ = call
+    tf.saved_model.save(root, str(tmp_path / "evil"))
+    file = foreign_files / "hub2.h5"
+    for handle, told in (
+        (str(tmp_path / "evil"), "WriteFile"),
+        (str(tmp_path / "gone"), "does not exist"),
+        ("/etc/hostname", "neither a folder nor"),
+        ("https://tfhub.dev/google/some/1", "not on this machine"),
+    ):
+        with pytest.raises(InputError, match=told):
+            examine(with_handle(file, tmp_path / "m.h5", handle), trust=False)
+    # Beside the file, or at another place that is named: what is there is taken.
+    shutil.copytree(foreign_files / "hub_module", tmp_path / "beside")
+    model = take(with_handle(file, tmp_path / "m.h5", "beside"), tmp_path / "model")
+    np.testing.assert_allclose(answer(model), np.load(foreign_files / "hub2.npy"), rtol=1e-5)
+    with pytest.raises(StageError, match=r"needs 'http://127.0.0.1:9/") as caught:
+        take(with_handle(file, tmp_path / "m.h5", "http://127.0.0.1:9/m.tar.gz"), tmp_path / "model", trust=True)
+    assert "model.export" in caught.value.remedy
