@@ -71,9 +71,10 @@ def export(
     artifact = described(model, variant, maker, folder)
     if model.input.dtype == "string":
         reason = "the model takes strings: it could not be cut at its token ids, and only TensorFlow runs the whole"
-        remedy = (
-            "serve its SavedModel with TensorFlow, or choose a backbone that takes token ids "
-            "(package:use_multilingual_v3, scratch:average-embedding)"
+        remedy = "serve its SavedModel with TensorFlow, or " + (
+            "choose a backbone that takes token ids (scratch:average-embedding, package:use_multilingual_v3)"
+            if origin_of(model) == "trained"
+            else "save it again without its text layers, so that it takes the numbers that they make, and give that"
         )
         return save(artifact.failed("unsupported", reason, remedy), folder)
     if variant.scheme.training not in ("", model.tuning.get("kind")):

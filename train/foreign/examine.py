@@ -24,7 +24,7 @@ TRUSTING = (
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 _OTHERS = {
-    ".tflite": "is a finished TFLite file: `edgeproof evaluate` and `edgeproof inspect` take it as it is",
+    ".tflite": "is a finished TFLite file: `edgeproof evaluate`, `inspect` and (a float one) `export` take it as it is",
     ".onnx": "is a finished ONNX file: `edgeproof evaluate` and `edgeproof inspect` take it as it is",
     ".pb": "is a graph without its folder: give the SavedModel's folder (a frozen TensorFlow 1 graph is none)",
     ".pbtxt": "is a graph in text form: save it as a SavedModel",

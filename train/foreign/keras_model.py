@@ -18,6 +18,8 @@ from .code import custom_objects, defined_elsewhere
 from .custom import DEFINE, Definitions, hub_layer, load_objects
 from .tensors import Tensor
 
+SEE_DATA = "open it where it was made, call it once with a sample (model(x)), and save it again"
+DENSE = "build it with dense inputs (keras.Input without sparse or ragged) on the same layers, and save it again"
 ADVICE = "open it where it was made and save it as a SavedModel (model.export), then give that folder"
 
 
@@ -71,9 +73,9 @@ def describe(tf: Any, model: Any) -> Opened:
     given, answer = _structure(model, "input"), _structure(model, "output")
     tensors, results = tf.nest.flatten(given), tf.nest.flatten(answer)
     if not tensors or any(tensor is None for tensor in [*tensors, *results]):
-        raise InputError("the model's inputs are not known: it was saved before it had seen data", ADVICE)
+        raise InputError("the model's inputs are not known: it was saved before it had seen data", SEE_DATA)
     if any(getattr(tensor, "sparse", False) or "Ragged" in type(tensor).__name__ for tensor in tensors):
-        raise InputError("the model takes sparse or ragged inputs, which no file format here can hold", ADVICE)
+        raise InputError("the model takes sparse or ragged inputs, which no file format here can hold", DENSE)
     rows = [int(layer.input_dim) for layer in every_layer(model) if type(layer).__name__ == "Embedding"]
     inputs = tuple(Tensor(_name(t), _shape(t), _dtype(t), min(rows, default=None)) for t in tensors)
     return Opened(model, given, answer, inputs, _output_names(model, answer, results))
