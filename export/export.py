@@ -20,7 +20,7 @@ from ..core.recipe import Export
 from ..core.remedies import origin_of
 from ..core.store import package_versions
 from ..core.variant import CONVERTER, ORT_QUANTIZER, QUANTIZER, TF2ONNX, Variant
-from . import onnx, onnx_schemes, quantizer, tflite
+from . import first_run, onnx, onnx_schemes, quantizer, tflite
 from .flatbuffer import read
 from .inspect import inspect
 from .quantizer import Judged
@@ -61,7 +61,8 @@ def export(
     with a field for each input (for token ids: ``ids``, ``lens``). A model after further training is given by itself:
     its `tuning` goes into the artifact, which belongs to the float model. The file of a model with a tokenizer is of
     use beside the folder that `place_tokenizer` makes. A model that takes strings has no file: status
-    ``unsupported``. A tool's own errors become the status ``failed`` with a reason; only the disk's refusals are raised
+    ``unsupported``. A tool's own errors become the status ``failed`` with a reason, and so does a file that its runtime
+    does not run as it should (`first_run`); only the disk's refusals are raised
     (StageError), and InputError for a maker or samples that do not fit the variant.
     """
     started = time.perf_counter()
@@ -85,6 +86,7 @@ def export(
     samples = _samples(variant, calibration, in_parts=bool(model.tuning.get("head_only")))
     try:
         content, found = _make(model, variant, options, samples, maker)
+        first_run.check(content, variant, model)
     except Exception as error:  # a converter may raise anything; none of it stops the other variants
         return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
     return finished(artifact, content, folder, _calibration_record(samples, calibration_record, found), started)
@@ -231,10 +233,16 @@ def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str,
             seconds=time.perf_counter() - started,
             calibration=record,
             alternatives=_other_methods(artifact.made_by, content, record),
-            storage=storage(read(content)) if quantized else {},
+            storage=storage(read(content)) if quantized else _kept(content, artifact.variant),
         ),
         folder,
     )
+
+
+def _kept(content: bytes, variant: Variant) -> dict[str, Any]:
+    """Return the weights that a float16 file of ONNX keeps in float32, for they are beyond its range: name, largest."""
+    beyond = onnx_schemes.beyond_half(content) if str(variant) == "onnx:float16" else {}
+    return {"beyond_float16": beyond} if beyond else {}
 
 
 def reference(model: Model) -> Artifact:

@@ -237,6 +237,7 @@ def _name_by_place(proto: Any) -> None:
     fixed = {value.name for value in (*graph.input, *graph.output)}
     _name_graph(graph, {name: name for name in fixed}, set(), set(fixed))
     graph.name = "edgeproof"
+    _number_open_sides(graph, {})
 
 
 def _name_graph(graph: Any, names: dict[str, str], waiting: set[str], used: set[str]) -> None:
@@ -270,6 +271,18 @@ def _name_graph(graph: Any, names: dict[str, str], waiting: set[str], used: set[
         copies = [type(value).FromString(value.SerializeToString()) for value in ordered]
         del values[:]
         values.extend(copies)
+
+
+def _number_open_sides(graph: Any, numbers: dict[str, str]) -> None:
+    """Name the sides of tensors whose length tf2onnx does not know in the order of their first use."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for side in value.type.tensor_type.shape.dim:
+            if side.HasField("dim_param"):
+                side.dim_param = numbers.setdefault(side.dim_param, f"side_{len(numbers) + 1}")
+    for node in graph.node:
+        for attribute in node.attribute:
+            for nested in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _number_open_sides(nested, numbers)
 
 
 def _name_nested(graph: Any, owner: str, names: dict[str, str], waiting: set[str], used: set[str]) -> None:

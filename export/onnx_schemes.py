@@ -87,10 +87,25 @@ def _float16(content: bytes, _folder: Path) -> Any:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    # Operators that the CPU has no half-precision kernel of stay in float32 (the tool's own list).
-    made = convert_float_to_float16(onnx.load_from_string(content), keep_io_types=True)
+    # Operators that the CPU has no half-precision kernel of stay in float32 (the tool's own list). So do those with
+    # weights beyond its range, which the tool would cut off without a word; `beyond_half` names them.
+    source = onnx.load_from_string(content)
+    beyond = beyond_half(content)
+    kept = [node.name for node in source.graph.node if beyond.keys() & set(node.input)]
+    made = convert_float_to_float16(source, keep_io_types=True, node_block_list=kept)
     _sort(made.graph)
     return made
+
+
+def beyond_half(content: bytes) -> dict[str, float]:
+    """Return the float32 weights of a file with values that float16 has no number for, and the largest of each."""
+    import onnx
+    from onnx import numpy_helper
+
+    weights = onnx.load_from_string(content).graph.initializer
+    values = {w.name: numpy_helper.to_array(w) for w in weights if w.data_type == onnx.TensorProto.FLOAT}
+    largest = {name: float(np.abs(value).max(initial=0)) for name, value in values.items()}
+    return {name: value for name, value in largest.items() if value > float(np.finfo(np.float16).max)}
 
 
 def _dynamic(content: bytes, folder: Path) -> Any:

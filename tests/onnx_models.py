@@ -34,6 +34,11 @@ def frozen(function: Function, inputs: Inputs, folder: Path, answer: str = "y") 
         return dict(zip(names, freeze.call_by_name(constant, dict(zip(inputs, tensors, strict=True))), strict=True))
 
     freeze.write(serve, specs, folder / "saved_model")
+    return model_at(folder, inputs, answer)
+
+
+def model_at(folder: Path, inputs: Inputs, answer: str = "y") -> Model:
+    """Return the model that `frozen` put into `folder`."""
     name, (shape, dtype) = next(iter(inputs.items()))
     contract = InputContract(name, shape, dtype, kind="tensor")
     return Model("net", "file:net", folder / "saved_model", "0" * 64, (), contract, 0.0, answer=answer)

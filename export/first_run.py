@@ -1,0 +1,173 @@
+"""Every file is run before it is ok: on samples made here, in its own runtime, beside the SavedModel it came from.
+
+A converter may write without a word what its runtime refuses, or what answers with another shape or with NaN. One or
+two samples show that in seconds. How far quantized answers are from the float model's is no matter of these samples:
+calibration samples and the test split tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import StageError
+from ..core.machine import usable_cores
+from ..core.model import Model
+from ..core.names import shorten
+from ..core.variant import Scheme, Variant
+
+Arrays = dict[str, NDArray[Any]]
+
+# How far the answers may be from the SavedModel's (root of the summed squares, as a part of theirs) before the file is
+# called wrong. Right ones are within 1e-5 and 1e-2; float16 of an untrained network may be further away.
+_FARTHEST = {"float32": 0.01, "float16": 0.5}
+_RUNTIMES = {"tflite": ("ai_edge_litert", "LiteRT"), "onnx": ("onnxruntime", "ONNX Runtime")}
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A sample, and what the SavedModel answers to it."""
+
+    sample: Arrays
+    answers: Arrays
+
+
+def check(content: bytes, variant: Variant, model: Model) -> None:
+    """Run the file `content` of `model` in its runtime. Raises StageError when it is not fit for use.
+
+    That is: it does not load or run, lacks an output, answers with another shape, with NaN or infinity where the
+    SavedModel does not, or in float32 and float16 with other numbers.
+    """
+    module, name = _RUNTIMES[variant.format]
+    if find_spec(module) is None:
+        return
+    scheme = variant.scheme
+    limit = _FARTHEST.get(scheme.weights)
+    judged = answered(model.saved_model, model.sha256, model.input.low, model.input.high)
+    judged = judged if limit else judged[:1]
+    try:
+        found = {"tflite": _tflite, "onnx": _onnx}[variant.format](content, [one.sample for one in judged])
+    except StageError:
+        raise
+    except Exception as error:  # a runtime may refuse a file with anything
+        raise StageError(
+            f"the file was made, and {name} cannot run it: {shorten(str(error), 300)}", _other(variant)
+        ) from error
+    errors: dict[str, list[float]] = {}
+    for one, answers in zip(judged, found, strict=True):
+        for output, wanted in one.answers.items():
+            if output not in answers:
+                raise StageError(f"the file was made, and has no output {output!r}", _other(variant))
+            _compare(output, wanted, answers[output], scheme, variant)
+            if limit and wanted.dtype.kind == "f" and np.isfinite(wanted).all():
+                errors.setdefault(output, []).append(_distance(wanted, answers[output]))
+    for output, distances in errors.items():
+        if limit and min(distances) > limit:
+            raise StageError(
+                f"the file was made, and its answers are not the model's: {output!r} is {min(distances):.0%} away from "
+                "what TensorFlow gives to the same samples",
+                _other(variant),
+            )
+
+
+def _compare(output: str, wanted: NDArray[Any], found: NDArray[Any], scheme: Scheme, variant: Variant) -> None:
+    if found.shape != wanted.shape:
+        raise StageError(
+            f"the file was made, and gives {output!r} as {list(found.shape)} where the model gives "
+            f"{list(wanted.shape)}",
+            _other(variant),
+        )
+    if wanted.dtype.kind == "f" and np.isfinite(wanted).all() and not np.isfinite(found).all():
+        half = scheme.weights == "float16"
+        raise StageError(
+            f"the file was made, and answers with NaN or infinity in {output!r}, where the model does not"
+            + (": some weights or activations are beyond 65,504, float16's largest number" if half else ""),
+            f"use {variant.format}:float32 or {variant.format}:dynamic" if half else _other(variant),
+        )
+
+
+def _distance(wanted: NDArray[Any], found: NDArray[Any]) -> float:
+    size = float(np.linalg.norm(wanted.astype(np.float64)))
+    return float(np.linalg.norm(wanted.astype(np.float64) - found)) / max(size, 1e-6)
+
+
+def _other(variant: Variant) -> str:
+    other = "tflite" if variant.format == "onnx" else "onnx"
+    here = "" if variant.scheme_name == "float32" else f"{variant.format}:float32 or "
+    return f"use {here}{other}:float32; this is a defect of the conversion, please report it with the model"
+
+
+@lru_cache(maxsize=2)
+def answered(saved_model: Path, sha256: str, low: float, high: float) -> tuple[_Answered, ...]:
+    """Return two samples for the SavedModel, whose hash is `sha256`, with its answers; all its files share them.
+
+    Floats are drawn from [`low`, `high`], the range of pixels; whole numbers are 1, which every table of tokens has and
+    which no length exceeds.
+    """
+    import tensorflow as tf
+
+    del sha256  # part of the key: a folder's content may change
+    loaded = tf.saved_model.load(str(saved_model))
+    signature = loaded.signatures["serving_default"]
+    made = []
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        sample = {}
+        for name, spec in signature.structured_input_signature[1].items():
+            dtype = np.dtype(spec.dtype.as_numpy_dtype)
+            shape = [side or 1 for side in spec.shape]
+            values = random.uniform(low, high, shape) if dtype.kind == "f" else np.ones(shape)
+            sample[name] = values.astype(dtype)
+        answers = signature(**{name: tf.constant(value) for name, value in sample.items()})
+        made.append(_Answered(sample, {name: tensor.numpy() for name, tensor in answers.items()}))
+    return tuple(made)
+
+
+def _tflite(content: bytes, samples: Sequence[Arrays]) -> list[Arrays]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=usable_cores())
+    run: Callable[..., Arrays] = interpreter.get_signature_runner()
+    inputs, outputs = run.get_input_details(), run.get_output_details()  # type: ignore[attr-defined]
+    found = []
+    for sample in samples:
+        fed = {name: _stored(value, inputs[name]) for name, value in sample.items() if name in inputs}
+        found.append({name: _real(value, outputs[name]) for name, value in run(**fed).items()})
+    return found
+
+
+def _stored(value: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
+    scale, zero_point = details["quantization"]
+    dtype = np.dtype(details["dtype"])
+    if not scale or value.dtype.kind != "f" or dtype.kind == "f":
+        return value.astype(dtype)
+    limits = np.iinfo(dtype)
+    stored: NDArray[Any] = np.clip(np.round(value / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    return stored
+
+
+def _real(value: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
+    scale, zero_point = details["quantization"]
+    return (value.astype(np.float32) - zero_point) * scale if scale and value.dtype.kind != "f" else value.copy()
+
+
+def _onnx(content: bytes, samples: Sequence[Arrays]) -> list[Arrays]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is raised
+    options.intra_op_num_threads = usable_cores()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    inputs = {tensor.name for tensor in session.get_inputs()}
+    names = [tensor.name for tensor in session.get_outputs()]
+    return [
+        dict(zip(names, session.run(names, {n: v for n, v in sample.items() if n in inputs}), strict=True))
+        for sample in samples
+    ]
