@@ -135,7 +135,7 @@ def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
     found = []
     for entry in _entries(config):
         name = entry.get("class_name")
-        if name in _DANGEROUS or name in _SYMBOL_LAYERS or _is_hub_layer(entry) or not _judge(entry):
+        if not isinstance(name, str) or name in _DANGEROUS or name in _SYMBOL_LAYERS or not _judge(entry):
             continue
         if name == "function":
             name = entry.get("config")
