@@ -67,7 +67,7 @@ class TokenizerRecord:
 def tokenizer_sha256(folder: Path) -> str:
     """Return the hash of what a tokenizer's ids depend on: the folder's files but golden vectors and reference code."""
     files = sorted(part for part in folder.iterdir() if part.name not in ("golden.json", "tokenizer.py"))
-    return sha256_of({part.name: sha256_file(part) for part in files if part.is_file()})
+    return sha256_of({part.name: sha256_file(part) for part in files if part.name != "__pycache__"})
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,21 @@ to be checked against.
 The folder holds ``tokenizer.json`` and the file that it names::
 
     {"version": 1,
-     "kind": "sentencepiece" | "wordpiece" | "whitespace",
+     "kind": "sentencepiece" | "wordpiece" | "whitespace" | "words" | "tensorflow" (class StringPart, not for devices),
      "file": "sentencepiece.model" or "vocab.txt" (UTF-8, a token a line, its id is the line's number from 0),
+             or "vocab.json" (a list of tokens, null where an id has none)       (words: or none, if all are hashed)
      "length": how many ids the model takes,
      "pad": the id behind the last token,           "unknown": the id of what the vocabulary lacks,
      "start": the id before the first token or null,  "end": the id after the last one or null,
      "lower_case": true or false,                   (wordpiece, whitespace)
      "normalize": "" | "NFC" | "NFD" | "NFKC" | "NFKD",   (wordpiece without lower_case, whitespace)
      "max_word_bytes": 100,                         (wordpiece: longer words are unknown)
-     "offset": 0}                                   (added to every id of the file, not to the four above)
+     "offset": 0,                                   (added to every id of the file, not to the four above)
+     "steps": [{"do": …}, …],                       (words, sentencepiece: done to the text first, see class Steps)
+     "hash": {"kind", "buckets", "add", "key"},     (words: the id of what the vocabulary lacks, instead of unknown)
+     "names": ["ids", "lens"],                      (the model's inputs: the ids and, if it takes that, their number)
+     "more": [{…}, …]}                              (further tokenizers, with settings and files of their own: the model
+                                                     takes their ids as well)
 
 As a program: ``python tokenizer.py FOLDER < lines`` prints for each line its ids without the padding.
 """
@@ -46,6 +52,7 @@ MAX_WORD_BYTES = 1000
 MAX_MAP_BYTES = 1 << 24
 MAX_REPLACEMENT_BYTES = 1 << 10
 MAX_ID = (1 << 31) - 1
+MAX_STEPS = 1000
 
 
 class Tokenizer:
@@ -63,6 +70,11 @@ class Tokenizer:
         self.unknown = 0
         self.size = 0
         self.vocabulary: List[str] = []
+        self.more: List["Tokenizer"] = []
+        self._steps = Steps(settings.get("steps", []))
+        self.names = settings.get("names", ["ids", "lens"])
+        if not isinstance(self.names, list) or len(self.names) not in (1, 2) or not all(map(_is_name, self.names)):
+            raise ValueError("tokenizer.json: names is %r, not one or two names" % (self.names,))
         self._before = [] if self.start is None else [self.start]
         self._after = [] if self.end is None else [self.end]
         if len(self._before) + len(self._after) >= self.length:
@@ -70,7 +82,7 @@ class Tokenizer:
 
     def tokens(self, text: str) -> List[int]:
         """Return the ids of all of the text's tokens, without start, end, cut or padding."""
-        return list(self._ids(_valid(text)))
+        return list(self._ids_of(text))
 
     def encode(self, text: str) -> Tuple[List[int], int]:
         """Return what the model takes: `length` ids, padded behind, and how many of them are real.
@@ -79,10 +91,27 @@ class Tokenizer:
         """
         room = self.length - len(self._before) - len(self._after)
         ids = list(self._before)
-        for token, _ in zip(self._ids(_valid(text)), range(room)):
+        for token, _ in zip(self._ids_of(text), range(room)):
             ids.append(token)
         ids += self._after
         return ids + [self.pad] * (self.length - len(ids)), len(ids)
+
+    def feed(self, text: str) -> Dict[str, Any]:
+        """Return a model's inputs for one text by their names: ids [[…]] and their number […], of each tokenizer."""
+        fed: Dict[str, Any] = {}
+        for tokenizer in [self] + self.more:
+            ids, count = tokenizer.encode(text)
+            fed.update(zip(tokenizer.names, ([ids], [count])))
+        return fed
+
+    def fits(self, text: str) -> bool:
+        """Return whether no token is left out when the text is encoded."""
+        room = self.length - len(self._before) - len(self._after)
+        return sum(1 for _ in zip(self._ids_of(text), range(room + 1))) <= room
+
+    def _ids_of(self, text: str) -> Iterator[int]:
+        text = _valid(text)
+        return self._ids("".join(self._steps([text])) if self._steps.list else text)
 
     def _ids(self, text: str) -> Iterator[int]:
         """Give the ids one after the other; `text` is valid Unicode."""
@@ -95,6 +124,261 @@ class Tokenizer:
         if max(ids) > MAX_ID:
             raise ValueError("tokenizer.json: ids up to %d do not fit into 32 bits" % max(ids))
         self.size = max(ids) + 1
+
+
+class Words(Tokenizer):
+    """Strings that the steps cut a text into, each looked up in a vocabulary; what it lacks is hashed, or unknown."""
+
+    def __init__(self, settings: Dict[str, Any], data: bytes) -> None:
+        super().__init__(settings)
+        in_json = str(settings.get("file", ".json")).endswith(".json")
+        words: List[Optional[str]] = _read_json_vocabulary(data) if in_json else list(_read_vocabulary(data))
+        self.vocabulary = [word for word in words if word is not None]
+        self._index = {word: index + self.offset for index, word in enumerate(words) if word is not None}
+        self._hash: Optional[Callable[[bytes], int]] = None
+        size = len(words) + self.offset if words else 1
+        about = settings.get("hash")
+        if about is None:
+            unknown = _whole(settings, "unknown", 0, MAX_ID)
+        else:
+            if not isinstance(about, dict) or about.get("kind") not in HASHES:
+                raise ValueError("tokenizer.json: hash is %r, not one of %s" % (about, ", ".join(HASHES)))
+            self._buckets = _whole(about, "buckets", 1, MAX_ID)
+            self._add = unknown = _whole(about, "add", 0, MAX_ID)
+            self._hash = HASHES[about["kind"]](about)
+            size = max(size, self._buckets + self._add)
+        self._finish(size, unknown)
+
+    def _ids_of(self, text: str) -> Iterator[int]:
+        for word in self._steps([_valid(text)]):
+            index = self._index.get(word)
+            if index is None and self._hash is not None:
+                index = self._hash(word.encode("utf-8")) % self._buckets + self._add
+            yield self.unknown if index is None else index
+
+
+class StringPart(Tokenizer):
+    """The model's own operators on text, run by TensorFlow in a process beside this one.
+
+    For a model whose ids no other kind gives: it is measured with it, and an app has to do the same in a way of its
+    own. The folder ``string_part`` is a SavedModel from ``text`` (1,) to the ids and their number by `names`.
+    """
+
+    def __init__(self, settings: Dict[str, Any], folder: Any) -> None:
+        super().__init__(settings)
+        self._run = _Operators.of(str(folder))
+        self._finish(_whole(settings, "size", 1, MAX_ID, 1), self.pad)
+
+    def encode(self, text: str) -> Tuple[List[int], int]:
+        """Return the ids and how many of them are real, as the operators make them."""
+        made = self._run(_valid(text))
+        ids = [int(index) for index in made[self.names[0]]]
+        return ids, int(made[self.names[1]]) if len(self.names) > 1 else len(ids)
+
+    def _ids_of(self, text: str) -> Iterator[int]:
+        ids, count = self.encode(text)
+        return iter(ids[:count])
+
+
+class _Operators:
+    """The process that runs a folder's string part: a text as JSON in, its ids by name as JSON out, a line each."""
+
+    PROGRAM = """
+import json, os, sys
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+import tensorflow
+import tensorflow_text
+from tensorflow.core.protobuf import saved_model_pb2
+graph = saved_model_pb2.SavedModel.FromString(open(os.path.join(sys.argv[1], "saved_model.pb"), "rb").read())
+nodes = [n for m in graph.meta_graphs for b in [m.graph_def, *m.graph_def.library.function]
+         for n in (b.node if hasattr(b, "node") else b.node_def)]
+found = sorted({n.op for n in nodes if any(part in n.op for part in sys.argv[2].split(","))})
+if found:
+    sys.exit("it does more than computing: " + ", ".join(found))
+loaded = tensorflow.saved_model.load(sys.argv[1])
+run = loaded.signatures["serving_default"]
+print("{}", file=answers, flush=True)
+for line in sys.stdin:
+    made = run(text=tensorflow.constant([json.loads(line)]))
+    print(json.dumps({name: value.numpy()[0].tolist() for name, value in made.items()}), file=answers, flush=True)
+"""
+    # Operators that read or write outside of the graph, by parts of their names.
+    REFUSED = "ReadFile,WriteFile,MatchingFiles,PyFunc,PrintV2,Summary,Dataset,Iterator,RemoteCall,_Send,_Recv,Dump"
+    _open: Dict[str, "_Operators"] = {}
+
+    @classmethod
+    def of(cls, folder: str) -> "_Operators":
+        """Return the process for the string part in `folder`, which is started once."""
+        path = os.path.join(folder, "string_part", "saved_model.pb")
+        if not os.path.isfile(path):
+            raise ValueError("the folder string_part is missing")
+        key = "%s %s" % (path, os.stat(path).st_mtime_ns)
+        if key not in cls._open:
+            cls._open[key] = cls(os.path.dirname(path))
+        return cls._open[key]
+
+    def __init__(self, path: str) -> None:
+        import subprocess
+
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.PROGRAM, path, self.REFUSED],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+        )  # fmt: skip
+        self._last: Tuple[str, Dict[str, Any]] = ("", {})
+        self._answer()
+
+    def __call__(self, text: str) -> Dict[str, Any]:
+        if self._last[0] != text or not self._last[1]:
+            given: Any = self._process.stdin
+            try:
+                given.write(json.dumps(text) + "\n")
+                given.flush()
+            except BrokenPipeError:
+                pass  # why is what the process said at its end
+            self._last = (text, self._answer())
+        return self._last[1]
+
+    def _answer(self) -> Dict[str, Any]:
+        process: Any = self._process
+        line = process.stdout.readline()
+        if line:
+            return dict(json.loads(line))
+        said = [line for line in process.stderr.read().splitlines() if line.strip()]
+        raise ValueError(
+            "no tokenizer for devices gives this model's ids: they are made by its own operators, in TensorFlow and "
+            "tensorflow_text, which do not run here (%s)" % (said[-1][:200] if said else "they ended without a word")
+        )
+
+
+class Steps:
+    """What is done to a list of strings, at first the one text, before they are looked up. Each step's ``do`` is one of
+
+    ``lower``, ``upper``: cases; of ASCII alone where ``ascii`` is true
+    ``fold``: Unicode's NFKC_Casefold          ``normalize``: to the Unicode ``form``
+    ``strip``: white space at both ends        ``join``: put ``before`` and ``after`` around it
+    ``replace``: the regular expression ``pattern`` (RE2's) by ``with``; the first match only where ``first`` is true
+    ``split``: at every ``separator``, where empty strings stay, or at white space where it is empty
+    ``split_any``: at each character of ``separators``; with ``skip_empty`` without the empty strings
+    ``split_pattern``: at matches of ``pattern``; those that also match ``keep`` are strings of their own
+    ``characters``: each character a string
+    ``ngrams``: for each of ``widths`` so many neighbours joined by ``separator``; beyond the ends ``left``, ``right``
+    ``drop_empty``: empty strings are left out
+    """
+
+    def __init__(self, steps: Any) -> None:
+        if not isinstance(steps, list) or len(steps) > MAX_STEPS:
+            raise ValueError("tokenizer.json: steps is no list of at most %d steps" % MAX_STEPS)
+        self.list = [self._step(step) for step in steps]
+
+    def __call__(self, strings: List[str]) -> List[str]:
+        """Return what all steps, one after the other, make of the strings."""
+        for step in self.list:
+            strings = step(strings)
+        return strings
+
+    def _step(self, about: Any) -> Callable[[List[str]], List[str]]:
+        kind = about.get("do") if isinstance(about, dict) else None
+        make = getattr(self, "_%s" % kind, None) if kind in STEPS else None
+        if make is None:
+            raise ValueError("tokenizer.json: the step %r is none of %s" % (kind, ", ".join(STEPS)))
+        try:
+            return make(about)  # type: ignore[no-any-return]
+        except (KeyError, TypeError, re.error, OverflowError) as error:
+            raise ValueError("tokenizer.json: the step %r cannot be done: %s" % (kind, error)) from None
+
+    def _lower(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        return _each(_ascii_lower if about.get("ascii") else _simple_lower)
+
+    def _upper(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        return _each(_ascii_upper if about.get("ascii") else _simple_upper)
+
+    def _fold(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        return _each(fold_case)
+
+    def _normalize(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        form = about["form"]
+        if form not in FORMS:
+            raise ValueError("tokenizer.json: form is %r, not one of %s" % (form, ", ".join(FORMS)))
+        return _each(lambda text: unicodedata.normalize(form, text))
+
+    def _strip(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        return _each(lambda text: text.strip(_ASCII_SPACES))
+
+    def _join(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        before, after = str(about.get("before", "")), str(about.get("after", ""))
+        return _each(lambda text: before + text + after)
+
+    def _replace(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        pattern, count = python_pattern(about["pattern"]), 1 if about.get("first") else 0
+        parts = re.split(r"(\\.)", about["with"])
+        rewrite = "".join(
+            "\\g<%s>" % part[1] if len(part) == 2 and part[0] == "\\" and part[1].isdigit()
+            else part if part == "\\\\" else part.replace("\\", "\\\\")
+            for part in parts
+        )  # fmt: skip
+        return _each(lambda text: pattern.sub(rewrite, text, count))
+
+    def _split(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        separator = str(about.get("separator", ""))
+        if separator:
+            return _every(lambda text: text.split(separator))
+        return _every(lambda text: [word for word in re.split("[%s]+" % _ASCII_SPACES, text) if word])
+
+    def _split_any(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        separators, skip = str(about["separators"]), bool(about.get("skip_empty"))
+        pattern = re.compile("[%s]" % re.escape(separators)) if separators else None
+
+        def split(text: str) -> List[str]:
+            words = pattern.split(text) if pattern else list(text)
+            return [word for word in words if word or not skip] if text else []
+
+        return _every(split)
+
+    def _split_pattern(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        pattern, keep = python_pattern(about["pattern"]), python_pattern("(?:%s)$" % about.get("keep", ""))
+
+        def split(text: str) -> List[str]:
+            words, start = [], 0
+            for match in pattern.finditer(text):
+                if match.end() > match.start():
+                    words.append(text[start : match.start()])
+                    if keep.match(match.group()):
+                        words.append(match.group())
+                    start = match.end()
+            words.append(text[start:])
+            return [word for word in words if word]
+
+        return _every(split)
+
+    def _characters(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        return _every(list)
+
+    def _ngrams(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        widths = [_whole({"widths": width}, "widths", 1, 100) for width in about["widths"]]
+        separator, left, right = (str(about.get(key, "")) for key in ("separator", "left", "right"))
+        pad, short = int(about.get("pad", 0)), bool(about.get("short"))
+
+        def ngrams(strings: List[str]) -> List[str]:
+            found: List[str] = []
+            for width in widths:
+                beyond = width - 1 if pad < 0 else min(pad, width - 1)
+                row = [left] * beyond + strings + [right] * beyond
+                found += [separator.join(row[at : at + width]) for at in range(len(row) - width + 1)]
+            if not found and short and strings:
+                beyond = max(pad, 0)
+                found.append(separator.join([left] * beyond + strings + [right] * beyond))
+            return found
+
+        return ngrams
+
+    def _drop_empty(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        return lambda strings: [text for text in strings if text]
+
+
+STEPS = ("lower", "upper", "fold", "normalize", "strip", "join", "replace", "split", "split_any", "split_pattern",
+         "characters", "ngrams", "drop_empty")  # fmt: skip
 
 
 class SentencePiece(Tokenizer):
@@ -415,21 +699,37 @@ class Whitespace(Tokenizer):
             yield self._index.get(word, self.unknown)
 
 
-KINDS: Dict[str, Callable[[Dict[str, Any], bytes], Tokenizer]] = {
+KINDS: Dict[str, Callable[[Dict[str, Any], Any], Tokenizer]] = {
     "sentencepiece": SentencePiece,
     "wordpiece": WordPiece,
     "whitespace": Whitespace,
+    "words": Words,
+    "tensorflow": StringPart,
 }
 
 
 def open_tokenizer(folder: Any) -> Tokenizer:
     """Read a tokenizer's folder (a path). Raises ValueError when something about it is wrong."""
     settings = read_settings(folder)
-    kind = settings["kind"]
     try:
-        return KINDS[kind](settings, read_file(folder, settings))
+        tokenizer = _open(folder, settings)
+        more = settings.get("more", [])
+        if not isinstance(more, list) or len(more) > MAX_STEPS:
+            raise ValueError("tokenizer.json: more is no list of at most %d tokenizers" % MAX_STEPS)
+        tokenizer.more = [_open(folder, further) for further in more]
     except ValueError as error:
         raise ValueError("the tokenizer in %s: %s" % (folder, error)) from None
+    return tokenizer
+
+
+def _open(folder: Any, settings: Dict[str, Any]) -> Tokenizer:
+    kind = settings.get("kind") if isinstance(settings, dict) else None
+    if kind not in KINDS:
+        raise ValueError("tokenizer.json: kind %r is none of %s" % (kind, ", ".join(KINDS)))
+    if kind == "tensorflow":
+        return StringPart(settings, folder)
+    hashed = kind == "words" and "file" not in settings and "hash" in settings
+    return KINDS[kind](settings, b"[]" if hashed else read_file(folder, settings))
 
 
 def read_settings(folder: Any) -> Dict[str, Any]:
@@ -551,6 +851,10 @@ def _bert_kind(character: str) -> str:
     return ""
 
 
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and re.match(r"[A-Za-z]\w{0,99}\Z", name, re.ASCII) is not None
+
+
 def _is_ascii(text: str) -> bool:
     return text.isascii()
 
@@ -625,6 +929,290 @@ def _form(settings: Dict[str, Any]) -> str:
     if not isinstance(value, str) or value not in ("",) + FORMS:
         raise ValueError("tokenizer.json: normalize is %r, not empty or one of %s" % (value, ", ".join(FORMS)))
     return value
+
+
+_ASCII_SPACES = " \t\n\v\f\r"
+
+
+def _each(change: Callable[[str], str]) -> Callable[[List[str]], List[str]]:
+    return lambda strings: [change(text) for text in strings]
+
+
+def _every(cut: Callable[[str], List[str]]) -> Callable[[List[str]], List[str]]:
+    return lambda strings: [part for text in strings for part in cut(text)]
+
+
+def _ascii_lower(text: str) -> str:
+    return text.lower() if text.isascii() else text.translate(_LOWER)
+
+
+def _ascii_upper(text: str) -> str:
+    return text.upper() if text.isascii() else text.translate(_UPPER)
+
+
+_LOWER = {code: code + 32 for code in range(65, 91)}
+_UPPER = {code + 32: code for code in range(65, 91)}
+
+
+def _simple_lower(text: str) -> str:
+    return text.lower()
+
+
+def _simple_upper(text: str) -> str:
+    return text.upper()
+
+
+# --- regular expressions -----------------------------------------------------------------------------------------
+
+_POSIX = {
+    "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\\x00-\\x7f", "blank": "\\t ", "cntrl": "\\x00-\\x1f\\x7f",
+    "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~", "punct": "!-/:-@\\[-`{-~",
+    "space": "\\t\\n\\v\\f\\r ", "upper": "A-Z", "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f",
+}  # fmt: skip
+_PERL = {"s": "\\t\\n\\f\\r ", "d": "0-9", "w": "0-9A-Za-z_"}
+_CATEGORIES: Dict[str, str] = {}
+
+
+def python_pattern(pattern: str) -> Any:
+    """Compile a regular expression in RE2's syntax, as TensorFlow's operators have it. Raises ValueError.
+
+    What Python spells differently is rewritten: POSIX classes, ``\\x{…}``, ``\\p{…}`` by Unicode's categories (scripts
+    are refused), white space without the vertical tab, ``$`` for the end of the text alone.
+    """
+    if not isinstance(pattern, str) or len(pattern) > 1 << 16:
+        raise ValueError("tokenizer.json: a pattern is %r, not a text" % (type(pattern).__name__,))
+    out, at, inside = [], 0, False
+    while at < len(pattern):
+        character = pattern[at]
+        if character == "\\":
+            piece, at = _escape(pattern, at, inside)
+            out.append(piece)
+            continue
+        at += 1
+        if inside:
+            if character == "[" and pattern[at : at + 1] == ":":
+                end = pattern.find(":]", at)
+                name = pattern[at + 1 : end] if end >= 0 else ""
+                if name not in _POSIX:
+                    raise ValueError("the class [:%s:] of a regular expression is not known here" % name)
+                out.append(_POSIX[name])
+                at = end + 2
+                continue
+            inside = character != "]" or out[-1] in ("[", "[^")
+            out.append("\\" + character if character in "[]&~|" and inside else character)
+        elif character == "[":
+            inside = True
+            out.append("[")
+            if pattern[at : at + 1] == "^":
+                out[-1] = "[^"
+                at += 1
+        else:
+            out.append("\\Z" if character == "$" else character)
+    try:
+        return re.compile("".join(out), re.ASCII)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError("the regular expression %r cannot be used here: %s" % (pattern[:80], error)) from None
+
+
+def _escape(pattern: str, at: int, inside: bool) -> Tuple[str, int]:
+    """Return what the escape at pattern[at] is for Python, and where the pattern goes on."""
+    kind = pattern[at + 1 : at + 2]
+    if kind == "x" and pattern[at + 2 : at + 3] == "{":
+        end = pattern.find("}", at)
+        return re.escape(chr(int(pattern[at + 3 : end], 16))), end + 1
+    if kind in ("p", "P"):
+        if pattern[at + 2 : at + 3] == "{":
+            end = pattern.find("}", at) + 1
+            name = pattern[at + 3 : end - 1]
+        else:
+            end = at + 3
+            name = pattern[at + 2 : end]
+        negated = (kind == "P") != name.startswith("^")
+        if inside and negated:
+            raise ValueError("the class \\%s%s inside of another one is not known here" % (kind, name))
+        ranges = _category(name.lstrip("^"))
+        return (ranges if inside else "[%s%s]" % ("^" if negated else "", ranges)), end
+    if kind.lower() in _PERL and kind:
+        if inside and kind.isupper():
+            if kind == "S":
+                raise ValueError("the class \\S inside of another one is not known here")
+            return "\\" + kind, at + 2
+        return (_PERL[kind] if inside else "[%s%s]" % ("^" if kind.isupper() else "", _PERL[kind.lower()])), at + 2
+    if kind == "z":
+        return "\\Z", at + 2
+    if kind in ("Q", "C", "K", "G", "X", "R"):
+        raise ValueError("\\%s in a regular expression is not known here" % kind)
+    return "\\" + kind, at + 2
+
+
+def _category(name: str) -> str:
+    """Return the ranges of a Unicode general category (``L``, ``Nd``) as they stand inside brackets."""
+    if not re.match("[CLMNPSZ][a-z]?\\Z", name):
+        raise ValueError("the class \\p{%s} of a regular expression is not known here" % name)
+    if name not in _CATEGORIES:
+        ranges, start = [], -1
+        for code in range(0x110001):
+            member = code < 0x110000 and unicodedata.category(chr(code)).startswith(name)
+            if member and start < 0:
+                start = code
+            elif not member and start >= 0:
+                ranges.append("\\U%08x-\\U%08x" % (start, code - 1))
+                start = -1
+        _CATEGORIES[name] = "".join(ranges)
+    return _CATEGORIES[name]
+
+
+# --- hashes ------------------------------------------------------------------------------------------------------
+
+_WORD = (1 << 64) - 1
+_K0, _K1, _K2 = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F
+
+
+def fingerprint64(data: bytes) -> int:
+    """Return FarmHash's Fingerprint64, with which TensorFlow's to_hash_bucket_fast and vocabularies hash strings."""
+    size = len(data)
+    if size <= 16:
+        return _up_to_16(data)
+    if size <= 64:
+        return _up_to_64(data)
+    x, y = 81, (81 * _K1 + 113) & _WORD
+    z = _shift_mix((y * _K2 + 113) & _WORD) * _K2 & _WORD
+    v, w = (0, 0), (0, 0)
+    x = (x * _K2 + _fetch(data, 0)) & _WORD
+    at, mul = 0, _K1
+    last = size - 64
+    end = (size - 1) // 64 * 64
+    while True:
+        final = at == end
+        if final:
+            mul = (_K1 + ((z & 0xFF) << 1)) & _WORD
+            w = ((w[0] + ((size - 1) & 63)) & _WORD, w[1])
+            v = ((v[0] + w[0]) & _WORD, v[1])
+            w = ((w[0] + v[0]) & _WORD, w[1])
+            at = last
+        x = _rotate((x + y + v[0] + _fetch(data, at + 8)) & _WORD, 37) * mul & _WORD
+        y = _rotate((y + v[1] + _fetch(data, at + 48)) & _WORD, 42) * mul & _WORD
+        x ^= w[1] * (9 if final else 1) & _WORD
+        y = (y + v[0] * (9 if final else 1) + _fetch(data, at + 40)) & _WORD
+        z = _rotate((z + w[0]) & _WORD, 33) * mul & _WORD
+        v = _weak(data, at, v[1] * mul, x + w[0])
+        w = _weak(data, at + 32, z + w[1], y + _fetch(data, at + 16))
+        z, x = x, z
+        if final:
+            break
+        at += 64
+    first = (_mixed(v[0], w[0], mul) + _shift_mix(y) * _K0 + z) & _WORD
+    return _mixed(first, (_mixed(v[1], w[1], mul) + x) & _WORD, mul)
+
+
+def _up_to_16(data: bytes) -> int:
+    size = len(data)
+    mul = (_K2 + size * 2) & _WORD
+    if size >= 8:
+        a, b = (_fetch(data, 0) + _K2) & _WORD, _fetch(data, size - 8)
+        return _mixed((_rotate(b, 37) * mul + a) & _WORD, (_rotate(a, 25) + b) * mul & _WORD, mul)
+    if size >= 4:
+        low, high = struct.unpack_from("<I", data)[0], struct.unpack_from("<I", data, size - 4)[0]
+        return _mixed(size + (low << 3), high, mul)
+    if size:
+        y, z = data[0] + (data[size >> 1] << 8), size + (data[-1] << 2)
+        return _shift_mix((y * _K2 & _WORD) ^ (z * _K0 & _WORD)) * _K2 & _WORD
+    return _K2
+
+
+def _up_to_64(data: bytes) -> int:
+    size = len(data)
+    mul = (_K2 + size * 2) & _WORD
+    a, b = _fetch(data, 0) * (_K1 if size <= 32 else _K2) & _WORD, _fetch(data, 8)
+    c, d = _fetch(data, size - 8) * mul & _WORD, _fetch(data, size - 16) * _K2 & _WORD
+    y = (_rotate((a + b) & _WORD, 43) + _rotate(c, 30) + d) & _WORD
+    z = _mixed(y, (a + _rotate((b + _K2) & _WORD, 18) + c) & _WORD, mul)
+    if size <= 32:
+        return z
+    e, f = _fetch(data, 16) * mul & _WORD, _fetch(data, 24)
+    g, h = (y + _fetch(data, size - 32)) * mul & _WORD, (z + _fetch(data, size - 24)) * mul & _WORD
+    first = (_rotate((e + f) & _WORD, 43) + _rotate(g, 30) + h) & _WORD
+    return _mixed(first, (e + _rotate((f + a) & _WORD, 18) + g) & _WORD, mul)
+
+
+def _fetch(data: bytes, at: int) -> int:
+    return int(struct.unpack_from("<Q", data, at)[0])
+
+
+def _rotate(value: int, bits: int) -> int:
+    return (value >> bits | value << (64 - bits)) & _WORD
+
+
+def _shift_mix(value: int) -> int:
+    return value ^ (value >> 47)
+
+
+def _mixed(u: int, v: int, mul: int) -> int:
+    a = _shift_mix((u ^ v) * mul & _WORD)
+    return _shift_mix((v ^ a) * mul & _WORD) * mul & _WORD
+
+
+def _weak(data: bytes, at: int, a: int, b: int) -> Tuple[int, int]:
+    w, x, y, z = struct.unpack_from("<4Q", data, at)
+    a = (a + w) & _WORD
+    b = _rotate((b + a + z) & _WORD, 21)
+    c = a
+    a = (a + x + y) & _WORD
+    return (a + z) & _WORD, (b + _rotate(a, 44) + c) & _WORD
+
+
+def siphash(data: bytes, key: Tuple[int, int]) -> int:
+    """Return SipHash-2-4 (Aumasson and Bernstein, 2012), which is TensorFlow's to_hash_bucket_strong."""
+    k0, k1 = key
+    state = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
+    padded = data + b"\0" * (7 - len(data) % 8) + bytes([len(data) & 0xFF])
+    for (word,) in struct.iter_unpack("<Q", padded):
+        state[3] ^= word
+        _sip_round(state, 2)
+        state[0] ^= word
+    state[2] ^= 0xFF
+    _sip_round(state, 4)
+    return state[0] ^ state[1] ^ state[2] ^ state[3]
+
+
+def _sip_round(state: List[int], times: int) -> None:
+    a, b, c, d = state
+    for _ in range(times):
+        a = (a + b) & _WORD
+        b = _rotate(b, 51) ^ a
+        a = _rotate(a, 32)
+        c = (c + d) & _WORD
+        d = _rotate(d, 48) ^ c
+        a = (a + d) & _WORD
+        d = _rotate(d, 43) ^ a
+        c = (c + b) & _WORD
+        b = _rotate(b, 47) ^ c
+        c = _rotate(c, 32)
+    state[:] = a, b, c, d
+
+
+def _strong(about: Dict[str, Any]) -> Callable[[bytes], int]:
+    key = about.get("key")
+    if not isinstance(key, list) or len(key) != 2 or not all(isinstance(k, int) and 0 <= k <= _WORD for k in key):
+        raise ValueError("tokenizer.json: the key of a hash is %r, not two whole numbers" % (key,))
+    return lambda data: siphash(data, (key[0], key[1]))
+
+
+HASHES: Dict[str, Callable[[Dict[str, Any]], Callable[[bytes], int]]] = {
+    "fingerprint64": lambda about: fingerprint64,
+    "siphash": _strong,
+}
+
+
+def _read_json_vocabulary(data: bytes) -> List[Optional[str]]:
+    try:
+        words = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError("the vocabulary is not JSON: %s" % error) from None
+    known = [word for word in words if word is not None] if isinstance(words, list) else [0]
+    if not all(isinstance(word, str) for word in known) or len(set(known)) != len(known) or len(words) > MAX_LINES:
+        raise ValueError("the vocabulary is no list of different texts")
+    return list(words)
 
 
 Fields = Dict[int, List[Any]]

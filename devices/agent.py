@@ -69,8 +69,7 @@ class Feed:
         import numpy
 
         if self.kind == "text":
-            ids, count = self.tokenizer.encode(batch[0])
-            return {self.about["ids"]: numpy.array([ids], "int32"), self.about["lens"]: numpy.array([count], "int32")}
+            return {name: numpy.array(value, "int32") for name, value in self.tokenizer.feed(batch[0]).items()}
         if self.kind == "string":
             return {self.about["input"]: batch}
         if batch.dtype.names:

@@ -45,8 +45,6 @@ def feed(artifact: Artifact, inputs: Path) -> dict[str, Any]:
         return {"kind": "string", "input": contract.name}
     return {
         "kind": "text",
-        "ids": contract.name,
-        "lens": contract.lengths,
         "tokenizer": str(_tokenizer(artifact)),
         "code": str(CODE),
     }

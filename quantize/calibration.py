@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData, read_texts
+from ..core.encoded import encode_texts
 from ..core.errors import InputError
 from ..core.tokenizer import open_tokenizer
 
@@ -100,5 +101,4 @@ def _samples(data: PreparedData, chosen: list[int], tokenizer: Path | None) -> n
     except ValueError as error:
         raise InputError(str(error), "make the model again, or copy its tokenizer's folder again") from error
     texts = read_texts(data.inputs("train"))
-    encoded = [opened.encode(texts[index]) for index in chosen]
-    return np.array(encoded, dtype=[("ids", np.int32, (opened.length,)), ("lens", np.int32)])
+    return encode_texts(opened, [texts[index] for index in chosen])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.dataset import PreparedData, read_texts
+from ..core.encoded import encode_texts
 from ..core.errors import InputError
 from ..core.names import shorten
 from ..core.tokenizer import open_tokenizer
@@ -179,15 +180,18 @@ def _text_channels(
         raise InputError("comparing texts needs the model's tokenizer", "give the folder MODEL.tokenizer")
     opened = open_tokenizer(tokenizer)
     texts = read_texts(data.inputs(split))
-    encoded = [opened.encode(texts[index]) for index in chosen]
-    theirs = np.array(encoded, dtype=saved.dtype)
+    theirs = encode_texts(opened, [texts[index] for index in chosen])
+
+    def tokens(samples: NDArray[Any]) -> NDArray[Any]:
+        # Where ids cross already padded, their number is that of the ones that are no padding.
+        return samples["lens"] if "lens" in opened.names else (samples["ids"] != opened.pad).sum(axis=1)
 
     def unknown(samples: NDArray[Any]) -> Floats:
-        real = np.arange(samples["ids"].shape[1]) < samples["lens"][:, None]
+        real = np.arange(samples["ids"].shape[1]) < tokens(samples)[:, None]
         hits = (samples["ids"] == opened.unknown) & real
-        return np.asarray(hits.sum(axis=1) / np.maximum(1, samples["lens"]), np.float64)
+        return np.asarray(hits.sum(axis=1) / np.maximum(1, tokens(samples)), np.float64)
 
-    yield "tokens", _Channel(saved["lens"]), _Channel(theirs["lens"])
+    yield "tokens", _Channel(tokens(saved)), _Channel(tokens(theirs))
     yield "unknown tokens", _Channel(unknown(saved)), _Channel(unknown(theirs))
 
 

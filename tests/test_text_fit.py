@@ -35,6 +35,9 @@ from .text_models import (
     SPORT,
     bert_encoder,
     bert_preprocessor,
+    counting_encoder,
+    nnlm,
+    sentence_encoder,
     sentences,
     word_encoder,
     word_encoder_v1,
@@ -87,16 +90,16 @@ def pair(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def words(root: Path) -> str:
-    """An encoder of strings that can be rebuilt."""
+    """An encoder that looks words up."""
     word_encoder(root / "words", WORDS)
     return "hub:words"
 
 
 @pytest.fixture(scope="module")
-def odd_words(root: Path) -> str:
-    """An encoder of strings that cannot: it cleans texts in a way of its own."""
-    word_encoder(root / "odd-words", WORDS, hide_punctuation=True)
-    return "hub:odd-words"
+def counting(root: Path) -> str:
+    """An encoder of strings that cannot be cut: no ids come out of its string part."""
+    counting_encoder(root / "counting")
+    return "hub:counting"
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +270,7 @@ def test_a_pair_is_cut_between_preprocessor_and_encoder(
     assert model.tokenizer is not None
     # A preprocessor that shows its parts is asked for max_tokens; another one gives what it gives.
     assert model.input.shape == (1, LENGTH if parts else 12) and model.tokenizer.length == model.input.shape[1]
-    assert model.provenance["rebuilt"]["lower_case"] is parts and model.provenance["learned"] == "head"
+    assert model.provenance["tokenizer"]["lower_case"] is parts and model.provenance["learned"] == "head"
     assert model.tokenizer.parity["same"] == model.tokenizer.parity["samples"] == 60
     check_both_paths(model, root)
 
@@ -302,11 +305,11 @@ def test_an_output_that_is_no_vector_a_text_is_refused_by_name(fit: Callable[...
     assert "preprocessor" in caught.value.remedy
 
 
-def test_a_lookup_of_words_is_rebuilt_and_equals_the_encoder(fit: Callable[..., Model], root: Path, words: str) -> None:
+def test_a_lookup_of_words_is_cut_and_equals_the_encoder(fit: Callable[..., Model], root: Path, words: str) -> None:
     tf, _ = load()
     model = fit(backbone=words)
-    assert model.tokenizer is not None and model.tokenizer.kind == "whitespace"
-    assert model.provenance["rebuilt"]["pooling"] == "sqrtn"
+    assert model.tokenizer is not None and model.tokenizer.kind == "words" and model.provenance["padded"]
+    assert model.tokenizer.parity["same"] == model.tokenizer.parity["samples"] == 60
     check_both_paths(model, root)
     # The head on the encoder's own embeddings gives what the string model gives.
     encoder = tf.saved_model.load(str(root / "words"))
@@ -317,54 +320,120 @@ def test_a_lookup_of_words_is_rebuilt_and_equals_the_encoder(fit: Callable[..., 
     np.testing.assert_allclose(run_texts(model.text_model, texts), expected, atol=1e-5)
 
 
-def test_an_encoder_in_the_tf1_hub_format_goes_the_same_way(fit: Callable[..., Model], root: Path) -> None:
-    word_encoder_v1(root / "words-v1", WORDS)
-    model = fit(backbone="hub:words-v1")
-    assert model.provenance["rebuilt"]["pooling"] == "sqrtn"
-    check_both_paths(model, root)
-    with pytest.raises(InputError, match="TF1 Hub format"):
-        fit(backbone="hub:words-v1", trainable=True)
-
-
-def test_reference_variables_of_tensorflow_1_are_saved_with_their_values(
-    fit: Callable[..., Model], root: Path, words: str
+@pytest.mark.parametrize("references", [False, True])
+def test_an_encoder_in_the_tf1_hub_format_goes_the_same_way(
+    fit: Callable[..., Model], root: Path, words: str, references: bool
 ) -> None:
     """Its table of words comes along, and nothing is left in the graph that only this process could fill."""
-    word_encoder_v1(root / "words-references", WORDS, references=True)
-    model = fit(backbone="hub:words-references")
-    assert model.tokenizer is None and "as constants" in model.provenance["uncut"]
+    name = f"words-v1-{references}"
+    word_encoder_v1(root / name, WORDS, references=references)
+    model = fit(backbone=f"hub:{name}")
+    check_both_paths(model, root)
     graph = read(model.saved_model).main
     bodies = [graph.nodes, *(function.nodes for function in graph.functions.values())]
     assert not {"Variable", "VariableV2"} & {node.op for body in bodies for node in body}
-    texts = ["a goal", "the bank's profit"]
-    rebuilt = fit(backbone=words).text_model  # the same words and weights, in variables that need no help
-    assert rebuilt is not None
-    np.testing.assert_allclose(run_texts(model.saved_model, texts), run_texts(rebuilt, texts), atol=1e-4)
+    same = fit(backbone=words)  # the same words and weights
+    arrays = encoded(model, ["a goal", "the bank profit"])
+    np.testing.assert_allclose(
+        open_ids_model(model.saved_model)(*arrays), open_ids_model(same.saved_model)(*arrays), atol=1e-4
+    )
+    if not references:
+        with pytest.raises(InputError, match="TF1 Hub format"):
+            fit(backbone=f"hub:{name}", trainable=True)
 
 
-def check_strings(model: Model, heard: Heard, why: str, folder: Path) -> None:
-    assert model.tokenizer is None and model.text_model is None and why in model.provenance["uncut"]
-    assert (model.input.dtype, model.input.shape, model.input.kind) == ("string", (1,), "text")
-    assert any("cannot be cut" in note for note in heard.notes)
-    answers = run_texts(model.saved_model, ["a goal", "the bank"])
-    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
-    artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=folder)
-    assert artifact.status == "unsupported" and artifact.reason and artifact.remedy
+def answers_of_file(model: Model, variant: str, texts: list[str], folder: Path) -> np.ndarray[Any, Any]:
+    """What a file made of `model` gives for texts that the device's tokenizer has encoded."""
+    assert model.tokenizer is not None
+    artifact = export.export(model, Variant.parse(variant), options=Export(), folder=folder)
+    assert artifact.status == "ok", artifact.reason
+    tokenizer = open_tokenizer(model.tokenizer.folder)
+    feeds = [{name: np.array(v, np.int32) for name, v in tokenizer.feed(text).items()} for text in texts]
+    if variant.startswith("onnx"):
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(artifact.path))
+        return np.concatenate([session.run(None, feed)[0] for feed in feeds])
+    from ai_edge_litert.interpreter import Interpreter  # builtin operators alone
+
+    run = Interpreter(str(artifact.path)).get_signature_runner()
+    return np.concatenate([run(**feed)["probabilities"] for feed in feeds])
+
+
+TRICKY = ["", "x", "Größe 12,5 €!", "goal, goal; (bank)", "the-market's 3.50 profit"]
+
+
+def test_hashed_words_of_an_nnlm_are_cut_and_its_files_answer_as_the_encoder(
+    fit: Callable[..., Model], root: Path, tmp_path: Path
+) -> None:
+    nnlm(root / "nnlm", WORDS)
+    model = fit(backbone="hub:nnlm")
+    assert model.tokenizer is not None and model.provenance["tokenizer"]["hash"]["kind"] == "fingerprint64"
+    assert model.tokenizer.parity["same"] == 60 and model.text_model is not None
+    texts = [*read_texts(root / "data" / "test.jsonl")[:20], *TRICKY]
+    expected = run_texts(model.text_model, texts)
+    for variant in ("tflite:float32", "tflite:dynamic", "onnx:float32"):
+        found = answers_of_file(model, variant, texts, tmp_path)
+        np.testing.assert_allclose(found, expected, atol=1e-4 if "dynamic" not in variant else 0.1, err_msg=variant)
+
+
+def test_words_and_pairs_of_words_become_two_inputs_of_ids(
+    fit: Callable[..., Model], root: Path, tmp_path: Path
+) -> None:
+    sentence_encoder(root / "sentences", WORDS)
+    model = fit(backbone="hub:sentences")
+    assert model.tokenizer is not None and model.tokenizer.parity["same"] == 60 and model.text_model is not None
+    inputs = read(model.saved_model).signatures["serving_default"].inputs
+    assert {name: tensor.shape for name, tensor in inputs.items()} == {
+        "ids": (1, LENGTH), "lens": (1,), "ids_2": (1, LENGTH), "lens_2": (1,),
+    }  # fmt: skip
+    texts = [*read_texts(root / "data" / "test.jsonl")[:20], *TRICKY]
+    expected = run_texts(model.text_model, texts)
+    for variant in ("tflite:float32", "onnx:float32"):
+        np.testing.assert_allclose(answers_of_file(model, variant, texts, tmp_path), expected, atol=1e-4)
+    golden = json.loads((model.tokenizer.folder / "golden.json").read_text())["vectors"][0]
+    assert len(golden["ids_2"]) == LENGTH and golden["count_2"] == max(0, golden["count"] - 1)
+
+
+def test_ids_that_no_device_tokenizer_gives_come_from_the_encoders_own_operators(
+    fit: Callable[..., Model], root: Path, tmp_path: Path
+) -> None:
+    heard = Heard()
+    sentence_encoder(root / "odd", WORDS, odd=True)
+    model = fit(backbone="hub:odd", listener=heard)
+    assert model.tokenizer is not None and model.tokenizer.kind == "tensorflow"
+    assert "UnsortedSegmentJoin" in model.provenance["tokenizer"]["why"]
+    assert any("no tokenizer for devices" in note for note in heard.notes) and model.text_model is not None
+    texts = [*read_texts(root / "data" / "test.jsonl")[:10], *TRICKY]
+    found = answers_of_file(model, "tflite:float32", texts, tmp_path)
+    np.testing.assert_allclose(found, run_texts(model.text_model, texts), atol=1e-4)
+
+
+def test_what_is_fine_tuned_as_strings_is_cut_with_the_weights_it_ends_with(
+    fit: Callable[..., Model], root: Path
+) -> None:
+    word_encoder(root / "words-hidden", WORDS, hidden=True)
+    frozen, model = fit(backbone="hub:words-hidden"), fit(backbone="hub:words-hidden", trainable=True)
+    assert model.metrics["val_loss"] < frozen.metrics["val_loss"] and model.provenance["learned"] == "all"
+    check_both_paths(model, root)
+    before, after = (open_ids_model(m.saved_model)(*encoded(m, ["goal bank"])) for m in (frozen, model))
+    assert np.abs(before - after).max() > 1e-5
 
 
 def test_an_encoder_that_cannot_be_cut_stays_a_model_of_strings_hashed_by_its_weights(
-    fit: Callable[..., Model], odd_words: str, tmp_path: Path
+    fit: Callable[..., Model], counting: str, tmp_path: Path
 ) -> None:
     heard = Heard()
-    first = fit(backbone=odd_words, listener=heard)
-    check_strings(first, heard, "a way of its own", tmp_path)
-    assert fit(backbone=odd_words, train=TRAIN.model_copy(update={"epochs": 2})).sha256 != first.sha256
-
-
-def test_a_model_of_strings_can_be_fine_tuned(fit: Callable[..., Model], root: Path, tmp_path: Path) -> None:
-    heard = Heard()
-    word_encoder(root / "words-hidden", WORDS, hidden=True)
-    check_strings(fit(backbone="hub:words-hidden", trainable=True, listener=heard), heard, "table", tmp_path)
+    model = fit(backbone=counting, listener=heard)
+    assert model.tokenizer is None and model.text_model is None
+    assert "no fixed input" in model.provenance["uncut"] or "no token ids" in model.provenance["uncut"]
+    assert (model.input.dtype, model.input.shape, model.input.kind) == ("string", (1,), "text")
+    assert any("cannot be cut" in note for note in heard.notes)
+    np.testing.assert_allclose(run_texts(model.saved_model, ["a goal", "the bank"]).sum(axis=1), 1, atol=1e-5)
+    artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
+    assert artifact.status == "unsupported" and artifact.reason and artifact.remedy
+    other = TRAIN.model_copy(update={"epochs": 2, "learning_rate": 1e-3})
+    assert fit(backbone=counting, train=other).sha256 != model.sha256
 
 
 def test_features_are_shared_between_seeds(fit: Callable[..., Model], words: str, root: Path, tmp_path: Path) -> None:
@@ -397,12 +466,12 @@ def test_data_and_settings_that_do_not_fit_are_refused(root: Path, tmp_path: Pat
 
 
 def test_a_finished_workspace_of_other_work_is_done_anew(
-    root: Path, tmp_path: Path, fit: Callable[..., Model], odd_words: str
+    root: Path, tmp_path: Path, fit: Callable[..., Model], counting: str
 ) -> None:
     workspace = tmp_path / "copy"
     shutil.copytree(fit(**SCRATCH).saved_model.parent, workspace)
-    spec = ModelSpec(name="m", backbone=odd_words, max_tokens=LENGTH)
+    spec = ModelSpec(name="m", backbone=counting, max_tokens=LENGTH)
     data = load_prepared(root / "data")
     model = fit_text(spec, TRAIN, seed=3, data=data, folder=root, workspace=workspace, listener=Silent())
-    assert model.sha256 == fit(backbone=odd_words).sha256  # as in a workspace of its own
+    assert model.sha256 == fit(backbone=counting).sha256  # as in a workspace of its own
     assert {p.name for p in workspace.iterdir()} == {"saved_model", "model.json", "work.json"}

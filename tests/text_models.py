@@ -195,6 +195,22 @@ def word_encoder_v1(folder: Path, words: list[str], *, width: int = 8, reference
     return folder
 
 
+def counting_encoder(folder: Path) -> Path:
+    """Features of a text's length alone: numbers cross, and none of them is a token."""
+    tf, _ = load()
+    root = tf.train.Checkpoint(w=tf.Variable([[0.5, -1.0, 2.0]], name="w"))
+
+    def call(texts):
+        size = tf.cast(tf.strings.length(texts), tf.float32)[:, None]
+        return tf.tanh(tf.matmul(size / 50.0, root.w))
+
+    root.__call__ = tf.function(call, input_signature=[tf.TensorSpec([None], tf.string)])
+    root.variables = root.trainable_variables = [root.w]
+    root.regularization_losses = []
+    tf.saved_model.save(root, str(folder))
+    return folder
+
+
 SPORT = ("goal", "team", "match", "score", "coach")
 MONEY = ("bank", "market", "share", "profit", "rate")
 FILLER = ("the", "and", "a", "it", "was", "good", "bad", "today")
@@ -212,3 +228,90 @@ def sentences(count: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
         text = " ".join(str(word).title() if rng.random() < 0.2 else str(word) for word in words)
         texts.append(text + str(rng.choice(["", ".", "!", "?"])))
     return texts, labels.astype(np.int64)
+
+
+def _vocabulary_table(folder: Path, words: list[str], buckets: int) -> object:
+    """A table of words from a file, what it lacks hashed into `buckets` behind them."""
+    tf, _ = load()
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = folder.parent / f"{folder.name}-tokens.txt"
+    tokens.write_text("\n".join(words) + "\n", encoding="utf-8")
+    initializer = tf.lookup.TextFileInitializer(
+        str(tokens), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+    )
+    return tf.lookup.StaticVocabularyTable(initializer, buckets)
+
+
+def nnlm(folder: Path, words: list[str], *, width: int = 8, buckets: int = 20, partitions: int = 3) -> Path:
+    """As Hub's NNLM with normalization: punctuation off, split at spaces, unknown words hashed, sum over √n.
+
+    Its embeddings lie in several variables, as those trained with partitioned variables do.
+    """
+    tf, _ = load()
+    rng = np.random.default_rng(0)
+    root = tf.train.Checkpoint()
+    root.table = _vocabulary_table(folder, words, buckets)
+    rows = -(-(len(words) + buckets) // partitions)
+    root.parts = [
+        tf.Variable(rng.normal(0, 1, (rows, width)).astype(np.float32), name=f"embeddings_{n}")
+        for n in range(partitions)
+    ]
+
+    def call(texts):
+        clean = tf.strings.regex_replace(tf.strings.lower(texts), r"[[:punct:]]", "")
+        split = tf.raw_ops.StringSplit(input=clean, delimiter=tf.constant(" "), skip_empty=True)
+        ids = tf.SparseTensor(split.indices, root.table.lookup(split.values), split.shape)
+        return tf.compat.v1.nn.safe_embedding_lookup_sparse(root.parts, ids, None, combiner="sqrtn")
+
+    root.__call__ = tf.function(call, input_signature=[tf.TensorSpec([None], tf.string)])
+    root.variables = root.trainable_variables = list(root.parts)
+    root.regularization_losses = []
+    tf.saved_model.save(root, str(folder))
+    return folder
+
+
+def sentence_encoder(
+    folder: Path, words: list[str], *, width: int = 16, buckets: int = 50, pairs: int = 200, odd: bool = False
+) -> Path:
+    """As Universal Sentence Encoder 4 (a deep averaging network): words and pairs of words, looked up and hashed.
+
+    Regular expressions clean the text; the sums over √n of both look-ups go through dense layers to unit length. With
+    `odd` it does something to strings that no tokenizer for devices has.
+    """
+    tf, _ = load()
+    rng = np.random.default_rng(0)
+    root = tf.train.Checkpoint()
+    root.table = _vocabulary_table(folder, words, buckets)
+
+    def variable(name, *shape):
+        return tf.Variable(rng.normal(0, 0.5, shape).astype(np.float32), name=name)
+
+    root.w = {
+        "words": variable("words", len(words) + buckets, width), "pairs": variable("pairs", pairs, width),
+        "hidden": variable("hidden", width, width), "bias": variable("bias", width),
+        "out": variable("out", width, width),
+    }  # fmt: skip
+
+    def call(texts):
+        clean = tf.strings.regex_replace(texts, r"([.,!?;:'\"()\[\]/\\-])", r" \1 ")
+        clean = tf.strings.regex_replace(clean, r"\d", "0")
+        clean = tf.strings.strip(tf.strings.regex_replace(clean, r"\s+", " "))
+        if odd:
+            clean = tf.strings.reduce_join(tf.strings.bytes_split(clean), axis=-1)
+        split = tf.strings.split(tf.strings.lower(clean, encoding="utf-8"), " ")
+        neighbours = tf.strings.ngrams(split, 2, separator="_")
+
+        def looked_up(name, rows, ids):
+            sparse = rows.with_flat_values(ids).to_sparse()
+            return tf.compat.v1.nn.safe_embedding_lookup_sparse([root.w[name]], sparse, None, combiner="sqrtn")
+
+        total = looked_up("words", split, root.table.lookup(split.flat_values))
+        total += looked_up("pairs", neighbours, tf.strings.to_hash_bucket_fast(neighbours.flat_values, pairs))
+        x = tf.tanh(tf.matmul(total, root.w["hidden"]) + root.w["bias"])
+        return tf.nn.l2_normalize(tf.tanh(tf.matmul(x, root.w["out"])), axis=1)
+
+    root.__call__ = tf.function(call, input_signature=[tf.TensorSpec([None], tf.string)])
+    root.variables = root.trainable_variables = list(root.w.values())
+    root.regularization_losses = []
+    tf.saved_model.save(root, str(folder))
+    return folder

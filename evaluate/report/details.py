@@ -212,9 +212,17 @@ def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
     found = record.get("parity")
     parity: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     samples, same, cut = (parity.get(key) for key in ("samples", "same", "truncated"))
-    vocabulary = "sentencepiece.model" if kind == "sentencepiece" else "vocab.txt"
+    vocabulary = (
+        "sentencepiece.model" if kind == "sentencepiece" else "vocabularies" if kind == "words" else "vocab.txt"
+    )
     facts = [("Kind", kind), ("Length", f"{_scalar(length)} token ids; longer texts are cut, shorter ones padded")]
-    facts.append(("Files", f"tokenizer.json, {vocabulary}; tokenizer.py reads them and needs no TensorFlow"))
+    files = f"tokenizer.json, {vocabulary}; tokenizer.py reads them and needs no TensorFlow"
+    if kind == "tensorflow":
+        files = (
+            "string_part: the model's own operators. No tokenizer for devices gives its ids: every figure here was "
+            "measured with ids that TensorFlow made, and an app has to make them in a way of its own"
+        )
+    facts.append(("Files", files))
     facts.append(
         ("Golden vectors", "golden.json: texts, their ids and the float model's probabilities, to test an app")
     )

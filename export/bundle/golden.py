@@ -69,14 +69,26 @@ def roles(artifact: Artifact) -> tuple[str, ...]:
         if len(artifact.inputs) == 1:
             return ("pixels",)
     elif contract.dtype != "string":
-        wanted = {contract.name: "ids", contract.lengths: "lengths"}
+        wanted = {contract.name: "ids"} | ({contract.lengths: "lengths"} if contract.lengths else {})
+        wanted |= {name: name for name in _further(artifact)}
         found = tuple(wanted.get(re.sub(r"^serving_default_|:0$", "", t.name), "") for t in artifact.inputs)
-        if sorted(found) == ["ids", "lengths"]:
+        if sorted(found) == sorted(wanted.values()):
             return found
     names = ", ".join(tensor.name for tensor in artifact.inputs)
     raise InputError(
         f"{artifact.id}: the file's inputs ({names}) are not those of its contract", "export the file again"
     )
+
+
+def _further(artifact: Artifact) -> list[str]:
+    """Return the names of what the file takes beside the first tokenizer's ids and their number."""
+    if artifact.tokenizer is None:
+        return []
+    try:
+        settings = tokenizer.read_settings(artifact.tokenizer)
+    except ValueError as error:
+        raise InputError(str(error), "put back the folder MODEL.tokenizer/ as export wrote it") from error
+    return [str(name) for further in settings.get("more", []) for name in further.get("names", [])]
 
 
 def stored_inputs(artifact: Artifact, golden: Golden) -> tuple[NDArray[Any], ...]:
@@ -86,10 +98,12 @@ def stored_inputs(artifact: Artifact, golden: Golden) -> tuple[NDArray[Any], ...
     if contract is not None and contract.kind == "text":
         if artifact.tokenizer is None:
             raise InputError(f"{artifact.id} takes token ids, and no tokenizer is known for it")
-        encode = tokenizer.open_tokenizer(artifact.tokenizer).encode
-        encoded = [encode(str(text)) for text in golden.samples]
-        values["ids"] = np.array([[ids] for ids, _ in encoded], "int32")
-        values["lengths"] = np.array([[count] for _, count in encoded], "int32")
+        opened = tokenizer.open_tokenizer(artifact.tokenizer)
+        fed = [opened.feed(str(text)) for text in golden.samples]
+        for role, name in zip(("ids", "lengths"), opened.names, strict=False):
+            values[role] = np.array([row[name] for row in fed], "int32")
+        for name in _further(artifact):
+            values[name] = np.array([row[name] for row in fed], "int32")
     elif contract is not None and contract.kind == "image":
         pixels = np.asarray(golden.samples)[:, None]
         values["pixels"] = (

@@ -137,6 +137,8 @@ def _kind(artifact: Artifact) -> str:
 
 def _context(artifact: Artifact, roles: Sequence[str], answer: int) -> dict[str, Any]:
     contract, kind = artifact.contract, _kind(artifact)
+    if kind == "text" and not {*roles} <= {"ids", "lengths"}:
+        kind = "tensor"  # ids of several tokenizers: each input is given as it is
     inputs = [
         _Tensor(spec, f"input{index}", role)
         for index, (spec, role) in enumerate(zip(artifact.inputs, roles, strict=True))

@@ -68,6 +68,16 @@ def stock_tokenizer(folder: Path, tokenizer: Tokenizer) -> Stock:
     """
     try:
         settings = read_settings(folder)
+        if settings["kind"] in ("words", "tensorflow") or settings.get("steps") or settings.get("more"):
+            raise InputError(
+                "stock text classifiers have no tokenizer that makes this model's token ids: "
+                + (
+                    "its own operators do, in TensorFlow"
+                    if settings["kind"] == "tensorflow"
+                    else "it changes, hashes or joins words in a way of its own"
+                ),
+                "make the ids in the app, as tokenizer.py does, and give them to the plain file",
+            )
         data = read_file(folder, settings)
     except ValueError as error:
         raise InputError(str(error)) from error

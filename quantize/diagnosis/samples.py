@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.artifact import Artifact
 from ...core.dataset import PreparedData, read_texts
+from ...core.encoded import encode_texts
 from ...core.errors import InputError
 from ...core.tokenizer import open_tokenizer
 
@@ -37,8 +38,7 @@ def draw(data: PreparedData, split: str, samples: int, seed: int, artifact: Arti
     except ValueError as error:
         raise InputError(str(error), "put back the folder MODEL.tokenizer/ as export wrote it") from error
     texts = read_texts(data.inputs(split))
-    encoded = [tokenizer.encode(texts[index]) for index in chosen]
-    np.save(path, np.array(encoded, dtype=[("ids", np.int32, (tokenizer.length,)), ("lens", np.int32)]))
+    np.save(path, encode_texts(tokenizer, [texts[index] for index in chosen]))
     return len(chosen)
 
 

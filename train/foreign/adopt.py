@@ -24,6 +24,7 @@ from ...core.store import package_versions
 from ..frameworks import check_installed, fresh, load
 from ..freeze import exact
 from ..hub.fetch import resolve
+from ..text.user_model import CutModel, cut_user_model
 from . import keras3
 from .custom import check_modules, check_objects, identify_objects
 from .examine import Found, content_sha256, examine
@@ -152,24 +153,36 @@ def adopt(
         constant = save(source.plain, saved)
         listener.progress("adopt", 2, 3, "comparing with the original")
         worst = _verify(source, saved)
-        final = workspace / "saved_model"
-        with explain_disk_errors(final):
-            shutil.rmtree(final, ignore_errors=True)
-            saved.replace(final)
+        cut = _cut_at_ids(source, judged, labels, answer, count, scratch / "cut", listener)
+        parts = {"saved_model": saved}
+        if cut is not None:
+            parts = {
+                "text_model": saved,
+                "saved_model": scratch / "cut" / "saved_model",
+                "tokenizer": cut.tokenizer.folder,
+            }
+        for part in ("saved_model", "text_model", "tokenizer"):
+            with explain_disk_errors(workspace / part):
+                shutil.rmtree(workspace / part, ignore_errors=True)
+                if part in parts:
+                    parts[part].replace(workspace / part)
         model = Model(
             name=name,
             backbone=f"file:{path.name}",
-            saved_model=final,
+            saved_model=workspace / "saved_model",
             sha256=sha256_of(["adopted", key]),
             labels=labels,
-            input=judged.contract,
+            input=cut.contract if cut is not None else judged.contract,
             train_seconds=0.0,
             answer=answer,
+            text_model=workspace / "text_model" if cut is not None else None,
+            tokenizer=replace(cut.tokenizer, folder=workspace / "tokenizer") if cut is not None else None,
             provenance=_provenance(source, found, key, judged)
             | {
                 "constant": constant,
                 "freeze_difference": worst,
                 "seconds": round(time.monotonic() - start, 3),
+                **(cut.facts if cut is not None else {}),
             },
         )
         save_model(model, workspace)
@@ -177,6 +190,33 @@ def adopt(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return model
+
+
+def _cut_at_ids(
+    source: Source,
+    judged: _Judged,
+    labels: tuple[str, ...],
+    answer: str,
+    classes: int,
+    folder: Path,
+    listener: Listener,
+) -> CutModel | None:
+    """Cut a model of one string where its strings end; None for others, and where that cannot be (which is noted)."""
+    if judged.contract.dtype != "string":
+        return None
+    if not classes or len(source.plain.outputs) != 1:
+        why: CutModel | str = "it does not give one vector of numbers for a text"
+    else:
+        function = source.plain.function
+        why = cut_user_model(lambda text: function(text)[0], source.plain.owner, labels, answer, folder, listener)
+    if isinstance(why, CutModel):
+        told = (
+            "its own operators, in TensorFlow" if why.tokenizer.kind == "tensorflow" else "the folder MODEL.tokenizer"
+        )
+        listener.note("info", f"the files take up to {why.tokenizer.length} token ids, which {told} makes of a text")
+        return why
+    listener.note("warning", f"the model cannot be cut at its token ids: {why}")
+    return None
 
 
 def _provenance(source: Source, found: Found, key: dict[str, Any], judged: _Judged) -> dict[str, Any]:

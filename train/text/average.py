@@ -14,13 +14,12 @@ import numpy as np
 
 from ...core.recipe import ModelSpec
 from ..frameworks import load
-from .base import Cut, TextBase
+from .base import Cut, IdsInput, TextBase
 from .parity import reference_tokenizer
 from .vocabulary import learn, write_tokenizer
 
 LOWER_CASE = True
 PAD, UNKNOWN = 0, 1
-POOLINGS = ("mean", "sqrtn", "sum")
 SPREAD = 0.05  # uniform in ±0.05, as Keras' Embedding starts
 
 
@@ -43,14 +42,15 @@ def build_average(spec: ModelSpec, texts: Sequence[str], *, seed: int, scratch: 
     start = np.random.default_rng((seed, 31)).uniform(-SPREAD, SPREAD, (len(vocabulary), spec.embedding))
     table = tf.Variable(start.astype(np.float32), name="embedding")
 
-    def embed(ids: Any, lens: Any, training: bool) -> Any:
-        return pooled(table, ids, lens, spec.max_tokens)
-
     def from_texts(texts: Any, training: bool) -> Any:
         ids, lens = tokenizer(texts)
-        return embed(ids, lens, training)
+        return mean(table, ids, lens, spec.max_tokens)
 
-    cut = Cut(folder, spec.max_tokens, tokenizer, embed)
+    def from_ids(tensors: Sequence[Any], training: bool) -> Any:
+        ids, lens = tensors
+        return mean(table, ids, lens, spec.max_tokens)
+
+    cut = Cut(folder, (IdsInput(spec.max_tokens),), tokenizer, from_ids)
     return TextBase(
         features=spec.embedding,
         embed=from_texts,
@@ -61,8 +61,8 @@ def build_average(spec: ModelSpec, texts: Sequence[str], *, seed: int, scratch: 
     )
 
 
-def pooled(table: Any, ids: Any, lens: Any, length: int, pooling: str = "mean") -> Any:
-    """Return the mean (or sum / √n, or sum) of the embeddings of the first `lens` (n,) of `ids` (n, ≤ length).
+def mean(table: Any, ids: Any, lens: Any, length: int) -> Any:
+    """Return the mean of the embeddings of the first `lens` (n,) of `ids` (n, ≤ length).
 
     Written so that integer schemes can follow: which ids count is looked up by the length, as 16-bit kernels have no
     comparison; and a mean is divided by the root of n twice, as 1/n in eight bits keeps too little of a long text.
@@ -75,7 +75,5 @@ def pooled(table: Any, ids: Any, lens: Any, length: int, pooling: str = "mean") 
         weights = weights[:, : tf.shape(ids)[1]]
     roots = tf.constant(1 / np.sqrt(np.maximum(count, 1))[:, None], tf.float32)
     root = tf.gather(roots, lens)
-    if pooling != "sum":
-        weights = weights * root
-    summed = tf.reshape(tf.matmul(weights[:, None, :], tf.gather(table, ids)), [-1, table.shape[1]])
-    return summed * root if pooling == "mean" else summed
+    summed = tf.reshape(tf.matmul((weights * root)[:, None, :], tf.gather(table, ids)), [-1, table.shape[1]])
+    return summed * root

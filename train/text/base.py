@@ -11,29 +11,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+IDS, LENGTHS = "ids", "lens"
+
+
+@dataclass(frozen=True)
+class IdsInput:
+    """Token ids as a file takes them: `name` (1, length) int32 and, if there is a name for it, `lengths` (1,) int32."""
+
+    length: int
+    name: str = IDS
+    lengths: str = LENGTHS
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its tensors."""
+        return (self.name, self.lengths) if self.lengths else (self.name,)
+
 
 @dataclass(frozen=True)
 class Cut:
     """A backbone from its token ids on.
 
-    `tokenizer` is the folder of the device tokenizer. `tokenize` maps texts (n,) string to ids (n, length or less)
-    int32, padded behind, and lengths (n,) int32, with the tokenizer of the reference. `embed(ids, lens, training)`
-    gives features (n, width) float32.
+    `tokenizer` is the folder of the device tokenizer. `inputs` are what a file takes, nearly always one. `tokenize`
+    maps texts (n,) string to the tensors of all inputs in order, ids (n, length or less) int32, padded behind, and
+    lengths (n,) int32, with the tokenizer of the reference. `embed(tensors, training)` gives features (n, width).
+    `singly`: it takes one text at a time. `string_part(folder, why)` writes the encoder's own operators as a tokenizer
+    that needs TensorFlow, for where no other gives its ids, and returns what that is.
     """
 
     tokenizer: Path
-    length: int
-    tokenize: Callable[[Any], tuple[Any, Any]]
-    embed: Callable[[Any, Any, bool], Any]
+    inputs: tuple[IdsInput, ...]
+    tokenize: Callable[[Any], tuple[Any, ...]]
+    embed: Callable[[Sequence[Any], bool], Any]
+    singly: bool = False
+    string_part: Callable[[Path, str], dict[str, Any]] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all tensors that a file takes, in order."""
+        return tuple(name for part in self.inputs for name in part.names)
 
 
 @dataclass(frozen=True)
 class TextBase:
     """A text backbone without a head.
 
-    `embed(texts, training)` maps texts (n,) string to features (n, width) float32: the reference. `keep` is what must
-    be saved with it (weights, tables, models of tokenizers). `learned` are the variables that fine-tuning changes,
-    `losses` their regularization. Without a `cut`, `note` says why there is none.
+    `embed(texts, training)` maps texts (n,) string to features (n, width) float32: what learns, and the reference where
+    there is no cut. `keep` is what must be saved with it (weights, tables, models of tokenizers). `learned` are the
+    variables that fine-tuning changes, `losses` their regularization. Without a `cut`, `note` says why there is none.
+    `recut` makes the cut anew, with the weights as they are now, where it holds those of an earlier time.
     """
 
     features: int
@@ -44,3 +70,4 @@ class TextBase:
     cut: Cut | None = None
     note: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    recut: Callable[[], Cut] | None = None

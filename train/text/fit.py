@@ -8,7 +8,8 @@ the head is trained on them; what learns as a whole (from scratch, or ``trainabl
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 
 from ...core.codec import sha256_of
 from ...core.dataset import PreparedData, read_texts
+from ...core.encoded import encode_texts
 from ...core.errors import InputError, StageError
 from ...core.events import Listener
 from ...core.model import InputContract, Model, TokenizerRecord, tokenizer_sha256
 from ...core.recipe import ModelSpec, Train
 from ...core.store import package_versions
-from ...core.tokenizer import open_tokenizer, read_settings
+from ...core.tokenizer import Tokenizer, open_tokenizer, read_settings
 from ..callbacks import check_callbacks
 from ..feature_file import grow
 from ..frameworks import fresh
@@ -32,11 +34,9 @@ from ..keras_fit import State
 from ..workspace import Work
 from .average import build_average
 from .backbones import check_text_backbone, check_text_training, parse, text_identity
-from .base import Cut, TextBase
+from .base import IDS, LENGTHS, Cut, TextBase
 from .features import extractor
 from .freeze import (
-    IDS,
-    LENGTHS,
     TEXT,
     ids_sha256,
     open_ids_model,
@@ -52,6 +52,8 @@ from .together import Samples, together_phase, tokenize
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "tensorflow-hub", "tensorflow-text", "numpy")
 CHECKED_SAMPLES = 8
 TRIED_SAMPLES = 64  # texts on which a cut is tried
+ENOUGH = 0.99  # of the test texts: with fewer, the device's tokenizer is another one than the model's
+OWN_OPERATORS = "tensorflow"
 SPLITS = ("train", "validation")
 
 
@@ -113,6 +115,8 @@ def fit_text(
     head = new_head(base.features, len(data.labels), train, seed)
     state, history = _train(work, base, head, identity)
 
+    if base.recut is not None and work.spec.trainable:  # its cut holds the weights as they were before
+        base = replace(base, cut=work.timed("freeze", base.recut))
     saved = work.timed("freeze", lambda: _save(work, base, head, identity))
     scheme, _ = parse(spec.backbone)
     facts = {
@@ -203,12 +207,15 @@ def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Any) -> dict[str, Any
     save_ids_model(cut, head, scratch / "saved_model")
     ids_model = open_ids_model(scratch / "saved_model")
     samples = work.samples(CHECKED_SAMPLES)
-    ids, lens = tokenize(cut, samples)
+    arrays = tokenize(cut, samples)
     strings = run_texts(scratch / "text_model", samples)
-    difference = compare(strings, ids_model(ids, lens), "the string model and the ids model")
+    difference = compare(strings, ids_model(*arrays), "the string model and the ids model")
     device = open_tokenizer(cut.tokenizer)
-    expected = zip(samples, ids.tolist(), lens.tolist(), strict=True)
-    if not any(device.encode(text) == (row, count) for text, row, count in expected):
+    encoded = device_arrays(device, samples)
+    same = [
+        all(np.array_equal(e[at], a[at]) for e, a in zip(encoded, arrays, strict=True)) for at in range(len(samples))
+    ]
+    if not any(same):
         raise StageError(
             f"the device tokenizer gives other ids than the model's own on all of {len(samples)} training texts",
             "please report this with the recipe and a text",
@@ -216,17 +223,31 @@ def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Any) -> dict[str, Any
     sha256, kind = tokenizer_sha256(cut.tokenizer), str(read_settings(cut.tokenizer)["kind"])
     tests = work.texts("test")
     parity = work.timed("parity", lambda: measure_parity(cut.tokenizer, tests, work.listener, cut.tokenize))
+    facts: dict[str, Any] = {"freeze_difference": difference}
+    if parity["rate"] < ENOUGH and cut.string_part is not None and kind != OWN_OPERATORS:
+        told = f"the best tokenizer for devices gives its ids for {parity['rate']:.1%} of the test texts"
+        facts |= cut.string_part(cut.tokenizer, told)
+        sha256, kind, device = tokenizer_sha256(cut.tokenizer), OWN_OPERATORS, open_tokenizer(cut.tokenizer)
+        parity = work.timed("parity", lambda: measure_parity(cut.tokenizer, tests, work.listener, cut.tokenize))
+    if kind == OWN_OPERATORS:
+        work.listener.note(
+            "warning",
+            f"model {work.spec.name!r}: no tokenizer for devices gives its token ids. Its files are made and measured "
+            "with ids from its own operators, which need TensorFlow; an app has to make these ids in a way of its own "
+            f"({', '.join(cut.names)}: golden.json says what they must be)",
+        )
     _golden(work, device, ids_model)
+    length = cut.inputs[0].length
     return {
         "sha256": ids_sha256(scratch / "saved_model", labels, sha256),
         "saved_model": work.place("saved_model"),
         "text_model": work.place("text_model"),
         "input": InputContract(
-            IDS, (1, cut.length), dtype="int32", high=float(device.size - 1), colour="", resize="", kind="text",
-            lengths=LENGTHS,
+            IDS, (1, length), dtype="int32", high=float(device.size - 1), colour="", resize="", kind="text",
+            lengths=LENGTHS if cut.inputs[0].lengths else "",
         ),
-        "tokenizer": TokenizerRecord(work.place("tokenizer"), kind, cut.length, sha256, parity),
-        "facts": {"freeze_difference": difference},
+        "tokenizer": TokenizerRecord(work.place("tokenizer"), kind, length, sha256, parity),
+        "facts": facts,
     }  # fmt: skip
 
 
@@ -234,7 +255,11 @@ def _golden(work: _Work, device: Any, ids_model: Callable[..., NDArray[Any]]) ->
     """Write the golden vectors: texts, their ids by the device tokenizer, the ids model's probabilities for those."""
     texts = work.texts("test") or work.texts("train")
     chosen = [texts[index] for index in choose_golden(texts)]
-    encoded = [device.encode(text) for text in chosen]
-    ids = np.array([row for row, _ in encoded], np.int32)
-    lens = np.array([count for _, count in encoded], np.int32)
-    write_golden(work.scratch / "tokenizer", chosen, ids_model(ids, lens), work.data.labels)
+    probabilities = ids_model(*device_arrays(device, chosen))
+    write_golden(work.scratch / "tokenizer", chosen, probabilities, work.data.labels)
+
+
+def device_arrays(device: Tokenizer, texts: Sequence[str]) -> list[NDArray[Any]]:
+    """Return what the device's tokenizer gives for `texts`: an array (n, …) int32 for each of the model's inputs."""
+    encoded = encode_texts(device, texts)
+    return [encoded[name] for name in encoded.dtype.names or ()]

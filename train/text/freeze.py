@@ -12,32 +12,34 @@ from numpy.typing import NDArray
 
 from ...core.codec import canonical, sha256_of
 from ..frameworks import load
-from ..freeze import OUTPUT, call_by_name, graph_sha256, make_constant, serving, write
+from ..freeze import OUTPUT, SIGNATURE, call_by_name, graph_sha256, make_constant, serving, write
+from ..hub.saved_model import read
 from .base import Cut, TextBase
 
-IDS, LENGTHS, TEXT = "ids", "lens", "text"
+TEXT = "text"
 
 
 def save_ids_model(cut: Cut, head: Any, folder: Path) -> None:
     """Save the network from the ids on as a SavedModel, every weight a constant; what stood there is replaced.
 
-    Its one signature ``serving_default`` takes ``ids`` (1, length) int32 and ``lens`` (1,) int32 and gives
-    ``probabilities`` (1, classes) float32. Raises StageError as `make_constant`.
+    Its one signature ``serving_default`` takes ``ids`` (1, length) int32 and ``lens`` (1,) int32, and the same of the
+    cut's further inputs, and gives ``probabilities`` (1, classes) float32. Raises StageError as `make_constant`.
     """
     tf, _ = load()
-    specifications = [
-        tf.TensorSpec((1, cut.length), tf.int32, name=IDS),
-        tf.TensorSpec((1,), tf.int32, name=LENGTHS),
-    ]
+    specifications = []
+    for part in cut.inputs:
+        specifications.append(tf.TensorSpec((1, part.length), tf.int32, name=part.name))
+        if part.lengths:
+            specifications.append(tf.TensorSpec((1,), tf.int32, name=part.lengths))
 
-    def infer(ids: Any, lens: Any) -> Any:
-        return head(cut.embed(ids, lens, False), training=False)
+    def infer(*tensors: Any) -> Any:
+        return head(cut.embed(tensors, False), training=False)
 
     function = tf.function(infer, autograph=False)
     frozen = make_constant(function.get_concrete_function(*specifications))
 
-    def serve(ids: Any, lens: Any) -> dict[str, Any]:
-        return {OUTPUT: call_by_name(frozen, {IDS: ids, LENGTHS: lens})[0]}
+    def serve(*tensors: Any) -> dict[str, Any]:
+        return {OUTPUT: call_by_name(frozen, dict(zip(cut.names, tensors, strict=True)))[0]}
 
     write(serve, specifications, folder)
 
@@ -49,8 +51,11 @@ def save_text_model(base: TextBase, head: Any, folder: Path) -> None:
     """
     tf, _ = load()
 
+    cut = base.cut if base.cut is not None and base.cut.singly else None
+
     def serve(text: Any) -> dict[str, Any]:
-        return {OUTPUT: head(base.embed(text, False), training=False)}
+        features = base.embed(text, False) if cut is None else cut.embed(cut.tokenize(text), False)
+        return {OUTPUT: head(features, training=False)}
 
     keep = [*base.keep, *head.weights]
     write(serve, [tf.TensorSpec((1,), tf.string, name=TEXT)], folder, keep=keep)
@@ -63,14 +68,20 @@ def run_texts(folder: Path, texts: Sequence[str]) -> NDArray[Any]:
     return np.concatenate([signature(**{TEXT: tf.constant([text])})[OUTPUT].numpy() for text in texts])
 
 
-def open_ids_model(folder: Path) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
-    """Return what runs the ids model at `folder`: ids (n, length) and lens (n,) → (n, classes) float32."""
+def open_ids_model(folder: Path) -> Callable[..., NDArray[Any]]:
+    """Return what runs the ids model at `folder`: ids (n, length) and lens (n,), and further inputs in the order of
+    their names (``ids``, ``lens``, ``ids_2``, …), → (n, classes) float32."""
     tf, _ = load()
     signature = serving(folder)
+    inputs = read(folder).signatures[SIGNATURE].inputs
+    names = sorted(inputs, key=lambda name: (int(name.partition("_")[2] or 1), name))
 
-    def infer(ids: NDArray[Any], lens: NDArray[Any]) -> NDArray[Any]:
-        pairs = zip(ids.astype(np.int32), lens.astype(np.int32), strict=True)
-        rows = [signature(**{IDS: tf.constant(row[None]), LENGTHS: tf.constant([n])}) for row, n in pairs]
+    def infer(*arrays: NDArray[Any]) -> NDArray[Any]:
+        typed = [array.astype(np.int32) for array in arrays]
+        rows = [
+            signature(**{name: tf.constant(array[at : at + 1]) for name, array in zip(names, typed, strict=True)})
+            for at in range(len(typed[0]))
+        ]
         return np.concatenate([row[OUTPUT].numpy() for row in rows])
 
     return infer

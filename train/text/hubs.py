@@ -1,8 +1,8 @@
 """Hub text encoders behind `hub.KerasLayer`: those that take strings, and pairs of a preprocessor and an encoder.
 
 https://www.tensorflow.org/hub/common_saved_model_apis/text says what their SavedModels promise. A pair is cut between
-its two halves: the encoder's three inputs can be made from ids and their number. An encoder of strings is cut only
-where its network can be rebuilt from its vocabulary and its one table of embeddings (`rebuild`).
+its two halves: the encoder's three inputs can be made from ids and their number. An encoder of strings is divided where
+its strings end (`divide`), whatever its network is.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from ..hub.tf1 import without_references
 from ..hub.vet import vet
 from . import multilingual
 from .backbones import check_encoder, handle_of, parse
-from .base import Cut, TextBase
-from .rebuild import TokenizerNotFound, find_tokenizer, rebuild
+from .base import Cut, IdsInput, TextBase
+from .device_tokenizer import TokenizerNotFound, find_tokenizer, tokenizer_of, write_string_part
+from .divide import divide, inputs_of
+from .frontier import NoFrontier
 from .vocabulary import write_tokenizer
 
 IDS, MASK, TYPES = "input_word_ids", "input_mask", "input_type_ids"
@@ -64,9 +66,9 @@ def build_multilingual(spec: ModelSpec, *, scratch: Path) -> TextBase:
         losses=lambda: layer.losses,
         cut=Cut(
             folder,
-            spec.max_tokens,
+            (IdsInput(spec.max_tokens),),
             lambda texts: root.tokenize(texts, tf.constant(spec.max_tokens)),
-            lambda ids, lens, training: multilingual.encode(root.weights, ids, lens),
+            lambda tensors, training: multilingual.encode(root.weights, *tensors),
         ),
         facts={"built_from": f"{multilingual.DISTRIBUTION} {multilingual.VERSION}"},
     )
@@ -155,15 +157,30 @@ def _strings(spec: ModelSpec, path: Path, texts: Sequence[str], *, where: str, s
         "learned": list(layer.trainable_variables) if spec.trainable else [],
         "losses": lambda: layer.losses,
     }
-    found = rebuild(layer, path, lambda batch: embed(batch, False), texts, spec.max_tokens, scratch / "tokenizer")
-    if isinstance(found, str):
-        return TextBase(embed=embed, keep=[layer.resolved_object], note=found, **common)
-    cut, facts = found.cut, found.facts
+    common["keep"] = [layer.resolved_object]
+    folder = scratch / "tokenizer"
 
-    def embed_cut(batch: Any, training: bool) -> Any:
-        return cut.embed(*cut.tokenize(batch), training)
+    def cut() -> tuple[Cut, dict[str, Any]]:
+        divided = divide(lambda batch: embed(batch, False), texts, spec.max_tokens)
+        facts: dict[str, Any] = {"padded": divided.padded, "cut_difference": divided.difference}
 
-    return TextBase(embed=embed_cut, keep=[layer.resolved_object, found.keep], cut=cut, facts=facts, **common)
+        def string_part(folder: Path, why: str) -> dict[str, Any]:
+            return write_string_part(divided, layer.resolved_object, folder, why)
+
+        try:
+            facts |= tokenizer_of(divided, path, texts, folder)
+        except TokenizerNotFound as error:
+            facts |= string_part(folder, str(error))
+        return Cut(
+            folder, inputs_of(divided), divided.tokenize, lambda tensors, _: divided.embed(*tensors),
+            singly=True, string_part=string_part,
+        ), facts  # fmt: skip
+
+    try:
+        first, facts = cut()
+    except NoFrontier as error:
+        return TextBase(embed=embed, note=str(error), **common)
+    return TextBase(embed=embed, cut=first, facts=facts, recut=lambda: cut()[0], **common)
 
 
 def _pair(
@@ -179,7 +196,8 @@ def _pair(
     def embed(batch: Any, training: bool) -> Any:
         return encode(pack(batch), training)
 
-    def embed_ids(ids: Any, lens: Any, training: bool) -> Any:
+    def embed_ids(tensors: Sequence[Any], training: bool) -> Any:
+        ids, lens = tensors
         mask = tf.cast(tf.range(ids.shape[1])[None, :] < lens[:, None], tf.int32)
         return encode({IDS: ids, MASK: mask, TYPES: tf.zeros_like(ids)}, training)
 
@@ -208,7 +226,7 @@ def _pair(
         facts = find_tokenizer(preprocessor, list(texts), ids, lens, scratch / "tokenizer")
     except TokenizerNotFound as error:
         return TextBase(note=f"its preprocessor could not be rebuilt: {error}", **common)
-    return TextBase(cut=Cut(scratch / "tokenizer", length, tokenize, embed_ids), facts=facts, **common)
+    return TextBase(cut=Cut(scratch / "tokenizer", (IdsInput(length),), tokenize, embed_ids), facts=facts, **common)
 
 
 def _packer(spec: ModelSpec, path: Path, texts: Sequence[str], where: str) -> tuple[Callable[[Any], Any], int, Any]:

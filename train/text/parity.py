@@ -11,7 +11,7 @@ import numpy as np
 from ...core.codec import write_json
 from ...core.errors import InputError
 from ...core.events import Listener
-from ...core.tokenizer import open_tokenizer, read_file, read_settings
+from ...core.tokenizer import Tokenizer, open_tokenizer, read_file, read_settings
 from ..frameworks import load
 from .vocabulary import GOLDEN, PAD
 
@@ -140,36 +140,34 @@ def measure_parity(
     tokenizer_folder: Path,
     texts: Sequence[str],
     listener: Listener,
-    original: Callable[[Any], tuple[Any, Any]] | None = None,
+    original: Callable[[Any], Sequence[Any]] | None = None,
 ) -> dict[str, Any]:
     """Compare what the model is fed by the reference and by the device tokenizer, over all `texts`.
 
     `original` is the tokenizer inside the string model where that is another one than `reference_tokenizer` (a Hub
-    preprocessor's own): it maps texts (n,) string to ids (n, length or less) and their number (n,).
+    encoder's own): it maps texts (n,) string to ids (n, length or less) and their number (n,), and the same for each
+    further input of the model.
 
     Returns ``samples``, ``same`` (texts with equal ids and length), ``rate`` (their share; 1.0 for no texts),
     ``truncated`` (texts with more tokens than fit) and up to ten ``examples`` of differences: the beginning of
     ``text``, the ``position`` of the first id that differs, and the ids around it, ``reference`` and ``device``.
     """
-    reference = reference_tokenizer(tokenizer_folder)
+    original = original or reference_tokenizer(tokenizer_folder)
     device = open_tokenizer(tokenizer_folder)
-    room = device.length - (device.start is not None) - (device.end is not None)
+    parts = [device, *device.more]
     same = truncated = 0
     examples: list[dict[str, Any]] = []
     for first in range(0, len(texts), BATCH):
         batch = texts[first : first + BATCH]
-        rows = reference.tokenizer(_tensor(batch))
-        truncated += int((rows.row_lengths().numpy() > room).sum())
-        given = original(_tensor(batch)) if original is not None else reference.fit(rows)
-        expected, counts = (part.numpy() for part in given)
-        missing = device.length - expected.shape[1]
-        expected = np.pad(expected, ((0, 0), (0, missing)), constant_values=device.pad)
-        for text, ids, count in zip(batch, expected, counts, strict=True):
-            found, found_count = device.encode(text)
-            if found == ids.tolist() and found_count == count:
+        tensors = iter([tensor.numpy() for tensor in original(_tensor(batch))])
+        expected = [[next(tensors) for _ in part.names] for part in parts]
+        for at, text in enumerate(batch):
+            difference = _difference(text, parts, [[array[at] for array in arrays] for arrays in expected])
+            truncated += not all(part.fits(text) for part in parts)
+            if difference is None:
                 same += 1
             elif len(examples) < MAX_EXAMPLES:
-                examples.append(_example(text, ids[:count].tolist(), found[:found_count]))
+                examples.append(difference)
         listener.progress("compare tokenizers", first + len(batch), len(texts))
     return {
         "samples": len(texts),
@@ -178,6 +176,17 @@ def measure_parity(
         "truncated": truncated,
         "examples": examples,
     }
+
+
+def _difference(text: str, parts: Sequence[Tokenizer], expected: Sequence[Sequence[Any]]) -> dict[str, Any] | None:
+    """Return how what the device's tokenizers give differs from the `expected` ids and numbers, if it does."""
+    for part, (ids, *count) in zip(parts, expected, strict=True):
+        row = [*ids.tolist(), *([part.pad] * (part.length - len(ids)))]
+        found, number = part.encode(text)
+        real = int(count[0]) if count else number
+        if found != row or number != real:
+            return _example(text, row[:real], found[:number])
+    return None
 
 
 def choose_golden(texts: Sequence[str]) -> list[int]:
@@ -221,7 +230,8 @@ def write_golden(folder: Path, texts: Sequence[str], probabilities: Any, labels:
     """Write ``golden.json`` into a tokenizer's folder: what a port must give for `texts`.
 
     `probabilities` (n, number of labels) are the float reference's. The file: ``version``, ``labels``, ``vectors``
-    [{``text``, ``ids`` (padded), ``count`` (how many ids are real), ``probabilities``}].
+    [{``text``, ``ids`` (padded), ``count`` (how many ids are real), ``probabilities``}], and ``ids_2``, ``count_2`` and
+    so on where the model takes ids of several tokenizers.
     """
     device = open_tokenizer(folder)
     rows = np.asarray(probabilities, np.float64)
@@ -229,9 +239,12 @@ def write_golden(folder: Path, texts: Sequence[str], probabilities: Any, labels:
         raise ValueError(f"probabilities have shape {rows.shape}, expected {(len(texts), len(labels))}")
     vectors = []
     for text, row in zip(texts, rows, strict=True):
-        ids, count = device.encode(text)
+        vector: dict[str, Any] = {"text": text}
+        for number, part in enumerate([device, *device.more], 1):
+            ending = f"_{number}" if number > 1 else ""
+            vector[f"ids{ending}"], vector[f"count{ending}"] = part.encode(text)
         # Seven digits are what float32 has.
-        vectors.append({"text": text, "ids": ids, "count": count, "probabilities": [float(f"{p:.7g}") for p in row]})
+        vectors.append(vector | {"probabilities": [float(f"{p:.7g}") for p in row]})
     write_json(folder / GOLDEN, {"version": GOLDEN_VERSION, "labels": list(labels), "vectors": vectors})
 
 

@@ -20,43 +20,51 @@ TOKENIZE_BATCH = 256
 
 
 class Samples:
-    """Texts with their labels, tokenized once where the backbone can be cut at its ids."""
+    """Texts with their labels, tokenized once where the backbone learns from its ids."""
 
     def __init__(self, base: TextBase, texts: Sequence[str], labels: NDArray[Any]) -> None:
         self.labels = labels
         self._texts = texts
-        self._ids: NDArray[Any] | None = None
-        if base.cut is not None:
-            self._ids, self._lens = tokenize(base.cut, texts)
+        self._tensors: tuple[NDArray[Any], ...] = ()
+        if base.cut is not None and not base.cut.singly:
+            self._tensors = tokenize(base.cut, texts)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, index: NDArray[Any]) -> tuple[Any, ...]:
         """Return the inputs of the texts at `index`: ids and lengths, or strings."""
-        if self._ids is None:
-            return (np.array([self._texts[i].encode() for i in index], object),)
-        return self._ids[index], self._lens[index]
+        if not self._tensors:
+            return (np.array([self._texts[i].encode("utf-8", "surrogatepass") for i in index], object),)
+        return tuple(part[index] for part in self._tensors)
 
     @property
     def signature(self) -> tuple[Any, ...]:
         """What `batch` gives, as TensorFlow writes it down."""
         tf, _ = load()
-        if self._ids is None:
+        if not self._tensors:
             return (tf.TensorSpec([None], tf.string),)
-        return tf.TensorSpec([None, self._ids.shape[1]], tf.int32), tf.TensorSpec([None], tf.int32)
+        return tuple(tf.TensorSpec([None, *part.shape[1:]], tf.int32) for part in self._tensors)
 
 
-def tokenize(cut: Cut, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return ids (n, length) and lengths (n,) int32 of `texts` by the reference tokenizer, padded to full length."""
+def tokenize(cut: Cut, texts: Sequence[str]) -> tuple[NDArray[Any], ...]:
+    """Return ids (n, length) and lengths (n,) int32 of `texts` by the reference tokenizer, padded to full length.
+
+    Of a cut with several inputs the same for each, in order.
+    """
     tf, _ = load()
-    ids = np.zeros((len(texts), cut.length), np.int32)
-    lens = np.zeros(len(texts), np.int32)
+    tensors: list[NDArray[Any]] = []
+    for part in cut.inputs:
+        tensors.append(np.zeros((len(texts), part.length), np.int32))
+        if part.lengths:
+            tensors.append(np.zeros(len(texts), np.int32))
     for at in range(0, len(texts), TOKENIZE_BATCH):
-        found, counts = cut.tokenize(tf.constant(list(texts[at : at + TOKENIZE_BATCH])))
-        ids[at : at + len(counts), : found.shape[1]] = found.numpy()
-        lens[at : at + len(counts)] = counts.numpy()
-    return ids, lens
+        batch = [text.encode("utf-8", "surrogatepass") for text in texts[at : at + TOKENIZE_BATCH]]
+        for tensor, found in zip(tensors, cut.tokenize(tf.constant(batch)), strict=True):
+            rows = found.numpy()
+            place = tensor[at : at + len(rows)]
+            (place if rows.ndim == 1 else place[:, : rows.shape[1]])[...] = rows
+    return tuple(tensors)
 
 
 def together_phase(
@@ -77,10 +85,13 @@ def together_phase(
     the dropout of the head follow from seed and epoch alone; how a Hub encoder draws at random inside itself while it
     is fine-tuned was decided when it was saved, and may differ from run to run.
     """
-    embed: Callable[..., Any] = base.embed if base.cut is None else base.cut.embed
-    model = joint_model(
-        lambda inputs, training: embed(*inputs, training), head, base.learned, losses=lambda: list(base.losses())
-    )
+    # A cut that takes one text at a time holds the weights as constants: the whole learns, and is cut anew.
+    by_ids = base.cut if base.cut is not None and not base.cut.singly else None
+
+    def embed(inputs: tuple[Any, ...], training: bool) -> Any:
+        return base.embed(inputs[0], training) if by_ids is None else by_ids.embed(inputs, training)
+
+    model = joint_model(embed, head, base.learned, losses=lambda: list(base.losses()))
     how = spec if number == 1 else spec.fine_tune
     steps = -(-len(training) // spec.batch_size)
     compile_model(model, spec, classes=len(weights), learning_rate=how.learning_rate, epochs=how.epochs, steps=steps)

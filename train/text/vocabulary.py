@@ -7,8 +7,10 @@ device will look up.
 from __future__ import annotations
 
 import heapq
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -51,37 +53,67 @@ def learn(
     return [*RESERVED, *tokens]
 
 
+@dataclass(frozen=True)
+class TokenizerData:
+    """A tokenizer to be written.
+
+    `settings` are the keys that `core.tokenizer` describes, without ``version`` and ``file``. It has a `vocabulary`
+    (None where an id has no token) or a SentencePiece `model`; with neither, all words are hashed.
+    """
+
+    settings: Mapping[str, Any]
+    vocabulary: Sequence[str | None] | None = None
+    model: bytes | None = None
+
+
 def write_tokenizer(
     folder: Path,
     settings: Mapping[str, Any],
-    vocabulary: Sequence[str] | None = None,
+    vocabulary: Sequence[str | None] | None = None,
     model: bytes | None = None,
+    more: Sequence[TokenizerData] = (),
 ) -> None:
     """Write ``tokenizer.json`` and the vocabulary or SentencePiece model that it names, and read them back.
 
-    `settings` are the keys that `core.tokenizer` describes, without ``version`` and ``file``. Raises InputError when
-    the tokenizer would not open, StageError when the disk refuses.
+    `more` are further tokenizers of the same model. Raises InputError when the tokenizer would not open, StageError
+    when the disk refuses.
     """
-    if (vocabulary is None) == (model is None):
-        raise ValueError("a tokenizer has either a vocabulary or a model")
-    name = "vocab.txt" if model is None else "sentencepiece.model"
-    defaults: dict[str, Any] = {"pad": 0, "unknown": None, "start": None, "end": None, "lower_case": False}
-    if settings["kind"] == "whitespace":
-        defaults["normalize"] = "NFKC"
-    document = {"version": VERSION, **defaults, "offset": 0, **settings, "file": name}
+    parts = [TokenizerData(settings, vocabulary, model), *more]
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if vocabulary is not None:
-            (folder / name).write_bytes("".join(f"{token}\n" for token in vocabulary).encode())
-        elif model is not None:
-            (folder / name).write_bytes(model)
-    write_json(folder / "tokenizer.json", document)
+        documents = [_write_part(folder, part, f"_{at}" if at > 1 else "") for at, part in enumerate(parts, 1)]
+    first = {"version": VERSION, **documents[0]} | ({"more": documents[1:]} if more else {})
+    write_json(folder / "tokenizer.json", first)
     try:
         tokenizer = open_tokenizer(folder)
     except ValueError as error:
         raise InputError(str(error)) from error
-    if document["unknown"] is None:  # a SentencePiece model knows its own
-        write_json(folder / "tokenizer.json", {**document, "unknown": tokenizer.unknown})
+    for document, opened in zip([first, *documents[1:]], [tokenizer, *tokenizer.more], strict=True):
+        if document["unknown"] is None:  # a SentencePiece model knows its own
+            document["unknown"] = opened.unknown
+    write_json(folder / "tokenizer.json", first)
+
+
+def _write_part(folder: Path, part: TokenizerData, ending: str) -> dict[str, Any]:
+    """Write the file that one tokenizer reads; return its settings."""
+    settings, words, name = part.settings, part.vocabulary, ""
+    if part.model is not None:
+        name = f"sentencepiece{ending}.model"
+        (folder / name).write_bytes(part.model)
+    elif words is not None and all(word and not {"\n", "\r"} & set(word) for word in words):
+        name = f"vocab{ending}.txt"
+        (folder / name).write_bytes("".join(f"{word}\n" for word in words).encode())
+    elif words is not None:
+        name = f"vocab{ending}.json"
+        (folder / name).write_text(json.dumps(list(words), ensure_ascii=False, indent=0), encoding="utf-8")
+    elif "hash" not in settings:
+        raise ValueError("a tokenizer has either a vocabulary or a model")
+    defaults: dict[str, Any] = {"pad": 0, "unknown": None, "start": None, "end": None}
+    if settings["kind"] != "words":
+        defaults["lower_case"] = False
+    if settings["kind"] == "whitespace":
+        defaults["normalize"] = "NFKC"
+    return {**defaults, "offset": 0, **settings, **({"file": name} if name else {})}
 
 
 def _frequent(counts: Mapping[str, int], room: int) -> list[str]:

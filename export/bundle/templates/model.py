@@ -78,8 +78,9 @@ class Model:
                 step = (contract["high"] - contract["low"]) / 255.0
                 values["pixels"] = (values["pixels"].astype("float32") * step + contract["low"]).astype("float32")
         elif "ids" in roles:
-            ids, count = self.tokenizer().encode(sample)
-            values = {"ids": numpy.array([ids], "int32"), "lengths": numpy.array([count], "int32")}
+            names = dict(zip(self.tokenizer().names, ("ids", "lengths")))
+            fed = self.tokenizer().feed(sample)
+            values = {names.get(name, name): numpy.array(value, "int32") for name, value in fed.items()}
         else:
             parts = [numpy.asarray(part)[None] for part in sample]
             return [quantize(part, about) for part, about in zip(parts, self.inputs_about)]
