@@ -16,6 +16,17 @@ KNOWN: tuple[tuple[str, str, Remedy], ...] = (
         Remedy(("tflite:int8-fallback", "tflite:dynamic", "tflite:float16"), model="without that operator"),
     ),
     (
+        r"tf\.(\w+)\([^)]*complex<",
+        "TFLite has no kernel that computes tf.{0} of complex numbers",
+        Remedy(
+            ("onnx:float32",),
+            also=(
+                "compute with real numbers (tf.abs, tf.math.real) right behind the Fourier transform, or give the "
+                "file the spectrogram as its input",
+            ),
+        ),
+    ),
+    (
         r"tf\.(\w+).*(?:neither a custom op nor a flex op|is neither)",
         "operator tf.{0} has no TFLite kernel",
         Remedy(model="without that operator", also=("do that step in the app, outside of the model",)),

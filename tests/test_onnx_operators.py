@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .onnx_models import agree, exported, frozen, onnx_answers, tensorflow_answers
+from edgeproof import export
+from edgeproof.core.recipe import Export
+from edgeproof.core.variant import Variant
+
+from .onnx_models import agree, exported, frozen, model_at, onnx_answers, tensorflow_answers
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +185,19 @@ def test_complex_numbers_that_stay_complex_are_a_row_with_what_to_do(tmp_path: P
     assert "spectrogram" in artifact.remedy
     long = exported(frozen(lambda x: {"y": tf.abs(tf.signal.rfft(x))}, {"x": ((1, 8192), "float32")}, tmp_path))
     assert long.status == "failed" and "8,192" in long.reason and "stft" in long.remedy
+
+
+def test_mfcc_in_tflite_is_told_of_complex_numbers_and_the_remedy_works(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def serve(x: Any) -> dict[str, Any]:
+        return {"y": tf.signal.mfccs_from_log_mel_spectrograms(x)}
+
+    artifact = agree(serve, {"x": ((1, 5, 16), "float32")}, tmp_path)
+    assert artifact.status == "ok"
+    model = model_at(tmp_path, {"x": ((1, 5, 16), "float32")})
+    refused = export.export(model, Variant("tflite", "float32"), options=Export(), folder=tmp_path)
+    assert refused.status == "failed" and "complex numbers" in refused.reason and "onnx:float32" in refused.remedy
 
 
 def test_what_a_loop_computes_is_rewritten_too(tmp_path: Path) -> None:
