@@ -221,10 +221,12 @@ for line in sys.stdin:
 
     def __init__(self, path: str) -> None:
         import subprocess
+        import tempfile
 
+        self._said = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-c", self.PROGRAM, path, self.REFUSED],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, universal_newlines=True,
         )  # fmt: skip
         self._last: Tuple[str, Dict[str, Any]] = ("", {})
         self._answer()
@@ -245,7 +247,9 @@ for line in sys.stdin:
         line = process.stdout.readline()
         if line:
             return dict(json.loads(line))
-        said = [line for line in process.stderr.read().splitlines() if line.strip()]
+        process.wait()
+        self._said.seek(0)
+        said = [line for line in self._said.read().splitlines() if line.strip()]
         raise ValueError(
             "no tokenizer for devices gives this model's ids: they are made by its own operators, in TensorFlow and "
             "tensorflow_text, which do not run here (%s)" % (said[-1][:200] if said else "they ended without a word")

@@ -179,7 +179,10 @@ def find_frontier(flat: Flat) -> Frontier:
         if op.name in from_text and (_reads_strings(op, from_text) or _is_bookkeeping(op) or op.type == "Placeholder")
     ]
     strings = {name for name in _ancestors(touching) if name in from_text}
-    if answer.op.name in strings:
+    made_by = answer.op
+    while made_by.type == "Identity":
+        made_by = made_by.inputs[0].op
+    if made_by.name in strings:
         raise NoFrontier("its answer comes out of operators on text themselves: there is no network behind them")
     strings = _merged(operations, strings, from_text)
     numbers = [op for op in operations if op.name not in strings]

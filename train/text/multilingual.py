@@ -6,12 +6,16 @@ its root maps strings to embeddings, tokenizer included, so that everything behi
 be with the original. The network: token embeddings, three stacks of n-gram convolutions over a projection of them
 (2, 3 and 5 tokens wide, each with a residual), layer norm, the sum over tokens divided by the root of their number,
 and a small feed-forward part with tanh and unit length at the end.
+
+``python -m edgeproof.train.text.multilingual FOLDER`` writes that SavedModel into a folder, for recipes that name it as
+any other module: ``hub:FOLDER``.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -200,3 +204,24 @@ def build(arrays: Mapping[str, NDArray[Any]], pieces: bytes, folder: Path) -> No
     root.regularization_losses = []
     serve = tf.function(lambda text: {"embeddings": call(text)}, input_signature=[strings], autograph=False)
     tf.saved_model.save(root, str(folder), signatures={"serving_default": serve})
+
+
+def main(arguments: list[str]) -> int:
+    """Write the SavedModel into the folder that is named, which must not be there yet."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.stderr.write("usage: python -m edgeproof.train.text.multilingual FOLDER\n")
+        return 2
+    folder = Path(arguments[0])
+    try:
+        if folder.exists():
+            raise InputError(f"{folder} is there already", "name another folder, or use it: it is not written again")
+        with explain_disk_errors(folder):
+            shutil.copytree(saved_model(), folder)
+    except InputError as error:
+        sys.stderr.write(f"{error.message}\n  {error.remedy}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
