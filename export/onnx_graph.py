@@ -76,6 +76,8 @@ def flat_graph(meta: Any, interface: Interface) -> FlatGraph:
     ports = {node.name: _ports(node) for node in body.nodes}
     for node in body.nodes:
         node.input[:] = [_flat_name(tensor, ports) for tensor in node.input]
+        if node.op == "PlaceholderWithDefault":
+            _take_default(node)
         definition.node.append(node)
     for index, (name, tensor) in enumerate(zip(interface.outputs, body.returns, strict=True)):
         node = definition.node.add(name=f"output_{index}", op="Identity", input=[_flat_name(tensor, ports)])
@@ -86,6 +88,13 @@ def flat_graph(meta: Any, interface: Interface) -> FlatGraph:
         tuple(f"input_{index}:0" for index in range(len(interface.inputs))),
         tuple(f"output_{index}:0" for index in range(len(interface.outputs))),
     )
+
+
+def _take_default(node: Any) -> None:
+    """Make a placeholder that nobody feeds what it stands for; tf2onnx would make it an input of the file."""
+    node.op = "Identity"
+    node.attr["T"].type = node.attr["dtype"].type
+    del node.attr["dtype"], node.attr["shape"]
 
 
 def optimized(graph: FlatGraph) -> FlatGraph:

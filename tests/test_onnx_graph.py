@@ -110,3 +110,13 @@ def test_inputs_and_outputs_may_be_each_other_or_constant(tmp_path: Path) -> Non
         return {"y": x * 2.0, "same": tf.identity(x), "fixed": tf.constant([[1.0, 2.0]]), "y2": x * 2.0}
 
     agree(serve, {"x": ((1, 3), "float32"), "unused": ((1, 2), "float32")}, tmp_path)
+
+
+def test_a_placeholder_with_a_default_is_its_default_and_no_input(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def scaled(x: Any) -> Any:  # as the batch norm momentum of TensorFlow 1's Hub modules stands in their graphs
+        return {"y": x * tf.raw_ops.PlaceholderWithDefault(input=tf.constant(3.0), shape=[])}
+
+    artifact = agree(scaled, X, tmp_path)
+    assert [tensor.name for tensor in artifact.inputs] == ["x"]
