@@ -1,0 +1,143 @@
+"""One row in a process of its own, with limits of time and memory; what takes it down is one cell's result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from ..sides import ENVIRONMENT, ROOT
+from .rows import MODEL, RowSpec
+from .state import Cell
+
+POLL_SECONDS = 0.2
+RESTARTS = 4  # a row whose process is taken down more often is given up
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`seconds` for a whole row; `gigabytes` of memory that its process may allocate."""
+
+    seconds: float = 1800.0
+    gigabytes: float = 16.0
+
+
+def run_row(
+    row: RowSpec,
+    cells: Sequence[str],
+    limits: Limits,
+    folder: Path,
+    *,
+    stop: Event,
+    keep: Callable[[dict[str, Cell]], None],
+) -> None:
+    """Make `cells` of `row` and tell `keep` what came of each.
+
+    What is made lies in a new folder within `folder`, which is gone at the end. When `stop` is set, the row's process
+    is ended, `keep` is told of the cells that were finished, and InterruptedError is raised.
+    """
+    done: dict[str, Cell] = {}
+    deadline = time.monotonic() + limits.seconds
+    mine = Path(tempfile.mkdtemp(prefix="row-", dir=folder))
+    try:
+        for _ in range(RESTARTS):
+            wanted = [cell for cell in cells if cell not in done]
+            if not wanted:
+                break
+            events = mine / "events.jsonl"
+            events.unlink(missing_ok=True)
+            try:
+                left = max(1.0, deadline - time.monotonic())
+                status, reason = _run_process(row, wanted, left, limits.gigabytes, mine, stop)
+            finally:
+                begun = _read(events, done)
+            if status == "ok":
+                break
+            ended = begun if begun and begun not in done else wanted[0]
+            done[ended] = {"status": status, "reason": reason, "remedy": _REMEDIES[status]}
+            if ended == MODEL:
+                break
+            if status == "timeout":
+                _skip(cells, done, "the row's time was over before")
+        _skip(cells, done, "there is no model")
+    finally:
+        keep(done)
+        shutil.rmtree(mine, ignore_errors=True)
+
+
+_REMEDIES = {
+    "timeout": "run the row alone, with a larger --timeout",
+    "crashed": "run the row alone, with a larger --memory",
+}
+
+
+def _skip(cells: Sequence[str], done: dict[str, Cell], why: str) -> None:
+    for cell in cells:
+        done.setdefault(cell, {"status": "skipped", "reason": why, "remedy": ""})
+
+
+def _run_process(
+    row: RowSpec, cells: Sequence[str], seconds: float, gigabytes: float, folder: Path, stop: Event
+) -> tuple[str, str]:
+    """Run the worker; return how it ended (``ok``, ``timeout``, ``crashed``) and why."""
+    job = {
+        "row": row.id,
+        "cells": list(cells),
+        "folder": str(folder),
+        "events": str(folder / "events.jsonl"),
+        "gigabytes": gigabytes,
+    }
+    question, log = folder / "job.json", folder / "log.txt"
+    question.write_text(json.dumps(job), encoding="utf-8")
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.coverage.worker", str(question)],
+            cwd=ROOT,
+            env={**os.environ, **ENVIRONMENT, "TMPDIR": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+        end = time.monotonic() + seconds
+        try:
+            while (code := process.poll()) is None:
+                if stop.wait(POLL_SECONDS):
+                    raise InterruptedError
+                if time.monotonic() > end:
+                    return "timeout", f"not done after {seconds:.0f} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if code == 0:
+        return "ok", ""
+    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return "crashed", f"the process {how}" + (f": {lines[-1][:200]}" if lines else "")
+
+
+def _read(events: Path, done: dict[str, Cell]) -> str:
+    """Add the cells that a worker finished to `done`; return the one that it began last."""
+    begun = ""
+    for line in events.read_text(encoding="utf-8").splitlines() if events.is_file() else ():
+        try:
+            event: dict[str, Any] = json.loads(line)
+        except ValueError:  # half a line: it was ended while it wrote
+            break
+        if "begin" in event:
+            begun = event["begin"]
+        else:
+            done[event["cell"]] = event["result"]
+    return begun

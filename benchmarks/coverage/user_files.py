@@ -1,0 +1,207 @@
+"""Builds the files that people have: ``python -m benchmarks.coverage.user_files BUILDER KERAS FOLDER SUFFIX``.
+
+A program of its own, for one process holds one Keras. The model is written to ``FOLDER/model`` with the suffix (without
+one it is a SavedModel). Builders that the tests have are the tests'.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..sides import ROOT
+
+
+def build(builder: str, keras: str, folder: Path, suffix: str) -> Path:
+    """Build a file in a process of its own and return its path. Raises RuntimeError with the end of what that said."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"model{suffix}"
+    if path.exists():
+        return path
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.coverage.user_files", builder, keras, str(folder), suffix],
+        cwd=ROOT,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1" if keras == "2" else "0", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{builder} of Keras {keras} could not be built: {done.stderr[-500:]}")
+    return path
+
+
+# --- Keras models: what the tests have, and some more -----------------------------------------------------------------
+
+
+def grouped(keras: Any) -> Any:
+    """A grouped convolution."""
+    layers = keras.layers
+    image = keras.Input((16, 16, 8), name="x")
+    x = layers.Conv2D(16, 3, groups=4, activation="relu")(image)
+    return keras.Model(image, layers.Dense(3, name="y")(layers.GlobalAveragePooling2D()(x)))
+
+
+def integer_lookup(keras: Any) -> Any:
+    """Whole numbers that are looked up in a table before they are embedded."""
+    layers = keras.layers
+    codes = keras.Input((4,), dtype="int64", name="x")
+    x = layers.Embedding(8, 5)(layers.IntegerLookup(vocabulary=[2, 3, 5, 7, 11, 13])(codes))
+    return keras.Model(codes, layers.Dense(3, name="y")(layers.Flatten()(x)))
+
+
+def waveform(keras: Any) -> Any:
+    """A second of sound → spectrogram → pictures of a fixed size → convolutions, as the speech tutorial has it."""
+    import tensorflow as tf
+
+    layers = keras.layers
+
+    class Spectrogram(layers.Layer):  # type: ignore[misc,name-defined]
+        def call(self, waves: Any) -> Any:
+            return tf.abs(tf.signal.stft(waves, frame_length=255, frame_step=128))[..., None]
+
+    waves = keras.Input((8000,), name="x")
+    x = layers.Resizing(32, 32)(Spectrogram()(waves))
+    x = layers.Flatten()(layers.MaxPooling2D()(layers.Conv2D(4, 3, activation="relu")(x)))
+    return keras.Model(waves, layers.Dense(3, name="y")(x))
+
+
+def _keras_builders() -> dict[str, Callable[[Any], Any]]:
+    from tests import foreign_files, freeze_files
+
+    theirs = {name: getattr(foreign_files, name) for name in ("nested", "plain", "texts")}
+    return {**theirs, **freeze_files.MODELS, "grouped": grouped, "integer_lookup": integer_lookup, "waveform": waveform}
+
+
+# --- SavedModels that no Keras made -----------------------------------------------------------------------------------
+
+
+def detector(tf: Any) -> Any:
+    """Boxes and scores from a picture, through non_max_suppression_padded: a loop of its own."""
+    kernel = tf.Variable(tf.random.stateless_normal((4, 4, 3, 5), (1, 2)) * 0.1)
+
+    def call(x: Any) -> Any:
+        cells = tf.reshape(tf.nn.conv2d(x, kernel, 4, "VALID"), [16, 5])
+        corner = tf.sigmoid(cells[:, :2])
+        boxes = tf.concat([corner, corner + 0.2 + tf.sigmoid(cells[:, 2:4])], axis=1)
+        scores = tf.sigmoid(cells[:, 4])
+        chosen, count = tf.image.non_max_suppression_padded(
+            boxes, scores, 6, iou_threshold=0.5, pad_to_max_output_size=True
+        )
+        return {"y": tf.gather(scores, chosen), "boxes": tf.gather(boxes, chosen), "count": count}
+
+    return call, [tf.TensorSpec([1, 16, 16, 3], tf.float32, name="x")], [kernel]
+
+
+def loop(tf: Any) -> Any:
+    """tf.while_loop and tf.cond, each with weights inside."""
+    kernel = tf.Variable(tf.random.stateless_normal((6, 6), (3, 4)) * 0.4)
+
+    def call(x: Any) -> Any:
+        _, y = tf.while_loop(
+            lambda step, _: step < 4, lambda step, y: (step + 1, tf.tanh(tf.matmul(y, kernel))), (tf.constant(0), x)
+        )
+        return {"y": tf.cond(tf.reduce_sum(x) > 0, lambda: tf.matmul(y, kernel), lambda: y * 2.0)}
+
+    return call, [tf.TensorSpec([1, 6], tf.float32, name="x")], [kernel]
+
+
+def mfcc(tf: Any) -> Any:
+    """A waveform's mel-frequency cepstral coefficients, and a dense layer."""
+    kernel = tf.Variable(tf.random.stateless_normal((13, 3), (5, 6)) * 0.1)
+
+    def call(x: Any) -> Any:
+        spectrum = tf.abs(tf.signal.stft(x, 256, 128))
+        mel = tf.matmul(spectrum, tf.signal.linear_to_mel_weight_matrix(40, 129, 8000, 80.0, 3800.0))
+        coefficients = tf.signal.mfccs_from_log_mel_spectrograms(tf.math.log(mel + 1e-6))[..., :13]
+        return {"y": tf.matmul(tf.reduce_mean(coefficients, axis=1), kernel)}
+
+    return call, [tf.TensorSpec([1, 4000], tf.float32, name="x")], [kernel]
+
+
+_MODULES: dict[str, Callable[[Any], Any]] = {"detector": detector, "loop": loop, "mfcc": mfcc}
+
+
+def module_with_state(tf: Any, folder: Path) -> None:
+    """A running mean that a call changes."""
+
+    class Running(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = tf.Variable(tf.zeros((1, 4)), trainable=False, name="mean")
+
+        @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def call(self, x: Any) -> Any:
+            self.mean.assign(0.9 * self.mean + 0.1 * x)
+            return {"y": x - self.mean}
+
+    module = Running()
+    tf.saved_model.save(module, str(folder), signatures=module.call)
+
+
+def without_signature(tf: Any, folder: Path) -> None:
+    """Two functions and no signature."""
+
+    class Two(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(tf.random.stateless_normal((4, 3), (7, 8)))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="files")])  # type: ignore[untyped-decorator]
+        def from_files(self, files: Any) -> Any:
+            return tf.strings.length(files)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def from_values(self, x: Any) -> Any:
+            return {"y": tf.matmul(x, self.kernel)}
+
+    tf.saved_model.save(Two(), str(folder))
+
+
+def several_graphs(tf: Any, folder: Path) -> None:
+    """Graphs to train, to evaluate and to serve."""
+    from tests.test_foreign_saved_models import several
+
+    several(folder, [(["train"], 1.0), (["eval"], 2.0), (["serve"], 5.0)])
+
+
+_WRITERS: dict[str, Callable[[Any, Path], None]] = {
+    "module_with_state": module_with_state,
+    "without_signature": without_signature,
+    "several_graphs": several_graphs,
+}
+
+
+def main(builder: str, version: str, folder: Path, suffix: str) -> None:
+    """Write one file."""
+    import tensorflow as tf
+
+    path = folder / f"model{suffix}"
+    if builder in _WRITERS:
+        _WRITERS[builder](tf, path)
+        return
+    if builder in _MODULES:
+        call, signature, variables = _MODULES[builder](tf)
+        module = tf.Module()
+        module.weights = variables
+        module.call = tf.function(call, input_signature=signature)
+        tf.saved_model.save(module, str(path), signatures=module.call)
+        return
+    if version == "2":
+        import tf_keras as keras
+    else:
+        import keras
+    keras.utils.set_random_seed(7)
+    model = _keras_builders()[builder](keras)
+    if suffix:
+        model.save(str(path))
+    else:
+        model.export(str(path), **({"verbose": False} if version == "3" else {}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])

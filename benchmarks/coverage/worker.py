@@ -1,0 +1,286 @@
+"""The process that makes one row: ``python -m benchmarks.coverage.worker JOB``. Each cell is written as it is done."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.errors import EdgeproofError, InputError
+from edgeproof.core.events import Silent
+from edgeproof.core.model import Model
+from edgeproof.core.recipe import Export, Qat, Quantize
+from edgeproof.core.target import Target
+from edgeproof.core.variant import Variant
+
+from .agreement import agreement
+from .rows import FINE_TUNE, MODEL, OLD_RUNTIME, RowSpec, all_rows
+from .sources import SEED, Source, open_source
+from .state import Cell
+
+RUNTIME = {"tflite": "litert", "onnx": "onnxruntime"}
+OLD = Target("local", "tflite-runtime")
+QAT = Quantize(qat=Qat(epochs=1, frozen_epochs=0, samples=16, batch_size=8))
+HEAD_WEIGHTS = 2  # kernel and bias
+# What is there for a model whose file of few bits is unlike it; tried on the model at hand before it is told.
+UNLIKE = {
+    "tflite:int8": "use tflite:int16x8, tflite:dynamic or tflite:float16",
+    "tflite:int16x8": "use tflite:dynamic or tflite:float16",
+    "tflite:dynamic": "use tflite:weight-int8 or tflite:float16",
+    "tflite:qat-int8": "use tflite:int8, tflite:int16x8, tflite:dynamic or tflite:float16",
+    "onnx:int8": "use onnx:dynamic or onnx:float16",
+}
+LEAST_SPREAD = (
+    1e-4  # of answers over samples, relative to the largest: a model that answers always alike proves nothing
+)
+_VARIANTS = re.compile(r"(?:tflite|onnx):[a-z0-9][a-z0-9-]*")
+
+
+class Row:
+    """One row at work: its model, the float model's answers, and the files that were made."""
+
+    def __init__(self, row: RowSpec, folder: Path) -> None:
+        self.row = row
+        self.folder = folder
+        self.source: Source | None = None
+        self.expected: NDArray[Any] = np.zeros((0, 0))
+        self.files: dict[str, Artifact] = {}
+
+    def make(self, cell: str) -> Cell:
+        """Return what came of a cell. A failure of whatever kind is a cell that says why."""
+        began = time.monotonic()
+        try:
+            result = self._make(cell)
+        except EdgeproofError as error:
+            status = "unsupported" if isinstance(error, InputError) else "failed"
+            result = {"status": status, "reason": error.message, "remedy": error.remedy}
+        except MemoryError:
+            result = {
+                "status": "crashed",
+                "reason": "out of memory",
+                "remedy": "run the row alone, with a larger --memory",
+            }
+        except Exception as error:  # whatever a framework raises must not take the row with it
+            result = {"status": "failed", "reason": f"{type(error).__name__}: {str(error)[:500]}", "remedy": ""}
+        if result["status"] != "ok" and cell not in (MODEL, FINE_TUNE, OLD_RUNTIME):
+            result |= self._try_remedy(str(result.get("remedy", "")), cell)
+        return {**result, "seconds": round(time.monotonic() - began, 1)}
+
+    def _make(self, cell: str) -> Cell:
+        if cell == MODEL:
+            return self._model()
+        if cell == FINE_TUNE:
+            return self._fine_tune()
+        if cell == OLD_RUNTIME:
+            return self._old_runtime()
+        return self._variant(Variant.parse(cell))
+
+    def _model(self) -> Cell:
+        self.source = open_source(self.row, self.folder)
+        model = self.source.model
+        self.expected = float_answers(model, self.source.inputs)
+        spread = float((self.expected.max(axis=0) - self.expected.min(axis=0)).max())
+        if not spread > LEAST_SPREAD * float(np.abs(self.expected).max()):
+            return {"status": "failed", "reason": "the model gives the same answer to every sample", "remedy": ""}
+        facts = {"parameters": model.provenance.get("parameters"), "engine": model.provenance.get("features_engine")}
+        return {"status": "ok", **{key: value for key, value in facts.items() if value}}
+
+    @property
+    def opened(self) -> Source:
+        """The row's source, after the cell ``model``."""
+        if self.source is None:
+            raise EdgeproofError("there is no model")
+        return self.source
+
+    def _variant(self, variant: Variant) -> Cell:
+        """Make a file by each tool that can, until one's agrees with the float model."""
+        model = self._trained_for(variant)
+        failures: list[Cell] = []
+        for maker in variant.scheme.makers:
+            made = self._export(model, variant, maker)
+            result = self._judge(made, Target("local", RUNTIME[variant.format]), self.expected)
+            if result["status"] == "ok":
+                self.files[str(variant)] = made
+                return {**result, "maker": maker} | ({"head_only": True} if model.tuning.get("head_only") else {})
+            failures.append(result)
+        return failures[0]
+
+    def _trained_for(self, variant: Variant) -> Model:
+        if variant.scheme.training != "qat":
+            return self.opened.model
+        from edgeproof.quantize.tuning.tune import tune
+
+        if self.opened.data is None:
+            raise EdgeproofError("there are no labelled samples to train on")
+        return tune(
+            self.opened.model,
+            "qat",
+            QAT,
+            data=self.opened.data,
+            calibration=self.opened.calibration,
+            seed=SEED,
+            workspace=self.folder / "qat",
+            listener=Silent(),
+        )
+
+    def _export(self, model: Model, variant: Variant, maker: str = "", folder_name: str = "files") -> Artifact:
+        from edgeproof.export import export, place_tokenizer
+
+        folder = self.folder / folder_name / (maker or "any")
+        if model.tokenizer is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            place_tokenizer(model, folder)
+        drawn = variant.scheme.calibrated or variant.scheme.training == "qat"
+        return export(
+            model,
+            variant,
+            options=Export(),
+            folder=folder,
+            calibration=self.opened.calibration if drawn else None,
+            maker=maker,
+        )
+
+    def _judge(self, artifact: Artifact, target: Target, expected: NDArray[Any]) -> Cell:
+        """Run a file and compare its answers with the float model's."""
+        from edgeproof.devices import open_runner
+
+        if artifact.status != "ok":
+            return {"status": artifact.status, "reason": artifact.reason, "remedy": artifact.remedy}
+        outputs = self.folder / "outputs.npy"
+        outputs.unlink(missing_ok=True)
+        outcome = open_runner(artifact, target).infer(self.opened.inputs, outputs, 0, len(expected))
+        if not outcome.ok:
+            return {"status": outcome.status, "reason": f"{target.runtime}: {outcome.reason}", "remedy": outcome.remedy}
+        found = agreement(expected, np.load(outputs))
+        figures = {"agreement": found.to_json(), "bytes": artifact.bytes}
+        if problem := found.problem(artifact.variant):
+            remedy = UNLIKE.get(str(artifact.variant), "")
+            return {"status": "differs", "reason": f"{target.runtime}: {problem}", "remedy": remedy, **figures}
+        return {"status": "ok", **figures}
+
+    def _fine_tune(self) -> Cell:
+        """Train the top layers too: their weights must change, and the float file must answer as the model does."""
+        if self.opened.fine_tune is None:
+            raise InputError("this row is not trained")
+        model = self.opened.fine_tune()
+        changed = _changed(self.opened.model, model)
+        if changed <= HEAD_WEIGHTS:
+            return {"status": "failed", "reason": "fine-tuning changed no layer but the head", "remedy": ""}
+        made = self._export(model, Variant.parse("tflite:float32"), folder_name="fine-tuned-files")
+        expected = float_answers(model, self.opened.inputs)
+        return {**self._judge(made, Target("local", "litert"), expected), "changed": changed}
+
+    def _old_runtime(self) -> Cell:
+        """Run every TFLite file on tflite-runtime; for one that does not load there, what the product makes instead."""
+        from edgeproof.cli.compat import work_arounds
+
+        works: list[str] = []
+        instead: dict[str, str] = {}
+        failures: list[Cell] = []
+        for cell in self.row.cells:
+            if not cell.startswith("tflite:"):
+                continue
+            if cell not in self.files and not Variant.parse(cell).scheme.training:
+                self._variant(Variant.parse(cell))  # of an earlier run of this row, which kept no files
+            if cell not in self.files:  # its own cell says why
+                continue
+            result = self._judge(self.files[cell], OLD, self.expected)
+            if result["status"] == "ok":
+                works.append(cell)
+                continue
+            runtime = Target(OLD.device, OLD.runtime, _version_of(OLD))
+            for variant in work_arounds(self.files[cell], runtime):
+                if self._judge(self._export(self.opened.model, variant), OLD, self.expected)["status"] == "ok":
+                    instead[cell] = str(variant)
+                    break
+            else:
+                failures.append({**result, "reason": f"{cell}: {result['reason']}"})
+        told = {"files": works, "instead": instead}
+        return {**failures[0], **told} if failures else {"status": "ok" if works else "failed", **told}
+
+    def _try_remedy(self, remedy: str, cell: str) -> Cell:
+        """Make the files that a remedy names, until one agrees: a remedy must work for the model at hand."""
+        tried: dict[str, str] = {}
+        for text in dict.fromkeys(_VARIANTS.findall(remedy)):
+            try:
+                result = self._variant(Variant.parse(text)) if text != cell else {"status": "the same"}
+            except EdgeproofError as error:
+                result = {"status": "failed", "reason": error.message}
+            if result["status"] == "ok":
+                return {"remedy_works": text, **({"remedies_tried": tried} if tried else {})}
+            tried[text] = str(result.get("reason", ""))
+        return {"remedies_tried": tried} if tried else {}
+
+
+def _changed(before: Model, after: Model) -> int:
+    """Return how many arrays of weights differ between two models of one network."""
+    folders = [model.network for model in (before, after)]
+    if None in folders:
+        raise EdgeproofError("the network was not kept beside the model")
+    first, second = (np.load(folder / "weights.npz") for folder in folders if folder)
+    return sum(not np.array_equal(first[name], second[name]) for name in first.files)
+
+
+def _version_of(target: Target) -> str:
+    from importlib.metadata import version
+
+    return version(target.runtime)
+
+
+def float_answers(model: Model, inputs: Path) -> NDArray[Any]:
+    """Return the answers (samples, values) of the frozen float model; for texts, of the one that takes strings."""
+    import tensorflow as tf
+
+    from edgeproof.core.dataset import read_texts
+    from edgeproof.export.samples import feeds
+    from edgeproof.train.freeze import serving
+
+    signature = serving(model.text_model or model.saved_model)
+    if inputs.suffix == ".jsonl":
+        name = "text" if model.text_model else model.input.name
+        samples = ({name: np.array([text], object)} for text in read_texts(inputs))
+    else:
+        samples = feeds(model.input, np.load(inputs))()
+    rows = [
+        np.asarray(signature(**{name: tf.constant(value) for name, value in sample.items()})[model.answer])
+        for sample in samples
+    ]
+    return np.stack([row.astype(np.float64).reshape(-1) for row in rows])
+
+
+def _say(events: Path) -> Callable[..., None]:
+    def say(**event: Any) -> None:
+        with events.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(event) + "\n")
+
+    return say
+
+
+def main() -> None:
+    """Do the job whose file is named on the command line."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    limit = int(job["gigabytes"] * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    spec = next(row for row in all_rows() if row.id == job["row"])
+    row, say = Row(spec, Path(job["folder"])), _say(Path(job["events"]))
+    # The model comes first even if only other cells are wanted: nothing can be made without it.
+    for cell in dict.fromkeys([MODEL, *job["cells"]]):
+        say(begin=cell)
+        result = row.make(cell)
+        if cell in job["cells"] or result["status"] != "ok":
+            say(cell=cell, result=result)
+        if cell == MODEL and result["status"] != "ok":
+            return
+
+
+if __name__ == "__main__":
+    main()
