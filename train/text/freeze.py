@@ -47,7 +47,8 @@ def save_ids_model(cut: Cut, head: Any, folder: Path) -> None:
 def save_text_model(base: TextBase, head: Any, folder: Path) -> None:
     """Save the reference as a SavedModel: ``text`` (1,) string → ``probabilities`` (1, classes) float32.
 
-    Its weights stay variables: encoders may be larger than a graph can be, and only TensorFlow will run it.
+    Its weights stay variables, as encoders may be larger than a graph can be, and only TensorFlow will run it; those of
+    an encoder that was divided are constants, as its files hold them.
     """
     tf, _ = load()
 

@@ -122,7 +122,7 @@ class NumericPart:
             return [first.like(data, places=first.places and kind in ("Identity", "Cast"))]
         if kind in ELEMENTWISE:
             return on_rows.elementwise(lambda values: _placed(op, values)[0], inputs)
-        if kind in on_rows._GATHERS:
+        if kind in on_rows.GATHERS:
             axis = 0 if len(inputs) < 3 else tf.get_static_value(inputs[2])
             found = on_rows.gather(inputs[0], inputs[1], -1 if axis is None else int(axis))
             return None if found is None else [found]
@@ -130,20 +130,15 @@ class NumericPart:
             # Not made unique: each row stays where it is, and stands for itself.
             return [first, first.like(tf.range(first.length, dtype=op.outputs[1].dtype), places=True)]
         name = kind.removesuffix("WithNumSegments")
-        if name in on_rows._SPARSE and isinstance(inputs[1], Rows):
+        if name in on_rows.SPARSE_SEGMENTS and isinstance(inputs[1], Rows):
             source = on_rows.gather(first, inputs[1], 0)
-            return [on_rows.pooled(source, on_rows._SPARSE[name])] if isinstance(source, Rows) else None
-        if kind in on_rows._SEGMENTS and isinstance(first, Rows):
-            result = on_rows.pooled(first, on_rows._SEGMENTS[kind])
+            return [on_rows.pooled(source, on_rows.SPARSE_SEGMENTS[name])] if isinstance(source, Rows) else None
+        if kind in on_rows.SEGMENTS and isinstance(first, Rows):
+            result = on_rows.pooled(first, on_rows.SEGMENTS[kind])
             return None if result is None else [result]
-        if not isinstance(first, Rows):
-            return self._fill(op, inputs)
-        return self._of_rows(op, first, inputs)
-
-    def _fill(self, op: Any, inputs: Sequence[Value]) -> list[Value] | None:
-        if op.type == "RaggedTensorToTensor" and isinstance(inputs[1], Rows):
+        if kind == "RaggedTensorToTensor" and isinstance(inputs[1], Rows):
             return self._dense(op, inputs)
-        return None
+        return self._of_rows(op, first, inputs) if isinstance(first, Rows) else None
 
     def _of_rows(self, op: Any, first: Rows, inputs: Sequence[Value]) -> list[Value] | None:
         """Handle operators whose first input are rows."""

@@ -92,9 +92,9 @@ ELEMENTWISE = frozenset(
     }
 )  # fmt: skip
 SUMS = frozenset({"Sum", "Mean", "Max", "Min"})
-_GATHERS = frozenset({"Gather", "GatherV2"})
-_SPARSE = {"SparseSegmentSum": "sum", "SparseSegmentMean": "mean", "SparseSegmentSqrtN": "sqrtn"}
-_SEGMENTS = {
+GATHERS = frozenset({"Gather", "GatherV2"})
+SPARSE_SEGMENTS = {"SparseSegmentSum": "sum", "SparseSegmentMean": "mean", "SparseSegmentSqrtN": "sqrtn"}
+SEGMENTS = {
     "SegmentSum": "sum", "SegmentSumV2": "sum", "UnsortedSegmentSum": "sum", "SegmentMean": "mean", "SegmentMax": "max",
     "UnsortedSegmentMax": "max",
 }  # fmt: skip
