@@ -88,6 +88,12 @@ def _further(artifact: Artifact) -> list[str]:
         settings = tokenizer.read_settings(artifact.tokenizer)
     except ValueError as error:
         raise InputError(str(error), "put back the folder MODEL.tokenizer/ as export wrote it") from error
+    if settings["kind"] == "tensorflow":
+        raise InputError(
+            f"{artifact.id}: its token ids are made by the model's own operators, in TensorFlow: a bundle for apps "
+            "would have no tokenizer",
+            f"make the ids in the app in a way of its own; {artifact.tokenizer / 'golden.json'} says what they must be",
+        )
     return [str(name) for further in settings.get("more", []) for name in further.get("names", [])]
 
 
