@@ -96,19 +96,33 @@ def test_every_logit_is_torchvisions(reference):
 
 
 @pytest.mark.slow
-def test_the_gate_catches_an_epsilon_that_was_not_folded(state, reference, monkeypatch):
+def test_the_gate_catches_an_epsilon_that_was_not_folded(reference, monkeypatch):
     fresh(1)
     monkeypatch.setattr(packaged, "fold_epsilon", lambda gamma, variance: gamma)
-    model = packaged.architecture(SIZE, classifier=True)
-    packaged.assign(model, packaged.convert(state))
-    assert difference(model, reference) > 100 * GATE
+    assert difference(packaged.mobilenet_v2(SIZE, classifier=True), reference) > 100 * GATE
+
+
+def test_the_layers_are_those_of_keras_but_for_the_padding():
+    _, keras = fresh(1)
+    stock = keras.applications.MobileNetV2(input_shape=(64, 64, 3), weights=None, classifier_activation=None)
+    ours = packaged.mobilenet_v2(64, classifier=True)
+    named = [layer.name for layer in ours.layers[1:] if layer.name not in ("Conv1_pad", "pool")]
+    assert named == [layer.name for layer in stock.layers[1:] if not layer.name.startswith("global_average")]
+    for layer in stock.layers[1:]:
+        if layer.weights:
+            mine = ours.get_layer(layer.name)
+            changed = {"name", "trainable", "build_config", *(["padding"] if layer.name == "Conv1" else [])}
+            config, expected = (
+                {key: value for key, value in one.get_config().items() if key not in changed} for one in (mine, layer)
+            )
+            assert config == expected
 
 
 @pytest.mark.slow
 def test_the_gate_catches_keras_own_padding(state, reference):
     _, keras = fresh(1)
     stock = keras.applications.MobileNetV2(input_shape=(SIZE, SIZE, 3), weights=None, classifier_activation=None)
-    packaged.assign(stock, packaged.convert(state))
+    packaged.assign(stock.layers, packaged.convert(state))
     assert difference(stock, reference) > 100 * GATE
 
 

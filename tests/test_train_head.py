@@ -412,7 +412,7 @@ def test_a_base_that_litert_cannot_run_is_left_to_keras():
 
 def test_a_copy_that_differs_is_not_believed(small_base, monkeypatch):
     wrong = features.Extractor("litert", 1280, lambda images: np.ones((len(images), 1280), np.float32))
-    monkeypatch.setattr(features, "litert_extractor", lambda base: wrong)
+    monkeypatch.setattr(features, "litert_extractor", lambda content, threads=None: wrong)
     listener = Notes()
     assert features.extractor(small_base, SAMPLES[:2], listener).engine == "keras"
     assert "differ" in listener.notes[0][1]

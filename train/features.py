@@ -19,7 +19,6 @@ from ..core.events import Listener
 from .augment import Augmenter, apply
 from .feature_file import grow
 from .frameworks import cores, has_gpu, load
-from .freeze import constant_function
 from .network import Base
 
 LITERT_BATCH = 8  # more does not pay: 8 images' activations still fit a core's cache
@@ -36,8 +35,19 @@ class Extractor:
     compute: Callable[[NDArray[Any]], NDArray[Any]]
 
 
-def extractor(base: Base, samples: NDArray[Any], listener: Listener) -> Extractor:
-    """Return the fastest way to compute `base`'s features that gives what Keras gives on `samples` (n, h, w, 3)."""
+def extractor(
+    base: Base,
+    samples: NDArray[Any],
+    listener: Listener,
+    *,
+    begin: Callable[[Extractor], None] = lambda extract: None,
+    keep: Callable[[bytes], None] = lambda content: None,
+) -> Extractor:
+    """Return the fastest way to compute `base`'s features that gives what Keras gives on `samples` (n, h, w, 3).
+
+    `begin` is called with the likely answer before it is compared with Keras, so that the caller can start computing;
+    if another one is returned, what that computed is worth nothing. `keep` gets the copy that was found right.
+    """
     keras = keras_extractor(base)
     if has_gpu():
         return keras
@@ -45,9 +55,11 @@ def extractor(base: Base, samples: NDArray[Any], listener: Listener) -> Extracto
         listener.note("info", "features come from Keras: ai-edge-litert, which is faster, is not installed")
         return keras
     try:
-        litert = litert_extractor(base)
+        content = convert(base)
+        litert = litert_extractor(content)
+        begin(litert)
+        found = litert_extractor(content, threads=1).compute(samples)  # one of its own: the other may be at work
         expected = np.asarray(base.model(samples.astype(np.float32), training=False))
-        found = litert.compute(samples)
     except Exception as error:  # the converter and the engine raise whatever they like
         listener.note("warning", "features come from Keras: the base could not be converted", reason=str(error)[:300])
         return keras
@@ -55,6 +67,7 @@ def extractor(base: Base, samples: NDArray[Any], listener: Listener) -> Extracto
     if not difference <= TOLERANCE * float(np.abs(expected).max()):
         listener.note("warning", "features come from Keras: LiteRT's differ", difference=difference)
         return keras
+    keep(content)
     return litert
 
 
@@ -74,29 +87,45 @@ def keras_extractor(base: Base) -> Extractor:
     return Extractor("keras", base.features, compute)
 
 
-def litert_extractor(base: Base) -> Extractor:
-    """Return the fast way: `base`, frozen and converted to float32 TFLite, on all cores."""
+def convert(base: Base) -> bytes:
+    """Return `base` in inference mode as a float32 TFLite file of a fixed batch.
+
+    The converter makes variables constants by itself; what it cannot hold shows when its answers are compared.
+    """
     tf, _ = load()
+
+    def infer(image: Any) -> Any:
+        return tf.cast(base.model(image, training=False), tf.float32)
+
+    shape = (LITERT_BATCH, *base.model.input_shape[1:])
+    concrete = tf.function(infer, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], base.model)
+    converter.experimental_lower_to_saved_model = False  # through a SavedModel it takes twice as long
+    content: bytes = converter.convert()
+    return content
+
+
+def litert_extractor(content: bytes, threads: int | None = None) -> Extractor:
+    """Return the fast way: what `convert` gave, run by LiteRT on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([constant_function(base.model, LITERT_BATCH)])
-    interpreter = Interpreter(model_content=converter.convert(), num_threads=cores())
+    interpreter = Interpreter(model_content=content, num_threads=threads or cores())
     interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]
-    target = interpreter.get_output_details()[0]["index"]
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    width = int(target["shape"][-1])
     batch = np.zeros(source["shape"], np.float32)
 
     def compute(images: NDArray[Any]) -> NDArray[Any]:
-        out = np.empty((len(images), base.features), np.float32)
+        out = np.empty((len(images), width), np.float32)
         for at in range(0, len(images), LITERT_BATCH):
             part = images[at : at + LITERT_BATCH]
             batch[: len(part)] = part
             interpreter.set_tensor(source["index"], batch)
             interpreter.invoke()
-            out[at : at + len(part)] = interpreter.get_tensor(target)[: len(part)]
+            out[at : at + len(part)] = interpreter.get_tensor(target["index"])[: len(part)]
         return out
 
-    return Extractor("litert", base.features, compute)
+    return Extractor("litert", width, compute)
 
 
 def compute(

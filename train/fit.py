@@ -9,28 +9,31 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.codec import read_json, sha256_of, write_json
+from ..core.codec import sha256_of
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
 from ..core.events import Listener
 from ..core.model import InputContract, Model
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
+from . import copies
 from . import features as feature_files
-from .augment import Augmenter
 from .backbones import check_backbone, identity
 from .callbacks import check_callbacks
-from .feature_file import BLOCK, kept
+from .feature_file import BLOCK
+from .feature_pass import FeaturePass
 from .finetune import fine_tune_phase
 from .frameworks import fresh, has_gpu
 from .freeze import freeze, graph_sha256, verify
-from .head import Labelled, evaluate, head_phase, new_head
+from .head import Labelled, compile_head, evaluate, head_phase, new_head
 from .kept import FOLDER as NETWORK
 from .kept import keep
 from .keras_fit import State
@@ -103,13 +106,12 @@ def fit(
             "warning",
             f"model {spec.name!r} starts from random weights, of which only the head and train.fine_tune.layers learn",
         )
-    base = work.timed("build", lambda: _build(work))
     head, history, engine = None, [], ""
-    if base.answers:
+    if spec.head == "own":
+        base = work.timed("build", lambda: _build(work))
         state = work.timed("measure", lambda: _measure(work, base))
     else:
-        views, validation, engine = work.timed("features", lambda: _features(work, base))
-        head = new_head(base.features, len(data.labels), train, seed)
+        base, head, views, validation, engine = _first_phase(work, origin)
         state = work.timed("head", lambda: _train_head(work, head, views, validation))
         history = state.history
         if base.whole or (base.layers and train.fine_tune.layers):
@@ -183,50 +185,49 @@ def _features_key(work: _Work, origin: Any) -> str:
     return sha256_of(parts)[:32]
 
 
-def _features(work: _Work, base: Base) -> tuple[Labelled, Labelled, str]:
-    """Compute the features of training (each view) and validation, or find those of a killed run or another seed."""
+def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelled, str]:
+    """Build backbone and head and compute the features of training (each view) and validation.
+
+    The three overlap: a copy of the backbone that an earlier run has left computes while Keras builds, and one that
+    is made here computes while it is compared with Keras and while Keras traces the head's steps.
+    """
     images = {split: work.images(split) for split in ("train", "validation")}
-    augment = work.train.augment
-    views = augment.views if augment.active else 1
-    total = views * len(images["train"]) + len(images["validation"])
-    extract: feature_files.Extractor | None = None
-    engine, done = "", 0
-
-    def progress(more: int) -> None:
-        nonlocal done
-        done += more
-        work.listener.progress("features", done, total, note=engine)
-
-    def compute(split: str, view: int) -> NDArray[Any]:
-        nonlocal extract, engine
-        folder = work.shared if work.shared is not None and not view else work.scratch
-        path = folder / f"features-{split}-{view}.npy"
-        if folder is work.shared and (folder / "engine.json").is_file():
-            found = kept(path, len(images[split]), base.features)
-            if found is not None:
-                engine = engine or str(read_json(folder / "engine.json")["engine"])
-                progress(len(found))
-                return found
-        if extract is None:
-            extract = feature_files.extractor(base, _some(images["train"]), work.listener)
-            engine = extract.engine
-        if folder is work.shared:
-            write_json(folder / "engine.json", {"engine": engine})
-        height, width = images[split].shape[1:3]
-        changed = Augmenter(augment, count=len(images[split]), height=height, width=width, seed=(work.seed, 1, view))
-        return feature_files.compute(
-            extract,
-            images[split],
-            path,
-            augmenter=changed if view else None,  # the first view is the image itself
-            progress=progress,
-        )
-
-    training = Labelled([compute("train", view) for view in range(views)], work.labels("train"))
-    validation = Labelled([compute("validation", 0)], work.labels("validation"))
-    if not len(validation):
+    if not len(images["validation"]):
         work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
-    return training, validation, engine
+    computing = FeaturePass(images, work.scratch, work.shared, work.train.augment, work.seed, work.listener)
+    place = copies.copy_path(origin, work.train.head.pooling) if _can_be_kept(work) else None
+    if place is not None and (content := copies.take(place)) is not None:
+        computing.start(feature_files.litert_extractor(content))
+    try:
+        base = work.timed("build", lambda: _build(work))
+        return base, *work.timed("features", lambda: _features(work, base, computing, place))
+    finally:
+        computing.stop()
+
+
+def _can_be_kept(work: _Work) -> bool:
+    """Whether a copy of the backbone is worth keeping: not one that starts at random, nor where a GPU computes."""
+    return work.spec.weights != "none" and find_spec("ai_edge_litert") is not None and not has_gpu()
+
+
+def _features(
+    work: _Work, base: Base, computing: FeaturePass, place: Path | None
+) -> tuple[Any, Labelled, Labelled, str]:
+    """Return the head, ready to be trained, and the features, by what `computing` does or has to do yet."""
+    found = None
+    if computing.extract is None and (found := computing.left_by_another(base.features)) is None:
+        samples = _some(computing.images["train"])
+        keep = partial(copies.put, place) if place is not None else (lambda content: None)
+        extract = feature_files.extractor(base, samples, work.listener, begin=computing.start, keep=keep)
+        if computing.extract is not extract:
+            computing.discard()
+            computing.start(extract)
+    labels = {split: work.labels(split) for split in computing.images}
+    head = new_head(base.features, len(work.data.labels), work.train, work.seed)
+    compile_head(head, work.train, len(labels["train"]), validated=len(labels["validation"]) > 0)
+    found = found if found is not None else computing.result()
+    training = Labelled([features for (split, _), features in found.items() if split == "train"], labels["train"])
+    return head, training, Labelled([found["validation", 0]], labels["validation"]), computing.engine
 
 
 def _measure(work: _Work, base: Base) -> State:

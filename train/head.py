@@ -88,10 +88,8 @@ def head_phase(
     is cross-entropy, with `weights` per class.
     """
     steps = -(-len(train) // spec.batch_size)
-    compile_model(
-        head, spec, classes=len(weights), learning_rate=spec.learning_rate, epochs=spec.epochs, steps=steps,
-        at_once=1 if spec.callbacks else AT_ONCE,  # a callback of the user's may want to see every step
-    )  # fmt: skip
+    if head.optimizer is None:
+        compile_head(head, spec, len(train), validated=len(validation) > 0)
     return Phase(
         number=1,
         task="train head",
@@ -103,6 +101,22 @@ def head_phase(
         generators=generators(head),
         seed=seed,
     )
+
+
+def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> None:
+    """Compile `head` for `samples` a training epoch, and trace its steps, which takes longer than to run a hundred of
+    them and needs no features: it can be done while those are computed."""
+    width, classes = head.input_shape[-1], head.output_shape[-1]
+    compile_model(
+        head, spec, classes=classes, learning_rate=spec.learning_rate, epochs=spec.epochs,
+        steps=-(-samples // spec.batch_size),
+        at_once=1 if spec.callbacks else AT_ONCE,  # a callback of the user's may want to see every step
+    )  # fmt: skip
+    nothing = Labelled([np.zeros((0, width), np.float32)], np.zeros(0, np.int64))
+    trace = [(head.make_train_function(), True), *([(head.make_test_function(), False)] if validated else [])]
+    for function, weighted in trace:
+        dataset = _dataset(lambda: iter(()), nothing, 0, weighted=weighted)
+        function.get_concrete_function(iter(dataset))
 
 
 def generators(head: Any) -> list[Any]:

@@ -7,7 +7,7 @@ does too, and nobody downstream has to know which arithmetic the backbone's fami
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from .backbones import HUB_PACKAGE, parse, weights_path
 from .families import Preprocessing, family_of
 from .frameworks import load
 from .head import apply_head
-from .packaged import mobilenet_v2
+from .packaged import mobilenet_v2_on
 
 DOWNLOAD_SECONDS = 30
 
@@ -106,8 +106,11 @@ def build_base(
     policy = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed else "float32")
     try:
-        backbone = mobilenet_v2(spec.image_size) if scheme == "package" else _application(spec, name, folder)
-        return assemble(backbone, preprocessing, spec.image_size)
+        if scheme == "package":
+            image = keras.Input((spec.image_size, spec.image_size, 3), name="image")
+            activations, layers = mobilenet_v2_on(preprocess(image, preprocessing))
+            return _pooled(image, activations, layers, preprocessing)
+        return assemble(_application(spec, name, folder), preprocessing, spec.image_size)
     finally:
         keras.mixed_precision.set_global_policy(policy)
 
@@ -127,10 +130,15 @@ def assemble(backbone: Any, preprocessing: Preprocessing, size: int) -> Base:
     activations = backbone.call(pixels)
     if 0 in activations.shape[1:]:
         raise InputError(f"{backbone.name} leaves nothing of a picture of {size} pixels", "choose a larger image_size")
+    return _pooled(image, activations, backbone.layers[1:], preprocessing)
+
+
+def _pooled(image: Any, activations: Any, layers: Sequence[Any], preprocessing: Preprocessing) -> Base:
+    _, keras = load()
     features = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(activations)
     model = keras.Model(image, features, name="base")
     model.trainable = False
-    return Base(model, tuple(backbone.layers[1:]), preprocessing)
+    return Base(model, tuple(layers), preprocessing)
 
 
 def preprocess(image: Any, mode: Preprocessing) -> Any:

@@ -12,6 +12,7 @@ comparing all 1,000 logits with a plain NumPy forward pass over the same tensors
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +27,7 @@ from .torch_pickle import read_state_dict
 
 TORCH_EPSILON = 1e-5  # torch.nn.BatchNorm2d's default
 KERAS_EPSILON = 1e-3  # tf_keras/src/applications/mobilenet_v2.py
+HALVING = (2, 4, 7, 14)  # of those, the blocks with stride 2
 BLOCKS = range(1, 18)  # torchvision's features.1 … features.17 are Keras' expanded_conv, block_1 … block_16
 
 
@@ -96,30 +98,64 @@ def mobilenet_v2(size: int, *, classifier: bool = False) -> Any:
     Input (batch, size, size, 3) float32, standardised; output the last activations (batch, h, w, 1280), or with
     `classifier` the logits (batch, 1000). Raises InputError as `weights_file` does.
     """
-    state = read_state_dict(weights_file("mobilenet_v2"))
-    model = architecture(size, classifier=classifier)
-    assign(model, convert(state))
-    return model
-
-
-def architecture(size: int, *, classifier: bool = False) -> Any:
-    """Return Keras' MobileNetV2, weights not yet set, with PyTorch's padding: one pixel on every side."""
     _, keras = load()
-    stock = keras.applications.MobileNetV2(
-        input_shape=(size, size, 3), include_top=classifier, weights=None, classifier_activation=None
-    )
-    config = stock.get_config()
-    layers = []
-    for layer in config["layers"]:
-        if layer["class_name"] == "ZeroPadding2D":
-            layer["config"]["padding"] = ((1, 1), (1, 1))
-        if layer["name"] == "Conv1":
-            pad = keras.layers.ZeroPadding2D(((1, 1), (1, 1)), name="Conv1_pad")
-            layers.append(keras.layers.serialize(pad) | {"name": pad.name, "inbound_nodes": layer["inbound_nodes"]})
-            layer["config"]["padding"] = "valid"
-            layer["inbound_nodes"] = [[[pad.name, 0, 0, {}]]]
+    image = keras.Input((size, size, 3))
+    return keras.Model(image, mobilenet_v2_on(image, classifier=classifier)[0], name="mobilenetv2")
+
+
+def mobilenet_v2_on(pixels: Any, *, classifier: bool = False) -> tuple[Any, list[Any]]:
+    """Put the network on a Keras tensor of standardised pixels; return its output and its layers, bottom first."""
+    state = read_state_dict(weights_file("mobilenet_v2"))
+    output, layers = architecture(pixels, classifier=classifier)
+    assign(layers, convert(state))
+    return output, layers
+
+
+def architecture(pixels: Any, *, classifier: bool = False) -> tuple[Any, list[Any]]:
+    """Return MobileNetV2 on a Keras tensor, weights not yet set, with PyTorch's padding: one pixel on every side.
+
+    Layers are called as tf.keras.applications calls them. Building that one and changing it would build it twice.
+    """
+    _, keras = load()
+    kinds = keras.layers
+    layers: list[Any] = []
+
+    def put(layer: Any, x: Any) -> Any:
         layers.append(layer)
-    return keras.Model.from_config(config | {"layers": layers})
+        return layer(x)
+
+    def norm(x: Any, name: str) -> Any:
+        return put(kinds.BatchNormalization(epsilon=KERAS_EPSILON, momentum=0.999, name=name), x)
+
+    def relu6(x: Any, name: str) -> Any:
+        return put(kinds.ReLU(6.0, name=name), x)
+
+    def pad(x: Any, name: str) -> Any:
+        return put(kinds.ZeroPadding2D(((1, 1), (1, 1)), name=name), x)
+
+    x = put(kinds.Conv2D(32, 3, strides=2, use_bias=False, name="Conv1"), pad(pixels, "Conv1_pad"))
+    x = relu6(norm(x, "bn_Conv1"), "Conv1_relu")
+    channels = 32
+    for number in BLOCKS:
+        name, before, outputs = "expanded_conv" if number == 1 else f"block_{number - 1}", x, _block_width(number)
+        if number > 1:
+            x = put(kinds.Conv2D(6 * channels, 1, use_bias=False, name=f"{name}_expand"), x)
+            x = relu6(norm(x, f"{name}_expand_BN"), f"{name}_expand_relu")
+        stride = 2 if number in HALVING else 1
+        if stride == 2:
+            x = pad(x, f"{name}_pad")
+        padding = "valid" if stride == 2 else "same"
+        depthwise = kinds.DepthwiseConv2D(3, stride, padding, use_bias=False, name=f"{name}_depthwise")
+        x = relu6(norm(put(depthwise, x), f"{name}_depthwise_BN"), f"{name}_depthwise_relu")
+        x = norm(put(kinds.Conv2D(outputs, 1, use_bias=False, name=f"{name}_project"), x), f"{name}_project_BN")
+        if stride == 1 and channels == outputs:
+            x = put(kinds.Add(name=f"{name}_add"), [before, x])
+        channels = outputs
+    x = put(kinds.Conv2D(1280, 1, use_bias=False, name="Conv_1"), x)
+    x = relu6(norm(x, "Conv_1_bn"), "out_relu")
+    if classifier:
+        x = put(kinds.Dense(1000, name="predictions"), put(kinds.GlobalAveragePooling2D(name="pool"), x))
+    return x, layers
 
 
 def convert(state: dict[str, NDArray[Any]]) -> dict[str, list[NDArray[Any]]]:
@@ -189,8 +225,8 @@ def _block_width(number: int) -> int:
     return 320
 
 
-def assign(model: Any, weights: dict[str, list[NDArray[Any]]]) -> None:
-    """Set the weights of every layer of `model` that has any; a layer without an entry is an error (KeyError)."""
-    for layer in model.layers:
+def assign(layers: Iterable[Any], weights: dict[str, list[NDArray[Any]]]) -> None:
+    """Set the weights of every one of `layers` that has any; a layer without an entry is an error (KeyError)."""
+    for layer in layers:
         if layer.weights:
             layer.set_weights(weights[layer.name])
