@@ -1,0 +1,220 @@
+"""Head training against what it cannot go below: one pass of the images through the backbone on all cores.
+
+From images to a trained head `train.fit.fit` has to build the backbone, make its LiteRT copy and compare that with
+Keras, pass every image through it, and train. In each process one training is timed with an empty cache (*cold*: the
+copy has to be made), one more with another seed (*warm*: the copy is there), and right after them the pass alone, so
+that all three see the same machine. Left out: importing TensorFlow, freezing and saving.
+
+Beside it the epochs alone: Keras' ``fit`` with its callbacks, as `train.head` uses it, against a loop by hand in one
+TensorFlow function an epoch, which is what ``fit`` replaced; on the same features, by turns in one process.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import material
+from .sides import Job, Row, Scale, run_side, seconds, serve
+
+LARGE = 60_000
+CLAIMS = {"small": 2.0, "large": 1.2}  # times one pass
+FIT_CLAIM = 1.1  # times the loop
+PHASE_ONE = ("build", "features", "head")
+LOOP_TURNS = 5
+
+
+# --- By hand: an epoch as one TensorFlow function ---------------------------------------------------------------------
+
+
+def loop(features: Any, labels: Any, validation: tuple[Any, Any], epochs: int, batch: int, rate: float) -> None:
+    """Adam on dropout → dense → softmax; an epoch's rows are gathered in a new order and one call takes them."""
+    import tensorflow as tf
+    import tf_keras as keras
+
+    kernel = tf.Variable(keras.initializers.GlorotUniform(seed=1)((features.shape[1], 10)))
+    bias = tf.Variable(tf.zeros(10))
+    optimizer = keras.optimizers.Adam(rate)
+    optimizer.build([kernel, bias])
+
+    @tf.function
+    def epoch(rows: Any, y: Any) -> Any:
+        loss, right = 0.0, 0.0
+        for at in tf.range(0, tf.shape(y)[0], batch):
+            x, now = rows[at : at + batch], y[at : at + batch]
+            x = tf.nn.experimental.stateless_dropout(x, 0.2, seed=tf.stack([1, at]))
+            with tf.GradientTape() as tape:
+                logits = x @ kernel + bias
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(now, logits)
+                mean = tf.reduce_mean(losses)
+            optimizer.apply_gradients(zip(tape.gradient(mean, [kernel, bias]), [kernel, bias]))  # noqa: B905
+            loss += tf.reduce_sum(losses)
+            right += tf.reduce_sum(tf.cast(tf.argmax(logits, 1, tf.int32) == now, tf.float32))
+        return loss, right
+
+    for number in range(epochs):
+        order = np.random.default_rng(number).permutation(len(labels))
+        epoch(features[order], labels[order].astype(np.int32))
+        logits = validation[0] @ kernel.numpy() + bias.numpy()
+        (logits.argmax(axis=1) == validation[1]).mean()
+
+
+# --- The sides --------------------------------------------------------------------------------------------------------
+
+
+def _training(job: Job) -> Job:
+    """Cold, warm, and the pass alone."""
+    from edgeproof.core.dataset import load_prepared
+    from edgeproof.core.events import Silent
+    from edgeproof.core.machine import usable_cores
+    from edgeproof.core.recipe import ModelSpec, Train
+    from edgeproof.train import copies, feature_file
+    from edgeproof.train.backbones import identity
+    from edgeproof.train.features import litert_extractor
+    from edgeproof.train.fit import fit
+    from edgeproof.train.frameworks import load
+
+    load()
+    data = load_prepared(Path(job["data"]))
+    train = Train(patience=0, epochs=job["epochs"])
+    spec = ModelSpec(name="mobilenet_v2", backbone="package:mobilenet_v2", image_size=job["image_size"])
+    spent: dict[str, float] = {}
+    steps: dict[str, Any] = {}
+    for number, name in enumerate(("cold", "warm")):
+        model = fit(
+            spec, train, seed=number + 1, data=data, folder=Path(), workspace=Path(job["workspace"]) / name,
+            listener=Silent(),
+        )  # fmt: skip
+        steps[name] = model.provenance["seconds"]
+        spent[name] = sum(steps[name][step] for step in PHASE_ONE)
+    content = copies.take(copies.copy_path(identity(spec, folder=Path()), train.head.pooling))
+    if content is None:
+        raise RuntimeError("the LiteRT copy of the backbone was not kept")
+    extract = litert_extractor(content, usable_cores())
+    images = [np.load(data.images(split), mmap_mode="r") for split in ("train", "validation")]
+    began = time.perf_counter()
+    for split in images:
+        for at in range(0, len(split), feature_file.BLOCK):
+            extract.compute(split[at : at + feature_file.BLOCK])
+    return {"pass": time.perf_counter() - began, **spent, "steps": steps}
+
+
+def _epochs(job: Job) -> Job:
+    """The loop and ``fit`` on the same features, by turns; each traces its functions anew, as each training does."""
+    from edgeproof.core.events import Silent
+    from edgeproof.core.recipe import Train
+    from edgeproof.train import keras_fit
+    from edgeproof.train.frameworks import fresh
+    from edgeproof.train.head import Labelled, head_phase, new_head
+
+    rng = np.random.default_rng(0)
+    features = rng.random((job["images"], 1280), np.float32)
+    labels = rng.integers(0, 10, len(features))
+    validation = features[: len(features) // 9], labels[: len(features) // 9]
+    train = Train(epochs=job["epochs"], patience=0)
+    spent: dict[str, list[float]] = {"loop": [], "fit": []}
+    for turn in range(job["turns"] + 1):
+        began = time.perf_counter()
+        loop(features, labels, validation, train.epochs, train.batch_size, train.learning_rate)
+        middle = time.perf_counter()
+        fresh(1)
+        head = new_head(1280, 10, train, 1)
+        phase = head_phase(head, Labelled([features], labels), Labelled([validation[0]], validation[1]), train,
+                           np.ones(10, np.float32), 1)  # fmt: skip
+        keras_fit.run(phase, patience=0, schedule=train.schedule, start=keras_fit.State(),
+                      checkpoint=Path(job["workspace"]) / f"epochs-{turn}.npz", listener=Silent())  # fmt: skip
+        if turn:  # the first turn loads what TensorFlow loads late
+            spent["loop"].append(middle - began)
+            spent["fit"].append(time.perf_counter() - middle)
+    return spent
+
+
+# --- The benchmark ----------------------------------------------------------------------------------------------------
+
+
+def run(scale: Scale, folder: Path) -> list[Row]:
+    """Time head training in passes, and ``fit`` in loops."""
+    data, mine = material.prepared(scale, folder), folder / "head_passes"
+    mine.mkdir(exist_ok=True)
+    rows = [_row(scale, data, mine, "small")]
+    if not scale.quick:
+        rows.append(_row(scale, _repeated(data, mine / "large"), mine, "large"))
+    job = {"images": 200 if scale.quick else 4500, "epochs": scale.epochs, "workspace": str(mine),
+           "turns": 1 if scale.quick else LOOP_TURNS}  # fmt: skip
+    spent = run_side("head_passes", "epochs", job, mine)
+    loops, fits = tuple(spent["loop"]), tuple(spent["fit"])
+    ratio = float(np.median(np.array(fits) / np.array(loops)))
+    rows.append(
+        Row(
+            f"{scale.epochs} epochs of the head on {job['images']:,} features: a loop by hand, and Keras' fit",
+            loops,
+            fits,
+            f"≤ {FIT_CLAIM:g} × the loop",
+            None if scale.quick else ratio <= FIT_CLAIM,
+            f"fit takes {ratio:.2f} × the loop (median of pairs), tracing, validation and checkpoints included",
+        )
+    )
+    return rows
+
+
+def _row(scale: Scale, data: Path, mine: Path, size: str) -> Row:
+    answers = []
+    for number in range(scale.long_repeats):
+        workspace = mine / f"{size}-{number}"
+        job = {"data": str(data), "image_size": scale.image_size, "epochs": scale.epochs, "workspace": str(workspace)}
+        answers.append(_cold(job, mine / f"cache-{size}-{number}"))
+    passes, cold = seconds(answers, "pass"), seconds(answers, "cold")
+    ratios = {name: float(np.median(np.array(seconds(answers, name)) / passes)) for name in ("cold", "warm")}
+    count = sum(len(np.load(data / f"{split}-labels.npy")) for split in ("train", "validation"))
+    steps = ", ".join(f"{name} {spent:.1f} s" for name, spent in answers[0]["steps"]["cold"].items())
+    return Row(
+        f"Head training from {count:,} images of {scale.image_size} px, against one pass of them through MobileNetV2",
+        passes,
+        cold,
+        f"≤ {CLAIMS[size]:g} × one pass, the backbone's copy made anew",
+        None if scale.quick else ratios["cold"] <= CLAIMS[size],
+        f"cold {ratios['cold']:.2f} × one pass ({steps}), with the copy of an earlier run {ratios['warm']:.2f} ×",
+    )
+
+
+def _cold(job: Job, cache: Path) -> Job:
+    import os
+
+    before = os.environ.get("EDGEPROOF_CACHE")
+    os.environ["EDGEPROOF_CACHE"] = str(cache)
+    try:
+        return run_side("head_passes", "training", job, cache.parent)
+    finally:
+        if before is None:
+            del os.environ["EDGEPROOF_CACHE"]
+        else:
+            os.environ["EDGEPROOF_CACHE"] = before
+
+
+def _repeated(data: Path, folder: Path) -> Path:
+    """Return prepared data with the training images repeated until there are `LARGE`."""
+    from dataclasses import replace
+
+    from edgeproof.core.dataset import load_prepared, save_prepared
+
+    folder.mkdir()
+    prepared = load_prepared(data)
+    for split in ("validation", "test"):
+        for name in (f"{split}.npy", f"{split}-labels.npy"):
+            (folder / name).symlink_to(data / name)
+    images, labels = np.load(data / "train.npy", mmap_mode="r"), np.load(data / "train-labels.npy")
+    out = np.lib.format.open_memmap(folder / "train.npy", "w+", images.dtype, (LARGE, *images.shape[1:]))
+    for at in range(0, LARGE, len(images)):
+        out[at : at + len(images)] = images[: LARGE - at]
+    out.flush()
+    np.save(folder / "train-labels.npy", np.resize(labels, LARGE))
+    counts = {**prepared.counts, "train": LARGE}
+    save_prepared(replace(prepared, folder=folder, counts=counts, sha256="f" * 64), folder)
+    return folder
+
+
+if __name__ == "__main__":
+    serve({"training": _training, "epochs": _epochs})
