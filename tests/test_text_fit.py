@@ -288,9 +288,11 @@ def test_the_ids_model_of_a_pair_converts_to_builtin_operators(
 
 
 def test_a_pair_can_be_fine_tuned_whole(fit: Callable[..., Model], root: Path, pair: dict[str, str]) -> None:
-    frozen, model = fit(**pair), fit(**pair, trainable=True)
-    assert [row["phase"] for row in model.history] == [*(row["phase"] for row in frozen.history), 2, 2]
-    assert model.metrics["val_loss"] < frozen.metrics["val_loss"] and model.provenance["learned"] == "all"
+    how = TRAIN.model_copy(update={"patience": 0, "fine_tune": FineTune(epochs=20, learning_rate=3e-3)})
+    model = fit(how, **pair, trainable=True)
+    assert [row["phase"] for row in model.history] == [1] * 12 + [2] * 20
+    frozen = min(row["val_loss"] for row in model.history if row["phase"] == 1)
+    assert model.metrics["val_loss"] < 0.95 * frozen and model.provenance["learned"] == "all"
     check_both_paths(model, root)
 
 

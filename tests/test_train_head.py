@@ -15,8 +15,10 @@ from edgeproof.core.recipe import Augment, ModelSpec, Schedule, Train
 from edgeproof.train import feature_file, features, keras_fit
 from edgeproof.train.augment import Augmenter, apply
 from edgeproof.train.callbacks import check_callbacks, identity, make
+from edgeproof.train.compile import compile_model
 from edgeproof.train.frameworks import fresh
 from edgeproof.train.head import Labelled, class_weights, evaluate, gather, head_phase, new_head
+from edgeproof.train.joint import joint_model
 from edgeproof.train.network import Base, build_base
 
 ALL = Augment(flip=True, rotate=0.2, shift=0.2, zoom=0.3, brightness=0.3, contrast=0.3)
@@ -235,6 +237,39 @@ def test_smoothed_labels_and_metrics_are_what_they_are_by_definition(tmp_path):
     assert row["val_f1"] == pytest.approx(f1.mean(), abs=1e-5)
     above = [(shares[true[:, c], c][:, None] > shares[~true[:, c], c][None]).mean() for c in range(4)]
     assert row["val_auc"] == pytest.approx(np.mean(above), abs=0.02), "Keras' AUC has 200 thresholds"
+
+
+def test_backbone_and_head_together_learn_as_one_keras_model_would():
+    """A dense layer for a backbone: the same start, order, weights of samples and penalty give the same weights."""
+    tf, keras = fresh(1)
+    rows, labels = made_up()
+    how = Train(epochs=1, batch_size=50, learning_rate=0.01, dropout=0, label_smoothing=0.0)
+    weights = np.array([1.0, 2.0, 0.5, 1.5], np.float32)
+    start = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32) / 4
+    kernel, mean = tf.Variable(start), tf.Variable(0.0)
+
+    def embed(inputs, training):
+        if training:
+            mean.assign(tf.reduce_mean(inputs))
+        return tf.nn.relu(tf.matmul(inputs, kernel))
+
+    head = new_head(6, 4, how, 5)
+    dense = keras.layers.Dense(6, "relu", use_bias=False, kernel_regularizer=keras.regularizers.L2(0.01))
+    last = keras.layers.Dense(4, "softmax")
+    plain = keras.Sequential([keras.Input((20,)), dense, last])
+    plain.set_weights([start, *head.get_weights()])
+    joint = joint_model(embed, head, [kernel], beside=[mean], losses=lambda: [0.01 * tf.reduce_sum(kernel**2)])
+    compile_model(joint, how, classes=4, learning_rate=0.01, epochs=1, steps=5)
+    plain.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    fitting = {"batch_size": 50, "shuffle": False, "verbose": 0, "sample_weight": weights[labels[:250]]}
+    found = joint.fit(rows[:250], labels[:250], **fitting).history
+    expected = plain.fit(rows[:250], labels[:250], **fitting).history
+    for ours, theirs in zip([kernel.numpy(), *head.get_weights()], plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert found["accuracy"] == pytest.approx(expected["accuracy"])
+    assert 0.05 < expected["loss"][0] - found["loss"][0] < 1, "the penalty is not part of the loss that is told"
+    assert mean.numpy() == pytest.approx(rows[200:250].mean(), abs=1e-5)
+    assert [v.shape for v in joint.get_weights()] == [(20, 6), (6, 4), (4,), ()]
 
 
 # --- callbacks --------------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def pool_by_maximum(base: Base) -> Base | None:
     }
     if type(last) not in kinds or base.answers:
         return None
-    features = kinds[type(last)](name=last.name, dtype="float32")(last.input)
+    features = kinds[type(last)](name=last.name, dtype="float32")(last.get_input_at(-1))  # where it was called last
     model = keras.Model(base.model.input, features, name="base")
     model.trainable = False
     return replace(base, model=model)

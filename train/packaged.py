@@ -139,7 +139,7 @@ def architecture(pixels: Any, *, classifier: bool = False) -> tuple[Any, list[An
     for number in BLOCKS:
         name, before, outputs = "expanded_conv" if number == 1 else f"block_{number - 1}", x, _block_width(number)
         if number > 1:
-            x = put(kinds.Conv2D(6 * channels, 1, use_bias=False, name=f"{name}_expand"), x)
+            x = put(kinds.Conv2D(6 * channels, 1, padding="same", use_bias=False, name=f"{name}_expand"), x)
             x = relu6(norm(x, f"{name}_expand_BN"), f"{name}_expand_relu")
         stride = 2 if number in HALVING else 1
         if stride == 2:
@@ -147,7 +147,10 @@ def architecture(pixels: Any, *, classifier: bool = False) -> tuple[Any, list[An
         padding = "valid" if stride == 2 else "same"
         depthwise = kinds.DepthwiseConv2D(3, stride, padding, use_bias=False, name=f"{name}_depthwise")
         x = relu6(norm(put(depthwise, x), f"{name}_depthwise_BN"), f"{name}_depthwise_relu")
-        x = norm(put(kinds.Conv2D(outputs, 1, use_bias=False, name=f"{name}_project"), x), f"{name}_project_BN")
+        x = norm(
+            put(kinds.Conv2D(outputs, 1, padding="same", use_bias=False, name=f"{name}_project"), x),
+            f"{name}_project_BN",
+        )
         if stride == 1 and channels == outputs:
             x = put(kinds.Add(name=f"{name}_add"), [before, x])
         channels = outputs
