@@ -11,6 +11,7 @@ TensorFlow function an epoch, which is what ``fit`` replaced; on the same featur
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def loop(features: Any, labels: Any, validation: tuple[Any, Any], epochs: int, b
 
 def _training(job: Job) -> Job:
     """Cold, warm, and the pass alone."""
+    os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: nothing of earlier runs helps
     from edgeproof.core.dataset import load_prepared
     from edgeproof.core.events import Silent
     from edgeproof.core.machine import usable_cores
@@ -165,7 +167,7 @@ def _row(scale: Scale, data: Path, mine: Path, size: str) -> Row:
     for number in range(scale.long_repeats):
         workspace = mine / f"{size}-{number}"
         job = {"data": str(data), "image_size": scale.image_size, "epochs": scale.epochs, "workspace": str(workspace)}
-        answers.append(_cold(job, mine / f"cache-{size}-{number}"))
+        answers.append(run_side("head_passes", "training", job, mine))
     passes, cold = seconds(answers, "pass"), seconds(answers, "cold")
     ratios = {name: float(np.median(np.array(seconds(answers, name)) / passes)) for name in ("cold", "warm")}
     count = sum(len(np.load(data / f"{split}-labels.npy")) for split in ("train", "validation"))
@@ -178,20 +180,6 @@ def _row(scale: Scale, data: Path, mine: Path, size: str) -> Row:
         None if scale.quick else ratios["cold"] <= CLAIMS[size],
         f"cold {ratios['cold']:.2f} × one pass ({steps}), with the copy of an earlier run {ratios['warm']:.2f} ×",
     )
-
-
-def _cold(job: Job, cache: Path) -> Job:
-    import os
-
-    before = os.environ.get("EDGEPROOF_CACHE")
-    os.environ["EDGEPROOF_CACHE"] = str(cache)
-    try:
-        return run_side("head_passes", "training", job, cache.parent)
-    finally:
-        if before is None:
-            del os.environ["EDGEPROOF_CACHE"]
-        else:
-            os.environ["EDGEPROOF_CACHE"] = before
 
 
 def _repeated(data: Path, folder: Path) -> Path:

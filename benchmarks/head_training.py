@@ -9,6 +9,7 @@ its time is told beside the table.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,7 @@ def _edgeproof(job: Job) -> Job:
     from edgeproof.train.fit import fit
     from edgeproof.train.frameworks import load
 
+    os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: the backbone's copy is made anew
     tf, _ = load()
     # Patience 0: as many epochs as by hand, none cut off early.
     train = Train(patience=0, **{k: job[k] for k in ("epochs", "batch_size", "learning_rate", "dropout")})

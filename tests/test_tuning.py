@@ -148,6 +148,21 @@ def test_quantization_aware_training_gives_integer_files_that_answer_as_float(sm
 
 
 @pytest.mark.slow
+def test_a_head_with_hidden_layers_is_trained_further_with_the_rest(tmp_path):
+    deep = fitted(tmp_path, head={"hidden": [12], "dropout": 0.1})
+    assert {"hidden_1", "probabilities"} <= {layer.name for layer in network_of(deep).layers}
+    opened = cut(deep.model)
+    assert opened.kernel.shape == (12, len(LABELS)), "what is cut off is the last of the dense layers"
+    expected = answers(deep.model, pixels(deep)).argmax(1)
+    for kind, layers_ in (("qat", 8), ("pruned", None)):
+        model = further(deep, kind, tmp_path / kind)
+        assert model.tuning["head_only"] is False
+        if layers_:
+            assert model.tuning["layers"] == {"quantized": layers_, "total": layers_}
+        assert (answers(model, pixels(deep)).argmax(1) == expected).mean() > 0.8
+
+
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_a_killed_training_goes_on(small, quantized, tmp_path, monkeypatch):
     model, _, heard = quantized
     real, calls = training.score, []

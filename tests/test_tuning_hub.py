@@ -26,7 +26,7 @@ def fit_module(network, folder):
     (folder / "data").mkdir()
     data = make_data(folder / "data", {"train": 12, "validation": 6, "test": 3})
     spec = ModelSpec(name="hub", backbone="hub:module", image_size=SIZE, value_range=(-1, 1))
-    how = Train(epochs=1, patience=0)
+    how = Train(epochs=1, patience=0, head={"hidden": [8], "activation": "tanh"})
     model = fit(spec, how, seed=1, data=data, folder=folder, workspace=folder / "model", listener=Silent())
     return model, np.load(data.images("train")).astype(np.float32)
 
@@ -49,7 +49,7 @@ def test_a_module_of_a_known_architecture_is_built_again(mobile):
     flat = kept.open_network(model, pictures)
     assert [layer.name for layer in flat.layers if kept.fixed(layer)] == ["preprocess"]
     assert not any(layer.trainable for layer in flat.layers if kept.fixed(layer))
-    assert {"conv_dw_3", "conv_pw_13_bn", "pool", "probabilities"} <= {layer.name for layer in flat.layers}
+    assert {"conv_dw_3", "conv_pw_13_bn", "pool", "hidden_1", "probabilities"} <= {layer.name for layer in flat.layers}
     expected = signature_answers(model.saved_model, model.input.name, model.answer, pictures)
     np.testing.assert_allclose(np.asarray(flat(pictures)), expected, atol=1e-5)
     found = flat.get_layer("conv_pw_13").get_weights()[0]
