@@ -32,7 +32,7 @@ def test_calibrating_once_changes_no_byte(tiny: TinyRun, monkeypatch: pytest.Mon
     (entry,) = (tiny.folder / ".store" / "calibration").iterdir()
     samples = np.load(entry / "calibration.npy")
     for scheme in ("int16x8", "int8", "int8-uint8io"):
-        made = tflite.convert(model, Variant("tflite", scheme).scheme, Export(), samples)
+        made, _ = tflite.convert(model, Variant("tflite", scheme).scheme, Export(), samples)
         path = tiny.artifact(f"tflite:{scheme}").path
         assert path is not None and made == path.read_bytes(), scheme
 
@@ -67,7 +67,7 @@ def test_other_samples_give_another_file(tiny: TinyRun) -> None:
     scheme = Variant("tflite", "int8").scheme
     random = np.random.default_rng(0)
     dark, bright = (random.integers(low, low + 40, (4, 32, 32, 3), np.uint8) for low in (0, 200))
-    assert tflite.convert(model, scheme, Export(), dark) != tflite.convert(model, scheme, Export(), bright)
+    assert tflite.convert(model, scheme, Export(), dark)[0] != tflite.convert(model, scheme, Export(), bright)[0]
 
 
 def test_files_say_what_they_are(tiny: TinyRun) -> None:

@@ -180,7 +180,7 @@ def test_one_model_gives_one_onnx_file(two: Two, tmp_path: Path) -> None:
 def test_calibrating_once_changes_no_byte_with_several_inputs(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     def make() -> dict[str, bytes]:
         schemes = ("int8", "int8-int8io", "int16x8")
-        return {s: tflite.convert(two.model, Variant("tflite", s).scheme, Export(), two.samples) for s in schemes}
+        return {s: tflite.convert(two.model, Variant("tflite", s).scheme, Export(), two.samples)[0] for s in schemes}
 
     once = make()
     monkeypatch.setattr(tflite, "calibrate_once", lambda _: nullcontext())

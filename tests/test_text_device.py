@@ -344,7 +344,7 @@ def test_calibrating_once_changes_no_byte_of_a_text_file(text: Text, monkeypatch
     monkeypatch.setattr(tflite, "calibrate_once", lambda _: nullcontext())
     samples = np.load(text.folder / "calibration.npy")
     for scheme in ("int8-uint8io", "int8"):
-        made = tflite.convert(text.model, Variant("tflite", scheme).scheme, Export(), samples)
+        made, _ = tflite.convert(text.model, Variant("tflite", scheme).scheme, Export(), samples)
         path = text.files[f"tflite:{scheme}"].path
         assert path is not None and made == path.read_bytes(), scheme
 
