@@ -81,9 +81,13 @@ class Feed:
 
 
 class Session:
-    """A file in a runtime. `open` fills `inputs`, the runtime's description of each input by its name."""
+    """A file in a runtime. `open` fills `inputs`, the runtime's description of each input by its name.
+
+    `stateful` says that a run may depend on the runs before it; a file that is opened anew begins as it was saved.
+    """
 
     inputs: Dict[str, Any]
+    stateful = False
 
     def bind(self, names: List[str]) -> Dict[str, str]:
         """Return which of the file's inputs each of `names` is; each input must be fed, and by name if it has one."""
@@ -114,6 +118,7 @@ class TFLite(Session):
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise Unsupported(str(error))
+        self.stateful = "VAR_HANDLE" in self._operators()
         self.inputs, outputs = self._tensors()
         self.output = outputs[pick(job.get("answer", ""), list(outputs))]
 
@@ -150,11 +155,14 @@ class TFLite(Session):
 
     def kernels(self) -> str:
         """Say which kernels run the graph: XNNPACK's, or the runtime's own for the rest."""
+        names = self._operators()
+        return "unknown" if not names else "xnnpack" if "DELEGATE" in names else "builtin"
+
+    def _operators(self) -> List[str]:
         try:
-            names = [op["op_name"] for op in self.interpreter._get_ops_details()]
+            return [op["op_name"] for op in self.interpreter._get_ops_details()]
         except Exception:  # a private function: without it we do not know, which is no fault
-            return "unknown"
-        return "xnnpack" if "DELEGATE" in names else "builtin"
+            return []
 
 
 class Onnx(Session):
@@ -220,6 +228,9 @@ class TensorFlow(Session):
             self.function = self.loaded.signatures["serving_default"]
         except (OSError, KeyError, ValueError, RuntimeError, self.module.errors.OpError) as error:
             raise Unsupported(str(error))
+        if self.function.variables:  # a frozen model has none
+            library = self.function.graph.as_graph_def().library.function
+            self.stateful = any(node.op.startswith("Assign") for called in library for node in called.node_def)
         self.inputs = dict(self.function.structured_input_signature[1])
         self.output = pick(job.get("answer", ""), list(self.function.structured_outputs))
 
@@ -385,12 +396,17 @@ def load(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
 
 
 def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
-    """Verb: write the answers to samples [start, stop) to job["outputs"], (stop - start, values) float32."""
+    """Verb: write the answers to samples [start, stop) to job["outputs"], (stop - start, values) float32.
+
+    A file that keeps a state is opened anew for each: an answer does not depend on which samples came before.
+    """
     import numpy
 
     feed, session, facts = start(job, samples)
     rows = []
     for index in range(job["stop"] - job["start"]):
+        if session.stateful:
+            session.open(job)
         rows.append(session.finish(session.run(session.prepare(feed(samples[index : index + 1])))))
         if rows[-1].shape != rows[0].shape:
             raise ValueError("the answer's size changes: {} values, then {}".format(rows[0].size, rows[-1].size))

@@ -70,6 +70,13 @@ def export(
     if maker not in variant.scheme.makers:
         raise InputError(f"{maker} does not make {variant}", f"its makers: {', '.join(variant.scheme.makers)}")
     artifact = described(model, variant, maker, folder)
+    if variant.format == "onnx" and (state := model.provenance.get("state")):
+        reason = f"the model keeps a state from one call to the next, in {', '.join(state[:6])}: ONNX has none"
+        remedy = (
+            "use tflite:float32, which keeps it; or build the model with its state as an input and an output "
+            "(initial_state=…, return_state=True), and save it again"
+        )
+        return save(artifact.failed("unsupported", reason, remedy), folder)
     if model.input.dtype == "string":
         reason = "the model takes strings: it could not be cut at its token ids, and only TensorFlow runs the whole"
         remedy = "serve its SavedModel with TensorFlow, or " + (

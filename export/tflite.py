@@ -38,6 +38,7 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(model.saved_model), signature_keys=[SIGNATURE])
+    converter.experimental_enable_resource_variables = True  # where a model keeps a state
     plain = scheme.name.removeprefix(f"{scheme.training}-")
     setting = plain.split("-")[0]
     _SETTINGS[setting](tf, converter)
@@ -55,6 +56,14 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
         converter.representative_dataset = feeds(model.input, calibration)
     if scheme.io != "float32":
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(scheme.io)
+    if calibration is not None and converter.representative_dataset is not None and _has_loops(model.saved_model):
+        raise CannotMakeError(
+            "the converter's calibration crashes on loops, which the model's recurrent layers are",
+            Remedy(
+                ("tflite:dynamic", "tflite:float16"),
+                also=("build the recurrent layers with unroll=True and save the model again",),
+            ),
+        )
     seen = converter.representative_dataset is not None and calibration is not None
     with calibrate_once(identity(calibration)) if seen and calibration is not None else nullcontext():
         content = bytes(converter.convert())
@@ -77,6 +86,15 @@ def _calibrated(model: Model, content: bytes, calibration: Samples, plain: str) 
     source, samples = float_file(model.saved_model, model.sha256), feeds(model.input, calibration[tried])
     compare(litert(source), {"": litert(content)}, samples(), {"": difference})
     return {"method": MIN_MAX, "float_agreement": difference.record()}
+
+
+def _has_loops(saved_model: Path) -> bool:
+    """Whether the graph of a SavedModel has loops, which the calibrator (TensorFlow 2.21) cannot run."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0]
+    bodies = [graph.graph_def.node, *(called.node_def for called in graph.graph_def.library.function)]
+    return any(node.op in ("While", "StatelessWhile") for body in bodies for node in body)
 
 
 @lru_cache(maxsize=1)

@@ -6,9 +6,8 @@ Every model passes here, of images, of texts and from elsewhere: fixed shapes, b
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,57 +19,12 @@ from ..core.codec import canonical
 from ..core.errors import StageError, explain_disk_errors
 from ..core.model import InputContract
 from ..core.names import shorten
+from .constants import REMEDY, called_in, make_constant
 from .frameworks import load
 
 SIGNATURE = "serving_default"
 OUTPUT = "probabilities"
 TOLERANCE = 1e-4  # of a probability; the frozen graph runs the same kernels, folded constants differ in the last bits
-
-_CHANGES = re.compile(r"Rng|Random|StatefulUniform|StatefulStandardNormal|StatefulTruncatedNormal|Multinomial|Assign")
-_STATELESS = re.compile(r"^Stateless")
-REMEDY = (
-    "save the model again where it was made: for inference (training=False, without augmentation layers such as "
-    "RandomFlip) and without lookup tables"
-)
-
-
-def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
-    """Return the concrete `function` with the values of its variables written into its graph.
-
-    Its inputs keep their names, but not always their order: see `call_by_name`. Look-ups of tables that come in by the
-    inputs `beside` may stay: the caller takes them out. Raises StageError for what no file format can hold: a graph
-    that changes its variables, draws random numbers from a generator or looks up other tables.
-    """
-    tf, _ = load()
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    free = len(function.inputs) - len(function.captured_inputs)
-    try:
-        # Loops and branches stay functions: lowered ones cannot be imported into another graph again.
-        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    except Exception as error:  # TensorFlow raises whatever the graph makes it stumble over
-        changing = sorted(op for op in operators(function) if _CHANGES.search(op) and not _STATELESS.match(op))
-        told = (
-            f"it draws random numbers or changes its variables while it infers ({', '.join(changing[:4])})"
-            if changing
-            else shorten(str(error), 300)
-        )
-        raise StageError(f"the model's variables cannot be made constants: {told}", REMEDY) from error
-    left = sorted(op for op in operators(frozen) if "Table" in op or op in ("VarHandleOp", "Variable", "VariableV2"))
-    inputs = [tensor for tensor in frozen.inputs if tensor.name.split(":")[0] not in beside]
-    if beside and left == ["LookupTableFindV2"]:
-        left = []
-    if left or len(inputs) != free or any(tensor.dtype in (tf.resource, tf.variant) for tensor in inputs):
-        what = ", ".join(left[:4]) or "resources of TensorFlow"
-        raise StageError(f"the model needs more than its variables: {what}", REMEDY)
-    return frozen
-
-
-def operators(function: Any) -> set[str]:
-    """Return the operators of a concrete function, and of what it may call."""
-    definition = function.graph.as_graph_def()
-    bodies = [definition.node, *(called.node_def for called in definition.library.function)]
-    return {node.op for body in bodies for node in body}
 
 
 def call_by_name(frozen: Any, values: Mapping[str, Any]) -> list[Any]:
@@ -265,8 +219,6 @@ def _node_of(name: str) -> str:
 
 
 def _hash_attribute(value: Any, bodies: Mapping[str, Any], hashes: dict[str, bytes]) -> bytes:
-    kind = value.WhichOneof("value")  # asking a protobuf message for another kind would change it
-    functions = [value.func] if kind == "func" else list(value.list.func) if kind == "list" else []
-    if functions:
+    if functions := called_in(value):
         return b"".join(_hash_function(one.name, bodies, hashes) for one in functions)
     return bytes(value.SerializeToString(deterministic=True))

@@ -21,6 +21,7 @@ from ...core.events import Listener
 from ...core.model import InputContract, Model, save_model
 from ...core.names import shorten
 from ...core.store import package_versions
+from ..constants import random_operators
 from ..frameworks import check_installed, fresh, load
 from ..freeze import exact
 from ..hub.fetch import resolve
@@ -28,7 +29,7 @@ from ..text.user_model import CutModel, cut_user_model
 from . import keras3
 from .custom import check_modules, check_objects, identify_objects
 from .examine import Found, content_sha256, examine
-from .freezing import TOLERANCE, answers, difference, save, trace
+from .freezing import answers, difference, save, trace
 from .opening import Asked, Source, open_source, told
 from .pixels import pixel_range
 from .tensors import describe
@@ -150,9 +151,15 @@ def adopt(
             )
         listener.progress("adopt", 1, 3, "freezing")
         saved = scratch / "saved_model"
-        constant = save(source.plain, saved)
+        how = save(source.plain, saved)
+        if how.state:
+            listener.note(
+                "warning",
+                f"the model keeps a state from one call to the next, in {', '.join(how.state[:6])}: TFLite files keep "
+                "it too, ONNX files cannot; in evaluations every sample starts from the state that was saved",
+            )
         listener.progress("adopt", 2, 3, "comparing with the original")
-        worst = _verify(source, saved)
+        worst = _verify(source, saved, how.tolerance)
         cut = _cut_at_ids(source, judged, labels, answer, count, scratch / "cut", listener)
         parts = {"saved_model": saved}
         if cut is not None:
@@ -179,7 +186,8 @@ def adopt(
             tokenizer=replace(cut.tokenizer, folder=workspace / "tokenizer") if cut is not None else None,
             provenance=_provenance(source, found, key, judged)
             | {
-                "constant": constant,
+                "constant": how.constant,
+                "state": list(how.state),
                 "freeze_difference": worst,
                 "seconds": round(time.monotonic() - start, 3),
                 **(cut.facts if cut is not None else {}),
@@ -315,21 +323,24 @@ def _classes(source: Source, output: str) -> int:
     return int(value.shape[1]) if value.ndim == 2 and value.shape[0] == 1 and value.dtype.kind == "f" else 0
 
 
-def _verify(source: Source, saved: Path) -> float:
+def _verify(source: Source, saved: Path, tolerance: float) -> float:
     """Run the saved model beside the original. Raises StageError when they differ; returns by how much they may."""
     names = [name for name, _, _ in source.plain.inputs]
     try:
-        found = [answers(saved, names, example) for example in source.examples]
+        found = answers(saved, names, source.examples)
     except Exception as error:  # a graph may fail in any way
         raise StageError(
             f"the frozen model does not run: {shorten(str(error), 300)}",
             "save it again where it was made, as a plain SavedModel with one signature",
         ) from error
     worst = max(difference(e, f) for e, f in zip(source.expected, found, strict=True))
-    if not worst <= TOLERANCE:
+    if not worst <= tolerance:
+        drawn = random_operators(source.plain.function)
         raise StageError(
             f"the frozen model's answers differ from the original's by {worst:.2g} of the largest, expected at most "
-            f"{TOLERANCE:g}",
-            "if the model draws random numbers while it infers, save it without that; otherwise please report it",
+            f"{tolerance:g}" + (f"; it draws random numbers while it infers ({', '.join(drawn[:4])})" if drawn else ""),
+            "save it again without its random layers, or for inference (training=False)"
+            if drawn
+            else "this is a defect of the conversion; please report it with the model",
         )
     return worst

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import StageError
+from ..constants import RandomError, StateError, fold_shapes, make_constant, operators
 from ..frameworks import load
-from ..freeze import make_constant, serving, write
+from ..freeze import serving, write
 from ..hub.vet import SAVER
 from .arithmetic import as_arithmetic, tables_of
+from .precision import HALVES, graph_in_float32
 
+LOOPS = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 TOLERANCE = 1e-4  # of the largest value, or of one; constants are folded, kernels stay the same
 
 
@@ -40,36 +43,70 @@ def trace(call: Callable[[list[Any]], list[Any]], inputs: Sequence[tuple[str, tu
     return function.get_concrete_function()
 
 
-def save(plain: Plain, folder: Path) -> bool:
-    """Save `plain` as a SavedModel at `folder`, replacing what stood there; return whether its weights are constants.
+@dataclass(frozen=True)
+class Saved:
+    """How a model was saved: whether its weights are constants, and the variables that it remembers something in.
 
-    Its signature ``serving_default`` has the names of `plain`. A model with lookup tables keeps them, and its
-    variables, beside the graph. Raises StageError when TensorFlow cannot save it, or the graph would write files.
+    `halves` is the 16-bit type that the original computes with, where it does; what is saved computes in float32.
+    """
+
+    constant: bool
+    state: tuple[str, ...] = ()
+    halves: str = ""
+
+    @property
+    def tolerance(self) -> float:
+        """By how much the answers may differ from the original's."""
+        return {"": TOLERANCE, "float16": 0.01, "bfloat16": 0.08}[self.halves]  # ten times the rounding of one number
+
+
+def save(plain: Plain, folder: Path) -> Saved:
+    """Save `plain` as a SavedModel at `folder`, replacing what stood there, and return how.
+
+    Its signature ``serving_default`` has the names of `plain`. A model with lookup tables or a state keeps them, and
+    its variables, beside the graph. Raises StageError when TensorFlow cannot save it, or the graph would write files.
     """
     tf, _ = load()
     specs = [tf.TensorSpec(shape, dtype, name=name) for name, shape, dtype in plain.inputs]
     tables = tables_of(plain.function)
     try:
         frozen = make_constant(plain.function, beside=tables)
-    except StageError:  # it is saved with what it needs instead, and its answers will tell whether that is enough
+    except RandomError:
+        raise
+    except StageError as error:  # saved with what it needs instead; its answers will tell whether that is enough
 
         def serve(*values: Any) -> dict[str, Any]:
             return dict(zip(plain.outputs, plain.function(*values), strict=True))
 
         write(serve, specs, folder, keep=plain.owner)
-        return False
+        return Saved(False, error.variables if isinstance(error, StateError) else ())
     definition = as_arithmetic(frozen, tables)
     _check(definition)
+    halves = graph_in_float32(definition)
     wanted = [tensor.name for tensor in frozen.outputs]
+    if operators(frozen) & LOOPS:
+        definition = fold_shapes(_with_shapes(definition, plain), [f"{name}:0" for name, _, _ in plain.inputs], wanted)
 
     def constant(*values: Any) -> dict[str, Any]:
         # Imported anew, so that every shape follows from the fixed ones.
         given = {f"{name}:0": value for (name, _, _), value in zip(plain.inputs, values, strict=True)}
+        given = {
+            name: tf.cast(value, "float32") if value.dtype.name in HALVES else value for name, value in given.items()
+        }
         found = tf.graph_util.import_graph_def(definition, input_map=given, return_elements=wanted, name="")
         return dict(zip(plain.outputs, found, strict=True))
 
     write(constant, specs, folder)
-    return True
+    return Saved(True, halves=halves)
+
+
+def _with_shapes(definition: Any, plain: Plain) -> Any:
+    """Return the graph imported anew, so that every shape follows from those of its inputs."""
+    tf, _ = load()
+    with tf.Graph().as_default() as graph:
+        given = {f"{name}:0": tf.compat.v1.placeholder(dtype, shape, name) for name, shape, dtype in plain.inputs}
+        tf.graph_util.import_graph_def(definition, input_map=given, name="")
+        return graph.as_graph_def()
 
 
 def _check(definition: Any) -> None:
@@ -78,12 +115,14 @@ def _check(definition: Any) -> None:
         raise StageError(f"the model reads or writes checkpoints while it runs ({', '.join(found)})", "do not use it")
 
 
-def answers(folder: Path, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Run the SavedModel at `folder` on one list of arrays, in the order of `names`."""
+def answers(
+    folder: Path, names: Sequence[str], inputs: Sequence[Sequence[NDArray[Any]]]
+) -> list[dict[str, NDArray[Any]]]:
+    """Run the SavedModel at `folder` on lists of arrays in the order of `names`, one after another."""
     tf, _ = load()
     signature = serving(folder)
-    given = {name: tf.constant(value) for name, value in zip(names, inputs, strict=True)}
-    return {name: value.numpy() for name, value in signature(**given).items()}
+    given = [{name: tf.constant(value) for name, value in zip(names, one, strict=True)} for one in inputs]
+    return [{name: value.numpy() for name, value in signature(**one).items()} for one in given]
 
 
 def difference(expected: dict[str, NDArray[Any]], found: dict[str, NDArray[Any]]) -> float:

@@ -64,6 +64,8 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     module = tf.Module()
     module.model = opened.model  # what it consists of is saved with it
     module.serve = tf.function(serve, input_signature=specs, autograph=False)
+    # The seeds of random layers are no part of the model to TensorFlow; some read them even while they infer.
+    module.rest = list(module.serve.get_concrete_function().graph.variables)
     tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.serve})
     value_range = tuple(job["value_range"]) if job["value_range"] else None
     answers = {}

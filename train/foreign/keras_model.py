@@ -62,6 +62,8 @@ def open_keras(
         if _major(keras) == 3:
             if trust:  # legacy HDF5 files know no safe_mode argument
                 keras.config.enable_unsafe_deserialization()
+            # Saving would trace and keep this signature too, in training mode: random layers then draw numbers.
+            keras.Model._default_save_signature = None
             model = keras.saving.load_model(str(path), compile=False, safe_mode=not trust)
         else:
             model = keras.models.load_model(str(path), compile=False, safe_mode=not trust)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import EdgeproofError, StageError
+from ...core.errors import EdgeproofError, StageError, explain_disk_errors
 from ...core.events import Listener
 from ...core.names import shorten
+from ..constants import unchanged
 from ..frameworks import load
 from ..hub.saved_model import read
 from ..hub.tf1 import has_references, without_references
@@ -22,6 +23,7 @@ from .examine import Found
 from .freezing import Plain, trace
 from .functions import choose, load_saved_model
 from .keras_model import ADVICE, open_keras
+from .precision import is_mixed, write_archive, write_hdf5
 from .tensors import Tensor, describe, example_inputs, fixed_shapes, safe_names
 
 EXAMPLES = keras3_process.EXAMPLES
@@ -107,10 +109,11 @@ def _keras2(
     outputs = _safe_outputs(opened.outputs, inputs)
     plain = Plain(trace(lambda values: opened.call(tf, values), inputs), inputs, outputs, opened.model)
     examples = example_inputs(opened.inputs, shapes, value_range, EXAMPLES)
-    expected = [
-        {n: np.asarray(v) for n, v in zip(outputs, opened.call(tf, [tf.constant(x) for x in values]), strict=True)}
-        for values in examples
-    ]
+    with unchanged(plain.function):
+        expected = [
+            {n: np.asarray(v) for n, v in zip(outputs, opened.call(tf, [tf.constant(x) for x in values]), strict=True)}
+            for values in examples
+        ]
     return Source(plain, opened.inputs, opened.outputs, examples, expected, f"tf_keras {keras.__version__}")
 
 
@@ -148,8 +151,17 @@ def _keras3(
 
 
 def named(found: Found, scratch: Path) -> Path:
-    """Return a path to the file whose ending is the one that Keras expects of its content."""
+    """Return a path to the file whose ending is the one that Keras expects of its content.
+
+    Of a model of mixed precision that is a copy in `scratch` which computes in float32.
+    """
     wanted = (".keras",) if found.format == "keras-archive" else (".h5", ".hdf5")
+    if is_mixed(found.config):
+        path = scratch / f"float32{wanted[0]}"
+        with explain_disk_errors(scratch):
+            scratch.mkdir(parents=True, exist_ok=True)
+            (write_archive if found.format == "keras-archive" else write_hdf5)(found.path, path)
+        return path.resolve()
     if found.path.suffix in wanted:
         return found.path.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
@@ -175,7 +187,8 @@ def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | No
     plain = Plain(trace(traced.call, fixed), fixed, _safe_outputs(called.outputs, fixed), owner)
     examples = example_inputs(called.inputs, shapes, value_range, EXAMPLES)
     try:
-        answers = [called.call([tf.constant(x) for x in values]) for values in examples]
+        with unchanged(plain.function):
+            answers = [called.call([tf.constant(x) for x in values]) for values in examples]
         expected = [{n: np.asarray(v) for n, v in zip(plain.outputs, found, strict=True)} for found in answers]
     except Exception as error:  # the graph may refuse what it is given in any way
         raise StageError(

@@ -20,6 +20,8 @@ def save_reusable(tf: Any, model: Any, size: int, folder: Path) -> Path:
     root.trainable_variables = [
         variable if isinstance(variable, tf.Variable) else variable.value for variable in model.trainable_variables
     ]
+    # The seeds of random layers are no part of a Keras 3 model to TensorFlow; some read them even while they infer.
+    root.rest = list(root.__call__.get_concrete_function().graph.variables)
     root.regularization_losses = []
     tf.saved_model.save(root, str(folder))
     return folder

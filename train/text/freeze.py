@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.codec import canonical, sha256_of
+from ..constants import make_constant
 from ..frameworks import load
-from ..freeze import OUTPUT, SIGNATURE, call_by_name, graph_sha256, make_constant, serving, write
+from ..freeze import OUTPUT, SIGNATURE, call_by_name, graph_sha256, serving, write
 from ..hub.saved_model import read
 from .base import Cut, TextBase
 

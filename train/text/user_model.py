@@ -16,8 +16,9 @@ from ...core.encoded import encode_texts
 from ...core.events import Listener
 from ...core.model import InputContract, TokenizerRecord, tokenizer_sha256
 from ...core.tokenizer import open_tokenizer, read_settings
+from ..constants import make_constant
 from ..frameworks import load
-from ..freeze import call_by_name, make_constant, write
+from ..freeze import call_by_name, write
 from .base import IDS, LENGTHS
 from .device_tokenizer import TokenizerNotFound, tokenizer_of, write_string_part
 from .divide import Divided, divide, inputs_of

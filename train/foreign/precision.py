@@ -1,0 +1,81 @@
+"""Mixed precision is undone: models of 16-bit arithmetic are opened, and frozen, with that of 32 bits.
+
+Their variables are float32; that training computed with 16 bits is no part of what was learnt. Files compute in
+float32 (or what their scheme says), and on a CPU the 16-bit types are emulated, by each framework in its own way.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+MIXED = ("mixed_float16", "mixed_bfloat16")
+HALVES = ("float16", "bfloat16")
+
+
+def is_mixed(config: Any) -> bool:
+    """Whether a Keras configuration has a policy of mixed precision."""
+    return any(f'"{policy}"' in json.dumps(config) for policy in MIXED)
+
+
+def in_float32(config: Any) -> Any:
+    """Return a Keras configuration with float32 in place of mixed policies and of the types that they led to."""
+    if isinstance(config, dict):
+        return {key: "float32" if _is_half(key, value) else in_float32(value) for key, value in config.items()}
+    return [in_float32(value) for value in config] if isinstance(config, list) else config
+
+
+def _is_half(key: str, value: Any) -> bool:
+    # A policy stands there by its name; what is merely called float16 is a layer.
+    return isinstance(value, str) and (value in MIXED or (value in HALVES and key != "name"))
+
+
+def write_archive(path: Path, target: Path) -> None:
+    """Copy a ``.keras`` archive, its configuration in float32."""
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copy:
+        for entry in source.infolist():
+            if entry.filename == "config.json":
+                copy.writestr("config.json", json.dumps(in_float32(json.loads(source.read(entry)))))
+                continue
+            with source.open(entry) as old, copy.open(entry.filename, "w", force_zip64=True) as new:
+                shutil.copyfileobj(old, new)
+
+
+def write_hdf5(path: Path, target: Path) -> None:
+    """Copy a Keras ``.h5`` file, its configuration in float32."""
+    import h5py
+
+    shutil.copyfile(path, target)
+    with h5py.File(target, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        del file.attrs["model_config"]
+        file.attrs["model_config"] = json.dumps(in_float32(config)).encode()
+
+
+def graph_in_float32(definition: Any) -> str:
+    """Make every float16 and bfloat16 tensor of a frozen graph float32; return the type it had (empty: none)."""
+    from tensorflow import as_dtype, make_ndarray, make_tensor_proto
+
+    halves = {as_dtype(name).as_datatype_enum: name for name in HALVES}
+    single = as_dtype("float32").as_datatype_enum
+    found = ""
+    bodies = [definition.node, *(called.node_def for called in definition.library.function)]
+    for node in (node for body in bodies for node in body):
+        for attribute in node.attr.values():
+            kind = attribute.WhichOneof("value")
+            if kind == "type" and attribute.type in halves:
+                found, attribute.type = halves[attribute.type], single
+            elif kind == "list" and any(one in halves for one in attribute.list.type):
+                found = next(halves[one] for one in attribute.list.type if one in halves)
+                attribute.list.type[:] = [single if one in halves else one for one in attribute.list.type]
+            elif kind == "tensor" and attribute.tensor.dtype in halves:
+                found = halves[attribute.tensor.dtype]
+                attribute.tensor.CopyFrom(make_tensor_proto(make_ndarray(attribute.tensor).astype("float32")))
+    for called in definition.library.function:
+        for argument in [*called.signature.input_arg, *called.signature.output_arg]:
+            if argument.type in halves:
+                argument.type = single
+    return found
