@@ -52,6 +52,8 @@ def _head(results: Results, rows: Sequence[RowSpec], state: str) -> str:
     dates = sorted({cell["date"] for cell in done})
     packages = sorted({f"{name} {version}" for row in results.values() for name, version in row["packages"].items()})
     when = f"{dates[0]} to {dates[-1]}" if len(dates) > 1 else "".join(dates) or "never"
+    codes = len({cell["code"] for cell in done})
+    versions = f"{codes} states of the code (`code` of a cell says which)" if codes > 1 else "one state of the code"
     return f"""# Coverage: which models go all the way
 
 Every model below was taken through the product's own functions: trained (head only, one epoch) or imported, frozen,
@@ -65,7 +67,7 @@ written by
 from the repository's root. The results, with every figure, are in `{state}`.
 
 **{good:,} of {len(asked):,} cells are ✓, {len(done) - good:,} are not, {len(asked) - len(done):,} were not run.**
-Run: {when}. Versions: {", ".join(packages)}.
+Run: {when}, with {versions}. Packages: {", ".join(packages)}.
 
 | mark | what it means |
 |---|---|

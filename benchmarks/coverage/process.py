@@ -10,19 +10,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+from edgeproof.core.variant import Variant
+
 from ..sides import ENVIRONMENT, ROOT
 from .rows import MODEL, RowSpec
 from .state import Cell
 
 POLL_SECONDS = 0.2
-RESTARTS = 4  # a row whose process is taken down more often is given up
+RESTARTS = 8  # a row whose process is taken down more often is given up
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def run_row(
     is ended, `keep` is told of the cells that were finished, and InterruptedError is raised.
     """
     done: dict[str, Cell] = {}
+    avoid: dict[str, list[str]] = {}  # by cell the tools that took the process down
     deadline = time.monotonic() + limits.seconds
     mine = Path(tempfile.mkdtemp(prefix="row-", dir=folder))
     try:
@@ -59,26 +62,35 @@ def run_row(
             events.unlink(missing_ok=True)
             try:
                 left = max(1.0, deadline - time.monotonic())
-                status, reason = _run_process(row, wanted, left, limits.gigabytes, mine, stop)
+                status, reason = _run_process(row, wanted, left, limits.gigabytes, mine, stop, avoid)
             finally:
-                begun = _read(events, done)
+                begun, maker = _read(events, done)
             if status == "ok":
                 break
             ended = begun if begun and begun not in done else wanted[0]
+            if status == "crashed" and maker and _others(ended, maker):
+                avoid.setdefault(ended, []).append(maker)  # another tool may do better
+                continue
             done[ended] = {"status": status, "reason": reason, "remedy": _REMEDIES[status]}
             if ended == MODEL:
                 break
             if status == "timeout":
                 _skip(cells, done, "the row's time was over before")
-        _skip(cells, done, "there is no model")
+        model = done.get(MODEL, {"status": "ok"})["status"] == "ok"
+        _skip(cells, done, "its process was taken down too often" if model else "there is no model")
     finally:
         keep(done)
         shutil.rmtree(mine, ignore_errors=True)
 
 
+def _others(cell: str, maker: str) -> bool:
+    """Return whether there are tools behind `maker` that make the file of a cell."""
+    return ":" in cell and maker != Variant.parse(cell).scheme.makers[-1]
+
+
 _REMEDIES = {
     "timeout": "run the row alone, with a larger --timeout",
-    "crashed": "run the row alone, with a larger --memory",
+    "crashed": "ship another file of this row; if its own process was out of memory, a larger --memory helps",
 }
 
 
@@ -88,12 +100,19 @@ def _skip(cells: Sequence[str], done: dict[str, Cell], why: str) -> None:
 
 
 def _run_process(
-    row: RowSpec, cells: Sequence[str], seconds: float, gigabytes: float, folder: Path, stop: Event
+    row: RowSpec,
+    cells: Sequence[str],
+    seconds: float,
+    gigabytes: float,
+    folder: Path,
+    stop: Event,
+    avoid: Mapping[str, Sequence[str]],
 ) -> tuple[str, str]:
     """Run the worker; return how it ended (``ok``, ``timeout``, ``crashed``) and why."""
     job = {
         "row": row.id,
         "cells": list(cells),
+        "avoid": {cell: list(makers) for cell, makers in avoid.items()},
         "folder": str(folder),
         "events": str(folder / "events.jsonl"),
         "gigabytes": gigabytes,
@@ -123,21 +142,24 @@ def _run_process(
             process.wait()
     if code == 0:
         return "ok", ""
-    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+    if code < 0:
+        return "crashed", f"the process was ended by {signal.Signals(-code).name}"
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return "crashed", f"the process {how}" + (f": {lines[-1][:200]}" if lines else "")
+    return "crashed", f"the process ended with exit status {code}: {''.join(lines[-1:])[:200]}"
 
 
-def _read(events: Path, done: dict[str, Cell]) -> str:
-    """Add the cells that a worker finished to `done`; return the one that it began last."""
-    begun = ""
+def _read(events: Path, done: dict[str, Cell]) -> tuple[str, str]:
+    """Add the cells that a worker finished to `done`; return the one that it began last, and the last tool in it."""
+    begun = maker = ""
     for line in events.read_text(encoding="utf-8").splitlines() if events.is_file() else ():
         try:
             event: dict[str, Any] = json.loads(line)
         except ValueError:  # half a line: it was ended while it wrote
             break
         if "begin" in event:
-            begun = event["begin"]
+            begun, maker = event["begin"], ""
+        elif "maker" in event:
+            maker = event["maker"]
         else:
             done[event["cell"]] = event["result"]
-    return begun
+    return begun, maker

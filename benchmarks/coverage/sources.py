@@ -30,8 +30,10 @@ from .sizes import CALIBRATION, STATISTICS, TEST, TRAIN, VALIDATION
 
 SEED = 1
 HEAD = Train(epochs=1, batch_size=8, learning_rate=1e-3, dropout=0.0)
-# A head that has learnt next to nothing: whatever phase two does is an improvement, which is what it keeps.
-FINE_TUNED = HEAD.model_copy(update={"learning_rate": 1e-6, "fine_tune": FineTune(layers=4, epochs=1)})
+# A head that has learnt next to nothing, and small steps: phase two is an improvement then, and its weights are kept.
+FINE_TUNED = HEAD.model_copy(
+    update={"learning_rate": 1e-6, "fine_tune": FineTune(layers=4, epochs=1, learning_rate=3e-6)}
+)
 
 
 @dataclass(frozen=True)

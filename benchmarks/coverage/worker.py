@@ -7,8 +7,9 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,17 @@ _VARIANTS = re.compile(r"(?:tflite|onnx):[a-z0-9][a-z0-9-]*")
 class Row:
     """One row at work: its model, the float model's answers, and the files that were made."""
 
-    def __init__(self, row: RowSpec, folder: Path) -> None:
+    def __init__(
+        self,
+        row: RowSpec,
+        folder: Path,
+        avoid: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        say: Callable[..., None] = lambda **event: None,
+    ) -> None:
         self.row = row
         self.folder = folder
+        self.avoid = avoid  # by cell the tools that took an earlier process down
+        self.say = say
         self.source: Source | None = None
         self.expected: NDArray[Any] = np.zeros((0, 0))
         self.files: dict[str, Artifact] = {}
@@ -106,13 +115,21 @@ class Row:
         model = self._trained_for(variant)
         failures: list[Cell] = []
         for maker in variant.scheme.makers:
+            if maker in self.avoid.get(str(variant), ()):
+                failures.append({"status": "crashed", "reason": "took its process down", "remedy": ""})
+                continue
+            self.say(maker=maker)
             made = self._export(model, variant, maker)
             result = self._judge(made, Target("local", RUNTIME[variant.format]), self.expected)
             if result["status"] == "ok":
                 self.files[str(variant)] = made
                 return {**result, "maker": maker} | ({"head_only": True} if model.tuning.get("head_only") else {})
             failures.append(result)
-        return failures[0]
+        if len(failures) == 1:
+            return failures[0]
+        told = "; ".join(f"{m}: {f['reason']}" for m, f in zip(variant.scheme.makers, failures, strict=True))
+        remedy = next((failure["remedy"] for failure in failures if failure["remedy"]), "")
+        return {**failures[0], "reason": told, "remedy": remedy}
 
     def _trained_for(self, variant: Variant) -> Model:
         if variant.scheme.training != "qat":
@@ -271,7 +288,8 @@ def main() -> None:
     limit = int(job["gigabytes"] * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     spec = next(row for row in all_rows() if row.id == job["row"])
-    row, say = Row(spec, Path(job["folder"])), _say(Path(job["events"]))
+    say = _say(Path(job["events"]))
+    row = Row(spec, Path(job["folder"]), job["avoid"], say)
     # The model comes first even if only other cells are wanted: nothing can be made without it.
     for cell in dict.fromkeys([MODEL, *job["cells"]]):
         say(begin=cell)
