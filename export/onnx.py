@@ -6,7 +6,8 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, islice, permutations
+from math import factorial
 from typing import Any
 
 from ..core.errors import StageError
@@ -16,6 +17,7 @@ from ..core.recipe import Export
 from .onnx_graph import FlatGraph, Interface, flat_graph, optimized, read_interface, read_meta_graph, unused
 from .onnx_handlers import HANDLERS
 from .onnx_rewrites import needs_rewriting, rewritten
+from .onnx_weights import Weights, put_into, taken_from_onnx
 
 # What the names of nodes have from wrapping functions in functions, and from tf2onnx's counting.
 _MADE_UP = re.compile(r"(?:Stateful)?PartitionedCall(?:_\d+)?/|__\d+")
@@ -30,33 +32,44 @@ def convert(model: Model, options: Export) -> bytes:
     import onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    meta = read_meta_graph(model.saved_model)
+    weights = Weights()
+    meta = weights.taken_from(read_meta_graph(model.saved_model))
     found = read_interface(meta)
     interface = Interface(found.inputs, tuple(sorted(found.outputs, key=lambda name: (name != model.answer, name))))
     if both := sorted(set(interface.inputs) & set(interface.outputs)):
         raise ValueError(f"an input and an output are both called {both[0]!r}, which an ONNX file cannot have")
-    graph = optimized(flat_graph(meta, interface))
+    graph = flat_graph(meta, interface)
+    weights.hide(graph.definition)
+    graph = optimized(graph)
+    weights.show(graph.definition)
     del meta
     try:
-        with _steady_order(), _optimize_in_place():
-            proto = _converted(graph, options)
+        with _steady_order(), _optimize_in_place(), _few_einsum_orders():
+            proto, contents = _converted(graph, weights, options)
     except StageError:
         raise
     except Exception:  # an optimizer failed halfway: its own way is to go on without that one
-        with _steady_order():
-            proto = _converted(graph, options)
+        with _steady_order(), _few_einsum_orders():
+            proto, contents = _converted(graph, weights, options)
+    del graph, weights
     _rename(proto.graph, interface.inputs, interface.outputs)
     _name_by_place(proto)
     # The oldest format version that holds these operators: older engines then read the file too.
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     proto.producer_name = "edgeproof"
     proto.graph.doc_string = ""
-    onnx.checker.check_model(proto)
-    return bytes(proto.SerializeToString())
+    put_into(proto.graph, contents)
+    content = bytes(proto.SerializeToString())
+    del proto
+    onnx.checker.check_model(content)
+    return content
 
 
-def _converted(graph: FlatGraph, options: Export) -> Any:
-    """Return tf2onnx's ``ModelProto`` of a graph. Raises StageError naming the operators that it cannot write."""
+def _converted(graph: FlatGraph, weights: Weights, options: Export) -> tuple[Any, list[bytes]]:
+    """Return tf2onnx's ``ModelProto`` of a graph, and what `taken_from_onnx` took out of it.
+
+    Raises StageError naming the operators that it cannot write.
+    """
     import tensorflow as tf
     from tf2onnx import optimizer, tfonnx
 
@@ -68,12 +81,15 @@ def _converted(graph: FlatGraph, options: Export) -> Any:
             opset=options.onnx_opset,
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
+            const_node_values=weights.named,
         )
-        proto = optimizer.optimize_graph(made).make_model("edgeproof")
+        made = optimizer.optimize_graph(made)
+        contents = taken_from_onnx(made)
+        proto = made.make_model("edgeproof")
     # Operators in the body of a loop may have failed and yet be gone: the loop was rewritten as a whole.
     if left := sorted({node.op_type for node in _nodes(proto.graph)} & failures.keys()):
         raise _explained({name: failures[name] for name in left})
-    return proto
+    return proto, contents
 
 
 def _rewritten(graph: Any) -> Any:
@@ -159,9 +175,9 @@ def _steady_order() -> Iterator[None]:
     Otherwise it is that of their addresses in memory, and now and then an optimizer that goes through such a set meets
     a pattern before another has made it, and leaves it: one conversion in six gave another file.
     """
-    from tf2onnx.graph import Node
+    from tf2onnx.graph import Graph, Node
 
-    before, numbers = Node.__hash__, count()
+    before, numbers, consumers = Node.__hash__, count(), Graph.find_output_consumers
 
     def number(node: Any) -> int:
         if "order" not in node.__dict__:
@@ -169,10 +185,12 @@ def _steady_order() -> Iterator[None]:
         return int(node.order)
 
     Node.__hash__ = number
+    # It keeps their names in a set, whose order is another in each process.
+    Graph.find_output_consumers = lambda *which: sorted(consumers(*which), key=lambda node: node.name)
     try:
         yield
     finally:
-        Node.__hash__ = before
+        Node.__hash__, Graph.find_output_consumers = before, consumers
 
 
 @contextmanager
@@ -201,6 +219,27 @@ def _optimize_in_place() -> Iterator[None]:
         yield
     finally:
         optimizer.optimize_graph = optimize
+
+
+@contextmanager
+def _few_einsum_orders() -> Iterator[None]:
+    """Within this block tf2onnx tries 120 orders of the letters of an einsum, evenly chosen, instead of all.
+
+    It writes each order as a model and reckons what its transpositions cost. Five letters have 120 orders; attention
+    over two axes has seven letters, and their 5,040 took two minutes.
+    """
+    from tf2onnx.optimizer import einsum_optimizer
+
+    before = einsum_optimizer.permutations
+
+    def some(letters: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        return islice(permutations(letters), 0, None, max(1, factorial(len(letters)) // 120))
+
+    einsum_optimizer.permutations = some
+    try:
+        yield
+    finally:
+        einsum_optimizer.permutations = before
 
 
 def _rename(graph: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
