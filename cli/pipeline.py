@@ -418,7 +418,9 @@ def _unchanged(out: Path, inputs: str) -> Finished | None:
     except EdgeproofError:
         return None
     passing = {"crashed", "timeout", "skipped"}
-    statuses = [a.status for a in results.artifacts] + [m.status for m in results.measurements]
+    # What was not made cannot be measured either: such rows stay `skipped` as often as the run is repeated.
+    made = {a.id for a in results.artifacts if a.status == "ok"}
+    statuses = [a.status for a in results.artifacts] + [m.status for m in results.measurements if m.artifact in made]
     complete = (
         results.run.get("finished")
         and results.run.get("inputs_sha256") == inputs

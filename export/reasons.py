@@ -73,6 +73,20 @@ KNOWN: tuple[tuple[str, str, Remedy], ...] = (
         Remedy(("tflite:dynamic", "tflite:weight-int8"), model="without that operator"),
     ),
     (
+        r"no_integer_overflow_from_quantization",
+        "LiteRT refuses the file's scales: an accumulator could overflow",
+        # 16-bit kernels take biases of 32 bits at the product of two scales; the others have room for extreme ranges.
+        Remedy(
+            ("tflite:int8", "tflite:dynamic", "tflite:float16"),
+            also=("train the model: weights that nobody trained have such ranges",),
+        ),
+    ),
+    (
+        r"(tflite/\S+ .*failed to (?:prepare|invoke))",
+        "the file was made, and LiteRT cannot run it: {0}",
+        Remedy(("tflite:dynamic", "tflite:float16", "tflite:float32")),
+    ),
+    (
         r"gather index out of bounds",
         "the calibration samples hold token ids that the model's table does not have",
         Remedy(also=("calibrate with texts and the model's own tokenizer",)),
