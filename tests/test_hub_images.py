@@ -15,6 +15,7 @@ from edgeproof.core.events import Silent
 from edgeproof.core.recipe import Export, FineTune, ModelSpec, Train
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
+from edgeproof.train import feature_pass
 from edgeproof.train import fit as fitting
 from edgeproof.train.backbones import check_backbone, identity
 from edgeproof.train.fit import fit
@@ -354,7 +355,7 @@ def test_what_cannot_work_is_told_before_anything_starts(modules, module, others
         ("keras:MobileNetV2", {"head": "own"}, "head means nothing"),
         ("keras:MobileNetV2", {"signature": "x"}, "signature means nothing"),
         ("package:mobilenet_v2", {"value_range": (0, 1)}, "value_range means nothing"),
-        ("package:efficientnet_lite0", {"output": "x"}, "output means nothing"),
+        ("package:efficientnet_lite0", {"output": "x"}, "no output 'x'"),
         ("package:efficientnet_lite0", {"image_size": 16}, "too small"),
         ("scratch:average-embedding", {}, "is for texts"),
         ("https://tfhub.dev/google/x/1", {}, "unknown scheme"),
@@ -598,8 +599,8 @@ def test_trainable_moves_the_modules_variables_and_its_regularization_counts(mod
 
     def watched(base, *arguments, **named):
         phase = real(base, *arguments, **named)
-        seen["base"], seen["start"] = base, [v.numpy().copy() for v in phase.learned]
-        seen["names"], seen["phase"] = [v.name for v in phase.learned], phase
+        seen["base"], seen["start"] = base, [v.numpy().copy() for v in phase.model.weights]
+        seen["names"], seen["phase"] = [v.name for v in phase.model.weights], phase
         return phase
 
     monkeypatch.setattr(fitting, "fine_tune_phase", watched)
@@ -614,7 +615,7 @@ def test_trainable_moves_the_modules_variables_and_its_regularization_counts(mod
     assert {"mean:0", "variance:0"} <= set(seen["names"]), "running statistics belong into the checkpoint"
     moved = {
         n: np.abs(v.numpy() - s).max()
-        for n, v, s in zip(seen["names"], seen["phase"].learned, seen["start"], strict=True)
+        for n, v, s in zip(seen["names"], seen["phase"].model.weights, seen["start"], strict=True)
     }
     if model.history[-1]["val_loss"] == model.metrics["val_loss"]:
         assert all(moved[name] > 0 for name in ("first:0", "second:0", "mean:0"))
@@ -705,14 +706,18 @@ def test_its_own_head_is_measured_and_frozen_but_not_trained(modules, data, tmp_
 
 @pytest.mark.slow
 def test_features_are_computed_once_for_all_seeds(modules, data, tmp_path, monkeypatch):
-    computed = []
-    real = fitting.feature_files.extractor
+    monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
+    computed, once = [], data.counts["train"] + data.counts["validation"]
+    real = feature_pass.compute
 
-    def counted(*arguments):
-        computed.append(1)
-        return real(*arguments)
+    def counted(extract, *arguments, **named):
+        def compute(pixels):
+            computed.append(len(pixels))
+            return extract.compute(pixels)
 
-    monkeypatch.setattr(fitting.feature_files, "extractor", counted)
+        return real(replace(extract, compute=compute), *arguments, **named)
+
+    monkeypatch.setattr(feature_pass, "compute", counted)
     shared, alone = tmp_path / "shared", []
     for seed in (3, 4):
         made = fit(
@@ -720,11 +725,11 @@ def test_features_are_computed_once_for_all_seeds(modules, data, tmp_path, monke
             listener=Silent(), shared=shared,
         )  # fmt: skip
         alone.append(made)
-    assert len(computed) == 1 and alone[0].sha256 != alone[1].sha256
+    assert sum(computed) == once and alone[0].sha256 != alone[1].sha256
     assert alone[1].provenance["features_engine"] == "litert"
     assert trained(spec(modules("features")), data, tmp_path / "plain").sha256 == alone[0].sha256
     trained(spec(modules("features"), value_range=(-1, 1)), data, tmp_path / "other", shared=shared)
-    assert len(computed) == 3
+    assert sum(computed) == 3 * once
 
 
 @pytest.mark.slow
