@@ -28,10 +28,10 @@ def frozen(function: Function, inputs: Inputs, folder: Path, answer: str = "y") 
     specs = [tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in inputs.items()]
     concrete = tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
     names = sorted(concrete.structured_outputs)
-    constant = freeze.make_constant(concrete)
+    call = freeze.caller(freeze.make_constant(concrete), specs)
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        return dict(zip(names, freeze.call_by_name(constant, dict(zip(inputs, tensors, strict=True))), strict=True))
+        return dict(zip(names, call(dict(zip(inputs, tensors, strict=True))), strict=True))
 
     freeze.write(serve, specs, folder / "saved_model")
     return model_at(folder, inputs, answer)

@@ -29,6 +29,7 @@ MODES: dict[str, dict[str, Any]] = {
     "multi_hot": {"output_mode": "multi_hot"},
     "tf_idf": {"output_mode": "tf_idf"},
     "open": {"output_mode": "int"},
+    "recurrent": {"output_mode": "int", "output_sequence_length": 10},
 }
 
 
@@ -41,7 +42,8 @@ def vectorizing(mode: str) -> Any:
     layer.adapt(sentences(60)[0])
     x = layer(given)
     if MODES[mode]["output_mode"] == "int":
-        x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(WORDS, 6)(x))
+        last = keras.layers.LSTM(5) if mode == "recurrent" else keras.layers.GlobalAveragePooling1D()
+        x = last(keras.layers.Embedding(WORDS, 6)(x))
     return keras.Model(given, keras.layers.Dense(2, activation="softmax")(x))
 
 

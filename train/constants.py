@@ -8,7 +8,7 @@ functions, since lowered ones cannot be imported into another graph again.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ _CHANGES = re.compile(
 _RANDOM = re.compile(r"Random|Multinomial|StatefulUniform|StatefulStandardNormal|StatefulTruncatedNormal|Rng")
 # Operators on lists of tensors, and which of their inputs is the shape of one tensor.
 _LISTS = {"TensorListReserve": 0, "TensorListFromTensor": 1, "TensorListStack": 1, "TensorListGetItem": 2}
+LOOPS = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
 
 
@@ -48,7 +49,7 @@ class RandomError(StageError):
 def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
     """Return the concrete `function` with the values of its variables written into its graph.
 
-    Its inputs keep their names, but not always their order: see `freeze.call_by_name`. Look-ups of tables that come in
+    Its inputs keep their names, but not always their order: see `freeze.caller`. Look-ups of tables that come in
     by the inputs `beside` may stay: the caller takes them out. Raises StateError for a graph whose answers depend on
     variables that it changes, RandomError where these are the seed of random numbers, StageError for other tables.
     """
@@ -128,13 +129,17 @@ def _inlined(function: Any, tool: Any) -> Any:
     return _optimized(definition, [tensor.name for tensor in [*function.inputs, *function.outputs]], "function")
 
 
-def fold_shapes(definition: Any, inputs: list[str], outputs: list[str]) -> Any:
-    """Return a graph whose shapes are known with that knowledge written into it as constants.
+def fix_shapes(definition: Any, inputs: Sequence[tuple[str, Any, Any]], outputs: list[str]) -> Any:
+    """Return a graph in which every shape that follows from those of `inputs` (name, shape, dtype) is a constant.
 
     A model that was traced for any batch computes the shapes of its loops' tensors; the TFLite converter needs them
-    fixed. `inputs` and `outputs` are names of tensors.
+    fixed. `outputs` are names of tensors.
     """
-    folded = _optimized(definition, [*inputs, *outputs], "constfold")
+    tf, _ = load()
+    with tf.Graph().as_default() as graph:
+        given = {f"{name}:0": tf.compat.v1.placeholder(dtype, shape, name) for name, shape, dtype in inputs}
+        tf.graph_util.import_graph_def(definition, input_map=given, name="")
+    folded = _optimized(graph.as_graph_def(), [*given, *outputs], "constfold")
     _fix_lists(folded.node)
     for called in folded.library.function:
         _fix_lists(called.node_def)

@@ -19,7 +19,7 @@ from ..core.codec import canonical
 from ..core.errors import StageError, explain_disk_errors
 from ..core.model import InputContract
 from ..core.names import shorten
-from .constants import REMEDY, called_in, make_constant
+from .constants import LOOPS, REMEDY, called_in, fix_shapes, make_constant, operators
 from .frameworks import load
 
 SIGNATURE = "serving_default"
@@ -27,9 +27,22 @@ OUTPUT = "probabilities"
 TOLERANCE = 1e-4  # of a probability; the frozen graph runs the same kernels, folded constants differ in the last bits
 
 
-def call_by_name(frozen: Any, values: Mapping[str, Any]) -> list[Any]:
-    """Call what `make_constant` gave with tensors by name."""
-    return list(frozen(*(values[tensor.name.split(":")[0]] for tensor in frozen.inputs)))
+def caller(frozen: Any, inputs: Sequence[Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Return what calls the function that `make_constant` gave with tensors by name.
+
+    `inputs` are its `tf.TensorSpec`, with fixed shapes: those within loops are made to follow from them.
+    """
+    tf, _ = load()
+    if not operators(frozen) & LOOPS:
+        return lambda values: list(frozen(*(values[tensor.name.split(":")[0]] for tensor in frozen.inputs)))
+    wanted = [tensor.name for tensor in frozen.outputs]
+    definition = fix_shapes(frozen.graph.as_graph_def(), [(i.name, i.shape, i.dtype) for i in inputs], wanted)
+
+    def call(values: Mapping[str, Any]) -> list[Any]:
+        given = {f"{name}:0": value for name, value in values.items()}
+        return list(tf.graph_util.import_graph_def(definition, input_map=given, return_elements=wanted, name=""))
+
+    return call
 
 
 def write(serve: Callable[..., dict[str, Any]], inputs: Sequence[Any], folder: Path, *, keep: Any = None) -> Path:

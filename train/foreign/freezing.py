@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import StageError
-from ..constants import RandomError, StateError, fold_shapes, make_constant, operators
+from ..constants import LOOPS, RandomError, StateError, fix_shapes, make_constant, operators
 from ..frameworks import load
 from ..freeze import serving, write
 from ..hub.vet import SAVER
 from .arithmetic import as_arithmetic, tables_of
 from .precision import HALVES, graph_in_float32
 
-LOOPS = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 TOLERANCE = 1e-4  # of the largest value, or of one; constants are folded, kernels stay the same
 
 
@@ -85,7 +84,7 @@ def save(plain: Plain, folder: Path) -> Saved:
     halves = graph_in_float32(definition)
     wanted = [tensor.name for tensor in frozen.outputs]
     if operators(frozen) & LOOPS:
-        definition = fold_shapes(_with_shapes(definition, plain), [f"{name}:0" for name, _, _ in plain.inputs], wanted)
+        definition = fix_shapes(definition, plain.inputs, wanted)
 
     def constant(*values: Any) -> dict[str, Any]:
         # Imported anew, so that every shape follows from the fixed ones.
@@ -98,15 +97,6 @@ def save(plain: Plain, folder: Path) -> Saved:
 
     write(constant, specs, folder)
     return Saved(True, halves=halves)
-
-
-def _with_shapes(definition: Any, plain: Plain) -> Any:
-    """Return the graph imported anew, so that every shape follows from those of its inputs."""
-    tf, _ = load()
-    with tf.Graph().as_default() as graph:
-        given = {f"{name}:0": tf.compat.v1.placeholder(dtype, shape, name) for name, shape, dtype in plain.inputs}
-        tf.graph_util.import_graph_def(definition, input_map=given, name="")
-        return graph.as_graph_def()
 
 
 def _check(definition: Any) -> None:

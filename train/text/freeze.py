@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...core.codec import canonical, sha256_of
 from ..constants import make_constant
 from ..frameworks import load
-from ..freeze import OUTPUT, SIGNATURE, call_by_name, graph_sha256, serving, write
+from ..freeze import OUTPUT, SIGNATURE, caller, graph_sha256, serving, write
 from ..hub.saved_model import read
 from .base import Cut, TextBase
 
@@ -37,10 +37,10 @@ def save_ids_model(cut: Cut, head: Any, folder: Path) -> None:
         return head(cut.embed(tensors, False), training=False)
 
     function = tf.function(infer, autograph=False)
-    frozen = make_constant(function.get_concrete_function(*specifications))
+    call = caller(make_constant(function.get_concrete_function(*specifications)), specifications)
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        return {OUTPUT: call_by_name(frozen, dict(zip(cut.names, tensors, strict=True)))[0]}
+        return {OUTPUT: call(dict(zip(cut.names, tensors, strict=True)))[0]}
 
     write(serve, specifications, folder)
 

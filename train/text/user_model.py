@@ -18,7 +18,7 @@ from ...core.model import InputContract, TokenizerRecord, tokenizer_sha256
 from ...core.tokenizer import open_tokenizer, read_settings
 from ..constants import make_constant
 from ..frameworks import load
-from ..freeze import call_by_name, write
+from ..freeze import caller, write
 from .base import IDS, LENGTHS
 from .device_tokenizer import TokenizerNotFound, tokenizer_of, write_string_part
 from .divide import Divided, divide, inputs_of
@@ -95,10 +95,11 @@ def _save(divided: Divided, answer: str, folder: Path) -> None:
         if part.lengths:
             specifications.append(tf.TensorSpec((1,), tf.int32, name=part.lengths))
     names = [one.name for one in specifications]
-    frozen = make_constant(tf.function(divided.embed, autograph=False).get_concrete_function(*specifications))
+    function = tf.function(divided.embed, autograph=False).get_concrete_function(*specifications)
+    call = caller(make_constant(function), specifications)
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        return {answer: call_by_name(frozen, dict(zip(names, tensors, strict=True)))[0]}
+        return {answer: call(dict(zip(names, tensors, strict=True)))[0]}
 
     write(serve, specifications, folder)
 
