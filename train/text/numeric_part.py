@@ -92,8 +92,13 @@ class NumericPart:
         tf, _ = load()
         if op.type == "Const":
             return [self._constant(op)]
-        if op.type == "Minimum" and (bound := _bounded(op)) is not None:
-            return [tf.constant(bound, op.outputs[0].dtype)]
+        if op.type == "StridedSlice" and (fixed := self._fixed_part(op)) is not None:
+            return [tf.constant(fixed, op.outputs[0].dtype)]
+        if op.type == "Minimum":
+            bound = _bounded(op.inputs)
+            bound = _bounded([_real(value) for value in inputs]) if bound is None else bound
+            if bound is not None:
+                return [tf.constant(bound, op.outputs[0].dtype)]
         if op.type in ("DenseBincount", "Bincount", "RaggedBincount"):
             return [self._bincount(op, inputs)]
         if any(isinstance(value, Rows | SizeOf) for value in inputs):
@@ -101,6 +106,16 @@ class NumericPart:
             if handled is not None:
                 return handled
         return _placed(op, [_real(value) for value in inputs])
+
+    def _fixed_part(self, op: Any) -> Any:
+        """Return the number that `op` takes out of a crossing vector, where no text changes it: that of the texts."""
+        tf, _ = load()
+        what, begin = self.crossing.get(op.inputs[0].name), tf.get_static_value(op.inputs[1])
+        one = begin is not None and op.get_attr("shrink_axis_mask") == 1
+        if not one or not isinstance(what, Linear) or np.ndim(what.base) != 1:
+            return None
+        at = int(begin[0])
+        return what.base[at] if not what.step[at] else None
 
     def _constant(self, op: Any) -> Any:
         tf, _ = load()
@@ -254,10 +269,10 @@ class NumericPart:
         return counts if op.type == "RaggedBincount" or op.inputs[0].shape.rank == 2 else tf.reshape(counts, [-1])
 
 
-def _bounded(op: Any) -> Any:
-    """Return the value of ``min(a, max(b, …))`` where b is not below a: how long Keras makes a vector of counts."""
+def _bounded(operands: Sequence[Any]) -> Any:
+    """Return the value of ``min(a, max(b, …))`` where b is not below a: how long a vector of counts is made."""
     tf, _ = load()
-    for high, low in (op.inputs, tuple(op.inputs)[::-1]):
+    for high, low in (tuple(operands), tuple(operands)[::-1]):
         most, other = tf.get_static_value(high), low
         while other.op.type == "Identity":
             other = other.op.inputs[0]
