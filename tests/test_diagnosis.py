@@ -149,7 +149,8 @@ def test_ai_edge_quantizer_files_are_compared_too(spoiled: Spoiled, tmp_path: Pa
     for scheme in ("int8", "weight-int8", "int4"):
         variant = Variant("tflite", scheme)
         path = tmp_path / f"{scheme}.tflite"
-        path.write_bytes(quantize(source, variant.scheme, lambda: ({"image": one[None]} for one in samples)))
+        content, _ = quantize(source, variant.scheme, lambda: ({"image": one[None]} for one in samples))
+        path.write_bytes(content)
         artifact = replace(spoiled.artifact("plain-int8", scheme), id=scheme, path=path)
         found = diagnose(artifact, spoiled.file("plain-float32"), spoiled.data, samples=20, workspace=tmp_path / scheme)
         assert found.facts["unmatched"] == []
