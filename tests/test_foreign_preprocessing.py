@@ -90,8 +90,10 @@ def test_texts_keep_their_tables_alive_and_answer_as_before(tmp_path: Path, mode
     del model, vectorize
     for path in (tmp_path / "m.keras", tmp_path / "m"):
         taken = adopt(path, name="m", workspace=tmp_path / "model", listener=Silent())
-        signature = tf.saved_model.load(str(taken.saved_model)).signatures["serving_default"]
-        found = [signature(**{taken.input.name: tf.constant([text])})[taken.answer].numpy()[0] for text in texts]
+        assert taken.text_model is not None  # the files are of what comes behind the token ids
+        signature = tf.saved_model.load(str(taken.text_model)).signatures["serving_default"]
+        (name,) = signature.structured_input_signature[1]
+        found = [signature(**{name: tf.constant([text])})[taken.answer].numpy()[0] for text in texts]
         alike = len(texts) if mode == "tf_idf" else 2  # a shorter text in a batch is padded, and averaged so
         np.testing.assert_allclose(found[:alike], expected[:alike], rtol=1e-5, atol=1e-6)
 
