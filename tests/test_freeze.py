@@ -162,7 +162,7 @@ def test_int8_of_a_loop_is_a_reason_with_a_remedy_that_works(files: Path, tmp_pa
                       calibration=tmp_path / "ids.npy")  # fmt: skip
     assert artifact.status == "failed" and "loops" in artifact.reason and "unroll=True" in artifact.remedy
 
-    _, keras = fresh(0)  # of other weights the converter may leave one SPLIT in float: a row, with its own remedy
+    _, keras = fresh(0)
     layers = keras.layers
     steps = keras.Input((5, 4), name="x")
     unrolled = keras.Model(
@@ -174,6 +174,10 @@ def test_int8_of_a_loop_is_a_reason_with_a_remedy_that_works(files: Path, tmp_pa
     np.save(tmp_path / "steps.npy", samples)
     artifact = export(model, Variant.parse("tflite:int8"), options=Export(), folder=tmp_path,
                       calibration=tmp_path / "steps.npy")  # fmt: skip
+    if artifact.status != "ok":  # of some weights the converter leaves one SPLIT in float, which has a remedy as well
+        assert "SPLIT" in artifact.reason and "tflite:int8-fallback" in artifact.remedy
+        artifact = export(model, Variant.parse("tflite:int8-fallback"), options=Export(), folder=tmp_path,
+                          calibration=tmp_path / "steps.npy")  # fmt: skip
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     run, expected = runner(artifact.path), np.asarray(unrolled(samples))
     found = np.concatenate([next(iter(run(x=one[None]).values())) for one in samples])
