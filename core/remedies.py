@@ -58,6 +58,14 @@ class Remedy:
         yield from self.also
 
 
+# Of scales whose accumulator could overflow, whoever refuses them: 16-bit kernels take biases of 32 bits at the product
+# of two scales; the others have room for extreme ranges.
+OVERFLOW = Remedy(
+    ("tflite:int8", "tflite:dynamic", "tflite:float16"),
+    also=("train the model: weights that nobody trained have such ranges",),
+)
+
+
 class CannotMakeError(StageError):
     """A file cannot be made in its scheme, and what helps depends on where the model is from."""
 

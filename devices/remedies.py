@@ -6,7 +6,7 @@ import re
 import sys
 
 from ..core.names import shorten
-from ..core.remedies import Origin, Remedy
+from ..core.remedies import OVERFLOW, Origin, Remedy
 
 _OTHER_SHAPE = "give samples of the file's shape; for texts, put MODEL.tokenizer/ and the sidecar (.json) back"
 # (pattern in the runtime's message, what it means, what to do); groups of the pattern fill the braces.
@@ -27,11 +27,7 @@ KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
     (
         r"no_integer_overflow_from_quantization",
         "{runtime} refuses the file's scales: an accumulator could overflow",
-        # 16-bit kernels take biases of 32 bits at the product of two scales; the others have room for extreme ranges.
-        Remedy(
-            ("tflite:int8", "tflite:dynamic", "tflite:float16"),
-            also=("train the model: weights that nobody trained have such ranges",),
-        ),
+        OVERFLOW,
     ),
     (
         r"Encountered unresolved custom op: (\S+?)\.",

@@ -6,7 +6,7 @@ import re
 
 from ..core.errors import EdgeproofError
 from ..core.names import shorten
-from ..core.remedies import CannotMakeError, Origin, Remedy
+from ..core.remedies import OVERFLOW, CannotMakeError, Origin, Remedy
 
 # (pattern in a tool's message, what it means, what to do); groups of the pattern fill the braces.
 KNOWN: tuple[tuple[str, str, Remedy], ...] = (
@@ -75,11 +75,7 @@ KNOWN: tuple[tuple[str, str, Remedy], ...] = (
     (
         r"no_integer_overflow_from_quantization",
         "LiteRT refuses the file's scales: an accumulator could overflow",
-        # 16-bit kernels take biases of 32 bits at the product of two scales; the others have room for extreme ranges.
-        Remedy(
-            ("tflite:int8", "tflite:dynamic", "tflite:float16"),
-            also=("train the model: weights that nobody trained have such ranges",),
-        ),
+        OVERFLOW,
     ),
     (
         r"(tflite/\S+ .*failed to (?:prepare|invoke))",

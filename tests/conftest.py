@@ -83,9 +83,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 @pytest.fixture(scope="session")
 def foreign_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of plain Keras 2 and 3 and plain TensorFlow, made by processes without any code of ours."""
-    folder = tmp_path_factory.mktemp("foreign")
-    script = Path(__file__).with_name("foreign_files.py")
-    makers = [subprocess.Popen([sys.executable, str(script), version, str(folder)], stderr=subprocess.PIPE)
+    return made_by_plain_keras("foreign_files.py", tmp_path_factory.mktemp("foreign"))
+
+
+def made_by_plain_keras(script: str, folder: Path) -> Path:
+    """Run a script of this folder once for Keras 2 and once for Keras 3, side by side; return `folder`."""
+    path = Path(__file__).with_name(script)
+    makers = [subprocess.Popen([sys.executable, str(path), version, str(folder)], stderr=subprocess.PIPE)
               for version in "23"]  # fmt: skip
     for maker in makers:
         _, said = maker.communicate()

@@ -21,6 +21,8 @@ from edgeproof.train.foreign import adopt
 from edgeproof.train.frameworks import fresh
 from edgeproof.train.freeze import freeze, graph_sha256, verify
 
+from .conftest import made_by_plain_keras
+
 slow = pytest.mark.slow
 CONTRACT, LABELS = InputContract("image", (1, 12, 12, 3)), ("a", "b", "c")
 # What LiteRT's kernels of exp, tanh and GELU differ by from TensorFlow's; answers are of the size of one.
@@ -36,14 +38,7 @@ FILES = [
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of plain Keras 2 and 3, and their answers, made by processes without any code of ours."""
-    folder = tmp_path_factory.mktemp("freeze")
-    script = Path(__file__).with_name("freeze_files.py")
-    makers = [subprocess.Popen([sys.executable, str(script), version, str(folder)], stderr=subprocess.PIPE)
-              for version in "23"]  # fmt: skip
-    for maker in makers:
-        _, said = maker.communicate()
-        assert maker.returncode == 0, said[-2000:]
-    return folder
+    return made_by_plain_keras("freeze_files.py", tmp_path_factory.mktemp("freeze"))
 
 
 def rows(files: Path, name: str, model: Model) -> list[tuple[dict[str, Any], list[Any]]]:
