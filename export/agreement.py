@@ -6,15 +6,14 @@ process on the named runtime, on samples that chose nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Answers = dict[str, NDArray[Any]]
-Run = Callable[[dict[str, Any]], Answers]
+from .in_process import Answers, Run
 
 # Below this share of equal top classes, or above this error, a file is worth a warning. int8 files of sound models give
 # 0.9 to 1 and 0.01 to 0.1.
@@ -122,44 +121,6 @@ def nearest(errors: Mapping[str, float]) -> str:
         if error < _BETTER * errors[best]:
             best = name
     return best
-
-
-def litert(content: bytes) -> Run:
-    """Return what runs a ``.tflite`` by its signature, floats in and out whatever it stores. Raises as LiteRT does."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
-    takes, gives = runner.get_input_details(), runner.get_output_details()
-
-    def run(feed: dict[str, Any]) -> Answers:
-        answers = runner(**{name: _stored(value, takes[name]) for name, value in feed.items()})
-        return {name: _real(value, gives[name]) for name, value in answers.items()}
-
-    return run
-
-
-def onnxruntime(content: bytes) -> Run:
-    """Return what runs an ``.onnx`` file. Raises what ONNX Runtime raises."""
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
-
-
-def _stored(value: NDArray[Any], tensor: dict[str, Any]) -> NDArray[Any]:
-    scale, zero = tensor["quantization"]
-    if not scale:
-        return value
-    limits = np.iinfo(tensor["dtype"])
-    stored: NDArray[Any] = np.clip(np.round(value / scale) + zero, limits.min, limits.max).astype(tensor["dtype"])
-    return stored
-
-
-def _real(value: NDArray[Any], tensor: dict[str, Any]) -> NDArray[Any]:
-    scale, zero = tensor["quantization"]
-    return (value.astype(np.float32) - zero) * scale if scale else value
 
 
 def _shapes(answers: Answers) -> str:

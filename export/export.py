@@ -147,7 +147,11 @@ def export_file(
                 raise InputError(f"{variant} cannot be made from a .tflite", f"possible: {possible}")
             artifact = replace(artifact, made_by=_made_by(QUANTIZER, from_ours=False))
             feed, judged = _feeds(artifact.contract, samples), Judged(artifact.answer, len(artifact.labels))
-            content, found = quantizer.quantize(content, variant.scheme, feed, judged)
+            made, found = quantizer.quantize(content, variant.scheme, feed, judged)
+            contract = artifact.contract
+            low, high = (contract.low, contract.high) if contract is not None else (0.0, 0.0)
+            first_run.check_supplied(made, variant, content, low, high)
+            content = made
     except Exception as error:
         return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
     return finished(artifact, content, folder, _calibration_record(samples, calibration_record, found), started)

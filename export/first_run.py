@@ -7,7 +7,7 @@ calibration samples and the test split tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import StageError
 from ..core.machine import usable_cores
 from ..core.model import Model
 from ..core.names import shorten
+from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme, Variant
-
-Arrays = dict[str, NDArray[Any]]
+from .in_process import Answers, Described, litert, litert_inputs, onnxruntime
 
 # How far the answers may be from the SavedModel's (root of the summed squares, as a part of theirs) before the file is
 # called wrong. Right ones are within 1e-5 and 1e-2; float16 of an untrained network may be further away.
@@ -36,61 +35,76 @@ _RUNTIMES = {"tflite": ("ai_edge_litert", "LiteRT"), "onnx": ("onnxruntime", "ON
 class _Answered:
     """A sample, and what the SavedModel answers to it."""
 
-    sample: Arrays
-    answers: Arrays
+    sample: Answers
+    answers: Answers
 
 
 def check(content: bytes, variant: Variant, model: Model) -> None:
-    """Run the file `content` of `model` in its runtime. Raises StageError when it is not fit for use.
+    """Run the file `content` of `model` in its runtime. Raises CannotMakeError when it is not fit for use.
 
     That is: it does not load or run, lacks an output, answers with another shape, with NaN or infinity where the
     SavedModel does not, or in float32 and float16 with other numbers.
     """
-    module, name = _RUNTIMES[variant.format]
-    if find_spec(module) is None:
+    if find_spec(_RUNTIMES[variant.format][0]) is not None:
+        _judge(content, variant, answered(model.saved_model, model.sha256, model.input.low, model.input.high))
+
+
+def check_supplied(content: bytes, variant: Variant, source: bytes, low: float, high: float) -> None:
+    """Run a file that was made of the float ``.tflite`` `source` beside it, and raise CannotMakeError as `check` does.
+
+    Where LiteRT cannot run `source` itself, for an operator of somebody's own, there is nothing to say.
+    """
+    if find_spec(_RUNTIMES["tflite"][0]) is None:
         return
-    scheme = variant.scheme
+    try:
+        reference = litert(source, usable_cores())
+        judged = tuple(_Answered(sample, reference(sample)) for sample in _drawn(litert_inputs(source), low, high))
+    except Exception:  # a runtime may refuse a file with anything
+        return
+    _judge(content, variant, judged)
+
+
+def _judge(content: bytes, variant: Variant, judged: Sequence[_Answered]) -> None:
+    scheme, (_, name) = variant.scheme, _RUNTIMES[variant.format]
     limit = _FARTHEST.get(scheme.weights)
-    judged = answered(model.saved_model, model.sha256, model.input.low, model.input.high)
     judged = judged if limit else judged[:1]
     try:
-        found = {"tflite": _tflite, "onnx": _onnx}[variant.format](content, [one.sample for one in judged])
-    except StageError:
-        raise
+        run = {"tflite": litert, "onnx": onnxruntime}[variant.format](content, usable_cores())
+        found = [run(one.sample) for one in judged]
     except Exception as error:  # a runtime may refuse a file with anything
-        raise StageError(
+        raise CannotMakeError(
             f"the file was made, and {name} cannot run it: {shorten(str(error), 300)}", _other(variant)
         ) from error
     errors: dict[str, list[float]] = {}
     for one, answers in zip(judged, found, strict=True):
         for output, wanted in one.answers.items():
             if output not in answers:
-                raise StageError(f"the file was made, and has no output {output!r}", _other(variant))
+                raise CannotMakeError(f"the file was made, and has no output {output!r}", _other(variant))
             _compare(output, wanted, answers[output], scheme, variant)
             if limit and wanted.dtype.kind == "f" and np.isfinite(wanted).all():
                 errors.setdefault(output, []).append(_distance(wanted, answers[output]))
     for output, distances in errors.items():
         if limit and min(distances) > limit:
-            raise StageError(
+            raise CannotMakeError(
                 f"the file was made, and its answers are not the model's: {output!r} is {min(distances):.0%} away from "
-                "what TensorFlow gives to the same samples",
+                "what the float model gives to the same samples",
                 _other(variant),
             )
 
 
 def _compare(output: str, wanted: NDArray[Any], found: NDArray[Any], scheme: Scheme, variant: Variant) -> None:
     if found.shape != wanted.shape:
-        raise StageError(
+        raise CannotMakeError(
             f"the file was made, and gives {output!r} as {list(found.shape)} where the model gives "
             f"{list(wanted.shape)}",
             _other(variant),
         )
     if wanted.dtype.kind == "f" and np.isfinite(wanted).all() and not np.isfinite(found).all():
         half = scheme.weights == "float16"
-        raise StageError(
+        raise CannotMakeError(
             f"the file was made, and answers with NaN or infinity in {output!r}, where the model does not"
             + (": some weights or activations are beyond 65,504, float16's largest number" if half else ""),
-            f"use {variant.format}:float32 or {variant.format}:dynamic" if half else _other(variant),
+            Remedy((f"{variant.format}:float32", f"{variant.format}:dynamic")) if half else _other(variant),
         )
 
 
@@ -99,18 +113,17 @@ def _distance(wanted: NDArray[Any], found: NDArray[Any]) -> float:
     return float(np.linalg.norm(wanted.astype(np.float64) - found)) / max(size, 1e-6)
 
 
-def _other(variant: Variant) -> str:
+def _other(variant: Variant) -> Remedy:
     other = "tflite" if variant.format == "onnx" else "onnx"
-    here = "" if variant.scheme_name == "float32" else f"{variant.format}:float32 or "
-    return f"use {here}{other}:float32; this is a defect of the conversion, please report it with the model"
+    here = () if variant.scheme_name == "float32" else (f"{variant.format}:float32",)
+    return Remedy((*here, f"{other}:float32"), also=("report it with the model: this is a defect of the conversion",))
 
 
 @lru_cache(maxsize=2)
 def answered(saved_model: Path, sha256: str, low: float, high: float) -> tuple[_Answered, ...]:
     """Return two samples for the SavedModel, whose hash is `sha256`, with its answers; all its files share them.
 
-    Floats are drawn from [`low`, `high`], the range of pixels; whole numbers are 1, which every table of tokens has and
-    which no length exceeds.
+    Floats are drawn from [`low`, `high`], the range of pixels.
     """
     import tensorflow as tf
 
@@ -135,56 +148,22 @@ def _as_it_stands() -> Iterator[None]:
 
 
 def _answers(tf: Any, signature: Any, low: float, high: float) -> Iterator[_Answered]:
-    for seed in range(2):
-        random = np.random.default_rng(seed)
-        sample = {}
-        for name, spec in signature.structured_input_signature[1].items():
-            dtype = np.dtype(spec.dtype.as_numpy_dtype)
-            shape = [side or 1 for side in spec.shape]
-            values = random.uniform(low, high, shape) if dtype.kind == "f" else np.ones(shape)
-            sample[name] = values.astype(dtype)
+    takes = {
+        name: (tuple(side or 1 for side in spec.shape), np.dtype(spec.dtype.as_numpy_dtype))
+        for name, spec in signature.structured_input_signature[1].items()
+    }
+    for sample in _drawn(takes, low, high):
         answers = signature(**{name: tf.constant(value) for name, value in sample.items()})
         yield _Answered(sample, {name: tensor.numpy() for name, tensor in answers.items()})
 
 
-def _tflite(content: bytes, samples: Sequence[Arrays]) -> list[Arrays]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content, num_threads=usable_cores())
-    run: Callable[..., Arrays] = interpreter.get_signature_runner()
-    inputs, outputs = run.get_input_details(), run.get_output_details()  # type: ignore[attr-defined]
-    found = []
-    for sample in samples:
-        fed = {name: _stored(value, inputs[name]) for name, value in sample.items() if name in inputs}
-        found.append({name: _real(value, outputs[name]) for name, value in run(**fed).items()})
-    return found
-
-
-def _stored(value: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
-    scale, zero_point = details["quantization"]
-    dtype = np.dtype(details["dtype"])
-    if not scale or value.dtype.kind != "f" or dtype.kind == "f":
-        return value.astype(dtype)
-    limits = np.iinfo(dtype)
-    stored: NDArray[Any] = np.clip(np.round(value / scale) + zero_point, limits.min, limits.max).astype(dtype)
-    return stored
-
-
-def _real(value: NDArray[Any], details: dict[str, Any]) -> NDArray[Any]:
-    scale, zero_point = details["quantization"]
-    return (value.astype(np.float32) - zero_point) * scale if scale and value.dtype.kind != "f" else value.copy()
-
-
-def _onnx(content: bytes, samples: Sequence[Arrays]) -> list[Arrays]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is raised
-    options.intra_op_num_threads = usable_cores()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    inputs = {tensor.name for tensor in session.get_inputs()}
-    names = [tensor.name for tensor in session.get_outputs()]
-    return [
-        dict(zip(names, session.run(names, {n: v for n, v in sample.items() if n in inputs}), strict=True))
-        for sample in samples
-    ]
+def _drawn(takes: Described, low: float, high: float) -> Iterator[Answers]:
+    """Yield two samples: floats from [`low`, `high`], or around 0 where no range is known; whole numbers are 1, which
+    every table of tokens has and which no length exceeds."""
+    low, high = (low, high) if low < high else (-1.0, 1.0)
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        yield {
+            name: (random.uniform(low, high, shape) if dtype.kind == "f" else np.ones(shape)).astype(dtype)
+            for name, (shape, dtype) in takes.items()
+        }

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..core.variant import Scheme
-from .agreement import Difference, compare, nearest, onnxruntime
+from .agreement import Difference, compare, nearest
+from .in_process import onnxruntime
 from .quantizer import TRIED, UNKNOWN, Judged
 from .ranges import MIN_MAX
 from .samples import Feeds, folds

@@ -17,8 +17,9 @@ from ..core.errors import InputError
 from ..core.names import shorten
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
-from .agreement import Difference, compare, litert, nearest
+from .agreement import Difference, compare, nearest
 from .flatbuffer import operator_name, read, scales, set_versions, type_name, write
+from .in_process import litert
 from .open_shapes import FIX, described, open_inputs
 from .ranges import METHODS, Extremes, extremes, ranges
 from .samples import Feeds, folds

@@ -16,10 +16,11 @@ from ..core.model import Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
-from .agreement import Difference, compare, litert
+from .agreement import Difference, compare
 from .calibrator import calibrate_once
 from .dense_as_conv import dense_as_conv
 from .flatbuffer import read, set_versions, write
+from .in_process import litert
 from .quantizer import TRIED
 from .ranges import MIN_MAX
 from .samples import Samples, evenly, feeds, identity

@@ -104,6 +104,18 @@ def test_a_damaged_file_is_a_typed_outcome(tmp_path: Path, runtime: str, format_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("verb", "remapped"), [("infer", False), ("load", False), ("time", True)])
+def test_answers_are_exact_and_latency_is_of_tensorflow_as_it_comes(verb: str, remapped: bool) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import agent; "
+        "agent.TensorFlow({'threads': 1, 'verb': sys.argv[2]}); import tensorflow; "
+        "sys.exit(int(tensorflow.config.optimizer.get_experimental_options().get('remapping', True)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(AGENT.parent), verb], check=False, capture_output=True)
+    assert done.returncode == int(remapped), done.stderr
+
+
+@pytest.mark.slow
 def test_a_process_that_hangs_is_a_timeout_and_one_that_dies_a_crash(tiny: TinyRun, tmp_path: Path) -> None:
     artifact, target = tiny.artifact("tflite:float32"), Target("local", "litert")
     inputs = tiny.data.images("test")

@@ -15,6 +15,7 @@ from edgeproof.core.model import Model
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
 from edgeproof.export import first_run, onnx, tflite
+from edgeproof.export.reasons import explain
 
 from .onnx_models import exported, frozen, onnx_answers, tensorflow_answers
 
@@ -66,13 +67,25 @@ def test_a_right_file_passes(model: Model, format_: str) -> None:
 
 
 def test_a_file_with_other_answers_is_refused(model: Model, shifted: Model, format_: str) -> None:
-    with pytest.raises(StageError, match=r"'y' is .*% away from what TensorFlow gives"):
+    with pytest.raises(StageError, match=r"'y' is .*% away from what the float model gives"):
         first_run.check(made(shifted, format_), Variant(format_, "float32"), model)
 
 
 def test_a_file_with_another_shape_is_refused(model: Model, wide: Model, format_: str) -> None:
     with pytest.raises(StageError, match=r"as \[2.*where the model gives \[1"):
         first_run.check(made(wide, format_), Variant(format_, "int8"), model)
+
+
+def test_a_file_of_a_supplied_one_is_run_beside_that(model: Model, shifted: Model, wide: Model) -> None:
+    source, variant = made(model, "tflite"), Variant("tflite", "weight-int8")
+    first_run.check_supplied(source, variant, source, 0.0, 0.0)
+    with pytest.raises(StageError, match=r"as \[2.*where the model gives \[1"):
+        first_run.check_supplied(made(wide, "tflite"), variant, source, 0.0, 0.0)
+    with pytest.raises(StageError, match="% away from what the float model gives"):
+        first_run.check_supplied(made(shifted, "tflite"), Variant("tflite", "float32"), source, 0.0, 0.0)
+    with pytest.raises(StageError, match="cannot run it") as refused:
+        first_run.check_supplied(source[: len(source) // 2], variant, source, 0.0, 0.0)
+    assert "onnx" not in explain(refused.value, "tflite")[1]  # which nobody makes of a .tflite
 
 
 def test_a_file_that_does_not_load_is_a_row(

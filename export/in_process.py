@@ -1,0 +1,70 @@
+"""Files run in this process, by name, floats in and out whatever they store: to look at them, never to measure them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Answers = dict[str, NDArray[Any]]
+Run = Callable[[dict[str, Any]], Answers]
+Described = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]  # an input's shape and dtype by its name
+
+
+def litert(content: bytes, threads: int = 1) -> Run:
+    """Return what runs a ``.tflite`` by its signature, fed those inputs that it has. Raises as LiteRT does."""
+    runner, takes, gives = _opened(content, threads)
+
+    def run(feed: dict[str, Any]) -> Answers:
+        answers = runner(**{name: _stored(value, takes[name]) for name, value in feed.items() if name in takes})
+        return {name: _real(value, gives[name]) for name, value in answers.items()}
+
+    return run
+
+
+def litert_inputs(content: bytes) -> Described:
+    """Return the inputs of a ``.tflite``'s signature. Raises as LiteRT does."""
+    _, takes, _ = _opened(content, 1)
+    return {name: (tuple(map(int, one["shape"])), np.dtype(one["dtype"])) for name, one in takes.items()}
+
+
+def onnxruntime(content: bytes, threads: int = 0) -> Run:
+    """Return what runs an ``.onnx`` file, fed those inputs that it has. Raises what ONNX Runtime raises."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is raised
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    inputs = {tensor.name for tensor in session.get_inputs()}
+    names = [tensor.name for tensor in session.get_outputs()]
+
+    def run(feed: dict[str, Any]) -> Answers:
+        return dict(zip(names, session.run(names, {n: v for n, v in feed.items() if n in inputs}), strict=True))
+
+    return run
+
+
+def _opened(content: bytes, threads: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
+    return runner, runner.get_input_details(), runner.get_output_details()
+
+
+def _stored(value: NDArray[Any], tensor: dict[str, Any]) -> NDArray[Any]:
+    scale, zero = tensor["quantization"]
+    dtype = np.dtype(tensor["dtype"])
+    if not scale or value.dtype.kind != "f" or dtype.kind == "f":
+        return value.astype(dtype)
+    limits = np.iinfo(dtype)
+    stored: NDArray[Any] = np.clip(np.round(value / scale) + zero, limits.min, limits.max).astype(dtype)
+    return stored
+
+
+def _real(value: NDArray[Any], tensor: dict[str, Any]) -> NDArray[Any]:
+    scale, zero = tensor["quantization"]
+    return (value.astype(np.float32) - zero) * scale if scale and value.dtype.kind != "f" else value.copy()
