@@ -51,7 +51,10 @@ _TEXTS = (
     ("average", "trained from scratch", "scratch:average-embedding"),
 )
 
+_TFLITE = ("model", "tflite:float32", "tflite:float16", "tflite:dynamic", "tflite:int8")
+
 _INTS = {"high": 20}
+_OWN = {"asked": {"custom_objects": ("tests/foreign_layers.py",)}}
 _PIXELS = {"low": 0, "high": 255}
 # (id, title, builder in user_files.py, version of Keras, suffix, cells, samples and, as "asked", what the import is
 # asked)
@@ -86,6 +89,17 @@ _FILES: tuple[tuple[str, str, str, str, str, tuple[str, ...], dict[str, Any]], .
     ("integer-lookup-3", "IntegerLookup, Keras 3 .keras", "integer_lookup", "3", ".keras", _FLOAT, _INTS),
     ("text-vectorization-2", "TextVectorization, Keras 2 .keras", "texts", "2", ".keras", _FLOAT, {"texts": True}),
     ("text-vectorization-3", "TextVectorization, Keras 3 .keras", "texts", "3", ".keras", _FLOAT, {"texts": True}),
+    ("hub-layer-2h5", "hub.KerasLayer, Keras 2 .h5", "hub_layer", "2", ".h5", _FILE, {"asked": {"trust": True}}),
+    ("own-layers-2h5", "layers of a module of the user's, Keras 2 .h5", "own_layers", "2", ".h5", _FILE, _OWN),
+    ("own-layers-3", "the same, Keras 3 .keras", "own_layers", "3", ".keras", _FILE, _OWN),
+    ("beyond-float16", "a weight beyond float16's numbers, Keras 2 .keras", "beyond_float16", "2", ".keras",
+     (*_FLOAT, "onnx:float16"), {}),
+    ("tflite-sensors", "a few values a sample, .tflite as from_keras_model writes it", "sensors", "2", ".tflite",
+     _TFLITE, {}),
+    ("tflite-picture", "the same, pictures and swish", "swish", "2", ".tflite", _TFLITE, {}),
+    ("tflite-windows", "the same, LSTM", "windows", "2", ".tflite", _TFLITE, {}),
+    ("waveform-hub", "a Hub module as YAMNet: waveform of any length, no batch", "waveform_of_any_length", "2", "",
+     _FLOAT, {"asked": {"output": "output_0", "shapes": {"": (16000,)}}}),
     ("waveform", "waveform → STFT → Resizing → convolutions, SavedModel", "waveform", "2", "", _FLOAT, {}),
     ("mfcc", "waveform → MFCC, SavedModel", "mfcc", "2", "", _FLOAT, {}),
 )  # fmt: skip

@@ -40,7 +40,8 @@ FINE_TUNED = HEAD.model_copy(
 class Source:
     """A row's frozen `model`; `inputs` are the samples that files are compared on, `calibration` what they may be
     calibrated with (None: whole numbers, strings). `data` and `fine_tune`, which trains the top layers too and returns
-    that model, are there where the row was trained.
+    that model, are there where the row was trained. `supplied` is the float ``.tflite`` that the row's files are made
+    of, where it is not `model`.
     """
 
     model: Model
@@ -48,6 +49,7 @@ class Source:
     calibration: Path | None
     data: PreparedData | None = None
     fine_tune: Callable[[], Model] | None = None
+    supplied: Path | None = None
 
 
 def open_source(row: RowSpec, folder: Path) -> Source:
@@ -134,6 +136,8 @@ def _file(row: RowSpec, folder: Path) -> Source:
 
     asked, options = row.options, dict(row.options["samples"])
     path = user_files.build(str(asked["build"]), str(asked["keras"]), folder / "theirs", str(asked["suffix"]))
+    supplied = path if path.suffix == ".tflite" else None
+    path = path.with_suffix(".keras") if supplied else path
     model = adopt(path, name="model", workspace=folder / "adopted", listener=Silent(), **options.pop("asked", {}))
     if options.get("texts"):
         inputs = folder / "texts.jsonl"
@@ -142,7 +146,7 @@ def _file(row: RowSpec, folder: Path) -> Source:
     files = [folder / name for name in ("samples.npy", "calibration.npy")]
     for seed, (file, count) in enumerate(zip(files, (TEST, CALIBRATION), strict=True)):
         np.save(file, samples(model_inputs(model), count, seed, **options))
-    return Source(model, files[0], files[1])
+    return Source(model, files[0], files[1], supplied=supplied)
 
 
 def samples(

@@ -54,6 +54,41 @@ def integer_lookup(keras: Any) -> Any:
     return keras.Model(codes, layers.Dense(3, name="y")(layers.Flatten()(x)))
 
 
+def own_layers(keras: Any) -> Any:
+    """Layers that a module of the user defines, one registered and one not, and an activation of theirs."""
+    from tests import foreign_layers as own
+
+    x = given = keras.Input((4,), name="x")
+    for layer in (own.Scale(3.0), own.Shift(0.5), keras.layers.Dense(3, activation=own.bent, name="y")):
+        x = layer(x)
+    return keras.Model(given, x)
+
+
+def beyond_float16(keras: Any) -> Any:
+    """A weight that float16 has no number for."""
+    layers = keras.layers
+    values = keras.Input((6,), name="x")
+    scaled = layers.Dense(4, use_bias=False, name="scale")
+    x = layers.Rescaling(1e-5)(scaled(values))
+    model = keras.Model(values, layers.Dense(3, name="y")(x))
+    scaled.set_weights([weights * 2e5 for weights in scaled.get_weights()])
+    return model
+
+
+def sensors(keras: Any) -> Any:
+    """A few numbers in, one out."""
+    layers = keras.layers
+    values = keras.Input((8,), name="x")
+    return keras.Model(values, layers.Dense(1, name="y")(layers.Dense(16, activation="relu")(values)))
+
+
+def windows(keras: Any) -> Any:
+    """Windows of a signal: an LSTM, and classes."""
+    layers = keras.layers
+    steps = keras.Input((6, 3), name="x")
+    return keras.Model(steps, layers.Dense(4, activation="softmax", name="y")(layers.LSTM(8)(steps)))
+
+
 def waveform(keras: Any) -> Any:
     """A second of sound → spectrogram → pictures of a fixed size → convolutions, as the speech tutorial has it."""
     import tensorflow as tf
@@ -70,11 +105,22 @@ def waveform(keras: Any) -> Any:
     return keras.Model(waves, layers.Dense(3, name="y")(x))
 
 
+_OWN: dict[str, Callable[[Any], Any]] = {
+    "grouped": grouped,
+    "integer_lookup": integer_lookup,
+    "waveform": waveform,
+    "own_layers": own_layers,
+    "beyond_float16": beyond_float16,
+    "sensors": sensors,
+    "windows": windows,
+}
+
+
 def _keras_builders() -> dict[str, Callable[[Any], Any]]:
     from tests import foreign_files, freeze_files
 
     theirs = {name: getattr(foreign_files, name) for name in ("nested", "plain", "texts")}
-    return {**theirs, **freeze_files.MODELS, "grouped": grouped, "integer_lookup": integer_lookup, "waveform": waveform}
+    return {**theirs, **freeze_files.MODELS, **_OWN}
 
 
 # --- SavedModels that no Keras made -----------------------------------------------------------------------------------
@@ -169,10 +215,50 @@ def several_graphs(tf: Any, folder: Path) -> None:
     several(folder, [(["train"], 1.0), (["eval"], 2.0), (["serve"], 5.0)])
 
 
+def hub_layer(tf: Any, path: Path) -> None:
+    """A Keras 2 file with a `hub.KerasLayer` in it, as the transfer-learning tutorials leave it."""
+    import tensorflow_hub as hub
+    import tf_keras as keras
+
+    layers = keras.layers
+    module = path.parent / "module"
+    keras.Sequential([keras.Input((24, 24, 3)), layers.Conv2D(6, 3), layers.ReLU(), layers.GlobalMaxPooling2D()]).save(
+        module
+    )
+    layer = hub.KerasLayer(str(module), trainable=True)
+    keras.Sequential([keras.Input((24, 24, 3)), layer, layers.Dense(3, name="y")]).save(str(path))
+
+
+def waveform_of_any_length(tf: Any, folder: Path) -> None:
+    """A module as YAMNet's: one waveform of any length without a batch; scores, embeddings and spectrogram a frame."""
+
+    class Sounds(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(tf.random.stateless_normal((3, 3, 1, 8), (1, 2)) * 0.3)
+            self.top = tf.Variable(tf.random.stateless_normal((8, 5), (3, 4)))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")])  # type: ignore[untyped-decorator]
+        def __call__(self, waveform: Any) -> Any:
+            spectrum = tf.abs(tf.signal.stft(waveform, 400, 160, 512))
+            mel = tf.matmul(spectrum, tf.signal.linear_to_mel_weight_matrix(64, 257, 16000, 125.0, 7500.0))
+            logarithm = tf.math.log(mel + 0.01)
+            patches = tf.signal.frame(logarithm, 96, 48, axis=0)[..., None]
+            features = tf.nn.relu(tf.nn.conv2d(patches, self.kernel, 2, "SAME"))
+            embeddings = tf.reduce_mean(features, axis=(1, 2))
+            scores = tf.sigmoid(tf.matmul(embeddings, self.top))
+            return {"output_0": scores, "output_1": embeddings, "output_2": logarithm}
+
+    module = Sounds()
+    tf.saved_model.save(module, str(folder), signatures=module.__call__.get_concrete_function())
+
+
 _WRITERS: dict[str, Callable[[Any, Path], None]] = {
     "module_with_state": module_with_state,
     "without_signature": without_signature,
     "several_graphs": several_graphs,
+    "hub_layer": hub_layer,
+    "waveform_of_any_length": waveform_of_any_length,
 }
 
 
@@ -197,7 +283,10 @@ def main(builder: str, version: str, folder: Path, suffix: str) -> None:
         import keras
     keras.utils.set_random_seed(7)
     model = _keras_builders()[builder](keras)
-    if suffix:
+    if suffix == ".tflite":  # the Keras file stands beside it, for it says what is right
+        model.save(str(path.with_suffix(".keras")))
+        path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    elif suffix:
         model.save(str(path))
     else:
         model.export(str(path), **({"verbose": False} if version == "3" else {}))

@@ -7,7 +7,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import EdgeproofError, InputError
 from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
-from edgeproof.core.recipe import Export, Qat, Quantize
+from edgeproof.core.recipe import Data, Export, Qat, Quantize
 from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
 
@@ -114,7 +114,8 @@ class Row:
         """Make a file by each tool that can, until one's agrees with the float model."""
         model = self._trained_for(variant)
         failures: list[Cell] = []
-        for maker in variant.scheme.makers:
+        makers = variant.scheme.makers if self.opened.supplied is None else ("",)
+        for maker in makers:
             if maker in self.avoid.get(str(variant), ()):
                 failures.append({"status": "crashed", "reason": "took its process down", "remedy": ""})
                 continue
@@ -127,7 +128,7 @@ class Row:
             failures.append(result)
         if len(failures) == 1:
             return failures[0]
-        told = "; ".join(f"{m}: {f['reason']}" for m, f in zip(variant.scheme.makers, failures, strict=True))
+        told = "; ".join(f"{m}: {f['reason']}" for m, f in zip(makers, failures, strict=True))
         remedy = next((failure["remedy"] for failure in failures if failure["remedy"]), "")
         return {**failures[0], "reason": told, "remedy": remedy}
 
@@ -152,6 +153,8 @@ class Row:
     def _export(self, model: Model, variant: Variant, maker: str = "", folder_name: str = "files") -> Artifact:
         from edgeproof.export import export, place_tokenizer
 
+        if self.opened.supplied is not None:
+            return self._of_supplied(self.opened.supplied, variant)
         folder = self.folder / folder_name / (maker or "any")
         if model.tokenizer is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -165,6 +168,18 @@ class Row:
             calibration=self.opened.calibration if drawn else None,
             maker=maker,
         )
+
+    def _of_supplied(self, path: Path, variant: Variant) -> Artifact:
+        """Make a file of a float ``.tflite``, as `edgeproof export` does."""
+        from edgeproof.cli.brought import export_tflite
+        from edgeproof.cli.console import ConsoleListener
+
+        source = Data(source=f"npy:{self.opened.calibration}")
+        out = self.folder / "files" / "supplied"
+        out.mkdir(parents=True, exist_ok=True)
+        with ConsoleListener(None, quiet=True) as listener:
+            (made,) = export_tflite(path, [variant], Export(), source, out, listener)
+        return made
 
     def _judge(self, artifact: Artifact, target: Target, expected: NDArray[Any]) -> Cell:
         """Run a file and compare its answers with the float model's."""
@@ -261,16 +276,20 @@ def float_answers(model: Model, inputs: Path) -> NDArray[Any]:
     from edgeproof.export.samples import feeds
     from edgeproof.train.freeze import serving
 
-    signature = serving(model.text_model or model.saved_model)
+    path = model.text_model or model.saved_model
+    signature = serving(path)
+    samples: Iterator[dict[str, Any]]
     if inputs.suffix == ".jsonl":
-        name = "text" if model.text_model else model.input.name
-        samples = ({name: np.array([text], object)} for text in read_texts(inputs))
+        samples = ({"": np.array([text], object)} for text in read_texts(inputs))  # whatever its one input is called
     else:
         samples = feeds(model.input, np.load(inputs))()
-    rows = [
-        np.asarray(signature(**{name: tf.constant(value) for name, value in sample.items()})[model.answer])
-        for sample in samples
-    ]
+    rows = []
+    for sample in samples:
+        if model.provenance.get("state"):  # an answer must not depend on the samples before
+            signature = serving(path)
+        tensors = {name: tf.constant(value) for name, value in sample.items()}
+        answers = signature(*tensors.values()) if "" in tensors else signature(**tensors)
+        rows.append(np.asarray(answers[model.answer]))
     return np.stack([row.astype(np.float64).reshape(-1) for row in rows])
 
 
