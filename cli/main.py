@@ -13,8 +13,11 @@ import click
 
 COMMANDS = (
     "run", "export", "evaluate", "inspect", "diagnose", "bundle", "compare", "report", "devices", "doctor", "init",
-    "completion",
+    "docs", "completion",
 )  # fmt: skip
+
+# What is mostly meant where a file stands in the command's place.
+_FOR_FILES = {".toml": "run", ".tflite": "inspect", ".onnx": "inspect"}
 
 
 class LazyGroup(click.Group):
@@ -31,6 +34,28 @@ class LazyGroup(click.Group):
         command: click.Command = import_module(f".commands.{cmd_name}", __package__).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is named first; say what comes nearest where there is none of that name."""
+        name = args[0]
+        if name not in COMMANDS and name[:1].isalnum() and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            close = get_close_matches(name.lower(), COMMANDS, n=1)
+            by_file = [command for suffix, command in _FOR_FILES.items() if name.endswith(suffix)]
+            hint = f"{by_file[0]} {name}" if by_file else close[0] if close else ""
+            ctx.fail(f"No such command {name!r}." + (f" Did you mean: {ctx.command_path} {hint}" if hint else ""))
+        return super().resolve_command(ctx, args)
+
+
+def _bash_completion() -> None:
+    """Let bash complete values with a colon; asked for by the environment alone, so that nothing else pays for it."""
+    if any(name.endswith("EDGEPROOF_COMPLETE") for name in os.environ):
+        from .completing import register
+
+        register()
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edgeproof")
@@ -44,6 +69,7 @@ def edgeproof() -> None:
 def main() -> None:
     """Run the command line and exit with its status."""
     signal.signal(signal.SIGTERM, _terminate)
+    _bash_completion()
     sys.exit(_status())
 
 

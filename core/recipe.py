@@ -479,7 +479,7 @@ def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "rec
         lines = [_describe(p) for p in problems if not (p["type"] == "too_short" and p["loc"][0] in inside)]
         raise InputError(
             f"{where}: " + (lines[0] if len(lines) == 1 else "\n  - ".join([f"{len(lines)} mistakes", *lines])),
-            "every key is explained in docs/recipe.md",
+            "`edgeproof docs recipe` explains every key",
         ) from error
 
 
@@ -503,7 +503,7 @@ def parse_table(kind: type[T], table: Mapping[str, Any], name: str) -> T:
         return kind.model_validate(table)
     except ValidationError as error:
         lines = [_describe({**problem, "loc": (name, *problem["loc"])}) for problem in error.errors()]
-        raise InputError("; ".join(lines), f"every key of [{name}] is explained in docs/recipe.md") from error
+        raise InputError("; ".join(lines), f"`edgeproof docs recipe` explains every key of [{name}]") from error
 
 
 def _describe(problem: Any) -> str:

@@ -51,6 +51,8 @@ def test_the_wheel_has_every_module_and_data_file_under_edgeproof(wheel: Path) -
         for path in (REPO / stage).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    packed = [*(REPO / "docs").glob("*.md"), *(REPO / "recipes").glob("*.toml"), *(REPO / "recipes" / "data").iterdir()]
+    expected |= {f"edgeproof/{path.relative_to(REPO).as_posix()}" for path in packed}
     assert expected <= names, expected - names
     assert {"edgeproof/__init__.py", "edgeproof/__main__.py", "edgeproof/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -67,6 +69,12 @@ def test_the_installed_wheel_works(wheel: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout.strip() == "True", done.stderr
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from edgeproof.cli.main import main; main()"
+    for arguments in (["docs", "recipe"], ["init", "--from", "tutorial-sentence-encoder", "mine.toml"]):
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine.toml").is_file() and (tmp_path / "data" / "reviews.tsv").is_file()
 
 
 def test_the_public_face_is_what_it_says() -> None:

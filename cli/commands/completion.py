@@ -1,4 +1,4 @@
-"""``edgeproof completion``: the script that makes a shell complete edgeproof's commands and options."""
+"""``edgeproof completion``: the script that makes a shell complete edgeproof's commands, options and their values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ import click
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Print the completion script for SHELL, e.g. eval "$(edgeproof completion bash)"."""
-    from click.shell_completion import get_completion_class
+    from ..completing import script
 
-    from ..main import edgeproof
-
-    kind = get_completion_class(shell)
-    if kind is not None:
-        click.echo(kind(edgeproof, {}, "edgeproof", "_EDGEPROOF_COMPLETE").source())
+    click.echo(script(shell))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completing import models
 from ..options import given, text_columns
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ SHOWN = 10
 
 
 @click.command(short_help="Say where a quantized file loses accuracy, and why.")
-@click.argument("artifact", metavar="ARTIFACT", type=click.Path(path_type=Path))
+@click.argument("artifact", metavar="ARTIFACT", type=click.Path(path_type=Path), shell_complete=models)
 @click.option("--float", "reference", metavar="FILE", type=click.Path(path_type=Path), help="Its float32 .tflite.")
 @click.option("--data", "source", metavar="SOURCE", default="", help="Samples, e.g. folder:images or csv:texts.csv.")
 @click.option("--samples", type=click.IntRange(min=1), default=64, show_default=True, help="How many are compared.")

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import click
 
+from .. import completing
 from ..options import given, text_columns
 
 
 @click.command(short_help="Prove finished files on a data source and targets.")
-@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "files",
+    metavar="FILE…",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=completing.models,
+)
 @click.option(
     "--data",
     "source",
@@ -18,7 +26,14 @@ from ..options import given, text_columns
     required=True,
     help="e.g. folder:images or csv:texts.csv; its test split, or all of it.",
 )
-@click.option("--on", "targets", metavar="TARGET", multiple=True, help="e.g. local/litert; repeatable.  [default: all]")
+@click.option(
+    "--on",
+    "targets",
+    metavar="TARGET",
+    multiple=True,
+    shell_complete=completing.targets,
+    help="e.g. local/litert; repeatable.  [default: all]",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/evaluate"), show_default=True)
 @click.option("--resize", type=click.Choice(["stretch", "crop", "pad"]), help="How pictures are brought to size.")
 @click.option(

@@ -7,12 +7,21 @@ from typing import Literal
 
 import click
 
+from .. import completing
 from ..options import given, text_columns
 
 
 @click.command(short_help="Make files from a trained model, whoever made it.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--to", "variants", metavar="VARIANT", multiple=True, required=True, help="e.g. tflite:int8; repeatable.")
+@click.option(
+    "--to",
+    "variants",
+    metavar="VARIANT",
+    multiple=True,
+    required=True,
+    shell_complete=completing.variants,
+    help="e.g. tflite:int8; repeatable.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where the files go.  [default: MODEL/artifacts, or exported/NAME]"
 )

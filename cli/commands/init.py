@@ -7,25 +7,41 @@ from pathlib import Path
 
 import click
 
+from ..completing import packed_recipes
+
 _FOR_TEXTS = ("scratch:average-embedding", "package:use_multilingual_v3")
 
 
 @click.command(short_help="Write a recipe to start from.")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.toml"))
-@click.option("--data", "source", default="builtin:fashion-mnist-mini", show_default=True, help="The data source.")
+@click.option("--data", "source", help="The data source.  [default: builtin:fashion-mnist-mini]")
 @click.option(
     "--backbone",
     help="Where the model starts.  [default: package:mobilenet_v2, for texts scratch:average-embedding]",
 )
+@click.option(
+    "--from",
+    "origin",
+    metavar="NAME",
+    shell_complete=packed_recipes,
+    help="Copy a recipe that comes with edgeproof, with its comments and data, e.g. quickstart, qat or sentiment.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def command(path: Path, source: str, backbone: str | None, force: bool) -> None:
-    """Write a commented recipe to PATH, for images or for texts, as the data source has them."""
+def command(path: Path, source: str | None, backbone: str | None, origin: str | None, force: bool) -> None:
+    """Write a commented recipe to PATH, for images or for texts, as the data source has them.
+
+    Examples: edgeproof init --data folder:photos    edgeproof init --from quickstart
+    """
     from ...core.codec import write_atomic
     from ...core.errors import InputError
     from ...core.names import shorten, slug
     from ...core.recipe import Data, load_recipe
     from ...train.data import kind_of
 
+    if origin is not None:
+        _copy(origin, path, given=bool(source or backbone), force=force)
+        return
+    source = source or "builtin:fashion-mnist-mini"
     if path.exists() and not force:
         raise InputError(f"{path} exists already", "give another path, or --force to overwrite it")
     is_text = kind_of(Data(source=source), path.resolve().parent) == "text" or backbone in _FOR_TEXTS
@@ -46,3 +62,18 @@ def command(path: Path, source: str, backbone: str | None, force: bool) -> None:
     write_atomic(path, text)
     load_recipe(path)
     click.echo(f"wrote {path}; start it with: edgeproof run {path}")
+
+
+def _copy(origin: str, path: Path, *, given: bool, force: bool) -> None:
+    """Write a recipe that comes with edgeproof, with its data, and say so."""
+    from ...core.errors import InputError
+    from ..packed import copy_recipe
+
+    if given:
+        raise InputError(
+            "--from brings a recipe with its own data and backbone",
+            "leave out --data and --backbone; change data.source and model.backbone in the file, or with run --set",
+        )
+    for written in copy_recipe(origin, path, force=force):
+        click.echo(f"wrote {written}")
+    click.echo(f"start it with: edgeproof run {path}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..completing import models
+
 if TYPE_CHECKING:
     from ...export.inspect import Contents, Quantized
 
@@ -17,7 +19,7 @@ NAMES = 8
 
 
 @click.command(short_help="Show a file's inputs, outputs and operators.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), shell_complete=models)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(file: Path, as_json: bool) -> None:
     """Show what FILE (.tflite or .onnx) is, without running it.

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from ..completing import recipes
+
 
 @click.command(short_help="Do everything a recipe says: data, models, files, proof, report.")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe", type=click.Path(path_type=Path), shell_complete=recipes)
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME]")
 @click.option("--set", "overrides", metavar="a.b=value", multiple=True, help="Change a recipe's key; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
