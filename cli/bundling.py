@@ -19,6 +19,7 @@ from ..core.dataset import PreparedData, read_texts, write_texts
 from ..core.errors import EdgeproofError, InputError, StageError
 from ..core.events import Listener
 from ..core.measurement import Measurement
+from ..core.model import sample_shape
 from ..core.names import slug
 from ..core.recipe import Data
 from ..core.results import load_results
@@ -172,13 +173,13 @@ def _random(artifact: Artifact, count: int, workspace: Path) -> _Samples:
         return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
     fields = []
     for tensor in artifact.inputs:
-        if any(side < 1 for side in tensor.shape) or not tensor.shape or tensor.shape[0] != 1:
+        if any(side < 1 for side in tensor.shape):
             raise InputError(
                 f"{artifact.id}: input {tensor.name} has the shape {tensor.shape}: no sample can be made up for it",
                 "give samples with --data npy:FILE",
             )
         whole = np.dtype(tensor.dtype).kind in "iub" and not tensor.scale
-        shape = (count, *tensor.shape[1:])
+        shape = (count, *sample_shape(tensor.shape))
         made = random.integers(0, 2, shape) if whole else random.standard_normal(shape)
         fields.append((tensor.name, np.dtype("float32" if tensor.scale else tensor.dtype), made))
     if len(fields) == 1:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .codec import from_json, read_json, sha256_file, sha256_of, to_json, write_json
 from .dataset import Kind
+
+
+def sample_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of one sample for an input of `shape`: what follows the batch of 1, or all of it where there is
+    no such batch, as of a waveform (16000,).
+    """
+    return tuple(shape[1:]) if shape and shape[0] in (1, -1) else tuple(shape)
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class InputContract:
     behind, and `lengths`, the name of a second input (batch,) int32 that says how many of them are real; `low` and
     `high` bound the ids. The model's tokenizer makes both.
 
-    ``tensor``: values as the model takes them, of any shape (batch, …).
+    ``tensor``: values as the model takes them, of any shape (batch, …), or of one without a batch (see `sample_shape`).
     """
 
     name: str

@@ -74,6 +74,8 @@ class Feed:
             return {self.about["input"]: batch}
         if batch.dtype.names:
             return {name: batch[name] for name in batch.dtype.names}
+        if self.about.get("batchless"):
+            batch = batch[0]
         low, high = self.about.get("low", 0.0), self.about.get("high", 255.0)
         if self.kind == "image" and (low, high) != (0.0, 255.0):
             batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
@@ -83,11 +85,16 @@ class Feed:
 class Session:
     """A file in a runtime. `open` fills `inputs`, the runtime's description of each input by its name.
 
-    `stateful` says that a run may depend on the runs before it; a file that is opened anew begins as it was saved.
+    `stateful` says that a run may depend on the runs before it by what only opening the file anew forgets.
     """
 
     inputs: Dict[str, Any]
     stateful = False
+
+    def forget(self, job: Dict[str, Any]) -> None:
+        """Begin anew: what a run answers next does not depend on the runs before."""
+        if self.stateful:
+            self.open(job)
 
     def bind(self, names: List[str]) -> Dict[str, str]:
         """Return which of the file's inputs each of `names` is; each input must be fed, and by name if it has one."""
@@ -143,6 +150,11 @@ class TFLite(Session):
         bound = self.bind(list(values))
         tensors = [(self.inputs[bound[name]], value) for name, value in values.items()]
         return [(d["index"], quantize(value, d["dtype"], *d["quantization"])) for d, value in tensors]
+
+    def forget(self, job: Dict[str, Any]) -> None:
+        super().forget(job)
+        # A fused LSTM or RNN, as the converter makes of Keras' layers, keeps its state in tensors that outlive a run.
+        self.interpreter.reset_all_variables()
 
     def run(self, prepared: Any) -> Any:
         for index, value in prepared:
@@ -400,15 +412,14 @@ def load(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
 def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
     """Verb: write the answers to samples [start, stop) to job["outputs"], (stop - start, values) float32.
 
-    A file that keeps a state is opened anew for each: an answer does not depend on which samples came before.
+    A file that keeps a state forgets it before each: an answer does not depend on which samples came before.
     """
     import numpy
 
     feed, session, facts = start(job, samples)
     rows = []
     for index in range(job["stop"] - job["start"]):
-        if session.stateful:
-            session.open(job)
+        session.forget(job)
         rows.append(session.finish(session.run(session.prepare(feed(samples[index : index + 1])))))
         if rows[-1].shape != rows[0].shape:
             raise ValueError("the answer's size changes: {} values, then {}".format(rows[0].size, rows[-1].size))

@@ -15,9 +15,10 @@ Described = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]  # an input's shape
 
 def litert(content: bytes, threads: int = 1) -> Run:
     """Return what runs a ``.tflite`` by its signature, fed those inputs that it has. Raises as LiteRT does."""
-    runner, takes, gives = _opened(content, threads)
+    interpreter, runner, takes, gives = _opened(content, threads)
 
     def run(feed: dict[str, Any]) -> Answers:
+        interpreter.reset_all_variables()  # the state of a fused LSTM or RNN outlives a run
         answers = runner(**{name: _stored(value, takes[name]) for name, value in feed.items() if name in takes})
         return {name: _real(value, gives[name]) for name, value in answers.items()}
 
@@ -26,7 +27,7 @@ def litert(content: bytes, threads: int = 1) -> Run:
 
 def litert_inputs(content: bytes) -> Described:
     """Return the inputs of a ``.tflite``'s signature. Raises as LiteRT does."""
-    _, takes, _ = _opened(content, 1)
+    _, _, takes, _ = _opened(content, 1)
     return {name: (tuple(map(int, one["shape"])), np.dtype(one["dtype"])) for name, one in takes.items()}
 
 
@@ -47,12 +48,13 @@ def onnxruntime(content: bytes, threads: int = 0) -> Run:
     return run
 
 
-def _opened(content: bytes, threads: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def _opened(content: bytes, threads: int) -> tuple[Any, Any, dict[str, Any], dict[str, Any]]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
-    return runner, runner.get_input_details(), runner.get_output_details()
+    return interpreter, runner, runner.get_input_details(), runner.get_output_details()
 
 
 def _stored(value: NDArray[Any], tensor: dict[str, Any]) -> NDArray[Any]:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeproof.cli import files as cli_files
 from edgeproof.cli.main import _status
 from edgeproof.core.errors import InputError
 from edgeproof.core.remedies import CannotMakeError
+from edgeproof.core.target import Target
 from edgeproof.core.variant import SCHEMES
-from edgeproof.export import agreement, chosen_shapes, fix_shapes, flatbuffer, quantizer, samples
+from edgeproof.devices import open_runner
+from edgeproof.export import agreement, chosen_shapes, fix_shapes, flatbuffer, in_process, quantizer, samples
 from edgeproof.export.inspect import inspect
 from edgeproof.export.ranges import METHODS, MIN_MAX, MOVING_AVERAGE
 from edgeproof.export.storage import storage
@@ -267,3 +270,21 @@ def test_only_rows_of_classes_have_a_top_class() -> None:
     assert difference(numbers, numbers * np.nan).record()["error"] is None
     with pytest.raises(ValueError, match="those of the float file"):
         difference(numbers, np.zeros((20, 1, 2)))
+
+
+def test_a_fused_lstm_forgets_one_sample_before_the_next(folder: Path, tmp_path: Path) -> None:
+    windows = np.load(folder / "windows.npy")
+    run = in_process.litert((folder / "lstm.tflite").read_bytes())
+    (name,) = in_process.litert_inputs((folder / "lstm.tflite").read_bytes())
+    alone = [next(iter(run({name: window[None]}).values())) for window in windows]
+    backwards = [next(iter(run({name: window[None]}).values())) for window in windows[::-1]]
+    assert np.array_equal(backwards[::-1], alone)
+    artifact = cli_files.open_artifact(folder / "lstm.tflite")
+    for runtime in ("litert", "tflite-runtime"):
+        outcome = open_runner(artifact, Target("local", runtime), timeout_seconds=120).infer(
+            folder / "windows.npy", tmp_path / "answers.npy", 0, len(windows)
+        )
+        assert outcome.ok, outcome.reason
+        found = np.load(tmp_path / "answers.npy").reshape(len(windows), -1)
+        assert found == pytest.approx(np.concatenate(alone), abs=1e-5)
+    assert np.ptp(np.concatenate(alone)[:, 0]) > 0.01

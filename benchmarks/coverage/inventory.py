@@ -51,7 +51,7 @@ _TEXTS = (
     ("average", "trained from scratch", "scratch:average-embedding"),
 )
 
-_TFLITE = ("model", "tflite:float32", "tflite:float16", "tflite:dynamic", "tflite:int8")
+_TFLITE = ("model", "tflite:float32", "tflite:dynamic", "tflite:int8", "tflite:int16x8")
 
 _INTS = {"high": 20}
 _OWN = {"asked": {"custom_objects": ("tests/foreign_layers.py",)}}

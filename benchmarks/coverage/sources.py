@@ -159,7 +159,7 @@ def samples(
     random = np.random.default_rng(seed)
 
     def draw(one: Input) -> NDArray[Any]:
-        shape = (count, *one.shape[1:])
+        shape = (count, *one.sample)
         if not np.issubdtype(np.dtype(one.dtype), np.floating):
             return random.integers(0, int(high or 2), shape).astype(one.dtype)
         if high is None:
@@ -169,7 +169,7 @@ def samples(
     arrays = {one.name: draw(one) for one in inputs}
     if len(arrays) == 1:
         return next(iter(arrays.values()))
-    fields = np.zeros(count, [(one.name, one.dtype, one.shape[1:]) for one in inputs])
+    fields = np.zeros(count, [(one.name, one.dtype, one.sample) for one in inputs])
     for name, values in arrays.items():
         fields[name] = values
     return fields

@@ -85,7 +85,7 @@ def sensors(keras: Any) -> Any:
 def windows(keras: Any) -> Any:
     """Windows of a signal: an LSTM, and classes."""
     layers = keras.layers
-    steps = keras.Input((6, 3), name="x")
+    steps = keras.Input(batch_shape=(1, 6, 3), name="x")  # the converter makes no loop of an open batch
     return keras.Model(steps, layers.Dense(4, activation="softmax", name="y")(layers.LSTM(8)(steps)))
 
 

@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -242,14 +243,19 @@ class Row:
     def _try_remedy(self, remedy: str, cell: str) -> Cell:
         """Make the files that a remedy names, until one agrees: a remedy must work for the model at hand."""
         tried: dict[str, str] = {}
+        given = self.source
+        if given is not None and given.supplied is not None and "Keras file" in remedy:
+            self.source = replace(given, supplied=None)
         for text in dict.fromkeys(_VARIANTS.findall(remedy)):
             try:
                 result = self._variant(Variant.parse(text)) if text != cell else {"status": "the same"}
             except EdgeproofError as error:
                 result = {"status": "failed", "reason": error.message}
             if result["status"] == "ok":
+                self.source = given
                 return {"remedy_works": text, **({"remedies_tried": tried} if tried else {})}
             tried[text] = str(result.get("reason", ""))
+        self.source = given
         return {"remedies_tried": tried} if tried else {}
 
 

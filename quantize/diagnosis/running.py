@@ -51,6 +51,7 @@ class Running:
     def run(self, inputs: dict[int, NDArray[Any]]) -> None:
         """Set inputs and run; inputs that are not named keep their values."""
         self.set(inputs)
+        self.interpreter.reset_all_variables()  # the state of a fused LSTM or RNN outlives a run
         self.interpreter.invoke()
 
     def stored(self, index: int) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...core.dataset import PreparedData, save_prepared
 from ...core.errors import InputError, explain_disk_errors
-from ...core.model import InputContract, Model
+from ...core.model import InputContract, Model, sample_shape
 from ...core.names import shorten
 from .containers import FREE, RATIO
 from .tensors import describe
@@ -25,11 +25,16 @@ CHOICES = "expected a .npy file, or a .npz file with one array, as numpy.save an
 
 @dataclass(frozen=True)
 class Input:
-    """An input that is fed: batch first in `shape`."""
+    """An input that is fed."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return sample_shape(self.shape)
 
 
 def model_inputs(model: Model) -> list[Input]:
@@ -47,10 +52,10 @@ def tensor_data(
 ) -> PreparedData:
     """Copy the samples at `path` into `folder` as `split`, in the model's dtype; return the record.
 
-    ``.npy``: one array (N, …) with what follows N as in ``model_input.shape``; ``.npz``: that array alone or under the
-    input's name, and for a model of several `inputs` (see `model_inputs`) an array for each, which become the fields of
-    one structured array. There are no classes: what comes of it is agreement with the float model. Values are taken
-    as they are; floating-point numbers for an input of whole numbers are refused.
+    ``.npy``: one array (N, …) with what follows N as in ``model_input.shape`` behind its batch; ``.npz``: that array
+    alone or under the input's name, and for a model of several `inputs` (see `model_inputs`) an array for each, which
+    become the fields of one structured array. There are no classes: what comes of it is agreement with the float
+    model. Values are taken as they are; floating-point numbers for an input of whole numbers are refused.
 
     Raises InputError when the file is not that, holds objects (pickles), has other shapes or dtypes, no samples, or NaN
     or infinite values; StageError when the disk refuses.
@@ -84,7 +89,7 @@ def tensor_data(
 
 
 def _check(path: Path, one: Input, array: NDArray[Any]) -> None:
-    expected = one.shape[1:]
+    expected = one.sample
     shown = f"{path} has the shape {describe(array.shape)} and dtype {array.dtype}"
     wanted = f"the model's input {one.name!r} takes {describe((None, *expected))} {one.dtype}"
     if array.ndim != len(expected) + 1 or array.shape[1:] != expected:
@@ -131,7 +136,7 @@ def _members(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
 
 def _copy(path: Path, arrays: list[NDArray[Any]], wanted: list[Input], target: Path) -> str:
     """Write the samples block by block, one array as it is, several as fields; return the hash of what was written."""
-    fields = np.dtype([(one.name, one.dtype, one.shape[1:]) for one in wanted])
+    fields = np.dtype([(one.name, one.dtype, one.sample) for one in wanted])
     single = len(wanted) == 1
     dtype, shape = (np.dtype(wanted[0].dtype), arrays[0].shape) if single else (fields, arrays[0].shape[:1])
     copy = np.lib.format.open_memmap(target, "w+", dtype, shape)

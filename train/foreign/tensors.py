@@ -36,6 +36,7 @@ def fixed_shapes(
 ) -> list[tuple[int, ...]]:
     """Return the shape that each input is fixed to: batch 1, the rest as the file, `shapes` or `size` says.
 
+    A shape of `shapes` stands as it is; where its first side is not 1, the input has no batch.
     `size` is the side in pixels for inputs of rank 4 that leave theirs open; `shapes` names inputs (or ``""``, the only
     one). Raises InputError where something is left open, or contradicts the file.
     """
@@ -43,6 +44,11 @@ def fixed_shapes(
     for name in shapes:
         if name not in names and not (name == "" and len(inputs) == 1):
             raise InputError(f"there is no input {shorten(name)!r}", f"the model has: {', '.join(names)}")
+        if len(inputs) > 1 and shapes[name][:1] not in ((), (1,)):
+            raise InputError(
+                f"the input {shorten(name)!r} is one of several, and {describe(shapes[name])} has no batch of 1",
+                "save the model with a batch for each of its inputs",
+            )
     return [
         _fixed(tensor, size, shapes.get(tensor.name, shapes.get("") if len(inputs) == 1 else None)) for tensor in inputs
     ]
@@ -62,7 +68,8 @@ def _fixed(tensor: Tensor, size: int | None, wanted: tuple[int, ...] | None) -> 
     if tensor.shape[0] not in (None, 1):
         raise InputError(
             f"{shown}: the batch is fixed to {tensor.shape[0]}, but files are made for one sample at a time",
-            "save the model with batch size 1 or None",
+            "save the model with batch size 1 or None; if that side is no batch, give the whole shape: "
+            f"--shape {tensor.name}={','.join(str(side or 'N') for side in tensor.shape)}",
         )
     shape: list[int | None] = [1, *tensor.shape[1:]]
     if len(shape) == 4 and None in shape[1:3]:

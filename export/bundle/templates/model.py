@@ -47,6 +47,7 @@ class Model:
         def run(stored):
             for place, value in zip(places, stored):
                 interpreter.set_tensor(place, value)
+            interpreter.reset_all_variables()  # a fused LSTM or RNN remembers; each sample here stands alone
             interpreter.invoke()
             return interpreter.get_tensor(answer)
 

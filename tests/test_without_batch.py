@@ -1,0 +1,99 @@
+"""Models whose input has no batch, as a Hub module of sounds takes one waveform: from the file to its answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.errors import InputError
+from edgeproof.core.events import Silent
+from edgeproof.core.model import Model, sample_shape
+from edgeproof.core.recipe import Export
+from edgeproof.core.target import Target
+from edgeproof.core.variant import Variant
+from edgeproof.devices import open_runner
+from edgeproof.export import export
+from edgeproof.train import frameworks
+from edgeproof.train.foreign import adopt
+from edgeproof.train.foreign.samples import model_inputs, tensor_data
+from edgeproof.train.foreign.tensors import Tensor, fixed_shapes
+
+LENGTH = 800
+
+
+def test_a_sample_is_what_follows_a_batch_of_one_or_everything() -> None:
+    assert sample_shape((1, 24, 24, 3)) == (24, 24, 3) and sample_shape((1,)) == ()
+    assert sample_shape((16000,)) == (16000,) and sample_shape((96, 64)) == (96, 64) and sample_shape(()) == ()
+
+
+def test_a_fixed_first_side_that_is_no_batch_has_a_way() -> None:
+    wave = Tensor("wave", (16000,), "float32")
+    with pytest.raises(InputError, match="batch is fixed to 16000") as error:
+        fixed_shapes([wave], size=None, shapes={})
+    assert "--shape wave=16000" in error.value.remedy
+    assert fixed_shapes([wave], size=None, shapes={"wave": (16000,)}) == [(16000,)]
+    with pytest.raises(InputError, match="one of several"):
+        fixed_shapes([wave, Tensor("gain", (None,), "float32")], size=None, shapes={"wave": (16000,)})
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, NDArray[Any], NDArray[Any]]:
+    """A module of waveforms of any length, fixed to one; samples, and what the module itself answers to each."""
+    tf, _ = frameworks.load()
+    folder = tmp_path_factory.mktemp("sounds")
+    random = np.random.default_rng(3)
+    kernel, top = (random.normal(size=shape).astype(np.float32) for shape in ((5, 1, 4), (4, 3)))
+
+    def call(waveform: Any) -> dict[str, Any]:
+        frames = tf.nn.relu(tf.nn.conv1d(waveform[None, :, None], kernel, 5, "SAME"))
+        embedding = tf.reduce_mean(frames, axis=1)
+        return {"scores": tf.nn.softmax(tf.matmul(embedding, top)), "embedding": embedding}
+
+    module = tf.Module()
+    module.call = tf.function(call, input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")])
+    tf.saved_model.save(module, str(folder / "module"), signatures=module.call.get_concrete_function())
+    samples = (random.normal(size=(40, LENGTH)) * random.uniform(0.2, 3, (40, 1))).astype(np.float32)
+    expected = np.stack([call(tf.constant(sample))["scores"].numpy() for sample in samples])
+    model = adopt(
+        folder / "module", name="sounds", workspace=folder / "taken", listener=Silent(), output="scores",
+        shapes={"waveform": (LENGTH,)},
+    )  # fmt: skip
+    return model, samples, expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variant", "runtime", "close"),
+    [("tflite:float32", "litert", 1e-5), ("tflite:dynamic", "litert", 0.02), ("tflite:int8", "litert", 0.05),
+     ("tflite:float32", "tflite-runtime", 1e-5), ("onnx:float32", "onnxruntime", 1e-5),
+     ("onnx:int8", "onnxruntime", 0.05)],
+)  # fmt: skip
+def test_a_waveform_without_a_batch_goes_all_the_way(
+    variant: str, runtime: str, close: float, sounds: tuple[Model, NDArray[Any], NDArray[Any]], tmp_path: Path
+) -> None:
+    model, samples, expected = sounds
+    assert model.input.shape == (LENGTH,)
+    np.save(tmp_path / "samples.npy", samples)
+    data = tensor_data(tmp_path / "samples.npy", tmp_path / "data", model.input, inputs=model_inputs(model))
+    made = export(
+        model, Variant.parse(variant), options=Export(), folder=tmp_path,
+        calibration=data.inputs("test") if variant.endswith("int8") else None,
+    )  # fmt: skip
+    assert made.status == "ok", made.reason
+    assert [spec.shape for spec in made.inputs] == [(LENGTH,)]
+    found = answers(made, runtime, data.inputs("test"), tmp_path)
+    assert np.abs(found.reshape(expected.shape) - expected).max() < close
+
+
+def answers(artifact: Artifact, runtime: str, inputs: Path, folder: Path) -> NDArray[Any]:
+    outcome = open_runner(artifact, Target("local", runtime), timeout_seconds=120).infer(
+        inputs, folder / "answers.npy", 0, len(np.load(inputs))
+    )
+    assert outcome.ok, outcome.reason
+    found: NDArray[Any] = np.load(folder / "answers.npy")
+    return found
