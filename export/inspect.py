@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from .compat.delegates import estimate
 from .compat.kernels import since
 from .compat.loading import Need, needs
 from .compat.metadata import ENTRY, appended_files, read_metadata
+from .compat.onnx_reading import read_onnx
 from .compat.reading import Graph, Node, Tensor, read_graph
 from .compat.versions import highest
 
@@ -78,17 +77,14 @@ class Contents:
 
 
 def inspect(path: Path) -> Contents:
-    """Read a ``.tflite`` or ``.onnx`` file without running it. Raises InputError when it is neither, or broken."""
+    """Read a ``.tflite`` or ``.onnx`` file; no runtime is needed. Raises InputError when it is neither, or broken."""
     if not path.is_file():
         raise InputError(f"{path} does not exist or is not a file", "give a .tflite or .onnx file")
-    readers = {".tflite": (_tflite, "ai_edge_litert", "litert"), ".onnx": (_onnx, "onnx", "onnx")}
+    readers = {".tflite": _tflite, ".onnx": _onnx}
     if path.suffix not in readers:
         raise InputError(f"{path.name} is not a file that can be inspected", "expected .tflite or .onnx")
-    reader, module, extra = readers[path.suffix]
-    if find_spec(module) is None:
-        raise InputError(f"reading {path.suffix} files needs {module}", f"pip install 'edgeproof[{extra}]'")
     try:
-        return reader(path)
+        return readers[path.suffix](path)
     except InputError:
         raise
     except PermissionError as error:
@@ -171,31 +167,17 @@ def _metadata(graph: Graph, path: Path) -> dict[str, Any]:
 
 
 def _onnx(path: Path) -> Contents:
-    import onnx
-
-    model = onnx.load(str(path))
-    if not model.graph.node:  # any empty or foreign protocol buffer parses as a model without a graph
-        raise InputError(f"{path} is not an ONNX model", "expected a graph with operators")
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-
-    def tensor(value: Any) -> TensorSpec:
-        kind = value.type.tensor_type
-        return TensorSpec(
-            value.name,
-            tuple(d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim),
-            onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
-        )
-
-    used = Counter((node.op_type, node.domain) for node in model.graph.node)
-    ops = tuple(Operator(name, opsets.get(domain, 0), count) for (name, domain), count in sorted(used.items()))
-    weights = {w.name for w in model.graph.initializer}
-    opset = opsets.get("", 0)
+    graph = read_onnx(path)
+    ops = tuple(
+        Operator(name, graph.opsets.get(domain, 0), count) for (name, domain), count in sorted(graph.operators.items())
+    )
+    opset = graph.opsets.get("", 0)
     oldest_ort = _ORT_OF_OPSET.get(opset, "")
     return Contents(
-        inputs=tuple(tensor(v) for v in model.graph.input if v.name not in weights),
-        outputs=tuple(tensor(v) for v in model.graph.output),
+        inputs=graph.inputs,
+        outputs=graph.outputs,
         ops=ops,
         min_runtime=f"onnxruntime {oldest_ort}" if oldest_ort else "",
-        metadata={p.key: p.value for p in model.metadata_props},
+        metadata=dict(graph.properties),
         notes=() if oldest_ort else (f"opset {opset} is not in the table of ONNX Runtime releases",),
     )

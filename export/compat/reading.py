@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from . import schema
 
 # Tensors, operators, dimensions and bytes of names that are read of one file: some hundred times the largest models'.
 _LIMIT = 20_000_000
@@ -74,17 +75,14 @@ class Graph:
 
 class _Reader:
     def __init__(self, content: bytes, where: str) -> None:
-        from ai_edge_litert import schema_py_generated as schema
-
-        self.schema = schema
         self.where = where
         self.size = len(content)
         self.left = _LIMIT
         self.offsets = False
-        self.model = schema.Model.GetRootAs(content, 0)
-        self.ops = {v: name for name, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-        self.types = {v: name.lower() for name, v in vars(schema.TensorType).items() if isinstance(v, int)}
-        self.activations = {v: n for n, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)}
+        self.model = schema.Model.of(content)
+        self.ops = {number: name for name, number in schema.OPERATORS.items()}
+        self.types = {number: name.lower() for name, number in schema.TENSOR_TYPES.items()}
+        self.activations = {number: name for name, number in schema.ACTIVATIONS.items()}
 
     def spend(self, amount: int) -> int:
         """Count what is about to be read; return it. Raises InputError when it is more than a model can hold."""
@@ -128,7 +126,7 @@ class _Reader:
             return made
         scales = quantization.ScaleLength()
         if scales == 0:
-            blockwise = quantization.DetailsType() == self.schema.QuantizationDetails.BlockwiseQuantization
+            blockwise = quantization.DetailsType() == schema.BLOCKWISE
             return Tensor(**{**vars(made), "blockwise": blockwise})
         zero_points = quantization.ZeroPointLength()
         return Tensor(
@@ -158,7 +156,7 @@ class _Reader:
             code = self.model.OperatorCodes(index)
             # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
             builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-            custom = builtin == self.schema.BuiltinOperator.CUSTOM
+            custom = builtin == schema.CUSTOM
             name = self.text(code.CustomCode()) if custom else self.ops.get(builtin, f"BUILTIN_{builtin}")
             made.append((name or "CUSTOM", int(code.Version()), custom))
         return made
@@ -177,18 +175,16 @@ class _Reader:
         )
 
     def options(self, name: str, op: Any) -> dict[str, Any]:
-        kinds = {
-            "AVERAGE_POOL_2D": self.schema.Pool2DOptions,
-            "MAX_POOL_2D": self.schema.Pool2DOptions,
-            "CONCATENATION": self.schema.ConcatenationOptions,
-            "CONV_2D": self.schema.Conv2DOptions,
-            "DEPTHWISE_CONV_2D": self.schema.DepthwiseConv2DOptions,
+        kinds: dict[str, type[Any]] = {
+            "AVERAGE_POOL_2D": schema.Pool2DOptions,
+            "MAX_POOL_2D": schema.Pool2DOptions,
+            "CONCATENATION": schema.ConcatenationOptions,
+            "CONV_2D": schema.Conv2DOptions,
+            "DEPTHWISE_CONV_2D": schema.DepthwiseConv2DOptions,
         }
-        table = op.BuiltinOptions() if name in kinds else None
-        if table is None:
+        options = op.options(kinds[name]) if name in kinds else None
+        if options is None:
             return {}
-        options = kinds[name]()
-        options.Init(table.Bytes, table.Pos)
         found: dict[str, Any] = {"activation": self.activations.get(options.FusedActivationFunction(), "NONE")}
         if name != "CONCATENATION":
             found["strides"] = (int(options.StrideH()), int(options.StrideW()))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...core.errors import InputError
 from ...core.names import shorten
+from ...core.protobuf import fields
 
 LIMIT_BYTES = 2 << 30  # protobuf's own limit
 HUB_V1 = "tfhub_module.pb"
@@ -166,44 +167,11 @@ def read(folder: Path, tags: str = "") -> SavedModel:
     return SavedModel(folder, graphs, (folder / HUB_V1).is_file(), tags)
 
 
-# --- the wire format ---------------------------------------------------------------------------------------------
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield (field number, value) of a message: numbers for varints, bytes for the rest."""
-    at, end = 0, len(message)
-    while at < end:
-        tag, at = _varint(message, at)
-        kind = tag & 7
-        if kind == 0:
-            value, at = _varint(message, at)
-            yield tag >> 3, value
-            continue
-        if kind == 2:
-            size, at = _varint(message, at)
-        else:
-            size = {1: 8, 5: 4}.get(kind, -1)
-        if size < 0 or at + size > end:
-            raise ValueError("the message is malformed")
-        yield tag >> 3, message[at : at + size]
-        at += size
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is too long")
+# --- fields of a message -----------------------------------------------------------------------------------------
 
 
 def _parts(message: memoryview, number: int) -> Iterator[memoryview]:
-    return (value for found, value in _fields(message) if found == number and isinstance(value, memoryview))
+    return (value for found, value in fields(message) if found == number and isinstance(value, memoryview))
 
 
 def _texts(message: memoryview, number: int) -> tuple[str, ...]:
@@ -284,10 +252,10 @@ def _signature(message: memoryview) -> Signature:
 def _tensor(message: memoryview) -> Tensor:
     shape: tuple[int, ...] | None = None
     for part in _parts(message, 3):
-        sides = [next((value for number, value in _fields(d) if number == 1), 0) for d in _parts(part, 2)]
-        unknown = any(value for number, value in _fields(part) if number == 3)
+        sides = [next((value for number, value in fields(d) if number == 1), 0) for d in _parts(part, 2)]
+        unknown = any(value for number, value in fields(part) if number == 3)
         shape = None if unknown else tuple(_signed(side) for side in sides if isinstance(side, int))
-    dtype = next((value for number, value in _fields(message) if number == 2 and isinstance(value, int)), 0)
+    dtype = next((value for number, value in fields(message) if number == 2 and isinstance(value, int)), 0)
     return Tensor(shape, dtype, _text(message, 1))
 
 
