@@ -91,6 +91,10 @@ class Session:
     inputs: Dict[str, Any]
     stateful = False
 
+    def open(self, job: Dict[str, Any]) -> None:
+        """Read the file and make it ready to run."""
+        raise NotImplementedError
+
     def forget(self, job: Dict[str, Any]) -> None:
         """Begin anew: what a run answers next does not depend on the runs before."""
         if self.stateful:
@@ -119,7 +123,6 @@ class TFLite(Session):
         self.new = module.Interpreter
 
     def open(self, job: Dict[str, Any]) -> None:
-        """Read the file and make it ready to run."""
         try:
             self.interpreter = self.new(job["artifact"], num_threads=job["threads"])
             self.interpreter.allocate_tensors()
@@ -186,7 +189,6 @@ class Onnx(Session):
         self.module = onnxruntime
 
     def open(self, job: Dict[str, Any]) -> None:
-        """Read the file and make it ready to run."""
         options = self.module.SessionOptions()
         options.intra_op_num_threads = job["threads"]
         options.inter_op_num_threads = 1

@@ -15,7 +15,8 @@ from .frameworks import load
 from .keras_fit import Phase
 
 BLOCK_BYTES = 256 << 20  # of features in memory at a time
-AT_ONCE = 8  # steps that Keras runs in one call: they take a millisecond, and so would the way to Python and back
+RESIDENT_BYTES = 512 << 20  # features of so many bytes are kept in memory whole, and batches gathered from them
+AT_ONCE = 64  # steps that Keras runs in one call: they take a millisecond, and so would the way to Python and back
 PREFETCH = 16
 INPUT, OUTPUT = "features", "probabilities"
 
@@ -85,7 +86,7 @@ def head_phase(
     """Return phase one, ready to run. Epochs go through the whole of `train` in an order drawn from seed and number.
 
     Of an image with several views, an epoch sees one; each image starts with another and goes through all. The loss
-    is cross-entropy, with `weights` per class.
+    cross-entropy, with `weights` per class where the recipe asks for them.
     """
     steps = -(-len(train) // spec.batch_size)
     if head.optimizer is None:
@@ -113,7 +114,10 @@ def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> No
         at_once=1 if spec.callbacks else AT_ONCE,  # a callback of the user's may want to see every step
     )  # fmt: skip
     nothing = Labelled([np.zeros((0, width), np.float32)], np.zeros(0, np.int64))
-    trace = [(head.make_train_function(), True), *([(head.make_test_function(), False)] if validated else [])]
+    trace = [
+        (head.make_train_function(), spec.class_weights),
+        *([(head.make_test_function(), False)] if validated else []),
+    ]
     for function, weighted in trace:
         dataset = _dataset(lambda: iter(()), nothing, 0, weighted=weighted)
         function.get_concrete_function(iter(dataset))
@@ -146,21 +150,51 @@ Blocks = Iterator[tuple[NDArray[Any], ...]]
 
 
 def _training_dataset(train: Labelled, spec: Train, weights: NDArray[Any], seed: int, first: int, steps: int) -> Any:
-    """Return (rows, labels, weights) of the epochs from `first` (0 is the first) on; the last batch of an epoch may be
-    smaller."""
+    """Return (rows, labels), with class weights also those, of the epochs from `first` (0 is the first) on; the last
+    batch of an epoch may be smaller."""
     start_view = np.random.default_rng((seed, 11)).integers(len(train.views), size=len(train))
-    batch, block = spec.batch_size, _block(train, spec.batch_size)
+    labels = train.labels.astype(np.int32)
+    columns = (labels, weights[labels]) if spec.class_weights else (labels,)
 
-    def blocks() -> Blocks:
+    def orders() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Yield for each epoch which images come, and which view of each."""
         for number in range(first + 1, spec.epochs + 1):
             order = np.random.default_rng((seed, 12, number)).permutation(len(train))
+            yield order, (start_view[order] + number - 1) % len(train.views)
+
+    batches = steps * (spec.epochs - first)
+    if sum(view.nbytes for view in train.views) <= RESIDENT_BYTES:
+        return _resident_dataset(train, columns, orders, spec.batch_size, batches)
+    block = _block(train, spec.batch_size)
+
+    def blocks() -> Blocks:
+        for order, views in orders():
             for at in range(0, len(order), block):
                 index = order[at : at + block]
-                rows = gather(train.views, (start_view[index] + number - 1) % len(train.views), index)
-                labels = train.labels[index].astype(np.int32)
-                yield from _batched((rows, labels, weights[labels]), batch)
+                rows = gather(train.views, views[at : at + block], index)
+                yield from _batched((rows, *(column[index] for column in columns)), spec.batch_size)
 
-    return _dataset(blocks, train, steps * (spec.epochs - first), weighted=True)
+    return _dataset(blocks, train, batches, weighted=spec.class_weights)
+
+
+def _resident_dataset(train: Labelled, columns: tuple[NDArray[Any], ...], orders: Any, batch: int, batches: int) -> Any:
+    """Return what `_dataset` does, gathered by TensorFlow from features that are in memory: Python is asked once an
+    epoch."""
+    tf, _ = load()
+    features = tf.concat([tf.constant(np.asarray(view)) for view in train.views], axis=0)
+    constants = [tf.constant(column) for column in columns]
+
+    def places() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        for order, views in orders():
+            yield order + views * len(train), order
+
+    def rows_of(place: Any, order: Any) -> Any:
+        return (tf.gather(features, place), *(tf.gather(column, order) for column in constants))
+
+    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.int64))
+    dataset = tf.data.Dataset.from_generator(places, output_signature=signature)
+    dataset = dataset.flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch).batch(batch)).map(rows_of)
+    return _fed(dataset, batches)
 
 
 def _validation_dataset(validation: Labelled, spec: Train) -> Any:
@@ -171,7 +205,8 @@ def _validation_dataset(validation: Labelled, spec: Train) -> Any:
             rows = np.asarray(validation.views[0][at : at + block])
             yield from _batched((rows, validation.labels[at : at + block].astype(np.int32)), len(rows))
 
-    return _dataset(blocks, validation, -(-len(validation) // block))
+    batches = -(-len(validation) // block)
+    return _dataset(blocks, validation, batches, kept=batches == 1)  # Keras goes through it after each epoch
 
 
 def _block(data: Labelled, batch: int) -> int:
@@ -189,8 +224,8 @@ def _batched(arrays: tuple[NDArray[Any], ...], batch: int) -> Blocks:
         yield tuple(array[None, whole:] for array in arrays)
 
 
-def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = False) -> Any:
-    """Return the `batches` that `blocks` yields as a ``tf.data.Dataset``, gathered while others are trained on."""
+def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = False, kept: bool = False) -> Any:
+    """Return the `batches` that `blocks` yields as a ``tf.data.Dataset``; `kept`: in memory after the first time."""
     tf, _ = load()
     width = data.views[0].shape[1]
     signature = (
@@ -199,9 +234,16 @@ def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = Fals
         tf.TensorSpec([None, None], tf.float32),
     )
     dataset = tf.data.Dataset.from_generator(blocks, output_signature=signature if weighted else signature[:2])
+    dataset = dataset.unbatch()
+    return _fed(dataset.cache() if kept else dataset, batches)
+
+
+def _fed(dataset: Any, batches: int) -> Any:
+    """Return a dataset of batches as Keras is fed with: made ready while others are trained on."""
+    tf, _ = load()
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
     options.threading.private_threadpool_size = 1  # it copies memory: more threads would only disturb the training
-    dataset = dataset.unbatch().apply(tf.data.experimental.assert_cardinality(batches))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     return dataset.prefetch(PREFETCH).with_options(options)
