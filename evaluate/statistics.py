@@ -1,4 +1,8 @@
-"""Intervals, percentiles and tests: every method is exact or checked by simulation in tests/test_statistics.py."""
+"""Intervals, percentiles and tests: every method is exact or checked by simulation in tests/test_statistics.py.
+
+Student's t is SciPy's. Only what is said over several seeds needs it, which only training makes, so SciPy comes with
+the extra `train` and is imported when it is called.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from .student import quantile, tail
 
 CONFIDENCE = 0.95
 
@@ -140,9 +142,9 @@ def seeds_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE)
     variance = samples_part + sum(part for part, _ in extra)
     freedom = _satterthwaite(variance, extra)
     error = sqrt(variance)
-    half = quantile(confidence, freedom) * error
+    half = _t(confidence, freedom) * error
     low, high = max(-1.0, centre - half), min(1.0, centre + half)
-    p = min(1.0, 2 * tail(abs(centre) / error, freedom))
+    p = min(1.0, 2 * _t_tail(abs(centre) / error, freedom))
     return Difference(float(differences.mean()), low, high, p, freedom, 1 - samples_part / variance)
 
 
@@ -164,7 +166,7 @@ def seeds_accuracy(
     variance = mean * (1 - mean) / n + spread
     freedom = _satterthwaite(variance, [(spread, values.size - 1)]) if variance else float("inf")
     effective = mean * (1 - mean) / variance if variance else float(n)
-    z2 = quantile(confidence, freedom) ** 2
+    z2 = _t(confidence, freedom) ** 2
     centre = (mean + z2 / (2 * effective)) / (1 + z2 / effective)
     half = sqrt(z2) / (1 + z2 / effective) * sqrt(mean * (1 - mean) / effective + z2 / (4 * effective**2))
     return mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
@@ -209,6 +211,23 @@ def _satterthwaite(variance: float, parts: Sequence[tuple[float, int]]) -> float
     """Return the degrees of freedom of a sum, given its uncertain parts with theirs; the samples' counts as known."""
     uncertainty = sum(part**2 / freedom for part, freedom in parts if freedom)
     return variance**2 / uncertainty if uncertainty else float("inf")
+
+
+def _t(confidence: float, freedom: float) -> float:
+    """Return the two-sided quantile of Student's t, of the normal distribution for infinite degrees of freedom."""
+    if np.isinf(freedom):
+        return NormalDist().inv_cdf((1 + confidence) / 2)
+    from scipy.stats import t
+
+    return float(t.ppf((1 + confidence) / 2, freedom))
+
+
+def _t_tail(value: float, freedom: float) -> float:
+    if np.isinf(freedom):
+        return 1 - NormalDist().cdf(value)
+    from scipy.stats import t
+
+    return float(t.sf(value, freedom))
 
 
 def difference_interval(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
