@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, comb, log10, sqrt
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ..core.errors import InputError
 
 CONFIDENCE = 0.95
 
@@ -217,17 +219,23 @@ def _t(confidence: float, freedom: float) -> float:
     """Return the two-sided quantile of Student's t, of the normal distribution for infinite degrees of freedom."""
     if np.isinf(freedom):
         return NormalDist().inv_cdf((1 + confidence) / 2)
-    from scipy.stats import t
-
-    return float(t.ppf((1 + confidence) / 2, freedom))
+    return float(_student().ppf((1 + confidence) / 2, freedom))
 
 
 def _t_tail(value: float, freedom: float) -> float:
     if np.isinf(freedom):
         return 1 - NormalDist().cdf(value)
-    from scipy.stats import t
+    return float(_student().sf(value, freedom))
 
-    return float(t.sf(value, freedom))
+
+def _student() -> Any:
+    try:
+        from scipy.stats import t
+    except ImportError as error:
+        raise InputError(
+            "intervals over several seeds need SciPy, which is not installed here", "pip install 'edgeproof[train]'"
+        ) from error
+    return t
 
 
 def difference_interval(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
