@@ -191,8 +191,9 @@ def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | No
             answers = [called.call([tf.constant(x) for x in values]) for values in examples]
         expected = [{n: np.asarray(v) for n, v in zip(plain.outputs, found, strict=True)} for found in answers]
     except Exception as error:  # the graph may refuse what it is given in any way
+        given = ", ".join(f"{name} {describe(shape)}" for name, shape, _ in fixed)
         raise StageError(
-            f"{path} cannot compute what it is given in its own process: {shorten(str(error), 300)}",
+            f"{path} cannot compute what it is given ({given}) in its own process: {shorten(str(error), 300)}",
             "random numbers may not be what it takes; check --size and --shape against the model's description",
         ) from error
     return Source(plain, called.inputs, called.outputs, examples, expected, f"tensorflow {tf.__version__}", called.name)
