@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -16,10 +17,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from ..core.machine import now
 from ..core.names import shorten
 
+_UNBROKEN = 10_000
+
 
 def stderr_console() -> Console:
     """Return the console for progress and messages. Rich itself honours NO_COLOR and TERM."""
     return Console(stderr=True, highlight=False)
+
+
+def stdout_console() -> Console:
+    """Return the console for results. In a pipe or a file nothing is broken to a width, unless COLUMNS asks for one."""
+    console = Console(highlight=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = _UNBROKEN
+    return console
 
 
 class ConsoleListener:

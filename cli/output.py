@@ -16,12 +16,11 @@ def show(results: Results, folder: Path, report: Path, *, as_json: bool) -> None
     if as_json:
         show_json(results.to_json())
         return
-    from rich.console import Console
-
     from ..evaluate.report import summary
+    from .console import stdout_console
 
-    console = Console(highlight=False)
-    for part in summary(results):
+    console = stdout_console()
+    for part in summary(results, console.width):
         console.print(part)
     click.echo(f"report: {report}")
 

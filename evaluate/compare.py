@@ -8,7 +8,7 @@ sees what changed on the machine between the two runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,12 @@ from ..core.measurement import Measurement
 from ..core.names import shorten
 from ..core.results import Results
 from .cells import Cell, cells, process_medians
+from .report.widths import filled, first_that_fits
 from .statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
 from .units import ms, number, percent, signed_points, size, times
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
 MACHINE = ("cpu", "cores", "os")
@@ -46,6 +48,7 @@ class CellComparison:
     """One variant on one target in both runs. `accuracy` is b - a in shares, `latency` is b / a; None: not known.
 
     Files without known classes have no accuracy: their agreement with their float selves is shown in its place.
+    `by_design` cells are empty in both, since the runtime does not read the format.
     """
 
     model: str
@@ -66,6 +69,7 @@ class CellComparison:
     bytes_a: int
     bytes_b: int
     same_file: bool
+    by_design: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,22 +87,71 @@ class Comparison:
         """Return the comparison as plain values, for JSON."""
         return asdict(self)
 
-    def table(self) -> Table:
-        """Return the comparison as a table for the terminal."""
+    def table(self, width: int | None = None) -> RenderableType:
+        """Return the comparison for the terminal, `width` characters wide (default: what rich finds).
+
+        A table where it fits; otherwise a few lines for each cell.
+        """
+        from rich.console import Console, Group
+
+        width = Console().width if width is None else width
+        shown = first_that_fits([self._table(2), self._table(1)], width, Group(*self._lines(width)))
+        return Group(shown, *self._foot())
+
+    def _shown(self) -> list[CellComparison]:
+        """Return the cells that can have figures: not those whose runtime does not read the format."""
+        return [c for c in self.cells if not c.by_design]
+
+    def _table(self, padding: int) -> Table:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(f"{shorten(self.run_b)} beside {shorten(self.run_a)}"), title_justify="left")
+        table = Table(
+            title=Text(self._title()), title_justify="left", box=None, pad_edge=False, padding=(0, padding, 0, 0)
+        )
         for heading in ("variant", "target"):
-            table.add_column(heading)
+            table.add_column(heading, no_wrap=True)
         for heading in ("accuracy", "points", "median latency", "ratio", "size"):
-            table.add_column(heading, justify="right")
-        table.add_column("kind")
-        several = len({c.model for c in self.cells}) > 1
-        for cell in self.cells:
-            name = f"{cell.variant} of {cell.model}" if several else cell.variant
-            table.add_row(*(Text(text) for text in (shorten(name), cell.target, *_columns(cell))))
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("kind", no_wrap=True)
+        for cell in self._shown():
+            table.add_row(*(Text(text) for text in (self._name(cell), cell.target, *_columns(cell))))
         return table
+
+    def _lines(self, width: int) -> Iterator[RenderableType]:
+        """Yield the cells as lines: what it is, and below it a line for each figure."""
+        from rich.padding import Padding
+        from rich.text import Text
+
+        yield Text(self._title(), style="italic")
+        for cell in self._shown():
+            right, points, latency, ratio, size_, kind = _columns(cell)
+            if (cell.status_a, cell.status_b) != ("ok", "ok"):
+                yield Text(f"{self._name(cell)} on {cell.target}: {right}", style="bold")
+                continue
+            yield Text(f"{self._name(cell)} on {cell.target}", style="bold")
+            for figures in (
+                (f"accuracy {right}", points and f"{points} points"),
+                (f"latency {latency}" if kind else "", ratio),
+                (f"size {size_}", kind),
+            ):
+                if told := filled(filter(None, figures), width - 2):
+                    yield Padding(Text(told), (0, 0, 0, 2), expand=False)
+
+    def _foot(self) -> Iterator[RenderableType]:
+        """Yield what the figures are, and what is not among them."""
+        from rich.text import Text
+
+        yield Text("a → b; in brackets the interval of the change; =: not distinguishable from none", style="dim")
+        if hidden := len(self.cells) - len(self._shown()):
+            yield Text(f"{hidden} cells are empty by design: the runtime does not read the format", style="dim")
+
+    def _title(self) -> str:
+        return f"{shorten(self.run_b)} beside {shorten(self.run_a)}"
+
+    def _name(self, cell: CellComparison) -> str:
+        several = len({c.model for c in self.cells}) > 1
+        return shorten(f"{cell.variant} of {cell.model}" if several else cell.variant)
 
 
 def compare(
@@ -187,6 +240,7 @@ def _cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> Cel
         bytes_a=a.artifact.bytes,
         bytes_b=b.artifact.bytes,
         same_file=bool(a.artifact.sha256) and a.artifact.sha256 == b.artifact.sha256,
+        by_design=a.is_by_design and b.is_by_design,
     )
 
 
@@ -241,11 +295,11 @@ def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
     if cell.accuracy:
         change = cell.accuracy
         accuracy = f"{signed_points(change.estimate)} [{signed_points(change.low)}, {signed_points(change.high)}]"
-        accuracy += " =" if change.verdict == "not distinguishable" else ""
+        accuracy = f"= {accuracy}" if change.verdict == "not distinguishable" else accuracy
     if cell.latency:
         ratio = cell.latency
         latency = f"{times(ratio.estimate)} [{number(ratio.low)}, {number(ratio.high)}]"
-        latency += " =" if ratio.verdict == "not distinguishable" else ""
+        latency = f"= {latency}" if ratio.verdict == "not distinguishable" else latency
     right = _both(cell.accuracy_a, cell.accuracy_b, percent)
     if cell.accuracy_a is None and cell.accuracy_b is None and (cell.agreement_a, cell.agreement_b) != (None, None):
         right = f"{_both(cell.agreement_a, cell.agreement_b, percent)} agree"

@@ -112,6 +112,15 @@ def test_what_is_here_is_told_as_text_and_as_json(command: str) -> None:
     assert json.loads(edgeproof(command, "--json", status=None).stdout)
 
 
+@pytest.mark.slow
+def test_in_a_pipe_no_line_is_broken(tiny: TinyRun) -> None:
+    """There nobody has 80 columns; COLUMNS asks for a width all the same."""
+    whole = edgeproof("report", str(tiny.folder), COLUMNS="").stdout.splitlines()
+    narrow = edgeproof("report", str(tiny.folder), COLUMNS="60").stdout.splitlines()
+    assert len(max(whole, key=len)) > 100 and len(max(narrow, key=len)) <= 60
+    assert any(line.split()[:1] == ["file"] and "size" in line for line in whole)
+
+
 def test_completion_scripts() -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_EDGEPROOF_COMPLETE" in edgeproof("completion", shell).stdout

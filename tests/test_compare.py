@@ -188,3 +188,16 @@ def test_files_without_known_classes_are_shown_by_their_agreement():
     assert (cell.agreement_a, cell.agreement_b) == (0.98, 0.995)
     assert "98.0 % → 99.5 % agree" in shown(made.table())
     json.dumps(made.to_dict())
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_a_comparison_is_readable_at_any_width(width):
+    a = run("a", noise(3, 1), variants=("tflite:int8-per-tensor", "tflite:float32"))
+    stream = io.StringIO()
+    Console(file=stream, width=width, no_color=True).print(compare(a, a).table(width))
+    lines = stream.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert "…" not in stream.getvalue()
+    words = " ".join(stream.getvalue().split())
+    for part in ("tflite:int8-per-tensor", "local/litert", "82.0 %", "1.00× [", "3.00 MiB", "measured", "distinguish"):
+        assert part in words

@@ -415,6 +415,23 @@ def test_terminal_has_the_table_the_failures_and_the_answer(finished):
     )
 
 
+@pytest.mark.parametrize("width", [40, 60, 72, 80, 100, 160])
+def test_the_file_is_named_whole_at_any_width(finished, width):
+    results, _, _ = finished
+    stream = io.StringIO()
+    Console(file=stream, width=width, no_color=True).print(report.table(results, width))
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width and "…" not in stream.getvalue()
+    ran = [m for m in results.measurements if m.status == "ok"]
+    for m in ran:
+        variant = m.artifact.partition("--")[2].replace("-", ":", 1)
+        assert sum(variant in line.split() and m.target in line.split() for line in lines) == 1
+    shipped = lines.index(next(line for line in lines if line.startswith("→")))
+    figures = " ".join(lines[shipped : shipped + 3])
+    row = next(m for m in ran if results.recommendation["artifact"] == m.artifact)
+    assert f"{100 * row.accuracy:.1f} %" in figures and " ms" in figures
+
+
 def test_terminal_takes_names_for_words_and_honours_no_color(hostile, monkeypatch):
     results, _, _ = hostile
     assert "<script>" in terminal(results)

@@ -25,6 +25,7 @@ def command(run_a: Path, run_b: Path, force: bool, as_json: bool) -> None:
     if as_json:
         show_json(comparison.to_dict())
         return
-    from rich.console import Console
+    from ..console import stdout_console
 
-    Console(highlight=False).print(comparison.table())
+    console = stdout_console()
+    console.print(comparison.table(console.width))

@@ -61,15 +61,13 @@ def command(
 
 
 def _show(found: Diagnosis) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from ...quantize.diagnosis import short_name
+    from ..console import stdout_console
 
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file, a pipe: nobody sees 80 columns there
-        console.width = 120
+    console = stdout_console()
     agreement = "" if found.agreement is None else f"; the top class is the same on {found.agreement:.1%}"
     snr = found.facts.get("answer_snr_db")
     console.print(

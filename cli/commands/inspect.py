@@ -42,11 +42,12 @@ def command(file: Path, as_json: bool) -> None:
     if as_json:
         show_json(document)
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    from ..console import stdout_console
+
+    console = stdout_console()
     console.print(f"[bold]{escape(file.name)}[/]  {document['bytes']:,} bytes  sha256 {document['sha256'][:16]}…")
     for line in _facts(contents):
         console.print(escape(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...core.names import shorten
@@ -9,16 +10,17 @@ from ...core.results import Results
 from ..units import limits
 from .choices import brief, choices
 from .content import Content, figure_rows
+from .widths import filled, first_that_fits
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
 
-def summary(results: Results) -> list[RenderableType]:
+def summary(results: Results, width: int | None = None) -> list[RenderableType]:
     """Return what the terminal shows at the end of a run: table, failures, comparison of models, recommendation.
 
-    Names from outside are plain text in it, never markup.
+    `width` is the terminal's (default: what rich finds). Names from outside are plain text in it, never markup.
     """
     from rich.text import Text
 
@@ -26,7 +28,7 @@ def summary(results: Results) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if told := caption(content):
         # Not the table's own caption, which is broken at the table's width.
-        parts += [table(results), Text(told, style="dim"), ""]
+        parts += [table(results, width), Text(told, style="dim"), ""]
     if content.by_design():
         parts += [Text(f"{content.by_design()} cells are empty by design: the runtime does not read the format."), ""]
     parts += [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
@@ -44,52 +46,91 @@ def by_target(content: Content) -> list[str]:
     return [*(f"on {choice.target}: {brief(choice)}" for choice in found), ""]
 
 
-# Columns by what is left out first on a narrow terminal: (heading, key of a row, justify, needed width of it all).
+# The table's columns: heading, key of a row, justify.
 _COLUMNS = (
-    ("", "mark", "left", 0),
-    ("file", "variant", "left", 0),
-    ("target", "target", "left", 0),
-    ("accuracy", "accuracy", "right", 0),
-    ("95 %", "accuracy_interval", "right", 108),
-    ("drop", "drop", "right", 0),
-    ("median", "latency", "right", 0),
-    ("interval, ms", "latency_interval", "right", 94),
-    ("size", "size", "right", 0),
+    ("", "mark", "left"),
+    ("file", "variant", "left"),
+    ("target", "target", "left"),
+    ("accuracy", "accuracy", "right"),
+    ("95 %", "accuracy_interval", "right"),
+    ("drop", "drop", "right"),
+    ("median", "latency", "right"),
+    ("interval, ms", "latency_interval", "right"),
+    ("size", "size", "right"),
+    ("kind", "kind", "left"),
 )
+# What a narrow terminal does without, in this order; the reports have all of it.
+_LEFT_OUT = ("accuracy_interval", "latency_interval", "size", "drop")
 
 
-def table(results: Results, width: int | None = None) -> Table:
+def table(results: Results, width: int | None = None) -> RenderableType:
     """Return one row per cell that ran, under its model's name where there are several; the recommended one is marked.
 
-    Rich honours NO_COLOR.
-
-    `width` is the terminal's, in characters (default: what rich finds): a narrow one leaves out the intervals, which
-    the reports have.
+    `width` is the terminal's, in characters (default: what rich finds). A narrow one leaves out columns; where the file
+    would not fit beside its figures, they stand below it. Rich honours NO_COLOR.
     """
-    from rich.console import Console
+    from rich.console import Console, Group
+
+    width = Console().width if width is None else width
+    content = Content(results)
+    rows = figure_rows(content)
+    left_out = {"kind"} if len({row["kind"] for row in rows}) < 2 else set()
+    columns = [column for column in _COLUMNS if column[1] not in left_out]
+    tables = [_table(content, rows, columns, padding=2)]
+    for key in _LEFT_OUT:
+        columns = [column for column in columns if column[1] != key]
+        tables.append(_table(content, rows, columns, padding=1))
+    return first_that_fits(tables, width, Group(*_lines(content, rows, width)))
+
+
+def _table(
+    content: Content, rows: Sequence[Mapping[str, str]], columns: Sequence[tuple[str, str, str]], padding: int
+) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    width = Console().width if width is None else width
-    columns = [column for column in _COLUMNS if column[3] <= width]
-    content = Content(results)
-    rows = figure_rows(content)
-    kinds = {row["kind"] for row in rows}
-    labelled = len(kinds) > 1
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if width > 84 else 1, 0, 0))
-    for heading, _, justify, _ in columns:
-        made.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=heading != "file")
-    if labelled:
-        made.add_column("kind", no_wrap=True)
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, padding, 0, 0))
+    for heading, _, justify in columns:
+        made.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
+    for model, row in _by_model(content, rows):
+        if model:
+            made.add_row("", Text(model, style="bold"))
+        if row:
+            cells = [Text(_mark(row) if key == "mark" else row[key]) for _, key, _ in columns]
+            made.add_row(*cells, style="bold green" if row["ship"] else "")
+    return made
+
+
+def _lines(content: Content, rows: Sequence[Mapping[str, str]], width: int) -> Iterator[RenderableType]:
+    """Yield the table's rows for a terminal that is too narrow for it: a file on a target, its figures below it."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for model, row in _by_model(content, rows):
+        if model:
+            yield Text(model, style="bold")
+        if row:
+            style = "bold green" if row["ship"] else ""
+            drop = "" if row["drop"] == "–" else f"drop {row['drop']}"
+            kind = row["kind"] if len({one["kind"] for one in rows}) > 1 else ""
+            told = (row["accuracy"], drop, row["latency"], row["size"], kind)
+            figures = [text for text in told if text not in ("", "–")]
+            yield Text(f"{_mark(row) or ' '} {row['variant']} on {row['target']}", style=style)
+            yield Padding(Text(filled(figures, width - 4), style="" if style else "dim"), (0, 0, 0, 4), expand=False)
+
+
+def _by_model(content: Content, rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, Mapping[str, str] | None]]:
+    """Yield (model, None) where another model's rows begin, if there are several; and ("", row)."""
     model = ""
     for row in rows:
         if content.several and row["model"] != model:
             model = row["model"]
-            made.add_row("", Text(model, style="bold"))
-        words = {**row, "mark": "→" if row["ship"] else "•" if row["pick"] else ""}
-        cells = [Text(words[key]) for _, key, _, _ in columns] + ([Text(row["kind"])] if labelled else [])
-        made.add_row(*cells, style="bold green" if row["ship"] else "")
-    return made
+            yield model, None
+        yield "", row
+
+
+def _mark(row: Mapping[str, str]) -> str:
+    return "→" if row["ship"] else "•" if row["pick"] else ""
 
 
 def caption(content: Content) -> str:
