@@ -1,6 +1,7 @@
 """Further training of a small model: what it starts from, what it must not change, and what comes out as a file."""
 
 import math
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,31 @@ QUICK = Quantize.model_validate(
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return fitted(tmp_path_factory.mktemp("small"))
+
+
+def test_a_separable_convolution_beside_layers_with_keras_own_names_is_quantized():
+    _, keras, _ = frameworks.load()
+    keras.backend.clear_session()  # as in a new process: Keras has given out no name yet
+    given = {"padding": "same", "use_bias": False}
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, name="conv2d", **given)(image)
+    y = keras.layers.SeparableConv2D(4, 3, name="separable_conv2d", **given)(x)
+    y = keras.layers.DepthwiseConv2D(3, name="depthwise_conv2d_1", **given)(y)
+    y = keras.layers.Conv2D(4, 1, name="conv2d_1", **given)(y)
+    network = keras.Model(image, keras.layers.Add(name="add")([x, y]))
+    keras.backend.clear_session()
+
+    def alarm(number, frame):
+        raise TimeoutError("TFMOT does not come to an end")
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    signal.alarm(120)
+    try:
+        fake = qat.quantize(network)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert fake.layers == (5, 5)  # the separable one is two now
 
 
 def further(small, kind, workspace, settings=QUICK, **changes):

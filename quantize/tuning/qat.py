@@ -8,6 +8,7 @@ converted file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ def quantize(flat: Any) -> Quantized:
     )
 
     equalize(flat)
+    _skip_taken_names(flat)
     api, registry = tfmot.quantization.keras, default_8bit_quantize_registry.Default8BitQuantizeRegistry()
     output_only = default_8bit_quantize_configs.Default8BitOutputQuantizeConfig
     scope = {"Default8BitOutputQuantizeConfig": output_only}
@@ -80,6 +82,23 @@ def quantize(flat: Any) -> Quantized:
     wrapped = [layer for layer in network.layers if hasattr(layer, "quantize_config")]
     with_weights = [layer for layer in wrapped if layer._weight_vars]
     return Quantized(network, (len(with_weights), len(_computing(network))))
+
+
+def _skip_taken_names(flat: Any) -> None:
+    """Let Keras give out no name again that a layer of `flat` has.
+
+    TFMOT makes two layers of each SeparableConv2D, and Keras names them: ``conv2d``, which a layer of a network that
+    was made in another process may have, too. With two layers of one name TFMOT's rebuilding never ends.
+    """
+    _, keras, _ = load()
+    taken = {layer.name for layer in flat.layers}
+    for new in (lambda: keras.layers.Conv2D(1, 1), lambda: keras.layers.DepthwiseConv2D(1)):
+        stem = re.sub(r"_\d+$", "", new().name)
+        last = max(
+            (int(name[len(stem) + 1 :] or 0) for name in taken if re.fullmatch(rf"{stem}(_\d+)?", name)), default=-1
+        )
+        while int(new().name[len(stem) + 1 :] or 0) < last:
+            pass
 
 
 def _follows_weights(norm: Any) -> bool:
