@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..core.codec import write_atomic
 from ..core.dataset import Kind, PreparedData, load_prepared
 from ..core.errors import InputError
 from ..core.events import Listener
@@ -17,6 +18,8 @@ from ..core.store import Store
 from ..train import data as train_data
 from ..train import foreign
 from .tensorflow_process import TensorFlowProcess
+
+STORE = ".store"  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def prepared(
     source = fingerprint or train_data.fingerprint(data, seed=seed, folder=folder, use=use)
     settings = {"kind": wanted.kind, "image_size": wanted.size, "resize": wanted.resize}
     key = store.key("data", {"source": source, "data": table, "use": use, **settings})
-    if store.get(key) is None:
+    fresh = store.get(key) is None
+    if fresh:
         with store.write(key) as workspace:
             if wanted.kind == "text":
                 train_data.prepare_texts(
@@ -99,7 +103,24 @@ def prepared(
                     workers=usable_cores(),
                     use=use,
                 )
+    _list_unreadable(store.root / key, store, listener if fresh else None)
     return load_prepared(store.root / key)
+
+
+def _list_unreadable(entry: Path, store: Store, listener: Listener | None) -> None:
+    """Put the list of samples that could not be read beside the report, where a run's folder is made; say where it is.
+
+    What was prepared long ago is not told again: `listener` is None then.
+    """
+    found = entry / train_data.UNREADABLE
+    if not found.is_file():
+        return
+    if store.root.name != STORE:  # a store of the moment: there is no report
+        return
+    beside = store.root.parent / found.name
+    write_atomic(beside, found.read_text(encoding="utf-8"))
+    if listener is not None:
+        listener.note("warning", f"all that could not be read, and why: {beside}")
 
 
 def _arrays(

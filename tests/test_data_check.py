@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeproof.cli.preparing import Wanted, prepared
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.events import Silent
 from edgeproof.core.recipe import Data
+from edgeproof.core.store import Store
 from edgeproof.train.data import prepare
 
 
@@ -110,7 +113,29 @@ def test_unreadable_files_are_dropped_and_named(tmp_path: Path) -> None:
     assert why["train/a/text.png", "train"].startswith("not an image")
     assert "runcated" in why["train/b/cut.jpg", "train"]
     assert why["test/b/large.png", "test"] == "60 × 50 pixels, more than data.max_pixels = 1000"
-    assert "4 images could not be read and are left out" in prepared.report["warnings"][0]["what"]
+    told = prepared.report["warnings"][0]["what"]
+    assert "4 images could not be read and are left out: " in told and told.endswith(" and 1 more")
+    named = [name for name in ("zero.png", "text.png", "cut.jpg", "large.png") if name in told]
+    assert len(named) == 3
+    with (tmp_path / "out" / found["list"]).open(newline="") as stream:
+        rows = {(row["file"], row["split"]): row["why"] for row in csv.DictReader(stream)}
+    assert rows == why, "the file has all of them"
+
+
+def test_the_list_of_unreadable_files_stands_beside_the_report(tmp_path: Path) -> None:
+    draw_splits(tmp_path / "set")
+    for number in range(30):
+        (tmp_path / f"set/train/a/{number:02}.png").write_bytes(b"")
+    watch = Watch([], [])
+    wanted, data = Wanted("image", 16, "stretch"), Data(source="folder:set")
+    store = Store(tmp_path / "run" / ".store")
+    for _ in range(2):
+        prepared(data, wanted, seed=1, folder=tmp_path, store=store, listener=watch)
+    path = tmp_path / "run" / "unreadable.csv"
+    assert sum(str(path) in note for note in watch.notes) == 1, "said once, when they were read"
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 30 and {row["why"] for row in rows} == {"empty: zero bytes"}
 
 
 def test_or_stop_the_run(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..cells import artifact_name
 from ..units import percent, seconds, size
 from .compared import origin
 from .content import NAME_LIMIT, REASON_LIMIT, Content
+from .dataset import flat, scalar
 from .palette import scheme_colour
 from .reading import counted
 
@@ -162,12 +163,10 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
         facts.append(("Takes strings", shorten(f"it could not be cut at its token ids: {why}", REASON_LIMIT)))
     if trusted:
         facts.append(("Trusted", "the file brings code of its own, which was run because the user said so (trust)"))
-    facts += [
-        (f"In training: {key.lower()}", f"{value} (measured)") for key, value in _flat(model.get("metrics") or {})
-    ]
+    facts += [(f"In training: {key.lower()}", f"{value} (measured)") for key, value in flat(model.get("metrics") or {})]
     facts += [
         (key, f"{value} (measured)" if key.lower().startswith(("seconds", "freeze")) else value)
-        for key, value in _flat(provenance)
+        for key, value in flat(provenance)
     ]
     shown = tuple(labels[:LABELS_SHOWN])
     return ModelCard(
@@ -215,7 +214,7 @@ def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
     vocabulary = (
         "sentencepiece.model" if kind == "sentencepiece" else "vocabularies" if kind == "words" else "vocab.txt"
     )
-    facts = [("Kind", kind), ("Length", f"{_scalar(length)} token ids; longer texts are cut, shorter ones padded")]
+    facts = [("Kind", kind), ("Length", f"{scalar(length)} token ids; longer texts are cut, shorter ones padded")]
     files = f"tokenizer.json, {vocabulary}; tokenizer.py reads them and needs no TensorFlow"
     if kind == "tensorflow":
         files = (
@@ -230,7 +229,7 @@ def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
     if known:
         facts.append(("Parity", f"{same:,} of {samples:,} test texts give the same ids as in the reference (measured)"))
     if isinstance(cut, int):
-        facts.append(("Truncated", f"{cut:,} test texts are longer than {_scalar(length)} tokens"))
+        facts.append(("Truncated", f"{cut:,} test texts are longer than {scalar(length)} tokens"))
     if record.get("sha256"):
         facts.append(("SHA-256", shorten(str(record["sha256"]), 80)))
     examples = parity.get("examples")
@@ -277,74 +276,6 @@ def _contract(contract: Mapping[str, Any]) -> str:
             "preprocessing is inside the file",
         ]
     return shorten("; ".join(parts), 300)
-
-
-def data(content: Content) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
-    """Return facts on the data, and findings: (title, lines) for each part of the data check that has something to say.
-
-    The check's report is shown as it is, whatever keys it has: this page must not hide a finding it does not know.
-    """
-    found = content.results.data
-    facts = [("Source", shorten(str(found["source"]), 160))] if found.get("source") else []
-    counts = found.get("counts")
-    if isinstance(counts, Mapping):
-        facts += [(f"{_title(split)} {content.noun}s", _scalar(n)) for split, n in counts.items()]
-    findings: list[tuple[str, list[str]]] = []
-    report = found.get("report")
-    for key, value in report.items() if isinstance(report, Mapping) else ():
-        title = _title(key)
-        if isinstance(value, Mapping | list | tuple):
-            if lines := _lines(value):
-                findings.append((title, lines))
-        elif value is not None and value != "":
-            facts.append((title, _scalar(value)))
-    return facts, findings
-
-
-def _lines(value: Any) -> list[str]:
-    """Return a list or a dictionary of the data check as lines, cut to a bearable length."""
-    if isinstance(value, Mapping):
-        # A list of records, such as examples of what was found, has a line for each.
-        lists = {k: v for k, v in value.items() if isinstance(v, list | tuple) and v and isinstance(v[0], Mapping)}
-        lines = [f"{key}: {text}" for key, text in _flat({k: v for k, v in value.items() if k not in lists})]
-        lines += [line for records in lists.values() for line in map(_record, records)]
-    else:
-        lines = [_record(v) for v in value]
-    more = len(lines) - ITEMS_SHOWN
-    return [*lines[:ITEMS_SHOWN], f"… and {more:,} more, all in results.json"] if more > 0 else lines
-
-
-def _record(value: Any) -> str:
-    return ", ".join(f"{k}: {t}" for k, t in _flat(value)) if isinstance(value, Mapping) else _scalar(value)
-
-
-def _flat(value: Mapping[Any, Any], prefix: str = "", depth: int = DEPTH) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, inner in value.items():
-        name = f"{prefix}{_title(key) if not prefix else shorten(str(key), 40)}"
-        if isinstance(inner, Mapping) and depth > 0:
-            rows += _flat(inner, f"{name}, ", depth - 1)
-        elif isinstance(inner, Sequence) and not isinstance(inner, str):
-            if inner:
-                rows.append((name, shorten(", ".join(_scalar(v) for v in inner), REASON_LIMIT)))
-        elif inner is not None and inner != "":
-            rows.append((name, _scalar(inner)))
-    return rows
-
-
-def _title(key: Any) -> str:
-    text = shorten(str(key).replace("_", " "), 40)
-    return text[:1].upper() + text[1:]
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return shorten(str(value), 200)
 
 
 def method(content: Content, plan: Mapping[str, Any]) -> dict[str, str]:

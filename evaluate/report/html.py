@@ -18,6 +18,7 @@ from ..units import ms, percent, percent_range, points, size
 from . import compared, details, diagnosed, made, plots, plots_quantized, runtimes
 from .choices import choices
 from .content import Content, figure_rows
+from .dataset import data_section
 from .palette import marker, scheme_colour, style_variables
 from .reading import figure
 from .svg import inline
@@ -28,7 +29,6 @@ def render(results: Results, folder: Path | None = None) -> str:
     """Return the page. `folder` is the run's: raw files in it add each process's median to the latency plot."""
     content = Content(results)
     cards = details.models(content)
-    facts, findings = details.data(content)
     allowed = figure(results.budget.get("asked", {}).get("max_accuracy_drop"))
     template = environment(breakable=_breakable, size=size).get_template("report.html.j2")
     return template.render(
@@ -40,8 +40,7 @@ def render(results: Results, folder: Path | None = None) -> str:
         figures=figure_rows(content),
         files=details.files(content),
         cards=[(card, _curve(card.history, f"training{i}")) for i, card in enumerate(cards)],
-        data_facts=facts,
-        findings=findings,
+        data=data_section(content),
         method=details.method(content, _plan(content, folder)),
         models=compared.model_rows(content) if compared.is_comparison(content) else [],
         pairs=compared.pair_rows(content),

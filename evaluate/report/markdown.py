@@ -11,6 +11,7 @@ from ...core.results import Results
 from . import compared, details, diagnosed, made, runtimes
 from .choices import brief, choices
 from .content import Content, figure_rows
+from .dataset import data_section
 from .templating import environment
 
 # Backslashes keep these from being markup: emphasis, code, links, tables, and bare addresses that become links.
@@ -38,6 +39,7 @@ def render(results: Results) -> str:
         warnings=made.warnings(content),
         contests=made.contests(content),
         workarounds=runtimes.workarounds(content),
+        data=data_section(content),
         tokenizers=[(card.name, card.tokenizer) for card in details.models(content) if card.tokenizer],
     )
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"

@@ -7,7 +7,8 @@
 found wrong), `preparing` (the whole).
 """
 
+from .check import UNREADABLE
 from .preparing import fingerprint, prepare, prepare_texts
 from .sources import kind_of
 
-__all__ = ["fingerprint", "kind_of", "prepare", "prepare_texts"]
+__all__ = ["UNREADABLE", "fingerprint", "kind_of", "prepare", "prepare_texts"]

@@ -6,16 +6,21 @@ them (sizes, lengths, …) is a `Traits`: see `images` and `texts`.
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...core.dataset import SPLITS
-from ...core.names import shorten
+from ...core.names import csv_cell, shorten
 from .listing import TRAIN, Listing, Remark, UnreadableError, count, quoted
 from .splits import Assignment
 
 EXAMPLES = 20
+# How many a warning names; the file UNREADABLE, beside the prepared data, names all of them.
+NAMED = 3
+UNREADABLE = "unreadable.csv"
 IMBALANCE = 10
 # Shares of the samples from which on a peculiarity is worth a warning.
 NOTABLE = 0.05
@@ -119,21 +124,28 @@ class Check(Generic[S]):
         self.kept[split][int(targets[index])] += 1
         return True
 
-    def report(self, plan: Assignment) -> dict[str, Any]:
-        """Return the JSON-able report on the pass over `plan`'s splits."""
+    def left_out(self, plan: Assignment) -> list[dict[str, str]]:
+        """Return every sample that could not be read: its file, split and why."""
         refused = [{"file": r.name, "split": "", "why": r.why} for r in self.listing.refused]
         where = {i: SPLITS[code] for code, indices in enumerate(plan.splits) for i in indices.tolist()}
-        broken = [
+        return refused + [
             {"file": self.listing.names[i], "split": where.get(i, ""), "why": why}
             for i, why in sorted(self.unreadable.items())
         ]
-        unreadable = refused + broken
+
+    def report(self, plan: Assignment) -> dict[str, Any]:
+        """Return the JSON-able report on the pass over `plan`'s splits."""
+        unreadable = self.left_out(plan)
         report: dict[str, Any] = {
             "listed": len(self.listing),
             "splits": dict(zip(SPLITS, plan.origins, strict=True)),
             "found": {name: len(part) for name, part in zip(SPLITS, plan.splits, strict=True)},
             "kept": {name: kept.total() for name, kept in zip(SPLITS, self.kept, strict=True)},
-            "unreadable": {"count": len(unreadable), "examples": unreadable[:EXAMPLES]},
+            "unreadable": {
+                "count": len(unreadable),
+                "examples": unreadable[:EXAMPLES],
+                **({"list": UNREADABLE} if unreadable else {}),
+            },
             "duplicates": self._leaked + sum(self._twins),
             "leaks": {"count": self._leaked, "examples": self._leaks},
             "duplicates_within": dict(zip(SPLITS, self._twins, strict=True)),
@@ -148,7 +160,7 @@ class Check(Generic[S]):
             *self.listing.remarks,
             *plan.remarks,
             *self._alike(),
-            *self._lost(len(unreadable)),
+            *self._lost([one["file"] for one in unreadable]),
             *self._traits.warnings(),
             *self._balance(),
         ]
@@ -170,15 +182,17 @@ class Check(Generic[S]):
             )
         ]
 
-    def _lost(self, bad: int) -> list[Remark]:
+    def _lost(self, unreadable: list[str]) -> list[Remark]:
         """What is left out, or is there twice."""
         found = []
         noun = self.listing.kind
-        if bad:
+        if bad := len(unreadable):
+            names = ", ".join(shorten(name, 100) for name in unreadable[:NAMED])
+            names += f" and {bad - NAMED:,} more" if bad > NAMED else ""
             found.append(
                 Remark(
-                    f"{count(bad, noun)} could not be read and {'is' if bad == 1 else 'are'} left out",
-                    'mend or remove them (report: unreadable); data.on_unreadable = "stop" makes this an error',
+                    f"{count(bad, noun)} could not be read and {'is' if bad == 1 else 'are'} left out: {names}",
+                    'mend or remove them; data.on_unreadable = "stop" makes this an error',
                 )
             )
         if self._leaked:
@@ -230,6 +244,17 @@ class Check(Generic[S]):
                 f"set train.class_weights = true, or add {noun}s of the rare classes",
             )
         ]
+
+
+def write_unreadable(rows: list[dict[str, str]], folder: Path) -> None:
+    """Write what could not be read, and why, as a table for people; nothing where there is nothing."""
+    (folder / UNREADABLE).unlink(missing_ok=True)
+    if not rows:
+        return
+    with (folder / UNREADABLE).open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "split", "why"])
+        table.writerows([csv_cell(one["file"]), one["split"], csv_cell(one["why"])] for one in rows)
 
 
 def missing_classes(check: Check[Any], planned: list[Counter[int]]) -> list[tuple[int, int]]:

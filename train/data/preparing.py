@@ -19,7 +19,7 @@ from ...core.events import Listener
 from ...core.names import shorten
 from ...core.recipe import Data
 from ...core.store import package_versions
-from .check import Check, Sample, Traits, missing_classes, name_classes
+from .check import Check, Sample, Traits, missing_classes, name_classes, write_unreadable
 from .decode import Decoded
 from .decode_text import DecodedText, check_encoding
 from .images import ImageTraits, image_pass
@@ -204,6 +204,8 @@ def _settle(
         listener.note("info", f"splitting again without the unreadable {listing.kind}s", unreadable=len(spoilt))
     _judge(check, lost)
     report = check.report(plan)
+    with explain_disk_errors(workspace):
+        write_unreadable(check.left_out(plan), workspace)
     for warning in report["warnings"]:
         listener.note("warning", warning["what"], remedy=warning["remedy"])
     return digests, report
