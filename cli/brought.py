@@ -52,7 +52,8 @@ def export_tflite(
     or data to calibrate with are missing.
     """
     _check_variants(variants)
-    given, path = path, _fixed(path, size, shapes or {}, Store(out / ".store"), options.timeout_seconds, listener)
+    store = Store(out / ".store", listener)
+    given, path = path, _fixed(path, size, shapes or {}, store, options.timeout_seconds, listener)
     base = _known(path, labels, value_range, output)
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
     if calibrated and source is None:
@@ -62,7 +63,6 @@ def export_tflite(
         )
     wanted = [*([] if FLOAT32 in variants else [FLOAT32]), *variants]
     with lock(out):
-        store = Store(out / ".store")
         listener.note("info", f"{base.model}: {_described(base)}")
         drawn = _calibration(base, source, options, store, listener) if calibrated and source else None
         made = []
@@ -114,7 +114,7 @@ def _fixed(
     if not wanted:
         return path
     key = store.key("fixed-shapes", {"file": sha256_file(path), "shapes": wanted}, ("ai-edge-litert",))
-    if store.get(key) is None:
+    if store.get(key, shipped=True) is None:
         target = store.partial(key).resolve() / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         lists = {name: list(shape) for name, shape in wanted.items()}
@@ -233,7 +233,7 @@ def _made(
     record = {**to_json(calibration), "images": None} if calibration else None
     spec: dict[str, Any] = {"file": base.sha256, "artifact": to_json(blank), "calibration": record}
     key = store.key("quantized", spec, ("ai-edge-quantizer", "ai-edge-litert"))
-    if store.get(key) is None:
+    if store.get(key, shipped=True) is None:
         job = {
             "source": str(path.resolve()),
             "artifact": to_json(blank),
@@ -255,9 +255,9 @@ def _put(artifact: Artifact, base: Artifact, path: Path, out: Path) -> Artifact:
     if destination.exists() and destination.samefile(path):
         return open_artifact(path)
     if artifact.path is not None:
-        place(artifact.path, destination)
+        place(artifact.path, destination, root=out)
         artifact = replace(artifact, path=destination)
     if base.tokenizer is not None:
-        place(base.tokenizer, out / base.tokenizer.name)
+        export.copy_tokenizer(base.tokenizer, out / base.tokenizer.name, root=out)
         artifact = replace(artifact, tokenizer=out / base.tokenizer.name)
     return export.save(artifact, out)

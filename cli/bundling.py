@@ -18,6 +18,7 @@ from ..core.codec import read_json
 from ..core.dataset import PreparedData, read_texts, write_texts
 from ..core.errors import EdgeproofError, InputError, StageError
 from ..core.events import Listener
+from ..core.files import below
 from ..core.measurement import Measurement
 from ..core.model import sample_shape
 from ..core.names import slug
@@ -55,8 +56,15 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     inputs. Raises InputError for a file that is none or samples that do not fit, StageError when no runtime here runs
     it, or answers otherwise with the metadata than without.
     """
-    path = _recommended(path) if (path / "results.json").is_file() else path
+    measured: str | None = None
+    if (path / "results.json").is_file():
+        path, measured = _recommended(path)
     artifact = open_artifact(path, listener)
+    if measured not in (None, artifact.sha256):
+        raise InputError(
+            f"{path} is not the file that was measured: its sha256 is {artifact.sha256}, results.json says {measured}",
+            "run the recipe again, which makes a damaged file anew; or name the file itself to bundle it as it is",
+        )
     if artifact.format not in ("tflite", "onnx") or artifact.path is None:
         raise InputError(
             f"{path} is a model, and bundles are made of files", "name a .tflite or .onnx of its artifacts"
@@ -94,13 +102,19 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
         )
 
 
-def _recommended(folder: Path) -> Path:
+def _recommended(folder: Path) -> tuple[Path, str]:
+    """Return the file that the results in `folder` recommend, and its hash.
+
+    A run's file lies in the run's folder. Files that were evaluated lie anywhere; their hash is the proof that they
+    are meant.
+    """
     results = load_results(folder)
     chosen = results.recommendation.get("artifact")
     found = next((a for a in results.artifacts if a.id == chosen and a.path is not None), None)
     if found is None or found.path is None:
         raise InputError(f"{folder} recommends no file", f"name one: {folder / 'artifacts'}/…")
-    return folder / found.path
+    path = folder / found.path
+    return (path if found.path.is_absolute() else below(folder, path, follow=True)), found.sha256
 
 
 def _beside(path: Path, origin: Origin | None) -> Path:
@@ -114,7 +128,13 @@ def _samples(
     if source is not None:
         wanted = wanted_by(artifact, None) if artifact.contract else _plain(artifact)
         data = prepared(
-            source, wanted, seed=SEED, folder=Path(), store=Store(workspace / "store"), listener=listener, use="test"
+            source,
+            wanted,
+            seed=SEED,
+            folder=Path(),
+            store=Store(workspace / "store", listener),
+            listener=listener,
+            use="test",
         )
         return _drawn(artifact, data, count, workspace, f"the test samples of {source.source}")
     if origin is not None and kind != "tensor":
@@ -253,7 +273,7 @@ def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
         try:
             other = export.load(sidecar)
             if other.model == artifact.model and other.status == "ok" and other.path is not None:
-                siblings.append(open_artifact(other.path))
+                siblings.append(open_artifact(below(sidecar.parent, other.path, follow=True)))
         except EdgeproofError:
             continue  # a sidecar without its file offers nothing
     ours = artifact.variant.scheme

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..core.files import open_log
 from ..core.machine import now
 from ..core.names import shorten
 
@@ -58,7 +60,7 @@ class ConsoleListener:
 
     def __enter__(self) -> ConsoleListener:
         if self._log_path is not None:
-            self._log = self._log_path.open("a", encoding="utf-8")
+            self._log = io.TextIOWrapper(open_log(self._log_path), encoding="utf-8")
         self._bars.start()
         return self
 

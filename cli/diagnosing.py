@@ -19,7 +19,7 @@ from .console import ConsoleListener
 from .files import open_artifact, wanted_by
 from .making import make_file
 from .preparing import prepared
-from .run_folder import Origin, origin_of
+from .run_folder import Origin, check_parts, origin_of
 from .tensorflow_process import TensorFlowProcess
 
 SEED = 1
@@ -145,7 +145,8 @@ def diagnose_file(
         )
     folder = home(path, out)
     with lock(folder):
-        store = Store(folder / ".store")
+        check_parts(folder)
+        store = Store(folder / ".store", listener)
         float_file = reference or beside(artifact) or _made(origin, store, listener)
         if float_file is None:
             raise InputError(

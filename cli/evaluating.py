@@ -27,6 +27,7 @@ from .classes import class_numbers, shown
 from .console import ConsoleListener
 from .files import answers, open_artifact, open_model, wanted_by
 from .preparing import Wanted, prepared
+from .run_folder import check_parts
 
 SEED = 1
 
@@ -70,7 +71,8 @@ def evaluate_files(
     for artifact in artifacts:
         groups.setdefault(wanted_by(artifact, resize), []).append(artifact)
     with lock(out):
-        store = Store(out / ".store")
+        check_parts(out)
+        store = Store(out / ".store", listener)
         ready = [
             (group, _data(source, wanted, group, settings.targets, store, listener)) for wanted, group in groups.items()
         ]
@@ -169,7 +171,7 @@ def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: 
     key = store.key("renumbered", {"data": data.sha256, "labels": labels, "numbers": numbers.tolist()})
     if store.get(key) is None:
         with store.write(key) as folder:
-            place(data.inputs("test"), folder / data.inputs("test").name)
+            place(data.inputs("test"), folder / data.inputs("test").name, root=folder)
             np.save(folder / data.targets("test").name, numbers[np.load(data.targets("test"), allow_pickle=False)])
             sha256 = sha256_of([data.sha256, labels, numbers.tolist()])
             save_prepared(replace(data, labels=labels, sha256=sha256), folder)

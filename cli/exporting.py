@@ -87,7 +87,7 @@ def export_model(
             "add --calibrate SOURCE, with samples like those of the training, e.g. folder:images or csv:texts.csv",
         )
     with lock(out):
-        store = Store(out / ".store")
+        store = Store(out / ".store", listener)
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
             tf.start()
             model = _adopted(path, choices, key, store, tf, out) if key else open_model(path)
@@ -179,10 +179,10 @@ def _adopted(
     """Freeze somebody else's model, or take it from the store, and put it into ``out/model``."""
     name = slug(path.name.split(".")[0] or "model").replace("--", "-")
     entry = store.key("adopted", {**key, "name": name}, foreign.PACKAGES)
-    if store.get(entry) is None:
+    if store.get(entry, shipped=True) is None:
         with store.write(entry) as workspace:
             tf.call("adopt", path=str(path.resolve()), name=name, workspace=str(workspace), choices=asdict(choices))
-    place(store.root / entry, out / "model")
+    place(store.root / entry, out / "model", root=out)
     return load_model(out / "model")
 
 

@@ -112,7 +112,7 @@ def make_file(
         "opset": options.onnx_opset if variant.format == "onnx" else None,
     }
     key = store.key("artifact", spec, export.PACKAGES[variant.format])
-    if store.get(key) is None:
+    if store.get(key, shipped=True) is None:
         try:
             tf.call(
                 "export",
@@ -146,7 +146,7 @@ def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
     """Put an artifact's file, its sidecar and its tokenizer into `out`; return it as it stands there."""
     if artifact.path is not None:
         destination = out / file_name(artifact.model, artifact.variant)
-        place(artifact.path, destination)
+        place(artifact.path, destination, root=out)
         artifact = replace(artifact, path=destination)
     tokenizer = export.place_tokenizer(model, out) if model.tokenizer is not None else None
     return export.save(replace(artifact, tokenizer=tokenizer), out)

@@ -255,7 +255,7 @@ class _Search:
             "maker": maker,
         }
         key = self.store.key("mixed", spec, PACKAGES["tflite"])
-        if self.store.get(key) is None:
+        if self.store.get(key, shipped=True) is None:
             try:
                 self.tf.call(
                     "mixed",

@@ -42,6 +42,7 @@ from .evaluating import float_references
 from .making import put, to_json_model
 from .preflight import preflight
 from .preparing import Wanted, prepared
+from .run_folder import check_parts, problem, remember
 from .tensorflow_process import TensorFlowProcess
 from .workshop import Workshop
 
@@ -140,7 +141,7 @@ class Pipeline:
                 entries = {seed: self._fit(spec, data, seed, shared) for seed in seeds}
             entry = entries[seeds[0]]
             model = load_model(entry)
-            place(entry, self.out / "models" / spec.name)
+            place(entry, self.out / "models" / spec.name, root=self.out)
         except EdgeproofError as error:
             # Data that cannot be used concern all models; what a model refuses concerns that model.
             if len(self.recipe.model) == 1 or (error.exit_code == 2 and data is None):
@@ -165,7 +166,7 @@ class Pipeline:
         recipe_part = {"spec": to_json_model(spec), "train": train, "seed": seed, "backbone": identity}
         recipe_part["callbacks"] = callback_identity(self.recipe.train, self.recipe.folder)
         key = self.store.key("model", {**recipe_part, "data": data.sha256, "labels": data.labels}, TRAINERS)
-        if self.store.get(key) is None:
+        if self.store.get(key, shipped=True) is None:
             with self.store.write(key) as workspace:
                 self.tf.call(
                     "fit",
@@ -380,10 +381,11 @@ def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:
     fingerprint = preflight(recipe, out)
     with lock(out):
         inputs = _inputs(recipe, fingerprint)
-        if done := _unchanged(out, inputs):
+        check_parts(out)
+        if done := _unchanged(out, inputs, listener):
             return done
         write_atomic(out / "recipe.toml", recipe.to_toml())
-        store = Store(out / ".store")
+        store = Store(out / ".store", listener)
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
             if not any((store.root / "model").glob("*")):
                 tf.start()  # it imports TensorFlow while the data is being prepared
@@ -397,6 +399,7 @@ def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:
                 raise
         pipeline.save()
         path = report.write(pipeline.results, out)
+        remember(out)
     met = bool(pipeline.results.budget.get("met", True))
     return Finished(pipeline.results, path, tuple(pipeline.failures), met)
 
@@ -408,8 +411,8 @@ def _inputs(recipe: Recipe, fingerprint: dict[str, Any]) -> str:
     return sha256_of([recipe.sha256, fingerprint, backbones, environment(), __version__])
 
 
-def _unchanged(out: Path, inputs: str) -> Finished | None:
-    """Return the finished run in `out` if nothing that it depends on has changed since, and all its files are there."""
+def _unchanged(out: Path, inputs: str, listener: ConsoleListener) -> Finished | None:
+    """Return the finished run in `out` if nothing that it depends on has changed since, and none of its files."""
     path = out / "report.html"
     if not (path.exists() and (out / "results.json").exists()):
         return None
@@ -426,6 +429,10 @@ def _unchanged(out: Path, inputs: str) -> Finished | None:
         and results.run.get("inputs_sha256") == inputs
         and all(model.get("status", "ok") == "ok" for model in results.models)
         and passing.isdisjoint(statuses)
-        and all((out / a.path).exists() for a in results.artifacts if a.path)
     )
-    return Finished(results, path, (), bool(results.budget.get("met", True))) if complete else None
+    if not complete:
+        return None
+    if damage := problem(out):
+        listener.note("warning", f"{out} is not as its run left it, so what differs is made anew: {damage}")
+        return None
+    return Finished(results, path, (), bool(results.budget.get("met", True)))

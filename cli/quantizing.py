@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import explain_disk_errors
+from ..core.files import open_log
 from ..core.names import shorten
 from .tensorflow_process import CrashError
 
@@ -27,7 +28,7 @@ def run_job(job: dict[str, Any], *, log: Path, timeout: float) -> None:
     command = [sys.executable, "-m", "edgeproof.cli.quantizing"]
     with explain_disk_errors(log):
         log.parent.mkdir(parents=True, exist_ok=True)
-        stream = log.open("ab")
+        stream = open_log(log)
     with stream:
         try:
             done = subprocess.run(

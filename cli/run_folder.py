@@ -1,15 +1,55 @@
-"""What a finished run's folder still knows of one of its files: the model, the recipe and the prepared samples."""
+"""A run's folder: what a finished one still knows of its files, and whether they are still what the run wrote."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core import sums
 from ..core.dataset import PreparedData, load_prepared
 from ..core.errors import EdgeproofError, InputError
+from ..core.files import below, plain_files
 from ..core.model import Model, load_model
 from ..core.recipe import Recipe, load_recipe
 from ..core.store import Store
+
+SHIPPED = "artifacts"
+FOLDERS = (SHIPPED, "models", "raw", "diagnosis")
+FILES = ("report.html", "report.md", "results.json", "results.csv", "recipe.toml")
+
+
+def check_parts(folder: Path) -> None:
+    """Raise InputError when a part of a run's folder is a link that leads out of it: nothing is written there."""
+    for name in FOLDERS:
+        below(folder, folder / name, follow=True)
+
+
+def remember(folder: Path) -> None:
+    """Write down the checksums of all that a finished run has put into its folder."""
+    written = [path for name in FOLDERS for path in plain_files(folder / name)]
+    written += [folder / name for name in FILES if (folder / name).is_file()]
+    sums.save(sums.take(folder, written), _sums(folder))
+
+
+def problem(folder: Path) -> str:
+    """Return what of a finished run's files is no longer as the run wrote it; an empty text where all is.
+
+    Every byte of the files that go to devices is read, of the others those whose size or time has changed.
+    """
+    known = sums.load(_sums(folder))
+    if known is None:
+        return "its checksums are missing"
+    try:
+        found = sums.check(folder, known, whole=False, thorough=(f"{SHIPPED}/",))
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
+    if found.sums is not known:  # copied, say: the next check need not read it all again
+        sums.save(found.sums, _sums(folder))
+    return found.problem
+
+
+def _sums(folder: Path) -> Path:
+    return folder / ".store" / "sums" / "run.json"
 
 
 @dataclass(frozen=True)
@@ -28,7 +68,11 @@ class Origin:
     def data(self) -> PreparedData:
         """Return the prepared samples that the model was trained and proved on; InputError when they are gone."""
         takes = self.model.input
+        damaged = ""
         for entry in sorted((self.store.root / "data").glob("*")):
+            if spoilt := self.store.problem(f"data/{entry.name}", old=True):
+                damaged = f" undamaged: {spoilt}"
+                continue
             try:
                 found = load_prepared(entry)
             except EdgeproofError:
@@ -37,7 +81,7 @@ class Origin:
             if found.kind == takes.kind and found.labels == self.model.labels and (found.height, found.width) == size:
                 return found
         raise InputError(
-            f"{self.folder} no longer holds the samples of {self.model.name}",
+            f"{self.folder} no longer holds the samples of {self.model.name}{damaged}",
             "name samples with --data SOURCE, or run the recipe again into this folder",
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 from ..core.artifact import Status
 from ..core.errors import EdgeproofError, InputError, StageError, explain_disk_errors
 from ..core.events import Listener
+from ..core.files import discard, open_log
 from ..core.names import shorten
 
 
@@ -51,7 +51,7 @@ class TensorFlowProcess:
         self._lines = queue.SimpleQueue()
         with explain_disk_errors(self._log):
             self._temporary.mkdir(parents=True, exist_ok=True)
-            with self._log.open("ab") as log:
+            with open_log(self._log) as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "edgeproof.cli.worker"],
                     stdin=subprocess.PIPE,
@@ -85,7 +85,7 @@ class TensorFlowProcess:
         with suppress(BrokenPipeError):
             if process.stdin is not None:
                 process.stdin.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        discard(self._temporary, root=self._temporary.parent)
         return code
 
     def call(self, job: str, *, timeout: float | None = None, **facts: Any) -> None:

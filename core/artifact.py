@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .model import InputContract
-from .names import slug
+from .names import checked_name, slug
 from .remedies import Origin
 from .variant import SUFFIX, Variant
 
@@ -92,6 +92,11 @@ class Artifact:
     workaround: dict[str, Any] = field(default_factory=dict)
     storage: dict[str, Any] = field(default_factory=dict)
     origin: Origin = ""
+
+    def __post_init__(self) -> None:
+        """Raise InputError unless `id` and `model`, which become parts of paths, are plain names."""
+        checked_name(self.id, "the artifact's id")
+        checked_name(self.model, "the artifact's model")
 
     @property
     def variant(self) -> Variant:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import InputError, explain_disk_errors
+from .files import move
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ def from_json(kind: type[T], data: Any, where: str = "data") -> T:
     try:
         noun: T = _adapter(kind).validate_python(data, strict=False)
         return noun
+    except InputError as error:  # what a noun itself refuses
+        raise InputError(f"{where}: {error.message}", error.remedy) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -68,7 +71,7 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write `text` so that a reader, or a crash, sees the old file or the new one, never half of one."""
+    """Write `text` so that a reader, a crash or a power failure leaves the old file or the new, never half of one."""
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -76,7 +79,7 @@ def write_atomic(path: Path, text: str) -> None:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
             Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            move(Path(temporary), path, root=path.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise

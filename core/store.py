@@ -1,16 +1,17 @@
-"""The artifact store: finished work under the hash of what it was made from, written whole or not at all."""
+"""The artifact store: finished work under the hash of what it was made from, whole or not at all, and checked."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from . import files, sums
 from .codec import sha256_of
-from .errors import InputError, explain_disk_errors
+from .errors import EdgeproofError, InputError, explain_disk_errors
+from .events import Listener, Silent
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str]:
@@ -25,20 +26,65 @@ def package_versions(names: Sequence[str]) -> dict[str, str]:
 
 
 class Store:
-    """Entries are folders ``STAGE/KEY``; each appears by one rename, so an entry that exists is complete."""
+    """Entries are folders ``STAGE/KEY``; each appears by one rename, so an entry that exists is complete.
 
-    def __init__(self, root: Path) -> None:
+    ``sums/STAGE/KEY.json`` has the checksums of its files. An entry that is no longer what it was is not given out:
+    `listener` hears of it, and it is made anew.
+    """
+
+    def __init__(self, root: Path, listener: Listener | None = None) -> None:
         self.root = root
+        self._listener = listener or Silent()
+        self._read: set[str] = set()  # entries whose every byte was looked at
 
     @staticmethod
     def key(stage: str, spec: Mapping[str, Any], packages: Sequence[str] = ()) -> str:
         """Return ``STAGE/HASH`` for work on `spec`, done with the installed versions of edgeproof and `packages`."""
         return f"{stage}/{sha256_of([stage, spec, package_versions(['edgeproof', *packages])])[:32]}"
 
-    def get(self, key: str) -> Path | None:
-        """Return the entry's folder if that work is finished."""
+    def get(self, key: str, *, shipped: bool = False, old: bool = False) -> Path | None:
+        """Return the entry's folder if that work is finished, and is as it was then. A damaged entry is removed.
+
+        Of what is `shipped` every byte is read once; of other entries those files whose size or time has changed.
+        `old`: an entry may be of an earlier version, which wrote no checksums; it is taken as it is.
+        """
         entry = self.root / key
-        return entry if entry.is_dir() else None
+        if not entry.is_dir():
+            return None
+        problem = self.problem(key, thorough=shipped, old=old)
+        if not problem:
+            return entry
+        stage = key.partition("/")[0]
+        self._listener.note("warning", f"the store's {stage} in {entry} is damaged, so it is made anew: {problem}")
+        with explain_disk_errors(entry):
+            files.remove(entry, root=self.root)
+        return None
+
+    def problem(self, key: str, *, thorough: bool = False, old: bool = False) -> str:
+        """Return what of an entry is no longer as it was when it was finished; an empty text where all is."""
+        entry = self.root / key
+        known = sums.load(self._sums(key))
+        if known is None and old and not self._sums(key).exists():
+            with suppress(EdgeproofError, OSError):  # the disk may be for reading only
+                sums.save(sums.take(entry), self._sums(key))
+            return ""
+        if known is None:
+            return "its checksums are missing"
+        try:
+            found = sums.check(entry, known, whole=True, thorough=("",) if thorough and key not in self._read else ())
+        except OSError as error:
+            return f"{error.filename} cannot be read: {error.strerror}"
+        if found.problem:
+            return found.problem
+        if thorough:
+            self._read.add(key)
+        if found.sums is not known:
+            with suppress(EdgeproofError):  # it only saves the next check its time
+                sums.save(found.sums, self._sums(key))
+        return ""
+
+    def _sums(self, key: str) -> Path:
+        return self.root / "sums" / f"{key}.json"
 
     def partial(self, key: str) -> Path:
         """Return the folder for unfinished work on `key`. It outlives a killed process, and is given again."""
@@ -49,12 +95,17 @@ class Store:
 
     def finish(self, key: str) -> Path:
         """Make the unfinished work on `key` the entry, in one step; return the entry's folder."""
+        return self.keep(self.partial(key), key)
+
+    def keep(self, folder: Path, key: str) -> Path:
+        """Make a finished folder on the same disk the entry, in one step; return the entry's folder."""
         entry = self.root / key
         with explain_disk_errors(entry):
             entry.parent.mkdir(parents=True, exist_ok=True)
-            if entry.exists():
-                shutil.rmtree(entry)
-            self.partial(key).replace(entry)
+            files.remove(entry, root=self.root)
+            sums.save(sums.take(folder), self._sums(key))
+            files.move(folder, entry, root=self.root)
+        self._read.discard(key)
         return entry
 
     @contextmanager
@@ -72,47 +123,19 @@ class Store:
     def discard(self, key: str) -> None:
         """Forget an entry, finished or not."""
         for place in (self.root / key, self.root / "partial" / key):
-            shutil.rmtree(place, ignore_errors=True)
+            files.discard(place, root=self.root)
 
 
-def place(source: Path, destination: Path) -> None:
-    """Copy a stored file or folder to `destination`, unless the same is there already.
+def place(source: Path, destination: Path, *, root: Path) -> None:
+    """Copy a stored file or folder to `destination` below `root`, unless the very same bytes are there already.
 
     A copy, not a link: what a user does to the files of a run must not reach into the store. What stood there before
-    is replaced, and only by the complete new one.
+    is replaced, and only by the complete new one. Raises InputError where `destination` is not below `root`.
     """
-    if _same(source, destination):
-        return
+    files.below(root, destination)
     with explain_disk_errors(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        temporary = destination.with_name(f".{destination.name}.new")
-        _remove(temporary)
-        if source.is_dir():
-            shutil.copytree(source, temporary)
-        else:
-            shutil.copy2(source, temporary)
-        if destination.is_dir():
-            _remove(destination)
-        temporary.replace(destination)
-
-
-def _same(source: Path, destination: Path) -> bool:
-    """Whether two files, or all files of two folders, agree in size and time of change (which copies keep)."""
-    if source.is_dir() or destination.is_dir():
-        names = {p.relative_to(source) for p in source.rglob("*") if p.is_file()}
-        others = {p.relative_to(destination) for p in destination.rglob("*") if p.is_file()}
-        return bool(names) and names == others and all(_same(source / name, destination / name) for name in names)
-    if not destination.exists():
-        return False
-    ours, theirs = source.stat(), destination.stat()
-    return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        if not files.same(source, destination):
+            files.copy(source, destination, root=root)
 
 
 @contextmanager
@@ -123,7 +146,7 @@ def lock(folder: Path) -> Iterator[None]:
     path = folder / ".lock"
     with explain_disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a")
+        stream = files.open_log(path)
     try:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -426,8 +426,11 @@ def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
         if rows[-1].shape != rows[0].shape:
             raise ValueError("the answer's size changes: {} values, then {}".format(rows[0].size, rows[-1].size))
     temporary = "{}.{}.npy".format(job["outputs"], os.getpid())
-    numpy.save(temporary, numpy.asarray(rows, dtype="float32"))
-    os.replace(temporary, job["outputs"])  # a reader sees all of it or nothing
+    with open(temporary, "wb") as stream:
+        numpy.save(stream, numpy.asarray(rows, dtype="float32"))
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, job["outputs"])  # a reader sees all of it or nothing, after a power failure too
     return facts
 
 

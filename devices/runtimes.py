@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import rmtree
 
 from ..core.errors import InputError, StageError, explain_disk_errors
+from ..core.files import discard
 from ..core.names import shorten
 from ..core.store import package_versions
 from ..core.target import RUNTIMES, Target, same_version
@@ -123,7 +123,7 @@ def install(target: Target) -> Located:
             with suppress(OSError):
                 workspace.rename(final)
         finally:
-            rmtree(workspace, ignore_errors=True)
+            discard(workspace, root=root)
     if found := locate(target):
         return found
     raise StageError(f"{final} could not be put in place", "remove what stands there, and try again")

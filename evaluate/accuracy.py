@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core.events import Listener
+from ..core.files import move
 from ..core.runner import Outcome, Runner
 
 # A shard pays for a process (0.2 s) and two first runs; a killed run loses what its unfinished shards had.
@@ -123,7 +124,7 @@ def _resumable(folder: Path, samples: int, run_ms: float, start_ms: float) -> li
     shards = cut(samples, run_ms, start_ms)
     temporary = plan.with_suffix(".new")
     temporary.write_text(" ".join(str(start) for start, _ in shards) + f" {samples}")
-    temporary.replace(plan)
+    move(temporary, plan, root=folder)
     return shards
 
 

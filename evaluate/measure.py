@@ -255,7 +255,7 @@ def _time(
     def timed(index: int, record: dict[str, Any], raw: Path) -> None:
         cell = cells[index]
         name = f"{cell.row.artifact}--on--{cell.row.target.replace('/', '-')}.json"
-        place(raw, raw_folder / name)
+        place(raw, raw_folder / name, root=raw_folder.parent)
         processes = record["processes"]
         cell.row = replace(
             cell.row,

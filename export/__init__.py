@@ -4,7 +4,7 @@ from .export import PACKAGES, export, export_file, load, reference, save, sideca
 from .inspect import Contents, inspect
 from .open_shapes import chosen_shapes, fix_shapes
 from .quantizer import POSSIBLE, check_float
-from .tokenizer import place_tokenizer
+from .tokenizer import copy_tokenizer, place_tokenizer
 
 __all__ = [
     "PACKAGES",
@@ -12,6 +12,7 @@ __all__ = [
     "Contents",
     "check_float",
     "chosen_shapes",
+    "copy_tokenizer",
     "export",
     "export_file",
     "fix_shapes",

@@ -14,8 +14,10 @@ import numpy as np
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
 from ..core.errors import InputError, StageError, explain_disk_errors
+from ..core.files import below
 from ..core.machine import usable_cores
 from ..core.model import InputContract, Model
+from ..core.names import checked_name
 from ..core.recipe import Export
 from ..core.remedies import origin_of
 from ..core.store import package_versions
@@ -301,14 +303,23 @@ def save(artifact: Artifact, folder: Path) -> Artifact:
 
 
 def load(path: Path) -> Artifact:
-    """Read an artifact by its sidecar. Raises InputError when the sidecar is missing or does not fit."""
+    """Read an artifact by its sidecar. Raises InputError when the sidecar is missing or does not fit.
+
+    The file and the tokenizer stand beside it and nowhere else, whatever the sidecar of a stranger says.
+    """
     artifact = from_json(Artifact, read_json(path), str(path))
     return replace(
         artifact,
-        path=path.parent / artifact.path if artifact.path else None,
-        # Beside the file and nowhere else, whatever the sidecar of a stranger says.
-        tokenizer=path.parent / artifact.tokenizer.name if artifact.tokenizer else None,
+        path=_beside(path, artifact.path, "path"),
+        tokenizer=_beside(path, artifact.tokenizer, "tokenizer"),
     )
+
+
+def _beside(path: Path, named: Path | None, field: str) -> Path | None:
+    """Return where that stands which a sidecar names in `field`. Raises InputError for all but a plain name."""
+    if named is None:
+        return None
+    return below(path.parent, path.parent / checked_name(str(named), f"{path}: {field}"), follow=field == "tokenizer")
 
 
 def _deflated(content: bytes) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ..core import files
 from ..core import tokenizer as reference_code
-from ..core.codec import sha256_file
-from ..core.errors import explain_disk_errors
+from ..core.codec import read_json
+from ..core.errors import InputError, explain_disk_errors
 from ..core.model import Model
-from ..core.names import slug
+from ..core.names import checked_name, slug
 
 CODE = "tokenizer.py"
+SETTINGS = "tokenizer.json"
+BESIDE = ("golden.json", "string_part")  # texts with their ids; the operators on strings, where those make the ids
 
 
 def tokenizer_folder(model: Model, folder: Path) -> Path:
@@ -28,23 +31,39 @@ def place_tokenizer(model: Model, folder: Path) -> Path:
     """
     if model.tokenizer is None:
         raise ValueError(f"{model.name} has no tokenizer")
-    source, destination = model.tokenizer.folder, tokenizer_folder(model, folder)
-    temporary = destination.with_name(f".{destination.name}.new")
-    with explain_disk_errors(destination):
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
-        shutil.copytree(source, temporary)
-        shutil.copy2(Path(reference_code.__file__), temporary / CODE)
-        if destination.is_dir() and sha256_file(destination) == sha256_file(temporary):
-            _remove(temporary)
-            return destination
-        _remove(destination)
-        temporary.replace(destination)
+    destination = tokenizer_folder(model, folder)
+    copy_tokenizer(model.tokenizer.folder, destination, root=folder)
     return destination
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def copy_tokenizer(source: Path, destination: Path, *, root: Path) -> None:
+    """Copy a tokenizer's folder to `destination` below `root`, unless the same one stands there.
+
+    Only what makes ids is taken: the settings, the files that they name, and the golden vectors; beside them comes this
+    program's own ``tokenizer.py``. Whatever else lies in the folder stays there: it may be anybody's, and anything.
+    """
+    fresh = destination.with_name(f".{destination.name}.tokenizer")
+    with explain_disk_errors(destination):
+        root.mkdir(parents=True, exist_ok=True)
+        files.remove(fresh, root=root)
+        try:
+            fresh.mkdir(parents=True)
+            for name in _parts(source):
+                if (source / name).exists() and not (source / name).is_symlink():
+                    files.copy(source / name, fresh / name, root=root)
+            shutil.copyfile(Path(reference_code.__file__), fresh / CODE)
+            if not files.same(fresh, destination):
+                files.move(fresh, destination, root=root)
+        finally:
+            files.discard(fresh, root=root)
+
+
+def _parts(folder: Path) -> list[str]:
+    """Return the names of what belongs to the tokenizer in `folder`, by its settings."""
+    settings = read_json(folder / SETTINGS)
+    if not isinstance(settings, dict):
+        raise InputError(f"{folder / SETTINGS} is not a tokenizer's settings", "make the tokenizer anew")
+    more = settings.get("more", [])
+    parts = [settings, *(part for part in (more if isinstance(more, list) else []) if isinstance(part, dict))]
+    named = [checked_name(str(part["file"]), f"{folder / SETTINGS}: file") for part in parts if part.get("file")]
+    return list(dict.fromkeys([SETTINGS, *named, *BESIDE]))

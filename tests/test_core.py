@@ -100,14 +100,14 @@ def test_an_entry_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_copy_cannot_reach_into_the_store(tmp_path: Path) -> None:
     (tmp_path / "entry").mkdir()
     (tmp_path / "entry" / "f").write_text("kept")
-    place(tmp_path / "entry", tmp_path / "run" / "copy")
-    place(tmp_path / "entry", tmp_path / "run" / "copy")
+    place(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
+    place(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
     with (tmp_path / "run" / "copy" / "f").open("a") as stream:
         stream.write(" and changed")
     assert (tmp_path / "entry" / "f").read_text() == "kept"
-    place(tmp_path / "entry", tmp_path / "run" / "copy")
+    place(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
     assert (tmp_path / "run" / "copy" / "f").read_text() == "kept"
-    place(tmp_path / "entry" / "f", tmp_path / "run" / "file")
+    place(tmp_path / "entry" / "f", tmp_path / "run" / "file", root=tmp_path / "run")
     assert (tmp_path / "run" / "file").read_text() == "kept"
 
 

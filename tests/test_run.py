@@ -141,6 +141,39 @@ def test_a_lost_file_comes_back_from_the_store(tiny: TinyRun) -> None:
     assert _entries(tiny.folder) == entries
 
 
+def test_damage_is_noticed_made_anew_and_said(tiny: TinyRun, tmp_path: Path) -> None:
+    """In the run's own files and in the store: with and without the traces that a write leaves."""
+    run = tmp_path / "run"
+    shutil.copytree(tiny.folder, run, ignore=shutil.ignore_patterns("log.jsonl"))
+    before = {a.id: a.sha256 for a in tiny.finished.results.artifacts}
+    cells = {(m.artifact, m.target): (m.status, m.accuracy) for m in tiny.finished.results.measurements}
+
+    shipped = run / "artifacts" / "tiny--tflite-int8.tflite"
+    whole, times = shipped.read_bytes(), shipped.stat()
+    shipped.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+    os.utime(shipped, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (run / "artifacts" / "tiny--tflite-float16.tflite").unlink()
+    (stored,) = (run / ".store" / "artifact").glob("*/tiny--tflite-float16.tflite")
+    stored.write_bytes(b"")
+    (arrays,) = (run / ".store" / "data").glob("*/train.npy")
+    samples = arrays.read_bytes()
+    arrays.write_bytes(samples[:128] + bytes(len(samples) - 128))
+
+    again = run_recipe(tiny.recipe, run)
+    assert {a.id: a.sha256 for a in again.results.artifacts} == before
+    assert {(m.artifact, m.target): (m.status, m.accuracy) for m in again.results.measurements} == cells
+    for artifact in again.results.artifacts:
+        if artifact.path is not None and artifact.format != "savedmodel":
+            assert sha256_file(run / artifact.path) == artifact.sha256, "what ships is what was measured"
+    assert shipped.read_bytes() == whole and arrays.read_bytes() == samples
+    said = [json.loads(line)["message"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert sum("is not as its run left it" in line for line in said) == 1
+    assert sum("the store's artifact" in line and "is damaged" in line for line in said) == 1
+    assert sum("the store's data" in line and "is damaged" in line for line in said) == 1
+    entries = _entries(run)
+    assert run_recipe(tiny.recipe, run).results.to_json() == again.results.to_json() and _entries(run) == entries
+
+
 def test_a_changed_recipe_redoes_what_it_changes(tmp_path: Path) -> None:
     run_recipe(parse_recipe(small()), tmp_path)
     before = _entries(tmp_path)
@@ -301,8 +334,8 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _entries(folder: Path) -> set[str]:
-    store = folder / ".store"
-    return {f"{p.parent.name}/{p.name}" for p in store.glob("*/*") if p.is_dir() and p.parent.name != "partial"}
+    stages = [p for p in (folder / ".store").iterdir() if p.is_dir() and p.name not in ("partial", "sums")]
+    return {f"{stage.name}/{p.name}" for stage in stages for p in stage.iterdir() if p.is_dir()}
 
 
 def _wait_for_orphans(out: Path) -> None:

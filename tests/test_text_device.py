@@ -302,8 +302,8 @@ def test_sidecars_name_the_tokenizer_beside_them_and_nothing_else(text: Text, tm
     for hostile in ("../../etc", "/etc/words.tokenizer", "a/../../b"):
         moved = tmp_path / "moved.json"
         moved.write_text(json.dumps(document | {"tokenizer": hostile}))
-        tokenizer = export.load(moved).tokenizer
-        assert tokenizer is not None and tokenizer.parent == tmp_path
+        with pytest.raises(InputError, match=r"moved\.json: tokenizer .* is not the plain name of a file"):
+            export.load(moved)
 
 
 def test_a_model_that_takes_strings_is_measured_and_not_exported(text: Text, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from edgeproof import export
 from edgeproof.cli.bundling import bundle_file
 from edgeproof.cli.files import _scheme, open_artifact
 from edgeproof.cli.main import _explain, edgeproof
+from edgeproof.core import tokenizer
 from edgeproof.core.codec import to_json, write_json
 from edgeproof.core.errors import InputError, StageError, explain_disk_errors
 from edgeproof.core.events import Silent
@@ -109,16 +110,24 @@ def test_a_sidecar_of_another_file_is_left_aside_and_that_is_said(file: Path) ->
 def test_a_sidecar_cannot_bring_a_tokenizer_that_is_not_there_nor_links_that_lead_out(
     file: Path, tmp_path: Path
 ) -> None:
-    described(file, tokenizer=tmp_path / "mean.tokenizer")
+    described(file, tokenizer=Path("mean.tokenizer"))
     with pytest.raises(InputError, match="names it as its tokenizer"):
         bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Silent())
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    (tmp_path / "mean.tokenizer").mkdir()
-    (tmp_path / "mean.tokenizer" / "link").symlink_to(secret)
-    (tmp_path / "mean.tokenizer" / "vocab.txt").write_text("a\n")
+    folder = tmp_path / "mean.tokenizer"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"tokenizer\.json does not exist"):
+        bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Silent())
+    write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "vocab.txt"})
+    (folder / "golden.json").symlink_to(secret)
+    (folder / "id_ed25519").write_text("secret")
+    (folder / "tokenizer.py").write_text("import this")
+    (folder / "vocab.txt").write_text("a\n")
     made = bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Silent())
-    assert [path.name for path in (made.folder / "tokenizer").iterdir()] == ["vocab.txt"]
+    shipped = {path.name: path.read_text("utf-8") for path in (made.folder / "tokenizer").iterdir()}
+    assert shipped.keys() == {"tokenizer.json", "vocab.txt", "tokenizer.py"}, "what makes ids, and nothing else"
+    assert shipped["tokenizer.py"] == Path(tokenizer.__file__).read_text("utf-8"), "this program's, not the stranger's"
 
 
 def test_a_bundle_that_cannot_be_written_leaves_nothing_behind(

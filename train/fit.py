@@ -7,7 +7,6 @@ follows from the seed, the epoch and the image, never from how often the run was
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from ..core.codec import sha256_of
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
 from ..core.events import Listener
+from ..core.files import discard
 from ..core.model import InputContract, Model
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
@@ -280,7 +280,7 @@ def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tupl
     difference = verify(saved, classifier, _some(work.images("train")))
     not_kept = keep(classifier, base, work.scratch / NETWORK)
     if not_kept:
-        shutil.rmtree(work.workspace / NETWORK, ignore_errors=True)  # of other work in this workspace
+        discard(work.workspace / NETWORK, root=work.workspace)  # of other work in this workspace
     else:
         work.place(NETWORK)
     return work.place("saved_model"), difference, not_kept

@@ -6,7 +6,6 @@ Every model passes here, of images, of texts and from elsewhere: fixed shapes, b
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.codec import canonical
 from ..core.errors import StageError, explain_disk_errors
+from ..core.files import discard
 from ..core.model import InputContract
 from ..core.names import shorten
 from .constants import LOOPS, REMEDY, called_in, fix_shapes, make_constant, operators
@@ -56,7 +56,7 @@ def write(serve: Callable[..., dict[str, Any]], inputs: Sequence[Any], folder: P
     module.keep = keep
     module.serve = tf.function(serve, input_signature=list(inputs), autograph=False)
     with explain_disk_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder, root=folder.parent)
         # Some operators bring a gradient of their own (swish does), which cannot be saved from a frozen graph.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         try:

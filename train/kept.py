@@ -7,7 +7,6 @@ prune. ``network/`` holds ``network.json`` and ``weights.npz``, as `quantize.tun
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from ..core.codec import write_json
 from ..core.errors import explain_disk_errors
+from ..core.files import discard
 from .frameworks import load
 from .network import Base
 
@@ -36,7 +36,7 @@ def keep(classifier: Any, base: Base, folder: Path) -> str:
     """
     described, arrays, why = _module(classifier, base) if base.module is not None else _layers(classifier)
     with explain_disk_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder, root=folder.parent)
         if why:
             return why
         folder.mkdir(parents=True)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import StageError, explain_disk_errors
 from ..core.events import Listener
+from ..core.files import move
 from ..core.recipe import Schedule
 from .frameworks import load
 
@@ -238,7 +239,7 @@ def save_checkpoint(path: Path, state: State, arrays: dict[str, Arrays], memorie
     with explain_disk_errors(path):
         with temporary.open("wb") as stream:
             np.savez(stream, state=np.frombuffer(text.encode(), np.uint8), **named)
-        temporary.replace(path)
+        move(temporary, path, root=path.parent)
 
 
 def load_checkpoint(path: Path) -> tuple[State, dict[str, Arrays], dict[str, Any]] | None:

@@ -6,7 +6,6 @@ its own name, and appears there whole or not at all.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from ..core.codec import read_json, sha256_of, write_json
 from ..core.dataset import PreparedData
 from ..core.errors import InputError, explain_disk_errors
 from ..core.events import Listener
+from ..core.files import discard, move
 from ..core.model import Model, load_model, save_model
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
@@ -77,7 +77,7 @@ class Work:
             note = self.scratch / NOTE
             if not note.is_file() or read_json(note) != key:
                 for name in (SCRATCH, TENSORBOARD):
-                    shutil.rmtree(self.workspace / name, ignore_errors=True)
+                    discard(self.workspace / name, root=self.workspace)
                 for path in self.workspace.glob(CSV.format("*")):
                     path.unlink()
                 write_json(note, key)
@@ -130,8 +130,7 @@ class Work:
         """Move the finished folder `name` out of the scratch folder, replacing what stood there; return its place."""
         final = self.workspace / (target or name)
         with explain_disk_errors(final):
-            shutil.rmtree(final, ignore_errors=True)
-            (self.scratch / name).replace(final)
+            move(self.scratch / name, final, root=self.workspace)
         return final
 
     def finish(
@@ -174,5 +173,5 @@ class Work:
         """Drop what only an unfinished training needs; remember what the finished one was."""
         note = self.scratch / NOTE
         if note.is_file():
-            note.replace(self.workspace / NOTE)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+            move(note, self.workspace / NOTE, root=self.workspace)
+        discard(self.scratch, root=self.workspace)

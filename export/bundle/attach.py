@@ -32,7 +32,15 @@ def attach(tflite: bytes, metadata: bytes, files: Mapping[str, bytes]) -> bytes:
         raise InputError("not a TFLite file", "expected the file identifier TFL3")
     try:
         model = _with_metadata(_without_files(tflite), metadata)
-    except (IndexError, ValueError, OverflowError, TypeError, struct.error, zipfile.BadZipFile) as error:
+    except (
+        IndexError,
+        ValueError,
+        OverflowError,
+        TypeError,
+        struct.error,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as error:
         raise InputError(f"the model file is damaged: {error}", "make or copy it again") from error
     if not files:
         return model

@@ -14,9 +14,11 @@ from typing import Any
 from ...core.artifact import Artifact
 from ...core.codec import to_json
 from ...core.errors import InputError, explain_disk_errors
+from ...core.files import discard, move, plain_files, remove
 from ...core.measurement import Measurement
 from ...core.names import slug
 from ...core.variant import SUFFIX
+from ..tokenizer import copy_tokenizer
 from . import micro
 from .escape import TEMPLATES
 from .golden import Golden, roles, write_golden
@@ -55,6 +57,11 @@ def shipped(artifact: Artifact, maker: str) -> bytes:
     if artifact.path is None:
         raise InputError(f"{artifact.id}: there is no file: {artifact.reason}", artifact.remedy)
     content = artifact.path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != artifact.sha256:
+        raise InputError(
+            f"{artifact.path} is not the file that {artifact.id} was: its content has changed since it was made",
+            "make it anew: run the same command that made it again",
+        )
     return with_metadata(content, artifact, maker) if is_picture_classifier(artifact) else content
 
 
@@ -87,17 +94,16 @@ def bundle(
     temporary, packed = out / f".{name}.new", out / f".{name}.zip.new"
     with explain_disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary, root=out)
         temporary.mkdir()
         try:
             manifest = _write(artifact, golden, temporary, maker, offers or {}, measurements, list(notes))
             _zip(temporary, packed, name)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.replace(folder)
-            packed.replace(archive)
+            move(temporary, folder, root=out)
+            move(packed, archive, root=out)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            packed.unlink(missing_ok=True)
+            discard(temporary, root=out)
+            discard(packed, root=out)
     return Bundle(folder, archive, manifest)
 
 
@@ -118,7 +124,7 @@ def _write(
     for script in ON_DEVICE:
         shutil.copyfile(TEMPLATES / script, folder / script)
     if artifact.tokenizer is not None:
-        shutil.copytree(artifact.tokenizer, folder / "tokenizer", ignore=_not_shipped)
+        copy_tokenizer(artifact.tokenizer, folder / "tokenizer", root=folder)
     taken = roles(artifact)
     names = [tensor.name for tensor in artifact.outputs]
     answer = names.index(artifact.answer) if artifact.answer in names else 0
@@ -211,13 +217,8 @@ def _consumers(
     return rows
 
 
-def _not_shipped(folder: str, names: list[str]) -> list[str]:
-    """Return what of a tokenizer's folder stays behind: bytecode, and links, which may lead anywhere."""
-    return [name for name in names if name == "__pycache__" or (Path(folder) / name).is_symlink()]
-
-
 def _files(folder: Path) -> list[Path]:
-    return sorted(part for part in folder.rglob("*") if part.is_file() and part.name != SUMS)
+    return [part for part in plain_files(folder) if part.name != SUMS]
 
 
 def _json(path: Path, document: Any) -> None:

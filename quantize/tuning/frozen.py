@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import StageError, explain_disk_errors
+from ...core.files import discard
 from ...core.model import Model
 from .frameworks import load
 
@@ -38,7 +38,7 @@ def freeze(function: Callable[[Any], Any], model: Model, folder: Path) -> Path:
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=[spec], autograph=False)
     with explain_disk_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder, root=folder.parent)
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # swish has one; nothing learns here
         tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve}, options=options)
     return folder

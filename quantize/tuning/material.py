@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...core.dataset import PreparedData
 from ...core.errors import InputError, explain_disk_errors
+from ...core.files import move
 from ...core.model import InputContract, Model
 from .converted import float_answers, values_of
 
@@ -120,5 +121,5 @@ def _answers(model: Model, stored: NDArray[Any], scratch: Path) -> NDArray[Any]:
     with explain_disk_errors(path):
         temporary = path.with_name(f".{path.name}")
         np.save(temporary, answers)
-        temporary.replace(path)
+        move(temporary, path, root=scratch)
     return answers

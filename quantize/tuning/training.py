@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import StageError, explain_disk_errors
 from ...core.events import Listener
+from ...core.files import move
 from .frameworks import load
 from .material import Material
 
@@ -219,7 +220,7 @@ def _write(path: Path, state: State, arrays: dict[str, Arrays]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             np.savez(stream, state=np.frombuffer(json.dumps(asdict(state)).encode(), np.uint8), **named)
-        temporary.replace(path)
+        move(temporary, path, root=path.parent)
 
 
 def _read(path: Path) -> tuple[State, dict[str, Arrays]] | None:

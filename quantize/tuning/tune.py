@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ...core.codec import read_json, sha256_file, sha256_of, to_json, write_json
 from ...core.dataset import PreparedData
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.events import Listener
+from ...core.files import discard, move
 from ...core.model import Model, load_model, save_model
 from ...core.recipe import Cluster, Prune, Qat, Quantize
 from ...core.store import package_versions
@@ -104,7 +104,7 @@ def tune(
     tuned = _finish(model, kind, made, material, workspace, started)
     with explain_disk_errors(workspace):
         write_json(workspace / NOTE, key)
-        shutil.rmtree(workspace / SCRATCH, ignore_errors=True)
+        discard(workspace / SCRATCH, root=workspace)
     listener.progress(f"tune {kind}", 3, 3, model.name)
     return tuned
 
@@ -136,7 +136,7 @@ def _open(workspace: Path, key: dict[str, str], listener: Listener) -> Model | N
         if note.is_file() and read_json(note) == key:
             listener.note("info", "going on with further training that was interrupted")
         else:
-            shutil.rmtree(scratch, ignore_errors=True)
+            discard(scratch, root=workspace)
             write_json(note, key)
     return None
 
@@ -176,8 +176,7 @@ def _finish(model: Model, kind: str, made: _Made, material: Material, workspace:
         raise StageError("the frozen model answers otherwise than the network", "this is a defect; please report it")
     final = workspace / "saved_model"
     with explain_disk_errors(final):
-        shutil.rmtree(final, ignore_errors=True)
-        saved.replace(final)
+        move(saved, final, root=workspace)
     state = made.state
     tuning = {
         "kind": kind,

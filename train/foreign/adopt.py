@@ -8,7 +8,6 @@ preprocessing that a Keras model begins with tells, or that of a uint8 input. Wh
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 from ...core.codec import sha256_of
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.events import Listener
+from ...core.files import discard, move, remove
 from ...core.model import InputContract, Model, save_model
 from ...core.names import shorten
 from ...core.store import package_versions
@@ -135,7 +135,7 @@ def adopt(
     known_range = value_range or (pixel_range(found.config) if found.keras else None)
     scratch = workspace / SCRATCH
     with explain_disk_errors(workspace):
-        shutil.rmtree(scratch, ignore_errors=True)
+        discard(scratch, root=workspace)
         scratch.mkdir(parents=True)
     try:
         listener.progress("adopt", 0, 3, f"opening the {found.title}")
@@ -170,9 +170,9 @@ def adopt(
             }
         for part in ("saved_model", "text_model", "tokenizer"):
             with explain_disk_errors(workspace / part):
-                shutil.rmtree(workspace / part, ignore_errors=True)
+                remove(workspace / part, root=workspace)
                 if part in parts:
-                    parts[part].replace(workspace / part)
+                    move(parts[part], workspace / part, root=workspace)
         model = Model(
             name=name,
             backbone=f"file:{path.name}",
@@ -196,7 +196,7 @@ def adopt(
         save_model(model, workspace)
         listener.progress("adopt", 3, 3, model.name)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        discard(scratch, root=workspace)
     return model
 
 

@@ -16,7 +16,7 @@ from ...core.dataset import PreparedData, save_prepared
 from ...core.errors import InputError, explain_disk_errors
 from ...core.model import InputContract, Model, sample_shape
 from ...core.names import shorten
-from .containers import FREE, RATIO
+from .containers import ZIP_ERRORS, check_entries
 from .tensors import describe
 
 BLOCK_BYTES = 16 << 20
@@ -109,7 +109,7 @@ def _open(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         if zipfile.is_zipfile(path):
             return _members(path, names)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except ZIP_ERRORS as error:
         raise InputError(f"{path} cannot be read: {shorten(str(error), 200)}", CHOICES) from error
     if len(names) > 1:
         raise InputError(f"{path} holds one array, the model takes {len(names)}",
@@ -119,9 +119,7 @@ def _open(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
 
 def _members(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
-        declared = sum(entry.file_size for entry in archive.infolist())
-    if declared > FREE + RATIO * path.stat().st_size:
-        raise InputError(f"{path} would unpack to {declared:,} bytes", "do not use this file")
+        check_entries(path, archive.infolist(), unpacked=False)
     with np.load(path, allow_pickle=False) as arrays:
         keys = list(arrays.files)
         if len(names) == len(keys) == 1:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ...core.errors import EdgeproofError, InputError, explain_disk_errors
-from ...core.names import shorten
+from ...core.names import checked_path, shorten
 
 GZIP = b"\x1f\x8b"
 MEMBERS = 20_000
@@ -18,31 +19,61 @@ TOTAL_BYTES = 16 << 30
 RATIO = 200
 SMALL_BYTES = 64 << 20  # below this the ratio says nothing
 BLOCK = 1 << 20
+HEADER = 64 << 10  # bytes of an extended header: a long name, or facts that nobody needs
+OVERHEAD = 64 << 20  # bytes of all headers and padding
+NAME_BYTES = 255  # what file systems hold
 REMEDY = "get the archive anew from a source that you trust, or unpack it yourself and give the folder"
 
 
 class _Bounded(gzip.GzipFile):
-    """Decompresses, and refuses one huge read: tar's extended headers are read whole, whatever size they claim."""
+    """Decompresses up to `limit` bytes, in reads of up to `most`: tar reads headers whole, whatever size they claim."""
+
+    def __init__(self, archive: Path, limit: int) -> None:
+        super().__init__(archive, "rb")
+        self.limit = limit
+        self.most = HEADER
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= BLOCK:
+        if size is None or not 0 <= size <= self.most:
             raise tarfile.ReadError(f"a header claims {size} bytes")
-        return super().read(size)
+        if self.tell() > self.limit:
+            raise tarfile.ReadError(f"it unpacks to more than {self.limit:,} bytes")
+        content = super().read(size)
+        # Python's reader of such headers takes a time that grows with the square of a run of digits.
+        if self.most == HEADER and size > tarfile.BLOCKSIZE and re.search(rb"\d{64}", content):
+            raise tarfile.ReadError("a header is malformed")
+        return content
+
+
+class _Member(tarfile.TarInfo):
+    """A header that is damaged is an error; tarfile itself takes it for the archive's end, except for the first."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Any:
+        if len(tarfile_.pax_headers) > 100:
+            raise tarfile.ReadError("too many global headers")
+        try:
+            return super().fromtarfile(tarfile_)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from error
 
 
 def unpack(archive: Path, target: Path) -> None:
     """Unpack `archive` into the new folder `target`.
 
     Raises InputError for anything that is not a gzip-compressed tar of plain files and folders with relative names,
-    each once, or that is larger than a model can be (`MEMBERS`, `TOTAL_BYTES`, `RATIO`); StageError when the disk
-    refuses. What was written until then is left in `target`: the caller throws the folder away.
+    each once, whole to the last checksum, or that is larger than a model can be (`MEMBERS`, `TOTAL_BYTES`, `RATIO`);
+    StageError when the disk refuses. What was written until then is left in `target`, for the caller to throw away.
     """
     limit = min(TOTAL_BYTES, max(SMALL_BYTES, RATIO * archive.stat().st_size))
     with explain_disk_errors(target):
         target.mkdir(parents=True)
     total = 0
     try:
-        with _Bounded(archive, "rb") as plain, tarfile.open(fileobj=plain, mode="r:") as tar:
+        with (
+            _Bounded(archive, limit + OVERHEAD) as plain,
+            tarfile.open(fileobj=plain, mode="r:", tarinfo=_Member) as tar,
+        ):
             for count, member in enumerate(tar, 1):
                 total += max(member.size, 0)
                 if count > MEMBERS or total > limit:
@@ -55,9 +86,13 @@ def unpack(archive: Path, target: Path) -> None:
                     source = tar.extractfile(member)
                     if source is None:
                         raise _refused(archive, f"{shorten(member.name)!r} has no content")
+                    plain.most = BLOCK
                     with source, path.open("xb") as stream:
                         _copy(archive, source, stream, member.size)
+                    plain.most = HEADER
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
+            while plain.read(HEADER):  # gzip's checksum stands at the very end
+                pass
     except EdgeproofError:
         raise
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
@@ -72,10 +107,9 @@ def unpack(archive: Path, target: Path) -> None:
         RecursionError,
     ) as error:
         raise _refused(archive, f"it is no .tar.gz, or damaged: {shorten(str(error), 120)}") from error
-    except OSError as error:
+    except OSError:
         with explain_disk_errors(target):
             raise
-        raise _refused(archive, shorten(str(error.strerror), 120)) from error
 
 
 def _checked(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
@@ -84,11 +118,14 @@ def _checked(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
     name = PurePosixPath(member.name)
     if not (member.isdir() or (member.isreg() and not member.issparse())):
         raise _refused(archive, f"{shown} is neither a plain file nor a folder (a link or a device)")
-    if name.is_absolute() or ".." in name.parts or "\0" in member.name:
+    if name.is_absolute() or ".." in name.parts:
         raise _refused(archive, f"the name {shown} leads out of the archive's folder")
     if member.size < 0 or not (name.parts or member.isdir()):
         raise _refused(archive, f"the entry {shown} is malformed")
-    return name
+    try:
+        return checked_path(member.name, "the name", NAME_BYTES)
+    except InputError as error:
+        raise _refused(archive, error.message) from error
 
 
 def _copy(archive: Path, source: IO[bytes], stream: Any, size: int) -> None:

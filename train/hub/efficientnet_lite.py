@@ -10,7 +10,6 @@ test compares all 1,000 logits with a plain NumPy forward pass over the same ten
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from ...core.events import Listener
 from ..frameworks import load
 from ..packaged import PACKAGES, weights_file
 from ..torch_pickle import read_state_dict
-from .fetch import GRAPH, cache_folder, explain_disk, locked
+from .fetch import cache, explain_disk, locked
 from .ranges import Pixels
 
 NAME = "efficientnet_lite0"
@@ -68,18 +67,15 @@ def saved_model(part: Part, listener: Listener) -> Path:
     Raises InputError when the package is missing or its weights are others than we verified.
     """
     source = weights_file(NAME)
-    entry = cache_folder() / "packages" / f"{NAME}-{PACKAGES[NAME].sha256[:32]}-{LAYOUT}" / part
-    with locked(str(entry), listener):
-        if (entry / GRAPH).is_file():
-            return entry
+    store, key = cache(listener), f"packages/{NAME}-{PACKAGES[NAME].sha256[:32]}-{LAYOUT}/{part}"
+    entry = store.root / key
+    with locked(str(entry), listener), explain_disk():
+        if found := store.get(key, old=True):
+            return found
         listener.note("info", f"building the Hub SavedModel of package:{NAME} ({part}) in {entry}")
-        fresh = entry.with_name(f".{part}.new")
-        with explain_disk():
-            shutil.rmtree(fresh, ignore_errors=True)
-            save(read_state_dict(source), part, fresh)
-            shutil.rmtree(entry, ignore_errors=True)
-            fresh.rename(entry)
-    return entry
+        store.discard(key)
+        save(read_state_dict(source), part, store.partial(key))
+        return store.finish(key)
 
 
 def save(state: dict[str, NDArray[Any]], part: Part, folder: Path) -> None:

@@ -16,7 +16,6 @@ import hashlib
 import http.client
 import os
 import re
-import shutil
 import ssl
 import urllib.error
 import urllib.request
@@ -29,7 +28,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from ...core.codec import read_json, sha256_file, write_json
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.events import Listener
+from ...core.files import discard, open_log
 from ...core.names import shorten
+from ...core.store import Store
 from .archive import GZIP, unpack
 
 COMPRESSED = ("tf-hub-format", "compressed")
@@ -97,13 +98,16 @@ def identify(handle: str, sha256: str, folder: Path) -> dict[str, Any]:
     return {"sha256": sha256_file(path)}
 
 
-def already_here(handle: str, sha256: str, folder: Path) -> Path | None:
-    """Return the SavedModel folder of a handle if no work is needed for it: a folder, or unpacked in the cache."""
+def already_here(handle: str, sha256: str, folder: Path, listener: Listener | None = None) -> Path | None:
+    """Return the SavedModel folder of a handle if no work is needed for it: a folder, or unpacked in the cache.
+
+    What is damaged in the cache is removed from it, and not returned; `listener` hears of it.
+    """
     if "://" not in handle:
         path = _local(handle, folder)
-        return path if path.is_dir() else _cached(sha256_file(path))
+        return path if path.is_dir() else _cached(sha256_file(path), listener)
     known = sha256 or _remembered(handle)
-    return _cached(known) if known else None
+    return _cached(known, listener) if known else None
 
 
 def cache_folder() -> Path:
@@ -129,9 +133,9 @@ def resolve(handle: str, *, sha256: str, folder: Path, listener: Listener) -> Pa
             return path
         found = sha256_file(path)
         with locked(found):
-            return _cached(found) or _keep(path, found)
+            return _cached(found, listener) or _keep(path, found)
     with locked(handle, listener):
-        if cached := already_here(handle, sha256, folder):
+        if cached := already_here(handle, sha256, folder, listener):
             return cached
         part = cache_folder() / f".{_key(handle)}.part"
         try:
@@ -143,9 +147,10 @@ def resolve(handle: str, *, sha256: str, folder: Path, listener: Listener) -> Pa
                 _check_pin(repr(shorten(handle, 160)), sha256, found)
             if not _starts_with_gzip(part):
                 raise StageError(f"{shorten(handle, 160)} answered with something that is no .tar.gz", offline(handle))
-            kept = _cached(found) or _keep(part, found)
+            with locked(found):
+                kept = _cached(found, listener) or _keep(part, found)
         finally:
-            part.unlink(missing_ok=True)
+            discard(part, root=part.parent)
         with explain_disk():
             write_json(_note(handle), {"handle": handle, "sha256": found})
         if not sha256:
@@ -241,30 +246,32 @@ def _remembered(handle: str) -> str:
     return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{64}", found) else ""
 
 
-def _cached(sha256: str) -> Path | None:
-    """Return the SavedModel that the archive of this hash unpacked to, if it is in the cache."""
-    entry = cache_folder() / "models" / sha256
-    return _root(entry) if entry.is_dir() else None
+def cache(listener: Listener | None = None) -> Store:
+    """Return the cache as a store: what is finished appears there whole, and is checked when it is taken."""
+    return Store(cache_folder(), listener)
+
+
+def _cached(sha256: str, listener: Listener | None) -> Path | None:
+    """Return the SavedModel that the archive of this hash unpacked to, if it is in the cache and undamaged."""
+    with explain_disk():
+        entry = cache(listener).get(f"models/{sha256}", old=True)
+    return _root(entry) if entry is not None else None
 
 
 def _keep(archive: Path, sha256: str) -> Path:
     """Unpack an archive into the cache, all or nothing, and return its SavedModel's folder."""
-    entry = cache_folder() / "models" / sha256
-    fresh = entry.with_name(f".{sha256}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
+    root = cache_folder()
+    fresh = root / "models" / f".{sha256}.{os.getpid()}"
+    discard(fresh, root=root)
     try:
         with explain_disk():
             unpack(archive, fresh)
         if _root(fresh) is None:
             raise InputError(f"{archive.name} holds no SavedModel: there is no {GRAPH} at its top", CHOICES)
         with explain_disk():
-            try:
-                fresh.rename(entry)
-            except OSError:
-                if not entry.is_dir():
-                    raise  # otherwise another process was faster with the same bytes
+            entry = cache().keep(fresh, f"models/{sha256}")
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        discard(fresh, root=root)
     return _root(entry) or entry
 
 
@@ -288,7 +295,7 @@ def locked(name: str, listener: Listener | None = None) -> Iterator[None]:
     with explain_disk():
         folder = cache_folder() / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / _key(name)).open("a")
+        stream = open_log(folder / _key(name))
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -330,7 +337,7 @@ def _download(handle: str, part: Path, listener: Listener) -> None:
     opener = urllib.request.build_opener(
         _Redirects(), urllib.request.HTTPSHandler(context=ssl.create_default_context())
     )
-    part.unlink(missing_ok=True)
+    discard(part, root=part.parent)
     tag, reason = "", ""
     for _ in range(ATTEMPTS):
         try:

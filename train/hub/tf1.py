@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from ...core.errors import StageError, explain_disk_errors
+from ...core.files import discard
 from ...core.names import shorten
 from ..frameworks import load
 from .saved_model import HUB_V1, MetaGraph
@@ -31,7 +32,7 @@ def without_references(path: Path, graph: MetaGraph, folder: Path) -> Path:
         return path
     try:
         with explain_disk_errors(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder, root=folder.parent)
             _rewrite(path, graph, folder)
             if (path / HUB_V1).is_file():
                 shutil.copyfile(path / HUB_V1, folder / HUB_V1)

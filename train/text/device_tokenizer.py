@@ -6,7 +6,6 @@ a SavedModel's assets and in its graph. Each proposal is tried on texts: it must
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...core.codec import write_json
 from ...core.errors import InputError
+from ...core.files import discard
 from ...core.tokenizer import VERSION, open_tokenizer
 from ..frameworks import load
 from ..freeze import write
@@ -84,7 +84,7 @@ def tokenizer_of(divided: Divided, path: Path, texts: Sequence[str], folder: Pat
         lens = None if isinstance(what, Whole) else next(arrays)
         proposals, why = _proposals(divided, path, source, texts, ids, lens)
         chosen.append(_best(proposals, texts, ids, lens, why))
-    shutil.rmtree(folder, ignore_errors=True)
+    discard(folder, root=folder.parent)
     first, *more = (
         replace(proposal.data, settings={**proposal.data.settings, "names": list(part.names)})
         for proposal, part in zip(chosen, inputs_of(divided), strict=True)
@@ -100,7 +100,7 @@ def write_string_part(divided: Divided, keep: Any, folder: Path, why: str) -> di
     `keep` is the loaded encoder, with the tables; `why` says why there is no other. What stood in `folder` is replaced.
     """
     tf, _ = load()
-    shutil.rmtree(folder, ignore_errors=True)
+    discard(folder, root=folder.parent)
     inputs = inputs_of(divided)
     names = [name for part in inputs for name in part.names]
 

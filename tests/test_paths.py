@@ -1,0 +1,320 @@
+"""Names and paths that a file from elsewhere gives: plain or refused, and nothing happens outside a given root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproof import export
+from edgeproof.cli.bundling import bundle_file
+from edgeproof.cli.files import open_artifact
+from edgeproof.cli.main import edgeproof
+from edgeproof.cli.run_folder import FOLDERS, check_parts
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.codec import sha256_file, to_json, write_json
+from edgeproof.core.errors import InputError
+from edgeproof.core.events import Silent
+from edgeproof.core.files import below, copy, move, open_log, remove, same
+from edgeproof.core.names import LONGEST, checked_name, checked_path, slug
+from edgeproof.core.results import SCHEMA
+
+from .bundle_models import mean_colour_model
+
+NO_NAMES = [
+    "", ".", "..", "../x", "a/../b", "a/b", "/etc/passwd", "//x", "a\\b", "..\\x", "C:\\x", "C:x", "a\0b", "a\nb",
+    "\x1b[2J", "a" * 300, "é" * 150, "\u202ename", "\ud800", "con", "NUL", "Aux.txt", "com1", "lpt9.json", "CON .x",
+    "CONIN$", "a.", "a ", "a*", "a?", "a|b", '"a"', "<a>", "~/../x",
+]  # fmt: skip
+NAMES = [
+    "a", "m--tflite-int8", "m.tokenizer", "Modell", "ключ", "模型", "a b", "-rf", "console", "com", "nulls",
+    "a" * LONGEST,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_is_no_plain_name_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="is not the plain name of a file") as caught:
+        checked_name(name, "the id")
+    assert caught.value.message.isprintable() and len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plain_name_is_kept(name: str) -> None:
+    assert checked_name(name, "the id") == name
+
+
+@given(st.text() | st.text("./\\:~ aC", max_size=6) | st.sampled_from([*NO_NAMES, *NAMES]))
+def test_a_checked_name_is_one_part_of_a_path_on_every_system(name: str) -> None:
+    try:
+        checked_name(name, "it")
+    except InputError:
+        return
+    joined = Path(os.path.normpath(f"/root/folder/{name}"))
+    assert joined.parent == Path("/root/folder") and joined.name == name
+    assert name.isprintable() and not {"/", "\\", ":", "\0"} & set(name) and len(name.encode()) <= LONGEST
+
+
+@given(st.text() | st.sampled_from(NO_NAMES))
+def test_a_slug_is_always_a_plain_name(name: str) -> None:
+    assert checked_name(slug(name), "it") == slug(name)
+
+
+@given(st.lists(st.sampled_from(["..", ".", "", "a", "b c", "con", "x" * 201]), max_size=5).map("/".join))
+def test_a_checked_path_stays_below_its_folder(path: str) -> None:
+    try:
+        found = checked_path(path, "it")
+    except InputError:
+        return
+    assert not path.startswith("/") and ".." not in path.split("/")
+    assert os.path.normpath(Path("/root") / found).startswith("/root")
+
+
+# Files and folders
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """``root/`` with ``file``, ``folder/inside`` and a link to what must not be touched, which lies beside it."""
+    for name in ("root/file", "root/folder/inside", "outside/precious"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "root" / "circle").symlink_to(tmp_path / "root" / "circle")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Everything below a folder: files with their text, links with where they lead."""
+    return {
+        str(path.relative_to(folder)): f"-> {path.readlink()}" if path.is_symlink() else path.read_text("latin1")
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+OUTSIDE = (
+    "root", "root/.", "root/..", "root/../outside", "root/../outside/precious", "root/link/precious", "root/link/new",
+    "root/folder/../..", "root/folder/../link/precious", "outside", "outside/precious", "/", "/etc/new",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("where", OUTSIDE)
+def test_nothing_is_removed_replaced_or_copied_outside_the_root(tree: Path, where: str) -> None:
+    before, root = contents(tree), tree / "root"
+    for act in (
+        lambda path: remove(path, root=root),
+        lambda path: move(root / "file", path, root=root),
+        lambda path: copy(root / "folder", path, root=root),
+        lambda path: copy(root / "file", path, root=root),
+        lambda path: below(root, path, follow=True),
+    ):
+        with pytest.raises(InputError, match="leads out of"):
+            act(tree / where)
+        assert contents(tree) == before
+
+
+def test_a_link_is_removed_or_replaced_and_never_followed(tree: Path) -> None:
+    root = tree / "root"
+    below(root, root / "link")
+    with pytest.raises(InputError, match="leads out of"):
+        below(root, root / "link", follow=True)
+    copy(root / "folder", root / "link", root=root)
+    assert contents(root / "link") == {"inside": "root/folder/inside"} and not (root / "link").is_symlink()
+    remove(root / "circle", root=root)
+    remove(root / "never.there", root=root)
+    assert (tree / "outside" / "precious").read_text() == "outside/precious"
+    assert sorted(path.name for path in root.iterdir()) == ["file", "folder", "link"]
+
+
+def test_the_root_itself_may_be_reached_through_a_link(tree: Path) -> None:
+    (tree / "elsewhere").symlink_to(tree / "root")
+    remove(tree / "elsewhere" / "folder", root=tree / "elsewhere")
+    assert not (tree / "root" / "folder").exists()
+
+
+@pytest.mark.parametrize("where", ["folder", "folder/copy", "folder/deep/copy", "folder/../folder/copy"])
+def test_a_folder_is_never_copied_into_itself(tree: Path, where: str) -> None:
+    before, root = contents(tree), tree / "root"
+    (tree / "root" / "again").symlink_to(tree / "root" / "folder")
+    for source in (root / "folder", root / "again"):
+        with pytest.raises(InputError, match="into itself"):
+            copy(source, root / where, root=root)
+    (tree / "root" / "again").unlink()
+    assert contents(tree) == before
+
+
+def test_links_pipes_and_devices_stay_behind_when_a_folder_is_copied(tree: Path) -> None:
+    root = tree / "root"
+    (root / "folder" / "secret").symlink_to(tree / "outside" / "precious")
+    (root / "folder" / "secrets").symlink_to(tree / "outside")
+    os.mkfifo(root / "folder" / "pipe")
+    copy(root / "folder", root / "copy", root=root)
+    assert contents(root / "copy") == {"inside": "root/folder/inside"}
+    assert [path.name for path in (root / "copy").iterdir()] == ["inside"]
+
+
+def test_a_folder_does_not_give_way_to_a_file_nor_a_file_to_a_folder(tree: Path) -> None:
+    before, root = contents(tree), tree / "root"
+    for source, target in (("file", "folder"), ("folder", "file")):
+        with pytest.raises(OSError, match="directory"):
+            copy(root / source, root / target, root=root)
+        assert contents(tree) == before
+
+
+@given(st.binary(max_size=20), st.binary(max_size=20))
+def test_the_same_is_the_same_bytes_whatever_size_and_time_say(tmp_path_factory: Any, a: bytes, b: bytes) -> None:
+    folder = tmp_path_factory.mktemp("same")
+    for name, content in (("a", a), ("b", b)):
+        (folder / name).mkdir()
+        (folder / name / "f").write_bytes(content)
+        os.utime(folder / name / "f", ns=(1, 1))
+    assert same(folder / "a", folder / "b") == same(folder / "a" / "f", folder / "b" / "f") == (a == b)
+    (folder / "b" / "more").write_bytes(b"")
+    assert not same(folder / "a", folder / "b")
+
+
+def test_a_log_is_not_written_through_a_link_or_into_a_pipe(tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    (tree / "log").symlink_to(tree / "outside" / "precious")
+    for path in (tree / "log", tree / "pipe"):
+        with pytest.raises(InputError, match="a link, a pipe or a device"):
+            open_log(path)
+    assert (tree / "outside" / "precious").read_text() == "outside/precious"
+    with open_log(tree / "plain") as stream:
+        stream.write(b"a")
+    with open_log(tree / "plain") as stream:
+        stream.write(b"b")
+    assert (tree / "plain").read_bytes() == b"ab"
+
+
+# Files from elsewhere
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Path:
+    """A float .tflite with a sidecar in ``a/dl/``; ``a/keys``, ``a/dl/keys`` and ``b/mine`` are no business of it."""
+    for name in ("a/keys", "a/dl/keys/id", "b/mine"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    file = tmp_path / "a" / "dl" / "m.tflite"
+    file.write_bytes(mean_colour_model())
+    describe(file)
+    return file
+
+
+def describe(file: Path, **told: Any) -> None:
+    """Write the sidecar of a file, with `told` in it as it is."""
+    sidecar = export.sidecar(file)
+    sidecar.unlink(missing_ok=True)
+    sidecar.write_text(json.dumps(to_json(replace(open_artifact(file), path=Path(file.name))) | told))
+
+
+@pytest.mark.parametrize("field", ["id", "model", "path", "tokenizer"])
+def test_a_sidecars_names_are_names_or_it_is_refused(strange: Path, field: str) -> None:
+    for name in (*NO_NAMES, "../..", str(strange.parent / "keys"), "../keys"):
+        describe(strange, **{field: name})
+        with pytest.raises(InputError, match=r"m\.json"):
+            open_artifact(strange)
+
+
+@pytest.mark.parametrize("name", ["..", "../..", "a/../b", "../../b/mine", "/etc"])
+def test_no_command_touches_what_a_sidecar_names_elsewhere(strange: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "b" / "out"
+    for field in ("id", "tokenizer"):
+        describe(strange, **{field: name})
+        before = contents(tmp_path)
+        for command in (
+            ["export", strange, "--to", "tflite:float32", "--out", out],
+            ["evaluate", strange, "--data", "builtin:fashion-mnist-mini", "--on", "local/litert", "--out", out],
+            ["diagnose", strange, "--float", strange, "--data", "builtin:fashion-mnist-mini", "--out", out],
+            ["bundle", strange, "--out", out],
+        ):
+            found = CliRunner().invoke(edgeproof, list(map(str, command))).exception
+            assert isinstance(found, InputError) and "m.json" in found.message, (command, found)
+            shutil.rmtree(out, ignore_errors=True)
+        assert contents(tmp_path) == before
+
+
+def test_a_tokenizer_is_copied_without_what_else_lies_in_its_folder(strange: Path, tmp_path: Path) -> None:
+    """Not even where the folder that is named is somebody's own, or the copy goes to where the file lies."""
+    folder, out = strange.parent / "keys", tmp_path / "b" / "out"
+    describe(strange, tokenizer="keys")
+    with pytest.raises(InputError, match=r"tokenizer\.json does not exist"):
+        export.copy_tokenizer(folder, out / "keys", root=out)
+    write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "../../keys"})
+    with pytest.raises(InputError, match=r"file '\.\./\.\./keys' is not the plain name"):
+        export.copy_tokenizer(folder, out / "keys", root=out)
+    write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "vocab.txt"})
+    (folder / "vocab.txt").write_text("a\n")
+    export.copy_tokenizer(folder, out / "keys", root=out)
+    assert {path.name for path in (out / "keys").iterdir()} == {"tokenizer.json", "vocab.txt", "tokenizer.py"}
+    assert (folder / "id").read_text() == "a/dl/keys/id" and list(out.iterdir()) == [out / "keys"]
+
+
+def test_a_tokenizer_or_a_sibling_behind_a_link_is_refused(strange: Path, tmp_path: Path) -> None:
+    (strange.parent / "m.tokenizer").symlink_to(tmp_path / "b")
+    describe(strange, tokenizer="m.tokenizer")
+    with pytest.raises(InputError, match="leads out of"):
+        open_artifact(strange)
+
+
+def test_a_part_of_a_run_that_is_a_link_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "precious").mkdir()
+    check_parts(tmp_path / "run")
+    for name in FOLDERS:
+        (tmp_path / "run" / name).symlink_to(tmp_path / "precious")
+        with pytest.raises(InputError, match=f"{name} leads out of"):
+            check_parts(tmp_path / "run")
+        (tmp_path / "run" / name).unlink()
+
+
+def test_a_runs_results_bundle_no_file_from_outside_the_run(strange: Path, tmp_path: Path) -> None:
+    """Evaluated files lie anywhere: there the hash in the results says that the file is meant."""
+    run = tmp_path / "run"
+    artifact = open_artifact(strange)
+    secret = tmp_path / "secret.tflite"
+    secret.write_bytes(mean_colour_model())
+    (run / "artifacts").mkdir(parents=True)
+    (run / "artifacts" / "m.tflite").symlink_to(secret)
+
+    def recommends(path: str, **told: Any) -> Path:
+        document = {
+            "schema": SCHEMA, "run": {}, "environment": {}, "models": [], "measurements": [],
+            "artifacts": [to_json(artifact) | {"path": path} | told], "recommendation": {"artifact": artifact.id},
+        }  # fmt: skip
+        write_json(run / "results.json", document)
+        return run
+
+    for path in ("../secret.tflite", "artifacts/m.tflite", "artifacts/../../secret.tflite"):
+        with pytest.raises(InputError, match="leads out of"):
+            bundle_file(recommends(path), out=tmp_path / "o", source=None, samples=1, listener=Silent())
+    for path, sha256 in ((str(secret), ""), (str(secret), "0" * 64)):
+        with pytest.raises(InputError, match="is not the file that was measured"):
+            bundle_file(recommends(path, sha256=sha256), out=tmp_path / "o", source=None, samples=1, listener=Silent())
+    assert not (tmp_path / "o").exists()
+    made = bundle_file(
+        recommends(str(secret), sha256=sha256_file(secret)),
+        out=tmp_path / "o",
+        source=None,
+        samples=1,
+        listener=Silent(),
+    )
+    assert made.manifest["file"]["sha256"] == sha256_file(secret)
+
+
+def test_an_artifact_cannot_even_be_made_with_an_id_that_is_no_name() -> None:
+    made = Artifact("m--tflite-int8", "m", "tflite", "int8", None)
+    for name in NO_NAMES:
+        for field in ("id", "model"):
+            with pytest.raises(InputError, match="is not the plain name"):
+                replace(made, **{field: name})
