@@ -66,6 +66,7 @@ def export_tflite(
         listener.note("info", f"{base.model}: {_described(base)}")
         drawn = _calibration(base, source, options, store, listener) if calibrated and source else None
         made = []
+        listener.begin("export", base.model)
         listener.progress("export", 0, len(wanted))
         for count, variant in enumerate(wanted, 1):
             calibration = drawn if variant.scheme.calibrated else None

@@ -25,7 +25,9 @@ from ..evaluate.gate import gate
 from ..evaluate.measure import measure
 from .classes import class_numbers, shown
 from .console import ConsoleListener
+from .estimate import Step
 from .files import answers, open_artifact, open_model, wanted_by
+from .plan import DATA, measuring
 from .preparing import Wanted, prepared
 from .run_folder import check_parts
 
@@ -70,6 +72,11 @@ def evaluate_files(
     groups: dict[Wanted, list[Artifact]] = {}
     for artifact in artifacts:
         groups.setdefault(wanted_by(artifact, resize), []).append(artifact)
+    targets = [Target.parse(target) for target in settings.targets]
+    listener.plan(
+        [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings), Step("report", 2.0)]
+    )
+    listener.begin("data")
     with lock(out):
         check_parts(out)
         store = Store(out / ".store", listener)
@@ -77,6 +84,7 @@ def evaluate_files(
             (group, _data(source, wanted, group, settings.targets, store, listener)) for wanted, group in groups.items()
         ]
         for group, data in ready:
+            listener.begin("measure")
             results.data = {
                 "source": source.source,
                 "counts": data.counts,
@@ -100,6 +108,7 @@ def evaluate_files(
             labels = np.load(data.targets("test"), allow_pickle=False) if data.labels else None
             for failed in gate(results.measurements, group, answers, references=references, labels=labels):
                 results.add_measurement(failed)
+        listener.begin("report")
         results.sort(settings.targets)
         asked = _asked(budget, float_references(artifacts, settings.targets))
         results.budget, results.recommendation = select.verdict(results, asked)

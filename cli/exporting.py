@@ -25,6 +25,7 @@ from .files import is_ours, open_model
 from .makers import contest
 from .making import calibrate as calibrate_samples
 from .making import make_file, makers, put, warn
+from .plan import export_steps
 from .preflight import check_makers
 from .preparing import Wanted, prepared
 from .tensorflow_process import TensorFlowProcess
@@ -88,6 +89,8 @@ def export_model(
         )
     with lock(out):
         store = Store(out / ".store", listener)
+        listener.plan(export_steps(variants, path.name, adopts=bool(key)))
+        listener.begin("model", path.name)
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
             tf.start()
             model = _adopted(path, choices, key, store, tf, out) if key else open_model(path)
@@ -97,6 +100,7 @@ def export_model(
             if calibrated and data is not None:
                 drawn = calibrate_samples(data, options.calibration.samples, SEED, store, model.tokenizer)
             made = []
+            listener.begin("export", path.name)
             listener.progress("export", 0, len(variants))
             for count, variant in enumerate(variants, 1):
                 best = _best(

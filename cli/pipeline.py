@@ -40,6 +40,7 @@ from .console import ConsoleListener
 from .diagnosing import diagnose_artifact
 from .evaluating import float_references
 from .making import put, to_json_model
+from .plan import run_steps
 from .preflight import preflight
 from .preparing import Wanted, prepared
 from .run_folder import check_parts, problem, remember
@@ -100,6 +101,7 @@ class Pipeline:
 
     def run(self, fingerprint: dict[str, Any]) -> None:
         """Do everything. What fails is in `failures` and in the results' rows; the rest is done all the same."""
+        self.listener.plan(run_steps(self.recipe, self.targets))
         models = [made for spec in self.recipe.model if (made := self._model(spec, fingerprint))]
         artifacts = {made.model.name: self._artifacts(made.model, made.data) for made in models}
         # Nothing may run beside a latency measurement, and memory is better used by what is measured.
@@ -110,7 +112,9 @@ class Pipeline:
             together = [made for made in models if made.data.sha256 == sha256]
             correct |= self._measure(together, [a for made in together for a in artifacts[made.model.name]])
         self.results.sort([str(target) for target in self.targets])
+        self.listener.begin("diagnose")
         self._diagnose(models)
+        self.listener.begin("report")
         # Before the verdict: which model is more accurate counts there.
         budget = self.recipe.budget if "budget" in self.recipe.model_fields_set else None
         self.results.comparisons = compare_models(self.results, correct, budget=budget, folder=self.out)
@@ -122,6 +126,7 @@ class Pipeline:
         self.results.save(self.out)
 
     def _data(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> PreparedData:
+        self.listener.begin("data", spec.name)
         wanted = Wanted("text") if self.kind == "text" else Wanted("image", spec.image_size, spec.resize)
         recipe = self.recipe
         data = prepared(
@@ -137,6 +142,7 @@ class Pipeline:
         data = None
         try:
             data = self._data(spec, fingerprint)
+            self.listener.begin("train", spec.name)
             with self._shared_features(spec, data, len(seeds)) as shared:
                 entries = {seed: self._fit(spec, data, seed, shared) for seed in seeds}
             entry = entries[seeds[0]]
@@ -193,6 +199,7 @@ class Pipeline:
 
     def _artifacts(self, model: Model, data: PreparedData) -> list[Artifact]:
         """Make every variant of a model. The first artifact is the float reference itself."""
+        self.listener.begin("export", model.name)
         workshop = self.workshops[model.name] = Workshop(
             model,
             data,
@@ -227,6 +234,7 @@ class Pipeline:
 
         That is the float reference's. The models of further seeds are answered with TensorFlow, and not timed.
         """
+        self.listener.begin("measure")
         data, evaluate = models[0].data, self.recipe.evaluate
         pairs = [(artifact, target) for artifact in artifacts for target in self.targets]
         repeated = [export.reference(other) for made in models for other in made.others]
@@ -378,6 +386,7 @@ def _targets(recipe: Recipe) -> list[Target]:
 
 def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:
     """Run a recipe into `out`. Raises InputError (nothing was started) or StageError (what is done is kept)."""
+    listener.begin("preflight")
     fingerprint = preflight(recipe, out)
     with lock(out):
         inputs = _inputs(recipe, fingerprint)

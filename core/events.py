@@ -13,7 +13,10 @@ class Listener(Protocol):
         ...
 
     def note(self, level: str, message: str, **facts: Any) -> None:
-        """Say something worth keeping: `level` is ``info`` or ``warning``; `facts` go to the log as they are."""
+        """Say something worth keeping: `level` is ``info`` or ``warning``; `facts` go to the log as they are.
+
+        With ``step`` the message names what begins now, as one word: it is shown until something else is told.
+        """
         ...
 
 

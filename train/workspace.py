@@ -94,7 +94,8 @@ class Work:
             raise InputError(f"the data have no training {self.data.kind}s", "check the data's source and its splits")
 
     def timed(self, step: str, work: Callable[[], Any]) -> Any:
-        """Run `work` and note how long it took."""
+        """Run `work`, say that it begins, and note how long it took."""
+        self.listener.note("step", step)
         start = time.monotonic()
         result = work()
         self.seconds[step] = round(time.monotonic() - start, 3)

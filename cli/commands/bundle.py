@@ -34,6 +34,7 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
         raise InputError(f"{artifact} does not exist", "give a .tflite or .onnx file, or a run's folder")
     source = Data.model_validate({"source": data, **given(columns)}) if data else None
     with ConsoleListener(None) as listener:
+        listener.begin("bundle", artifact.name)
         made = bundle_file(artifact, out=out, source=source, samples=samples, listener=listener)
     if as_json:
         show_json({**made.manifest, "folder": str(made.folder), "archive": str(made.archive)})

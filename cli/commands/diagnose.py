@@ -52,6 +52,7 @@ def command(
     home_folder = home(artifact, out)
     check_writable(home_folder / "diagnosis")
     with ConsoleListener(home_folder / "diagnosis" / "log.jsonl") as listener:
+        listener.begin("diagnose", artifact.name)
         found, folder = diagnose_file(artifact, reference, data, samples, out, listener)
     if as_json:
         show_json(to_json(found))

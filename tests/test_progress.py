@@ -1,0 +1,165 @@
+"""What is seen while work goes on: no silence, the model and the step by name, and an estimate of the rest."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from edgeproof.cli.console import ConsoleListener
+from edgeproof.cli.estimate import Estimate, Step, about, clock_time
+from edgeproof.cli.plan import run_steps
+from edgeproof.core.recipe import parse_recipe
+from edgeproof.core.target import Target
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def drawn(width: int | None = None, silence: float = 0.05) -> tuple[ConsoleListener, io.StringIO]:
+    """A listener that draws, in a terminal of `width` or in a pipe, and what it draws into."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=width is not None, width=width or 500, color_system=None)
+    return ConsoleListener(None, console, silence=silence), stream
+
+
+def waits_for(stream: io.StringIO, words: str) -> str:
+    """Wait until words are drawn; a hang is the test's time-out."""
+    for _ in range(400):
+        if words in stream.getvalue():
+            return stream.getvalue()
+        time.sleep(0.02)
+    raise AssertionError(f"{words!r} was never drawn, but {stream.getvalue()!r}")
+
+
+def test_a_silent_step_is_told_again_and_again_in_a_pipe() -> None:
+    listener, stream = drawn()
+    with listener:
+        listener.plan([Step("train", 100.0, "wide"), Step("train", 140.0, "narrow")])
+        listener.begin("train", "wide")
+        waits_for(stream, "wide: training, 0:00; about 4 min left of the whole run\n")
+        listener.note("step", "build")
+        waits_for(stream, "wide: building the network, 0:00")
+        listener.progress("features", 40, 4500, "litert")
+        shown = waits_for(stream, "wide: features 40/4,500 (litert), 0:00; about ")
+        listener.progress("features", 4500, 4500)
+        listener.begin("train", "narrow")
+        waits_for(stream, "narrow: training")
+    assert shown.count("\n") >= 3 and "\x1b" not in stream.getvalue()
+    assert "✓ wide: features 4500 in" in stream.getvalue()
+
+
+def test_lines_begin_before_any_step_is_named_and_end_with_the_work() -> None:
+    listener, stream = drawn()
+    with listener:
+        waits_for(stream, "· starting, 0:00\n")
+    told = stream.getvalue()
+    time.sleep(0.2)
+    assert stream.getvalue() == told
+
+
+@pytest.mark.parametrize(("width", "rest"), [(40, "~2 min"), (72, "about 2 min left"), (120, "about 2 min left")])
+def test_a_terminal_of_any_width_shows_model_step_and_what_is_left(width: int, rest: str) -> None:
+    listener, stream = drawn(width)
+    with listener:
+        listener.plan([Step("train", 120.0, "mobilenet_v2")])
+        listener.begin("train", "mobilenet_v2")
+        waits_for(stream, rest)
+        assert "mobilenet_v2: training" in stream.getvalue()
+        listener.progress("features", 100, 4500)
+        waits_for(stream, "mobilenet_v2: features")
+
+
+def test_a_bar_that_ended_early_does_not_stay() -> None:
+    listener, stream = drawn()
+    with listener:
+        listener.begin("train", "m")
+        listener.progress("train head", 3, 10)
+        waits_for(stream, "m: train head 3/10")
+        listener.begin("export", "m")
+        told = len(stream.getvalue())
+        waits_for(stream, "m: making the files")
+        assert "train head" not in stream.getvalue()[told:]
+
+
+def test_quiet_draws_nothing() -> None:
+    stream = io.StringIO()
+    with ConsoleListener(None, Console(file=stream), quiet=True, silence=0.02) as listener:
+        listener.begin("train", "m")
+        time.sleep(0.15)
+    assert stream.getvalue() == ""
+
+
+def test_what_is_left_follows_the_pace_of_the_step_under_way() -> None:
+    clock = Clock()
+    estimate = Estimate([Step("accuracy", 60.0), Step("latency", 100.0, fixed=True)], clock)
+    assert estimate.left() == 160
+    estimate.begin("accuracy")
+    estimate.progress("accuracy", 0, 100)
+    clock.now += 10
+    estimate.progress("accuracy", 25, 100)
+    assert estimate.left() == pytest.approx(30 + 100)
+    clock.now += 10
+    estimate.progress("latency", 0, 50)
+    assert estimate.left() == pytest.approx(100), "latency follows from the recipe, not from the machine"
+    clock.now += 50
+    estimate.progress("latency", 50, 50)
+    estimate.end()
+    assert estimate.left() == 0
+
+
+def test_what_a_model_took_is_expected_of_the_next() -> None:
+    clock = Clock()
+    estimate = Estimate([Step("train", 10.0, "a"), Step("train", 20.0, "b"), Step("export", 5.0, "a")], clock)
+    estimate.begin("train", "a")
+    clock.now += 30
+    estimate.begin("train", "b")
+    assert estimate.left() == pytest.approx(60 + 15), "three times slower than usual, in every step"
+    clock.now += 1000
+    assert estimate.left() == pytest.approx(15), "never less than nothing"
+    estimate.begin("export", "a")
+    clock.now += 1
+    assert estimate.left() is not None and estimate.left() > 0
+
+
+def test_steps_that_were_passed_over_are_not_waited_for() -> None:
+    estimate = Estimate([Step("data", 3.0), Step("train", 50.0), Step("report", 2.0)], Clock())
+    estimate.begin("report")
+    assert estimate.left() == pytest.approx(2)
+    assert Estimate([]).left() is None
+
+
+def test_durations_are_told_as_estimates() -> None:
+    assert [about(s) for s in (0, 7, 52, 58, 200, 3700)] == ["5 s", "5 s", "50 s", "1 min", "3 min", "1 h 02 min"]
+    assert [clock_time(s) for s in (7, 61, 3723)] == ["0:07", "1:01", "1:02:03"]
+
+
+def test_the_plan_of_a_run_has_every_step_and_latency_by_the_recipe() -> None:
+    recipe = parse_recipe(
+        {
+            "data": {"source": "builtin:fashion-mnist-mini"},
+            "model": [{"name": n, "backbone": "package:mobilenet_v2"} for n in ("a", "b")],
+            "export": {"variants": ["tflite:float32", "tflite:int8"]},
+            "evaluate": {"latency": {"processes": 10, "warmup_seconds": 1, "run_seconds": 4}},
+        },
+        Path(),
+        "r.toml",
+    )
+    steps = list(run_steps(recipe, [Target("local", "litert"), Target("local", "onnxruntime")]))
+    names = [(step.kind, step.model) for step in steps]
+    assert names == [
+        ("data", "a"), ("train", "a"), ("data", "b"), ("train", "b"), ("export", "a"), ("export", "b"),
+        ("load", ""), ("accuracy", ""), ("latency", ""), ("diagnose", ""), ("report", ""),
+    ]  # fmt: skip
+    latency = steps[8]
+    assert latency.fixed and 4 * 10 * 5 <= latency.usual <= 4 * 10 * 6.5, "4 cells that are read, 10 processes of 5 s"
