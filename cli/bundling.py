@@ -69,6 +69,13 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
         raise InputError(
             f"{path} is a model, and bundles are made of files", "name a .tflite or .onnx of its artifacts"
         )
+    sidecar = export.sidecar(path)
+    if sidecar.exists() and export.load(sidecar).sha256 != artifact.sha256:
+        raise InputError(
+            f"{path} is not the file that {sidecar.name} describes: its sha256 is {artifact.sha256}",
+            "if it is damaged, make it anew by the command that made it; if it is another file, take the .json away, and "
+            "it is bundled without labels",
+        )
     # The file's own operators: a sidecar from elsewhere may say anything.
     contents = export.inspect(path)
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)

@@ -10,7 +10,7 @@ from typing import Any
 from ..core.artifact import Artifact
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
-from ..core.model import Model, load_model
+from ..core.model import Model, check_model, load_model
 from ..core.names import slug
 from ..core.recipe import Data, Evaluate, Export
 from ..core.store import Store, lock, place
@@ -94,6 +94,7 @@ def export_model(
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
             tf.start()
             model = _adopted(path, choices, key, store, tf, out) if key else open_model(path)
+            check_model(model.saved_model.parent)
             listener.note("info", f"{model.name}: {_described(model)}")
             data = _samples(model, source, store, listener) if source else None
             drawn = None

@@ -11,7 +11,7 @@ from ..core.artifact import Artifact
 from ..core.codec import sha256_file
 from ..core.errors import InputError
 from ..core.events import Listener, Silent
-from ..core.model import Model, load_model
+from ..core.model import Model, check_model, load_model
 from ..core.names import slug
 from ..train.foreign import Input, model_inputs
 from .preparing import Wanted
@@ -55,7 +55,9 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
     other contents than the file's.
     """
     if path.is_dir():
-        return export.reference(open_model(path))
+        model = open_model(path)
+        check_model(model.saved_model.parent)
+        return export.reference(model)
     contents = export.inspect(path)
     sha256 = sha256_file(path)
     sidecar = export.sidecar(path)

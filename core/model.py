@@ -9,6 +9,8 @@ from typing import Any
 
 from .codec import from_json, read_json, sha256_file, sha256_of, to_json, write_json
 from .dataset import Kind
+from .errors import InputError
+from .files import plain_files
 
 
 def sample_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -113,13 +115,38 @@ class Model:
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Write ``model.json`` into `folder`, where the parts stand under their fields' names (``saved_model/``, …)."""
-    write_json(folder / "model.json", to_json(_in(model, Path())))
+    """Write ``model.json`` into `folder`, where the parts stand under their fields' names (``saved_model/``, …).
+
+    It has the hashes of their files too, for `check_model`.
+    """
+    write_json(folder / "model.json", to_json(_in(model, Path())) | {"files": _hashes(folder)})
 
 
 def load_model(folder: Path) -> Model:
     """Read what `save_model` wrote. Raises InputError when there is no model there."""
     return _in(from_json(Model, read_json(folder / "model.json"), str(folder / "model.json")), folder)
+
+
+def check_model(folder: Path) -> None:
+    """Raise InputError unless the files of the model in `folder` are those that `save_model` found there.
+
+    Its hash does not tell: it is of the graph, whose bytes differ from one writing to the next.
+    """
+    saved = read_json(folder / "model.json")
+    expected = saved.get("files") if isinstance(saved, dict) else None
+    if not isinstance(expected, dict):  # of an earlier version
+        return
+    found = _hashes(folder)
+    if wrong := sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name)):
+        raise InputError(
+            f"the model in {folder} is damaged: {wrong[0]} is not what it was when the model was made",
+            "make it anew: the same command that made it replaces what is damaged; or copy the folder again",
+        )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    paths = [path for part in ("saved_model", "text_model", "tokenizer") for path in plain_files(folder / part)]
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
 
 
 def _in(model: Model, folder: Path) -> Model:

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..core.errors import InputError, StageError, explain_disk_errors
-from ..core.files import discard
+from ..core.files import discard, sync
 from ..core.names import shorten
 from ..core.store import package_versions
 from ..core.target import RUNTIMES, Target, same_version
@@ -120,6 +120,7 @@ def install(target: Target) -> Located:
             version = _version_in(workspace, DISTRIBUTIONS[target.runtime])
             final = root / f"{target.runtime}-{version}-{_tag()}"
             # Another process may have been faster; then its folder stays.
+            sync(workspace)
             with suppress(OSError):
                 workspace.rename(final)
         finally:

@@ -49,8 +49,8 @@ def copy_tokenizer(source: Path, destination: Path, *, root: Path) -> None:
         try:
             fresh.mkdir(parents=True)
             for name in _parts(source):
-                if (source / name).exists() and not (source / name).is_symlink():
-                    files.copy(source / name, fresh / name, root=root)
+                if (source / name).exists():
+                    files.copy(files.below(source, source / name, follow=True), fresh / name, root=root)
             shutil.copyfile(Path(reference_code.__file__), fresh / CODE)
             if not files.same(fresh, destination):
                 files.move(fresh, destination, root=root)

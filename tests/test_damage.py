@@ -6,18 +6,29 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from edgeproof import export
 from edgeproof.cli import run_folder
+from edgeproof.cli.bundling import bundle_file
+from edgeproof.cli.files import open_artifact
+from edgeproof.cli.main import edgeproof
 from edgeproof.core import files, sums
-from edgeproof.core.codec import sha256_file, write_atomic
+from edgeproof.core.codec import sha256_file, to_json, write_atomic, write_json
+from edgeproof.core.dataset import PreparedData, save_prepared
 from edgeproof.core.errors import InputError
+from edgeproof.core.model import InputContract, Model, save_model
+from edgeproof.core.recipe import parse_recipe
 from edgeproof.core.store import Store, place
+from edgeproof.export.bundle.bundle import shipped
 from edgeproof.train.hub.fetch import cache, resolve
 
+from .bundle_models import mean_colour_model
 from .test_archives import PACKED, WHOLE
 from .test_user_mistakes import Heard
 
@@ -244,10 +255,6 @@ def test_files_for_devices_are_read_whole_each_time(run: Path) -> None:
 
 def test_damaged_samples_are_not_taken_for_golden_vectors(tmp_path: Path) -> None:
     """`bundle` and `diagnose` read a run's samples without making them anew."""
-    from edgeproof.core.dataset import PreparedData, save_prepared
-    from edgeproof.core.model import InputContract, Model
-    from edgeproof.core.recipe import parse_recipe
-
     store = Store(tmp_path / ".store")
     with store.write("data/key") as folder:
         np.save(folder / "test.npy", np.ones((3, 8, 8, 3), np.uint8))
@@ -260,6 +267,38 @@ def test_damaged_samples_are_not_taken_for_golden_vectors(tmp_path: Path) -> Non
     (store.root / "data/key/test.npy").write_bytes(bytes((store.root / "data/key/test.npy").stat().st_size))
     with pytest.raises(InputError, match=r"no longer holds the samples of m undamaged: the content of test\.npy"):
         origin.data()
+
+
+# Files that a command is given
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+def test_a_damaged_model_is_neither_measured_nor_exported(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    """Its answers would be looked up by the hash of what it was."""
+    folder = tmp_path / "m"
+    for name in ("saved_model/saved_model.pb", "saved_model/variables/variables.index", "tokenizer/vocab.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    model = Model("m", "keras:X", folder, "ab", ("a", "b"), InputContract("image", (1, 8, 8, 3)), 1.0)
+    save_model(model, folder)
+    assert open_artifact(folder).sha256 == "ab"
+    damage(folder / "saved_model" / "variables" / "variables.index")
+    for command in (["evaluate", "--data", "builtin:fashion-mnist-mini"], ["export", "--to", "tflite:float32"]):
+        found = CliRunner().invoke(edgeproof, [*command, str(folder), "--out", str(tmp_path / "out")]).exception
+        assert isinstance(found, InputError) and "is damaged: saved_model/variables/variables.index" in found.message
+
+
+def test_a_damaged_file_is_not_bundled(tmp_path: Path) -> None:
+    file = tmp_path / "mean.tflite"
+    file.write_bytes(mean_colour_model())
+    artifact = open_artifact(file)
+    write_json(export.sidecar(file), to_json(replace(artifact, path=Path(file.name))))
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=r"is not the file that mean\.json describes"):
+        bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Heard())
+    with pytest.raises(InputError, match="its content has changed since it was made"):
+        shipped(artifact, "edgeproof")
+    assert not (tmp_path / "b").exists()
 
 
 # The cache of Hub modules

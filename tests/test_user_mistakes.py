@@ -121,6 +121,9 @@ def test_a_sidecar_cannot_bring_a_tokenizer_that_is_not_there_nor_links_that_lea
         bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Silent())
     write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "vocab.txt"})
     (folder / "golden.json").symlink_to(secret)
+    with pytest.raises(InputError, match=r"golden\.json leads out of"):
+        bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Silent())
+    (folder / "golden.json").unlink()
     (folder / "id_ed25519").write_text("secret")
     (folder / "tokenizer.py").write_text("import this")
     (folder / "vocab.txt").write_text("a\n")
