@@ -73,8 +73,8 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     if sidecar.exists() and export.load(sidecar).sha256 != artifact.sha256:
         raise InputError(
             f"{path} is not the file that {sidecar.name} describes: its sha256 is {artifact.sha256}",
-            "if it is damaged, make it anew by the command that made it; if it is another file, take the .json away, and "
-            "it is bundled without labels",
+            "if it is damaged, make it anew by the command that made it; if it is another file, take the .json away: "
+            "it is then bundled without labels",
         )
     # The file's own operators: a sidecar from elsewhere may say anything.
     contents = export.inspect(path)

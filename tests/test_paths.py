@@ -278,6 +278,27 @@ def test_a_part_of_a_run_that_is_a_link_elsewhere_is_refused(tmp_path: Path) -> 
         (tmp_path / "run" / name).unlink()
 
 
+def test_no_command_writes_through_a_folders_links(strange: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "log.jsonl").write_text("mine")
+    out = tmp_path / "b"
+    for link, leads in (("diagnosis", precious), ("raw", precious), ("log.jsonl", precious / "log.jsonl")):
+        (out / link).symlink_to(leads)
+        before = contents(precious)
+        for command in (
+            ["evaluate", strange, "--data", "builtin:fashion-mnist-mini", "--on", "local/litert", "--out", out],
+            ["diagnose", strange, "--float", strange, "--data", "builtin:fashion-mnist-mini", "--out", out],
+        ):
+            if (command[0], link) == ("diagnose", "log.jsonl"):
+                continue  # its log lies in diagnosis/
+            found = CliRunner().invoke(edgeproof, list(map(str, command))).exception
+            assert isinstance(found, InputError) and link in found.message, (command, found)
+        assert contents(precious) == before
+        for name in (link, "log.jsonl"):
+            (out / name).unlink(missing_ok=True)
+
+
 def test_a_runs_results_bundle_no_file_from_outside_the_run(strange: Path, tmp_path: Path) -> None:
     """Evaluated files lie anywhere: there the hash in the results says that the file is meant."""
     run = tmp_path / "run"

@@ -45,11 +45,13 @@ def command(
     from ..diagnosing import diagnose_file, home
     from ..output import show_json
     from ..preflight import check_writable
+    from ..run_folder import check_parts
 
     if not artifact.exists():
         raise click.BadParameter(f"{artifact} does not exist", param_hint="ARTIFACT")
     data = Data.model_validate({"source": source, **given(columns)}) if source else None
     home_folder = home(artifact, out)
+    check_parts(home_folder)
     check_writable(home_folder / "diagnosis")
     with ConsoleListener(home_folder / "diagnosis" / "log.jsonl") as listener:
         listener.begin("diagnose", artifact.name)
