@@ -21,6 +21,7 @@ from .making import make_file
 from .preparing import prepared
 from .run_folder import Origin, check_parts, origin_of
 from .tensorflow_process import TensorFlowProcess
+from .value_range import with_value_range
 
 SEED = 1
 SAMPLES = 64
@@ -128,7 +129,7 @@ def diagnose_file(
     In a run's folder its float file and its samples are found; elsewhere `source` must be given, and `reference` where
     no float file stands beside. Raises InputError when something is missing.
     """
-    artifact = open_artifact(path, listener)
+    artifact = with_value_range(open_artifact(path, listener), None, listener)
     if artifact.format != "tflite" or artifact.path is None:
         raise InputError(
             f"{path} is of the format {artifact.format}; only .tflite files are compared tensor by tensor",

@@ -30,6 +30,7 @@ from .files import answers, open_artifact, open_model, wanted_by
 from .plan import DATA, measuring
 from .preparing import Wanted, prepared
 from .run_folder import check_parts
+from .value_range import with_value_range
 
 SEED = 1
 
@@ -42,15 +43,17 @@ def evaluate_files(
     resize: str | None,
     listener: ConsoleListener,
     budget: Budget | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> tuple[Results, Path]:
     """Measure every file on every target; return the results and the report's path. Raises InputError.
 
-    `budget` says what a file must keep to be recommended; without one the Pareto front is shown.
+    `budget` says what a file must keep to be recommended; without one the Pareto front is shown. `value_range` is what
+    files without a sidecar want pixels in.
     """
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
         raise InputError(words, f"add --on {budget.target}, or leave it out of the budget")
-    artifacts = [open_artifact(path, listener) for path in files]
+    artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in files]
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")

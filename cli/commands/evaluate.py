@@ -37,6 +37,11 @@ from ..options import given, text_columns
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/evaluate"), show_default=True)
 @click.option("--resize", type=click.Choice(["stretch", "crop", "pad"]), help="How pictures are brought to size.")
 @click.option(
+    "--value-range",
+    metavar="LO,HI",
+    help="What files without a .json want pixels in, e.g. 0,1 or -1,1.  [default: what the file says, else 0,255]",
+)
+@click.option(
     "--budget",
     "limits",
     metavar="KEY=VALUE",
@@ -51,6 +56,7 @@ def command(
     targets: tuple[str, ...],
     out: Path,
     resize: str | None,
+    value_range: str | None,
     limits: tuple[str, ...],
     as_json: bool,
     **columns: str | None,
@@ -66,6 +72,7 @@ def command(
     from ...core.target import RUNTIMES
     from ..console import ConsoleListener
     from ..evaluating import evaluate_files
+    from ..files import read_range
     from ..output import show
     from ..preflight import check_writable
 
@@ -73,8 +80,11 @@ def command(
     settings = parse_table(Evaluate, {"targets": wanted}, "evaluate")
     data = Data.model_validate({"source": source, **given(columns)})
     budget = parse_budget(limits) if limits else None
+    pixels = read_range(value_range) if value_range else None
     check_writable(out)
     with ConsoleListener(out / "log.jsonl") as listener:
-        results, report = evaluate_files(files, data, settings, out, resize, listener, budget=budget)
+        results, report = evaluate_files(
+            files, data, settings, out, resize, listener, budget=budget, value_range=pixels
+        )
     show(results, out, report, as_json=as_json)
     return 0 if results.budget.get("met", True) else 1
