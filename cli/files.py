@@ -11,6 +11,7 @@ from ..core.artifact import Artifact
 from ..core.codec import sha256_file
 from ..core.errors import InputError
 from ..core.events import Listener, Silent
+from ..core.inputs import read_input
 from ..core.model import Model, check_model, load_model
 from ..core.names import slug
 from ..train.foreign import Input, model_inputs
@@ -151,7 +152,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises InputError when there are none, or a line among them is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_input(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", "give a UTF-8 text file, one class a line") from error
     labels = [line.strip() for line in lines]

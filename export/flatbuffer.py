@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from .compat.reading import check_work
 from .versions import needed_version
 
 # Operators that only change how a number is written down.
@@ -29,6 +30,7 @@ def read(content: bytes) -> Any:
     # A flatbuffer carries its file identifier at bytes 4–7.
     if content[4:8] != _IDENTIFIER:
         raise InputError("it is not a TFLite file", "expected the file identifier TFL3")
+    check_work(content)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     whole = np.frombuffer(content, np.uint8)
     for buffer in model.buffers:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.artifact import Operator, TensorSpec
 from ..core.errors import InputError
+from ..core.inputs import check_plain
 from .compat.delegates import estimate
 from .compat.kernels import since
 from .compat.loading import Need, needs
@@ -78,6 +79,7 @@ class Contents:
 
 def inspect(path: Path) -> Contents:
     """Read a ``.tflite`` or ``.onnx`` file; no runtime is needed. Raises InputError when it is neither, or broken."""
+    check_plain(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist or is not a file", "give a .tflite or .onnx file")
     readers = {".tflite": _tflite, ".onnx": _onnx}

@@ -55,7 +55,7 @@ class Recorded:
 
 def test_every_field_stands_where_the_format_has_it() -> None:
     compared = 0
-    assert len(TABLES) == 14
+    assert len(TABLES) == 15
     for ours in TABLES:
         theirs = getattr(google, ours.__name__)
         for field in vars(ours):

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.codec import sha256_file
 from ..core.dataset import Kind
 from ..core.errors import InputError
+from ..core.inputs import check_plain
 from ..core.names import shorten
 from ..core.recipe import ModelSpec
 from .families import did_you_mean, family_of
@@ -198,6 +199,7 @@ def _check_weights_file(path: Path, where: str) -> None:
     choices = "weights may be 'imagenet', 'none', or the path of a .h5, .weights.h5 or .keras file"
     if path.suffix not in SIGNATURES:
         raise InputError(f"{where}: weights = {shorten(path.name)!r} is no kind of weights we know", choices)
+    check_plain(path)
     if not path.is_file():
         raise InputError(f"{where}: the weights file {path} does not exist", f"{choices}, relative to the recipe")
     try:

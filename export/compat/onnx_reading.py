@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import mmap
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.artifact import TensorSpec
 from ...core.errors import InputError
-from ...core.protobuf import fields
+from ...core.protobuf import Message
 
 # TensorProto.DataType, as numpy or ml_dtypes call them.
 # fmt: off
@@ -44,69 +43,49 @@ def read_onnx(path: Path) -> OnnxGraph:
         raise InputError(f"{path} is empty", "make or copy it again")
     with path.open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _model(memoryview(content), path)
+    return _model(Message(memoryview(content)), path)
 
 
-def _model(message: memoryview, path: Path) -> OnnxGraph:
+def _model(message: Message, path: Path) -> OnnxGraph:
     opsets: dict[str, int] = {}
     properties: dict[str, str] = {}
     operators: Counter[tuple[str, str]] = Counter()
     weights: set[str] = set()
     edges: dict[int, list[TensorSpec]] = {11: [], 12: []}
-    for number, value in fields(message):
-        if not isinstance(value, memoryview):
+    for number, value in message.fields():
+        if not isinstance(value, Message):
             continue
         if number == 7:
-            for inner, part in fields(value):
-                if not isinstance(part, memoryview):
+            for inner, part in value.fields():
+                if not isinstance(part, Message):
                     continue
                 if inner == 1:
-                    operators[_text(part, 4), _text(part, 7)] += 1
+                    node = part.grouped()
+                    operators[node.text(4, _TEXT), node.text(7, _TEXT)] += 1
                 elif inner == 5:
-                    weights.add(_text(part, 8))
+                    weights.add(part.grouped().text(8, _TEXT))
                 elif inner in edges:
                     edges[inner].append(_tensor(part))
         elif number == 8:
-            opsets[_text(value, 1)] = _number(value, 2)
+            fields = value.grouped()
+            opsets[fields.text(1, _TEXT)] = fields.number(2)
         elif number == 14:
-            properties[_text(value, 1)] = _text(value, 2)
+            fields = value.grouped()
+            properties[fields.text(1, _TEXT)] = fields.text(2, _TEXT)
     if not operators:  # any empty or foreign protocol buffer parses as a model without a graph
         raise InputError(f"{path} is not an ONNX model", "expected a graph with operators")
     inputs = tuple(spec for spec in edges[11] if spec.name not in weights)
     return OnnxGraph(inputs, tuple(edges[12]), operators, opsets, properties)
 
 
-def _tensor(message: memoryview) -> TensorSpec:
+def _tensor(message: Message) -> TensorSpec:
     """Return an input or output; sides that are left open, or named, are -1."""
+    fields = message.grouped()
     dtype, shape = 0, []
-    for kind in _parts(message, 2):
-        for tensor in _parts(kind, 1):
-            dtype = _number(tensor, 1)
-            shape = [_side(side) for sides in _parts(tensor, 2) for side in _parts(sides, 1)]
+    for kind in fields.parts(2):
+        for part in kind.parts(1):
+            tensor = part.grouped()
+            dtype = tensor.number(1)
+            shape = [side.grouped().number(1, -1) for sides in tensor.parts(2) for side in sides.parts(1)]
     known = DTYPES[dtype] if 0 <= dtype < len(DTYPES) else f"type {dtype}"
-    return TensorSpec(_text(message, 1), tuple(shape), known)
-
-
-def _side(message: memoryview) -> int:
-    return next((value for number, value in fields(message) if number == 1 and isinstance(value, int)), -1)
-
-
-def _parts(message: memoryview, number: int) -> Iterator[memoryview]:
-    return (value for found, value in fields(message) if found == number and isinstance(value, memoryview))
-
-
-def _number(message: memoryview, number: int) -> int:
-    """Return the last number of a field, as protobuf takes it; 0 where there is none."""
-    found = 0
-    for at, value in fields(message):
-        if at == number and isinstance(value, int):
-            found = value
-    return found
-
-
-def _text(message: memoryview, number: int) -> str:
-    """Return the last text of a field, as protobuf takes it."""
-    text = b""
-    for part in _parts(message, number):
-        text = bytes(part[:_TEXT])
-    return text.decode("utf-8", "replace")
+    return TensorSpec(fields.text(1, _TEXT), tuple(shape), known)

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.inputs import read_input
 from . import schema
 
-# Tensors, operators, dimensions and bytes of names that are read of one file: some hundred times the largest models'.
-_LIMIT = 20_000_000
+# Dimensions, indices and bytes of names that are read of one file: its size, and of a small one some hundred times
+# what models have.
+_LIMIT = 5_000_000
+# Tables (tensors, operators and so on): each takes at least two numbers of four bytes, where none is referred to twice.
+_TABLES = 500_000
+_TABLE_BYTES = 8
 _NAME = 1000
 
 
@@ -77,7 +82,8 @@ class _Reader:
     def __init__(self, content: bytes, where: str) -> None:
         self.where = where
         self.size = len(content)
-        self.left = _LIMIT
+        self.left = max(_LIMIT, self.size)
+        self.tables = min(_TABLES, self.size // _TABLE_BYTES)
         self.offsets = False
         self.model = schema.Model.of(content)
         self.ops = {number: name for name, number in schema.OPERATORS.items()}
@@ -88,12 +94,19 @@ class _Reader:
         """Count what is about to be read; return it. Raises InputError when it is more than a model can hold."""
         # A vector is not longer than the file that holds it; what says otherwise is damaged.
         if amount < 0 or amount > self.size or amount > self.left:
-            raise InputError(f"{self.where} is damaged: its tables refer to more than they can hold", "copy it again")
+            raise self.too_much()
         self.left -= amount
         return amount
 
     def each(self, count: int) -> Iterator[int]:
-        return iter(range(self.spend(count)))
+        """Count tables that are about to be read; return their indices. Raises as `spend`."""
+        if count < 0 or count > self.tables:
+            raise self.too_much()
+        self.tables -= count
+        return iter(range(count))
+
+    def too_much(self) -> InputError:
+        return InputError(f"{self.where} is damaged: its tables refer to more than they can hold", "copy it again")
 
     def text(self, value: bytes | None) -> str:
         """Return a name or words from the file, on one line, without control characters."""
@@ -108,10 +121,12 @@ class _Reader:
         if isinstance(values, int):
             return ()
         self.spend(len(values))
-        return tuple(int(v) for v in values)
+        return tuple(values.tolist())
 
     def tensor(self, found: Any, name: str | None = None) -> Tensor:
-        self.spend(1)
+        # These are not read here, but by what makes objects of the whole file.
+        sparsity = found.Sparsity()
+        self.each(found.VariantTensorsLength() + (sparsity.DimMetadataLength() if sparsity else 0))
         shape = self.numbers(found.ShapeAsNumpy())
         signature = self.numbers(found.ShapeSignatureAsNumpy())
         made = Tensor(
@@ -162,7 +177,6 @@ class _Reader:
         return made
 
     def node(self, op: Any, tensors: list[Tensor], codes: list[tuple[str, int, bool]]) -> Node:
-        self.spend(1)
         name, version, custom = codes[op.OpcodeIndex()]
         inputs, outputs = self.numbers(op.InputsAsNumpy()), self.numbers(op.OutputsAsNumpy())
         return Node(
@@ -204,6 +218,7 @@ class _Reader:
         return found
 
     def graph(self) -> Graph:
+        self.each(self.model.BuffersLength())
         codes = self.codes()
         nodes: list[Node] = []
         every: list[Tensor] = []
@@ -231,23 +246,32 @@ class _Reader:
         )
 
     def edges(self, subgraph: Any, indices: tuple[int, ...], called: dict[int, str]) -> tuple[Tensor, ...]:
+        self.each(len(indices))
         return tuple(self.tensor(subgraph.Tensors(index), called.get(index)) for index in indices)
 
     def signature(self) -> tuple[dict[int, str], dict[int, str]]:
         """Return the names that the first signature gives to the main graph's inputs and outputs, by tensor."""
         if not self.model.SignatureDefsLength():
             return {}, {}
-        first = self.model.SignatureDefs(0)
-        inputs = [first.Inputs(i) for i in self.each(first.InputsLength())]
-        outputs = [first.Outputs(i) for i in self.each(first.OutputsLength())]
-        one, other = ({int(m.TensorIndex()): self.text(m.Name()) for m in part} for part in (inputs, outputs))
-        return one, other
+        found = []
+        for index in self.each(self.model.SignatureDefsLength()):
+            definition = self.model.SignatureDefs(index)
+            inputs = [definition.Inputs(i) for i in self.each(definition.InputsLength())]
+            outputs = [definition.Outputs(i) for i in self.each(definition.OutputsLength())]
+            one, other = ({int(m.TensorIndex()): self.text(m.Name()) for m in part} for part in (inputs, outputs))
+            found.append((one, other))
+        return found[0]
 
 
 def read_graph(path: Path) -> Graph:
     """Read a ``.tflite`` file. Raises InputError when it is none; damage may raise whatever the readers raise."""
-    content = path.read_bytes()
+    content = read_input(path)
     # A flatbuffer carries its file identifier at bytes 4–7 (TFLite's schema: "TFL3").
     if content[4:8] != b"TFL3":
         raise InputError(f"{path} is not a TFLite file", "expected the file identifier TFL3")
     return _Reader(content, str(path)).graph()
+
+
+def check_work(content: bytes) -> None:
+    """Raise InputError when a file refers to more tables than it can hold: for what makes objects of the whole file."""
+    _Reader(content, "it").graph()

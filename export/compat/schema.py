@@ -169,6 +169,12 @@ class QuantizationParameters(_Record):
     QuantizedDimension = _number(6, _INT32)
 
 
+class SparsityParameters(_Record):
+    """How a tensor leaves out zeros."""
+
+    DimMetadataLength = _length(2)
+
+
 class Tensor(_Record):
     """A tensor."""
 
@@ -177,7 +183,9 @@ class Tensor(_Record):
     Buffer = _number(2, _UINT32)
     Name = _text(3)
     Quantization = _inner(4, QuantizationParameters)
+    Sparsity = _inner(6, SparsityParameters)
     ShapeSignatureAsNumpy = _array(7, _INT32)
+    VariantTensorsLength = _length(9)
 
 
 class OperatorCode(_Record):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from ...core.errors import InputError
+from ...core.inputs import open_input
 from ...core.names import shorten
 from .decode_text import check_mark, to_text
 from .listing import UnreadableError, count, quoted
@@ -72,7 +73,7 @@ def opened(path: Path, encoding: str) -> Iterator[tuple[BinaryIO, str]]:
     That is the file itself; or, for UTF-16 and the like, its content in UTF-8. Raises InputError.
     """
     try:
-        with path.open("rb") as stream:
+        with open_input(path) as stream:
             ready = _ready(stream, path, encoding)
             yield ready, (encoding if ready is stream else "utf-8")
     except OSError as error:

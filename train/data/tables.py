@@ -19,6 +19,7 @@ import numpy as np
 
 from ...core.codec import sha256_file
 from ...core.errors import InputError
+from ...core.inputs import check_plain
 from ...core.names import shorten
 from .decode_text import to_text
 from .files import SPLIT_NAMES, listing_of_files, stat_identity
@@ -224,6 +225,7 @@ class TextTable:
 
 
 def _check_file(file: Path, source: str) -> None:
+    check_plain(file)
     if not file.is_file():
         raise InputError(
             f"data source {shorten(source, 200)!r}: there is no file {file}",

@@ -20,6 +20,7 @@ from typing import Any
 from ...core.codec import sha256_file
 from ...core.errors import InputError, StageError
 from ...core.events import Listener
+from ...core.inputs import check_plain
 from ...core.names import shorten
 from ..hub.fetch import already_here, cache_folder, check_handle, identify, resolve
 from ..hub.vet import vet
@@ -43,6 +44,7 @@ class Definitions:
 def check_objects(names: Sequence[str]) -> None:
     """Raise InputError for a file of Python that is not there. Imports nothing."""
     for name in names:
+        check_plain(Path(name))
         if name.endswith(".py") and not Path(name).is_file():
             raise InputError(f"--custom-objects {name}: there is no such file", "give a file of Python, or a module")
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ...core.codec import sha256_file
 from ...core.errors import InputError
+from ...core.inputs import check_plain, open_input
 from ...core.names import shorten
 from ..hub.fetch import ARCHIVES, GRAPH, check_handle, check_saved_model
 from ..hub.vet import vet
@@ -72,6 +73,7 @@ def examine(path: Path, *, trust: bool) -> Found:
     """
     if path.name == GRAPH and path.is_file():
         path = path.parent
+    check_plain(path)
     if not path.exists():
         raise InputError(f"{path} does not exist", CHOICES)
     if path.is_dir():
@@ -114,7 +116,7 @@ def content_sha256(path: Path) -> str:
 
 def _start(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with open_input(path) as stream:
             return stream.read(8)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", CHOICES) from error

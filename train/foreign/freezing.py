@@ -14,7 +14,7 @@ from ...core.errors import StageError
 from ..constants import LOOPS, RandomError, StateError, fix_shapes, make_constant, operators
 from ..frameworks import load
 from ..freeze import serving, write
-from ..hub.vet import SAVER
+from ..hub.operators import SAVER
 from .arithmetic import as_arithmetic, tables_of
 from .precision import HALVES, graph_in_float32
 

@@ -15,12 +15,11 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.names import shorten
 from ..frameworks import load
-from ..hub.vet import ELSEWHERE, FILES, PYTHON
+from ..hub.operators import refusal
 from .tensors import Tensor
 
 DEFAULTS = ("serving_default", "default")
 CALL = "__call__"
-_OUTSIDE = PYTHON | FILES | ELSEWHERE
 _HIDDEN = re.compile(r"_|call_and_return_")  # what Keras keeps for itself
 
 
@@ -147,7 +146,7 @@ def _trace(tf: Any, name: str, function: Any) -> _Traced | None:
             values.append((names[at] if at < len(names) else f"argument{at}", value))
     values += [(key, value) for key, value in sorted(named.items()) if isinstance(value, bool | int | float | str)]
     inputs = tuple(_tensor((spec.name or "input").split("/")[-1], spec) for spec in specs)
-    return _Traced(name, function, inputs, tuple(values), tuple(sorted(_operators(function) & _OUTSIDE)))
+    return _Traced(name, function, inputs, tuple(values), tuple(sorted(filter(_works_on_files, _operators(function)))))
 
 
 def _argument_names(function: Any) -> list[str]:
@@ -159,6 +158,10 @@ def _operators(function: Any) -> set[str]:
     definition = function.graph.as_graph_def()
     inner = (node for one in definition.library.function for node in one.node_def)
     return {str(node.op) for node in (*definition.node, *inner)}
+
+
+def _works_on_files(operator: str) -> bool:
+    return operator == "ReadFile" or bool(refusal(operator))
 
 
 def _clear(traced: list[_Traced]) -> _Traced | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...core.dataset import PreparedData, save_prepared
 from ...core.errors import InputError, explain_disk_errors
+from ...core.inputs import check_plain
 from ...core.model import InputContract, Model, sample_shape
 from ...core.names import shorten
 from .containers import ZIP_ERRORS, check_entries
@@ -103,6 +104,7 @@ def _check(path: Path, one: Input, array: NDArray[Any]) -> None:
 
 def _open(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
     """Return the arrays of the inputs, in their order."""
+    check_plain(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist or is not a file", CHOICES)
     try:

@@ -29,6 +29,7 @@ from ...core.codec import read_json, sha256_file, write_json
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.events import Listener
 from ...core.files import discard, open_log
+from ...core.inputs import check_folder, check_plain
 from ...core.names import shorten
 from ...core.store import Store
 from .archive import GZIP, unpack
@@ -62,6 +63,7 @@ def check_handle(handle: str, sha256: str, folder: Path) -> None:
         return
     path = _local(handle, folder)
     shown = repr(shorten(handle, 120))
+    check_plain(path)
     if not path.exists():
         raise InputError(f"the Hub model {shown} does not exist: there is neither a file nor a folder {path}", CHOICES)
     if path.is_dir():
@@ -75,7 +77,8 @@ def check_handle(handle: str, sha256: str, folder: Path) -> None:
 
 
 def check_saved_model(path: Path) -> None:
-    """Raise InputError unless the folder `path` holds a SavedModel."""
+    """Raise InputError unless the folder `path` holds a SavedModel, and nothing but files and folders."""
+    check_folder(path)
     if (path / GRAPH).is_file():
         return
     if (path / "saved_model.pbtxt").is_file():

@@ -8,41 +8,43 @@ a file from a stranger is given to TensorFlow. Fields that stand twice are all r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...core.errors import InputError
 from ...core.names import shorten
-from ...core.protobuf import fields
+from ...core.protobuf import Message
 
 LIMIT_BYTES = 2 << 30  # protobuf's own limit
 HUB_V1 = "tfhub_module.pb"
 FLOAT32 = 1  # tensorflow/core/framework/types.proto, DT_FLOAT
 STRING = 7  # DT_STRING
 _INIT = "__saved_model_init_op"
+_ASSETS = "saved_model_assets"  # the collection of old files; tensorflow/python/saved_model/constants.py
+_ASSET_OBJECT = 5  # saved_object_graph.proto, SavedObject.asset
 SERVING, TRAINING = "serve", "train"  # tensorflow/python/saved_model/tag_constants.py
 UNTAGGED = "none"  # what a user writes for the graph without tags
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a graph. `calls` are the functions that its attributes name, `texts` its string attributes."""
+    """A node of a graph. `calls` are the functions that its attributes name, `texts` its text attributes by name."""
 
     name: str
     op: str
     inputs: tuple[str, ...]
     calls: tuple[str, ...]
-    texts: tuple[str, ...]
+    texts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function of a graph's library."""
+    """A function of a graph's library. `plain`: it takes one tensor for each argument, and has its name alone."""
 
     name: str
     arguments: tuple[str, ...]
     nodes: tuple[Node, ...]
+    plain: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,11 @@ class Signature:
 class MetaGraph:
     """One graph of a SavedModel; TF2 has one, the TF1 Hub format one per set of tags.
 
-    `callables` are the functions that objects offer; `children` the names below the root object: ``__call__``,
-    ``trainable_variables`` and so on in Hub's reusable SavedModels. `restore` is the saver's restore node.
+    `bound` has the functions that objects offer, and for each tensor that is bound to its last arguments whether it is
+    the path of an asset; `children` the names below the root object: ``__call__``, ``trainable_variables`` and so on
+    in Hub's reusable SavedModels. `restore` is the saver's restore node. `assets` are pairs: the node that holds an
+    asset's path, and the name of its file below ``assets/``. `has_defaults`: some input of a signature has a value that
+    the file sets.
     """
 
     tags: frozenset[str] = frozenset()
@@ -76,10 +81,18 @@ class MetaGraph:
     functions: dict[str, Function] = field(default_factory=dict)
     gradients: tuple[tuple[str, str], ...] = ()
     signatures: dict[str, Signature] = field(default_factory=dict)
-    callables: frozenset[str] = frozenset()
+    bound: dict[str, tuple[bool, ...]] = field(default_factory=dict)
     children: frozenset[str] = frozenset()
     restore: str = ""
     initializers: tuple[str, ...] = ()
+    assets: tuple[tuple[str, str], ...] = ()
+    has_objects: bool = False
+    has_defaults: bool = False
+
+    @property
+    def callables(self) -> frozenset[str]:
+        """The functions that objects offer."""
+        return frozenset(self.bound)
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,7 @@ def read(folder: Path, tags: str = "") -> SavedModel:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        graphs = tuple(_meta_graph(part) for part in _parts(content, 2))
+        graphs = tuple(_meta_graph(part) for part in Message(content).parts(2))
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         graphs = ()
         reason: Exception | None = error
@@ -167,96 +180,129 @@ def read(folder: Path, tags: str = "") -> SavedModel:
     return SavedModel(folder, graphs, (folder / HUB_V1).is_file(), tags)
 
 
-# --- fields of a message -----------------------------------------------------------------------------------------
-
-
-def _parts(message: memoryview, number: int) -> Iterator[memoryview]:
-    return (value for found, value in fields(message) if found == number and isinstance(value, memoryview))
-
-
-def _texts(message: memoryview, number: int) -> tuple[str, ...]:
-    return tuple(bytes(part).decode("utf-8", "replace") for part in _parts(message, number))
-
-
-def _text(message: memoryview, number: int) -> str:
-    return next(iter(reversed(_texts(message, number))), "")
-
-
-def _entries(message: memoryview, number: int) -> Iterator[tuple[str, memoryview]]:
-    """Yield the entries of a map field."""
-    for entry in _parts(message, number):
-        for value in _parts(entry, 2):
-            yield _text(entry, 1), value
-
-
 # --- the messages ------------------------------------------------------------------------------------------------
 
 
-def _meta_graph(message: memoryview) -> MetaGraph:
+def _meta_graph(message: Message) -> MetaGraph:
+    fields = message.grouped()
     nodes: list[Node] = []
     functions: dict[str, Function] = {}
     gradients: list[tuple[str, str]] = []
-    for graph in _parts(message, 2):
-        nodes += [_node(part) for part in _parts(graph, 1)]
-        for library in _parts(graph, 2):
-            functions |= {f.name: f for f in (_function(part) for part in _parts(library, 1))}
-            gradients += [(_text(part, 1), _text(part, 2)) for part in _parts(library, 2)]
-    signatures = {name: _signature(part) for name, part in _entries(message, 5)}
-    objects = list(_parts(message, 7))
-    first = [next(_parts(part, 1), None) for part in objects]
-    collections = [collection for name, collection in _entries(message, 4) if name.endswith(("init_op", "main_op"))]
-    initializers = tuple(text for c in collections for nodes_ in _parts(c, 1) for text in _texts(nodes_, 1))
+    for graph in fields.parts(2):
+        nodes += [_node(part) for part in graph.parts(1)]
+        for library in graph.parts(2):
+            for part in library.parts(1):
+                _add(functions, _function(part))
+            pairs = [part.grouped() for part in library.parts(2)]
+            gradients += [(pair.text(1), pair.text(2)) for pair in pairs]
+    signatures = {name: _signature(part) for entry in fields.parts(5) for name, part in entry.grouped().entry()}
+    collections = [(name, part) for entry in fields.parts(4) for name, part in entry.grouped().entry()]
     started = tuple(t.node for name, s in signatures.items() if name == _INIT for t in s.outputs.values())
+    named = [part for name, part in collections if name.endswith(("init_op", "main_op"))]
+    initializers = tuple(text for part in named for inner in part.parts(1) for text in inner.grouped().texts(1))
+    listed = [value for name, part in collections if name == _ASSETS for many in part.parts(5)
+              for one in many.parts(1) for value in one.parts(2)]  # fmt: skip
+    objects = _Objects(fields.parts(7))
+    savers = fields.parts(3)
     return MetaGraph(
-        tags=frozenset(tag for info in _parts(message, 1) for tag in _texts(info, 4)),
+        tags=frozenset(tag for info in fields.parts(1) for tag in info.grouped().texts(4)),
         nodes=tuple(nodes),
         functions=functions,
         gradients=tuple(gradients),
         signatures=signatures,
-        callables=frozenset(name for part in objects for name, _ in _entries(part, 2)),
-        children=frozenset(_text(child, 2) for root in first if root is not None for child in _parts(root, 1)),
-        restore=next((_text(saver, 3) for saver in _parts(message, 3)), ""),
+        bound=objects.bound,
+        children=objects.children,
+        restore=savers[-1].grouped().text(3) if savers else "",
         initializers=initializers + started,
+        assets=tuple(_asset(part) for part in [*fields.parts(6), *listed]),
+        has_objects=bool(fields.parts(7)),
+        has_defaults=any(part.grouped().parts(4) for entry in fields.parts(5) for part in entry.parts(2)),
     )
 
 
-def _node(message: memoryview) -> Node:
+def _add(functions: dict[str, Function], new: Function) -> None:
+    """Add a function. Two of one name are seen as one with the nodes of both: nothing hides behind the last."""
+    old = functions.get(new.name)
+    functions[new.name] = new if old is None else replace(new, nodes=old.nodes + new.nodes, plain=False)
+
+
+def _asset(message: Message) -> tuple[str, str]:
+    """Return the tensor that holds an asset's path, and the asset's file name."""
+    fields = message.grouped()
+    return next((part.grouped().text(1) for part in reversed(fields.parts(1))), "").split(":")[0], fields.text(2)
+
+
+class _Objects:
+    """What is read of a graph of objects: functions with what they are bound to, and the root's children."""
+
+    def __init__(self, graphs: list[Message]) -> None:
+        self.bound: dict[str, tuple[bool, ...]] = {}
+        children: set[str] = set()
+        for graph in graphs:
+            assets: list[bool] = []
+            for number, node in enumerate(graph.parts(1)):
+                fields = node.grouped()
+                assets.append(bool(fields.parts(_ASSET_OBJECT)))
+                if number == 0:
+                    children |= {child.grouped().text(2) for child in fields.parts(1)}
+            for name, function in graph.entries(2):
+                bound = function.grouped().numbers(2)
+                self.bound[name] = tuple(at < len(assets) and assets[at] for at in bound)
+        self.children = frozenset(children)
+
+
+def _node(message: Message) -> Node:
+    fields = message.grouped()
     calls: list[str] = []
-    texts: list[str] = []
-    for _, value in _entries(message, 5):
-        texts += _texts(value, 2)
-        functions = list(_parts(value, 10))
-        for several in _parts(value, 1):
-            texts += _texts(several, 2)
-            functions += _parts(several, 9)
-        calls += [_text(function, 1) for function in functions]
-    return Node(_text(message, 1), _text(message, 2), _texts(message, 3), tuple(calls), tuple(texts))
+    texts: list[tuple[str, str]] = []
+    for entry in fields.parts(5):
+        found: list[Message] = []
+        for value in entry.parts(2):
+            for number, part in value.fields():
+                if number == 2 and isinstance(part, Message):
+                    found.append(part)
+                elif number == 10 and isinstance(part, Message):
+                    calls.append(part.grouped().text(1))
+                elif number == 1 and isinstance(part, Message):
+                    inner = part.grouped()
+                    found += inner.parts(2)
+                    calls += [function.grouped().text(1) for function in inner.parts(9)]
+        if found:
+            name = entry.grouped().text(1)
+            texts += [(name, part.text()) for part in found]
+    name, op = fields.text(1), fields.text(2)
+    if not name or not op:
+        raise ValueError("a node has no name, or no operator")
+    return Node(name, op, fields.texts(3), tuple(calls), tuple(texts))
 
 
-def _function(message: memoryview) -> Function:
-    signature = list(_parts(message, 1))
+def _function(message: Message) -> Function:
+    fields = message.grouped()
+    signatures = [part.grouped() for part in fields.parts(1)]
+    arguments = [argument.grouped() for signature in signatures for argument in signature.parts(2)]
     return Function(
-        name=next((_text(part, 1) for part in signature), ""),
-        arguments=tuple(_text(argument, 1) for part in signature for argument in _parts(part, 2)),
-        nodes=tuple(_node(part) for part in _parts(message, 3)),
+        name=next((name for signature in reversed(signatures) if (name := signature.text(1))), ""),
+        arguments=tuple(argument.text(1) for argument in arguments),
+        nodes=tuple(_node(part) for part in fields.parts(3)),
+        plain=not any(argument.text(5) or argument.text(6) for argument in arguments),
     )
 
 
-def _signature(message: memoryview) -> Signature:
+def _signature(message: Message) -> Signature:
     return Signature(
-        {name: _tensor(part) for name, part in _entries(message, 1)},
-        {name: _tensor(part) for name, part in _entries(message, 2)},
+        {name: _tensor(part) for name, part in message.entries(1)},
+        {name: _tensor(part) for name, part in message.entries(2)},
     )
 
 
-def _tensor(message: memoryview) -> Tensor:
+def _tensor(message: Message) -> Tensor:
+    fields = message.grouped()
     shape: tuple[int, ...] | None = None
-    for part in _parts(message, 3):
-        sides = [next((value for number, value in fields(d) if number == 1), 0) for d in _parts(part, 2)]
-        unknown = any(value for number, value in fields(part) if number == 3)
-        shape = None if unknown else tuple(_signed(side) for side in sides if isinstance(side, int))
-    dtype = next((value for number, value in fields(message) if number == 2 and isinstance(value, int)), 0)
-    return Tensor(shape, dtype, _text(message, 1))
+    for part in fields.parts(3):
+        inner = part.grouped()
+        sides = tuple(_signed(side.grouped().number(1)) for side in inner.parts(2))
+        shape = None if inner.number(3) else sides
+    return Tensor(shape, fields.number(2), fields.text(1))
 
 
 def _signed(value: int) -> int:

@@ -1,113 +1,119 @@
-"""A SavedModel is a program. This refuses one that would touch files, the network or Python, unless it is trusted.
+"""A SavedModel is a program. This refuses one that may do more than compute, unless it is trusted.
 
 TensorFlow runs whatever the graph says (https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md: "models are
-programs"). A network for images or texts needs none of the operators in `DANGEROUS`. Three uses of files are normal
-and let through: the saver, which every SavedModel carries and which only TensorFlow's loader calls; vocabularies read
-by table initializers (they are no operators of this list); and ``ReadFile`` of an asset whose path the loader passes.
-The list is what TensorFlow's own registry offers; it is a filter, not a sandbox.
+programs"). So every node of every graph and function must be of an operator that only computes (`operators`), whether
+it would be run or not. Three uses of files are normal and let through: the saver, which every SavedModel carries and
+which only TensorFlow's loader calls; and, for the model's own assets alone (`assets`), tables of words and
+``ReadFile``. It is a filter, not a sandbox: the kernels of operators may have faults of their own.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import InputError
 from ...core.names import shorten
-from .saved_model import Function, MetaGraph, Node, read
+from .assets import Sources, bodies, escaping
+from .operators import ATTRIBUTES, COMPUTING, READS_ASSET, SAVER, SAVER_WRITES, refusal
+from .saved_model import Function, MetaGraph, Node, SavedModel, read
+from .tf1 import has_references
 
-PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction"})
-FILES = frozenset(
-    {
-        "WriteFile", "ReadFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2", "TextLineReader",
-        "TextLineReaderV2", "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TFRecordReader",
-        "TFRecordReaderV2", "LMDBReader", "IdentityReader", "IdentityReaderV2", "TextLineDataset", "TFRecordDataset",
-        "TFRecordDatasetV2", "FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "CSVDataset", "CSVDatasetV2",
-        "ExperimentalCSVDataset", "MatchingFilesDataset", "ExperimentalMatchingFilesDataset", "SqlDataset",
-        "ExperimentalSqlDataset", "LMDBDataset", "ExperimentalLMDBDataset", "SSTableDataset", "CacheDataset",
-        "CacheDatasetV2", "SnapshotDataset", "SnapshotDatasetV2", "SaveDataset", "SaveDatasetV2", "LoadDataset",
-        "ListSnapshotChunksDataset", "DistributedSave", "CreateSummaryFileWriter", "CreateSummaryDbWriter",
-        "ImportEvent", "FileSystemSetConfiguration", "DumpTensor", "DebugIdentity", "DebugIdentityV2",
-        "DebugIdentityV3", "DebugNanCount", "DebugNumericSummary", "DebugNumericSummaryV2",
-    }
-)  # fmt: skip
-ELSEWHERE = frozenset(
-    {
-        "RpcCall", "RpcClient", "RpcServer", "Rpc", "TryRpc", "DataServiceDataset", "DataServiceDatasetV2",
-        "DataServiceDatasetV3", "DataServiceDatasetV4", "RegisterDataset", "RegisterDatasetV2", "DatasetFromGraph",
-        "RemoteCall", "RemoteFusedGraphExecute", "TRTEngineOp", "_Send", "_HostSend", "BigtableClient",
-        "BigQueryReader", "GcsConfigureCredentials",
-    }
-)  # fmt: skip
-SAVER = frozenset(
-    {"Save", "SaveV2", "SaveSlices", "Restore", "RestoreV2", "RestoreSlice", "MergeV2Checkpoints"}
-)  # fmt: skip
-_WRITES = SAVER - {"Restore", "RestoreV2", "RestoreSlice"}
-_PRINT = "PrintV2"  # to a file, if its output_stream says so
-_FILE_STREAM = re.compile("file://", re.IGNORECASE)
+_LISTED = 5
 
 
 def vet(folder: Path, *, trust: bool, where: str) -> None:
-    """Raise InputError when the SavedModel at `folder` holds operators that no network needs, unless `trust`.
+    """Raise InputError when the SavedModel at `folder` has operators that may do more than compute, unless `trust`.
 
     `where` begins the message, e.g. ``model 'm'``. Reads the graph without TensorFlow.
     """
     if trust:
         return
-    found = dangerous(folder)
-    if found:
+    saved = read(folder)
+    if found := _listed(saved, known=True):
         raise InputError(
             f"{where}: the SavedModel {folder} does more than computing: {'; '.join(found)}",
             "if you know where it comes from and why it does that, set trust = true (--trust)",
+        )
+    if found := _listed(saved, known=False):
+        raise InputError(
+            f"{where}: the SavedModel {folder} has operators that are none of TensorFlow's or tensorflow_text's that "
+            f"only compute: {'; '.join(found)}",
+            "other packages' operators are not supported. If a package that is installed here brings them, and you "
+            "know where the model comes from, set trust = true (--trust)",
         )
 
 
 def dangerous(folder: Path) -> list[str]:
     """Return what the SavedModel at `folder` could do beyond computing: an operator and its node each, up to five."""
+    saved = read(folder)
+    return (_listed(saved, known=True) + _listed(saved, known=False))[:_LISTED]
+
+
+def _listed(saved: SavedModel, *, known: bool) -> list[str]:
+    """Return the first findings, each once: operators that are `known` to do more, or those that are not known."""
     found: dict[str, None] = {}
-    for graph in read(folder).graphs:
-        found |= dict.fromkeys(_findings(graph))
-    return list(found)[:5]
+    for graph in saved.graphs:
+        # As TensorFlow's loader decides; a graph with references goes through the loader of TensorFlow 1 (`tf1`).
+        restored = len(saved.graphs) == 1 and graph.has_objects and not has_references(graph)
+        findings = _Graph(graph, restored=restored).findings(known=known)
+        for text in [*(escaping(saved.folder, graph) if known else ()), *findings]:
+            found[text] = None
+            if len(found) == _LISTED:
+                return list(found)
+    return list(found)
 
 
-def _findings(graph: MetaGraph) -> Iterator[str]:
-    roots = [t.node for signature in graph.signatures.values() for t in signature.outputs.values()]
-    run = _ancestors(graph.nodes, [*roots, *graph.initializers])
-    restoring = _ancestors(graph.nodes, [graph.restore] if graph.restore else [])
-    called = _called(graph, [node for node in graph.nodes if node.name in run])
-    restored = _called(graph, [node for node in graph.nodes if node.name in restoring], offered=False)
-    inner = {name for f in graph.functions.values() for node in f.nodes for name in _references(node)}
-    bodies: list[tuple[Function | None, tuple[Node, ...]]] = [(None, graph.nodes)]
-    bodies += [(function, function.nodes) for function in graph.functions.values()]
-    for function, nodes in bodies:
-        for node in nodes:
-            if function is None:
-                is_run, is_restore = node.name in run, node.name in restoring
-            else:
-                is_run, is_restore = function.name in called, function.name in restored
-            if _is_dangerous(node, is_run, is_restore) and not _is_asset(node, function, inner):
-                yield f"{shorten(node.op, 40)} ({shorten(node.name, 80)})"
+@dataclass(frozen=True)
+class _Reach:
+    """Names of the nodes of the main graph, and of the functions, that can run."""
+
+    nodes: set[str]
+    functions: set[str]
+
+    def holds(self, function: Function | None, node: Node) -> bool:
+        return node.name in self.nodes if function is None else function.name in self.functions
 
 
-def _is_dangerous(node: Node, is_run: bool, is_restore: bool) -> bool:
-    if node.op in SAVER:
-        return is_run or (is_restore and node.op in _WRITES)
-    if node.op == _PRINT:
-        return any(_FILE_STREAM.search(text) for text in node.texts)
-    return node.op in PYTHON or node.op in FILES or node.op in ELSEWHERE
+class _Graph:
+    """One graph of a SavedModel, looked through."""
 
+    def __init__(self, graph: MetaGraph, *, restored: bool) -> None:
+        self.graph = graph
+        roots = [t.node for signature in graph.signatures.values() for t in signature.outputs.values()]
+        started = {_bare(name) for name in graph.initializers}
+        answering = _ancestors(graph.nodes, [root for root in roots if _bare(root) not in started])
+        run = _ancestors(graph.nodes, [*roots, *graph.initializers])
+        restoring = _ancestors(graph.nodes, [graph.restore] if graph.restore else [])
+        self.running = _Reach(run, _called(graph, run, offered=True))
+        self.restoring = _Reach(restoring, _called(graph, restoring, offered=False))
+        self.sources = Sources(graph, restored=restored, answering=answering)
 
-def _is_asset(node: Node, function: Function | None, inner: set[str]) -> bool:
-    """Whether a node reads a file whose path the loader passes: an argument of a function that no other one calls."""
-    if node.op != "ReadFile" or function is None or function.name in inner:
-        return False
-    by_name = {other.name: other for other in function.nodes}
-    source = node.inputs[0].split(":")[0] if node.inputs else ""
-    while source in by_name and by_name[source].op == "Identity" and by_name[source].inputs:
-        follow = by_name.pop(source)
-        source = follow.inputs[0].split(":")[0]
-    return source in function.arguments
+    def findings(self, *, known: bool) -> Iterator[str]:
+        for function, nodes in bodies(self.graph):
+            for node in nodes:
+                if node.op in COMPUTING or node.op in self.graph.functions:
+                    continue
+                why = self._why_not(function, node)
+                if why is not None and bool(why) == known:
+                    told = f"{shorten(node.op, 40)} ({shorten(node.name, 80)})"
+                    yield f"{told} {why}" if why else told
+
+    def _why_not(self, function: Function | None, node: Node) -> str | None:
+        """Return why a node is refused; empty where its operator is not known, None where the node is harmless."""
+        if node.op in SAVER:
+            writes = node.op in SAVER_WRITES and self.restoring.holds(function, node)
+            return "reads or writes files" if writes or self.running.holds(function, node) else None
+        if node.op in READS_ASSET:
+            if self.sources.harmless(function, node, READS_ASSET[node.op]):
+                return None
+            return "reads a file that is none of the model's assets"
+        if node.op in ATTRIBUTES:
+            name, allowed = ATTRIBUTES[node.op]
+            values = [text for key, text in node.texts if key == name and text and not allowed.match(text)]
+            return f"has {name} = {shorten(values[0], 60)!r}" if values else None
+        return refusal(node.op)
 
 
 def _references(node: Node) -> tuple[str, ...]:
@@ -131,12 +137,12 @@ def _bare(tensor: str) -> str:
     return tensor.removeprefix("^").split(":")[0]
 
 
-def _called(graph: MetaGraph, nodes: list[Node], *, offered: bool = True) -> set[str]:
+def _called(graph: MetaGraph, nodes: set[str], *, offered: bool) -> set[str]:
     """Names of the functions that can run: what the model's objects offer, what `nodes` call, and what those call."""
     gradients: dict[str, list[str]] = {}
     for name, gradient in graph.gradients:
         gradients.setdefault(name, []).append(gradient)
-    waiting = [name for node in nodes for name in _references(node)]
+    waiting = [name for node in graph.nodes if node.name in nodes for name in _references(node)]
     waiting += graph.callables if offered else ()
     seen: set[str] = set()
     while waiting:
