@@ -7,7 +7,6 @@ a line, says which model is at which step, and about how long the rest takes.
 from __future__ import annotations
 
 import io
-import json
 import os
 import threading
 import time
@@ -22,9 +21,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column
 
+from ..core.documents import encode_json
 from ..core.files import open_log
 from ..core.machine import now
 from ..core.names import shorten
+from . import terminal
 from .estimate import Estimate, Step, about, clock_time
 
 _UNBROKEN = 10_000
@@ -50,13 +51,13 @@ _STEPS = {
 
 
 def stderr_console() -> Console:
-    """Return the console for progress and messages. Rich itself honours NO_COLOR and TERM."""
-    return Console(stderr=True, highlight=False)
+    """Return the console for progress and messages."""
+    return terminal.console(stderr=True)
 
 
 def stdout_console() -> Console:
     """Return the console for results. In a pipe or a file nothing is broken to a width, unless COLUMNS asks for one."""
-    console = Console(highlight=False)
+    console = terminal.console()
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = _UNBROKEN
     return console
@@ -245,7 +246,7 @@ class ConsoleListener:
     def _write(self, level: str, message: str, **facts: Any) -> None:
         if self._log is not None:
             record = {"time": now(), "level": level, "message": message, **facts}
-            self._log.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+            self._log.write(encode_json(record) + "\n")
             self._log.flush()
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from .terminal import echo, show_usage_error, write_out_what_is_not_encodable
+
 COMMANDS = (
     "run", "export", "evaluate", "inspect", "diagnose", "bundle", "compare", "report", "devices", "doctor", "init",
     "docs", "completion",
@@ -69,18 +71,20 @@ def edgeproof() -> None:
 def main() -> None:
     """Run the command line and exit with its status."""
     signal.signal(signal.SIGTERM, _terminate)
+    write_out_what_is_not_encodable()
     _bash_completion()
-    sys.exit(_status())
+    sys.exit(status())
 
 
-def _status() -> int:
+def status(arguments: list[str] | None = None) -> int:
+    """Run the command line on `arguments` (the process's own by default) and return its exit status."""
     try:
-        result: Any = edgeproof.main(standalone_mode=False)
+        result: Any = edgeproof.main(arguments, prog_name="edgeproof", standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("interrupted; the same command goes on where this one stopped", err=True)
+        echo("interrupted; the same command goes on where this one stopped", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        show_usage_error(error)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output is gone: not our fault, and no traceback's worth
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,25 +95,17 @@ def _status() -> int:
 
 
 def _explain(error: Exception) -> int:
-    from pathlib import Path
-
-    from ..core.errors import EdgeproofError, explain_disk_errors
+    from ..core.errors import EdgeproofError, explained
 
     if isinstance(error, OSError):  # a full disk or a forbidden folder may be met anywhere
-        try:
-            with explain_disk_errors(Path(error.filename or "a file")):
-                raise error
-        except EdgeproofError as explained:
-            return _explain(explained)
-        except OSError:
-            pass
+        error = explained(error)
     if isinstance(error, EdgeproofError):
-        click.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         return error.exit_code
     if os.environ.get("EDGEPROOF_DEBUG"):
         raise error
-    click.echo(f"error: {type(error).__name__}: {error}", err=True)
-    click.echo("  → this is a mistake in edgeproof; EDGEPROOF_DEBUG=1 shows where. Please report it.", err=True)
+    echo(f"error: {type(error).__name__}: {error}", err=True)
+    echo("  → this is a mistake in edgeproof; EDGEPROOF_DEBUG=1 shows where. Please report it.", err=True)
     return 3
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ..core.recipe import Data
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,6 +24,11 @@ def text_columns(command: Command) -> Command:
     return command
 
 
-def given(columns: dict[str, str | None]) -> dict[str, str]:
-    """Return the options that were given, as keys of the recipe's data table."""
-    return {name: value for name, value in columns.items() if value is not None}
+def labelled_data(source: str, columns: dict[str, str | None]) -> Data:
+    """Return a data source with the options that were given, as a recipe's [data] holds them. Raises InputError."""
+    from ..core.documents import check_bounds
+    from ..core.recipe import Data, parse_table
+
+    table = {"source": source} | {name: value for name, value in columns.items() if value is not None}
+    check_bounds(table, "the data source", "give names that are Unicode text")
+    return parse_table(Data, table, "data")

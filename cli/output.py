@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-import click
-
+from ..core.documents import encode_json
 from ..core.results import Results
+from .terminal import echo
 
 
 def show(results: Results, folder: Path, report: Path, *, as_json: bool) -> None:
@@ -22,9 +23,11 @@ def show(results: Results, folder: Path, report: Path, *, as_json: bool) -> None
     console = stdout_console()
     for part in summary(results, console.width):
         console.print(part)
-    click.echo(f"report: {report}")
+    echo(f"report: {report}")
 
 
 def show_json(document: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """Print one document of strict JSON; only ASCII where the terminal or pipe is not UTF-8, so that it stays JSON."""
+    text = encode_json(document, indent=2)
+    encoding = (sys.stdout.encoding or "utf-8").lower().replace("-", "").replace("_", "")
+    echo(text if encoding == "utf8" or text.isascii() else json.dumps(json.loads(text), indent=2))

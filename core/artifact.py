@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from .bounds import Count, Finite, Seconds, Shape
 from .model import InputContract
 from .names import checked_name, slug
 from .remedies import Origin
@@ -19,9 +20,9 @@ class TensorSpec:
     """An input or output. `scale` and `zero_point` (value = scale × (stored - zero_point)) where it is quantized."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str
-    scale: float | None = None
+    scale: Finite | None = None
     zero_point: int | None = None
 
 
@@ -34,8 +35,8 @@ class Operator:
     """
 
     name: str
-    version: int
-    count: int
+    version: Count
+    count: Count
     min_runtime: str = ""
     custom: bool = False
 
@@ -69,7 +70,7 @@ class Artifact:
     reason: str = ""
     remedy: str = ""
     sha256: str = ""
-    bytes: int = 0
+    bytes: Count = 0
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     labels: tuple[str, ...] = ()
@@ -77,14 +78,14 @@ class Artifact:
     ops: tuple[Operator, ...] = ()
     min_runtime: str = ""
     parent_sha256: str = ""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     made_by: str = ""
     calibration: dict[str, Any] = field(default_factory=dict)
     loads: dict[str, str] = field(default_factory=dict)
     answer: str = ""
     tokenizer: Path | None = None
     tokenizer_sha256: str = ""
-    compressed_bytes: int = 0
+    compressed_bytes: Count = 0
     training: dict[str, Any] = field(default_factory=dict)
     alternatives: tuple[dict[str, Any], ...] = ()
     trade: tuple[dict[str, Any], ...] = ()

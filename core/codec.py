@@ -11,12 +11,16 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from .documents import MAX_JSON_BYTES, check_bounds, encode_json, parse_json, read_text
 from .errors import InputError, explain_disk_errors
 from .files import move
 
 T = TypeVar("T")
 
 _MEND = "copy it again from where it was made, or make it anew; it is not meant to be edited"
+
+# What pydantic says of Python's types, in the words of JSON.
+_IN_JSON = dict.fromkeys(("model_type", "dict_type", "dataclass_type"), "Input should be an object")
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
@@ -34,18 +38,33 @@ def to_json(noun: Any) -> Any:
 
 
 def from_json(kind: type[T], data: Any, where: str = "data") -> T:
-    """Build a `kind` from what `to_json` gave. Raises InputError naming `where` when the data does not fit."""
+    """Build a `kind` from what `to_json` gave. Raises InputError naming `where` when the data does not fit.
+
+    Nothing is converted: a number in quotes is none, and every figure lies within what its noun allows.
+    """
+    check_bounds(data, where)
     try:
-        noun: T = _adapter(kind).validate_python(data, strict=False)
+        noun: T = _adapter(kind).validate_json(json.dumps(data), strict=True)
         return noun
     except InputError as error:  # what a noun itself refuses
         raise InputError(f"{where}: {error.message}", error.remedy) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        what = f"{article} {kind.__name__}: {place}: {first['msg']}"
-        raise InputError(f"{where} does not describe {what}", _MEND) from error
+        expected = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
+        raise InputError(f"{where} does not describe {expected}: {explain(error)}", _MEND) from error
+
+
+def checked(noun: T, where: str) -> T:
+    """Return a noun that was built from what a file says, checked as its record is. Raises InputError."""
+    return from_json(type(noun), to_json(noun), where)
+
+
+def explain(error: ValidationError) -> str:
+    """Return where the first mistake is, what was expected and what stands there."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the whole"
+    found = json.dumps(first["input"], default=str)
+    message = _IN_JSON.get(first["type"], first["msg"])
+    return f"{place}: {message} (found {found if len(found) <= 80 else found[:79] + '…'})"
 
 
 def canonical(data: Any) -> str:
@@ -76,7 +95,7 @@ def write_atomic(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
                 stream.write(text)
             Path(temporary).chmod(0o644)
             move(Path(temporary), path, root=path.parent)
@@ -86,15 +105,16 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write `data` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    """Write `data` as indented strict JSON, atomically."""
+    write_atomic(path, encode_json(data, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises InputError when it is missing or not JSON."""
+    """Read a file of strict JSON. Raises InputError when it is missing, none, or exceeds the bounds of `documents`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path, MAX_JSON_BYTES)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}", _MEND) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", _MEND) from error
+    return parse_json(text, str(path), _MEND)

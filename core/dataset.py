@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from .bounds import Count
 from .codec import from_json, read_json, to_json, write_json
 from .errors import explain_disk_errors
 
@@ -33,10 +34,10 @@ class PreparedData:
     folder: Path
     source: str
     labels: tuple[str, ...]
-    height: int
-    width: int
+    height: Count
+    width: Count
     resize: str
-    counts: dict[str, int]
+    counts: dict[str, Count]
     sha256: str
     report: dict[str, Any] = field(default_factory=dict)
     kind: Kind = "image"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .bounds import Count, Shape, Share
+
 Cause = Literal[
     "outlier-channel", "saturation", "calibration", "preprocessing", "sensitive-layer", "unused-range", "weights", ""
 ]
@@ -28,8 +30,8 @@ class TensorError:
     name: str
     kind: Literal["activation", "weight", "input"]
     operator: str
-    position: int
-    shape: tuple[int, ...]
+    position: Count
+    shape: Shape
     dtype: str
     snr_db: float | None = None
     own_snr_db: float | None = None
@@ -71,8 +73,8 @@ class Diagnosis:
     sha256: str
     reference: str
     source: str
-    samples: int
-    agreement: float | None
+    samples: Count
+    agreement: Share | None
     tensors: tuple[TensorError, ...]
     suspicions: tuple[Suspicion, ...]
     engine: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,25 +35,71 @@ class StageError(EdgeproofError):
     exit_code = 3
 
 
+# Of what the operating system refuses: what is said (of a path), and what helps.
+_REFUSALS: tuple[tuple[tuple[int, ...], str, str], ...] = (
+    (
+        (errno.ENOSPC, errno.EDQUOT),
+        "the disk is full: could not write {}",
+        "free some space and run the same command again; finished work is kept. --out names another disk",
+    ),
+    (
+        (errno.EFBIG,),
+        "{} would be larger than a file may be here",
+        "raise the limit (ulimit -f), or choose another disk with --out",
+    ),
+    (
+        (errno.EEXIST, errno.ENOTDIR),
+        "{} is in the way: a file where a folder is wanted",
+        "move it away, or choose another folder",
+    ),
+    (
+        (errno.EISDIR, errno.ENOTEMPTY),
+        "{} is in the way: a folder where a file is wanted",
+        "move it away, or choose another folder",
+    ),
+    ((errno.ENAMETOOLONG,), "the name is too long for the disk: {}", "give a shorter one"),
+    ((errno.ELOOP,), "the links at {} lead in a circle", "name the file or folder itself"),
+    (
+        (errno.EMFILE, errno.ENFILE),
+        "too many files are open; {} could not be opened",
+        "raise the limit (ulimit -n) and run the same command again",
+    ),
+    ((errno.EIO,), "the disk gives errors at {}", "check it; --out names another one"),
+)
+
+
+def explained(error: OSError, path: Path | None = None) -> OSError | StageError:
+    """Return a StageError with a remedy for what the operating system refuses; `error` itself where that is not known.
+
+    `path` is meant where the error names none.
+    """
+    target = error.filename2 or error.filename or path or "a file"  # of a rename, where to
+    place = _short(str(target))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        unreadable = not isinstance(target, int) and os.access(target, os.F_OK) and not os.access(target, os.R_OK)
+        remedy = "choose a folder you may write to with --out, or mend its permissions"
+        return StageError(f"no permission to {'read' if unreadable else 'write'} {place}", remedy)
+    for numbers, message, remedy in _REFUSALS:
+        if error.errno in numbers:
+            return StageError(message.format(place), remedy)
+    if error.errno is not None and error.filename is not None:
+        return StageError(f"{place}: {error.strerror}", "check that path, and run the same command again")
+    return error
+
+
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write below `path` into a StageError with a remedy."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StageError(
-                f"the disk is full: could not write {error.filename or path}",
-                "free some space and run the same command again; finished work is kept. --out names another disk",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StageError(
-                f"no permission to write {error.filename or path}",
-                "choose a folder you may write to with --out, or mend its permissions",
-            ) from error
-        if error.errno in (errno.EEXIST, errno.ENOTDIR):
-            raise StageError(
-                f"{error.filename or path} is in the way: a file where a folder is wanted",
-                "move it away, or choose another folder",
-            ) from error
+    except FileNotFoundError:  # somebody may be looking for it
         raise
+    except OSError as error:
+        found = explained(error, path)
+        if found is error:
+            raise
+        raise found from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:200]}…{text[-99:]}"

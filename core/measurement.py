@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from . import bounds
 from .artifact import Status
+from .bounds import Count, Drop, Finite, Milliseconds, Share
 
 Kind = Literal["measured", "emulated", "estimated"]
 
@@ -20,18 +22,18 @@ class Latency:
     `tokenize` and `infer` are the medians of its two parts.
     """
 
-    median: float
-    low: float
-    high: float
-    confidence: float
-    p90: float
-    p95: float
-    p99: float
-    processes: int
-    runs: int
-    threads: int
-    tokenize: float | None = None
-    infer: float | None = None
+    median: bounds.Latency
+    low: bounds.Latency
+    high: bounds.Latency
+    confidence: Share
+    p90: bounds.Latency
+    p95: bounds.Latency
+    p99: bounds.Latency
+    processes: Count
+    runs: Count
+    threads: Count
+    tokenize: Milliseconds | None = None
+    infer: Milliseconds | None = None
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,19 @@ class Measurement:
     status: Status = "ok"
     reason: str = ""
     remedy: str = ""
-    accuracy: float | None = None
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
-    samples: int = 0
-    agreement: float | None = None
-    difference: float | None = None
-    drop: float | None = None
-    drop_low: float | None = None
-    drop_high: float | None = None
+    accuracy: Share | None = None
+    accuracy_low: Share | None = None
+    accuracy_high: Share | None = None
+    samples: Count = 0
+    agreement: Share | None = None
+    difference: Finite | None = None
+    drop: Drop | None = None
+    drop_low: Drop | None = None
+    drop_high: Drop | None = None
     latency_ms: Latency | None = None
-    load_ms: float | None = None
-    first_ms: float | None = None
-    peak_memory_bytes: int | None = None
+    load_ms: Milliseconds | None = None
+    first_ms: Milliseconds | None = None
+    peak_memory_bytes: Count | None = None
     raw: str = ""
     measured_at: str = ""
     fingerprint: dict[str, Any] = field(default_factory=dict)

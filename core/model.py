@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .bounds import Count, Finite, Seconds, Shape
 from .codec import from_json, read_json, sha256_file, sha256_of, to_json, write_json
 from .dataset import Kind
 from .errors import InputError
@@ -37,10 +38,10 @@ class InputContract:
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str = "float32"
-    low: float = 0.0
-    high: float = 255.0
+    low: Finite = 0.0
+    high: Finite = 255.0
     colour: str = "RGB"
     resize: str = "stretch"
     kind: Kind = "image"
@@ -69,7 +70,7 @@ class TokenizerRecord:
 
     folder: Path
     kind: str
-    length: int
+    length: Count
     sha256: str
     parity: dict[str, Any] = field(default_factory=dict)
 
@@ -103,7 +104,7 @@ class Model:
     sha256: str
     labels: tuple[str, ...]
     input: InputContract
-    train_seconds: float
+    train_seconds: Seconds
     metrics: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)

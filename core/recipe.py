@@ -13,7 +13,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .codec import canonical, sha256_of
+from .documents import MAX_DEPTH, MAX_TOML_BYTES, check_bounds, parse_toml, read_text
 from .errors import InputError
+from .names import shorten
 from .target import Target, parse_runtime
 from .variant import Variant
 
@@ -450,17 +452,16 @@ def _checked(values: Sequence[str], parse: Any, kind: str) -> tuple[str, ...]:
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply ``a.b=value`` overrides. Raises InputError with every mistake found."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path, MAX_TOML_BYTES)
     except FileNotFoundError as error:
         raise InputError(
             f"recipe {path} does not exist", "give the path of a .toml file; `edgeproof init` writes one to start from"
         ) from error
     except IsADirectoryError as error:
         raise InputError(f"{path} is a folder, not a recipe", "give the path of a .toml file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"recipe {path} is not TOML: {error}") from error
+    except OSError as error:
+        raise InputError(f"recipe {path} cannot be read: {error.strerror}", "give the path of a .toml file") from error
+    table = parse_toml(text, f"recipe {path}")
     for override in overrides:
         _override(table, override)
     return parse_recipe(table, path.resolve().parent, where=str(path))
@@ -490,7 +491,9 @@ def parse_budget(pairs: Sequence[str]) -> Budget:
         key, equals, text = pair.partition("=")
         key = key.strip().removeprefix("budget.")
         if not equals or not key:
-            raise InputError(f"--budget {pair!r} is not of the form KEY=VALUE", "e.g. --budget max_accuracy_drop=0.02")
+            raise InputError(
+                f"--budget {shorten(pair, 100)!r} is not of the form KEY=VALUE", "e.g. --budget max_accuracy_drop=0.02"
+            )
         if key in table:
             raise InputError(f"--budget {key} is given twice", "give each key once")
         table[key] = _value(text)
@@ -542,8 +545,8 @@ def _override(table: dict[str, Any], override: str) -> None:
     """Apply one ``a.b=value``. The value is TOML where it parses as TOML, and otherwise the text itself."""
     place, equals, text = override.partition("=")
     parts = place.strip().split(".")
-    if not equals or not all(parts):
-        raise InputError(f"--set {override!r} is not of the form a.b=value", "e.g. --set train.epochs=3")
+    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
+        raise InputError(f"--set {shorten(override, 100)!r} is not of the form a.b=value", "e.g. --set train.epochs=3")
     value = _value(text)
     here: Any = table
     for part in parts[:-1]:
@@ -556,11 +559,15 @@ def _override(table: dict[str, Any], override: str) -> None:
 
 
 def _value(text: str) -> Any:
-    """Return what TOML makes of a value, and the text itself where it is none."""
+    """Return what TOML makes of a value, and the text itself where it is none. Raises InputError beyond the bounds."""
+    where = f"the value {shorten(text, 40)!r}"
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+        return parse_toml(f"value = {text}", where)["value"]
+    except InputError as error:
+        if not isinstance(error.__cause__, tomllib.TOMLDecodeError):
+            raise
+    check_bounds(text, where)
+    return text
 
 
 def _step(here: Any, part: str, override: str) -> Any:
@@ -568,7 +575,7 @@ def _step(here: Any, part: str, override: str) -> Any:
         return here[_index(here, part, override)]
     inner = here.setdefault(part, {})
     if not isinstance(inner, dict | list):
-        raise InputError(f"--set {override!r}: {part!r} is a value, not a table")
+        raise InputError(f"--set {shorten(override, 100)!r}: {shorten(part)!r} is a value, not a table")
     return inner
 
 
@@ -577,9 +584,9 @@ def _index(here: list[Any], part: str, override: str) -> int:
     names = [item.get("name") if isinstance(item, dict) else None for item in here]
     if part in names:
         return names.index(part)
-    if part.isdecimal() and int(part) < len(here):
+    if part.isdecimal() and len(part) < 10 and int(part) < len(here):
         return int(part)
     raise InputError(
-        f"--set {override!r}: there is no entry {part!r}",
+        f"--set {shorten(override, 100)!r}: there is no entry {shorten(part)!r}",
         f"use a number below {len(here)} or one of: {', '.join(str(n) for n in names if n)}",
     )

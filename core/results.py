@@ -15,6 +15,7 @@ from .errors import InputError
 from .measurement import Measurement
 from .model import Model
 from .names import csv_cell
+from .results_document import check_document
 
 SCHEMA = 1
 
@@ -146,11 +147,6 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-_OPTIONAL: dict[str, type] = {
-    "data": dict, "budget": dict, "recommendation": dict, "comparisons": list, "diagnoses": list,
-}  # fmt: skip
-
-
 def load_results(path: Path) -> Results:
     """Read a run's folder or its results.json. Raises InputError when it is none, damaged, or of another version."""
     file = path / "results.json" if path.is_dir() else path
@@ -160,19 +156,14 @@ def load_results(path: Path) -> Results:
         raise InputError(
             f"{file} has schema {found!r}, expected {SCHEMA}", "make it again with this version of edgeproof"
         )
-    parts: dict[str, type] = {"run": dict, "environment": dict, "models": list, "artifacts": list, "measurements": list}
-    parts |= {key: kind for key, kind in _OPTIONAL.items() if key in document}
-    for key, kind in parts.items():
-        if not isinstance(document.get(key), kind):
-            expected = "an object" if kind is dict else "a list"
-            raise InputError(f"{file}: expected {key!r} to be {expected}", "run the recipe again: it is made anew")
+    check_document(document, str(file))
     return Results(
         run=document["run"],
         environment=document["environment"],
         data=document.get("data", {}),
         models=document["models"],
-        artifacts=[from_json(Artifact, a, str(file)) for a in document["artifacts"]],
-        measurements=[from_json(Measurement, m, str(file)) for m in document["measurements"]],
+        artifacts=from_json(list[Artifact], document["artifacts"], f"{file}: artifacts"),
+        measurements=from_json(list[Measurement], document["measurements"], f"{file}: measurements"),
         budget=document.get("budget", {}),
         recommendation=document.get("recommendation", {}),
         comparisons=document.get("comparisons", []),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..core.artifact import Artifact
+from ..core.codec import read_json
 from ..core.errors import InputError
+from ..core.files import real_path
 from ..core.measurement import Measurement
 from ..core.names import shorten
 from ..core.results import Results
@@ -86,8 +87,11 @@ def raw_path(measurement: Measurement, folder: Path | None) -> Path | None:
     """
     if folder is None or not measurement.raw:
         return None
-    path = (folder / measurement.raw).resolve()
-    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    try:
+        path = real_path(folder / measurement.raw)
+        return path if path.is_relative_to(real_path(folder)) and path.is_file() else None
+    except (OSError, ValueError):  # a name that is too long or has a NUL, a folder that may not be entered
+        return None
 
 
 def process_medians(measurement: Measurement, folder: Path | None) -> list[float]:
@@ -96,9 +100,9 @@ def process_medians(measurement: Measurement, folder: Path | None) -> list[float
     if path is None:
         return []
     try:
-        processes = json.loads(path.read_text(encoding="utf-8"))["processes"]
+        processes = read_json(path)["processes"]
         runs = [np.asarray(process["runs_ms"], dtype=float) for process in processes]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (InputError, ValueError, TypeError, KeyError):
         return []
     medians = [float(np.median(r)) for r in runs if r.ndim == 1 and r.size]
     return [m for m in medians if np.isfinite(m) and m > 0]

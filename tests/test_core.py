@@ -138,7 +138,7 @@ def test_a_real_full_disk_is_told_and_leaves_no_half_file(tmp_path: Path) -> Non
     blocked = tmp_path / "folder"
     blocked.mkdir()
     (blocked / "inside").write_text("")
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(StageError, match="a folder where a file is wanted"):
         write_atomic(blocked, "text")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"]
 

@@ -93,7 +93,7 @@ def test_results_edited_by_hand_are_told_what_is_wrong(tmp_path: Path, key: str,
         "schema": SCHEMA, "run": {}, "environment": {}, "models": [], "artifacts": [], "measurements": [], key: value
     }  # fmt: skip
     (tmp_path / "results.json").write_text(json.dumps(document))
-    with pytest.raises(InputError, match=f"expected '{key}' to be"):
+    with pytest.raises(InputError, match=f"{key}: Input should be"):
         load_results(tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..completing import models
-from ..options import given, text_columns
+from ..options import labelled_data, text_columns
 
 
 @click.command(short_help="Make a folder with all that an app needs of a file.")
@@ -25,14 +25,14 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     microcontrollers, and checksums.
     """
     from ...core.errors import InputError
-    from ...core.recipe import Data
     from ..bundling import bundle_file
     from ..console import ConsoleListener
     from ..output import show_json
+    from ..terminal import echo
 
     if not artifact.exists():
         raise InputError(f"{artifact} does not exist", "give a .tflite or .onnx file, or a run's folder")
-    source = Data.model_validate({"source": data, **given(columns)}) if data else None
+    source = labelled_data(data, columns) if data else None
     with ConsoleListener(None) as listener:
         listener.begin("bundle", artifact.name)
         made = bundle_file(artifact, out=out, source=source, samples=samples, listener=listener)
@@ -42,13 +42,13 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     for row in made.manifest["consumers"]:
         file = row.get("file", made.manifest["file"]["name"] if row["accepts"] else "")
         takes = f"takes {file}" if file else "takes no file of this bundle"
-        click.echo(f"{row['consumer']} {takes}" + ("" if row["accepts"] else f": {row['why']}"))
+        echo(f"{row['consumer']} {takes}" + ("" if row["accepts"] else f": {row['why']}"))
         if row.get("command"):
-            click.echo(f"  → {row['command']}")
+            echo(f"  → {row['command']}")
     for note in made.manifest["notes"]:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
     if made.manifest["golden"]["random"]:
-        click.echo("note: the golden inputs are random; --data SOURCE takes samples that mean something")
-    click.echo(f"{made.archive.stat().st_size:,} bytes  {made.archive}")
-    click.echo(f"bundle: {made.folder}")
+        echo("note: the golden inputs are random; --data SOURCE takes samples that mean something")
+    echo(f"{made.archive.stat().st_size:,} bytes  {made.archive}")
+    echo(f"bundle: {made.folder}")
     return 0

@@ -10,5 +10,6 @@ import click
 def command(shell: str) -> None:
     """Print the completion script for SHELL, e.g. eval "$(edgeproof completion bash)"."""
     from ..completing import script
+    from ..terminal import echo
 
-    click.echo(script(shell))
+    echo(script(shell))

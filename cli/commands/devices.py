@@ -25,24 +25,24 @@ def command(wanted: tuple[str, ...], as_json: bool) -> None:
     from ...core.target import parse_runtime
     from ...devices import install
     from ..output import show_json
+    from ..terminal import console, echo
 
     targets = [parse_runtime(text) for text in wanted]
     for target in targets:
         found = install(target)
         where = found.folder or "this environment"
-        click.echo(f"{found.runtime} {found.version} is ready in {where}", err=True)
+        echo(f"{found.runtime} {found.version} is ready in {where}", err=True)
     rows = _rows()
     if as_json:
         show_json(rows)
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("target", "version", "reads", "state")
     for row in rows:
         state = "ready" if row["ready"] else f"{row['reason']} → {row['remedy']}"
         table.add_row(row["target"], row["version"] or "–", ", ".join(row["reads"]), state)
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def _rows() -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..completing import models
-from ..options import given, text_columns
+from ..options import labelled_data, text_columns
 
 if TYPE_CHECKING:
     from ...core.diagnosis import Diagnosis
@@ -40,16 +40,16 @@ def command(
     Explorer (Google's viewer of .tflite graphs) loads as node data.
     """
     from ...core.codec import to_json
-    from ...core.recipe import Data
     from ..console import ConsoleListener
     from ..diagnosing import diagnose_file, home
     from ..output import show_json
     from ..preflight import check_writable
     from ..run_folder import check_parts
+    from ..terminal import echo
 
     if not artifact.exists():
         raise click.BadParameter(f"{artifact} does not exist", param_hint="ARTIFACT")
-    data = Data.model_validate({"source": source, **given(columns)}) if source else None
+    data = labelled_data(source, columns) if source else None
     home_folder = home(artifact, out)
     check_parts(home_folder)
     check_writable(home_folder / "diagnosis")
@@ -60,7 +60,7 @@ def command(
         show_json(to_json(found))
         return
     _show(found)
-    click.echo(f"diagnosis: {folder / 'diagnosis' / found.artifact}.json")
+    echo(f"diagnosis: {folder / 'diagnosis' / found.artifact}.json")
 
 
 def _show(found: Diagnosis) -> None:

@@ -16,21 +16,21 @@ def command(page: str | None) -> None:
     """
     from ..packed import first_line, page_names
     from ..packed import page as packed_page
+    from ..terminal import console, echo
 
     if page is None:
         names = page_names()
         width = max(map(len, names))
         for name in names:
-            click.echo(f"{name:<{width}}  {first_line(packed_page(name))}")
-        click.echo("show one: edgeproof docs PAGE")
+            echo(f"{name:<{width}}  {first_line(packed_page(name))}")
+        echo("show one: edgeproof docs PAGE")
         return
     text = packed_page(page).read_text(encoding="utf-8")
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    console = Console()
-    if not console.is_terminal:
-        click.echo(text, nl=False)
+    screen = console()
+    if not screen.is_terminal:
+        echo(text, newline=False)
         return
-    with console.pager(styles=True, links=False):
-        console.print(Markdown(text))
+    with screen.pager(styles=True, links=False):
+        screen.print(Markdown(text))

@@ -12,6 +12,7 @@ def command(as_json: bool) -> int:
     from ...core.machine import environment
     from ..doctor import examine
     from ..output import show_json
+    from ..terminal import echo
 
     checks = examine()
     if as_json:
@@ -19,5 +20,5 @@ def command(as_json: bool) -> int:
     else:
         for check in checks:
             mark = {"ok": "✓", "missing": "✗", "note": "·"}[check.state]
-            click.echo(f"{mark} {check.what}: {check.found}" + (f"\n    → {check.remedy}" if check.remedy else ""))
+            echo(f"{mark} {check.what}: {check.found}" + (f"\n    → {check.remedy}" if check.remedy else ""))
     return 1 if any(check.state == "missing" for check in checks) else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import completing
-from ..options import given, text_columns
+from ..options import labelled_data, text_columns
 
 
 @click.command(short_help="Prove finished files on a data source and targets.")
@@ -68,7 +68,7 @@ def command(
     pictures without any (images:PATH) or on arrays (npy:FILE). Data may have a part of the file's classes, by name.
     With --budget one file is recommended per target, and the exit status is 1 when none fits.
     """
-    from ...core.recipe import Data, Evaluate, parse_budget, parse_table
+    from ...core.recipe import Evaluate, parse_budget, parse_table
     from ...core.target import RUNTIMES
     from ..console import ConsoleListener
     from ..evaluating import evaluate_files
@@ -78,7 +78,7 @@ def command(
 
     wanted = tuple(dict.fromkeys(targets)) or tuple(f"local/{name}" for name in RUNTIMES)
     settings = parse_table(Evaluate, {"targets": wanted}, "evaluate")
-    data = Data.model_validate({"source": source, **given(columns)})
+    data = labelled_data(source, columns)
     budget = parse_budget(limits) if limits else None
     pixels = read_range(value_range) if value_range else None
     check_writable(out)

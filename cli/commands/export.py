@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from .. import completing
-from ..options import given, text_columns
+from ..options import labelled_data, text_columns
 
 
 @click.command(short_help="Make files from a trained model, whoever made it.")
@@ -31,7 +31,7 @@ from ..options import given, text_columns
     default="",
     help="Samples for int8 and int16x8, e.g. folder:images; without classes images:PATH.",
 )
-@click.option("--samples", default=200, show_default=True, help="Calibration samples.")
+@click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, help="Calibration samples.")
 @click.option(
     "--maker",
     type=click.Choice(["best", "converter", "ai-edge-quantizer"]),
@@ -91,13 +91,14 @@ def command(
     """
     from ...core.codec import to_json
     from ...core.names import slug
-    from ...core.recipe import Calibration, Data, Export
+    from ...core.recipe import Calibration, Export
     from ...core.variant import Variant
     from ..console import ConsoleListener
     from ..exporting import Choices, export_model
     from ..files import is_ours, open_model, read_labels, read_range, read_shapes
     from ..output import show_json
     from ..preflight import check_writable
+    from ..terminal import echo
 
     wanted = [Variant.parse(text) for text in dict.fromkeys(variants)]
     options = Export(variants=tuple(str(v) for v in wanted), maker=maker, calibration=Calibration(samples=samples))
@@ -112,7 +113,7 @@ def command(
         read_shapes(shapes),
         tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in custom_objects),
     )
-    source = Data.model_validate({"source": calibrate, **given(columns)}) if calibrate else None
+    source = labelled_data(calibrate, columns) if calibrate else None
     if not model.exists():
         raise click.BadParameter(f"{model} does not exist", param_hint="MODEL")
     folder = out or (
@@ -132,7 +133,7 @@ def command(
                 if artifact.path
                 else f"{artifact.id}: {artifact.reason}"
             )
-            click.echo(line)
+            echo(line)
             if artifact.remedy:
-                click.echo(f"  → {artifact.remedy}")
+                echo(f"  → {artifact.remedy}")
     return 0 if all(artifact.status == "ok" for artifact in artifacts) else 3

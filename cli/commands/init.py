@@ -37,6 +37,7 @@ def command(path: Path, source: str | None, backbone: str | None, origin: str | 
     from ...core.names import shorten, slug
     from ...core.recipe import Data, load_recipe
     from ...train.data import kind_of
+    from ..terminal import echo
 
     if origin is not None:
         _copy(origin, path, given=bool(source or backbone), force=force)
@@ -61,13 +62,14 @@ def command(path: Path, source: str | None, backbone: str | None, origin: str | 
     text = text.replace("@EPOCHS@", "30" if is_text else "10")
     write_atomic(path, text)
     load_recipe(path)
-    click.echo(f"wrote {path}; start it with: edgeproof run {path}")
+    echo(f"wrote {path}; start it with: edgeproof run {path}")
 
 
 def _copy(origin: str, path: Path, *, given: bool, force: bool) -> None:
     """Write a recipe that comes with edgeproof, with its data, and say so."""
     from ...core.errors import InputError
     from ..packed import copy_recipe
+    from ..terminal import echo
 
     if given:
         raise InputError(
@@ -75,5 +77,5 @@ def _copy(origin: str, path: Path, *, given: bool, force: bool) -> None:
             "leave out --data and --backbone; change data.source and model.backbone in the file, or with run --set",
         )
     for written in copy_recipe(origin, path, force=force):
-        click.echo(f"wrote {written}")
-    click.echo(f"start it with: edgeproof run {path}")
+        echo(f"wrote {written}")
+    echo(f"start it with: edgeproof run {path}")

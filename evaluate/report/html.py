@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,6 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ...core.codec import read_json
+from ...core.errors import InputError
 from ...core.names import shorten
 from ...core.results import Results
 from ..cells import Cell, artifact_name, process_medians, raw_path
@@ -170,6 +171,8 @@ def _spoken(group: Sequence[Cell]) -> str:
 
 def _curve(history: Sequence[Mapping[str, Any]], name: str) -> Markup:
     """Return the training curve, or nothing where there is no history of at least two epochs."""
+    history = [{key: value for key, value in row.items() if not isinstance(value, float) or figure(value) is not None}
+               for row in history]  # fmt: skip
     if len(history) < 2 or not any(isinstance(row.get("loss"), int | float) for row in history):
         return Markup()
     last = ", ".join(f"{shorten(str(k))} {v:.3g}" for k, v in history[-1].items() if isinstance(v, float))
@@ -210,8 +213,8 @@ def _plan(content: Content, folder: Path | None) -> Mapping[str, Any]:
         if path is None:
             continue
         try:
-            plan = json.loads(path.read_text(encoding="utf-8")).get("plan")
-        except (OSError, ValueError, AttributeError):
+            plan = read_json(path).get("plan")
+        except (InputError, AttributeError):
             continue
         if isinstance(plan, dict):
             return plan

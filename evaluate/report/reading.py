@@ -5,13 +5,15 @@ What is not of the expected kind is left out; nothing here fails on it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from ...core.names import shorten
 from ..units import percent, seconds, size
 from .content import NAME_LIMIT, REASON_LIMIT
+
+# The axes of plots overflow long before floats do.
+LARGEST = 1e30
 
 
 def rows(value: Any) -> list[Mapping[str, Any]]:
@@ -20,9 +22,10 @@ def rows(value: Any) -> list[Mapping[str, Any]]:
 
 
 def figure(value: Any) -> float | None:
-    """Return a finite number, or None for anything else."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None
+    """Return a number that can be drawn, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if -LARGEST < value < LARGEST else None
 
 
 def decibels(value: Any) -> str:

@@ -1,0 +1,163 @@
+"""The parts of results.json that are plain tables in memory, and what each of them must be: checked when it is read.
+
+Only what the report, the comparison of runs and the bundle rely on is named; further keys are kept as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .bounds import Count, Drop, Finite, Milliseconds, Seconds, Shape, Share
+from .codec import explain
+from .errors import InputError
+
+Ratio = Milliseconds  # a positive figure without a unit, of the same size
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class _Run(_Row):
+    name: str | None = None
+
+
+class _Data(_Row):
+    source: str | None = None
+    counts: dict[str, Count] = {}
+    report: dict[str, Any] = {}
+    sha256: str | None = None
+
+
+class _Input(_Row):
+    name: str | None = None
+    kind: str | None = None
+    dtype: str | None = None
+    # Lists are what JSON has; the check of what they hold is the same.
+    shape: Shape | None = Field(None, strict=False)
+    low: Finite | None = None
+    high: Finite | None = None
+
+
+class _Repeat(_Row):
+    seed: int | None = None
+    accuracy: Share | None = None
+    train_seconds: Seconds | None = None
+    samples: Count | None = None
+
+
+class _Model(_Row):
+    name: str
+    backbone: str | None = None
+    status: str | None = None
+    reason: str | None = None
+    remedy: str | None = None
+    labels: list[str] = []
+    input: _Input | None = None
+    train_seconds: Seconds | None = None
+    accuracy: Share | None = None
+    samples: Count | None = None
+    metrics: dict[str, Any] = {}
+    history: list[dict[str, Any]] | None = None
+    provenance: dict[str, Any] = {}
+    answer: str | None = None
+    tokenizer: dict[str, Any] | None = None
+    repeats: list[_Repeat] | None = None
+
+
+class _Budget(_Row):
+    asked: dict[str, str | bool | int | Finite] = {}
+    met: bool | None = None
+
+
+class _Cell(_Row):
+    artifact: str | None = None
+    target: str | None = None
+    why: str | None = None
+
+
+class _Choice(_Cell):
+    fits: list[_Cell] = []
+    rejected: list[_Cell] = []
+    beaten: list[_Cell] = []
+    pareto: list[_Cell] = []
+
+
+class _Recommendation(_Choice):
+    targets: list[_Choice] = []
+
+
+class _Difference(_Row):
+    difference: Drop
+    low: Drop
+    high: Drop
+    p: Share | None = None
+    p_holm: Share | None = None
+
+
+class _Accuracies(_Row):
+    seeds: list[Share]
+
+
+class _Change(_Row):
+    estimate: Ratio
+    low: Ratio
+    high: Ratio
+    verdict: str
+
+
+class _TargetPair(_Row):
+    target: str
+    file_a: str | None = None
+    file_b: str | None = None
+    latency_ratio: _Change | None
+    size_ratio: Ratio | None
+
+
+class _Pair(_Row):
+    a: str
+    b: str
+    verdict: str
+    sentence: str
+    difference: _Difference | None = None
+    first: _Difference | None = None
+    accuracy_a: _Accuracies | None = None
+    accuracy_b: _Accuracies | None = None
+    targets: list[_TargetPair] = []
+
+
+class _Diagnosis(_Row):
+    artifact: str
+    path: str | None = None
+    source: str | None = None
+    samples: Count | None = None
+    agreement: Share | None = None
+    suspicions: list[dict[str, Any]] = []
+    worst: list[dict[str, Any]] = []
+    tensors: list[dict[str, Any]] = []
+
+
+class _Document(_Row):
+    run: _Run
+    environment: dict[str, Any]
+    data: _Data = _Data()
+    models: list[_Model]
+    artifacts: list[dict[str, Any]]
+    measurements: list[dict[str, Any]]
+    budget: _Budget = _Budget()
+    recommendation: _Recommendation = _Recommendation()
+    comparisons: list[_Pair] = []
+    diagnoses: list[_Diagnosis] = []
+
+
+def check_document(document: dict[str, Any], where: str) -> None:
+    """Raise InputError, naming `where` and the key, when a part of results.json is not what a run writes."""
+    try:
+        _Document.model_validate(document)
+    except ValidationError as error:
+        raise InputError(
+            f"{where} is not what a run writes: {explain(error)}",
+            "run the recipe again: it is made anew; it is not meant to be edited",
+        ) from error

@@ -1,0 +1,1 @@
+"""The fuzz suite: see docs/fuzz.md."""
