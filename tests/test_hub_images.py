@@ -575,7 +575,7 @@ def answers(model, images):
 def test_a_frozen_module_gets_a_head_and_the_same_seed_the_same_model(learned, modules, data, tmp_path):
     model = learned("features")
     assert model.metrics["val_accuracy"] > 0.9 and len(model.history) == LONG.epochs
-    assert model.provenance["module"]["gives"] == "values" and model.provenance["features_engine"] == "litert"
+    assert model.provenance["module"]["gives"] == "values" and model.provenance["features_engine"] == "keras"
     images, labels = np.load(data.images("validation")), np.load(data.targets("validation"))
     assert (answers(model, images).argmax(1) == labels).mean() == pytest.approx(model.metrics["val_accuracy"])
     assert trained(spec(modules("features")), data, tmp_path / "b", how=LONG).sha256 == model.sha256
@@ -726,7 +726,7 @@ def test_features_are_computed_once_for_all_seeds(modules, data, tmp_path, monke
         )  # fmt: skip
         alone.append(made)
     assert sum(computed) == once and alone[0].sha256 != alone[1].sha256
-    assert alone[1].provenance["features_engine"] == "litert"
+    assert alone[1].provenance["features_engine"] == "keras"
     assert trained(spec(modules("features")), data, tmp_path / "plain").sha256 == alone[0].sha256
     trained(spec(modules("features"), value_range=(-1, 1)), data, tmp_path / "other", shared=shared)
     assert sum(computed) == 3 * once

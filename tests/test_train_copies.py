@@ -8,7 +8,7 @@ import pytest
 
 from edgeproof.core.events import Silent
 from edgeproof.core.recipe import Augment, ModelSpec, Train
-from edgeproof.train import copies, features
+from edgeproof.train import copies, feature_pass, features
 from edgeproof.train import fit as fitting
 from edgeproof.train.backbones import identity
 from edgeproof.train.feature_pass import FeaturePass
@@ -119,6 +119,7 @@ def test_what_fails_in_the_pass_fails_the_training(tmp_path):
 
 @pytest.mark.slow
 def test_a_kept_copy_is_taken_instead_of_a_new_one_and_gives_the_same_model(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_pass, "FEW_IMAGES", 0)
     (tmp_path / "data").mkdir()
     data = make_data(tmp_path / "data")
     path = trained_backbone(data, tmp_path / "small.keras")
@@ -146,3 +147,15 @@ def test_a_kept_copy_is_taken_instead_of_a_new_one_and_gives_the_same_model(cach
     activations = tf_keras.Model(base.model.input, maps)(images.astype(np.float32))
     expected = np.asarray(activations).max(axis=(1, 2))
     np.testing.assert_allclose(features.litert_extractor(file.read_bytes()).compute(images), expected, atol=1e-3)
+
+
+def test_few_images_are_not_worth_a_copy(tmp_path):
+    def few(train, validation, **augment):
+        images = {
+            "train": np.zeros((train, 1, 1, 3), np.uint8),
+            "validation": np.zeros((validation, 1, 1, 3), np.uint8),
+        }
+        return feature_pass.FeaturePass(images, tmp_path, None, Augment(**augment), 1, Silent()).few
+
+    assert few(200, 56) and not few(200, 57)
+    assert not few(200, 20, flip=True, views=2)  # each view is a pass of its own

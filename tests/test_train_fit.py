@@ -98,7 +98,7 @@ def test_the_result_is_one_frozen_model_with_all_that_is_to_be_known_of_it(fitte
     assert model.metrics["val_loss"] == min(r["val_loss"] for r in model.history)
     assert model.metrics["val_samples"] == 30 and model.metrics["epochs"] == 6
     known = model.provenance
-    assert known["seed"] == 3 and known["preprocessing"] == "torch" and known["features_engine"] == "litert"
+    assert known["seed"] == 3 and known["preprocessing"] == "torch" and known["features_engine"] == "keras"
     assert (
         known["parameters"] == 2_257_984 + 12 + 1280 * 3 + 3
     )  # MobileNetV2's, our fixed 1×1 convolution's, the head's

@@ -20,7 +20,7 @@ from ..core.events import Listener
 from ..core.recipe import Augment
 from .augment import Augmenter
 from .feature_file import kept
-from .features import Extractor, compute
+from .features import FEW_IMAGES, Extractor, compute
 
 ENGINE = "engine.json"
 Found = dict[tuple[str, int], NDArray[Any]]  # by split and view
@@ -53,6 +53,11 @@ class FeaturePass:
     def _jobs(self) -> list[tuple[str, int]]:
         views = self.augment.views if self.augment.active else 1
         return [*(("train", view) for view in range(views)), ("validation", 0)]
+
+    @property
+    def few(self) -> bool:
+        """Whether a faster engine than Keras would not be worth making."""
+        return sum(len(self.images[split]) for split, _ in self._jobs) <= FEW_IMAGES
 
     def _path(self, split: str, view: int) -> Path:
         folder = self.shared if self.shared is not None and not view else self.scratch

@@ -1,7 +1,8 @@
 """Phase one's trick: a frozen base gives each image the same features in every epoch, so they are computed once.
 
 On a CPU they come from a TFLite copy of the base: XNNPACK runs MobileNetV2 at 96 pixels some eight times faster than
-Keras on the same two cores. The copy is compared with Keras on real samples before it is believed.
+Keras on the same two cores. The copy is compared with Keras on real samples before it is believed. Making and
+comparing it takes as long as Keras needs for some hundred images, so few images go through Keras.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .network import Base
 
 LITERT_BATCH = 8  # more does not pay: 8 images' activations still fit a core's cache
 KERAS_BATCH = 64
+FEW_IMAGES = 256
 TOLERANCE = 1e-3  # of the largest feature, between the two engines
 
 

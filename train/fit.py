@@ -195,7 +195,7 @@ def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelle
     if not len(images["validation"]):
         work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
     computing = FeaturePass(images, work.scratch, work.shared, work.train.augment, work.seed, work.listener)
-    place = copies.copy_path(origin, work.train.head.pooling) if _can_be_kept(work) else None
+    place = copies.copy_path(origin, work.train.head.pooling) if _can_be_kept(work) and not computing.few else None
     if place is not None and (content := copies.take(place)) is not None:
         computing.start(feature_files.litert_extractor(content))
     try:
@@ -216,12 +216,15 @@ def _features(
     """Return the head, ready to be trained, and the features, by what `computing` does or has to do yet."""
     found = None
     if computing.extract is None and (found := computing.left_by_another(base.features)) is None:
-        samples = _some(computing.images["train"])
-        keep = partial(copies.put, place) if place is not None else (lambda content: None)
-        extract = feature_files.extractor(base, samples, work.listener, begin=computing.start, keep=keep)
-        if computing.extract is not extract:
-            computing.discard()
-            computing.start(extract)
+        if computing.few:
+            computing.start(feature_files.keras_extractor(base))
+        else:
+            samples = _some(computing.images["train"])
+            keep = partial(copies.put, place) if place is not None else (lambda content: None)
+            extract = feature_files.extractor(base, samples, work.listener, begin=computing.start, keep=keep)
+            if computing.extract is not extract:
+                computing.discard()
+                computing.start(extract)
     labels = {split: work.labels(split) for split in computing.images}
     head = new_head(base.features, len(work.data.labels), work.train, work.seed)
     compile_head(head, work.train, len(labels["train"]), validated=len(labels["validation"]) > 0)
