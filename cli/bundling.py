@@ -58,7 +58,7 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     """
     measured: str | None = None
     if (path / "results.json").is_file():
-        path, measured = _recommended(path)
+        path, measured = _recommended(path, listener)
     artifact = open_artifact(path, listener)
     if measured not in (None, artifact.sha256):
         raise InputError(
@@ -109,8 +109,8 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
         )
 
 
-def _recommended(folder: Path) -> tuple[Path, str]:
-    """Return the file that the results in `folder` recommend, and its hash.
+def _recommended(folder: Path, listener: Listener) -> tuple[Path, str]:
+    """Return the file that the results in `folder` recommend, and its hash; say where it is not shown to fit.
 
     A run's file lies in the run's folder. Files that were evaluated lie anywhere; their hash is the proof that they
     are meant.
@@ -120,6 +120,9 @@ def _recommended(folder: Path) -> tuple[Path, str]:
     found = next((a for a in results.artifacts if a.id == chosen and a.path is not None), None)
     if found is None or found.path is None:
         raise InputError(f"{folder} recommends no file", f"name one: {folder / 'artifacts'}/…")
+    if results.budget.get("verdict") == "not shown":
+        words = f"{found.id} is recommended, and is not shown to fit the budget of its run"
+        listener.note("warning", words, remedy="the run's report says what would show it")
     path = folder / found.path
     return (path if found.path.is_absolute() else below(folder, path, follow=True)), found.sha256
 

@@ -64,7 +64,8 @@ def _bash_completion() -> None:
 def edgeproof() -> None:
     """Fine-tune, export to TFLite and ONNX, and prove each file before it ships.
 
-    Exit status: 0 done; 1 done, but a budget is not met; 2 the input is wrong, nothing was started; 3 a stage failed.
+    Exit status: 0 done; 1 done, but a budget is not met (with --strict also: not shown to be met); 2 the input is
+    wrong, nothing was started; 3 a stage failed, or nothing that was asked for could be made or measured.
     """
 
 

@@ -58,7 +58,6 @@ class Finished:
     results: Results
     report: Path
     failures: tuple[str, ...]
-    budget_met: bool
 
 
 @dataclass(frozen=True)
@@ -409,8 +408,7 @@ def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:
         pipeline.save()
         path = report.write(pipeline.results, out)
         remember(out)
-    met = bool(pipeline.results.budget.get("met", True))
-    return Finished(pipeline.results, path, tuple(pipeline.failures), met)
+    return Finished(pipeline.results, path, tuple(pipeline.failures))
 
 
 def _inputs(recipe: Recipe, fingerprint: dict[str, Any]) -> str:
@@ -444,4 +442,4 @@ def _unchanged(out: Path, inputs: str, listener: ConsoleListener) -> Finished | 
     if damage := problem(out):
         listener.note("warning", f"{out} is not as its run left it, so what differs is made anew: {damage}")
         return None
-    return Finished(results, path, (), bool(results.budget.get("met", True)))
+    return Finished(results, path, ())

@@ -40,12 +40,12 @@ class Latency:
 class Measurement:
     """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`.
 
-    `accuracy` is the share of `samples` answered rightly, with its 95 % Wilson interval. `agreement` is the share
-    on which the top class is the float model's, and `difference` the largest absolute difference of any value of the
-    answer from the float model's: without known classes these are all there is, and for an answer of one value,
-    which has no top class, `difference` alone. `drop` is float accuracy minus this accuracy on the same samples, with
-    its paired 95 % interval. `raw` names the file with every single
-    latency, relative to the run's folder.
+    `accuracy` is the share of `samples` answered rightly, with its 95 % Wilson interval. `agreement` is the share of
+    answers that are the float model's; `agreement_by` says what is counted (`core.agreement`): whole samples by their
+    top class, or elements of the answers. Answers that are numbers have none, and `relative_error` instead: the root
+    mean square of the difference over the spread of the float model's answers. `difference` is the largest absolute
+    difference of any value. `drop` is float accuracy minus this accuracy on the same samples, with its paired 95 %
+    interval. `raw` names the file with every single latency, relative to the run's folder.
     """
 
     artifact: str
@@ -62,6 +62,8 @@ class Measurement:
     accuracy_high: Share | None = None
     samples: Count = 0
     agreement: Share | None = None
+    agreement_by: str = ""
+    relative_error: Finite | None = None
     difference: Finite | None = None
     drop: Drop | None = None
     drop_low: Drop | None = None

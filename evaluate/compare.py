@@ -20,7 +20,7 @@ from ..core.results import Results
 from .cells import Cell, cells, process_medians
 from .report.widths import filled, first_that_fits
 from .statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
-from .units import ms, number, percent, signed_points, size, times
+from .units import by_design_words, ms, number, percent, signed_points, size, times
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -144,7 +144,9 @@ class Comparison:
 
         yield Text("a → b; in brackets the interval of the change; =: not distinguishable from none", style="dim")
         if hidden := len(self.cells) - len(self._shown()):
-            yield Text(f"{hidden} cells are empty by design: the runtime does not read the format", style="dim")
+            yield Text(by_design_words(hidden), style="dim")
+        for warning in self.warnings:
+            yield Text(f"warning: {warning}", style="yellow")
 
     def _title(self) -> str:
         return f"{shorten(self.run_b)} beside {shorten(self.run_a)}"

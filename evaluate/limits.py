@@ -1,8 +1,9 @@
 """The budget's limits, one by one: which of them a file on a target does not keep, and in what words.
 
 The drop of accuracy is judged by its paired 95 % interval: the whole of it must be inside the limit
-(`budget.drop_by` = "estimate" judges by the estimate alone). A file that loses too much and one of which too few
-samples are known are told apart, and for the latter it is said how many samples would tell.
+(`budget.drop_by` = "estimate" judges by the estimate alone). A file that loses too much (its estimate is above the
+limit) and one whose estimate keeps the limit but whose interval does not are told apart: of the latter it is not shown
+that it keeps the budget, and what would show it is said.
 
 A file whose classes are not known has no accuracy. It is judged by its agreement with its float self: where the two
 agree they are right or wrong together, so the drop is at most 1 - agreement.
@@ -10,6 +11,7 @@ agree they are right or wrong together, so the drop is at most 1 - agreement.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,10 +39,19 @@ _MIN_RUNTIME = re.compile(r"(?:(tflite|onnxruntime) )?(\d+(?:\.\d+)*)")
 
 @dataclass(frozen=True)
 class Breach:
-    """A limit that is not kept: the words for it, and how many times the limit the figure is (inf: not known)."""
+    """A limit that is not kept: the words for it, and how many times the limit the figure is (inf: not known).
+
+    `remedy` is given where the limit is only not shown to be kept: what would show it.
+    """
 
     why: str
     excess: float
+    remedy: str = ""
+
+    @property
+    def not_shown(self) -> bool:
+        """Whether the samples at hand cannot tell if the limit is kept."""
+        return bool(self.remedy)
 
 
 @dataclass(frozen=True)
@@ -184,7 +195,7 @@ def _drop(m: Measurement, budget: Budget) -> list[Breach]:
         if shown and m.drop_low is not None and m.drop_low <= budget.max_accuracy_drop:
             words += f"; {m.samples:,} samples do not exclude that it loses less"
         return [Breach(words, excess)]
-    return [Breach(f"{_not_shown(m, allowed)}{known}: {_how_many(m, budget)}", excess)]
+    return [Breach(f"{_not_shown(m, allowed)}{known}: {_how_many(m, budget)}", excess, _would_show(m, budget))]
 
 
 def _not_shown(m: Measurement, allowed: str) -> str:
@@ -203,6 +214,17 @@ def _how_many(m: Measurement, budget: Budget) -> str:
     if count is None:
         return "no number of samples would show that; allow a little more with budget.max_accuracy_drop"
     return f"about {count:,} samples would be needed"
+
+
+def _would_show(m: Measurement, budget: Budget) -> str:
+    """Return what would show that a file keeps the limit that its estimate keeps."""
+    drop, low, high = m.drop or 0.0, m.drop_low or 0.0, m.drop_high or 0.0
+    count = samples_needed(drop, low, high, m.samples, budget.max_accuracy_drop) if m.samples > 0 else None
+    ways = [f"about {count:,} samples instead of {m.samples:,}"] if count is not None else []
+    wider = math.ceil(1000 * high) / 1000
+    ways += ['budget.drop_by = "estimate", which judges by the estimate alone']
+    ways += [f"a wider budget, budget.max_accuracy_drop = {wider:g}"] if wider < 1 else []
+    return f"What would show it: {'; or '.join(ways)}."
 
 
 def _accuracy(m: Measurement, budget: Budget) -> list[Breach]:

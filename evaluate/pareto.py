@@ -5,7 +5,7 @@ Figures are compared as estimated, without their intervals: the front shows a ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core.measurement import Measurement
@@ -17,12 +17,15 @@ from .units import accuracy_words, drop_words, ms, percent, size, times
 
 Costs = tuple[float, ...]
 
+_NEAREST = "the nearest to its float model"
+
 
 def pareto(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> list[Measurement]:
     """Return the measurements that no other beats: better in one of accuracy, latency, size and no worse in the others.
 
     `bytes_of` maps artifact ids to file sizes. Estimates are compared as they are, without their intervals.
-    Measurements that lack accuracy or latency are left out; where none has an accuracy, agreement stands in for it.
+    Measurements that lack one of these are left out. Where none has an accuracy, agreement stands in for it, else the
+    relative error; where nothing is known of how well any file answers, latency and size alone are compared.
     The order is that of `measurements`.
     """
     known = _costs(measurements, bytes_of)
@@ -42,12 +45,11 @@ def without_budget(results: Results, runtime: str = "") -> dict[str, Any]:
     for cell in candidates:
         if runtime and (breaches := runtime_breaches(cell.artifact, runtime, rows.get(cell.artifact.id, ()))):
             refused[cell.artifact.id] = sentence("; ".join(b.why for b in breaches))
-    several = has_several_models(results)
     targets = dict.fromkeys(c.measurement.target for c in candidates)
     return {
-        **_front(candidates, refused, several, ""),
+        **_front(results, candidates, refused, ""),
         "targets": [
-            {**_front([c for c in candidates if c.measurement.target == target], refused, several, target),
+            {**_front(results, [c for c in candidates if c.measurement.target == target], refused, target),
              "target": target}
             for target in targets
         ],
@@ -62,6 +64,14 @@ def did_not_run(cell: Cell) -> str:
     return sentence(f"{m.status}: {shorten(m.reason, REASON_LIMIT) or 'no reason was given'}")
 
 
+def no_exported_file(results: Results, target: str) -> str:
+    """Return that there is nothing to choose from (on a target): only float models were measured, or nothing at all."""
+    where = f" on {target}" if target else ""
+    if any(c.is_reference and target in ("", c.measurement.target) for c in cells(results)):
+        return f"Only float models were measured{where}: there is no exported file to choose from."
+    return f"No exported file ran{where}."
+
+
 def sentence(words: str) -> str:
     """Return words with a capital letter and a full stop."""
     return f"{words[:1].upper()}{words[1:]}".rstrip(".") + "."
@@ -69,22 +79,33 @@ def sentence(words: str) -> str:
 
 def _costs(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> list[tuple[Measurement, Costs]]:
     """Return what each measurement costs, less being better; those that lack a figure are left out."""
-    by_agreement = all(m.accuracy is None for m in measurements)
+    loss = _loss(measurements)
     return [
-        (m, (-quality, m.latency_ms.median, float(bytes_of[m.artifact])))
+        (m, (*lost, m.latency_ms.median, float(bytes_of[m.artifact])))
         for m in measurements
-        if m.status == "ok"
-        and (quality := m.agreement if by_agreement else m.accuracy) is not None
-        and m.latency_ms is not None
+        if m.status == "ok" and (lost := loss(m)) is not None and m.latency_ms is not None
     ]
+
+
+def _loss(measurements: Sequence[Measurement]) -> Callable[[Measurement], tuple[float, ...] | None]:
+    """Return how badly a measurement answers (None: not known), by the best figure that any of some of them has."""
+    ran = [m for m in measurements if m.status == "ok"]
+    if any(m.accuracy is not None for m in ran):
+        return lambda m: None if m.accuracy is None else (-m.accuracy,)
+    if any(m.agreement is not None for m in ran):
+        return lambda m: None if m.agreement is None else (-m.agreement,)
+    if any(m.relative_error is not None for m in ran):
+        return lambda m: None if m.relative_error is None else (m.relative_error,)
+    return lambda _: ()
 
 
 def _dominates(a: Costs, b: Costs) -> bool:
     return a != b and all(x <= y for x, y in zip(a, b, strict=True))
 
 
-def _front(candidates: Sequence[Cell], refused: Mapping[str, str], several: bool, target: str) -> dict[str, Any]:
+def _front(results: Results, candidates: Sequence[Cell], refused: Mapping[str, str], target: str) -> dict[str, Any]:
     """Return which of some candidates are on the front, and what is said of each other one."""
+    several, nothing = has_several_models(results), no_exported_file(results, target)
     ran = [c for c in candidates if c.measurement.status == "ok" and c.artifact.id not in refused]
     bytes_of = {c.artifact.id: c.artifact.bytes for c in ran}
     costs = {(m.artifact, m.target): found for m, found in _costs([c.measurement for c in ran], bytes_of)}
@@ -98,14 +119,14 @@ def _front(candidates: Sequence[Cell], refused: Mapping[str, str], several: bool
             better = next(c for c in front if _dominates(costs[_key(c)], costs[_key(cell)]))
             beaten.append(_row(cell, _beaten(cell, better, costs, several)))
     rejected = [
-        _row(c, did_not_run(c) if c.measurement.status != "ok" else refused.get(c.artifact.id, "It has no latency."))
+        _row(c, did_not_run(c) if c.measurement.status != "ok" else refused.get(c.artifact.id, _not_compared(c)))
         for c in candidates
         if c not in known
     ]
     return {
         "artifact": None,
         "target": None,
-        "why": _why(front, leads, len(known), several, target),
+        "why": _why(front, leads, candidates, len(known), several, target, nothing),
         "rejected": rejected,
         "fits": [],
         "pareto": [_row(c, _wanted(c, leads[_key(c)])) for c in front],
@@ -115,11 +136,11 @@ def _front(candidates: Sequence[Cell], refused: Mapping[str, str], several: bool
 
 def _leads(front: Sequence[Cell], costs: Mapping[tuple[str, str], Costs]) -> dict[tuple[str, str], list[str]]:
     """Return in what each file of the front is best; those that are best in nothing lie between."""
-    best = [min(costs[_key(c)][i] for c in front) for i in range(3)] if front else []
+    best = [min(column) for column in zip(*(costs[_key(c)] for c in front), strict=True)]
     return {
         _key(c): [
             name
-            for name, found, least in zip(_names(c), costs[_key(c)], best, strict=True)
+            for name, found, least in zip(_names(c)[-len(best) :], costs[_key(c)], best, strict=True)
             if found == least
         ]
         for c in front
@@ -128,7 +149,7 @@ def _leads(front: Sequence[Cell], costs: Mapping[tuple[str, str], Costs]) -> dic
 
 def _names(cell: Cell) -> tuple[str, str, str]:
     return (
-        "the nearest to its float self" if cell.by_agreement else "the most accurate",
+        "the most accurate" if cell.measurement.accuracy is not None else _NEAREST,
         "the fastest",
         "the smallest",
     )
@@ -144,25 +165,46 @@ def _wanted(cell: Cell, leads: Sequence[str]) -> str:
 def _beaten(cell: Cell, better: Cell, costs: Mapping[tuple[str, str], Costs], several: bool) -> str:
     """Return what a file of the front has before one that it beats."""
     mine, its = costs[_key(cell)], costs[_key(better)]
-    quality = (
-        f"answers as well ({percent(-its[0])})"
-        if its[0] == mine[0]
-        else f"answers better ({percent(-its[0])} against {percent(-mine[0])})"
-    )
-    bulk = f"{times(its[2] / mine[2])} the size" if mine[2] else "no larger"
+    bulk = f"{times(its[-1] / mine[-1])} the size" if mine[-1] else "no larger"
     where = f" on {better.measurement.target}" if better.measurement.target != cell.measurement.target else ""
     return (
-        f"{artifact_name(better.artifact, several)}{where} {quality}, at {times(its[1] / mine[1])} the latency and "
-        f"{bulk}."
+        f"{artifact_name(better.artifact, several)}{where} {_answers(mine[:-2], its[:-2])}, at "
+        f"{times(its[-2] / mine[-2])} the latency and {bulk}."
     )
+
+
+def _answers(mine: Costs, its: Costs) -> str:
+    """Return how well a better file answers beside another, by what `_loss` compares."""
+    if not its:
+        return "is better"
+    of_numbers = its[0] > 0 or mine[0] > 0
+    one, other = (percent(abs(value)) + " off" * of_numbers for value in (its[0], mine[0]))
+    return f"answers as well ({one})" if its == mine else f"answers better ({one} against {other})"
+
+
+def _not_compared(cell: Cell) -> str:
+    """Return why a file that ran is compared with no other."""
+    if cell.measurement.latency_ms is None:
+        return "Its latency was not measured."
+    return "How well it answers is not known: it has no accuracy, and no float model to agree with."
 
 
 def _why(
-    front: Sequence[Cell], leads: Mapping[tuple[str, str], Sequence[str]], count: int, several: bool, target: str
+    front: Sequence[Cell],
+    leads: Mapping[tuple[str, str], Sequence[str]],
+    candidates: Sequence[Cell],
+    count: int,
+    several: bool,
+    target: str,
+    nothing: str,
 ) -> str:
     where = f" on {target}" if target else ""
+    if not candidates:
+        return nothing
+    if not front and any(c.measurement.status == "ok" for c in candidates):
+        return f"No two files can be compared{where}: what each lacks is said beside it."
     if not front:
-        return f"No exported file was measured{where}: the list of failures says what went wrong and what to do."
+        return f"No exported file ran{where}: the list of failures says what went wrong and what to do."
     files = f"files that ran{where}" if target else "measured pairs of file and target"
     told = [
         f"{artifact_name(c.artifact, several)}{'' if target else f' on {c.measurement.target}'} is "
@@ -171,10 +213,25 @@ def _why(
         if leads[_key(c)]
     ]
     beats = "is beaten by no other" if len(front) == 1 else "are beaten by no other"
-    head = f"{len(front)} of the {count} {files} {beats} in accuracy, latency and size at once"
+    judged = [c.measurement for c in front]
+    quality = next(
+        (
+            f"{name}, "
+            for name, known in (
+                ("accuracy", any(m.accuracy is not None for m in judged)),
+                ("agreement with the float model", any(m.agreement is not None for m in judged)),
+                ("relative error", any(m.relative_error is not None for m in judged)),
+            )
+            if known
+        ),
+        "",
+    )
+    head = f"{len(front)} of the {count} {files} {beats} in {quality}latency and size at once"
     if count == 1:
         head = f"One file was measured{where}"
     end = "" if target else " A budget ([budget] in the recipe, or --budget) has one of them chosen."
+    if not quality:
+        end = " How well they answer is not known: they have no accuracy, and no float model to agree with."
     return f"{head}: {'; '.join(told)}.{end}"
 
 
@@ -187,6 +244,8 @@ def _figure(cell: Cell, leads: Sequence[str]) -> str:
     words = []
     if any("accurate" in lead or "float" in lead for lead in leads) and cell.quality is not None:
         words.append(percent(cell.quality))
+    elif m.relative_error is not None and _NEAREST in leads:
+        words.append(f"{percent(m.relative_error)} off")
     if "the fastest" in leads and m.latency_ms:
         words.append(ms(m.latency_ms.median))
     if "the smallest" in leads:

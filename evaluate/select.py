@@ -5,6 +5,10 @@ lowest median latency wins, and where intervals overlap the latencies are not di
 those files wins. That is done on each target by itself, and once over all of them. Without a budget nothing is
 recommended: then `pareto` says which files no other beats.
 
+A budget has one of three verdicts. ``met``: a file keeps every limit. ``not shown``: none is known to, but there are
+files of which the samples at hand cannot tell (`limits`: the estimate of the drop keeps the limit, its interval does
+not); the best of them is recommended as such, with what would show it. ``not met``: neither.
+
 Several models: each file's drop is against its own float model, and says nothing of how good that model is. A fast file
 of a model that is less accurate, distinguishably and by more than the drop allowed, is therefore ranked after those of
 the most accurate model; `budget.min_accuracy` says that some accuracy is enough, and then all that reach it are ranked
@@ -23,9 +27,11 @@ from ..core.results import Results
 from .cells import Cell, artifact_name, cells, has_several_models
 from .limits import Breach, Limits
 from .models import Gap, behind, float_accuracies, gap
-from .pareto import did_not_run, pareto, sentence, without_budget
+from .pareto import did_not_run, no_exported_file, pareto, sentence, without_budget
 from .statistics import CONFIDENCE
 from .units import accuracy_words, drop_words, latency_words, ms, percent, points, points_range, size, times
+
+MET, NOT_MET, NOT_SHOWN = "met", "not met", "not shown"
 
 
 def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -35,9 +41,11 @@ def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple
     format, and on `budget.target` when that is given. `recommendation` holds ``artifact``, ``target``, ``why``;
     ``rejected`` (candidates outside the budget, with reasons, and those that did not run at all, with the rows');
     ``fits`` (those inside it that were not chosen, each put beside the winner); ``pareto`` (candidates that no other
-    beats in accuracy, latency and size at once); and ``targets``, the same for each target alone: ``target``,
-    ``artifact``, ``why``, ``rejected``, ``fits``. When nothing fits, artifact and target are None and ``why`` names the
-    candidate that came closest and the limit it missed; when nothing fits at all, ``met`` is False.
+    beats in accuracy, latency and size at once); ``verdict``: ``met``, ``not met`` or ``not shown``; and ``targets``,
+    the same for each target alone: ``target``, ``artifact``, ``why``, ``verdict``, ``rejected``, ``fits``. When the
+    verdict is ``not met``, artifact and target are None and ``why`` names the candidate that came closest and the limit
+    it missed. When it is ``not shown``, they are of the best file that may fit. Rows of ``rejected`` that ran have a
+    ``verdict``, too. The budget's ``met`` is True for the verdict ``met`` alone.
 
     `runtime` is what a recipe says that its files must run on, ``NAME==VERSION``; it counts as `budget.runtime` where
     that is not given. Without a budget the first is empty and the second is `pareto.without_budget`'s.
@@ -66,7 +74,7 @@ def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple
             for target in targets
         ],
     }  # fmt: skip
-    return {"asked": asked, "met": chosen["artifact"] is not None}, recommendation
+    return {"asked": asked, "met": chosen["verdict"] == MET, "verdict": chosen["verdict"]}, recommendation
 
 
 def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target: str) -> dict[str, Any]:
@@ -75,18 +83,16 @@ def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target
     ran = [c for c in candidates if c.measurement.status == "ok"]
     breaches = {_key(c): limits.breaches(c) for c in ran}
     fitting = sorted((c for c in ran if not breaches[_key(c)]), key=_by_latency)
-    rejected = [
-        _row(c, did_not_run(c) if c.measurement.status != "ok" else _told(breaches[_key(c)]))
-        for c in candidates
-        if c.measurement.status != "ok" or breaches[_key(c)]
-    ]
+    open_ones = sorted((c for c in ran if breaches[_key(c)] and _is_open(breaches[_key(c)])), key=_by_latency)
+    known, fitting = (MET, fitting) if fitting else (NOT_SHOWN, open_ones)
     if not fitting:
-        why = _why_nothing(ran, breaches, target, several)
-        return {"artifact": None, "target": None, "why": why, "rejected": rejected, "fits": []}
+        why = _why_nothing(ran, breaches, target, several) if candidates else no_exported_file(results, target)
+        rejected = [_turned_down(c, breaches) for c in candidates]
+        return {"artifact": None, "target": None, "why": why, "verdict": NOT_MET, "rejected": rejected, "fits": []}
     set_aside = _set_aside(results, fitting, budget)
     ranked = [c for c in fitting if c.artifact.model not in set_aside]
     winner, tied = _winner(ranked)
-    why = _why_winner(winner, tied, ranked, limits, several, passed_over=len(ranked) < len(fitting))
+    why = _why_winner(winner, tied, ranked, limits, several, len(ranked) < len(fitting), breaches[_key(winner)])
     if several:
         why = " ".join([why, *_beside_models(results, winner, fitting, set_aside, budget)])
     fits = [
@@ -94,7 +100,23 @@ def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target
         for c in (*ranked, *(c for c in fitting if c not in ranked))
         if c is not winner
     ]
-    return {**_row(winner, why), "rejected": rejected, "fits": fits}
+    rejected = [_turned_down(c, breaches) for c in candidates if c not in fitting]
+    if known == NOT_SHOWN:  # none of them fits: they are turned down for what is not shown
+        rejected = [*(_turned_down(c, breaches) for c in fitting if c is not winner), *rejected]
+        fits = []
+    return {**_row(winner, why), "verdict": known, "rejected": rejected, "fits": fits}
+
+
+def _is_open(breaches: Sequence[Breach]) -> bool:
+    """Whether the samples at hand cannot tell if the budget is kept."""
+    return all(breach.not_shown for breach in breaches)
+
+
+def _turned_down(cell: Cell, breaches: Mapping[tuple[str, str], Sequence[Breach]]) -> dict[str, Any]:
+    if cell.measurement.status != "ok":
+        return _row(cell, did_not_run(cell))
+    found = breaches[_key(cell)]
+    return {**_row(cell, _told(found)), "verdict": NOT_SHOWN if _is_open(found) else NOT_MET}
 
 
 def _told(breaches: Sequence[Breach]) -> str:
@@ -181,16 +203,26 @@ def _times_size(cell: Cell, other: Cell) -> str:
 
 
 def _why_winner(
-    winner: Cell, tied: Sequence[Cell], fitting: Sequence[Cell], limits: Limits, several: bool, passed_over: bool
-) -> str:  # fmt: skip
+    winner: Cell,
+    tied: Sequence[Cell],
+    fitting: Sequence[Cell],
+    limits: Limits,
+    several: bool,
+    passed_over: bool,
+    breaches: Sequence[Breach],
+) -> str:
     m, budget = winner.measurement, limits.budget
     others = [c for c in tied if c is not winner]
-    place = "the smallest of the fastest files that fit" if others else "the fastest file that fits"
+    fits = "may fit" if breaches else "fit" if others else "fits"
+    place = f"the smallest of the fastest files that {fits}" if others else f"the fastest file that {fits}"
     among = ", of the models that are not behind in accuracy" if passed_over else ""
     parts = [
         f"{_name(winner, several)} is {place} the budget{among}: {latency_words(m)}, {accuracy_words(m)}, "
         f"{drop_words(m)}, {size(winner.artifact.bytes)}; {m.kind}."
     ]
+    if breaches:
+        parts.append(f"It {'; '.join(breach.why for breach in breaches)}.")
+        parts += dict.fromkeys(breach.remedy for breach in breaches)
     if others:
         named = ", ".join(
             f"{_name(c, several)} ({ms(_latency(c).median)}, {size(c.artifact.bytes)})" for c in others[:3]
@@ -199,7 +231,7 @@ def _why_winner(
         parts.append(f"Its latency is not distinguishable from that of {named}{more}: the intervals overlap.")
     if known := limits.runtime_words(winner):
         parts.append(known)
-    if m.drop_high is not None and m.drop_high > budget.max_accuracy_drop:
+    if not breaches and m.drop_high is not None and m.drop_high > budget.max_accuracy_drop:
         parts.append(
             f"Its drop is within the {points(budget.max_accuracy_drop)} allowed, but {m.samples:,} samples do not "
             f"exclude one of up to {points(m.drop_high)}: a larger test split would tell."
@@ -240,12 +272,18 @@ def _why_nothing(
             f"No exported file ran{where}, so there is nothing to recommend: the list of failures says what went "
             "wrong and what to do."
         )
-    closest = min(ran, key=lambda c: (max(b.excess for b in breaches[_key(c)]), len(breaches[_key(c)]), _key(c)))
+    closest = min(ran, key=lambda c: (max(b.excess for b in breaches[_key(c)]), len(breaches[_key(c)]), _speed(c)))
     missed = "; ".join(b.why for b in sorted(breaches[_key(closest)], key=lambda b: -b.excess))
     if len(ran) == 1:
         return f"{_name(closest, several)} is all that ran, and it does not fit the budget: {missed}."
     counted = f"{len(ran)} files that ran{where}" if where else f"{len(ran)} measured pairs of file and target"
     return f"None of the {counted} fits the budget. Closest is {_name(closest, several)}: {missed}."
+
+
+def _speed(cell: Cell) -> tuple[float, int, str, str]:
+    """Sort key of cells that need not have a latency: the faster first, those without one last."""
+    m = cell.measurement
+    return m.latency_ms.median if m.latency_ms else float("inf"), cell.artifact.bytes, *_key(cell)
 
 
 def _name(cell: Cell, several: bool) -> str:

@@ -75,6 +75,12 @@ def times(ratio: float) -> str:
     return f"{number(ratio)}×"
 
 
+def by_design_words(cells: int) -> str:
+    """Return how many cells of a table are empty because the runtime does not read the format."""
+    told = "1 cell is" if cells == 1 else f"{cells} cells are"
+    return f"{told} empty by design: the runtime does not read the format"
+
+
 def p_value(p: float) -> str:
     """Return a p value: ``p = 0.012``, ``p < 0.001``, ``p = 1``."""
     return "p < 0.001" if p < 0.001 else f"p = {f'{p:.2g}' if p < 0.095 else f'{p:.2f}'.rstrip('0').rstrip('.')}"

@@ -175,6 +175,14 @@ def test_table_and_json_hold_every_cell_and_survive_hostile_names():
     assert json.loads(json.dumps(found.to_dict()))["cells"][1]["variant"] == "tflite:float32"
 
 
+def test_what_makes_two_runs_hard_to_compare_is_said_on_the_terminal_too():
+    a, b = run("a", noise(3, 1)), run("b", noise(3, 2))
+    assert "same prepared data" not in shown(compare(a, b).table())
+    b.data = {"sha256": "other"}
+    for width in (200, 40):
+        assert "were not tested on the same prepared data" in " ".join(shown(compare(a, b).table(width)).split())
+
+
 def test_files_without_known_classes_are_shown_by_their_agreement():
     a, b = run("a", noise(3, 1)), run("b", noise(3, 2))
     for results, share in ((a, 0.98), (b, 0.995)):

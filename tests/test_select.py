@@ -53,7 +53,7 @@ TYPICAL = (
 
 def test_the_fastest_file_that_keeps_its_accuracy_wins_and_the_reference_never_does():
     budget, chosen = verdict(results(*TYPICAL), Budget())
-    assert budget == {"asked": {"max_accuracy_drop": 0.01, "drop_by": "interval"}, "met": True}
+    assert budget == {"asked": {"max_accuracy_drop": 0.01, "drop_by": "interval"}, "met": True, "verdict": "met"}
     assert (chosen["artifact"], chosen["target"]) == ("m--tflite-int8", "local/litert")
     for figure in ("2.90 ms", "82.2 %", "80.5 to 83.9", "0.2 points below float", "3.00 MiB", "measured"):
         assert figure in chosen["why"]

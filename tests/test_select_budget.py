@@ -41,11 +41,62 @@ def int8(drop, low, high, samples=2000, **changes):
 def test_the_whole_interval_of_the_drop_must_be_inside(interval, fits, words):
     budget, chosen = verdict(results(int8(*interval)), Budget())
     assert budget["met"] is fits
+    not_shown = "on these" in words or "cannot be shown" in words
+    assert budget["verdict"] == ("met" if fits else "not shown" if not_shown else "not met")
+    assert chosen["artifact"] == ("m--tflite-int8" if fits or not_shown else None), "not shown: recommended as such"
+    assert ("What would show it: about" in chosen["why"]) is not_shown
+    assert ("budget.max_accuracy_drop = 0.018" in chosen["why"]) is (not_shown and interval[2] == 0.018)
     assert words in chosen["why"]
     assert ("do not exclude" in chosen["why"]) is (interval[0] == 0.015)
     assert ("would be needed" in chosen["why"]) is ("on these" in chosen["why"])
     by_estimate, _ = verdict(results(int8(*interval)), Budget(drop_by="estimate"))
     assert by_estimate["met"] is (interval[0] <= 0.01)
+
+
+def test_a_file_that_is_shown_to_fit_goes_before_faster_ones_that_are_not_and_what_breaks_a_limit_is_never_not_shown():
+    slow = ("tflite:float16", "litert", 0.82, 0.001, 6.0, 4 * MIB)
+    fast, fastest = int8(0.0, -0.03, 0.03, 121), ("tflite:dynamic", "litert", 0.7, 0.12, 1.0, MIB)
+    budget, chosen = verdict(results(slow, fast, fastest), Budget())
+    assert (budget["verdict"], chosen["artifact"]) == ("met", "m--tflite-float16")
+    assert {r["artifact"]: r["verdict"] for r in chosen["rejected"]} == {
+        "m--tflite-int8": "not shown", "m--tflite-dynamic": "not met"
+    }  # fmt: skip
+    budget, chosen = verdict(results(fast, fastest), Budget())
+    assert (budget, chosen["artifact"]) == (budget | {"met": False, "verdict": "not shown"}, "m--tflite-int8")
+    assert [r["artifact"] for r in chosen["rejected"]] == ["m--tflite-dynamic"] and chosen["fits"] == []
+    assert chosen["targets"][0]["verdict"] == "not shown"
+    budget, chosen = verdict(results(fast), Budget(max_bytes=1000))  # too large, whatever more samples would say
+    assert (budget["verdict"], chosen["artifact"]) == ("not met", None)
+
+
+def test_of_files_that_miss_a_limit_alike_the_faster_one_is_the_closest():
+    lost = {"drop": 0.05, "drop_low": 0.04, "drop_high": 0.06}
+    slow, fast = (
+        ("tflite:float16", "litert", 0.77, 0.05, 6.39, MIB, lost),
+        ("tflite:int8", "litert", 0.77, 0.05, 1.23, MIB, lost),
+    )
+    for rows in ((slow, fast), (fast, slow)):
+        assert "Closest is tflite:int8 on" in verdict(results(*rows), Budget())[1]["why"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"relative_error": 0.02, "difference": 0.1}, "relative error, latency and size"),
+        ({}, "beaten by no other in latency and size at once"),
+        ({"agreement": 0.97}, "agreement with the float model, latency and size"),
+    ],
+)
+def test_files_that_were_measured_are_compared_by_what_is_known_of_them(changes, words):
+    unknown = {"accuracy": None, "accuracy_low": None, "accuracy_high": None, "drop": None, **changes}
+    small = ("tflite:int8", "litert", 0.8, 0.0, 1.0, MIB, unknown)
+    large = ("tflite:float32", "litert", 0.8, 0.0, 2.0, 4 * MIB, unknown)
+    _, chosen = verdict(results(small, large), None)
+    assert "No exported file" not in chosen["why"] and "has no latency" not in str(chosen)
+    assert [row["artifact"] for row in chosen["pareto"]] == ["m--tflite-int8"]
+    assert chosen["beaten"][0]["artifact"] == "m--tflite-float32"
+    assert words in chosen["why"]
+    assert ("How well they answer is not known" in chosen["why"]) is (not changes)
 
 
 def test_a_drop_of_nothing_can_not_be_shown_by_any_number_of_samples():
@@ -209,7 +260,10 @@ def test_without_a_budget_the_front_is_shown_and_nothing_is_chosen():
     litert, onnx = chosen["targets"]
     assert [row["artifact"] for row in litert["pareto"]][-1] == "m--tflite-float32", "there nothing beats it"
     assert onnx["why"].startswith("One file was measured on local/onnxruntime")
-    assert verdict(results(), None)[1]["why"].startswith("No exported file was measured")
+    assert verdict(results(), None)[1]["why"] == "No exported file ran."
+    alone = verdict(results(TYPICAL[0]), None)[1]
+    assert alone["why"] == "Only float models were measured: there is no exported file to choose from."
+    assert verdict(results(TYPICAL[0]), Budget())[1]["why"] == alone["why"]
 
 
 def test_a_budget_by_key_and_value_is_checked_as_the_recipe_s():

@@ -37,11 +37,13 @@ def command(wanted: tuple[str, ...], as_json: bool) -> None:
         show_json(rows)
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("target", "version", "reads", "state")
     for row in rows:
         state = "ready" if row["ready"] else f"{row['reason']} → {row['remedy']}"
-        table.add_row(row["target"], row["version"] or "–", ", ".join(row["reads"]), state)
+        cells = (row["target"], row["version"] or "–", ", ".join(row["reads"]), state)
+        table.add_row(*map(Text, cells))  # plain text: markup would eat the extra of edgeproof[litert]
     console().print(table)
 
 

@@ -48,6 +48,7 @@ from ..options import labelled_data, text_columns
     multiple=True,
     help="What a file must keep, as in a recipe's [budget], e.g. max_accuracy_drop=0.02; repeatable.",
 )
+@click.option("--strict", is_flag=True, help="Exit status 1 also when it is not shown that a file fits the budget.")
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
 def command(
@@ -58,6 +59,7 @@ def command(
     resize: str | None,
     value_range: str | None,
     limits: tuple[str, ...],
+    strict: bool,
     as_json: bool,
     **columns: str | None,
 ) -> int:
@@ -66,12 +68,14 @@ def command(
     With a model's folder among the files, agreement and accuracy drop are against it; without one, against the model's
     float32 .tflite. Files whose classes are not known are judged by agreement with it alone, on data of any classes, on
     pictures without any (images:PATH) or on arrays (npy:FILE). Data may have a part of the file's classes, by name.
-    With --budget one file is recommended per target, and the exit status is 1 when none fits.
+    With --budget one file is recommended per target, and the exit status is 1 when none fits. Where the samples are too
+    few to show that one fits, the best is recommended as such. The exit status is 3 when no file ran anywhere.
     """
     from ...core.recipe import Evaluate, parse_budget, parse_table
     from ...core.target import RUNTIMES
     from ..console import ConsoleListener
     from ..evaluating import evaluate_files
+    from ..exit_status import exit_status
     from ..files import read_range
     from ..output import show
     from ..preflight import check_writable
@@ -87,4 +91,4 @@ def command(
             files, data, settings, out, resize, listener, budget=budget, value_range=pixels
         )
     show(results, out, report, as_json=as_json)
-    return 0 if results.budget.get("met", True) else 1
+    return exit_status(results, strict=strict)

@@ -13,9 +13,14 @@ from ..completing import recipes
 @click.argument("recipe", type=click.Path(path_type=Path), shell_complete=recipes)
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME]")
 @click.option("--set", "overrides", metavar="a.b=value", multiple=True, help="Change a recipe's key; may be repeated.")
+@click.option("--strict", is_flag=True, help="Exit status 1 also when it is not shown that a file fits the budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
-def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], strict: bool, as_json: bool) -> int:
     """Do everything RECIPE says, and write the report.
+
+    With a [budget] the exit status is 1 when no file fits it. Where the test samples are too few to show that a file
+    fits, the best one is recommended as such, with what would show it; the exit status is then 0. It is 3 when no file
+    ran anywhere, or a model could not be made.
 
     The same command goes on where a killed run stopped; a changed recipe redoes only what the change concerns.
 
@@ -23,6 +28,7 @@ def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], as_json:
     """
     from ...core.recipe import load_recipe
     from ..console import ConsoleListener
+    from ..exit_status import exit_status
     from ..output import show
     from ..pipeline import run
     from ..preflight import check_writable
@@ -33,6 +39,4 @@ def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], as_json:
     with ConsoleListener(folder / "log.jsonl") as listener:
         finished = run(parsed, folder, listener)
     show(finished.results, folder, finished.report, as_json=as_json)
-    if finished.failures:
-        return 3
-    return 0 if finished.budget_met or "budget" not in parsed.model_fields_set else 1
+    return exit_status(finished.results, strict=strict, failures=len(finished.failures))

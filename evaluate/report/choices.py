@@ -17,7 +17,10 @@ WHY_LIMIT = 2000
 
 @dataclass(frozen=True)
 class Turned:
-    """A file that was not chosen on a target, and why. `status`: fits, over budget, beaten, or the row's."""
+    """A file that was not chosen on a target, and why.
+
+    `status`: fits, not shown (to fit), over budget, turned down, beaten, or the row's.
+    """
 
     what: str
     where: str
@@ -46,7 +49,7 @@ class FrontRow:
 class Choice:
     """What is said of one target: the file to ship (empty: none), its figures, and all others with the reason.
 
-    `overall` marks the target whose file is the recommendation over all targets.
+    `overall` marks the target whose file is the recommendation over all targets; `verdict` is the budget's there.
     """
 
     target: str
@@ -55,6 +58,7 @@ class Choice:
     kind: str
     why: str
     overall: bool
+    verdict: str
     front: tuple[FrontRow, ...]
     fits: tuple[Turned, ...]
     beaten: tuple[Turned, ...]
@@ -108,6 +112,7 @@ def _choice(row: Mapping[str, Any], content: Content, names: Mapping[str, Artifa
     overall = cell is not None and cell is content.ship
     rejected = [(r, content.by_key.get((str(r.get("artifact")), target))) for r in _rows(row, "rejected")]
     ran = [r for r, found in rejected if found is None or found.measurement.status == "ok"]
+    unshown = [r for r in ran if r.get("verdict") == "not shown"]
     failed = [(r, found) for r, found in rejected if found is not None and found.measurement.status != "ok"]
 
     def turned(rows: Iterable[Mapping[str, Any]], status: str) -> tuple[Turned, ...]:
@@ -120,10 +125,12 @@ def _choice(row: Mapping[str, Any], content: Content, names: Mapping[str, Artifa
         kind=cell.measurement.kind if cell else "",
         why=shorten(str(row.get("why") or ""), WHY_LIMIT),
         overall=overall,
+        verdict=shorten(str(row.get("verdict") or ""), NAME_LIMIT),
         front=tuple(_front(_rows(row, "pareto"), content)),
         fits=turned(_rows(row, "fits"), "fits"),
         beaten=turned(_rows(row, "beaten"), "beaten"),
-        rejected=turned(ran, "over budget" if content.results.budget else "turned down"),
+        rejected=turned(unshown, "not shown")
+        + turned([r for r in ran if r not in unshown], "over budget" if content.results.budget else "turned down"),
         failed=tuple(_turned(r, found.measurement.status, content, names) for r, found in failed),
     )
 
@@ -189,7 +196,8 @@ def brief(choice: Choice) -> str:
     """Return a target's recommendation on one line, as the terminal and Markdown show it."""
     if choice.file:
         told = [f"drop {value} points" if name.startswith("Drop") else value for name, value, _ in choice.figures]
-        return f"{choice.file} ({', '.join(told)})"
+        unsure = ", not shown to fit the budget" if choice.verdict == "not shown" else ""
+        return f"{choice.file} ({', '.join(told)}){unsure}"
     if choice.front:
         return "; ".join(f"{row.name}, {row.lead[:1].lower()}{row.lead[1:]}" for row in choice.front)
     return choice.why or "nothing"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ...core.artifact import Artifact
 from ...core.measurement import Measurement
@@ -34,14 +35,22 @@ class Figure:
 
 @dataclass(frozen=True)
 class Headline:
-    """The answer: `title` in parts (text, emphasised), figures, and the sentences why."""
+    """The answer: `title` in parts (text, emphasised), figures, and the sentences why.
+
+    `verdict` is the budget's: ``met``, ``not met``, ``not shown``; empty where there is none.
+    """
 
     ships: bool
     title: tuple[tuple[str, bool], ...]
     why: str
     figures: tuple[Figure, ...]
     limits: tuple[tuple[str, str], ...]
-    met: bool | None
+    verdict: str
+
+    @property
+    def status(self) -> str:
+        """The verdict as the word that colours it."""
+        return {"met": "ok", "not shown": "unsupported"}.get(self.verdict, "failed")
 
     @property
     def text(self) -> str:
@@ -93,9 +102,9 @@ class Content:
         kinds |= {"image" for m in results.models if isinstance(i := m.get("input"), Mapping) and i and "kind" not in i}
         self.noun = _NOUNS.get(kinds.pop(), "sample") if len(kinds) == 1 else "sample"
         self.tokenizes = any(m.latency_ms and m.latency_ms.tokenize is not None for m in results.measurements)
-        self.over = _keys(recommendation.get("rejected"))
+        self.over = _verdicts(recommendation.get("rejected"))
         self.front = _keys(recommendation.get("pareto"))
-        self.picks = {k for k in _keys(recommendation.get("targets")) if k in self.by_key}
+        self.picks = {k: v for k, v in _verdicts(recommendation.get("targets")).items() if k in self.by_key}
 
     def name(self, artifact: Artifact) -> str:
         """Return an artifact's name as short as it can be told apart."""
@@ -123,19 +132,21 @@ class Content:
         recommendation, budget = self.results.recommendation, self.results.budget
         asked = tuple(limits(budget.get("asked", {})))
         why = shorten(str(recommendation.get("why", "")), 2000)
-        met = budget.get("met")
+        verdict = verdict_of(budget)
         if self.ship:
             m, artifact = self.ship.measurement, self.ship.artifact
             title = (("Ship ", False), (self.name(artifact), True), (" on ", False), (shorten(m.target), True))
-            return Headline(True, title, why, tuple(_figures(m, artifact)), asked, met)
+            if verdict == "not shown":
+                title = (("Not shown to fit the budget, the best there is: ", False), *title[1:])
+            return Headline(True, title, why, tuple(_figures(m, artifact)), asked, verdict)
         if not recommendation:
-            return Headline(False, (("No recommendation: the run has not ended", False),), "", (), asked, None)
+            return Headline(False, (("No recommendation: the run has not ended", False),), "", (), asked, "")
         if budget or not self.front:
-            nothing = "Nothing fits the budget" if budget else "No file was measured"
-            return Headline(False, ((nothing, False),), why, (), asked, met)
+            nothing = "Nothing fits the budget" if budget else "No file is chosen"
+            return Headline(False, ((nothing, False),), why, (), asked, verdict)
         files = len({artifact for artifact, _ in self.front})
         worth = "1 file that no other beats" if files == 1 else f"{files} files that no other beats"
-        return Headline(False, (("No budget was given: ", False), (worth, True)), why, (), (), None)
+        return Headline(False, (("No budget was given: ", False), (worth, True)), why, (), (), "")
 
     def grid(self) -> list[tuple[str, list[tuple[Artifact, list[GridCell]]]]]:
         """Return for each model one row per artifact with one cell per target."""
@@ -163,9 +174,11 @@ class Content:
         """Return a measured cell's state and what is said of it."""
         key = (cell.artifact.id, cell.measurement.target)
         if cell is self.ship:
-            return "ship", "ship this"
+            return "ship", "not shown to fit" if verdict_of(self.results.budget) == "not shown" else "ship this"
         if key in self.picks:
-            return "pick", "ship here"
+            return "pick", "ship here" if self.picks[key] != "not shown" else "not shown to fit"
+        if self.over.get(key) == "not shown":
+            return "over", "not shown to fit"
         if key in self.over:
             return "over", "over budget" if self.results.budget else "turned down"
         if key in self.front and not self.results.budget:
@@ -267,10 +280,23 @@ class Content:
         return f"{percent(found.pop())} interval" if len(found) == 1 else "interval"
 
 
+def verdict_of(budget: Mapping[str, Any]) -> str:
+    """Return a budget's verdict; runs of before there were three have `met` alone. Empty where there is no budget."""
+    if budget.get("met") is None:
+        return ""
+    return shorten(str(budget.get("verdict") or ("met" if budget["met"] else "not met")), NAME_LIMIT)
+
+
 def _keys(rows: object) -> set[tuple[str, str]]:
     """Return (artifact, target) of each row of a recommendation."""
     found = [r for r in rows if isinstance(r, Mapping)] if isinstance(rows, list) else []
     return {(str(r.get("artifact")), str(r.get("target"))) for r in found}
+
+
+def _verdicts(rows: object) -> dict[tuple[str, str], str]:
+    """Return the verdict of each row of a recommendation by (artifact, target); empty where it has none."""
+    found = [r for r in rows if isinstance(r, Mapping)] if isinstance(rows, list) else []
+    return {(str(r.get("artifact")), str(r.get("target"))): str(r.get("verdict") or "") for r in found}
 
 
 def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...core.names import shorten
 from ...core.results import Results
-from ..units import limits
+from ..units import by_design_words, limits
 from .choices import brief, choices
 from .content import Content, figure_rows
 from .widths import filled, first_that_fits
@@ -30,12 +30,17 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
         # Not the table's own caption, which is broken at the table's width.
         parts += [table(results, width), Text(told, style="dim"), ""]
     if content.by_design():
-        parts += [Text(f"{content.by_design()} cells are empty by design: the runtime does not read the format."), ""]
+        parts += [Text(f"{by_design_words(content.by_design())}."), ""]
     parts += [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
     parts += [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
     parts += ["", *(Text(line) for line in by_target(content))]
-    parts += [Text(recommendation(results), style="bold" if content.ship or not results.budget else "bold yellow")]
+    parts += [Text(recommendation(results), style="bold" if _is_settled(content) else "bold yellow")]
     return parts
+
+
+def _is_settled(content: Content) -> bool:
+    """Whether nothing is left to do: a file is shown to fit the budget, or there is none."""
+    return content.headline().verdict in ("", "met")
 
 
 def by_target(content: Content) -> list[str]:
@@ -158,5 +163,5 @@ def recommendation(results: Results) -> str:
     """Return the answer: which file to ship on which target and why, or why none; then what the budget asked."""
     headline = Content(results).headline()
     asked = "; ".join(f"{name} {limit}" for name, limit in limits(results.budget.get("asked", {})))
-    verdict = "" if headline.met is None else f"Budget {'met' if headline.met else 'not met'} ({asked})."
+    verdict = f"Budget {headline.verdict} ({asked})." if headline.verdict else ""
     return "\n".join(part for part in (f"{headline.text}.", headline.why, verdict) if part)
