@@ -95,9 +95,8 @@ class Artifact:
     origin: Origin = ""
 
     def __post_init__(self) -> None:
-        """Raise InputError unless `id` and `model`, which become parts of paths, are plain names."""
+        """Raise InputError unless `id`, by which files are called, is a plain name."""
         checked_name(self.id, "the artifact's id")
-        checked_name(self.model, "the artifact's model")
 
     @property
     def variant(self) -> Variant:

@@ -308,6 +308,7 @@ def load(path: Path) -> Artifact:
     The file and the tokenizer stand beside it and nowhere else, whatever the sidecar of a stranger says.
     """
     artifact = from_json(Artifact, read_json(path), str(path))
+    checked_name(artifact.model, f"{path}: model")  # a run's folder of that name is looked for
     return replace(
         artifact,
         path=_beside(path, artifact.path, "path"),

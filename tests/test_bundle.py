@@ -557,7 +557,7 @@ def test_templates_refuse_what_nothing_escaped() -> None:
 
 
 def test_hostile_names_stay_names(tmp_path: Path, bare: Path) -> None:
-    made = bundle_of(by_hand(tmp_path / "here", HOSTILE, "../../x`$(evil)` | <b>"), tmp_path / "out")
+    made = bundle_of(by_hand(tmp_path / "here", HOSTILE, "x`$(evil)` & 'b'; -b"), tmp_path / "out")
     assert made.folder.parent == tmp_path / "out"
     assert re.fullmatch(r"[\w.-]+", made.folder.name)
     assert len((made.folder / "labels.txt").read_text("utf-8").splitlines()) == 3
