@@ -32,7 +32,7 @@ from ..export import bundle as room
 from .classes import class_numbers
 from .files import open_artifact, wanted_by
 from .preparing import Wanted, prepared
-from .run_folder import Origin, origin_of
+from .run_folder import Evaluation, Origin, origin_of
 
 SEED = 1
 MAKER = f"edgeproof {__version__}"
@@ -57,9 +57,16 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     it, or answers otherwise with the metadata than without.
     """
     measured: str | None = None
+    evaluation, told = None, None
     if (path / "results.json").is_file():
-        path, measured = _recommended(path, listener)
+        folder = path
+        path, told = _recommended(path, listener)
+        measured = told.sha256
+        evaluation = Evaluation.of(folder)
     artifact = open_artifact(path, listener)
+    if told is not None and evaluation is not None:  # how it was evaluated is how it is used
+        labels, contract = artifact.labels or told.labels, artifact.contract or told.contract
+        artifact = replace(artifact, labels=labels, contract=contract)
     if measured not in (None, artifact.sha256):
         raise InputError(
             f"{path} is not the file that was measured: its sha256 is {artifact.sha256}, results.json says {measured}",
@@ -82,7 +89,7 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     origin = origin_of(path, artifact.model)
     with tempfile.TemporaryDirectory(prefix="edgeproof-bundle-") as name:
         workspace = Path(name)
-        chosen = _samples(artifact, origin, source, samples, workspace, listener)
+        chosen = _samples(artifact, origin, evaluation, source, samples, workspace, listener)
         outputs, facts = _proved(artifact, chosen, workspace)
         golden = room.Golden(
             samples=chosen.values,
@@ -106,11 +113,12 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
             maker=MAKER,
             offers=offers,
             measurements=_measurements(artifact, origin),
+            siblings=_siblings(artifact, origin),
         )
 
 
-def _recommended(folder: Path, listener: Listener) -> tuple[Path, str]:
-    """Return the file that the results in `folder` recommend, and its hash; say where it is not shown to fit.
+def _recommended(folder: Path, listener: Listener) -> tuple[Path, Artifact]:
+    """Return the file that the results in `folder` recommend, and what they say of it; say where it may not fit.
 
     A run's file lies in the run's folder. Files that were evaluated lie anywhere; their hash is the proof that they
     are meant.
@@ -124,7 +132,7 @@ def _recommended(folder: Path, listener: Listener) -> tuple[Path, str]:
         words = f"{found.id} is recommended, and is not shown to fit the budget of its run"
         listener.note("warning", words, remedy="the run's report says what would show it")
     path = folder / found.path
-    return (path if found.path.is_absolute() else below(folder, path, follow=True)), found.sha256
+    return (path if found.path.is_absolute() else below(folder, path, follow=True)), found
 
 
 def _beside(path: Path, origin: Origin | None) -> Path:
@@ -132,7 +140,13 @@ def _beside(path: Path, origin: Origin | None) -> Path:
 
 
 def _samples(
-    artifact: Artifact, origin: Origin | None, source: Data | None, count: int, workspace: Path, listener: Listener
+    artifact: Artifact,
+    origin: Origin | None,
+    evaluation: Evaluation | None,
+    source: Data | None,
+    count: int,
+    workspace: Path,
+    listener: Listener,
 ) -> _Samples:
     kind = artifact.contract.kind if artifact.contract else "tensor"
     if source is not None:
@@ -150,6 +164,11 @@ def _samples(
     if origin is not None and kind != "tensor":
         try:
             return _drawn(artifact, origin.data(), count, workspace, f"the test split of {origin.recipe.data.source}")
+        except InputError as error:
+            listener.note("warning", f"{error.message}; the golden vectors are made of other samples")
+    elif evaluation is not None:
+        try:
+            return _drawn(artifact, evaluation.data(), count, workspace, f"the samples of {evaluation.source}")
         except InputError as error:
             listener.note("warning", f"{error.message}; the golden vectors are made of other samples")
     if kind == "text":
@@ -274,10 +293,8 @@ def _target(artifact: Artifact) -> Target:
     )
 
 
-def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
-    """Return for each stock consumer that refuses the file what it takes: a sibling from the run, or a command."""
-    if artifact.contract is None or artifact.contract.kind != "image":
-        return {}
+def _siblings(artifact: Artifact, origin: Origin | None) -> list[Artifact]:
+    """Return the other files that the run made of the same model."""
     siblings = []
     for sidecar in sorted((origin.folder / "artifacts").glob("*.json")) if origin else []:
         try:
@@ -286,11 +303,22 @@ def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
                 siblings.append(open_artifact(below(sidecar.parent, other.path, follow=True)))
         except EdgeproofError:
             continue  # a sidecar without its file offers nothing
-    ours = artifact.variant.scheme
+    others = [other for other in siblings if other.sha256 != artifact.sha256]
+    return sorted(others, key=lambda other: _distance(artifact, other))
 
-    def distance(other: Artifact) -> tuple[bool, bool, int]:
-        theirs = other.variant.scheme
-        return (theirs.activations != ours.activations, theirs.weights != ours.weights, other.bytes)
+
+def _distance(artifact: Artifact, other: Artifact) -> tuple[bool, bool, int]:
+    """Return how much two files differ: in activations first, then in weights, then the size."""
+    ours, theirs = artifact.variant.scheme, other.variant.scheme
+    return (theirs.activations != ours.activations, theirs.weights != ours.weights, other.bytes)
+
+
+def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
+    """Return for each stock consumer that refuses the file what it takes: a sibling from the run, or a command."""
+    if artifact.contract is None or artifact.contract.kind != "image":
+        return {}
+    siblings = _siblings(artifact, origin)
+    ours = artifact.variant.scheme
 
     offers = {}
     for consumer in room.CONSUMERS:
@@ -298,7 +326,7 @@ def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
             continue
         fitting = [other for other in siblings if not room.refusal(consumer, other)]
         if fitting:
-            offers[consumer] = room.Offer(min(fitting, key=distance))
+            offers[consumer] = room.Offer(fitting[0])
         else:
             words = [
                 "edgeproof",

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import sums
+from ..core.codec import sha256_of
 from ..core.dataset import PreparedData, load_prepared
 from ..core.errors import EdgeproofError, InputError
 from ..core.files import below, plain_files
 from ..core.model import Model, load_model
 from ..core.recipe import Recipe, load_recipe
+from ..core.results import load_results
 from ..core.store import Store
 
 SHIPPED = "artifacts"
@@ -84,6 +86,38 @@ class Origin:
             f"{self.folder} no longer holds the samples of {self.model.name}{damaged}",
             "name samples with --data SOURCE, or run the recipe again into this folder",
         )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation in `folder`: of what data, and the hash of what they were prepared to."""
+
+    folder: Path
+    source: str
+    sha256: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Evaluation | None:
+        """Return the evaluation in a folder; None where its results name no data, or are a run's of a recipe."""
+        data = load_results(folder).data
+        if (folder / "recipe.toml").is_file() or not (data.get("source") and data.get("sha256")):
+            return None
+        return cls(folder, str(data["source"]), str(data["sha256"]))
+
+    def data(self) -> PreparedData:
+        """Return the samples that the files were evaluated on; InputError when they are gone."""
+        store = Store(self.folder / ".store")
+        for stage in ("renumbered", "data", "arrays"):
+            for entry in sorted((store.root / stage).glob("*")):
+                try:
+                    found = load_prepared(entry)
+                except EdgeproofError:
+                    continue
+                if self.sha256 not in (found.sha256, sha256_of([found.sha256, "unlabelled"])):
+                    continue
+                if not store.problem(f"{stage}/{entry.name}", old=True):
+                    return found
+        raise InputError(f"{self.folder} no longer holds the samples of {self.source}", "name some with --data SOURCE")
 
 
 def origin_of(artifact: Path, model: str) -> Origin | None:

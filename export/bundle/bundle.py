@@ -18,10 +18,11 @@ from ...core.files import discard, move, plain_files, remove
 from ...core.measurement import Measurement
 from ...core.names import slug
 from ...core.variant import SUFFIX
+from ..inspect import inspect
 from ..tokenizer import copy_tokenizer
 from . import micro
 from .escape import TEMPLATES
-from .golden import Golden, roles, write_golden
+from .golden import Golden, answer_kind, roles, write_golden
 from .images import LABELS, is_picture_classifier, label_file, picture_consumers, with_metadata
 from .readme import render_readme
 from .snippets import can_be_written, render_apps, render_micro
@@ -73,12 +74,14 @@ def bundle(
     maker: str,
     offers: Mapping[str, Offer] | None = None,
     measurements: Sequence[Measurement] = (),
+    siblings: Sequence[Artifact] = (),
     notes: Sequence[str] = (),
 ) -> Bundle:
     """Write the bundle of an artifact as ``OUT/ID/`` and ``OUT/ID.zip``, each whole or not at all.
 
     `golden` are answers of the `shipped` file. `maker` (name and version of the program) stands in the metadata.
-    `offers` say by consumer what to take where the consumer refuses the file. Equal arguments give equal bytes.
+    `offers` say by consumer what to take where the consumer refuses the file; `siblings` are other files of the model,
+    which verify.py names where a runtime is too old for this one. Equal arguments give equal bytes.
     Raises InputError where something that is no bundle stands in the way, or the file does not fit its description;
     StageError when the disk refuses.
     """
@@ -97,7 +100,7 @@ def bundle(
         remove(temporary, root=out)
         temporary.mkdir()
         try:
-            manifest = _write(artifact, golden, temporary, maker, offers or {}, measurements, list(notes))
+            manifest = _write(artifact, golden, temporary, maker, offers or {}, measurements, siblings, list(notes))
             _zip(temporary, packed, name)
             move(temporary, folder, root=out)
             move(packed, archive, root=out)
@@ -114,6 +117,7 @@ def _write(
     maker: str,
     offers: Mapping[str, Offer],
     measurements: Sequence[Measurement],
+    siblings: Sequence[Artifact],
     notes: list[str],
 ) -> dict[str, Any]:
     """Write everything into `folder`; return the manifest."""
@@ -128,6 +132,7 @@ def _write(
     taken = roles(artifact)
     names = [tensor.name for tensor in artifact.outputs]
     answer = names.index(artifact.answer) if artifact.answer in names else 0
+    kind = answer_kind(artifact, answer, golden.outputs)
     vectors = write_golden(artifact, golden, folder)
     _json(folder / "golden.json", vectors)
 
@@ -146,23 +151,27 @@ def _write(
             "artifact_sha256": artifact.sha256,
             "metadata": is_picture_classifier(artifact),
             "min_runtime": artifact.min_runtime,
+            "needs": _needs(artifact),
             "inputs": [to_json(t) | {"role": role} for t, role in zip(artifact.inputs, taken, strict=True)],
             "outputs": [to_json(tensor) for tensor in artifact.outputs],
             "answer": answer,
+            "answer_kind": kind,
         },
         "labels": list(artifact.labels),
         "contract": to_json(artifact.contract) if artifact.contract else None,
         "golden": {key: vectors[key] for key in ("count", "source", "random", "made_by", "tolerance")},
         "operators": [to_json(operator) for operator in artifact.ops],
         "consumers": _consumers(artifact, folder, maker, offers, notes),
+        "siblings": [],
         "micro": None,
         "measurements": [
             {key: value for key, value in to_json(row).items() if key not in ("raw", "fingerprint")}
             for row in measurements
         ],
     }
+    manifest["siblings"] = [_sibling(other, folder) for other in siblings]
     if can_be_written(artifact):
-        _texts(folder, render_apps(artifact, taken, answer))
+        _texts(folder, render_apps(artifact, taken, answer, kind))
     else:
         notes.append(
             "there is no Kotlin and C++ here: the file is ONNX, or has open shapes or types without a name there"
@@ -170,7 +179,7 @@ def _write(
     if artifact.path is not None and micro.is_for_micro(artifact, len(content)):
         original = artifact.path.read_bytes()  # without metadata, which a microcontroller has no use for
         facts = micro.describe(original, artifact.ops)
-        _texts(folder, render_micro(artifact, taken, answer, facts, original))
+        _texts(folder, render_micro(artifact, taken, answer, kind, facts, original))
         manifest["micro"] = facts.to_json()
         if facts.missing:
             notes.append(f"TensorFlow Lite for Microcontrollers has no operator {', '.join(facts.missing)}")
@@ -180,6 +189,23 @@ def _write(
     sums = {part.relative_to(folder).as_posix(): hashlib.sha256(part.read_bytes()) for part in _files(folder)}
     (folder / SUMS).write_text("".join(f"{sum_.hexdigest()}  {part}\n" for part, sum_ in sums.items()), "utf-8")
     return manifest
+
+
+def _needs(artifact: Artifact) -> dict[str, str]:
+    """Return the oldest version of each runtime that has all of a file; those that are not known are left out."""
+    if artifact.path is None:
+        return {}
+    contents = inspect(artifact.path)
+    name, _, version = contents.min_runtime.partition(" ")
+    needs = {"onnxruntime": version} if name == "onnxruntime" else {"tflite-runtime": version, "tensorflow": version}
+    return {runtime: oldest for runtime, oldest in (needs | {"litert": contents.min_litert}).items() if oldest}
+
+
+def _sibling(other: Artifact, folder: Path) -> dict[str, Any]:
+    """Return what verify.py says of another file of the model, by its place in the bundle where it is in it."""
+    stock = f"{STOCK}/{slug(other.id)}.tflite"
+    name = stock if (folder / stock).is_file() else other.path.name if other.path is not None else other.id
+    return {"name": name, "format": other.format, "scheme": other.scheme, "needs": _needs(other)}
 
 
 def _consumers(

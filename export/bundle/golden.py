@@ -57,6 +57,23 @@ def tolerance(artifact: Artifact) -> tuple[float, float]:
     return TOLERANCES.get(kind if kind != "int8" or scheme.activations == "int8" else "dynamic", TOLERANCES["dynamic"])
 
 
+def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -> str:
+    """Return what the judged output is: ``scores`` of classes, one ``value``, a ``picture``, or ``values``.
+
+    Scores are known by their labels, or by being a distribution: shares that add up to one.
+    """
+    shape = artifact.outputs[answer].shape
+    count = outputs.shape[-1] if outputs.ndim > 1 else 1
+    if count == 1:
+        return "value"
+    if len(shape) >= 4:  # the last two sides but the channels are a plane
+        return "picture"
+    if len(shape) <= 2 and len(artifact.labels) == count:
+        return "scores"
+    shares = len(outputs) > 0 and bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=0.05))
+    return "scores" if len(shape) <= 2 and shares else "values"
+
+
 def roles(artifact: Artifact) -> tuple[str, ...]:
     """Return what each of the file's inputs takes: ``pixels``, ``ids``, ``lengths`` or ``values``.
 

@@ -59,9 +59,9 @@ def _parts(artifact: Artifact, manifest: dict[str, Any], kind: str) -> list[tupl
         ("SHA256SUMS", "checksums: `sha256sum -c SHA256SUMS`"),
     ]
     if artifact.format == "tflite":
-        parts.append(("android/`, `cpp/", "a classifier in Kotlin and one in C++, with this file's shapes and scales"))
+        parts.append(("android/`, `cpp/", "the model in Kotlin and in C++, with this file's shapes and scales"))
     if manifest["micro"]:
-        parts.append(("micro/", "for microcontrollers: the file as a C array, the operator resolver, a classifier"))
+        parts.append(("micro/", "for microcontrollers: the file as a C array, the resolver, and code that runs it"))
     if any("file" in row for row in manifest["consumers"]):
         parts.append(("stock/", "for consumers that do not take the file itself"))
     return parts

@@ -101,9 +101,12 @@ def can_be_written(artifact: Artifact) -> bool:
     )
 
 
-def render_apps(artifact: Artifact, roles: Sequence[str], answer: int) -> dict[str, str]:
-    """Return the app's code by file name; `can_be_written` must hold. Raises InputError for bad scales."""
-    context = _context(artifact, roles, answer)
+def render_apps(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) -> dict[str, str]:
+    """Return the app's code by file name; `can_be_written` must hold. Raises InputError for bad scales.
+
+    `gives` is what the judged output is (`golden.answer_kind`).
+    """
+    context = _context(artifact, roles, answer, gives)
     made = environment()
     return {
         "android/Classifier.kt": made.get_template("Classifier.kt.j2").render(context),
@@ -111,10 +114,12 @@ def render_apps(artifact: Artifact, roles: Sequence[str], answer: int) -> dict[s
     }
 
 
-def render_micro(artifact: Artifact, roles: Sequence[str], answer: int, micro: Micro, tflite: bytes) -> dict[str, str]:
+def render_micro(
+    artifact: Artifact, roles: Sequence[str], answer: int, gives: str, micro: Micro, tflite: bytes
+) -> dict[str, str]:
     """Return a microcontroller's code by file name, the model's bytes in it."""
     kind = _kind(artifact)
-    context = _context(artifact, roles, answer) | {
+    context = _context(artifact, roles, answer, gives) | {
         "micro": micro,
         "methods": [Escaped(method) for method in micro.methods],
         # A custom operator's name comes from the file: nothing of it may end the comment that it stands in.
@@ -131,11 +136,25 @@ def render_micro(artifact: Artifact, roles: Sequence[str], answer: int, micro: M
     }
 
 
+def _given(artifact: Artifact, answer: int, gives: str) -> str:
+    """Return in words what the judged output gives."""
+    shape = artifact.outputs[answer].shape
+    sides = " x ".join(str(side) for side in shape[1:])
+    words = {
+        "scores": "Scores by class",
+        "value": "The value that the model gives",
+        "picture": f"A picture of {sides} (height, width, channels), row by row",
+    }
+    told = words.get(gives, f"The {math.prod(shape)} values that the model gives")
+    several = len(artifact.outputs)
+    return told + (f"; output {answer} of the file's {several}" if several > 1 else "")
+
+
 def _kind(artifact: Artifact) -> str:
     return artifact.contract.kind if artifact.contract else "tensor"
 
 
-def _context(artifact: Artifact, roles: Sequence[str], answer: int) -> dict[str, Any]:
+def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) -> dict[str, Any]:
     contract, kind = artifact.contract, _kind(artifact)
     if kind == "text" and not {*roles} <= {"ids", "lengths"}:
         kind = "tensor"  # ids of several tokenizers: each input is given as it is
@@ -149,6 +168,10 @@ def _context(artifact: Artifact, roles: Sequence[str], answer: int) -> dict[str,
         "inputs": inputs,
         "output": _Tensor(artifact.outputs[answer], "output"),
         "answer": answer,
+        "scores": gives == "scores",
+        "call": Escaped("classify" if gives == "scores" else "answer"),
+        "counted": Escaped("kScores" if gives == "scores" else "kValues"),
+        "given": Escaped(_given(artifact, answer, gives)),
         "labels": artifact.labels,
         "inline_labels": 0 < len(artifact.labels) <= MAX_INLINE_LABELS,
         "clamps": kind != "text" and any(tensor.spec.dtype in _LIMITS for tensor in inputs),

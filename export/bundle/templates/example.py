@@ -1,4 +1,4 @@
-"""The model at work: prints the classes that it finds most likely.
+"""The model at work: prints the classes that it finds most likely, or what else it gives.
 
     python example.py PICTURE        a .npy (height, width, 3) uint8 of the file's size; other pictures need Pillow
     python example.py "A TEXT"       where the model takes texts
@@ -12,12 +12,14 @@ import json
 import os
 import sys
 
-import numpy
-from model import HERE, Model
+HERE = os.path.dirname(os.path.abspath(__file__))
+SHOWN = 8
 
 
 def read_picture(path, contract):
     """Return a picture as the model takes it: (height, width, 3) uint8, RGB, resized as it was in training."""
+    import numpy
+
     height, width = contract["shape"][1:3]
     if path.endswith(".npy"):
         pixels = numpy.load(path, allow_pickle=False)
@@ -54,30 +56,83 @@ def fit(picture, size, resize, pillow):
 
 def read_sample(model, argument):
     """Return the sample that the command line names."""
+    import numpy
+
     roles = [about["role"] for about in model.inputs_about]
     if roles == ["pixels"]:
         return read_picture(argument, model.about["contract"])
     if "ids" in roles:
         return argument
     arrays = numpy.load(argument, allow_pickle=False)
-    return [arrays] if isinstance(arrays, numpy.ndarray) else [arrays[name] for name in arrays.files]
+    parts = [arrays] if isinstance(arrays, numpy.ndarray) else [arrays[name] for name in arrays.files]
+    shapes = [tuple(about["shape"][1:]) for about in model.inputs_about]
+    if len(parts) != len(shapes):
+        raise SystemExit("{} holds {} arrays, the model takes {}".format(argument, len(parts), len(shapes)))
+    for part, shape in zip(parts, shapes):
+        if all(side > 0 for side in shape) and part.shape != shape:
+            raise SystemExit("{} holds {}, expected {}".format(argument, part.shape, shape))
+    return parts
+
+
+def describe(model, stored):
+    """Return what the model gives for one sample, a line each."""
+    import numpy
+
+    outputs = model.outputs(stored)
+    place = model.about["file"]["answer"]
+    if model.gives == "scores":
+        scores = model.run(stored)
+        best = numpy.argsort(-scores, kind="stable")[:3]
+        names = [model.labels[i] if i < len(model.labels) else "class {}".format(i) for i in best]
+        lines = ["{:8.4f}  {}".format(scores[i], plain(name)) for i, name in zip(best, names)]
+    else:
+        lines = [summary(outputs[place])]
+    for index, (values, about) in enumerate(zip(outputs, model.about["file"]["outputs"])):
+        if index != place:
+            lines.append("{}: {}".format(plain(about["name"]), summary(values)))
+    return lines
+
+
+def summary(values):
+    """Return an output in words: few values as they are, of more their shape and what they reach from and to."""
+    import numpy
+
+    values = numpy.asarray(values)
+    if values.size <= SHOWN:
+        return ", ".join("{:.6g}".format(float(value)) for value in values.reshape(-1))
+    low, high = float(values.min()), float(values.max())
+    return "{} values of shape {}, {:.4g} to {:.4g}".format(values.size, list(values.shape), low, high)
+
+
+def plain(text):
+    """Return a name without anything that a terminal would take for more than letters."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def main():
-    """Print the most likely classes of a sample."""
-    model = Model()
-    if len(sys.argv) > 1:
-        found = model.classify(read_sample(model, sys.argv[1]))
-    else:
-        with open(os.path.join(HERE, "golden.json"), encoding="utf-8") as stream:
-            golden = json.load(stream)
-        arrays = numpy.load(os.path.join(HERE, "golden.npz"), allow_pickle=False)
-        scores = model.run([arrays["input_{}".format(i)][0] for i in range(len(model.inputs_about))])
-        best = numpy.argsort(-scores, kind="stable")[:3]
-        found = [(model.labels[i] if i < len(model.labels) else "class {}".format(i), float(scores[i])) for i in best]
-        print("the first golden vector ({}):".format(golden["source"]))
-    for label, score in found:
-        print("{:8.4f}  {}".format(score, json.dumps(label, ensure_ascii=False)[1:-1]))
+    """Print what the model gives for a sample."""
+    try:
+        import numpy
+        from model import BundleError, Model
+    except ImportError as error:
+        raise SystemExit("{}: install it".format(error))
+    try:
+        model = Model()
+        if len(sys.argv) > 1:
+            stored = model.prepare(read_sample(model, sys.argv[1]))
+        else:
+            with open(os.path.join(HERE, "golden.json"), encoding="utf-8") as stream:
+                golden = json.load(stream)
+            arrays = numpy.load(os.path.join(HERE, "golden.npz"), allow_pickle=False)
+            stored = [arrays["input_{}".format(i)][0] for i in range(len(model.inputs_about))]
+            print("the first golden vector ({}):".format(golden["source"]))
+        for line in describe(model, stored):
+            print(line)
+    except BundleError as error:
+        raise SystemExit(str(error))
+    except Exception as error:  # a file that is no picture, a bundle that was not copied whole, a runtime that fails
+        where = " ".join(sys.argv[1:2])
+        raise SystemExit("{}{}: {}".format(where + ": " if where else "", type(error).__name__, error))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,20 @@ TFLITE = (
 ONNX = (("onnxruntime", "onnxruntime"),)
 
 
+# What runtimes are called in sentences.
+NAMES = {"litert": "LiteRT", "tensorflow": "TensorFlow", "onnxruntime": "ONNX Runtime"}
+
+
+class BundleError(Exception):
+    """The model cannot be used here; the message says why, and what to do."""
+
+
 class Model:
-    """The bundle's file, loaded and ready to run. `runtime` is its runtime's name, `version` that one's version."""
+    """The bundle's file, loaded and ready to run. `runtime` is its runtime's name, `version` that one's version.
+
+    `gives` says what `run` returns: ``scores`` of classes, one ``value``, a ``picture``, or ``values``. Raises
+    BundleError where the file does not load.
+    """
 
     def __init__(self, folder=HERE, runtime=""):
         self.folder = folder
@@ -34,7 +46,13 @@ class Model:
         self.output_about = self.about["file"]["outputs"][self.about["file"]["answer"]]
         self.runtime, module = find_runtime(ONNX if self.about["file"]["format"] == "onnx" else TFLITE, runtime)
         self.version = getattr(module, "__version__", "") or version_of(self.runtime)
-        self._run = self._onnx(module, path) if self.runtime == "onnxruntime" else self._tflite(module, path)
+        self.gives = self.about["file"].get("answer_kind", "scores")
+        load = self._onnx if self.runtime == "onnxruntime" else self._tflite
+        try:
+            self._run = load(module, path)
+        except Exception as error:  # a runtime may refuse a file in any way
+            said = "{}: {}".format(type(error).__name__, error)
+            raise BundleError(too_old(self.about, self.runtime, self.version) or "the file does not run: " + said)
         self._tokenizer = None
 
     def _tflite(self, module, path):
@@ -42,28 +60,30 @@ class Model:
         interpreter = new(path, num_threads=1)
         interpreter.allocate_tensors()
         places = [about["index"] for about in interpreter.get_input_details()]
-        answer = interpreter.get_output_details()[self.about["file"]["answer"]]["index"]
+        outputs = [about["index"] for about in interpreter.get_output_details()]
 
         def run(stored):
             for place, value in zip(places, stored):
                 interpreter.set_tensor(place, value)
             interpreter.reset_all_variables()  # a fused LSTM or RNN remembers; each sample here stands alone
             interpreter.invoke()
-            return interpreter.get_tensor(answer)
+            return [interpreter.get_tensor(output) for output in outputs]
 
         return run
 
     def _onnx(self, module, path):
         session = module.InferenceSession(path, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
-        answer = session.get_outputs()[self.about["file"]["answer"]].name
-        return lambda stored: session.run([answer], dict(zip(names, stored)))[0]
+        return lambda stored: session.run(None, dict(zip(names, stored)))
 
     def run(self, stored):
         """Return the answer, (values,) float32, to one input for each of the file's, as the file stores them."""
-        answer = self._run(stored).astype("float32").reshape(-1)
-        scale = self.output_about["scale"]
-        return (answer - self.output_about["zero_point"]) * numpy.float32(scale) if scale else answer
+        return self.outputs(stored)[self.about["file"]["answer"]].astype("float32").reshape(-1)
+
+    def outputs(self, stored):
+        """Return all of the file's outputs, each as it is shaped, real values where it is quantized."""
+        found = self._run(stored)
+        return [real(values, about) for values, about in zip(found, self.about["file"]["outputs"])]
 
     def prepare(self, sample):
         """Return what the file is fed for one sample.
@@ -117,6 +137,42 @@ def quantize(values, about):
     return numpy.clip(stored, limits.min, limits.max).astype(dtype)
 
 
+def real(values, about):
+    """Return the real values of an output: value = scale x (stored - zero_point)."""
+    if not about["scale"]:
+        return values
+    return (values.astype("float32") - about["zero_point"]) * numpy.float32(about["scale"])
+
+
+def numbers(version):
+    """Return a version as numbers that can be compared; None where it is none."""
+    parts = version.split("+")[0].split(".")
+    return [int(part) for part in parts] if all(part.isdigit() for part in parts) else None
+
+
+def is_older(version, needed):
+    """Return whether a version is known to be older than the one that is needed."""
+    found, wanted = numbers(version), numbers(needed)
+    return bool(found and wanted and found < wanted)
+
+
+def too_old(about, runtime, version):
+    """Return which version the file needs, and which file beside it runs on this one; empty where it is new enough."""
+    needed = about["file"].get("needs", {}).get(runtime, "")
+    if not needed or not is_older(version, needed):
+        return ""
+    name = NAMES.get(runtime, runtime)
+    words = "the file needs {} {} or newer, and {} is installed".format(name, needed, version)
+    others = [other for other in about.get("siblings", []) if other["format"] == about["file"]["format"]]
+    for other in others:
+        oldest = other["needs"].get(runtime, "")
+        if oldest and not is_older(version, oldest):
+            return "{}. Update it, or take {}, which was made beside this file and needs {} {}".format(
+                words, other["name"], name, oldest
+            )
+    return "{}. Update it; no file that was made beside this one runs on it".format(words)
+
+
 def find_runtime(known, wanted=""):
     """Return (name, module) of the runtime called `wanted`, or of the first that is installed."""
     for name, module in known:
@@ -126,7 +182,7 @@ def find_runtime(known, wanted=""):
             except ImportError:
                 continue
     names = [name for name, _ in known]
-    raise SystemExit("no runtime: install one of {} (looked for: {})".format(", ".join(names), wanted or "any"))
+    raise BundleError("no runtime: install one of {} (looked for: {})".format(", ".join(names), wanted or "any"))
 
 
 def version_of(runtime):

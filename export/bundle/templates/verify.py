@@ -65,11 +65,17 @@ def replay(model, golden, arrays):
         differences.append(float(numpy.abs(found - expected).max()))
         same += int(found.argmax()) == int(expected.argmax())
         if differences[-1] > golden["tolerance"]["most"]:
-            line = "sample {}: the answer differs by {:.3g} (class {}, expected {})"
-            wrong.append(line.format(index, differences[-1], int(found.argmax()), int(expected.argmax())))
+            line = "sample {}: the answer differs by {:.3g}".format(index, differences[-1])
+            if model.gives == "scores":
+                line += " (class {}, expected {})".format(int(found.argmax()), int(expected.argmax()))
+            wrong.append(line)
     if differences:
         median, most = float(numpy.median(differences)), max(differences)
-        print("{} of {} top classes are the same".format(same, golden["count"]))
+        if model.gives == "scores":
+            print("{} of {} top classes are the same".format(same, golden["count"]))
+        else:
+            near = sum(difference <= golden["tolerance"]["most"] for difference in differences)
+            print("{} of {} answers are the golden ones, to within the tolerance".format(near, golden["count"]))
         line = "difference: median {:.3g} (tolerated {:.3g}), most {:.3g} (tolerated {:.3g})"
         print(line.format(median, golden["tolerance"]["median"], most, golden["tolerance"]["most"]))
         if median > golden["tolerance"]["median"]:
@@ -88,7 +94,7 @@ def main():
         verdict = "this device answers otherwise"
         try:
             import numpy
-            from model import Model
+            from model import BundleError, Model
 
             model = Model(runtime=runtime)
             with open(os.path.join(HERE, "golden.json"), encoding="utf-8") as stream:
@@ -96,7 +102,11 @@ def main():
             with numpy.load(os.path.join(HERE, "golden.npz"), allow_pickle=False) as arrays:
                 print("{} {}: {} golden vectors".format(model.runtime, model.version, golden["count"]))
                 wrong = replay(model, golden, arrays)
-        except Exception as error:  # a runtime may refuse a file in any way
+        except ImportError as error:
+            wrong, verdict = ["{}: install it".format(error)], "this device cannot be checked"
+        except BundleError as error:
+            wrong = [str(error)]
+        except Exception as error:  # a runtime may fail in any way while it runs
             wrong = ["the file does not run: {}: {}".format(type(error).__name__, error)]
     for line in wrong[:SHOWN]:
         print("WRONG  {}".format(line))
