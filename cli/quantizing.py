@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..core import children
 from ..core.errors import explain_disk_errors
 from ..core.files import open_log
 from ..core.names import shorten
@@ -31,13 +32,12 @@ def run_job(job: dict[str, Any], *, log: Path, timeout: float) -> None:
         stream = open_log(log)
     with stream:
         try:
-            done = subprocess.run(
+            done = children.run(
                 command,
                 input=json.dumps(job).encode(),
                 stdout=stream,
                 stderr=stream,
                 timeout=timeout,
-                check=False,
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
             )
         except subprocess.TimeoutExpired as error:

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ..core.artifact import Status
+from ..core.children import kill_group, limit_memory, out_of_memory
 from ..core.errors import EdgeproofError, InputError, StageError, explain_disk_errors
 from ..core.events import Listener
 from ..core.files import discard, open_log
 from ..core.names import shorten
+
+# Seconds without a word after which a job is ended that has no time of its own: a model from outside may never end.
+SILENCE = {"adopt": 1800.0, "fit": 3600.0, "tune": 3600.0}
 
 
 class CrashError(StageError):
@@ -68,14 +72,14 @@ class TensorFlowProcess:
                         "TMPDIR": str(self._temporary),
                     },
                 )
+                limit_memory(self._process)
         threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
 
     def stop(self) -> None:
         """End the process, at once if it is busy."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        kill_group(self._process)
         self._forget(self._process)
 
     def _forget(self, process: subprocess.Popen[str]) -> int:
@@ -104,12 +108,10 @@ class TensorFlowProcess:
         while True:
             try:
                 # The time-out is for silence and work alike: a converter says nothing while it works.
-                line = self._lines.get(timeout=timeout)
+                line = self._lines.get(timeout=timeout or SILENCE.get(job))
             except queue.Empty:
                 self.stop()
-                raise CrashError(
-                    f"{job} did not end within {timeout:g} s", "raise its timeout_seconds", "timeout"
-                ) from None
+                raise _too_long(job, timeout) from None
             if line is None:
                 raise self._post_mortem(job)
             event = json.loads(line)
@@ -138,8 +140,19 @@ class TensorFlowProcess:
         tail = self._log.read_text(encoding="utf-8", errors="replace")[-3000:].strip().splitlines()
         tail = [line for line in tail if not line.lstrip().startswith("→")]  # the cause, not its remedy
         said = f"; it said: {shorten(tail[-1], 300)}" if tail else ""
-        remedy = "it was probably out of memory" if code == -signal.SIGKILL else f"{self._log} has what it printed"
+        short = out_of_memory(code, "\n".join(tail))
+        remedy = "it was probably out of memory" if short else f"{self._log} has what it printed"
         return CrashError(f"{job}: the TensorFlow process ended ({how}){said}", remedy, "crashed")
+
+
+def _too_long(job: str, timeout: float | None) -> CrashError:
+    if timeout:
+        return CrashError(f"{job} did not end within {timeout:g} s", "raise its timeout_seconds", "timeout")
+    return CrashError(
+        f"{job} was ended: it said nothing for {SILENCE[job]:g} s",
+        "the model may compute without end: try it where it was made, on one sample",
+        "timeout",
+    )
 
 
 def _pump(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.artifact import Artifact
+from ..core.children import kill_group, limit_memory, out_of_memory
 from ..core.machine import cpu_name, usable_cores
 from ..core.measurement import Kind
 from ..core.names import shorten
@@ -103,6 +102,7 @@ class LocalRunner:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
             )
+            limit_memory(process)
             try:
                 answer, _ = process.communicate(json.dumps(job).encode(), timeout=self.timeout_seconds)
             except subprocess.TimeoutExpired:
@@ -129,17 +129,15 @@ class LocalRunner:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         lines = [line for line in tail.splitlines() if line.strip() and not line.startswith("INFO:")]
         said = f"; it said: {shorten(lines[-1], 200)}" if lines else ""
-        out_of_memory = code == -signal.SIGKILL
         return Outcome(
             "crashed",
             f"the process of {self.target.runtime} {how}{said}",
             "it was probably out of memory: close other programs or use a smaller model"
-            if out_of_memory
+            if out_of_memory(code, tail)
             else "this runtime cannot run this file; do not ship the pair",
         )
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_group(process)
     process.communicate()  # closes its pipes

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproof.core.errors import InputError
 from edgeproof.train import packaged
 from edgeproof.train.frameworks import fresh
-from edgeproof.train.torch_pickle import MAGIC, PROTOCOL, read_state_dict
+from edgeproof.train.torch_pickle import MAGIC, PROTOCOL, parse, read_state_dict
 
 GATE = 1e-3  # of a logit; logits here spread over about ±5
 SIZE = 64
@@ -206,6 +206,7 @@ def legacy_file(path: Path, state: object, storages: list[FloatStorage]) -> Path
     return path
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_strided_views_come_out_as_they_are(tmp_path_factory, data):
     shape = tuple(data.draw(st.lists(st.integers(1, 4), max_size=3)))
@@ -217,18 +218,26 @@ def test_strided_views_come_out_as_they_are(tmp_path_factory, data):
     view = dense.transpose(order)
     tensor = Tensor(storage, offset, view.shape, tuple(step // 4 for step in view.strides))
     path = legacy_file(tmp_path_factory.mktemp("legacy") / "w.pth", OrderedDict(a=tensor), [storage])
-    np.testing.assert_array_equal(read_state_dict(path)["a"], view)
+    np.testing.assert_array_equal(parse(path)["a"], view)
 
 
 @pytest.mark.parametrize(
     ("offset", "shape", "stride"),
-    [(0, (5,), (1,)), (2, (3,), (1,)), (0, (2, 2), (3, 1)), (-1, (2,), (1,)), (0, (1 << 40,), (0,)), (0, (2,), (1, 1))],
+    [
+        (0, (5,), (1,)),
+        (2, (3,), (1,)),
+        (0, (2, 2), (3, 1)),
+        (-1, (2,), (1,)),
+        (0, (1 << 40,), (0,)),
+        (0, (2,), (1, 1)),
+        (0, (1,) * 100, (1,) * 100),
+    ],
 )
 def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path, offset, shape, stride):
     storage = FloatStorage("7", np.arange(4, dtype=np.float32))
     path = legacy_file(tmp_path / "w.pth", OrderedDict(a=Tensor(storage, offset, shape, stride)), [storage])
     with pytest.raises(InputError, match="not a legacy PyTorch state dict"):
-        read_state_dict(path)
+        parse(path)
 
 
 class Malicious:
@@ -255,9 +264,10 @@ def test_every_other_name_is_refused(tmp_path, name):
     path = tmp_path / "w.pth"
     path.write_bytes(b"\x80\x02c" + module.encode() + b"\n" + attribute.encode() + b"\n.")
     with pytest.raises(InputError, match=attribute):
-        read_state_dict(path)
+        parse(path)
 
 
+@settings(deadline=None)
 @given(noise=st.binary(max_size=200), cut=st.integers(0, 600))
 def test_damaged_files_are_told_never_crash(tmp_path_factory, noise, cut):
     folder = tmp_path_factory.mktemp("damaged")
@@ -269,7 +279,7 @@ def test_damaged_files_are_told_never_crash(tmp_path_factory, noise, cut):
             continue
         (folder / "w.pth").write_bytes(content)
         try:
-            found = read_state_dict(folder / "w.pth")
+            found = parse(folder / "w.pth")
         except InputError:
             continue
         assert set(found) == {"a"} and found["a"].shape == (2, 2)  # the noise hit nothing but values
@@ -278,3 +288,25 @@ def test_damaged_files_are_told_never_crash(tmp_path_factory, noise, cut):
 def test_a_file_that_is_absent_is_told(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_state_dict(tmp_path / "absent.pth")
+
+
+# A dictionary with one key, and one with several: the opcodes before the key and behind it.
+@pytest.mark.parametrize(("before", "behind"), [(b"}", b"Ns."), (b"}(", b"Nu.")])
+@pytest.mark.parametrize(("depth", "told"), [(10, "more than named tensors"), (200_000, "ends the process")])
+def test_a_key_nested_deep_ends_another_process_than_ours(tmp_path, before, behind, depth, told):
+    head = b"".join(pickle.dumps(part, 2) for part in (MAGIC, PROTOCOL, {}))
+    tuples = b"N" + b"\x85" * depth
+    (tmp_path / "w.pth").write_bytes(head + b"\x80\x02" + before + tuples + behind + pickle.dumps([], 2))
+    with pytest.raises(InputError, match=f"not a legacy PyTorch state dict: .*{told}"):
+        read_state_dict(tmp_path / "w.pth")
+
+
+def test_tensors_come_out_of_the_other_process_as_they_are(tmp_path, monkeypatch):
+    storage = FloatStorage("7", np.arange(6, dtype=np.float32))
+    tensor = Tensor(storage, 0, (3, 2), (1, 3))
+    legacy_file(tmp_path / "w.pth", OrderedDict({"a/../é": tensor, "0": Tensor(storage, 5, (), ())}), [storage])
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the current folder is imported')")
+    monkeypatch.chdir(tmp_path)
+    found = read_state_dict(Path("w.pth"))
+    assert list(found) == ["a/../é", "0"] and found["0"] == 5
+    np.testing.assert_array_equal(found["a/../é"], [[0, 3], [1, 4], [2, 5]])

@@ -299,6 +299,28 @@ def test_a_path_that_a_graph_of_tensorflow_1_reads_must_come_from_an_asset(
     assert (found == []) == harmless, found
 
 
+def test_a_table_of_words_that_tensorflow_saved_reads_an_asset(tmp_path: Path) -> None:
+    tf, _ = load()
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    (tmp_path / "words.txt").write_text("a\nb\n")
+    line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+    root = tf.train.Checkpoint()
+    root.table = tf.lookup.StaticHashTable(
+        tf.lookup.TextFileInitializer(str(tmp_path / "words.txt"), tf.string, line, tf.int64, number), -1
+    )
+    root.__call__ = tf.function(root.table.lookup, input_signature=[tf.TensorSpec([None], tf.string)])
+    tf.saved_model.save(root, str(tmp_path / "m"))
+    (graph,) = read(tmp_path / "m").graphs
+    meta = saved_model_pb2.SavedModel.FromString((tmp_path / "m" / "saved_model.pb").read_bytes()).meta_graphs[0]
+    functions = meta.object_graph_def.concrete_functions
+    kinds = [node.WhichOneof("kind") == "asset" for node in meta.object_graph_def.nodes]
+    assert {name: tuple(kinds[at] for at in f.bound_inputs) for name, f in functions.items()} == graph.bound
+    assert any(any(bound) for bound in graph.bound.values())
+    assert graph.assets == ((meta.asset_file_def[0].tensor_info.name[:-2], "words.txt"),)
+    assert dangerous(tmp_path / "m") == []
+
+
 @pytest.mark.parametrize(
     "name", ["../../secret", "/etc/passwd", "..", "", "gs://bucket/x", "a/../../../secret", "link"]
 )

@@ -2,15 +2,21 @@
 
 Such a file is five pickles (a magic number, a protocol version, facts on the writing system, the object, the keys
 of its storages) and then each storage's raw values. A pickle can name any callable and have it called, so the
-unpickler here knows the few types that a tensor is made of and refuses every other name.
+unpickler here knows the few types that a tensor is made of and refuses every other name. What it builds of those may
+still end a process (a key nested 200,000 deep is hashed on the stack), so a process of its own reads the file.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import math
 import pickle
+import signal
 import struct
+import subprocess
+import sys
+import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +25,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core import children
+from ..core.errors import InputError, explain_disk_errors
+from ..core.inputs import read_input
 from ..core.names import shorten
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
@@ -36,6 +44,10 @@ STORAGES = {
     "BoolStorage": "?",
 }
 LIMIT_BYTES = 4 << 30
+MOST_SIDES = 16  # of a tensor
+SECONDS = 300
+# Isolated: nothing of the current folder is imported, but this very package.
+_CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from edgeproof.train import torch_pickle; torch_pickle.main()"
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> _Te
     sizes = (offset, *shape, *stride)
     if (
         not isinstance(storage, _Storage)
-        or len(shape) != len(stride)
+        or not len(shape) == len(stride) <= MOST_SIDES
         or not all(type(n) is int and n >= 0 for n in sizes)
     ):
         raise pickle.UnpicklingError("a tensor's description is malformed")
@@ -95,14 +107,47 @@ def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> _Te
 
 
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a state dict by name, as arrays of their own dtype.
+    """Return the tensors of a state dict by name, as arrays of their own dtype. Reads it in another process.
 
     Raises InputError when the file is of another format, is damaged, or names anything but tensors' own types.
     """
+    with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch, explain_disk_errors(Path(scratch)):
+        target = Path(scratch) / "tensors.npz"
+        home = str(Path(__file__).absolute().parents[2])
+        command = [sys.executable, "-I", "-c", _CHILD, home, str(path.absolute()), str(target)]
+        try:
+            done = children.run(command, timeout=SECONDS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired as error:
+            raise _malformed(path, f"reading it did not end within {SECONDS} s") from error
+        if done.returncode < 0:
+            raise _malformed(path, f"it ends the process that reads it ({signal.Signals(-done.returncode).name})")
+        said = json.loads(done.stdout) if done.stdout.startswith(b"{") else {}
+        if said:
+            raise InputError(said["message"], said["remedy"])
+        if done.returncode:
+            raise _malformed(path, f"the process that reads it ended with status {done.returncode}")
+        with np.load(target, allow_pickle=False) as arrays:
+            names = json.loads(str(arrays["names"]))
+            return {name: arrays[str(number)] for number, name in enumerate(names)}
+
+
+def main() -> None:
+    """Read the file of the process's second argument and write its tensors to the third, or say why not."""
+    try:
+        tensors = parse(Path(sys.argv[2]))
+    except InputError as error:
+        sys.stdout.write(json.dumps({"message": error.message, "remedy": error.remedy}))
+        sys.exit(1)
+    names = np.array(json.dumps(list(tensors)))
+    np.savez(sys.argv[3], names=names, **{str(number): array for number, array in enumerate(tensors.values())})
+
+
+def parse(path: Path) -> dict[str, NDArray[Any]]:
+    """As `read_state_dict`, in this process, which a hostile file may end."""
     try:
         if path.stat().st_size > LIMIT_BYTES:
             raise InputError(f"{path} has more than {LIMIT_BYTES >> 30} GiB; that is no file of weights we can read")
-        stream = io.BytesIO(path.read_bytes())
+        stream = io.BytesIO(read_input(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     try:
@@ -118,11 +163,15 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
         raise
     except Exception as error:
         # The bytes are hostile: the unpickler may stumble over them in any way it likes.
-        raise InputError(
-            f"{path} is not a legacy PyTorch state dict: {shorten(f'{type(error).__name__}: {error}', 160)}",
-            "expected what torch.save(model.state_dict(), …) wrote before PyTorch 1.6, or since with "
-            "_use_new_zipfile_serialization=False",
-        ) from error
+        raise _malformed(path, f"{type(error).__name__}: {error}") from error
+
+
+def _malformed(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path} is not a legacy PyTorch state dict: {shorten(why, 160)}",
+        "expected what torch.save(model.state_dict(), …) wrote before PyTorch 1.6, or since with "
+        "_use_new_zipfile_serialization=False",
+    )
 
 
 def _read_storages(stream: io.BytesIO, keys: Any, named: dict[str, _Storage]) -> dict[str, NDArray[Any]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core import children
 from ...core.artifact import Artifact
 from ...core.codec import read_json
 from ...core.errors import InputError, StageError
@@ -349,8 +350,13 @@ def classify_with_mediapipe(content: bytes, texts: Sequence[str]) -> list[list[t
         asked.write_text(json.dumps(plain), encoding="utf-8")
         command = [sys.executable, "-c", _CLASSIFY, str(model), str(asked), str(answers)]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
+            done = children.run(
+                command,
+                timeout=TIMEOUT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
             )
         except subprocess.TimeoutExpired as error:
             raise StageError(f"MediaPipe's TextClassifier did not answer within {TIMEOUT:.0f} s") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.artifact import Artifact
+from ...core.children import Watchdog, kill_group, limit_memory, out_of_memory
 from ...core.codec import read_json, write_json
 from ...core.dataset import PreparedData
 from ...core.diagnosis import Diagnosis
@@ -25,6 +26,7 @@ from .graph import read_graph
 PACKAGES = ("ai-edge-litert",)
 # Part of a diagnosis's key in the store: raise it when the figures or the rules change their meaning.
 VERSION = 1
+SILENT_SECONDS = 900
 
 
 def diagnose(
@@ -127,17 +129,20 @@ def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: 
     errors = workspace / "errors.txt"
     refused = None
     with errors.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, start_new_session=True)
+        limit_memory(process)
         try:
-            for line in process.stdout or ():
-                said = json.loads(line) if line.startswith("{") else {}
-                if "error" in said:
-                    refused = InputError(f"diagnosing {name}: {said['error']}", said["remedy"])
-                if "done" in said:
-                    listener.progress(f"diagnose {name}", said["done"], count)
-            code = process.wait()
+            with Watchdog(process, SILENT_SECONDS) as watchdog:
+                for line in process.stdout or ():
+                    watchdog.heard()
+                    said = json.loads(line) if line.startswith("{") else {}
+                    if "error" in said:
+                        refused = InputError(f"diagnosing {name}: {said['error']}", said["remedy"])
+                    if "done" in said:
+                        listener.progress(f"diagnose {name}", said["done"], count)
+                code = process.wait()
         except BaseException:
-            process.kill()
+            kill_group(process)
             process.wait()
             raise
         finally:
@@ -147,12 +152,15 @@ def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: 
         return
     if refused is not None:
         raise refused
+    if watchdog.bit:
+        why = f"diagnosing {name}: a sample took more than {SILENT_SECONDS} s"
+        raise StageError(why, "one of the files may compute without end: evaluate them first")
     lines = [line for line in errors.read_text("utf-8", "replace")[-4000:].splitlines() if line.strip()]
     last = shorten(lines[-1], 300) if lines else "nothing"
     if code < 0:
         how = f"was ended by {signal.Signals(-code).name}"
-        killed = -code == signal.SIGKILL
-        remedy = "it was probably out of memory" if killed else "the runtime cannot run one of the files"
+        short = out_of_memory(code, "\n".join(lines))
+        remedy = "it was probably out of memory" if short else "the runtime cannot run one of the files"
         raise StageError(f"diagnosing {name}: the process {how}; it said: {last}", remedy)
     raise StageError(
         f"diagnosing {name} failed: {last}",

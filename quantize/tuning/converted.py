@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core import children
 from ...core.errors import StageError, explain_disk_errors
 from ...core.model import InputContract
 from ...core.names import shorten
@@ -74,8 +75,12 @@ def run(content: bytes, stored: NDArray[Any], contract: InputContract, folder: P
     scale, offset = scale_of(contract)
     command = [sys.executable, str(Path(__file__).with_name("scoring.py")), str(file), str(source), str(target)]
     try:
-        done = subprocess.run(
-            [*command, repr(scale), repr(offset)], capture_output=True, text=True, timeout=TIMEOUT, check=False
+        done = children.run(
+            [*command, repr(scale), repr(offset)],
+            timeout=TIMEOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     except subprocess.TimeoutExpired as error:
         raise CrashError(f"it did not end within {TIMEOUT:g} seconds") from error

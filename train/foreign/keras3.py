@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ...core.children import kill_group, limit_memory, out_of_memory
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.names import shorten
 from .keras_model import ADVICE
@@ -65,10 +66,11 @@ def run(job: dict[str, Any], config: Any, folder: Path, *, trust: bool) -> dict[
                     "TF_CPP_MIN_LOG_LEVEL": "2",
                 },
             )
+            limit_memory(process)
             try:
                 code = process.wait(SECONDS)
             except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
+                kill_group(process)
                 process.wait()
                 if not isinstance(error, subprocess.TimeoutExpired):
                     raise
@@ -82,7 +84,7 @@ def _result(folder: Path, code: int) -> dict[str, Any]:
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         told = f"; it said: {shorten(said[-1], 200)}" if said else ""
-        remedy = "it was probably out of memory" if code == -signal.SIGKILL else ADVICE
+        remedy = "it was probably out of memory" if out_of_memory(code, "\n".join(said[-20:])) else ADVICE
         raise StageError(f"the process that opened the file with Keras 3 ended ({how}){told}", remedy)
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if "error" not in result:

@@ -1,0 +1,122 @@
+"""Child processes that open files from outside: what they may hold, how long they may be silent, how they are ended."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from edgeproof.cli import tensorflow_process
+from edgeproof.cli.tensorflow_process import CrashError, TensorFlowProcess
+from edgeproof.core import children
+from edgeproof.core.events import Silent
+
+ROOMS = ("cli", "core", "devices", "evaluate", "export", "quantize", "train")
+# pip, and the import of a runtime, open no file from outside. The tokenizer travels: it limits its process itself.
+WITHOUT = {"core/children.py", "devices/runtimes.py", "core/tokenizer.py"}
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+linux_without_driver = pytest.mark.skipif(
+    sys.platform != "linux" or any(driver.exists() for driver in children._DRIVERS), reason="no limit is set here"
+)
+
+
+@linux_without_driver
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_process_cannot_take_the_machine_s_memory(inner: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 200 << 20
+    monkeypatch.setattr(children, "SHARE", most / psutil.virtual_memory().total)
+    code = f"held = bytearray({2 * most})"
+    if inner:  # what it starts is limited, too
+        code = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {code!r}]))"
+    # the limit comes a moment after the start
+    done = children.run(
+        python("import time; time.sleep(.3)\n" + code), timeout=60, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert done.returncode == 1 and b"MemoryError" in done.stderr
+    assert children.out_of_memory(done.returncode, done.stderr.decode())
+    assert children.run(python("held = bytearray(1 << 20)"), timeout=60).returncode == 0
+
+
+def test_what_does_not_end_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time, pathlib\n"
+        "inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"pathlib.Path({str(told)!r}).write_text(str(inner.pid))\n"
+        "time.sleep(600)"
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        children.run(python(code), timeout=3)
+    pid = int(told.read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.05)
+    pytest.fail("what it started goes on")
+
+
+def test_a_process_that_talks_lives_and_one_that_falls_silent_is_ended() -> None:
+    code = "import time\nfor _ in range(10): print(1, flush=True); time.sleep(.2)\ntime.sleep(600)"
+    process = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
+    lines = 0
+    with children.Watchdog(process, 1.5) as watchdog:
+        for _ in process.stdout or ():
+            watchdog.heard()
+            lines += 1
+        process.wait()
+    assert watchdog.bit and lines == 10 and process.returncode < 0
+    process = subprocess.Popen(python("pass"))
+    with children.Watchdog(process, 60) as watchdog:
+        assert process.wait() == 0
+    assert not watchdog.bit
+
+
+def test_every_module_that_starts_a_process_limits_it() -> None:
+    home = Path(__file__).parents[1]
+    starts = re.compile(r"subprocess\.(Popen\(|run\(|check_|call\()")
+    found = {
+        path.relative_to(home).as_posix(): path.read_text()
+        for room in ROOMS
+        for path in (home / room).rglob("*.py")
+        if starts.search(path.read_text())
+    }
+    assert found.keys() > WITHOUT
+    for name, text in found.items():
+        started = len(starts.findall(text))
+        assert name in WITHOUT or text.count("limit_memory(") >= started, f"{name} starts a process without a limit"
+
+
+@pytest.mark.slow
+def test_a_saved_model_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeproof.train.frameworks import load
+
+    tf, _ = load()
+
+    def waits(x: Any) -> Any:
+        """Take from a queue that nobody fills."""
+        queue = tf.raw_ops.FIFOQueueV2(component_types=[tf.float32], shapes=[[1]])
+        return x + tf.raw_ops.QueueDequeueV2(handle=queue, component_types=[tf.float32])[0]
+
+    root = tf.train.Checkpoint()
+    root.__call__ = tf.function(waits, input_signature=[tf.TensorSpec([1, 3], tf.float32)])
+    tf.saved_model.save(root, str(tmp_path / "m"))
+    choices = {
+        "trust": False, "labels": [], "value_range": None, "shapes": {}, "size": None, "output": "", "tags": "",
+        "signature": "", "custom_objects": [],
+    }  # fmt: skip
+    monkeypatch.setitem(tensorflow_process.SILENCE, "adopt", 45.0)
+    with TensorFlowProcess(tmp_path / "log.txt", Silent()) as process:
+        with pytest.raises(CrashError, match="it said nothing for 45 s") as caught:
+            process.call("adopt", path=str(tmp_path / "m"), name="m", workspace=str(tmp_path / "w"), choices=choices)
+        assert caught.value.status == "timeout"
