@@ -53,17 +53,20 @@ def discard(path: Path, *, root: Path) -> None:
         remove(path, root=root)
 
 
-def move(source: Path, destination: Path, *, root: Path) -> None:
-    """Give a finished file or folder its final name, durably. It replaces its like, a file a file, a folder a folder.
+def move(source: Path, destination: Path, *, root: Path, durable: bool = True) -> None:
+    """Give a finished file or folder its final name. It replaces its like, a file a file, a folder a folder.
 
-    `source` is on the same disk. Data reach the disk before the name does, and the name before this returns.
+    `source` is on the same disk. Where it is to be `durable`, data reach the disk before the name does, and the name
+    before this returns.
     """
     below(root, destination)
-    sync(source)
+    if durable:
+        sync(source)
     if source.is_dir() and destination.is_dir():  # a rename replaces files only
         remove(destination, root=root)
     source.replace(destination)
-    _sync_one(destination.parent)
+    if durable:
+        _sync_one(destination.parent)
 
 
 def copy(source: Path, destination: Path, *, root: Path) -> None:

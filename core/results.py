@@ -101,9 +101,13 @@ class Results:
         }
 
     def save(self, folder: Path) -> None:
-        """Write results.json and results.csv into `folder`, each atomically."""
-        write_json(folder / "results.json", self.to_json())
-        write_atomic(folder / "results.csv", self.to_csv())
+        """Write results.json and results.csv into `folder`, each atomically.
+
+        Those of a run that is not finished come again with the next row, and are not waited for.
+        """
+        durable = bool(self.run.get("finished"))
+        write_json(folder / "results.json", self.to_json(), durable=durable)
+        write_atomic(folder / "results.csv", self.to_csv(), durable=durable)
 
     def to_csv(self) -> str:
         """Return one line per measurement, with what its artifact's row says. Cells are safe in a spreadsheet."""
