@@ -259,6 +259,7 @@ def _put(artifact: Artifact, base: Artifact, path: Path, out: Path) -> Artifact:
         place(artifact.path, destination, root=out)
         artifact = replace(artifact, path=destination)
     if base.tokenizer is not None:
-        export.copy_tokenizer(base.tokenizer, out / base.tokenizer.name, root=out)
-        artifact = replace(artifact, tokenizer=out / base.tokenizer.name)
+        tokenizer = export.tokenizer_folder(base.model, out)
+        export.copy_tokenizer(base.tokenizer, tokenizer, root=out)
+        artifact = replace(artifact, tokenizer=tokenizer)
     return export.save(artifact, out)

@@ -187,7 +187,7 @@ def _adopted(
     if store.get(entry, shipped=True) is None:
         with store.write(entry) as workspace:
             tf.call("adopt", path=str(path.resolve()), name=name, workspace=str(workspace), choices=asdict(choices))
-    place(store.root / entry, out / "model", root=out)
+    place(store.root / entry, out / "model", root=out, mark="model.json")
     return load_model(out / "model")
 
 

@@ -146,7 +146,7 @@ class Pipeline:
                 entries = {seed: self._fit(spec, data, seed, shared) for seed in seeds}
             entry = entries[seeds[0]]
             model = load_model(entry)
-            place(entry, self.out / "models" / spec.name, root=self.out)
+            place(entry, self.out / "models" / spec.name, root=self.out, mark="model.json")
         except EdgeproofError as error:
             # Data that cannot be used concern all models; what a model refuses concerns that model.
             if len(self.recipe.model) == 1 or (error.exit_code == 2 and data is None):

@@ -93,6 +93,15 @@ def copy(source: Path, destination: Path, *, root: Path) -> None:
         raise
 
 
+def check_ours(folder: Path, mark: str) -> None:
+    """Raise InputError if a folder would be replaced that is somebody else's: one that holds files, and no `mark`."""
+    if folder.is_dir() and not (folder / mark).is_file() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder} is in the way: it was not made by this program (it holds no {mark})",
+            "move it away, or give another --out",
+        )
+
+
 def unplain(folder: str, names: list[str]) -> list[str]:
     """Return what in a folder is neither a plain file nor a folder: the `ignore` of shutil.copytree."""
     kinds = {name: (Path(folder) / name).lstat().st_mode for name in names}

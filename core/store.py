@@ -126,13 +126,16 @@ class Store:
             files.discard(place, root=self.root)
 
 
-def place(source: Path, destination: Path, *, root: Path) -> None:
+def place(source: Path, destination: Path, *, root: Path, mark: str = "") -> None:
     """Copy a stored file or folder to `destination` below `root`, unless the very same bytes are there already.
 
     A copy, not a link: what a user does to the files of a run must not reach into the store. What stood there before
-    is replaced, and only by the complete new one. Raises InputError where `destination` is not below `root`.
+    is replaced, and only by the complete new one. Raises InputError where `destination` is not below `root`, or is a
+    folder of somebody else's, without the `mark` that folders of this kind have.
     """
     files.below(root, destination)
+    if mark:
+        files.check_ours(destination, mark)
     with explain_disk_errors(destination):
         if not files.same(source, destination):
             files.copy(source, destination, root=root)

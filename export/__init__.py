@@ -4,7 +4,7 @@ from .export import PACKAGES, export, export_file, load, reference, save, sideca
 from .inspect import Contents, inspect
 from .open_shapes import chosen_shapes, fix_shapes
 from .quantizer import POSSIBLE, check_float
-from .tokenizer import copy_tokenizer, place_tokenizer
+from .tokenizer import copy_tokenizer, place_tokenizer, tokenizer_folder
 
 __all__ = [
     "PACKAGES",
@@ -22,4 +22,5 @@ __all__ = [
     "reference",
     "save",
     "sidecar",
+    "tokenizer_folder",
 ]

@@ -115,7 +115,7 @@ def described(model: Model, variant: Variant, maker: str, folder: Path) -> Artif
         made_by=_made_by(maker, from_ours=True),
         origin=origin_of(model),
         answer=model.answer,
-        tokenizer=tokenizer_folder(model, folder) if model.tokenizer else None,
+        tokenizer=tokenizer_folder(model.name, folder) if model.tokenizer else None,
         tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
         training=model.tuning,
     )

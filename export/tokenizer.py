@@ -17,9 +17,9 @@ SETTINGS = "tokenizer.json"
 BESIDE = ("golden.json", "string_part")  # texts with their ids; the operators on strings, where those make the ids
 
 
-def tokenizer_folder(model: Model, folder: Path) -> Path:
-    """Return where the tokenizer of `model` stands beside its files in `folder`; it need not be there yet."""
-    return folder / f"{slug(model.name)}.tokenizer"
+def tokenizer_folder(model: str, folder: Path) -> Path:
+    """Return where the tokenizer of the model of that name stands beside its files; it need not be there yet."""
+    return folder / f"{slug(model)}.tokenizer"
 
 
 def place_tokenizer(model: Model, folder: Path) -> Path:
@@ -31,7 +31,7 @@ def place_tokenizer(model: Model, folder: Path) -> Path:
     """
     if model.tokenizer is None:
         raise ValueError(f"{model.name} has no tokenizer")
-    destination = tokenizer_folder(model, folder)
+    destination = tokenizer_folder(model.name, folder)
     copy_tokenizer(model.tokenizer.folder, destination, root=folder)
     return destination
 
@@ -41,7 +41,11 @@ def copy_tokenizer(source: Path, destination: Path, *, root: Path) -> None:
 
     Only what makes ids is taken: the settings, the files that they name, and the golden vectors; beside them comes this
     program's own ``tokenizer.py``. Whatever else lies in the folder stays there: it may be anybody's, and anything.
+    Raises InputError where a folder stands at `destination` that is no tokenizer.
     """
+    if files.real_path(source) == files.real_path(destination):
+        return
+    files.check_ours(destination, SETTINGS)
     fresh = destination.with_name(f".{destination.name}.tokenizer")
     with explain_disk_errors(destination):
         root.mkdir(parents=True, exist_ok=True)

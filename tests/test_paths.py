@@ -26,6 +26,7 @@ from edgeproof.core.events import Silent
 from edgeproof.core.files import below, copy, move, open_log, remove, same
 from edgeproof.core.names import LONGEST, checked_name, checked_path, slug
 from edgeproof.core.results import SCHEMA
+from edgeproof.core.store import place
 
 from .bundle_models import mean_colour_model
 
@@ -260,6 +261,53 @@ def test_a_tokenizer_is_copied_without_what_else_lies_in_its_folder(strange: Pat
     assert (folder / "id").read_text() == "a/dl/keys/id" and list(out.iterdir()) == [out / "keys"]
 
 
+@pytest.mark.parametrize("out", ["b/out", "a/dl", "a/dl/their.tokenizer"])
+def test_export_puts_the_tokenizer_beside_its_files_wherever_that_is(strange: Path, tmp_path: Path, out: str) -> None:
+    """Also where the file lies, and inside the tokenizer itself: nothing of the user's is changed."""
+    theirs = strange.parent / "their.tokenizer"
+    theirs.mkdir()
+    write_json(theirs / "tokenizer.json", {"version": 1, "kind": "words", "file": "vocab.txt"})
+    (theirs / "vocab.txt").write_text("a\n")
+    (theirs / "id").write_text("mine")
+    describe(strange, tokenizer="their.tokenizer")
+    before = contents(tmp_path)
+    command = ["export", str(strange), "--to", "tflite:float32", "--out", str(tmp_path / out)]
+    done = CliRunner().invoke(edgeproof, command)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert contents(tmp_path).items() >= before.items()
+    (placed,) = set((tmp_path / out).glob("*.tokenizer")) - {theirs}
+    assert {path.name for path in placed.iterdir()} == {"tokenizer.json", "vocab.txt", "tokenizer.py"}
+
+
+@pytest.mark.parametrize("there", ["empty", "mine", "link", "tokenizer"])
+def test_a_folder_is_only_replaced_by_its_like(strange: Path, tmp_path: Path, there: str) -> None:
+    theirs, out = strange.parent / "theirs", tmp_path / "b"
+    for folder, word in ((theirs, "new"), (tmp_path / "like", "old")):
+        folder.mkdir()
+        write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "vocab.txt"})
+        (folder / "vocab.txt").write_text(word)
+    target = out / "m.tokenizer"
+    if there == "link":
+        target.symlink_to(strange.parent)
+    elif there == "tokenizer":
+        shutil.copytree(tmp_path / "like", target)
+    else:
+        target.mkdir()
+    if there == "mine":
+        (target / "file").write_text("mine")
+    before = contents(tmp_path)
+    if there in ("mine", "link"):
+        with pytest.raises(InputError, match="is in the way: it was not made by this program"):
+            export.copy_tokenizer(theirs, target, root=out)
+        with pytest.raises(InputError, match="is in the way: it was not made by this program"):
+            place(theirs, target, root=out, mark="model.json")
+        assert contents(tmp_path) == before
+    else:
+        export.copy_tokenizer(theirs, target, root=out)
+        export.copy_tokenizer(target, target, root=out)
+        assert (target / "vocab.txt").read_text() == "new"
+
+
 def test_a_tokenizer_or_a_sibling_behind_a_link_is_refused(strange: Path, tmp_path: Path) -> None:
     (strange.parent / "m.tokenizer").symlink_to(tmp_path / "b")
     describe(strange, tokenizer="m.tokenizer")
@@ -331,6 +379,23 @@ def test_a_runs_results_bundle_no_file_from_outside_the_run(strange: Path, tmp_p
         listener=Silent(),
     )
     assert made.manifest["file"]["sha256"] == sha256_file(secret)
+
+
+def test_a_bundle_replaces_no_folder_and_no_archive_of_somebody_elses(strange: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b"
+
+    def made() -> Path:
+        return bundle_file(strange, out=out, source=None, samples=1, listener=Silent()).archive
+
+    assert made() == made(), "its own it replaces"
+    shutil.rmtree(out / "m")
+    assert made() == out / "m.zip"
+    shutil.rmtree(out / "m")
+    for there in (b"mine", b"PK\x05\x06" + bytes(18)):  # no archive; an empty one
+        (out / "m.zip").write_bytes(there)
+        with pytest.raises(InputError, match=r"m\.zip exists and is no bundle"):
+            made()
+        assert (out / "m.zip").read_bytes() == there
 
 
 def test_an_artifact_cannot_even_be_made_with_an_id_that_is_no_name() -> None:

@@ -87,8 +87,9 @@ def bundle(
     """
     name = slug(artifact.id)
     folder, archive = out / name, out / f"{name}.zip"
-    if folder.exists() and not (folder / "bundle.json").is_file():
-        raise InputError(f"{folder} exists and is no bundle", "move it away, or give another --out")
+    for there, ours in ((folder, (folder / "bundle.json").is_file()), (archive, _holds_bundle(archive, name))):
+        if there.exists() and not ours:
+            raise InputError(f"{there} exists and is no bundle", "move it away, or give another --out")
     if artifact.tokenizer is not None and not artifact.tokenizer.is_dir():
         raise InputError(
             f"{artifact.tokenizer} is not there, and the file's description names it as its tokenizer",
@@ -260,6 +261,14 @@ def _texts(folder: Path, texts: Mapping[str, str]) -> None:
 def _bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+def _holds_bundle(archive: Path, name: str) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            return f"{name}/bundle.json" in packed.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
 
 
 def _zip(folder: Path, archive: Path, name: str) -> None:
