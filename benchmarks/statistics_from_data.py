@@ -19,6 +19,9 @@ _LEAST_VARIANCE = 0.25
 # What a batch normalization adds: at 2 standard deviations an activation function passes most values as they are.
 # Around 0 a deep random network is chaotic and doubles any rounding from layer to layer, as no trained one does.
 _SHIFT = 2.0
+# What a residual branch adds to the block's input, in its standard deviations, and without a shift: shifts would add up
+# from block to block until nothing else is left, and trained branches are small beside what they are added to.
+_BRANCH = 0.5
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
@@ -70,8 +73,21 @@ def _take_moments(layer: Any, inputs: Any) -> None:
     variance = channels.var(axis=0)
     layer.moving_mean.assign(channels.mean(axis=0))
     layer.moving_variance.assign(np.maximum(variance, _LEAST_VARIANCE * (variance.mean() or 1.0)))
+    branch = _ends_a_branch(layer)
+    if branch and layer.scale:
+        layer.gamma.assign(np.full(values.shape[axis], _BRANCH))
     if layer.center:
-        layer.beta.assign(np.full(values.shape[axis], _SHIFT))
+        layer.beta.assign(np.full(values.shape[axis], 0.0 if branch else _SHIFT))
+
+
+def _ends_a_branch(layer: Any) -> bool:
+    """Whether a batch normalization is the last of a residual branch: what it gives is added to what came before it."""
+    behind = [node.outbound_layer for node in layer._outbound_nodes]
+    if [type(one).__name__ for one in behind] != ["Add"]:
+        return False
+    # Where both sides end in one, the shorter is the block's input, brought to the branch's shape.
+    beside = behind[0]._inbound_nodes[0].inbound_layers
+    return all(other is layer or not hasattr(other, "moving_variance") for other in beside) or layer is beside[-1]
 
 
 def _scale(layer: Any, call: Any, inputs: Any) -> None:
