@@ -24,8 +24,9 @@ def command(wanted: tuple[str, ...], as_json: bool) -> None:
     """
     from ...core.target import parse_runtime
     from ...devices import install
+    from ..console import stdout_console
     from ..output import show_json
-    from ..terminal import console, echo
+    from ..terminal import echo
 
     targets = [parse_runtime(text) for text in wanted]
     for target in targets:
@@ -44,7 +45,7 @@ def command(wanted: tuple[str, ...], as_json: bool) -> None:
         state = "ready" if row["ready"] else f"{row['reason']} → {row['remedy']}"
         cells = (row["target"], row["version"] or "–", ", ".join(row["reads"]), state)
         table.add_row(*map(Text, cells))  # plain text: markup would eat the extra of edgeproof[litert]
-    console().print(table)
+    stdout_console().print(table)
 
 
 def _rows() -> list[dict[str, Any]]:
