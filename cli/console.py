@@ -47,6 +47,7 @@ _STEPS = {
     "head": "training the head",
     "fine_tune": "fine-tuning",
     "freeze": "freezing",
+    "parity": "comparing tokenizers",
 }
 
 
