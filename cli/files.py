@@ -15,6 +15,8 @@ from ..core.inputs import read_input
 from ..core.model import Model, check_model, load_model
 from ..core.names import slug
 from ..train.foreign import Input, model_inputs
+from ..train.hub.vet import vet
+from ..train.text.device_tokenizer import STRING_PART
 from .preparing import Wanted
 
 FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
@@ -58,6 +60,8 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
     if path.is_dir():
         model = open_model(path)
         check_model(model.saved_model.parent)
+        if model.tokenizer is not None:
+            _check_operators(model.tokenizer.folder, path)
         return export.reference(model)
     contents = export.inspect(path)
     sha256 = sha256_file(path)
@@ -65,6 +69,8 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
     if sidecar.exists():
         artifact = replace(export.load(sidecar), path=path)
         if artifact.sha256 == sha256:
+            if artifact.tokenizer is not None:
+                _check_operators(artifact.tokenizer, path)
             return artifact
         (listener or Silent()).note(
             "warning",
@@ -93,6 +99,12 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
         min_runtime=contents.min_runtime,
         delegates=contents.delegates,
     )
+
+
+def _check_operators(tokenizer: Path, path: Path) -> None:
+    """Raise InputError when the tokenizer of `path` has operators of its own that may do more than compute."""
+    if (operators := tokenizer / STRING_PART).is_dir():
+        vet(operators, trust=False, where=f"the tokenizer of {path.name}")
 
 
 def wanted_by(artifact: Artifact, resize: str | None) -> Wanted:

@@ -132,6 +132,34 @@ def test_a_url_is_asked_for_the_compressed_form_followed_and_kept(tmp_path):
     assert not left_over()
 
 
+@pytest.mark.parametrize("part", ["header", "body"])
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "SLOWEST_BYTES", 1 << 20)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    given_up = threading.Event()
+
+    def drip(handler, path, query):
+        if part == "body":
+            handler.send_response(200)
+            handler.send_header("Content-Length", "1000000")
+            handler.end_headers()
+        else:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nName: ")
+        with suppress(OSError):
+            while not given_up.wait(0.05):
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+
+    with served(drip) as (url, _):
+        try:
+            with pytest.raises(StageError, match="too slowly" if part == "body" else "did not answer"):
+                resolve(f"{url}/google/model/1", sha256="", folder=tmp_path, listener=Heard())
+        finally:
+            given_up.set()
+    assert not left_over()
+
+
 def test_what_arrives_under_another_hash_is_not_unpacked(tmp_path):
     wrong = "0" * 64
     with served(hub) as (url, _), pytest.raises(InputError, match=f"{SHA}.*{wrong}"):

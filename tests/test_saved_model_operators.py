@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import inspect
+import json
 import operator
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeproof.cli.files import open_artifact
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError
+from edgeproof.core.tokenizer import open_tokenizer
+from edgeproof.export.export import save
 from edgeproof.train.foreign.code import find_code
 from edgeproof.train.frameworks import load
 from edgeproof.train.hub import operators
 from edgeproof.train.hub.saved_model import read
 from edgeproof.train.hub.vet import dangerous, vet
+
+from .test_bounded_reading import tflite
 
 
 def names(text: str) -> list[str]:
@@ -350,3 +359,40 @@ def test_two_functions_of_one_name_hide_nothing(tmp_path: Path) -> None:
     graph.node("WriteFile", into=graph.function("f"))
     graph.node("Identity", into=graph.function("f"))
     assert dangerous(graph.save(tmp_path / "m"))[0].startswith("WriteFile")
+
+
+# --- the operators on strings that a tokenizer may bring --------------------------------------------------------------
+
+
+def tokenizer_folder(folder: Path, op: str) -> Path:
+    graph = Graph()
+    graph.node(op, into=graph.function("f"), name="here")
+    graph.save(folder / "string_part")
+    settings = {"version": 1, "kind": "tensorflow", "length": 4, "pad": 0, "size": 9}
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize("op", ["RecordInput", "Skipgram", "DatasetToTFRecord", "MyCompany>Solve"])
+def test_a_tokenizer_beside_a_file_is_looked_at_before_it_runs(op: str, tmp_path: Path) -> None:
+    content, path = tflite(), tmp_path / "m--float32.tflite"
+    path.write_bytes(content)
+    tokenizer = tokenizer_folder(tmp_path / "m.tokenizer", op)
+    artifact = Artifact(
+        id="m", model="m", format="tflite", scheme="float32", path=path,
+        sha256=sha256_file(path),
+        bytes=len(content), tokenizer=tokenizer,
+    )  # fmt: skip
+    save(artifact, tmp_path)
+    with pytest.raises(InputError, match=rf"the tokenizer of m--float32\.tflite: .*: {op} \(here\)"):
+        open_artifact(path)
+    tokenizer_folder(tmp_path / "n.tokenizer", "StringLower")
+    save(replace(artifact, tokenizer=tmp_path / "n.tokenizer"), tmp_path)
+    assert open_artifact(path).tokenizer == tmp_path / "n.tokenizer"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ["RecordInput", "LoadAndRemapMatrix"])
+def test_the_code_that_travels_with_a_tokenizer_refuses_operators_on_files(op: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"it does more than computing: {op}"):
+        open_tokenizer(tokenizer_folder(tmp_path / "t", op))

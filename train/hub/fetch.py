@@ -17,6 +17,8 @@ import http.client
 import os
 import re
 import ssl
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -40,6 +42,10 @@ GRAPH = "saved_model.pb"
 TIMEOUT_SECONDS = 30  # without a byte
 ATTEMPTS = 3
 DOWNLOAD_BYTES = 8 << 30
+# A server may send a byte now and then for ever: so many seconds for its answer, and then so many bytes a second.
+PATIENCE_SECONDS = 120.0
+SLOWEST_BYTES = 4096
+TOTAL_SECONDS = 12 * 3600.0
 BLOCK = 1 << 20
 _LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 _OTHER_FRAMEWORKS = ("tflite", "tfjs", "pytorch", "jax", "keras", "flax", "coral", "onnx", "transformers")
@@ -372,14 +378,15 @@ def _attempt(opener: Any, handle: str, part: Path, tag: str, listener: Listener)
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", tag)
     name = f"download {shorten(handle.rstrip('/').split('://')[-1], 60)}"
-    with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+    started = time.monotonic()
+    with _answer(opener, request) as response:
         have = have if response.status == 206 else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and length.isdecimal() else 0
         if total > DOWNLOAD_BYTES:
             raise StageError(f"{handle} has {total:,} bytes, more than the {DOWNLOAD_BYTES:,} that are fetched here",
                              "download it yourself and give the folder")  # fmt: skip
-        tag = response.headers.get("ETag") or "*"
+        tag, arrived = response.headers.get("ETag") or "*", 0
         with part.open("ab" if have else "wb") as stream:
             while block := _read(response):
                 stream.write(block)
@@ -387,12 +394,36 @@ def _attempt(opener: Any, handle: str, part: Path, tag: str, listener: Listener)
                 if have > (total or DOWNLOAD_BYTES):
                     raise StageError(f"{handle} sends more bytes than it promised", offline(handle))
                 listener.progress(name, have, total or have)
+                arrived += len(block)
+                if time.monotonic() - started > min(PATIENCE_SECONDS + arrived / SLOWEST_BYTES, TOTAL_SECONDS):
+                    raise StageError(f"{handle} arrives too slowly: {arrived:,} bytes in "
+                                     f"{time.monotonic() - started:.0f} s", offline(handle))  # fmt: skip
     return "" if not total or have == total else str(tag)
 
 
+def _answer(opener: Any, request: urllib.request.Request) -> Any:
+    """Return the server's answer, its headers read. Raises as the opener does, and TimeoutError."""
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(opener.open(request, timeout=TIMEOUT_SECONDS))
+        except Exception as error:  # for whoever waits
+            answers.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)  # each byte of a header renews the time-out of a socket
+    asking.start()
+    asking.join(PATIENCE_SECONDS)
+    if not answers:
+        raise TimeoutError(f"the server did not answer within {PATIENCE_SECONDS:g} s")
+    if isinstance(answers[0], Exception):
+        raise answers[0]
+    return answers[0]
+
+
 def _read(response: Any) -> bytes:
-    """Read a block; a connection that breaks ends the stream, which its length then shows."""
+    """Read what has arrived; a connection that breaks ends the stream, which its length then shows."""
     try:
-        return bytes(response.read(BLOCK))
+        return bytes(response.read1(BLOCK))
     except http.client.IncompleteRead as error:
         return error.partial
