@@ -210,14 +210,16 @@ for line in sys.stdin:
     made = run(text=tensorflow.constant([json.loads(line)]))
     print(json.dumps({name: value.numpy()[0].tolist() for name, value in made.items()}), file=answers, flush=True)
 """
-    # Operators that read or write outside of the graph, by parts of their names or of their arguments' names. Tables of
-    # words read the model's own file. It is a second net: who takes a model from elsewhere looks at it before.
+    # Operators that read or write outside of the graph, by parts of their names or of their arguments' names. OWN are
+    # for the model's own files. It is a second net: who takes a model from elsewhere looks at it before.
     REFUSED = (
         "ReadFile,WriteFile,MatchingFiles,PyFunc,PrintV2,Summary,Dataset,Iterator,RemoteCall,Send,Recv,Dump,Reader"
     )
-    REFUSED += ",Rpc,Collective,Mlir,XlaC,Abort,Sleep,TPU,DTensor,Debug,CopyHost,Session"
+    REFUSED += (
+        ",Rpc,Collective,Mlir,XlaC,Abort,Sleep,TPU,DTensor,Debug,CopyHost,Session,FileSystem,ImportEvent,Nccl,Stats"
+    )
     FILES = "filename,file_,path,vocab_file,address,region,debug_ops,debug_url,descriptor,target,url,uri,_dir,chunk"
-    TABLES = "InitializeTableFromTextFile,InitializeTableFromTextFileV2"
+    OWN = "InitializeTableFromTextFile,InitializeTableFromTextFileV2,SaveV2,RestoreV2,MergeV2Checkpoints"
     SECONDS = 600.0  # for its start with TensorFlow, and for each text
     _open: Dict[str, "_Operators"] = {}
 
@@ -238,7 +240,7 @@ for line in sys.stdin:
 
         self._said = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", self.PROGRAM, path, self.REFUSED, self.FILES, self.TABLES],
+            [sys.executable, "-c", self.PROGRAM, path, self.REFUSED, self.FILES, self.OWN],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, universal_newlines=True,
         )  # fmt: skip
         self._last: Tuple[str, Dict[str, Any]] = ("", {})

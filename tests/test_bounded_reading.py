@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,37 @@ def test_the_limit_is_far_from_what_models_have(tmp_path: Path) -> None:
     for part in protobuf.Message(content, left).parts(2):
         assert len(_meta_graph(part).nodes) == 2_000
     assert protobuf.LIMIT - left[0] < protobuf.LIMIT / 100
+
+
+# --- arrays that say they are what no file holds ----------------------------------------------------------------------
+
+
+HEADS = [
+    "<f4 (1000000000000000000, 3)",
+    "<f4 (-1, 3)",
+    f"<f4 ({'9' * 30}, 3)",
+    "<f4 (4000000000, 3)",
+    "<f4 (True, 3)",
+    f"<f4 ({'1,' * 100})",
+    f"<f4 {'(' * 3000}1, 3{')' * 3000}",
+    "O (1, 3)",
+    "|S2147483647 (10000000,)",
+]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_an_array_that_says_it_is_what_no_file_holds_is_refused(head: str, packed: bool, tmp_path: Path) -> None:
+    dtype, _, shape = head.partition(" ")
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(48))
+    if packed:
+        with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+            archive.write(path, "x.npy")
+        path = tmp_path / "x.npz"
+    with pytest.raises(InputError, match=r"cannot be read|has the shape"):
+        _array(path)
 
 
 # --- what is no file --------------------------------------------------------------------------------------------------

@@ -375,7 +375,7 @@ def tokenizer_folder(folder: Path, op: str) -> Path:
 
 @pytest.mark.parametrize("op", ["RecordInput", "Skipgram", "DatasetToTFRecord", "MyCompany>Solve"])
 def test_a_tokenizer_beside_a_file_is_looked_at_before_it_runs(op: str, tmp_path: Path) -> None:
-    content, path = tflite(), tmp_path / "m--float32.tflite"
+    content, path = tflite(), tmp_path / "m--tflite-float32.tflite"
     path.write_bytes(content)
     tokenizer = tokenizer_folder(tmp_path / "m.tokenizer", op)
     artifact = Artifact(
@@ -384,7 +384,7 @@ def test_a_tokenizer_beside_a_file_is_looked_at_before_it_runs(op: str, tmp_path
         bytes=len(content), tokenizer=tokenizer,
     )  # fmt: skip
     save(artifact, tmp_path)
-    with pytest.raises(InputError, match=rf"the tokenizer of m--float32\.tflite: .*: {op} \(here\)"):
+    with pytest.raises(InputError, match=rf"the tokenizer of m--tflite-float32\.tflite: .*: {op} \(here\)"):
         open_artifact(path)
     tokenizer_folder(tmp_path / "n.tokenizer", "StringLower")
     save(replace(artifact, tokenizer=tmp_path / "n.tokenizer"), tmp_path)

@@ -111,7 +111,7 @@ def _open(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         if zipfile.is_zipfile(path):
             return _members(path, names)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ZIP_ERRORS as error:
+    except (*ZIP_ERRORS, TypeError) as error:
         raise InputError(f"{path} cannot be read: {shorten(str(error), 200)}", CHOICES) from error
     if len(names) > 1:
         raise InputError(f"{path} holds one array, the model takes {len(names)}",
