@@ -212,12 +212,9 @@ for line in sys.stdin:
 """
     # Operators that read or write outside of the graph, by parts of their names or of their arguments' names. OWN are
     # for the model's own files. It is a second net: who takes a model from elsewhere looks at it before.
-    REFUSED = (
-        "ReadFile,WriteFile,MatchingFiles,PyFunc,PrintV2,Summary,Dataset,Iterator,RemoteCall,Send,Recv,Dump,Reader"
-    )
-    REFUSED += (
-        ",Rpc,Collective,Mlir,XlaC,Abort,Sleep,TPU,DTensor,Debug,CopyHost,Session,FileSystem,ImportEvent,Nccl,Stats"
-    )
+    REFUSED = "ReadFile,WriteFile,MatchingFiles,PyFunc,PrintV2,Summary,Dataset,Iterator,RemoteCall,Send,Recv,Dump"
+    REFUSED += ",Reader,Rpc,Collective,Mlir,XlaC,Abort,Sleep,TPU,DTensor,Debug,CopyHost,Session,FileSystem"
+    REFUSED += ",ImportEvent,Nccl,Stats"
     FILES = "filename,file_,path,vocab_file,address,region,debug_ops,debug_url,descriptor,target,url,uri,_dir,chunk"
     OWN = "InitializeTableFromTextFile,InitializeTableFromTextFileV2,SaveV2,RestoreV2,MergeV2Checkpoints"
     SECONDS = 600.0  # for its start with TensorFlow, and for each text
