@@ -91,11 +91,12 @@ def status(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return _explain(error)
+        return explain(error)
     return result if isinstance(result, int) else 0
 
 
-def _explain(error: Exception) -> int:
+def explain(error: Exception) -> int:
+    """Say what is wrong on stderr, and return the exit status."""
     from ..core.errors import EdgeproofError, explained
 
     if isinstance(error, OSError):  # a full disk or a forbidden folder may be met anywhere

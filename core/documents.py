@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .inputs import open_input
 from .visible import visible, visible_in_json
 
 if sys.version_info >= (3, 11):
@@ -36,10 +35,7 @@ def read_text(path: Path, limit: int) -> str:
 
     Raises FileNotFoundError, IsADirectoryError and other OSErrors as they come, and InputError for what is no text.
     """
-    # A pipe without a writer would keep us waiting, and a device never ends.
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise InputError(f"{path} is a pipe or a device, not a file", "give a plain file")
+    with open_input(path) as stream:
         content = stream.read(limit + 1)
     if len(content) > limit:
         raise InputError(f"{path} has more than {limit:,} bytes", "give a file that is what its name says")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from edgeproof import export
 from edgeproof.cli.bundling import bundle_file
 from edgeproof.cli.files import _scheme, open_artifact
-from edgeproof.cli.main import _explain, edgeproof
+from edgeproof.cli.main import edgeproof, explain
 from edgeproof.core import tokenizer
 from edgeproof.core.codec import to_json, write_json
 from edgeproof.core.errors import InputError, StageError, explain_disk_errors
@@ -164,8 +164,8 @@ def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_no_mistake_of_ours_wherever_it_is_met(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _explain(OSError(errno.ENOSPC, "No space left on device")) == 3
-    assert _explain(OSError(errno.EROFS, "Read-only file system", "log.jsonl")) == 3
+    assert explain(OSError(errno.ENOSPC, "No space left on device")) == 3
+    assert explain(OSError(errno.EROFS, "Read-only file system", "log.jsonl")) == 3
     said = capsys.readouterr().err
     assert "the disk is full" in said
     assert "no permission to write log.jsonl" in said

@@ -62,4 +62,12 @@ def mutants(document: Any, draw: random.Random, strangers: Sequence[Any] = STRAN
 def _changed(document: Any, place: Place, draw: random.Random, strangers: Sequence[Any]) -> Any:
     if place and draw.random() < 0.1:
         return without(document, place)
-    return replaced(document, place, draw.choice(strangers))
+    there = _at(document, place)
+    alike = [one for one in strangers if type(one) is type(there)] if draw.random() < 0.6 else []
+    return replaced(document, place, draw.choice(alike or strangers))
+
+
+def _at(document: Any, place: Place) -> Any:
+    for part in place:
+        document = document[part]
+    return document

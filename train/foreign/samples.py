@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tokenize
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from ...core.model import InputContract, Model, sample_shape
 from ...core.names import shorten
 from .containers import ZIP_ERRORS, check_entries
 from .tensors import describe
+
+# NumPy reads the header of an old .npy as Python's tokens, and a header may say anything.
+ARRAY_ERRORS = (*ZIP_ERRORS, TypeError, tokenize.TokenError, SyntaxError)
 
 BLOCK_BYTES = 16 << 20
 CHOICES = "expected a .npy file, or a .npz file with one array, as numpy.save and numpy.savez write them"
@@ -111,7 +115,7 @@ def _open(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         if zipfile.is_zipfile(path):
             return _members(path, names)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (*ZIP_ERRORS, TypeError) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{path} cannot be read: {shorten(str(error), 200)}", CHOICES) from error
     if len(names) > 1:
         raise InputError(f"{path} holds one array, the model takes {len(names)}",

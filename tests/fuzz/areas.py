@@ -1,0 +1,454 @@
+"""What is fuzzed: for each kind of input a whole one, how it is changed, and the command that reads it.
+
+Each command is one that stops before a runtime or TensorFlow is started, by a mistake that it would tell of last: the
+samples are missing, or nothing to calibrate with was given. So everything that reads the input runs, in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgeproof.cli.files import open_artifact
+from edgeproof.cli.main import explain, status
+from edgeproof.core.codec import to_json, write_json
+from edgeproof.core.documents import parse_toml
+from edgeproof.core.model import InputContract, Model, save_model
+from edgeproof.core.results import Results
+from edgeproof.export import sidecar
+from edgeproof.train.hub.archive import unpack
+
+from . import seeds
+from .content import changed
+from .documents import STRANGERS, mutants, places
+
+OUT = "out"
+_MISSING = ("--data", "folder:missing")
+# Only pictures and files that ONNX Runtime does not read: what was measured is a row that says so.
+_NOWHERE = ("--on", "local/onnxruntime", "--out", OUT, "--json")
+
+Inputs = Iterator[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Area:
+    """`make` fills a folder with inputs without end, each time yielding the command line that reads one.
+
+    `inputs` are how many of each 2,000 are of this area. `apart`: the reader is a C library that may take the process
+    down, so that this area has one of its own. `entry` takes the command line and returns the status.
+    """
+
+    name: str
+    inputs: int
+    make: Callable[[Path, random.Random], Inputs]
+    apart: bool = False
+    entry: Callable[[list[str]], int] = status
+
+
+def _written(box: Path, **files: bytes | str) -> None:
+    for name, content in files.items():
+        path = box / name.replace("__", "/").replace("_DOT_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
+
+
+def _recipe(box: Path, draw: random.Random) -> Inputs:
+    (box / "csv").mkdir()
+    while True:
+        content = changed(seeds.RECIPE.encode(), draw)
+        _written(box, r_DOT_toml=content)
+        yield "run", "r.toml", "--out", OUT
+
+
+def _recipe_fields(box: Path, draw: random.Random) -> Inputs:
+    import tomli_w
+
+    for document in mutants(parse_toml(seeds.RECIPE, "the seed"), draw, [s for s in STRANGERS if s is not None]):
+        if isinstance(document, dict):
+            try:
+                text = tomli_w.dumps(document)
+            except (TypeError, ValueError):  # TOML has no null
+                continue
+            _written(box, r_DOT_toml=text)
+            yield "run", "r.toml", "--out", OUT, "--json"
+
+
+def _overrides(box: Path, draw: random.Random) -> Inputs:
+    _written(box, r_DOT_toml=seeds.RECIPE)
+    keys = [".".join(map(str, place)) for place in places(parse_toml(seeds.RECIPE, "the seed")) if place]
+    keys += ["", ".", "model.net", "model.9", "a" * 5000, "train." * 70 + "x", "\x1b[31m", "\udcff", "train.\u202e"]
+    values = [
+        *map(str, STRANGERS),
+        "[" * 5000,
+        "9" * 5000,
+        "{a=" * 5000,
+        "\udcff",
+        '"',
+        "'''",
+        "1979-05-27",
+        "inf",
+        "nan",
+        "1\n2",
+    ]
+    while True:
+        pair = f"{draw.choice(keys)}{draw.choice(('=', '=', '=', '', ' = '))}{draw.choice(values)}".replace("\0", "")
+        yield "run", "r.toml", "--out", OUT, "--set", pair
+
+
+def _arguments(box: Path, draw: random.Random) -> Inputs:
+    """Names that are none, everywhere where a name may stand."""
+    _written(box, a_DOT_tflite=seeds.tflite(), r_DOT_toml=seeds.RECIPE, empty="")
+    loop, deep = box / "loop", box / "deep"
+    loop.symlink_to(loop)
+    deep.symlink_to("/root/nothing/to/see")
+    names = [
+        "", ".", "..", "/", "~", "~nobody", "loop", "loop/a.tflite", "deep", "empty", "empty/a.onnx", "a.tflite",
+        "r.toml", "missing.onnx", "x" * 300, "/".join(["x" * 200] * 30), "\x1b[31m.tflite", "\u202e.onnx",
+        "\udcff.tflite", "/dev/zero", "/dev/null", "/proc/self/mem", "/proc/1/mem", "-", "--", "a\nb", "csv:",
+        "idx:/dev/zero", "images:loop", "npy:a.tflite", "builtin:x", "tfds:", "package:/", "package:../x/y", "keras:x",
+        "folder:\udcff", "folder:" + "x" * 5000, "🤖" * 100,
+    ]  # fmt: skip
+
+    def name() -> str:
+        return draw.choice(names)
+
+    while True:
+        yield draw.choice(
+            (
+                ("inspect", name()),
+                ("inspect", name(), "--json"),
+                ("report", name()),
+                ("compare", name(), name()),
+                ("bundle", name(), "--data", name(), "--out", OUT),
+                ("evaluate", name(), "--data", name(), *_NOWHERE),
+                ("evaluate", "a.tflite", "--data", name(), *_NOWHERE),
+                ("export", name(), "--to", "tflite:int8", "--out", OUT, "--labels", name()),
+                ("export", name(), "--to", name(), "--out", OUT),
+                ("diagnose", name(), "--float", name(), "--data", name(), "--out", OUT),
+                ("run", name(), "--out", OUT),
+                ("run", "r.toml", "--out", OUT, "--set", f"data.source={json.dumps(name())}"),
+                ("run", "r.toml", "--out", OUT, "--set", f"model.net.backbone={name()}"),
+                ("evaluate", "a.tflite", "--data", "folder:missing", "--out", OUT, "--budget", f"{name()}={name()}"),
+                ("evaluate", "a.tflite", "--data", "folder:missing", "--out", OUT, "--on", name()),
+                ("init", f"{OUT}/r.toml", "--data", name(), "--backbone", name(), "--force"),
+                ("init", f"{OUT}/r.toml", "--from", name()),
+                ("docs", name()),
+                (name(), name()),
+            )
+        )
+
+
+def _tflite(box: Path, draw: random.Random) -> Inputs:
+    whole = [seeds.tflite(), *(seeds.tflite(scale) for scale in (0.1, float("nan"), float("inf"), -1.0, 1e-45))]
+    while True:
+        content = draw.choice(whole)
+        _written(box, a_DOT_tflite=changed(content, draw) if draw.random() < 0.97 else content)
+        yield draw.choice(
+            (
+                ("inspect", "a.tflite"),
+                ("inspect", "a.tflite", "--json"),
+                ("inspect", "a.tflite", "--json"),
+                ("evaluate", "a.tflite", *_MISSING, *_NOWHERE),
+                ("bundle", "a.tflite", *_MISSING, "--out", OUT),
+                ("export", "a.tflite", "--to", "tflite:int8", "--out", OUT),
+            )
+        )
+
+
+def _onnx(box: Path, draw: random.Random) -> Inputs:
+    whole = seeds.onnx()
+    while True:
+        _written(box, a_DOT_onnx=changed(whole, draw))
+        yield draw.choice(
+            (
+                ("inspect", "a.onnx"),
+                ("inspect", "a.onnx", "--json"),
+                ("evaluate", "a.onnx", *_MISSING, "--on", "local/litert", "--out", OUT),
+                ("bundle", "a.onnx", *_MISSING, "--out", OUT),
+            )
+        )
+
+
+def _sidecar(box: Path, draw: random.Random) -> Inputs:
+    _written(
+        box,
+        a_DOT_tflite=seeds.tflite(),
+        tok__vocabulary_DOT_txt="a\nb\n",
+        tok__tokenizer_DOT_json=json.dumps(seeds.TOKENIZER),
+    )
+    whole = to_json(
+        replace(
+            open_artifact(box / "a.tflite"),
+            path=Path("a.tflite"),
+            labels=("red", "green", "blue"),
+            contract=InputContract("image", (1, 8, 8, 3)),
+            answer="scores",
+            tokenizer=Path("tok"),
+            made_by="edgeproof",
+            calibration={"count": 3, "methods": [{"method": "minmax", "error": 0.1}]},
+            loads={"local/litert": "ok"},
+            training={"kind": "qat", "history": [{"loss": 1.0}]},
+        )
+    )
+    for document in mutants(whole, draw):
+        text = json.dumps(document).encode()
+        _written(box, a_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        yield draw.choice(
+            (
+                ("evaluate", "a.tflite", *_MISSING, *_NOWHERE),
+                ("bundle", "a.tflite", *_MISSING, "--out", OUT, "--json"),
+                ("diagnose", "a.tflite", "--float", "a.tflite", *_MISSING, "--out", OUT),
+                ("export", "a.tflite", "--to", "tflite:int8", "--out", OUT),
+            )
+        )
+
+
+def _model(box: Path, draw: random.Random) -> Inputs:
+    folder = box / "run" / "models" / "net"
+    _written(folder, saved_model__saved_model_DOT_pb=seeds.saved_model("Relu", "Softmax"))
+    contract = InputContract("image", (1, 8, 8, 3))
+    save_model(
+        Model("net", "keras:X", Path("saved_model"), "ab" * 32, ("red", "green", "blue"), contract, 2.0,
+              {"val_accuracy": 0.5}, [{"loss": 1.0}], {"a": 1}, tuning={"kind": "qat", "of": "cd" * 32}),
+        folder,
+    )  # fmt: skip
+    whole = json.loads((folder / "model.json").read_text())
+    for document in mutants(whole, draw):
+        text = json.dumps(document).encode()
+        _written(folder, model_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        yield draw.choice(
+            (
+                ("export", "run/models/net", "--to", "tflite:int8", "--out", OUT),
+                ("export", "run", "--to", "tflite:int8", "--out", OUT),
+                ("evaluate", "run/models/net", *_MISSING, *_NOWHERE),
+            )
+        )
+
+
+@cache
+def _results_document() -> Any:
+    from ..test_report import example
+
+    made: Results = example()
+    kept = {artifact.id for artifact in made.artifacts[:3]}
+    made.artifacts = made.artifacts[:3]
+    made.measurements = [row for row in made.measurements if row.artifact in kept]
+    return json.loads(json.dumps(made.to_json()))
+
+
+def _results(box: Path, draw: random.Random) -> Inputs:
+    whole = _results_document()
+    _written(box, other__results_DOT_json=json.dumps(whole))
+    for document in mutants(whole, draw):
+        text = json.dumps(document).encode()
+        _written(box, run__results_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        yield draw.choice(
+            (
+                ("compare", "other", "run", "--force", "--json"),
+                ("compare", "run", "other", "--force"),
+                ("compare", "run/results.json", "other"),
+                ("bundle", "run", *_MISSING, "--out", OUT),
+            )
+        )
+
+
+def _report(box: Path, draw: random.Random) -> Inputs:
+    """A run's report, which is written into the run's folder."""
+    for document in mutants(_results_document(), draw):
+        write_json(box / OUT / "results.json", document)
+        yield "report", OUT, *draw.choice(((), ("--json",)))
+
+
+def _saved_model(box: Path, draw: random.Random) -> Inputs:
+    whole = [
+        seeds.saved_model("Relu", "Softmax"),
+        seeds.saved_model("ReadFile", "PyFunc"),
+        seeds.saved_model("StatefulPartitionedCall", "While"),
+    ]
+    while True:
+        _written(box, m__saved_model_DOT_pb=changed(draw.choice(whole), draw))
+        if draw.random() < 0.1:
+            _written(box, m__fingerprint_DOT_pb=draw.randbytes(30), m__assets__words_DOT_txt="a\nb")
+        yield (
+            "export",
+            "m",
+            "--to",
+            "tflite:int8",
+            "--out",
+            OUT,
+            *draw.choice(((), ("--tags", "serve"), ("--signature", "x"))),
+        )
+
+
+def _archive(box: Path, draw: random.Random) -> Inputs:
+    names = (
+        "saved_model.pb",
+        "variables/variables.index",
+        "../escaped",
+        "/abs",
+        "a/../../b",
+        "x" * 300,
+        "loop",
+        "\x1b[31m",
+    )
+    while True:
+        files = {"saved_model.pb": seeds.saved_model("Relu"), draw.choice(names): b"i" * 50}
+        whole = seeds.archive(files)
+        _written(box, m_DOT_tar_DOT_gz=changed(whole, draw) if draw.random() < 0.8 else whole)
+        yield "m.tar.gz", OUT
+
+
+def _unpack(arguments: list[str]) -> int:
+    """Unpack an archive as the process that opens models does, and end as the command would."""
+    archive, out = map(Path, arguments)
+    target = out / "unpacked"
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        unpack(archive, target)
+    except Exception as error:
+        return explain(error)
+    return 0
+
+
+def _keras(box: Path, draw: random.Random) -> Inputs:
+    weights = seeds.hdf5()
+    configs = mutants(seeds.KERAS_CONFIG, draw)
+    while True:
+        metadata = seeds.KERAS_METADATA if draw.random() < 0.8 else next(mutants(seeds.KERAS_METADATA, draw))
+        config = next(configs) if draw.random() < 0.7 else seeds.KERAS_CONFIG
+        content = seeds.keras(config, metadata, weights if draw.random() < 0.9 else changed(weights, draw))
+        _written(box, m_DOT_keras=content if draw.random() < 0.6 else changed(content, draw))
+        yield "export", "m.keras", "--to", "tflite:int8", "--out", OUT
+
+
+def _hdf5(box: Path, draw: random.Random) -> Inputs:
+    whole = seeds.hdf5()
+    configs = mutants(seeds.KERAS_CONFIG, draw)
+    while True:
+        _written(box, m_DOT_h5=seeds.hdf5(next(configs)) if draw.random() < 0.4 else changed(whole, draw))
+        yield "export", "m.h5", "--to", "tflite:int8", "--out", OUT
+
+
+def _tables(box: Path, draw: random.Random) -> Inputs:
+    for name in ("a.tflite", "t.tflite"):
+        (box / name).write_bytes(seeds.tflite())
+    _text_sidecar(box)
+    _written(box, p_DOT_png=seeds.picture("PNG"), labels_DOT_txt=seeds.LABELS)
+    pictures = "file,label\n" + "".join(f"p.png,class{i % 3}\n" for i in range(6))
+    whole = {
+        "csv": seeds.TABLE.encode(), "tsv": seeds.TABLE.replace(",", "\t").encode(), "jsonl": seeds.LINES.encode(),
+        "pictures": pictures.encode(),
+    }  # fmt: skip
+    while True:
+        kind = draw.choice(sorted(whole))
+        _written(box, t_DOT_data=changed(whole[kind], draw))
+        source = f"{'csv' if kind == 'pictures' else kind}:t.data"
+        columns = draw.choice(
+            ((), (), ("--text-column", "label"), ("--encoding", draw.choice(("x", "utf-16", "latin-1", "idna"))))
+        )
+        file = "a.tflite" if kind == "pictures" else "t.tflite"
+        yield draw.choice(
+            (
+                ("evaluate", file, "--data", source, *columns, *_NOWHERE),
+                ("evaluate", file, "--data", source, *columns, *_NOWHERE),
+                ("init", f"{OUT}/r.toml", "--data", source, "--force"),
+            )
+        )
+
+
+def _text_sidecar(box: Path, **settings: Any) -> None:
+    """Write a sidecar that says t.tflite takes token ids, and a tokenizer that makes them."""
+    _written(
+        box,
+        tok__vocabulary_DOT_txt="[PAD]\n[UNK]\nword\ngood\n",
+        tok__tokenizer_DOT_json=json.dumps(seeds.TOKENIZER | settings),
+    )
+    artifact = replace(
+        open_artifact(box / "a.tflite"),
+        path=Path("t.tflite"),
+        labels=("class0", "class1", "class2"),
+        contract=InputContract("image", (1, 8), "int32", 0, 3, kind="text"),
+        tokenizer=Path("tok"),
+    )
+    write_json(sidecar(box / "t.tflite"), to_json(artifact))
+
+
+def _tokenizer(box: Path, draw: random.Random) -> Inputs:
+    for name in ("a.tflite", "t.tflite"):
+        (box / name).write_bytes(seeds.tflite())
+    _text_sidecar(box)
+    _written(box, t_DOT_csv=seeds.TABLE)
+    kinds = [{"kind": kind} for kind in ("whitespace", "wordpiece", "sentencepiece", "words")]
+    for document in mutants(seeds.TOKENIZER, draw, [*STRANGERS, *(kind["kind"] for kind in kinds)]):
+        text = json.dumps(document).encode()
+        _written(box, tok__tokenizer_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        _written(box, tok__vocabulary_DOT_txt=changed(b"[PAD]\n[UNK]\nword\ngood\n", draw))
+        yield draw.choice(
+            (
+                ("evaluate", "t.tflite", "--data", "csv:t.csv", *_NOWHERE),
+                ("bundle", "t.tflite", *_MISSING, "--out", OUT),
+            )
+        )
+
+
+def _pictures(box: Path, draw: random.Random) -> Inputs:
+    _written(box, a_DOT_tflite=seeds.tflite())
+    for label in ("red", "green", "blue"):
+        for index in range(2):
+            _written(box, **{f"pictures__{label}__{index}.png": seeds.picture("PNG", 30 * index + len(label))})
+    kinds = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO")
+    whole = {kind: seeds.picture(kind) for kind in kinds}
+    while True:
+        kind = draw.choice(kinds)
+        _written(box, **{f"pictures__red__x.{kind.lower()}": changed(whole[kind], draw)})
+        yield "evaluate", "a.tflite", "--data", draw.choice(("folder:pictures", "images:pictures/red")), *_NOWHERE
+        (box / "pictures" / "red" / f"x.{kind.lower()}").unlink()
+
+
+def _arrays(box: Path, draw: random.Random) -> Inputs:
+    _written(box, a_DOT_tflite=seeds.tflite())
+    artifact = replace(open_artifact(box / "a.tflite"), contract=InputContract("image", (1, 8, 8, 3), kind="tensor"))
+    write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"))))
+    whole = seeds.array()
+    while True:
+        _written(box, x_DOT_npy=changed(whole[:160] if draw.random() < 0.5 else whole, draw))
+        yield "evaluate", "a.tflite", "--data", "npy:x.npy", *_NOWHERE
+
+
+def _labels(box: Path, draw: random.Random) -> Inputs:
+    _written(box, m__saved_model_DOT_pb=seeds.saved_model("Relu", "Softmax"))
+    while True:
+        _written(box, l_DOT_txt=changed(seeds.LABELS, draw))
+        yield "export", "m", "--to", "tflite:int8", "--out", OUT, "--labels", "l.txt"
+
+
+AREAS = {
+    area.name: area
+    for area in (
+        Area("recipe-bytes", 200, _recipe),
+        Area("recipe-fields", 200, _recipe_fields),
+        Area("overrides", 200, _overrides),
+        Area("arguments", 250, _arguments),
+        Area("tflite", 300, _tflite),
+        Area("onnx", 200, _onnx),
+        Area("sidecar", 200, _sidecar),
+        Area("model", 100, _model),
+        Area("results", 150, _results),
+        Area("report", 8, _report),
+        Area("saved-model", 150, _saved_model),
+        Area("archive", 80, _archive, entry=_unpack),
+        Area("keras", 100, _keras, apart=True),
+        Area("hdf5", 60, _hdf5, apart=True),
+        Area("tables", 100, _tables),
+        Area("tokenizer", 60, _tokenizer),
+        Area("pictures", 50, _pictures),
+        Area("arrays", 40, _arrays),
+        Area("labels", 40, _labels),
+    )
+}
