@@ -86,10 +86,8 @@ def _ready(box: Path, commands: Iterator[tuple[str, ...]]) -> Iterator[tuple[str
 
 
 def _answer(err: str) -> str:
-    """Return the first line of the error, without what differs from input to input: numbers, paths and quoted parts."""
-    lines = err.splitlines() or [""]
-    line = next((one for one in lines if one.startswith("error:")), lines[0])
-    return re.sub(r"\d+|'[^']*'|/\S+|\(found .*", "…", line)[:120]
+    """Return what was said, without what differs from input to input: numbers, paths and quoted parts."""
+    return re.sub(r"\d+|'[^']*'|/\S+|\(found .*", "…", err)[:400]
 
 
 def _told(arguments: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ def test_every_input_ends_with_a_status_and_a_message_and_writes_only_where_it_m
     tally = run_area(area, area.inputs, seed=1, folder=tmp_path)
     assert tally.inputs == area.inputs
     assert not tally.wrong, "\n".join(tally.wrong[:20])
-    assert len(tally.answers) > 3, "all inputs end at the same place: what lies behind it is not tried"
+    assert len(tally.answers) > 2, "all inputs end at the same place: what lies behind it is not tried"
 
 
 def test_the_watch_sees_what_it_is_there_for(tmp_path: Path) -> None:
