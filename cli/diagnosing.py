@@ -106,6 +106,7 @@ def write(found: Diagnosis, out: Path) -> dict[str, Any]:
         "source": found.source,
         "samples": found.samples,
         "agreement": found.agreement,
+        "agreement_by": found.facts.get("agreement_by", ""),
         "answer_snr_db": found.facts.get("answer_snr_db"),
         "operators": found.facts.get("operators"),
         "unmatched": len(found.facts.get("unmatched", ())),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -33,6 +34,11 @@ from .run_folder import check_parts
 from .value_range import with_value_range
 
 SEED = 1
+FROM_FOLDERS: Literal["from-folders"] = "from-folders"
+_NAME_CLASSES = (
+    "say its classes in the order of the output: --labels FILE, or --labels from-folders where that is the order of "
+    "the data's own classes (of folders the alphabetical one)"
+)
 
 
 def evaluate_files(
@@ -44,16 +50,21 @@ def evaluate_files(
     listener: ConsoleListener,
     budget: Budget | None = None,
     value_range: tuple[float, float] | None = None,
+    labels: tuple[str, ...] | Literal["from-folders"] = (),
 ) -> tuple[Results, Path]:
     """Measure every file on every target; return the results and the report's path. Raises InputError.
 
     `budget` says what a file must keep to be recommended; without one the Pareto front is shown. `value_range` is what
-    files without a sidecar want pixels in.
+    files without a sidecar want pixels in. `labels` are the classes of files that do not say theirs, in the order of
+    the output; ``from-folders`` says that this is the data's own order (alphabetical, of folders). Files whose classes
+    nobody says have no accuracy: they are judged by agreement with their float model.
     """
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
         raise InputError(words, f"add --on {budget.target}, or leave it out of the budget")
     artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in files]
+    if labels and labels != FROM_FOLDERS:
+        artifacts = [_labelled(artifact, labels) for artifact in artifacts]
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")
@@ -71,10 +82,11 @@ def evaluate_files(
         results.add_measurement(row)
         results.save(out)
 
-    # Files that take the same samples are measured together.
-    groups: dict[Wanted, list[Artifact]] = {}
+    # Files that take the same samples are measured together; those whose classes are not known by themselves.
+    groups: dict[tuple[Wanted, str], list[Artifact]] = {}
     for artifact in artifacts:
-        groups.setdefault(wanted_by(artifact, resize), []).append(artifact)
+        order = "its own" if artifact.labels else "the data's" if labels == FROM_FOLDERS else ""
+        groups.setdefault((wanted_by(artifact, resize), order), []).append(artifact)
     targets = [Target.parse(target) for target in settings.targets]
     listener.plan(
         [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings), Step("report", 2.0)]
@@ -84,7 +96,8 @@ def evaluate_files(
         check_parts(out)
         store = Store(out / ".store", listener)
         ready = [
-            (group, _data(source, wanted, group, settings.targets, store, listener)) for wanted, group in groups.items()
+            (group, _data(source, wanted, group, settings.targets, store, listener, classes_known=bool(order)))
+            for (wanted, order), group in groups.items()
         ]
         for group, data in ready:
             listener.begin("measure")
@@ -108,8 +121,8 @@ def evaluate_files(
                 listener=listener,
                 on_row=keep,
             )  # fmt: skip
-            labels = np.load(data.targets("test"), allow_pickle=False) if data.labels else None
-            for failed in gate(results.measurements, group, answers, references=references, labels=labels):
+            truths = np.load(data.targets("test"), allow_pickle=False) if data.labels else None
+            for failed in gate(results.measurements, group, answers, references=references, labels=truths):
                 results.add_measurement(failed)
         listener.begin("report")
         results.sort(settings.targets)
@@ -148,23 +161,47 @@ def _data(
     targets: Sequence[str],
     store: Store,
     listener: ConsoleListener,
+    *,
+    classes_known: bool,
 ) -> PreparedData:
     """Prepare the source's test samples, its classes numbered as in `group` where they are the same classes.
 
-    Where a file's classes are not known and cannot be the data's, the labels are left aside: the group is then judged
-    by agreement with its float model, which must be among the files.
+    Where the files' classes are not known, the labels are left aside: as many folders as outputs do not say which is
+    which. The group is then judged by agreement with its float model, which must be among the files.
     """
     data = prepared(source, wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
     named = next((a for a in group if a.labels), None)
     if named is not None and data.labels and named.labels != data.labels:
         data = _renumbered(data, named, store, listener)
-    strangers = [a for a in group if not a.labels and answers(a) not in (None, len(data.labels))]
-    if strangers or not data.labels:
+    if not classes_known or not data.labels:
         _need_reference(group, targets, data)
+        if data.labels:
+            listener.note(
+                "warning",
+                f"the classes of {', '.join(a.id for a in group)} are not known, so there is no accuracy: the answers "
+                "are compared with the float model's",
+                remedy=_NAME_CLASSES,
+            )
         return replace(data, labels=(), sha256=sha256_of([data.sha256, "unlabelled"]))
     for artifact in group:
         _check_labels(artifact, data)
     return data
+
+
+def _labelled(artifact: Artifact, labels: tuple[str, ...]) -> Artifact:
+    """Return an artifact with the classes that it does not say itself. Raises InputError where they cannot be its."""
+    if artifact.labels and artifact.labels != labels:
+        raise InputError(
+            f"{artifact.id} says its own {len(artifact.labels)} classes ({shown(artifact.labels)}), and --labels are "
+            f"others: {shown(labels)}",
+            "leave --labels out, or evaluate files of different classes one after another",
+        )
+    if answers(artifact) not in (None, len(labels)):
+        raise InputError(
+            f"{artifact.id} has {answers(artifact)} answers, and --labels has {len(labels)} classes",
+            "give one class a line, in the order of the output",
+        )
+    return replace(artifact, labels=labels)
 
 
 def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: ConsoleListener) -> PreparedData:
@@ -199,7 +236,7 @@ def _need_reference(group: Sequence[Artifact], targets: Sequence[str], data: Pre
             raise InputError(
                 f"{artifact.id}: its classes are not known{found}, and its float model is not among the files",
                 "add the folder of its float model (or its float32 .tflite with the .json beside it) to the files, to "
-                "judge by agreement with it; or give data with its classes",
+                f"judge by agreement with it; or {_NAME_CLASSES}",
             )
 
 

@@ -14,6 +14,7 @@ from ..core.events import Listener, Silent
 from ..core.inputs import read_input
 from ..core.model import Model, check_model, load_model
 from ..core.names import slug
+from ..export.embedded_labels import embedded_labels
 from ..train.foreign import Input, model_inputs
 from ..train.hub.vet import vet
 from ..train.text.device_tokenizer import STRING_PART
@@ -85,7 +86,7 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
                 f"fix them: `edgeproof export {path} --to tflite:float32` with --size N (of pictures) or "
                 "--shape NAME=1,…",
             )
-    return Artifact(
+    found = Artifact(
         id=slug(path.stem),
         model=slug(path.stem),
         format=FORMATS[path.suffix],
@@ -99,6 +100,7 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
         min_runtime=contents.min_runtime,
         delegates=contents.delegates,
     )
+    return replace(found, labels=embedded_labels(path, contents.metadata.get("labels") or (), answers(found)))
 
 
 def _check_operators(tokenizer: Path, path: Path) -> None:

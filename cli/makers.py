@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.agreement import CLASS, NUMBERS, WORDS, Scores
 from ..core.artifact import Artifact
 from ..core.codec import read_json, to_json, write_json
 from ..core.dataset import PreparedData
@@ -26,9 +27,9 @@ from ..core.store import Store
 from ..core.target import Target
 from ..devices import open_runner
 from ..evaluate.cells import process_medians
-from ..evaluate.measure import Classes
-from ..evaluate.statistics import mcnemar, ratio_interval
-from .trials import trial, trial_data
+from ..evaluate.measure import Answered
+from ..evaluate.statistics import mcnemar, paired_loss, ratio_interval
+from .trials import counted, trial, trial_data
 
 # A contest takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
 # on one target as many as fit into the time tell two good files apart.
@@ -43,12 +44,12 @@ _WRONG = 0.2
 
 @dataclass
 class _Entry:
-    """One tool's file in the contest, and what came of it: by target its row, its top classes and whether it runs."""
+    """One tool's file in the contest, and what came of it: by target its row, its likeness to float, its fault."""
 
     made: Artifact
     alias: Artifact
     rows: dict[str, Measurement] = field(default_factory=dict)
-    tops: dict[str, Classes] = field(default_factory=dict)
+    likeness: dict[str, Scores] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     latency: Measurement | None = None
 
@@ -105,9 +106,8 @@ def contest(
     shared = next((t for t in readers if all(str(t) not in entry.refused for entry in alive)), None)
     if winner is None and shared is not None:
         count = _affordable(alive, shared, trial_data(data, 1, seed, store).inputs("test"), evaluate, samples)
-        rows, tops = run([shared], count)
-        _read(alive, rows, tops)
-        winner, whys = _by_agreement(alive, tops.get((reference.id, str(shared))), str(shared), count)
+        _read(alive, *run([shared], count))
+        winner, whys = _by_agreement(alive, str(shared), counted(data, count))
         if winner is None:
             rows, _ = run([shared], count, timed=True)
             for one in alive:
@@ -135,20 +135,25 @@ def _affordable(alive: Sequence[_Entry], target: Target, inputs: Path, evaluate:
 
 
 def _read(
-    alive: Sequence[_Entry], rows: dict[tuple[str, str], Measurement], tops: dict[tuple[str, str], Classes]
+    alive: Sequence[_Entry], rows: dict[tuple[str, str], Measurement], answers: dict[tuple[str, str], Answered]
 ) -> None:
     """Put what was measured to its file, and say where a file does not run or answers otherwise than elsewhere."""
     for entry in alive:
         entry.rows |= {target: row for (artifact, target), row in rows.items() if artifact == entry.alias.id}
-        entry.tops |= {target: top for (artifact, target), top in tops.items() if artifact == entry.alias.id}
-        agreements = [row.agreement for row in entry.rows.values() if row.agreement is not None]
+        entry.likeness |= {
+            target: answer.likeness
+            for (artifact, target), answer in answers.items()
+            if artifact == entry.alias.id and answer.likeness is not None
+        }
+        known = {target: float(scores.mean()) for target, scores in entry.likeness.items()}
+        best = max(known.values(), default=0.0)
         for target, row in entry.rows.items():
             if row.status != "ok":
                 entry.refused[target] = f"{row.status} on {target}: {row.reason}"
-            elif row.agreement is not None and row.agreement < max(agreements) - _WRONG:
+            elif known.get(target, best) < best - _WRONG:
                 entry.refused[target] = (
-                    f"answers wrongly on {target}: agrees with float on {row.agreement:.1%} of the samples there, on "
-                    f"{max(agreements):.1%} elsewhere"
+                    f"answers wrongly on {target}: agrees with float on {known[target]:.1%}{_of(row)} there, on "
+                    f"{best:.1%} elsewhere"
                 )
 
 
@@ -169,38 +174,37 @@ def _by_running(alive: Sequence[_Entry]) -> tuple[_Entry | None, dict[int, str]]
     return None, {}
 
 
-def _by_agreement(
-    alive: Sequence[_Entry], reference: Classes | None, target: str, count: int
-) -> tuple[_Entry | None, dict[int, str]]:
-    """Return the file that agrees with float more often than all others, beyond chance on these samples."""
-    if reference is None or any(target not in entry.tops for entry in alive):
-        return _by_difference(alive, target)
-    right = {id(entry): entry.tops[target] == reference for entry in alive}
-    best = max(alive, key=lambda entry: (right[id(entry)].mean(), -entry.made.bytes))
+def _by_agreement(alive: Sequence[_Entry], target: str, samples: str) -> tuple[_Entry | None, dict[int, str]]:
+    """Return the file that is more like float than all others, beyond chance on these samples."""
+    if any(target not in entry.likeness for entry in alive):
+        return None, {}
+    scores = {id(entry): entry.likeness[target] for entry in alive}
+    best = max(alive, key=lambda entry: (scores[id(entry)].mean(), -entry.made.bytes))
     whys = {}
     for entry in alive:
         if entry is best:
             continue
-        if mcnemar(right[id(best)], right[id(entry)]) >= _LEVEL:
+        if not _is_better(scores[id(best)], scores[id(entry)]):
             return None, {}
         whys[id(entry)] = (
-            f"agrees with float on {right[id(entry)].mean():.1%} of {count} validation samples on {target}, the chosen "
-            f"file on {right[id(best)].mean():.1%}"
+            f"agrees with float on {scores[id(entry)].mean():.1%}{_of(entry.rows[target])} of {samples} on {target}, "
+            f"the chosen file on {scores[id(best)].mean():.1%}"
         )
     return best, whys
 
 
-def _by_difference(alive: Sequence[_Entry], target: str) -> tuple[_Entry | None, dict[int, str]]:
-    """Return the file whose answers, of one value each, are at most half as far from float's as any other's."""
-    found = [(entry.rows[target].difference, entry) for entry in alive]
-    known = sorted(((d, e) for d, e in found if d is not None), key=lambda pair: pair[0])
-    if len(known) < len(alive) or known[0][0] * 2 > known[1][0]:
-        return None, {}
-    whys = {
-        id(entry): f"differs from float by up to {far:.3g} on {target}, the chosen file by {known[0][0]:.3g}"
-        for far, entry in known[1:]
-    }
-    return known[0][1], whys
+def _is_better(best: Scores, other: Scores) -> bool:
+    """Whether a file's likeness to float is more than another's, beyond chance."""
+    if np.isin(best, (0, 1)).all() and np.isin(other, (0, 1)).all():
+        return mcnemar(best.astype(bool), other.astype(bool)) < _LEVEL
+    return paired_loss(best, other, 1 - _LEVEL)[1] > 0
+
+
+def _of(row: Measurement) -> str:
+    """Return what shares of agreement are shares of, where it is not whole samples."""
+    if row.agreement_by == NUMBERS:
+        return " (less the relative error of its numbers)"
+    return "" if row.agreement_by in ("", CLASS) else f" ({WORDS[row.agreement_by]})"
 
 
 def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry | None, dict[int, str]]:
@@ -253,5 +257,7 @@ def _figures(entry: _Entry) -> dict[str, Any]:
         "target": row.target if row else "",
         "samples": row.samples if row else 0,
         "agreement": row.agreement if row else None,
+        "agreement_by": row.agreement_by if row else "",
+        "relative_error": row.relative_error if row else None,
         "latency_ms": timed.median if timed else None,
     }

@@ -271,7 +271,7 @@ class Pipeline:
             self.results.add_measurement(failed)
         for refused in [m for m in self.results.measurements if m.status == "unsupported"]:
             self._name_misfit(refused, artifacts)
-        right = {cell: answer == labels for cell, answer in answers.items()}
+        right = {cell: answer.top == labels for cell, answer in answers.items() if answer.top is not None}
         for artifact in artifacts:
             self._judge(artifact, right)
         correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
@@ -279,8 +279,8 @@ class Pipeline:
             repeats = []
             for seed, model in zip(made.seeds, (made.model, *made.others), strict=True):
                 reference = export.reference(model).id
-                if (answer := answers.get((reference, str(REFERENCE_TARGET)))) is not None:
-                    correct.setdefault(made.model.name, {})[seed] = answer == labels
+                if (found := right.get((reference, str(REFERENCE_TARGET)))) is not None:
+                    correct.setdefault(made.model.name, {})[seed] = found
                 row = rows.get(reference)
                 repeats.append(
                     {
@@ -366,11 +366,16 @@ class Pipeline:
 
 
 def _may_lose_more(row: Measurement, budget: Budget) -> bool:
-    """Whether a cell's loss of accuracy is above what the budget allows, or may be; by agreement without classes."""
-    drop = row.drop_high if budget.drop_by == "interval" else row.drop
-    if drop is None:
-        drop = None if row.agreement is None else 1 - row.agreement
-    return drop is not None and drop > budget.max_accuracy_drop
+    """Whether a cell loses accuracy, and that is more than the budget allows, or may be; without classes by agreement.
+
+    Where the estimate keeps the budget and too few samples say no more, only a loss beyond chance is looked into.
+    """
+    if row.drop is None:
+        return row.agreement is not None and 1 - row.agreement > budget.max_accuracy_drop
+    if row.drop > budget.max_accuracy_drop:
+        return True
+    by_interval = budget.drop_by == "interval" and row.drop_high is not None and row.drop_low is not None
+    return by_interval and (row.drop_low or 0.0) > 0 and (row.drop_high or 0.0) > budget.max_accuracy_drop
 
 
 def _targets(recipe: Recipe) -> list[Target]:

@@ -19,7 +19,7 @@ from ..core.recipe import Evaluate
 from ..core.store import Store
 from ..core.target import Target
 from ..devices import open_runner
-from ..evaluate.measure import Classes, measure
+from ..evaluate.measure import Answered, measure
 
 
 def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> PreparedData:
@@ -37,6 +37,14 @@ def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> Pre
         with store.write(key) as folder:
             _write(data, [(split, indices) for split, indices in chosen if len(indices)], folder, key)
     return load_prepared(store.root / key)
+
+
+def counted(data: PreparedData, samples: int) -> str:
+    """Return what `trial_data` takes for `samples` of a data set, in words: ``481 validation samples``."""
+    validation = min(samples, data.counts.get("validation", 0))
+    training = min(samples - validation, data.counts.get("train", 0))
+    parts = [f"{n:,} {split}" for n, split in ((validation, "validation"), (training, "training")) if n]
+    return f"{' and '.join(parts) or '0'} samples"
 
 
 def _write(data: PreparedData, chosen: Sequence[tuple[str, NDArray[np.int64]]], folder: Path, key: str) -> None:
@@ -67,12 +75,12 @@ def trial(
     store: Store,
     listener: Listener,
     timed: bool,
-) -> tuple[dict[tuple[str, str], Measurement], dict[tuple[str, str], Classes]]:
+) -> tuple[dict[tuple[str, str], Measurement], dict[tuple[str, str], Answered]]:
     """Measure `candidates` on `data` (as `trial_data` gives it) against `reference`.
 
     The reference (a float file) runs on the first of `targets` and is among the rows. Only where `timed` are
     latencies taken, and then nothing else may run. All must bear the name of one model, and differ in their ids.
-    Returns the rows, and the top class of each sample, both by (artifact id, target).
+    Returns the rows, and what was answered, both by (artifact id, target).
     """
     rows: dict[tuple[str, str], Measurement] = {}
 
@@ -80,7 +88,7 @@ def trial(
         rows[row.artifact, row.target] = row
 
     pairs = [(reference, targets[0]), *((candidate, target) for candidate in candidates for target in targets)]
-    tops = measure(
+    answers = measure(
         [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
         data,
         references={reference.model: reference.id},
@@ -93,7 +101,7 @@ def trial(
         on_row=keep,
         untimed={reference.id} if timed else {a.id for a, _ in pairs},
     )
-    return rows, tops
+    return rows, answers
 
 
 def _scratch(store: Store) -> Path:

@@ -417,6 +417,18 @@ class Recipe(_Table):
             raise ValueError(f"two models are called {twice[0]!r}; each needs a name of its own")
         return self
 
+    @model_validator(mode="after")
+    def _budget_is_of_a_target(self) -> Recipe:
+        wanted = self.budget.target
+        of_runtime = (f"local/{self.runtime}", f"local/{self.runtime.partition('==')[0]}")
+        if wanted and wanted not in (*self.evaluate.targets, *of_runtime):
+            measured = ", ".join(self.evaluate.targets)
+            raise ValueError(
+                f"budget.target {wanted!r} is none of evaluate.targets ({measured}), so no file would be measured "
+                "there: add it to them, or leave it out of the budget"
+            )
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved recipe, defaults included, as TOML can hold it (no nulls).
 

@@ -43,12 +43,12 @@ class Cell:
 
     @property
     def by_agreement(self) -> bool:
-        """Whether agreement with the float self is all that is known of how well the file answers."""
+        """Whether agreement with the float model is all that is known of how well the file answers."""
         return self.measurement.accuracy is None and self.measurement.agreement is not None
 
     @property
     def quality(self) -> float | None:
-        """Accuracy, and where that cannot be known the agreement with the float self."""
+        """Accuracy, and where that cannot be known the agreement with the float model."""
         return self.measurement.agreement if self.by_agreement else self.measurement.accuracy
 
     @property

@@ -4,10 +4,11 @@ An old runtime may load a file whose operators it computes wrongly; only its ans
 too: the kernels of int8 round differently, and on a model that is unsure of its samples this moves many top classes,
 towards the float model's as often as away from them. What goes wrong moves them away.
 
-So each target's answers are held against one yardstick, the float model's top classes (the labels, where it was not
-run), and its share of agreement against that of the best of the artifact's other targets, sample by sample. A target is
-broken when it loses more than `TOLERANCE` of all samples beyond chance: when the lower end of the paired interval of
-the loss (`statistics.paired_drop`, at `CONFIDENCE`) lies above it. That is about what is lost between two runtimes: a
+So each target's answers are compared with one yardstick, the float model's answers (the labels, where it was not run),
+by what `core.agreement` counts: top classes, elements, or of numbers the relative error. Its agreement is compared with
+that of the best of the artifact's other targets, sample by sample. A target is broken when it loses more than
+`TOLERANCE` beyond chance: when the lower end of the paired interval of the loss (`statistics.paired_loss`, at
+`CONFIDENCE`) lies above it. That is about what is lost between two runtimes: a
 file that answers badly everywhere is a bad file, which the budget tells, not a runtime's failure.
 
 Measured for scale: eight int8 files in LiteRT 2.3 and tflite-runtime 2.14 differed by 0.3 to 4.3 points of agreement
@@ -19,19 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from ..core.agreement import CLASS, NUMBERS, Scores
 from ..core.artifact import Artifact
 from ..core.measurement import Measurement
-from .statistics import paired_drop
+from .measure import Answered, Classes
+from .statistics import paired_loss
 from .units import percent, percent_range, points
 
 TOLERANCE = 0.10
 CONFIDENCE = 0.999
-
-Classes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,20 @@ class Broken:
     high: float
 
 
-def broken_targets(tops: Mapping[str, Classes], yardstick: Classes) -> list[Broken]:
+def broken_targets(agrees: Mapping[str, Scores]) -> list[Broken]:
     """Return on which targets one artifact answers wrongly. The rule is in this module's docstring.
 
-    `tops` are its top classes (samples,) by target, `yardstick` the right ones (samples,): the float model's, or the
-    labels. With a single target there is nothing to compare, and none is broken. Raises ValueError when the lengths
-    differ.
+    `agrees` says by target how far each sample's answer is the right one (samples,), from 0 to 1. With a single target
+    there is nothing to compare, and none is broken. Raises ValueError when the lengths differ.
     """
-    agrees = {target: np.asarray(top) == np.asarray(yardstick) for target, top in tops.items() if len(yardstick)}
+    agrees = {target: np.asarray(scores, np.float64) for target, scores in agrees.items() if len(scores)}
     found = []
     for target, mine in agrees.items():
         others = {name: right for name, right in agrees.items() if name != target}
         if not others:
             continue
         best = max(others, key=lambda name: float(others[name].mean()))
-        loss, low, high = paired_drop(others[best], mine, CONFIDENCE)
+        loss, low, high = paired_loss(others[best], mine, CONFIDENCE)
         if loss > TOLERANCE and low > TOLERANCE:
             found.append(Broken(target, float(mine.mean()), best, float(others[best].mean()), low, high))
     return found
@@ -72,29 +71,36 @@ def broken_targets(tops: Mapping[str, Classes], yardstick: Classes) -> list[Brok
 def gate(
     rows: Sequence[Measurement],
     artifacts: Sequence[Artifact],
-    answers: Mapping[tuple[str, str], Classes],
+    answers: Mapping[tuple[str, str], Answered],
     *,
     references: Mapping[str, str],
     labels: Classes | None = None,
 ) -> list[Measurement]:
     """Return the rows that are ``ok`` and must not be, replaced by ``failed`` ones with the reason in figures.
 
-    `answers` are top classes by (artifact id, target), as `measure.measure` returns them, and `references` the float
-    reference's id by model, as it takes them; `labels` (samples,) stand in for a reference that did not run. Figures
-    stay in the rows: they are what the reason speaks of. Files whose answers are single values have no top class and
-    are not judged.
+    `answers` are by (artifact id, target), as `measure.measure` returns them, and `references` the float reference's id
+    by model, as it takes them; `labels` (samples,) stand in for a reference that did not run. Figures stay in the rows:
+    they are what the reason speaks of.
     """
     model_of = {artifact.id: artifact.model for artifact in artifacts if artifact.format != "savedmodel"}
     alive = {(row.artifact, row.target): row for row in rows if row.status == "ok"}
     failed = []
+    ran = {name for name, _ in answers}
     for artifact, model in model_of.items():
-        tops = {target: top for (name, target), top in answers.items() if (name, target) in alive and name == artifact}
-        reference = next((top for (name, _), top in answers.items() if name == references.get(model)), None)
-        yardstick = labels if reference is None else reference
-        if yardstick is None:
-            continue
-        words = "the labels" if reference is None else "the float model"
-        failed += [_failed(alive[artifact, one.target], one, words) for one in broken_targets(tops, yardstick)]
+        mine = {
+            target: answer for (name, target), answer in answers.items() if name == artifact and (name, target) in alive
+        }
+        if references.get(model) in ran:
+            agrees = {target: a.likeness for target, a in mine.items() if a.likeness is not None}
+            words = "the float model"
+        else:
+            agrees = {
+                target: (a.top == labels).astype(np.float64)
+                for target, a in mine.items()
+                if labels is not None and a.top is not None
+            }
+            words = "the labels"
+        failed += [_failed(alive[artifact, one.target], one, words) for one in broken_targets(agrees)]
     return failed
 
 
@@ -103,8 +109,15 @@ def _failed(row: Measurement, broken: Broken, yardstick: str) -> Measurement:
     return replace(
         row,
         status="failed",
-        reason=f"it loads and answers wrongly: it agrees with {yardstick} on {percent(broken.share)} of the samples, "
-        f"where on {broken.best_target} it agrees on {percent(broken.best)} (it loses "
+        reason=f"it loads and answers wrongly: it agrees with {yardstick} on {percent(broken.share)} of the "
+        f"{_counted(row)}, where on {broken.best_target} it agrees on {percent(broken.best)} (it loses "
         f"{points(broken.best - broken.share)}, {100 * CONFIDENCE:g} % interval {interval})",
         remedy="do not ship this pair: use another scheme for this runtime, or a newer runtime",
     )
+
+
+def _counted(row: Measurement) -> str:
+    """Return what the shares of agreement are shares of."""
+    if row.agreement_by == NUMBERS:
+        return "spread of the answers"
+    return "samples" if row.agreement_by in ("", CLASS) else "answers' elements"

@@ -5,8 +5,9 @@ The drop of accuracy is judged by its paired 95 % interval: the whole of it must
 limit) and one whose estimate keeps the limit but whose interval does not are told apart: of the latter it is not shown
 that it keeps the budget, and what would show it is said.
 
-A file whose classes are not known has no accuracy. It is judged by its agreement with its float self: where the two
-agree they are right or wrong together, so the drop is at most 1 - agreement.
+A file whose classes are not known has no accuracy. It is judged by its agreement with its float model: where the two
+agree they are right or wrong together, so the drop is at most 1 - agreement (of answers of many elements, such as maps
+of classes, element by element).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..core.results import Results
 from ..core.target import Target, parse_runtime, same_version
 from .cells import Cell
 from .statistics import samples_needed
-from .units import accuracy_words, ms, percent, points, points_range, size
+from .units import accuracy_words, agreement_words, ms, percent, points, points_range, size
 
 REASON_LIMIT = 300
 # ai-edge-litert counts its versions anew. Each of these and all after it have every operator of that TensorFlow Lite
@@ -172,14 +173,14 @@ def _drop(m: Measurement, budget: Budget) -> list[Breach]:
         bound = 1 - m.agreement
         if bound <= budget.max_accuracy_drop:
             return []
-        words = (
-            f"agrees with its float self on {percent(m.agreement)}, so it may lose up to {points(bound)} of accuracy"
-        )
+        words = f"agrees with its float model on {agreement_words(m)}, so it may lose up to {points(bound)} of accuracy"
         return [Breach(f"{words}, more than the {allowed} allowed", _times_allowed(bound, budget))]
     if m.drop is None:
         why = "the float model has no figure"
         if m.difference is not None:
-            why = f"only that no value of its answers is more than {m.difference:.2g} off its float self's"
+            why = f"only that no value of its answers is more than {m.difference:.2g} off its float model's"
+        if m.relative_error is not None:
+            why += f", and that its numbers are {percent(m.relative_error)} of their spread off"
         return [_unknown("the drop of accuracy", allowed, why)]
     if budget.drop_by == "estimate" or m.drop_low is None or m.drop_high is None:
         judged, shown = m.drop, False

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ..core import agreement
+from ..core.agreement import Scores
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData
 from ..core.events import Listener
 from ..core.machine import now
 from ..core.measurement import Measurement
+from ..core.model import sample_shape
 from ..core.recipe import Evaluate
 from ..core.runner import LatencyPlan, Outcome, Runner
 from ..core.store import Store, place
@@ -34,8 +38,8 @@ Classes = np.ndarray[Any, np.dtype[np.int64]]
 class _Cell:
     """A runner on its way through the phases, and its row so far.
 
-    `answers` is the ``.npy`` of its answers (samples, values) float32; `top` (samples,) the highest of each, where
-    there is more than one value to an answer.
+    `answers` is the ``.npy`` of its answers (samples, values) float32; `top` (samples,) the highest value of each,
+    where there is more than one value to an answer; `likeness` (samples,) how like the float reference's each is.
     """
 
     runner: Runner
@@ -44,6 +48,18 @@ class _Cell:
     facts: dict[str, Any] = field(default_factory=dict)
     answers: Path | None = None
     top: Classes | None = None
+    likeness: Scores | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a cell answered: the top classes (samples,), and how far each answer is the float reference's, from 0 to 1.
+
+    `top` is None for answers of one value, `likeness` where there is no reference or its answers are of other size.
+    """
+
+    top: Classes | None = None
+    likeness: Scores | None = None
 
 
 def measure(
@@ -59,7 +75,7 @@ def measure(
     listener: Listener,
     on_row: Callable[[Measurement], None],
     untimed: Collection[str] = (),
-) -> dict[tuple[str, str], Classes]:
+) -> dict[tuple[str, str], Answered]:
     """Measure every runner on the test split of `data`; call `on_row` whenever a cell's row is new or has grown.
 
     `references` maps a model's name to the id of its float reference artifact; agreement, difference and accuracy
@@ -68,8 +84,7 @@ def measure(
     are not timed.
 
     Accuracy needs data with classes and answers with one value for each; the top class is the highest value's.
-    Returns the top classes (samples,) int64 by (artifact id, target) of all cells that answered; answers of one
-    value have none.
+    Returns what all cells that answered said, by (artifact id, target).
     """
     cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
     inputs = data.inputs("test")
@@ -87,7 +102,7 @@ def measure(
         listener=listener,
         on_row=on_row,
     )
-    return {(cell.row.artifact, cell.row.target): cell.top for cell in alive if cell.top is not None}
+    return {(cell.row.artifact, cell.row.target): Answered(cell.top, cell.likeness) for cell in alive}
 
 
 def _row(runner: Runner) -> Measurement:
@@ -218,22 +233,42 @@ def _against_reference(
         return
     wanted = references.get(cell.runner.artifact.model)
     reference = next((c for c in cells if c.runner.artifact.id == wanted and c.answers is not None), None)
-    if reference is not None and (difference := _difference(reference, cell)) is not None:
-        cell.row = replace(cell.row, difference=difference)
-        if reference.top is not None and cell.top is not None:
-            cell.row = replace(cell.row, agreement=float((reference.top == cell.top).mean()))
-            if labels is not None and cell.row.accuracy is not None:
-                drop, low, high = paired_drop(reference.top == labels, cell.top == labels)
-                cell.row = replace(cell.row, drop=drop, drop_low=low, drop_high=high)
+    if reference is not None and reference.answers is not None:
+        exact, ours = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (reference.answers, cell.answers))
+        if exact.shape == ours.shape:
+            _compare(cell, exact, ours, _shape(reference, cells))
+            if labels is not None and cell.row.accuracy is not None and reference.top is not None:
+                drop = _drop(reference.top == labels, cell.top == labels, cell.row.difference)
+                cell.row = replace(cell.row, drop=drop[0], drop_low=drop[1], drop_high=drop[2])
     on_row(cell.row)
 
 
-def _difference(reference: _Cell, cell: _Cell) -> float | None:
-    """Return the largest absolute difference of two cells' answers; None when they have not the same shape."""
-    if reference.answers is None or cell.answers is None:
-        return None
-    ours, theirs = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (reference.answers, cell.answers))
-    return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else None
+def _compare(cell: _Cell, exact: accuracy.Floats, ours: accuracy.Floats, shape: Sequence[int]) -> None:
+    """Fill what a cell's answers have in common with the reference's."""
+    found = agreement.compare(exact, ours, shape, len(cell.runner.artifact.labels))
+    cell.likeness = found.scores
+    cell.row = replace(
+        cell.row,
+        difference=float(np.abs(exact - ours).max()),
+        agreement=found.share,
+        agreement_by=found.by,
+        relative_error=found.error if found.by == agreement.NUMBERS else None,
+    )
+
+
+def _drop(reference: ArrayLike, found: ArrayLike, difference: float | None) -> tuple[float, float, float]:
+    """Return the drop with its interval; the very answers of the reference are a drop of exactly 0."""
+    return (0.0, 0.0, 0.0) if difference == 0 else paired_drop(reference, found)
+
+
+def _shape(reference: _Cell, cells: Sequence[_Cell]) -> tuple[int, ...]:
+    """Return the shape of one answer of a model's files, of whichever file says it (a SavedModel does not)."""
+    for cell in (reference, *cells):
+        artifact = cell.runner.artifact
+        if artifact.model == reference.runner.artifact.model and artifact.outputs:
+            named = [t for t in artifact.outputs if t.name == artifact.answer] or artifact.outputs[:1]
+            return sample_shape(named[0].shape)
+    return ()
 
 
 def _time(

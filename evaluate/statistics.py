@@ -71,6 +71,24 @@ def paired_drop(
     return (lost - gained) / n, max(-1.0, centre - half), min(1.0, centre + half)
 
 
+def paired_loss(reference: ArrayLike, other: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """Return how much less two files' scores (samples,) from 0 to 1 are on average, with an interval.
+
+    Scores that are 0 or 1 (right or wrong samples) are `paired_drop`'s; of shares the mean of the differences is taken
+    for normal, which a mean of hundreds of bounded values is. Raises ValueError when the lengths differ or are 0.
+    """
+    one, two = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    if np.isin(one, (0, 1)).all() and np.isin(two, (0, 1)).all():
+        return paired_drop(one.astype(bool), two.astype(bool), confidence)
+    if one.shape != two.shape:
+        raise ValueError(f"scores of {one.shape} and of {two.shape} samples are not of the same samples")
+    lost = one - two
+    if lost.size < 2:
+        return float(lost.mean()), -1.0, 1.0
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * float(lost.std(ddof=1)) / lost.size**0.5
+    return float(lost.mean()), float(lost.mean()) - half, float(lost.mean()) + half
+
+
 def samples_needed(drop: float, low: float, high: float, n: int, allowed: float) -> int | None:
     """Return about how many samples would show that a drop is at most `allowed`, to two digits; None: no number would.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core.agreement import CLASS, WORDS
 from ..core.measurement import Latency, Measurement
 
 
@@ -22,6 +23,13 @@ def points(difference: float, signed: bool = False) -> str:
     """Return a difference of two shares in percentage points: ``0.35 points``, ``1 point``."""
     number = signed_points(difference) if signed else f"{100 * difference:.2f}".rstrip("0").rstrip(".")
     return f"{number} point" if number in ("1", "+1.00") else f"{number} points"
+
+
+def lost_words(drop: float) -> str:
+    """Return a drop as what a file does: ``loses 0.35 points of accuracy``, ``gains …``, ``loses no accuracy``."""
+    if points(abs(drop)) == points(0):
+        return "loses no accuracy"
+    return f"{'loses' if drop > 0 else 'gains'} {points(abs(drop))} of accuracy"
 
 
 def signed_points(difference: float) -> str:
@@ -89,19 +97,28 @@ def p_value(p: float) -> str:
 def accuracy_words(m: Measurement) -> str:
     """Return a measurement's accuracy with its interval, as a sentence needs it; without classes its agreement."""
     if m.accuracy is None and m.agreement is not None:
-        return f"agrees with its float self on {percent(m.agreement)}" + (
-            f" of {m.samples:,} samples" * bool(m.samples)
-        )
+        return f"agrees with its float model on {agreement_words(m)}"
+    if m.accuracy is None and m.relative_error is not None:
+        of = f" on {m.samples:,} samples" if m.samples else ""
+        return f"{percent(m.relative_error)} of their spread off its float model's numbers{of}"
     if m.accuracy is None:
         return "accuracy not known"
     interval = percent_range(m.accuracy_low, m.accuracy_high)
     return f"accuracy {percent(m.accuracy)}" + (f" (95 % interval {interval})" if interval else "")
 
 
+def agreement_words(m: Measurement) -> str:
+    """Return a measurement's agreement with what it is a share of: ``98.0 % of 500 samples``."""
+    samples = f"{m.samples:,} samples" if m.samples else "the samples"
+    of = {CLASS: "", "": ""}.get(m.agreement_by, f"the answers' elements ({WORDS.get(m.agreement_by, '')}) in ")
+    return f"{percent(m.agreement or 0.0)} of {of}{samples}"
+
+
 def drop_words(m: Measurement) -> str:
     """Return how far a measurement's accuracy lies from the float model's on the same samples, or can lie."""
     if m.drop is None and m.agreement is not None:
-        return f"loses at most {points(1 - m.agreement)} of whatever accuracy that has"
+        by_element = "" if m.agreement_by in ("", CLASS) else ", element by element"
+        return f"loses at most {points(1 - m.agreement)} of whatever accuracy that has{by_element}"
     if m.drop is None:
         return "drop against float not known"
     way = "below" if m.drop > 0 else "above"

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..core.agreement import WORDS, Agreement
+from ..core.model import sample_shape
 from .in_process import Answers, Run
 
 # Below this share of equal top classes, or above this error, a file is worth a warning. int8 files of sound models give
@@ -26,18 +27,12 @@ _BETTER = 0.9
 
 @dataclass
 class Difference:
-    """What two files' answers differ by. `answer` is the judged output, `classes` how many labels it has (0: unknown).
-
-    Only an answer of one row of classes has a top class: never a picture of classes, nor several numbers.
-    """
+    """What two files' answers differ by. `answer` is the judged output, `classes` how many labels it has (or 0)."""
 
     answer: str = ""
     classes: int = 0
     samples: int = 0
-    _same: int = 0
-    _are_classes: bool = True
-    _finite: bool = True
-    _outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _outputs: dict[str, Agreement] = field(default_factory=dict)
 
     def add(self, reference: Answers, found: Answers) -> None:
         """Take one sample's outputs of the float file and of the other, by name. Raises ValueError for other shapes."""
@@ -45,61 +40,46 @@ class Difference:
             raise ValueError(f"its outputs are {_shapes(found)}, those of the float file {_shapes(reference)}")
         self.samples += 1
         for name, expected in reference.items():
-            one, other = expected.astype(np.float64), found[name].astype(np.float64)
-            self._finite = self._finite and bool(np.isfinite(other).all())
-            sums = self._outputs.setdefault(name, {"error": 0.0, "sum": 0.0, "squares": 0.0})
-            sums["error"] += float(((one - other) ** 2).mean())
-            sums["sum"] = sums["sum"] + one
-            sums["squares"] = sums["squares"] + one**2
-        name = self.answer if self.answer in reference else next(iter(reference), "")
-        if name and self._are_classes:
-            one, other = reference[name], found[name]
-            self._are_classes = self._judged_by_class(one)
-            self._same += self._are_classes and int(one.argmax()) == int(other.argmax())
+            compared = self._outputs.setdefault(name, Agreement(sample_shape(expected.shape), self.classes))
+            compared.add(expected.reshape(1, -1), found[name].reshape(1, -1))
 
-    def _judged_by_class(self, answer: NDArray[Any]) -> bool:
-        """Return whether an answer is one row of classes: as many as there are labels, or probabilities."""
-        if answer.ndim > 2 or answer.size != answer.shape[-1] or answer.size < 2:
-            return False
-        if self.classes:
-            return answer.size == self.classes
-        return bool((answer >= 0).all() and abs(float(answer.sum()) - 1) < 1e-3)
+    @property
+    def _judged(self) -> Agreement | None:
+        return self._outputs.get(self.answer) or next(iter(self._outputs.values()), None)
 
     @property
     def error(self) -> float:
-        """The root of the mean squared error as a part of the float outputs' own spread over samples; the worst output.
-
-        Infinite where an output is not finite. A float output that is the same for all samples is taken by its size.
-        """
-        if not self._finite:
-            return float("inf")
-        worst = 0.0
-        for sums in self._outputs.values():
-            spread = float(np.mean(sums["squares"] / self.samples - (sums["sum"] / self.samples) ** 2))
-            size = float(np.mean(sums["squares"] / self.samples))
-            scale = spread if spread > 1e-9 * size else size
-            error = sums["error"] / self.samples
-            worst = max(worst, (error / scale) ** 0.5 if scale > 0 else float(error > 0))
-        return worst
+        """The relative error (`core.agreement`) of the worst output. Infinite where an output is not finite."""
+        return max((output.error for output in self._outputs.values()), default=0.0)
 
     @property
     def agreement(self) -> float | None:
-        """The share of samples with the same top class; None where the answer is no row of classes."""
-        return self._same / self.samples if self._are_classes and self.samples else None
+        """The share of equal answers, or of their elements; None where the answer is numbers."""
+        return self._judged.share if self._judged else None
+
+    @property
+    def by(self) -> str:
+        """What the agreement counts (`core.agreement`)."""
+        return self._judged.by if self._judged else ""
 
     def record(self) -> dict[str, Any]:
-        """Return it for a sidecar: ``samples``, ``error`` (None where it is not finite), ``agreement``, ``warning``."""
+        """Return it for a sidecar: ``samples``, ``error`` (None where it is not finite), ``agreement``, ``warning``.
+
+        ``agreement_by`` says what is counted.
+        """
         error = self.error
-        told = {"samples": self.samples, "error": error if np.isfinite(error) else None, "agreement": self.agreement}
+        told: dict[str, Any] = {"samples": self.samples, "error": error if np.isfinite(error) else None}
+        told |= {"agreement": self.agreement, "agreement_by": self.by}
         return {**told, "warning": self._warning()} if self._warning() else told
 
     def _warning(self) -> str:
         on = f"on {self.samples} calibration samples"
-        if not self._finite:
+        if not np.isfinite(self.error):
             return f"it gives values that are not finite {on}"
         if self.agreement is not None:
             low = self.agreement < LEAST_AGREEMENT
-            return f"its top class is that of the float model for {self.agreement:.0%} {on}" if low else ""
+            told = f"its {WORDS[self.by]} is that of the float model for {self.agreement:.0%} {on}"
+            return told if low else ""
         low = self.error > MOST_ERROR
         return f"it is {self.error:.0%} of its answers' own spread away from the float model {on}" if low else ""
 

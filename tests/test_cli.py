@@ -102,8 +102,9 @@ def test_init_writes_a_recipe_that_runs(tmp_path: Path) -> None:
     from edgeproof import load_recipe
 
     assert load_recipe(path).model[0].backbone == "package:mobilenet_v2"
-    edgeproof("init", str(path), "--force", "--data", 'folder:/a"b', "--backbone", "keras:MobileNet")
-    assert load_recipe(path).data.source == 'folder:/a"b'
+    (path.parent / 'a"b').mkdir()
+    edgeproof("init", str(path), "--force", "--data", 'folder:a"b', "--backbone", "keras:MobileNet")
+    assert load_recipe(path).data.source == 'folder:a"b'
 
 
 @pytest.mark.parametrize("command", ["devices", "doctor"])
@@ -203,7 +204,7 @@ def test_evaluate_proves_finished_files(tiny: TinyRun, tmp_path: Path, pictures:
     done = edgeproof(
         "evaluate", str(bare), str(folder / "tiny--onnx-float32.onnx"), str(tiny.folder / "models" / "tiny"),
         "--data", f"csv:{pictures}", "--on", "local/litert", "--on", "local/onnxruntime", "--on", "local/tensorflow",
-        "--out", str(tmp_path / "e"), "--json",
+        "--out", str(tmp_path / "e"), "--json", "--labels", "from-folders",
     )  # fmt: skip
     rows = {(m["artifact"], m["target"]): m for m in json.loads(done.stdout)["measurements"]}
     assert len(rows) == 9 and sum(m["status"] == "ok" for m in rows.values()) == 3

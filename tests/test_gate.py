@@ -9,9 +9,16 @@ from hypothesis import strategies as st
 
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.measurement import Measurement
-from edgeproof.evaluate.gate import TOLERANCE, broken_targets, gate
+from edgeproof.evaluate.gate import TOLERANCE, Broken, gate
+from edgeproof.evaluate.gate import broken_targets as broken_by_scores
+from edgeproof.evaluate.measure import Answered
 
 Tops = np.ndarray
+
+
+def broken_targets(tops: dict[str, Tops], reference: Tops) -> list[Broken]:
+    """What the rule says of top classes."""
+    return broken_by_scores({target: (top == reference).astype(float) for target, top in tops.items()})
 
 
 def flipped(tops: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -79,13 +86,14 @@ def test_rows_that_are_broken_are_replaced_by_failed_ones() -> None:
         Artifact("m--tflite-int8", "m", "tflite", "int8", None),
     ]
     old, new, tensorflow = "local/tflite-runtime==2.14", "local/litert", "local/tensorflow"
-    answers = {
+    tops = {
         ("m--savedmodel-float32", tensorflow): reference,
         ("m--tflite-dynamic", old): flipped(reference, 0.9, rng),
         ("m--tflite-dynamic", new): flipped(reference, 0.05, rng),
         ("m--tflite-int8", old): flipped(reference, 0.06, rng),
         ("m--tflite-int8", new): flipped(reference, 0.05, rng),
     }
+    answers = {cell: Answered(top, (top == reference).astype(float)) for cell, top in tops.items()}
     rows = [
         Measurement(name, target, "local", target.split("/")[1].split("==")[0], agreement=0.1, samples=300)
         for name, target in answers
@@ -104,3 +112,11 @@ def test_rows_that_are_broken_are_replaced_by_failed_ones() -> None:
     assert gate(rows, artifacts, answers, references=references) == []
     # A row that is not ok stays what it is.
     assert gate([failed, *rows[2:]], artifacts, answers, references=references, labels=reference) == []
+
+
+def test_answers_without_a_top_class_are_judged_by_their_elements() -> None:
+    rng = np.random.default_rng(3)
+    well, wrong = 1 - 0.02 * rng.random(60), 0.4 + 0.1 * rng.random(60)  # shares of pixels
+    (found,) = broken_by_scores({"local/litert": well, "local/tflite-runtime": wrong})
+    assert found.target == "local/tflite-runtime" and found.low > TOLERANCE
+    assert broken_by_scores({"a": well, "b": well - 0.05 * rng.random(60)}) == []

@@ -309,9 +309,9 @@ def test_models_of_somebody_else_are_judged_by_agreement(tmp_path):
     html, markdown = written(results, tmp_path)
     words = Page(html).words
     assert results.recommendation["artifact"] == "use-multilingual--tflite-dynamic"
-    assert "agrees with its float self on 99.8 % of 425 samples, loses at most 0.24 points" in words
+    assert "agrees with its float model on 99.8 % of 425 samples, loses at most 0.24 points" in words
     for found in (
-        "Agreement with its float self 99.8 %", "Agreement against latency", "99.8 % agree", "≤ 0.24",
+        "Agreement with its float model 99.8 %", "Agreement against latency", "99.8 % agree", "≤ 0.24",
         "so it may lose up to 44.71 points of accuracy", "Classes not known", "brings code of its own", "(judged)",
         "values as the model takes them", "brought as a file",
     ):  # fmt: skip
@@ -326,7 +326,9 @@ def test_models_with_one_value_are_shown_with_their_difference(tmp_path):
     results.measurements = [replace(m, agreement=None, difference=0.00314) for m in results.measurements]
     results.budget, results.recommendation = verdict(results, Budget())
     assert results.recommendation["artifact"] is None
-    assert "only that no value of its answers is more than 0.0031 off its float self's" in results.recommendation["why"]
+    assert (
+        "only that no value of its answers is more than 0.0031 off its float model's" in results.recommendation["why"]
+    )
     html, _ = written(results, tmp_path)
     assert "differs ≤ 0.0031" in section(html, "grid").words
     assert "<h2>Accuracy against latency" not in html
@@ -403,9 +405,11 @@ def test_the_terminal_says_what_its_figures_are(tmp_path):
     assert "accuracy on the test split; latency of one text, tokenizing" in terminal(texts())
     results = foreign()
     shown = terminal(results)
-    assert "accuracy on the test split" not in shown and "agree: share of samples with the float self's answer" in shown
+    assert (
+        "accuracy on the test split" not in shown and "agree: share of samples with the float model's answer" in shown
+    )
     results.measurements = [replace(m, agreement=None, difference=0.00314) for m in results.measurements]
-    assert "differs: by how much at most from the float self's answers" in terminal(results)
+    assert "differs: by how much at most from the float model's answers" in terminal(results)
     results.measurements = []
     assert "drop" not in terminal(results).split("Nothing fits")[0]
 

@@ -212,7 +212,7 @@ def test_distinguishable_is_symmetric():
 
 
 def models(*rows, comparisons=()):
-    """Each row: (model, accuracy of its float self, accuracy of its int8 file, median in ms, bytes)."""
+    """Each row: (model, accuracy of its float model, accuracy of its int8 file, median in ms, bytes)."""
     made = results()
     for model, float_accuracy, accuracy, median, size in rows:
         reference = Artifact(f"{model}--savedmodel-float32", model, "savedmodel", "float32", Path("f"), bytes=size)
@@ -294,7 +294,10 @@ def test_without_classes_the_agreement_is_held_against_the_allowed_drop(agreemen
     _, chosen = verdict(results((*TYPICAL[2], unknown)), Budget())
     assert (chosen["artifact"] is not None) is fits
     if fits:
-        assert "agrees with its float self on 99.5 % of 2,000 samples, loses at most 0.5 points" in chosen["why"]
+        assert "agrees with its float model on 99.5 % of 2,000 samples, loses at most 0.5 points" in chosen["why"]
     else:
-        assert "Agrees with its float self on 98.5 %, so it may lose up to 1.5 points" in chosen["rejected"][0]["why"]
+        assert (
+            "Agrees with its float model on 98.5 % of 2,000 samples, so it may lose up to 1.5 points"
+            in chosen["rejected"][0]["why"]
+        )
     assert len(chosen["pareto"]) == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeproof.cli import files as cli_files
-from edgeproof.cli.main import _status
+from edgeproof.cli.main import status as _status
 from edgeproof.core.errors import InputError
 from edgeproof.core.remedies import CannotMakeError
 from edgeproof.core.target import Target
@@ -262,7 +262,8 @@ def test_only_rows_of_classes_have_a_top_class() -> None:
     exponential = np.exp(logits)
     probabilities = exponential / exponential.sum(axis=-1, keepdims=True)
     assert difference(probabilities, probabilities).agreement == 1
-    assert difference(np.ones((4, 1, 5, 3)), np.ones((4, 1, 5, 3)), classes=3).agreement is None  # a map of classes
+    maps = np.random.default_rng(1).normal(size=(4, 1, 5, 7, 3))
+    assert difference(maps, maps, classes=3).agreement == 1 and "each element" in difference(maps, maps, classes=3).by
     numbers = np.arange(20.0).reshape(20, 1, 1)
     off = difference(numbers, numbers + 0.1 * numbers.std())
     assert off.error == pytest.approx(0.1) and "warning" not in off.record()

@@ -67,11 +67,13 @@ def _show(found: Diagnosis) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from ...core.agreement import WORDS
     from ...quantize.diagnosis import short_name
     from ..console import stdout_console
 
     console = stdout_console()
-    agreement = "" if found.agreement is None else f"; the top class is the same on {found.agreement:.1%}"
+    counted = WORDS.get(str(found.facts.get("agreement_by", "")), "answer")
+    agreement = "" if found.agreement is None else f"; the {counted} is the same on {found.agreement:.1%}"
     snr = found.facts.get("answer_snr_db")
     console.print(
         f"[bold]{escape(found.artifact)}[/] against {escape(found.reference)} on {found.samples} samples of "

@@ -42,6 +42,12 @@ from ..options import labelled_data, text_columns
     help="What files without a .json want pixels in, e.g. 0,1 or -1,1.  [default: what the file says, else 0,255]",
 )
 @click.option(
+    "--labels",
+    metavar="FILE|from-folders",
+    help="The classes of files that do not say theirs: one a line, in the order of the output; or that this is the "
+    "order of the data's classes.",
+)
+@click.option(
     "--budget",
     "limits",
     metavar="KEY=VALUE",
@@ -58,6 +64,7 @@ def command(
     out: Path,
     resize: str | None,
     value_range: str | None,
+    labels: str | None,
     limits: tuple[str, ...],
     strict: bool,
     as_json: bool,
@@ -74,9 +81,9 @@ def command(
     from ...core.recipe import Evaluate, parse_budget, parse_table
     from ...core.target import RUNTIMES
     from ..console import ConsoleListener
-    from ..evaluating import evaluate_files
+    from ..evaluating import FROM_FOLDERS, evaluate_files
     from ..exit_status import exit_status
-    from ..files import read_range
+    from ..files import read_labels, read_range
     from ..output import show
     from ..preflight import check_writable
 
@@ -84,11 +91,12 @@ def command(
     settings = parse_table(Evaluate, {"targets": wanted}, "evaluate")
     data = labelled_data(source, columns)
     budget = parse_budget(limits) if limits else None
+    classes = FROM_FOLDERS if labels == FROM_FOLDERS else read_labels(Path(labels)) if labels else ()
     pixels = read_range(value_range) if value_range else None
     check_writable(out)
     with ConsoleListener(out / "log.jsonl") as listener:
         results, report = evaluate_files(
-            files, data, settings, out, resize, listener, budget=budget, value_range=pixels
+            files, data, settings, out, resize, listener, budget=budget, value_range=pixels, labels=classes
         )
     show(results, out, report, as_json=as_json)
     return exit_status(results, strict=strict)

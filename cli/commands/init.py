@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..completing import packed_recipes
+from ..options import labelled_data, text_columns
 
 _FOR_TEXTS = ("scratch:average-embedding", "package:use_multilingual_v3")
 
@@ -26,8 +27,11 @@ _FOR_TEXTS = ("scratch:average-embedding", "package:use_multilingual_v3")
     shell_complete=packed_recipes,
     help="Copy a recipe that comes with edgeproof, with its comments and data, e.g. quickstart, qat or sentiment.",
 )
+@text_columns
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def command(path: Path, source: str | None, backbone: str | None, origin: str | None, force: bool) -> None:
+def command(
+    path: Path, source: str | None, backbone: str | None, origin: str | None, force: bool, **columns: str | None
+) -> None:
     """Write a commented recipe to PATH, for images or for texts, as the data source has them.
 
     Examples: edgeproof init --data folder:photos    edgeproof init --from quickstart
@@ -35,17 +39,19 @@ def command(path: Path, source: str | None, backbone: str | None, origin: str | 
     from ...core.codec import write_atomic
     from ...core.errors import InputError
     from ...core.names import shorten, slug
-    from ...core.recipe import Data, load_recipe
-    from ...train.data import kind_of
+    from ...core.recipe import load_recipe
+    from ...train.data import check_source, kind_of
     from ..terminal import echo
 
     if origin is not None:
-        _copy(origin, path, given=bool(source or backbone), force=force)
+        _copy(origin, path, given=bool(source or backbone or any(columns.values())), force=force)
         return
     source = source or "builtin:fashion-mnist-mini"
     if path.exists() and not force:
         raise InputError(f"{path} exists already", "give another path, or --force to overwrite it")
-    is_text = kind_of(Data(source=source), path.resolve().parent) == "text" or backbone in _FOR_TEXTS
+    data, folder = labelled_data(source, columns), path.resolve().parent
+    check_source(data, folder)
+    is_text = kind_of(data, folder) == "text"
     backbone = backbone or (_FOR_TEXTS[0] if is_text else "package:mobilenet_v2")
     text = (Path(__file__).parents[1] / "templates" / "recipe.toml").read_text(encoding="utf-8")
     for mark, value in (
@@ -56,13 +62,18 @@ def command(path: Path, source: str | None, backbone: str | None, origin: str | 
     ):
         if any("\ud800" <= character <= "\udfff" for character in value):  # bytes that were no UTF-8
             raise InputError(f"{shorten(value)!r} is not Unicode text", "give names that are")
-        # JSON's escapes are TOML's, too, but for one character.
-        text = text.replace(mark, json.dumps(value, ensure_ascii=False)[1:-1].replace("\x7f", "\\u007f"))
+        text = text.replace(mark, _toml(value)[1:-1])
     text = text.replace("@SIZE@", "max_tokens = 64         # longer texts are cut" if is_text else "image_size = 96")
-    text = text.replace("@EPOCHS@", "30" if is_text else "10")
+    told = [f"{key} = {_toml(value)}\n" for key, value in columns.items() if value is not None]
+    text = text.replace("@COLUMNS@\n", "".join(told)).replace("@EPOCHS@", "30" if is_text else "10")
     write_atomic(path, text)
     load_recipe(path)
     echo(f"wrote {path}; start it with: edgeproof run {path}")
+
+
+def _toml(value: str) -> str:
+    """Return a string as TOML has it: JSON's escapes are TOML's, too, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _copy(origin: str, path: Path, *, given: bool, force: bool) -> None:

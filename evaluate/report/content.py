@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.agreement import CLASS, WORDS
 from ...core.artifact import Artifact
 from ...core.measurement import Measurement
 from ...core.names import shorten
@@ -105,6 +106,14 @@ class Content:
         self.over = _verdicts(recommendation.get("rejected"))
         self.front = _keys(recommendation.get("pareto"))
         self.picks = {k: v for k, v in _verdicts(recommendation.get("targets")).items() if k in self.by_key}
+
+    @property
+    def tested_on(self) -> str:
+        """What accuracies are of: the test split, or all samples where a source has none or was asked for whole."""
+        report = self.results.data.get("report")
+        splits = report.get("splits") if isinstance(report, Mapping) else None
+        whole = isinstance(splits, Mapping) and splits.get("test") == "the whole source"
+        return "all samples of the source" if whole else "the test split"
 
     def name(self, artifact: Artifact) -> str:
         """Return an artifact's name as short as it can be told apart."""
@@ -219,7 +228,7 @@ class Content:
 
     @property
     def by_agreement(self) -> bool:
-        """Whether some files could only be judged by their agreement with their float self."""
+        """Whether some files could only be judged by their agreement with their float model."""
         return any(c.by_agreement for c in self.cells if c.measurement.status == "ok")
 
     @property
@@ -229,14 +238,29 @@ class Content:
         return "Agreement" if shown and all(c.by_agreement for c in shown) else "Accuracy"
 
     @property
+    def _agreed(self) -> str:
+        """What agreements are shares of: samples, or the answers' elements where an answer is no row of classes."""
+        kinds = {c.measurement.agreement_by for c in self.cells if c.by_agreement and c.measurement.status == "ok"}
+        told = ["samples with the float model's answer"] if kinds & {"", CLASS} else []
+        told += [
+            f"the answers' elements with the float model's {WORDS.get(kind, kind)}"
+            for kind in sorted(kinds - {"", CLASS})
+        ]
+        return " or ".join(told)
+
+    @property
     def judged_by(self) -> str:
-        """What stands where an accuracy would: shares of right answers, of answers as the float self's, or less."""
+        """What stands where an accuracy would: shares of right answers, of answers as the float model's, or less."""
         ran = [c for c in self.cells if c.measurement.status == "ok"]
         kinds = {
-            "accuracy on the test split": any(c.measurement.accuracy is not None for c in ran),
-            "agree: share of samples with the float self's answer": self.by_agreement,
-            "differs: by how much at most from the float self's answers": any(
-                c.quality is None and c.measurement.difference is not None for c in ran
+            f"accuracy on {self.tested_on}": any(c.measurement.accuracy is not None for c in ran),
+            f"agree: share of {self._agreed}": self.by_agreement,
+            "off: relative error of the float model's numbers": any(
+                c.quality is None and c.measurement.relative_error is not None for c in ran
+            ),
+            "differs: by how much at most from the float model's answers": any(
+                c.quality is None and c.measurement.relative_error is None and c.measurement.difference is not None
+                for c in ran
             ),
         }
         return "; ".join(name for name, is_there in kinds.items() if is_there) or "no accuracy"
@@ -304,11 +328,16 @@ def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
         interval = percent_range(m.accuracy_low, m.accuracy_high)
         yield Figure("Accuracy", percent(m.accuracy), _interval("95 %", interval, f"{m.samples:,} samples"), m.kind)
     elif m.agreement is not None:
-        samples = f"same answer; {m.samples:,} samples" if m.samples else "same answer"
-        yield Figure("Agreement with its float self", percent(m.agreement), samples, m.kind)
+        same = "same answer" if m.agreement_by in ("", CLASS) else f"same {WORDS.get(m.agreement_by, 'answer')}"
+        samples = f"{same}; {m.samples:,} samples" if m.samples else same
+        yield Figure("Agreement with its float model", percent(m.agreement), samples, m.kind)
+    elif m.relative_error is not None:
+        most = f"; any value ≤ {m.difference:.2g}" if m.difference is not None else ""
+        samples = f"of the answers' spread{most}; {m.samples:,} samples"
+        yield Figure("Error against its float model", percent(m.relative_error), samples, m.kind)
     elif m.difference is not None:
         samples = f"in any value; {m.samples:,} samples"
-        yield Figure("Difference from its float self", f"≤ {m.difference:.2g}", samples, m.kind)
+        yield Figure("Difference from its float model", f"≤ {m.difference:.2g}", samples, m.kind)
     if m.drop is not None:
         unit = "point" if abs(round(100 * m.drop, 2)) == 1 else "points"
         interval = points_range(m.drop_low, m.drop_high)
@@ -325,7 +354,9 @@ def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
 
 
 def quality_words(cell: Cell) -> str:
-    """Return a cell's accuracy in words, or how often it agrees with its float self, or how far it is from it."""
+    """Return a cell's accuracy in words, or how often it agrees with its float model, or how far it is from it."""
+    if cell.quality is None and cell.measurement.relative_error is not None:
+        return f"{percent(cell.measurement.relative_error)} off"
     if cell.quality is None and cell.measurement.difference is not None:
         return f"differs ≤ {cell.measurement.difference:.2g}"
     if cell.quality is None:
@@ -339,6 +370,13 @@ def drop_points(cell: Cell) -> str:
     if m.drop is not None:
         return signed_points(m.drop)
     return f"≤ {100 * (1 - m.agreement):.2f}" if m.agreement is not None else "–"
+
+
+def _agreement(m: Measurement) -> str:
+    """Return how often a measurement agrees with float: of samples, or of elements; of numbers the relative error."""
+    if m.agreement is None:
+        return f"{percent(m.relative_error)} off" if m.relative_error is not None else "–"
+    return percent(m.agreement) + ("" if m.agreement_by in ("", CLASS) else " of elements")
 
 
 def _interval(confidence: str, interval: str, more: str = "") -> str:
@@ -368,7 +406,7 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "accuracy_interval": percent_range(m.accuracy_low, m.accuracy_high),
                 "drop": drop_points(cell),
                 "drop_interval": points_range(m.drop_low, m.drop_high),
-                "agreement": percent(m.agreement) if m.agreement is not None else "–",
+                "agreement": _agreement(m),
                 "difference": f"≤ {m.difference:.2g}" if m.difference is not None else "",
                 "latency": ms(latency.median) if latency else "–",
                 "latency_interval": ms_range(latency) if latency else "",

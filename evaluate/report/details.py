@@ -143,7 +143,7 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
         facts.append(("Backbone", shorten(str(model["backbone"]), 120) + (f" ({where})" if where else "")))
     if isinstance(model.get("accuracy"), int | float):
         samples = f"{model.get('samples') or 0:,} samples"
-        facts.append(("Accuracy on the test split", f"{percent(model['accuracy'])} of {samples} (measured)"))
+        facts.append((f"Accuracy on {content.tested_on}", f"{percent(model['accuracy'])} of {samples} (measured)"))
     if isinstance(model.get("train_seconds"), int | float):
         epochs = f" for {len(history)} epochs" if history else ""
         facts.append(("Training", f"{seconds(model['train_seconds'])}{epochs} (measured)"))
@@ -154,7 +154,7 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
         facts.append(("Reference", "the same network behind its original tokenizer; takes the text, (1,) string"))
     facts += _outputs(model, content)
     if not labels and model.get("status", "ok") == "ok":
-        facts.append(("Classes", "not known: its files are held against their float self, by agreement"))
+        facts.append(("Classes", "not known: its files are compared with their float model, by agreement"))
     provenance = dict(model.get("provenance") or {})
     trusted = _is_trusted(provenance)
     if isinstance(provenance.get("model"), Mapping):

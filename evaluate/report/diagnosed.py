@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from ...core.agreement import CLASS, WORDS
 from ...core.artifact import Artifact
 from ...core.names import shorten
-from ..units import ms, number, percent, points, points_range, signed_points, size, times
+from ..units import lost_words, ms, number, percent, points, points_range, signed_points, size, times
 from .content import NAME_LIMIT, REASON_LIMIT, Content
 from .reading import decibels, figure, layer, rows, share
 
@@ -136,7 +137,9 @@ def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], conten
     facts = [("Compared on", f"{count:,} {content.noun}s") for count in [row.get("samples")] if isinstance(count, int)]
     agreement = figure(row.get("agreement"))
     if agreement is not None:
-        facts.append(("Agreement with float", f"{percent(agreement)} (measured)"))
+        by = str(row.get("agreement_by") or "")
+        counted = f", {WORDS.get(by, by)}" if by not in ("", CLASS) else ""
+        facts.append(("Agreement with float", f"{percent(agreement)} (measured{counted})"))
     for title, key in (
         ("Held against", "reference"),
         ("Every tensor", "path"),
@@ -169,8 +172,16 @@ def _loss(artifact: Artifact, content: Content) -> str:
         if m.artifact == artifact.id and m.status == "ok" and m.drop is not None:
             interval = points_range(m.drop_low, m.drop_high)
             known = f" (95 % interval {interval})" if interval else ""
-            return f"loses {points(m.drop)} of accuracy on {shorten(m.target, NAME_LIMIT)}{known}"
+            return f"{lost_words(m.drop)} on {shorten(m.target, NAME_LIMIT)}{known}"
     return ""
+
+
+def title(content: Content) -> str:
+    """Return the section's heading: no accuracy dropped where every file that was looked into answers as well."""
+    named = {str(row.get("artifact")) for row in content.results.diagnoses if isinstance(row, Mapping)}
+    drops = [m.drop for m in content.results.measurements if m.artifact in named and m.drop is not None]
+    lost = not drops or any(points(drop) != points(0) for drop in drops if drop > 0)
+    return "Why accuracy dropped" if lost else "Where quantization changes the answers"
 
 
 def _marked(ranked: Sequence[Mapping[str, Any]]) -> dict[Any, int]:

@@ -49,6 +49,7 @@ def render(results: Results, folder: Path | None = None) -> str:
         standings=_standings(content),
         seeds=any(len(model.get("repeats") or []) > 1 for model in results.models),
         diagnoses=[(card, _snr(card, i)) for i, card in enumerate(diagnosed.diagnoses(content))],
+        diagnosis_title=diagnosed.title(content),
         trades=[(card, _trade(card, allowed, i)) for i, card in enumerate(diagnosed.trades(content))],
         allowed=points(allowed) if allowed is not None else "",
         trainings=[(card, _curve(card.history, f"tuning{i}")) for i, card in enumerate(made.trainings(content))],
@@ -89,13 +90,13 @@ def _scatters(content: Content) -> list[tuple[str, Markup]]:
     drawings = []
     for i, (model, group) in enumerate(_by_model(content.measured())):
         alike = [c for c in content.measured() if c.by_agreement == group[0].by_agreement]
-        what = "Agreement with the float self" if group[0].by_agreement else "Accuracy"
+        what = "Agreement with the float model" if group[0].by_agreement else "Accuracy"
         drawing = inline(
             partial(plots.scatter, [c for c in group if c in alike], alike, content.ship, content.front),
             f"scatter{i}",
             f"{what} against latency, {shorten(model)}: {_spoken(group)}",
         )
-        caption = [shorten(model)] * content.several + ["agreement with its float self"] * group[0].by_agreement
+        caption = [shorten(model)] * content.several + ["agreement with its float model"] * group[0].by_agreement
         drawings.append((": ".join(caption), drawing))
     return drawings
 

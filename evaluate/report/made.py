@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.agreement import CLASS, WORDS
 from ...core.artifact import Artifact
 from ...core.names import shorten
 from ..units import ms, percent, size
@@ -15,9 +16,13 @@ from .reading import figure, flat, rows
 
 @dataclass(frozen=True)
 class Maker:
-    """A file that one tool made of a scheme: the one that was taken, or one that lost, with the reason."""
+    """A file that one tool made of a scheme: the one that was taken, or one that lost, with the reason.
+
+    `tools` are those of `made_by` that tell it from the one that was taken: both may start from the converter's file.
+    """
 
     made_by: str
+    tools: str
     taken: bool
     status: str
     size: str
@@ -65,20 +70,22 @@ def _contest(artifact: Artifact, content: Content) -> Contest:
     own: Mapping[str, Any] = next((r["chosen"] for r in rivals if isinstance(r.get("chosen"), Mapping)), {})
     taken = Maker(
         made_by=shorten(artifact.made_by, 120) or "not known",
+        tools=shorten(artifact.made_by, 120) or "not known",
         taken=True,
         status="ok",
         size=size(artifact.bytes),
-        agreement=_percent(own.get("agreement")),
+        agreement=_agreement(own),
         latency=_ms(own.get("latency_ms")),
         why=_trialled(own),
     )
     others = [
         Maker(
             made_by=shorten(str(row.get("made_by", "")), 120) or "not known",
+            tools=_apart(str(row.get("made_by", "")), artifact.made_by),
             taken=False,
             status=shorten(str(row.get("status") or "ok"), 30),
             size=size(row["bytes"]) if isinstance(row.get("bytes"), int) and row["bytes"] else "–",
-            agreement=_percent(row.get("agreement")),
+            agreement=_agreement(row),
             latency=_ms(row.get("latency_ms")),
             why=shorten(str(row.get("why", "")), REASON_LIMIT),
         )
@@ -87,11 +94,25 @@ def _contest(artifact: Artifact, content: Content) -> Contest:
     return Contest(content.name(artifact), (taken, *others))
 
 
+def _apart(made_by: str, taken: str) -> str:
+    """Return the tools of a file that the taken one was not made by."""
+    ours = [part for part in made_by.split(", ") if part and part not in taken.split(", ")]
+    return shorten(", ".join(ours), 120) or "the same tools in another way"
+
+
 def _trialled(own: Mapping[str, Any]) -> str:
     """Return on what the contest was held."""
     samples, target = own.get("samples"), str(own.get("target") or "")
     known = isinstance(samples, int) and samples and target
     return f"compared on {samples:,} samples on {shorten(target, NAME_LIMIT)}" if known else ""
+
+
+def _agreement(row: Mapping[str, Any]) -> str:
+    """Return a file's agreement in its trial, and what it counts; of numbers the relative error."""
+    if (error := figure(row.get("relative_error"))) is not None:
+        return f"{percent(error)} off"
+    by = str(row.get("agreement_by", ""))
+    return _percent(row.get("agreement")) + (" of elements" if by not in ("", CLASS) else "")
 
 
 def _percent(value: Any) -> str:
@@ -200,7 +221,8 @@ def _calibration(made: Sequence[Artifact], content: Content) -> CalibrationCard:
 def _distance(found: Mapping[str, Any]) -> str:
     """Return how far a file was from the float model on the samples that it was calibrated with."""
     agreement, error, samples = (figure(found.get(key)) for key in ("agreement", "error", "samples"))
-    told = [f"top class as the float model's on {percent(agreement)}"] if agreement is not None else []
+    counted = WORDS.get(str(found.get("agreement_by", "")), "answer")
+    told = [f"{counted} as the float model's on {percent(agreement)}"] if agreement is not None else []
     told += [f"answers differ by {percent(error)} of their spread"] if error is not None else []
     return f"{', '.join(told) or 'not compared'} ({samples or 0:,.0f} calibration samples)"
 

@@ -35,6 +35,7 @@ def render(results: Results) -> str:
         pairs=compared.pair_rows(content),
         best_file=compared.best_file_title(content),
         diagnoses=diagnosed.diagnoses(content),
+        diagnosis_title=diagnosed.title(content),
         trades=diagnosed.trades(content),
         warnings=made.warnings(content),
         contests=made.contests(content),

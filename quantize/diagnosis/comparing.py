@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.agreement import Agreement
 from ...core.codec import read_json, write_json
 from ...core.errors import InputError
+from ...core.model import sample_shape
 from .graph import CASTS, CHANNEL_AXIS, Floats, Graph, Op, read_graph
 from .matching import Matches, match
 from .running import Running
@@ -63,7 +65,7 @@ class Comparison:
         self.signal = 0.0
         self.total_error = 0.0
         self.whole_signal = 0.0
-        self.agreements: list[bool] = []
+        self.agreement: Agreement | None = None
 
     # --- what is compared ---------------------------------------------------------------------------------------
 
@@ -183,15 +185,17 @@ class Comparison:
         self._agree()
 
     def _agree(self) -> None:
-        """Compare the top classes of the answers that the files give."""
+        """Compare the answers that the files give."""
         wanted = self.job.get("answer") or ""
         places = []
         for graph in (self.ours, self.theirs):
             named = {name: index for index, name in graph.output_names.items()}
             places.append(named.get(wanted, graph.outputs[0]))
-        ours, theirs = self._real(places[0]).reshape(-1), self.exact.stored(places[1]).reshape(-1)
-        if ours.size == theirs.size > 1:
-            self.agreements.append(int(ours.argmax()) == int(theirs.argmax()))
+        ours, theirs = self._real(places[0]), self.exact.stored(places[1])
+        if ours.size == theirs.size:
+            if self.agreement is None:
+                self.agreement = Agreement(sample_shape(theirs.shape), int(self.job.get("classes", 0)))
+            self.agreement.add(theirs.reshape(1, -1), np.nan_to_num(ours.reshape(1, -1)))
 
     def _own(self, wanted: bool) -> dict[tuple[int, str], Floats]:
         """Run float operators on the quantized file's own values; return the errors by (tensor, part)."""
@@ -317,7 +321,8 @@ class Comparison:
             "rows": rows,
             "samples": samples,
             "followed": followed,
-            "agreement": float(np.mean(self.agreements)) if self.agreements else None,
+            "agreement": self.agreement.share if self.agreement else None,
+            "agreement_by": self.agreement.by if self.agreement else "",
             "answer_snr_db": decibels(self.whole_signal, self.total_error) if self.whole_signal else None,
             "answer": self.theirs.tensors[self.answer].name,
             "operators": len(computing),

@@ -9,6 +9,6 @@ found wrong), `preparing` (the whole).
 
 from .check import UNREADABLE
 from .preparing import fingerprint, prepare, prepare_texts
-from .sources import kind_of
+from .sources import check_source, kind_of
 
-__all__ = ["UNREADABLE", "fingerprint", "kind_of", "prepare", "prepare_texts"]
+__all__ = ["UNREADABLE", "check_source", "fingerprint", "kind_of", "prepare", "prepare_texts"]

@@ -86,6 +86,41 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classe
     return source if classes else without_classes(source)
 
 
+def check_source(data: Data, folder: Path) -> None:
+    """Raise InputError where a recipe with this source could not be run: nothing is there, or its columns are others.
+
+    It looks at the path and at a table's header, and reads no samples.
+    """
+    kind = kind_of(data, folder)
+    open_source(data.source, data, folder, kind)
+    scheme, _, rest = data.source.partition(":")
+    if SCHEMES[scheme].what not in ("PATH", "FILE"):
+        return
+    path = at(rest, folder)
+    if not path.exists():
+        raise InputError(
+            f"data source {shorten(data.source, 200)!r}: {path} does not exist",
+            "give a path that is there; relative ones are meant from the recipe's folder",
+        )
+    if scheme not in ("csv", "tsv"):
+        return
+    try:
+        header = split_columns(path, data.encoding, "," if scheme == "csv" else "\t")
+    except (ValueError, LookupError, csv.Error) as error:
+        raise InputError(f"{path}: its header cannot be read: {error}", "say its --encoding") from error
+    known = {cell.strip().casefold() for cell in header}
+    wanted = ("path", "label") if kind == "image" else (data.text_column, data.label_column)
+    texts = scheme == "tsv" or kind == "text" or "path" not in known
+    if missing := [name for name in wanted if name.strip().casefold() not in known]:
+        raise InputError(
+            f"{path} has the columns {', '.join(shorten(cell, 40) for cell in header[:12])}, and none called "
+            f"{' or '.join(('text' if texts and name == 'path' else name) for name in missing)}",
+            "say which column holds the texts and which the classes: --text-column NAME --label-column NAME"
+            if texts
+            else "a table of images has the columns path and label",
+        )
+
+
 def at(path: str, folder: Path) -> Path:
     """Return a path of the recipe: ``~`` expanded, relative ones from `folder`."""
     try:

@@ -1,0 +1,144 @@
+"""How alike the answers of two files of one model are, on the same samples: the one place that decides what is counted.
+
+The float model's answers say what they are:
+
+- ``class``: one row of classes, as many as there are labels or a distribution (no value below 0, sum 1). The top class
+  of a sample is the float model's, or it is not.
+- ``class of each element``: a map or a sequence whose last axis is such a row: a U-Net's pixels, a tagger's words.
+- ``side of one half of each element``: independent sigmoids, values from 0 to 1 on both sides of one half. A picture's
+  three channels and a list of boxes lie there, too, and are numbers.
+- ``whole number of each element``: the graph has chosen the class itself.
+- ``numbers``: anything else. There is nothing to be equal: the likeness is the relative error, the root mean square of
+  the difference over the spread of the float model's answers.
+
+The flattened answer of more than one row has no top class: of a hundred thousand pixels all but one may be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLASS = "class"
+CLASSES = "class of each element"
+SIDES = "side of one half of each element"
+WHOLE = "whole number of each element"
+NUMBERS = "numbers"
+
+# What stands before "the float model's" in a sentence, and after "agree:" in a caption.
+WORDS = {CLASS: "top class", CLASSES: CLASSES, SIDES: SIDES, WHOLE: WHOLE, NUMBERS: NUMBERS, "": "top class"}
+
+Scores = NDArray[np.float64]
+
+_SUM_OFF = 1e-2  # of a distribution stored in 16 bits
+_CHUNK = 2**22  # values that are compared at once
+
+
+class Agreement:
+    """Adds up what two files' answers have in common. `shape` is one answer's, without the batch.
+
+    `classes` is how many labels there are (0: not known): answers with so many values in the last axis are classes,
+    even where they are no distribution.
+    """
+
+    def __init__(self, shape: Sequence[int], classes: int = 0) -> None:
+        sides = tuple(int(side) for side in shape) or (1,)
+        # Sides of 1 before the last make no map: (1, 1, 1001) is one row of classes.
+        self.shape = (*(side for side in sides[:-1] if side != 1), sides[-1])
+        self._classes = classes
+        self._distribution = self._unit = self._whole = self._finite = True
+        self._least, self._most = float("inf"), float("-inf")
+        self._parts: dict[str, list[Scores]] = {kind: [] for kind in (CLASS, SIDES, WHOLE, NUMBERS)}
+        self._sum: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, reference: NDArray[Any], found: NDArray[Any]) -> None:
+        """Take answers (n, values) or (n, …) of the float file and of the other; both hold as many values."""
+        step = max(1, _CHUNK // max(1, int(np.prod(self.shape))))
+        for start in range(0, len(reference), step):
+            self._add(np.asarray(reference[start : start + step]), np.asarray(found[start : start + step]))
+
+    def _add(self, reference: NDArray[Any], found: NDArray[Any]) -> None:
+        count = len(reference)
+        exact = reference.reshape(count, *self.shape).astype(np.float64)
+        other = found.reshape(count, *self.shape).astype(np.float64)
+        self._least, self._most = min(self._least, float(exact.min())), max(self._most, float(exact.max()))
+        self._unit = self._unit and self._least >= 0 and self._most <= 1
+        off = np.abs(exact.sum(axis=-1) - 1).max()
+        self._distribution = self._distribution and self._least >= -_SUM_OFF and bool(off <= _SUM_OFF)
+        self._whole = self._whole and bool((exact == np.rint(exact)).all())
+        self._finite = self._finite and bool(np.isfinite(other).all())
+        same = {
+            CLASS: exact.argmax(axis=-1) == other.argmax(axis=-1),
+            SIDES: (exact >= 0.5) == (other >= 0.5),
+            WHOLE: exact == np.rint(other),
+        }
+        for kind, equal in same.items():
+            self._parts[kind].append(equal.reshape(count, -1).mean(axis=1))
+        self._parts[NUMBERS].append(((exact - other) ** 2).reshape(count, -1).mean(axis=1))
+        self._sum = self._sum + exact.sum(axis=0)
+        self._squares = self._squares + (exact**2).sum(axis=0)
+
+    @property
+    def samples(self) -> int:
+        """How many answers were compared."""
+        return sum(map(len, self._parts[NUMBERS]))
+
+    @property
+    def by(self) -> str:
+        """What is counted: one of the kinds of this module's docstring."""
+        row, last = len(self.shape) == 1, self.shape[-1]
+        if last > 1 and (last == self._classes or self._distribution):
+            return CLASS if row else CLASSES
+        varied = self._least < self._most
+        picture = len(self.shape) == 3 and last == 3
+        boxes = len(self.shape) == 2 and last == 4
+        several = int(np.prod(self.shape)) > 1 and not picture and not boxes
+        if self._whole and varied and not (self._unit and several):
+            return WHOLE
+        if several and self._unit and self._least < 0.5 <= self._most:
+            return SIDES
+        return NUMBERS
+
+    @property
+    def scores(self) -> Scores:
+        """The likeness of each sample's answers (samples,), from 0 to 1; of numbers 1 less the relative error."""
+        kind = CLASS if self.by == CLASSES else self.by
+        found = np.concatenate(self._parts[kind]) if self._parts[kind] else np.zeros(0)
+        if kind != NUMBERS:
+            return found
+        scale = self._scale()
+        errors = np.sqrt(found / scale) if scale > 0 else (found > 0).astype(np.float64)
+        return np.asarray(1 - np.nan_to_num(np.clip(errors, 0, 1), nan=1.0))
+
+    @property
+    def share(self) -> float | None:
+        """The share that is equal; None of numbers, which have only an `error`."""
+        return float(self.scores.mean()) if self.samples and self.by != NUMBERS else None
+
+    @property
+    def error(self) -> float:
+        """The relative error. Infinite where an answer is not finite. Without a spread the size is taken."""
+        if not self._finite:
+            return float("inf")
+        if not self.samples:
+            return 0.0
+        mean, scale = float(np.concatenate(self._parts[NUMBERS]).mean()), self._scale()
+        return float((mean / scale) ** 0.5) if scale > 0 else float(mean > 0)
+
+    def _scale(self) -> float:
+        count = self.samples
+        spread = float(np.mean(self._squares / count - (self._sum / count) ** 2))
+        size = float(np.mean(self._squares / count))
+        return spread if spread > 1e-9 * size else size
+
+
+def compare(reference: NDArray[Any], found: NDArray[Any], shape: Sequence[int] = (), classes: int = 0) -> Agreement:
+    """Return what answers (n, values) of two files have in common; a `shape` of other size is left aside."""
+    values = int(np.prod(reference.shape[1:]))
+    made = Agreement(shape if int(np.prod(shape or (0,))) == values else (values,), classes)
+    made.add(reference, found)
+    return made

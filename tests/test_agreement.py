@@ -1,0 +1,84 @@
+"""What counts as the same answer: by sample for one row of classes, by element for all else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeproof.core.agreement import CLASS, CLASSES, NUMBERS, SIDES, WHOLE, compare
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponential = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponential / exponential.sum(axis=-1, keepdims=True)
+
+
+def answers(kind: str, rng: np.random.Generator, n: int = 30) -> np.ndarray:
+    """Answers of a float model of each kind, (n, …)."""
+    made = {
+        CLASS: lambda: softmax(3 * rng.normal(size=(n, 5))),
+        CLASSES: lambda: softmax(3 * rng.normal(size=(n, 8, 6, 4))),
+        SIDES: lambda: 1 / (1 + np.exp(-3 * rng.normal(size=(n, 9)))),
+        WHOLE: lambda: rng.integers(0, 7, (n, 8, 6)).astype(float),
+        NUMBERS: lambda: rng.normal(size=(n, 4)),
+    }
+    return made[kind]()
+
+
+def flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [CLASS, CLASSES, SIDES, WHOLE, NUMBERS])
+def test_each_kind_of_answer_is_known_by_the_float_models_own(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    exact = answers(kind, rng)
+    same = compare(flat(exact), flat(exact), exact.shape[1:])
+    assert same.by == kind and same.error == 0 and (same.scores == 1).all()
+    assert same.share == (None if kind == NUMBERS else 1)
+    other = compare(flat(exact), flat(answers(kind, rng)), exact.shape[1:])
+    assert other.scores.mean() < 0.7 and other.error > 0.5
+
+
+def test_one_pixel_of_a_map_and_one_word_of_a_sentence_are_a_small_part_and_not_all_of_it() -> None:
+    rng = np.random.default_rng(2)
+    exact = softmax(rng.normal(size=(20, 100, 100, 2)))
+    found = exact.copy()
+    found[:, 0, 0] = found[:, 0, 0, ::-1]  # one of 10,000 pixels has the other class
+    found = softmax(np.log(found) * (1 + 0.5 * rng.random((*exact.shape[:3], 1))))  # all values move, no class does
+    told = compare(flat(exact), flat(found), (100, 100, 2))
+    assert told.by == CLASSES and told.share == pytest.approx(0.9999)
+    assert (flat(exact).argmax(1) == flat(found).argmax(1)).mean() < 0.9, "what a flattened answer would say"
+
+
+def test_what_only_looks_like_classes_or_sides_is_numbers() -> None:
+    rng = np.random.default_rng(3)
+    for shape in ((1,), (16, 16, 3), (20, 4)):  # one value, a picture, boxes: all between 0 and 1
+        exact = rng.random((25, *shape))
+        assert compare(flat(exact), flat(exact), shape).by == NUMBERS
+    logits = rng.normal(size=(25, 10))
+    assert compare(flat(logits), flat(logits), (10,)).by == NUMBERS
+    assert compare(flat(logits), flat(logits), (1, 1, 10), classes=10).by == CLASS
+    assert compare(flat(logits), flat(logits), (5, 2), classes=2).by == CLASSES
+
+
+def test_of_numbers_the_likeness_is_what_the_relative_error_leaves() -> None:
+    exact = np.random.default_rng(4).normal(size=(400, 6))
+    told = compare(flat(exact), flat(exact + 0.1), (6,))
+    assert told.error == pytest.approx(0.1, rel=0.1) and told.scores.mean() == pytest.approx(0.9, rel=0.02)
+    assert compare(flat(exact), flat(exact * np.nan), (6,)).error == float("inf")
+    assert compare(flat(exact), flat(exact * np.nan), (6,)).scores.max() == 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from([CLASS, CLASSES, SIDES, WHOLE, NUMBERS]), st.integers(0, 2**32 - 1), st.integers(1, 29))
+def test_it_does_not_matter_in_which_parts_the_answers_come(kind: str, seed: int, cut: int) -> None:
+    rng = np.random.default_rng(seed)
+    exact, found = answers(kind, rng), answers(kind, rng)
+    whole = compare(flat(exact), flat(found), exact.shape[1:])
+    parts = compare(flat(exact[:cut]), flat(found[:cut]), exact.shape[1:])
+    parts.add(flat(exact[cut:]), flat(found[cut:]))
+    assert parts.by == whole.by and parts.error == pytest.approx(whole.error)
+    assert np.allclose(parts.scores, whole.scores) and ((whole.scores >= 0) & (whole.scores <= 1)).all()
