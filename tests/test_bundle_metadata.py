@@ -184,15 +184,20 @@ def test_damaged_models_are_refused_or_rewritten_but_nothing_else(changes: list[
     content = bytearray(mean_colour_model())
     for place, value in changes:
         content[place % len(content)] = value
+    old = bytes(content[:end])
     try:
-        assert bytes(content[:end]) in attach(bytes(content[:end]), b"m", {})
+        new = attach(old, b"m", {})
     except InputError as error:
         assert error.message
+        return
+    kept = new[len(new) + -(-len(old) // 16) * -16 :][: len(old)]
+    # What a damaged field makes an outlying weight of is corrected, as of a whole file: 8 bytes for each.
+    assert len(kept) == len(old) and sum(a != b for a, b in zip(kept, old, strict=True)) <= 8 * (1 + len(changes))
 
 
 @pytest.mark.parametrize("package", ["edgeproof.export.bundle", "edgeproof.cli.bundling"])
 def test_the_room_is_light(package: str) -> None:
-    heavy = "'tensorflow', 'mediapipe', 'ai_edge_litert', 'flatbuffers', 'onnx'"
+    heavy = "'tensorflow', 'mediapipe', 'ai_edge_litert', 'onnx'"
     code = f"import sys, {package}; print([m for m in ({heavy}) if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -264,12 +264,12 @@ def test_text_runs_speak_of_texts_and_tokens(news):
         assert "image" not in told.casefold()
         assert "picture" not in told.casefold()
     for found in (
-        "Test texts 425", "200 training texts", "takes token ids (ids, int32 1 × 64) padded behind, and how many are "
+        "Split Texts Left out", "Test 425", "200 training texts", "takes token ids (ids, int32 1 × 64) padded behind, and how many are "
         "real (lens, int32 1)", "ids from 0 to 128009", "takes the text, (1,) string", "64 token ids", "golden.json",
         "sentencepiece.model", "424 of 425 test texts give the same ids", "402 test texts are longer than 64 tokens",
         "use-multilingual.tokenizer/", "probabilities float32 1 × 5 (judged); embedding float32 1 × 512",
         "reference: 5 17 904", "on the device: 5 17 17 33", "not the same everywhere", "reference tokenizer",
-        "Shortest: 501", "weights in a Python package", "File: sport/12.txt, Same as: sport/9.txt",
+        "Shortest: 501", "weights in a Python package", "sport/ 12.txt – sport/9.txt",
     ):  # fmt: skip
         assert found in words
     assert "424 of 425 test texts" in markdown
