@@ -11,7 +11,7 @@ from typing import Any
 from .. import export
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import sha256_file, to_json
-from ..core.errors import EdgeproofError, InputError
+from ..core.errors import EdgeproofError, InputError, not_installed
 from ..core.model import InputContract, TokenizerRecord
 from ..core.names import shorten, slug
 from ..core.recipe import Data, Export
@@ -91,7 +91,7 @@ def _check_variants(variants: Sequence[Variant]) -> None:
     ]
     if missing:
         raise InputError(
-            f"quantizing a .tflite needs {' and '.join(missing)}, which is not installed here",
+            f"quantizing a .tflite needs {not_installed(missing)}",
             "pip install ai-edge-quantizer (or 'edgeproof[quantize]')",
         )
 

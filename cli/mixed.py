@@ -234,7 +234,7 @@ class _Search:
                 "made_by": other.made_by, "bytes": other.bytes, "agreement": measured.agreement, "latency_ms": None,
                 "status": measured.status, "drop": measured.drop,
                 "why": f"agrees with the float model on {measured.agreement or 0.0:.1%} of {measured.samples} "
-                f"validation samples, the other on {row.agreement or 0.0:.1%}",
+                f"trial samples, the other on {row.agreement or 0.0:.1%}",
             }  # fmt: skip
         return Step(best, words, row, loser)
 

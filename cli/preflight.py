@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.dataset import Kind
-from ..core.errors import EdgeproofError, InputError
+from ..core.errors import EdgeproofError, InputError, not_installed
 from ..core.recipe import ModelSpec, Recipe
 from ..core.target import Target
 from ..core.variant import ORT_QUANTIZER, QUANTIZER, Variant
@@ -89,7 +89,7 @@ def check_makers(variants: Iterable[Variant]) -> list[InputError]:
         if missing:
             problems.append(
                 InputError(
-                    f"{', '.join(names)}: needs {' and '.join(missing)}, which is not installed here",
+                    f"{', '.join(names)}: needs {not_installed(missing)}",
                     f"pip install 'edgeproof[{extra}]', or leave {'it' if len(names) == 1 else 'them'} out",
                 )
             )

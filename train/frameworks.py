@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from ..core.errors import InputError
+from ..core.errors import InputError, not_installed
 from ..core.machine import usable_cores
 
 REMEDY = "pip install 'edgeproof[train]'"
@@ -18,7 +18,10 @@ def check_installed() -> None:
     """Raise InputError if the extra ``train`` is missing. Looks packages up; imports none."""
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
-        raise InputError(f"training needs {' and '.join(missing)}, which is not installed here", REMEDY)
+        raise InputError(
+            f"training needs {not_installed(missing)}",
+            REMEDY,
+        )
 
 
 def load() -> tuple[Any, Any]:

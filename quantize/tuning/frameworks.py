@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from ...core.errors import InputError
+from ...core.errors import InputError, not_installed
 
 REMEDY = "pip install 'edgeproof[quantize]'"
 REQUIRED = {
@@ -21,7 +21,10 @@ def check_installed() -> None:
     """Raise InputError if the extra ``quantize`` is missing. Looks packages up; imports none."""
     missing = [package for module, package in REQUIRED.items() if find_spec(module) is None]
     if missing:
-        raise InputError(f"further training needs {' and '.join(missing)}, which is not installed here", REMEDY)
+        raise InputError(
+            f"further training needs {not_installed(missing)}",
+            REMEDY,
+        )
 
 
 def load() -> tuple[Any, Any, Any]:
