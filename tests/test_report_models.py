@@ -264,7 +264,8 @@ def test_text_runs_speak_of_texts_and_tokens(news):
         assert "image" not in told.casefold()
         assert "picture" not in told.casefold()
     for found in (
-        "Split Texts Left out", "Test 425", "200 training texts", "takes token ids (ids, int32 1 × 64) padded behind, and how many are "
+        "Split Texts Left out", "Test 425",
+        "200 training texts", "takes token ids (ids, int32 1 × 64) padded behind, and how many are "
         "real (lens, int32 1)", "ids from 0 to 128009", "takes the text, (1,) string", "64 token ids", "golden.json",
         "sentencepiece.model", "424 of 425 test texts give the same ids", "402 test texts are longer than 64 tokens",
         "use-multilingual.tokenizer/", "probabilities float32 1 × 5 (judged); embedding float32 1 × 512",
