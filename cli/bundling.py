@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import __version__, export
 from ..core.artifact import Artifact
-from ..core.codec import read_json
+from ..core.codec import check, read_json
 from ..core.dataset import PreparedData, read_texts, write_texts
 from ..core.errors import EdgeproofError, InputError, StageError
 from ..core.events import Listener
@@ -86,6 +86,7 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     # The file's own operators: a sidecar from elsewhere may say anything.
     contents = export.inspect(path)
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
+    check(replace(artifact, path=None, tokenizer=None), str(path))
     origin = origin_of(path, artifact.model)
     with tempfile.TemporaryDirectory(prefix="edgeproof-bundle-") as name:
         workspace = Path(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import export
 from ..core.artifact import Artifact
-from ..core.codec import sha256_file
+from ..core.codec import check, sha256_file
 from ..core.errors import InputError
 from ..core.events import Listener, Silent
 from ..core.inputs import read_input
@@ -100,6 +100,7 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
         min_runtime=contents.min_runtime,
         delegates=contents.delegates,
     )
+    check(replace(found, path=None), str(path))
     return replace(found, labels=embedded_labels(path, contents.metadata.get("labels") or (), answers(found)))
 
 

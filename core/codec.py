@@ -53,9 +53,9 @@ def from_json(kind: type[T], data: Any, where: str = "data") -> T:
         raise InputError(f"{where} does not describe {expected}: {explain(error)}", _MEND) from error
 
 
-def checked(noun: T, where: str) -> T:
-    """Return a noun that was built from what a file says, checked as its record is. Raises InputError."""
-    return from_json(type(noun), to_json(noun), where)
+def check(noun: Any, where: str) -> None:
+    """Check a noun that was built from what a file says as its record is. Raises InputError."""
+    from_json(type(noun), to_json(noun), where)
 
 
 def explain(error: ValidationError) -> str:

@@ -14,6 +14,8 @@ import pytest
 from rich.console import Console
 
 from edgeproof import export
+from edgeproof.cli.files import open_artifact
+from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact, Operator, TensorSpec
 from edgeproof.core.codec import canonical, from_json, read_json, to_json, write_json
 from edgeproof.core.dataset import PreparedData, load_prepared, save_prepared
@@ -30,6 +32,7 @@ from edgeproof.evaluate.report.markdown import render as render_markdown
 from edgeproof.quantize.calibration import Calibration
 
 from .fuzz.documents import STRANGERS, mutants, places, replaced
+from .fuzz.seeds import tflite
 from .test_report import example
 
 CONTRACT = InputContract("image", (1, 8, 8, 3))
@@ -187,6 +190,20 @@ def test_what_is_written_is_strict_json(tmp_path: Path) -> None:
     assert not {"\x1b", "\u202e", "\x9b", "\udcff"} & set(text)
     write_json(tmp_path / "x.json", data)
     assert read_json(tmp_path / "x.json")["inf"] == [None, {"x": None}]
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale"), [([1] * 100, 0.0), ([2**31 - 1] * 40, 0.0), ([1, 8, 8, 3], math.nan), ([1, 8, 8, 3], math.inf)]
+)
+def test_a_file_whose_tensors_are_none_is_refused_before_it_is_run(
+    tmp_path: Path, shape: list[int], scale: float
+) -> None:
+    path = tmp_path / "a.tflite"
+    path.write_bytes(tflite(scale, shape))
+    with pytest.raises(InputError, match=r"a\.tflite"):
+        open_artifact(path)
+    for arguments in (["bundle", str(path)], ["evaluate", str(path), "--data", "folder:x"]):
+        assert status([*arguments, "--out", str(tmp_path / "out")]) == 2
 
 
 def test_depth_is_bounded_where_it_is_said_to_be() -> None:

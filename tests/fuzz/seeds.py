@@ -56,19 +56,21 @@ KERAS_METADATA = {"keras_version": "3.12.0", "date_saved": "2026-11-01@00:00:00"
 TOKENIZER = {"version": 1, "kind": "whitespace", "length": 8, "vocabulary": "vocabulary.txt", "inputs": ["image"]}
 
 
-def tflite(scale: float = 0.0) -> bytes:
-    """Return a small .tflite; with `scale` its first tensor says that it is quantized by it."""
+def tflite(scale: float = 0.0, shape: list[int] | None = None) -> bytes:
+    """Return a small .tflite; with `scale` its input is quantized by it, with `shape` its input has that one."""
     content = mean_colour_model()
-    if not scale:
+    if not scale and not shape:
         return content
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    quantization = schema.QuantizationParametersT()
-    quantization.scale, quantization.zeroPoint = [scale], [3]
-    model.subgraphs[0].tensors[0].quantization = quantization
-    model.subgraphs[0].tensors[0].type = schema.TensorType.INT8
+    tensor = model.subgraphs[0].tensors[0]
+    tensor.shape = shape or tensor.shape
+    if scale:
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [3]
+        tensor.type = schema.TensorType.INT8
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
