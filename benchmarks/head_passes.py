@@ -73,13 +73,14 @@ def _training(job: Job) -> Job:
     from edgeproof.core.events import Silent
     from edgeproof.core.machine import usable_cores
     from edgeproof.core.recipe import ModelSpec, Train
-    from edgeproof.train import copies, feature_file
+    from edgeproof.train import copies, feature_file, feature_pass
     from edgeproof.train.backbones import identity
     from edgeproof.train.features import litert_extractor
     from edgeproof.train.fit import fit
     from edgeproof.train.frameworks import load
 
     load()
+    feature_pass.FEW_IMAGES = 0  # a quick run's images are so few that no copy of the backbone would be made
     data = load_prepared(Path(job["data"]))
     train = Train(patience=0, epochs=job["epochs"])
     spec = ModelSpec(name="mobilenet_v2", backbone="package:mobilenet_v2", image_size=job["image_size"])

@@ -91,8 +91,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where only numpy and the runtimes can be imported from: no Pillow, no edgeproof."""
     folder = tmp_path_factory.mktemp("bare")
     for name in ("numpy", "numpy.libs", "ai_edge_litert", "tflite_runtime", "onnxruntime"):
-        if (SITE / name).exists():
-            (folder / name).symlink_to(SITE / name)
+        for part in (*SITE.glob(name), *SITE.glob(f"{name}-*.dist-info")):  # the latter tells the version
+            (folder / part.name).symlink_to(part)
     return folder
 
 
@@ -369,7 +369,10 @@ def test_a_file_that_does_not_run_is_not_bundled(tiny: TinyRun, tmp_path: Path) 
     path = tiny.artifact("tflite:float32").path
     assert path is not None
     (tmp_path / "odd.tflite").write_bytes(mean_colour_model())
-    (tmp_path / "odd.json").write_text(path.with_suffix(".json").read_text())  # of another file: not believed
+    (tmp_path / "odd.json").write_text(path.with_suffix(".json").read_text())  # of another file
+    with pytest.raises(InputError, match="is not the file that odd.json describes"):
+        bundle_of(tmp_path / "odd.tflite", tmp_path / "out")
+    (tmp_path / "odd.json").unlink()
     assert bundle_of(tmp_path / "odd.tflite", tmp_path / "out").manifest["labels"] == []
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2 :] = b""
@@ -454,7 +457,7 @@ def compiles(source: Path, folder: Path) -> None:
 def test_the_cpp_compiles(float_bundle: Bundle, micro_bundle: Bundle, tmp_path: Path) -> None:
     for made in (float_bundle, micro_bundle):
         compiles(made.folder / "cpp" / "classifier.cc", tmp_path)
-    hostile = bundle_of(by_hand(tmp_path / "h", HOSTILE, 'x"; evil(); //'), tmp_path / "out")
+    hostile = bundle_of(by_hand(tmp_path / "h", HOSTILE, "x'; evil(); $(id)"), tmp_path / "out")
     compiles(hostile.folder / "cpp" / "classifier.cc", tmp_path)
     for name in ("classifier_micro.cc", "model_data.cc"):
         compiles(micro_bundle.folder / "micro" / name, tmp_path)
@@ -502,7 +505,7 @@ def test_an_operator_that_microcontrollers_lack_is_said(tiny: TinyRun) -> None:
     assert facts.missing == ("Evil\n*/ int x; //",)
     from edgeproof.export.bundle.snippets import render_micro
 
-    text = render_micro(odd, ("pixels",), 0, facts, content)["micro/classifier_micro.cc"]
+    text = render_micro(odd, ("pixels",), 0, "scores", facts, content)["micro/classifier_micro.cc"]
     assert "Evil____int_x____" in text
     assert "int x;" not in text
 

@@ -432,10 +432,12 @@ def test_damaged_folders_and_files_are_told(tmp_path: Path) -> None:
         (folder / "golden.json").write_text(golden)
         with pytest.raises(InputError, match=r"golden\.json"):
             text_bundle(good, folder)
-    (folder / "golden.json").write_text(json.dumps({"vectors": [{"text": text} for text in ODD]}))
+    texts = [text for text in ODD if text.isascii() or text.encode("utf-8", "ignore").decode() == text]
+    assert len(texts) < len(ODD)  # JSON of ours holds no half of a surrogate pair
+    (folder / "golden.json").write_text(json.dumps({"vectors": [{"text": text} for text in texts]}))
     file = text_bundle(good, folder)
-    assert file.parity["texts"] == len(ODD) and 0 < file.parity["same_tokens"] < len(ODD)
-    assert f"of {len(ODD)} golden texts" in file.consumers[0]["why"]
+    assert file.parity["texts"] == len(texts) and 0 < file.parity["same_tokens"] < len(texts)
+    assert f"of {len(texts)} golden texts" in file.consumers[0]["why"]
     assert read_files(file.content)[VOCABULARY] == bert_vocabulary(open_tokenizer(folder))
     assert good.path is not None
     good.path.write_bytes(b"nonsense")

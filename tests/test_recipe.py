@@ -74,7 +74,7 @@ def test_a_missing_recipe_and_broken_toml_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not TOML"):
         load_recipe(tmp_path / "bad.toml")
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is not UTF-8 text"):
         load_recipe(tmp_path / "latin.toml")
 
 
