@@ -370,7 +370,7 @@ def test_a_file_that_does_not_run_is_not_bundled(tiny: TinyRun, tmp_path: Path) 
     assert path is not None
     (tmp_path / "odd.tflite").write_bytes(mean_colour_model())
     (tmp_path / "odd.json").write_text(path.with_suffix(".json").read_text())  # of another file
-    with pytest.raises(InputError, match="is not the file that odd.json describes"):
+    with pytest.raises(InputError, match=r"is not the file that odd\.json describes"):
         bundle_of(tmp_path / "odd.tflite", tmp_path / "out")
     (tmp_path / "odd.json").unlink()
     assert bundle_of(tmp_path / "odd.tflite", tmp_path / "out").manifest["labels"] == []
