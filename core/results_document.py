@@ -98,7 +98,11 @@ class _Difference(_Row):
 
 
 class _Accuracies(_Row):
-    seeds: list[Share]
+    mean: Share
+    low: Share
+    high: Share
+    spread: Share | None = None
+    seeds: list[int]
 
 
 class _Change(_Row):

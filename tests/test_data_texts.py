@@ -191,7 +191,7 @@ def test_a_wrong_table_is_explained(tmp_path: Path, name: str, content: bytes, m
     ("options", "message"),
     [
         ({"source": "csv:none.csv", "text_column": "x"}, "there is no file"),
-        ({"source": "tsv:pipe"}, "there is no file"),
+        ({"source": "tsv:pipe"}, "is a named pipe, not a file"),
         ({"source": "tsv:t.tsv", "encoding": "utf-9"}, "'utf-9' is not an encoding of texts"),
         ({"source": "tsv:t.tsv", "encoding": "rot13"}, "'rot13' is not an encoding of texts"),
         ({"source": "tsv:t.tsv", "encoding": "zlib"}, "'zlib' is not an encoding of texts"),

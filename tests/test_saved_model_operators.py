@@ -59,6 +59,7 @@ HARMLESS = names(
 def registry() -> list[Any]:
     """Every operator of TensorFlow and tensorflow_text that is installed here."""
     load()
+    import tensorflow.lite.python.convert  # noqa: F401 - it registers some of its own
     import tensorflow_text  # noqa: F401
     from tensorflow.core.framework import op_def_pb2
     from tensorflow.python.client import pywrap_tf_session

@@ -270,7 +270,10 @@ _MATH = _names(
     """
 )
 
-COMPUTING = _CONTROL | _STATE | _DATA | _TEXT | _MATH
+# What the TFLite converter registers when it is loaded: kernels of TFLite that it writes for what it recognizes.
+_CONVERTER = _names("TFLite_Detection_PostProcess UnidirectionalSequenceLstm UnidirectionalSequenceRnn")
+
+COMPUTING = _CONTROL | _STATE | _DATA | _TEXT | _MATH | _CONVERTER
 
 # These read the file that an input names: the index of that input. Allowed for the model's own assets (see `assets`).
 READS_ASSET = {"ReadFile": 0, "InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1}
