@@ -48,6 +48,11 @@ class InputContract:
     lengths: str = ""
 
     @property
+    def batchless(self) -> bool:
+        """Whether the tensor is one sample, without a batch of 1 before it (see `sample_shape`)."""
+        return self.kind == "tensor" and sample_shape(self.shape) == self.shape
+
+    @property
     def height(self) -> int:
         """Pixels."""
         return self.shape[1]

@@ -8,7 +8,7 @@ from typing import Any
 from ..core import tokenizer
 from ..core.artifact import Artifact
 from ..core.codec import sha256_file
-from ..core.model import InputContract, sample_shape, tokenizer_sha256
+from ..core.model import InputContract, tokenizer_sha256
 
 CODE = Path(tokenizer.__file__).resolve()
 
@@ -40,8 +40,7 @@ def feed(artifact: Artifact, inputs: Path) -> dict[str, Any]:
     if contract.kind == "image":
         return {"kind": "image", "input": contract.name, "low": contract.low, "high": contract.high}
     if contract.kind == "tensor":
-        batchless = len(sample_shape(contract.shape)) == len(contract.shape)
-        return {"kind": "tensor", "input": contract.name, **({"batchless": True} if batchless else {})}
+        return {"kind": "tensor", "input": contract.name, **({"batchless": True} if contract.batchless else {})}
     if contract.dtype == "string":
         return {"kind": "string", "input": contract.name}
     return {

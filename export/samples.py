@@ -28,7 +28,7 @@ def feeds(contract: InputContract, samples: Samples) -> Feeds:
             return {names.get(field, field): np.ascontiguousarray(batch[field]) for field in batch.dtype.names}
         if contract.kind == "image" and (contract.low, contract.high) != (0.0, 255.0):
             batch = batch.astype(np.float32) * ((contract.high - contract.low) / 255.0) + contract.low
-        if contract.kind == "tensor" and batch.ndim != len(contract.shape):  # an input without a batch
+        if contract.batchless:
             batch = batch[0]
         return {contract.name: batch.astype(contract.dtype)}
 
