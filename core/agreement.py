@@ -7,7 +7,7 @@ The float model's answers say what they are:
 - ``class of each element``: a map or a sequence whose last axis is such a row: a U-Net's pixels, a tagger's words.
 - ``side of one half of each element``: independent sigmoids, values from 0 to 1 on both sides of one half. A picture's
   three channels and a list of boxes lie there, too, and are numbers.
-- ``whole number of each element``: the graph has chosen the class itself.
+- ``whole number of each element``: the graph has chosen the class itself, and so has the other file's.
 - ``numbers``: anything else. There is nothing to be equal: the likeness is the relative error, the root mean square of
   the difference over the spread of the float model's answers.
 
@@ -69,12 +69,12 @@ class Agreement:
         self._unit = self._unit and self._least >= 0 and self._most <= 1
         off = np.abs(exact.sum(axis=-1) - 1).max()
         self._distribution = self._distribution and self._least >= -_SUM_OFF and bool(off <= _SUM_OFF)
-        self._whole = self._whole and bool((exact == np.rint(exact)).all())
+        self._whole = self._whole and all(bool((one == np.rint(one)).all()) for one in (exact, other))
         self._finite = self._finite and bool(np.isfinite(other).all())
         same = {
             CLASS: exact.argmax(axis=-1) == other.argmax(axis=-1),
             SIDES: (exact >= 0.5) == (other >= 0.5),
-            WHOLE: exact == np.rint(other),
+            WHOLE: exact == other,
         }
         for kind, equal in same.items():
             self._parts[kind].append(equal.reshape(count, -1).mean(axis=1))

@@ -264,7 +264,7 @@ def test_only_rows_of_classes_have_a_top_class() -> None:
     assert difference(probabilities, probabilities).agreement == 1
     maps = np.random.default_rng(1).normal(size=(4, 1, 5, 7, 3))
     assert difference(maps, maps, classes=3).agreement == 1 and "each element" in difference(maps, maps, classes=3).by
-    numbers = np.arange(0.25, 20).reshape(20, 1, 1)
+    numbers = np.arange(20.0).reshape(20, 1, 1)
     off = difference(numbers, numbers + 0.1 * numbers.std())
     assert off.error == pytest.approx(0.1) and "warning" not in off.record()
     assert "50% of its answers' own spread" in difference(numbers, numbers + 0.5 * numbers.std()).record()["warning"]
