@@ -191,13 +191,14 @@ def test_damaged_models_are_refused_or_rewritten_but_nothing_else(changes: list[
         assert error.message
         return
     kept = new[len(new) + -(-len(old) // 16) * -16 :][: len(old)]
-    # What a damaged field makes an outlying weight of is corrected, as of a whole file: 8 bytes for each.
-    assert len(kept) == len(old) and sum(a != b for a, b in zip(kept, old, strict=True)) <= 8 * (1 + len(changes))
+    # A damaged field may make outlying weights of a table's buffers; where these begin is corrected, 8 bytes for each.
+    moved = 8 * 16 if changes else 0
+    assert len(kept) == len(old) and sum(a != b for a, b in zip(kept, old, strict=True)) <= moved
 
 
 @pytest.mark.parametrize("package", ["edgeproof.export.bundle", "edgeproof.cli.bundling"])
 def test_the_room_is_light(package: str) -> None:
-    heavy = "'tensorflow', 'mediapipe', 'ai_edge_litert', 'onnx'"
+    heavy = "'tensorflow', 'mediapipe', 'ai_edge_litert', 'flatbuffers', 'onnx'"
     code = f"import sys, {package}; print([m for m in ({heavy}) if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -13,7 +13,6 @@ from typing import Any
 
 from ...core.errors import InputError
 from ...core.inputs import read_input
-from . import schema
 
 # Dimensions, indices and bytes of names that are read of one file: its size, and of a small one some hundred times
 # what models have.
@@ -85,6 +84,9 @@ class _Reader:
         self.left = max(_LIMIT, self.size)
         self.tables = min(_TABLES, self.size // _TABLE_BYTES)
         self.offsets = False
+        from . import schema  # and flatbuffers with it, which who only imports this does without
+
+        self._schema = schema
         self.model = schema.Model.of(content)
         self.ops = {number: name for name, number in schema.OPERATORS.items()}
         self.types = {number: name.lower() for name, number in schema.TENSOR_TYPES.items()}
@@ -141,7 +143,7 @@ class _Reader:
             return made
         scales = quantization.ScaleLength()
         if scales == 0:
-            blockwise = quantization.DetailsType() == schema.BLOCKWISE
+            blockwise = quantization.DetailsType() == self._schema.BLOCKWISE
             return Tensor(**{**vars(made), "blockwise": blockwise})
         zero_points = quantization.ZeroPointLength()
         return Tensor(
@@ -171,7 +173,7 @@ class _Reader:
             code = self.model.OperatorCodes(index)
             # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
             builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-            custom = builtin == schema.CUSTOM
+            custom = builtin == self._schema.CUSTOM
             name = self.text(code.CustomCode()) if custom else self.ops.get(builtin, f"BUILTIN_{builtin}")
             made.append((name or "CUSTOM", int(code.Version()), custom))
         return made
@@ -190,11 +192,11 @@ class _Reader:
 
     def options(self, name: str, op: Any) -> dict[str, Any]:
         kinds: dict[str, type[Any]] = {
-            "AVERAGE_POOL_2D": schema.Pool2DOptions,
-            "MAX_POOL_2D": schema.Pool2DOptions,
-            "CONCATENATION": schema.ConcatenationOptions,
-            "CONV_2D": schema.Conv2DOptions,
-            "DEPTHWISE_CONV_2D": schema.DepthwiseConv2DOptions,
+            "AVERAGE_POOL_2D": self._schema.Pool2DOptions,
+            "MAX_POOL_2D": self._schema.Pool2DOptions,
+            "CONCATENATION": self._schema.ConcatenationOptions,
+            "CONV_2D": self._schema.Conv2DOptions,
+            "DEPTHWISE_CONV_2D": self._schema.DepthwiseConv2DOptions,
         }
         options = op.options(kinds[name]) if name in kinds else None
         if options is None:
