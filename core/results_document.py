@@ -97,6 +97,14 @@ class _Difference(_Row):
     p_holm: Share | None = None
 
 
+class _Seed(_Row):
+    seed: int
+    difference: Drop
+    low: Drop
+    high: Drop
+    p: Share | None = None
+
+
 class _Accuracies(_Row):
     mean: Share
     low: Share
@@ -129,6 +137,8 @@ class _Pair(_Row):
     first: _Difference | None = None
     accuracy_a: _Accuracies | None = None
     accuracy_b: _Accuracies | None = None
+    samples: Count | None = None
+    by_seed: list[_Seed] = []
     targets: list[_TargetPair] = []
 
 
