@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.dataset import Kind
-from ..core.errors import EdgeproofError, InputError, not_installed
+from ..core.errors import EdgeproofError, InputError, NotInstalledError, not_installed
 from ..core.recipe import ModelSpec, Recipe
 from ..core.target import Target
 from ..core.variant import ORT_QUANTIZER, QUANTIZER, Variant
@@ -63,6 +63,24 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
     # Two models with the same trouble need to be told once.
     lines = list(dict.fromkeys(str(problem).replace("\n", "\n  ") for problem in problems))
     raise InputError("\n".join([f"{len(lines)} things are in the way:", *(f"  - {line}" for line in lines)]))
+
+
+def check_new(recipe: Recipe) -> list[str]:
+    """Check a recipe that is about to be written. Return what is missing on this machine to run it, with remedies.
+
+    Raises InputError where no machine could run it: the data cannot be trained on, or the backbone does not fit.
+    """
+    train_data.check_trainable(recipe.data, seed=recipe.seed, folder=recipe.folder)
+    kind: Kind = train_data.kind_of(recipe.data, recipe.folder)
+    missing: list[EdgeproofError] = []
+    for spec in recipe.model:
+        if (error := _wrong_with(spec, recipe.folder, kind)) is None:
+            continue
+        if not isinstance(error, NotInstalledError):
+            raise error
+        missing.append(error)
+    missing += check_makers(map(Variant.parse, recipe.export.variants))
+    return [f"{error.message}: {error.remedy}" for error in missing]
 
 
 def _wrong_with(spec: ModelSpec, folder: Path, kind: Kind) -> EdgeproofError | None:

@@ -29,6 +29,10 @@ class InputError(EdgeproofError):
     exit_code = 2
 
 
+class NotInstalledError(InputError):
+    """A package is missing here that the input needs; the input itself may be right. Exit status 2."""
+
+
 class StageError(EdgeproofError):
     """A stage was started and failed; what was finished before it is kept. Exit status 3."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from edgeproof.cli.console import ConsoleListener
 from edgeproof.cli.pipeline import Finished, run
@@ -63,6 +64,14 @@ class TinyRun:
         from dataclasses import replace
 
         return replace(found, path=self.folder / found.path)
+
+
+def class_folders(folder: Path) -> None:
+    """Make a folder to train on: two classes of three pictures, each another one."""
+    for label in "ab":
+        (folder / label).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (9, 9), (9 * number, ord(label), 0)).save(folder / label / f"{number}.png")
 
 
 def run_recipe(recipe: Recipe, folder: Path) -> Finished:

@@ -17,7 +17,7 @@ from PIL import Image
 from edgeproof.cli.main import COMMANDS
 from edgeproof.train.data import builtin
 
-from .conftest import TinyRun
+from .conftest import TinyRun, class_folders
 
 REPO = Path(__file__).parents[1]
 
@@ -102,7 +102,7 @@ def test_init_writes_a_recipe_that_runs(tmp_path: Path) -> None:
     from edgeproof import load_recipe
 
     assert load_recipe(path).model[0].backbone == "package:mobilenet_v2"
-    (path.parent / 'a"b').mkdir()
+    class_folders(path.parent / 'a"b')
     edgeproof("init", str(path), "--force", "--data", 'folder:a"b', "--backbone", "keras:MobileNet")
     assert load_recipe(path).data.source == 'folder:a"b'
 

@@ -10,7 +10,7 @@ import pytest
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import Data, parse_recipe
 from edgeproof.export.embedded_labels import embedded_labels
-from edgeproof.train.data import check_source
+from edgeproof.train.data.sources import check_source
 
 
 @pytest.mark.parametrize("scheme", ["folder", "images", "textfolder", "idx", "csv", "tsv", "jsonl"])

@@ -18,7 +18,7 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import load_recipe, parse_recipe
 from edgeproof.devices.remedies import explain
 
-from .conftest import run_recipe
+from .conftest import class_folders, run_recipe
 from .test_cli import edgeproof
 
 # Class names that are markup, a formula, a table, a direction, a command or a terminal's escape; and their words.
@@ -108,7 +108,7 @@ def test_init_writes_a_recipe_for_texts_where_the_data_are(tmp_path: Path) -> No
     made = load_recipe(path)
     assert made.model[0].backbone == "scratch:average-embedding"
     assert preflight(made, tmp_path / "out")
-    (tmp_path / '😀\x01"\\').mkdir()
+    class_folders(tmp_path / '😀\x01"\\')
     edgeproof("init", str(path), "--force", "--data", 'folder:😀\x01"\\', "--backbone", "package:mobilenet_v2")
     assert load_recipe(path).data.source == 'folder:😀\x01"\\'
     said = edgeproof("init", str(tmp_path / "no.toml"), "--data", "folder:a\udcff", status=2).stderr

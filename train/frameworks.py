@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from ..core.errors import InputError, not_installed
+from ..core.errors import NotInstalledError, not_installed
 from ..core.machine import usable_cores
 
 REMEDY = "pip install 'edgeproof[train]'"
@@ -15,10 +15,10 @@ REQUIRED = ("tensorflow", "tf_keras")
 
 
 def check_installed() -> None:
-    """Raise InputError if the extra ``train`` is missing. Looks packages up; imports none."""
+    """Raise NotInstalledError if the extra ``train`` is missing. Looks packages up; imports none."""
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
-        raise InputError(
+        raise NotInstalledError(
             f"training needs {not_installed(missing)}",
             REMEDY,
         )
@@ -29,7 +29,7 @@ def load() -> tuple[Any, Any]:
 
     tensorflow-hub and TFMOT stand on Keras 2; TF_USE_LEGACY_KERAS makes ``tf.keras`` the same package as the
     `tf_keras` returned here, provided that nobody imported TensorFlow in this process before.
-    Raises InputError when the extra ``train`` is missing.
+    Raises NotInstalledError when the extra ``train`` is missing.
     """
     check_installed()
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")

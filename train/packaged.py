@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, NotInstalledError
 from .frameworks import load
 from .torch_pickle import read_state_dict
 
@@ -74,7 +74,7 @@ def weights_file(name: str) -> Path:
     try:
         distribution = metadata.distribution(package.distribution)
     except metadata.PackageNotFoundError as error:
-        raise InputError(
+        raise NotInstalledError(
             f"package:{name} takes its weights from {package.distribution}, which is not installed here", package.remedy
         ) from error
     path = Path(str(distribution.locate_file(package.file)))

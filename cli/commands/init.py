@@ -34,25 +34,29 @@ def command(
 ) -> None:
     """Write a commented recipe to PATH, for images or for texts, as the data source has them.
 
+    The data are looked at first: what cannot be trained on is told, and nothing is written.
+
     Examples: edgeproof init --data folder:photos    edgeproof init --from quickstart
     """
     from ...core.codec import write_atomic
+    from ...core.documents import parse_toml
     from ...core.errors import InputError
     from ...core.names import shorten, slug
-    from ...core.recipe import load_recipe
-    from ...train.data import check_source, kind_of
+    from ...core.recipe import parse_recipe
+    from ...train.data import kind_of
+    from ..preflight import check_new
     from ..terminal import echo
 
     if origin is not None:
-        _copy(origin, path, given=bool(source or backbone or any(columns.values())), force=force)
+        _copy(origin, path, given=any(one is not None for one in (source, backbone, *columns.values())), force=force)
         return
-    source = source or "builtin:fashion-mnist-mini"
+    source = "builtin:fashion-mnist-mini" if source is None else source
     if path.exists() and not force:
         raise InputError(f"{path} exists already", "give another path, or --force to overwrite it")
     data, folder = labelled_data(source, columns), path.resolve().parent
-    check_source(data, folder)
     is_text = kind_of(data, folder) == "text"
-    backbone = backbone or (_FOR_TEXTS[0] if is_text else "package:mobilenet_v2")
+    if backbone is None:
+        backbone = _FOR_TEXTS[0] if is_text else "package:mobilenet_v2"
     text = (Path(__file__).parents[1] / "templates" / "recipe.toml").read_text(encoding="utf-8")
     for mark, value in (
         ("@NAME@", slug(path.stem)),
@@ -66,8 +70,10 @@ def command(
     text = text.replace("@SIZE@", "max_tokens = 64         # longer texts are cut" if is_text else "image_size = 96")
     told = [f"{key} = {_toml(value)}\n" for key, value in columns.items() if value is not None]
     text = text.replace("@COLUMNS@\n", "".join(told)).replace("@EPOCHS@", "30" if is_text else "10")
+    missing = check_new(parse_recipe(parse_toml(text, f"recipe {path}"), folder, where=str(path)))
     write_atomic(path, text)
-    load_recipe(path)
+    for what in missing:
+        echo(f"not here yet: {what}", err=True)
     echo(f"wrote {path}; start it with: edgeproof run {path}")
 
 

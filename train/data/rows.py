@@ -96,7 +96,7 @@ def _ready(stream: BinaryIO, path: Path, encoding: str) -> BinaryIO:
 def split_columns(path: Path, encoding: str, delimiter: str = ",") -> list[str]:
     """Return the cells of a table's header. Raises InputError, or csv.Error when it cannot be one."""
     if not path.is_file():
-        raise InputError(f"there is no file {path}")
+        raise InputError(f"there is no file {path}", "check the path: a table is wanted there")
     with opened(path, encoding) as (content, inner):
         return _next(_reader(_Lines(content, inner), delimiter)) or []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +21,7 @@ from .packages import PackageSource
 from .rows import Columns, split_columns
 from .tables import Format, ImageTable, TextTable
 
+_TFDS_NAME = re.compile(r"\w[\w:/.=,*+%-]*")
 BUILTIN = Path(__file__).parent / "builtin"
 BUILTIN_SETS = ("fashion-mnist-mini",)
 # Keys of the recipe's data table that say how texts are read.
@@ -60,6 +62,12 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classe
     source's own verbs.
     """
     scheme, colon, rest = text.partition(":")
+    if scheme == "npy" and colon:
+        raise InputError(
+            f"data source {shorten(text, 200)!r} holds arrays, which have no classes: nothing is trained on them",
+            "train on pictures or texts with classes; arrays serve to calibrate with (export --calibrate) and to "
+            "compare a file with its float model (evaluate --data)",
+        )
     if not colon or scheme not in SCHEMES:
         close = get_close_matches(scheme, SCHEMES, n=1)
         hint = f"did you mean {close[0]}:…? " if close else ""
@@ -160,6 +168,10 @@ def _package(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -
 
 
 def _tfds(text: str, rest: str, data: Data, folder: Path, kind: SampleKind) -> Source:
+    if not _TFDS_NAME.fullmatch(rest) or ".." in rest.split("/"):
+        raise InputError(
+            f"data source {shorten(text, 200)!r}: unknown name", "write tfds:NAME or tfds:NAME/CONFIG:VERSION"
+        )
     return TfdsSource(text, rest, at(data.root, folder) if data.root else None)
 
 

@@ -41,7 +41,12 @@ def assign(listing: Listing, data: Data, *, seed: int, without: Collection[int] 
         raise InputError(
             f"{listing.source}: the {noun}s have no classes, and a classifier is trained with classes",
             f"give {noun}s with their labels"
-            + (", e.g. folder: with one sub-folder a class" if noun == "image" else ""),
+            + (
+                ", e.g. folder: with one sub-folder a class. Without classes they serve to calibrate with "
+                "(export --calibrate) and to compare a file with its float model (evaluate --data)"
+                if noun == "image"
+                else ""
+            ),
         )
     if len(labels) < 2:
         raise InputError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.children import kill_group, limit_memory, out_of_memory
-from ...core.errors import InputError, StageError, explain_disk_errors
+from ...core.errors import InputError, NotInstalledError, StageError, explain_disk_errors
 from ...core.names import shorten
 from .keras_model import ADVICE
 
@@ -34,7 +34,7 @@ def check_keras3() -> None:
         version = ""
     if not version.startswith("3."):
         found = f"keras {version} is" if version else "it is not"
-        raise InputError(f"the file was made with Keras 3, and {found} installed here", REMEDY)
+        raise NotInstalledError(f"the file was made with Keras 3, and {found} installed here", REMEDY)
 
 
 def run(job: dict[str, Any], config: Any, folder: Path, *, trust: bool) -> dict[str, Any]:

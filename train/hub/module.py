@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import EdgeproofError, InputError
+from ...core.errors import EdgeproofError, InputError, NotInstalledError
 from ...core.names import shorten
 from ...core.recipe import ModelSpec
 from ..frameworks import check_installed, load
@@ -31,9 +31,9 @@ def check_hub_installed() -> None:
     """Raise InputError if the extra ``hub`` is missing. Looks packages up; imports none."""
     check_installed()
     if find_spec("tensorflow_hub") is None:
-        raise InputError("hub: backbones need tensorflow_hub, which is not installed here", REMEDY)
+        raise NotInstalledError("hub: backbones need tensorflow_hub, which is not installed here", REMEDY)
     if find_spec("pkg_resources") is None:
-        raise InputError(
+        raise NotInstalledError(
             "tensorflow_hub needs pkg_resources, which this version of setuptools does not have any more",
             f"pip install 'setuptools<81', or {REMEDY}",
         )

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InputError
+from ...core.errors import InputError, NotInstalledError
 from ...core.names import shorten
 from ...core.recipe import ModelSpec, Train
 from ..backbones import check_keys
@@ -125,7 +125,7 @@ def check_text_training(train: Train) -> None:
 def check_text_installed() -> None:
     """Raise InputError if the extra ``text`` is missing. Looks packages up; imports none."""
     if find_spec("tensorflow_text") is None:
-        raise InputError("training on texts needs tensorflow_text, which is not installed here", REMEDY)
+        raise NotInstalledError("training on texts needs tensorflow_text, which is not installed here", REMEDY)
     check_hub_installed()
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.codec import sha256_file, sha256_of
-from ...core.errors import InputError, explain_disk_errors
+from ...core.errors import InputError, NotInstalledError, explain_disk_errors
 from ...core.files import copy
 from ...core.store import package_versions
 from ..frameworks import load
@@ -55,7 +55,7 @@ def package_file(name: str) -> Path:
     try:
         distribution = metadata.distribution(DISTRIBUTION)
     except metadata.PackageNotFoundError as error:
-        raise InputError(
+        raise NotInstalledError(
             f"package:{NAME} takes its weights from {DISTRIBUTION}, which is not installed here", REMEDY
         ) from error
     path = Path(str(distribution.locate_file(name)))
