@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,17 +81,20 @@ def prepared(
                 train_data.prepare_texts(
                     data, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use
                 )
-            elif tf is not None and data.source.startswith(("keras:", "tfds:")):  # these read with TensorFlow
-                tf.call(
-                    "prepare",
-                    data=table,
-                    seed=seed,
-                    image_size=wanted.size,
-                    resize=wanted.resize,
-                    folder=str(folder),
-                    workspace=str(workspace),
-                    workers=usable_cores(),
-                )
+            elif scheme in ("keras", "tfds"):  # TensorFlow reads these, in a process of its own
+                own = TensorFlowProcess(store.root / "tensorflow.log", listener) if tf is None else nullcontext(tf)
+                with own as process:
+                    process.call(
+                        "prepare",
+                        data=table,
+                        seed=seed,
+                        image_size=wanted.size,
+                        resize=wanted.resize,
+                        folder=str(folder.absolute()),
+                        workspace=str(workspace.absolute()),
+                        workers=usable_cores(),
+                        use=use,
+                    )
             else:
                 train_data.prepare(
                     data,

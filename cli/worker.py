@@ -51,6 +51,7 @@ def _prepare(job: dict[str, Any], answers: _Answers) -> None:
         workspace=Path(job["workspace"]),
         listener=answers,
         workers=job["workers"],
+        use=job["use"],
     )
 
 

@@ -2,14 +2,20 @@
 
 What a file makes a library do is not known before. So a process that opens one cannot take the machine's memory, and
 one that does not end, or says nothing for too long, is ended.
+
+Linux keeps the limit of memory itself, of each process alone. Where it cannot (beside a driver for graphics cards,
+which reserves more addresses than there is memory, and on other systems) a thread looks at what a process and those
+that it started hold together, and ends them.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,19 +25,53 @@ import psutil
 
 # The part of the machine's memory that one process may hold; beyond that it would take others down with it.
 SHARE = 0.9
-# A driver for graphics cards reserves more addresses than there is memory, and these would count.
 _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
+# Seconds between two looks at a process that is watched. What it started is looked for at every _EVERY-th of them only:
+# that means to go through all processes of the machine.
+_INTERVAL, _EVERY = 0.25, 8
 
 
 def limit_memory(process: subprocess.Popen[Any]) -> None:
-    """Bound the memory of a process that has just been started, and of those that it starts; on Linux only."""
+    """Bound the memory of a process that has just been started, and of those that it starts.
+
+    What asks the system for more fails there; what is watched is killed.
+    """
     import resource  # POSIX only, like the runs themselves
 
-    if not hasattr(resource, "prlimit") or any(driver.exists() for driver in _DRIVERS):
-        return
     most = int(psutil.virtual_memory().total * SHARE)
-    with suppress(ProcessLookupError, PermissionError, ValueError):  # it has ended; or a lower limit is set already
-        resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
+    if hasattr(resource, "prlimit") and not any(driver.exists() for driver in _DRIVERS):
+        with suppress(ProcessLookupError, PermissionError, ValueError):  # it has ended; or a lower limit is set already
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
+        return
+    with suppress(psutil.NoSuchProcess):
+        watched = psutil.Process(process.pid)
+        threading.Thread(target=_watch_memory, args=(watched, most), daemon=True).start()
+
+
+def _watch_memory(process: psutil.Process, most: int) -> None:
+    """Kill a process, and those that it started, when they hold more than `most` bytes; return when it has ended."""
+    started: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):  # it has ended
+        for look in itertools.count():
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return
+            if look % _EVERY == 0:
+                started = process.children(recursive=True)
+            if _held(process) + sum(map(_held, started)) > most:
+                for one in (process, *process.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
+                return
+            time.sleep(_INTERVAL)
+
+
+def _held(process: psutil.Process) -> int:
+    """Return the bytes that a process alone holds: files that are mapped do not count, the system takes them back."""
+    try:
+        memory = process.memory_info()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+    return int(memory.rss) - int(getattr(memory, "shared", 0))
 
 
 def out_of_memory(code: int, said: str) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeproof.core import unpacking
 from edgeproof.core.errors import InputError
 from edgeproof.core.files import plain_files
 from edgeproof.core.model import InputContract
@@ -216,7 +217,7 @@ def test_a_zip_holds_no_links_and_devices(tmp_path: Path, kind: int) -> None:
 def test_a_zip_is_bounded_by_what_it_declares_and_by_what_it_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(containers, "FREE", 1 << 20)
+    monkeypatch.setattr(unpacking, "FREE", 1 << 20)
     path = zipped(tmp_path / "m.keras", GOOD | {"assets/zeros": bytes(3 << 20)})
     with pytest.raises(InputError, match="would unpack to"):
         read_archive(path)

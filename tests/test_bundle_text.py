@@ -32,9 +32,9 @@ from edgeproof.export.bundle.stock_tokenizers import VOCABULARY, bert_vocabulary
 from edgeproof.export.bundle.text import (
     classify_with_mediapipe,
     compare_with_mediapipe,
-    golden_texts,
     text_bundle,
 )
+from edgeproof.export.bundle.text_parity import golden_texts
 from edgeproof.train.text.fit import fit_text
 from edgeproof.train.text.multilingual import PIECES, package_file
 from edgeproof.train.text.vocabulary import write_tokenizer

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeproof.core import unpacking
 from edgeproof.core.dataset import PreparedData, load_prepared
 from edgeproof.core.errors import InputError
 from edgeproof.core.events import Silent
@@ -332,6 +333,18 @@ def test_a_wrong_idx_file_is_explained(tmp_path: Path, content: bytes, message: 
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(InputError, match=message):
         read_idx(path, 3)
+
+
+def test_a_gzip_bomb_is_told_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures shrink, but not a thousand times; what claims so is refused by its header."""
+    monkeypatch.setattr(unpacking, "FREE", 1 << 10)
+    bomb = struct.pack(">BBBBIII", 0, 0, 8, 3, 1000, 100, 10) + bytes(1_000_000)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(bomb, 9))
+    with pytest.raises(InputError, match=r"says it holds 1,000,000 bytes, and has 1,0\d\d"):
+        read_idx(tmp_path / "x.gz", 3)
+    pixels = np.random.default_rng(2).integers(0, 2, (10, 20, 20), np.uint8)
+    (tmp_path / "y.gz").write_bytes(gzip.compress(idx_bytes(pixels), 9))
+    np.testing.assert_array_equal(read_idx(tmp_path / "y.gz", 3), pixels)
 
 
 def test_a_broken_gzip_file_is_explained(tmp_path: Path) -> None:

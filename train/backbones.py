@@ -12,6 +12,7 @@ from ..core.errors import InputError
 from ..core.inputs import check_plain
 from ..core.names import shorten
 from ..core.recipe import ModelSpec
+from . import hdf5
 from .families import did_you_mean, family_of
 from .frameworks import check_installed
 from .hub.fetch import already_here, check_handle, identify
@@ -209,3 +210,12 @@ def _check_weights_file(path: Path, where: str) -> None:
         raise InputError(f"{where}: the weights file {path} cannot be read: {error.strerror}", choices) from error
     if not start.startswith(SIGNATURES[path.suffix]):
         raise InputError(f"{where}: {path} does not hold what its name says: it is not {path.suffix} inside", choices)
+    from .foreign.containers import read_archive
+
+    try:
+        if path.suffix == ".keras":
+            read_archive(path)
+        else:
+            hdf5.check(path)
+    except InputError as error:
+        raise InputError(f"{where}: {error.message}", error.remedy) from error

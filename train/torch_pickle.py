@@ -9,13 +9,9 @@ still end a process (a key nested 200,000 deep is hashed on the stack), so a pro
 from __future__ import annotations
 
 import io
-import json
 import math
 import pickle
-import signal
 import struct
-import subprocess
-import sys
 import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import children
+from ..core import apart
 from ..core.errors import InputError, explain_disk_errors
 from ..core.inputs import read_input
 from ..core.names import shorten
@@ -45,9 +41,6 @@ STORAGES = {
 }
 LIMIT_BYTES = 4 << 30
 MOST_SIDES = 16  # of a tensor
-SECONDS = 300
-# Isolated: nothing of the current folder is imported, but this very package.
-_CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from edgeproof.train import torch_pickle; torch_pickle.main()"
 
 
 @dataclass(frozen=True)
@@ -113,33 +106,19 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     """
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch, explain_disk_errors(Path(scratch)):
         target = Path(scratch) / "tensors.npz"
-        home = str(Path(__file__).absolute().parents[2])
-        command = [sys.executable, "-I", "-c", _CHILD, home, str(path.absolute()), str(target)]
         try:
-            done = children.run(command, timeout=SECONDS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired as error:
-            raise _malformed(path, f"reading it did not end within {SECONDS} s") from error
-        if done.returncode < 0:
-            raise _malformed(path, f"it ends the process that reads it ({signal.Signals(-done.returncode).name})")
-        said = json.loads(done.stdout) if done.stdout.startswith(b"{") else {}
-        if said:
-            raise InputError(said["message"], said["remedy"])
-        if done.returncode:
-            raise _malformed(path, f"the process that reads it ended with status {done.returncode}")
+            names = apart.call(f"{__name__}:write_tensors", str(path.absolute()), str(target))
+        except apart.EndedError as error:
+            raise _malformed(path, str(error)) from error
         with np.load(target, allow_pickle=False) as arrays:
-            names = json.loads(str(arrays["names"]))
             return {name: arrays[str(number)] for number, name in enumerate(names)}
 
 
-def main() -> None:
-    """Read the file of the process's second argument and write its tensors to the third, or say why not."""
-    try:
-        tensors = parse(Path(sys.argv[2]))
-    except InputError as error:
-        sys.stdout.write(json.dumps({"message": error.message, "remedy": error.remedy}))
-        sys.exit(1)
-    names = np.array(json.dumps(list(tensors)))
-    np.savez(sys.argv[3], names=names, **{str(number): array for number, array in enumerate(tensors.values())})
+def write_tensors(path: str, target: str) -> list[str]:
+    """Write the tensors of the file at `path` to `target`, numbered, in this process; return their names."""
+    tensors = parse(Path(path))
+    np.savez(target, **{str(number): array for number, array in enumerate(tensors.values())})
+    return list(tensors)
 
 
 def parse(path: Path) -> dict[str, NDArray[Any]]:

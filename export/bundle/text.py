@@ -10,14 +10,13 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core import children
 from ...core.artifact import Artifact
@@ -39,6 +38,7 @@ from .metadata import (
     pack,
 )
 from .stock_tokenizers import PIECES, VOCABULARY, WHITE_SPACE, Stock, stock_tokenizer
+from .text_parity import MAX_EXAMPLES, compared, example, golden_texts
 
 MEDIAPIPE = "MediaPipe Tasks TextClassifier"
 # Both run these files and give the same tokens: measured with mediapipe 1.2.2 and tflite-support 0.4.4.
@@ -47,10 +47,6 @@ TASK_LIBRARY = {
     "sentencepiece": "Task Library BertNLClassifier",
     "regex": "Task Library NLClassifier",
 }
-GOLDEN = "golden.json"
-MAX_EXAMPLES = 5
-EXAMPLE_CHARACTERS = 120
-TOLERANCE = 1e-4  # of a probability: the same kernels run, in another partition of the graph at most
 TIMEOUT = 300.0  # seconds
 
 
@@ -99,9 +95,7 @@ def text_bundle(artifact: Artifact, tokenizer_folder: Path) -> TextFile:
     if len(artifact.labels) == artifact.outputs[0].shape[-1]:
         files[LABELS] = label_file(artifact.labels)
     content = attach(rewrite(original, frame), pack(_metadata(artifact, stock, frame.room, LABELS in files)), files)
-    parity = _measure(
-        _Pair(original, content, frame, stock.kind), artifact.labels, tokenizer, stock, golden_texts(tokenizer_folder)
-    )
+    parity = compared("measure_files", artifact, tokenizer_folder, frame, content)
     names = (MEDIAPIPE, TASK_LIBRARY[stock.kind])
     return TextFile(
         content,
@@ -110,19 +104,6 @@ def text_bundle(artifact: Artifact, tokenizer_folder: Path) -> TextFile:
         _notes(stock, frame),
         parity,
     )
-
-
-def golden_texts(tokenizer_folder: Path) -> list[str]:
-    """Return the texts of the tokenizer's golden vectors; none where there are no vectors. Raises InputError."""
-    path = tokenizer_folder / GOLDEN
-    if not path.is_file():
-        return []
-    document = read_json(path)
-    vectors = document.get("vectors") if isinstance(document, dict) else None
-    texts = [v.get("text") for v in vectors if isinstance(v, dict)] if isinstance(vectors, list) else [None]
-    if not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{path} does not hold vectors with texts", "make or copy the tokenizer's folder again")
-    return [str(text) for text in texts]
 
 
 def _refusal(artifact: Artifact) -> str:
@@ -197,100 +178,6 @@ def _metadata(artifact: Artifact, stock: Stock, room: int, labelled: bool) -> Mo
         outputs=(score,),
         input_units=units,
     )
-
-
-class _Pair:
-    """The artifact and its rewritten file, both on LiteRT."""
-
-    def __init__(self, original: bytes, content: bytes, frame: Frame, kind: str) -> None:
-        self.frame, self.kind = frame, kind
-        self._own, self._new = _runner(original), _runner(content)
-
-    def own(self, ids: Sequence[int], count: int) -> NDArray[Any]:
-        """Return the scores (classes,) of the artifact for what its own tokenizer gives."""
-        feeds = {self.frame.ids: np.array([ids], np.int32), self.frame.lengths: np.array([count], np.int32)}
-        return self._own(feeds, self.frame.answer)
-
-    def new(self, tokens: Sequence[int]) -> NDArray[Any]:
-        """Return the scores of the rewritten file, fed as stock classifiers do; `tokens` as the model counts them."""
-        room = self.frame.room
-        kept = [token - self.frame.offset for token in tokens[:room]]
-        if self.kind == "regex":
-            return self._new({IDS: np.array([kept + [PADDING] * (room - len(kept))], np.int32)}, "")
-        ids, mask = np.zeros((2, 1, room + 2), np.int32)
-        ids[0, 1 : 1 + len(kept)] = kept
-        mask[0, : 2 + len(kept)] = 1
-        return self._new({IDS: ids, MASK: mask, SEGMENTS: np.zeros_like(ids)}, "")
-
-
-def _runner(content: bytes) -> Callable[[dict[str, NDArray[Any]], str], NDArray[Any]]:
-    """Return what runs a file: feeds by name and the name of the answer (empty: the first) → scores (classes,)."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        interpreter = Interpreter(model_content=content, num_threads=1)
-        runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
-        outputs = runner.get_output_details()
-    except (ValueError, RuntimeError, StopIteration) as error:
-        raise StageError(f"LiteRT does not run the file for text classifiers: {error or 'no signature'}") from error
-
-    def run(feeds: dict[str, NDArray[Any]], answer: str) -> NDArray[Any]:
-        name = answer if answer in outputs else next(iter(outputs))
-        try:
-            scores = runner(**feeds)[name][0]
-        except (ValueError, RuntimeError) as error:
-            raise StageError(f"LiteRT does not run the file for text classifiers: {error}") from error
-        scale, zero_point = outputs[name]["quantization"]
-        return (scores.astype(np.float64) - zero_point) * scale if scale else scores.astype(np.float64)
-
-    return run
-
-
-def _measure(
-    pair: _Pair, labels: tuple[str, ...], tokenizer: Tokenizer, stock: Stock, texts: Sequence[str]
-) -> dict[str, Any]:
-    """Compare over `texts` what the model's tokenizer and the stock one lead to. Raises StageError as `text_bundle`."""
-    same_tokens = same_labels = same_prepared = 0
-    examples: list[dict[str, Any]] = []
-    room = pair.frame.room
-    _check(pair, tokenizer, "")
-    for text in texts:
-        expected = _check(pair, tokenizer, text)
-        own, theirs = tokenizer.tokens(text)[:room], stock.tokens(text)[:room]
-        found = pair.new(theirs)
-        same_tokens += own == theirs
-        if stock.prepare is not None:
-            same_prepared += own == stock.tokens(stock.prepare(text))[:room]
-        if expected.argmax() == found.argmax():
-            same_labels += 1
-        elif len(examples) < MAX_EXAMPLES:
-            examples.append(_example(text, labels, expected, found))
-    return {
-        "texts": len(texts),
-        "same_tokens": same_tokens,
-        "same_labels": same_labels,
-        "same_tokens_prepared": same_prepared if stock.prepare is not None else None,
-        "examples": examples,
-    }
-
-
-def _check(pair: _Pair, tokenizer: Tokenizer, text: str) -> NDArray[Any]:
-    """Return the model's scores for a text. Raises StageError if the rewritten file gives others for its tokens."""
-    expected, found = pair.own(*tokenizer.encode(text)), pair.new(tokenizer.tokens(text))
-    difference = float(np.abs(expected - found).max())
-    if not difference <= TOLERANCE:
-        raise StageError(
-            f"the file rewritten for text classifiers answers otherwise than the model, by {difference:.3g} for "
-            f"{shorten(text, EXAMPLE_CHARACTERS)!r}",
-            "please report this, with the model",
-        )
-    return expected
-
-
-def _example(text: str, labels: tuple[str, ...], own: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Any]:
-    tops = [int(scores.argmax()) for scores in (own, theirs)]
-    named = [labels[top] if len(labels) == len(own) else str(top) for top in tops]
-    return {"text": shorten(text, EXAMPLE_CHARACTERS), "own": named[0], "theirs": named[1]}
 
 
 def _in_words(parity: dict[str, Any]) -> str:
@@ -381,17 +268,14 @@ def compare_with_mediapipe(file: TextFile, artifact: Artifact, tokenizer_folder:
         tokenizer = open_tokenizer(tokenizer_folder)
     except ValueError as error:
         raise InputError(str(error)) from error
-    frame = _frame(artifact, tokenizer, 0)
-    run = _runner(artifact.path.read_bytes())
+    scores = compared("own_scores", artifact, tokenizer_folder, _frame(artifact, tokenizer, 0))
     same, largest = 0, 0.0
     examples: list[dict[str, Any]] = []
-    for text, answer in zip(texts, classify_with_mediapipe(file.content, texts), strict=True):
-        ids, count = tokenizer.encode(text)
-        feeds = {frame.ids: np.array([ids], np.int32), frame.lengths: np.array([count], np.int32)}
-        own, theirs = run(feeds, frame.answer), np.array([score for _, _, score in answer])
+    for text, answer, own_ in zip(texts, classify_with_mediapipe(file.content, texts), scores, strict=True):
+        own, theirs = np.array(own_), np.array([score for _, _, score in answer])
         largest = max(largest, float(np.abs(own - theirs).max()))
         if own.argmax() == theirs.argmax():
             same += 1
         elif len(examples) < MAX_EXAMPLES:
-            examples.append(_example(text, artifact.labels, own, theirs))
+            examples.append(example(text, artifact.labels, own, theirs))
     return {"texts": len(texts), "same_labels": same, "largest_difference": largest, "examples": examples}

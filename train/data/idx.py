@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from ...core.codec import sha256_file
 from ...core.errors import InputError
 from ...core.names import shorten
+from ...core.unpacking import most_unpacked
 from .files import stat_identity
 from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Look, Payload, Pixels, existing_folder
 
 UNSIGNED_BYTE = 0x08
-# Deflate cannot shrink by more than 1032:1 (zlib's technical notes): a header that claims more is wrong.
-DEFLATE_LIMIT = 1032
 
 _FILE = re.compile(r"(?P<family>.*?)(?P<split>train|t10k|test)-(?P<kind>images|labels)[-.]idx[13]-ubyte(\.gz)?")
 
@@ -57,7 +56,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             length = math.prod(shape)
             if length == 0:
                 raise _wrong(path, f"it says it holds {' × '.join(map(str, shape))} bytes, that is nothing")
-            if length > size * (DEFLATE_LIMIT if packed else 1):
+            if length > (most_unpacked(size) if packed else size):
                 raise _wrong(
                     path, f"it says it holds {length:,} bytes, and has {size:,}: truncated, or not what it says"
                 )

@@ -1,4 +1,4 @@
-"""Zip archives and HDF5 files from outside, looked through before Keras opens them: no escapes, no bombs, no links."""
+"""Keras files from outside, looked through before Keras opens them: no escapes, no bombs, no links."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ...core.errors import InputError
 from ...core.names import checked_path, shorten
+from ...core.unpacking import most_unpacked
+from ..hdf5 import DAMAGED, check, check_members
 
-# A declared size that is this many times the file, and more than FREE, is a bomb: trained weights hardly compress.
-RATIO = 100
-FREE = 64 << 20
 LARGEST_JSON = 256 << 20
 MEMBERS = 20_000
-DAMAGED = "make or copy it again"
 # What zipfile and the reading of what is in it raise over hostile bytes.
 ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RecursionError, NotImplementedError,
@@ -43,10 +40,7 @@ def read_archive(path: Path) -> tuple[Any, Any]:
                 raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
             config = json.loads(_read(archive, "config.json"))
             metadata = json.loads(_read(archive, "metadata.json"))
-            for name in sorted(names):
-                if name.endswith(".h5"):
-                    with archive.open(name) as stream:
-                        check_hdf5(stream, f"{path} ({name})", archive.getinfo(name).file_size)
+        check_members(path)
     except ZIP_ERRORS as error:
         raise InputError(f"{path} is damaged: {shorten(str(error), 200)}", DAMAGED) from error
     if not isinstance(config, dict) or not isinstance(metadata, dict):
@@ -73,7 +67,7 @@ def check_entries(path: Path, entries: list[zipfile.ZipInfo], *, unpacked: bool 
         if entry.flag_bits & 1:
             raise InputError(f"{path} is encrypted", "save it without a password")
     declared = sum(entry.file_size for entry in entries)
-    if declared > FREE + RATIO * size:
+    if declared > most_unpacked(size):
         raise InputError(f"{path} of {size:,} bytes would unpack to {declared:,}", "do not use this file")
 
 
@@ -88,8 +82,7 @@ def read_hdf5(path: Path) -> tuple[Any, str]:
 
     Raises InputError for what is no Keras model, or hostile.
     """
-    with path.open("rb") as stream:
-        attributes = check_hdf5(stream, str(path), path.stat().st_size)
+    attributes = check(path)
     if "model_config" not in attributes:
         raise InputError(
             f"{path} holds weights without the model they belong to",
@@ -103,59 +96,3 @@ def read_hdf5(path: Path) -> tuple[Any, str]:
             f"{path} is damaged: its model_config is not JSON: {shorten(str(error), 100)}", DAMAGED
         ) from error
     return config, attributes.get("keras_version", "")
-
-
-def check_hdf5(stream: BinaryIO | Any, where: str, size: int) -> dict[str, str]:
-    """Return the text attributes of an HDF5 file after looking at every link and data set in it.
-
-    Raises InputError for links to other files, data sets stored in or drawn from other files, declared sizes out of
-    proportion to `size` (bytes), and files that are not HDF5.
-    """
-    import h5py
-
-    declared = 0
-    try:
-        with h5py.File(stream, "r") as file:
-            for name, found in _objects(h5py, file, where):
-                if not isinstance(found, h5py.Dataset):
-                    continue
-                if found.is_virtual or found.external:
-                    raise InputError(
-                        f"{where}: {shorten(name)!r} takes its numbers from another file", "do not use this file"
-                    )
-                declared += int(found.nbytes)
-                if declared > FREE + RATIO * size:
-                    raise InputError(
-                        f"{where} of {size:,} bytes declares {declared:,} bytes of numbers", "do not use this file"
-                    )
-            return {name: _text(file.attrs[name]) for name in ("model_config", "keras_version") if name in file.attrs}
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{where} is not a readable HDF5 file: {shorten(str(error), 200)}", DAMAGED) from error
-
-
-def _objects(h5py: Any, file: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield every object once; soft links stay inside the file and are followed by nobody here."""
-    seen = set()
-    stack = [("", file)]
-    while stack:
-        place, group = stack.pop()
-        for name in group:
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink):
-                raise InputError(
-                    f"{where}: {shorten(f'{place}/{name}')!r} is a link into another file", "do not use this file"
-                )
-            if not isinstance(link, h5py.HardLink):
-                continue
-            found = group[name]
-            address = h5py.h5o.get_info(found.id).addr
-            if address in seen:
-                continue
-            seen.add(address)
-            yield f"{place}/{name}", found
-            if isinstance(found, h5py.Group):
-                stack.append((f"{place}/{name}", found))
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
