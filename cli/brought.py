@@ -15,7 +15,7 @@ from ..core.errors import EdgeproofError, InputError, not_installed
 from ..core.model import InputContract, TokenizerRecord
 from ..core.names import shorten, slug
 from ..core.recipe import Data, Export
-from ..core.store import Store, lock, place
+from ..core.store import Store, lock, open_store, place
 from ..core.variant import Variant
 from ..quantize.calibration import Calibration
 from ..train.foreign import Input
@@ -52,7 +52,7 @@ def export_tflite(
     or data to calibrate with are missing.
     """
     _check_variants(variants)
-    store = Store(out / ".store", listener)
+    store = open_store(out, listener)
     given, path = path, _fixed(path, size, shapes or {}, store, options.timeout_seconds, listener)
     base = _known(path, labels, value_range, output)
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]

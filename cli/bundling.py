@@ -23,7 +23,7 @@ from ..core.measurement import Measurement
 from ..core.model import sample_shape
 from ..core.names import slug
 from ..core.recipe import Data
-from ..core.results import load_results
+from ..core.results import Results, load_results
 from ..core.store import Store
 from ..core.target import RUNTIMES, Target
 from ..core.variant import SUFFIX
@@ -35,6 +35,11 @@ from .preparing import Wanted, prepared
 from .run_folder import Evaluation, Origin, origin_of
 
 SEED = 1
+# What is said of a file that its run's budget does not vouch for.
+_DOUBTS = {
+    "not shown": "it is not shown that this file fits the budget of its run, whose report says what would show it: ",
+    "not met": "this file does not fit the budget of its run: ",
+}
 MAKER = f"edgeproof {__version__}"
 
 
@@ -57,10 +62,10 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     it, or answers otherwise with the metadata than without.
     """
     measured: str | None = None
-    evaluation, told = None, None
+    evaluation, told, results = None, None, None
     if (path / "results.json").is_file():
-        folder = path
-        path, told = _recommended(path, listener)
+        folder, results = path, load_results(path)
+        path, told = _recommended(folder, results)
         measured = told.sha256
         evaluation = Evaluation.of(folder)
     artifact = open_artifact(path, listener)
@@ -88,9 +93,13 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
     check(replace(artifact, path=None, tokenizer=None), str(path))
     origin = origin_of(path, artifact.model)
+    if results is None and origin is not None and (origin.folder / "results.json").is_file():
+        results = load_results(origin.folder)
+    budget = _judged(results, artifact.sha256) if results is not None else None
+    folder = out or _beside(path, origin)
     with tempfile.TemporaryDirectory(prefix="edgeproof-bundle-") as name:
         workspace = Path(name)
-        chosen = _samples(artifact, origin, evaluation, source, samples, workspace, listener)
+        chosen = _samples(artifact, origin, evaluation, source, samples, workspace, listener, folder)
         outputs, facts = _proved(artifact, chosen, workspace)
         golden = room.Golden(
             samples=chosen.values,
@@ -110,28 +119,48 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
         return room.bundle(
             artifact,
             golden,
-            out or _beside(path, origin),
+            folder,
             maker=MAKER,
             offers=offers,
-            measurements=_measurements(artifact, origin),
+            measurements=_measurements(artifact, results if origin is not None else None),
             siblings=_siblings(artifact, origin),
+            budget=budget,
+            notes=[_DOUBTS[budget["verdict"]] + budget["why"]] if budget and budget["verdict"] in _DOUBTS else [],
         )
 
 
-def _recommended(folder: Path, listener: Listener) -> tuple[Path, Artifact]:
-    """Return the file that the results in `folder` recommend, and what they say of it; say where it may not fit.
+def _judged(results: Results, sha256: str) -> dict[str, Any] | None:
+    """Return what a run's budget came to for the file: ``asked``, ``verdict``, ``why``, ``target``; None without one.
+
+    The verdict is the recommendation's, else that of the file's best row: it fits but was not chosen, or was turned
+    down. It is empty for a file that did not run.
+    """
+    if not results.budget:
+        return None
+    same = {artifact.id for artifact in results.artifacts if artifact.sha256 == sha256}
+    chosen = results.recommendation
+    rows = [
+        {**chosen, "verdict": results.budget.get("verdict")},
+        *({**row, "verdict": "met"} for row in chosen.get("fits") or ()),
+        *(chosen.get("rejected") or ()),
+    ]
+    found: dict[str, Any] = next((row for row in rows if row.get("artifact") in same), {})
+    return {
+        "asked": results.budget.get("asked"),
+        **{key: str(found.get(key) or "") for key in ("verdict", "why", "target")},
+    }
+
+
+def _recommended(folder: Path, results: Results) -> tuple[Path, Artifact]:
+    """Return the file that the results in `folder` recommend, and what they say of it.
 
     A run's file lies in the run's folder. Files that were evaluated lie anywhere; their hash is the proof that they
     are meant.
     """
-    results = load_results(folder)
     chosen = results.recommendation.get("artifact")
     found = next((a for a in results.artifacts if a.id == chosen and a.path is not None), None)
     if found is None or found.path is None:
         raise InputError(f"{folder} recommends no file", f"name one: {folder / 'artifacts'}/…")
-    if results.budget.get("verdict") == "not shown":
-        words = f"{found.id} is recommended, and is not shown to fit the budget of its run"
-        listener.note("warning", words, remedy="the run's report says what would show it")
     path = folder / found.path
     return (path if found.path.is_absolute() else below(folder, path, follow=True)), found
 
@@ -148,6 +177,7 @@ def _samples(
     count: int,
     workspace: Path,
     listener: Listener,
+    beside: Path,
 ) -> _Samples:
     kind = artifact.contract.kind if artifact.contract else "tensor"
     if source is not None:
@@ -160,6 +190,7 @@ def _samples(
             store=Store(workspace / "store", listener),
             listener=listener,
             use="test",
+            beside=beside,
         )
         return _drawn(artifact, data, count, workspace, f"the test samples of {source.source}")
     if origin is not None and kind != "tensor":
@@ -343,10 +374,9 @@ def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
     return offers
 
 
-def _measurements(artifact: Artifact, origin: Origin | None) -> list[Measurement]:
+def _measurements(artifact: Artifact, results: Results | None) -> list[Measurement]:
     """Return the run's figures of this very file."""
-    if origin is None or not (origin.folder / "results.json").is_file():
+    if results is None:
         return []
-    results = load_results(origin.folder)
     same = {a.id for a in results.artifacts if a.sha256 == artifact.sha256}
     return [row for row in results.measurements if row.artifact == artifact.id and row.artifact in same]

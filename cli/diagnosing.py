@@ -12,7 +12,7 @@ from ..core.diagnosis import Diagnosis
 from ..core.errors import InputError
 from ..core.events import Listener
 from ..core.recipe import Data
-from ..core.store import Store, lock
+from ..core.store import Store, lock, open_store
 from ..core.variant import CONVERTER, Variant
 from ..quantize import diagnosis
 from .console import ConsoleListener
@@ -148,7 +148,7 @@ def diagnose_file(
     folder = home(path, out)
     with lock(folder):
         check_parts(folder)
-        store = Store(folder / ".store", listener)
+        store = open_store(folder, listener)
         float_file = reference or beside(artifact) or _made(origin, store, listener)
         if float_file is None:
             raise InputError(

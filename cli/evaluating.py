@@ -18,7 +18,7 @@ from ..core.machine import environment, now, usable_cores
 from ..core.measurement import Measurement
 from ..core.recipe import Budget, Data, Evaluate
 from ..core.results import Results
-from ..core.store import Store, lock, place
+from ..core.store import Store, lock, open_store, place
 from ..core.target import Target
 from ..devices import open_runner
 from ..evaluate import report, select
@@ -94,7 +94,7 @@ def evaluate_files(
     listener.begin("data")
     with lock(out):
         check_parts(out)
-        store = Store(out / ".store", listener)
+        store = open_store(out, listener)
         ready = [
             (group, _data(source, wanted, group, settings.targets, store, listener, classes_known=bool(order)))
             for (wanted, order), group in groups.items()

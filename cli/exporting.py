@@ -13,7 +13,7 @@ from ..core.errors import InputError
 from ..core.model import Model, check_model, load_model
 from ..core.names import slug
 from ..core.recipe import Data, Evaluate, Export
-from ..core.store import Store, lock, place
+from ..core.store import Store, lock, open_store, place
 from ..core.target import Target
 from ..core.variant import CONVERTER, Variant
 from ..devices import local_runtimes
@@ -88,7 +88,7 @@ def export_model(
             "add --calibrate SOURCE, with samples like those of the training, e.g. folder:images or csv:texts.csv",
         )
     with lock(out):
-        store = Store(out / ".store", listener)
+        store = open_store(out, listener)
         listener.plan(export_steps(variants, path.name, adopts=bool(key)))
         listener.begin("model", path.name)
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:

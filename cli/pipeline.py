@@ -25,7 +25,7 @@ from ..core.measurement import Measurement
 from ..core.model import Model, load_model
 from ..core.recipe import Budget, ModelSpec, Recipe
 from ..core.results import Results, load_results
-from ..core.store import Store, lock, place
+from ..core.store import Store, lock, open_store, place
 from ..core.target import Target, parse_runtime
 from ..devices import locate, open_runner
 from ..evaluate import report, select
@@ -398,7 +398,7 @@ def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:
         if done := _unchanged(out, inputs, listener):
             return done
         write_atomic(out / "recipe.toml", recipe.to_toml())
-        store = Store(out / ".store", listener)
+        store = open_store(out, listener)
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
             if not any((store.root / "model").glob("*")):
                 tf.start()  # it imports TensorFlow while the data is being prepared

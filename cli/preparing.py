@@ -10,17 +10,15 @@ from typing import Any, Literal
 
 from ..core.codec import write_atomic
 from ..core.dataset import Kind, PreparedData, load_prepared
-from ..core.errors import InputError
+from ..core.errors import InputError, explain_disk_errors
 from ..core.events import Listener
 from ..core.machine import usable_cores
 from ..core.model import InputContract
 from ..core.recipe import Data
-from ..core.store import Store
+from ..core.store import STORE, Store
 from ..train import data as train_data
 from ..train import foreign
 from .tensorflow_process import TensorFlowProcess
-
-STORE = ".store"  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,13 @@ def prepared(
     tf: TensorFlowProcess | None = None,
     use: Literal["all", "train", "test"] = "all",
     fingerprint: dict[str, Any] | None = None,
+    beside: Path | None = None,
 ) -> PreparedData:
     """Return the data set of `data` for a model that takes `wanted`, from the store or made now.
 
     `folder` is where relative paths are meant from. `fingerprint` saves looking at the source a second time; `tf`
-    is the process that reads catalogues with TensorFlow, where one runs.
+    is the process that reads catalogues with TensorFlow, where one runs. The list of samples that could not be read is
+    put into the folder of the store, or into `beside` where the store is one of the moment.
     """
     if wanted.kind == "tensor":
         return _arrays(data.source, wanted, folder=folder, store=store, use=use)
@@ -107,24 +107,25 @@ def prepared(
                     workers=usable_cores(),
                     use=use,
                 )
-    _list_unreadable(store.root / key, store, listener if fresh else None)
+    place = store.root.parent if store.root.name == STORE else beside
+    if place is not None:
+        _list_unreadable(store.root / key, place, listener if fresh else None)
     return load_prepared(store.root / key)
 
 
-def _list_unreadable(entry: Path, store: Store, listener: Listener | None) -> None:
-    """Put the list of samples that could not be read beside the report, where a run's folder is made; say where it is.
+def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> None:
+    """Put the list of samples that could not be read into `folder`, beside the report or the bundle; say where it is.
 
     What was prepared long ago is not told again: `listener` is None then.
     """
     found = entry / train_data.UNREADABLE
     if not found.is_file():
         return
-    if store.root.name != STORE:  # a store of the moment: there is no report
-        return
-    beside = store.root.parent / found.name
-    write_atomic(beside, found.read_text(encoding="utf-8"))
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / found.name, found.read_text(encoding="utf-8"))
     if listener is not None:
-        listener.note("warning", f"all that could not be read, and why: {beside}")
+        listener.note("warning", f"all that could not be read, and why: {folder / found.name}")
 
 
 def _arrays(

@@ -13,7 +13,7 @@ from ..core.files import below, plain_files
 from ..core.model import Model, load_model
 from ..core.recipe import Recipe, load_recipe
 from ..core.results import load_results
-from ..core.store import Store
+from ..core.store import STORE, Store, open_store
 
 SHIPPED = "artifacts"
 FOLDERS = (SHIPPED, "models", "raw", "diagnosis")
@@ -30,7 +30,7 @@ def remember(folder: Path) -> None:
     """Write down the checksums of all that a finished run has put into its folder."""
     written = [path for name in FOLDERS for path in plain_files(folder / name)]
     written += [folder / name for name in FILES if (folder / name).is_file()]
-    sums.save(sums.take(folder, written), _sums(folder))
+    sums.save(sums.take(folder, written), below(folder / STORE, _sums(folder)))
 
 
 def problem(folder: Path) -> str:
@@ -51,7 +51,7 @@ def problem(folder: Path) -> str:
 
 
 def _sums(folder: Path) -> Path:
-    return folder / ".store" / "sums" / "run.json"
+    return folder / STORE / "sums" / "run.json"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Origin:
     @property
     def store(self) -> Store:
         """The run's store."""
-        return Store(self.folder / ".store")
+        return open_store(self.folder)
 
     def data(self) -> PreparedData:
         """Return the prepared samples that the model was trained and proved on; InputError when they are gone."""
@@ -106,7 +106,7 @@ class Evaluation:
 
     def data(self) -> PreparedData:
         """Return the samples that the files were evaluated on; InputError when they are gone."""
-        store = Store(self.folder / ".store")
+        store = open_store(self.folder)
         for stage in ("renumbered", "data", "arrays"):
             for entry in sorted((store.root / stage).glob("*")):
                 try:

@@ -54,6 +54,7 @@ class TensorFlowProcess:
             return
         self._lines = queue.SimpleQueue()
         with explain_disk_errors(self._log):
+            discard(self._temporary, root=self._temporary.parent)  # of a process that was killed, or a link
             self._temporary.mkdir(parents=True, exist_ok=True)
             with open_log(self._log) as log:
                 self._process = subprocess.Popen(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,37 @@ def package_versions(names: Sequence[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+STORE = ".store"  # in a run's folder
+MARK = ".edgeproof-store"  # stands in every store, so that no other folder is taken for one
+
+
+def open_store(folder: Path, listener: Listener | None = None) -> Store:
+    """Return the store of a run's folder, which need not exist yet.
+
+    It may be a link, so that the work lies on another disk: to a folder of the user's own that is empty, or is a store
+    already. Raises InputError for every other link, for what is in a store is replaced and removed.
+    """
+    root = folder / STORE
+    if root.is_symlink():
+        _check_link(root)
+        with suppress(OSError):  # the disk may be for reading only
+            (root / MARK).touch()
+    return Store(root, listener)
+
+
+def _check_link(root: Path) -> None:
+    real = files.real_path(root)
+    remedy = f"remove the link, or have it lead to a new, empty folder of yours: mkdir FOLDER; ln -sfn FOLDER {root}"
+    try:
+        owner, names = real.stat().st_uid, [path.name for path in real.iterdir()]
+    except OSError as error:
+        raise InputError(f"{root} is a link to {real}, where no store can be: {error.strerror}", remedy) from error
+    if owner != os.geteuid():
+        raise InputError(f"{root} is a link to {real}, which belongs to somebody else", remedy)
+    if names and MARK not in names:
+        raise InputError(f"{root} is a link to {real}, which holds files and is no store (no {MARK})", remedy)
 
 
 class Store:
@@ -66,7 +98,7 @@ class Store:
         known = sums.load(self._sums(key))
         if known is None and old and not self._sums(key).exists():
             with suppress(EdgeproofError, OSError):  # the disk may be for reading only
-                sums.save(sums.take(entry), self._sums(key))
+                self._save(sums.take(entry), key)
             return ""
         if known is None:
             return "its checksums are missing"
@@ -80,17 +112,21 @@ class Store:
             self._read.add(key)
         if found.sums is not known:
             with suppress(EdgeproofError):  # it only saves the next check its time
-                sums.save(found.sums, self._sums(key))
+                self._save(found.sums, key)
         return ""
 
     def _sums(self, key: str) -> Path:
         return self.root / "sums" / f"{key}.json"
 
+    def _save(self, found: sums.Sums, key: str) -> None:
+        sums.save(found, files.below(self.root, self._sums(key)))
+
     def partial(self, key: str) -> Path:
         """Return the folder for unfinished work on `key`. It outlives a killed process, and is given again."""
-        folder = self.root / "partial" / key
+        folder = files.below(self.root, self.root / "partial" / key)
         with explain_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            (self.root / MARK).touch()
         return folder
 
     def finish(self, key: str) -> Path:
@@ -103,7 +139,7 @@ class Store:
         with explain_disk_errors(entry):
             entry.parent.mkdir(parents=True, exist_ok=True)
             files.remove(entry, root=self.root)
-            sums.save(sums.take(folder), self._sums(key))
+            self._save(sums.take(folder), key)
             files.move(folder, entry, root=self.root)
         self._read.discard(key)
         return entry
@@ -143,7 +179,17 @@ def place(source: Path, destination: Path, *, root: Path, mark: str = "") -> Non
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process alone. Raises InputError when another run is writing to it."""
+    """Hold a run's `folder` for this process alone. Raises InputError when another run is writing to it.
+
+    A store that is a link is held too: several runs may share it, one after another.
+    """
+    linked = (folder / STORE).is_symlink()
+    with _held(folder), _held(open_store(folder).root) if linked else nullcontext():
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
     import fcntl  # POSIX only, like the runs themselves
 
     path = folder / ".lock"

@@ -76,12 +76,14 @@ def bundle(
     measurements: Sequence[Measurement] = (),
     siblings: Sequence[Artifact] = (),
     notes: Sequence[str] = (),
+    budget: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write the bundle of an artifact as ``OUT/ID/`` and ``OUT/ID.zip``, each whole or not at all.
 
     `golden` are answers of the `shipped` file. `maker` (name and version of the program) stands in the metadata.
     `offers` say by consumer what to take where the consumer refuses the file; `siblings` are other files of the model,
-    which verify.py names where a runtime is too old for this one. Equal arguments give equal bytes.
+    which verify.py names where a runtime is too old for this one. `budget` is what a run's budget came to for this
+    file. Equal arguments give equal bytes.
     Raises InputError where something that is no bundle stands in the way, or the file does not fit its description;
     StageError when the disk refuses.
     """
@@ -101,7 +103,9 @@ def bundle(
         remove(temporary, root=out)
         temporary.mkdir()
         try:
-            manifest = _write(artifact, golden, temporary, maker, offers or {}, measurements, siblings, list(notes))
+            manifest = _write(
+                artifact, golden, temporary, maker, offers or {}, measurements, siblings, list(notes), budget
+            )
             _zip(temporary, packed, name)
             move(temporary, folder, root=out)
             move(packed, archive, root=out)
@@ -120,6 +124,7 @@ def _write(
     measurements: Sequence[Measurement],
     siblings: Sequence[Artifact],
     notes: list[str],
+    budget: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Write everything into `folder`; return the manifest."""
     content = shipped(artifact, maker)
@@ -165,6 +170,7 @@ def _write(
         "consumers": _consumers(artifact, folder, maker, offers, notes),
         "siblings": [],
         "micro": None,
+        "budget": dict(budget) if budget else None,
         "measurements": [
             {key: value for key, value in to_json(row).items() if key not in ("raw", "fingerprint")}
             for row in measurements
