@@ -78,7 +78,8 @@ def contest(
     alive = [entry for entry in entries if entry.made.status == "ok"]
     readers = [target for target in targets if target.reads(made[0].format)] or [Target("local", "litert")]
     if len(alive) < 2:
-        return _ended(alive[0] if alive else entries[0], entries, {})
+        return _ended(alive[0] if alive else entries[0], entries, {}, data)
+    validation = data.counts.get("validation", 0)
     key = store.key(
         "contest",
         {
@@ -92,7 +93,12 @@ def contest(
     )
     if (done := store.get(key)) is not None:
         kept = read_json(done / "contest.json")
-        return replace(made[int(kept["winner"])], alternatives=tuple(kept["alternatives"]))
+        looked_at = int(kept.get("samples", samples))
+        return replace(
+            made[int(kept["winner"])],
+            alternatives=tuple(kept["alternatives"]),
+            chosen_on=min(looked_at, validation),
+        )
     quick = evaluate.model_copy(update={"latency": evaluate.latency.model_copy(update=_LATENCY)})
 
     def run(on: Sequence[Target], count: int, *, timed: bool = False) -> tuple[Any, Any]:
@@ -101,25 +107,31 @@ def contest(
             evaluate=quick, seed=seed, store=store, listener=listener, timed=timed,
         )  # fmt: skip
 
-    _read(alive, *run(readers, min(samples, _FEW)))
+    looked_at = min(samples, _FEW)
+    _read(alive, *run(readers, looked_at))
     winner, whys = _by_running(alive)
     shared = next((t for t in readers if all(str(t) not in entry.refused for entry in alive)), None)
     if winner is None and shared is not None:
-        count = _affordable(alive, shared, trial_data(data, 1, seed, store).inputs("test"), evaluate, samples)
-        _read(alive, *run([shared], count))
-        winner, whys = _by_agreement(alive, str(shared), counted(data, count))
+        looked_at = _affordable(alive, shared, trial_data(data, 1, seed, store).inputs("test"), evaluate, samples)
+        _read(alive, *run([shared], looked_at))
+        winner, whys = _by_agreement(alive, str(shared), counted(data, looked_at))
         if winner is None:
-            rows, _ = run([shared], count, timed=True)
+            rows, _ = run([shared], looked_at, timed=True)
             for one in alive:
                 one.latency = rows[one.alias.id, str(shared)]
             winner, whys = _by_speed(alive, str(shared), store.root)
     if winner is None:
         winner, whys = _by_size(alive)
-    best = _ended(winner, entries, whys)
+    # Also where speed or size decided: had these samples shown that the file is worse, it had not been taken.
+    best = replace(_ended(winner, entries, whys, data), chosen_on=min(looked_at, validation))
     with store.write(key) as folder:
         write_json(
             folder / "contest.json",
-            {"winner": entries.index(winner), "alternatives": to_json(best)["alternatives"]},
+            {
+                "winner": entries.index(winner),
+                "alternatives": to_json(best)["alternatives"],
+                "samples": looked_at,
+            },
         )
     return best
 
@@ -237,18 +249,19 @@ def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:
     }
 
 
-def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str]) -> Artifact:
+def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str], data: PreparedData) -> Artifact:
     """Return the winner's artifact with a row for each other tool's file, before those of its own trials."""
     rows = []
     for entry in entries:
         if entry is not winner:
             why = whys.get(id(entry)) or f"{entry.made.status}: {entry.made.reason}"
             facts = {"made_by": entry.made.made_by, "bytes": entry.made.bytes, "status": entry.made.status, "why": why}
-            rows.append({**facts, **_figures(entry), "chosen": {"bytes": winner.made.bytes, **_figures(winner)}})
+            chosen = {"bytes": winner.made.bytes, **_figures(winner, data)}
+            rows.append({**facts, **_figures(entry, data), "chosen": chosen})
     return replace(winner.made, alternatives=(*rows, *winner.made.alternatives))
 
 
-def _figures(entry: _Entry) -> dict[str, Any]:
+def _figures(entry: _Entry, data: PreparedData) -> dict[str, Any]:
     """Return what was measured of a file on the target where most samples were answered."""
     answering = [row for row in entry.rows.values() if row.agreement is not None or row.difference is not None]
     row = max(answering, key=lambda row: row.samples, default=None)
@@ -256,6 +269,7 @@ def _figures(entry: _Entry) -> dict[str, Any]:
     return {
         "target": row.target if row else "",
         "samples": row.samples if row else 0,
+        "samples_of": counted(data, row.samples) if row else "",
         "agreement": row.agreement if row else None,
         "agreement_by": row.agreement_by if row else "",
         "relative_error": row.relative_error if row else None,

@@ -28,7 +28,7 @@ from ..quantize.calibration import Calibration
 from ..quantize.diagnosis import Group
 from .diagnosing import SAMPLES, diagnosed
 from .tensorflow_process import CrashError, TensorFlowProcess
-from .trials import trial, trial_data
+from .trials import counted, trial, trial_data
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ def search_mixed(
     if int8.path is None or reference.path is None:
         missing = int8 if int8.path is None else reference
         return blank.failed("failed", f"the search starts from {missing.variant}: {missing.reason}", missing.remedy)
+    of = counted(data, options.trial_samples)
     search = _Search(
-        model, reference, trial_data(data, options.trial_samples, seed, store), calibration, settings,
+        model, reference, trial_data(data, options.trial_samples, seed, store), of, calibration, settings,
         evaluate=evaluate, target=target, makers=makers, seed=seed, store=store, tf=tf, listener=listener,
         timeout=options.timeout_seconds,
     )  # fmt: skip
@@ -80,7 +81,7 @@ def search_mixed(
         latencies = search.timed(steps)
     except EdgeproofError as error:
         return blank.failed("failed", error.message, error.remedy)
-    chosen, why = choose(steps, budget)
+    chosen, why = choose(steps, budget, of)
     trade = tuple(
         {
             "kept": list(step.kept),
@@ -92,6 +93,7 @@ def search_mixed(
             "drop_high": step.row.drop_high,
             "agreement": step.row.agreement,
             "samples": step.row.samples,
+            "samples_of": of,
             "target": step.row.target,
             "latency_ms": latencies[number],
             "chosen": step is chosen,
@@ -105,11 +107,15 @@ def search_mixed(
         scheme=blank.scheme,
         trade=trade,
         alternatives=(chosen.loser,) if chosen.loser else (),
+        chosen_on=min(options.trial_samples, data.counts.get("validation", 0)),
     )
 
 
-def choose(steps: Sequence[Step], budget: Budget) -> tuple[Step, str]:
-    """Return the step to take, and why: the first that fits the budget, else the simplest of the best."""
+def choose(steps: Sequence[Step], budget: Budget, samples: str) -> tuple[Step, str]:
+    """Return the step to take, and why: the first that fits the budget, else the simplest of the best.
+
+    `samples` says in words which samples the steps were tried on.
+    """
     what = "the whole interval of its drop" if budget.drop_by == "interval" else "its drop"
     limit = f"{budget.max_accuracy_drop:.2%}"
     for number, step in enumerate(steps):
@@ -125,7 +131,7 @@ def choose(steps: Sequence[Step], budget: Budget) -> tuple[Step, str]:
     error = (best * (1 - best) / ran[0].row.samples) ** 0.5
     first = next(step for step in ran if (step.row.agreement or 0.0) >= best - error)
     return first, (
-        f"no step fits on {first.row.samples} samples ({what} must be at most {limit}); this is the first whose "
+        f"no step fits on {samples} ({what} must be at most {limit}); this is the first whose "
         f"answers agree with the float model's as well as any step's ({first.row.agreement:.1%})"
     )
 
@@ -142,6 +148,7 @@ class _Search:
         model: Model,
         reference: Artifact,
         samples: PreparedData,
+        of: str,
         calibration: Calibration,
         settings: Mixed,
         *,
@@ -157,6 +164,7 @@ class _Search:
         self.model = model
         self.reference = replace(reference, id=f"{reference.id}.reference")
         self.samples = samples
+        self.of = of
         self.calibration = calibration
         self.settings = settings
         self.evaluate = evaluate
@@ -233,8 +241,8 @@ class _Search:
             loser = {
                 "made_by": other.made_by, "bytes": other.bytes, "agreement": measured.agreement, "latency_ms": None,
                 "status": measured.status, "drop": measured.drop,
-                "why": f"agrees with the float model on {measured.agreement or 0.0:.1%} of {measured.samples} "
-                f"trial samples, the other on {row.agreement or 0.0:.1%}",
+                "why": f"agrees with the float model on {measured.agreement or 0.0:.1%} of {self.of}, the other on "
+                f"{row.agreement or 0.0:.1%}",
             }  # fmt: skip
         return Step(best, words, row, loser)
 

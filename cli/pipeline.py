@@ -41,6 +41,7 @@ from .diagnosing import diagnose_artifact
 from .evaluating import float_references
 from .making import put, to_json_model
 from .plan import run_steps
+from .pooling import pooled
 from .preflight import preflight
 from .preparing import Wanted, prepared
 from .run_folder import check_parts, problem, remember
@@ -253,8 +254,9 @@ class Pipeline:
         # Where no target runs TensorFlow, files are held against the float32 .tflite.
         references = float_references(artifacts, [str(target) for target in self.targets])
         references |= {artifact.model: artifact.id for artifact in repeated}
+        runners = [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs]
         answers = measure(
-            [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
+            runners,
             data,
             references=references,
             settings=evaluate,
@@ -269,6 +271,11 @@ class Pipeline:
         labels = np.load(data.targets("test"), allow_pickle=False)
         for failed in gate(self.results.measurements, artifacts, answers, references=references, labels=labels):
             self.results.add_measurement(failed)
+        for again in pooled(
+            self.results.measurements, runners, answers, data, references=references, settings=evaluate,
+            seed=self.recipe.seed, cores=self.cores, store=self.store, listener=self.listener,
+        ):  # fmt: skip
+            self.results.add_measurement(again)
         for refused in [m for m in self.results.measurements if m.status == "unsupported"]:
             self._name_misfit(refused, artifacts)
         right = {cell: answer.top == labels for cell, answer in answers.items() if answer.top is not None}
@@ -370,12 +377,12 @@ def _may_lose_more(row: Measurement, budget: Budget) -> bool:
 
     Where the estimate keeps the budget and too few samples say no more, only a loss beyond chance is looked into.
     """
-    if row.drop is None:
+    if (found := row.judged_drop) is None:
         return row.agreement is not None and 1 - row.agreement > budget.max_accuracy_drop
-    if row.drop > budget.max_accuracy_drop:
+    if found.drop > budget.max_accuracy_drop:
         return True
-    by_interval = budget.drop_by == "interval" and row.drop_high is not None and row.drop_low is not None
-    return by_interval and (row.drop_low or 0.0) > 0 and (row.drop_high or 0.0) > budget.max_accuracy_drop
+    by_interval = budget.drop_by == "interval" and found.high is not None and found.low is not None
+    return by_interval and (found.low or 0.0) > 0 and (found.high or 0.0) > budget.max_accuracy_drop
 
 
 def _targets(recipe: Recipe) -> list[Target]:

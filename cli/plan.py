@@ -15,6 +15,7 @@ from .estimate import Step
 DATA, BUILD, EPOCH, FINE_TUNED_EPOCH = 3.0, 15.0, 0.3, 20.0
 CONVERT, CALIBRATED, TRAINED, SEARCHED, TENSORFLOW = 2.0, 6.0, 60.0, 120.0, 6.0
 LOAD, ACCURACY, PROCESS, DIAGNOSIS = 0.5, 6.0, 0.8, 8.0
+VALIDATION = "accuracy on validation"
 
 
 def run_steps(recipe: Recipe, targets: Sequence[Target]) -> Iterator[Step]:
@@ -31,6 +32,8 @@ def run_steps(recipe: Recipe, targets: Sequence[Target]) -> Iterator[Step]:
         yield Step("export", sum(map(_making, variants)), spec.name)
     formats = ["savedmodel", *(variant.format for variant in variants)] * len(recipe.model)
     yield from measuring(formats, targets, recipe.evaluate)
+    pooled = [v.format for v in variants if len(v.scheme.makers) == 1 and not v.scheme.training] * len(recipe.model)
+    yield Step(VALIDATION, 0.5 * ACCURACY * sum(target.reads(f) for f in pooled for target in targets))
     quantized = [v for v in variants if v.format == "tflite" and v.scheme.weights != "float32"]
     if recipe.evaluate.diagnose != "none":
         share = 1.0 if recipe.evaluate.diagnose == "all" else 0.5

@@ -39,6 +39,12 @@ def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> Pre
     return load_prepared(store.root / key)
 
 
+def unused(data: PreparedData, samples: int, seed: int) -> NDArray[np.int64]:
+    """Return which validation samples `trial_data` leaves aside when it takes `samples`: a larger trial's hold all of
+    a smaller one's."""
+    return np.sort(np.random.default_rng(seed).permutation(data.counts.get("validation", 0))[samples:])
+
+
 def counted(data: PreparedData, samples: int) -> str:
     """Return what `trial_data` takes for `samples` of a data set, in words: ``481 validation samples``."""
     validation = min(samples, data.counts.get("validation", 0))

@@ -92,6 +92,8 @@ class Workshop:
             make_file(source, variant, options, calibration, maker=maker, store=self.store, tf=self.tf)
             for maker in makers(variant, options)
         ]
+        if variant.scheme.training:  # every epoch was judged on the validation split
+            made = [replace(one, chosen_on=self.data.counts.get("validation", 0)) for one in made]
         if len(made) == 1:
             return made[0]
         return contest(

@@ -52,13 +52,15 @@ class Artifact:
     it went through further training. `alternatives` are the files that other makers made of the same scheme and that
     measured worse: {``made_by``, ``bytes``, ``agreement``, ``latency_ms``, ``status``, ``why``}. `trade` are the steps
     of a searched scheme, the first with nothing kept: {``kept`` (layers), ``keep``, ``bytes``, ``drop``, ``drop_low``,
-    ``drop_high``, ``samples``, ``latency_ms`` (as results.json has it), ``chosen``}. `delegates` say what accelerators
-    would not take: {``delegate``, ``takes``, ``total``, ``refuses`` [{``op``, ``count``, ``why``}]}. `workaround` says
-    what was changed for which runtime, and its price against the plain file. `storage` counts, for a quantized file,
-    what its weights are stored in and what computes in float (`export.storage`). `calibration` says which samples set
-    the ranges and by which method; ``float_agreement`` how far the answers are from the float model's on some of them
-    (``samples``, ``error`` as a part of the answers' spread, ``agreement`` of top classes, and a ``warning`` where that
-    is far), ``methods`` the same of every method that was tried. `origin` says what the model is, for remedies.
+    ``drop_high``, ``samples``, ``samples_of`` (of which splits, in words), ``latency_ms`` (as results.json has it),
+    ``chosen``}. `delegates` say what accelerators would not take: {``delegate``, ``takes``, ``total``, ``refuses``
+    [{``op``, ``count``, ``why``}]}. `workaround` says what was changed for which runtime, and its price against the
+    plain file. `storage` counts, for a quantized file, what its weights are stored in and what computes in float
+    (`export.storage`). `calibration` says which samples set the ranges and by which method; ``float_agreement`` how far
+    the answers are from the float model's on some of them (``samples``, ``error`` as a part of the answers' spread,
+    ``agreement`` of top classes, and a ``warning`` where that is far), ``methods`` the same of every method that was
+    tried. `origin` says what the model is, for remedies. `chosen_on` is how many validation samples, in the order of
+    trials, were looked at before this file was taken and not another one.
     """
 
     id: str
@@ -93,6 +95,7 @@ class Artifact:
     workaround: dict[str, Any] = field(default_factory=dict)
     storage: dict[str, Any] = field(default_factory=dict)
     origin: Origin = ""
+    chosen_on: Count = 0
 
     def __post_init__(self) -> None:
         """Raise InputError unless `id`, by which files are called, is a plain name."""

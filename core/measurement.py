@@ -37,6 +37,20 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class PooledDrop:
+    """Float accuracy minus a file's, over all samples that chose neither, with the paired 95 % interval.
+
+    `splits` says how many of the `samples` are of which split: ``{"test": 121, "validation": 92}``.
+    """
+
+    drop: Drop
+    low: Drop | None
+    high: Drop | None
+    samples: Count
+    splits: dict[str, Count] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`.
 
@@ -45,7 +59,8 @@ class Measurement:
     top class, or elements of the answers. Answers that are numbers have none, and `relative_error` instead: the root
     mean square of the difference over the spread of the float model's answers. `difference` is the largest absolute
     difference of any value. `drop` is float accuracy minus this accuracy on the same samples, with its paired 95 %
-    interval. `raw` names the file with every single latency, relative to the run's folder.
+    interval; `pooled_drop` is the same over more samples, where a run has some that chose nothing. `raw` names the file
+    with every single latency, relative to the run's folder.
     """
 
     artifact: str
@@ -68,6 +83,7 @@ class Measurement:
     drop: Drop | None = None
     drop_low: Drop | None = None
     drop_high: Drop | None = None
+    pooled_drop: PooledDrop | None = None
     latency_ms: Latency | None = None
     load_ms: Milliseconds | None = None
     first_ms: Milliseconds | None = None
@@ -75,3 +91,10 @@ class Measurement:
     raw: str = ""
     measured_at: str = ""
     fingerprint: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def judged_drop(self) -> PooledDrop | None:
+        """The drop that a budget judges: the pooled one where there is one, since more samples show more."""
+        if self.pooled_drop is not None or self.drop is None:
+            return self.pooled_drop
+        return PooledDrop(self.drop, self.drop_low, self.drop_high, self.samples)

@@ -119,6 +119,12 @@ class Results:
             row = asdict(measurement)
             latency = row.pop("latency_ms") or {}
             row |= {f"latency_{name}": value for name, value in latency.items()}
+            pooled = row.pop("pooled_drop") or {}
+            row |= {
+                "pooled_drop": pooled.get("drop"), "pooled_drop_low": pooled.get("low"),
+                "pooled_drop_high": pooled.get("high"), "pooled_samples": pooled.get("samples"),
+                "pooled_splits": " and ".join(pooled.get("splits", ())),
+            }  # fmt: skip
             if found := artifacts.get(measurement.artifact):
                 row |= {
                     "model": found.model, "format": found.format, "scheme": found.scheme, "bytes": found.bytes,
@@ -147,7 +153,8 @@ CSV_COLUMNS = (
     "drop_low", "drop_high", "latency_median", "latency_low", "latency_high", "latency_confidence", "latency_p90",
     "latency_p95", "latency_p99", "latency_processes", "latency_runs", "latency_threads", "latency_tokenize",
     "latency_infer", "load_ms", "first_ms", "peak_memory_bytes", "raw", "measured_at",
-    "verdict", "compressed_bytes", "min_runtime", "made_by", "training",
+    "verdict", "compressed_bytes", "min_runtime", "made_by", "training", "agreement_by", "pooled_drop",
+    "pooled_drop_low", "pooled_drop_high", "pooled_samples", "pooled_splits",
 )  # fmt: skip
 
 

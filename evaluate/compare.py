@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.agreement import CLASS
 from ..core.errors import InputError
 from ..core.measurement import Measurement
 from ..core.names import shorten
@@ -47,7 +48,8 @@ class Change:
 class CellComparison:
     """One variant on one target in both runs. `accuracy` is b - a in shares, `latency` is b / a; None: not known.
 
-    Files without known classes have no accuracy: their agreement with their float selves is shown in its place.
+    Files without known classes have no accuracy: their agreement with their float models is shown in its place, and
+    `agreement_by` says what that is a share of (`core.agreement`).
     `by_design` cells are empty in both, since the runtime does not read the format.
     """
 
@@ -70,6 +72,8 @@ class CellComparison:
     bytes_b: int
     same_file: bool
     by_design: bool = False
+    agreement_by_a: str = ""
+    agreement_by_b: str = ""
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,8 @@ def _cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> Cel
         bytes_b=b.artifact.bytes,
         same_file=bool(a.artifact.sha256) and a.artifact.sha256 == b.artifact.sha256,
         by_design=a.is_by_design and b.is_by_design,
+        agreement_by_a=m.agreement_by,
+        agreement_by_b=n.agreement_by,
     )
 
 
@@ -304,7 +310,7 @@ def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
         latency = f"= {latency}" if ratio.verdict == "not distinguishable" else latency
     right = _both(cell.accuracy_a, cell.accuracy_b, percent)
     if cell.accuracy_a is None and cell.accuracy_b is None and (cell.agreement_a, cell.agreement_b) != (None, None):
-        right = f"{_both(cell.agreement_a, cell.agreement_b, percent)} agree"
+        right = f"{_both(cell.agreement_a, cell.agreement_b, percent)} agree{_of_elements(cell)}"
     return (
         right,
         accuracy,
@@ -313,6 +319,12 @@ def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
         _both(cell.bytes_a, cell.bytes_b, size),
         cell.kind_b if cell.kind_a == cell.kind_b else f"{cell.kind_a} → {cell.kind_b}",
     )
+
+
+def _of_elements(cell: CellComparison) -> str:
+    """Return what agreements are shares of, where it is not whole samples in both."""
+    kinds = ["samples" if by in ("", CLASS) else "elements" for by in (cell.agreement_by_a, cell.agreement_by_b)]
+    return "" if kinds == ["samples"] * 2 else f", of {kinds[0] if kinds[0] == kinds[1] else ' → '.join(kinds)}"
 
 
 def _both(a: Any, b: Any, words: Any) -> str:

@@ -1,6 +1,7 @@
 """The budget's limits, one by one: which of them a file on a target does not keep, and in what words.
 
-The drop of accuracy is judged by its paired 95 % interval: the whole of it must be inside the limit
+The drop of accuracy is judged on all samples that chose nothing (`Measurement.pooled_drop`; where there is none, on
+those that the file was measured on), by its paired 95 % interval: the whole of it must be inside the limit
 (`budget.drop_by` = "estimate" judges by the estimate alone). A file that loses too much (its estimate is above the
 limit) and one whose estimate keeps the limit but whose interval does not are told apart: of the latter it is not shown
 that it keeps the budget, and what would show it is said.
@@ -19,14 +20,14 @@ from dataclasses import dataclass
 
 from ..core.artifact import Artifact
 from ..core.errors import InputError
-from ..core.measurement import Measurement
+from ..core.measurement import Measurement, PooledDrop
 from ..core.names import shorten
 from ..core.recipe import Budget
 from ..core.results import Results
 from ..core.target import Target, parse_runtime, same_version
 from .cells import Cell
 from .statistics import samples_needed
-from .units import accuracy_words, agreement_words, ms, percent, points, points_range, size
+from .units import accuracy_words, agreement_words, ms, on_splits, percent, points, points_range, size
 
 REASON_LIMIT = 300
 # ai-edge-litert counts its versions anew. Each of these and all after it have every operator of that TensorFlow Lite
@@ -169,60 +170,65 @@ def _drop(m: Measurement, budget: Budget) -> list[Breach]:
     if budget.max_accuracy_drop >= 1:  # all may be lost: even what is not known is within that
         return []
     allowed = points(budget.max_accuracy_drop)
-    if m.drop is None and m.agreement is not None:
+    if (found := m.judged_drop) is None and m.agreement is not None:
         bound = 1 - m.agreement
         if bound <= budget.max_accuracy_drop:
             return []
         words = f"agrees with its float model on {agreement_words(m)}, so it may lose up to {points(bound)} of accuracy"
         return [Breach(f"{words}, more than the {allowed} allowed", _times_allowed(bound, budget))]
-    if m.drop is None:
+    if found is None:
         why = "the float model has no figure"
         if m.difference is not None:
             why = f"only that no value of its answers is more than {m.difference:.2g} off its float model's"
         if m.relative_error is not None:
             why += f", and that its numbers are {percent(m.relative_error)} of their spread off"
         return [_unknown("the drop of accuracy", allowed, why)]
-    if budget.drop_by == "estimate" or m.drop_low is None or m.drop_high is None:
-        judged, shown = m.drop, False
-    else:
-        judged, shown = m.drop_high, True
+    judged = found.drop if budget.drop_by == "estimate" or found.high is None else found.high
     if judged <= budget.max_accuracy_drop:
         return []
-    interval = points_range(m.drop_low, m.drop_high)
+    interval = points_range(found.low, found.high)
     known = f" (95 % interval {interval})" if interval else ""
     excess = _times_allowed(judged, budget)
-    if m.drop > budget.max_accuracy_drop:
-        words = f"loses {points(m.drop)} of accuracy against float{known}, more than the {allowed} allowed"
-        if shown and m.drop_low is not None and m.drop_low <= budget.max_accuracy_drop:
-            words += f"; {m.samples:,} samples do not exclude that it loses less"
+    if found.drop > budget.max_accuracy_drop:
+        words = f"loses {points(found.drop)} of accuracy against float{on_splits(found)}{known}"
+        words += f", more than the {allowed} allowed"
+        if budget.drop_by == "interval" and found.low is not None and found.low <= budget.max_accuracy_drop:
+            words += f"; {found.samples:,} samples do not exclude that it loses less"
         return [Breach(words, excess)]
-    return [Breach(f"{_not_shown(m, allowed)}{known}: {_how_many(m, budget)}", excess, _would_show(m, budget))]
+    why = f"{_not_shown(found, allowed)}{known}: {_how_many(found, budget)}"
+    return [Breach(why, excess, _would_show(found, budget))]
 
 
-def _not_shown(m: Measurement, allowed: str) -> str:
-    drop = m.drop or 0.0
-    found = f"loses {points(drop)}" if drop > 0 else f"gains {points(-drop)}" if drop < 0 else "loses nothing"
+def _not_shown(found: PooledDrop, allowed: str) -> str:
+    drop = found.drop
+    words = f"loses {points(drop)}" if drop > 0 else f"gains {points(-drop)}" if drop < 0 else "loses nothing"
+    of = f" of {' and '.join(found.splits)}" if found.splits else ""
     return (
-        f"cannot be shown with {m.samples:,} samples to lose at most {allowed} of accuracy, though on these it {found}"
+        f"cannot be shown with {found.samples:,} samples{of} to lose at most {allowed} of accuracy, though on these it "
+        f"{words}"
     )
 
 
-def _how_many(m: Measurement, budget: Budget) -> str:
-    """Return how many samples would tell whether a drop is within the limit that its estimate keeps."""
-    if m.drop is None or m.drop_low is None or m.drop_high is None or m.samples < 1:
+def _needed(found: PooledDrop, budget: Budget) -> int | None:
+    """Return about how many samples would tell whether a drop is within the limit that its estimate keeps."""
+    low, high = found.low or 0.0, found.high or 0.0
+    return samples_needed(found.drop, low, high, found.samples, budget.max_accuracy_drop)
+
+
+def _how_many(found: PooledDrop, budget: Budget) -> str:
+    """Return how many samples would tell, in words."""
+    if found.samples < 1:
         return "more samples would tell"
-    count = samples_needed(m.drop, m.drop_low, m.drop_high, m.samples, budget.max_accuracy_drop)
-    if count is None:
+    if (count := _needed(found, budget)) is None:
         return "no number of samples would show that; allow a little more with budget.max_accuracy_drop"
     return f"about {count:,} samples would be needed"
 
 
-def _would_show(m: Measurement, budget: Budget) -> str:
+def _would_show(found: PooledDrop, budget: Budget) -> str:
     """Return what would show that a file keeps the limit that its estimate keeps."""
-    drop, low, high = m.drop or 0.0, m.drop_low or 0.0, m.drop_high or 0.0
-    count = samples_needed(drop, low, high, m.samples, budget.max_accuracy_drop) if m.samples > 0 else None
-    ways = [f"about {count:,} samples instead of {m.samples:,}"] if count is not None else []
-    wider = math.ceil(1000 * high) / 1000
+    count = _needed(found, budget) if found.samples > 0 else None
+    ways = [f"about {count:,} samples instead of {found.samples:,}"] if count is not None else []
+    wider = math.ceil(1000 * (found.high or 0.0)) / 1000
     ways += ['budget.drop_by = "estimate", which judges by the estimate alone']
     ways += [f"a wider budget, budget.max_accuracy_drop = {wider:g}"] if wider < 1 else []
     return f"What would show it: {'; or '.join(ways)}."

@@ -75,8 +75,9 @@ def measure(
     listener: Listener,
     on_row: Callable[[Measurement], None],
     untimed: Collection[str] = (),
+    split: str = "test",
 ) -> dict[tuple[str, str], Answered]:
-    """Measure every runner on the test split of `data`; call `on_row` whenever a cell's row is new or has grown.
+    """Measure every runner on a split of `data`; call `on_row` whenever a cell's row is new or has grown.
 
     `references` maps a model's name to the id of its float reference artifact; agreement, difference and accuracy
     drop are against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON
@@ -87,14 +88,13 @@ def measure(
     Returns what all cells that answered said, by (artifact id, target).
     """
     cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
-    inputs = data.inputs("test")
-    _load(cells, data, store=store, workers=cores, listener=listener, on_row=on_row)
+    _load(cells, data, split, store=store, workers=cores, listener=listener, on_row=on_row)
     alive = [cell for cell in cells if cell.row.status == "ok"]
-    _answer(alive, data, references=references, store=store, workers=cores, listener=listener, on_row=on_row)
+    _answer(alive, data, split, references=references, store=store, workers=cores, listener=listener, on_row=on_row)
     alive = [cell for cell in alive if cell.row.status == "ok"]
     _time(
         [cell for cell in alive if cell.runner.artifact.id not in untimed],
-        inputs,
+        data.inputs(split),
         settings=settings,
         seed=seed,
         store=store,
@@ -115,6 +115,7 @@ def _row(runner: Runner) -> Measurement:
 def _load(
     cells: Sequence[_Cell],
     data: PreparedData,
+    split: str,
     *,
     store: Store,
     workers: int,
@@ -122,7 +123,7 @@ def _load(
     on_row: Callable[[Measurement], None],
 ) -> None:
     """Phase one: does the file load and run there at all?"""
-    inputs = data.inputs("test")
+    inputs = data.inputs(split)
     # Pictures and texts are made to fit the file; of tensors, each data set has its own shapes.
     spec = {"data": data.sha256} if data.kind == "tensor" else {}
 
@@ -157,6 +158,7 @@ def _load(
 def _answer(
     cells: Sequence[_Cell],
     data: PreparedData,
+    split: str,
     *,
     references: Mapping[str, str],
     store: Store,
@@ -164,10 +166,11 @@ def _answer(
     listener: Listener,
     on_row: Callable[[Measurement], None],
 ) -> None:
-    """Phase two: accuracy on the whole test split, and agreement with the float reference."""
-    labels = np.load(data.targets("test"), allow_pickle=False) if data.labels else None
-    samples = data.counts["test"]
-    keys = [store.key("answers", {"data": data.sha256, **_key(cell)}) for cell in cells]
+    """Phase two: accuracy on the whole split, and agreement with the float reference."""
+    labels = np.load(data.targets(split), allow_pickle=False) if data.labels else None
+    samples = data.counts[split]
+    spec = {"data": data.sha256} if split == "test" else {"data": data.sha256, "split": split}
+    keys = [store.key("answers", {**spec, **_key(cell)}) for cell in cells]
 
     def scored(index: int, answers: Path) -> None:
         cell, outputs = cells[index], np.load(answers, mmap_mode="r", allow_pickle=False)
@@ -213,7 +216,7 @@ def _answer(
             )
             for i in todo
         ],
-        data.inputs("test"),
+        data.inputs(split),
         samples,
         workers=workers,
         listener=listener,
@@ -238,7 +241,7 @@ def _against_reference(
         if exact.shape == ours.shape:
             _compare(cell, exact, ours, _shape(reference, cells))
             if labels is not None and cell.row.accuracy is not None and reference.top is not None:
-                drop = _drop(reference.top == labels, cell.top == labels, cell.row.difference)
+                drop = accuracy_drop(reference.top == labels, cell.top == labels, cell.row.difference)
                 cell.row = replace(cell.row, drop=drop[0], drop_low=drop[1], drop_high=drop[2])
     on_row(cell.row)
 
@@ -256,7 +259,7 @@ def _compare(cell: _Cell, exact: accuracy.Floats, ours: accuracy.Floats, shape: 
     )
 
 
-def _drop(reference: ArrayLike, found: ArrayLike, difference: float | None) -> tuple[float, float, float]:
+def accuracy_drop(reference: ArrayLike, found: ArrayLike, difference: float | None) -> tuple[float, float, float]:
     """Return the drop with its interval; the very answers of the reference are a drop of exactly 0."""
     return (0.0, 0.0, 0.0) if difference == 0 else paired_drop(reference, found)
 

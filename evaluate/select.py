@@ -231,10 +231,11 @@ def _why_winner(
         parts.append(f"Its latency is not distinguishable from that of {named}{more}: the intervals overlap.")
     if known := limits.runtime_words(winner):
         parts.append(known)
-    if not breaches and m.drop_high is not None and m.drop_high > budget.max_accuracy_drop:
+    drop = m.judged_drop
+    if not breaches and drop is not None and drop.high is not None and drop.high > budget.max_accuracy_drop:
         parts.append(
-            f"Its drop is within the {points(budget.max_accuracy_drop)} allowed, but {m.samples:,} samples do not "
-            f"exclude one of up to {points(m.drop_high)}: a larger test split would tell."
+            f"Its drop is within the {points(budget.max_accuracy_drop)} allowed, but {drop.samples:,} samples do not "
+            f"exclude one of up to {points(drop.high)}: a larger test split would tell."
         )
     if _latency(winner).confidence < CONFIDENCE:
         count = _latency(winner).processes

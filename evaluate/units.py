@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.agreement import CLASS, WORDS
-from ..core.measurement import Latency, Measurement
+from ..core.measurement import Latency, Measurement, PooledDrop
 
 
 def percent(share: float) -> str:
@@ -116,15 +116,20 @@ def agreement_words(m: Measurement) -> str:
 
 def drop_words(m: Measurement) -> str:
     """Return how far a measurement's accuracy lies from the float model's on the same samples, or can lie."""
-    if m.drop is None and m.agreement is not None:
+    if (found := m.judged_drop) is None and m.agreement is not None:
         by_element = "" if m.agreement_by in ("", CLASS) else ", element by element"
         return f"loses at most {points(1 - m.agreement)} of whatever accuracy that has{by_element}"
-    if m.drop is None:
+    if found is None:
         return "drop against float not known"
-    way = "below" if m.drop > 0 else "above"
-    interval = points_range(m.drop_low, m.drop_high)
-    told = f"{points(abs(m.drop))} {way} float" if m.drop else "no drop against float"
-    return told + (f" (95 % interval of the drop {interval})" if interval else "")
+    way = "below" if found.drop > 0 else "above"
+    interval = points_range(found.low, found.high)
+    told = f"{points(abs(found.drop))} {way} float" if found.drop else "no drop against float"
+    return told + on_splits(found) + (f" (95 % interval of the drop {interval})" if interval else "")
+
+
+def on_splits(drop: PooledDrop, on: str = " on ") -> str:
+    """Return which samples a drop is of, where a run says it: `` on test and validation, 602 samples``."""
+    return f"{on}{' and '.join(drop.splits)}, {drop.samples:,} samples" if drop.splits else ""
 
 
 def latency_words(m: Measurement) -> str:

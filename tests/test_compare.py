@@ -198,6 +198,27 @@ def test_files_without_known_classes_are_shown_by_their_agreement():
     json.dumps(made.to_dict())
 
 
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        (("class", "class"), "99.0 % agree\n"),
+        (("", "class"), "99.0 % agree\n"),
+        (("class of each element", "class of each element"), "99.0 % agree, of elements\n"),
+        (("class", "side of one half of each element"), "99.0 % agree, of samples → elements\n"),
+    ],
+)
+def test_what_an_agreement_is_a_share_of_is_said(by, words):
+    a, b = run("a", noise(3, 1)), run("b", noise(3, 2))
+    for results, kind in zip((a, b), by, strict=True):
+        (m,) = results.measurements
+        unknown = {"accuracy": None, "accuracy_low": None, "accuracy_high": None}
+        results.measurements = [replace(m, **unknown, agreement=0.99, agreement_by=kind)]
+    made = compare(a, b)
+    (cell,) = made.to_dict()["cells"]
+    assert (cell["agreement_by_a"], cell["agreement_by_b"]) == by
+    assert words in shown(made.table(40))
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_a_comparison_is_readable_at_any_width(width):
     a = run("a", noise(3, 1), variants=("tflite:int8-per-tensor", "tflite:float32"))

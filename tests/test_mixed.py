@@ -93,9 +93,13 @@ def test_it_recovers_what_an_outlier_costs(search: Search) -> None:
     # The layer that makes the outlier and the one that reads it, and nothing else.
     assert len(kept["kept"]) == 2 and "first" in kept["kept"][0] and "second" in kept["kept"][1]
     assert kept["bytes"] > plain["bytes"] and kept["samples"] == 1000
+    validation = search.spoiled.data.counts["validation"]
+    assert kept["samples_of"].startswith(f"{validation:,} validation and ")
+    assert found.chosen_on == validation
     assert all(step["latency_ms"]["median"] > 0 and step["latency_ms"]["processes"] == 2 for step in found.trade)
     (other,) = found.alternatives
     assert {found.made_by, other["made_by"]} == {kept["made_by"], other["made_by"]} and other["bytes"] > 0
+    assert f"% of {kept['samples_of']}, the other on" in other["why"]
     # On the test split, which the search never saw, all but half a point of the loss is back.
     rows, _ = trial(
         [search.int8, found], replace(search.reference, id="float"), search.spoiled.data,
@@ -184,11 +188,12 @@ def _step(number: int, drop: float, high: float, agreement: float, samples: int 
 def test_the_first_step_that_fits_is_taken_else_the_simplest_of_the_best() -> None:
     steps = [_step(0, 0.03, 0.05, 0.94), _step(1, 0.008, 0.018, 0.966), _step(2, -0.002, 0.009, 0.97)]
     by_interval, by_estimate = Budget(max_accuracy_drop=0.01), Budget(max_accuracy_drop=0.01, drop_by="estimate")
-    assert choose(steps, by_interval)[0] is steps[2] and choose(steps, by_estimate)[0] is steps[1]
+    assert choose(steps, by_interval, "")[0] is steps[2] and choose(steps, by_estimate, "")[0] is steps[1]
     assert not fits(steps[1].row, by_interval) and fits(steps[1].row, by_estimate)
-    chosen, why = choose(steps, Budget(max_accuracy_drop=0.001))
-    assert chosen is steps[1] and "no step fits on 500 samples" in why  # 0.966 can hardly be told from 0.97
-    assert choose(steps[:1], Budget(max_accuracy_drop=0.001))[0] is steps[0]
+    chosen, why = choose(steps, Budget(max_accuracy_drop=0.001), "481 validation and 19 training samples")
+    assert chosen is steps[1], "0.966 can hardly be told from 0.97"
+    assert "no step fits on 481 validation and 19 training samples (the whole" in why
+    assert choose(steps[:1], Budget(max_accuracy_drop=0.001), "")[0] is steps[0]
 
 
 @pytest.mark.slow

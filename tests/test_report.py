@@ -3,6 +3,7 @@
 The results are made up (`example`); what is tested is what the reports make of them.
 """
 
+import csv
 import io
 import json
 import re
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from edgeproof.core.artifact import Artifact, Operator, TensorSpec, artifact_id
-from edgeproof.core.measurement import Latency, Measurement
+from edgeproof.core.codec import to_json
+from edgeproof.core.measurement import Latency, Measurement, PooledDrop
 from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results, load_results
 from edgeproof.core.target import RUNTIMES, Target
@@ -148,7 +150,8 @@ def _measure(artifact, runtime, correct, rng, folder, slower):
     latency = Latency(*median_interval([np.median(r) for r in runs]), *percentiles(np.concatenate(runs)), 6, 540, 1)
     return replace(
         cell, accuracy=float(answers.mean()), accuracy_low=low, accuracy_high=high, samples=len(answers),
-        agreement=1 - (lost + gained) / len(answers), drop=drop, drop_low=drop_low, drop_high=drop_high,
+        agreement=1 - (lost + gained) / len(answers), agreement_by="class",
+        drop=drop, drop_low=drop_low, drop_high=drop_high,
         latency_ms=latency, load_ms=3.1, first_ms=latency.median * 1.7, peak_memory_bytes=62 * 2**20, raw=raw,
     )  # fmt: skip
 
@@ -457,3 +460,32 @@ def test_markdown_escape_leaves_one_line_without_markup(words):
     bare = re.sub(r"\\.", "", escaped)
     assert not set("|`*_[]#~\\") & set(bare)
     assert "://" not in escaped
+
+
+def test_which_samples_a_drop_is_of_is_said_in_every_output(tmp_path):
+    results = example()
+    drops = {
+        "tflite-float16": PooledDrop(0.0001, -0.0009, 0.0011, 2500, {"test": 2000, "validation": 500}),
+        "tflite-int8": PooledDrop(0.0015, -0.002, 0.005, 2000, {"test": 2000}),
+        "tflite-float32": PooledDrop(0.0, 0.0, 0.0, 2500, {"test": 2000, "validation": 500}),
+    }
+    results.measurements = [
+        replace(m, pooled_drop=drops.get(m.artifact.partition("--")[2])) if m.status == "ok" else m
+        for m in results.measurements
+    ]
+    results.budget, results.recommendation = verdict(results, Budget(max_latency_ms=40))
+    results.save(tmp_path)
+    (html, markdown), shown = written(results, tmp_path), terminal(results)
+    told = "rop against float on test and validation, 2,500 samples; that of tflite:int8 on test, 2,000 samples"
+    words = Page(html).words
+    assert f"d{told}." in words and "epochs of further training" in words
+    assert f"d{told}." in markdown
+    assert told in " ".join(shown.split())
+    assert "−0.20 to +0.50 (95 % interval); test, 2,000 samples" in words, "of the recommended file"
+    assert "−0.09 to +0.11" in words
+    assert to_json(load_results(tmp_path).measurements) == to_json(results.measurements)
+    rows = {(r["artifact"], r["target"]): r for r in csv.DictReader(io.StringIO(results.to_csv()))}
+    row = rows["mobilenet--tflite-float16", "local/litert"]
+    assert (row["pooled_drop"], row["pooled_samples"]) == ("0.0001", "2500")
+    assert (row["pooled_splits"], row["agreement_by"]) == ("test and validation", "class")
+    assert rows["mobilenet--onnx-float32", "local/onnxruntime"]["pooled_samples"] == ""

@@ -92,6 +92,7 @@ def steps():
             "bytes": 2_665_000 + 41_000 * i * i, "drop": drop, "drop_low": drop - 0.004, "drop_high": drop + 0.004,
             "samples": 500, "latency_ms": {**PLAIN, "median": 2.9 + 0.21 * i, "low": 2.8 + 0.21 * i,
                                            "high": 3.0 + 0.21 * i}, "chosen": i == 3,
+            "samples_of": "481 validation and 19 training samples",
         }
         for i, drop in enumerate(drops)
     )  # fmt: skip
@@ -130,7 +131,8 @@ def quantized(folder=None, budget=None):
             results.add_measurement(replace(m, artifact=artifact.id, raw=""))
     loser = {"made_by": "ai-edge-quantizer 0.10.0", "bytes": 2_702_000, "agreement": 0.962, "status": "ok",
              "latency_ms": 3.4, "why": "agrees on 96.2 %, 2.6 points less, and takes 1.17× the latency",
-             "chosen": {"agreement": 0.988, "latency_ms": 2.9, "samples": 500, "target": "local/litert"}}  # fmt: skip
+             "chosen": {"agreement": 0.988, "latency_ms": 2.9, "samples": 500,
+                        "samples_of": "481 validation and 19 training samples", "target": "local/litert"}}  # fmt: skip
     wreck = {"made_by": "onnxruntime 1.31.1", "bytes": 0, "agreement": None, "latency_ms": None, "status": "crashed",
              "why": "the process ended with signal 11"}  # fmt: skip
     gpu = {"delegate": "GPU delegate", "takes": 36, "total": 38, "refuses": [
@@ -260,6 +262,8 @@ def test_the_trade_of_a_search_is_told_with_its_steps(finished):
     told = "With 6 layers kept in float32: the drop is 0.52 points instead of 4.05 points, at 1.22× the latency"
     assert told in section(html, "quantization").words
     assert told in markdown
+    for words in (section(html, "quantization").words, markdown):
+        assert "Tried on 481 validation and 19 training samples." in words
     (trade,) = diagnosed.trades(Content(results))
     assert [step.kept for step in trade.steps] == [0, 2, 4, 6, 8]
     assert [step.chosen for step in trade.steps].index(True) == 3
@@ -271,7 +275,8 @@ def test_further_training_and_makers_and_calibration_are_recorded(finished):
     words = section(html, "quantization").words
     for found in ("Quantization-aware training tflite: qat-int8, tflite: qat-int8-int8io", "65 of 71", "Pruning",
                   "Only the head was trained: the backbone comes from TensorFlow Hub", "50.0 %",
-                  "tflite:pruned-dynamic 1.28 MiB of 2.54 MiB", "tensorflow 2.21.0 taken compared on 500 samples on",
+                  "tflite:pruned-dynamic 1.28 MiB of 2.54 MiB",
+                  "tensorflow 2.21.0 taken compared on 481 validation and 19 training samples on",
                   "agrees on 96.2 %, 2.6 points less", "crashed the process ended with signal 11",
                   "tflite: int8, tflite: int8-mixed channel 2 of the calibration samples is brighter",
                   "Ranges of tflite:int8 min and max"):  # fmt: skip
@@ -339,6 +344,7 @@ def test_csv_says_what_was_recommended_where_and_is_safe(hostile, finished, tmp_
     assert said["mobilenet--tflite-int8", "local/litert"] == "rejected"
     assert said["mobilenet--savedmodel-float32", "local/tensorflow"] == ""
     assert {r["training"] for r in rows} == {"", "qat", "pruned"}
+    assert {r["agreement_by"] for r in rows if r["agreement"]} == {"class"}
     (small,) = {r["compressed_bytes"] for r in rows if r["scheme"] == "pruned-dynamic"}
     assert small == "1345000"
     assert to_json(load_results(tmp_path).artifacts) == to_json(results.artifacts)

@@ -58,6 +58,15 @@ def test_every_cell_has_a_status(tiny: TinyRun) -> None:
                 assert missing or not reads or artifact.scheme in ("dynamic", "int16x8"), row
 
 
+def test_what_quantization_costs_is_told_on_test_and_validation(tiny: TinyRun) -> None:
+    rows = [m for m in tiny.finished.results.measurements if m.status == "ok" and "savedmodel" not in m.artifact]
+    assert {m.pooled_drop.samples for m in rows if m.pooled_drop} == {80}
+    for row in rows:
+        assert row.pooled_drop and row.pooled_drop.splits == {"test": 60, "validation": 20}, "one tool made each file"
+        assert row.samples == 60
+    assert "on test and validation, 80 samples" in (tiny.folder / "report.md").read_text()
+
+
 def test_float_files_answer_as_the_reference_does(tiny: TinyRun) -> None:
     for row in tiny.finished.results.measurements:
         if row.status == "ok" and row.artifact.endswith("float32"):

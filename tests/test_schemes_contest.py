@@ -56,6 +56,7 @@ def test_the_better_of_two_files_is_taken_and_kept(
     assert {best.made_by, loser["made_by"]} == {one.made_by for one in made}
     assert best.path in {one.path for one in made} and best.id == made[0].id
     assert loser["why"] and loser["status"] == "ok"
+    assert best.chosen_on == 60, "all of them took part, whatever decided"
     for figures in (loser, loser["chosen"]):
         assert figures["agreement"] > 0.5 and figures["samples"] == 60 and figures["target"] == "local/litert"
     monkeypatch.setattr(makers, "trial", None)  # what was found is not looked for again
@@ -76,6 +77,7 @@ def test_a_file_that_does_not_run_somewhere_loses(files: Files, pictures: Prepar
     old = replace(files("tflite:dynamic-per-tensor"), id="x")
     best = hold([new, old], files, pictures, tmp_path, (LITERT, OLD))
     assert best.path == old.path and "unsupported on local/tflite-runtime" in best.alternatives[0]["why"]
+    assert best.chosen_on == 24, "the first few samples decided"
 
 
 def test_a_file_that_could_not_be_made_loses(files: Files, pictures: PreparedData, tmp_path: Path) -> None:
@@ -84,6 +86,7 @@ def test_a_file_that_could_not_be_made_loses(files: Files, pictures: PreparedDat
     for made in ([good, bad], [bad, good]):
         best = hold(made, files, pictures, tmp_path)
         assert best.path == good.path and best.alternatives[0]["why"] == "failed: no kernel"
+        assert best.chosen_on == 0, "nothing was tried"
     assert hold([bad, bad], files, pictures, tmp_path).status == "failed"
     assert hold([good], files, pictures, tmp_path) is good
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.core.errors import InputError
+from edgeproof.core.measurement import PooledDrop
 from edgeproof.core.recipe import Budget, parse_budget
 from edgeproof.evaluate.limits import LITERT_HAS, runtime_breaches
 from edgeproof.evaluate.select import verdict
@@ -67,6 +68,33 @@ def test_a_file_that_is_shown_to_fit_goes_before_faster_ones_that_are_not_and_wh
     assert chosen["targets"][0]["verdict"] == "not shown"
     budget, chosen = verdict(results(fast), Budget(max_bytes=1000))  # too large, whatever more samples would say
     assert (budget["verdict"], chosen["artifact"]) == ("not met", None)
+
+
+def pooled(drop, low, high, validation, samples=121):
+    splits = {"test": samples, "validation": validation} if validation else {"test": samples}
+    return {"pooled_drop": PooledDrop(drop, low, high, samples + validation, splits)}
+
+
+def test_the_drop_is_judged_on_all_samples_that_chose_nothing_and_the_words_say_on_which():
+    few = (0.0, -0.023, 0.023, 121)
+    assert verdict(results(int8(*few)), Budget())[0]["verdict"] == "not shown"
+    more = int8(*few, **pooled(0.0, -0.0045, 0.0045, 481))
+    budget, chosen = verdict(results(more), Budget())
+    assert budget["verdict"] == "met"
+    assert "no drop against float on test and validation, 602 samples (95 % interval" in chosen["why"]
+    # The other way round: what looked well on few samples is not.
+    worse = int8(0.0, -0.009, 0.009, 121, **pooled(0.03, 0.02, 0.04, 481))
+    budget, chosen = verdict(results(worse), Budget())
+    assert budget["verdict"] == "not met"
+    assert "loses 3 points of accuracy against float on test and validation, 602 samples (95 %" in chosen["why"]
+    unsure = int8(*few, **pooled(0.0, -0.011, 0.011, 200))
+    _, chosen = verdict(results(unsure), Budget())
+    assert "cannot be shown with 321 samples of test and validation to lose at most 1 point" in chosen["why"]
+    assert "samples instead of 321" in chosen["why"] and "budget.max_accuracy_drop = 0.011" in chosen["why"]
+    alone = int8(*few, **pooled(*few[:3], 0))
+    assert "with 121 samples of test to lose" in verdict(results(alone), Budget())[1]["why"]
+    _, chosen = verdict(results(unsure), Budget(drop_by="estimate"))
+    assert "321 samples do not exclude one of up to 1.1 points" in chosen["why"]
 
 
 def test_of_files_that_miss_a_limit_alike_the_faster_one_is_the_closest():

@@ -9,8 +9,8 @@ from typing import Any
 from ...core.artifact import Artifact
 from ...core.names import shorten
 from ..cells import Cell
-from ..units import ms, ms_range, percent, percent_range, points_range, signed_points, size
-from .content import NAME_LIMIT, REASON_LIMIT, Content, drop_points, quality_words
+from ..units import ms, ms_range, on_splits, percent, percent_range, points_range, signed_points, size
+from .content import NAME_LIMIT, REASON_LIMIT, Content, drop_interval, drop_points, quality_words
 
 WHY_LIMIT = 2000
 
@@ -159,8 +159,8 @@ def _figures(cell: Cell) -> Iterable[tuple[str, str, str]]:
         yield "Accuracy", percent(m.accuracy), percent_range(m.accuracy_low, m.accuracy_high)
     elif m.agreement is not None:
         yield "Agreement", percent(m.agreement), f"{m.samples:,} samples" if m.samples else ""
-    if m.drop is not None:
-        yield "Drop, points", signed_points(m.drop), points_range(m.drop_low, m.drop_high)
+    if (drop := m.judged_drop) is not None:
+        yield "Drop, points", signed_points(drop.drop), points_range(drop.low, drop.high) + on_splits(drop, "; ")
     if m.latency_ms:
         yield "Median latency", ms(m.latency_ms.median), f"p95 {ms(m.latency_ms.p95)}"
     yield "Size", size(cell.artifact.bytes), _compressed(cell.artifact)
@@ -184,7 +184,7 @@ def _front(rows: Sequence[Mapping[str, Any]], content: Content) -> Iterable[Fron
             accuracy=quality_words(cell),
             interval=percent_range(m.accuracy_low, m.accuracy_high),
             drop=drop_points(cell),
-            drop_interval=points_range(m.drop_low, m.drop_high),
+            drop_interval=drop_interval(cell),
             latency=ms(m.latency_ms.median) if m.latency_ms else "–",
             latency_interval=ms_range(m.latency_ms) if m.latency_ms else "",
             size=size(cell.artifact.bytes),

@@ -16,12 +16,13 @@ from ...core.measurement import Measurement
 from ...core.names import shorten
 from ...core.results import Results
 from ..cells import Cell, artifact_name, cells, has_several_models
-from ..units import limits, ms, ms_range, percent, percent_range, points_range, signed_points, size
+from ..units import limits, ms, ms_range, on_splits, percent, percent_range, points_range, signed_points, size
 
 NAME_LIMIT = 60
 # What one sample is called, by the kind of input.
 _NOUNS = {"image": "image", "text": "text"}
 REASON_LIMIT = 600
+NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,30 @@ class Content:
         splits = report.get("splits") if isinstance(report, Mapping) else None
         whole = isinstance(splits, Mapping) and splits.get("test") == "the whole source"
         return "all samples of the source" if whole else "the test split"
+
+    @property
+    def dropped_on(self) -> str:
+        """Which samples the drops are of, where the run says it: most files' first, then which are of others."""
+        groups: dict[str, list[str]] = {}
+        for cell in self.cells:
+            drop = cell.measurement.pooled_drop
+            if drop is not None and cell.measurement.status == "ok":
+                names = groups.setdefault(on_splits(drop), [])
+                names += [name for name in [self.name(cell.artifact)] if name not in names]
+        told = [
+            f"that of {', '.join(names[:NAMED])}{f' and {len(names) - NAMED} more' if len(names) > NAMED else ''}{on}"
+            for on, names in sorted(groups.items(), key=lambda group: -len(group[1]))
+        ]
+        if not told:
+            return ""
+        first = "drop against float" + max(groups, key=lambda on: len(groups[on]))
+        return "; ".join([first, *told[1:]])
+
+    @property
+    def samples_of(self) -> str:
+        """What accuracies and drops are of, as a sentence."""
+        told = "; ".join(part for part in (self.judged_by, self.dropped_on) if part)
+        return f"{told[:1].upper()}{told[1:]}."
 
     def name(self, artifact: Artifact) -> str:
         """Return an artifact's name as short as it can be told apart."""
@@ -338,10 +363,10 @@ def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
     elif m.difference is not None:
         samples = f"in any value; {m.samples:,} samples"
         yield Figure("Difference from its float model", f"≤ {m.difference:.2g}", samples, m.kind)
-    if m.drop is not None:
-        unit = "point" if abs(round(100 * m.drop, 2)) == 1 else "points"
-        interval = points_range(m.drop_low, m.drop_high)
-        yield Figure("Drop against float", f"{signed_points(m.drop)} {unit}", _interval("95 %", interval), m.kind)
+    if (drop := m.judged_drop) is not None:
+        unit = "point" if abs(round(100 * drop.drop, 2)) == 1 else "points"
+        note = _interval("95 %", points_range(drop.low, drop.high), on_splits(drop, ""))
+        yield Figure("Drop against float", f"{signed_points(drop.drop)} {unit}", note, m.kind)
     if m.latency_ms:
         confidence = percent(m.latency_ms.confidence)
         more = f"p95 {ms(m.latency_ms.p95)}"
@@ -367,9 +392,15 @@ def quality_words(cell: Cell) -> str:
 def drop_points(cell: Cell) -> str:
     """Return a cell's drop in points; by agreement it is known only what it cannot exceed."""
     m = cell.measurement
-    if m.drop is not None:
-        return signed_points(m.drop)
+    if (drop := m.judged_drop) is not None:
+        return signed_points(drop.drop)
     return f"≤ {100 * (1 - m.agreement):.2f}" if m.agreement is not None else "–"
+
+
+def drop_interval(cell: Cell) -> str:
+    """Return the interval of a cell's drop; nothing where there is none."""
+    drop = cell.measurement.judged_drop
+    return points_range(drop.low, drop.high) if drop else ""
 
 
 def _agreement(m: Measurement) -> str:
@@ -405,7 +436,7 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "accuracy": quality_words(cell),
                 "accuracy_interval": percent_range(m.accuracy_low, m.accuracy_high),
                 "drop": drop_points(cell),
-                "drop_interval": points_range(m.drop_low, m.drop_high),
+                "drop_interval": drop_interval(cell),
                 "agreement": _agreement(m),
                 "difference": f"≤ {m.difference:.2g}" if m.difference is not None else "",
                 "latency": ms(latency.median) if latency else "–",

@@ -10,7 +10,7 @@ from typing import Any
 from ...core.agreement import CLASS, WORDS
 from ...core.artifact import Artifact
 from ...core.names import shorten
-from ..units import lost_words, ms, number, percent, points, points_range, signed_points, size, times
+from ..units import lost_words, ms, number, on_splits, percent, points, points_range, signed_points, size, times
 from .content import NAME_LIMIT, REASON_LIMIT, Content
 from .reading import decibels, figure, layer, rows, share
 
@@ -169,17 +169,18 @@ def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], conten
 def _loss(artifact: Artifact, content: Content) -> str:
     """Return what a file loses, on the first target that knows."""
     for m in content.results.measurements:
-        if m.artifact == artifact.id and m.status == "ok" and m.drop is not None:
-            interval = points_range(m.drop_low, m.drop_high)
-            known = f" (95 % interval {interval})" if interval else ""
-            return f"{lost_words(m.drop)} on {shorten(m.target, NAME_LIMIT)}{known}"
+        if m.artifact == artifact.id and m.status == "ok" and (drop := m.judged_drop) is not None:
+            interval = points_range(drop.low, drop.high)
+            known = "; ".join(part for part in (interval and f"95 % interval {interval}", on_splits(drop, "")) if part)
+            return f"{lost_words(drop.drop)} on {shorten(m.target, NAME_LIMIT)}{f' ({known})' if known else ''}"
     return ""
 
 
 def title(content: Content) -> str:
     """Return the section's heading: no accuracy dropped where every file that was looked into answers as well."""
     named = {str(row.get("artifact")) for row in content.results.diagnoses if isinstance(row, Mapping)}
-    drops = [m.drop for m in content.results.measurements if m.artifact in named and m.drop is not None]
+    found = [m.judged_drop for m in content.results.measurements if m.artifact in named]
+    drops = [drop.drop for drop in found if drop is not None]
     lost = not drops or any(points(drop) != points(0) for drop in drops if drop > 0)
     return "Why accuracy dropped" if lost else "Where quantization changes the answers"
 
@@ -236,6 +237,8 @@ def _trade(artifact: Artifact, content: Content) -> Trade:
     told = _bought(first, chosen) if first and chosen else "No step was chosen."
     why = next((str(row["why"]) for row in rows(artifact.trade) if row.get("why")), "")
     told += f" {why[:1].upper()}{shorten(why[1:], REASON_LIMIT)}." if why else ""
+    of = next((str(row["samples_of"]) for row in rows(artifact.trade) if row.get("samples_of")), "")
+    told += f" Tried on {shorten(of, NAME_LIMIT)}." if of and of not in told else ""
     return Trade(content.name(artifact), told, steps)
 
 

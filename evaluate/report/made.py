@@ -104,7 +104,8 @@ def _trialled(own: Mapping[str, Any]) -> str:
     """Return on what the contest was held."""
     samples, target = own.get("samples"), str(own.get("target") or "")
     known = isinstance(samples, int) and samples and target
-    return f"compared on {samples:,} samples on {shorten(target, NAME_LIMIT)}" if known else ""
+    words = shorten(str(own.get("samples_of") or ""), NAME_LIMIT) or (f"{samples:,} samples" if known else "")
+    return f"compared on {words} on {shorten(target, NAME_LIMIT)}" if known else ""
 
 
 def _agreement(row: Mapping[str, Any]) -> str:

@@ -142,7 +142,8 @@ def caption(content: Content) -> str:
     """Say what the table's figures are, and of what kind where all are of one; nothing where there are none."""
     kinds = {cell.measurement.kind for cell in content.cells if cell.measurement.status == "ok"}
     one = "text, tokenizing and inference," if content.tokenizes else "inference"
-    told = f"{content.judged_by}; latency of one {one} at batch 1"
+    drop = f"; {content.dropped_on}" if content.dropped_on else ""
+    told = f"{content.judged_by}{drop}; latency of one {one} at batch 1"
     if content.ship and len(content.picks) > 1:
         told += "; → recommended, • recommended on its target"
     return f"{told}; all {next(iter(kinds))}" if len(kinds) == 1 else told if kinds else ""
