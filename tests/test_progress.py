@@ -159,7 +159,10 @@ def test_the_plan_of_a_run_has_every_step_and_latency_by_the_recipe() -> None:
     names = [(step.kind, step.model) for step in steps]
     assert names == [
         ("data", "a"), ("train", "a"), ("data", "b"), ("train", "b"), ("export", "a"), ("export", "b"),
-        ("load", ""), ("accuracy", ""), ("latency", ""), ("diagnose", ""), ("report", ""),
+        ("load", ""), ("accuracy", ""), ("latency", ""), ("accuracy on validation", ""), ("diagnose", ""),
+        ("report", ""),
     ]  # fmt: skip
     latency = steps[8]
     assert latency.fixed and 4 * 10 * 5 <= latency.usual <= 4 * 10 * 6.5, "4 cells that are read, 10 processes of 5 s"
+    (validation,) = (step for step in steps if step.kind == "accuracy on validation")
+    assert 0 < validation.usual < steps[7].usual, "a file that two tools make is chosen on these samples"
