@@ -16,14 +16,21 @@ from .events import Listener, Silent
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str]:
-    """Return the installed versions of distributions; those that are missing are left out. Imports none of them."""
+    """Return the installed versions of distributions. Imports none of them.
+
+    Those that are missing are left out, and those whose records are damaged: they say no version.
+    """
     versions = {}
     for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+        with suppress(metadata.PackageNotFoundError, ValueError, KeyError, TypeError, OSError):
+            if version := metadata.version(name):
+                versions[name] = str(version)
     return versions
+
+
+def installed(name: str) -> str:
+    """Return the version of a distribution that is there; ``?`` where its record is damaged."""
+    return package_versions([name]).get(name, "?")
 
 
 STORE = ".store"  # in a run's folder

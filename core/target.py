@@ -18,7 +18,7 @@ RUNTIMES: dict[str, tuple[str, frozenset[str]]] = {
 DEVICES = ("local",)
 
 
-_VERSION = re.compile(r"\d+(\.\d+){0,3}")
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
 
 
 @dataclass(frozen=True, order=True)

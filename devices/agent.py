@@ -401,8 +401,8 @@ def version(distribution: str) -> str:
     except ImportError:  # Python 3.7
         return "unknown"
     try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
+        return str(metadata.version(distribution) or "unknown")
+    except Exception:  # it has no record here, or a damaged one
         return "unknown"
 
 

