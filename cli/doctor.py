@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from ..core import children
 from ..core.dataset import Kind
 from ..core.errors import EdgeproofError
 from ..core.machine import cpu_name, usable_cores
@@ -72,6 +73,14 @@ def examine() -> list[Check]:
         else:
             checks.append(Check(f"local/{runtime}", "note", *not_installed(runtime)))
     checks += [_packaged(name, kind, what) for name, kind, what in _PACKAGED]
+    most = f"{children.most_memory() / 2**30:.0f} GiB for a process that opens a file from outside"
+    if children.system_limits():
+        checks.append(Check("memory limit", "ok", most))
+    else:
+        checks.append(
+            Check("memory limit", "note", f"{most}; it is watched four times a second, for the system cannot keep it "
+                  "beside a driver for graphics cards, or has no such limit")
+        )  # fmt: skip
     free = shutil.disk_usage(_HERE).free
     enough = free > 2 << 30
     checks.append(

@@ -31,15 +31,27 @@ _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 _INTERVAL, _EVERY = 0.25, 8
 
 
+def most_memory() -> int:
+    """Return how many bytes a process may hold that opens a file from outside."""
+    return int(psutil.virtual_memory().total * SHARE)
+
+
+def system_limits() -> bool:
+    """Whether the system keeps that limit; where it does not, processes are watched."""
+    import resource  # POSIX only, like the runs themselves
+
+    return hasattr(resource, "prlimit") and not any(driver.exists() for driver in _DRIVERS)
+
+
 def limit_memory(process: subprocess.Popen[Any]) -> None:
     """Bound the memory of a process that has just been started, and of those that it starts.
 
     What asks the system for more fails there; what is watched is killed.
     """
-    import resource  # POSIX only, like the runs themselves
+    import resource
 
-    most = int(psutil.virtual_memory().total * SHARE)
-    if hasattr(resource, "prlimit") and not any(driver.exists() for driver in _DRIVERS):
+    most = most_memory()
+    if system_limits():
         with suppress(ProcessLookupError, PermissionError, ValueError):  # it has ended; or a lower limit is set already
             resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
         return

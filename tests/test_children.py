@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from edgeproof.cli import tensorflow_process
+from edgeproof.cli.doctor import examine
 from edgeproof.cli.tensorflow_process import CrashError, TensorFlowProcess
 from edgeproof.core import children
 from edgeproof.core.events import Silent
@@ -49,6 +50,14 @@ def test_a_process_cannot_take_the_machine_s_memory(
     assert done.returncode == -signal.SIGKILL if driver else done.returncode == 1 and b"MemoryError" in done.stderr
     assert children.out_of_memory(done.returncode, done.stderr.decode())
     assert children.run(python("held = bytearray(b'x') * (1 << 20)"), timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("driver", [pytest.param(False, marks=linux), True])
+def test_doctor_says_who_keeps_the_limit(driver: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "_DRIVERS", (tmp_path,) if driver else ())
+    (check,) = (check for check in examine() if check.what == "memory limit")
+    assert (check.state, "watched" in check.found) == (("note", True) if driver else ("ok", False))
+    assert f"{psutil.virtual_memory().total * 0.9 / 2**30:.0f} GiB" in check.found
 
 
 def test_files_that_are_mapped_are_no_memory_that_a_watched_process_holds(

@@ -202,6 +202,20 @@ def test_a_recipe_that_was_there_stays_as_it_was(data: Path, tmp_path: Path) -> 
     assert path.read_text() == "mine"
 
 
+def test_a_packed_recipe_says_what_this_machine_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "r.toml"
+    assert status(["init", str(path), "--from", "quickstart"]) == 0
+    assert "not here yet" not in capsys.readouterr().err
+    real = checks.find_spec
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "tf2onnx" else real(name))
+    assert status(["init", str(path), "--from", "quickstart", "--force"]) == 0
+    told = capsys.readouterr()
+    assert "not here yet: onnx:" in told.err and "pip install 'edgeproof[onnx]'" in told.err
+    assert "start it with" in told.out
+
+
 def test_what_this_machine_lacks_is_told_and_the_recipe_is_written(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

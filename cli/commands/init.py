@@ -83,9 +83,11 @@ def _toml(value: str) -> str:
 
 
 def _copy(origin: str, path: Path, *, given: bool, force: bool) -> None:
-    """Write a recipe that comes with edgeproof, with its data, and say so."""
+    """Write a recipe that comes with edgeproof, with its data, and say what is missing here to run it."""
     from ...core.errors import InputError
+    from ...core.recipe import load_recipe
     from ..packed import copy_recipe
+    from ..preflight import check_new
     from ..terminal import echo
 
     if given:
@@ -95,4 +97,10 @@ def _copy(origin: str, path: Path, *, given: bool, force: bool) -> None:
         )
     for written in copy_recipe(origin, path, force=force):
         echo(f"wrote {written}")
+    try:
+        missing = check_new(load_recipe(path))
+    except InputError as error:  # the recipe is right; a package that holds its data is not installed
+        missing = [f"{error.message}: {error.remedy}"]
+    for what in missing:
+        echo(f"not here yet: {what}", err=True)
     echo(f"start it with: edgeproof run {path}")
