@@ -47,7 +47,7 @@ def cut(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple[Any, str
 def _named(opened: Opened, output: str) -> Any:
     layers = opened.model.layers
     layer = next((layer for layer in layers if layer.name == output), None)
-    if layer is not None:
+    if layer is not None and layer._inbound_nodes:  # a subclassed model keeps no tensors of its layers
         return _only(layer._inbound_nodes[-1].outputs)  # of a nested model `output` would be the tensor inside it
     if output in opened.outputs:
         found = opened.output
@@ -72,7 +72,7 @@ def _before_head(keras: Any, whole: Any) -> tuple[Any, str]:
     if len(given) != 1:
         return whole, "its whole output"
     kind, decides = type(last).__name__, _activation(last) in _DECIDING
-    if hasattr(last, "layers") and len(last.outputs) == 1:
+    if hasattr(last, "layers") and len(getattr(last, "outputs", None) or []) == 1:
         inner, taken = _before_head(keras, last.outputs[0])
         return keras.Model(last.inputs, inner, name=f"{last.name}_features")(given[0]), taken
     if kind == "Dense" and decides:

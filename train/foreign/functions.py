@@ -20,6 +20,7 @@ from .tensors import Tensor
 
 DEFAULTS = ("serving_default", "default")
 CALL = "__call__"
+_PARSES = re.compile(r"Parse(Single)?(Sequence)?Example")
 _HIDDEN = re.compile(r"_|call_and_return_")  # what Keras keeps for itself
 
 
@@ -103,6 +104,23 @@ def choose(tf: Any, owner: Any, path: Path, wanted: str) -> Called:
     if only is None:
         raise InputError(*_listed(traced, path))
     return _by_trace(tf, only, "" if only.owner == CALL else only.title)
+
+
+def parsed_examples(owner: Any, name: str) -> tuple[str, str] | None:
+    """Return what is wrong with a signature that takes serialized ``tf.Example``, and the remedy; None for others.
+
+    Those are texts to TensorFlow, and estimators serve nothing else unless they are asked to.
+    """
+    if name not in owner.signatures or not any(map(_PARSES.match, _operators(owner.signatures[name]))):
+        return None
+    others = [n for n, one in owner.signatures.items() if not any(map(_PARSES.match, _operators(one)))]
+    return (
+        f"the signature {name!r} takes serialized tf.Example messages, which no TFLite or ONNX file can read",
+        f"choose one that takes the numbers themselves with --signature (in a recipe: signature): {', '.join(others)}"
+        if others
+        else "save it with a signature that takes the numbers themselves "
+        "(tf.estimator.export.build_raw_serving_input_receiver_fn)",
+    )
 
 
 def _by_signature(signature: Any, name: str) -> Called:

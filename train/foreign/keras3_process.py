@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import EdgeproofError
-from .tensors import Tensor, example_inputs, fixed_shapes, safe_names
+from .tensors import Tensor, answered_examples, fixed_shapes, safe_names
 
 EXAMPLES = 3
 
@@ -68,12 +68,21 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     module.rest = list(module.serve.get_concrete_function().graph.variables)
     tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.serve})
     value_range = tuple(job["value_range"]) if job["value_range"] else None
-    answers = {}
-    for number, values in enumerate(example_inputs(opened.inputs, shapes, value_range, EXAMPLES)):
-        for name, value in zip(outputs, opened.call(tf, [tf.constant(v) for v in values]), strict=True):
-            array = np.asarray(value)
-            answers[f"{number}/{name}"] = array.astype("S") if array.dtype == object else array  # no pickles
-    np.savez(folder / "answers.npz", **answers)
+    # As fit and predict call the model: called eagerly, a few layers compute otherwise (Resizing of uint8 rounds).
+    tf.config.optimizer.set_experimental_options({"remapping": False})  # see `freeze.exact`
+
+    def answer(values: list[Any]) -> dict[str, Any]:
+        found: dict[str, Any] = module.serve(*map(tf.constant, values))
+        return found
+
+    examples, found = answered_examples(answer, opened.inputs, shapes, value_range, EXAMPLES)
+    stored = {f"{number}/{place}": value for number, one in enumerate(examples) for place, value in enumerate(one)}
+    for number, answers in enumerate(found):
+        stored |= {f"{number}/{name}": np.asarray(value) for name, value in answers.items()}
+    # NumPy would pickle objects, and forget what bfloat16 is.
+    kinds = {"O": "S", "V": "float32"}
+    plain = {key: value.astype(kinds.get(value.dtype.kind, value.dtype)) for key, value in stored.items()}
+    np.savez(folder / "answers.npz", **plain)
     return {
         "inputs": [[t.name, t.shape, t.dtype, t.limit] for t in opened.inputs],
         "outputs": list(opened.outputs),

@@ -18,7 +18,10 @@ from .code import custom_objects, defined_elsewhere
 from .custom import DEFINE, Definitions, hub_layer, load_objects
 from .tensors import Tensor
 
-SEE_DATA = "open it where it was made, call it once with a sample (model(x)), and save it again"
+SEE_DATA = (
+    "open it where it was made, call it once with a sample (model(x)) and save it again; where that does not help, "
+    "save it as a SavedModel (model.export) and give that folder"
+)
 DENSE = "build it with dense inputs (keras.Input without sparse or ragged) on the same layers, and save it again"
 ADVICE = "open it where it was made and save it as a SavedModel (model.export), then give that folder"
 
@@ -67,15 +70,20 @@ def open_keras(
             model = keras.saving.load_model(str(path), compile=False, safe_mode=not trust)
         else:
             model = keras.models.load_model(str(path), compile=False, safe_mode=not trust)
-    return describe(tf, model)
+    return describe(tf, keras, model)
 
 
-def describe(tf: Any, model: Any) -> Opened:
+def describe(tf: Any, keras: Any, model: Any) -> Opened:
     """Return what a loaded model takes and gives. Raises InputError when that is not known, or no file can hold it."""
     given, answer = _structure(model, "input"), _structure(model, "output")
+    if given is None:
+        given, answer = _called_anew(keras, model)
     tensors, results = tf.nest.flatten(given), tf.nest.flatten(answer)
     if not tensors or any(tensor is None for tensor in [*tensors, *results]):
-        raise InputError("the model's inputs are not known: it was saved before it had seen data", SEE_DATA)
+        raise InputError(
+            "the model's inputs are not known: it was saved before it had seen data, or takes several arguments",
+            SEE_DATA,
+        )
     if any(getattr(tensor, "sparse", False) or "Ragged" in type(tensor).__name__ for tensor in tensors):
         raise InputError("the model takes sparse or ragged inputs, which no file format here can hold", DENSE)
     rows = [int(layer.input_dim) for layer in every_layer(model) if type(layer).__name__ == "Embedding"]
@@ -90,6 +98,34 @@ def _structure(model: Any, side: str) -> Any:
     except (AttributeError, ValueError, RuntimeError):
         tensors = getattr(model, f"{side}s", None) or [None]
         return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _called_anew(keras: Any, model: Any) -> tuple[Any, Any]:
+    """Return input and output of a subclassed model, which keeps none of its own: it is called as it was built.
+
+    The file has the shapes of the first argument's tensors, of whatever batch. (None, None) where it has none, or the
+    model takes more arguments (``call(self, a, b)``).
+    """
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if not shapes:
+        return None, None
+    ids = any(type(layer).__name__ == "Embedding" for layer in every_layer(model))
+
+    def tensor(shape: Any, name: str) -> Any:
+        # A matrix that an embedding is made of holds token ids: the file has shapes and no types.
+        dtype = "int32" if ids and len(shape) == 2 else None
+        return keras.Input(batch_shape=(None, *shape[1:]), name=name, dtype=dtype)
+
+    if isinstance(shapes, Mapping):
+        given: Any = {str(key): tensor(shape, str(key)) for key, shape in shapes.items()}
+    elif isinstance(shapes[0], list | tuple):
+        given = [tensor(shape, f"input_{number}") for number, shape in enumerate(shapes, 1)]
+    else:
+        given = tensor(shapes, "input")
+    try:
+        return given, model(given, training=False)
+    except Exception:  # the call is the maker's own, and may take more than the file says
+        return None, None
 
 
 def every_layer(model: Any) -> Iterator[Any]:

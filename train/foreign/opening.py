@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import EdgeproofError, StageError, explain_disk_errors
+from ...core.errors import EdgeproofError, InputError, StageError, explain_disk_errors
 from ...core.events import Listener
 from ...core.names import shorten
 from ..constants import unchanged
@@ -21,10 +21,10 @@ from . import keras3, keras3_process
 from .custom import DEFINE, Definitions, fetch_modules
 from .examine import Found
 from .freezing import Plain, trace
-from .functions import choose, load_saved_model
+from .functions import choose, load_saved_model, parsed_examples
 from .keras_model import ADVICE, open_keras
 from .precision import is_mixed, write_archive, write_hdf5
-from .tensors import Tensor, describe, example_inputs, fixed_shapes, safe_names
+from .tensors import Tensor, answered_examples, describe, fixed_shapes, safe_names
 
 EXAMPLES = keras3_process.EXAMPLES
 
@@ -108,12 +108,11 @@ def _keras2(
     inputs = _fixed(opened.inputs, shapes)
     outputs = _safe_outputs(opened.outputs, inputs)
     plain = Plain(trace(lambda values: opened.call(tf, values), inputs), inputs, outputs, opened.model)
-    examples = example_inputs(opened.inputs, shapes, value_range, EXAMPLES)
-    with unchanged(plain.function):
-        expected = [
-            {n: np.asarray(v) for n, v in zip(outputs, opened.call(tf, [tf.constant(x) for x in values]), strict=True)}
-            for values in examples
-        ]
+    with unchanged(plain.function):  # a graph, as fit and predict call the model
+        examples, expected = answered_examples(
+            lambda values: _by_name(outputs, plain.function(*map(tf.constant, values))),
+            opened.inputs, shapes, value_range, EXAMPLES,
+        )  # fmt: skip
     return Source(plain, opened.inputs, opened.outputs, examples, expected, f"tf_keras {keras.__version__}")
 
 
@@ -143,9 +142,15 @@ def _keras3(
         answer = signature(**given)
         return [answer[name] for name in outputs]
 
-    examples = example_inputs(described, shapes, value_range, EXAMPLES)
     with np.load(folder / "answers.npz", allow_pickle=False) as stored:
-        expected = [{name: stored[f"{number}/{name}"] for name in outputs} for number in range(len(examples))]
+        expected = [{name: stored[f"{number}/{name}"] for name in outputs} for number in range(EXAMPLES)]
+        examples = [
+            [
+                stored[f"{number}/{place}"].astype(object if dtype == "string" else dtype)
+                for place, (_, _, dtype) in enumerate(inputs)
+            ]
+            for number in range(EXAMPLES)
+        ]
     plain = Plain(trace(call, inputs), inputs, outputs, owner)
     return Source(plain, described, tuple(result["outputs"]), examples, expected, f"keras {result['keras']}")
 
@@ -177,6 +182,8 @@ def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | No
     tags = sorted(graph.tags)
     owner = load_saved_model(path, tags)
     called = choose(tf, owner, path, asked.signature)
+    if why := parsed_examples(owner, called.name):
+        raise InputError(f"{path}: {why[0]}", why[1])
     shapes = asked.fix(called.inputs)
     fixed = _fixed(called.inputs, shapes)
     traced = called
@@ -185,11 +192,12 @@ def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | No
         owner = load_saved_model(constant, tags)
         traced = choose(tf, owner, constant, called.name)
     plain = Plain(trace(traced.call, fixed), fixed, _safe_outputs(called.outputs, fixed), owner)
-    examples = example_inputs(called.inputs, shapes, value_range, EXAMPLES)
     try:
         with unchanged(plain.function):
-            answers = [called.call([tf.constant(x) for x in values]) for values in examples]
-        expected = [{n: np.asarray(v) for n, v in zip(plain.outputs, found, strict=True)} for found in answers]
+            examples, expected = answered_examples(
+                lambda values: _by_name(plain.outputs, called.call([tf.constant(value) for value in values])),
+                called.inputs, shapes, value_range, EXAMPLES,
+            )  # fmt: skip
     except Exception as error:  # the graph may refuse what it is given in any way
         given = ", ".join(f"{name} {describe(shape)}" for name, shape, _ in fixed)
         raise StageError(
@@ -197,6 +205,10 @@ def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | No
             "random numbers may not be what it takes; check --size and --shape against the model's description",
         ) from error
     return Source(plain, called.inputs, called.outputs, examples, expected, f"tensorflow {tf.__version__}", called.name)
+
+
+def _by_name(names: Sequence[str], values: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
 def _fixed(inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[str, tuple[int, ...], str], ...]:

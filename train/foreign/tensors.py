@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from ...core.errors import InputError
 from ...core.names import shorten
 
 Shape = tuple[int | None, ...]
+Answer = TypeVar("Answer")
 LARGEST_INPUT = 1 << 30  # elements
 
 
@@ -49,12 +51,14 @@ def fixed_shapes(
                 f"the input {shorten(name)!r} is one of several, and {describe(shapes[name])} has no batch of 1",
                 "save the model with a batch for each of its inputs",
             )
+    several = len(inputs) > 1
     return [
-        _fixed(tensor, size, shapes.get(tensor.name, shapes.get("") if len(inputs) == 1 else None)) for tensor in inputs
+        _fixed(tensor, several, size, shapes.get(tensor.name, shapes.get("") if len(inputs) == 1 else None))
+        for tensor in inputs
     ]
 
 
-def _fixed(tensor: Tensor, size: int | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+def _fixed(tensor: Tensor, several: bool, size: int | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
     shown = f"the input {tensor.name!r} has the shape {describe(tensor.shape)}"
     if wanted is not None:
         if tensor.shape is not None and not _fits(tensor.shape, wanted):
@@ -68,7 +72,9 @@ def _fixed(tensor: Tensor, size: int | None, wanted: tuple[int, ...] | None) -> 
     if tensor.shape[0] not in (None, 1):
         raise InputError(
             f"{shown}: the batch is fixed to {tensor.shape[0]}, but files are made for one sample at a time",
-            "save the model with batch size 1 or None; if that side is no batch, give the whole shape: "
+            "save the model with a batch of 1 or None for each of its inputs"
+            if several
+            else "save the model with batch size 1 or None; if that side is no batch, give the whole shape: "
             f"--shape {tensor.name}={','.join(str(side or 'N') for side in tensor.shape)}",
         )
     shape: list[int | None] = [1, *tensor.shape[1:]]
@@ -125,32 +131,68 @@ def safe_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
 
 
 def example_inputs(
-    inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], value_range: tuple[float, float] | None, count: int
+    inputs: Sequence[Tensor],
+    shapes: Sequence[tuple[int, ...]],
+    value_range: tuple[float, float] | None,
+    count: int,
+    *,
+    whole: bool = False,
 ) -> list[list[NDArray[Any]]]:
     """Return `count` random inputs, each a list of one array per input: what a model is compared with itself on.
 
     Floating-point numbers lie in `value_range`; without one they are of 0–1 and of the standard normal distribution in
-    turn. Whole numbers stay below the input's `limit`, or are 0 and 1. Always the same ones.
+    turn, or with `whole` what inputs of whole numbers get. Those stay below the input's `limit`, or are 0 and 1. Always
+    the same ones.
     """
     random = np.random.default_rng(20)
     return [
-        [_example(tensor, shape, value_range, number, random) for tensor, shape in zip(inputs, shapes, strict=True)]
+        [
+            _example(tensor, shape, value_range, number, random, whole)
+            for tensor, shape in zip(inputs, shapes, strict=True)
+        ]
         for number in range(count)
     ]
+
+
+def answered_examples(
+    answer: Callable[[list[NDArray[Any]]], Answer],
+    inputs: Sequence[Tensor],
+    shapes: Sequence[tuple[int, ...]],
+    value_range: tuple[float, float] | None,
+    count: int,
+) -> tuple[list[list[NDArray[Any]]], list[Answer]]:
+    """Return example inputs and what `answer` says to each, the original being asked.
+
+    Where it refuses floating-point numbers they are whole ones: an input may hold token ids and not say so, as one
+    without a dtype before an Embedding does. Raises what `answer` raised to the first.
+    """
+    examples = example_inputs(inputs, shapes, value_range, count)
+    try:
+        return examples, [answer(values) for values in examples]
+    except Exception:  # a model may refuse what it is given with anything
+        examples = example_inputs(inputs, shapes, value_range, count, whole=True)
+        with suppress(Exception):
+            return examples, [answer(values) for values in examples]
+        raise
 
 
 _SENTENCES = ("a plain sentence, with a comma", "", "Zwölf Boxkämpfer jagen 12 Hunde — 火曜日")
 
 
 def _example(
-    tensor: Tensor, shape: tuple[int, ...], value_range: tuple[float, float] | None, number: int, random: Any
+    tensor: Tensor,
+    shape: tuple[int, ...],
+    value_range: tuple[float, float] | None,
+    number: int,
+    random: Any,
+    whole: bool,
 ) -> NDArray[Any]:
     if tensor.dtype == "string":
         return np.full(shape, _SENTENCES[number % len(_SENTENCES)].encode(), object)
     if tensor.dtype == "bool":
         return np.asarray(random.integers(0, 2, shape), bool)
     kind = np.dtype(tensor.dtype)
-    if kind.kind in "iu":
+    if kind.kind in "iu" or whole:
         high = 256 if tensor.dtype == "uint8" and tensor.limit is None else tensor.limit or 2
         return np.asarray(random.integers(0, high, shape)).astype(kind)
     if value_range is not None:
