@@ -375,7 +375,7 @@ def _tables(box: Path, draw: random.Random) -> Inputs:
             (
                 ("evaluate", file, "--data", source, *columns, *_NOWHERE),
                 ("evaluate", file, "--data", source, *columns, *_NOWHERE),
-                ("init", f"{OUT}/r.toml", "--data", source, "--force"),
+                ("init", f"{OUT}/r.toml", "--data", source.replace(":", ":../"), *columns, "--force"),
             )
         )
 

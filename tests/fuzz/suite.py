@@ -73,7 +73,7 @@ def run_area(area: Area, inputs: int, seed: int, folder: Path, *, here: bool = F
     for number, arguments in zip(range(inputs), _ready(box, commands), strict=False):
         ended = run(arguments, box, box / OUT, area.entry, starts=area.starts)
         tally.codes[ended.code] += 1
-        tally.answers.add(_answer(ended.err))
+        tally.answers.add(_answer(ended.err or ended.out))
         tally.longest = max(tally.longest, ended.seconds)
         tally.wrong += [f"{area.name}, seed {seed}, input {number}: {_told(arguments)}: {what}" for what in ended.wrong]
     return tally
@@ -85,9 +85,9 @@ def _ready(box: Path, commands: Iterator[tuple[str, ...]]) -> Iterator[tuple[str
         yield arguments
 
 
-def _answer(err: str) -> str:
+def _answer(said: str) -> str:
     """Return what was said, without what differs from input to input: numbers, paths and quoted parts."""
-    return re.sub(r"\d+|'[^']*'|/\S+|\(found .*", "…", err)[:400]
+    return re.sub(r"\d+|'[^']*'|/\S+|\(found .*", "…", said[:20_000])[:2000]
 
 
 def _told(arguments: tuple[str, ...]) -> str:
