@@ -20,9 +20,14 @@ _LEAST_VARIANCE = 0.25
 # Around 0 a deep random network is chaotic and doubles any rounding from layer to layer, as no trained one does.
 _SHIFT = 2.0
 # What a residual branch adds to the block's input, in its standard deviations, and without a shift: shifts would add up
-# from block to block until nothing else is left, and trained branches are small beside what they are added to.
+# from block to block until nothing else is left, and trained branches are small beside what they are added to. Nor is
+# there one in what is pooled at the end: the features of all pictures would be alike, and their differences rounded
+# away.
 _BRANCH = 0.5
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+# What may stand between the last layer with weights of a branch, or of a network, and the addition or the pooling.
+_PASSING = frozenset({"Activation", "Dropout", "Multiply", "ReLU"})
+_POOLING = frozenset({"GlobalAveragePooling2D", "GlobalMaxPooling2D"})
 
 
 def calibrate_random_weights(model: Any, samples: Any) -> None:
@@ -77,21 +82,69 @@ def _take_moments(layer: Any, inputs: Any) -> None:
     if branch and layer.scale:
         layer.gamma.assign(np.full(values.shape[axis], _BRANCH))
     if layer.center:
-        layer.beta.assign(np.full(values.shape[axis], 0.0 if branch else _SHIFT))
+        layer.beta.assign(np.full(values.shape[axis], 0.0 if branch or _is_pooled(layer) else _SHIFT))
 
 
 def _ends_a_branch(layer: Any) -> bool:
-    """Whether a batch normalization is the last of a residual branch: what it gives is added to what came before it."""
-    behind = [node.outbound_layer for node in layer._outbound_nodes]
-    if [type(one).__name__ for one in behind] != ["Add"]:
+    """Whether a layer is the last with weights of a residual branch: what it gives is added to what came before it."""
+    reached, last = _followed(layer)
+    if {type(one).__name__ for one in reached} != {"Add"}:
         return False
-    # Where both sides end in one, the shorter is the block's input, brought to the branch's shape.
-    beside = behind[0]._inbound_nodes[0].inbound_layers
-    return all(other is layer or not hasattr(other, "moving_variance") for other in beside) or layer is beside[-1]
+    # Where both sides end in such a layer, the shorter is the block's input, perhaps brought to the branch's shape.
+    others = [other for other in _given(reached[0]) if other is not last]
+    return all(not _is_last(other) or len(_before(other)) < len(_before(last)) for other in others)
+
+
+def _is_pooled(layer: Any) -> bool:
+    """Whether nothing but activations stands between a layer and the pooling at the end of the network."""
+    reached, _ = _followed(layer)
+    return {type(one).__name__ for one in reached} <= _POOLING
+
+
+def _followed(layer: Any) -> tuple[list[Any], Any]:
+    """Return which layers read what `layer` gives behind those of `_PASSING`, and the last of these (or `layer`).
+
+    A side way that gives the weights of channels (squeeze and excitation) is left out: its product is followed.
+    """
+    while True:
+        behind = list({id(node.outbound_layer): node.outbound_layer for node in layer._outbound_nodes}.values())
+        products = [one for one in behind if type(one).__name__ == "Multiply" and _given(one)[0] is layer]
+        passing = products or (behind if len(behind) == 1 and type(behind[0]).__name__ in _PASSING else [])
+        if len(passing) != 1 or (not products and type(passing[0]).__name__ == "Multiply"):
+            return behind, layer
+        layer = passing[0]
+
+
+def _given(layer: Any) -> list[Any]:
+    """Return the layers that give `layer` its inputs."""
+    given = layer._inbound_nodes[0].inbound_layers if layer._inbound_nodes else []
+    return list(given) if isinstance(given, list) else [given]
+
+
+def _before(layer: Any) -> set[int]:
+    """Return which layers (by identity) `layer` depends on, itself among them."""
+    found: set[int] = set()
+    waiting = [layer]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in found:
+            found.add(id(one))
+            waiting += _given(one)
+    return found
+
+
+def _is_last(layer: Any) -> bool:
+    """Whether a layer, or the one whose values it passes on, has moments or a kernel."""
+    while type(layer).__name__ in _PASSING:
+        layer = _given(layer)[0]
+    return hasattr(layer, "moving_variance") or any(getattr(layer, name, None) is not None for name in _KERNELS)
 
 
 def _scale(layer: Any, call: Any, inputs: Any) -> None:
-    """Scale a layer's last kernel so that its outputs, before an activation and without the bias, have variance 1."""
+    """Scale a layer's last kernel so that its outputs, before an activation and without the bias, have variance 1.
+
+    At the end of a residual branch they have what `_BRANCH` says, and the bias brings each channel's mean to 0.
+    """
     import tensorflow as tf
 
     activation, layer.activation = getattr(layer, "activation", None), tf.identity
@@ -100,6 +153,12 @@ def _scale(layer: Any, call: Any, inputs: Any) -> None:
     finally:
         layer.activation = activation
     deviation = float(outputs.std())
-    if deviation > 0:
-        kernel = next(k for name in reversed(_KERNELS) if (k := getattr(layer, name, None)) is not None)
-        kernel.assign(kernel / deviation)
+    if deviation <= 0:
+        return
+    bias = getattr(layer, "bias", None)
+    if bias is not None and _ends_a_branch(layer):
+        means = outputs.reshape(-1, outputs.shape[-1]).mean(axis=0)
+        deviation = float((outputs - means).std() or 1.0) / _BRANCH
+        bias.assign(bias - means / deviation)
+    kernel = next(k for name in reversed(_KERNELS) if (k := getattr(layer, name, None)) is not None)
+    kernel.assign(kernel / deviation)

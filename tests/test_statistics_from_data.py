@@ -91,3 +91,35 @@ def test_each_layer_is_scaled_by_what_reaches_it(samples: Any, monkeypatch: pyte
     least = 0.25 * reaching.var(axis=0).mean()
     assert norm.moving_variance.numpy() == pytest.approx(np.maximum(reaching.var(axis=0), least), rel=1e-3)
     assert model(samples).numpy().std() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_branches_are_small_and_what_is_pooled_has_no_shift(samples: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent))
+    from benchmarks.statistics_from_data import calibrate_random_weights
+
+    _, keras = frameworks.fresh(3)
+    layers = keras.layers
+    given = keras.Input((PIXELS, PIXELS, 3))
+    x = layers.BatchNormalization(name="first")(layers.Conv2D(8, 3, padding="same")(given))
+    # A projected input beside a branch that is weighted by channel and dropped: the branch is the longer way.
+    beside = layers.BatchNormalization(name="projection")(layers.Conv2D(8, 1)(x))
+    branch = layers.Conv2D(8, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 1)(x))))
+    branch = layers.BatchNormalization(name="weighted")(branch)
+    weights = layers.Dense(8, "sigmoid", name="excitation")(layers.GlobalAveragePooling2D(keepdims=True)(branch))
+    x = layers.Add()([layers.Dropout(0.2)(layers.Multiply()([branch, weights])), beside])
+    # A branch that ends in a convolution with a bias.
+    branch = layers.Conv2D(8, 3, padding="same", name="biased")(layers.ReLU()(layers.BatchNormalization()(x)))
+    ended = layers.Add()([x, branch])
+    last = layers.ReLU()(layers.BatchNormalization(name="last")(ended))
+    model = keras.Model(given, layers.Dense(4)(layers.GlobalAveragePooling2D()(last)))
+    calibrate_random_weights(model, samples)
+
+    norms = {name: model.get_layer(name) for name in ("first", "projection", "weighted", "last")}
+    gammas = {name: norm.gamma.numpy().mean() for name, norm in norms.items()}
+    assert gammas == pytest.approx({"first": 1, "projection": 1, "weighted": 0.5, "last": 1})
+    betas = {name: norm.beta.numpy().mean() for name, norm in norms.items()}
+    assert betas == pytest.approx({"first": 2, "projection": 2, "weighted": 0, "last": 0})
+    added = keras.Model(given, model.get_layer("biased").output)(samples, training=False).numpy().reshape(-1, 8)
+    assert added.mean(axis=0) == pytest.approx(np.zeros(8), abs=1e-3)
+    assert added.std() == pytest.approx(0.5, abs=1e-3)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.errors import StageError
 from ..core.names import shorten
-from .frameworks import load
+from .frameworks import give_back_memory, load
 
 REMEDY = (
     "save the model again where it was made: for inference (training=False, without augmentation layers such as "
@@ -66,6 +66,8 @@ def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
         raise StageError(
             f"the model's variables cannot be made constants: {shorten(str(error), 300)}", REMEDY
         ) from error
+    finally:
+        give_back_memory()
     left = sorted(op for op in operators(frozen) if "Table" in op or op in ("VarHandleOp", "Variable", "VariableV2"))
     inputs = [tensor for tensor in frozen.inputs if tensor.name.split(":")[0] not in beside]
     if beside and left == ["LookupTableFindV2"]:
