@@ -60,11 +60,13 @@ def test_every_cell_has_a_status(tiny: TinyRun) -> None:
 
 def test_what_quantization_costs_is_told_on_test_and_validation(tiny: TinyRun) -> None:
     rows = [m for m in tiny.finished.results.measurements if m.status == "ok" and "savedmodel" not in m.artifact]
-    assert {m.pooled_drop.samples for m in rows if m.pooled_drop} == {80}
+    splits = {"test": 60, "validation": tiny.data.counts["validation"]}
+    assert splits["validation"] >= 20  # a tenth of 200 training images, of each class at least so many
     for row in rows:
-        assert row.pooled_drop and row.pooled_drop.splits == {"test": 60, "validation": 20}, "one tool made each file"
+        assert row.pooled_drop and row.pooled_drop.splits == splits, "one tool made each file"
+        assert row.pooled_drop.samples == sum(splits.values())
         assert row.samples == 60
-    assert "on test and validation, 80 samples" in (tiny.folder / "report.md").read_text()
+    assert f"on test and validation, {sum(splits.values())} samples" in (tiny.folder / "report.md").read_text()
 
 
 def test_float_files_answer_as_the_reference_does(tiny: TinyRun) -> None:
