@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from edgeproof.train import feature_file, features, keras_fit
 from edgeproof.train.augment import Augmenter, apply
 from edgeproof.train.callbacks import check_callbacks, identity, make
 from edgeproof.train.compile import compile_model
+from edgeproof.train.dropout import new_dropout
 from edgeproof.train.frameworks import fresh
-from edgeproof.train.head import Labelled, class_weights, evaluate, gather, head_phase, new_head
+from edgeproof.train.head import Labelled, class_weights, evaluate, gather, generators, head_phase, new_head
 from edgeproof.train.joint import joint_model
 from edgeproof.train.network import Base, build_base
 
@@ -96,6 +98,31 @@ def test_the_head_is_the_layers_that_the_recipe_names():
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(head(rows, training=False), expected, atol=1e-5)
     assert all(np.abs(kernel).max() <= np.sqrt(6 / sum(kernel.shape)) for kernel in (k1, k2, k3)), "Glorot uniform"
+
+
+@pytest.mark.parametrize("rate", [0.0001, 0.2, 0.5, 0.99, 0.999999])
+def test_dropout_drops_its_rate_and_keeps_the_expected_value(rate):
+    tf, _ = fresh(2)
+    layer = new_dropout(rate, "dropout")
+    ones = tf.ones((301, 999))  # no multiple of four: the last random number is used in part
+    assert np.array_equal(layer(ones), ones)  # while it infers
+    dropped = np.asarray(layer(ones, training=True))
+    assert set(np.unique(dropped)) <= {0, np.float32(dropped.max())}
+    spread = (rate * (1 - rate) / dropped.size) ** 0.5
+    assert abs((dropped == 0).mean() - min(rate, 65535 / 65536)) < 5 * spread + 1 / 65536
+    if rate < 0.9:
+        assert dropped.mean() == pytest.approx(1, abs=5 * spread / (1 - rate) + 1e-4)
+    # Neither rows nor columns are dropped together, and the next call draws other values.
+    zeros = (dropped == 0) - (dropped == 0).mean()
+    for shift, axis in ((1, 1), (2, 1), (4, 1), (1, 0)):
+        assert abs((zeros * np.roll(zeros, shift, axis)).mean()) < 5 * (rate * (1 - rate)) / dropped.size**0.5 + 1e-6
+    if 0.01 < rate < 0.99:
+        assert not np.array_equal(layer(ones, training=True), dropped)
+    (generator,) = generators(SimpleNamespace(layers=[layer]))
+    generator.reset_from_seed(7)
+    again = np.asarray(layer(ones, training=True))
+    generator.reset_from_seed(7)
+    assert np.array_equal(layer(ones, training=True), again)
 
 
 def test_the_head_learns_and_stops_and_keeps_the_best(tmp_path):

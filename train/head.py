@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.recipe import Train
 from .compile import compile_model
+from .dropout import new_dropout
 from .frameworks import load
 from .keras_fit import Phase
 
@@ -52,7 +53,7 @@ def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
     layers = keras.layers
     x = given = keras.Input((features,), name=INPUT)
     if spec.dropout:
-        x = layers.Dropout(spec.dropout, name="dropout", dtype="float32", rng_type="stateful")(x)
+        x = new_dropout(spec.dropout, "dropout")(x)
     for number, units in enumerate(spec.head.hidden, 1):
         start = keras.initializers.GlorotUniform(seed=seed + number)
         dense = layers.Dense(
@@ -60,8 +61,7 @@ def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
         )
         x = dense(x)
         if spec.head.dropout:
-            name = f"hidden_{number}_dropout"
-            x = layers.Dropout(spec.head.dropout, name=name, dtype="float32", rng_type="stateful")(x)
+            x = new_dropout(spec.head.dropout, f"hidden_{number}_dropout")(x)
     start = keras.initializers.GlorotUniform(seed=seed)
     last = layers.Dense(classes, "softmax", kernel_initializer=start, name=OUTPUT, dtype="float32")
     return keras.Model(given, last(x), name="head")
@@ -74,7 +74,7 @@ def apply_head(head: Any, features: Any) -> Any:
     for layer in head.layers[1:]:
         own = layer
         if isinstance(layer, keras.layers.Dropout):
-            # One of its own: the head's has a generator, which nobody needs who takes the model from here.
+            # Keras' own: the head's has a generator, which nobody needs who takes the model from here.
             own = keras.layers.Dropout(layer.rate, name=layer.name, dtype="float32")
         x = own(x)
     return x
