@@ -29,7 +29,7 @@ def new_dropout(rate: float, name: str) -> Any:
 def _layer() -> Any:
     tf, keras = load()
 
-    class Dropout(keras.layers.Dropout):  # type: ignore[misc]
+    class Dropout(keras.layers.Dropout):  # type: ignore[name-defined]
         """`new_dropout` says what it does."""
 
         def call(self, inputs: Any, training: Any = None) -> Any:
