@@ -28,6 +28,7 @@ _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 # What may stand between the last layer with weights of a branch, or of a network, and the addition or the pooling.
 _PASSING = frozenset({"Activation", "Dropout", "Multiply", "ReLU"})
 _POOLING = frozenset({"GlobalAveragePooling2D", "GlobalMaxPooling2D"})
+_JOINING = frozenset({"Activation", "Add", "Concatenate", "Dropout", "ReLU"})
 
 
 def calibrate_random_weights(model: Any, samples: Any) -> None:
@@ -96,9 +97,11 @@ def _ends_a_branch(layer: Any) -> bool:
 
 
 def _is_pooled(layer: Any) -> bool:
-    """Whether nothing but activations stands between a layer and the pooling at the end of the network."""
-    reached, _ = _followed(layer)
-    return {type(one).__name__ for one in reached} <= _POOLING
+    """Whether all that `layer` gives is pooled at the end of the network, and nothing reads it before."""
+    behind = [node.outbound_layer for node in layer._outbound_nodes]
+    return all(
+        type(one).__name__ in _POOLING or (type(one).__name__ in _JOINING and _is_pooled(one)) for one in behind
+    )
 
 
 def _followed(layer: Any) -> tuple[list[Any], Any]:
