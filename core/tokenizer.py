@@ -287,6 +287,7 @@ class Steps:
     ``characters``: each character a string
     ``ngrams``: for each of ``widths`` so many neighbours joined by ``separator``; beyond the ends ``left``, ``right``
     ``drop_empty``: empty strings are left out
+    ``fill``: where there are no strings, ``with`` becomes the only one
     """
 
     def __init__(self, steps: Any) -> None:
@@ -398,9 +399,13 @@ class Steps:
     def _drop_empty(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
         return lambda strings: [text for text in strings if text]
 
+    def _fill(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
+        only = str(about["with"])
+        return lambda strings: strings or [only]
+
 
 STEPS = ("lower", "upper", "fold", "normalize", "strip", "join", "replace", "split", "split_any", "split_pattern",
-         "characters", "ngrams", "drop_empty")  # fmt: skip
+         "characters", "ngrams", "drop_empty", "fill")  # fmt: skip
 
 
 class SentencePiece(Tokenizer):

@@ -18,6 +18,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.train.foreign.adopt import adopt
 from edgeproof.train.frameworks import load
 
+from .test_tokenizer import sentencepiece_model
 from .text_models import sentences
 
 pytestmark = pytest.mark.slow
@@ -71,3 +72,74 @@ def test_a_keras_file_with_text_vectorization_gives_a_file_of_token_ids(mode: st
     artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
     expected = np.concatenate([keras_model(tf.constant([[text]]), training=False).numpy() for text in TEXTS])
     np.testing.assert_allclose(answers(model, artifact, TEXTS), expected, atol=1e-5)
+
+
+def pieces_encoder() -> Any:
+    """A finished encoder with SentencePiece inside, as the multilingual sentence encoder has it; its model is in the
+    graph."""
+    tf, _ = load()
+    import tensorflow_text as tf_text
+
+    letters = "abcdefghijklmnopqrstuvwxyzößäü',.!-"
+    entries = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3), ("▁", -2.0, 1)]
+    entries += [(letter, -4.0 - at / 100, 1) for at, letter in enumerate(letters)]
+    entries += [("▁the", -3.0, 1), ("▁goal", -3.5, 1), ("er", -3.7, 1), ("▁m", -3.8, 1)]
+
+    class Encoder(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            draw = np.random.default_rng(2)
+            self.tokenizer = tf_text.SentencepieceTokenizer(sentencepiece_model(entries, {3: 1}, {}), out_type=tf.int32)
+            self.table = tf.Variable(draw.normal(0, 1, (len(entries), 6)).astype(np.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
+        def __call__(self, texts: Any) -> Any:
+            rows = self.tokenizer.tokenize(texts)
+            summed = tf.reduce_sum(tf.ragged.map_flat_values(lambda ids: tf.gather(self.table, ids), rows), axis=1)
+            return {"embeddings": tf.nn.l2_normalize(summed, axis=1)}
+
+    return Encoder()
+
+
+def sparse_encoder() -> Any:
+    """Words and pairs of words by sparse tensors, as Hub's exporters write it: a text without a word gets an empty
+    one."""
+    tf, _ = load()
+    import tensorflow_text as tf_text
+
+    class Encoder(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            draw = np.random.default_rng(3)
+            self.words, self.pairs = (tf.Variable(draw.normal(0, 1, (50, 6)).astype(np.float32)) for _ in range(2))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
+        def __call__(self, texts: Any) -> Any:
+            clean = tf.strings.regex_replace(texts, r"\pP", "")
+            split = tf.compat.v1.string_split(clean, delimiter=" ")
+            split, _ = tf.sparse.fill_empty_rows(split, "")
+            split = tf.sparse.reset_shape(split)
+            ids = tf.SparseTensor(split.indices, tf.strings.to_hash_bucket_fast(split.values, 50), split.dense_shape)
+            single = tf.nn.embedding_lookup_sparse(self.words, ids, None, combiner="sqrtn")
+            join = tf_text.Reduction.STRING_JOIN
+            rows = tf.RaggedTensor.from_sparse(split)
+            pairs = tf_text.ngrams(rows, 2, reduction_type=join, string_separator="_")
+            found = tf.ragged.map_flat_values(lambda flat: tf.strings.to_hash_bucket_fast(flat, 50), pairs)
+            return single + tf.reduce_sum(tf.ragged.map_flat_values(lambda at: tf.gather(self.pairs, at), found), 1)
+
+    return Encoder()
+
+
+@pytest.mark.parametrize(("made", "kind"), [(pieces_encoder, "sentencepiece"), (sparse_encoder, "words")])
+def test_an_encoder_that_is_exported_as_it_is_gets_the_devices_tokenizer(made: Any, kind: str, tmp_path: Path) -> None:
+    tf, _ = load()
+    encoder = made()
+    tf.saved_model.save(encoder, str(tmp_path / "encoder"))
+    texts = [*TEXTS, "", " ", "...", "the"]
+    found = [encoder(tf.constant([text])) for text in texts]
+    expected = np.concatenate([next(iter(one.values())) if isinstance(one, dict) else one for one in found])
+    model = adopt(tmp_path / "encoder", name="m", workspace=tmp_path / "ws", listener=Silent())
+    assert model.tokenizer is not None and model.tokenizer.kind == kind, model.provenance["tokenizer"]
+    assert model.tokenizer.parity["rate"] == 1.0
+    artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
+    np.testing.assert_allclose(answers(model, artifact, texts), expected, atol=1e-5)

@@ -136,6 +136,13 @@ def test_splits_and_ngrams_are_those_of_tensorflow(tmp_path: Path) -> None:
                 return tf.RaggedTensor.from_value_rowids(made.values, made.indices[:, 0], nrows=len(TEXTS))
 
             cases.append(([step], split))
+
+    def filled(x: Any) -> Any:
+        split = tf.compat.v1.string_split(x, delimiter=" ")
+        return tf.RaggedTensor.from_sparse(tf.sparse.fill_empty_rows(split, "<none>")[0])
+
+    words = {"do": "split_any", "separators": " ", "skip_empty": True}
+    cases.append(([words, {"do": "fill", "with": "<none>"}], filled))
     for steps, operator in cases:
         tokenizer = made(tmp_path, steps)
         rows = [[one.decode() for one in row] for row in operator(tf.constant(TEXTS)).to_list()]

@@ -160,7 +160,7 @@ def adopt(
             )
         listener.progress("adopt", 2, 3, "comparing with the original")
         worst = _verify(source, saved, how.tolerance)
-        cut = _cut_at_ids(source, judged, labels, answer, count, scratch / "cut", listener)
+        cut = _cut_at_ids(source, judged, saved, labels, answer, count, scratch / "cut", listener)
         parts = {"saved_model": saved}
         if cut is not None:
             parts = {
@@ -203,20 +203,25 @@ def adopt(
 def _cut_at_ids(
     source: Source,
     judged: _Judged,
+    saved: Path,
     labels: tuple[str, ...],
     answer: str,
     classes: int,
     folder: Path,
     listener: Listener,
 ) -> CutModel | None:
-    """Cut a model of one string where its strings end; None for others, and where that cannot be (which is noted)."""
+    """Cut a model of one string where its strings end; None for others, and where that cannot be (which is noted).
+
+    `saved` is the frozen model.
+    """
     if judged.contract.dtype != "string":
         return None
     if not classes or len(source.plain.outputs) != 1:
         why: CutModel | str = "it does not give one vector of numbers for a text"
     else:
         function = source.plain.function
-        why = cut_user_model(lambda text: function(text)[0], source.plain.owner, labels, answer, folder, listener)
+        owner = source.plain.owner
+        why = cut_user_model(lambda text: function(text)[0], owner, saved, labels, answer, folder, listener)
     if isinstance(why, CutModel):
         told = (
             "its own operators, in TensorFlow" if why.tokenizer.kind == "tensorflow" else "the folder MODEL.tokenizer"

@@ -60,11 +60,12 @@ def find_tokenizer(
 
     `path` is the preprocessor's SavedModel. Start, end and padding are read off the ids. Raises TokenizerNotFound.
     """
-    common = _ends(ids, lens)
+    ends = _ends(ids, lens)
     proposals = [
         _Proposal(source.name, _data(source, {**common, **settings}))
         for source in _sources(path)
         for settings in _settings(source)
+        for common in ends
     ]
     best = _best(proposals, texts, ids, lens, "")
     write_tokenizer(folder, best.data.settings, best.data.vocabulary, best.data.model)
@@ -127,11 +128,13 @@ def _proposals(
     length = int(ids.shape[1])
     try:
         steps = lift.sentencepiece_steps(divided.frontier, source)
-        common = _ends(ids, lens) | ({"steps": steps} if steps else {})
+        more: dict[str, Any] = {"kind": "sentencepiece", **({"steps": steps} if steps else {})}
+        ends = _ends(ids, lens)
         found += [
-            _Proposal(model.name, TokenizerData({**common, "kind": "sentencepiece"}, model=model.model))
+            _Proposal(model.name, TokenizerData({**common, **more}, model=model.model))
             for model in _sources(path)
             if model.model
+            for common in ends
         ]
     except (lift.NotLifted, TokenizerNotFound) as error:
         why.append(str(error))
@@ -143,16 +146,25 @@ def _proposals(
     except lift.NotLifted as error:
         why.append(str(error))
     try:
-        common = _ends(ids, lens)
+        ends = _ends(ids, lens)
         sources = [*_sources(path), *_tables(divided)]
-        found = [_Proposal(s.name, _data(s, {**common, **settings})) for s in sources for settings in _settings(s)]
+        found = [
+            _Proposal(s.name, _data(s, {**common, **settings}))
+            for s in sources
+            for settings in _settings(s)
+            for common in ends
+        ]
     except TokenizerNotFound as error:
         why.append(str(error))
     return found, why[-1]
 
 
-def _ends(ids: NDArray[Any], lens: NDArray[Any] | None) -> dict[str, Any]:
-    """Return the settings that can be read off ids: length, padding, and what each text starts and ends with."""
+def _ends(ids: NDArray[Any], lens: NDArray[Any] | None) -> list[dict[str, Any]]:
+    """Return the settings that can be read off ids: length, padding, and what each text starts and ends with.
+
+    All texts may happen to start or end alike, with the piece for a space for one: without those ids comes, too,
+    after what is likelier.
+    """
     if lens is None:
         raise TokenizerNotFound("its ids cross already padded")
     padding = {int(i) for row, n in zip(ids, lens, strict=True) for i in row[n:]}
@@ -160,12 +172,10 @@ def _ends(ids: NDArray[Any], lens: NDArray[Any] | None) -> dict[str, Any]:
         raise TokenizerNotFound("its padding is not one id")
     many = [(row, n) for row, n in zip(ids, lens, strict=True) if n]
     first, last = {int(row[0]) for row, _ in many}, {int(row[n - 1]) for row, n in many}
-    return {
-        "length": int(ids.shape[1]),
-        "pad": padding.pop() if padding else 0,
-        "start": first.pop() if len(first) == 1 and len(many) > 1 else None,
-        "end": last.pop() if len(last) == 1 and len(many) > 1 else None,
-    }
+    starts = [*first, None] if len(first) == 1 and len(many) > 1 else [None]
+    ends = [*last, None] if len(last) == 1 and len(many) > 1 else [None]
+    common = {"length": int(ids.shape[1]), "pad": padding.pop() if padding else 0}
+    return [{**common, "start": start, "end": end} for start in starts for end in ends]
 
 
 def _best(

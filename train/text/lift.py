@@ -194,6 +194,12 @@ def _ngrams(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     return [step], op.inputs[0]
 
 
+def _neighbours(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+    """What tensorflow_text's ``ngrams`` joins."""
+    step = {"do": "ngrams", "widths": [int(op.get_attr("width"))], "separator": _text(op.get_attr("string_separator"))}
+    return [step], op.inputs[0]
+
+
 def _joined(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     """Strings around each string, or neighbours joined: slices of one list."""
     separator = _text(op.get_attr("separator"))
@@ -228,6 +234,13 @@ def _characters(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     raise NotLifted("it makes strings of numbers")
 
 
+def _filled(flat: Flat, op: Any, tensor: Any) -> tuple[list[Step], Any]:
+    """SparseFillEmptyRows: a text without a word gets one, as NNLM does. Its other strings stay."""
+    if tensor.name != op.outputs[1].name:
+        raise NotLifted("it looks up which texts are empty")
+    return [{"do": "fill", "with": _text(_constant(op.inputs[3]))}], op.inputs[1]
+
+
 def _kept(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     return [{"do": "drop_empty"}], op.inputs[0]
 
@@ -255,8 +268,10 @@ _STEPS: dict[str, Callable[[Flat, Any, Any], tuple[list[Step], Any]]] = {
     "WhitespaceTokenizeWithOffsets": _simple({"do": "split", "separator": ""}),
     "TFText>WhitespaceTokenizeWithOffsetsV2": _simple({"do": "split", "separator": ""}),
     "StringNGrams": _ngrams,
+    "TFText>NgramsStringJoin": _neighbours,
     "StringJoin": _joined,
     "UnicodeEncode": _characters,
+    "SparseFillEmptyRows": _filled,
     "GatherV2": _kept,
     "Gather": _kept,
 }

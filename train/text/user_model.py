@@ -45,12 +45,19 @@ class CutModel:
 
 
 def cut_user_model(
-    call: Callable[[Any], Any], keep: Any, labels: Sequence[str], answer: str, folder: Path, listener: Listener
+    call: Callable[[Any], Any],
+    keep: Any,
+    whole: Path,
+    labels: Sequence[str],
+    answer: str,
+    folder: Path,
+    listener: Listener,
 ) -> CutModel | str:
     """Write ``saved_model/`` (ids → `answer`) and ``tokenizer/`` below `folder`; or return why that cannot be.
 
-    `call` maps one text (1,) string to the answer (1, classes); `keep` is what it needs. Raises StageError when
-    nothing can be written.
+    `call` maps one text (1,) string to the answer (1, classes); `keep` is what it needs. `whole` is a SavedModel of all
+    of it, whatever kind of file the user's is: vocabularies and SentencePiece models are looked for there. Raises
+    StageError when nothing can be written.
     """
     tf, _ = load()
     tokenizer = folder / "tokenizer"
@@ -61,7 +68,7 @@ def cut_user_model(
     except NoFrontier as error:
         return str(error)
     try:
-        facts = tokenizer_of(divided, Path(), texts, tokenizer)
+        facts = tokenizer_of(divided, whole, texts, tokenizer)
     except TokenizerNotFound as error:
         facts = write_string_part(divided, keep, tokenizer, str(error))
     _save(divided, answer, folder / "saved_model")
