@@ -99,9 +99,7 @@ def _ends_a_branch(layer: Any) -> bool:
 def _is_pooled(layer: Any) -> bool:
     """Whether all that `layer` gives is pooled at the end of the network, and nothing reads it before."""
     behind = [node.outbound_layer for node in layer._outbound_nodes]
-    return all(
-        type(one).__name__ in _POOLING or (type(one).__name__ in _JOINING and _is_pooled(one)) for one in behind
-    )
+    return all(type(one).__name__ in _POOLING or (type(one).__name__ in _JOINING and _is_pooled(one)) for one in behind)
 
 
 def _followed(layer: Any) -> tuple[list[Any], Any]:

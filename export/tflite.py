@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..core.machine import give_back_memory
 from ..core.model import Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
@@ -38,8 +39,9 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
     """
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(model.saved_model), signature_keys=[SIGNATURE])
-    converter.experimental_enable_resource_variables = True  # where a model keeps a state
+    if scheme.name == "float32":
+        return float_file(model.saved_model, model.sha256), {}
+    converter = _converter(model.saved_model)
     plain = scheme.name.removeprefix(f"{scheme.training}-")
     setting = plain.split("-")[0]
     _SETTINGS[setting](tf, converter)
@@ -100,11 +102,19 @@ def _has_loops(saved_model: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def float_file(saved_model: Path, sha256: str) -> bytes:
-    """Return the float32 file of a frozen SavedModel, whose hash is `sha256`: other tools start from it, each anew."""
+    """Return the float32 file of a frozen SavedModel, whose hash is `sha256`. Other tools start from it."""
+    del sha256  # part of the key: a folder's content may change
+    content = bytes(_converter(saved_model).convert())
+    give_back_memory()
+    return content
+
+
+def _converter(saved_model: Path) -> Any:
     import tensorflow as tf
 
-    del sha256  # part of the key: a folder's content may change
-    return bytes(tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE]).convert())
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
+    converter.experimental_enable_resource_variables = True  # where a model keeps a state
+    return converter
 
 
 def _float32(_tf: Any, _converter: Any) -> None:

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..core.errors import StageError
+from ..core.machine import give_back_memory
 from ..core.names import shorten
-from .frameworks import give_back_memory, load
+from .frameworks import load
 
 REMEDY = (
     "save the model again where it was made: for inference (training=False, without augmentation layers such as "

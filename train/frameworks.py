@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import os
-from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -56,17 +53,6 @@ def fresh(seed: int) -> tuple[Any, Any]:
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     return tf, keras
-
-
-def give_back_memory() -> None:
-    """Return to the system what freezing and saving a model no longer use: up to twenty times the size of its weights.
-
-    TensorFlow copies constants at each step, in objects that refer to each other; glibc keeps what is freed. Where
-    there is another library of C, it does as it likes.
-    """
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def has_gpu() -> bool:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from ..core.codec import canonical
 from ..core.errors import StageError, explain_disk_errors
 from ..core.files import discard
+from ..core.machine import give_back_memory
 from ..core.model import InputContract
 from ..core.names import shorten
 from .constants import LOOPS, REMEDY, called_in, fix_shapes, make_constant, operators
-from .frameworks import give_back_memory, load
+from .frameworks import load
 
 SIGNATURE = "serving_default"
 OUTPUT = "probabilities"
