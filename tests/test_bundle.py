@@ -251,6 +251,46 @@ def test_the_example_brings_pictures_to_size_as_training_did(float_bundle: Bundl
         assert np.array_equal(np.load(f"{path}{resize}.npy"), np.asarray(fit(picture, 32, resize)))
 
 
+def test_the_example_reads_pictures_of_every_kind_as_training_did(float_bundle: Bundle, tmp_path: Path) -> None:
+    from PIL import Image
+
+    from edgeproof.train.data.decode import decode
+
+    random = np.random.default_rng(1)
+    colours = Image.fromarray(random.integers(0, 256, (50, 71, 3), dtype="uint8"))
+    see_through = colours.copy()
+    see_through.putalpha(Image.fromarray(random.integers(0, 256, (50, 71), dtype="uint8")))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pictures: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        "colours.jpg": (colours, {}),
+        "turned.jpg": (colours, {"exif": turned}),
+        "print.jpg": (colours.convert("CMYK"), {}),
+        "colours.bmp": (colours, {}),
+        "grey.png": (colours.convert("L"), {}),
+        "grey 16 bit.png": (Image.fromarray(random.integers(0, 65536, (50, 71), dtype="uint16")), {}),
+        "black and white.png": (colours.convert("1"), {}),
+        "palette.png": (colours.convert("P"), {}),
+        "palette, one colour unseen.png": (colours.convert("P"), {"transparency": 3}),
+        "grey, see-through.png": (see_through.convert("LA"), {}),
+        "see-through.png": (see_through, {}),
+        "see-through.webp": (see_through, {"lossless": True}),
+        "moving.gif": (colours.convert("P"), {"save_all": True, "append_images": [colours.convert("P").rotate(90)]}),
+    }
+    for name, (picture, options) in pictures.items():
+        picture.save(tmp_path / name, **options)
+    code = (
+        "import sys, numpy; sys.path.insert(0, sys.argv[1]); import example\n"
+        "for path in sys.argv[2:]:\n"
+        "    numpy.save(path, example.read_picture(path, {'shape': [1, 32, 32, 3], 'resize': 'stretch'}))"
+    )
+    paths = [str(tmp_path / name) for name in pictures]
+    subprocess.run([sys.executable, "-c", code, str(float_bundle.folder), *paths], check=True)
+    for name in pictures:
+        wanted = decode((tmp_path / name).read_bytes(), size=32, resize="stretch", max_pixels=10_000).pixels
+        assert np.array_equal(np.load(tmp_path / f"{name}.npy"), wanted), name
+
+
 def test_verify_sees_every_change(float_bundle: Bundle, bare: Path, tmp_path: Path) -> None:
     def verify(change: Any, *, sums: bool) -> str:
         folder = tmp_path / "copy"

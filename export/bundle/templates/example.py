@@ -17,7 +17,7 @@ SHOWN = 8
 
 
 def read_picture(path, contract):
-    """Return a picture as the model takes it: (height, width, 3) uint8, RGB, resized as it was in training."""
+    """Return a picture as the model takes it: (height, width, 3) uint8, RGB, read and resized as in training."""
     import numpy
 
     height, width = contract["shape"][1:3]
@@ -32,7 +32,10 @@ def read_picture(path, contract):
     except ImportError:
         raise SystemExit("reading {} needs Pillow; a .npy of ({}, {}, 3) does not".format(path, height, width))
     picture = ImageOps.exif_transpose(Image.open(path))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow's own convert() would clip to white
+        scaled = (numpy.asarray(picture).astype(numpy.int64) * 255 + 32767) // 65535
+        picture = Image.fromarray(numpy.clip(scaled, 0, 255).astype(numpy.uint8))
+    if picture.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return numpy.asarray(fit(picture.convert("RGB"), width, contract["resize"], Image))
