@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column
+from rich.text import Text
 
 from ..core.documents import encode_json
 from ..core.files import open_log
@@ -49,6 +50,23 @@ _STEPS = {
     "freeze": "freezing",
     "parity": "comparing tokenizers",
 }
+# What a task that is done has counted, by its name or the first word of it; others count parts of their own.
+_COUNTED = {
+    "data": "samples",
+    "features": "samples",
+    "train": "epochs",
+    "train head": "epochs",
+    "fine-tune": "epochs",
+    "export": "files",
+    "load": "cells",
+    "accuracy": "answers",
+    "latency": "processes",
+    "diagnose": "samples",
+    "compare": "texts",
+    "measure": "samples",
+}
+# Those whose last note is about all of it, as the accuracy after the last epoch is, and not about its last part.
+_TELLING = ("features", "train", "fine-tune")
 
 
 def stderr_console() -> Console:
@@ -105,6 +123,8 @@ class ConsoleListener:
     def __enter__(self) -> ConsoleListener:
         if self._log_path is not None:
             self._log = io.TextIOWrapper(open_log(self._log_path), encoding="utf-8")
+        if self._drawn:
+            self._whole = self._bars.add_task("starting", total=None, count="", time="", note="")
         self._bars.start()
         if not self._quiet:
             threading.Thread(target=self._tick, name="progress", daemon=True).start()
@@ -152,8 +172,7 @@ class ConsoleListener:
                 seconds = time.monotonic() - found.began
                 self._bars.remove_task(self._tasks.pop(task).bar)
                 self.seconds[task] = self.seconds.get(task, 0.0) + seconds
-                label, shown = escape(found.label), escape(found.note)
-                self._say(f"[green]✓[/] {label} [dim]{total:g} in {seconds:.1f} s  {shown}[/]")
+                self._say(f"[green]✓[/] {escape(found.label)}: {escape(_finished(task, total, found.note, seconds))}")
                 self._write("info", task, total=total, seconds=round(seconds, 3), note=note)
                 self._detail = ""
             else:
@@ -210,7 +229,7 @@ class ConsoleListener:
         narrow = self.console.width < _NARROW
         told = "" if left is None else f"~{about(left)}" if narrow else f", about {about(left)} left"
         if self._whole is None:
-            self._whole = self._bars.add_task("", total=None, count="", time="", note="")
+            return
         self._bars.update(
             self._whole,
             description=escape(self._where()),
@@ -242,7 +261,8 @@ class ConsoleListener:
     def _say(self, markup: str) -> None:
         self._heard = time.monotonic()
         if not self._quiet:
-            self._bars.console.print(markup, soft_wrap=True)
+            text = Text.from_markup(markup)
+            self._bars.console.print(terminal.fitted(text, self.console), soft_wrap=True)
 
     def _write(self, level: str, message: str, **facts: Any) -> None:
         if self._log is not None:
@@ -264,6 +284,15 @@ def _columns(width: int) -> Iterator[ProgressColumn]:
         yield TextColumn(f"{{task.fields[{field}]}}", table_column=Column(no_wrap=True))
     if width >= _WIDE:
         yield TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+
+
+def _finished(task: str, total: float, note: str, seconds: float) -> str:
+    """Return what a task that is done came to: ``4,500 samples in 3.1 s (litert)``."""
+    first = task.partition(" ")[0]
+    counted = "files" if task == "diagnose" else _COUNTED.get(task, _COUNTED.get(first, ""))
+    counted = counted.removesuffix("s") if total == 1 and counted else counted
+    told = f"{total:,.0f} {counted} in {seconds:.1f} s" if counted else f"done in {seconds:.1f} s"
+    return f"{told} ({note})" if note and first in _TELLING else told
 
 
 def _count(done: float, total: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from .terminal import echo, show_usage_error, write_out_what_is_not_encodable
+from .terminal import echo, show_error, show_usage_error, write_out_what_is_not_encodable
 
 COMMANDS = (
     "run", "export", "evaluate", "inspect", "diagnose", "bundle", "compare", "report", "devices", "doctor", "init",
@@ -102,7 +102,7 @@ def explain(error: Exception) -> int:
     if isinstance(error, OSError):  # a full disk or a forbidden folder may be met anywhere
         error = explained(error)
     if isinstance(error, EdgeproofError):
-        echo(f"error: {error}", err=True)
+        show_error(f"error: {error}")
         return error.exit_code
     if os.environ.get("EDGEPROOF_DEBUG"):
         raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_a_silent_step_is_told_again_and_again_in_a_pipe() -> None:
         listener.begin("train", "narrow")
         waits_for(stream, "narrow: training")
     assert shown.count("\n") >= 3 and "\x1b" not in stream.getvalue()
-    assert "✓ wide: features 4500 in" in stream.getvalue()
+    assert "✓ wide: features: 4,500 samples in" in stream.getvalue()
 
 
 def test_lines_begin_before_any_step_is_named_and_end_with_the_work() -> None:
@@ -90,6 +91,49 @@ def test_a_bar_that_ended_early_does_not_stay() -> None:
         told = len(stream.getvalue())
         waits_for(stream, "m: making the files")
         assert "train head" not in stream.getvalue()[told:]
+
+
+def test_what_is_done_is_told_with_what_was_counted() -> None:
+    listener, stream = drawn()
+    with listener:
+        listener.begin("train", "m")
+        for task, total, note in (
+            ("features", 4500, "litert"),
+            ("train head", 1, "val accuracy 0.936"),
+            ("load", 28, "the last one of them"),
+            ("export m", 6, "onnx:float32"),
+            ("diagnose m--tflite-int8", 64, ""),
+            ("diagnose", 2, "m--tflite-int8"),
+            ("adopt", 3, "m"),
+        ):
+            listener.progress(task, 0, total)
+            listener.progress(task, total, total, note)
+    lines = [re.sub(r"[\d.]+ s\b", "T s", line) for line in stream.getvalue().splitlines() if line.startswith("✓")]
+    assert lines == [
+        "✓ m: features: 4,500 samples in T s (litert)",
+        "✓ m: train head: 1 epoch in T s (val accuracy 0.936)",
+        "✓ m: load: 28 cells in T s",
+        "✓ export m: 6 files in T s",
+        "✓ diagnose m--tflite-int8: 64 samples in T s",
+        "✓ m: diagnose: 2 files in T s",
+        "✓ m: adopt: done in T s",
+    ]
+
+
+def test_lines_are_broken_between_words_in_a_terminal_and_nowhere_in_a_pipe() -> None:
+    message = "5 images could not be read and are left out: 円/é.jpg"
+    remedy = "mend or remove them, or see /a/long/path"
+    for width in (24, None):
+        listener, stream = drawn(width)
+        with listener:
+            listener.note("warning", message, remedy=remedy)
+        told = stream.getvalue()
+        if width is None:
+            assert told == f"! {message}\n  → {remedy}\n"
+            continue
+        lines = ["! 5 images could not be", "  read and are left out:", "  円/é.jpg",
+                 "  → mend or remove them,", "    or see /a/long/path"]  # fmt: skip
+        assert "\n".join(lines) + "\n" in told
 
 
 def test_quiet_draws_nothing() -> None:
