@@ -28,6 +28,7 @@ from ..core.store import Store
 from ..core.target import RUNTIMES, Target
 from ..core.variant import SUFFIX
 from ..devices import local_runtimes, open_runner
+from ..evaluate.units import limits
 from ..export import bundle as room
 from .classes import class_numbers
 from .files import open_artifact, wanted_by
@@ -35,11 +36,6 @@ from .preparing import Wanted, prepared
 from .run_folder import Evaluation, Origin, origin_of
 
 SEED = 1
-# What is said of a file that its run's budget does not vouch for.
-_DOUBTS = {
-    "not shown": "it is not shown that this file fits the budget of its run, whose report says what would show it: ",
-    "not met": "this file does not fit the budget of its run: ",
-}
 MAKER = f"edgeproof {__version__}"
 
 
@@ -125,7 +121,7 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
             measurements=_measurements(artifact, results if origin is not None else None),
             siblings=_siblings(artifact, origin),
             budget=budget,
-            notes=[_DOUBTS[budget["verdict"]] + budget["why"]] if budget and budget["verdict"] in _DOUBTS else [],
+            notes=_doubts(budget) if budget is not None else [],
         )
 
 
@@ -149,6 +145,19 @@ def _judged(results: Results, sha256: str) -> dict[str, Any] | None:
         "asked": results.budget.get("asked"),
         **{key: str(found.get(key) or "") for key in ("verdict", "why", "target")},
     }
+
+
+def _doubts(budget: dict[str, Any]) -> list[str]:
+    """Return what is said of a file that its run's budget does not vouch for."""
+    if budget["verdict"] == "not met":
+        return [f"this file does not fit the budget of its run: {budget['why']}"]
+    if budget["verdict"] != "not shown":
+        return []
+    asked = "; ".join(f"{name} {limit}" for name, limit in limits(budget["asked"] or {}))
+    return [
+        f"it is not shown that this file fits the budget of its run ({asked}); the run's report says why, and what "
+        "would show it"
+    ]
 
 
 def _recommended(folder: Path, results: Results) -> tuple[Path, Artifact]:

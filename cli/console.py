@@ -150,6 +150,11 @@ class ConsoleListener:
         with self._lock:
             self._estimate = Estimate(steps)
 
+    def scale(self, kind: str, factor: float) -> None:
+        """Say that the steps of a kind are larger or smaller than was planned, by a factor."""
+        with self._lock:
+            self._estimate.scale(kind, factor)
+
     def begin(self, step: str, model: str = "") -> None:
         """Say that a step begins, of one model or of all; until it tells more, this is what is shown."""
         with self._lock:

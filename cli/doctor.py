@@ -95,5 +95,5 @@ def _packaged(name: str, kind: Kind, what: str) -> Check:
     try:
         check_backbone(ModelSpec(name="m", backbone=backbone), folder=_HERE, kind=kind)
     except EdgeproofError as error:
-        return Check(backbone, "note", error.message, error.remedy)
+        return Check(backbone, "note", error.message.removeprefix(f"{backbone} "), error.remedy)
     return Check(backbone, "ok", f"{what} are installed")

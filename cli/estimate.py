@@ -64,6 +64,12 @@ class Estimate:
             self._task, self._task_began = task, self._clock()
         self._share = done / total if total else 0.0
 
+    def scale(self, kind: str, factor: float) -> None:
+        """Expect steps of a kind that are still to come to take `factor` times as long as was planned."""
+        for step in self.steps:
+            if step.kind == kind and step.took is None:
+                step.usual *= factor
+
     def left(self) -> float | None:
         """Return the seconds that are left of the whole run; None where nothing is planned."""
         if not self.steps:

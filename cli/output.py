@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from .terminal import echo
 
 
 def show(results: Results, folder: Path, report: Path, *, as_json: bool) -> None:
-    """Print a run: its table, what it says, and last where the report is; or results.json with `as_json`."""
+    """Print a run: its table, what it says, what to do next, and last where the report is.
+
+    With `as_json` it is results.json that is printed, and nothing else.
+    """
     if as_json:
         show_json(results.to_json())
         return
@@ -23,6 +27,8 @@ def show(results: Results, folder: Path, report: Path, *, as_json: bool) -> None
     console = stdout_console()
     for part in summary(results, console.width):
         console.print(part)
+    if results.recommendation.get("artifact"):
+        echo(f"next: edgeproof bundle {shlex.quote(str(folder))}")
     echo(f"report: {report}")
 
 

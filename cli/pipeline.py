@@ -40,7 +40,7 @@ from .console import ConsoleListener
 from .diagnosing import diagnose_artifact
 from .evaluating import float_references
 from .making import put, to_json_model
-from .plan import run_steps
+from .plan import VALIDATION, run_steps, share_of_samples
 from .pooling import pooled
 from .preflight import preflight
 from .preparing import Wanted, prepared
@@ -133,6 +133,9 @@ class Pipeline:
             recipe.data, wanted, seed=recipe.seed, folder=recipe.folder, store=self.store, listener=self.listener,
             tf=self.tf, fingerprint=fingerprint,
         )  # fmt: skip
+        if not self.results.data:  # the first model's; the others' splits are the same
+            for step in ("accuracy", VALIDATION):
+                self.listener.scale(step, share_of_samples(data.counts.get("test", 0)))
         self.results.data = {"source": data.source, "counts": data.counts, "sha256": data.sha256, "report": data.report}
         return data
 

@@ -16,6 +16,8 @@ DATA, BUILD, EPOCH, FINE_TUNED_EPOCH = 3.0, 15.0, 0.3, 20.0
 CONVERT, CALIBRATED, TRAINED, SEARCHED, TENSORFLOW = 2.0, 6.0, 60.0, 120.0, 6.0
 LOAD, ACCURACY, PROCESS, DIAGNOSIS = 0.5, 6.0, 0.8, 8.0
 VALIDATION = "accuracy on validation"
+# How many samples the usual times of accuracies are for; of few samples, starting the processes takes what is left.
+SAMPLES, LEAST = 2000, 0.1
 
 
 def run_steps(recipe: Recipe, targets: Sequence[Target]) -> Iterator[Step]:
@@ -39,6 +41,11 @@ def run_steps(recipe: Recipe, targets: Sequence[Target]) -> Iterator[Step]:
         share = 1.0 if recipe.evaluate.diagnose == "all" else 0.5
         yield Step("diagnose", share * DIAGNOSIS * len(quantized) * len(recipe.model))
     yield Step("report", 2.0)
+
+
+def share_of_samples(count: int) -> float:
+    """Return by what the usual times of accuracies are multiplied for so many samples."""
+    return max(LEAST, count / SAMPLES)
 
 
 def export_steps(variants: Sequence[Variant], model: str, *, adopts: bool) -> Iterator[Step]:

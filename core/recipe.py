@@ -521,6 +521,22 @@ def parse_table(kind: type[T], table: Mapping[str, Any], name: str) -> T:
         raise InputError("; ".join(lines), f"`edgeproof docs recipe` explains every key of [{name}]") from error
 
 
+# What pydantic says of Python's types, in the words of TOML.
+_IN_TOML = {
+    "tuple_type": 'a list is expected, such as ["one", "other"]',
+    "model_type": "a table is expected",
+    "dict_type": "a table is expected",
+    "string_type": 'a text is expected, in quotes, such as "text"',
+    "bool_type": "true or false is expected",
+    "bool_parsing": "true or false is expected",
+    "int_type": "a whole number is expected",
+    "int_parsing": "a whole number is expected",
+    "int_from_float": "a whole number is expected",
+    "float_type": "a number is expected",
+    "float_parsing": "a number is expected",
+}
+
+
 def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -535,7 +551,9 @@ def _describe(problem: Any) -> str:
         close = get_close_matches(str(problem["input"]).lower(), known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{place}: {hint}Known: {', '.join(filter(None, known))} (found {canonical(problem['input'])[:80]})"
-    message = problem["msg"].removeprefix("Value error, ")
+    if place == "model" and problem["type"] == "tuple_type":
+        return "model: tables are expected, each begun by a line [[model]]"
+    message = _IN_TOML.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     found = problem.get("input")
     shown = f" (found {canonical(found)[:80]})" if isinstance(found, str | int | float | bool) else ""
     return f"{place}: {message}{shown}" if place else message

@@ -43,12 +43,14 @@ _MIN_RUNTIME = re.compile(r"(?:(tflite|onnxruntime) )?(\d+(?:\.\d+)*)")
 class Breach:
     """A limit that is not kept: the words for it, and how many times the limit the figure is (inf: not known).
 
-    `remedy` is given where the limit is only not shown to be kept: what would show it.
+    `remedy` is given where the limit is only not shown to be kept: what would show it; `fact` is then the part of
+    `why` that the remedy does not say again.
     """
 
     why: str
     excess: float
     remedy: str = ""
+    fact: str = ""
 
     @property
     def not_shown(self) -> bool:
@@ -195,8 +197,9 @@ def _drop(m: Measurement, budget: Budget) -> list[Breach]:
         if budget.drop_by == "interval" and found.low is not None and found.low <= budget.max_accuracy_drop:
             words += f"; {found.samples:,} samples do not exclude that it loses less"
         return [Breach(words, excess)]
-    why = f"{_not_shown(found, allowed)}{known}: {_how_many(found, budget)}"
-    return [Breach(why, excess, _would_show(found, budget))]
+    fact, remedy = f"{_not_shown(found, allowed)}{known}", _would_show(found, budget)
+    why = f"{fact}: {_how_many(found, budget)}"
+    return [Breach(why, excess, remedy, fact if "samples instead of" in remedy else why)]
 
 
 def _not_shown(found: PooledDrop, allowed: str) -> str:
@@ -227,7 +230,10 @@ def _how_many(found: PooledDrop, budget: Budget) -> str:
 def _would_show(found: PooledDrop, budget: Budget) -> str:
     """Return what would show that a file keeps the limit that its estimate keeps."""
     count = _needed(found, budget) if found.samples > 0 else None
-    ways = [f"about {count:,} samples instead of {found.samples:,}"] if count is not None else []
+    ways = []
+    if count is not None:
+        more = "by more data or a larger share of them for the test"
+        ways.append(f"about {count:,} samples instead of {found.samples:,}, {more}")
     wider = math.ceil(1000 * (found.high or 0.0)) / 1000
     ways += ['budget.drop_by = "estimate", which judges by the estimate alone']
     ways += [f"a wider budget, budget.max_accuracy_drop = {wider:g}"] if wider < 1 else []

@@ -216,12 +216,14 @@ def _why_winner(
     fits = "may fit" if breaches else "fit" if others else "fits"
     place = f"the smallest of the fastest files that {fits}" if others else f"the fastest file that {fits}"
     among = ", of the models that are not behind in accuracy" if passed_over else ""
+    # What is not shown is its drop, which the sentence after this one is about.
+    drop_told = "" if breaches else f"{drop_words(m)}, "
     parts = [
         f"{_name(winner, several)} is {place} the budget{among}: {latency_words(m)}, {accuracy_words(m)}, "
-        f"{drop_words(m)}, {size(winner.artifact.bytes)}; {m.kind}."
+        f"{drop_told}{size(winner.artifact.bytes)}; {m.kind}."
     ]
     if breaches:
-        parts.append(f"It {'; '.join(breach.why for breach in breaches)}.")
+        parts.append(f"It {'; '.join(breach.fact for breach in breaches)}.")
         parts += dict.fromkeys(breach.remedy for breach in breaches)
     if others:
         named = ", ".join(

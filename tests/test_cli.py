@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from edgeproof.cli.main import COMMANDS
+from edgeproof.core.results import load_results
 from edgeproof.train.data import builtin
 
 from .conftest import TinyRun, class_folders
@@ -134,7 +135,12 @@ def test_run_prints_one_json_document_or_the_table_and_the_report(tiny: TinyRun,
     done = edgeproof("run", str(recipe), "--out", str(tiny.folder), "--json")
     assert json.loads(done.stdout)["run"]["name"] == "tiny"
     done = edgeproof("run", str(recipe), "--out", str(tiny.folder), NO_COLOR="1", COLUMNS="150")
-    assert done.stdout.splitlines()[-1] == f"report: {tiny.folder / 'report.html'}"
+    lines = done.stdout.splitlines()
+    assert lines[-1] == f"report: {tiny.folder / 'report.html'}"
+    assert (lines[-2] == f"next: edgeproof bundle {tiny.folder}") == (
+        load_results(tiny.folder).recommendation["artifact"] is not None
+    )
+    assert "\n\n\n" not in done.stdout
     assert "\x1b[" not in done.stdout and "int8" in done.stdout
 
 

@@ -169,6 +169,20 @@ def test_what_cannot_be_trained_on_is_told_and_no_recipe_is_written(
     assert not path.exists()
 
 
+def test_a_path_that_is_not_there_is_told_with_the_one_that_is_meant(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path, source, words in (
+        (data / "r.toml", "folder:clases", "did you mean 'classes'?"),
+        (data / "r.toml", "csv:picture.csv", "did you mean 'pictures.csv'?"),
+        (data / "r.toml", "folder:zzz", "give a path that is there"),
+        (data / "not" / "there" / "r.toml", "folder:../../classes", "make the recipe's folder"),
+    ):
+        assert status(["init", str(path), "--data", source]) == 2
+        assert words in capsys.readouterr().err
+        assert not path.exists()
+
+
 def test_an_encoding_that_is_named_counts(data: Path, tmp_path: Path) -> None:
     path = data / f"{tmp_path.name}.toml"
     assert status(["init", str(path), "--data", "tsv:latin.tsv", "--encoding", "latin-1"]) == 0

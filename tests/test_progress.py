@@ -12,7 +12,7 @@ from rich.console import Console
 
 from edgeproof.cli.console import ConsoleListener
 from edgeproof.cli.estimate import Estimate, Step, about, clock_time
-from edgeproof.cli.plan import run_steps
+from edgeproof.cli.plan import run_steps, share_of_samples
 from edgeproof.core.recipe import parse_recipe
 from edgeproof.core.target import Target
 
@@ -160,6 +160,13 @@ def test_what_is_left_follows_the_pace_of_the_step_under_way() -> None:
     estimate.progress("latency", 50, 50)
     estimate.end()
     assert estimate.left() == 0
+
+
+def test_few_samples_are_expected_to_take_less_and_many_more() -> None:
+    estimate = Estimate([Step("accuracy", 60.0), Step("latency", 100.0, fixed=True)], Clock())
+    estimate.scale("accuracy", share_of_samples(500))
+    assert estimate.left() == pytest.approx(15 + 100)
+    assert (share_of_samples(2000), share_of_samples(0), share_of_samples(70_000)) == (1, 0.1, 35)
 
 
 def test_what_a_model_took_is_expected_of_the_next() -> None:

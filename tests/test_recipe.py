@@ -59,6 +59,27 @@ def test_a_mistake_is_named(change: dict[str, Any], expected: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("export.variants=tflite:int8", 'export.variants: a list is expected, such as ["one", "other"] (found "tflite'),
+        ("train.epochs=many", 'train.epochs: a whole number is expected (found "many")'),
+        ("train.epochs=1.5", "train.epochs: a whole number is expected (found 1.5)"),
+        ("budget.max_accuracy_drop=x", 'budget.max_accuracy_drop: a number is expected (found "x")'),
+        ("name=3", 'name: a text is expected, in quotes, such as "text" (found 3)'),
+        ("data=x", 'data: a table is expected (found "x")'),
+        ("model=x", "model: tables are expected, each begun by a line [[model]]"),
+    ],
+)
+def test_values_of_the_wrong_type_are_told_in_the_words_of_toml(tmp_path: Path, override: str, message: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('name = "r"\n[data]\nsource = "builtin:fashion-mnist-mini"\n[[model]]\nname = "m"\n'
+                    'backbone = "package:mobilenet_v2"\n')  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        load_recipe(path, [override])
+    assert message in caught.value.message
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(InputError) as caught:
         parse_recipe(table(train={"epoch": 1, "batch_siz": 2}, budgett={}))

@@ -49,7 +49,8 @@ def test_the_whole_interval_of_the_drop_must_be_inside(interval, fits, words):
     assert ("budget.max_accuracy_drop = 0.018" in chosen["why"]) is (not_shown and interval[2] == 0.018)
     assert words in chosen["why"]
     assert ("do not exclude" in chosen["why"]) is (interval[0] == 0.015)
-    assert ("would be needed" in chosen["why"]) is ("on these" in chosen["why"])
+    assert ("samples instead of 2,000" in chosen["why"]) is ("on these" in chosen["why"]) is not_shown
+    assert chosen["why"].count("95 % interval of the drop") == fits, "the drop is told once"
     by_estimate, _ = verdict(results(int8(*interval)), Budget(drop_by="estimate"))
     assert by_estimate["met"] is (interval[0] <= 0.01)
 

@@ -50,5 +50,6 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     if made.manifest["golden"]["random"]:
         echo("note: the golden inputs are random; --data SOURCE takes samples that mean something")
     echo(f"{made.archive.stat().st_size:,} bytes  {made.archive}")
+    echo("next: python verify.py in it, on the device, tells whether the file answers there as it did here")
     echo(f"bundle: {made.folder}")
     return 0

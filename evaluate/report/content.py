@@ -55,6 +55,11 @@ class Headline:
         return {"met": "ok", "not shown": "unsupported"}.get(self.verdict, "failed")
 
     @property
+    def verdict_words(self) -> str:
+        """The verdict as it follows the word budget."""
+        return {"not shown": "not shown to be met"}.get(self.verdict, self.verdict)
+
+    @property
     def text(self) -> str:
         """The title as one line."""
         return "".join(part for part, _ in self.title)

@@ -31,9 +31,10 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
         parts += [table(results, width), Text(told, style="dim"), ""]
     if content.by_design():
         parts += [Text(f"{by_design_words(content.by_design())}."), ""]
-    parts += [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
-    parts += [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
-    parts += ["", *(Text(line) for line in by_target(content))]
+    failed = [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
+    compared = [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
+    for lines in (failed, compared, [Text(line) for line in by_target(content)]):
+        parts += [*lines, ""] if lines else []
     parts += [Text(recommendation(results), style="bold" if _is_settled(content) else "bold yellow")]
     return parts
 
@@ -48,7 +49,7 @@ def by_target(content: Content) -> list[str]:
     found = choices(content)
     if len(found) < 2:
         return []
-    return [*(f"on {choice.target}: {brief(choice)}" for choice in found), ""]
+    return [f"on {choice.target}: {brief(choice)}" for choice in found]
 
 
 # The table's columns: heading, key of a row, justify.
@@ -164,5 +165,5 @@ def recommendation(results: Results) -> str:
     """Return the answer: which file to ship on which target and why, or why none; then what the budget asked."""
     headline = Content(results).headline()
     asked = "; ".join(f"{name} {limit}" for name, limit in limits(results.budget.get("asked", {})))
-    verdict = f"Budget {headline.verdict} ({asked})." if headline.verdict else ""
+    verdict = f"Budget {headline.verdict_words} ({asked})." if headline.verdict else ""
     return "\n".join(part for part in (f"{headline.text}.", headline.why, verdict) if part)

@@ -75,7 +75,7 @@ class ImageTraits:
             Remark(
                 f"{sizes['longer_than_2_to_1']:,} of {seen:,} images are more than twice as long as wide, and "
                 'resize = "stretch" distorts them',
-                'try resize = "pad" or "crop"',
+                'try resize = "pad" or "crop" in [[model]]',
             )
         ]
 

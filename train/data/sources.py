@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -106,10 +107,7 @@ def check_source(data: Data, folder: Path) -> None:
         return
     path = at(rest, folder)
     if not path.exists():
-        raise InputError(
-            f"data source {shorten(data.source, 200)!r}: {path} does not exist",
-            "give a path that is there; relative ones are meant from the recipe's folder",
-        )
+        raise InputError(f"data source {shorten(data.source, 200)!r}: {path} does not exist", _instead(path, folder))
     if scheme not in ("csv", "tsv"):
         return
     try:
@@ -127,6 +125,17 @@ def check_source(data: Data, folder: Path) -> None:
             if texts
             else "a table of images has the columns path and label",
         )
+
+
+def _instead(path: Path, folder: Path) -> str:
+    """Return what to do about a path that is not there."""
+    if not folder.is_dir():
+        return f"make the recipe's folder, {folder}, first: relative paths are meant from it"
+    with suppress(OSError):
+        close = get_close_matches(path.name, [beside.name for beside in path.parent.iterdir()], n=1)
+        if close:
+            return f"did you mean {shorten(close[0])!r}? Relative paths are meant from the recipe's folder"
+    return "give a path that is there; relative ones are meant from the recipe's folder"
 
 
 def at(path: str, folder: Path) -> Path:
