@@ -320,6 +320,27 @@ def wrong():
 
 def failing():
     raise RuntimeError("of mine")
+
+
+def needing():
+    import no_such_module_anywhere
+
+
+ready = tf_keras.callbacks.Callback()
+
+
+def stopping():
+    return tf_keras.callbacks.EarlyStopping("accuracy", patience=2, mode="max", restore_best_weights=True)
+
+
+class Raises(tf_keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise RuntimeError("while it\\ntrained")
+
+
+class Leaves(tf_keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise SystemExit(0)
 """
 
 
@@ -346,15 +367,47 @@ def test_a_callback_of_the_users_own_runs_and_its_code_is_part_of_what_is_made(t
         ("own.py:absent", InputError, "has no 'absent'"),
         ("own.py:wrong", InputError, "no callback of Keras 2"),
         ("own.py:failing", StageError, "RuntimeError: of mine"),
+        ("own.py:needing", StageError, "No module named 'no_such_module_anywhere'"),
+        ("own.py:ready", InputError, "cannot be called"),
+        ("torn.py:make", InputError, "is not Python"),
     ],
 )
 def test_callbacks_that_are_none_are_told_with_a_remedy(tmp_path, callback, kind, message):
     (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "torn.py").write_text("def make(:")
     how = Train(callbacks=[callback])
     with pytest.raises(kind, match=message) as caught:
         check_callbacks(how, tmp_path)
         make(how, tmp_path)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(("name", "what"), [("Raises", "on_epoch_end: RuntimeError: while it trained"),
+                                            ("Leaves", "on_train_batch_end: SystemExit")])  # fmt: skip
+def test_what_a_callback_raises_is_told_as_the_callbacks(tmp_path, name, what):
+    (tmp_path / "own.py").write_text(OWN)
+    how = Train(epochs=1, callbacks=[f"own.py:{name}"])
+    with pytest.raises(StageError, match=rf"own\.py:{name} failed in {what}") as caught:
+        head_run(tmp_path, how, own=lambda: make(how, tmp_path))
+    assert "own.py, line" in caught.value.message and "correct the callback" in caught.value.remedy
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_an_early_stopping_of_the_users_own_watches_what_it_says_also_after_a_kill(tmp_path, validated):
+    (tmp_path / "own.py").write_text(OWN)
+    rows, labels = made_up(400 if validated else 250)
+    how = Train(epochs=6, batch_size=64, learning_rate=0.5, callbacks=["own.py:stopping"])
+    more = {"rows": rows, "labels": labels, "own": lambda: make(how, tmp_path)}
+    whole, state = head_run(tmp_path, how, name="whole.npz", **more)
+    assert state.epoch > 2, "accuracy rises for longer than its patience"
+    for epochs in (2, 4):
+        head_run(tmp_path, how.model_copy(update={"epochs": epochs}), name="part.npz", **more)
+    again, resumed = head_run(tmp_path, how, name="part.npz", **more)
+    assert resumed.history == state.history and resumed.stopped == state.stopped
+    finished, _ = head_run(tmp_path, how, name="part.npz", **more)
+    for one in (again, finished):
+        weights = zip(whole.get_weights(), one.get_weights(), strict=True)
+        assert all(np.array_equal(a, b) for a, b in weights)
 
 
 def test_the_csv_log_has_one_row_an_epoch_also_after_a_kill(tmp_path):

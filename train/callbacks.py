@@ -1,19 +1,24 @@
 """Keras callbacks of the user's own: ``callbacks = ["my_callbacks.py:make"]`` in the recipe.
 
 They are the user's code, and run as such. A file is meant from the recipe's folder; anything else is a module that
-Python finds. What is named is called without arguments, once a phase, and gives a callback or several.
+Python finds. What is named is called without arguments, once a phase, and gives a callback or several. What they raise
+while a model is fitted is told as theirs.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
+import traceback
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, StageError
+from ..core.names import shorten
 from ..core.recipe import Train
 from .frameworks import load
 
@@ -21,9 +26,11 @@ REMEDY = "name a function without arguments that returns a tf_keras callback, or
 
 
 def check_callbacks(train: Train, folder: Path) -> None:
-    """Raise InputError for callbacks whose file or module is not there, and for logs that need another package. Only
-    looks; nothing of the user's runs."""
+    """Raise InputError for callbacks whose file or module is not there or is no Python, and for logs that need another
+    package. Only looks; nothing of the user's runs."""
     identity(train, folder)
+    for text in train.callbacks:
+        _check_syntax(text, _source(text, folder))
     if train.tensorboard and find_spec("tensorboard") is None:
         raise InputError("train.tensorboard needs tensorboard, which is not installed here",
                          "pip install 'edgeproof[tensorboard]', or set train.csv_log = true instead")  # fmt: skip
@@ -39,7 +46,7 @@ def identity(train: Train, folder: Path) -> list[str]:
 
 def make(train: Train, folder: Path) -> list[Any]:
     """Run the user's code and return the callbacks that it gives. Raises InputError when they are none, StageError when
-    the code fails."""
+    the code fails; the callbacks, too, raise StageError for whatever they raise."""
     _, keras = load()
     found = []
     for text in train.callbacks:
@@ -48,21 +55,74 @@ def make(train: Train, folder: Path) -> list[Any]:
             maker = getattr(_module(place, folder), name, None)
             if maker is None:
                 raise InputError(f"train.callbacks: {place} has no {name!r}", REMEDY)
+            if not callable(maker):
+                raise InputError(f"train.callbacks: {text} is a {_kind(maker)}, which cannot be called", REMEDY)
             made = maker()
         except InputError:
             raise
-        except Exception as error:  # whatever the user's code raises
-            raise StageError(f"train.callbacks: {text} failed: {type(error).__name__}: {error}", REMEDY) from error
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
+            raise StageError(f"train.callbacks: {text} failed: {_described(error)}", _remedy(error)) from error
         several = list(made) if isinstance(made, list | tuple) else [made]
         for one in several:
             if not isinstance(one, keras.callbacks.Callback):
-                kind = f"{type(one).__module__}.{type(one).__qualname__}"
                 raise InputError(
-                    f"train.callbacks: {text} gives a {kind}, which is no callback of Keras 2",
+                    f"train.callbacks: {text} gives a {_kind(one)}, which is no callback of Keras 2",
                     f"{REMEDY}; import it from tf_keras (Keras 3's callbacks do not fit)",
                 )
+            _guard(one, text)
         found += several
     return found
+
+
+def _guard(callback: Any, text: str) -> None:
+    """Have what `callback` raises told as the callback's, named `text` in the recipe. What Keras' base class does by
+    default stays as it is: Keras looks for that."""
+    for name in dir(type(callback)):
+        method = getattr(callback, name)
+        if (name.startswith("on_") or name in ("set_model", "set_params")) and not getattr(
+            method, "_is_default", False
+        ):
+            setattr(callback, name, _guarded(method, text, name))
+
+
+def _guarded(method: Callable[..., Any], text: str, name: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except (Exception, SystemExit) as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            raise StageError(
+                f"train.callbacks: {text} failed in {name}: {_described(error)} ({Path(last.filename).name}, line "
+                f"{last.lineno})",
+                "correct the callback, or take it out of the recipe; the training goes on after its last whole epoch "
+                "where its files are the same",
+            ) from error
+
+    return guarded
+
+
+def _kind(thing: Any) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def _described(error: BaseException) -> str:
+    return shorten(" ".join(f"{type(error).__name__}: {error}".split()), 300)
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"install {error.name.split('.')[0]} into this environment, or do without it"
+    return REMEDY
+
+
+def _check_syntax(text: str, source: Path) -> None:
+    if source.suffix != ".py":
+        return
+    try:
+        compile(source.read_bytes(), str(source), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"train.callbacks: {text} is not Python: {error}", "correct the file") from error
 
 
 def _source(text: str, folder: Path) -> Path:

@@ -94,15 +94,16 @@ def run(
         state = saved[0]
         listener.note("info", f"{phase.task}: going on after epoch {state.epoch}", epoch=state.epoch)
     listener.progress(phase.task, state.epoch, phase.epochs)
-    if saved is not None and (state.stopped or state.epoch >= phase.epochs):
-        phase.model.set_weights(saved[1]["best"] or saved[1]["learned"])
+    if saved is not None and "final" in saved[1] and (state.stopped or state.epoch >= phase.epochs):
+        phase.model.set_weights(saved[1]["final"])
         return state
-    callbacks = _callbacks(phase, patience, schedule, logs, state, listener)
-    mine = list(own())
-    callbacks = [*callbacks, *mine, _backup(phase, [*callbacks, *mine], state, saved, checkpoint, listener)]
+    keras_own = _callbacks(phase, patience, schedule, logs, state, listener)
+    others = [*keras_own, *own()]
+    stopping = keras_own[0] if phase.validation is not None else None
+    callbacks = [*others, _backup(phase, others, stopping, state, saved, checkpoint, listener)]
     phase.model.fit(
         phase.batches(state.epoch),
-        epochs=phase.epochs,
+        epochs=state.epoch if state.stopped else phase.epochs,  # of a phase that was at its end, the end alone
         initial_epoch=state.epoch,
         steps_per_epoch=phase.steps,
         validation_data=phase.validation,
@@ -118,7 +119,7 @@ def run(
 def _callbacks(
     phase: Phase, patience: int, schedule: Schedule, logs: Logs, state: State, listener: Listener
 ) -> list[Any]:
-    """Return Keras' own callbacks, as the recipe asks for them."""
+    """Return Keras' own callbacks, as the recipe asks for them; with validation `EarlyStopping` is the first."""
     _, keras = load()
     made: list[Any] = []
     validated = phase.validation is not None
@@ -153,17 +154,29 @@ def _forget_rows(path: Path, epoch: int) -> None:
 def _backup(
     phase: Phase,
     others: Sequence[Any],
+    stopping: Any,
     state: State,
     saved: tuple[State, dict[str, Arrays], dict[str, Any]] | None,
     checkpoint: Path,
     listener: Listener,
 ) -> Any:
-    """Return the callback that comes last: it restores what was saved, keeps `state`, saves it, and tells of it."""
+    """Return the callback that comes last: it restores what was saved, keeps `state`, saves it, and tells of it.
+
+    `stopping` is the one of `others` that keeps the best weights of this phase, or None without validation. Where the
+    user brings another `EarlyStopping`, it may watch something else: the weights that it holds are its own.
+    """
     _, keras = load()
     optimizer = phase.model.optimizer
-    stopping = next((one for one in others if isinstance(one, keras.callbacks.EarlyStopping)), None)
+    theirs = {
+        f"best of {number}": one
+        for number, one in enumerate(others)
+        if isinstance(one, keras.callbacks.EarlyStopping) and one is not stopping
+    }
 
     class Backup(keras.callbacks.Callback):  # type: ignore[name-defined]
+        arrays: dict[str, Arrays] = saved[1] if saved is not None else {}
+        memories: dict[str, Any] = saved[2] if saved is not None else {}
+
         def on_train_begin(self, logs: Any = None) -> None:
             if saved is not None:
                 _, arrays, memories = saved
@@ -172,6 +185,8 @@ def _backup(
                     variable.assign(array)
                 for number, one in enumerate(others):
                     _remember(one, memories.get(str(number), {}))
+                for name, one in theirs.items():
+                    one.best_weights = arrays.get(name)
             if stopping is not None:
                 stopping.best = state.best
                 stopping.best_weights = saved[1]["best"] if saved is not None else self.model.get_weights()
@@ -194,14 +209,20 @@ def _backup(
                 state.best_accuracy = row.get("val_accuracy", math.nan)
             state.epoch, state.stopped = epoch + 1, bool(self.model.stop_training)
             state.history.append(row)
-            arrays = {
+            self.arrays = {
                 "learned": self.model.get_weights(),
                 "best": stopping.best_weights if stopping is not None else [],
                 "optimizer": [variable.numpy() for variable in _variables(optimizer)],
+                **{name: one.best_weights for name, one in theirs.items() if one.best_weights is not None},
             }
-            memories = {str(number): _memory(one) for number, one in enumerate(others)}
-            save_checkpoint(checkpoint, state, arrays, memories)
+            self.memories = {str(number): _memory(one) for number, one in enumerate(others)}
+            save_checkpoint(checkpoint, state, self.arrays, self.memories)
             listener.progress(phase.task, epoch + 1, phase.epochs, note=_describe(row))
+
+        def on_train_end(self, logs: Any = None) -> None:
+            # Other callbacks may have changed the weights at the end: `EarlyStopping` brought the best back.
+            final = {"final": self.model.get_weights()}
+            save_checkpoint(checkpoint, state, {**self.arrays, **final}, self.memories)
 
     return Backup()
 
@@ -250,7 +271,7 @@ def load_checkpoint(path: Path) -> tuple[State, dict[str, Arrays], dict[str, Any
             state = State(**text["state"])
             arrays: dict[str, Arrays] = {"learned": [], "best": [], "optimizer": []}
             for name in sorted(set(file.files) - {"state"}):
-                arrays[name.split("/")[0]].append(file[name])
+                arrays.setdefault(name.split("/")[0], []).append(file[name])
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
     return state, arrays, text["memories"]
