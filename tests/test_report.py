@@ -338,6 +338,38 @@ def test_two_models_are_told_apart(tmp_path):
     assert len(re.findall(r'<svg class="plot', html)) == 14
 
 
+def test_what_is_not_shown_to_fit_is_nowhere_said_to_be_shipped(tmp_path):
+    results = example(n=100)
+    results.budget, results.recommendation = verdict(results, Budget())
+    assert results.budget["verdict"] == "not shown"
+    html, _ = written(results, tmp_path)
+    words = Page(html).words
+    assert "the best there is" in words and "budget not shown to be met" in words
+    assert "ship this" not in html and "ship here" not in html and "Ship here" not in html
+    assert "Not shown to fit: the samples are too few to tell." in words
+    assert "Coloured: the best there is on that target, and not shown to fit." in words
+    assert "Budget not shown to be met" in terminal(results)
+
+
+@pytest.mark.parametrize("budget", [Budget(), None])
+def test_where_nothing_ran_that_is_said_and_nothing_is_said_of_figures(tmp_path, budget):
+    results = example()
+    for m in results.measurements:
+        if m.status == "ok":
+            results.add_measurement(
+                Measurement(artifact=m.artifact, target=m.target, device=m.device, runtime=m.runtime, status="crashed",
+                            reason="it died of signal 11", remedy="run it elsewhere")
+            )  # fmt: skip
+    results.budget, results.recommendation = verdict(results, budget)
+    html, markdown = written(results, tmp_path)
+    words = Page(html).words
+    assert markdown.startswith("## No file ran\n") and "No file ran." in terminal(results)
+    assert "No file ran" in words and "fits the budget" not in words
+    assert "nothing fits" not in words and "it ran, and misses a limit" not in words
+    assert "then median latency of one inference" not in words and "A dash: that runtime does not read" in words
+    assert "nothing ran" in words
+
+
 def test_nothing_fits(tmp_path):
     results = example()
     results.budget, results.recommendation = verdict(results, Budget(max_bytes=1000))

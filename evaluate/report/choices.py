@@ -71,6 +71,12 @@ class Choice:
         return self.fits + self.beaten + self.rejected + self.failed
 
     @property
+    def nothing(self) -> str:
+        """Why no file is named here, in two words."""
+        ran = self.fits or self.beaten or self.rejected
+        return "nothing ran" if self.failed and not ran else "nothing fits" if self.verdict else "nothing"
+
+    @property
     def counted(self) -> str:
         """How many of the others there are of each kind, in words."""
         groups = (

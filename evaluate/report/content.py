@@ -154,6 +154,12 @@ class Content:
         """The run's name."""
         return shorten(str(self.results.run.get("name") or "run"), NAME_LIMIT)
 
+    @property
+    def nothing_ran(self) -> bool:
+        """Whether files were to be measured, and none of them ran anywhere."""
+        tried = [c.measurement.status for c in self.cells if not c.is_reference and not c.is_by_design]
+        return bool(tried) and "ok" not in tried
+
     def timed(self) -> list[Cell]:
         """Return the cells with a latency above 0: those that can be drawn on a logarithmic axis."""
         return [
@@ -182,6 +188,7 @@ class Content:
             return Headline(False, (("No recommendation: the run has not ended", False),), "", (), asked, "")
         if budget or not self.front:
             nothing = "Nothing fits the budget" if budget else "No file is chosen"
+            nothing = "No file ran" if self.nothing_ran else nothing
             return Headline(False, ((nothing, False),), why, (), asked, verdict)
         files = len({artifact for artifact, _ in self.front})
         worth = "1 file that no other beats" if files == 1 else f"{files} files that no other beats"
@@ -194,6 +201,27 @@ class Content:
             row = [self._grid_cell(artifact, target) for target in self.targets]
             groups.setdefault(artifact.model, []).append((artifact, row))
         return [(shorten(model, NAME_LIMIT), rows) for model, rows in groups.items()]
+
+    def grid_words(self) -> str:
+        """Return what stands in the cells of the grid, in sentences; of its signs those that occur."""
+        cells = [cell for _, rows in self.grid() for _, row in rows for cell in row]
+        marks = {cell.mark for cell in cells}
+        timed = "answer, tokenizing and inference" if self.tokenizes else "inference"
+        told = {
+            f"{self.judged_by[:1].upper()}{self.judged_by[1:]}; then median latency of one {timed}.": any(
+                cell.accuracy or cell.latency for cell in cells
+            ),
+            "A dash: that runtime does not read files of that format.": self.by_design() > 0,
+            "Over budget: it ran, and misses a limit.": "over budget" in marks,
+            "Not shown to fit: the samples are too few to tell.": "not shown to fit" in marks,
+            "Coloured: the best there is on that target, and not shown to fit.": any(
+                cell.state in ("ship", "pick") and cell.mark == "not shown to fit" for cell in cells
+            ),
+            "Ship here: recommended on that target.": "ship here" in marks,
+            f"On the front: no other pair of file and target beats it in {self.quality.lower()}, latency and size at "
+            "once.": "on the front" in marks,
+        }
+        return " ".join(sentence for sentence, is_there in told.items() if is_there)
 
     def _grid_cell(self, artifact: Artifact, target: str) -> GridCell:
         cell = self.by_key.get((artifact.id, target))

@@ -88,11 +88,12 @@ def _scatters(content: Content) -> list[tuple[str, Markup]]:
     A model whose classes are not known is drawn by its agreement, to the scale of others like it.
     """
     drawings = []
+    mark = "the best there is" if content.headline().verdict == "not shown" else "ship this"
     for i, (model, group) in enumerate(_by_model(content.measured())):
         alike = [c for c in content.measured() if c.by_agreement == group[0].by_agreement]
         what = "Agreement with the float model" if group[0].by_agreement else "Accuracy"
         drawing = inline(
-            partial(plots.scatter, [c for c in group if c in alike], alike, content.ship, content.front),
+            partial(plots.scatter, [c for c in group if c in alike], alike, content.ship, content.front, mark),
             f"scatter{i}",
             f"{what} against latency, {shorten(model)}: {_spoken(group)}",
         )

@@ -31,12 +31,14 @@ def scatter(
     everything: Sequence[Cell],
     ship: Cell | None,
     unbeaten: Collection[tuple[str, str]],
+    mark: str,
     narrow: bool,
 ) -> Figure:
     """Draw accuracy against median latency for one model's cells, with both intervals.
 
     `everything` (cells of all models) sets the scales, so that models can be put side by side. `unbeaten` are the
-    (artifact id, target) that no other beats in accuracy, latency and size: they have a thin ring.
+    (artifact id, target) that no other beats in accuracy, latency and size: they have a thin ring. `mark` is said of
+    the cell `ship`.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -61,7 +63,7 @@ def scatter(
         else:
             colour = scheme_colour(cell.artifact.scheme).placeholder
             axes.plot([x], [low], "v", color=colour, markersize=7, clip_on=False)
-    texts = [_scatter_label(cell, y, low, cell is ship) for cell, _, y in points]
+    texts = [_scatter_label(cell, y, low, mark if cell is ship else "") for cell, _, y in points]
     places = [(x, max(y, low)) for _, x, y in points]
     place_labels(axes, places, texts, [c is ship for c, _, _ in points], near=narrow, taken=taken)
     return figure
@@ -319,11 +321,11 @@ def _point(axes: Axes, cell: Cell, x: float, y: float, chosen: bool, unbeaten: b
     axes.plot([x], [y], marker(m.runtime)[0], markersize=size, **_filling(cell, colour))
 
 
-def _scatter_label(cell: Cell, y: float, low: float, chosen: bool) -> str:
+def _scatter_label(cell: Cell, y: float, low: float, mark: str) -> str:
     name = "TensorFlow" if cell.is_reference else shorten(cell.artifact.scheme, 20)
     if y < low:
         return f"{name} {100 * y:.1f} %"
-    return f"{name}, ship this" if chosen else name
+    return f"{name}, {mark}" if mark else name
 
 
 def _ends_higher(history: Sequence[Mapping[str, Any]], key: str, name: str) -> bool:
