@@ -152,7 +152,9 @@ class TFLite(Session):
     def prepare(self, values: Dict[str, Any]) -> Any:
         bound = self.bind(list(values))
         tensors = [(self.inputs[bound[name]], value) for name, value in values.items()]
-        return [(d["index"], quantize(value, d["dtype"], *d["quantization"])) for d, value in tensors]
+        return [
+            (d["index"], quantize(fit(value, len(d["shape"])), d["dtype"], *d["quantization"])) for d, value in tensors
+        ]
 
     def forget(self, job: Dict[str, Any]) -> None:
         super().forget(job)
@@ -200,11 +202,13 @@ class Onnx(Session):
         names = {"float": "float32", "double": "float64"}
         types = {value.name: value.type[len("tensor(") : -1] for value in self.session.get_inputs()}
         self.inputs = {name: names.get(kind, kind) for name, kind in types.items()}
+        self.sides = {value.name: len(value.shape) for value in self.session.get_inputs()}
         self.outputs = [pick(job.get("answer", ""), [value.name for value in self.session.get_outputs()])]
 
     def prepare(self, values: Dict[str, Any]) -> Any:
         bound = self.bind(list(values))
-        return {bound[name]: value.astype(self.inputs[bound[name]]) for name, value in values.items()}
+        fed = {bound[name]: value for name, value in values.items()}
+        return {name: fit(value, self.sides[name]).astype(self.inputs[name]) for name, value in fed.items()}
 
     def run(self, prepared: Any) -> Any:
         return self.session.run(self.outputs, prepared)[0]
@@ -252,11 +256,13 @@ class TensorFlow(Session):
 
     def prepare(self, values: Dict[str, Any]) -> Any:
         bound = self.bind(list(values))
-        specs = {bound[name]: (value, self.inputs[bound[name]].dtype) for name, value in values.items()}
-        return {name: self._constant(value, dtype) for name, (value, dtype) in specs.items()}
+        specs = {bound[name]: (value, self.inputs[bound[name]]) for name, value in values.items()}
+        return {name: self._constant(value, spec) for name, (value, spec) in specs.items()}
 
-    def _constant(self, value: Any, dtype: Any) -> Any:
-        return self.module.constant(value if dtype == self.module.string else value.astype(dtype.as_numpy_dtype))
+    def _constant(self, value: Any, spec: Any) -> Any:
+        if spec.dtype == self.module.string:
+            return self.module.constant(value)
+        return self.module.constant(fit(value, spec.shape.rank).astype(spec.dtype.as_numpy_dtype))
 
     def run(self, prepared: Any) -> Any:
         return self.function(**prepared)[self.output].numpy()
@@ -274,6 +280,11 @@ RUNTIMES: Dict[str, Tuple[str, Any]] = {
     "onnxruntime": ("onnxruntime", Onnx),
     "tensorflow": ("tensorflow", TensorFlow),
 }
+
+
+def fit(batch: Any, sides: int) -> Any:
+    """Return a batch of one sample as an input of so many `sides` takes it: a single number has no batch."""
+    return batch.reshape(()) if sides == 0 and batch.size == 1 else batch
 
 
 def quantize(batch: Any, dtype: Any, scale: float, zero_point: int) -> Any:

@@ -377,6 +377,28 @@ def test_hostile_hdf5(tmp_path: Path) -> None:
     assert examine(made("loop.h5", loop), trust=False).keras == 2
 
 
+def test_a_checkpoint_is_told_apart_from_a_model(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in ("at.index", "at.data-00000-of-00001"):
+        (folder / name).write_bytes(b"x")
+    for path in (folder, folder / "at", folder / "at.index", folder / "at.data-00000-of-00001"):
+        with pytest.raises(InputError, match="is a TensorFlow checkpoint: it holds weights without") as caught:
+            examine(path, trust=False)
+        assert "load_weights" in caught.value.remedy and "model.export" in caught.value.remedy
+    (folder / "at.index").unlink()
+    with pytest.raises(InputError, match="is not a SavedModel"):
+        examine(folder, trust=False)
+    (folder / "checkpoint").write_text('model_checkpoint_path: "at"')  # what names the newest one
+    with pytest.raises(InputError, match="is a TensorFlow checkpoint"):
+        examine(folder, trust=False)
+    (tmp_path / "saved" / "variables").mkdir(parents=True)
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"x")
+    with pytest.raises(InputError, match="is a part of a SavedModel") as caught:
+        examine(tmp_path / "saved" / "variables", trust=False)
+    assert str(tmp_path / "saved") in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

@@ -90,6 +90,55 @@ def test_a_waveform_without_a_batch_goes_all_the_way(
     assert np.abs(found.reshape(expected.shape) - expected).max() < close
 
 
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, dict[str, NDArray[Any]], NDArray[Any]]:
+    """A model of a vector and of a single number, which has no batch; samples of both, and what it answers."""
+    tf, _ = frameworks.load()
+    folder, random = tmp_path_factory.mktemp("scaled"), np.random.default_rng(4)
+    kernel = random.normal(size=(6, 3)).astype(np.float32)
+
+    def call(x: Any, gain: Any) -> dict[str, Any]:
+        return {"scores": tf.nn.softmax(tf.matmul(x, kernel) * gain)}
+
+    specs = [tf.TensorSpec([None, 6], tf.float32, name="x"), tf.TensorSpec([], tf.float32, name="gain")]
+    module = tf.Module()
+    module.call = tf.function(call, input_signature=specs)
+    tf.saved_model.save(module, str(folder / "module"), signatures=module.call.get_concrete_function())
+    samples = {
+        "x": random.normal(size=(40, 6)).astype(np.float32),
+        "gain": random.uniform(0.3, 3, 40).astype(np.float32),
+    }
+    pairs = zip(samples["x"], samples["gain"], strict=True)
+    expected = np.concatenate([call(tf.constant(x[None]), tf.constant(gain))["scores"].numpy() for x, gain in pairs])
+    return adopt(folder / "module", name="scaled", workspace=folder / "taken", listener=Silent()), samples, expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variant", "runtime", "close"),
+    [("tflite:float32", "litert", 1e-5), ("tflite:int8", "litert", 0.1), ("tflite:float32", "tflite-runtime", 1e-5),
+     ("onnx:float32", "onnxruntime", 1e-5), ("onnx:int8", "onnxruntime", 0.1)],
+)  # fmt: skip
+def test_a_single_number_among_several_inputs_has_no_batch(
+    variant: str,
+    runtime: str,
+    close: float,
+    scaled: tuple[Model, dict[str, NDArray[Any]], NDArray[Any]],
+    tmp_path: Path,
+) -> None:
+    model, samples, expected = scaled
+    np.savez(tmp_path / "samples.npz", **samples)
+    data = tensor_data(tmp_path / "samples.npz", tmp_path / "data", model.input, inputs=model_inputs(model))
+    made = export(
+        model, Variant.parse(variant), options=Export(), folder=tmp_path,
+        calibration=data.inputs("test") if variant.endswith("int8") else None,
+    )  # fmt: skip
+    assert made.status == "ok", made.reason
+    assert {spec.name: spec.shape for spec in made.inputs} == {"x": (1, 6), "gain": ()}
+    found = answers(made, runtime, data.inputs("test"), tmp_path)
+    assert np.abs(found.reshape(expected.shape) - expected).max() < close
+
+
 def answers(artifact: Artifact, runtime: str, inputs: Path, folder: Path) -> NDArray[Any]:
     outcome = open_runner(artifact, Target("local", runtime), timeout_seconds=120).infer(
         inputs, folder / "answers.npy", 0, len(np.load(inputs))

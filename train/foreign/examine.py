@@ -11,7 +11,7 @@ from ...core.codec import sha256_file
 from ...core.errors import InputError
 from ...core.inputs import check_plain, open_input
 from ...core.names import shorten
-from ..hub.fetch import ARCHIVES, GRAPH, check_handle, check_saved_model
+from ..hub.fetch import ARCHIVES, GRAPH, check_handle, check_no_checkpoint, check_saved_model
 from ..hub.vet import vet
 from .code import defined_elsewhere, find_code, hub_handles
 from .containers import read_archive, read_hdf5
@@ -74,6 +74,7 @@ def examine(path: Path, *, trust: bool) -> Found:
     if path.name == GRAPH and path.is_file():
         path = path.parent
     check_plain(path)
+    check_no_checkpoint(path)
     if not path.exists():
         raise InputError(f"{path} does not exist", CHOICES)
     if path.is_dir():
