@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MACHINE = ("cpu", "cores", "os")
+NAMED = 8
 BY_PROCESSES = "process medians (Hodges-Lehmann ratio, Moses interval)"
 BY_INTERVALS = "ends of the two intervals (no raw files: a cautious interval)"
 
@@ -149,11 +150,15 @@ class Comparison:
         yield Text("a → b; in brackets the interval of the change; =: not distinguishable from none", style="dim")
         if hidden := len(self.cells) - len(self._shown()):
             yield Text(by_design_words(hidden), style="dim")
+        for run, names in (("a", self.only_a), ("b", self.only_b)):
+            if names:
+                more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+                yield Text(f"only in {run}: {', '.join(map(shorten, names[:NAMED]))}{more}", style="dim")
         for warning in self.warnings:
             yield Text(f"warning: {warning}", style="yellow")
 
     def _title(self) -> str:
-        return f"{shorten(self.run_b)} beside {shorten(self.run_a)}"
+        return f"a: {shorten(self.run_a)}, b: {shorten(self.run_b)}"
 
     def _name(self, cell: CellComparison) -> str:
         several = len({c.model for c in self.cells}) > 1
@@ -189,8 +194,8 @@ def compare(
         run_a=_name(run_a),
         run_b=_name(run_b),
         cells=tuple(_cell(a, found_b[k], folder_a, folder_b) for k, a in found_a.items() if k in found_b),
-        only_a=tuple(_cell_name(c) for k, c in found_a.items() if k not in found_b),
-        only_b=tuple(_cell_name(c) for k, c in found_b.items() if k not in found_a),
+        only_a=tuple(_cell_name(c) for k, c in found_a.items() if k not in found_b and not c.is_by_design),
+        only_b=tuple(_cell_name(c) for k, c in found_b.items() if k not in found_a and not c.is_by_design),
         warnings=tuple(warnings),
     )
 

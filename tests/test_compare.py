@@ -68,6 +68,15 @@ def test_a_run_beside_itself_is_not_distinguishable(tmp_path):
     assert cell.latency.low <= 1 <= cell.latency.high
 
 
+def test_what_only_one_run_has_is_named_and_which_run_is_which():
+    a = run("monday", noise(3, 1), variants=("tflite:int8", "tflite:float16"))
+    b = run("tuesday", noise(3, 2), variants=("tflite:int8", *(f"tflite:dynamic-{i}" for i in range(10))))
+    table = shown(compare(a, b).table(200))
+    assert "a: monday, b: tuesday" in table
+    assert "only in a: tflite:float16 of m on local/litert\n" in table
+    assert "only in b: tflite:dynamic-0 of m on local/litert, " in table and " and 2 more\n" in table
+
+
 def test_a_slower_run_is_found_from_its_processes(tmp_path):
     a = run("a", noise(3, 1), folder=tmp_path / "a")
     b = run("b", noise(3.6, 2), folder=tmp_path / "b")

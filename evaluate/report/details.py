@@ -63,10 +63,11 @@ class TokenizerCard:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One fine-tuned model. `history` is what the training curve is drawn from."""
+    """One fine-tuned model. `settings` are how it was made; `history` is what the training curve is drawn from."""
 
     name: str
     facts: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
     labels: tuple[str, ...]
     labels_more: int
     history: tuple[Mapping[str, Any], ...]
@@ -164,7 +165,7 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
     if trusted:
         facts.append(("Trusted", "the file brings code of its own, which was run because the user said so (trust)"))
     facts += [(f"In training: {key.lower()}", f"{value} (measured)") for key, value in flat(model.get("metrics") or {})]
-    facts += [
+    settings = [
         (key, f"{value} (measured)" if key.lower().startswith(("seconds", "freeze")) else value)
         for key, value in flat(provenance)
     ]
@@ -172,6 +173,7 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
     return ModelCard(
         shorten(str(model.get("name", "")), NAME_LIMIT),
         tuple(facts),
+        tuple(settings),
         shown,
         len(labels) - len(shown),
         history,
