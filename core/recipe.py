@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .codec import canonical, sha256_of
 from .documents import MAX_DEPTH, MAX_TOML_BYTES, check_bounds, parse_toml, read_text
@@ -31,6 +31,14 @@ T = TypeVar("T", bound=BaseModel)
 class _Table(BaseModel):
     # TOML knows inf and nan; JSON, which results are written in, does not.
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and kind is not bool and bool not in get_args(kind):
+            raise ValueError("true and false are no values of this key")
+        return value
 
 
 class Data(_Table):
