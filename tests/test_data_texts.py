@@ -583,7 +583,7 @@ def test_a_table_and_a_folder_in_a_package(tmp_path: Path, site: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("no-such-corpus/x", "needs no-such-corpus, which is not installed\n  → pip install no-such-corpus"),
+        ("no-such-corpus/x", "needs no-such-corpus, which is not installed\n  → pip install --no-deps no-such-corpus"),
         ("../x/y", "'..' is not the name of a distribution"),
         ("some-corpus", r"has no file or folder ''\n  → it has package:some-corpus/corpus/news/table.csv, "),
         ("some-corpus/none", "some-corpus 2.5 has no file or folder 'none'.* package:some-corpus/corpus/texts"),
