@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from edgeproof.train import frameworks
 from edgeproof.train.foreign import adopt
 from edgeproof.train.foreign.samples import model_inputs, tensor_data
 from edgeproof.train.foreign.tensors import Tensor, fixed_shapes
+
+from .test_cli import edgeproof
 
 LENGTH = 800
 
@@ -137,6 +141,30 @@ def test_a_single_number_among_several_inputs_has_no_batch(
     assert {spec.name: spec.shape for spec in made.inputs} == {"x": (1, 6), "gain": ()}
     found = answers(made, runtime, data.inputs("test"), tmp_path)
     assert np.abs(found.reshape(expected.shape) - expected).max() < close
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["tflite:float32", "onnx:float32"])
+@pytest.mark.parametrize("made_by", ["sounds", "scaled"])
+def test_a_bundle_replays_inputs_without_a_batch(
+    made_by: str, variant: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    model, samples, expected = request.getfixturevalue(made_by)
+    made = export(model, Variant.parse(variant), options=Export(), folder=tmp_path)
+    assert made.status == "ok" and made.path is not None, made.reason
+    source = tmp_path / ("samples.npz" if isinstance(samples, dict) else "samples.npy")
+    np.savez(source, **samples) if isinstance(samples, dict) else np.save(source, samples)
+    edgeproof("bundle", str(made.path), "--out", str(tmp_path / "bundles"), "--data", f"npy:{source}")
+    (bundle,) = (path for path in (tmp_path / "bundles").iterdir() if path.is_dir())
+    done = subprocess.run([sys.executable, "verify.py"], cwd=bundle, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "answers as it should" in done.stdout, done.stdout + done.stderr
+    one = tmp_path / source.name.replace("samples", "one")
+    np.savez(one, **{n: v[0] for n, v in samples.items()}) if isinstance(samples, dict) else np.save(one, samples[0])
+    done = subprocess.run(
+        [sys.executable, "example.py", str(one)], cwd=bundle, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{expected[0].max():.4f}" in done.stdout
 
 
 def answers(artifact: Artifact, runtime: str, inputs: Path, folder: Path) -> NDArray[Any]:

@@ -135,9 +135,9 @@ def stored_inputs(artifact: Artifact, golden: Golden) -> tuple[NDArray[Any], ...
             else (pixels.astype("float32") * ((contract.high - contract.low) / 255.0) + contract.low).astype("float32")
         )
     else:
-        return tuple(
-            quantized(np.asarray(part)[:, None], t) for part, t in zip(golden.samples, artifact.inputs, strict=True)
-        )
+        pairs = zip(map(np.asarray, golden.samples), artifact.inputs, strict=True)
+        # An input without a batch, a waveform or a single number, is fed its sample as it is.
+        return tuple(quantized(part if part.ndim > len(t.shape) else part[:, None], t) for part, t in pairs)
     return tuple(quantized(values[role], tensor) for role, tensor in zip(roles(artifact), artifact.inputs, strict=True))
 
 

@@ -67,8 +67,12 @@ def read_sample(model, argument):
     if "ids" in roles:
         return argument
     arrays = numpy.load(argument, allow_pickle=False)
-    parts = [arrays] if isinstance(arrays, numpy.ndarray) else [arrays[name] for name in arrays.files]
-    shapes = [tuple(about["shape"][1:]) for about in model.inputs_about]
+    names = [about["name"] for about in model.inputs_about]
+    if not isinstance(arrays, numpy.ndarray) and sorted(names) != sorted(arrays.files):
+        names = arrays.files  # in the file's order, whatever they are called
+    parts = [arrays] if isinstance(arrays, numpy.ndarray) else [arrays[name] for name in names]
+    shapes = [tuple(about["shape"]) for about in model.inputs_about]
+    shapes = [shape[1:] if shape and shape[0] in (1, -1) else shape for shape in shapes]  # without the batch
     if len(parts) != len(shapes):
         raise SystemExit("{} holds {} arrays, the model takes {}".format(argument, len(parts), len(shapes)))
     for part, shape in zip(parts, shapes):

@@ -82,7 +82,7 @@ class Model:
 
     def outputs(self, stored):
         """Return all of the file's outputs, each as it is shaped, real values where it is quantized."""
-        found = self._run(stored)
+        found = self._run([numpy.asarray(value) for value in stored])
         return [real(values, about) for values, about in zip(found, self.about["file"]["outputs"])]
 
     def prepare(self, sample):
@@ -103,8 +103,8 @@ class Model:
             fed = self.tokenizer().feed(sample)
             values = {names.get(name, name): numpy.array(value, "int32") for name, value in fed.items()}
         else:
-            parts = [numpy.asarray(part)[None] for part in sample]
-            return [quantize(part, about) for part, about in zip(parts, self.inputs_about)]
+            pairs = [(numpy.asarray(part), about) for part, about in zip(sample, self.inputs_about)]
+            return [quantize(p if p.ndim == len(about["shape"]) else p[None], about) for p, about in pairs]
         return [quantize(values[role], about) for role, about in zip(roles, self.inputs_about)]
 
     def tokenizer(self):
