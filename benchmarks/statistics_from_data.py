@@ -25,7 +25,7 @@ _SHIFT = 1.0
 # from block to block until nothing else is left, and trained branches are small beside what they are added to. Nor is
 # there one in what is pooled at the end: the features of all pictures would be alike, and their differences rounded
 # away.
-_BRANCH = 0.5
+_BRANCH = 0.25
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 # What may stand between the last layer with weights of a branch, or of a network, and the addition or the pooling.
 _PASSING = frozenset({"Activation", "Dropout", "Multiply", "ReLU"})

@@ -117,9 +117,9 @@ def test_branches_are_small_and_what_is_pooled_has_no_shift(samples: Any, monkey
 
     norms = {name: model.get_layer(name) for name in ("first", "projection", "weighted", "last")}
     gammas = {name: norm.gamma.numpy().mean() for name, norm in norms.items()}
-    assert gammas == pytest.approx({"first": 1, "projection": 1, "weighted": 0.5, "last": 1})
+    assert gammas == pytest.approx({"first": 1, "projection": 1, "weighted": 0.25, "last": 1})
     betas = {name: norm.beta.numpy().mean() for name, norm in norms.items()}
     assert betas == pytest.approx({"first": 1, "projection": 1, "weighted": 0, "last": 0})
     added = keras.Model(given, model.get_layer("biased").output)(samples, training=False).numpy().reshape(-1, 8)
     assert added.mean(axis=0) == pytest.approx(np.zeros(8), abs=1e-3)
-    assert added.std() == pytest.approx(0.5, abs=1e-3)
+    assert added.std() == pytest.approx(0.25, abs=1e-3)
