@@ -8,7 +8,6 @@ calibration samples and the test split tell.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.as_written import as_written
 from ..core.machine import usable_cores
 from ..core.model import Model
 from ..core.names import shorten
@@ -128,23 +128,8 @@ def answered(saved_model: Path, sha256: str, low: float, high: float) -> tuple[_
     import tensorflow as tf
 
     del sha256  # part of the key: a folder's content may change
-    # TensorFlow's graph optimizers are of no use for two samples. They copy the weights ten times, and fuse operators
-    # into kernels that approximate.
-    with _as_it_stands():
+    with as_written(tf):
         return tuple(_answers(tf, tf.saved_model.load(str(saved_model)).signatures["serving_default"], low, high))
-
-
-@contextmanager
-def _as_it_stands() -> Iterator[None]:
-    """Within this block TensorFlow runs functions as they are written."""
-    import tensorflow as tf
-
-    before = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    try:
-        yield
-    finally:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
 
 
 def _answers(tf: Any, signature: Any, low: float, high: float) -> Iterator[_Answered]:

@@ -65,6 +65,8 @@ def test_a_mistake_is_named(change: dict[str, Any], expected: str) -> None:
         ("export.variants=tflite:int8", 'export.variants: a list is expected, such as ["one", "other"] (found "tflite'),
         ("train.epochs=many", 'train.epochs: a whole number is expected (found "many")'),
         ("train.epochs=true", "train.epochs: true and false are no values of this key (found true)"),
+        ("train.seeds=[true, 2]", "train.seeds: true and false are no values of this key"),
+        ("train.head.hidden=[true]", "train.head.hidden: true and false are no values of this key"),
         ("train.epochs=1.5", "train.epochs: a whole number is expected (found 1.5)"),
         ("budget.max_accuracy_drop=x", 'budget.max_accuracy_drop: a number is expected (found "x")'),
         ("name=3", 'name: a text is expected, in quotes, such as "text" (found 3)'),

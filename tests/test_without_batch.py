@@ -83,14 +83,8 @@ def test_a_waveform_without_a_batch_goes_all_the_way(
     model, samples, expected = sounds
     assert model.input.shape == (LENGTH,)
     np.save(tmp_path / "samples.npy", samples)
-    data = tensor_data(tmp_path / "samples.npy", tmp_path / "data", model.input, inputs=model_inputs(model))
-    made = export(
-        model, Variant.parse(variant), options=Export(), folder=tmp_path,
-        calibration=data.inputs("test") if variant.endswith("int8") else None,
-    )  # fmt: skip
-    assert made.status == "ok", made.reason
+    made, found = made_and_answered(model, variant, runtime, tmp_path / "samples.npy")
     assert [spec.shape for spec in made.inputs] == [(LENGTH,)]
-    found = answers(made, runtime, data.inputs("test"), tmp_path)
     assert np.abs(found.reshape(expected.shape) - expected).max() < close
 
 
@@ -132,14 +126,8 @@ def test_a_single_number_among_several_inputs_has_no_batch(
 ) -> None:
     model, samples, expected = scaled
     np.savez(tmp_path / "samples.npz", **samples)
-    data = tensor_data(tmp_path / "samples.npz", tmp_path / "data", model.input, inputs=model_inputs(model))
-    made = export(
-        model, Variant.parse(variant), options=Export(), folder=tmp_path,
-        calibration=data.inputs("test") if variant.endswith("int8") else None,
-    )  # fmt: skip
-    assert made.status == "ok", made.reason
+    made, found = made_and_answered(model, variant, runtime, tmp_path / "samples.npz")
     assert {spec.name: spec.shape for spec in made.inputs} == {"x": (1, 6), "gain": ()}
-    found = answers(made, runtime, data.inputs("test"), tmp_path)
     assert np.abs(found.reshape(expected.shape) - expected).max() < close
 
 
@@ -165,6 +153,18 @@ def test_a_bundle_replays_inputs_without_a_batch(
     )
     assert done.returncode == 0, done.stderr
     assert f"{expected[0].max():.4f}" in done.stdout
+
+
+def made_and_answered(model: Model, variant: str, runtime: str, samples: Path) -> tuple[Artifact, NDArray[Any]]:
+    """Make a file beside `samples`, run it on them, and return both."""
+    folder = samples.parent
+    data = tensor_data(samples, folder / "data", model.input, inputs=model_inputs(model))
+    made = export(
+        model, Variant.parse(variant), options=Export(), folder=folder,
+        calibration=data.inputs("test") if variant.endswith("int8") else None,
+    )  # fmt: skip
+    assert made.status == "ok", made.reason
+    return made, answers(made, runtime, data.inputs("test"), folder)
 
 
 def answers(artifact: Artifact, runtime: str, inputs: Path, folder: Path) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Dropout for heads: of the same distribution as Keras' own, drawn with a quarter of the random bits.
+"""Dropout for heads: of the same distribution as Keras' own, drawn with half of the random bits.
 
 On features that are computed already an epoch is a few hundred small products of matrices, and drawing random numbers
 takes a third of its time: Keras draws 32 bits for each value and makes a float of them, and asks whether it is below

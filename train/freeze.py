@@ -6,14 +6,14 @@ Every model passes here, of images, of texts and from elsewhere: fixed shapes, b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.as_written import as_written
 from ..core.codec import canonical
 from ..core.errors import StageError, explain_disk_errors
 from ..core.files import discard
@@ -72,12 +72,13 @@ def write(serve: Callable[..., dict[str, Any]], inputs: Sequence[Any], folder: P
 def serving(folder: Path) -> Callable[..., dict[str, Any]]:
     """Load the SavedModel at `folder` and return its signature: tensors by name (or the only one) in, by name out.
 
-    It runs as `exact` says.
+    It runs as `core.as_written` says.
     """
+    tf, _ = load()
     signature = _signature(folder)
 
     def call(*only: Any, **tensors: Any) -> dict[str, Any]:
-        with exact():
+        with as_written(tf):
             answer: dict[str, Any] = signature(*only, **tensors)
             return answer
 
@@ -87,22 +88,6 @@ def serving(folder: Path) -> Callable[..., dict[str, Any]]:
 def _signature(folder: Path) -> Any:
     tf, _ = load()
     return tf.saved_model.load(str(folder)).signatures[SIGNATURE]
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """Within this block TensorFlow runs functions that are called for the first time as they are written.
-
-    Its remapper fuses operators of constant weights into kernels that approximate: GELU's answers move by 1.6e-3. And
-    for the few samples that are run here no optimizer is of use: together they copy the weights ten times.
-    """
-    tf, _ = load()
-    before = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    try:
-        yield
-    finally:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
 
 
 def compare(expected: NDArray[Any], found: NDArray[Any], what: str) -> float:

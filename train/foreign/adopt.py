@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...core.as_written import as_written
 from ...core.codec import sha256_of
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.events import Listener
@@ -23,7 +24,6 @@ from ...core.names import shorten
 from ...core.store import package_versions
 from ..constants import random_operators
 from ..frameworks import check_installed, fresh, load
-from ..freeze import exact
 from ..hub.fetch import resolve
 from ..text.user_model import CutModel, cut_user_model
 from . import keras3
@@ -139,7 +139,7 @@ def adopt(
         scratch.mkdir(parents=True)
     try:
         listener.progress("adopt", 0, 3, f"opening the {found.title}")
-        with exact():  # what the original answers is the measure
+        with as_written(load()[0]):  # what the original answers is the measure
             source = _one_text(open_source(found, asked, known_range, scratch, listener))
         judged = _judge(source, found, value_range, known_range)
         answer, count = _answer(source, output, listener)

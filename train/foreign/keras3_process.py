@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.as_written import as_written
 from ...core.errors import EdgeproofError
 from .tensors import Tensor, answered_examples, fixed_shapes, safe_names
 
@@ -68,14 +69,14 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     module.rest = list(module.serve.get_concrete_function().graph.variables)
     tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.serve})
     value_range = tuple(job["value_range"]) if job["value_range"] else None
-    # As fit and predict call the model: called eagerly, a few layers compute otherwise (Resizing of uint8 rounds).
-    tf.config.optimizer.set_experimental_options({"remapping": False})  # see `freeze.exact`
 
     def answer(values: list[Any]) -> dict[str, Any]:
+        # As fit and predict call the model: called eagerly, a few layers compute otherwise (Resizing of uint8 rounds).
         found: dict[str, Any] = module.serve(*map(tf.constant, values))
         return found
 
-    examples, found = answered_examples(answer, opened.inputs, shapes, value_range, EXAMPLES)
+    with as_written(tf):
+        examples, found = answered_examples(answer, opened.inputs, shapes, value_range, EXAMPLES)
     stored = {f"{number}/{place}": value for number, one in enumerate(examples) for place, value in enumerate(one)}
     for number, answers in enumerate(found):
         stored |= {f"{number}/{name}": np.asarray(value) for name, value in answers.items()}
