@@ -66,7 +66,7 @@ def main(names: tuple[str, ...], quick: bool, repeat: int | None, out: Path | No
         sys.exit(3)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    from edgeproof.core.machine import environment
+    from edgeproof.core.environment import environment
 
     told = table.circumstances(environment(), date, load)
     if quick:

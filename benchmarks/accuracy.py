@@ -79,9 +79,9 @@ def _by_hand(job: Job) -> Job:
 def _edgeproof(job: Job) -> Job:
     from edgeproof import export
     from edgeproof.core.artifact import Artifact
-    from edgeproof.core.events import Silent
-    from edgeproof.core.machine import usable_cores
+    from edgeproof.core.environment import usable_cores
     from edgeproof.core.model import load_model
+    from edgeproof.core.progress import Silent
     from edgeproof.core.target import Target
     from edgeproof.devices import open_runner
     from edgeproof.evaluate import accuracy

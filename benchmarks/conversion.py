@@ -48,7 +48,7 @@ def convert_by_hand(model: Any, scheme: str, samples: Any) -> bytes:
 
 
 def _by_hand(job: Job) -> Job:
-    from edgeproof.train.frameworks import load
+    from edgeproof.frameworks.tensorflow import load
 
     _, keras = load()
     model = keras.models.load_model(job["classifier"])
@@ -68,7 +68,7 @@ def _edgeproof(job: Job) -> Job:
     from edgeproof.core.recipe import Export
     from edgeproof.core.variant import Variant
     from edgeproof.export import export
-    from edgeproof.train.frameworks import load
+    from edgeproof.frameworks.tensorflow import load
 
     _, keras = load()
     classifier = keras.models.load_model(job["classifier"])

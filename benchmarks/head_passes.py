@@ -71,14 +71,14 @@ def _training(job: Job) -> Job:
     """Cold, warm, and the pass alone."""
     os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: nothing of earlier runs helps
     from edgeproof.core.dataset import load_prepared
-    from edgeproof.core.events import Silent
-    from edgeproof.core.machine import usable_cores
+    from edgeproof.core.environment import usable_cores
+    from edgeproof.core.progress import Silent
     from edgeproof.core.recipe import ModelSpec, Train
+    from edgeproof.frameworks.tensorflow import load
     from edgeproof.train import copies, feature_file, feature_pass
     from edgeproof.train.backbones import identity
     from edgeproof.train.features import litert_extractor
     from edgeproof.train.fit import fit
-    from edgeproof.train.frameworks import load
 
     load()
     feature_pass.FEW_IMAGES = 0  # a quick run's images are so few that no copy of the backbone would be made
@@ -108,10 +108,10 @@ def _training(job: Job) -> Job:
 
 def _epochs(job: Job) -> Job:
     """The loop and ``fit`` on the same features, by turns; each traces its functions anew, as each training does."""
-    from edgeproof.core.events import Silent
+    from edgeproof.core.progress import Silent
     from edgeproof.core.recipe import Train
+    from edgeproof.frameworks.tensorflow import fresh
     from edgeproof.train import keras_fit
-    from edgeproof.train.frameworks import fresh
     from edgeproof.train.head import Labelled, head_phase, new_head
 
     rng = np.random.default_rng(0)

@@ -55,7 +55,7 @@ def train_by_hand(model: Any, train: Any, validation: Any, epochs: int, batch: i
 
 
 def _by_hand(job: Job) -> Job:
-    from edgeproof.train.frameworks import load
+    from edgeproof.frameworks.tensorflow import load
     from edgeproof.train.packaged import mobilenet_v2
 
     _, keras = load()
@@ -72,10 +72,10 @@ def _by_hand(job: Job) -> Job:
 
 def _edgeproof(job: Job) -> Job:
     from edgeproof.core.dataset import load_prepared
-    from edgeproof.core.events import Silent
+    from edgeproof.core.progress import Silent
     from edgeproof.core.recipe import ModelSpec, Train
+    from edgeproof.frameworks.tensorflow import load
     from edgeproof.train.fit import fit
-    from edgeproof.train.frameworks import load
 
     os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: the backbone's copy is made anew
     tf, _ = load()

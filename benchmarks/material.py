@@ -50,10 +50,10 @@ class Material:
 
 def prepared(scale: Scale, folder: Path) -> Path:
     """Return the folder of the prepared images."""
-    from edgeproof.core.events import Silent
-    from edgeproof.core.machine import usable_cores
+    from edgeproof.core.environment import usable_cores
+    from edgeproof.core.progress import Silent
     from edgeproof.core.recipe import Data
-    from edgeproof.train.data import prepare
+    from edgeproof.data import prepare
 
     data = folder / "data"
     if not (data / "data.json").exists():
@@ -98,7 +98,7 @@ def artifacts(scale: Scale, folder: Path) -> Material:
 def freeze_classifier(keras_model: Any, folder: Path) -> Any:
     """Freeze a Keras classifier into ``folder/saved_model`` and return it as a Model that export reads."""
     from edgeproof.core.model import InputContract, Model
-    from edgeproof.train.freeze import freeze, graph_sha256
+    from edgeproof.frameworks.freeze import freeze, graph_sha256
 
     _, height, width, channels = keras_model.input_shape
     labels = tuple(str(number) for number in range(keras_model.output_shape[-1]))
@@ -135,7 +135,7 @@ def _tiny_backbone(size: int) -> Any:
 
 def _make_classifier(job: Job) -> Job:
     """Train the model that `head_training` has by hand, its head alone, on the features of some images."""
-    from edgeproof.train.frameworks import fresh
+    from edgeproof.frameworks.tensorflow import fresh
     from edgeproof.train.packaged import mobilenet_v2
 
     from .head_training import build_by_hand
@@ -158,7 +158,7 @@ def _make_artifacts(job: Job) -> Job:
     from edgeproof.core.recipe import Export
     from edgeproof.core.variant import Variant
     from edgeproof.export import export
-    from edgeproof.train.frameworks import load
+    from edgeproof.frameworks.tensorflow import load
 
     _, keras = load()
     folder = Path(job["model"])

@@ -1,1 +1,1 @@
-"""The command line and the pipeline: the only place that knows all the stages."""
+"""The command line: commands, console, options. It calls workflows and prints."""

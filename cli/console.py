@@ -23,9 +23,9 @@ from rich.table import Column
 from rich.text import Text
 
 from ..core.documents import encode_json
+from ..core.environment import now
 from ..core.files import open_log
-from ..core.machine import now
-from ..core.names import shorten
+from ..core.sanitize import shorten
 from . import terminal
 from .estimate import Estimate, Step, about, clock_time
 

@@ -21,7 +21,7 @@ def show(results: Results, folder: Path, report: Path, *, as_json: bool) -> None
     if as_json:
         show_json(results.to_json())
         return
-    from ..evaluate.report import summary
+    from ..report import summary
     from .console import stdout_console
 
     console = stdout_console()

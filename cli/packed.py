@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.codec import write_atomic
 from ..core.errors import InputError
-from ..core.names import shorten
+from ..core.sanitize import shorten
 
 if sys.version_info >= (3, 11):
     import tomllib

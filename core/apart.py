@@ -30,7 +30,7 @@ class EndedError(Exception):
 
 
 def call(function: str, *arguments: str) -> Any:
-    """Call ``module:name`` of this package, e.g. ``edgeproof.train.hdf5:attributes``, in another process.
+    """Call ``module:name`` of this package, e.g. ``edgeproof.frameworks.hdf5:attributes``, in another process.
 
     Raises the InputError or StageError that the function raised, and EndedError where there is no result: it raised
     something else, crashed, took more than its memory, or did not end within SECONDS.

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from .bounds import Count, Finite, Seconds, Shape
 from .model import InputContract
-from .names import checked_name, slug
 from .remedies import Origin
+from .sanitize import checked_name, slug
 from .variant import SUFFIX, Variant
 
 Status = Literal["ok", "unsupported", "failed", "crashed", "timeout", "skipped"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import InputError
-from .names import shorten
+from .sanitize import shorten
 
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),

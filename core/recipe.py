@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from .codec import canonical, sha256_of
 from .documents import MAX_DEPTH, MAX_TOML_BYTES, check_bounds, parse_toml, read_text
 from .errors import InputError
-from .names import shorten
+from .sanitize import shorten
 from .target import Target, parse_runtime
 from .variant import Variant
 

@@ -14,8 +14,8 @@ from .codec import from_json, read_json, to_json, write_atomic, write_json
 from .errors import InputError
 from .measurement import Measurement
 from .model import Model
-from .names import csv_cell
 from .results_document import check_document
+from .sanitize import csv_cell
 
 SCHEMA = 1
 

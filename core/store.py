@@ -12,7 +12,7 @@ from typing import Any
 from . import files, sums
 from .codec import sha256_of
 from .errors import EdgeproofError, InputError, explain_disk_errors
-from .events import Listener, Silent
+from .progress import Listener, Silent
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str]:

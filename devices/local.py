@@ -13,10 +13,10 @@ from typing import Any
 
 from ..core.artifact import Artifact
 from ..core.children import kill_group, limit_memory, out_of_memory
-from ..core.machine import cpu_name, usable_cores
+from ..core.environment import cpu_name, usable_cores
 from ..core.measurement import Kind
-from ..core.names import shorten
 from ..core.runner import LatencyPlan, Outcome
+from ..core.sanitize import shorten
 from ..core.target import RUNTIMES, Target
 from .feeds import FeedError, feed, feed_identity
 from .remedies import explain

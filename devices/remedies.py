@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 
-from ..core.names import shorten
 from ..core.remedies import OVERFLOW, Origin, Remedy
+from ..core.sanitize import shorten
 
 _OTHER_SHAPE = "give samples of the file's shape; for texts, put MODEL.tokenizer/ and the sidecar (.json) back"
 # (pattern in the runtime's message, what it means, what to do); groups of the pattern fill the braces.

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..core.errors import InputError, StageError, explain_disk_errors
 from ..core.files import discard, sync
-from ..core.names import shorten
+from ..core.sanitize import shorten
 from ..core.store import package_versions
 from ..core.target import RUNTIMES, Target, same_version
 from .remedies import not_installed

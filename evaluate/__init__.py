@@ -1,1 +1,1 @@
-"""Accuracy, latency, comparison, selection, report. Is handed runners; never imports devices."""
+"""Accuracy, latency, comparison, selection. Is handed runners; never imports devices."""

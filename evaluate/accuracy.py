@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.events import Listener
 from ..core.files import move
+from ..core.progress import Listener
 from ..core.runner import Outcome, Runner
 
 # A shard pays for a process (0.2 s) and two first runs; a killed run loses what its unfinished shards had.

@@ -12,8 +12,8 @@ from ..core.codec import read_json
 from ..core.errors import InputError
 from ..core.files import real_path
 from ..core.measurement import Measurement
-from ..core.names import shorten
 from ..core.results import Results
+from ..core.sanitize import shorten
 from ..core.target import RUNTIMES
 
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from ..core.agreement import CLASS
 from ..core.errors import InputError
 from ..core.measurement import Measurement
-from ..core.names import shorten
 from ..core.results import Results
+from ..core.sanitize import shorten
+from ..report.widths import filled, first_that_fits
 from .cells import Cell, cells, process_medians
-from .report.widths import filled, first_that_fits
+from .formatting import by_design_words, ms, number, percent, signed_points, size, times
 from .statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
-from .units import by_design_words, ms, number, percent, signed_points, size, times
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

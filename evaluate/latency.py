@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..core.codec import read_json, write_json
-from ..core.events import Listener
 from ..core.measurement import Latency
+from ..core.progress import Listener
 from ..core.runner import LatencyPlan, Outcome, Runner
 from .statistics import median_interval, percentiles
 

@@ -19,10 +19,10 @@ from ..core import agreement
 from ..core.agreement import Scores
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData
-from ..core.events import Listener
-from ..core.machine import now
+from ..core.environment import now
 from ..core.measurement import Measurement
 from ..core.model import sample_shape
+from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.runner import LatencyPlan, Outcome, Runner
 from ..core.store import Store, place

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..core.names import shorten
 from ..core.results import Results
+from ..core.sanitize import shorten
+from .formatting import points, points_range
 from .statistics import difference_interval, wilson
-from .units import points, points_range
 
 
 class Share(NamedTuple):

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core.measurement import Measurement
-from ..core.names import shorten
 from ..core.results import Results
+from ..core.sanitize import shorten
+from .budget import REASON_LIMIT, rows_by_artifact, runtime_breaches
 from .cells import Cell, artifact_name, cells, has_several_models
-from .limits import REASON_LIMIT, rows_by_artifact, runtime_breaches
-from .units import accuracy_words, drop_words, ms, percent, size, times
+from .formatting import accuracy_words, drop_words, ms, percent, size, times
 
 Costs = tuple[float, ...]
 

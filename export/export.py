@@ -13,22 +13,22 @@ import numpy as np
 
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
+from ..core.environment import give_back_memory, usable_cores
 from ..core.errors import InputError, StageError, explain_disk_errors
 from ..core.files import below
-from ..core.machine import give_back_memory, usable_cores
 from ..core.model import InputContract, Model
-from ..core.names import checked_name
 from ..core.recipe import Export
 from ..core.remedies import origin_of
+from ..core.sanitize import checked_name
 from ..core.store import package_versions
 from ..core.variant import CONVERTER, ORT_QUANTIZER, QUANTIZER, TF2ONNX, Variant
+from ..tflite.objects import read
+from ..tflite.storage import storage
 from . import first_run, onnx, onnx_schemes, quantizer, tflite
-from .flatbuffer import read
 from .inspect import inspect
 from .quantizer import Judged
 from .reasons import explain
 from .samples import Feeds, Samples, feeds
-from .storage import storage
 from .tokenizer import tokenizer_folder
 
 # What the work depends on beside its inputs; part of its key in the store.

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.as_written import as_written
-from ..core.machine import usable_cores
+from ..core.environment import usable_cores
 from ..core.model import Model
-from ..core.names import shorten
 from ..core.remedies import CannotMakeError, Remedy
+from ..core.sanitize import shorten
 from ..core.variant import Scheme, Variant
+from ..frameworks.as_written import as_written
 from .in_process import Answers, Described, litert, litert_inputs, onnxruntime
 
 # How far the answers may be from the SavedModel's (root of the summed squares, as a part of theirs) before the file is

@@ -10,13 +10,13 @@ from typing import Any
 from ..core.artifact import Operator, TensorSpec
 from ..core.errors import InputError
 from ..core.inputs import check_plain
-from .compat.delegates import estimate
-from .compat.kernels import since
-from .compat.loading import Need, needs
-from .compat.metadata import ENTRY, appended_files, read_metadata
-from .compat.onnx_reading import read_onnx
-from .compat.reading import Graph, Node, Tensor, read_graph
-from .compat.versions import highest
+from ..tflite.delegates import estimate
+from ..tflite.graph import Graph, Node, Tensor, read_graph
+from ..tflite.kernels import since
+from ..tflite.loading import Need, needs
+from ..tflite.metadata import ENTRY, appended_files, read_metadata
+from ..tflite.runtime_versions import highest
+from .onnx_reading import read_onnx
 
 # First ONNX Runtime release with each default-domain opset; source: onnxruntime.ai, "ONNX Runtime compatibility".
 _ORT_OF_OPSET = {
@@ -59,9 +59,9 @@ class Contents:
     ai-edge-litert. `claimed_runtime` is what the file itself says, where that is something else. `needs` are what they
     follow from: operators, tensor types, ways of storing. `quantized` are the tensors with scales. `metadata` holds
     ``entries`` (the names of the file's metadata buffers), what its TFLite metadata say
-    (`compat.metadata.read_metadata`), ``labels`` (names of label files) and ``appended`` (files in the ZIP behind the
+    (`tflite.metadata.read_metadata`), ``labels`` (names of label files) and ``appended`` (files in the ZIP behind the
     model); of an ONNX file its properties. `delegates` are estimates of what accelerators would refuse
-    (`compat.delegates.estimate`).
+    (`tflite.delegates.estimate`).
     """
 
     inputs: tuple[TensorSpec, ...]

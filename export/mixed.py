@@ -20,13 +20,13 @@ from ..core.artifact import Artifact
 from ..core.errors import InputError, StageError
 from ..core.model import Model
 from ..core.variant import CONVERTER, QUANTIZER, Variant
+from ..tflite.objects import read, write
+from ..tflite.storage import storage
 from . import quantizer, tflite
 from .export import described, finished, save
-from .flatbuffer import read, write
 from .ranges import MIN_MAX
 from .reasons import explain
 from .samples import Samples, feeds, identity
-from .storage import storage
 
 VARIANT = Variant("tflite", "int8-mixed")
 # Which tools can keep layers in what.

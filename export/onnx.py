@@ -12,8 +12,8 @@ from typing import Any
 
 from ..core.errors import StageError
 from ..core.model import Model
-from ..core.names import shorten
 from ..core.recipe import Export
+from ..core.sanitize import shorten
 from .onnx_graph import FlatGraph, Interface, flat_graph, optimized, read_interface, read_meta_graph, unused
 from .onnx_handlers import HANDLERS
 from .onnx_rewrites import needs_rewriting, rewritten

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import InputError
-from ..core.names import shorten
 from ..core.remedies import CannotMakeError, Remedy
+from ..core.sanitize import shorten
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
+from ..tflite.objects import operator_name, read, scales, set_versions, type_name, write
+from ..tflite.storage import FLOATS, WEIGHTS, counted, storage
 from .agreement import Difference, compare, nearest
-from .flatbuffer import operator_name, read, scales, set_versions, type_name, write
 from .in_process import litert
 from .open_shapes import FIX, described, open_inputs
 from .ranges import METHODS, Extremes, extremes, ranges
 from .samples import Feeds, folds
-from .storage import FLOATS, WEIGHTS, counted, storage
 
 # The schemes that can be made from a float .tflite alone.
 POSSIBLE = tuple(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from ..core.errors import EdgeproofError
-from ..core.names import shorten
 from ..core.remedies import OVERFLOW, CannotMakeError, Origin, Remedy
+from ..core.sanitize import shorten
 
 # (pattern in a tool's message, what it means, what to do); groups of the pattern fill the braces.
 KNOWN: tuple[tuple[str, str, Remedy], ...] = (

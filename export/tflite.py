@@ -12,20 +12,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..core.machine import give_back_memory
+from ..core.environment import give_back_memory
 from ..core.model import Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
+from ..tflite.objects import read, set_versions, write
+from ..tflite.storage import counted, storage
 from .agreement import Difference, compare
 from .calibrator import calibrate_once
 from .dense_as_conv import dense_as_conv
-from .flatbuffer import read, set_versions, write
 from .in_process import litert
 from .quantizer import TRIED
 from .ranges import MIN_MAX
 from .samples import Samples, evenly, feeds, identity
-from .storage import counted, storage
 
 SIGNATURE = "serving_default"
 

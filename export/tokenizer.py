@@ -10,7 +10,7 @@ from ..core import tokenizer as reference_code
 from ..core.codec import read_json
 from ..core.errors import InputError, explain_disk_errors
 from ..core.model import Model
-from ..core.names import checked_name, slug
+from ..core.sanitize import checked_name, slug
 
 CODE = "tokenizer.py"
 SETTINGS = "tokenizer.json"

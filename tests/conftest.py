@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from edgeproof.cli.console import ConsoleListener
-from edgeproof.cli.pipeline import Finished, run
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData, load_prepared
 from edgeproof.core.recipe import Recipe, parse_recipe
 from edgeproof.core.variant import Variant
+from edgeproof.workflows.run import Finished, run
 
 RECIPE = {
     "name": "tiny",

@@ -14,7 +14,7 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
-from edgeproof.train import freeze
+from edgeproof.frameworks import freeze
 
 Arrays = dict[str, NDArray[Any]]
 Function = Callable[..., Mapping[str, Any]]

@@ -16,8 +16,8 @@ from edgeproof.core.recipe import Export
 from edgeproof.core.target import Target
 from edgeproof.core.variant import QUANTIZER, Variant
 from edgeproof.devices import open_runner
-from edgeproof.export import flatbuffer
-from edgeproof.export.storage import storage
+from edgeproof.tflite import objects
+from edgeproof.tflite.storage import storage
 
 LITERT, OLD, ONNX = (Target("local", name) for name in ("litert", "tflite-runtime", "onnxruntime"))
 
@@ -90,7 +90,7 @@ class Files:
         return found.path.read_bytes()
 
     def storage(self, variant: str, maker: str = "") -> dict[str, Any]:
-        return storage(flatbuffer.read(self.content(variant, maker)))
+        return storage(objects.read(self.content(variant, maker)))
 
     def answers(self, artifact: Artifact, target: Target) -> Any:
         """What a file answers to the test pictures; the outcome when it does not."""

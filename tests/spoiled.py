@@ -7,14 +7,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeproof.cli.preparing import Wanted, prepared
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.dataset import PreparedData
-from edgeproof.core.events import Silent
 from edgeproof.core.model import InputContract
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.core.store import Store
+from edgeproof.workflows.prepare_data import Wanted, prepared
 
 SOURCE = Data(source="builtin:fashion-mnist-mini", validation=0.25, limit_train=3000, limit_test=1000)
 SIZE = 32

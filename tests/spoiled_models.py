@@ -19,7 +19,7 @@ import numpy as np
 
 from edgeproof.core.dataset import load_prepared
 from edgeproof.core.model import InputContract, Model, save_model
-from edgeproof.train.freeze import freeze, graph_sha256
+from edgeproof.frameworks.freeze import freeze, graph_sha256
 
 LARGER = 1000.0
 

@@ -15,11 +15,14 @@ import pytest
 from edgeproof.core import apart
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import ModelSpec
-from edgeproof.train import hdf5
+from edgeproof.frameworks import hdf5
 from edgeproof.train.backbones import check_backbone
 
 HOME = Path(__file__).parents[1]
-ROOMS = ("cli", "core", "devices", "evaluate", "export", "quantize", "train")
+ROOMS = (
+    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "frameworks",
+    "core",
+)  # fmt: skip
 
 
 def hdf5_file(path: Path, *, link: str = "", weights: bool = True) -> Path:
@@ -80,7 +83,7 @@ def test_only_processes_with_limits_import_h5py() -> None:
         for path in (HOME / room).rglob("*.py")
         if re.search(r"^\s*(import|from) h5py", path.read_text(), re.MULTILINE)
     }
-    assert found == {"train/hdf5.py", "train/network.py", "train/foreign/precision.py"}
+    assert found == {"frameworks/hdf5.py", "train/network.py", "frameworks/precision.py"}
 
 
 def test_keras_files_are_examined_without_h5py_in_this_process(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_keras_files_are_examined_without_h5py_in_this_process(tmp_path: Path) -
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.3.0"}))
         archive.write(tmp_path / "m.h5", "model.weights.h5")
     code = (
-        "import sys; from pathlib import Path; from edgeproof.train.foreign import examine\n"
+        "import sys; from pathlib import Path; from edgeproof.train.external import examine\n"
         f"found = [examine(Path({str(tmp_path)!r}) / name, trust=False).keras for name in ('m.h5', 'm.keras')]\n"
         "assert found == [2, 3] and 'h5py' not in sys.modules, found"
     )
@@ -117,9 +120,9 @@ def test_weights_are_looked_through_like_models(packed: bool, tmp_path: Path) ->
 def test_catalogues_are_read_by_tensorflow_in_its_own_process(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgeproof.cli.preparing import Wanted, prepared\n"
+        "from edgeproof.workflows.prepare_data import Wanted, prepared\n"
         "from edgeproof.core.errors import InputError\n"
-        "from edgeproof.core.events import Silent\n"
+        "from edgeproof.core.progress import Silent\n"
         "from edgeproof.core.recipe import Data\n"
         "from edgeproof.core.store import Store\n"
         f"here = Path({str(tmp_path)!r})\n"

@@ -20,9 +20,9 @@ from edgeproof.core import unpacking
 from edgeproof.core.errors import InputError
 from edgeproof.core.files import plain_files
 from edgeproof.core.model import InputContract
-from edgeproof.train.foreign import containers
-from edgeproof.train.foreign.containers import read_archive
-from edgeproof.train.foreign.samples import tensor_data
+from edgeproof.train.external import containers
+from edgeproof.train.external.containers import read_archive
+from edgeproof.train.external.samples import tensor_data
 from edgeproof.train.hub import archive as archives
 from edgeproof.train.hub.archive import unpack
 

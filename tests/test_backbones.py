@@ -12,9 +12,9 @@ import pytest
 
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.recipe import ModelSpec, Train
+from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train.backbones import check_backbone, identity, parse
 from edgeproof.train.families import BY_NAME, FAMILIES
-from edgeproof.train.frameworks import fresh, load
 from edgeproof.train.head import new_head
 from edgeproof.train.network import attach_head, build_base, preprocess
 

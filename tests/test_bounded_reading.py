@@ -19,8 +19,8 @@ from edgeproof.core import protobuf
 from edgeproof.core.errors import InputError
 from edgeproof.core.inputs import check_folder, check_plain, read_input
 from edgeproof.core.recipe import Data, ModelSpec
-from edgeproof.export.flatbuffer import read as read_objects
 from edgeproof.export.inspect import inspect
+from edgeproof.tflite.objects import read as read_objects
 
 # --- a few bytes that are referred to many times ----------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ DEPTHS = {
 def test_a_saved_model_of_very_many_fields_is_refused(
     place: str, entry: bytes, few_fields: int, tmp_path: Path
 ) -> None:
-    from edgeproof.train.hub.saved_model import read
+    from edgeproof.frameworks.saved_model import read
 
     *outer, last = DEPTHS[place]
     content = field(last, entry) * few_fields
@@ -149,7 +149,7 @@ def test_the_limit_is_far_from_what_models_have(tmp_path: Path) -> None:
     node += field(5, field(1, b"T") + field(2, b"\x30\x01")) * 8
     (tmp_path / "saved_model.pb").write_bytes(field(2, field(2, field(1, node) * 2_000)))
     left = [protobuf.LIMIT]
-    from edgeproof.train.hub.saved_model import _meta_graph
+    from edgeproof.frameworks.saved_model import _meta_graph
 
     content = memoryview((tmp_path / "saved_model.pb").read_bytes())
     for part in protobuf.Message(content, left).parts(2):
@@ -212,13 +212,13 @@ def _spec(path: Path, **more: Any) -> ModelSpec:
 
 
 def _labels(path: Path) -> None:
-    from edgeproof.cli.files import read_labels
+    from edgeproof.workflows.model_files import read_labels
 
     read_labels(path)
 
 
 def _examine(path: Path) -> None:
-    from edgeproof.train.foreign import examine
+    from edgeproof.train.external import examine
 
     examine(path, trust=True)
 
@@ -236,7 +236,7 @@ def _weights(path: Path) -> None:
 
 
 def _table(path: Path) -> None:
-    from edgeproof.train.data.sources import open_source
+    from edgeproof.data.sources import open_source
 
     data = Data.model_validate({"source": f"csv:{path}"})
     open_source(data.source, data, Path(), "text").listing()
@@ -244,7 +244,7 @@ def _table(path: Path) -> None:
 
 def _array(path: Path) -> None:
     from edgeproof.core.model import InputContract
-    from edgeproof.train.foreign import tensor_data
+    from edgeproof.train.external import tensor_data
 
     tensor_data(path, path.parent / "out", InputContract("tensor", "x", (1, 3), "float32"))
 
@@ -257,7 +257,7 @@ def _saved_model(path: Path) -> None:
 
 
 def _objects(path: Path) -> None:
-    from edgeproof.train.foreign.custom import check_objects
+    from edgeproof.train.external.custom import check_objects
 
     check_objects([str(path)])
 

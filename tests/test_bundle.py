@@ -21,18 +21,18 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof.cli.bundling import bundle_file
 from edgeproof.cli.commands.bundle import command
 from edgeproof.cli.console import ConsoleListener
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract
-from edgeproof.core.names import slug
 from edgeproof.core.recipe import Data
+from edgeproof.core.sanitize import slug
 from edgeproof.export import inspect, save
 from edgeproof.export.bundle import Bundle, escape, images, micro
-from edgeproof.export.bundle.golden import quantized
+from edgeproof.export.bundle.golden_vectors import quantized
+from edgeproof.workflows.bundle import bundle_file
 
 from .bundle_models import mean_colour_model
 from .conftest import TinyRun
@@ -235,7 +235,7 @@ def test_the_example_brings_pictures_to_size_as_training_did(float_bundle: Bundl
     """With Pillow there, a picture of any size gives the pixels that training's own reader gives."""
     from PIL import Image
 
-    from edgeproof.train.data.decode import fit
+    from edgeproof.data.decode import fit
 
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 71, 3), dtype="uint8"))
     code = (
@@ -254,7 +254,7 @@ def test_the_example_brings_pictures_to_size_as_training_did(float_bundle: Bundl
 def test_the_example_reads_pictures_of_every_kind_as_training_did(float_bundle: Bundle, tmp_path: Path) -> None:
     from PIL import Image
 
-    from edgeproof.train.data.decode import decode
+    from edgeproof.data.decode import decode
 
     random = np.random.default_rng(1)
     colours = Image.fromarray(random.integers(0, 256, (50, 71, 3), dtype="uint8"))

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from edgeproof.cli.console import ConsoleListener
-from edgeproof.cli.evaluating import evaluate_files
 from edgeproof.core.recipe import Data, Evaluate
 from edgeproof.export.bundle import Bundle
 from edgeproof.export.bundle.escape import TEMPLATES
+from edgeproof.workflows.evaluate import evaluate_files
 
 from .bundle_models import mean_colour_model
 from .conftest import TinyRun

@@ -196,7 +196,7 @@ def test_damaged_models_are_refused_or_rewritten_but_nothing_else(changes: list[
     assert len(kept) == len(old) and sum(a != b for a, b in zip(kept, old, strict=True)) <= moved
 
 
-@pytest.mark.parametrize("package", ["edgeproof.export.bundle", "edgeproof.cli.bundling"])
+@pytest.mark.parametrize("package", ["edgeproof.export.bundle", "edgeproof.workflows.bundle"])
 def test_the_room_is_light(package: str) -> None:
     heavy = "'tensorflow', 'mediapipe', 'ai_edge_litert', 'flatbuffers', 'onnx'"
     code = f"import sys, {package}; print([m for m in ({heavy}) if m in sys.modules])"

@@ -21,12 +21,12 @@ from edgeproof import export, quantize
 from edgeproof.core.artifact import Artifact, TensorSpec
 from edgeproof.core.dataset import PreparedData, save_prepared, write_texts
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import InputContract
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Augment, Export, ModelSpec, Train
 from edgeproof.core.tokenizer import Tokenizer, open_tokenizer
 from edgeproof.core.variant import Variant
-from edgeproof.export.bundle.flat import PADDING, Frame, for_masked, for_padded
+from edgeproof.export.bundle.input_adapter import PADDING, Frame, for_masked, for_padded
 from edgeproof.export.bundle.metadata import read_files
 from edgeproof.export.bundle.stock_tokenizers import VOCABULARY, bert_vocabulary, stock_tokenizer, surface_forms
 from edgeproof.export.bundle.text import (

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from edgeproof.cli.bundling import _judged
-from edgeproof.cli.files import open_artifact
 from edgeproof.cli.main import status
 from edgeproof.core.codec import to_json, write_json
 from edgeproof.core.results import SCHEMA, load_results
+from edgeproof.workflows.bundle import _judged
+from edgeproof.workflows.model_files import open_artifact
 
 from .bundle_models import mean_colour_model
 from .conftest import class_folders

@@ -13,13 +13,16 @@ from typing import Any
 import psutil
 import pytest
 
-from edgeproof.cli import tensorflow_process
-from edgeproof.cli.doctor import examine
-from edgeproof.cli.tensorflow_process import CrashError, TensorFlowProcess
 from edgeproof.core import children
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
+from edgeproof.workflows import tensorflow_process
+from edgeproof.workflows.doctor import examine
+from edgeproof.workflows.tensorflow_process import CrashError, TensorFlowProcess
 
-ROOMS = ("cli", "core", "devices", "evaluate", "export", "quantize", "train")
+ROOMS = (
+    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "frameworks",
+    "core",
+)  # fmt: skip
 # pip, and the import of a runtime, open no file from outside. The tokenizer travels: it limits its process itself.
 WITHOUT = {"core/children.py", "devices/runtimes.py", "core/tokenizer.py"}
 
@@ -129,7 +132,7 @@ def test_every_module_that_starts_a_process_limits_it() -> None:
 
 @pytest.mark.slow
 def test_a_saved_model_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeproof.train.frameworks import load
+    from edgeproof.frameworks.tensorflow import load
 
     tf, _ = load()
 
@@ -142,9 +145,16 @@ def test_a_saved_model_that_never_answers_is_given_up(tmp_path: Path, monkeypatc
     root.__call__ = tf.function(waits, input_signature=[tf.TensorSpec([1, 3], tf.float32)])
     tf.saved_model.save(root, str(tmp_path / "m"))
     choices = {
-        "trust": False, "labels": [], "value_range": None, "shapes": {}, "size": None, "output": "", "tags": "",
-        "signature": "", "custom_objects": [],
-    }  # fmt: skip
+        "trust": False,
+        "labels": [],
+        "value_range": None,
+        "shapes": {},
+        "size": None,
+        "output": "",
+        "tags": "",
+        "signature": "",
+        "custom_objects": [],
+    }
     monkeypatch.setitem(tensorflow_process.SILENCE, "adopt", 45.0)
     with TensorFlowProcess(tmp_path / "log.txt", Silent()) as process:
         with pytest.raises(CrashError, match="it said nothing for 45 s") as caught:

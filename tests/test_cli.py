@@ -16,7 +16,7 @@ from PIL import Image
 
 from edgeproof.cli.main import COMMANDS
 from edgeproof.core.results import load_results
-from edgeproof.train.data import builtin
+from edgeproof.data import builtin
 
 from .conftest import TinyRun, class_folders
 

@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproof import export
-from edgeproof.cli import compat
 from edgeproof.core.artifact import Artifact, Operator
 from edgeproof.core.codec import to_json
 from edgeproof.core.errors import InputError, StageError
@@ -29,12 +28,13 @@ from edgeproof.core.results import Results
 from edgeproof.core.target import Target, parse_runtime
 from edgeproof.core.variant import CONVERTER
 from edgeproof.devices import install, local_runtimes, locate, missing_runtime, open_runner, side_installations
-from edgeproof.evaluate.limits import LITERT_HAS
-from edgeproof.export.compat import misfits, needs_of, newest_version, oldest, tflite_of
-from edgeproof.export.compat.delegates import estimate
-from edgeproof.export.compat.metadata import read_metadata
-from edgeproof.export.compat.reading import Node, Tensor
-from edgeproof.export.compat.versions import NEWEST, VERSIONS, order
+from edgeproof.evaluate.budget import LITERT_HAS
+from edgeproof.tflite import misfits, needs_of, newest_version, oldest, tflite_of
+from edgeproof.tflite.delegates import estimate
+from edgeproof.tflite.graph import Node, Tensor
+from edgeproof.tflite.metadata import read_metadata
+from edgeproof.tflite.runtime_versions import NEWEST, VERSIONS, order
+from edgeproof.workflows import runtime_fallbacks
 
 from .conftest import TinyRun
 from .scheme_files import shared
@@ -155,7 +155,7 @@ def test_what_the_table_says_of_real_files_is_what_runtimes_do(runtime: str, tin
     for scheme in ("float32", "float16", "dynamic", "int8", "int8-int8io", "int8-uint8io"):
         artifact = tiny.artifact(f"tflite:{scheme}")
         outcome = open_runner(artifact, target, timeout_seconds=120).load(tiny.data.images("test"))
-        wrong = compat.misfit(artifact, target)
+        wrong = runtime_fallbacks.misfit(artifact, target)
         assert outcome.ok == (wrong is None), (scheme, outcome.reason, wrong)
 
 
@@ -451,21 +451,28 @@ def metadata() -> bytes:
 def test_what_does_not_load_is_named_with_what_to_make_instead(tiny: TinyRun) -> None:
     runtime = parse_runtime("tflite-runtime==2.14")
     plain = tiny.artifact("tflite:dynamic")
-    wrong = compat.misfit(plain, runtime)
+    wrong = runtime_fallbacks.misfit(plain, runtime)
     assert wrong is not None
     reason, remedy = wrong
     assert "FULLY_CONNECTED version 12" in reason and "up to version 10" in reason and "2.17.0" in reason
     assert "tflite:dynamic-conv or tflite:dynamic-per-tensor" in remedy and "ai-edge-litert 1.0.0" in remedy
-    assert [str(v) for v in compat.work_arounds(plain, runtime)] == ["tflite:dynamic-conv", "tflite:dynamic-per-tensor"]
+    assert [str(v) for v in runtime_fallbacks.work_arounds(plain, runtime)] == [
+        "tflite:dynamic-conv",
+        "tflite:dynamic-per-tensor",
+    ]
     # By its row alone, where the file is gone.
-    assert compat.misfit(replace(plain, path=None), runtime) is not None
+    assert runtime_fallbacks.misfit(replace(plain, path=None), runtime) is not None
 
     older = parse_runtime("tflite-runtime==2.3")
-    assert [str(v) for v in compat.work_arounds(plain, older)] == ["tflite:float16", "tflite:int8", "tflite:float32"]
+    assert [str(v) for v in runtime_fallbacks.work_arounds(plain, older)] == [
+        "tflite:float16",
+        "tflite:int8",
+        "tflite:float32",
+    ]
     for scheme in ("float32", "float16", "int8", "int16x8"):
-        assert compat.misfit(tiny.artifact(f"tflite:{scheme}"), runtime) is None
-        assert compat.work_arounds(tiny.artifact(f"tflite:{scheme}"), runtime) == ()
-    assert compat.misfit(tiny.artifact("onnx:float32"), runtime) is None
+        assert runtime_fallbacks.misfit(tiny.artifact(f"tflite:{scheme}"), runtime) is None
+        assert runtime_fallbacks.work_arounds(tiny.artifact(f"tflite:{scheme}"), runtime) == ()
+    assert runtime_fallbacks.misfit(tiny.artifact("onnx:float32"), runtime) is None
 
 
 def test_the_price_of_a_work_around() -> None:
@@ -483,15 +490,15 @@ def test_the_price_of_a_work_around() -> None:
         ("p", "local/litert"): np.arange(100) < 90,
         ("a", "local/litert"): np.arange(100) < 88,
     }
-    told = compat.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"), correct)
+    told = runtime_fallbacks.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"), correct)
     assert told["for"] == "tflite-runtime==2.14" and told["instead_of"] == "p" and told["target"] == "local/litert"
     assert told["latency_ratio"] == 1.5 and told["bytes_ratio"] == 1.1
     drop = told["accuracy"]
     assert drop["drop"] == pytest.approx(0.02) and drop["low"] < 0.02 < drop["high"] and drop["samples"] == 100
-    bare = compat.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
+    bare = runtime_fallbacks.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
     assert bare["accuracy"] == {"drop": pytest.approx(0.02), "samples": 100}
     results.measurements = [m for m in results.measurements if m.artifact == "a"]
-    alone = compat.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
+    alone = runtime_fallbacks.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
     assert "target" not in alone and alone["bytes_ratio"] == 1.1
 
 

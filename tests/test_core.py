@@ -19,8 +19,8 @@ from edgeproof.core.codec import from_json, sha256_file, sha256_of, to_json, wri
 from edgeproof.core.errors import InputError, StageError, explain_disk_errors
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.model import InputContract, Model, load_model, save_model
-from edgeproof.core.names import csv_cell, shorten, slug
 from edgeproof.core.results import Results, load_results
+from edgeproof.core.sanitize import csv_cell, shorten, slug
 from edgeproof.core.store import Store, lock, place
 from edgeproof.core.variant import Variant
 

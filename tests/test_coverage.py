@@ -53,7 +53,7 @@ def test_each_family_trains_freezes_and_exports_to_files_that_agree(
     from benchmarks.coverage.rows import SHORT, all_rows
     from benchmarks.coverage.worker import Row
 
-    from edgeproof.train.frameworks import load
+    from edgeproof.frameworks.tensorflow import load
 
     _, keras = load()
     monkeypatch.setattr(keras.applications, name, first_part(getattr(keras.applications, name)))

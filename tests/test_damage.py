@@ -14,9 +14,6 @@ import pytest
 from click.testing import CliRunner
 
 from edgeproof import export
-from edgeproof.cli import run_folder
-from edgeproof.cli.bundling import bundle_file
-from edgeproof.cli.files import open_artifact
 from edgeproof.cli.main import edgeproof
 from edgeproof.core import files, sums
 from edgeproof.core.codec import sha256_file, to_json, write_atomic, write_json
@@ -27,6 +24,9 @@ from edgeproof.core.recipe import parse_recipe
 from edgeproof.core.store import Store, place
 from edgeproof.export.bundle.bundle import shipped
 from edgeproof.train.hub.fetch import cache, resolve
+from edgeproof.workflows import run_folder
+from edgeproof.workflows.bundle import bundle_file
+from edgeproof.workflows.model_files import open_artifact
 
 from .bundle_models import mean_colour_model
 from .test_archives import PACKED, WHOLE

@@ -12,8 +12,8 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import Data
 from edgeproof.core.store import installed, package_versions
 from edgeproof.core.target import parse_runtime
+from edgeproof.data import fingerprint
 from edgeproof.devices.runtimes import installed_version
-from edgeproof.train.data import fingerprint
 
 RECORDS = {
     "empty": b"",

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
-from edgeproof.train.data import fingerprint, prepare
-from edgeproof.train.data.builtin import cut_fashion_mnist_mini
-from edgeproof.train.data.catalogs import FASHION_MNIST
-from edgeproof.train.data.idx import read_idx
-from edgeproof.train.data.sources import BUILTIN
+from edgeproof.data import fingerprint, prepare
+from edgeproof.data.builtin import cut_fashion_mnist_mini
+from edgeproof.data.catalogs import FASHION_MNIST
+from edgeproof.data.idx import read_idx
+from edgeproof.data.sources import BUILTIN
 
 HERE = BUILTIN / "fashion-mnist-mini"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeproof.cli.preparing import Wanted, prepared
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.core.store import Store
-from edgeproof.train.data import prepare
+from edgeproof.data import prepare
+from edgeproof.workflows.prepare_data import Wanted, prepared
 
 
 def draw(path: Path, number: int, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> None:

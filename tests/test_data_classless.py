@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeproof.cli.classes import class_numbers
-from edgeproof.cli.files import read_labels
 from edgeproof.core.dataset import PreparedData, read_texts
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
+from edgeproof.data import fingerprint, prepare, prepare_texts
 from edgeproof.quantize.calibration import draw
-from edgeproof.train.data import fingerprint, prepare, prepare_texts
+from edgeproof.workflows.class_mapping import class_numbers
+from edgeproof.workflows.model_files import read_labels
 
 
 def picture(path: Path, value: int) -> Path:

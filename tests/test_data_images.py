@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgeproof.train.data.arrays import NpyWriter
-from edgeproof.train.data.decode import decode, fit, pillow_our_way
-from edgeproof.train.data.listing import SampleFile, UnreadableError
+from edgeproof.data.arrays import NpyWriter
+from edgeproof.data.decode import decode, fit, pillow_our_way
+from edgeproof.data.listing import SampleFile, UnreadableError
 
 BROKEN_EXIF = b"Exif\0\0MM\0*\xff\xff\xff\xff broken"
 RED, BLUE = (200, 30, 40), (20, 40, 210)

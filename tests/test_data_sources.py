@@ -17,11 +17,11 @@ from PIL import Image
 from edgeproof.core import unpacking
 from edgeproof.core.dataset import PreparedData, load_prepared
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
-from edgeproof.train.data import fingerprint, prepare
-from edgeproof.train.data.catalogs import CIFAR100, FASHION_MNIST
-from edgeproof.train.data.idx import read_idx, write_idx
+from edgeproof.data import fingerprint, prepare
+from edgeproof.data.catalogs import CIFAR100, FASHION_MNIST
+from edgeproof.data.idx import read_idx, write_idx
 
 
 def draw(path: Path, number: int) -> None:
@@ -422,7 +422,7 @@ def test_cifar100_has_a_hundred_names() -> None:
 def test_no_framework_is_imported() -> None:
     code = (
         "import sys; from pathlib import Path; from edgeproof.core.recipe import Data\n"
-        "from edgeproof.train.data import fingerprint\n"
+        "from edgeproof.data import fingerprint\n"
         "fingerprint(Data(source='keras:mnist'), seed=1, folder=Path())\n"
         "print(sorted({'tensorflow', 'tf_keras', 'tensorflow_datasets', 'keras'} & set(sys.modules)))"
     )

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import Data
-from edgeproof.train.data.listing import TEST, TRAIN, UNASSIGNED, VALIDATION, Listing, with_test
-from edgeproof.train.data.splits import allocate, assign
+from edgeproof.data.listing import TEST, TRAIN, UNASSIGNED, VALIDATION, Listing, with_test
+from edgeproof.data.splits import allocate, assign
 
 classes = st.lists(st.integers(2, 40), min_size=2, max_size=6)
 shares = st.floats(0.01, 0.6)

@@ -21,14 +21,14 @@ from PIL import Image
 
 from edgeproof.core.dataset import SPLITS, PreparedData, load_prepared, read_texts
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
-from edgeproof.train.data import fingerprint, kind_of, prepare, prepare_texts
-from edgeproof.train.data import rows as rows_module
-from edgeproof.train.data.decode_text import decode_text
-from edgeproof.train.data.listing import UnreadableError
-from edgeproof.train.data.rows import Columns
-from edgeproof.train.data.tables import TextTable
+from edgeproof.data import fingerprint, kind_of, prepare, prepare_texts
+from edgeproof.data import rows as rows_module
+from edgeproof.data.decode_text import decode_text
+from edgeproof.data.listing import UnreadableError
+from edgeproof.data.rows import Columns
+from edgeproof.data.tables import TextTable
 
 
 def installed(name: str) -> bool:
@@ -377,7 +377,7 @@ def test_hostile_files(tmp_path: Path) -> None:
 @settings(max_examples=300, deadline=None)
 @given(content=st.binary(max_size=60), encoding=st.sampled_from(["utf-8", "utf-16", "cp1252", "utf-7", "shift_jis"]))
 def test_any_bytes_are_a_text_or_a_reason(tmp_path_factory: Any, content: bytes, encoding: str) -> None:
-    from edgeproof.train.data.listing import SampleFile
+    from edgeproof.data.listing import SampleFile
 
     folder = tmp_path_factory.getbasetemp().resolve()
     (folder / "any.txt").write_bytes(content)

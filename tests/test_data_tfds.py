@@ -12,9 +12,9 @@ import pytest
 
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
-from edgeproof.train.data import fingerprint, prepare
+from edgeproof.data import fingerprint, prepare
 
 pytest.importorskip("tensorflow_datasets")
 

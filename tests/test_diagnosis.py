@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof.cli.diagnosing import diagnose_artifact
 from edgeproof.cli.main import edgeproof as program
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import from_json
 from edgeproof.core.diagnosis import Diagnosis, TensorError
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import parse_recipe
 from edgeproof.core.store import Store
 from edgeproof.core.variant import Variant
@@ -26,10 +25,11 @@ from edgeproof.export.dense_as_conv import dense_as_conv
 from edgeproof.export.quantizer import quantize
 from edgeproof.quantize.diagnosis import diagnose, in_graph_order, node_data
 from edgeproof.quantize.diagnosis.causes import judge
+from edgeproof.quantize.diagnosis.error_stats import HIGHEST_DB, Sums, decibels
 from edgeproof.quantize.diagnosis.graph import read_graph
+from edgeproof.quantize.diagnosis.isolate import disturb, take_apart
 from edgeproof.quantize.diagnosis.matching import match
-from edgeproof.quantize.diagnosis.sums import HIGHEST_DB, Sums, decibels
-from edgeproof.quantize.diagnosis.taken_apart import disturb, take_apart
+from edgeproof.workflows.diagnose import diagnose_artifact
 
 from .spoiled import Spoiled, make
 

@@ -9,8 +9,8 @@ import pytest
 
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import Data, parse_recipe
-from edgeproof.export.embedded_labels import embedded_labels
-from edgeproof.train.data.sources import check_source
+from edgeproof.data.sources import check_source
+from edgeproof.tflite.embedded_labels import embedded_labels
 
 
 @pytest.mark.parametrize("scheme", ["folder", "images", "textfolder", "idx", "csv", "tsv", "jsonl"])

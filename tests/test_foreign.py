@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 
 from edgeproof.core.dataset import load_prepared
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import InputContract, Model, load_model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export, ModelSpec
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
-from edgeproof.train.foreign import adopt, adoption_key, examine, model_inputs, tensor_data
-from edgeproof.train.foreign.backbone import build_file_base, check_file_backbone, file_identity
-from edgeproof.train.foreign.code import LAYERS, find_code
-from edgeproof.train.foreign.pixels import pixel_range
-from edgeproof.train.foreign.tensors import Tensor, fixed_shapes, safe_names
+from edgeproof.train.external import adopt, adoption_key, examine, model_inputs, tensor_data
+from edgeproof.train.external.backbone import build_file_base, check_file_backbone, file_identity
+from edgeproof.train.external.code import LAYERS, find_code
+from edgeproof.train.external.pixel_range import pixel_range
+from edgeproof.train.external.tensors import Tensor, fixed_shapes, safe_names
 
 slow = pytest.mark.slow
 TOLERANCE = 1e-4
@@ -108,9 +108,9 @@ def test_a_keras_file_of_somebody_else(tmp_path: Path) -> None:
     model = take(original, tmp_path / "model")
     assert model.input == InputContract("input_1", (1, 64, 64, 1), "float32", 0, 0, "", "", kind="tensor")
     assert model.labels == () and model.answer == "predictions"
-    from edgeproof.train import frameworks
+    from edgeproof.frameworks import tensorflow
 
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     samples = np.random.default_rng(0).uniform(-1, 1, (24, 64, 64, 1)).astype(np.float32)
     expected = np.asarray(keras.models.load_model(str(original), compile=False)(samples, training=False))
     np.save(tmp_path / "samples.npy", samples)
@@ -300,9 +300,9 @@ def test_no_configuration_runs_code(files: Path, tmp_path: Path, entry: dict[str
 
 def test_layers_are_those_of_keras() -> None:
     """Every layer of Keras 2 is on the list of harmless ones or is known not to be; Keras 3's are looked up by name."""
-    from edgeproof.train import frameworks
+    from edgeproof.frameworks import tensorflow
 
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     abstract = {"Lambda", "Layer", "Wrapper", "AbstractRNNCell", "InputSpec", "DenseFeatures"}
     found = {name for name in dir(keras.layers) if isinstance(getattr(keras.layers, name), type)}
     assert found - abstract <= LAYERS
@@ -512,9 +512,9 @@ PIXELS = np.random.default_rng(3).integers(0, 256, (5, 24, 24, 3), np.uint8)
 @slow
 def test_a_keras_2_file_as_backbone(files: Path) -> None:
     """Its features are what its own classification layer is given, its layers can be counted, nested ones too."""
-    from edgeproof.train import frameworks
+    from edgeproof.frameworks import tensorflow
 
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     plain = spec("plain2.keras", value_range=(0.0, 1.0))
     check_file_backbone(plain, files)
     base = build_file_base(plain, files)
@@ -572,7 +572,7 @@ def test_backbones_that_cannot_be(files: Path) -> None:
 
 
 def test_looking_needs_no_tensorflow() -> None:
-    code = "import edgeproof.train.foreign, edgeproof.train.foreign.backbone, sys; print('tensorflow' in sys.modules)"
+    code = "import edgeproof.train.external, edgeproof.train.external.backbone, sys; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )

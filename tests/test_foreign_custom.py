@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec
-from edgeproof.train import frameworks
-from edgeproof.train.foreign import adopt, adoption_key, examine
-from edgeproof.train.foreign.backbone import build_file_base, check_file_backbone, file_identity
+from edgeproof.frameworks import tensorflow
+from edgeproof.train.external import adopt, adoption_key, examine
+from edgeproof.train.external.backbone import build_file_base, check_file_backbone, file_identity
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def take(path: Path, folder: Path, **asked: Any) -> Model:
 
 def answer(model: Model) -> Any:
     """What the frozen model says to ones."""
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     signature = tf.saved_model.load(str(model.saved_model)).signatures["serving_default"]
     return signature(**{model.input.name: tf.ones(model.input.shape)})[model.answer].numpy()
 
@@ -135,7 +135,7 @@ def with_handle(source: Path, target: Path, handle: str) -> Path:
 
 
 def test_what_a_hub_layer_loads_is_looked_at_and_fetched_only_with_trust(foreign_files: Path, tmp_path: Path) -> None:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     root = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec((None, 4))])  # type: ignore[untyped-decorator]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
-from edgeproof.train import frameworks
-from edgeproof.train.foreign import adopt
+from edgeproof.frameworks import tensorflow
+from edgeproof.train.external import adopt
 
 from .test_foreign import run_onnx, run_tflite
 
@@ -59,7 +59,7 @@ def built(keras: Any, name: str) -> tuple[Any, list[Any], Any]:
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("kind", [".keras", ""])
 def test_whole_numbers_and_buckets_become_arithmetic_in_every_format(tmp_path: Path, name: str, kind: str) -> None:
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     model, inputs, expected = built(keras, name)
     path = tmp_path / f"m{kind}"
     model.save(str(path)) if kind else model.export(str(path))
@@ -75,7 +75,7 @@ def test_whole_numbers_and_buckets_become_arithmetic_in_every_format(tmp_path: P
 
 @pytest.mark.parametrize("mode", ["int", "tf_idf"])
 def test_texts_keep_their_tables_alive_and_answer_as_before(tmp_path: Path, mode: str) -> None:
-    tf, keras = frameworks.load()
+    tf, keras = tensorflow.load()
     texts = np.array(["a good film", "a bad one", "good good"])
     vectorize = keras.layers.TextVectorization(output_mode=mode)
     vectorize.adapt(texts)
@@ -100,7 +100,7 @@ def test_texts_keep_their_tables_alive_and_answer_as_before(tmp_path: Path, mode
 
 def test_names_for_answers_come_out_of_a_table_of_numbers(tmp_path: Path) -> None:
     """Numbers in, a class's name out: the table becomes a list of names in both formats."""
-    tf, keras = frameworks.load()
+    tf, keras = tensorflow.load()
     given = keras.Input((3,), name="x")
     scores = keras.layers.Dense(3, name="scores")(given)
     names = keras.layers.StringLookup(vocabulary=["no", "yes"], invert=True, name="names")(tf.argmax(scores, -1))

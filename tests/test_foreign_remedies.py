@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
-from edgeproof.train import frameworks
-from edgeproof.train.foreign import adopt, examine
+from edgeproof.frameworks import tensorflow
+from edgeproof.train.external import adopt, examine
 
 from .test_foreign import run_tflite
 
@@ -27,13 +27,13 @@ def take(path: Path, folder: Path) -> Model:
 
 
 def answer(model: Model, inputs: Any) -> Any:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     signature = tf.saved_model.load(str(model.saved_model)).signatures["serving_default"]
     return signature(**{model.provenance["inputs"][0]["name"]: tf.constant(inputs)})[model.answer].numpy()
 
 
 def test_a_model_that_had_seen_no_data_is_called_once_and_saved_again(tmp_path: Path) -> None:
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     model = keras.Sequential([keras.layers.Dense(2)])
     model.save(str(tmp_path / "m.keras"))
     with pytest.raises(InputError, match="before it had seen data") as caught:
@@ -46,7 +46,7 @@ def test_a_model_that_had_seen_no_data_is_called_once_and_saved_again(tmp_path: 
 
 
 def test_ragged_inputs_are_made_dense_on_the_same_layers(tmp_path: Path) -> None:
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     pool, dense = keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(2)
     for kind, given in (("ragged", keras.Input((None, 3), ragged=True)), ("dense", keras.Input((4, 3)))):
         keras.Model(given, dense(pool(given))).save(str(tmp_path / f"{kind}.keras"))
@@ -59,7 +59,7 @@ def test_ragged_inputs_are_made_dense_on_the_same_layers(tmp_path: Path) -> None
 
 
 def test_a_lambda_layer_is_exported_as_a_saved_model_where_it_was_made(tmp_path: Path) -> None:
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     given = keras.Input((3,), name="x")
     model = keras.Model(given, keras.layers.Lambda(lambda x: x * 3.0)(given))
     model.save(str(tmp_path / "m.keras"))
@@ -72,7 +72,7 @@ def test_a_lambda_layer_is_exported_as_a_saved_model_where_it_was_made(tmp_path:
 
 
 def test_a_model_of_texts_is_saved_without_its_text_layers(tmp_path: Path) -> None:
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     words = keras.layers.TextVectorization(output_sequence_length=4, vocabulary=["good", "bad"])
     rest = [keras.layers.Embedding(4, 3), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(2)]
     whole, numbers = keras.Input((1,), dtype="string"), keras.Input((4,), dtype="int32", name="ids")

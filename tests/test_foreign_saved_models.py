@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export, ModelSpec
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
-from edgeproof.train import frameworks
-from edgeproof.train.foreign import adopt
-from edgeproof.train.foreign.backbone import build_file_base, check_file_backbone
+from edgeproof.frameworks import tensorflow
+from edgeproof.train.external import adopt
+from edgeproof.train.external.backbone import build_file_base, check_file_backbone
 from edgeproof.train.hub.image import build_hub_base
 
 from .test_foreign import run_onnx, run_tflite
@@ -32,7 +32,7 @@ def several(folder: Path, graphs: Graphs, *, side: int = 0, reads: str = "") -> 
 
     It takes (N, 3), or with `side` pictures. The graph whose tags are `reads` also reads a file.
     """
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     v1 = tf.compat.v1
     builder = v1.saved_model.Builder(str(folder))
     for number, (tags, factor) in enumerate(graphs):
@@ -57,13 +57,13 @@ def take(path: Path, folder: Path, **asked: Any) -> Model:
 
 
 def answer(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     signature = tf.saved_model.load(str(model.saved_model)).signatures["serving_default"]
     return {name: value.numpy() for name, value in signature(**inputs).items()}
 
 
 def factor_of(model: Model) -> float:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     return float(answer(model, {"x": tf.ones((1, 3))})["y"][0, 0]) / 3
 
 
@@ -142,7 +142,7 @@ def test_backbones_with_several_graphs(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As TensorFlow's audio tutorial exports its model: called with a file's name or with waves."""
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     weights = np.random.default_rng(0).normal(size=(1600, 2)).astype(np.float32)
 
     class ExportModel(tf.Module):  # type: ignore[misc]
@@ -167,7 +167,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_speech_model_is_called_with_waves_never_with_file_names(speech: Path, tmp_path: Path) -> None:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     wave = np.random.default_rng(1).uniform(-1, 1, (1, 1600)).astype(np.float32)
     original = {name: value.numpy() for name, value in tf.saved_model.load(str(speech))(tf.constant(wave)).items()}
     model = take(speech, tmp_path / "model")
@@ -186,7 +186,7 @@ def test_a_speech_model_is_called_with_waves_never_with_file_names(speech: Path,
 
 
 def test_several_functions_are_listed_with_their_inputs_and_chosen_by_a_part_of_their_name(tmp_path: Path) -> None:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
 
     class Many(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -216,7 +216,7 @@ def test_several_functions_are_listed_with_their_inputs_and_chosen_by_a_part_of_
 
 
 def test_of_the_traces_of_one_call_the_one_with_its_own_defaults_and_not_training_is_taken(tmp_path: Path) -> None:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     root = tf.train.Checkpoint()
     root.factor = tf.Variable(3.0)
 
@@ -236,7 +236,7 @@ def test_of_the_traces_of_one_call_the_one_with_its_own_defaults_and_not_trainin
 
 
 def test_a_model_that_only_works_on_files_is_told_so(tmp_path: Path) -> None:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
 
     class Reader(tf.Module):  # type: ignore[misc]
         @tf.function(input_signature=[tf.TensorSpec((), tf.string)])  # type: ignore[untyped-decorator]

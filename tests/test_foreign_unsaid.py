@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
-from edgeproof.train import frameworks
-from edgeproof.train.foreign import adopt
-from edgeproof.train.foreign.tensors import Tensor, fixed_shapes
+from edgeproof.core.progress import Silent
+from edgeproof.frameworks import tensorflow
+from edgeproof.train.external import adopt
+from edgeproof.train.external.tensors import Tensor, fixed_shapes
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,7 @@ def take(path: Path, folder: Path, **asked: Any) -> Model:
 
 
 def answer(model: Model, value: Any) -> Any:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     signature = tf.saved_model.load(str(model.saved_model)).signatures["serving_default"]
     return signature(**{model.input.name: tf.constant(value)})[model.answer].numpy()
 
@@ -110,7 +110,7 @@ def test_a_model_of_several_arguments_is_told_what_helps(keras3: Path, tmp_path:
 
 
 def test_an_input_of_floats_may_hold_token_ids(tmp_path: Path) -> None:
-    tf, keras = frameworks.load()
+    tf, keras = tensorflow.load()
     keras.utils.set_random_seed(1)
     given = keras.Input((10,))  # no dtype: float32
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(20, 8)(given))
@@ -124,7 +124,7 @@ def test_an_input_of_floats_may_hold_token_ids(tmp_path: Path) -> None:
 
 
 def test_a_signature_of_serialized_examples_names_the_one_that_helps(tmp_path: Path) -> None:
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import StageError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import InputContract, Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
-from edgeproof.train.foreign import adopt
-from edgeproof.train.frameworks import fresh
-from edgeproof.train.freeze import freeze, graph_sha256, verify
+from edgeproof.frameworks.freeze import freeze, graph_sha256, verify
+from edgeproof.frameworks.tensorflow import fresh
+from edgeproof.train.external import adopt
 
 from .conftest import made_by_plain_keras
 

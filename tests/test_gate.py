@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.measurement import Measurement
-from edgeproof.evaluate.gate import TOLERANCE, Broken, gate
-from edgeproof.evaluate.gate import broken_targets as broken_by_scores
+from edgeproof.evaluate.consistency import TOLERANCE, Broken, gate
+from edgeproof.evaluate.consistency import broken_targets as broken_by_scores
 from edgeproof.evaluate.measure import Answered
 
 Tops = np.ndarray

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from edgeproof.cli.doctor import examine
-from edgeproof.cli.preflight import preflight
 from edgeproof.core.codec import read_json
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import load_recipe, parse_recipe
 from edgeproof.devices.remedies import explain
+from edgeproof.workflows.doctor import examine
+from edgeproof.workflows.preflight import preflight
 
 from .conftest import class_folders, run_recipe
 from .test_cli import edgeproof

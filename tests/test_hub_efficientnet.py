@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec
+from edgeproof.frameworks.security import dangerous
+from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train import packaged
 from edgeproof.train.backbones import check_backbone, identity
-from edgeproof.train.frameworks import fresh, load
 from edgeproof.train.hub import efficientnet_lite
-from edgeproof.train.hub.vet import dangerous
 from edgeproof.train.network import build_base
 from edgeproof.train.torch_pickle import read_state_dict
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.train.hub import archive as archives
 from edgeproof.train.hub import fetch
 from edgeproof.train.hub.archive import unpack

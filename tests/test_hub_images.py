@@ -11,20 +11,20 @@ import pytest
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export, FineTune, ModelSpec, Train
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
+from edgeproof.frameworks.freeze import constant_function
+from edgeproof.frameworks.saved_model import read
+from edgeproof.frameworks.security import dangerous
+from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train import feature_pass
 from edgeproof.train import fit as fitting
 from edgeproof.train.backbones import check_backbone, identity
 from edgeproof.train.fit import fit
-from edgeproof.train.frameworks import fresh, load
-from edgeproof.train.freeze import constant_function
 from edgeproof.train.hub.module import Module, kind_of
-from edgeproof.train.hub.ranges import pixels_of
-from edgeproof.train.hub.saved_model import read
-from edgeproof.train.hub.vet import dangerous
+from edgeproof.train.hub.pixel_ranges import pixels_of
 from edgeproof.train.network import build_base
 
 SIZE = 32

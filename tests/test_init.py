@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeproof.cli import preflight as checks
 from edgeproof.cli.main import status
-from edgeproof.cli.preflight import preflight
 from edgeproof.core.errors import NotInstalledError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import load_recipe
-from edgeproof.train.data import kind_of, prepare, prepare_texts
-from edgeproof.train.data.idx import write_idx
-from edgeproof.train.data.sources import SCHEMES
+from edgeproof.data import kind_of, prepare, prepare_texts
+from edgeproof.data.idx import write_idx
+from edgeproof.data.sources import SCHEMES
+from edgeproof.workflows import preflight as checks
+from edgeproof.workflows.preflight import preflight
 
 from .conftest import class_folders
 

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from edgeproof.core.errors import InputError
 from edgeproof.export import inspect
-from edgeproof.export.compat import schema
-from edgeproof.export.compat.onnx_reading import DTYPES
+from edgeproof.export.onnx_reading import DTYPES
+from edgeproof.tflite import schema
 
 from .bundle_models import mean_colour_model
 

@@ -11,16 +11,12 @@ import numpy as np
 import pytest
 
 from edgeproof.cli.console import ConsoleListener
-from edgeproof.cli.making import calibrate, make_file
-from edgeproof.cli.mixed import Step, choose, fits, search_mixed
-from edgeproof.cli.tensorflow_process import TensorFlowProcess
-from edgeproof.cli.trials import trial
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.diagnosis import Diagnosis, TensorError
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.measurement import Measurement
 from edgeproof.core.model import load_model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Budget, Evaluate, Export, LatencyTable, Mixed
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
@@ -28,6 +24,10 @@ from edgeproof.core.variant import CONVERTER, QUANTIZER, Variant
 from edgeproof.export.mixed import export_mixed
 from edgeproof.quantize.diagnosis import Group, ranked_groups
 from edgeproof.quantize.diagnosis.graph import read_graph
+from edgeproof.workflows.candidate_trial import trial
+from edgeproof.workflows.mixed_precision import Step, choose, fits, search_mixed
+from edgeproof.workflows.steps import calibrate, make_file
+from edgeproof.workflows.tensorflow_process import TensorFlowProcess
 
 from .spoiled import Spoiled, make
 
@@ -227,7 +227,7 @@ def test_groups_are_ranked_by_what_they_undo(search: Search) -> None:
 
 @pytest.mark.slow
 def test_trials_use_validation_samples(search: Search) -> None:
-    from edgeproof.cli.trials import trial_data
+    from edgeproof.workflows.candidate_trial import trial_data
 
     drawn = trial_data(search.spoiled.data, 50, 1, search.store)
     images = {image.tobytes() for image in np.load(search.spoiled.data.images("validation"))}

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from edgeproof import export, quantize
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData
-from edgeproof.core.events import Silent
 from edgeproof.core.measurement import Measurement
 from edgeproof.core.model import InputContract, Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Evaluate, Export
 from edgeproof.core.runner import LatencyPlan, Outcome, Runner
 from edgeproof.core.store import Store

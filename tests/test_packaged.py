@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproof.core.errors import InputError
+from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train import packaged
-from edgeproof.train.frameworks import fresh
 from edgeproof.train.torch_pickle import MAGIC, PROTOCOL, parse, read_state_dict
 
 GATE = 1e-3  # of a logit; logits here spread over about ±5

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 import edgeproof
-from edgeproof.cli import preflight
 from edgeproof.core.errors import InputError
 from edgeproof.core.variant import Variant
+from edgeproof.workflows import preflight
 
 REPO = Path(__file__).parents[1]
-STAGES = ("core", "train", "quantize", "export", "evaluate", "devices", "cli")
+STAGES = (
+    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "frameworks",
+    "core",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_the_installed_wheel_works(wheel: Path, tmp_path: Path) -> None:
     subprocess.run(pip, check=True, capture_output=True)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import edgeproof; from pathlib import Path; "
-        "from edgeproof.train.data import fingerprint; from edgeproof.core.recipe import Data; "
+        "from edgeproof.data import fingerprint; from edgeproof.core.recipe import Data; "
         "assert str(Path(edgeproof.__file__)).startswith(sys.path[0]), edgeproof.__file__; "
         "print(bool(fingerprint(Data(source='builtin:fashion-mnist-mini'), seed=1, folder=Path())))"
     )

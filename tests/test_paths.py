@@ -15,18 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof import export
-from edgeproof.cli.bundling import bundle_file
-from edgeproof.cli.files import open_artifact
 from edgeproof.cli.main import edgeproof
-from edgeproof.cli.run_folder import FOLDERS, check_parts
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file, to_json, write_json
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.files import below, copy, move, open_log, remove, same
-from edgeproof.core.names import LONGEST, checked_name, checked_path, slug
+from edgeproof.core.progress import Silent
 from edgeproof.core.results import SCHEMA
+from edgeproof.core.sanitize import LONGEST, checked_name, checked_path, slug
 from edgeproof.core.store import place
+from edgeproof.workflows.bundle import bundle_file
+from edgeproof.workflows.model_files import open_artifact
+from edgeproof.workflows.run_folder import FOLDERS, check_parts
 
 from .bundle_models import mean_colour_model
 

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edgeproof.cli.pooling import pooled
-from edgeproof.cli.trials import trial_data, unused
 from edgeproof.core.artifact import Artifact, TensorSpec
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.dataset import PreparedData
-from edgeproof.core.events import Silent
 from edgeproof.core.measurement import Measurement, PooledDrop
 from edgeproof.core.model import InputContract
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Evaluate
 from edgeproof.core.runner import Outcome, Runner
 from edgeproof.core.store import Store
@@ -27,6 +25,8 @@ from edgeproof.core.target import Target
 from edgeproof.devices import open_runner
 from edgeproof.evaluate.measure import measure
 from edgeproof.evaluate.statistics import paired_drop
+from edgeproof.workflows.candidate_trial import trial_data, unused
+from edgeproof.workflows.quantization_cost import pooled
 
 SIDES, CLASSES, SEED = 6, ("a", "b", "c"), 5
 COUNTS = {"train": 10, "validation": 50, "test": 40}

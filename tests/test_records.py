@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edgeproof import export
-from edgeproof.cli.files import open_artifact
+from edgeproof import export, report
 from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact, Operator, TensorSpec
 from edgeproof.core.codec import canonical, from_json, read_json, to_json, write_json
@@ -26,10 +25,11 @@ from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.model import InputContract, Model, TokenizerRecord, load_model, save_model
 from edgeproof.core.recipe import load_recipe, parse_budget, parse_recipe
 from edgeproof.core.results import load_results
-from edgeproof.evaluate import compare, report
-from edgeproof.evaluate.report.html import render as render_html
-from edgeproof.evaluate.report.markdown import render as render_markdown
+from edgeproof.evaluate import compare
 from edgeproof.quantize.calibration import Calibration
+from edgeproof.report.html import render as render_html
+from edgeproof.report.markdown import render as render_markdown
+from edgeproof.workflows.model_files import open_artifact
 
 from .fuzz.documents import STRANGERS, mutants, places, replaced
 from .fuzz.seeds import tflite

@@ -10,15 +10,15 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from edgeproof.cli import making
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.remedies import CannotMakeError, Origin, Remedy, can_be_made, origin_of
 from edgeproof.core.variant import CONVERTER, QUANTIZER, Variant
 from edgeproof.devices import remedies as devices
 from edgeproof.export import reasons
 from edgeproof.export.quantizer import POSSIBLE
+from edgeproof.frameworks import tensorflow
 from edgeproof.quantize.diagnosis import causes
-from edgeproof.train import frameworks
+from edgeproof.workflows import steps
 
 from .scheme_files import frozen, made
 
@@ -30,7 +30,7 @@ def every_remedy() -> Iterator[Remedy]:
     yield from (remedy for _, _, remedy in reasons.KNOWN)
     yield from (remedy for _, _, remedy in devices.KNOWN if isinstance(remedy, Remedy))
     yield from causes._REMEDIES.values()
-    yield making.FAR_FROM_FLOAT
+    yield steps.FAR_FROM_FLOAT
 
 
 def test_every_remedy_says_something_that_the_model_can_follow() -> None:
@@ -69,7 +69,7 @@ def test_words_depend_on_where_the_model_is_from() -> None:
 @pytest.fixture(scope="module")
 def recurrent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
     """Somebody else's LSTM, whose operator ai-edge-quantizer leaves in float, and samples for it."""
-    tf, _ = frameworks.fresh(3)
+    tf, _ = tensorflow.fresh(3)
     random = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("recurrent")
     kernel, state = (tf.constant(random.normal(0, 0.4, shape), tf.float32) for shape in ((3, 32), (8, 32)))

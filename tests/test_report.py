@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from edgeproof import report
 from edgeproof.core.artifact import Artifact, Operator, TensorSpec, artifact_id
 from edgeproof.core.codec import to_json
 from edgeproof.core.measurement import Latency, Measurement, PooledDrop
@@ -24,11 +25,10 @@ from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results, load_results
 from edgeproof.core.target import RUNTIMES, Target
 from edgeproof.core.variant import Variant
-from edgeproof.evaluate import report
-from edgeproof.evaluate.report.markdown import text as escape_markdown
-from edgeproof.evaluate.report.palette import PAGE
 from edgeproof.evaluate.select import verdict
 from edgeproof.evaluate.statistics import median_interval, paired_drop, percentiles, wilson
+from edgeproof.report.markdown import text as escape_markdown
+from edgeproof.report.palette import PAGE
 
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 HOSTILE = [

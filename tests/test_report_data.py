@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from edgeproof.core.results import Results
-from edgeproof.evaluate.report.content import Content
-from edgeproof.evaluate.report.dataset import data_section
-from edgeproof.evaluate.report.html import render as render_html
-from edgeproof.evaluate.report.markdown import render as render_markdown
+from edgeproof.report.content import Content
+from edgeproof.report.data_section import data_section
+from edgeproof.report.html import render as render_html
+from edgeproof.report.markdown import render as render_markdown
 
 REPORT: dict[str, Any] = {
     "listed": 130,

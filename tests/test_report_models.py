@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from edgeproof import report
 from edgeproof.core.artifact import Artifact, TensorSpec, artifact_id
 from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results, load_results
 from edgeproof.core.variant import Variant
-from edgeproof.evaluate import report
-from edgeproof.evaluate.report.labels import _groups
+from edgeproof.evaluate.model_comparison import compare_models
 from edgeproof.evaluate.select import verdict
 from edgeproof.evaluate.statistics import median_interval, paired_drop, percentiles, wilson
-from edgeproof.evaluate.versus import compare_models
+from edgeproof.report.label_placement import _groups
 
 from .test_report import HOSTILE, Page, example, written
 

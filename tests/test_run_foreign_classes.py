@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeproof.train import frameworks
+from edgeproof.frameworks import tensorflow
 
 from .test_cli import edgeproof
 
@@ -32,7 +32,7 @@ def pictures(folder: Path, count: int = 4) -> None:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows colours: its logits are the mean red, green and blue; nothing is ever a crane."""
-    _, keras = frameworks.load()
+    _, keras = tensorflow.load()
     folder = tmp_path_factory.mktemp("colours")
     image = keras.Input((16, 16, 3), name="image")
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from edgeproof.cli.pipeline import Finished
 from edgeproof.core.codec import read_json, sha256_file
 from edgeproof.core.recipe import parse_recipe
 from edgeproof.core.target import Target
 from edgeproof.devices import local_runtimes
+from edgeproof.workflows.run import Finished
 
 from .conftest import run_recipe
 from .test_cli import edgeproof

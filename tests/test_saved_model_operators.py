@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from edgeproof.cli.files import open_artifact
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.export.export import save
-from edgeproof.train.foreign.code import find_code
-from edgeproof.train.frameworks import load
-from edgeproof.train.hub import operators
-from edgeproof.train.hub.saved_model import read
-from edgeproof.train.hub.vet import dangerous, vet
+from edgeproof.frameworks import operators
+from edgeproof.frameworks.saved_model import read
+from edgeproof.frameworks.security import dangerous, vet
+from edgeproof.frameworks.tensorflow import load
+from edgeproof.train.external.code import find_code
+from edgeproof.workflows.model_files import open_artifact
 
 from .test_bounded_reading import tflite
 
@@ -72,7 +72,7 @@ def test_every_operator_that_is_installed_is_allowed_or_refused_by_name() -> Non
     installed = registry()
     assert len(installed) > 1500
     unknown = [op.name for op in installed if not operators.is_known(op.name)]
-    assert not unknown, "decide in train/hub/operators.py whether these only compute"
+    assert not unknown, "decide in frameworks/operators.py whether these only compute"
     assert not operators.COMPUTING & operators.REFUSED.keys()
 
 

@@ -13,9 +13,10 @@ from edgeproof import export
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import CONVERTER, QUANTIZER, SCHEMES, Variant
-from edgeproof.export import dense_as_conv, flatbuffer, quantizer
+from edgeproof.export import dense_as_conv, quantizer
 from edgeproof.export.ranges import METHODS
-from edgeproof.export.versions import needed_version
+from edgeproof.tflite import objects
+from edgeproof.tflite.operator_versions import needed_version
 
 from .scheme_files import LITERT, OLD, ONNX, Files, frozen, made, raw_dynamic, shared, weights
 
@@ -35,15 +36,15 @@ def test_the_model_of_these_tests_tells_pictures_apart(files: Files) -> None:
 @pytest.mark.parametrize("scheme", ["float32", "float16", "dynamic", "int8", "int8-int8io", "int8-uint8io"])
 def test_the_table_of_versions_is_the_converters(files: Files, scheme: str) -> None:
     content = files.content(f"tflite:{scheme}", CONVERTER)
-    model = flatbuffer.read(content)
+    model = objects.read(content)
     needs: dict[int, int] = {}
     for graph in model.subgraphs:
         for operator in graph.operators:
-            name = flatbuffer.operator_name(model, operator)
-            version = needed_version(name, flatbuffer._signature(graph, operator))
+            name = objects.operator_name(model, operator)
+            version = needed_version(name, objects._signature(graph, operator))
             needs[operator.opcodeIndex] = max(version, needs.get(operator.opcodeIndex, 0))
     assert needs == {index: model.operatorCodes[index].version for index in needs}
-    assert flatbuffer.write(model) == content
+    assert objects.write(model) == content
 
 
 @pytest.mark.parametrize(
@@ -208,9 +209,9 @@ def test_the_quantizers_files_are_what_they_say_and_run(files: Files, tmp_path: 
     assert found.bytes < files("tflite:float32").bytes / 3 and 0 < found.compressed_bytes < found.bytes
     assert files.agreement(found) > (0.6 if QUANTIZED[scheme] == "int8" else 0.3)
     # No claim of the float file about the oldest runtime, and no weights behind the flatbuffer.
-    model = flatbuffer.read(files.content(f"tflite:{scheme}", QUANTIZER))
+    model = objects.read(files.content(f"tflite:{scheme}", QUANTIZER))
     assert b"min_runtime_version" not in [entry.name for entry in model.metadata or ()]
-    assert flatbuffer.write(model) == files.content(f"tflite:{scheme}", QUANTIZER)
+    assert objects.write(model) == files.content(f"tflite:{scheme}", QUANTIZER)
     again = made(files.model, f"tflite:{scheme}", tmp_path, files.samples, QUANTIZER)
     assert again.sha256 == found.sha256
 
@@ -257,10 +258,10 @@ def test_what_the_quantizer_cannot_take_is_told(files: Files) -> None:
         with pytest.raises(InputError, match=said):
             quantizer.quantize(files.content(variant, CONVERTER), SCHEMES["tflite"]["weight-int8"])
     for change, said in ((_open, "leaves shapes open"), (_two_signatures, "2 signatures")):
-        model = flatbuffer.read(files.content("tflite:float32"))
+        model = objects.read(files.content("tflite:float32"))
         change(model)
         with pytest.raises(InputError, match=said):
-            quantizer.check_float(flatbuffer.write(model))
+            quantizer.check_float(objects.write(model))
     with pytest.raises(InputError, match="TFLite"):
         quantizer.check_float(b"nothing of the kind")
 
@@ -275,16 +276,16 @@ def _two_signatures(model: Any) -> None:
 
 
 def test_a_file_without_a_signature_gets_one(files: Files) -> None:
-    model = flatbuffer.read(files.content("tflite:float32"))
+    model = objects.read(files.content("tflite:float32"))
     model.signatureDefs = None
     name = quantizer.input_name(model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]])
     pictures = np.load(files.samples)
     content, _ = quantizer.quantize(
-        flatbuffer.write(model),
+        objects.write(model),
         SCHEMES["tflite"]["int8"],
         lambda: ({name: picture[None].astype(np.float32)} for picture in pictures),
     )
-    (signature,) = flatbuffer.read(content).signatureDefs
+    (signature,) = objects.read(content).signatureDefs
     assert [entry.name.decode() for entry in signature.inputs] == [name] == ["image"]
     with pytest.raises(InputError, match="calibration"):
         quantizer.quantize(files.content("tflite:float32"), SCHEMES["tflite"]["int8"])
@@ -292,7 +293,7 @@ def test_a_file_without_a_signature_gets_one(files: Files) -> None:
 
 def test_a_file_in_its_scheme_by_name_only_is_refused(files: Files) -> None:
     with pytest.raises(StageError, match="weights became int8"):
-        quantizer._check(flatbuffer.read(files.content("tflite:float32")), SCHEMES["tflite"]["weight-int8"])
+        quantizer._check(objects.read(files.content("tflite:float32")), SCHEMES["tflite"]["weight-int8"])
 
 
 def test_calibration_is_recorded_with_its_size_and_method(files: Files) -> None:

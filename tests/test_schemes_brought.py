@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from edgeproof.cli.console import ConsoleListener
-from edgeproof.cli.evaluating import evaluate_files
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.recipe import Data, Evaluate
 from edgeproof.core.variant import CONVERTER
-from edgeproof.export import flatbuffer
+from edgeproof.tflite import objects
+from edgeproof.workflows.evaluate import evaluate_files
 
 from .scheme_files import Files, shared
 
@@ -137,13 +137,13 @@ def test_what_cannot_be_is_refused_before_anything_is_made(files: Files, mine: P
 
 def test_a_scheme_that_does_not_suit_the_file_is_a_row(files: Files, tmp_path: Path) -> None:
     """Blocks are for dense layers: a file of convolutions has none, and the others are made all the same."""
-    model = flatbuffer.read(files.content("tflite:float32"))
+    model = objects.read(files.content("tflite:float32"))
     for graph in model.subgraphs:  # the whole network, but judged by what is before its dense layers
-        graph.operators = [op for op in graph.operators if flatbuffer.operator_name(model, op) in CONVOLUTIONS][:4]
+        graph.operators = [op for op in graph.operators if objects.operator_name(model, op) in CONVOLUTIONS][:4]
         graph.outputs = graph.operators[-1].outputs
     model.signatureDefs = None
     path = tmp_path / "convolutions.tflite"
-    path.write_bytes(flatbuffer.write(model))
+    path.write_bytes(objects.write(model))
     done = edgeproof(
         "export", str(path), "--to", "tflite:int4-block32", "--to", "tflite:weight-int8", "--out", str(tmp_path / "o"),
         "--json", status=3,

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof.cli import makers
-from edgeproof.cli.makers import contest
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData
-from edgeproof.core.events import Silent
 from edgeproof.core.measurement import Latency, Measurement
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Evaluate
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.core.variant import CONVERTER, QUANTIZER
+from edgeproof.workflows import tool_selection
+from edgeproof.workflows.tool_selection import contest
 
 from .scheme_files import LITERT, OLD, ONNX, Files, raw_dynamic, shared
 
@@ -59,7 +59,7 @@ def test_the_better_of_two_files_is_taken_and_kept(
     assert best.chosen_on == 60, "all of them took part, whatever decided"
     for figures in (loser, loser["chosen"]):
         assert figures["agreement"] > 0.5 and figures["samples"] == 60 and figures["target"] == "local/litert"
-    monkeypatch.setattr(makers, "trial", None)  # what was found is not looked for again
+    monkeypatch.setattr(tool_selection, "trial", None)  # what was found is not looked for again
     assert hold(made, files, pictures, tmp_path) == best
 
 
@@ -99,9 +99,9 @@ def test_a_file_that_agrees_less_loses(files: Files, pictures: PreparedData, tmp
     assert best.alternatives[0]["agreement"] < best.alternatives[0]["chosen"]["agreement"]
 
 
-def entry(name: str, size: int, medians: list[float] | None = None, root: Path = Path()) -> makers._Entry:
+def entry(name: str, size: int, medians: list[float] | None = None, root: Path = Path()) -> tool_selection._Entry:
     artifact = Artifact(name, "m", "tflite", "int8", None, bytes=size, made_by=name)
-    made = makers._Entry(artifact, artifact)
+    made = tool_selection._Entry(artifact, artifact)
     if medians:
         (root / f"{name}.json").write_text(json.dumps({"processes": [{"runs_ms": [value] * 3} for value in medians]}))
         latency = Latency(medians[0], 0, 0, 0.9, 0, 0, 0, len(medians), 3, 1)
@@ -122,7 +122,7 @@ def test_the_faster_one_wins_where_it_can_be_told(
     tmp_path: Path, first: list[float], second: list[float], winner: Any
 ) -> None:
     pair = [entry("a", 10, first, tmp_path), entry("b", 10, second, tmp_path)]
-    found, whys = makers._by_speed(pair, "local/litert", tmp_path)
+    found, whys = tool_selection._by_speed(pair, "local/litert", tmp_path)
     assert (found.made.id if found else None) == winner
     if winner:
         assert "2.00 times as slow on local/litert" in whys[id(pair[0])]
@@ -130,8 +130,8 @@ def test_the_faster_one_wins_where_it_can_be_told(
 
 def test_else_the_smaller_one_wins_and_else_the_first() -> None:
     pair = [entry("a", 1000), entry("b", 900)]
-    found, whys = makers._by_size(pair)
+    found, whys = tool_selection._by_size(pair)
     assert found.made.id == "b" and "1,000 bytes against 900" in whys[id(pair[0])]
     pair = [entry("a", 1000), entry("b", 998)]
-    found, whys = makers._by_size(pair)
+    found, whys = tool_selection._by_size(pair)
     assert found.made.id == "a" and "about the same size" in whys[id(pair[1])]

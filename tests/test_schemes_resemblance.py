@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from edgeproof.core.dataset import PreparedData, write_texts
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
+from edgeproof.data import prepare
 from edgeproof.quantize import draw
 from edgeproof.quantize.calibration import Calibration
-from edgeproof.quantize.resemblance import resemblance
-from edgeproof.train.data import prepare
+from edgeproof.quantize.distribution_check import resemblance
 from edgeproof.train.text.vocabulary import write_tokenizer
 
 

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from edgeproof.cli.commands.evaluate import command
-from edgeproof.cli.evaluating import float_references
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import InputError
 from edgeproof.core.results import load_results
-from edgeproof.train.data import builtin
+from edgeproof.data import builtin
+from edgeproof.workflows.evaluate import float_references
 
 from .conftest import TinyRun
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof.train import frameworks
+from edgeproof.frameworks import tensorflow
 
 PIXELS, CALIBRATED, TRIED = 32, 32, 16
 
@@ -21,7 +21,7 @@ def samples() -> Any:
 
 
 def network(seed: int) -> Any:
-    _, keras = frameworks.fresh(seed)
+    _, keras = tensorflow.fresh(seed)
     base = keras.applications.MobileNetV2(
         weights=None, alpha=0.35, input_shape=(PIXELS, PIXELS, 3), include_top=False, pooling="avg"
     )
@@ -73,7 +73,7 @@ def test_each_layer_is_scaled_by_what_reaches_it(samples: Any, monkeypatch: pyte
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent))
     from benchmarks.statistics_from_data import calibrate_random_weights
 
-    _, keras = frameworks.fresh(2)
+    _, keras = tensorflow.fresh(2)
     model = keras.Sequential(
         [
             keras.layers.SeparableConv2D(8, 3, activation="relu", input_shape=(PIXELS, PIXELS, 3)),
@@ -98,7 +98,7 @@ def test_branches_are_small_and_what_is_pooled_has_no_shift(samples: Any, monkey
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent))
     from benchmarks.statistics_from_data import calibrate_random_weights
 
-    _, keras = frameworks.fresh(3)
+    _, keras = tensorflow.fresh(3)
     layers = keras.layers
     given = keras.Input((PIXELS, PIXELS, 3))
     x = layers.BatchNormalization(name="first")(layers.Conv2D(8, 3, padding="same")(given))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof.cli import tensorflow_process
 from edgeproof.cli.main import status
-from edgeproof.cli.tensorflow_process import TensorFlowProcess
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.store import MARK, Store, lock, open_store
+from edgeproof.workflows import tensorflow_process
+from edgeproof.workflows.tensorflow_process import TensorFlowProcess
 
 from .bundle_models import mean_colour_model
 

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof.cli import files as cli_files
 from edgeproof.cli.main import status as _status
 from edgeproof.core.errors import InputError
 from edgeproof.core.remedies import CannotMakeError
 from edgeproof.core.target import Target
 from edgeproof.core.variant import SCHEMES
 from edgeproof.devices import open_runner
-from edgeproof.export import agreement, chosen_shapes, fix_shapes, flatbuffer, in_process, quantizer, samples
+from edgeproof.export import agreement, chosen_shapes, fix_shapes, in_process, quantizer, samples
 from edgeproof.export.inspect import inspect
 from edgeproof.export.ranges import METHODS, MIN_MAX, MOVING_AVERAGE
-from edgeproof.export.storage import storage
-from edgeproof.train import frameworks
+from edgeproof.frameworks import tensorflow
+from edgeproof.tflite import objects
+from edgeproof.tflite.storage import storage
+from edgeproof.workflows import model_files as cli_files
 
 pytestmark = pytest.mark.slow
 INT8, INT16 = SCHEMES["tflite"]["int8"], SCHEMES["tflite"]["int16x8"]
@@ -29,7 +30,7 @@ INT8, INT16 = SCHEMES["tflite"]["int8"], SCHEMES["tflite"]["int16x8"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files as ``from_keras_model`` writes them: a regression of 8 sensors, a picture of any size, an LSTM, a GRU."""
-    tf, keras = frameworks.fresh(7)
+    tf, keras = tensorflow.fresh(7)
     made = tmp_path_factory.mktemp("supplied")
     layers = keras.layers
 
@@ -102,13 +103,13 @@ def answers(content: bytes, inputs: Any) -> Any:
 
 def test_an_open_batch_is_fixed_and_few_values_keep_their_tails(folder: Path, tmp_path: Path, edgeproof: Any) -> None:
     path, values = folder / "sensors.tflite", np.load(folder / "sensors.npy")
-    signature = flatbuffer.read(path.read_bytes()).subgraphs[0].tensors[0].shapeSignature
+    signature = objects.read(path.read_bytes()).subgraphs[0].tensors[0].shapeSignature
     assert list(signature) == [-1, 8]  # the converter's default
     np.save(tmp_path / "some.npy", values[:150])
     edgeproof("export", path, "--to", "tflite:int8", "--to", "tflite:int16x8", "--calibrate",
               f"npy:{tmp_path / 'some.npy'}", "--samples", 150, "--out", tmp_path)  # fmt: skip
     beside = (tmp_path / "sensors--tflite-float32.tflite").read_bytes()
-    graph = flatbuffer.read(beside).subgraphs[0]
+    graph = objects.read(beside).subgraphs[0]
     assert all(tensor.shapeSignature is None for tensor in graph.tensors)
     expected = answers(path.read_bytes(), values[150:])
     assert answers(beside, values[150:]) == pytest.approx(expected, abs=1e-6)
@@ -151,7 +152,7 @@ def test_a_picture_of_open_size_is_resized(folder: Path, tmp_path: Path, edgepro
     edgeproof("export", path, "--to", "tflite:float32", "--size", 20, "--value-range", "0,1", "--out", tmp_path)
     fixed = tmp_path / "picture--tflite-float32.tflite"
     assert inspect(fixed).inputs[0].shape == (1, 20, 20, 3)
-    shapes = [tuple(map(int, tensor.shape)) for tensor in flatbuffer.read(fixed.read_bytes()).subgraphs[0].tensors]
+    shapes = [tuple(map(int, tensor.shape)) for tensor in objects.read(fixed.read_bytes()).subgraphs[0].tensors]
     assert (1, 10, 10, 4) in shapes  # the convolution of stride 2
     pictures = np.random.default_rng(0).random((3, 20, 20, 3)).astype(np.float32)
     assert answers(fixed.read_bytes(), pictures) == pytest.approx(resized(path.read_bytes(), pictures), abs=1e-6)
@@ -191,7 +192,7 @@ def test_shapes_that_do_not_fit_are_refused(
 
 def test_a_loop_is_quantized_where_that_takes_no_calibration(folder: Path, tmp_path: Path) -> None:
     content, windows = (folder / "gru.tflite").read_bytes(), np.load(folder / "windows.npy")
-    assert len(flatbuffer.read(content).subgraphs) == 3  # the main graph, the loop's condition and its body
+    assert len(objects.read(content).subgraphs) == 3  # the main graph, the loop's condition and its body
     assert "WHILE" in {operator.name for operator in inspect(folder / "gru.tflite").ops}
     expected = answers(content, windows)
     with pytest.raises(CannotMakeError, match="WHILE runs graphs of its own") as refused:
@@ -199,7 +200,7 @@ def test_a_loop_is_quantized_where_that_takes_no_calibration(folder: Path, tmp_p
     for name in ("dynamic", "weight-int8"):  # the remedy
         assert f"tflite:{name}" in refused.value.remedy
         made, _ = quantizer.quantize(content, SCHEMES["tflite"][name])
-        assert storage(flatbuffer.read(made))["weights"] == {"int8": 8 * 3 * (3 + 8) + 16}
+        assert storage(objects.read(made))["weights"] == {"int8": 8 * 3 * (3 + 8) + 16}
         assert np.abs(answers(made, windows) - expected).max() < 0.1 * expected.std()
 
 
@@ -207,7 +208,7 @@ def test_a_state_between_calls_stays_one(folder: Path) -> None:
     content = (folder / "state.tflite").read_bytes()
     found = inspect(folder / "state.tflite")
     assert {"CALL_ONCE", "VAR_HANDLE", "ASSIGN_VARIABLE"} <= {operator.name for operator in found.ops}
-    assert storage(flatbuffer.read(content))["weights"] == {"float32": 16} and found.min_runtime == "tflite 2.6.0"
+    assert storage(objects.read(content))["weights"] == {"float32": 16} and found.min_runtime == "tflite 2.6.0"
     with pytest.raises(CannotMakeError, match="keeps a state between its calls"):
         quantizer.quantize(content, INT16, lambda: iter([]))
     made, _ = quantizer.quantize(content, SCHEMES["tflite"]["dynamic"])
@@ -220,7 +221,7 @@ def test_a_state_between_calls_stays_one(folder: Path) -> None:
 
 def test_weights_of_recurrent_operators_are_counted(folder: Path) -> None:
     content = (folder / "lstm.tflite").read_bytes()
-    assert storage(flatbuffer.read(content))["weights"] == {"float32": 4 * 8 * (3 + 8) + 16}
+    assert storage(objects.read(content))["weights"] == {"float32": 4 * 8 * (3 + 8) + 16}
     with pytest.raises(CannotMakeError, match="only 16 of this model's 368 weights"):
         quantizer.quantize(content, SCHEMES["tflite"]["weight-int8"])
 

@@ -19,9 +19,9 @@ from edgeproof import export, quantize
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData, write_texts
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.measurement import Measurement
 from edgeproof.core.model import InputContract, Model, TokenizerRecord, tokenizer_sha256
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Evaluate, Export
 from edgeproof.core.runner import LatencyPlan, Runner
 from edgeproof.core.store import Store

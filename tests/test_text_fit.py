@@ -18,14 +18,14 @@ import pytest
 from edgeproof import export
 from edgeproof.core.dataset import PreparedData, load_prepared, read_texts, save_prepared, write_texts
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import InputContract, Model, load_model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Augment, Export, FineTune, ModelSpec, Train
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
-from edgeproof.train.frameworks import load
-from edgeproof.train.freeze import compare
-from edgeproof.train.hub.saved_model import read
+from edgeproof.frameworks.freeze import compare
+from edgeproof.frameworks.saved_model import read
+from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.text.fit import fit_text
 from edgeproof.train.text.freeze import open_ids_model, run_texts
 
@@ -205,7 +205,7 @@ def test_a_killed_training_goes_on_to_the_same_model_as_another_run(
 import os, signal
 from pathlib import Path
 from edgeproof.core.dataset import load_prepared
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec, Train
 from edgeproof.train.text.fit import fit_text
 class Killer(Silent):

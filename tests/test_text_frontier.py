@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof.train.frameworks import load
+from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.text.crossing import Fixed, Ids, Linear, Positions, Whole
 from edgeproof.train.text.divide import divide
 from edgeproof.train.text.frontier import NoFrontier, find_frontier, flatten, reads

@@ -12,13 +12,13 @@ import pytest
 from edgeproof import export
 from edgeproof.core.dataset import PreparedData, write_texts
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export, ModelSpec, Train
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
-from edgeproof.train.frameworks import load
-from edgeproof.train.freeze import compare
+from edgeproof.frameworks.freeze import compare
+from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.text import multilingual
 from edgeproof.train.text.fit import fit_text
 from edgeproof.train.text.freeze import open_ids_model, run_texts

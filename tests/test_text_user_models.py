@@ -10,13 +10,13 @@ import pytest
 
 from edgeproof import export
 from edgeproof.core.artifact import Artifact
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model, load_model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
-from edgeproof.train.foreign.adopt import adopt
-from edgeproof.train.frameworks import load
+from edgeproof.frameworks.tensorflow import load
+from edgeproof.train.external.import_model import adopt
 
 from .test_tokenizer import sentencepiece_model
 from .text_models import sentences

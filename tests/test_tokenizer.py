@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from edgeproof.core import tokenizer as device
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import tokenizer_sha256
+from edgeproof.core.progress import Silent
 from edgeproof.core.tokenizer import open_tokenizer, word_splitter
-from edgeproof.train.text.parity import (
+from edgeproof.train.text.tokenizer_parity import (
     MAX_GOLDEN,
     choose_golden,
     measure_parity,

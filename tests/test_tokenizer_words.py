@@ -14,7 +14,7 @@ import pytest
 
 from edgeproof.core import tokenizer as device
 from edgeproof.core.tokenizer import open_tokenizer, python_pattern
-from edgeproof.train.frameworks import load
+from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.text.vocabulary import TokenizerData, write_tokenizer
 
 TEXTS = [

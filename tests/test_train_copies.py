@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Augment, ModelSpec, Train
+from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train import copies, feature_pass, features
 from edgeproof.train import fit as fitting
 from edgeproof.train.backbones import identity
 from edgeproof.train.feature_pass import FeaturePass
-from edgeproof.train.frameworks import fresh
 from edgeproof.train.network import pool_by_maximum
 
 from .tuning_models import make_data, trained_backbone

@@ -13,14 +13,14 @@ import pytest
 from edgeproof.core.codec import read_json
 from edgeproof.core.dataset import PreparedData, save_prepared
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import InputContract, load_model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Augment, FineTune, ModelSpec, Train
+from edgeproof.frameworks.freeze import freeze, graph_sha256, verify
+from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train import feature_file
 from edgeproof.train.finetune import training_batches, unfreeze
 from edgeproof.train.fit import fit
-from edgeproof.train.frameworks import fresh, load
-from edgeproof.train.freeze import freeze, graph_sha256, verify
 from edgeproof.train.head import new_head
 from edgeproof.train.network import attach_head, build_base
 

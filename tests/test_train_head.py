@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Augment, ModelSpec, Schedule, Train
+from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train import feature_file, features, keras_fit
 from edgeproof.train.augment import Augmenter, apply
 from edgeproof.train.callbacks import check_callbacks, identity, make
 from edgeproof.train.compile import compile_model
 from edgeproof.train.dropout import new_dropout
-from edgeproof.train.frameworks import fresh
 from edgeproof.train.head import Labelled, class_weights, evaluate, gather, generators, head_phase, new_head
 from edgeproof.train.joint import joint_model
 from edgeproof.train.network import Base, build_base

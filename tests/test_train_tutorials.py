@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import load_recipe
-from edgeproof.train.data import prepare, prepare_texts
-from edgeproof.train.frameworks import fresh, load
+from edgeproof.data import prepare, prepare_texts
+from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train.head import new_head
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"

@@ -9,14 +9,23 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import InputContract, load_model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Quantize
-from edgeproof.quantize.tuning import converted, frameworks, kept, layers, qat, ranges, training, tune
-from edgeproof.quantize.tuning.frozen import cut, signature_answers
-from edgeproof.quantize.tuning.material import Material, Split, gather
-from edgeproof.quantize.tuning.rebuild import UnknownError
-from edgeproof.train.freeze import graph_sha256
+from edgeproof.frameworks import tfmot
+from edgeproof.frameworks.freeze import graph_sha256
+from edgeproof.quantize.aware_training import (
+    fake_quant_ranges,
+    layers,
+    network_loading,
+    qat,
+    tflite_eval,
+    training,
+    tune,
+)
+from edgeproof.quantize.aware_training.frozen_head import cut, signature_answers
+from edgeproof.quantize.aware_training.hub_networks import UnknownError
+from edgeproof.quantize.aware_training.training_data import Material, Split, gather
 
 from .tuning_models import LABELS, SIZE, Heard, fitted, make_data, small_network
 
@@ -35,7 +44,7 @@ def small(tmp_path_factory):
 
 
 def test_a_separable_convolution_beside_layers_with_keras_own_names_is_quantized():
-    _, keras, _ = frameworks.load()
+    _, keras, _ = tfmot.load()
     keras.backend.clear_session()  # as in a new process: Keras has given out no name yet
     given = {"padding": "same", "use_bias": False}
     image = keras.Input((8, 8, 3), name="image")
@@ -69,7 +78,7 @@ def pixels(small, split="validation"):
 
 
 def network_of(small):
-    return kept.open_network(small.model, pixels(small)[:4])
+    return network_loading.open_network(small.model, pixels(small)[:4])
 
 
 def answers(model, values):
@@ -101,13 +110,13 @@ def test_a_network_that_is_not_the_frozen_one_is_refused(small, tmp_path):
     with np.load(small.model.network / "weights.npz") as file:
         np.savez(folder / "weights.npz", **{name: file[name] * 1.05 for name in file.files})
     with pytest.raises(UnknownError, match="answers otherwise"):
-        kept.open_network(replace(small.model, network=folder), pixels(small)[:4])
+        network_loading.open_network(replace(small.model, network=folder), pixels(small)[:4])
 
 
 @pytest.mark.slow
 def test_models_inside_models_are_taken_apart():
     network = small_network(nested=True)
-    flat = kept.flatten(network)
+    flat = network_loading.flatten(network)
     names = [layer.name for layer in flat.layers]
     assert "middle" not in names and not any("dropout" in name for name in names) and "depthwise" in names
     values = np.random.default_rng(0).uniform(0, 255, (3, SIZE, SIZE, 3)).astype(np.float32)
@@ -135,10 +144,10 @@ def test_a_quantized_network_starts_calibrated_and_not_at_chance(small):
     float_ = np.asarray(network(values))
     fake = qat.quantize(network)
     assert fake.layers == (7, 7)  # with the pixels' scaling
-    with ranges.looking_on(fake.network):
+    with fake_quant_ranges.looking_on(fake.network):
         np.testing.assert_allclose(np.asarray(fake.network(values)), float_, atol=1e-5)
     loose = np.asarray(fake.network(values))
-    ranges.calibrate(fake.network, pixels(small, "train"))
+    fake_quant_ranges.calibrate(fake.network, pixels(small, "train"))
     tight = np.asarray(fake.network(values))
     assert np.abs(tight - float_).mean() < 0.5 * np.abs(loose - float_).mean()
     assert (tight.argmax(1) == float_.argmax(1)).mean() > 0.9 > (loose.argmax(1) == labels).mean()
@@ -146,7 +155,7 @@ def test_a_quantized_network_starts_calibrated_and_not_at_chance(small):
 
 @pytest.mark.slow
 def test_quantization_aware_training_gives_integer_files_that_answer_as_float(small, quantized):
-    tf, _, _ = frameworks.load()
+    tf, _, _ = tfmot.load()
     model, workspace, heard = quantized
     assert {part.name for part in workspace.iterdir()} == {"saved_model", "model.json", "work.json"}
     assert load_model(workspace) == model
@@ -156,8 +165,8 @@ def test_quantization_aware_training_gives_integer_files_that_answer_as_float(sm
     assert [row["epoch"] for row in known["history"]] == [0, 1, 2]
     assert known["history"][0]["val_agreement"] > 0.9  # calibrated
     assert model.sha256 != small.model.sha256 and (model.name, model.labels) == ("small", LABELS)
-    content = converted.convert(model.saved_model, quantized=True)
-    found = converted.run(content, np.load(small.data.images("validation")), model.input, workspace / "x")
+    content = tflite_eval.convert(model.saved_model, quantized=True)
+    found = tflite_eval.run(content, np.load(small.data.images("validation")), model.input, workspace / "x")
     assert not found.floats
     best = known["history"][known["best_epoch"]]
     expected = answers(small.model, pixels(small)).argmax(1)
@@ -218,7 +227,7 @@ def test_the_same_seed_gives_the_same_weights_and_a_killed_training_goes_on(smal
 def test_batch_norm_learns_in_phase_one_and_is_frozen_in_phase_two(small, tmp_path):
     material = gather(small.model, small.data, epochs=2, samples=48, seed=1, calibration=None, scratch=tmp_path)
     fake = qat.quantize(network_of(small)).network
-    ranges.calibrate(fake, pixels(small, "train"))
+    fake_quant_ranges.calibrate(fake, pixels(small, "train"))
     with_norms, without = qat.learned(fake)
     norms = [layer.layer for layer in fake.layers if "bn" in layer.name]
     seen = []
@@ -244,7 +253,7 @@ def test_batch_norm_learns_in_phase_one_and_is_frozen_in_phase_two(small, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("scores, stopped, best", [((5, 4, 3, 2, 1), 3, 0), ((1, 2, 3, 2, 1), 5, 2)])
 def test_training_stops_early_and_the_best_epoch_stays(scores, stopped, best, tmp_path):
-    _, keras, _ = frameworks.load()
+    _, keras, _ = tfmot.load()
     values = keras.Input((4,))
     network = keras.Model(values, keras.layers.Dense(2, activation="softmax")(values))
     rng, contract = np.random.default_rng(0), InputContract("x", (1, 4), kind="tensor")
@@ -294,7 +303,7 @@ def test_pruned_files_hold_the_zeros_that_were_asked_for(small, tmp_path):
     assert known["sparsity"] == 0.6 and known["zero_weights"] >= 0.6 * known["pruned_weights"] - 4
     assert known["layers"]["total"] == 7 and known["layers"]["pruned"] == 4
     for quantized in (False, True):  # as float32 and as dynamic
-        found = kernels_in(converted.convert(model.saved_model, quantized=quantized))
+        found = kernels_in(tflite_eval.convert(model.saved_model, quantized=quantized))
         for shape in ((16, 1, 1, 8), (8, 1, 1, 16), (32, 3, 3, 8), (3, 32)):
             assert (found[shape] == 0).sum() >= math.floor(0.6 * math.prod(shape)), shape
         assert (found[(1, 3, 3, 16)] == 0).mean() < 0.2 > (found[(8, 3, 3, 3)] == 0).mean()
@@ -307,7 +316,7 @@ def test_clustered_files_hold_as_few_values_as_were_asked_for(small, tmp_path):
     model = further(small, "clustered", tmp_path)
     known = model.tuning
     assert known["clusters"] == 8 and known["distinct_values"] <= 8 and known["layers"]["clustered"] == 3
-    found = kernels_in(converted.convert(model.saved_model, quantized=False))
+    found = kernels_in(tflite_eval.convert(model.saved_model, quantized=False))
     for shape in ((16, 1, 1, 8), (8, 1, 1, 16), (32, 3, 3, 8)):
         assert 2 <= len(np.unique(found[shape])) <= 8
     assert len(np.unique(found[(1, 3, 3, 16)])) > 100  # depthwise: left alone
@@ -329,8 +338,8 @@ def test_of_a_network_that_is_not_known_only_the_head_is_trained(small, tmp_path
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)  # the weights are what eight bits have
     images = pixels(small, "train")[:30]
     samples = ({model.input.name: one[None]} for one in images)
-    content = converted.convert(model.saved_model, quantized=True, samples=lambda: samples)
-    found = converted.run(content, np.load(small.data.images("validation")), model.input, tmp_path / "x")
+    content = tflite_eval.convert(model.saved_model, quantized=True, samples=lambda: samples)
+    found = tflite_eval.run(content, np.load(small.data.images("validation")), model.input, tmp_path / "x")
     assert (found.values.argmax(1) == answers(small.model, pixels(small)).argmax(1)).mean() > 0.9
     for kind in ("pruned", "clustered"):
         with pytest.raises(StageError, match=r"cannot be made sparse or clustered: it came as a graph"):
@@ -339,7 +348,7 @@ def test_of_a_network_that_is_not_known_only_the_head_is_trained(small, tmp_path
 
 @pytest.mark.slow
 def test_a_layer_that_cannot_be_quantized_is_named(small):
-    _, keras, _ = frameworks.load()
+    _, keras, _ = tfmot.load()
     image = keras.Input((8, 8, 3))
     network = keras.Model(image, keras.layers.ELU(name="odd")(keras.layers.Conv2D(4, 3)(image)))
     with pytest.raises(UnknownError, match=r"no quantization for layer 'odd' \(ELU\)"):
@@ -348,12 +357,12 @@ def test_a_layer_that_cannot_be_quantized_is_named(small):
 
 @pytest.mark.slow
 def test_a_file_that_takes_its_interpreter_down_ends_no_training(small, tmp_path, monkeypatch):
-    with pytest.raises(converted.CrashError):
-        converted.run(b"not a file", np.zeros((1, 2)), InputContract("x", (1, 2), kind="tensor"), tmp_path)
+    with pytest.raises(tflite_eval.CrashError):
+        tflite_eval.run(b"not a file", np.zeros((1, 2)), InputContract("x", (1, 2), kind="tensor"), tmp_path)
     heard, network = Heard(), network_of(small)
 
     def crash(*_):
-        raise converted.CrashError("signal 11")
+        raise tflite_eval.CrashError("signal 11")
 
     monkeypatch.setattr(qat, "run", crash)
     labels = np.load(small.data.targets("validation"))
@@ -386,7 +395,7 @@ def test_what_cannot_be_trained_is_told_before_anything_starts(small, tmp_path, 
     none = make_data(tmp_path / "one", {"validation": 3, "train": 3})
     with pytest.raises(InputError, match="no training samples"):
         further(small, "qat", tmp_path, data=replace(none, counts={"validation": 3}))
-    monkeypatch.setattr(frameworks, "find_spec", lambda name: None if "optimization" in name else object())
+    monkeypatch.setattr(tfmot, "find_spec", lambda name: None if "optimization" in name else object())
     with pytest.raises(InputError, match="tensorflow-model-optimization") as missing:
         further(small, "qat", tmp_path)
     assert missing.value.remedy == "pip install 'edgeproof[quantize]'"

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from edgeproof.core.codec import read_json, write_json
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec, Train
-from edgeproof.quantize.tuning import kept
-from edgeproof.quantize.tuning.efficientnet_lite import LITE, efficientnet_lite
-from edgeproof.quantize.tuning.frozen import signature_answers
-from edgeproof.quantize.tuning.rebuild import APPLICATIONS, UnknownError, rebuild
+from edgeproof.frameworks.tensorflow import load
+from edgeproof.quantize.aware_training import network_loading
+from edgeproof.quantize.aware_training.efficientnet_lite import LITE, efficientnet_lite
+from edgeproof.quantize.aware_training.frozen_head import signature_answers
+from edgeproof.quantize.aware_training.hub_networks import APPLICATIONS, UnknownError, rebuild
 from edgeproof.train.fit import fit
-from edgeproof.train.frameworks import load
 
 from .tuning_models import SIZE, make_data, small_network
 
@@ -46,9 +46,9 @@ def test_a_module_of_a_known_architecture_is_built_again(mobile):
     network, model, pictures = mobile
     described = read_json(model.network / "network.json")
     assert described["kind"] == "module" and described["gives"] == "values" and described["size"] == SIZE
-    flat = kept.open_network(model, pictures)
-    assert [layer.name for layer in flat.layers if kept.fixed(layer)] == ["preprocess"]
-    assert not any(layer.trainable for layer in flat.layers if kept.fixed(layer))
+    flat = network_loading.open_network(model, pictures)
+    assert [layer.name for layer in flat.layers if network_loading.fixed(layer)] == ["preprocess"]
+    assert not any(layer.trainable for layer in flat.layers if network_loading.fixed(layer))
     assert {"conv_dw_3", "conv_pw_13_bn", "pool", "hidden_1", "probabilities"} <= {layer.name for layer in flat.layers}
     expected = signature_answers(model.saved_model, model.input.name, model.answer, pictures)
     np.testing.assert_allclose(np.asarray(flat(pictures)), expected, atol=1e-5)
@@ -70,7 +70,7 @@ def slim(name: str) -> str:
 @pytest.mark.parametrize("names", ["slim", "numbers"])
 def test_variables_find_their_places_by_other_libraries_names_and_by_their_order(mobile, names):
     network, model, _ = mobile
-    described, arrays = kept._read(model.network)
+    described, arrays = network_loading._read(model.network)
     order = {name: number for number, name in enumerate(described["names"])}
     weights = [weight.name.removesuffix(":0") for weight in network.weights]
     if names == "slim":  # in the order of the alphabet, which is not the network's
@@ -82,7 +82,7 @@ def test_variables_find_their_places_by_other_libraries_names_and_by_their_order
     numbered = {f"{place:05d}": arrays[f"{old:05d}"] for place, (_, old) in enumerate(pairs)}
     renamed = {**described, "names": [name for name, _ in pairs]}
     rebuilt = next(rebuild(renamed, {**arrays, **numbered}))
-    flat = kept.flatten(rebuilt)
+    flat = network_loading.flatten(rebuilt)
     for layer in (layer for layer in network.layers if layer.weights):
         for weight, found in zip(layer.get_weights(), flat.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_array_equal(found, weight)
@@ -91,27 +91,27 @@ def test_variables_find_their_places_by_other_libraries_names_and_by_their_order
 @pytest.mark.slow
 def test_a_module_whose_answers_do_not_agree_is_refused(mobile, tmp_path):
     _, model, pictures = mobile
-    described, arrays = kept._read(model.network)
+    described, arrays = network_loading._read(model.network)
     folder = tmp_path / "network"
     folder.mkdir()
     np.savez(folder / "weights.npz", **{name: -a if name.isdecimal() else a for name, a in arrays.items()})
     write_json(folder / "network.json", described)
     with pytest.raises(UnknownError, match="answers otherwise"):
-        kept.open_network(replace(model, network=folder), pictures)
+        network_loading.open_network(replace(model, network=folder), pictures)
     for change, why in (
         ({"gives": "probabilities"}, "classes of its own"),
         ({"names": ["x/y"] * len(described["names"])}, "do not fit that architecture"),
     ):
         write_json(folder / "network.json", {**described, **change})
         with pytest.raises(UnknownError, match=why):
-            kept.open_network(replace(model, network=folder), pictures)
+            network_loading.open_network(replace(model, network=folder), pictures)
 
 
 @pytest.mark.slow
 def test_a_module_that_nobody_knows_is_refused_by_its_numbers(tmp_path):
     model, pictures = fit_module(small_network(), tmp_path)
     with pytest.raises(UnknownError, match=r"its architecture is not known to us \(25 variables, [\d,]+ numbers\)"):
-        kept.open_network(model, pictures)
+        network_loading.open_network(model, pictures)
 
 
 @pytest.mark.slow

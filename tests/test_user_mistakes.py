@@ -13,17 +13,17 @@ import pytest
 from click.testing import CliRunner
 
 from edgeproof import export
-from edgeproof.cli.bundling import bundle_file
-from edgeproof.cli.files import _scheme, open_artifact
 from edgeproof.cli.main import edgeproof, explain
 from edgeproof.core import tokenizer
 from edgeproof.core.codec import to_json, write_json
 from edgeproof.core.errors import InputError, StageError, explain_disk_errors
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import parse_budget, parse_recipe
 from edgeproof.core.results import SCHEMA, load_results
 from edgeproof.core.target import Target, parse_runtime
 from edgeproof.export.inspect import Quantized
+from edgeproof.workflows.bundle import bundle_file
+from edgeproof.workflows.model_files import _scheme, open_artifact
 
 from .bundle_models import mean_colour_model
 

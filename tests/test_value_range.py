@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeproof.cli.files import open_artifact
-from edgeproof.cli.value_range import with_value_range
 from edgeproof.core.artifact import Artifact, TensorSpec
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import InputContract
+from edgeproof.core.progress import Silent
 from edgeproof.core.target import Target
 from edgeproof.devices import open_runner
 from edgeproof.export import bundle as room
+from edgeproof.workflows.model_files import open_artifact
+from edgeproof.workflows.value_range import with_value_range
 
 from .bundle_models import mean_colour_model
 from .test_cli import edgeproof

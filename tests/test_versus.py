@@ -15,8 +15,8 @@ from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results
 from edgeproof.core.variant import Variant
+from edgeproof.evaluate.model_comparison import compare_models
 from edgeproof.evaluate.statistics import holm, paired_drop, seeds_accuracy, seeds_difference, wilson
-from edgeproof.evaluate.versus import compare_models
 
 ANSWERS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=80).map(np.array)
 

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model, sample_shape
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
 from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
 from edgeproof.devices import open_runner
 from edgeproof.export import export
-from edgeproof.train import frameworks
-from edgeproof.train.foreign import adopt
-from edgeproof.train.foreign.samples import model_inputs, tensor_data
-from edgeproof.train.foreign.tensors import Tensor, fixed_shapes
+from edgeproof.frameworks import tensorflow
+from edgeproof.train.external import adopt
+from edgeproof.train.external.samples import model_inputs, tensor_data
+from edgeproof.train.external.tensors import Tensor, fixed_shapes
 
 from .test_cli import edgeproof
 
@@ -48,7 +48,7 @@ def test_a_fixed_first_side_that_is_no_batch_has_a_way() -> None:
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, NDArray[Any], NDArray[Any]]:
     """A module of waveforms of any length, fixed to one; samples, and what the module itself answers to each."""
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     folder = tmp_path_factory.mktemp("sounds")
     random = np.random.default_rng(3)
     kernel, top = (random.normal(size=shape).astype(np.float32) for shape in ((5, 1, 4), (4, 3)))
@@ -91,7 +91,7 @@ def test_a_waveform_without_a_batch_goes_all_the_way(
 @pytest.fixture(scope="module")
 def scaled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, dict[str, NDArray[Any]], NDArray[Any]]:
     """A model of a vector and of a single number, which has no batch; samples of both, and what it answers."""
-    tf, _ = frameworks.load()
+    tf, _ = tensorflow.load()
     folder, random = tmp_path_factory.mktemp("scaled"), np.random.default_rng(4)
     kernel = random.normal(size=(6, 3)).astype(np.float32)
 

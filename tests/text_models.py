@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeproof.train.frameworks import load
+from edgeproof.frameworks.tensorflow import load
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'"
 WORDS = ("goal", "team", "match", "score", "coach", "bank", "market", "share", "profit", "rate", "the", "and")

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from edgeproof.core.dataset import PreparedData, save_prepared
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec, Train
+from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.fit import fit
-from edgeproof.train.frameworks import load
 
 SIZE = 32
 LABELS = ("disc", "square", "stripes")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.recipe import Augment
-from .frameworks import load
+from ..frameworks.tensorflow import load
 
 DRAWS = 7  # flip, rotate, shift x, shift y, zoom, brightness, contrast
 

@@ -10,11 +10,11 @@ from ..core.codec import sha256_file
 from ..core.dataset import Kind
 from ..core.errors import InputError
 from ..core.inputs import check_plain
-from ..core.names import shorten
 from ..core.recipe import ModelSpec
-from . import hdf5
+from ..core.sanitize import shorten
+from ..frameworks import hdf5
+from ..frameworks.tensorflow import check_installed
 from .families import did_you_mean, family_of
-from .frameworks import check_installed
 from .hub.fetch import already_here, check_handle, identify
 from .hub.module import check_hub_installed, check_module
 from .packaged import PACKAGES, weights_file
@@ -71,7 +71,7 @@ def check_backbone(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> No
     scheme, name = parse(spec.backbone)
     where = f"model {spec.name!r}"
     if scheme == "file":
-        from .foreign.backbone import check_file_backbone
+        from .external.backbone import check_file_backbone
 
         check_file_backbone(spec, folder)
         return
@@ -162,7 +162,7 @@ def identity(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> dict[str
         return dict(text_identity(spec, folder))
     scheme, name = parse(spec.backbone)
     if scheme == "file":
-        from .foreign.backbone import file_identity
+        from .external.backbone import file_identity
 
         return dict(file_identity(spec, folder))
     if scheme == "hub":
@@ -210,7 +210,7 @@ def _check_weights_file(path: Path, where: str) -> None:
         raise InputError(f"{where}: the weights file {path} cannot be read: {error.strerror}", choices) from error
     if not start.startswith(SIGNATURES[path.suffix]):
         raise InputError(f"{where}: {path} does not hold what its name says: it is not {path.suffix} inside", choices)
-    from .foreign.containers import read_archive
+    from .external.containers import read_archive
 
     try:
         if path.suffix == ".keras":

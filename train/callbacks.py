@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, StageError
-from ..core.names import shorten
 from ..core.recipe import Train
-from .frameworks import load
+from ..core.sanitize import shorten
+from ..frameworks.tensorflow import load
 
 REMEDY = "name a function without arguments that returns a tf_keras callback, or a class derived from one"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.recipe import MOMENTUM, Train
-from .frameworks import load
+from ..frameworks.tensorflow import load
 
 OPTIMIZERS = {
     "adam": "Adam",

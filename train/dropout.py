@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from .frameworks import load
+from ..frameworks.tensorflow import load
 
 _VALUES = 1 << 16  # of 16 bits
 

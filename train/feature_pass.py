@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..core.codec import read_json, write_json
-from ..core.events import Listener
+from ..core.progress import Listener
 from ..core.recipe import Augment
 from .augment import Augmenter
 from .feature_file import kept

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.events import Listener
+from ..core.progress import Listener
+from ..frameworks.tensorflow import cores, has_gpu, load
 from .augment import Augmenter, apply
 from .feature_file import grow
-from .frameworks import cores, has_gpu, load
 from .network import Base
 
 LITERT_BATCH = 8  # more does not pay: 8 images' activations still fit a core's cache

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.recipe import Train
+from ..frameworks.tensorflow import load
 from .augment import Augmenter, apply
 from .compile import compile_model
-from .frameworks import load
 from .head import generators
 from .joint import joint_model
 from .keras_fit import Phase

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
-from ..core.events import Listener
 from ..core.files import discard
 from ..core.model import InputContract, Model
+from ..core.progress import Listener
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
+from ..frameworks.freeze import freeze, graph_sha256, verify
+from ..frameworks.tensorflow import fresh, has_gpu
 from . import copies
 from . import features as feature_files
 from .backbones import check_backbone, identity
@@ -31,13 +33,11 @@ from .callbacks import check_callbacks
 from .feature_file import BLOCK
 from .feature_pass import FeaturePass
 from .finetune import fine_tune_phase
-from .frameworks import fresh, has_gpu
-from .freeze import freeze, graph_sha256, verify
 from .head import Labelled, compile_head, evaluate, head_phase, new_head
-from .kept import FOLDER as NETWORK
-from .kept import keep
 from .keras_fit import State
 from .network import Base, attach_head, build_base, made_of_keras_layers, pool_by_maximum
+from .network_store import FOLDER as NETWORK
+from .network_store import keep
 from .workspace import Work
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "ai-edge-litert", "numpy")

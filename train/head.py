@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.recipe import Train
+from ..frameworks.tensorflow import load
 from .compile import compile_model
 from .dropout import new_dropout
-from .frameworks import load
 from .keras_fit import Phase
 
 BLOCK_BYTES = 256 << 20  # of features in memory at a time

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .frameworks import load
+from ..frameworks.tensorflow import load
 
 
 def joint_model(

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import StageError, explain_disk_errors
-from ..core.events import Listener
 from ..core.files import move
+from ..core.progress import Listener
 from ..core.recipe import Schedule
-from .frameworks import load
+from ..frameworks.tensorflow import load
 
 Row = dict[str, float]
 Arrays = list[NDArray[Any]]

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, StageError
-from ..core.events import Listener
-from ..core.names import shorten
+from ..core.progress import Listener
 from ..core.recipe import ModelSpec
+from ..core.sanitize import shorten
+from ..frameworks.tensorflow import load
 from .backbones import HUB_PACKAGE, parse, weights_path
 from .families import Preprocessing, family_of
-from .frameworks import load
 from .head import apply_head
 from .packaged import mobilenet_v2_on
 
@@ -94,7 +94,7 @@ def build_base(
 
         return build_hub_base(spec, folder=folder, classes=classes, samples=samples, listener=listener)
     if scheme == "file":
-        from .foreign.backbone import build_file_base
+        from .external.backbone import build_file_base
 
         base: Base = build_file_base(spec, folder, classes=classes, samples=samples, listener=listener)
         return base

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, NotInstalledError
 from ..core.store import installed
-from .frameworks import load
+from ..frameworks.tensorflow import load
 from .torch_pickle import read_state_dict
 
 TORCH_EPSILON = 1e-5  # torch.nn.BatchNorm2d's default

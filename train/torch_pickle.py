@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..core import apart
 from ..core.errors import InputError, explain_disk_errors
 from ..core.inputs import read_input
-from ..core.names import shorten
+from ..core.sanitize import shorten
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
 PROTOCOL = 1001

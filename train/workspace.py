@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from ..core.codec import read_json, sha256_of, write_json
 from ..core.dataset import PreparedData
 from ..core.errors import InputError, explain_disk_errors
-from ..core.events import Listener
 from ..core.files import discard, move
 from ..core.model import Model, load_model, save_model
+from ..core.progress import Listener
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
 from . import callbacks

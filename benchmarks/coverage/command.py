@@ -15,8 +15,8 @@ from threading import Event
 
 import click
 
+from edgeproof.core.environment import environment
 from edgeproof.core.errors import EdgeproofError
-from edgeproof.core.machine import environment
 
 from . import page
 from .process import Limits, run_row

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeproof.core.dataset import SPLITS, PreparedData, save_prepared, write_texts
-from edgeproof.core.events import Silent
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import FineTune, ModelSpec, Train
-from edgeproof.train.frameworks import fresh
+from edgeproof.frameworks.tensorflow import fresh
 
 from .rows import RowSpec
 from .sizes import TEST

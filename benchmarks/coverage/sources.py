@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from edgeproof import quantize
 from edgeproof.core.dataset import PreparedData, load_prepared, write_texts
 from edgeproof.core.errors import StageError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data, FineTune, ModelSpec, Train
+from edgeproof.frameworks.tensorflow import fresh
+from edgeproof.train.external.samples import Input, model_inputs
 from edgeproof.train.fit import fit
-from edgeproof.train.foreign.samples import Input, model_inputs
-from edgeproof.train.frameworks import fresh
 from edgeproof.train.network import AFFINE
 
 from ..material import SOURCE
@@ -65,7 +65,7 @@ def open_source(row: RowSpec, folder: Path) -> Source:
 
 def pictures(size: int, folder: Path) -> PreparedData:
     """Return shipped pictures, prepared at a size by the product's own stage: a few for each split."""
-    from edgeproof.train.data import prepare
+    from edgeproof.data import prepare
 
     if (folder / "data.json").is_file():
         return load_prepared(folder)
@@ -132,7 +132,7 @@ def random_weights(name: str, size: int, images: NDArray[Any], path: Path) -> No
 
 def _file(row: RowSpec, folder: Path) -> Source:
     """Build a user's file and import it, as `edgeproof export` does."""
-    from edgeproof.train.foreign import adopt
+    from edgeproof.train.external import adopt
 
     asked, options = row.options, dict(row.options["samples"])
     path = user_files.build(str(asked["build"]), str(asked["keras"]), folder / "theirs", str(asked["suffix"]))

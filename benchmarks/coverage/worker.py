@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import EdgeproofError, InputError
-from edgeproof.core.events import Silent
 from edgeproof.core.model import Model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data, Export, Qat, Quantize
 from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
@@ -137,7 +137,7 @@ class Row:
     def _trained_for(self, variant: Variant) -> Model:
         if variant.scheme.training != "qat":
             return self.opened.model
-        from edgeproof.quantize.tuning.tune import tune
+        from edgeproof.quantize.aware_training.train import tune
 
         if self.opened.data is None:
             raise EdgeproofError("there are no labelled samples to train on")
@@ -173,8 +173,8 @@ class Row:
 
     def _of_supplied(self, path: Path, variant: Variant) -> Artifact:
         """Make a file of a float ``.tflite``, as `edgeproof export` does."""
-        from edgeproof.cli.brought import export_tflite
         from edgeproof.cli.console import ConsoleListener
+        from edgeproof.workflows.quantize_tflite import export_tflite
 
         source = Data(source=f"npy:{self.opened.calibration}")
         out = self.folder / "files" / "supplied"
@@ -215,7 +215,7 @@ class Row:
 
     def _old_runtime(self) -> Cell:
         """Run every TFLite file on tflite-runtime; for one that does not load there, what the product makes instead."""
-        from edgeproof.cli.compat import work_arounds
+        from edgeproof.workflows.runtime_fallbacks import work_arounds
 
         works: list[str] = []
         instead: dict[str, str] = {}
@@ -284,7 +284,7 @@ def float_answers(model: Model, inputs: Path) -> NDArray[Any]:
 
     from edgeproof.core.dataset import read_texts
     from edgeproof.export.samples import feeds
-    from edgeproof.train.freeze import serving
+    from edgeproof.frameworks.freeze import serving
 
     path = model.text_model or model.saved_model
     signature = serving(path)

@@ -25,7 +25,7 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     microcontrollers, and checksums.
     """
     from ...core.errors import InputError
-    from ..bundling import bundle_file
+    from ...workflows.bundle import bundle_file
     from ..console import ConsoleListener
     from ..output import show_json
     from ..terminal import echo

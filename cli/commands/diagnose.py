@@ -40,11 +40,11 @@ def command(
     Explorer (Google's viewer of .tflite graphs) loads as node data.
     """
     from ...core.codec import to_json
+    from ...workflows.diagnose import diagnose_file, home
+    from ...workflows.preflight import check_writable
+    from ...workflows.run_folder import check_parts
     from ..console import ConsoleListener
-    from ..diagnosing import diagnose_file, home
     from ..output import show_json
-    from ..preflight import check_writable
-    from ..run_folder import check_parts
     from ..terminal import echo
 
     if not artifact.exists():

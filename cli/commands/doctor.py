@@ -9,8 +9,8 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(as_json: bool) -> int:
     """Check Python, packages, runtimes, weights and disk. Exit status 1 when something is missing for the main job."""
-    from ...core.machine import environment
-    from ..doctor import examine
+    from ...core.environment import environment
+    from ...workflows.doctor import examine
     from ..output import show_json
     from ..terminal import echo
 

@@ -80,12 +80,12 @@ def command(
     """
     from ...core.recipe import Evaluate, parse_budget, parse_table
     from ...core.target import RUNTIMES
+    from ...workflows.evaluate import FROM_FOLDERS, evaluate_files
+    from ...workflows.model_files import read_labels, read_range
+    from ...workflows.preflight import check_writable
     from ..console import ConsoleListener
-    from ..evaluating import FROM_FOLDERS, evaluate_files
     from ..exit_status import exit_status
-    from ..files import read_labels, read_range
     from ..output import show
-    from ..preflight import check_writable
 
     wanted = tuple(dict.fromkeys(targets)) or tuple(f"local/{name}" for name in RUNTIMES)
     settings = parse_table(Evaluate, {"targets": wanted}, "evaluate")

@@ -90,14 +90,14 @@ def command(
     the others by --size or --shape.
     """
     from ...core.codec import to_json
-    from ...core.names import slug
     from ...core.recipe import Calibration, Export
+    from ...core.sanitize import slug
     from ...core.variant import Variant
+    from ...workflows.export import Choices, export_model
+    from ...workflows.model_files import is_ours, open_model, read_labels, read_range, read_shapes
+    from ...workflows.preflight import check_writable
     from ..console import ConsoleListener
-    from ..exporting import Choices, export_model
-    from ..files import is_ours, open_model, read_labels, read_range, read_shapes
     from ..output import show_json
-    from ..preflight import check_writable
     from ..terminal import echo
 
     wanted = [Variant.parse(text) for text in dict.fromkeys(variants)]

@@ -41,10 +41,10 @@ def command(
     from ...core.codec import write_atomic
     from ...core.documents import parse_toml
     from ...core.errors import InputError
-    from ...core.names import shorten, slug
     from ...core.recipe import parse_recipe
-    from ...train.data import kind_of
-    from ..preflight import check_new
+    from ...core.sanitize import shorten, slug
+    from ...data import kind_of
+    from ...workflows.preflight import check_new
     from ..terminal import echo
 
     if origin is not None:
@@ -86,8 +86,8 @@ def _copy(origin: str, path: Path, *, given: bool, force: bool) -> None:
     """Write a recipe that comes with edgeproof, with its data, and say what is missing here to run it."""
     from ...core.errors import InputError
     from ...core.recipe import load_recipe
+    from ...workflows.preflight import check_new
     from ..packed import copy_recipe
-    from ..preflight import check_new
     from ..terminal import echo
 
     if given:

@@ -28,7 +28,7 @@ def command(file: Path, as_json: bool) -> None:
     accelerators would not take of it.
     """
     from ...core.codec import sha256_file, to_json
-    from ...core.names import shorten
+    from ...core.sanitize import shorten
     from ...export import inspect
     from ..output import show_json
 
@@ -72,7 +72,7 @@ def command(file: Path, as_json: bool) -> None:
 
 def _refusals(refuses: list[dict[str, Any]]) -> Iterator[str]:
     """Return a line for each reason why a delegate refuses operators, with their names."""
-    from ...core.names import shorten
+    from ...core.sanitize import shorten
 
     reasons: dict[str, list[str]] = {}
     for refused in refuses:
@@ -84,7 +84,7 @@ def _refusals(refuses: list[dict[str, Any]]) -> Iterator[str]:
 
 def _facts(contents: Contents) -> Iterator[str]:
     """Return what there is to say of a file beside its tables, a line each."""
-    from ...core.names import shorten
+    from ...core.sanitize import shorten
 
     if contents.min_runtime:
         litert = f", ai-edge-litert {contents.min_litert}" if contents.min_litert else ""

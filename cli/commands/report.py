@@ -12,8 +12,8 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
 def command(run: Path, as_json: bool) -> None:
     """Write report.html and report.md of the folder RUN again, and show its table."""
+    from ... import report
     from ...core.results import load_results
-    from ...evaluate import report
     from ..output import show
 
     results = load_results(run)

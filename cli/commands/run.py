@@ -27,11 +27,11 @@ def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], strict: 
     Examples: edgeproof run recipes/quickstart.toml --set train.epochs=3
     """
     from ...core.recipe import load_recipe
+    from ...workflows.preflight import check_writable
+    from ...workflows.run import run
     from ..console import ConsoleListener
     from ..exit_status import exit_status
     from ..output import show
-    from ..pipeline import run
-    from ..preflight import check_writable
 
     parsed = load_recipe(recipe, overrides)
     folder = out or Path("runs") / parsed.name

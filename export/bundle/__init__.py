@@ -2,7 +2,7 @@
 
 from .bundle import Bundle, Offer, bundle, shipped
 from .escape import shell
-from .golden import Golden
+from .golden_vectors import Golden
 from .images import CONSUMERS, picture_consumers, refusal
 
 __all__ = ["CONSUMERS", "Bundle", "Golden", "Offer", "bundle", "picture_consumers", "refusal", "shell", "shipped"]

@@ -16,13 +16,13 @@ from ...core.codec import to_json
 from ...core.errors import InputError, explain_disk_errors
 from ...core.files import discard, move, plain_files, remove
 from ...core.measurement import Measurement
-from ...core.names import slug
+from ...core.sanitize import slug
 from ...core.variant import SUFFIX
 from ..inspect import inspect
 from ..tokenizer import copy_tokenizer
 from . import micro
 from .escape import TEMPLATES
-from .golden import Golden, answer_kind, roles, write_golden
+from .golden_vectors import Golden, answer_kind, roles, write_golden
 from .images import LABELS, is_picture_classifier, label_file, picture_consumers, with_metadata
 from .readme import render_readme
 from .snippets import can_be_written, render_apps, render_micro

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...core.errors import InputError
-from ...core.names import shorten
+from ...core.sanitize import shorten
 
 TEMPLATES = Path(__file__).parent / "templates"
 

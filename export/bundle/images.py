@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.artifact import Artifact, TensorSpec
-from ...core.names import shorten
+from ...core.sanitize import shorten
 from .metadata import (
     AssociatedFile,
     FeatureContent,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .attach import attach, read_files
+from .metadata_append import attach, read_files
 
 __all__ = [
     "AssociatedFile",

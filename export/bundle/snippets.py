@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.artifact import Artifact, TensorSpec
-from ...core.names import slug
+from ...core.sanitize import slug
 from .escape import Escaped, environment, number
 from .micro import Micro, c_array
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...core.errors import InputError
 from ...core.tokenizer import Tokenizer, WordPiece, read_file, read_settings, word_splitter
-from .flat import PADDING
+from .input_adapter import PADDING
 
 VOCABULARY, PIECES = "vocab.txt", "sentencepiece.model"
 UNKNOWN, CLASSIFY, SEPARATE = "[UNK]", "[CLS]", "[SEP]"

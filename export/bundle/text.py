@@ -22,10 +22,10 @@ from ...core import children
 from ...core.artifact import Artifact
 from ...core.codec import read_json
 from ...core.errors import InputError, StageError
-from ...core.names import shorten
+from ...core.sanitize import shorten
 from ...core.tokenizer import Tokenizer, open_tokenizer
-from .flat import IDS, MASK, PADDING, SEGMENTS, Frame, for_masked, for_padded
 from .images import LABELS, label_file
+from .input_adapter import IDS, MASK, PADDING, SEGMENTS, Frame, for_masked, for_padded
 from .metadata import (
     AssociatedFile,
     BertTokenizer,

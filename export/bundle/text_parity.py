@@ -18,9 +18,9 @@ from ...core import apart
 from ...core.artifact import Artifact
 from ...core.codec import read_json, write_json
 from ...core.errors import InputError, StageError, explain_disk_errors
-from ...core.names import shorten
+from ...core.sanitize import shorten
 from ...core.tokenizer import Tokenizer, open_tokenizer
-from .flat import IDS, MASK, PADDING, SEGMENTS, Frame
+from .input_adapter import IDS, MASK, PADDING, SEGMENTS, Frame
 from .stock_tokenizers import Stock, stock_tokenizer
 
 GOLDEN = "golden.json"

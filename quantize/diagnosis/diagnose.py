@@ -14,10 +14,10 @@ from ...core.children import Watchdog, kill_group, limit_memory, out_of_memory
 from ...core.codec import read_json, write_json
 from ...core.dataset import PreparedData
 from ...core.diagnosis import Diagnosis
+from ...core.environment import usable_cores
 from ...core.errors import InputError, StageError
-from ...core.events import Listener, Silent
-from ...core.machine import usable_cores
-from ...core.names import shorten
+from ...core.progress import Listener, Silent
+from ...core.sanitize import shorten
 from ...core.store import package_versions
 from . import samples as drawing
 from .causes import judge
@@ -126,7 +126,7 @@ def _nothing_quantized(path: Path) -> InputError:
 def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: Listener) -> None:
     """Run the comparing process, hear its progress. Raises InputError or StageError with what it said."""
     write_json(workspace / "job.json", job)
-    command = [sys.executable, "-m", "edgeproof.quantize.diagnosis.comparing", str(workspace / "job.json")]
+    command = [sys.executable, "-m", "edgeproof.quantize.diagnosis.compare_worker", str(workspace / "job.json")]
     errors = workspace / "errors.txt"
     refused = None
     with errors.open("wb") as stream:

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgeproof.cli.files import open_artifact
 from edgeproof.cli.main import explain, status
 from edgeproof.core import apart
 from edgeproof.core.codec import to_json, write_json
@@ -25,6 +24,7 @@ from edgeproof.core.model import InputContract, Model, save_model
 from edgeproof.core.results import Results
 from edgeproof.export import sidecar
 from edgeproof.train.hub.archive import unpack
+from edgeproof.workflows.model_files import open_artifact
 
 from . import machine, seeds
 from .content import changed

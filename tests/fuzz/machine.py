@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from edgeproof.cli import evaluating
 from edgeproof.cli.main import status
 from edgeproof.core import recipe
+from edgeproof.workflows import evaluate
 
 from . import seeds
 from .content import changed
@@ -215,6 +215,6 @@ def as_it_runs(arguments: list[str]) -> int:
 
     with (
         mock.patch.object(recipe, "parse_table", quick),
-        mock.patch.object(evaluating.report, "write", lambda _, out: out / "report.html"),
+        mock.patch.object(evaluate.report, "write", lambda _, out: out / "report.html"),
     ):
         return status(arguments)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ...core.errors import EdgeproofError, InputError, explain_disk_errors
-from ...core.names import checked_path, shorten
+from ...core.sanitize import checked_path, shorten
 
 GZIP = b"\x1f\x8b"
 MEMBERS = 20_000

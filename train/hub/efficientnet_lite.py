@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError
-from ...core.events import Listener
-from ..frameworks import load
+from ...core.progress import Listener
+from ...frameworks.tensorflow import load
 from ..packaged import PACKAGES, weights_file
 from ..torch_pickle import read_state_dict
 from .fetch import cache, explain_disk, locked
-from .ranges import Pixels
+from .pixel_ranges import Pixels
 
 NAME = "efficientnet_lite0"
 PIXELS = Pixels((-127 / 128, 1.0), why="(x - 127) / 128, as the weights were trained")

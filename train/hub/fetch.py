@@ -29,10 +29,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from ...core.codec import read_json, sha256_file, write_json
 from ...core.errors import InputError, StageError, explain_disk_errors
-from ...core.events import Listener
 from ...core.files import discard, open_log
 from ...core.inputs import check_folder, check_plain
-from ...core.names import shorten
+from ...core.progress import Listener
+from ...core.sanitize import shorten
 from ...core.store import Store
 from .archive import GZIP, unpack
 

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError
-from ...core.events import Listener, Silent
+from ...core.progress import Listener, Silent
 from ...core.recipe import ModelSpec
-from ..frameworks import load
+from ...frameworks.tensorflow import load
 from ..network import AFFINE, Base, affine
 from .efficientnet_lite import PIXELS, saved_model
 from .fetch import resolve
 from .module import Module, kind_of
-from .ranges import BYTES, Pixels, pixels_of
+from .pixel_ranges import BYTES, Pixels, pixels_of
 
 SMALLEST = 1e-7  # under a logarithm; about float32's resolution of a probability near one
 NOISE_SAMPLES = 4

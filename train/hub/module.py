@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import EdgeproofError, InputError, NotInstalledError
-from ...core.names import shorten
 from ...core.recipe import ModelSpec
-from ..frameworks import check_installed, load
-from .saved_model import FLOAT32, SavedModel, Signature, read
-from .tf1 import without_references
-from .vet import vet
+from ...core.sanitize import shorten
+from ...frameworks.saved_model import FLOAT32, SavedModel, Signature, read
+from ...frameworks.security import vet
+from ...frameworks.tensorflow import check_installed, load
+from ...frameworks.tf1 import without_references
 
 REMEDY = "pip install 'edgeproof[hub]'"
 DEFAULT_V1 = "default"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...core.recipe import ModelSpec
-from ..frameworks import load
+from ...frameworks.tensorflow import load
 from .base import Cut, IdsInput, TextBase
-from .parity import reference_tokenizer
+from .tokenizer_parity import reference_tokenizer
 from .vocabulary import learn, write_tokenizer
 
 LOWER_CASE = True

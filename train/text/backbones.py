@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, NotInstalledError
-from ...core.names import shorten
 from ...core.recipe import ModelSpec, Train
+from ...core.sanitize import shorten
+from ...frameworks.saved_model import read
+from ...frameworks.security import vet
 from ..backbones import check_keys
 from ..families import did_you_mean
 from ..hub.fetch import already_here, check_handle, identify
 from ..hub.module import check_hub_installed
-from ..hub.saved_model import read
-from ..hub.vet import vet
 from . import multilingual
 
 REMEDY = "pip install 'edgeproof[text]'"

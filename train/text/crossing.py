@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.names import shorten
-from ..frameworks import load
+from ...core.sanitize import shorten
+from ...frameworks.tensorflow import load
 from .frontier import TEXT, Frontier, NoFrontier
 
 MAX_PROBES = 48

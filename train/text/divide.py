@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.names import shorten
-from ..frameworks import load
+from ...core.sanitize import shorten
+from ...frameworks.tensorflow import load
 from .base import IDS, LENGTHS, IdsInput
 from .crossing import Crossing, Ids, StringPart, Whole, describe_crossing
 from .frontier import Flat, Frontier, NoFrontier, find_frontier, flatten

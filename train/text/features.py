@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frameworks import load
+from ...frameworks.tensorflow import load
 from .base import Cut, TextBase
 
 BATCH = 16

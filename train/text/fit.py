@@ -19,16 +19,16 @@ from ...core.codec import sha256_of
 from ...core.dataset import PreparedData, read_texts
 from ...core.encoded import encode_texts
 from ...core.errors import InputError, StageError
-from ...core.events import Listener
 from ...core.files import discard
 from ...core.model import InputContract, Model, TokenizerRecord, tokenizer_sha256
+from ...core.progress import Listener
 from ...core.recipe import ModelSpec, Train
 from ...core.store import package_versions
 from ...core.tokenizer import Tokenizer, open_tokenizer, read_settings
+from ...frameworks.freeze import compare
+from ...frameworks.tensorflow import fresh
 from ..callbacks import check_callbacks
 from ..feature_file import grow
-from ..frameworks import fresh
-from ..freeze import compare
 from ..head import Labelled, head_phase, new_head
 from ..keras_fit import State
 from ..workspace import Work
@@ -46,8 +46,8 @@ from .freeze import (
     strings_sha256,
 )  # fmt: skip
 from .hubs import build_hub, build_multilingual
-from .parity import choose_golden, measure_parity, write_golden
-from .together import Samples, together_phase, tokenize
+from .joint_training import Samples, together_phase, tokenize
+from .tokenizer_parity import choose_golden, measure_parity, write_golden
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "tensorflow-hub", "tensorflow-text", "numpy")
 CHECKED_SAMPLES = 8

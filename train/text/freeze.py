@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.codec import canonical, sha256_of
-from ..constants import make_constant
-from ..frameworks import load
-from ..freeze import OUTPUT, SIGNATURE, caller, graph_sha256, serving, write
-from ..hub.saved_model import read
+from ...frameworks.constants import make_constant
+from ...frameworks.freeze import OUTPUT, SIGNATURE, caller, graph_sha256, serving, write
+from ...frameworks.saved_model import read
+from ...frameworks.tensorflow import load
 from .base import Cut, TextBase
 
 TEXT = "text"

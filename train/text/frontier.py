@@ -11,8 +11,8 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.names import shorten
-from ..frameworks import load
+from ...core.sanitize import shorten
+from ...frameworks.tensorflow import load
 
 TEXT = "text"
 # Ragged rows at work: exact in the string part, and in no runtime. On embeddings (floats) they have to be replaced.

@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InputError
-from ...core.events import Listener
-from ...core.names import shorten
+from ...core.progress import Listener
 from ...core.recipe import ModelSpec
-from ..frameworks import load
+from ...core.sanitize import shorten
+from ...frameworks.saved_model import read
+from ...frameworks.security import vet
+from ...frameworks.tensorflow import load
+from ...frameworks.tf1 import without_references
 from ..hub.fetch import resolve
 from ..hub.module import load_hub
-from ..hub.saved_model import read
-from ..hub.tf1 import without_references
-from ..hub.vet import vet
 from . import multilingual
 from .backbones import check_encoder, handle_of, parse
 from .base import Cut, IdsInput, TextBase
-from .device_tokenizer import TokenizerNotFound, find_tokenizer, tokenizer_of, write_string_part
 from .divide import divide, inputs_of
 from .frontier import NoFrontier
+from .tokenizer_recovery import TokenizerNotFound, find_tokenizer, tokenizer_of, write_string_part
 from .vocabulary import write_tokenizer
 
 IDS, MASK, TYPES = "input_word_ids", "input_mask", "input_type_ids"

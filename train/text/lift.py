@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.tokenizer import HASHES
-from ..frameworks import load
+from ...frameworks.tensorflow import load
 from .crossing import StringPart
 from .frontier import TABLES, TEXT, Flat, Frontier, place_operator
 from .vocabulary import TokenizerData

@@ -25,7 +25,7 @@ from ...core.codec import sha256_file, sha256_of
 from ...core.errors import InputError, NotInstalledError, explain_disk_errors
 from ...core.files import copy
 from ...core.store import installed, package_versions
-from ..frameworks import load
+from ...frameworks.tensorflow import load
 from ..hub.fetch import cache, locked
 
 NAME = "use_multilingual_v3"

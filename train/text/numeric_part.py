@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..frameworks import load
+from ...frameworks.tensorflow import load
 from . import rows as on_rows
 from .crossing import Crossing, Empty, Fixed, Ids, Linear, Positions, Whole
 from .frontier import Frontier, place_operator

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..frameworks import load
+from ...frameworks.tensorflow import load
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from ...core.encoded import encode_texts
-from ...core.events import Listener
 from ...core.model import InputContract, TokenizerRecord, tokenizer_sha256
+from ...core.progress import Listener
 from ...core.tokenizer import open_tokenizer, read_settings
-from ..constants import make_constant
-from ..frameworks import load
-from ..freeze import caller, write
+from ...frameworks.constants import make_constant
+from ...frameworks.freeze import caller, write
+from ...frameworks.tensorflow import load
 from .base import IDS, LENGTHS
-from .device_tokenizer import TokenizerNotFound, tokenizer_of, write_string_part
 from .divide import Divided, divide, inputs_of
 from .frontier import NoFrontier, flatten
 from .lift import exported_tables
-from .parity import choose_golden, measure_parity, write_golden
+from .tokenizer_parity import choose_golden, measure_parity, write_golden
+from .tokenizer_recovery import TokenizerNotFound, tokenizer_of, write_string_part
 
 MAX_TOKENS = 128  # where the model itself says nothing
 SENTENCES = (

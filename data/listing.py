@@ -1,0 +1,183 @@
+"""What a source offers before anything is decoded: for each image or text a name, a label and perhaps a split."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.sanitize import shorten
+
+# Codes of splits in arrays: positions in core.dataset.SPLITS.
+TRAIN, VALIDATION, TEST = range(3)
+UNASSIGNED = -1
+
+Indices: TypeAlias = NDArray[np.int64]
+Pixels: TypeAlias = NDArray[np.uint8]
+
+
+# What the samples are; also the noun of messages about them.
+SampleKind: TypeAlias = Literal["image", "text"]
+
+
+class SampleFile(NamedTuple):
+    """A sample in a file. What `path` resolves to must lie in `root` (itself resolved); the reader checks it."""
+
+    path: str
+    root: str
+
+
+class UnreadableError(Exception):
+    """A sample that cannot be used; the message is the reason, for the report.
+
+    `cause` sorts reasons that a check counts: ``encoding``, ``empty``, ``large``, or nothing.
+    """
+
+    def __init__(self, why: str, cause: str = "") -> None:
+        super().__init__(why)
+        self.cause = cause
+
+
+# What a source hands to the decoder: a file; an encoded image, or pixels (height, width) or (height, width, 3); a text;
+# or why there is none.
+Payload: TypeAlias = SampleFile | bytes | Pixels | str | UnreadableError
+
+
+class Remark(NamedTuple):
+    """Something a person should know, and what to do about it."""
+
+    what: str
+    remedy: str
+
+
+class Refusal(NamedTuple):
+    """An entry that is not taken as a sample at all, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The samples of one source, in an order that does not depend on the file system.
+
+    `targets` (N,) are indices into `labels`, or all 0 where there are no classes; `splits` (N,) int8 holds TRAIN,
+    VALIDATION, TEST or, all through, UNASSIGNED. `names` say which one is meant, in reports and as the key of the
+    seeded splits. `stream` takes ascending indices and yields their payloads in that order. `light` payloads are
+    decoded faster than threads change hands.
+    """
+
+    source: str
+    labels: tuple[str, ...]
+    names: Sequence[str]
+    targets: Indices
+    splits: NDArray[np.int8]
+    stream: Callable[[Indices], Iterator[Payload]]
+    refused: tuple[Refusal, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    light: bool = False
+    kind: SampleKind = "image"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Look(NamedTuple):
+    """What a cheap look at a source shows: facts that change when the data change (JSON-able), and perhaps more."""
+
+    identity: dict[str, Any]
+    listing: Listing | None = None
+
+
+class Source(Protocol):
+    """One scheme's view of where samples are. Both verbs raise InputError when there is nothing to be had."""
+
+    def look(self) -> Look:
+        """Return what identifies the data, and the listing where that costs nothing more."""
+        ...
+
+    def listing(self) -> Listing:
+        """Return what the source offers."""
+        ...
+
+
+def display(name: str) -> str:
+    r"""Return a file name as text that UTF-8 can hold: bytes that are not UTF-8 become ``\xNN``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def quoted(labels: Sequence[str], limit: int = 12) -> str:
+    """Return label names for a message: one line, each shortened, at most `limit` of them."""
+    shown = ", ".join(repr(shorten(label, 40)) for label in labels[:limit])
+    return f"{shown}, … ({len(labels)} in all)" if len(labels) > limit else shown or "none"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 image``, ``2 images``, ``2,000 classes``."""
+    plural = noun if number == 1 else noun + ("es" if noun.endswith("s") else "s")
+    return f"{number:,} {plural}"
+
+
+def existing_folder(path: Path, source: str) -> Path:
+    """Return `path` resolved. Raises InputError when it is not a folder that can be read."""
+    if not path.exists():
+        raise InputError(
+            f"data source {shorten(source, 200)!r}: there is no folder {path}",
+            "check the path; relative paths are meant from the recipe's folder",
+        )
+    if not path.is_dir():
+        raise InputError(f"data source {shorten(source, 200)!r}: {path} is not a folder", "name the folder itself")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise InputError(f"data source {shorten(source, 200)!r}: no permission to read {path}", "mend its permissions")
+    return path.resolve()
+
+
+def with_test(train: Listing, test: Listing) -> Listing:
+    """Join two sources: all of `test` becomes the test split; a test split of `train`'s own is left out.
+
+    Raises InputError when the two do not have the same set of labels.
+    """
+    if set(train.labels) != set(test.labels):
+        only_train = [label for label in train.labels if label not in set(test.labels)]
+        only_test = [label for label in test.labels if label not in set(train.labels)]
+        raise InputError(
+            f"the labels of data.source and data.test_source do not match: only {shorten(train.source, 100)!r} has "
+            f"{quoted(only_train)}; only {shorten(test.source, 100)!r} has {quoted(only_test)}",
+            "name the classes alike in both, or leave test_source out to have a test split cut off",
+        )
+    keep = np.flatnonzero(train.splits != TEST)
+    remarks = list(train.remarks + test.remarks)
+    if len(keep) < len(train):
+        remarks.append(
+            Remark(
+                f"the test split of {shorten(train.source, 100)!r} ({count(len(train) - len(keep), train.kind)}) is "
+                "left out, because data.test_source is the test split",
+                "leave data.test_source out to use the source's own",
+            )
+        )
+    to_train = np.array([train.labels.index(label) for label in test.labels], np.int64)
+    size = len(keep)
+
+    def stream(indices: Indices) -> Iterator[Payload]:
+        yield from train.stream(keep[indices[indices < size]])
+        yield from test.stream(indices[indices >= size] - size)
+
+    train_splits = train.splits[keep]
+    return replace(
+        train,
+        names=[train.names[i] for i in keep] + [f"test_source/{name}" for name in test.names],
+        targets=np.concatenate([train.targets[keep], to_train[test.targets]]),
+        splits=np.concatenate(
+            [np.where(train_splits == UNASSIGNED, TRAIN, train_splits), np.full(len(test), TEST)]
+        ).astype(np.int8),
+        stream=stream,
+        refused=train.refused + test.refused,
+        remarks=tuple(remarks),
+        light=train.light and test.light,
+    )

@@ -1,0 +1,276 @@
+"""The budget's limits, one by one: which of them a file on a target does not keep, and in what words.
+
+The drop of accuracy is judged on all samples that chose nothing (`Measurement.pooled_drop`; where there is none, on
+those that the file was measured on), by its paired 95 % interval: the whole of it must be inside the limit
+(`budget.drop_by` = "estimate" judges by the estimate alone). A file that loses too much (its estimate is above the
+limit) and one whose estimate keeps the limit but whose interval does not are told apart: of the latter it is not shown
+that it keeps the budget, and what would show it is said.
+
+A file whose classes are not known has no accuracy. It is judged by its agreement with its float model: where the two
+agree they are right or wrong together, so the drop is at most 1 - agreement (of answers of many elements, such as maps
+of classes, element by element).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.artifact import Artifact
+from ..core.errors import InputError
+from ..core.measurement import Measurement, PooledDrop
+from ..core.recipe import Budget
+from ..core.results import Results
+from ..core.sanitize import shorten
+from ..core.target import Target, parse_runtime, same_version
+from .cells import Cell
+from .formatting import accuracy_words, agreement_words, ms, on_splits, percent, points, points_range, size
+from .statistics import samples_needed
+
+REASON_LIMIT = 300
+# ai-edge-litert counts its versions anew. Each of these and all after it have every operator of that TensorFlow Lite
+# (asked of the runtimes themselves: `tflite.runtime_versions`, which a test holds this against).
+LITERT_HAS = (
+    ((2, 2, 0), (2, 23, 0)), ((2, 1, 6), (2, 22, 0)), ((2, 1, 2), (2, 21, 0)), ((2, 0, 2), (2, 20, 0)),
+    ((1, 1, 0), (2, 19, 0)), ((1, 0, 0), (2, 17, 0)),
+)  # fmt: skip
+_MIN_RUNTIME = re.compile(r"(?:(tflite|onnxruntime) )?(\d+(?:\.\d+)*)")
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A limit that is not kept: the words for it, and how many times the limit the figure is (inf: not known).
+
+    `remedy` is given where the limit is only not shown to be kept: what would show it; `fact` is then the part of
+    `why` that the remedy does not say again.
+    """
+
+    why: str
+    excess: float
+    remedy: str = ""
+    fact: str = ""
+
+    @property
+    def not_shown(self) -> bool:
+        """Whether the samples at hand cannot tell if the limit is kept."""
+        return bool(self.remedy)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A budget beside what was measured: `rows` are all measurements of each artifact, by its id."""
+
+    budget: Budget
+    rows: Mapping[str, Sequence[Measurement]]
+
+    @classmethod
+    def of(cls, results: Results, budget: Budget) -> Limits:
+        """Return the limits of `budget` for the cells of `results`."""
+        return cls(budget, rows_by_artifact(results.measurements))
+
+    def breaches(self, cell: Cell) -> list[Breach]:
+        """Return every limit that a cell which ran does not keep, or that cannot be shown to be kept."""
+        budget, m = self.budget, cell.measurement
+        found = [*_drop(m, budget), *_accuracy(m, budget)]
+        if m.latency_ms is None:
+            limit = ms(budget.max_latency_ms) if budget.max_latency_ms is not None else ""
+            found.append(_unknown("latency", limit, "it was not measured, so the file cannot be ranked"))
+        else:
+            found += _over("p95 latency", m.latency_ms.p95, budget.max_latency_ms, ms)
+        found += _size(cell.artifact, budget)
+        if budget.max_memory_bytes is not None and m.peak_memory_bytes is None:
+            found.append(_unknown("peak memory", size(budget.max_memory_bytes), "it was not measured"))
+        elif m.peak_memory_bytes is not None:
+            found += _over("peak memory", m.peak_memory_bytes, budget.max_memory_bytes, size)
+        if budget.runtime:
+            found += runtime_breaches(cell.artifact, budget.runtime, self.rows.get(cell.artifact.id, ()))
+        return found
+
+    def keeps(self, cell: Cell) -> bool:
+        """Return whether a cell ran and is within every limit, wherever it ran."""
+        return cell.measurement.status == "ok" and not self.breaches(cell)
+
+    def runtime_words(self, cell: Cell) -> str:
+        """Return how it is known that a cell's file keeps `budget.runtime`; nothing where none is asked."""
+        if not self.budget.runtime:
+            return ""
+        there = _there(parse_runtime(self.budget.runtime), self.rows.get(cell.artifact.id, ()))
+        if ran := next((m for m in there if m.status == "ok"), None):
+            return f"It ran on {shorten(f'{ran.runtime} {ran.runtime_version}'.strip())}."
+        return (
+            f"It was not run on {self.budget.runtime}; by the table of operator versions {cell.artifact.min_runtime} "
+            "and newer have all of its operators."
+        )
+
+
+def rows_by_artifact(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """Return all measurements of each artifact, by its id."""
+    rows: dict[str, list[Measurement]] = {}
+    for m in measurements:
+        rows.setdefault(m.artifact, []).append(m)
+    return rows
+
+
+def runtime_breaches(artifact: Artifact, runtime: str, rows: Sequence[Measurement]) -> list[Breach]:
+    """Return why a file cannot be said to run on ``NAME==VERSION``; nothing when it can.
+
+    A measurement there decides. Where there is none, the oldest runtime that has all of the file's operators does.
+    """
+    wanted = parse_runtime(runtime)
+    if not wanted.reads(artifact.format):
+        return [Breach(f"{wanted.runtime} does not read {shorten(artifact.format)} files", float("inf"))]
+    there = _there(wanted, rows)
+    if any(m.status == "ok" for m in there):
+        return []
+    if there:
+        why = shorten(there[0].reason, REASON_LIMIT) or there[0].status
+        return [Breach(f"does not run on {runtime}: {why}", float("inf"))]
+    oldest = _oldest(artifact, wanted)
+    if oldest is None:
+        known = f" (it asks for {shorten(artifact.min_runtime)})" if artifact.min_runtime else ""
+        words = f"it was not run there, and which versions have all of its operators is not known{known}"
+        return [_unknown(f"whether it runs on {runtime}", "", words)]
+    newest = tuple(int(part) for part in wanted.version.split("."))
+    if wanted.runtime == "litert":
+        exact = (*newest, 0, 0)[:3]
+        newest = next((tflite for litert, tflite in LITERT_HAS if litert <= exact), (0,))
+    if oldest[: len(newest)] <= newest:
+        return []
+    words = f"was not run on {runtime}, and by the table of operator versions it asks for {artifact.min_runtime}"
+    return [Breach(words, float("inf"))]
+
+
+def _there(wanted: Target, rows: Sequence[Measurement]) -> list[Measurement]:
+    """Return the measurements on that version of that runtime."""
+    return [m for m in rows if m.runtime == wanted.runtime and same_version(wanted.version, _version(m))]
+
+
+def _version(m: Measurement) -> str:
+    """Return the version that ran; where nothing ran, the version that the target names."""
+    if m.runtime_version:
+        return m.runtime_version
+    try:
+        return Target.parse(m.target).version
+    except InputError:  # a target of another version of edgeproof
+        return ""
+
+
+def _oldest(artifact: Artifact, wanted: Target) -> tuple[int, ...] | None:
+    """Return the version that an artifact's `min_runtime` names, where it is of the wanted runtime's kind."""
+    found = _MIN_RUNTIME.fullmatch(artifact.min_runtime)
+    if found is None:
+        return None
+    family = found[1] or ("tflite" if artifact.format == "tflite" else "onnxruntime")
+    if (family == "onnxruntime") != (wanted.runtime == "onnxruntime"):
+        return None
+    return tuple(int(part) for part in found[2].split("."))
+
+
+def _drop(m: Measurement, budget: Budget) -> list[Breach]:
+    if budget.max_accuracy_drop >= 1:  # all may be lost: even what is not known is within that
+        return []
+    allowed = points(budget.max_accuracy_drop)
+    if (found := m.judged_drop) is None and m.agreement is not None:
+        bound = 1 - m.agreement
+        if bound <= budget.max_accuracy_drop:
+            return []
+        words = f"agrees with its float model on {agreement_words(m)}, so it may lose up to {points(bound)} of accuracy"
+        return [Breach(f"{words}, more than the {allowed} allowed", _times_allowed(bound, budget))]
+    if found is None:
+        why = "the float model has no figure"
+        if m.difference is not None:
+            why = f"only that no value of its answers is more than {m.difference:.2g} off its float model's"
+        if m.relative_error is not None:
+            why += f", and that its numbers are {percent(m.relative_error)} of their spread off"
+        return [_unknown("the drop of accuracy", allowed, why)]
+    judged = found.drop if budget.drop_by == "estimate" or found.high is None else found.high
+    if judged <= budget.max_accuracy_drop:
+        return []
+    interval = points_range(found.low, found.high)
+    known = f" (95 % interval {interval})" if interval else ""
+    excess = _times_allowed(judged, budget)
+    if found.drop > budget.max_accuracy_drop:
+        words = f"loses {points(found.drop)} of accuracy against float{on_splits(found)}{known}"
+        words += f", more than the {allowed} allowed"
+        if budget.drop_by == "interval" and found.low is not None and found.low <= budget.max_accuracy_drop:
+            words += f"; {found.samples:,} samples do not exclude that it loses less"
+        return [Breach(words, excess)]
+    fact, remedy = f"{_not_shown(found, allowed)}{known}", _would_show(found, budget)
+    why = f"{fact}: {_how_many(found, budget)}"
+    return [Breach(why, excess, remedy, fact if "samples instead of" in remedy else why)]
+
+
+def _not_shown(found: PooledDrop, allowed: str) -> str:
+    drop = found.drop
+    words = f"loses {points(drop)}" if drop > 0 else f"gains {points(-drop)}" if drop < 0 else "loses nothing"
+    of = f" of {' and '.join(found.splits)}" if found.splits else ""
+    return (
+        f"cannot be shown with {found.samples:,} samples{of} to lose at most {allowed} of accuracy, though on these it "
+        f"{words}"
+    )
+
+
+def _needed(found: PooledDrop, budget: Budget) -> int | None:
+    """Return about how many samples would tell whether a drop is within the limit that its estimate keeps."""
+    low, high = found.low or 0.0, found.high or 0.0
+    return samples_needed(found.drop, low, high, found.samples, budget.max_accuracy_drop)
+
+
+def _how_many(found: PooledDrop, budget: Budget) -> str:
+    """Return how many samples would tell, in words."""
+    if found.samples < 1:
+        return "more samples would tell"
+    if (count := _needed(found, budget)) is None:
+        return "no number of samples would show that; allow a little more with budget.max_accuracy_drop"
+    return f"about {count:,} samples would be needed"
+
+
+def _would_show(found: PooledDrop, budget: Budget) -> str:
+    """Return what would show that a file keeps the limit that its estimate keeps."""
+    count = _needed(found, budget) if found.samples > 0 else None
+    ways = []
+    if count is not None:
+        more = "by more data or a larger share of them for the test"
+        ways.append(f"about {count:,} samples instead of {found.samples:,}, {more}")
+    wider = math.ceil(1000 * (found.high or 0.0)) / 1000
+    ways += ['budget.drop_by = "estimate", which judges by the estimate alone']
+    ways += [f"a wider budget, budget.max_accuracy_drop = {wider:g}"] if wider < 1 else []
+    return f"What would show it: {'; or '.join(ways)}."
+
+
+def _accuracy(m: Measurement, budget: Budget) -> list[Breach]:
+    if budget.min_accuracy is None:
+        return []
+    if m.accuracy is None:
+        return [_unknown("accuracy", percent(budget.min_accuracy), "it was not measured")]
+    if m.accuracy >= budget.min_accuracy:
+        return []
+    # Shares of wrong answers, so that missing 99 % by one point counts for more than missing 80 % by one.
+    ratio = (1 - m.accuracy) / max(1 - budget.min_accuracy, 1e-3)
+    return [Breach(f"{accuracy_words(m)} is below the {percent(budget.min_accuracy)} asked", ratio)]
+
+
+def _size(artifact: Artifact, budget: Budget) -> list[Breach]:
+    """The file's bytes count as they are: a device keeps it uncompressed, whatever a store's download takes."""
+    found = _over("the file's size", artifact.bytes, budget.max_bytes, size)
+    if found and artifact.compressed_bytes and budget.max_bytes and artifact.compressed_bytes <= budget.max_bytes:
+        words = f"; compressed it is {size(artifact.compressed_bytes)}, but the file's own bytes count"
+        return [Breach(found[0].why + words, found[0].excess)]
+    return found
+
+
+def _times_allowed(drop: float, budget: Budget) -> float:
+    return drop / budget.max_accuracy_drop if budget.max_accuracy_drop else 1 + 100 * drop
+
+
+def _over(what: str, found: float, limit: float | None, words: Callable[[float], str]) -> list[Breach]:
+    if limit is None or found <= limit:
+        return []
+    return [Breach(f"{what} {words(found)} is above the {words(limit)} allowed", found / limit)]
+
+
+def _unknown(what: str, limit: str, why: str) -> Breach:
+    against = f" to hold against the {limit} of the budget" if limit else ""
+    return Breach(f"{what} is not known{against}: {why}", float("inf"))

@@ -1,0 +1,123 @@
+"""Loading is not working: a file that answers on one runtime otherwise than on the others is no file to ship there.
+
+An old runtime may load a file whose operators it computes wrongly; only its answers tell. But runtimes differ rightly
+too: the kernels of int8 round differently, and on a model that is unsure of its samples this moves many top classes,
+towards the float model's as often as away from them. What goes wrong moves them away.
+
+So each target's answers are compared with one yardstick, the float model's answers (the labels, where it was not run),
+by what `core.agreement` counts: top classes, elements, or of numbers the relative error. Its agreement is compared with
+that of the best of the artifact's other targets, sample by sample. A target is broken when it loses more than
+`TOLERANCE` beyond chance: when the lower end of the paired interval of the loss (`statistics.paired_loss`, at
+`CONFIDENCE`) lies above it. That is about what is lost between two runtimes: a
+file that answers badly everywhere is a bad file, which the budget tells, not a runtime's failure.
+
+Measured for scale: eight int8 files in LiteRT 2.3 and tflite-runtime 2.14 differed by 0.3 to 4.3 points of agreement
+with the float model, with nothing wrong; a dense layer with a scale for each channel, which tflite-runtime 2.14
+computes with the first scale alone, fell from 0.94 to 0.00.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..core.agreement import CLASS, NUMBERS, Scores
+from ..core.artifact import Artifact
+from ..core.measurement import Measurement
+from .formatting import percent, percent_range, points
+from .measure import Answered, Classes
+from .statistics import paired_loss
+
+TOLERANCE = 0.10
+CONFIDENCE = 0.999
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A target on which a file loads and answers wrongly.
+
+    `share` of its answers agree with the yardstick; on `best_target` it is `best`. `low` and `high` bound the loss.
+    """
+
+    target: str
+    share: float
+    best_target: str
+    best: float
+    low: float
+    high: float
+
+
+def broken_targets(agrees: Mapping[str, Scores]) -> list[Broken]:
+    """Return on which targets one artifact answers wrongly. The rule is in this module's docstring.
+
+    `agrees` says by target how far each sample's answer is the right one (samples,), from 0 to 1. With a single target
+    there is nothing to compare, and none is broken. Raises ValueError when the lengths differ.
+    """
+    agrees = {target: np.asarray(scores, np.float64) for target, scores in agrees.items() if len(scores)}
+    found = []
+    for target, mine in agrees.items():
+        others = {name: right for name, right in agrees.items() if name != target}
+        if not others:
+            continue
+        best = max(others, key=lambda name: float(others[name].mean()))
+        loss, low, high = paired_loss(others[best], mine, CONFIDENCE)
+        if loss > TOLERANCE and low > TOLERANCE:
+            found.append(Broken(target, float(mine.mean()), best, float(others[best].mean()), low, high))
+    return found
+
+
+def gate(
+    rows: Sequence[Measurement],
+    artifacts: Sequence[Artifact],
+    answers: Mapping[tuple[str, str], Answered],
+    *,
+    references: Mapping[str, str],
+    labels: Classes | None = None,
+) -> list[Measurement]:
+    """Return the rows that are ``ok`` and must not be, replaced by ``failed`` ones with the reason in figures.
+
+    `answers` are by (artifact id, target), as `measure.measure` returns them, and `references` the float reference's id
+    by model, as it takes them; `labels` (samples,) stand in for a reference that did not run. Figures stay in the rows:
+    they are what the reason speaks of.
+    """
+    model_of = {artifact.id: artifact.model for artifact in artifacts if artifact.format != "savedmodel"}
+    alive = {(row.artifact, row.target): row for row in rows if row.status == "ok"}
+    failed = []
+    ran = {name for name, _ in answers}
+    for artifact, model in model_of.items():
+        mine = {
+            target: answer for (name, target), answer in answers.items() if name == artifact and (name, target) in alive
+        }
+        if references.get(model) in ran:
+            agrees = {target: a.likeness for target, a in mine.items() if a.likeness is not None}
+            words = "the float model"
+        else:
+            agrees = {
+                target: (a.top == labels).astype(np.float64)
+                for target, a in mine.items()
+                if labels is not None and a.top is not None
+            }
+            words = "the labels"
+        failed += [_failed(alive[artifact, one.target], one, words) for one in broken_targets(agrees)]
+    return failed
+
+
+def _failed(row: Measurement, broken: Broken, yardstick: str) -> Measurement:
+    interval = percent_range(broken.low, broken.high)
+    return replace(
+        row,
+        status="failed",
+        reason=f"it loads and answers wrongly: it agrees with {yardstick} on {percent(broken.share)} of the "
+        f"{_counted(row)}, where on {broken.best_target} it agrees on {percent(broken.best)} (it loses "
+        f"{points(broken.best - broken.share)}, {100 * CONFIDENCE:g} % interval {interval})",
+        remedy="do not ship this pair: use another scheme for this runtime, or a newer runtime",
+    )
+
+
+def _counted(row: Measurement) -> str:
+    """Return what the shares of agreement are shares of."""
+    if row.agreement_by == NUMBERS:
+        return "spread of the answers"
+    return "samples" if row.agreement_by in ("", CLASS) else "answers' elements"

@@ -1,0 +1,217 @@
+"""The models of one run beside each other: which is more accurate, and what that costs in time and size.
+
+Accuracy is compared between the float references, on the same test samples: a scheme's loss is the file's, and told
+elsewhere. With several seeds the question is which way of training is better, so the interval is about other samples
+and other seeds (`statistics.seeds_difference`); with one seed it can only be about these two models. Two models are
+called distinguishable when the test's p, after Holm's correction for the number of pairs, is below 0.05 and the
+interval excludes 0. "Not distinguishable" is a result, not a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from ..core.recipe import Budget
+from ..core.results import Results
+from ..core.sanitize import shorten
+from .budget import Limits
+from .cells import Cell, artifact_name, cells, process_medians
+from .compare import latency_change
+from .model_comparison_text import sentence
+from .select import best
+from .statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference
+
+# Which files stand for a model where no budget was given, in words.
+NO_BUDGET = "within 1 point of float"
+
+Correct = NDArray[np.bool_]
+
+SEEDS_METHOD = "samples crossed with seeds, seeds nested in models (Hillis 2014); Student's t"
+ONE_SEED_METHOD = "paired samples, adjusted Wald (Bonett and Price 2012); McNemar's exact test"
+
+
+def compare_models(
+    results: Results,
+    correct: Mapping[str, Mapping[int, Correct]],
+    *,
+    budget: Budget | None = None,
+    folder: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Return a row for each pair of models, for `Results.comparisons`.
+
+    ``correct[model][seed]`` is (n,) bool: which of the same n test samples the float reference trained with that seed
+    answers rightly; the first seed's model is the exported one. `budget` decides which files may stand for a model on
+    a target (default: what the results say was asked, and where nothing was, those within 1 point of float); `folder`
+    is the run's, where raw latencies are.
+
+    In a row all is of ``a`` against ``b``: ``difference`` is a's accuracy minus b's in shares, ratios are a's figure
+    over b's. ``verdict`` is ``a`` or ``b`` (the more accurate one), ``not distinguishable``, or ``not compared``
+    with the reason in ``why``; ``sentence`` says it all in words. ``first`` is about the exported models alone.
+    Models that could not be made are left out. Raises ValueError when the answers of a model's seeds differ in number.
+    """
+    within = "" if budget or results.budget.get("asked") else NO_BUDGET
+    budget = budget or asked_budget(results)
+    rows = [
+        _pair(results, a, b, correct, budget, folder)
+        for a, b in combinations([m for m in results.models if m.get("status", "ok") == "ok"], 2)
+    ]
+    compared = [row for row in rows if "difference" in row]
+    for part in ("difference", "first"):
+        for row, p in zip(compared, holm([row[part]["p"] for row in compared]), strict=True):
+            row[part]["p_holm"] = p
+    for row in rows:
+        row["pairs"], row["within"] = len(compared), within
+        row["verdict"] = _verdict(row)
+        row["sentence"] = sentence(row)
+    return rows
+
+
+def asked_budget(results: Results) -> Budget:
+    """Return the budget that the results say was asked, but for its target; where none was, what `NO_BUDGET` says."""
+    if not results.budget.get("asked"):
+        return Budget(drop_by="estimate")
+    asked = {k: v for k, v in results.budget.get("asked", {}).items() if k != "target"}
+    try:
+        return Budget.model_validate(asked)
+    except ValidationError:  # of another version, or changed by hand
+        return Budget()
+
+
+def _pair(
+    results: Results,
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    correct: Mapping[str, Mapping[int, Correct]],
+    budget: Budget,
+    folder: Path | None,
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"a": a["name"], "b": b["name"]}
+    row["why"] = _why_not(a, b, correct)
+    if not row["why"]:
+        row |= _accuracies(correct[a["name"]], correct[b["name"]])
+    for key, values in (
+        ("train_seconds", [m.get("train_seconds") for m in (a, b)]),
+        ("float_bytes", [float_bytes(results, m["name"]) for m in (a, b)]),
+    ):
+        first, second = values
+        row[key] = {"a": first, "b": second, "ratio": first / second if first and second else None}
+    files = [best_files(results, m["name"], budget) for m in (a, b)]
+    row["targets"] = [_target(target, files[0].get(target), files[1].get(target), folder) for target in _targets(files)]
+    return row
+
+
+def _why_not(a: Mapping[str, Any], b: Mapping[str, Any], correct: Mapping[str, Mapping[int, Correct]]) -> str:
+    """Return why the accuracies of two models cannot be compared; nothing when they can."""
+    for model in (a, b):
+        if not model.get("labels"):
+            return f"the classes of {shorten(model['name'])} are not known"
+    if sorted(a["labels"]) != sorted(b["labels"]):
+        return "the two know different classes"
+    for model in (a, b):
+        if not correct.get(model["name"]):
+            return f"the float model {shorten(model['name'])} has not answered the test split"
+    first, second = (len(next(iter(correct[m["name"]].values()))) for m in (a, b))
+    if first != second:
+        return f"they were tested on different samples ({first:,} and {second:,})"
+    return ""
+
+
+def _accuracies(a: Mapping[int, Correct], b: Mapping[int, Correct]) -> dict[str, Any]:
+    """Return what the answers of two models say of their accuracies."""
+    first_a, first_b = next(iter(a.values())), next(iter(b.values()))
+    several = len(a) > 1 or len(b) > 1
+    pooled = seeds_difference(list(a.values()), list(b.values()))
+    drop, low, high = paired_drop(first_a, first_b)
+    first = {
+        "seeds": [next(iter(a)), next(iter(b))],
+        "difference": drop,
+        "low": low,
+        "high": high,
+        "only_a": int(np.sum(first_a & ~first_b)),
+        "only_b": int(np.sum(first_b & ~first_a)),
+        "p": mcnemar(first_a, first_b),
+    }
+    return {
+        "samples": len(first_a),
+        "accuracy_a": _accuracy(a),
+        "accuracy_b": _accuracy(b),
+        "difference": {
+            "difference": pooled.estimate,
+            "low": pooled.low,
+            "high": pooled.high,
+            "confidence": CONFIDENCE,
+            "p": pooled.p if several else first["p"],
+            "seeds_part": pooled.seeds_part,
+            "method": SEEDS_METHOD if several else ONE_SEED_METHOD,
+        },
+        "first": first,
+        "by_seed": [_seed(seed, a[seed], b[seed]) for seed in a if seed in b],
+    }
+
+
+def _seed(seed: int, a: Correct, b: Correct) -> dict[str, Any]:
+    difference, low, high = paired_drop(a, b)
+    return {"seed": seed, "difference": difference, "low": low, "high": high, "p": mcnemar(a, b)}
+
+
+def _accuracy(answers: Mapping[int, Correct]) -> dict[str, Any]:
+    shares = {seed: float(np.mean(right)) for seed, right in answers.items()}
+    mean, low, high = seeds_accuracy(list(shares.values()), len(next(iter(answers.values()))))
+    spread = float(np.std(list(shares.values()), ddof=1)) if len(shares) > 1 else None
+    return {"mean": mean, "low": low, "high": high, "spread": spread, "seeds": list(shares)}
+
+
+def float_bytes(results: Results, model: str) -> int | None:
+    """Return the size of a model before any quantization: of its float32 file, else of the SavedModel."""
+    found = {a.format: a.bytes for a in results.artifacts if a.model == model and a.scheme == "float32" and a.bytes}
+    return next((found[f] for f in ("tflite", "onnx", "savedmodel") if f in found), None)
+
+
+def best_files(results: Results, model: str, budget: Budget) -> dict[str, Cell]:
+    """Return a model's best file within the budget on each target, wherever the budget itself wants it to run."""
+    limits, fitting = Limits.of(results, budget), dict[str, list[Cell]]()
+    for cell in cells(results):
+        if cell.artifact.model == model and not cell.is_reference and limits.keeps(cell):
+            fitting.setdefault(cell.measurement.target, []).append(cell)
+    return {target: best(group) for target, group in fitting.items()}
+
+
+def _targets(files: Sequence[Mapping[str, Cell]]) -> list[str]:
+    return list(dict.fromkeys(target for found in files for target in found))
+
+
+def _target(target: str, a: Cell | None, b: Cell | None, folder: Path | None) -> dict[str, Any]:
+    """Return how the best files of two models compare on one target."""
+    row: dict[str, Any] = {
+        "target": target,
+        "a": a.artifact.id if a else None,
+        "b": b.artifact.id if b else None,
+        "file_a": artifact_name(a.artifact, False) if a else "",
+        "file_b": artifact_name(b.artifact, False) if b else "",
+        "kind": " and ".join(dict.fromkeys(c.measurement.kind for c in (a, b) if c)),
+        "latency_ratio": None,
+        "size_ratio": None,
+    }
+    if a and b:
+        raw_a, raw_b = (process_medians(c.measurement, folder) for c in (a, b))
+        change = latency_change(b.measurement, a.measurement, raw_b, raw_a)
+        row["latency_ratio"] = asdict(change) if change else None
+        row["size_ratio"] = a.artifact.bytes / b.artifact.bytes if b.artifact.bytes else None
+    return row
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    if "difference" not in row:
+        return "not compared"
+    found = row["difference"]
+    if found["p_holm"] >= 1 - CONFIDENCE or found["low"] <= 0 <= found["high"]:
+        return "not distinguishable"
+    return "a" if found["difference"] > 0 else "b"

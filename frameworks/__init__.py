@@ -1,0 +1,1 @@
+"""The one door to TensorFlow and Keras: imports, freezing, SavedModels, checkpoints. Light to import."""

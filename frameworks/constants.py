@@ -1,0 +1,270 @@
+"""Makes a function's variables constants, and finds what stands in the way: state, random numbers, tables.
+
+TensorFlow's own tool does the replacing. Before it does, the graph is made one: calls are inlined, and what no output
+needs is dropped, such as the counters of random layers that do nothing while they infer. Loops and branches stay
+functions, since lowered ones cannot be imported into another graph again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..core.environment import give_back_memory
+from ..core.errors import StageError
+from ..core.sanitize import shorten
+from .tensorflow import load
+
+REMEDY = (
+    "save the model again where it was made: for inference (training=False, without augmentation layers such as "
+    "RandomFlip) and without lookup tables"
+)
+_CHANGES = re.compile(
+    r"^(Assign(Add|Sub)?VariableOp|Resource(Scatter|Apply|SparseApply|StridedSliceAssign)\w*|Rng\w*|Stateful(Uniform|"
+    r"Standard|Truncated|RandomBinomial)\w*)$"
+)
+_RANDOM = re.compile(r"Random|Multinomial|StatefulUniform|StatefulStandardNormal|StatefulTruncatedNormal|Rng")
+# Operators on lists of tensors, and which of their inputs is the shape of one tensor.
+_LISTS = {"TensorListReserve": 0, "TensorListFromTensor": 1, "TensorListStack": 1, "TensorListGetItem": 2}
+LOOPS = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
+_SWITCHES = frozenset({"Switch", "RefSwitch"})
+
+
+class StateError(StageError):
+    """The model remembers something from one call to the next; `variables` are the names of what it keeps it in."""
+
+    def __init__(self, variables: tuple[str, ...]) -> None:
+        self.variables = variables
+        super().__init__(
+            f"the model keeps a state from one call to the next, in {', '.join(variables[:6])}",
+            "build it with its state as an input and an output (initial_state=…, return_state=True), and save it again",
+        )
+
+
+class RandomError(StageError):
+    """The model's answers depend on random numbers."""
+
+
+def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
+    """Return the concrete `function` with the values of its variables written into its graph.
+
+    Its inputs keep their names, but not always their order: see `freeze.caller`. Look-ups of tables that come in
+    by the inputs `beside` may stay: the caller takes them out. Raises StateError for a graph whose answers depend on
+    variables that it changes, RandomError where these are the seed of random numbers, StageError for other tables.
+    """
+    tf, _ = load()
+    from tensorflow.python.framework import convert_to_constants as tool
+
+    free = len(function.inputs) - len(function.captured_inputs)
+    try:
+        with _one_graph(tool):
+            frozen = tool.convert_variables_to_constants_v2(function, lower_control_flow=False)
+    except StageError:
+        raise
+    except Exception as error:  # TensorFlow raises whatever the graph makes it stumble over
+        raise StageError(
+            f"the model's variables cannot be made constants: {shorten(str(error), 300)}", REMEDY
+        ) from error
+    finally:
+        give_back_memory()
+    left = sorted(op for op in operators(frozen) if "Table" in op or op in ("VarHandleOp", "Variable", "VariableV2"))
+    inputs = [tensor for tensor in frozen.inputs if tensor.name.split(":")[0] not in beside]
+    if beside and left == ["LookupTableFindV2"]:
+        left = []
+    if left or len(inputs) != free or any(tensor.dtype in (tf.resource, tf.variant) for tensor in inputs):
+        what = ", ".join(left[:4]) or "resources of TensorFlow"
+        raise StageError(f"the model needs more than its variables: {what}", REMEDY)
+    return frozen
+
+
+def operators(function: Any) -> set[str]:
+    """Return the operators of a concrete function, and of what it may call."""
+    return _operators(function.graph.as_graph_def())
+
+
+@contextmanager
+def unchanged(function: Any) -> Iterator[None]:
+    """Within this block the concrete `function` may change its variables; afterwards they are what they were."""
+    changes = any(_CHANGES.match(op) for op in operators(function))
+    before = [(variable, variable.numpy()) for variable in function.graph.variables] if changes else []
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
+
+
+def random_operators(function: Any) -> list[str]:
+    """Return those operators of a concrete function that draw random numbers."""
+    return sorted(op for op in operators(function) if _RANDOM.search(op))
+
+
+def _operators(definition: Any) -> set[str]:
+    bodies = [definition.node, *(called.node_def for called in definition.library.function)]
+    return {node.op for body in bodies for node in body}
+
+
+@contextmanager
+def _one_graph(tool: Any) -> Iterator[None]:
+    """Within this block TensorFlow's tool works on what `_inlined` and `_needed` make of the graph."""
+    real = tool._run_inline_graph_optimization
+
+    def prepare(function: Any, _lower: bool, _aggressive: bool) -> Any:
+        whole = _inlined(function, tool)
+        kept = _needed(function, whole)
+        _check_state(function, whole, kept)
+        return kept
+
+    tool._run_inline_graph_optimization = prepare
+    try:
+        yield
+    finally:
+        tool._run_inline_graph_optimization = real
+
+
+def _inlined(function: Any, tool: Any) -> Any:
+    """Return the graph of `function` with its calls inlined."""
+    definition = tool.disable_lower_using_switch_merge(function.graph.as_graph_def())
+    for called in definition.library.function:
+        called.attr.pop("api_implements", None)  # recurrent layers have it; Grappler would leave their calls alone
+    return _optimized(definition, [tensor.name for tensor in [*function.inputs, *function.outputs]], "function")
+
+
+def fix_shapes(definition: Any, inputs: Sequence[tuple[str, Any, Any]], outputs: list[str]) -> Any:
+    """Return a graph in which every shape that follows from those of `inputs` (name, shape, dtype) is a constant.
+
+    A model that was traced for any batch computes the shapes of its loops' tensors; the TFLite converter needs them
+    fixed. `outputs` are names of tensors.
+    """
+    tf, _ = load()
+    with tf.Graph().as_default() as graph:
+        given = {f"{name}:0": tf.compat.v1.placeholder(dtype, shape, name) for name, shape, dtype in inputs}
+        tf.graph_util.import_graph_def(definition, input_map=given, name="")
+    folded = _optimized(graph.as_graph_def(), [*given, *outputs], "constfold")
+    _fix_lists(folded.node)
+    for called in folded.library.function:
+        _fix_lists(called.node_def)
+    return folded
+
+
+def _fix_lists(nodes: Any) -> None:
+    """Write the batch of 1 into the shapes of lists of tensors: loops gather what they make of each step in them."""
+    tf, _ = load()
+    by_name = {node.name: node for node in nodes}
+    for node in list(nodes):
+        given = by_name.get(node.input[_LISTS[node.op]].partition(":")[0]) if node.op in _LISTS else None
+        if given is None or given.op != "Const":
+            continue
+        shape = tf.make_ndarray(given.attr["value"].tensor).reshape(-1)
+        if len(shape) > 1 and shape[0] == -1 and (shape[1:] > 0).all():
+            fixed = nodes.add()
+            fixed.CopyFrom(given)
+            fixed.name = f"{node.name}/batch_of_1"
+            fixed.attr["value"].tensor.CopyFrom(tf.make_tensor_proto([1, *shape[1:].tolist()], str(shape.dtype)))
+            _, colon, port = node.input[_LISTS[node.op]].partition(":")
+            node.input[_LISTS[node.op]] = fixed.name + colon + port
+
+
+def _optimized(definition: Any, keep: list[str], optimizer: str) -> Any:
+    """Run one of Grappler's optimizers over a graph; the tensors `keep` stay."""
+    tf, _ = load()
+    from tensorflow.python.grappler import tf_optimizer
+
+    with tf.Graph().as_default():
+        meta = tf.compat.v1.train.export_meta_graph(graph_def=definition, clear_extraneous_savers=True)
+    meta.collection_def["train_op"].node_list.value.extend(keep)
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.min_graph_nodes = -1
+    config.graph_options.rewrite_options.optimizers.append(optimizer)
+    return tf_optimizer.OptimizeGraph(config, meta)
+
+
+def _needed(function: Any, whole: Any) -> Any:
+    """Return what of an inlined graph its outputs are computed from, with all inputs.
+
+    Control edges do not count: they order what changes variables, and `_check_state` sees to those. Only in graphs
+    of TensorFlow 1 do they also decide which branch runs.
+    """
+    tf, _ = load()
+    graph = type(whole)()
+    graph.CopyFrom(whole)
+    if not any(node.op in _SWITCHES for node in graph.node):
+        for node in graph.node:
+            node.input[:] = [name for name in node.input if not name.startswith("^")]
+    names = [tensor.op.name for tensor in [*function.inputs, *function.outputs]]
+    kept = tf.compat.v1.graph_util.extract_sub_graph(graph, list(dict.fromkeys(names)))
+    kept.library.function.extend(_reached(kept, whole))
+    kept.versions.CopyFrom(whole.versions)
+    return kept
+
+
+def _reached(kept: Any, whole: Any) -> list[Any]:
+    """Return the functions of the library of `whole` that nodes of `kept` call, directly or not."""
+    bodies = {called.signature.name: called for called in whole.library.function}
+    waiting = [one.name for node in kept.node for one in called_by(node)]
+    reached: dict[str, Any] = {}
+    while waiting:
+        if (name := waiting.pop()) not in reached:
+            reached[name] = bodies[name]
+            waiting += [one.name for node in bodies[name].node_def for one in called_by(node)]
+    return [body for name, body in bodies.items() if name in reached]
+
+
+def _check_state(function: Any, whole: Any, kept: Any) -> None:
+    """Raise StateError where outputs depend on variables that the graph changes, RandomError where these are a seed."""
+    bodies = {called.signature.name: called for called in whole.library.function}
+    captures = {placeholder.op.name: outer for outer, placeholder in function.graph.captures}
+    changed = _resources(whole, captures, lambda node: _changes(node, bodies))
+    read = _resources(kept, captures, lambda _: True)
+    if not (both := sorted(changed & read)):
+        return
+    handles = [captures[name] for name in both]
+    names = tuple(
+        sorted(str(v.name).split(":")[0] for v in function.graph.variables if any(v.handle is one for one in handles))
+    ) or tuple(both)
+    random = sorted(op for op in _operators(kept) if _RANDOM.search(op))
+    if random:
+        raise RandomError(
+            f"the model draws random numbers while it infers ({', '.join(random[:4])}), from the state "
+            f"{', '.join(names[:4])}",
+            "save it again without its random layers, or for inference (training=False); of a Keras model give the "
+            ".keras file itself: its random layers are left out",
+        )
+    raise StateError(names)
+
+
+def _resources(definition: Any, captures: Mapping[str, Any], counts: Any) -> set[str]:
+    """Return which captures are given to the nodes that `counts` picks, directly or through operators like Identity."""
+    by_name = {node.name: node for node in definition.node}
+    found = set()
+    for node in definition.node:
+        if node.name in captures or not counts(node):
+            continue
+        for given in node.input:
+            name = given.removeprefix("^").partition(":")[0]
+            while name in by_name and by_name[name].op in ("Identity", "Enter", "RefEnter") and by_name[name].input:
+                name = by_name[name].input[0].partition(":")[0]
+            if name in captures and captures[name].dtype.name == "resource":
+                found.add(name)
+    return found
+
+
+def _changes(node: Any, bodies: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:
+    """Whether a node, or a function that it calls, changes variables."""
+    if _CHANGES.match(node.op):
+        return True
+    names = {called.name for called in called_by(node)} - seen
+    return any(_changes(inner, bodies, seen | names) for name in names for inner in bodies[name].node_def)
+
+
+def called_by(node: Any) -> list[Any]:
+    """Return the functions that a node's attributes name."""
+    return [function for attribute in node.attr.values() for function in called_in(attribute)]
+
+
+def called_in(attribute: Any) -> list[Any]:
+    """Return the functions that an attribute names."""
+    kind = attribute.WhichOneof("value")  # asking a protobuf message for another kind would change it
+    return [attribute.func] if kind == "func" else list(attribute.list.func) if kind == "list" else []

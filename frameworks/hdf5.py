@@ -1,0 +1,104 @@
+"""HDF5 files from outside, looked through before Keras opens them: no links, no numbers from elsewhere, no bombs.
+
+The HDF5 library is C and has had holes, so a process of its own reads (`core/apart`). This module is light: that
+process imports it and h5py.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..core import apart
+from ..core.errors import InputError
+from ..core.sanitize import shorten
+from ..core.unpacking import most_unpacked
+
+DAMAGED = "make or copy it again"
+REFUSED = "do not use this file"
+MODEL = ("model_config", "keras_version")  # the attributes that say which model it is
+
+
+def check(path: Path) -> dict[str, str]:
+    """Look at every link and data set of an HDF5 file; return what it says of its model, the text attributes `MODEL`.
+
+    Raises InputError for links to other files, data sets stored in or drawn from other files, declared sizes out of
+    proportion to the file's, and for what is not HDF5. Reads in another process.
+    """
+    found: dict[str, str] = _apart("file_attributes", path)
+    return found
+
+
+def check_members(path: Path) -> None:
+    """Look at every HDF5 file in a zip archive. Raises InputError as `check`. Reads in another process."""
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith(".h5") for name in archive.namelist()):
+            _apart("look_at_members", path)
+
+
+def _apart(function: str, path: Path) -> Any:
+    try:
+        return apart.call(f"{__name__}:{function}", str(path.absolute()), str(path))
+    except apart.EndedError as error:
+        raise InputError(f"{path} is not a readable HDF5 file: {shorten(str(error), 200)}", DAMAGED) from error
+
+
+def file_attributes(path: str, shown: str) -> dict[str, str]:
+    """As `check`, in this process; `shown` is what messages call the file."""
+    with Path(path).open("rb") as stream:
+        return _attributes(stream, shown, Path(path).stat().st_size)
+
+
+def look_at_members(path: str, shown: str) -> None:
+    """As `check_members`, in this process."""
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(name for name in archive.namelist() if name.endswith(".h5")):
+            with archive.open(name) as stream:
+                _attributes(stream, f"{shown} ({shorten(name)})", archive.getinfo(name).file_size)
+
+
+def _attributes(stream: BinaryIO | Any, where: str, size: int) -> dict[str, str]:
+    import h5py
+
+    declared = 0
+    try:
+        with h5py.File(stream, "r") as file:
+            for name, found in _objects(h5py, file, where):
+                if not isinstance(found, h5py.Dataset):
+                    continue
+                if found.is_virtual or found.external:
+                    raise InputError(f"{where}: {shorten(name)!r} takes its numbers from another file", REFUSED)
+                declared += int(found.nbytes)
+                if declared > most_unpacked(size):
+                    raise InputError(f"{where} of {size:,} bytes declares {declared:,} bytes of numbers", REFUSED)
+            return {name: _text(file.attrs[name]) for name in MODEL if name in file.attrs}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{where} is not a readable HDF5 file: {shorten(str(error), 200)}", DAMAGED) from error
+
+
+def _objects(h5py: Any, file: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Yield every object once; soft links stay inside the file and are followed by nobody here."""
+    seen = set()
+    stack = [("", file)]
+    while stack:
+        place, group = stack.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise InputError(f"{where}: {shorten(f'{place}/{name}')!r} is a link into another file", REFUSED)
+            if not isinstance(link, h5py.HardLink):
+                continue
+            found = group[name]
+            address = h5py.h5o.get_info(found.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            yield f"{place}/{name}", found
+            if isinstance(found, h5py.Group):
+                stack.append((f"{place}/{name}", found))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,154 @@
+"""A SavedModel is a program. This refuses one that may do more than compute, unless it is trusted.
+
+TensorFlow runs whatever the graph says (https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md: "models are
+programs"). So every node of every graph and function must be of an operator that only computes (`operators`), whether
+it would be run or not. Three uses of files are normal and let through: the saver, which every SavedModel carries and
+which only TensorFlow's loader calls; and, for the model's own assets alone (`assets`), tables of words and
+``ReadFile``. It is a filter, not a sandbox: the kernels of operators may have faults of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..core.sanitize import shorten
+from .assets import Sources, bodies, escaping
+from .operators import ATTRIBUTES, COMPUTING, READS_ASSET, SAVER, SAVER_WRITES, refusal
+from .saved_model import Function, MetaGraph, Node, SavedModel, read
+from .tf1 import has_references
+
+_LISTED = 5
+
+
+def vet(folder: Path, *, trust: bool, where: str) -> None:
+    """Raise InputError when the SavedModel at `folder` has operators that may do more than compute, unless `trust`.
+
+    `where` begins the message, e.g. ``model 'm'``. Reads the graph without TensorFlow.
+    """
+    if trust:
+        return
+    saved = read(folder)
+    if found := _listed(saved, known=True):
+        raise InputError(
+            f"{where}: the SavedModel {folder} does more than computing: {'; '.join(found)}",
+            "if you know where it comes from and why it does that, set trust = true (--trust)",
+        )
+    if found := _listed(saved, known=False):
+        raise InputError(
+            f"{where}: the SavedModel {folder} has operators that are none of TensorFlow's or tensorflow_text's that "
+            f"only compute: {'; '.join(found)}",
+            "other packages' operators are not supported. If a package that is installed here brings them, and you "
+            "know where the model comes from, set trust = true (--trust)",
+        )
+
+
+def dangerous(folder: Path) -> list[str]:
+    """Return what the SavedModel at `folder` could do beyond computing: an operator and its node each, up to five."""
+    saved = read(folder)
+    return (_listed(saved, known=True) + _listed(saved, known=False))[:_LISTED]
+
+
+def _listed(saved: SavedModel, *, known: bool) -> list[str]:
+    """Return the first findings, each once: operators that are `known` to do more, or those that are not known."""
+    found: dict[str, None] = {}
+    for graph in saved.graphs:
+        # As TensorFlow's loader decides; a graph with references goes through the loader of TensorFlow 1 (`tf1`).
+        restored = len(saved.graphs) == 1 and graph.has_objects and not has_references(graph)
+        findings = _Graph(graph, restored=restored).findings(known=known)
+        for text in [*(escaping(saved.folder, graph) if known else ()), *findings]:
+            found[text] = None
+            if len(found) == _LISTED:
+                return list(found)
+    return list(found)
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """Names of the nodes of the main graph, and of the functions, that can run."""
+
+    nodes: set[str]
+    functions: set[str]
+
+    def holds(self, function: Function | None, node: Node) -> bool:
+        return node.name in self.nodes if function is None else function.name in self.functions
+
+
+class _Graph:
+    """One graph of a SavedModel, looked through."""
+
+    def __init__(self, graph: MetaGraph, *, restored: bool) -> None:
+        self.graph = graph
+        roots = [t.node for signature in graph.signatures.values() for t in signature.outputs.values()]
+        started = {_bare(name) for name in graph.initializers}
+        answering = _ancestors(graph.nodes, [root for root in roots if _bare(root) not in started])
+        run = _ancestors(graph.nodes, [*roots, *graph.initializers])
+        restoring = _ancestors(graph.nodes, [graph.restore] if graph.restore else [])
+        self.running = _Reach(run, _called(graph, run, offered=True))
+        self.restoring = _Reach(restoring, _called(graph, restoring, offered=False))
+        self.sources = Sources(graph, restored=restored, answering=answering)
+
+    def findings(self, *, known: bool) -> Iterator[str]:
+        for function, nodes in bodies(self.graph):
+            for node in nodes:
+                if node.op in COMPUTING or node.op in self.graph.functions:
+                    continue
+                why = self._why_not(function, node)
+                if why is not None and bool(why) == known:
+                    told = f"{shorten(node.op, 40)} ({shorten(node.name, 80)})"
+                    yield f"{told} {why}" if why else told
+
+    def _why_not(self, function: Function | None, node: Node) -> str | None:
+        """Return why a node is refused; empty where its operator is not known, None where the node is harmless."""
+        if node.op in SAVER:
+            writes = node.op in SAVER_WRITES and self.restoring.holds(function, node)
+            return "reads or writes files" if writes or self.running.holds(function, node) else None
+        if node.op in READS_ASSET:
+            if self.sources.harmless(function, node, READS_ASSET[node.op]):
+                return None
+            return "reads a file that is none of the model's assets"
+        if node.op in ATTRIBUTES:
+            name, allowed = ATTRIBUTES[node.op]
+            values = [text for key, text in node.texts if key == name and text and not allowed.match(text)]
+            return f"has {name} = {shorten(values[0], 60)!r}" if values else None
+        return refusal(node.op)
+
+
+def _references(node: Node) -> tuple[str, ...]:
+    """Names of functions that a node may call: by attribute, or by being named like one."""
+    return (node.op, *node.calls)
+
+
+def _ancestors(nodes: tuple[Node, ...], roots: Iterable[str]) -> set[str]:
+    """Names of the nodes that must run for `roots`, control inputs included."""
+    by_name = {node.name: node for node in nodes}
+    waiting, seen = [_bare(root) for root in roots], set()
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in seen:
+            seen.add(name)
+            waiting += [_bare(source) for source in by_name[name].inputs]
+    return seen
+
+
+def _bare(tensor: str) -> str:
+    return tensor.removeprefix("^").split(":")[0]
+
+
+def _called(graph: MetaGraph, nodes: set[str], *, offered: bool) -> set[str]:
+    """Names of the functions that can run: what the model's objects offer, what `nodes` call, and what those call."""
+    gradients: dict[str, list[str]] = {}
+    for name, gradient in graph.gradients:
+        gradients.setdefault(name, []).append(gradient)
+    waiting = [name for node in graph.nodes if node.name in nodes for name in _references(node)]
+    waiting += graph.callables if offered else ()
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in graph.functions and name not in seen:
+            seen.add(name)
+            waiting += gradients.get(name, [])
+            waiting += [called for node in graph.functions[name].nodes for called in _references(node)]
+    return seen

@@ -1,0 +1,72 @@
+"""The one door to TensorFlow and Keras 2: sets what must be set before they are imported, and keeps them quiet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from ..core.environment import usable_cores
+from ..core.errors import NotInstalledError, not_installed
+
+REMEDY = "pip install 'edgeproof[train]'"
+REQUIRED = ("tensorflow", "tf_keras")
+
+
+def check_installed() -> None:
+    """Raise NotInstalledError if the extra ``train`` is missing. Looks packages up; imports none."""
+    missing = [name for name in REQUIRED if find_spec(name) is None]
+    if missing:
+        raise NotInstalledError(
+            f"training needs {not_installed(missing)}",
+            REMEDY,
+        )
+
+
+def load() -> tuple[Any, Any]:
+    """Import TensorFlow and Keras 2 (seconds at the first call) and return both modules.
+
+    tensorflow-hub and TFMOT stand on Keras 2; TF_USE_LEGACY_KERAS makes ``tf.keras`` the same package as the
+    `tf_keras` returned here, provided that nobody imported TensorFlow in this process before.
+    Raises NotInstalledError when the extra ``train`` is missing.
+    """
+    check_installed()
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+    import tf_keras
+
+    tf.get_logger().setLevel("ERROR")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    tf_keras.utils.disable_interactive_logging()  # stdout belongs to --json
+    return tf, tf_keras
+
+
+def fresh(seed: int) -> tuple[Any, Any]:
+    """Start Keras anew for one piece of work: layer names count from zero, and every generator is seeded.
+
+    Names end up in the frozen graph, so they must not depend on what the process built before. Models that the
+    caller built earlier stay usable. Returns what `load` returns.
+    """
+    tf, keras = load()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    return tf, keras
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU. Lets it take the GPU's memory as it needs it, where that can still be set."""
+    tf, _ = load()
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # the GPU is in use already: whoever started it has decided
+            break
+    return bool(gpus)
+
+
+def cores() -> int:
+    """How many threads are worth starting here."""
+    return usable_cores()

@@ -1,0 +1,107 @@
+"""Changes of a flat Keras network that leave its answers as they are, made before it is quantized or made sparse."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...frameworks.tfmot import load
+
+Arrays = list[NDArray[Any]]
+
+
+def norm_behind(layer: Any) -> Any:
+    """Return the batch norm that alone takes what `layer` gives; None where there is none."""
+    _, keras, _ = load()
+    behind = [node.layer for node in layer._outbound_nodes]
+    alone = len(behind) == 1 and isinstance(behind[0], keras.layers.BatchNormalization) and behind[0].axis[0] in (-1, 3)
+    linear = getattr(layer, "activation", None) is keras.activations.linear
+    return behind[0] if alone and linear else None
+
+
+def equalize(model: Any) -> int:
+    """Scale each channel of depthwise kernels to a largest weight of one, and the batch norm behind it back.
+
+    TFMOT gives a depthwise kernel one scale for all channels, where TFLite has one for each: with channels of equal
+    range that is the same. Returns for how many layers that was done.
+    """
+    _, keras, _ = load()
+    done = 0
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.DepthwiseConv2D) or layer.use_bias or layer.depth_multiplier != 1:
+            continue
+        norm = norm_behind(layer)
+        if norm is None or not (norm.scale and norm.center):
+            continue
+        (kernel,) = layer.get_weights()
+        gamma, beta, mean, variance = (weight.astype(np.float64) for weight in norm.get_weights())
+        largest = np.abs(kernel).max(axis=(0, 1, 3)).astype(np.float64)
+        factor = 1 / np.where(largest > 0, largest, 1.0)
+        # gamma / sqrt(factor² · variance + epsilon) must stay gamma / sqrt(variance + epsilon) / factor.
+        gamma *= np.sqrt((variance * factor**2 + norm.epsilon) / (factor**2 * (variance + norm.epsilon)))
+        layer.set_weights([(kernel * factor[None, None, :, None]).astype(np.float32)])
+        scaled = (gamma, beta, mean * factor, variance * factor**2)
+        norm.set_weights([part.astype(np.float32) for part in scaled])
+        done += 1
+    return done
+
+
+def fold_norms(model: Any) -> Any:
+    """Return the network with every batch norm that follows a convolution or a dense layer folded into it.
+
+    So does the converter: what it is to find in the file (zeros, few different values) has to be made in the folded
+    weights. Answers differ by rounding alone.
+    """
+    _, keras, _ = load()
+    foldable = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+    other = (keras.layers.Conv2DTranspose, keras.layers.SeparableConv2D)
+    norms: dict[str, str] = {}  # batch norm → the layer it goes into
+    weights: dict[str, Arrays] = {}
+    for layer in model.layers:
+        weights[layer.name] = layer.get_weights()
+        if not isinstance(layer, foldable) or isinstance(layer, other) or (norm := norm_behind(layer)) is None:
+            continue
+        norms[norm.name] = layer.name
+        weights[layer.name] = _folded(layer, norm)
+    config = json.loads(model.to_json())
+    kept = []
+    for described in config["config"]["layers"]:
+        if described["name"] in norms:
+            continue
+        if described["name"] in norms.values():
+            described["config"]["use_bias"] = True
+        described["inbound_nodes"] = _rewired(described["inbound_nodes"], norms)
+        kept.append(described)
+    config["config"]["layers"] = kept
+    config["config"]["output_layers"] = _rewired(config["config"]["output_layers"], norms)
+    folded = keras.models.model_from_json(json.dumps(config))
+    for layer in folded.layers:
+        if layer.weights:
+            layer.set_weights(weights[layer.name])
+    return folded
+
+
+def _folded(layer: Any, norm: Any) -> Arrays:
+    parts = [weight.astype(np.float64) for weight in norm.get_weights()]
+    gamma = parts.pop(0) if norm.scale else 1.0
+    beta = parts.pop(0) if norm.center else 0.0
+    mean, variance = parts
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    kernel, *rest = layer.get_weights()
+    bias = rest[0].astype(np.float64) if rest else np.zeros_like(scale)
+    # Output channels are last; those of a depthwise kernel are its last two axes together.
+    depthwise = type(layer).__name__ == "DepthwiseConv2D"
+    folded = kernel * (scale.reshape(kernel.shape[2:]) if depthwise else scale)
+    return [folded.astype(np.float32), (beta + (bias - mean) * scale).astype(np.float32)]
+
+
+def _rewired(nodes: Any, norms: dict[str, str]) -> Any:
+    """Return a configuration's references to layers with each batch norm replaced by what it was folded into."""
+    if isinstance(nodes, list):
+        return [_rewired(node, norms) for node in nodes]
+    if isinstance(nodes, dict):
+        return {key: _rewired(value, norms) for key, value in nodes.items()}
+    return norms.get(nodes, nodes) if isinstance(nodes, str) else nodes

@@ -1,0 +1,105 @@
+"""What a network is worth as a file: converted with the TFLite converter and run by LiteRT, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core import children
+from ...core.errors import StageError, explain_disk_errors
+from ...core.model import InputContract
+from ...core.sanitize import shorten
+from ...frameworks.tfmot import load
+from .frozen_head import SIGNATURE
+
+TIMEOUT = 900.0  # seconds
+
+
+class CrashError(Exception):
+    """The file could not be run; the message says how that ended."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`values` (N, classes) float32 of a file, and the operators in it that compute in float."""
+
+    values: NDArray[Any]
+    floats: tuple[str, ...]
+
+
+def convert(saved_model: Path, *, quantized: bool, samples: Callable[[], Iterator[Any]] | None = None) -> bytes:
+    """Return the ``.tflite`` file of a frozen SavedModel.
+
+    `quantized`: into integers, by the fake quantization in its graph or, with `samples` (dictionaries of inputs by
+    name), by calibration. Raises whatever the converter raises.
+    """
+    tf, _, _ = load()
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
+    if quantized:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if samples is not None:
+        converter.representative_dataset = samples
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return bytes(converter.convert())
+
+
+def scale_of(contract: InputContract) -> tuple[float, float]:
+    """Return what takes stored samples to what the model takes: value = stored × scale + offset."""
+    if contract.kind == "image" and (contract.low, contract.high) != (0.0, 255.0):
+        return (contract.high - contract.low) / 255.0, contract.low
+    return 1.0, 0.0
+
+
+def values_of(stored: NDArray[Any], contract: InputContract) -> NDArray[Any]:
+    """Return stored samples as the model takes them, float32."""
+    scale, offset = scale_of(contract)
+    return np.asarray(stored, np.float32) * np.float32(scale) + np.float32(offset)
+
+
+def run(content: bytes, stored: NDArray[Any], contract: InputContract, folder: Path) -> Answers:
+    """Run a file on stored samples (N, …). Raises CrashError when its process dies or fails."""
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file, source, target = (folder / name for name in ("scored.tflite", "scored.npy", "answers.npy"))
+        file.write_bytes(content)
+        np.save(source, stored)
+        target.unlink(missing_ok=True)
+    scale, offset = scale_of(contract)
+    command = [sys.executable, str(Path(__file__).with_name("scoring.py")), str(file), str(source), str(target)]
+    try:
+        done = children.run(
+            [*command, repr(scale), repr(offset)],
+            timeout=TIMEOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CrashError(f"it did not end within {TIMEOUT:g} seconds") from error
+    if done.returncode or not target.is_file():
+        told = done.stderr.strip().splitlines()
+        how = f"signal {-done.returncode}" if done.returncode < 0 else shorten(told[-1] if told else "no message", 200)
+        raise CrashError(how)
+    values = np.load(target, allow_pickle=False)
+    for path in (file, source, target):
+        path.unlink(missing_ok=True)
+    return Answers(values, tuple(json.loads(done.stdout)))
+
+
+def float_answers(saved_model: Path, stored: NDArray[Any], contract: InputContract, folder: Path) -> NDArray[Any]:
+    """Return what the frozen float model answers to stored samples: (N, classes) float32. Raises StageError."""
+    try:
+        return run(convert(saved_model, quantized=False), stored, contract, folder).values
+    except Exception as error:  # the converter raises anything
+        raise StageError(
+            f"the float model cannot be run as a TFLite file: {shorten(str(error), 200)}",
+            "export it as tflite:float32 to see why; only what converts can be trained further",
+        ) from error

@@ -1,0 +1,195 @@
+"""Further training from end to end: a float model and its data in, a model in a folder of its own out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.codec import read_json, sha256_file, sha256_of, to_json, write_json
+from ...core.dataset import PreparedData
+from ...core.errors import InputError, StageError, explain_disk_errors
+from ...core.files import discard, move
+from ...core.model import Model, load_model, save_model
+from ...core.progress import Listener
+from ...core.recipe import Cluster, Prune, Qat, Quantize
+from ...core.store import package_versions
+from ...frameworks.tfmot import check_installed, fresh, load
+from .clustering import tune_clustered
+from .frozen_head import digest, freeze, signature_answers
+from .head import tune_head
+from .hub_networks import UnknownError
+from .network_loading import open_network
+from .pruning import tune_pruned
+from .qat import tune_qat
+from .tflite_eval import values_of
+from .training import State
+from .training_data import Material, check_data, gather
+
+KINDS = ("qat", "pruned", "clustered")
+PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy")
+SCRATCH = "scratch"
+NOTE = "work.json"
+TRIED = 8  # samples on which a network is compared with the frozen model
+TOLERANCE = 1e-4  # of a probability, between the network and what was frozen of it
+WITHOUT = "use tflite:int8, which is calibrated instead, or start from package:mobilenet_v2 or a keras: backbone"
+
+
+@dataclass(frozen=True)
+class _Made:
+    """`function` is what is frozen, `weights` what identifies it; `told` goes into the model's `tuning`."""
+
+    function: Any
+    weights: list[Any]
+    state: State
+    told: dict[str, Any]
+
+
+def tune(
+    model: Model,
+    kind: str,
+    settings: Quantize,
+    *,
+    data: PreparedData,
+    calibration: Path | None,
+    seed: int,
+    workspace: Path,
+    listener: Listener,
+) -> Model:
+    """Train `model` further and return what it became; `workspace` then holds ``saved_model/`` and ``model.json``.
+
+    `kind` is ``qat``, ``pruned`` or ``clustered``, and `settings` has its table. `calibration` is a ``.npy`` of stored
+    samples that ranges start from; without it, training samples are drawn. The same seed, data and versions on the same
+    machine give the same result. `workspace` must survive a kill and be given again for the same work, which then goes
+    on after its last whole epoch.
+
+    The result has `model`'s name, labels and contract, and `Model.tuning`: ``kind``; ``of``, the float model's sha256;
+    ``history``, rows by epoch, epoch 0 being the start; ``best_epoch``; ``layers``; ``head_only`` and ``why``: whether
+    only the head was trained (it is then exported with calibration), and why. A quantization-aware model's graph holds
+    the fake quantization that the converter reads; the others are plain float models.
+
+    Raises InputError when a package is missing or the data are not the model's, StageError when the model cannot be
+    trained so, a float model does not run, training diverges or the disk is full. Starts TensorFlow.
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown further training {kind!r}", f"known: {', '.join(KINDS)}")
+    check_installed()
+    _check_kind(model, kind)
+    check_data(model, data)
+    tables: dict[str, Qat | Prune | Cluster]
+    tables = {"qat": settings.qat, "pruned": settings.prune, "clustered": settings.cluster}
+    table = tables[kind]
+    key = {
+        "key": sha256_of(
+            [model.sha256, kind, table.model_dump(mode="json"), data.sha256,
+             sha256_file(calibration) if calibration else "", seed, package_versions(PACKAGES)]
+        )
+    }  # fmt: skip
+    if (finished := _open(workspace, key, listener)) is not None:
+        return finished
+    started = time.monotonic()
+    fresh(seed)
+    epochs = table.epochs + (table.frozen_epochs if isinstance(table, Qat) else 0)
+    listener.progress(f"tune {kind}", 0, 3, "the float model answers")
+    material = gather(
+        model, data, epochs=epochs, samples=table.samples, seed=seed, calibration=calibration,
+        scratch=workspace / SCRATCH,
+    )  # fmt: skip
+    listener.progress(f"tune {kind}", 1, 3, "training")
+    made = _train(model, table, material, workspace / SCRATCH, listener)
+    listener.progress(f"tune {kind}", 2, 3, "freezing")
+    tuned = _finish(model, kind, made, material, workspace, started)
+    with explain_disk_errors(workspace):
+        write_json(workspace / NOTE, key)
+        discard(workspace / SCRATCH, root=workspace)
+    listener.progress(f"tune {kind}", 3, 3, model.name)
+    return tuned
+
+
+def _check_kind(model: Model, kind: str) -> None:
+    if model.tuning:
+        raise InputError(
+            f"model {model.name!r} went through {model.tuning.get('kind')} already", "give the float model"
+        )
+    if model.input.kind == "text":
+        words = {"qat": "quantization-aware training", "pruned": "pruning", "clustered": "clustering"}[kind]
+        raise StageError(
+            f"{words} is for networks of convolutions and dense layers; model {model.name!r} takes texts, and nearly "
+            "all of its weights are token embeddings, for which TFMOT has no quantization and of which zeros or few "
+            "values would merge words",
+            "use tflite:dynamic or tflite:weight-int8, which make text models small at little or no cost",
+        )
+
+
+def _open(workspace: Path, key: dict[str, str], listener: Listener) -> Model | None:
+    """Make the workspace ready; return the model if this very work is done. What belongs to other work goes."""
+    scratch = workspace / SCRATCH
+    with explain_disk_errors(workspace):
+        done = (workspace / "model.json").is_file() and (workspace / NOTE).is_file()
+        if done and read_json(workspace / NOTE) == key:
+            return load_model(workspace)
+        (workspace / "model.json").unlink(missing_ok=True)
+        note = scratch / NOTE
+        if note.is_file() and read_json(note) == key:
+            listener.note("info", "going on with further training that was interrupted")
+        else:
+            discard(scratch, root=workspace)
+            write_json(note, key)
+    return None
+
+
+def _train(model: Model, table: Qat | Prune | Cluster, material: Material, scratch: Path, listener: Listener) -> _Made:
+    try:
+        flat = open_network(model, values_of(material.train.stored[:TRIED], model.input))
+        if isinstance(table, Qat):
+            network, state, layers = tune_qat(flat, model, table, material, scratch=scratch, listener=listener)
+            told: dict[str, Any] = {"layers": {"quantized": layers[0], "total": layers[1]}}
+        elif isinstance(table, Prune):
+            network, state, told = tune_pruned(flat, table, material, scratch=scratch, listener=listener)
+        else:
+            network, state, told = tune_clustered(flat, table, material, scratch=scratch, listener=listener)
+    except UnknownError as error:
+        why = str(error)
+        if not isinstance(table, Qat):
+            raise StageError(f"model {model.name!r} cannot be made sparse or clustered: {why}", WITHOUT) from error
+        listener.note("warning", f"model {model.name!r}: only the head learns of quantization: {why}")
+        function, state, weights = tune_head(model, table, material, scratch=scratch, listener=listener)
+        return _Made(function, weights, state, {"head_only": True, "why": why, "layers": {"quantized": 1}})
+
+    def answer(values: Any) -> Any:
+        return network(values, training=False)
+
+    return _Made(answer, network.get_weights(), state, {"head_only": False, "why": "", **told})
+
+
+def _finish(model: Model, kind: str, made: _Made, material: Material, workspace: Path, started: float) -> Model:
+    saved = freeze(made.function, model, workspace / SCRATCH / "saved_model")
+    samples = values_of(material.train.stored[:TRIED], model.input)
+    tf, _, _ = load()
+    function = tf.function(made.function, autograph=False)
+    expected = np.concatenate([function(tf.constant(one[None])).numpy() for one in samples])
+    found = signature_answers(saved, model.input.name, model.answer, samples)
+    if kind != "qat" and not np.abs(expected - found).max(initial=0.0) <= TOLERANCE:
+        raise StageError("the frozen model answers otherwise than the network", "this is a defect; please report it")
+    final = workspace / "saved_model"
+    with explain_disk_errors(final):
+        move(saved, final, root=workspace)
+    state = made.state
+    tuning = {
+        "kind": kind,
+        "of": model.sha256,
+        "history": state.history,
+        "best_epoch": state.best_epoch,
+        "samples": len(material.train.labels),
+        "seconds": round(time.monotonic() - started, 1),
+        **made.told,
+    }
+    sha256 = sha256_of([model.sha256, list(model.labels), to_json(model.input), kind, digest(made.weights)])
+    tuned = replace(
+        model, saved_model=final, sha256=sha256, network=None, text_model=None, tokenizer=None, tuning=tuning
+    )
+    save_model(tuned, workspace)
+    return load_model(workspace)  # as it is found again

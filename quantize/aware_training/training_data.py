@@ -1,0 +1,125 @@
+"""What further training learns from: stored samples, their labels, and the float model's own answers, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.dataset import PreparedData
+from ...core.errors import InputError, explain_disk_errors
+from ...core.files import move
+from ...core.model import InputContract, Model
+from .tflite_eval import float_answers, values_of
+
+VALIDATION = 2000  # samples at most that a file is judged on after each epoch
+CALIBRATION = 200  # samples for ranges where none were drawn for it
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples as they are stored (N, …), their labels (N,) int64, and the float model's answers (N, classes)."""
+
+    stored: NDArray[Any]
+    labels: NDArray[Any]
+    answers: NDArray[Any]
+    contract: InputContract
+
+    def values(self, index: Any) -> NDArray[Any]:
+        """Return samples as the model takes them, float32."""
+        return values_of(self.stored[index], self.contract)
+
+
+@dataclass(frozen=True)
+class Material:
+    """`train` are the samples that all epochs together draw, `orders` which of them each epoch sees, and in which
+    order; `validation` may be empty. `calibration` (N, …) are stored samples that ranges are taken from."""
+
+    train: Split
+    validation: Split
+    orders: list[NDArray[Any]]
+    calibration: NDArray[Any]
+
+    @property
+    def contract(self) -> InputContract:
+        """The model's input."""
+        return self.train.contract
+
+
+def check_data(model: Model, data: PreparedData) -> None:
+    """Raise InputError when `data` are not what `model` takes, or nothing can be learnt from them."""
+    if data.kind != model.input.kind:
+        raise InputError(
+            f"model {model.name!r} takes inputs of kind {model.input.kind}, but the data are of kind {data.kind}",
+            "give the data that the model was trained on",
+        )
+    if tuple(data.labels) != tuple(model.labels):
+        raise InputError(
+            f"model {model.name!r} has {len(model.labels)} labels, and the data have {len(data.labels)} or others",
+            "give the data that the model was trained on; a model without labels cannot be trained further",
+        )
+    if not data.counts.get("train"):
+        raise InputError("the data have no training samples", "check the data's source and its splits")
+    shape = _load(data, "train").shape[1:]
+    if shape != tuple(model.input.shape[1:]):
+        raise InputError(
+            f"model {model.name!r} takes {model.input.shape[1:]}, but the data are {shape}",
+            "prepare the data with the model's image_size",
+        )
+
+
+def gather(
+    model: Model, data: PreparedData, *, epochs: int, samples: int, seed: int, calibration: Path | None, scratch: Path
+) -> Material:
+    """Draw what `epochs` epochs of `samples` samples each (0: all) see, and have the float model answer it.
+
+    The answers are kept in `scratch`, so that a run that was killed does not compute them again. Raises StageError
+    when the float model does not run.
+    """
+    stored, labels = _load(data, "train"), np.load(data.targets("train"), allow_pickle=False)
+    count = len(labels)
+    size = min(count, samples or count)
+    orders = [np.random.default_rng((seed, 31, epoch)).permutation(count)[:size] for epoch in range(1, epochs + 1)]
+    used = np.unique(np.concatenate(orders)) if orders else np.zeros(0, np.int64)
+    validation = _load(data, "validation")
+    step = max(1, -(-len(validation) // VALIDATION))
+    judged = np.arange(0, len(validation), step)
+    wanted = [np.asarray(stored[used]), np.asarray(validation[judged])]
+    answers = _answers(model, np.concatenate([part for part in wanted if len(part)] or wanted[:1]), scratch)
+    targets = np.load(data.targets("validation"), allow_pickle=False) if len(judged) else np.zeros(0, np.int64)
+    if calibration is not None:
+        ranges = np.load(calibration, allow_pickle=False)
+    else:
+        ranges = stored[np.sort(np.random.default_rng((seed, 32)).permutation(count)[:CALIBRATION])]
+    return Material(
+        train=Split(wanted[0], labels[used], answers[: len(used)], model.input),
+        validation=Split(wanted[1], targets[judged], answers[len(used) :], model.input),
+        orders=[np.searchsorted(used, order) for order in orders],
+        calibration=np.asarray(ranges),
+    )
+
+
+def _load(data: PreparedData, split: str) -> NDArray[Any]:
+    """Return a split's samples as a memory map; none where there is no such file."""
+    path = data.inputs(split)
+    if path.is_file():
+        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return found
+    return np.zeros((0, *_load(data, "train").shape[1:]), np.uint8) if split != "train" else np.zeros(0, np.uint8)
+
+
+def _answers(model: Model, stored: NDArray[Any], scratch: Path) -> NDArray[Any]:
+    path = scratch / "answers-of-float.npy"
+    if path.is_file():
+        known: NDArray[Any] = np.load(path, allow_pickle=False)
+        if len(known) == len(stored):
+            return known
+    answers = float_answers(model.saved_model, stored, model.input, scratch)
+    with explain_disk_errors(path):
+        temporary = path.with_name(f".{path.name}")
+        np.save(temporary, answers)
+        move(temporary, path, root=scratch)
+    return answers

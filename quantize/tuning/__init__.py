@@ -1,5 +1,0 @@
-"""Further training of a model whose quantization, pruning or clustering is to cost no accuracy."""
-
-from .tune import tune
-
-__all__ = ["tune"]

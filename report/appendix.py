@@ -1,0 +1,306 @@
+"""The parts of the HTML report below the figures: files, models, data, and how things were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.artifact import Artifact
+from ..core.recipe import ModelSpec
+from ..core.sanitize import shorten
+from ..core.variant import SCHEMES
+from ..evaluate.cells import artifact_name
+from ..evaluate.formatting import percent, seconds, size
+from .content import NAME_LIMIT, REASON_LIMIT, Content
+from .data_section import flat, scalar
+from .model_section import origin
+from .palette import scheme_colour
+from .reading import counted
+
+LABELS_SHOWN = 40
+ITEMS_SHOWN = 40
+EXAMPLES_SHOWN = 8
+DEPTH = 3
+RESIZE = {
+    "stretch": "both sides scaled",
+    "crop": "shorter side scaled, centre cut out",
+    "pad": "longer side scaled, black borders",
+}
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One exported file. `share` is its size relative to the largest, in per cent."""
+
+    name: str
+    summary: str
+    colour: str
+    size: str
+    bytes: str
+    share: str
+    path: str
+    sha256: str
+    min_runtime: str
+    calibration: str
+    compressed: str
+    storage: tuple[tuple[str, str], ...]
+    made: str
+    ops: tuple[str, ...]
+    ops_summary: str
+    io: tuple[str, ...]
+    tokenizer: str
+
+
+@dataclass(frozen=True)
+class TokenizerCard:
+    """What turns texts into a model's ids. `mismatches` are (text, the reference's ids, the device's ids)."""
+
+    facts: tuple[tuple[str, str], ...]
+    same: bool
+    mismatches: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One fine-tuned model. `settings` are how it was made; `history` is what the training curve is drawn from."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
+    labels: tuple[str, ...]
+    labels_more: int
+    history: tuple[Mapping[str, Any], ...]
+    tokenizer: TokenizerCard | None
+
+
+def files(content: Content) -> list[FileRow]:
+    """Return the files that were made, in the run's order; the SavedModel has none of its own."""
+    made = [a for a in content.results.artifacts if a.status == "ok" and a.format != "savedmodel"]
+    largest = max((a.bytes for a in made), default=0) or 1
+    return [_file(a, largest, content) for a in made]
+
+
+def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
+    scheme = SCHEMES.get(artifact.format, {}).get(artifact.scheme)
+    kinds, count = len(artifact.ops), sum(op.count for op in artifact.ops)
+    calibration = artifact.calibration
+    samples = calibration.get("samples", calibration.get("count"))
+    made = [shorten(artifact.made_by, 120)] if artifact.made_by else []
+    return FileRow(
+        name=artifact_name(artifact, content.several),
+        summary=scheme.summary if scheme else "",
+        colour=scheme_colour(artifact.scheme).name,
+        size=size(artifact.bytes),
+        bytes=f"{artifact.bytes:,} bytes",
+        share=f"{100 * artifact.bytes / largest:.1f}",
+        path=shorten(artifact.path.name, 100) if artifact.path else "",
+        sha256=shorten(artifact.sha256, 80),
+        min_runtime=shorten(artifact.min_runtime, 40) or "–",
+        calibration=f"{samples} training {content.noun}s" if samples else "given" if calibration else "none",
+        compressed=size(artifact.compressed_bytes) if artifact.compressed_bytes else "",
+        storage=tuple(counted(artifact.storage)),
+        made=", ".join([*made, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
+        ops=tuple(f"{shorten(op.name)} version {op.version}, {op.count}×" for op in artifact.ops),
+        ops_summary=f"{count} operators of {kinds} kind{'s' if kinds > 1 else ''}" if kinds else "",
+        io=tuple(
+            shorten(
+                f"{way} {spec.name}: {spec.dtype} {list(spec.shape)}"
+                + (" (judged)" if len(artifact.outputs) > 1 and spec.name == artifact.answer else "")
+                + (f", scale {spec.scale:.6g}, zero point {spec.zero_point}" if spec.scale is not None else ""),
+                200,
+            )
+            for way, specs in (("input", artifact.inputs), ("output", artifact.outputs))
+            for spec in specs
+        ),
+        tokenizer=_tokenizer_folder(artifact),
+    )
+
+
+def _tokenizer_folder(artifact: Artifact) -> str:
+    """Return which folder must go with a file that takes token ids."""
+    return f"{shorten(artifact.tokenizer.name, 80)}/" if artifact.tokenizer else ""
+
+
+def models(content: Content) -> list[ModelCard]:
+    """Return a card per model; keys that a run lacks are left out."""
+    return [_model(m, content) for m in content.results.models]
+
+
+def _labelled(key: str, value: str) -> str:
+    """Return a figure of the training with its label; counts and settings are no figures and need none."""
+    figure = any(word in key.lower() for word in ("loss", "accuracy", "seconds", "difference"))
+    return f"{value} (measured)" if figure else value
+
+
+def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
+    labels = [shorten(str(label), 40) or "(empty)" for label in model.get("labels") or []]
+    history = tuple(row for row in model.get("history") or [] if isinstance(row, Mapping))
+    facts: list[tuple[str, str]] = []
+    if model.get("status", "ok") != "ok":
+        facts.append(("Status", shorten(f"{model['status']}: {model.get('reason', '')}", REASON_LIMIT)))
+    if model.get("backbone"):
+        where = origin(str(model["backbone"]))
+        facts.append(("Backbone", shorten(str(model["backbone"]), 120) + (f" ({where})" if where else "")))
+    if isinstance(model.get("accuracy"), int | float):
+        samples = f"{model.get('samples') or 0:,} samples"
+        facts.append((f"Accuracy on {content.tested_on}", f"{percent(model['accuracy'])} of {samples} (measured)"))
+    if isinstance(model.get("train_seconds"), int | float):
+        epochs = f" for {len(history)} epochs" if history else ""
+        facts.append(("Training", f"{seconds(model['train_seconds'])}{epochs} (measured)"))
+    if isinstance(contract := model.get("input"), Mapping) and contract:
+        facts.append(("Input", _contract(contract)))
+    tokenizer = model.get("tokenizer")
+    if isinstance(tokenizer, Mapping):
+        facts.append(("Reference", "the same network behind its original tokenizer; takes the text, (1,) string"))
+    facts += _outputs(model, content)
+    if not labels and model.get("status", "ok") == "ok":
+        facts.append(("Classes", "not known: its files are compared with their float model, by agreement"))
+    provenance = dict(model.get("provenance") or {})
+    trusted = _is_trusted(provenance)
+    if isinstance(provenance.get("model"), Mapping):
+        provenance["model"] = _asked(provenance["model"])
+    if why := provenance.pop("uncut", ""):
+        facts.append(("Takes strings", shorten(f"it could not be cut at its token ids: {why}", REASON_LIMIT)))
+    if trusted:
+        facts.append(("Trusted", "the file brings code of its own, which was run because the user said so (trust)"))
+    facts += [(f"In training: {key.lower()}", f"{value} (measured)") for key, value in flat(model.get("metrics") or {})]
+    settings = [
+        (key, f"{value} (measured)" if key.lower().startswith(("seconds", "freeze")) else value)
+        for key, value in flat(provenance)
+    ]
+    shown = tuple(labels[:LABELS_SHOWN])
+    return ModelCard(
+        shorten(str(model.get("name", "")), NAME_LIMIT),
+        tuple(facts),
+        tuple(settings),
+        shown,
+        len(labels) - len(shown),
+        history,
+        _tokenizer(tokenizer) if isinstance(tokenizer, Mapping) else None,
+    )
+
+
+def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a recipe says of a model beside the defaults; name and backbone are told elsewhere."""
+    defaults = {name: entry.get_default() for name, entry in ModelSpec.model_fields.items()}
+    told = {"name", "backbone", "trust"}
+    return {k: v for k, v in spec.items() if k not in told and (k not in defaults or v != defaults[k])}
+
+
+def _is_trusted(provenance: Mapping[str, Any]) -> bool:
+    """Whether a file was allowed to run code that it brings."""
+    places = [provenance, *(provenance.get(key) for key in ("model", "source"))]
+    return any(place.get(k) is True for place in places if isinstance(place, Mapping) for k in ("trust", "trusted"))
+
+
+def _outputs(model: Mapping[str, Any], content: Content) -> list[tuple[str, str]]:
+    """Return the outputs of a model that has several, with the one that is judged."""
+    made = [a for a in content.results.artifacts if a.model == model.get("name") and len(a.outputs) > 1]
+    if not made:
+        return []
+    answer = made[0].answer or made[0].outputs[0].name
+    named = [
+        f"{shorten(s.name)} {s.dtype} {' × '.join(map(str, s.shape))}{' (judged)' if s.name == answer else ''}"
+        for s in made[0].outputs
+    ]
+    return [("Outputs", shorten("; ".join(named), REASON_LIMIT))]
+
+
+def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
+    """Return what is known of a tokenizer and of how often it gives the reference's ids."""
+    kind, length = shorten(str(record.get("kind", "")), 40), record.get("length")
+    found = record.get("parity")
+    parity: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    samples, same, cut = (parity.get(key) for key in ("samples", "same", "truncated"))
+    vocabulary = (
+        "sentencepiece.model" if kind == "sentencepiece" else "vocabularies" if kind == "words" else "vocab.txt"
+    )
+    facts = [("Kind", kind), ("Length", f"{scalar(length)} token ids; longer texts are cut, shorter ones padded")]
+    files = f"tokenizer.json, {vocabulary}; tokenizer.py reads them and needs no TensorFlow"
+    if kind == "tensorflow":
+        files = (
+            "string_part: the model's own operators. No tokenizer for devices gives its ids: every figure here was "
+            "measured with ids that TensorFlow made, and an app has to make them in a way of its own"
+        )
+    facts.append(("Files", files))
+    facts.append(
+        ("Golden vectors", "golden.json: texts, their ids and the float model's probabilities, to test an app")
+    )
+    known = isinstance(samples, int) and isinstance(same, int)
+    if known:
+        facts.append(("Parity", f"{same:,} of {samples:,} test texts give the same ids as in the reference (measured)"))
+    if isinstance(cut, int):
+        facts.append(("Truncated", f"{cut:,} test texts are longer than {scalar(length)} tokens"))
+    if record.get("sha256"):
+        facts.append(("SHA-256", shorten(str(record["sha256"]), 80)))
+    examples = parity.get("examples")
+    mismatches = tuple(
+        (_shown(e.get("text", ""), 160), _ids(e.get("reference")), _ids(e.get("device")))
+        for e in (examples if isinstance(examples, list) else [])[:EXAMPLES_SHOWN]
+        if isinstance(e, Mapping)
+    )
+    return TokenizerCard(tuple(facts), not known or same == samples, mismatches)
+
+
+def _shown(text: Any, limit: int) -> str:
+    """Return a text from the data on one line; one of nothing but spaces says so."""
+    return shorten(str(text), limit) if str(text).strip() else f"({len(str(text))} blank characters)"
+
+
+def _ids(ids: Any) -> str:
+    if isinstance(ids, list | tuple):
+        return shorten(" ".join(str(i) for i in ids), 200) or "none"
+    return shorten(str(ids), 200)
+
+
+def _contract(contract: Mapping[str, Any]) -> str:
+    shape = " × ".join(str(n) for n in contract.get("shape") or [])
+    name = f"{contract.get('name', 'input')}, {contract.get('dtype', 'float32')} {shape}".strip()
+    kind = contract.get("kind", "image")
+    if kind == "text" and contract.get("dtype") == "string":
+        parts = [name, "takes the text itself: the tokenizer is inside the file"]
+    elif kind == "text":
+        lengths = contract.get("lengths")
+        parts = [
+            f"takes token ids ({name}) padded behind"
+            + (f", and how many are real ({lengths}, int32 1)" if lengths else ""),
+            f"ids from {contract.get('low', 0):g} to {contract.get('high', 0):.0f}",
+            "the tokenizer makes both",
+        ]
+    elif kind == "tensor":
+        parts = [name, "values as the model takes them: nothing is scaled or resized"]
+    else:
+        parts = [
+            name,
+            f"{contract.get('colour', 'RGB')} values from {contract.get('low', 0):g} to {contract.get('high', 255):g}",
+            f"pictures of other sizes: {RESIZE.get(str(contract.get('resize')), contract.get('resize'))}",
+            "preprocessing is inside the file",
+        ]
+    return shorten("; ".join(parts), 300)
+
+
+def method(content: Content, plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the facts that the section on how things were measured names; empty where they are not known.
+
+    `plan` is what the raw files say of the timing.
+    """
+    found = [c.measurement for c in content.cells if c.measurement.status == "ok"]
+    timed = [m.latency_ms for m in found if m.latency_ms]
+    warmup, run = plan.get("warmup_seconds"), plan.get("run_seconds")
+    return {
+        "samples": _span((m.samples for m in found if m.samples), "test sample"),
+        "processes": _span((t.processes for t in timed), "fresh process", "fresh processes"),
+        "threads": _span((t.threads for t in timed), "thread"),
+        "warmup": f"{warmup:g} s" if isinstance(warmup, int | float) else "",
+        "run": f"{run:g} s" if isinstance(run, int | float) else "",
+    }
+
+
+def _span(values: Iterable[int], one: str, many: str = "") -> str:
+    """Return ``6 processes`` or ``3 to 6 processes``; nothing for no values."""
+    found = sorted(set(values))
+    if not found:
+        return ""
+    numbers = " to ".join(f"{v:,}" for v in dict.fromkeys((found[0], found[-1])))
+    return f"{numbers} {one if found[-1] == 1 else many or one + 's'}"

@@ -1,0 +1,291 @@
+"""What the report says of lost accuracy: why it dropped, layer by layer, and what keeping layers in float buys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from ..core.agreement import CLASS, WORDS
+from ..core.artifact import Artifact
+from ..core.sanitize import shorten
+from ..evaluate.formatting import (
+    lost_words,
+    ms,
+    number,
+    on_splits,
+    percent,
+    points,
+    points_range,
+    signed_points,
+    size,
+    times,
+)
+from .content import NAME_LIMIT, REASON_LIMIT, Content
+from .reading import decibels, figure, layer, rows, share
+
+CAUSES = {
+    "outlier-channel": "outlier channel",
+    "saturation": "saturating activation",
+    "calibration": "calibration too small",
+    "preprocessing": "preprocessing mismatch",
+    "sensitive-layer": "a layer that int8 does badly",
+    "unused-range": "range hardly used",
+    "weights": "weights lose too much",
+}
+TENSORS_SHOWN = 8
+# So many of the worst layers are named in the picture; more would cover each other.
+MARKED = 6
+LAYERS_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class SnrPoint:
+    """One activation in graph order. `rank` is its place among the worst, from 1; 0 where it is not one of them."""
+
+    position: int
+    snr: float | None
+    own: float | None
+    rank: int
+    label: str
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """One of the worst tensors, in words."""
+
+    rank: int
+    name: str
+    operator: str
+    kind: str
+    snr: str
+    own: str
+    cosine: str
+    saturated: str
+    range_use: str
+    damage: str
+    cause: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A suspected cause with its remedy: each finding that speaks for it, and the tensors that they rest on."""
+
+    cause: str
+    whys: tuple[str, ...]
+    remedy: str
+    tensors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DiagnosisCard:
+    """One file's diagnosis. `points` are what the picture is drawn from."""
+
+    name: str
+    loss: str
+    facts: tuple[tuple[str, str], ...]
+    suspects: tuple[Suspect, ...]
+    worst: tuple[TensorRow, ...]
+    points: tuple[SnrPoint, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a search: what is kept out of int8, and what that costs and buys. Figures are None where unknown."""
+
+    kept: int
+    layers: tuple[str, ...]
+    more: int
+    keep: str
+    bytes: int
+    drop: float | None
+    drop_low: float | None
+    drop_high: float | None
+    latency: float | None
+    latency_low: float | None
+    latency_high: float | None
+    samples: int
+    chosen: bool
+
+    @property
+    def words(self) -> dict[str, str]:
+        """The figures with their units."""
+        known = self.latency_low is not None and self.latency_high is not None
+        return {
+            "drop": signed_points(self.drop) if self.drop is not None else "–",
+            "drop_interval": points_range(self.drop_low, self.drop_high),
+            "latency": ms(self.latency) if self.latency is not None else "–",
+            "latency_interval": f"{number(self.latency_low or 0)} to {number(self.latency_high or 0)}" if known else "",
+            "size": size(self.bytes) if self.bytes else "–",
+        }
+
+
+@dataclass(frozen=True)
+class Trade:
+    """The steps of a searched scheme. `told` says in a sentence what the chosen step bought."""
+
+    name: str
+    told: str
+    steps: tuple[Step, ...]
+
+
+def diagnoses(content: Content) -> list[DiagnosisCard]:
+    """Return a card for each file that was diagnosed."""
+    artifacts = {a.id: a for a in content.results.artifacts}
+    return [_diagnosis(row, artifacts, content) for row in content.results.diagnoses if isinstance(row, Mapping)]
+
+
+def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], content: Content) -> DiagnosisCard:
+    artifact = artifacts.get(str(row.get("artifact")))
+    ranked = rows(row.get("worst"))
+    shown = sorted(
+        (t for t in rows(row.get("tensors")) if t.get("kind", "activation") != "weight"),
+        key=lambda t: figure(t.get("position")) or 0,
+    )
+    ranks = _marked(ranked)
+    facts = [("Compared on", f"{count:,} {content.noun}s") for count in [row.get("samples")] if isinstance(count, int)]
+    agreement = figure(row.get("agreement"))
+    if agreement is not None:
+        by = str(row.get("agreement_by") or "")
+        counted = f", {WORDS.get(by, by)}" if by not in ("", CLASS) else ""
+        facts.append(("Agreement with float", f"{percent(agreement)} (measured{counted})"))
+    for title, key in (
+        ("Held against", "reference"),
+        ("Every tensor", "path"),
+        ("For a model viewer", "model_explorer"),
+    ):
+        if row.get(key):
+            facts.append((title, shorten(str(row[key]), 160)))
+    return DiagnosisCard(
+        name=content.name(artifact) if artifact else shorten(str(row.get("artifact", "")), NAME_LIMIT),
+        loss=_loss(artifact, content) if artifact else "",
+        facts=tuple(facts),
+        suspects=tuple(_suspects(rows(row.get("suspicions")))),
+        worst=tuple(_tensor(i, t) for i, t in enumerate(ranked[:TENSORS_SHOWN], 1)),
+        points=tuple(
+            SnrPoint(
+                position=i,
+                snr=figure(t.get("snr_db")),
+                own=figure(t.get("own_snr_db")),
+                rank=ranks.pop(t.get("position"), 0),
+                label=layer(str(t.get("name", ""))),
+            )
+            for i, t in enumerate(shown)
+        ),
+    )
+
+
+def _loss(artifact: Artifact, content: Content) -> str:
+    """Return what a file loses, on the first target that knows."""
+    for m in content.results.measurements:
+        if m.artifact == artifact.id and m.status == "ok" and (drop := m.judged_drop) is not None:
+            interval = points_range(drop.low, drop.high)
+            known = "; ".join(part for part in (interval and f"95 % interval {interval}", on_splits(drop, "")) if part)
+            return f"{lost_words(drop.drop)} on {shorten(m.target, NAME_LIMIT)}{f' ({known})' if known else ''}"
+    return ""
+
+
+def title(content: Content) -> str:
+    """Return the section's heading: no accuracy dropped where every file that was looked into answers as well."""
+    named = {str(row.get("artifact")) for row in content.results.diagnoses if isinstance(row, Mapping)}
+    found = [m.judged_drop for m in content.results.measurements if m.artifact in named]
+    drops = [drop.drop for drop in found if drop is not None]
+    lost = not drops or any(points(drop) != points(0) for drop in drops if drop > 0)
+    return "Why accuracy dropped" if lost else "Where quantization changes the answers"
+
+
+def _marked(ranked: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
+    """Return the ranks of the worst tensors by their operators' places: weights do their harm where they are used."""
+    numbered = list(enumerate(ranked, 1))
+    suspected = [(rank, t) for rank, t in numbered if t.get("cause")]
+    found: dict[Any, int] = {}
+    for rank, t in (suspected or numbered)[:MARKED]:
+        found.setdefault(figure(t.get("position")), rank)
+    return found
+
+
+def _suspects(found: Sequence[Mapping[str, Any]]) -> Iterator[Suspect]:
+    """Return the suspicions, those next to each other of one cause with one remedy together."""
+    for (cause, remedy), group in groupby(found, lambda row: (str(row.get("cause", "")), str(row.get("remedy", "")))):
+        alike = list(group)
+        tensors = [str(t) for row in alike if isinstance(row.get("tensors"), list) for t in row["tensors"]]
+        yield Suspect(
+            cause=CAUSES.get(cause, shorten(cause, NAME_LIMIT)),
+            whys=tuple(shorten(str(row.get("why", "")), REASON_LIMIT) for row in alike),
+            remedy=shorten(remedy, REASON_LIMIT),
+            tensors=tuple(shorten(t, 120) for t in tensors[:LAYERS_SHOWN]),
+        )
+
+
+def _tensor(rank: int, row: Mapping[str, Any]) -> TensorRow:
+    cause = str(row.get("cause") or "")
+    return TensorRow(
+        rank=rank,
+        name=shorten(str(row.get("name", "")), 120),
+        operator=shorten(str(row.get("operator", "")), NAME_LIMIT),
+        kind=shorten(str(row.get("kind", "")), NAME_LIMIT),
+        snr=decibels(row.get("snr_db")),
+        own=decibels(row.get("own_snr_db")),
+        cosine=f"{value:.4f}" if (value := figure(row.get("cosine"))) is not None else "–",
+        saturated=share(row.get("saturated")),
+        range_use=share(row.get("range_use")),
+        damage=share(row.get("share")),
+        cause=CAUSES.get(cause, shorten(cause, NAME_LIMIT)),
+        why=shorten(str(row.get("why") or ""), REASON_LIMIT),
+    )
+
+
+def trades(content: Content) -> list[Trade]:
+    """Return the steps of every searched file."""
+    return [_trade(a, content) for a in content.results.artifacts if a.trade]
+
+
+def _trade(artifact: Artifact, content: Content) -> Trade:
+    steps = tuple(_step(row) for row in artifact.trade if isinstance(row, Mapping))
+    first, chosen = (steps[0] if steps else None), next((s for s in steps if s.chosen), None)
+    told = _bought(first, chosen) if first and chosen else "No step was chosen."
+    why = next((str(row["why"]) for row in rows(artifact.trade) if row.get("why")), "")
+    told += f" {why[:1].upper()}{shorten(why[1:], REASON_LIMIT)}." if why else ""
+    of = next((str(row["samples_of"]) for row in rows(artifact.trade) if row.get("samples_of")), "")
+    told += f" Tried on {shorten(of, NAME_LIMIT)}." if of and of not in told else ""
+    return Trade(content.name(artifact), told, steps)
+
+
+def _bought(first: Step, chosen: Step) -> str:
+    """Return what the chosen step has before the first, in a sentence."""
+    if chosen is first:
+        return "Nothing is kept: the plain file is the one that was taken."
+    kept = f"{chosen.kept} layer{'s' if chosen.kept > 1 else ''} kept in {chosen.keep}"
+    parts = []
+    if first.drop is not None and chosen.drop is not None:
+        parts.append(f"the drop is {points(chosen.drop)} instead of {points(first.drop)}")
+    if first.latency and chosen.latency:
+        parts.append(f"{times(chosen.latency / first.latency)} the latency")
+    if first.bytes and chosen.bytes:
+        parts.append(f"{times(chosen.bytes / first.bytes)} the size")
+    return f"With {kept}: {', at '.join(parts[:2])}{' and ' + parts[2] if len(parts) > 2 else ''}." if parts else kept
+
+
+def _step(row: Mapping[str, Any]) -> Step:
+    kept = row.get("kept")
+    layers = kept if isinstance(kept, list | tuple) else []
+    latency = row.get("latency_ms")
+    latency = latency if isinstance(latency, Mapping) else {"median": latency}
+    samples, bytes_ = row.get("samples"), row.get("bytes")
+    return Step(
+        kept=len(layers),
+        layers=tuple(shorten(str(name), 120) for name in layers[:LAYERS_SHOWN]),
+        more=max(0, len(layers) - LAYERS_SHOWN),
+        keep=shorten(str(row.get("keep") or "float32"), 20),
+        bytes=bytes_ if isinstance(bytes_, int) else 0,
+        drop=figure(row.get("drop")),
+        drop_low=figure(row.get("drop_low")),
+        drop_high=figure(row.get("drop_high")),
+        latency=figure(latency.get("median")),
+        latency_low=figure(latency.get("low")),
+        latency_high=figure(latency.get("high")),
+        samples=samples if isinstance(samples, int) else 0,
+        chosen=row.get("chosen") is True,
+    )

@@ -1,0 +1,212 @@
+"""What the report says of several models, and of one that was trained with several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import InputError
+from ..core.sanitize import shorten
+from ..evaluate.cells import artifact_name
+from ..evaluate.formatting import (
+    ms,
+    number,
+    p_value,
+    percent,
+    percent_range,
+    points_range,
+    seconds,
+    signed_points,
+    size,
+    times,
+)
+from ..evaluate.model_comparison import NO_BUDGET, asked_budget, best_files, float_bytes
+from ..evaluate.models import float_accuracies
+from ..evaluate.statistics import seeds_accuracy
+from .content import NAME_LIMIT, REASON_LIMIT, Content
+
+# Where a backbone comes from, by what stands before the colon in a recipe.
+ORIGINS = {
+    "keras": "tf.keras.applications",
+    "hub": "TensorFlow Hub",
+    "package": "weights in a Python package",
+    "file": "brought as a file",
+    "scratch": "trained from scratch",
+}
+# What the weights in packages are of.
+PACKAGED = {
+    "package:mobilenet_v2": "tf.keras.applications",
+    "package:efficientnet_lite0": "TensorFlow Hub module",
+    "package:use_multilingual_v3": "TensorFlow Hub module",
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model's accuracy over its seeds: mean, interval, and each seed's own; the first is the exported model's."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model in the table. `best` holds (target, file, latency, kind) of its best file within the budget."""
+
+    name: str
+    backbone: str
+    origin: str
+    status: str
+    reason: str
+    accuracy: str
+    interval: str
+    seeds: str
+    train: str
+    size: str
+    best: tuple[tuple[str, str, str, str], ...]
+    standing: Standing | None
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """The best files of a pair on one target: which, and the first one's latency and size over the second one's."""
+
+    target: str
+    files: str
+    latency: str
+    interval: str
+    size: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """Two models: the verdict in a sentence, and the figures behind it."""
+
+    pair: tuple[str, str]
+    verdict: str
+    sentence: str
+    difference: str
+    interval: str
+    test: str
+    first: str
+    first_interval: str
+    mcnemar: str
+    targets: tuple[TargetRow, ...]
+
+
+def is_comparison(content: Content) -> bool:
+    """Return whether there is anything to compare: several models, or several seeds of one."""
+    models = content.results.models
+    return len(models) > 1 or any(len(m.get("repeats") or []) > 1 for m in models)
+
+
+def best_file_title(content: Content) -> str:
+    """Return which of a model's files its row names."""
+    return f"Best file {'within the budget' if content.results.budget.get('asked') else NO_BUDGET}"
+
+
+def model_rows(content: Content) -> list[ModelRow]:
+    """Return a row per model of the run, failed ones too."""
+    return [_row(content, m) for m in content.results.models]
+
+
+def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
+    name, status = str(model.get("name", "")), str(model.get("status", "ok"))
+    backbone = str(model.get("backbone", ""))
+    found = standing(content, model)
+    train, bytes_ = model.get("train_seconds"), float_bytes(content.results, name)
+    files = best_files(content.results, name, asked_budget(content.results))
+    known = f"{percent(found.mean)}" if found else "not known" if not model.get("labels") else "not measured"
+    return ModelRow(
+        name=shorten(name, NAME_LIMIT),
+        backbone=shorten(backbone, 120),
+        origin=origin(backbone),
+        status=shorten(status, NAME_LIMIT),
+        reason=shorten(str(model.get("reason", "")), REASON_LIMIT),
+        accuracy=known,
+        interval=percent_range(found.low, found.high) if found else "",
+        seeds=_seeds(found),
+        train=seconds(train) if isinstance(train, int | float) else "–",
+        size=size(bytes_) if bytes_ else "–",
+        best=tuple(
+            (
+                shorten(target, NAME_LIMIT),
+                artifact_name(cell.artifact, False),
+                ms(cell.measurement.latency_ms.median) if cell.measurement.latency_ms else "–",
+                cell.measurement.kind,
+            )
+            for target, cell in files.items()
+        ),
+        standing=found,
+    )
+
+
+def origin(backbone: str) -> str:
+    """Return where a backbone comes from, in words."""
+    if backbone in PACKAGED:
+        return f"{PACKAGED[backbone]}, {ORIGINS['package']}"
+    return ORIGINS.get(backbone.partition(":")[0], "")
+
+
+def standing(content: Content, model: Mapping[str, Any]) -> Standing | None:
+    """Return a model's accuracy over its seeds, or that of its one float reference; None where it has none."""
+    repeats = [r for r in model.get("repeats") or [] if isinstance(r.get("accuracy"), int | float) and r.get("samples")]
+    if len(repeats) > 1:
+        shares = [float(r["accuracy"]) for r in repeats]
+        return Standing(*seeds_accuracy(shares, min(int(r["samples"]) for r in repeats)), tuple(shares))
+    share = float_accuracies(content.results).get(str(model.get("name", "")))
+    return Standing(share.share, share.low, share.high, (share.share,)) if share else None
+
+
+def _seeds(found: Standing | None) -> str:
+    if found is None:
+        return ""
+    if len(found.seeds) == 1:
+        return "1 seed"
+    low, high = min(found.seeds), max(found.seeds)
+    return f"{len(found.seeds)} seeds, {100 * low:.1f} to {100 * high:.1f}; exported {percent(found.seeds[0])}"
+
+
+def pair_rows(content: Content) -> list[PairRow]:
+    """Return a row for each pair of `Results.comparisons`. Raises InputError when these are not what a run writes."""
+    try:
+        return [_pair(row) for row in content.results.comparisons]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            "the results' comparisons of models are incomplete",
+            "results.json was changed by hand or is of another version: run the recipe again",
+        ) from error
+
+
+def _pair(row: Mapping[str, Any]) -> PairRow:
+    found, first = row.get("difference"), row.get("first")
+    several = found is not None and max(len(row[f"accuracy_{k}"]["seeds"]) for k in ("a", "b")) > 1
+    return PairRow(
+        pair=(shorten(str(row["a"]), NAME_LIMIT), shorten(str(row["b"]), NAME_LIMIT)),
+        verdict=shorten(str(row["verdict"]), NAME_LIMIT),
+        sentence=shorten(str(row["sentence"]), 2000),
+        difference=signed_points(found["difference"]) if found else "–",
+        interval=points_range(found["low"], found["high"]) if found else "",
+        test=p_value(found["p_holm"]) if found else "",
+        first=signed_points(first["difference"]) if first and several else "",
+        first_interval=points_range(first["low"], first["high"]) if first and several else "",
+        mcnemar=p_value(first["p_holm"]) if first else "",
+        targets=tuple(_target(target) for target in row.get("targets", [])),
+    )
+
+
+def _target(row: Mapping[str, Any]) -> TargetRow:
+    change, ratio = row["latency_ratio"], row["size_ratio"]
+    same = change is not None and change["verdict"] == "not distinguishable"
+    return TargetRow(
+        target=shorten(str(row["target"]), NAME_LIMIT),
+        files=" against ".join(dict.fromkeys(shorten(str(row[k]), NAME_LIMIT) or "none" for k in ("file_a", "file_b"))),
+        latency=times(change["estimate"]) + (", not distinguishable" if same else "") if change else "–",
+        interval=f"{number(change['low'])} to {number(change['high'])}" if change else "",
+        size=times(ratio) if ratio else "–",
+        kind=str(row.get("kind", "")),
+    )

@@ -1,0 +1,240 @@
+"""What the report says of how files were made: by which tool, after which training, calibrated with what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.agreement import CLASS, WORDS
+from ..core.artifact import Artifact
+from ..core.sanitize import shorten
+from ..evaluate.formatting import ms, percent, size
+from .content import NAME_LIMIT, REASON_LIMIT, Content
+from .reading import figure, flat, rows
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A file that one tool made of a scheme: the one that was taken, or one that lost, with the reason.
+
+    `tools` are those of `made_by` that tell it from the one that was taken: both may start from the converter's file.
+    """
+
+    made_by: str
+    tools: str
+    taken: bool
+    status: str
+    size: str
+    agreement: str
+    latency: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The makers of one scheme, the one that was taken first."""
+
+    name: str
+    makers: tuple[Maker, ...]
+
+
+@dataclass(frozen=True)
+class TrainingCard:
+    """One further training. `warning` says what it could not do, e.g. that only the head was trained."""
+
+    name: str
+    title: str
+    files: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    warning: str
+    history: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class CalibrationCard:
+    """One record of calibration, and the files that were calibrated so. `warnings` say where the samples differ."""
+
+    files: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def contests(content: Content) -> list[Contest]:
+    """Return for each scheme that several tools made which file was taken, and why not the others."""
+    return [_contest(a, content) for a in content.results.artifacts if a.alternatives]
+
+
+def _contest(artifact: Artifact, content: Content) -> Contest:
+    rivals = rows(artifact.alternatives)
+    own: Mapping[str, Any] = next((r["chosen"] for r in rivals if isinstance(r.get("chosen"), Mapping)), {})
+    taken = Maker(
+        made_by=shorten(artifact.made_by, 120) or "not known",
+        tools=shorten(artifact.made_by, 120) or "not known",
+        taken=True,
+        status="ok",
+        size=size(artifact.bytes),
+        agreement=_agreement(own),
+        latency=_ms(own.get("latency_ms")),
+        why=_trialled(own),
+    )
+    others = [
+        Maker(
+            made_by=shorten(str(row.get("made_by", "")), 120) or "not known",
+            tools=_apart(str(row.get("made_by", "")), artifact.made_by),
+            taken=False,
+            status=shorten(str(row.get("status") or "ok"), 30),
+            size=size(row["bytes"]) if isinstance(row.get("bytes"), int) and row["bytes"] else "–",
+            agreement=_agreement(row),
+            latency=_ms(row.get("latency_ms")),
+            why=shorten(str(row.get("why", "")), REASON_LIMIT),
+        )
+        for row in rivals
+    ]
+    return Contest(content.name(artifact), (taken, *others))
+
+
+def _apart(made_by: str, taken: str) -> str:
+    """Return the tools of a file that the taken one was not made by."""
+    ours = [part for part in made_by.split(", ") if part and part not in taken.split(", ")]
+    return shorten(", ".join(ours), 120) or "the same tools in another way"
+
+
+def _trialled(own: Mapping[str, Any]) -> str:
+    """Return on what the contest was held."""
+    samples, target = own.get("samples"), str(own.get("target") or "")
+    known = isinstance(samples, int) and samples and target
+    words = shorten(str(own.get("samples_of") or ""), NAME_LIMIT) or (f"{samples:,} samples" if known else "")
+    return f"compared on {words} on {shorten(target, NAME_LIMIT)}" if known else ""
+
+
+def _agreement(row: Mapping[str, Any]) -> str:
+    """Return a file's agreement in its trial, and what it counts; of numbers the relative error."""
+    if (error := figure(row.get("relative_error"))) is not None:
+        return f"{percent(error)} off"
+    by = str(row.get("agreement_by", ""))
+    return _percent(row.get("agreement")) + (" of elements" if by not in ("", CLASS) else "")
+
+
+def _percent(value: Any) -> str:
+    found = figure(value)
+    return percent(found) if found is not None else ""
+
+
+def _ms(latency: Any) -> str:
+    found = figure(latency.get("median")) if isinstance(latency, Mapping) else figure(latency)
+    return ms(found) if found is not None else ""
+
+
+TRAININGS = {
+    "qat": "Quantization-aware training",
+    "pruned": "Pruning",
+    "clustered": "Weight clustering",
+}
+# Of a calibration's record: where it was, what says the same twice, and what only a machine compares.
+_NOT_SHOWN = {"images", "count", "sha256"}
+# What differs between files that were calibrated with the same samples.
+_OWN = {"float_agreement", "methods", "method"}
+# Keys of a training's record that have a place of their own.
+_TOLD = {"kind", "of", "history", "head_only", "why", "layers"}
+
+
+def trainings(content: Content) -> list[TrainingCard]:
+    """Return a card for each further training; files made after the same one share it."""
+    groups: dict[tuple[str, str, str], list[Artifact]] = {}
+    for artifact in content.results.artifacts:
+        if artifact.training:
+            record = artifact.training
+            key = (artifact.model, str(record.get("kind", "")), str(record.get("sha256") or record.get("of", "")))
+            groups.setdefault(key, []).append(artifact)
+    return [_training(made, content) for made in groups.values()]
+
+
+def _training(made: Sequence[Artifact], content: Content) -> TrainingCard:
+    record = made[0].training
+    kind = str(record.get("kind", ""))
+    facts: list[tuple[str, str]] = []
+    layers = record.get("layers")
+    if isinstance(layers, Mapping) and isinstance(layers.get("total"), int):
+        done = layers.get("quantized", layers.get("done"))
+        facts.append(("Layers", f"{done} of {layers['total']}"))
+    elif layers and not isinstance(layers, Mapping):
+        facts.append(("Layers", shorten(str(layers), 80)))
+    facts += flat({k: v for k, v in record.items() if k not in _TOLD})
+    small = [
+        f"{content.name(a)} {size(a.compressed_bytes)} of {size(a.bytes)}"
+        for a in made
+        if a.compressed_bytes and a.bytes
+    ]
+    if small:
+        facts.append(("Compressed, as a store ships it", "; ".join(small)))
+    why = shorten(str(record.get("why") or ""), REASON_LIMIT)
+    head_only = record.get("head_only") is True
+    if why and not head_only:
+        facts.append(("Why", why))
+    return TrainingCard(
+        name=shorten(made[0].model, NAME_LIMIT) if content.several else "",
+        title=TRAININGS.get(kind, shorten(kind, NAME_LIMIT) or "Further training"),
+        files=tuple(content.name(a) for a in made),
+        facts=tuple(facts),
+        warning=f"Only the head was trained{f': {why}' if why else ''}" if head_only else "",
+        history=tuple(rows(record.get("history"))),
+    )
+
+
+def calibrations(content: Content) -> list[CalibrationCard]:
+    """Return what each calibrated file took its ranges from; equal records are told once."""
+    groups: dict[str, list[Artifact]] = {}
+    for artifact in content.results.artifacts:
+        if artifact.calibration and artifact.status == "ok":
+            shared = {key: value for key, value in artifact.calibration.items() if key not in _OWN}
+            groups.setdefault(repr(sorted(shared.items(), key=str)), []).append(artifact)
+    return [_calibration(made, content) for made in groups.values()]
+
+
+def warnings(content: Content) -> list[tuple[str, str]]:
+    """Return (files, warning) of everything that a person should know of how the files were made."""
+    found = [(", ".join(card.files), card.warning) for card in trainings(content) if card.warning]
+    return found + [(", ".join(card.files), warning) for card in calibrations(content) for warning in card.warnings]
+
+
+def _calibration(made: Sequence[Artifact], content: Content) -> CalibrationCard:
+    record = {k: v for k, v in made[0].calibration.items() if k not in _NOT_SHOWN | _OWN}
+    warnings = list(_warnings(record))
+    own: list[tuple[str, str]] = []
+    for artifact in made:
+        name, found = content.name(artifact), artifact.calibration.get("float_agreement")
+        method = shorten(str(artifact.calibration.get("method", "")), REASON_LIMIT)
+        if isinstance(found, Mapping):
+            warnings += [f"{name}: {warning}" for warning in _warnings(dict(found))]
+            method += f"; {_distance(found)}"
+        if method:
+            own.append((f"Ranges of {name}", method))
+    if isinstance(drawn := record.get("per_class"), Mapping) and len(each := set(map(str, drawn.values()))) == 1:
+        record["per_class"] = f"{each.pop()} of each of {len(drawn)}"
+    return CalibrationCard(
+        files=tuple(content.name(a) for a in made),
+        facts=(*flat(record), *own),
+        warnings=tuple(shorten(w, REASON_LIMIT) for w in warnings),
+    )
+
+
+def _distance(found: Mapping[str, Any]) -> str:
+    """Return how far a file was from the float model on the samples that it was calibrated with."""
+    agreement, error, samples = (figure(found.get(key)) for key in ("agreement", "error", "samples"))
+    counted = WORDS.get(str(found.get("agreement_by", "")), "answer")
+    told = [f"{counted} as the float model's on {percent(agreement)}"] if agreement is not None else []
+    told += [f"answers differ by {percent(error)} of their spread"] if error is not None else []
+    return f"{', '.join(told) or 'not compared'} ({samples or 0:,.0f} calibration samples)"
+
+
+def _warnings(record: dict[str, Any]) -> Iterable[str]:
+    """Take the warnings out of a calibration's record, at its top or in its parts, and return them."""
+    for key in [k for k in record if k in ("warning", "warnings")]:
+        found = record.pop(key)
+        yield from (str(w) for w in (found if isinstance(found, list | tuple) else [found]) if w)
+    for key, value in list(record.items()):
+        if isinstance(value, Mapping):
+            inner = dict(value)
+            yield from _warnings(inner)
+            record[key] = inner

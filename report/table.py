@@ -1,0 +1,169 @@
+"""The terminal's report: a table of what ran, what did not and why, and the recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..core.results import Results
+from ..core.sanitize import shorten
+from ..evaluate.formatting import by_design_words, limits
+from .content import Content, figure_rows
+from .recommendations import brief, choices
+from .widths import filled, first_that_fits
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+def summary(results: Results, width: int | None = None) -> list[RenderableType]:
+    """Return what the terminal shows at the end of a run: table, failures, comparison of models, recommendation.
+
+    `width` is the terminal's (default: what rich finds). Names from outside are plain text in it, never markup.
+    """
+    from rich.text import Text
+
+    content = Content(results)
+    parts: list[RenderableType] = []
+    if told := caption(content):
+        # Not the table's own caption, which is broken at the table's width.
+        parts += [table(results, width), Text(told, style="dim"), ""]
+    if content.by_design():
+        parts += [Text(f"{by_design_words(content.by_design())}."), ""]
+    failed = [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
+    compared = [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
+    for lines in (failed, compared, [Text(line) for line in by_target(content)]):
+        parts += [*lines, ""] if lines else []
+    parts += [Text(recommendation(results), style="bold" if _is_settled(content) else "bold yellow")]
+    return parts
+
+
+def _is_settled(content: Content) -> bool:
+    """Whether nothing is left to do: a file is shown to fit the budget, or there is none."""
+    return content.headline().verdict in ("", "met")
+
+
+def by_target(content: Content) -> list[str]:
+    """Return a line for each target: the file to ship there, or why none, or its Pareto front; nothing for one."""
+    found = choices(content)
+    if len(found) < 2:
+        return []
+    return [f"on {choice.target}: {brief(choice)}" for choice in found]
+
+
+# The table's columns: heading, key of a row, justify.
+_COLUMNS = (
+    ("", "mark", "left"),
+    ("file", "variant", "left"),
+    ("target", "target", "left"),
+    ("accuracy", "accuracy", "right"),
+    ("95 %", "accuracy_interval", "right"),
+    ("drop", "drop", "right"),
+    ("median", "latency", "right"),
+    ("interval, ms", "latency_interval", "right"),
+    ("size", "size", "right"),
+    ("kind", "kind", "left"),
+)
+# What a narrow terminal does without, in this order; the reports have all of it.
+_LEFT_OUT = ("accuracy_interval", "latency_interval", "size", "drop")
+
+
+def table(results: Results, width: int | None = None) -> RenderableType:
+    """Return one row per cell that ran, under its model's name where there are several; the recommended one is marked.
+
+    `width` is the terminal's, in characters (default: what rich finds). A narrow one leaves out columns; where the file
+    would not fit beside its figures, they stand below it. Rich honours NO_COLOR.
+    """
+    from rich.console import Console, Group
+
+    width = Console().width if width is None else width
+    content = Content(results)
+    rows = figure_rows(content)
+    left_out = {"kind"} if len({row["kind"] for row in rows}) < 2 else set()
+    columns = [column for column in _COLUMNS if column[1] not in left_out]
+    tables = [_table(content, rows, columns, padding=2)]
+    for key in _LEFT_OUT:
+        columns = [column for column in columns if column[1] != key]
+        tables.append(_table(content, rows, columns, padding=1))
+    return first_that_fits(tables, width, Group(*_lines(content, rows, width)))
+
+
+def _table(
+    content: Content, rows: Sequence[Mapping[str, str]], columns: Sequence[tuple[str, str, str]], padding: int
+) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, padding, 0, 0))
+    for heading, _, justify in columns:
+        made.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
+    for model, row in _by_model(content, rows):
+        if model:
+            made.add_row("", Text(model, style="bold"))
+        if row:
+            cells = [Text(_mark(row) if key == "mark" else row[key]) for _, key, _ in columns]
+            made.add_row(*cells, style="bold green" if row["ship"] else "")
+    return made
+
+
+def _lines(content: Content, rows: Sequence[Mapping[str, str]], width: int) -> Iterator[RenderableType]:
+    """Yield the table's rows for a terminal that is too narrow for it: a file on a target, its figures below it."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for model, row in _by_model(content, rows):
+        if model:
+            yield Text(model, style="bold")
+        if row:
+            style = "bold green" if row["ship"] else ""
+            drop = "" if row["drop"] == "–" else f"drop {row['drop']}"
+            kind = row["kind"] if len({one["kind"] for one in rows}) > 1 else ""
+            told = (row["accuracy"], drop, row["latency"], row["size"], kind)
+            figures = [text for text in told if text not in ("", "–")]
+            yield Text(f"{_mark(row) or ' '} {row['variant']} on {row['target']}", style=style)
+            yield Padding(Text(filled(figures, width - 4), style="" if style else "dim"), (0, 0, 0, 4), expand=False)
+
+
+def _by_model(content: Content, rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, Mapping[str, str] | None]]:
+    """Yield (model, None) where another model's rows begin, if there are several; and ("", row)."""
+    model = ""
+    for row in rows:
+        if content.several and row["model"] != model:
+            model = row["model"]
+            yield model, None
+        yield "", row
+
+
+def _mark(row: Mapping[str, str]) -> str:
+    return "→" if row["ship"] else "•" if row["pick"] else ""
+
+
+def caption(content: Content) -> str:
+    """Say what the table's figures are, and of what kind where all are of one; nothing where there are none."""
+    kinds = {cell.measurement.kind for cell in content.cells if cell.measurement.status == "ok"}
+    one = "text, tokenizing and inference," if content.tokenizes else "inference"
+    drop = f"; {content.dropped_on}" if content.dropped_on else ""
+    told = f"{content.judged_by}{drop}; latency of one {one} at batch 1"
+    if content.ship and len(content.picks) > 1:
+        told += "; → recommended, • recommended on its target"
+    return f"{told}; all {next(iter(kinds))}" if len(kinds) == 1 else told if kinds else ""
+
+
+def problems(results: Results) -> list[str]:
+    """Return a line for everything without figures: what, where, why, and after an arrow what to do."""
+    content = Content(results)
+    lines = []
+    for problem in content.problems():
+        where = f" on {', '.join(problem.where)}" if problem.where else ""
+        remedy = f"\n  → {problem.remedy}" if problem.remedy else ""
+        lines.append(f"{problem.status}: {problem.what}{where}: {problem.reason or 'no reason was given'}{remedy}")
+    return lines
+
+
+def recommendation(results: Results) -> str:
+    """Return the answer: which file to ship on which target and why, or why none; then what the budget asked."""
+    headline = Content(results).headline()
+    asked = "; ".join(f"{name} {limit}" for name, limit in limits(results.budget.get("asked", {})))
+    verdict = f"Budget {headline.verdict_words} ({asked})." if headline.verdict else ""
+    return "\n".join(part for part in (f"{headline.text}.", headline.why, verdict) if part)

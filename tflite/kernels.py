@@ -1,0 +1,58 @@
+"""What the nodes of a graph need of a runtime; and where the operator versions in a file say too little.
+
+Some files ask for less than they need: they load in old runtimes, and then are refused at a later step, or answer
+wrongly. Each rule here was seen on a real file in real runtimes.
+"""
+
+from __future__ import annotations
+
+from .graph import Node
+from .runtime_versions import STOCK_CUSTOM, VERSIONS, Since, highest
+
+# The TFLite converter writes version 1 for convolutions and dense layers of int16 activations with int8 weights, whose
+# kernels came with 2.3 (Google's table has that for versions 4, 5 and 7, which are meant for them). ADD and SUB of any
+# two scales came with 2.4: a 16x8 file of MobileNetV2, all operators of which are in 1.14 by their versions, is refused
+# by TensorFlow Lite 2.3 ("input1_scale_is_pot was not true") and runs in 2.4.
+_INT16 = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), Since("2.3.0", "1.0.0")),
+    **dict.fromkeys(("ADD", "SUB"), Since("2.4.0", "1.0.0")),
+}
+
+# With float activations and 8-bit weights that have a scale for each channel (GetBuiltinOperatorVersion in TensorFlow
+# 2.21's op_version.cc). ai-edge-quantizer 0.10 writes version 1: of such a MobileNetV2 the answers agree with the float
+# model on all of 60 samples in LiteRT, and on 10 % in tflite-runtime 2.14, which takes the first scale for all.
+_HYBRID_PER_CHANNEL = {"FULLY_CONNECTED": 12, "CONV_2D": 5, "DEPTHWISE_CONV_2D": 6}
+
+# With float activations and 4-bit weights: NaN in tflite-runtime 2.14, wrong answers in ai-edge-litert 1.0.1, right
+# ones from 1.1.0 on, which is TensorFlow Lite 2.19.
+_HYBRID_INT4 = Since("2.19.0", "1.1.0")
+
+
+def needed_version(node: Node) -> int:
+    """Return the version of its operator that a node needs: the file's own number, or a higher one."""
+    lowest = _HYBRID_PER_CHANNEL.get(node.op, 0)
+    if node.version >= lowest or _weights(node) != ("float32", "int8") or not node.inputs[1].per_channel:
+        return node.version
+    return lowest
+
+
+def since(node: Node) -> Since:
+    """Return the first runtimes that compute a node rightly; empty where the table does not know."""
+    if node.custom:
+        return Since("1.5.0", "1.0.0") if node.op in STOCK_CUSTOM else Since("", "")
+    first = VERSIONS.get((node.op, needed_version(node)), Since("", ""))
+    if node.op in _INT16 and node.inputs and node.inputs[0].dtype == "int16":
+        return _later(first, _INT16[node.op])
+    if node.op in _HYBRID_PER_CHANNEL and _weights(node) == ("float32", "int4"):
+        return _later(first, _HYBRID_INT4)
+    return first
+
+
+def _weights(node: Node) -> tuple[str, str]:
+    """Return the types of a node's activations and weights."""
+    types = [tensor.dtype for tensor in node.inputs[:2]]
+    return (types[0], types[1]) if len(types) == 2 else ("", "")
+
+
+def _later(one: Since, other: Since) -> Since:
+    return Since(highest([one.tflite, other.tflite]), highest([one.litert, other.litert]))

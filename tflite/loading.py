@@ -1,0 +1,126 @@
+"""Would a file load on a runtime, and be computed there? What the table says, before anything is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.artifact import Operator
+from .graph import Graph, Node
+from .kernels import needed_version, since
+from .runtime_versions import NEWEST, OFFSETS, STOCK_CUSTOM, VERSIONS, Since, family, newest_version, order, type_since
+
+COLUMNS = {"tflite": "TensorFlow Lite", "litert": "ai-edge-litert"}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a file needs of a runtime: `what` in words, and the first runtimes with it.
+
+    An operator has its name and the file's `version` of it; `custom` ones may be in a runtime that somebody built.
+    `note` is what a person should know of it.
+    """
+
+    what: str
+    tflite: str
+    litert: str
+    operator: str = ""
+    version: int = 0
+    custom: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A need that a runtime does not meet; `reason` says so in words, with `first`, the runtimes that have it."""
+
+    operator: str
+    version: int
+    reason: str
+    first: str
+
+
+def needs(graph: Graph) -> tuple[Need, ...]:
+    """Return what a graph needs, one for each operator version, tensor type and way of storing."""
+    found = {_operator(node): None for node in graph.nodes}
+    for dtype in sorted({tensor.dtype for tensor in graph.tensors}):
+        first = type_since(dtype)
+        found[Need(f"{dtype} tensors", first.tflite, first.litert)] = None
+    if graph.offsets:
+        found[Need("weights stored behind the graph (buffer offsets)", OFFSETS.tflite, OFFSETS.litert)] = None
+    return tuple(sorted(found, key=lambda need: (not need.operator, need.operator, need.version)))
+
+
+def needs_of(ops: Sequence[Operator]) -> tuple[Need, ...]:
+    """Return what is known of a file's needs by its operators alone."""
+    made = []
+    for op in ops:
+        known = VERSIONS.get((op.name, op.version), Since("", ""))
+        first = op.min_runtime or known.tflite
+        made.append(Need(_called(op.name, op.version), first, known.litert, op.name, op.version, op.custom))
+    return tuple(made)
+
+
+def misfits(needs: Sequence[Need], runtime: str, version: str) -> tuple[Misfit, ...]:
+    """Return the needs that a runtime does not meet by the table; nothing where the file should load and run.
+
+    `runtime` is ``litert``, ``tflite-runtime`` or ``tensorflow``. That it should does not say that it answers rightly:
+    `evaluate.gate` sees to that. A need that nobody is known to meet is a misfit of runtimes that the table covers;
+    newer ones may meet it.
+    """
+    column = family(runtime)
+    found = []
+    for need in needs:
+        first = need.litert if column == "litert" else need.tflite
+        if need.custom or order(version) >= order(first or _after(NEWEST[column])):
+            continue
+        runtimes = {"tflite": need.tflite, "litert": need.litert}
+        words = " or ".join(f"{COLUMNS[name]} {first}" for name, first in runtimes.items() if first)
+        from_on = f"there from {words} on" if words else "in no runtime that is known"
+        reason = f"needs {need.what} ({from_on}), {_lacks(need, runtime, version)}"
+        found.append(Misfit(need.operator, need.version, reason, words))
+    return tuple(found)
+
+
+def _operator(node: Node) -> Need:
+    first, needed = since(node), needed_version(node)
+    note = ""
+    if node.custom and node.op not in STOCK_CUSTOM:
+        note = f"operator {node.op} is a custom one: no stock runtime carries it"
+    elif not first.tflite and not first.litert:
+        note = f"operator {node.op} version {node.version} is in no runtime that the table knows"
+    elif _understated(node, first):
+        really = f"version {needed}" if needed > node.version else "a newer kernel"
+        note = (
+            f"operator {node.op} says version {node.version} and needs {really}, which came with TensorFlow Lite "
+            f"{first.tflite}: older runtimes may load it and answer wrongly"
+        )
+    what = _called(node.op, node.version) + (f" (really {needed})" if needed > node.version else "")
+    custom = node.custom and node.op not in STOCK_CUSTOM
+    return Need(what, first.tflite, first.litert, node.op, node.version, custom, note)
+
+
+def _understated(node: Node, first: Since) -> bool:
+    """Whether old runtimes take the file at its word, and answer; int16 they refuse, if late."""
+    known = VERSIONS.get((node.op, node.version))
+    return known is not None and order(known.tflite) < order(first.tflite) and node.inputs[0].dtype != "int16"
+
+
+def _called(name: str, version: int) -> str:
+    return f"operator {name} version {version}"
+
+
+def _lacks(need: Need, runtime: str, version: str) -> str:
+    """Say what a runtime has in the place of what is needed."""
+    if not need.operator:
+        return f"which {runtime} {version} does not read"
+    newest = newest_version(runtime, version, need.operator)
+    if newest >= need.version:
+        return f"of which {runtime} {version} has only an older kernel"
+    return f"which {runtime} {version} has up to version {newest}" if newest else f"which {runtime} {version} has not"
+
+
+def _after(version: str) -> str:
+    """Return a version that is newer than `version`, and older than any release after it."""
+    major, minor, patch = order(version)
+    return f"{major}.{minor}.{patch + 1}"

@@ -1,0 +1,157 @@
+"""TFLite files as objects: read, changed and written again, with operator versions that say what the file asks for.
+
+The objects are those of the schema that LiteRT carries (``ai_edge_litert.schema_py_generated``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from .graph import check_work
+from .operator_versions import needed_version
+
+# Operators that only change how a number is written down.
+CASTS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_IDENTIFIER = b"TFL3"
+
+
+def read(content: bytes) -> Any:
+    """Return a file's ``ModelT``, its weights as views of `content` wherever they stand in it.
+
+    Raises InputError when it is no TFLite file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    # A flatbuffer carries its file identifier at bytes 4–7.
+    if content[4:8] != _IDENTIFIER:
+        raise InputError("it is not a TFLite file", "expected the file identifier TFL3")
+    check_work(content)
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    whole = np.frombuffer(content, np.uint8)
+    for buffer in model.buffers:
+        # An offset of 0 or 1 means that the data stand inside (schema.fbs, table Buffer); others are from the start.
+        if buffer.offset > 1:
+            buffer.data = whole[buffer.offset : buffer.offset + buffer.size]
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def write(model: Any) -> bytes:
+    """Return the file of a ``ModelT``, its weights inside the flatbuffer, where every runtime looks for them.
+
+    Raises ValueError above the 2 GB that a flatbuffer can hold.
+    """
+    import flatbuffers
+
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    if size >= 2**31 - 2**20:
+        raise ValueError(f"the file would be bigger than 2 GB: {size} bytes of weights")
+    builder = flatbuffers.Builder(size + 2**16)
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def operator_name(model: Any, operator: Any) -> str:
+    """Return an operator's name, e.g. ``CONV_2D``; of a custom one the name that it was given."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    if code.customCode:
+        return str(code.customCode.decode("utf-8", "replace"))
+    # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
+    return _names("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def type_name(tensor: Any) -> str:
+    """Return a tensor's type in lower case, e.g. ``int8``."""
+    return _names("TensorType")[tensor.type].lower()
+
+
+@lru_cache
+def _names(enumeration: str) -> dict[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    values = vars(getattr(schema, enumeration)).items()
+    return {value: name for name, value in values if isinstance(value, int)}
+
+
+def tensors(graph: Any, indices: Any) -> Iterator[Any]:
+    """Return the tensors of `graph` at `indices`; -1 stands for one that is left out."""
+    return (graph.tensors[index] for index in (() if indices is None else indices) if index >= 0)
+
+
+def constant(model: Any, tensor: Any) -> bool:
+    """Return whether a tensor's values stand in the file."""
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def scales(tensor: Any) -> int:
+    """Return how many scales a tensor has: 0 for plain numbers, more than 1 for per-channel quantization.
+
+    Blockwise scales stand in another tensor, and count as one for each of the rows here.
+    """
+    quantization = tensor.quantization
+    if quantization is None:
+        return 0
+    if type(quantization.details).__name__ == "BlockwiseQuantizationT":
+        return int(tensor.shape[0])
+    return 0 if quantization.scale is None else len(quantization.scale)
+
+
+def blockwise(tensor: Any) -> bool:
+    """Return whether a tensor has a scale for each block of weights."""
+    quantization = tensor.quantization
+    return quantization is not None and type(quantization.details).__name__ == "BlockwiseQuantizationT"
+
+
+def set_versions(model: Any) -> None:
+    """Raise the version of every operator to what its tensors need; none is lowered.
+
+    A runtime refuses a version that it does not know. A tool that leaves them as they were makes files that an old
+    runtime loads, and runs with kernels that know nothing of, say, a scale for each channel: the answers are wrong.
+    Operators of one kind that need different versions get codes of their own.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes: dict[tuple[int, int], int] = {}
+    made: list[Any] = []
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            version = max(code.version, needed_version(operator_name(model, operator), _signature(graph, operator)))
+            key = (operator.opcodeIndex, version)
+            if key not in codes:
+                new = schema.OperatorCodeT()
+                new.__dict__.update(code.__dict__, version=version)
+                codes[key] = len(made)
+                made.append(new)
+            operator.opcodeIndex = codes[key]
+    model.operatorCodes = made
+
+
+def _signature(graph: Any, operator: Any) -> dict[str, Any]:
+    """Return what an operator's version depends on; see `versions.needed_version`."""
+    inputs, outputs = list(tensors(graph, operator.inputs)), list(tensors(graph, operator.outputs))
+    options = operator.builtinOptions
+    return {
+        "inputs": tuple(type_name(tensor) for tensor in inputs),
+        "outputs": tuple(type_name(tensor) for tensor in outputs),
+        "arity": len(operator.inputs),
+        "per_channel": any(scales(tensor) > 1 for tensor in inputs),
+        "scaled": any(scales(tensor) for tensor in inputs),
+        "rescale": _rescale(inputs, outputs),
+        "options": vars(options) if options is not None else {},
+    }
+
+
+def _rescale(inputs: list[Any], outputs: list[Any]) -> float:
+    """Return the product of two inputs' scales over the output's: what an integer product is multiplied with."""
+    three = [*inputs[:2], *outputs[:1]]
+    if len(three) < 3 or any(scales(tensor) != 1 for tensor in three):
+        return 0.0
+    first, second, out = (float(tensor.quantization.scale[0]) for tensor in three)
+    return first * second / out

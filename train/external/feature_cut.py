@@ -1,0 +1,96 @@
+"""Where a Keras model's features end and its classification head begins, for Keras 2 and 3 alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.errors import InputError
+from ...core.sanitize import shorten
+from .keras_model import Opened
+
+_DECIDING = ("softmax", "sigmoid")
+
+
+def cut(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple[Any, str]:
+    """Return the model up to its features, and a word on what was taken.
+
+    `output` names the layer that gives the features. Without it they are what the classification layer at the end is
+    given: a dense layer with a softmax (or sigmoid), or the softmax alone where something else makes the logits. A
+    model that ends otherwise gives its whole output. `own` keeps the head. What has height and width, or steps, is
+    averaged over them.
+
+    Raises InputError when the model has no such layer, or several outputs to choose from.
+    """
+    if output:
+        tensor, taken = _named(opened, output), f"the output of the layer {output!r}"
+    elif len(opened.outputs) != 1:
+        raise InputError(
+            f"the model has {len(opened.outputs)} outputs", f"choose one with output = '…': {', '.join(opened.outputs)}"
+        )
+    elif own:
+        tensor, taken = _only(opened.output), "its own classes"
+    else:
+        tensor, taken = _before_head(keras, _only(opened.output))
+    rank = len(tensor.shape)
+    if rank in (3, 4) and not own:
+        pool = keras.layers.GlobalAveragePooling2D if rank == 4 else keras.layers.GlobalAveragePooling1D
+        tensor, taken = pool(name="edgeproof_pool", dtype="float32")(tensor), f"{taken}, averaged"
+        rank = 2
+    if rank != 2 or tensor.shape[-1] is None:
+        raise InputError(
+            f"{taken} has the shape {tuple(tensor.shape)}, which is no vector of features",
+            "choose another with output = '…'",
+        )
+    return keras.Model(opened.input, tensor), taken
+
+
+def _named(opened: Opened, output: str) -> Any:
+    layers = opened.model.layers
+    layer = next((layer for layer in layers if layer.name == output), None)
+    if layer is not None and layer._inbound_nodes:  # a subclassed model keeps no tensors of its layers
+        return _only(layer._inbound_nodes[-1].outputs)  # of a nested model `output` would be the tensor inside it
+    if output in opened.outputs:
+        found = opened.output
+        return found[output] if isinstance(found, dict) else _only(found[opened.outputs.index(output)])
+    last = ", ".join(layer.name for layer in layers[-8:])
+    raise InputError(f"the model has no layer {shorten(output)!r}", f"its last layers are: {shorten(last, 400)}")
+
+
+def _only(tensors: Any) -> Any:
+    if isinstance(tensors, dict):
+        tensors = list(tensors.values())
+    if isinstance(tensors, list | tuple):
+        if len(tensors) != 1:
+            raise InputError(f"that layer gives {len(tensors)} tensors", "choose another with output = '…'")
+        return tensors[0]
+    return tensors
+
+
+def _before_head(keras: Any, whole: Any) -> tuple[Any, str]:
+    """Step back over a softmax at the end and the dense layer that makes its logits, into nested models too."""
+    last, given = _made_by(whole)
+    if len(given) != 1:
+        return whole, "its whole output"
+    kind, decides = type(last).__name__, _activation(last) in _DECIDING
+    if hasattr(last, "layers") and len(getattr(last, "outputs", None) or []) == 1:
+        inner, taken = _before_head(keras, last.outputs[0])
+        return keras.Model(last.inputs, inner, name=f"{last.name}_features")(given[0]), taken
+    if kind == "Dense" and decides:
+        return given[0], f"what its classification layer {last.name!r} is given"
+    if kind == "Softmax" or (kind == "Activation" and decides):
+        maker, before = _made_by(given[0])
+        if type(maker).__name__ == "Dense" and len(before) == 1:
+            return before[0], f"what its classification layer {maker.name!r} is given"
+        return given[0], "the logits of its classes"
+    return whole, "its whole output"
+
+
+def _made_by(tensor: Any) -> tuple[Any, list[Any]]:
+    """Return the layer whose call made a tensor, and the tensors of that call."""
+    layer, node = tensor._keras_history[:2]
+    call = layer._inbound_nodes[node]
+    return layer, list(getattr(call, "keras_inputs", None) or getattr(call, "input_tensors", None) or [])
+
+
+def _activation(layer: Any) -> str:
+    return str(getattr(getattr(layer, "activation", None), "__name__", ""))

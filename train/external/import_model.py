@@ -1,0 +1,351 @@
+"""Takes a model that somebody else made and freezes it, unchanged, into the one SavedModel that export reads.
+
+Nothing of the file is guessed that cannot be known. The range of a picture's pixels is what the user says, what the
+preprocessing that a Keras model begins with tells, or that of a uint8 input. Where none of these tells, the input is a
+``tensor``: it is fed as the model takes it. Logits stay logits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...core.codec import sha256_of
+from ...core.errors import InputError, StageError, explain_disk_errors
+from ...core.files import discard, move, remove
+from ...core.model import InputContract, Model, save_model
+from ...core.progress import Listener
+from ...core.sanitize import shorten
+from ...core.store import package_versions
+from ...frameworks.as_written import as_written
+from ...frameworks.constants import random_operators
+from ...frameworks.freeze_function import answers, difference, save, trace
+from ...frameworks.tensorflow import check_installed, fresh, load
+from ..hub.fetch import resolve
+from ..text.user_model import CutModel, cut_user_model
+from . import keras3
+from .custom import check_modules, check_objects, identify_objects
+from .identify import Found, content_sha256, examine
+from .load import Asked, Source, open_source, told
+from .pixel_range import pixel_range
+from .tensors import describe
+
+PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "keras", "tensorflow-text")
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The input contract and how its range is known."""
+
+    contract: InputContract
+    range_from: str
+
+
+def adoption_key(
+    path: Path,
+    *,
+    trust: bool = False,
+    output: str = "",
+    tags: str = "",
+    signature: str = "",
+    labels: tuple[str, ...] = (),
+    value_range: tuple[float, float] | None = None,
+    size: int | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    custom_objects: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return what decides the result of `adopt`, for a cache key.
+
+    Checks the file first and needs no TensorFlow, so it is also the check before anything is started. Raises
+    InputError as `examine`, and for choices that contradict themselves.
+    """
+    check_installed()
+    trust = trust or bool(custom_objects)
+    check_objects(custom_objects)
+    found = examine(path, trust=trust)
+    if found.keras == 3:
+        keras3.check_keras3()
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise InputError(f"the value range {value_range[0]:g},{value_range[1]:g} is empty", "e.g. --value-range 0,1")
+    return {
+        "sha256": content_sha256(found.path),
+        "trust": trust,
+        "output": output,
+        "tags": tags,
+        "signature": signature,
+        "labels": list(labels),
+        "value_range": list(value_range) if value_range else None,
+        "size": size,
+        "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
+        "modules": check_modules(found.path, found.config, trust=trust),
+        "custom_objects": identify_objects(custom_objects),
+    }
+
+
+def adopt(
+    path: Path,
+    *,
+    name: str,
+    workspace: Path,
+    listener: Listener,
+    trust: bool = False,
+    output: str = "",
+    tags: str = "",
+    signature: str = "",
+    labels: tuple[str, ...] = (),
+    value_range: tuple[float, float] | None = None,
+    size: int | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    custom_objects: Sequence[str] = (),
+) -> Model:
+    """Freeze the model at `path` (SavedModel folder or ``.tar.gz``, Keras 2 or 3 archive or HDF5 file) and return it.
+
+    `workspace` then holds ``saved_model/`` and ``model.json``. The batch is fixed to 1; `size` fixes an open height
+    and width in pixels, `shapes` the shape of inputs by name (``""``: the only one). `tags` and `signature` choose the
+    graph and the function of a SavedModel that is used, `output` which output is judged; the others stay in the file.
+    `labels` are the classes in the order of that output, by position: a name may stand there twice. `value_range` is
+    what pixels of 0–255 are mapped onto. `trust` lets the file bring code; `custom_objects` are modules (or ``.py``
+    files) that define what the file needs, which are imported, and trusting them is trusting the file.
+
+    The contract is ``image`` for one square RGB input (NHWC) of a known range, ``text`` for one string, ``tensor``
+    for all else. With several inputs it describes the first; ``provenance["inputs"]`` has all. `Model.sha256` is over
+    the file and these choices. The frozen model is run beside the original on random inputs.
+
+    Raises InputError when the file is none of these, carries code, or leaves open what is asked here; StageError when
+    it cannot be opened or saved, or the frozen model answers differently.
+    """
+    start = time.monotonic()
+    key = adoption_key(
+        path, trust=trust, output=output, tags=tags, signature=signature, labels=labels, value_range=value_range,
+        size=size, shapes=shapes, custom_objects=custom_objects,
+    )  # fmt: skip
+    trust = trust or bool(custom_objects)
+    found = _unpacked(examine(path, trust=trust), trust, listener)
+    for sentence in found.code:
+        listener.note("warning", f"{path.name} is trusted: {sentence}")
+    for module in custom_objects:
+        listener.note("warning", f"{module} is imported, and so its code runs: --custom-objects says so")
+    fresh(0)
+    asked = Asked(trust, tags, signature, size, shapes, value_range, tuple(custom_objects))
+    known_range = value_range or (pixel_range(found.config) if found.keras else None)
+    scratch = workspace / SCRATCH
+    with explain_disk_errors(workspace):
+        discard(scratch, root=workspace)
+        scratch.mkdir(parents=True)
+    try:
+        listener.progress("adopt", 0, 3, f"opening the {found.title}")
+        with as_written(load()[0]):  # what the original answers is the measure
+            source = _one_text(open_source(found, asked, known_range, scratch, listener))
+        judged = _judge(source, found, value_range, known_range)
+        answer, count = _answer(source, output, listener)
+        if labels and count != len(labels):
+            raise InputError(
+                f"{len(labels)} labels were given, but the output {answer!r} has the shape "
+                f"{describe(source.expected[0][answer].shape)}",
+                "give one label per class, or choose another output with --output",
+            )
+        listener.progress("adopt", 1, 3, "freezing")
+        saved = scratch / "saved_model"
+        how = save(source.plain, saved)
+        if how.state:
+            listener.note(
+                "warning",
+                f"the model keeps a state from one call to the next, in {', '.join(how.state[:6])}: TFLite files keep "
+                "it too, ONNX files cannot; in evaluations every sample starts from the state that was saved",
+            )
+        listener.progress("adopt", 2, 3, "comparing with the original")
+        worst = _verify(source, saved, how.tolerance)
+        cut = _cut_at_ids(source, judged, saved, labels, answer, count, scratch / "cut", listener)
+        parts = {"saved_model": saved}
+        if cut is not None:
+            parts = {
+                "text_model": saved,
+                "saved_model": scratch / "cut" / "saved_model",
+                "tokenizer": cut.tokenizer.folder,
+            }
+        for part in ("saved_model", "text_model", "tokenizer"):
+            with explain_disk_errors(workspace / part):
+                remove(workspace / part, root=workspace)
+                if part in parts:
+                    move(parts[part], workspace / part, root=workspace)
+        model = Model(
+            name=name,
+            backbone=f"file:{path.name}",
+            saved_model=workspace / "saved_model",
+            sha256=sha256_of(["adopted", key]),
+            labels=labels,
+            input=cut.contract if cut is not None else judged.contract,
+            train_seconds=0.0,
+            answer=answer,
+            text_model=workspace / "text_model" if cut is not None else None,
+            tokenizer=replace(cut.tokenizer, folder=workspace / "tokenizer") if cut is not None else None,
+            provenance=_provenance(source, found, key, judged)
+            | {
+                "constant": how.constant,
+                "state": list(how.state),
+                "freeze_difference": worst,
+                "seconds": round(time.monotonic() - start, 3),
+                **(cut.facts if cut is not None else {}),
+            },
+        )
+        save_model(model, workspace)
+        listener.progress("adopt", 3, 3, model.name)
+    finally:
+        discard(scratch, root=workspace)
+    return model
+
+
+def _cut_at_ids(
+    source: Source,
+    judged: _Judged,
+    saved: Path,
+    labels: tuple[str, ...],
+    answer: str,
+    classes: int,
+    folder: Path,
+    listener: Listener,
+) -> CutModel | None:
+    """Cut a model of one string where its strings end; None for others, and where that cannot be (which is noted).
+
+    `saved` is the frozen model.
+    """
+    if judged.contract.dtype != "string":
+        return None
+    if not classes or len(source.plain.outputs) != 1:
+        why: CutModel | str = "it does not give one vector of numbers for a text"
+    else:
+        function = source.plain.function
+        owner = source.plain.owner
+        why = cut_user_model(lambda text: function(text)[0], owner, saved, labels, answer, folder, listener)
+    if isinstance(why, CutModel):
+        told = (
+            "its own operators, in TensorFlow" if why.tokenizer.kind == "tensorflow" else "the folder MODEL.tokenizer"
+        )
+        listener.note("info", f"the files take up to {why.tokenizer.length} token ids, which {told} makes of a text")
+        return why
+    listener.note("warning", f"the model cannot be cut at its token ids: {why}")
+    return None
+
+
+def _provenance(source: Source, found: Found, key: dict[str, Any], judged: _Judged) -> dict[str, Any]:
+    return {
+        "source": {
+            "name": found.path.name,
+            "sha256": key["sha256"],
+            "format": found.title,
+            "opened_by": source.opened_by,
+            "signature": source.signature,
+            "trusted": key["trust"],
+            "code": list(found.code),
+        },
+        "inputs": [
+            {"name": safe, "original": tensor.name, "shape": list(shape), "dtype": dtype}
+            for (safe, shape, dtype), tensor in zip(source.plain.inputs, source.inputs, strict=True)
+        ],
+        "outputs": [
+            {"name": safe, "original": original, "shape": list(value.shape), "dtype": str(value.dtype)}
+            for safe, original in zip(source.plain.outputs, source.outputs, strict=True)
+            for value in (source.expected[0][safe],)
+        ],
+        "range_from": judged.range_from,
+        "packages": package_versions(PACKAGES),
+    }
+
+
+def _unpacked(found: Found, trust: bool, listener: Listener) -> Found:
+    """Unpack an archive of a SavedModel and look at what was in it."""
+    if found.format != "archive":
+        return found
+    folder = resolve(str(found.path.absolute()), sha256="", folder=Path(), listener=listener)
+    return examine(folder, trust=trust)
+
+
+def _one_text(source: Source) -> Source:
+    """Return a text model so that it takes (1,) strings, as all text models here do. Others stay as they are."""
+    inputs = source.plain.inputs
+    if len(inputs) != 1 or inputs[0][2] != "string":
+        return source
+    name, shape, dtype = inputs[0]
+    if math.prod(shape) != 1:
+        raise InputError(f"the model takes {describe(shape)} texts at once", "only one text at a time is supported")
+    tf, _ = load()
+    function, flat = source.plain.function, ((name, (1,), dtype),)
+    plain = replace(
+        source.plain, function=trace(lambda values: function(tf.reshape(values[0], shape)), flat), inputs=flat
+    )
+    return replace(source, plain=plain, examples=[[example[0].reshape(1)] for example in source.examples])
+
+
+def _judge(
+    source: Source, found: Found, value_range: tuple[float, float] | None, known_range: tuple[float, float] | None
+) -> _Judged:
+    """Return what a caller feeds."""
+    name, shape, dtype = source.plain.inputs[0]
+    only = len(source.plain.inputs) == 1
+    if only and dtype == "string":
+        return _Judged(InputContract(name, shape, "string", 0, 0, "", "", kind="text"), "")
+    picture = only and len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2] and dtype in ("float32", "uint8")
+    if value_range is not None and not picture:
+        raise InputError(
+            "a value range is for one square RGB picture (1, height, width, 3), but the model takes "
+            f"{told(source.inputs)}",
+            "leave --value-range out: its input is fed as it is",
+        )
+    if dtype == "uint8" and value_range not in (None, (0.0, 255.0)):
+        raise InputError("the model takes whole numbers of 0–255 (uint8)", "leave --value-range out")
+    if picture and (known_range is not None or dtype == "uint8"):
+        low, high = known_range if known_range is not None and dtype != "uint8" else (0.0, 255.0)
+        origin = (
+            "the user" if value_range else "uint8" if dtype == "uint8" else f"the preprocessing in {found.path.name}"
+        )
+        return _Judged(InputContract(name, shape, dtype, low, high), origin)
+    return _Judged(InputContract(name, shape, dtype, 0.0, 0.0, "", "", kind="tensor"), "")
+
+
+def _answer(source: Source, output: str, listener: Listener) -> tuple[str, int]:
+    """Return the name of the output that is judged and its number of classes (0: it is no vector)."""
+    names = dict(zip(source.outputs, source.plain.outputs, strict=True))
+    if output:
+        if output not in names and output not in names.values():
+            raise InputError(f"the model has no output {shorten(output)!r}", f"it has: {', '.join(names)}")
+        chosen = names.get(output, output)
+    else:
+        vectors = [safe for safe in names.values() if _classes(source, safe) > 1]
+        chosen = vectors[0] if vectors else source.plain.outputs[0]
+        if len(names) > 1:
+            listener.note("info", f"the model has {len(names)} outputs; {chosen!r} is judged (--output says otherwise)",
+                          outputs=list(names))  # fmt: skip
+    return chosen, _classes(source, chosen)
+
+
+def _classes(source: Source, output: str) -> int:
+    value = source.expected[0][output]
+    return int(value.shape[1]) if value.ndim == 2 and value.shape[0] == 1 and value.dtype.kind == "f" else 0
+
+
+def _verify(source: Source, saved: Path, tolerance: float) -> float:
+    """Run the saved model beside the original. Raises StageError when they differ; returns by how much they may."""
+    names = [name for name, _, _ in source.plain.inputs]
+    try:
+        found = answers(saved, names, source.examples)
+    except Exception as error:  # a graph may fail in any way
+        raise StageError(
+            f"the frozen model does not run: {shorten(str(error), 300)}",
+            "save it again where it was made, as a plain SavedModel with one signature",
+        ) from error
+    worst = max(difference(e, f) for e, f in zip(source.expected, found, strict=True))
+    if not worst <= tolerance:
+        drawn = random_operators(source.plain.function)
+        raise StageError(
+            f"the frozen model's answers differ from the original's by {worst:.2g} of the largest, expected at most "
+            f"{tolerance:g}" + (f"; it draws random numbers while it infers ({', '.join(drawn[:4])})" if drawn else ""),
+            "save it again without its random layers, or for inference (training=False)"
+            if drawn
+            else "this is a defect of the conversion; please report it with the model",
+        )
+    return worst

@@ -1,0 +1,191 @@
+"""A Keras file, opened with the Keras that is given: Keras 2 in this process, Keras 3 in one of its own.
+
+Nothing of ours but plain helpers is imported here: the process that holds Keras 3 must not meet Keras 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import InputError
+from ...core.sanitize import shorten
+from .code import custom_objects, defined_elsewhere
+from .custom import DEFINE, Definitions, hub_layer, load_objects
+from .tensors import Tensor
+
+SEE_DATA = (
+    "open it where it was made, call it once with a sample (model(x)) and save it again; where that does not help, "
+    "save it as a SavedModel (model.export) and give that folder"
+)
+DENSE = "build it with dense inputs (keras.Input without sparse or ragged) on the same layers, and save it again"
+ADVICE = "open it where it was made and save it as a SavedModel (model.export), then give that folder"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A Keras model: `input` and `output` as it is called (a tensor, a list, a dictionary), and both as flat lists."""
+
+    model: Any
+    input: Any
+    output: Any
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...]
+
+    def call(self, tf: Any, values: list[Any]) -> list[Any]:
+        """Return the outputs for one list of tensors, in inference mode, in the order of `outputs`."""
+        given = tf.nest.pack_sequence_as(self.input, values) if tf.nest.is_nested(self.input) else values[0]
+        return list(tf.nest.flatten(self.model(given, training=False)))
+
+
+def open_keras(
+    tf: Any, keras: Any, path: Path, config: Any, trust: bool, definitions: Definitions | None = None
+) -> Opened:
+    """Load the file with `keras` (tf_keras or keras 3), uncompiled. Only call it on what `examine` let through.
+
+    `definitions` says what it needs of outside it. Raises whatever Keras raises, InputError when a class is not known,
+    or the model was saved before it had inputs.
+    """
+    definitions = definitions or Definitions()
+    known = {**_ours(tf, keras), **hub_layer(definitions.modules), **load_objects(definitions.objects)}
+    if trust:
+        known = {**_imported(config, known), **known}
+    for name, registered in defined_elsewhere(config):
+        plain = registered.rpartition(">")[2]  # PACKAGE>NAME, where it was registered
+        value = known.get(registered) or known.get(name) or known.get(plain)
+        if value is not None:
+            known |= {name: value, registered: value}
+        elif keras.saving.get_registered_object(registered) is None:
+            raise InputError(f"the file needs {shorten(plain)}, which its maker wrote and Keras does not have", DEFINE)
+    with keras.utils.custom_object_scope(known):
+        if _major(keras) == 3:
+            if trust:  # legacy HDF5 files know no safe_mode argument
+                keras.config.enable_unsafe_deserialization()
+            # Saving would trace and keep this signature too, in training mode: random layers then draw numbers.
+            keras.Model._default_save_signature = None
+            model = keras.saving.load_model(str(path), compile=False, safe_mode=not trust)
+        else:
+            model = keras.models.load_model(str(path), compile=False, safe_mode=not trust)
+    return describe(tf, keras, model)
+
+
+def describe(tf: Any, keras: Any, model: Any) -> Opened:
+    """Return what a loaded model takes and gives. Raises InputError when that is not known, or no file can hold it."""
+    given, answer = _structure(model, "input"), _structure(model, "output")
+    if given is None:
+        given, answer = _called_anew(keras, model)
+    tensors, results = tf.nest.flatten(given), tf.nest.flatten(answer)
+    if not tensors or any(tensor is None for tensor in [*tensors, *results]):
+        raise InputError(
+            "the model's inputs are not known: it was saved before it had seen data, or takes several arguments",
+            SEE_DATA,
+        )
+    if any(getattr(tensor, "sparse", False) or "Ragged" in type(tensor).__name__ for tensor in tensors):
+        raise InputError("the model takes sparse or ragged inputs, which no file format here can hold", DENSE)
+    rows = [int(layer.input_dim) for layer in every_layer(model) if type(layer).__name__ == "Embedding"]
+    inputs = tuple(Tensor(_name(t), _shape(t), _dtype(t), min(rows, default=None)) for t in tensors)
+    return Opened(model, given, answer, inputs, _output_names(model, answer, results))
+
+
+def _structure(model: Any, side: str) -> Any:
+    """Return ``model.input`` or ``model.output``; a Sequential of Keras 3 has only the lists."""
+    try:
+        return getattr(model, side)
+    except (AttributeError, ValueError, RuntimeError):
+        tensors = getattr(model, f"{side}s", None) or [None]
+        return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _called_anew(keras: Any, model: Any) -> tuple[Any, Any]:
+    """Return input and output of a subclassed model, which keeps none of its own: it is called as it was built.
+
+    The file has the shapes of the first argument's tensors, of whatever batch. (None, None) where it has none, or the
+    model takes more arguments (``call(self, a, b)``).
+    """
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if not shapes:
+        return None, None
+    ids = any(type(layer).__name__ == "Embedding" for layer in every_layer(model))
+
+    def tensor(shape: Any, name: str) -> Any:
+        # A matrix that an embedding is made of holds token ids: the file has shapes and no types.
+        dtype = "int32" if ids and len(shape) == 2 else None
+        return keras.Input(batch_shape=(None, *shape[1:]), name=name, dtype=dtype)
+
+    if isinstance(shapes, Mapping):
+        given: Any = {str(key): tensor(shape, str(key)) for key, shape in shapes.items()}
+    elif isinstance(shapes[0], list | tuple):
+        given = [tensor(shape, f"input_{number}") for number, shape in enumerate(shapes, 1)]
+    else:
+        given = tensor(shapes, "input")
+    try:
+        return given, model(given, training=False)
+    except Exception:  # the call is the maker's own, and may take more than the file says
+        return None, None
+
+
+def every_layer(model: Any) -> Iterator[Any]:
+    """Yield the layers of a model in order, those of nested models in their place."""
+    for layer in model.layers:
+        if hasattr(layer, "layers") and hasattr(layer, "inputs"):
+            yield from every_layer(layer)
+        else:
+            yield layer
+
+
+def _output_names(model: Any, structure: Any, outputs: list[Any]) -> tuple[str, ...]:
+    """The keys where the model gives a dictionary, else the names of the layers that the outputs come from."""
+    if isinstance(structure, dict) and len(structure) == len(outputs):
+        return tuple(sorted(str(key) for key in structure))  # the order in which nest flattens
+    names = list(getattr(model, "output_names", None) or [])
+    if len(names) != len(outputs):
+        names = [str(tensor._keras_history[0].name) for tensor in outputs]
+    return tuple(
+        f"{name}_{names[:at].count(name) + 1}" if name in names[:at] else name for at, name in enumerate(names)
+    )
+
+
+def _name(tensor: Any) -> str:
+    return str(tensor.name).split(":")[0].split("/")[0]
+
+
+def _shape(tensor: Any) -> tuple[int | None, ...] | None:
+    try:
+        return tuple(None if side is None else int(side) for side in tensor.shape)
+    except ValueError:  # a shape of unknown rank
+        return None
+
+
+def _dtype(tensor: Any) -> str:
+    return str(getattr(tensor.dtype, "name", tensor.dtype))
+
+
+def _ours(tf: Any, keras: Any) -> dict[str, Any]:
+    """Names that files of tf.keras.applications use without being layers of Keras."""
+    known: dict[str, Any] = {"relu6": tf.nn.relu6}
+    if _major(keras) == 2:
+        convnext = importlib.import_module("tf_keras.src.applications.convnext")
+        known |= {"LayerScale": convnext.LayerScale, "StochasticDepth": convnext.StochasticDepth}
+    return known
+
+
+def _imported(config: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a trusted file takes from packages that are installed here, but for what is `known` already."""
+    found: dict[str, Any] = {}
+    for module, name, registered in custom_objects(config):
+        if name in known or registered in known:
+            continue
+        with suppress(Exception):  # importing runs code of outside; what is then still missing is told by name
+            value: Any = importlib.import_module(module)
+            for part in name.split("."):
+                value = getattr(value, part)
+            found |= {name: value, registered: value}
+    return found
+
+
+def _major(keras: Any) -> int:
+    return int(str(keras.__version__).split(".", maxsplit=1)[0])

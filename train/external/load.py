@@ -1,0 +1,225 @@
+"""Opens what `examine` let through and makes a plain function of it: Keras 2 here, Keras 3 elsewhere, SavedModels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import EdgeproofError, InputError, StageError, explain_disk_errors
+from ...core.progress import Listener
+from ...core.sanitize import shorten
+from ...frameworks.constants import unchanged
+from ...frameworks.freeze_function import Plain, trace
+from ...frameworks.precision import is_mixed, write_archive, write_hdf5
+from ...frameworks.saved_model import read
+from ...frameworks.tensorflow import load
+from ...frameworks.tf1 import has_references, without_references
+from . import keras3, keras3_process
+from .custom import DEFINE, Definitions, fetch_modules
+from .functions import choose, load_saved_model, parsed_examples
+from .identify import Found
+from .keras_model import ADVICE, open_keras
+from .tensors import Tensor, answered_examples, describe, fixed_shapes, safe_names
+
+EXAMPLES = keras3_process.EXAMPLES
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of a file that it does not say itself; see `adopt`."""
+
+    trust: bool = False
+    tags: str = ""
+    signature: str = ""
+    size: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+    value_range: tuple[float, float] | None = None
+    custom_objects: tuple[str, ...] = ()
+
+    def fix(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        """Return the inputs' fixed shapes. Raises InputError."""
+        return fixed_shapes(inputs, size=self.size, shapes=self.shapes or {})
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened model: as the file describes it (`inputs`, `outputs`), as a function, and what it says to examples.
+
+    `examples` are lists of arrays in the order of `inputs`; `expected` the original's outputs by safe name. `opened_by`
+    names the library, `signature` what was called of a SavedModel.
+    """
+
+    plain: Plain
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...]
+    examples: list[list[NDArray[Any]]]
+    expected: list[dict[str, NDArray[Any]]]
+    opened_by: str
+    signature: str = ""
+
+
+def open_source(
+    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, listener: Listener
+) -> Source:
+    """Open the model with the library that wrote it, and if that fails with the other Keras.
+
+    Raises InputError for what the user can mend with an option, StageError when nothing can open it.
+    """
+    if found.format == "saved-model":
+        return _saved_model(found.path, asked, value_range, scratch)
+    tries = [_keras2, _keras3] if found.keras == 2 else [_keras3, _keras2]
+    modules = fetch_modules(found.path, found.config, trust=asked.trust, listener=listener)
+    definitions = Definitions(asked.custom_objects, modules)
+    said: list[str] = []
+    for number, attempt in enumerate(tries):
+        try:
+            source = attempt(found, asked, value_range, scratch / str(number), definitions)
+        except EdgeproofError as error:
+            if number == 0:
+                raise
+            said.append(error.message)  # the second one was only worth a try
+        except Exception as error:  # Keras raises anything for a file from outside
+            said.append(shorten(f"{type(error).__name__}: {error}", 300))
+        else:
+            if number:
+                listener.note(
+                    "warning",
+                    f"{found.path.name} says it is of Keras {found.version}, but only {source.opened_by} could open it",
+                    said=said[0],
+                )
+            return source
+    remedy = (
+        f"check that the file is whole; if it needs classes or functions of its maker, {DEFINE}; otherwise {ADVICE}"
+    )
+    raise StageError(f"{found.path} could not be opened: {said[0]}", remedy)
+
+
+def _keras2(
+    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
+) -> Source:
+    tf, keras = load()
+    opened = open_keras(tf, keras, named(found, scratch), found.config, asked.trust, definitions)
+    shapes = asked.fix(opened.inputs)
+    inputs = _fixed(opened.inputs, shapes)
+    outputs = _safe_outputs(opened.outputs, inputs)
+    plain = Plain(trace(lambda values: opened.call(tf, values), inputs), inputs, outputs, opened.model)
+    with unchanged(plain.function):  # a graph, as fit and predict call the model
+        examples, expected = answered_examples(
+            lambda values: _by_name(outputs, plain.function(*map(tf.constant, values))),
+            opened.inputs, shapes, value_range, EXAMPLES,
+        )  # fmt: skip
+    return Source(plain, opened.inputs, opened.outputs, examples, expected, f"tf_keras {keras.__version__}")
+
+
+def _keras3(
+    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
+) -> Source:
+    job = {
+        "task": "model",
+        "path": str(named(found, scratch)),
+        "size": asked.size,
+        "shapes": dict(asked.shapes or {}),
+        "value_range": value_range,
+        "custom_objects": list(definitions.objects),
+    }
+    result = keras3.run(job, found.config, scratch / "keras3", trust=asked.trust)
+    folder = scratch / "keras3"
+    described = tuple(keras3_process.tensor(one) for one in result["inputs"])
+    shapes = asked.fix(described)
+    inputs = _fixed(described, shapes)
+    outputs = _safe_outputs(result["outputs"], inputs)
+    tf, _ = load()
+    owner = tf.saved_model.load(str(folder / "saved_model"))
+    signature = owner.signatures["serving_default"]
+
+    def call(values: list[Any]) -> list[Any]:
+        given = {name: value for (name, _, _), value in zip(inputs, values, strict=True)}
+        answer = signature(**given)
+        return [answer[name] for name in outputs]
+
+    with np.load(folder / "answers.npz", allow_pickle=False) as stored:
+        expected = [{name: stored[f"{number}/{name}"] for name in outputs} for number in range(EXAMPLES)]
+        examples = [
+            [
+                stored[f"{number}/{place}"].astype(object if dtype == "string" else dtype)
+                for place, (_, _, dtype) in enumerate(inputs)
+            ]
+            for number in range(EXAMPLES)
+        ]
+    plain = Plain(trace(call, inputs), inputs, outputs, owner)
+    return Source(plain, described, tuple(result["outputs"]), examples, expected, f"keras {result['keras']}")
+
+
+def named(found: Found, scratch: Path) -> Path:
+    """Return a path to the file whose ending is the one that Keras expects of its content.
+
+    Of a model of mixed precision that is a copy in `scratch` which computes in float32.
+    """
+    wanted = (".keras",) if found.format == "keras-archive" else (".h5", ".hdf5")
+    if is_mixed(found.config):
+        path = scratch / f"float32{wanted[0]}"
+        with explain_disk_errors(scratch):
+            scratch.mkdir(parents=True, exist_ok=True)
+            (write_archive if found.format == "keras-archive" else write_hdf5)(found.path, path)
+        return path.resolve()
+    if found.path.suffix in wanted:
+        return found.path.resolve()
+    scratch.mkdir(parents=True, exist_ok=True)
+    path = scratch / f"model{wanted[0]}"
+    path.unlink(missing_ok=True)
+    path.symlink_to(found.path.resolve())
+    return path
+
+
+def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | None, scratch: Path) -> Source:
+    tf, _ = load()
+    graph = read(path, asked.tags).main
+    tags = sorted(graph.tags)
+    owner = load_saved_model(path, tags)
+    called = choose(tf, owner, path, asked.signature)
+    if why := parsed_examples(owner, called.name):
+        raise InputError(f"{path}: {why[0]}", why[1])
+    shapes = asked.fix(called.inputs)
+    fixed = _fixed(called.inputs, shapes)
+    traced = called
+    if called.name in graph.signatures and has_references(graph):
+        constant = without_references(path, graph, scratch / "constant")
+        owner = load_saved_model(constant, tags)
+        traced = choose(tf, owner, constant, called.name)
+    plain = Plain(trace(traced.call, fixed), fixed, _safe_outputs(called.outputs, fixed), owner)
+    try:
+        with unchanged(plain.function):
+            examples, expected = answered_examples(
+                lambda values: _by_name(plain.outputs, called.call([tf.constant(value) for value in values])),
+                called.inputs, shapes, value_range, EXAMPLES,
+            )  # fmt: skip
+    except Exception as error:  # the graph may refuse what it is given in any way
+        given = ", ".join(f"{name} {describe(shape)}" for name, shape, _ in fixed)
+        raise StageError(
+            f"{path} cannot compute what it is given ({given}) in its own process: {shorten(str(error), 300)}",
+            "random numbers may not be what it takes; check --size and --shape against the model's description",
+        ) from error
+    return Source(plain, called.inputs, called.outputs, examples, expected, f"tensorflow {tf.__version__}", called.name)
+
+
+def _by_name(names: Sequence[str], values: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+
+def _fixed(inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+    names = safe_names([tensor.name for tensor in inputs])
+    return tuple((name, shape, tensor.dtype) for name, shape, tensor in zip(names, shapes, inputs, strict=True))
+
+
+def _safe_outputs(outputs: Sequence[str], inputs: Sequence[tuple[str, tuple[int, ...], str]]) -> tuple[str, ...]:
+    return tuple(safe_names(outputs, [name for name, _, _ in inputs]))
+
+
+def told(inputs: Sequence[Tensor]) -> str:
+    """Return inputs as people write them."""
+    return ", ".join(f"{tensor.name} {describe(tensor.shape)} {tensor.dtype}" for tensor in inputs)

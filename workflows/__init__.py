@@ -1,0 +1,1 @@
+"""What ties the stages together: run, export, evaluate, diagnose, bundle, compare."""

@@ -1,0 +1,174 @@
+"""All files of one model: by the tool that does best, trained further, searched, adapted to an old runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..core.artifact import Artifact, artifact_id
+from ..core.dataset import PreparedData
+from ..core.errors import EdgeproofError
+from ..core.model import Model
+from ..core.progress import Listener
+from ..core.recipe import Recipe
+from ..core.store import Store
+from ..core.target import Target
+from ..core.variant import CONVERTER, Variant
+from ..quantize.calibration import Calibration
+from ..quantize.distribution_check import resemblance
+from .mixed_precision import search_mixed
+from .runtime_fallbacks import work_arounds
+from .steps import blank, calibrate, make_file, makers, tune, warn
+from .tensorflow_process import TensorFlowProcess
+from .tool_selection import contest
+
+TRIAL_TARGET = Target("local", "litert")
+
+
+class Workshop:
+    """Makes the files of one model in a run. Files are found in the store, or made there."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: PreparedData,
+        recipe: Recipe,
+        *,
+        targets: Sequence[Target],
+        runtime: Target | None,
+        store: Store,
+        tf: TensorFlowProcess,
+        listener: Listener,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.recipe = recipe
+        self.targets = targets
+        self.runtime = runtime
+        self.store = store
+        self.tf = tf
+        self.listener = listener
+        # The plain file of each that is made because the plain one does not load on the recipe's runtime.
+        self.instead: dict[str, Artifact] = {}
+        self._tuned: dict[str, Model | EdgeproofError] = {}
+        self._resemblance: dict[str, Any] | None = None
+
+    def make_all(self) -> Iterator[Artifact]:
+        """Make every variant that the recipe asks for, and those that its runtime needs instead of some of them."""
+        waiting = [Variant.parse(text) for text in self.recipe.export.variants]
+        done = 0
+        while done < len(waiting):
+            artifact = self.make(waiting[done])
+            done += 1
+            self.listener.progress(f"export {self.model.name}", done, len(waiting), str(artifact.variant))
+            if artifact.status != "ok":
+                self.listener.note("warning", f"{artifact.id}: {artifact.reason}", remedy=artifact.remedy)
+            yield artifact
+            for variant in work_arounds(artifact, self.runtime) if self.runtime else ():
+                self.instead.setdefault(artifact_id(self.model.name, variant), artifact)
+                if variant not in waiting:
+                    waiting.append(variant)
+
+    def make(self, variant: Variant) -> Artifact:
+        """Make one variant; what cannot be made is a row that says why."""
+        made = self._made(variant)
+        warn(made, self.listener)
+        return replace(made, calibration={**made.calibration, **self._resembles()}) if made.calibration else made
+
+    def _made(self, variant: Variant) -> Artifact:
+        if variant.scheme.searched and self.model.input.dtype != "string":
+            return self._searched(variant)
+        source: Model | EdgeproofError = self.model
+        if variant.scheme.training:
+            source = self._trained_further(variant.scheme.training)
+        if isinstance(source, EdgeproofError):
+            return blank(self.model, variant).failed("failed", source.message, source.remedy)
+        # A model that was trained for quantization in parts is calibrated for the rest.
+        drawn = variant.scheme.calibrated or variant.scheme.training == "qat"
+        calibration = self._calibration() if drawn else None
+        options = self.recipe.export
+        made = [
+            make_file(source, variant, options, calibration, maker=maker, store=self.store, tf=self.tf)
+            for maker in makers(variant, options)
+        ]
+        if variant.scheme.training:  # every epoch was judged on the validation split
+            made = [replace(one, chosen_on=self.data.counts.get("validation", 0)) for one in made]
+        if len(made) == 1:
+            return made[0]
+        return contest(
+            made,
+            self.float_file(),
+            self.data,
+            targets=self.targets,
+            evaluate=self.recipe.evaluate,
+            samples=options.trial_samples,
+            seed=self.recipe.seed,
+            store=self.store,
+            listener=self.listener,
+        )
+
+    def float_file(self) -> Artifact:
+        """Make the float32 TFLite file, which trials and diagnoses compare with."""
+        variant = Variant("tflite", "float32")
+        return make_file(self.model, variant, self.recipe.export, None, maker=CONVERTER, store=self.store, tf=self.tf)
+
+    def _searched(self, variant: Variant) -> Artifact:
+        """Search for the file that keeps the fewest layers out of int8 within the budget's loss of accuracy."""
+        recipe, calibration = self.recipe, self._calibration()
+        if calibration is None:
+            raise ValueError(f"{variant} needs calibration samples")
+        return search_mixed(
+            self.model,
+            self.make(Variant("tflite", "int8")),
+            self.float_file(),
+            self.data,
+            calibration,
+            recipe.quantize.mixed,
+            recipe.budget,
+            options=recipe.export,
+            evaluate=recipe.evaluate,
+            target=TRIAL_TARGET,
+            makers=makers(variant, recipe.export),
+            seed=recipe.seed,
+            store=self.store,
+            tf=self.tf,
+            listener=self.listener,
+        )
+
+    def _resembles(self) -> dict[str, Any]:
+        """Return whether the calibration samples resemble those that the files are proved on; warn once if not."""
+        if self._resemblance is None:
+            self._resemblance = {}
+            if calibration := self._calibration():
+                tokenizer = self.model.tokenizer.folder if self.model.tokenizer else None
+                found = resemblance(calibration, self.data, tokenizer=tokenizer, seed=self.recipe.seed)
+                if not found["alike"]:
+                    found["warning"] = f"calibration is unlike the test samples: {found['why']}"
+                    self.listener.note("warning", f"{self.model.name}: {found['warning']}")
+                self._resemblance = {"resemblance": found}
+        return self._resemblance
+
+    def _calibration(self) -> Calibration | None:
+        if self.model.input.dtype == "string":
+            return None
+        samples = self.recipe.export.calibration.samples
+        return calibrate(self.data, samples, self.recipe.seed, self.store, self.model.tokenizer)
+
+    def _trained_further(self, kind: str) -> Model | EdgeproofError:
+        """Return the model after quantization-aware training or the like; an error that every file of it then has."""
+        if kind not in self._tuned:
+            try:
+                self._tuned[kind] = tune(
+                    self.model,
+                    kind,
+                    self.recipe.quantize,
+                    data=self.data,
+                    calibration=self._calibration(),
+                    seed=self.recipe.seed,
+                    store=self.store,
+                    tf=self.tf,
+                )
+            except EdgeproofError as error:
+                self._tuned[kind] = error
+        return self._tuned[kind]

@@ -1,0 +1,391 @@
+"""What ``edgeproof bundle`` does: golden vectors, the proof that metadata change no answer, and then the bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__, export
+from ..core.artifact import Artifact
+from ..core.codec import check, read_json
+from ..core.dataset import PreparedData, read_texts, write_texts
+from ..core.errors import EdgeproofError, InputError, StageError
+from ..core.files import below
+from ..core.measurement import Measurement
+from ..core.model import sample_shape
+from ..core.progress import Listener
+from ..core.recipe import Data
+from ..core.results import Results, load_results
+from ..core.sanitize import slug
+from ..core.store import Store
+from ..core.target import RUNTIMES, Target
+from ..core.variant import SUFFIX
+from ..devices import local_runtimes, open_runner
+from ..evaluate.formatting import limits
+from ..export import bundle as room
+from .class_mapping import class_numbers
+from .model_files import open_artifact, wanted_by
+from .prepare_data import Wanted, prepared
+from .run_folder import Evaluation, Origin, origin_of
+
+SEED = 1
+MAKER = f"edgeproof {__version__}"
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Chosen samples: the file that a runner reads, what they are for a `room.Golden`, and where they are from."""
+
+    path: Path
+    values: NDArray[Any] | tuple[str, ...] | tuple[NDArray[Any], ...]
+    truths: tuple[int | None, ...]
+    source: str
+    random: bool = False
+
+
+def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: int, listener: Listener) -> room.Bundle:
+    """Bundle the artifact at `path`, or what a run's folder recommends. See `room.bundle` for what is written.
+
+    `source` are samples; else those of the run's test split, else a text model's own golden texts, else seeded random
+    inputs. Raises InputError for a file that is none or samples that do not fit, StageError when no runtime here runs
+    it, or answers otherwise with the metadata than without.
+    """
+    measured: str | None = None
+    evaluation, told, results = None, None, None
+    if (path / "results.json").is_file():
+        folder, results = path, load_results(path)
+        path, told = _recommended(folder, results)
+        measured = told.sha256
+        evaluation = Evaluation.of(folder)
+    artifact = open_artifact(path, listener)
+    if told is not None and evaluation is not None:  # how it was evaluated is how it is used
+        labels, contract = artifact.labels or told.labels, artifact.contract or told.contract
+        artifact = replace(artifact, labels=labels, contract=contract)
+    if measured not in (None, artifact.sha256):
+        raise InputError(
+            f"{path} is not the file that was measured: its sha256 is {artifact.sha256}, results.json says {measured}",
+            "run the recipe again, which makes a damaged file anew; or name the file itself to bundle it as it is",
+        )
+    if artifact.format not in ("tflite", "onnx") or artifact.path is None:
+        raise InputError(
+            f"{path} is a model, and bundles are made of files", "name a .tflite or .onnx of its artifacts"
+        )
+    sidecar = export.sidecar(path)
+    if sidecar.exists() and export.load(sidecar).sha256 != artifact.sha256:
+        raise InputError(
+            f"{path} is not the file that {sidecar.name} describes: its sha256 is {artifact.sha256}",
+            "if it is damaged, make it anew by the command that made it; if it is another file, take the .json away: "
+            "it is then bundled without labels",
+        )
+    # The file's own operators: a sidecar from elsewhere may say anything.
+    contents = export.inspect(path)
+    artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
+    check(replace(artifact, path=None, tokenizer=None), str(path))
+    origin = origin_of(path, artifact.model)
+    if results is None and origin is not None and (origin.folder / "results.json").is_file():
+        results = load_results(origin.folder)
+    budget = _judged(results, artifact.sha256) if results is not None else None
+    folder = out or _beside(path, origin)
+    with tempfile.TemporaryDirectory(prefix="edgeproof-bundle-") as name:
+        workspace = Path(name)
+        chosen = _samples(artifact, origin, evaluation, source, samples, workspace, listener, folder)
+        outputs, facts = _proved(artifact, chosen, workspace)
+        golden = room.Golden(
+            samples=chosen.values,
+            outputs=outputs,
+            truths=chosen.truths,
+            source=chosen.source,
+            random=chosen.random,
+            runtime=facts["runtime"],
+            version=facts["version"],
+            kernels=facts["kernels"],
+            seed=SEED,
+        )
+        offers = _offers(artifact, origin)
+        for offer in offers.values():
+            if offer.artifact is not None:
+                _proved(offer.artifact, chosen, workspace)
+        return room.bundle(
+            artifact,
+            golden,
+            folder,
+            maker=MAKER,
+            offers=offers,
+            measurements=_measurements(artifact, results if origin is not None else None),
+            siblings=_siblings(artifact, origin),
+            budget=budget,
+            notes=_doubts(budget) if budget is not None else [],
+        )
+
+
+def _judged(results: Results, sha256: str) -> dict[str, Any] | None:
+    """Return what a run's budget came to for the file: ``asked``, ``verdict``, ``why``, ``target``; None without one.
+
+    The verdict is the recommendation's, else that of the file's best row: it fits but was not chosen, or was turned
+    down. It is empty for a file that did not run.
+    """
+    if not results.budget:
+        return None
+    same = {artifact.id for artifact in results.artifacts if artifact.sha256 == sha256}
+    chosen = results.recommendation
+    rows = [
+        {**chosen, "verdict": results.budget.get("verdict")},
+        *({**row, "verdict": "met"} for row in chosen.get("fits") or ()),
+        *(chosen.get("rejected") or ()),
+    ]
+    found: dict[str, Any] = next((row for row in rows if row.get("artifact") in same), {})
+    return {
+        "asked": results.budget.get("asked"),
+        **{key: str(found.get(key) or "") for key in ("verdict", "why", "target")},
+    }
+
+
+def _doubts(budget: dict[str, Any]) -> list[str]:
+    """Return what is said of a file that its run's budget does not vouch for."""
+    if budget["verdict"] == "not met":
+        return [f"this file does not fit the budget of its run: {budget['why']}"]
+    if budget["verdict"] != "not shown":
+        return []
+    asked = "; ".join(f"{name} {limit}" for name, limit in limits(budget["asked"] or {}))
+    return [
+        f"it is not shown that this file fits the budget of its run ({asked}); the run's report says why, and what "
+        "would show it"
+    ]
+
+
+def _recommended(folder: Path, results: Results) -> tuple[Path, Artifact]:
+    """Return the file that the results in `folder` recommend, and what they say of it.
+
+    A run's file lies in the run's folder. Files that were evaluated lie anywhere; their hash is the proof that they
+    are meant.
+    """
+    chosen = results.recommendation.get("artifact")
+    found = next((a for a in results.artifacts if a.id == chosen and a.path is not None), None)
+    if found is None or found.path is None:
+        raise InputError(f"{folder} recommends no file", f"name one: {folder / 'artifacts'}/…")
+    path = folder / found.path
+    return (path if found.path.is_absolute() else below(folder, path, follow=True)), found
+
+
+def _beside(path: Path, origin: Origin | None) -> Path:
+    return (origin.folder if origin else path.resolve().parent) / "bundles"
+
+
+def _samples(
+    artifact: Artifact,
+    origin: Origin | None,
+    evaluation: Evaluation | None,
+    source: Data | None,
+    count: int,
+    workspace: Path,
+    listener: Listener,
+    beside: Path,
+) -> _Samples:
+    kind = artifact.contract.kind if artifact.contract else "tensor"
+    if source is not None:
+        wanted = wanted_by(artifact, None) if artifact.contract else _plain(artifact)
+        data = prepared(
+            source,
+            wanted,
+            seed=SEED,
+            folder=Path(),
+            store=Store(workspace / "store", listener),
+            listener=listener,
+            use="test",
+            beside=beside,
+        )
+        return _drawn(artifact, data, count, workspace, f"the test samples of {source.source}")
+    if origin is not None and kind != "tensor":
+        try:
+            return _drawn(artifact, origin.data(), count, workspace, f"the test split of {origin.recipe.data.source}")
+        except InputError as error:
+            listener.note("warning", f"{error.message}; the golden vectors are made of other samples")
+    elif evaluation is not None:
+        try:
+            return _drawn(artifact, evaluation.data(), count, workspace, f"the samples of {evaluation.source}")
+        except InputError as error:
+            listener.note("warning", f"{error.message}; the golden vectors are made of other samples")
+    if kind == "text":
+        return _golden_texts(artifact, count, workspace)
+    return _random(artifact, count, workspace)
+
+
+def _plain(artifact: Artifact) -> Wanted:
+    """What a file without a contract takes: arrays of its own shapes."""
+    from ..train.external import Input
+
+    inputs = [Input(t.name, t.shape, "float32" if t.scale else t.dtype) for t in artifact.inputs]
+    return Wanted("tensor", inputs=tuple(sorted(inputs, key=lambda one: one.name)))
+
+
+def _drawn(artifact: Artifact, data: PreparedData, count: int, workspace: Path, source: str) -> _Samples:
+    """Draw samples of a test split; their classes are known where the data's are the file's."""
+    total = data.counts.get("test", 0)
+    if not total:
+        raise InputError(f"{source} are none", "name other samples with --data SOURCE")
+    rows = np.sort(np.random.default_rng(SEED).permutation(total)[:count])
+    numbers: list[int] = []
+    truths: tuple[int | None, ...] = (None,) * len(rows)
+    with suppress(InputError):  # the samples serve without their classes too
+        numbers = class_numbers(data.labels, artifact.labels, artifact.id) if data.labels and artifact.labels else []
+    if numbers:
+        truths = tuple(numbers[int(i)] for i in np.load(data.targets("test"), allow_pickle=False)[rows])
+    if data.kind == "text":
+        texts = read_texts(data.inputs("test"))
+        return _of_texts([texts[row] for row in rows], truths, workspace, source)
+    return _of_arrays(
+        artifact, np.load(data.inputs("test"), mmap_mode="r", allow_pickle=False)[rows], truths, workspace, source
+    )
+
+
+def _golden_texts(artifact: Artifact, count: int, workspace: Path) -> _Samples:
+    if artifact.tokenizer is None or not (artifact.tokenizer / "golden.json").is_file():
+        raise InputError(f"{artifact.id}: there are no texts to make golden vectors of", "give some with --data SOURCE")
+    vectors = read_json(artifact.tokenizer / "golden.json").get("vectors", [])
+    texts = [str(vector["text"]) for vector in vectors][:count]
+    return _of_texts(texts, (None,) * len(texts), workspace, "the texts of its tokenizer's golden vectors")
+
+
+def _random(artifact: Artifact, count: int, workspace: Path) -> _Samples:
+    """Return inputs that mean nothing: pixels, else standard normal values, small whole numbers where they are ints."""
+    random = np.random.default_rng(SEED)
+    contract, where = artifact.contract, f"random inputs (seed {SEED}), which mean nothing"
+    truths: tuple[int | None, ...] = (None,) * count
+    if contract is not None and contract.kind == "image":
+        values: NDArray[Any] = random.integers(0, 256, (count, *contract.shape[1:]), dtype=np.uint8)
+        return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
+    fields = []
+    for tensor in artifact.inputs:
+        if any(side < 1 for side in tensor.shape):
+            raise InputError(
+                f"{artifact.id}: input {tensor.name} has the shape {tensor.shape}: no sample can be made up for it",
+                "give samples with --data npy:FILE",
+            )
+        whole = np.dtype(tensor.dtype).kind in "iub" and not tensor.scale
+        shape = (count, *sample_shape(tensor.shape))
+        made = random.integers(0, 2, shape) if whole else random.standard_normal(shape)
+        fields.append((tensor.name, np.dtype("float32" if tensor.scale else tensor.dtype), made))
+    if len(fields) == 1:
+        values = fields[0][2].astype(fields[0][1])
+    else:
+        values = np.zeros(count, [(name, dtype, made.shape[1:]) for name, dtype, made in fields])
+        for name, _, made in fields:
+            values[name] = made
+    return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
+
+
+def _of_texts(texts: Sequence[str], truths: tuple[int | None, ...], workspace: Path, source: str) -> _Samples:
+    path = workspace / "samples.jsonl"
+    write_texts(texts, path)
+    return _Samples(path, tuple(texts), truths, source)
+
+
+def _of_arrays(
+    artifact: Artifact, values: NDArray[Any], truths: tuple[int | None, ...], workspace: Path, source: str
+) -> _Samples:
+    path = workspace / "samples.npy"
+    np.save(path, values)
+    if artifact.contract is not None and artifact.contract.kind == "image":
+        return _Samples(path, values, truths, source)
+    if values.dtype.names:
+        return _Samples(path, tuple(values[tensor.name] for tensor in artifact.inputs), truths, source)
+    return _Samples(path, (values,), truths, source)
+
+
+def _proved(artifact: Artifact, chosen: _Samples, workspace: Path) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Return the answers of the file as it is shipped, which must be those of the artifact, and what made them."""
+    assert artifact.path is not None  # noqa: S101 - an artifact's file is there, or open_artifact would have said so
+    target = _target(artifact)
+    path = workspace / f"{slug(artifact.id)}{SUFFIX[artifact.format]}"
+    path.write_bytes(room.shipped(artifact, MAKER))
+    answers = []
+    for file in (path, artifact.path):
+        answer = workspace / "answers.npy"
+        outcome = open_runner(replace(artifact, path=file), target).infer(chosen.path, answer, 0, len(chosen.truths))
+        if not outcome.ok:
+            raise StageError(f"{artifact.id} does not run on {target}: {outcome.reason}", outcome.remedy)
+        answers.append(np.load(answer, allow_pickle=False))
+    if not np.array_equal(answers[0], answers[1], equal_nan=True):
+        raise StageError(
+            f"{artifact.id} answers otherwise with the metadata in it than without",
+            "this is a mistake in edgeproof, please report it; the file itself is as it was",
+        )
+    if not np.isfinite(answers[0]).all():
+        raise StageError(f"{artifact.id} answers with values that are not finite", "do not ship this file")
+    facts = {"runtime": target.runtime, "version": outcome.data["runtime_version"], "kernels": outcome.data["kernels"]}
+    return answers[0], facts
+
+
+def _target(artifact: Artifact) -> Target:
+    versions = local_runtimes()
+    for runtime, (_, formats) in RUNTIMES.items():
+        if artifact.format in formats and versions[runtime]:
+            return Target("local", runtime)
+    raise InputError(
+        f"no runtime for {artifact.format} files is installed, and golden vectors are made by one",
+        f"pip install 'edgeproof[{'onnxruntime' if artifact.format == 'onnx' else 'litert'}]'",
+    )
+
+
+def _siblings(artifact: Artifact, origin: Origin | None) -> list[Artifact]:
+    """Return the other files that the run made of the same model."""
+    siblings = []
+    for sidecar in sorted((origin.folder / "artifacts").glob("*.json")) if origin else []:
+        try:
+            other = export.load(sidecar)
+            if other.model == artifact.model and other.status == "ok" and other.path is not None:
+                siblings.append(open_artifact(below(sidecar.parent, other.path, follow=True)))
+        except EdgeproofError:
+            continue  # a sidecar without its file offers nothing
+    others = [other for other in siblings if other.sha256 != artifact.sha256]
+    return sorted(others, key=lambda other: _distance(artifact, other))
+
+
+def _distance(artifact: Artifact, other: Artifact) -> tuple[bool, bool, int]:
+    """Return how much two files differ: in activations first, then in weights, then the size."""
+    ours, theirs = artifact.variant.scheme, other.variant.scheme
+    return (theirs.activations != ours.activations, theirs.weights != ours.weights, other.bytes)
+
+
+def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
+    """Return for each stock consumer that refuses the file what it takes: a sibling from the run, or a command."""
+    if artifact.contract is None or artifact.contract.kind != "image":
+        return {}
+    siblings = _siblings(artifact, origin)
+    ours = artifact.variant.scheme
+
+    offers = {}
+    for consumer in room.CONSUMERS:
+        if not room.refusal(consumer, artifact):
+            continue
+        fitting = [other for other in siblings if not room.refusal(consumer, other)]
+        if fitting:
+            offers[consumer] = room.Offer(fitting[0])
+        else:
+            words = [
+                "edgeproof",
+                "export",
+                str(origin.folder / "models" / artifact.model) if origin else "MODEL",
+                "--to",
+            ]
+            if ours.activations == "int8":
+                words += ["tflite:int8", "--calibrate", origin.recipe.data.source if origin else "SOURCE"]
+            else:
+                words += ["tflite:float16"]
+            offers[consumer] = room.Offer(command=room.shell(*words))
+    return offers
+
+
+def _measurements(artifact: Artifact, results: Results | None) -> list[Measurement]:
+    """Return the run's figures of this very file."""
+    if results is None:
+        return []
+    same = {a.id for a in results.artifacts if a.sha256 == artifact.sha256}
+    return [row for row in results.measurements if row.artifact == artifact.id and row.artifact in same]

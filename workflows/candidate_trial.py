@@ -1,0 +1,126 @@
+"""Trials: files compared on validation samples, never the test split, while it is open which of them is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.artifact import Artifact
+from ..core.dataset import PreparedData, load_prepared, read_texts, save_prepared, write_texts
+from ..core.environment import usable_cores
+from ..core.measurement import Measurement
+from ..core.progress import Listener, Silent
+from ..core.recipe import Evaluate
+from ..core.store import Store
+from ..core.target import Target
+from ..devices import open_runner
+from ..evaluate.measure import Answered, measure
+
+
+def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> PreparedData:
+    """Return a data set whose test split are `samples` of the validation split, filled up with training samples.
+
+    What was trained on is the easier half of them, for float and for quantized files alike.
+    """
+    key = store.key("trial-data", {"data": data.sha256, "samples": samples, "seed": seed})
+    if store.get(key) is None:
+        random = np.random.default_rng(seed)
+        chosen: list[tuple[str, NDArray[np.int64]]] = []
+        for split in ("validation", "train"):
+            wanted = samples - sum(len(indices) for _, indices in chosen)
+            chosen.append((split, np.sort(random.permutation(data.counts.get(split, 0))[:wanted])))
+        with store.write(key) as folder:
+            _write(data, [(split, indices) for split, indices in chosen if len(indices)], folder, key)
+    return load_prepared(store.root / key)
+
+
+def unused(data: PreparedData, samples: int, seed: int) -> NDArray[np.int64]:
+    """Return which validation samples `trial_data` leaves aside when it takes `samples`: a larger trial's hold all of
+    a smaller one's."""
+    return np.sort(np.random.default_rng(seed).permutation(data.counts.get("validation", 0))[samples:])
+
+
+def counted(data: PreparedData, samples: int) -> str:
+    """Return what `trial_data` takes for `samples` of a data set, in words: ``481 validation samples``."""
+    validation = min(samples, data.counts.get("validation", 0))
+    training = min(samples - validation, data.counts.get("train", 0))
+    parts = [f"{n:,} {split}" for n, split in ((validation, "validation"), (training, "training")) if n]
+    return f"{' and '.join(parts) or '0'} samples"
+
+
+def _write(data: PreparedData, chosen: Sequence[tuple[str, NDArray[np.int64]]], folder: Path, key: str) -> None:
+    """Write the chosen samples of each split into `folder` as a data set of its own."""
+    count = sum(len(indices) for _, indices in chosen)
+    small = replace(data, folder=folder, counts={"test": count}, sha256=key.rpartition("/")[2], report={})
+    if data.kind == "text":
+        texts = [read_texts(data.inputs(split)) for split, _ in chosen]
+        taken = (part[index] for part, (_, indices) in zip(texts, chosen, strict=True) for index in indices)
+        write_texts(taken, small.inputs("test"))
+    else:
+        arrays = [np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[indices] for split, indices in chosen]
+        np.save(small.inputs("test"), np.concatenate(arrays))
+    if data.labels:
+        labels = [np.load(data.targets(split), allow_pickle=False)[indices] for split, indices in chosen]
+        np.save(small.targets("test"), np.concatenate(labels))
+    save_prepared(small, folder)
+
+
+def trial(
+    candidates: Sequence[Artifact],
+    reference: Artifact,
+    data: PreparedData,
+    *,
+    targets: Sequence[Target],
+    evaluate: Evaluate,
+    seed: int,
+    store: Store,
+    listener: Listener,
+    timed: bool,
+) -> tuple[dict[tuple[str, str], Measurement], dict[tuple[str, str], Answered]]:
+    """Measure `candidates` on `data` (as `trial_data` gives it) against `reference`.
+
+    The reference (a float file) runs on the first of `targets` and is among the rows. Only where `timed` are
+    latencies taken, and then nothing else may run. All must bear the name of one model, and differ in their ids.
+    Returns the rows, and what was answered, both by (artifact id, target).
+    """
+    rows: dict[tuple[str, str], Measurement] = {}
+
+    def keep(row: Measurement) -> None:
+        rows[row.artifact, row.target] = row
+
+    pairs = [(reference, targets[0]), *((candidate, target) for candidate in candidates for target in targets)]
+    answers = measure(
+        [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
+        data,
+        references={reference.model: reference.id},
+        settings=evaluate,
+        seed=seed,
+        cores=usable_cores(),
+        store=store,
+        raw_folder=_scratch(store),
+        listener=_Notes(listener),
+        on_row=keep,
+        untimed={reference.id} if timed else {a.id for a, _ in pairs},
+    )
+    return rows, answers
+
+
+def _scratch(store: Store) -> Path:
+    """Where the single latencies of trials go: what ships is measured again, into the run's own folder."""
+    return store.root / "trials"
+
+
+class _Notes(Silent):
+    """Passes notes on, and keeps the steps of a trial out of the list of a run's steps."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def note(self, level: str, message: str, **facts: Any) -> None:
+        """Pass it on."""
+        self._listener.note(level, message, **facts)

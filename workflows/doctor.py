@@ -1,0 +1,99 @@
+"""The checks of ``edgeproof doctor``. They look packages up by their metadata and import none of them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from ..core import children
+from ..core.dataset import Kind
+from ..core.environment import cpu_name, usable_cores
+from ..core.errors import EdgeproofError
+from ..core.recipe import ModelSpec
+from ..core.store import package_versions
+from ..devices import local_runtimes
+from ..devices.remedies import not_installed
+from ..train.backbones import check_backbone
+
+# Module, distribution, extra, what it is for.
+_MAKERS = (
+    ("tensorflow", "tensorflow", "train", "training and TFLite conversion"),
+    ("tf_keras", "tf-keras", "train", "training"),
+    ("tf2onnx", "tf2onnx", "onnx", "ONNX conversion"),
+    ("onnx", "onnx", "onnx", "ONNX files"),
+    ("tensorflow_model_optimization", "tensorflow-model-optimization", "quantize", "qat, pruned and clustered schemes"),
+    ("ai_edge_quantizer", "ai-edge-quantizer", "quantize", "int4 and weight-only schemes, finished .tflite files"),
+    ("tensorflow_hub", "tensorflow-hub", "hub", "hub: backbones, package: ones of that format"),
+    ("tensorflow_text", "tensorflow-text", "text", "text backbones"),
+    ("tensorflow_datasets", "tensorflow-datasets", "tfds", "tfds: sources"),
+)
+_NEEDED = {"train", "onnx"}
+# Backbones whose weights an installed package carries: name, what their data are, what is said of them.
+_PACKAGED: tuple[tuple[str, Kind, str], ...] = (
+    ("mobilenet_v2", "image", "ImageNet weights"),
+    ("efficientnet_lite0", "image", "ImageNet weights"),
+    ("use_multilingual_v3", "text", "sentence encoder's weights"),
+)
+_HERE = Path()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: ``missing`` hinders the main job, ``note`` does not."""
+
+    what: str
+    state: Literal["ok", "missing", "note"]
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """Look at everything the main job needs."""
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    known = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    checks = [
+        Check("Python", "ok" if known else "note", python, "" if known else "3.10 to 3.13 are tested"),
+        Check("machine", "ok", f"{cpu_name()}, {usable_cores()} usable cores"),
+    ]
+    for module, distribution, extra, purpose in _MAKERS:
+        remedy = f"pip install 'edgeproof[{extra}]'"
+        if find_spec(module) is None:
+            state: Literal["missing", "note"] = "missing" if extra in _NEEDED else "note"
+            checks.append(Check(distribution, state, f"not installed ({purpose})", remedy))
+        else:
+            version = package_versions([distribution]).get(distribution, "?")
+            checks.append(Check(distribution, "ok", f"{version} ({purpose})"))
+    for runtime, version in local_runtimes().items():
+        if version:
+            checks.append(Check(f"local/{runtime}", "ok", version))
+        else:
+            checks.append(Check(f"local/{runtime}", "note", *not_installed(runtime)))
+    checks += [_packaged(name, kind, what) for name, kind, what in _PACKAGED]
+    most = f"{children.most_memory() / 2**30:.0f} GiB for a process that opens a file from outside"
+    if children.system_limits():
+        checks.append(Check("memory limit", "ok", most))
+    else:
+        checks.append(
+            Check("memory limit", "note", f"{most}; it is watched four times a second, for the system cannot keep it "
+                  "beside a driver for graphics cards, or has no such limit")
+        )  # fmt: skip
+    free = shutil.disk_usage(_HERE).free
+    enough = free > 2 << 30
+    checks.append(
+        Check("disk", "ok" if enough else "note", f"{free / 2**30:.1f} GiB free here",
+              "" if enough else "a run of a large data set needs more: --out chooses the disk")
+    )  # fmt: skip
+    return checks
+
+
+def _packaged(name: str, kind: Kind, what: str) -> Check:
+    backbone = f"package:{name}"
+    try:
+        check_backbone(ModelSpec(name="m", backbone=backbone), folder=_HERE, kind=kind)
+    except EdgeproofError as error:
+        return Check(backbone, "note", error.message.removeprefix(f"{backbone} "), error.remedy)
+    return Check(backbone, "ok", f"{what} are installed")

@@ -1,0 +1,257 @@
+"""What ``edgeproof evaluate`` does: cells of files that exist, on the test samples of a data source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .. import __version__, report
+from ..cli.console import ConsoleListener
+from ..cli.estimate import Step
+from ..core.artifact import Artifact, artifact_id
+from ..core.codec import sha256_of
+from ..core.dataset import PreparedData, load_prepared, save_prepared
+from ..core.environment import environment, now, usable_cores
+from ..core.errors import InputError
+from ..core.measurement import Measurement
+from ..core.recipe import Budget, Data, Evaluate
+from ..core.results import Results
+from ..core.store import Store, lock, open_store, place
+from ..core.target import Target
+from ..devices import open_runner
+from ..evaluate import select
+from ..evaluate.consistency import gate
+from ..evaluate.measure import measure
+from .class_mapping import class_numbers, shown
+from .model_files import answers, open_artifact, open_model, wanted_by
+from .plan import DATA, measuring
+from .prepare_data import Wanted, prepared
+from .run_folder import check_parts
+from .value_range import with_value_range
+
+SEED = 1
+FROM_FOLDERS: Literal["from-folders"] = "from-folders"
+_NAME_CLASSES = (
+    "say its classes in the order of the output: --labels FILE, or --labels from-folders where that is the order of "
+    "the data's own classes (of folders the alphabetical one)"
+)
+
+
+def evaluate_files(
+    files: Sequence[Path],
+    source: Data,
+    settings: Evaluate,
+    out: Path,
+    resize: str | None,
+    listener: ConsoleListener,
+    budget: Budget | None = None,
+    value_range: tuple[float, float] | None = None,
+    labels: tuple[str, ...] | Literal["from-folders"] = (),
+) -> tuple[Results, Path]:
+    """Measure every file on every target; return the results and the report's path. Raises InputError.
+
+    `budget` says what a file must keep to be recommended; without one the Pareto front is shown. `value_range` is what
+    files without a sidecar want pixels in. `labels` are the classes of files that do not say theirs, in the order of
+    the output; ``from-folders`` says that this is the data's own order (alphabetical, of folders). Files whose classes
+    nobody says have no accuracy: they are judged by agreement with their float model.
+    """
+    if budget is not None and budget.target not in ("", *settings.targets):
+        words = f"the budget's target {budget.target} is not among the targets"
+        raise InputError(words, f"add --on {budget.target}, or leave it out of the budget")
+    artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in files]
+    if labels and labels != FROM_FOLDERS:
+        artifacts = [_labelled(artifact, labels) for artifact in artifacts]
+    ids = [artifact.id for artifact in artifacts]
+    if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")
+    results = Results(
+        run={"name": "evaluate", "started": now(), "finished": None, "recipe_sha256": None,
+             "edgeproof_version": __version__},
+        environment=environment(),
+    )  # fmt: skip
+    for path, artifact in zip(files, artifacts, strict=True):
+        if artifact.format == "savedmodel":
+            results.add_model(open_model(path))
+        results.add_artifact(replace(artifact, path=artifact.path.resolve() if artifact.path else None))
+
+    def keep(row: Measurement) -> None:
+        results.add_measurement(row)
+        results.save(out)
+
+    # Files that take the same samples are measured together; those whose classes are not known by themselves.
+    groups: dict[tuple[Wanted, str], list[Artifact]] = {}
+    for artifact in artifacts:
+        order = "its own" if artifact.labels else "the data's" if labels == FROM_FOLDERS else ""
+        groups.setdefault((wanted_by(artifact, resize), order), []).append(artifact)
+    targets = [Target.parse(target) for target in settings.targets]
+    listener.plan(
+        [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings), Step("report", 2.0)]
+    )
+    listener.begin("data")
+    with lock(out):
+        check_parts(out)
+        store = open_store(out, listener)
+        ready = [
+            (group, _data(source, wanted, group, settings.targets, store, listener, classes_known=bool(order)))
+            for (wanted, order), group in groups.items()
+        ]
+        for group, data in ready:
+            listener.begin("measure")
+            results.data = {
+                "source": source.source,
+                "counts": data.counts,
+                "sha256": data.sha256,
+                "report": data.report,
+            }
+            references = float_references(group, settings.targets)
+            answers = measure(
+                [open_runner(a, Target.parse(t), timeout_seconds=settings.timeout_seconds)
+                 for a in group for t in settings.targets],
+                data,
+                references=references,
+                settings=settings,
+                seed=SEED,
+                cores=usable_cores(),
+                store=store,
+                raw_folder=out / "raw",
+                listener=listener,
+                on_row=keep,
+            )  # fmt: skip
+            truths = np.load(data.targets("test"), allow_pickle=False) if data.labels else None
+            for failed in gate(results.measurements, group, answers, references=references, labels=truths):
+                results.add_measurement(failed)
+        listener.begin("report")
+        results.sort(settings.targets)
+        asked = _asked(budget, float_references(artifacts, settings.targets))
+        results.budget, results.recommendation = select.verdict(results, asked)
+        results.run["finished"] = now()
+        results.save(out)
+        return results, report.write(results, out)
+
+
+def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:
+    """Return for each model the id of the float artifact that its files are held against, where one is among them.
+
+    That is its SavedModel where a target runs one, and otherwise its float32 .tflite. Only a sidecar tells that a
+    .tflite is one: without it a file's inside is not known, and a quantized one would be held against itself.
+    """
+    runs = {f for f in ("savedmodel", "tflite") if any(Target.parse(t).reads(f) for t in targets)}
+    found = {a.model: a.id for a in artifacts if a.format == "savedmodel" and a.format in runs}
+    for a in artifacts:
+        if a.format == "tflite" and a.scheme == "float32" and a.id == artifact_id(a.model, a.variant):
+            found.setdefault(a.model, a.id)
+    return found
+
+
+def _asked(budget: Budget | None, references: Mapping[str, str]) -> Budget | None:
+    """Return the budget as it can be asked: a drop that nobody named is no limit where no float model is there."""
+    if budget is None or references or "max_accuracy_drop" in budget.model_fields_set:
+        return budget
+    return budget.model_copy(update={"max_accuracy_drop": 1.0})
+
+
+def _data(
+    source: Data,
+    wanted: Wanted,
+    group: Sequence[Artifact],
+    targets: Sequence[str],
+    store: Store,
+    listener: ConsoleListener,
+    *,
+    classes_known: bool,
+) -> PreparedData:
+    """Prepare the source's test samples, its classes numbered as in `group` where they are the same classes.
+
+    Where the files' classes are not known, the labels are left aside: as many folders as outputs do not say which is
+    which. The group is then judged by agreement with its float model, which must be among the files.
+    """
+    data = prepared(source, wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
+    named = next((a for a in group if a.labels), None)
+    if named is not None and data.labels and named.labels != data.labels:
+        data = _renumbered(data, named, store, listener)
+    if not classes_known or not data.labels:
+        _need_reference(group, targets, data)
+        if data.labels:
+            listener.note(
+                "warning",
+                f"the classes of {', '.join(a.id for a in group)} are not known, so there is no accuracy: the answers "
+                "are compared with the float model's",
+                remedy=_NAME_CLASSES,
+            )
+        return replace(data, labels=(), sha256=sha256_of([data.sha256, "unlabelled"]))
+    for artifact in group:
+        _check_labels(artifact, data)
+    return data
+
+
+def _labelled(artifact: Artifact, labels: tuple[str, ...]) -> Artifact:
+    """Return an artifact with the classes that it does not say itself. Raises InputError where they cannot be its."""
+    if artifact.labels and artifact.labels != labels:
+        raise InputError(
+            f"{artifact.id} says its own {len(artifact.labels)} classes ({shown(artifact.labels)}), and --labels are "
+            f"others: {shown(labels)}",
+            "leave --labels out, or evaluate files of different classes one after another",
+        )
+    if answers(artifact) not in (None, len(labels)):
+        raise InputError(
+            f"{artifact.id} has {answers(artifact)} answers, and --labels has {len(labels)} classes",
+            "give one class a line, in the order of the output",
+        )
+    return replace(artifact, labels=labels)
+
+
+def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: ConsoleListener) -> PreparedData:
+    """Return a data set with the classes of `artifact`, numbered as there (sources number them by name).
+
+    The data may have samples of a part of the classes only. Raises InputError as `class_numbers`.
+    """
+    labels = artifact.labels
+    numbers = np.array(class_numbers(data.labels, labels, artifact.id))
+    if len(numbers) < len(labels):
+        listener.note(
+            "warning",
+            f"the data have samples of {len(numbers)} of the {len(labels)} classes of {artifact.model}: nothing is "
+            "proved about the others",
+        )
+    key = store.key("renumbered", {"data": data.sha256, "labels": labels, "numbers": numbers.tolist()})
+    if store.get(key) is None:
+        with store.write(key) as folder:
+            place(data.inputs("test"), folder / data.inputs("test").name, root=folder)
+            np.save(folder / data.targets("test").name, numbers[np.load(data.targets("test"), allow_pickle=False)])
+            sha256 = sha256_of([data.sha256, labels, numbers.tolist()])
+            save_prepared(replace(data, labels=labels, sha256=sha256), folder)
+    return load_prepared(store.root / key)
+
+
+def _need_reference(group: Sequence[Artifact], targets: Sequence[str], data: PreparedData) -> None:
+    """Raise InputError unless the float model of every file in `group` is there to be compared with."""
+    references = float_references(group, targets)
+    for artifact in group:
+        if artifact.model not in references:
+            found = f" ({answers(artifact)} answers, {len(data.labels)} classes in the data)" if data.labels else ""
+            raise InputError(
+                f"{artifact.id}: its classes are not known{found}, and its float model is not among the files",
+                "add the folder of its float model (or its float32 .tflite with the .json beside it) to the files, to "
+                f"judge by agreement with it; or {_NAME_CLASSES}",
+            )
+
+
+def _check_labels(artifact: Artifact, data: PreparedData) -> None:
+    """Raise InputError when an artifact's classes cannot be those of the data."""
+
+    if artifact.labels and artifact.labels != data.labels:
+        raise InputError(
+            f"{artifact.id} knows the {len(artifact.labels)} classes {shown(artifact.labels)}; "
+            f"the other files have the {len(data.labels)} classes {shown(data.labels)}",
+            "evaluate files of different classes one after another",
+        )
+    if answers(artifact) not in (None, len(data.labels)):
+        raise InputError(
+            f"{artifact.id} answers with {answers(artifact)} classes, the data have {len(data.labels)}: "
+            f"{shown(data.labels)}",
+            "evaluate on data with the file's classes",
+        )

@@ -1,0 +1,313 @@
+"""The search for ``tflite:int8-mixed``: keep the worst layers out of int8, one group a step, until the loss is small.
+
+The diagnosis of the plain int8 file ranks the groups. Each step's file is made by every tool that can, and measured in
+a trial on validation samples; the test split is not touched. All steps' files are then timed together, so that the
+trade shows what each step costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core.artifact import Artifact, artifact_id
+from ..core.codec import to_json
+from ..core.dataset import PreparedData
+from ..core.errors import EdgeproofError, StageError
+from ..core.measurement import Measurement
+from ..core.model import Model
+from ..core.progress import Listener
+from ..core.recipe import Budget, Evaluate, Export, Mixed
+from ..core.store import Store
+from ..core.target import Target
+from ..export import PACKAGES, load
+from ..export.mixed import MAKERS, VARIANT
+from ..quantize import diagnosis
+from ..quantize.calibration import Calibration
+from ..quantize.diagnosis import Group
+from .candidate_trial import counted, trial, trial_data
+from .diagnose import SAMPLES, diagnosed
+from .tensorflow_process import CrashError, TensorFlowProcess
+
+
+@dataclass(frozen=True)
+class Step:
+    """A file of the search: what it keeps, in words, its row in the trial, and the other tool's file where it lost."""
+
+    artifact: Artifact
+    kept: tuple[str, ...]
+    row: Measurement
+    loser: dict[str, Any] | None = None
+
+
+def search_mixed(
+    model: Model,
+    int8: Artifact,
+    reference: Artifact,
+    data: PreparedData,
+    calibration: Calibration,
+    settings: Mixed,
+    budget: Budget,
+    *,
+    options: Export,
+    evaluate: Evaluate,
+    target: Target,
+    makers: Sequence[str],
+    seed: int,
+    store: Store,
+    tf: TensorFlowProcess,
+    listener: Listener,
+) -> Artifact:
+    """Search, and return the chosen file as the model's ``tflite:int8-mixed``, with the whole trade in it.
+
+    `int8` is the plain int8 file, step 0; `reference` the float32 ``.tflite`` that drops are measured against. The
+    first step whose drop fits `budget` (by its interval or its estimate, as the budget says) is chosen; if none does,
+    the first that can hardly be told from the best, and the trade says so. `target` is where trials run. What can be
+    made of it is a row with a status, as elsewhere; nothing is raised for what a tool or a runtime does.
+    """
+    blank = replace(int8, id=artifact_id(model.name, VARIANT), scheme=VARIANT.scheme_name, alternatives=())
+    if int8.path is None or reference.path is None:
+        missing = int8 if int8.path is None else reference
+        return blank.failed("failed", f"the search starts from {missing.variant}: {missing.reason}", missing.remedy)
+    of = counted(data, options.trial_samples)
+    search = _Search(
+        model, reference, trial_data(data, options.trial_samples, seed, store), of, calibration, settings,
+        evaluate=evaluate, target=target, makers=makers, seed=seed, store=store, tf=tf, listener=listener,
+        timeout=options.timeout_seconds,
+    )  # fmt: skip
+    try:
+        steps = search.run(int8, budget)
+        latencies = search.timed(steps)
+    except EdgeproofError as error:
+        return blank.failed("failed", error.message, error.remedy)
+    chosen, why = choose(steps, budget, of)
+    trade = tuple(
+        {
+            "kept": list(step.kept),
+            "keep": settings.keep,
+            "made_by": step.artifact.made_by,
+            "bytes": step.artifact.bytes,
+            "drop": step.row.drop,
+            "drop_low": step.row.drop_low,
+            "drop_high": step.row.drop_high,
+            "agreement": step.row.agreement,
+            "samples": step.row.samples,
+            "samples_of": of,
+            "target": step.row.target,
+            "latency_ms": latencies[number],
+            "chosen": step is chosen,
+            "why": why if step is chosen else "",
+        }
+        for number, step in enumerate(steps)
+    )
+    return replace(
+        chosen.artifact,
+        id=blank.id,
+        scheme=blank.scheme,
+        trade=trade,
+        alternatives=(chosen.loser,) if chosen.loser else (),
+        chosen_on=min(options.trial_samples, data.counts.get("validation", 0)),
+    )
+
+
+def choose(steps: Sequence[Step], budget: Budget, samples: str) -> tuple[Step, str]:
+    """Return the step to take, and why: the first that fits the budget, else the simplest of the best.
+
+    `samples` says in words which samples the steps were tried on.
+    """
+    what = "the whole interval of its drop" if budget.drop_by == "interval" else "its drop"
+    limit = f"{budget.max_accuracy_drop:.2%}"
+    for number, step in enumerate(steps):
+        if fits(step.row, budget):
+            if number == 0:
+                return step, f"plain int8 fits already ({what} is at most {limit}): nothing has to be kept"
+            return step, f"the first step that fits: {what} is at most {limit}"
+    ran = [step for step in steps if step.row.status == "ok" and step.row.agreement is not None]
+    best = max(step.row.agreement or 0.0 for step in ran)
+    # The one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984): of all that can hardly be
+    # told from the best, the simplest. By agreement, which a few hundred samples tell better than a difference of
+    # accuracies.
+    error = (best * (1 - best) / ran[0].row.samples) ** 0.5
+    first = next(step for step in ran if (step.row.agreement or 0.0) >= best - error)
+    return first, (
+        f"no step fits on {samples} ({what} must be at most {limit}); this is the first whose "
+        f"answers agree with the float model's as well as any step's ({first.row.agreement:.1%})"
+    )
+
+
+def fits(row: Measurement, budget: Budget) -> bool:
+    """Whether a trial's drop is inside the budget."""
+    drop = row.drop_high if budget.drop_by == "interval" else row.drop
+    return row.status == "ok" and drop is not None and drop <= budget.max_accuracy_drop
+
+
+class _Search:
+    def __init__(
+        self,
+        model: Model,
+        reference: Artifact,
+        samples: PreparedData,
+        of: str,
+        calibration: Calibration,
+        settings: Mixed,
+        *,
+        evaluate: Evaluate,
+        target: Target,
+        makers: Sequence[str],
+        seed: int,
+        store: Store,
+        tf: TensorFlowProcess,
+        listener: Listener,
+        timeout: float,
+    ) -> None:
+        self.model = model
+        self.reference = replace(reference, id=f"{reference.id}.reference")
+        self.samples = samples
+        self.of = of
+        self.calibration = calibration
+        self.settings = settings
+        self.evaluate = evaluate
+        self.target = target
+        self.makers = [maker for maker in makers if maker in MAKERS[settings.keep]] or list(MAKERS[settings.keep])
+        self.seed = seed
+        self.store = store
+        self.tf = tf
+        self.listener = listener
+        self.timeout = timeout
+
+    def run(self, int8: Artifact, budget: Budget) -> list[Step]:
+        """Return the steps, the plain int8 file first. Raises EdgeproofError when that cannot even be measured."""
+        first = replace(int8, id=f"{artifact_id(self.model.name, VARIANT)}.step0")
+        row = self._measure([first])[first.id]
+        if row.status != "ok" or row.drop is None:
+            what = row.reason or "its accuracy cannot be measured: the classes of the data are not known"
+            raise StageError(f"the plain int8 file cannot be measured on {self.target}: {what}", row.remedy)
+        steps = [Step(first, (), row)]
+        self._tell(steps)
+        if fits(row, budget):
+            return steps
+        kept: list[str] = []
+        words: list[str] = []
+        groups: list[Group] = []
+        while len(steps) <= self.settings.max_steps:
+            if not groups:  # what the worst ones drowned out shows when they are gone
+                groups = self._groups(steps[-1].artifact, self.settings.max_steps + 1 - len(steps))
+            if not groups:
+                break
+            group = groups.pop(0)
+            kept += [name for name in group.tensors if name not in kept]
+            words += [word for word in group.words if word not in words]
+            step = self._step(len(steps), kept, tuple(words))
+            if step is None:
+                break
+            steps.append(step)
+            self._tell(steps)
+            if fits(step.row, budget):
+                break
+        return steps
+
+    def _groups(self, int8: Artifact, most: int) -> list[Group]:
+        """Diagnose a step's file; return what to keep next, the worst first."""
+        if int8.path is None or self.reference.path is None:
+            return []
+        found = diagnosed(
+            int8, self.reference.path, self.samples,
+            samples=SAMPLES, seed=self.seed, store=self.store, listener=self.listener,
+        )  # fmt: skip
+        return diagnosis.ranked_groups(int8.path, self.reference.path, found, most)
+
+    def _step(self, number: int, kept: Sequence[str], words: tuple[str, ...]) -> Step | None:
+        """Make a step's file with each tool, measure them, keep the better; None when no tool makes one that runs."""
+        made = []
+        for maker in self.makers:
+            artifact = self._made(maker, kept)
+            if artifact.status == "ok":
+                made.append(replace(artifact, id=f"{artifact.id}.step{number}-{maker}"))
+            else:
+                self.listener.note("warning", f"int8-mixed, step {number}: {maker}: {artifact.reason}")
+        if not made:
+            return None
+        rows = self._measure(made)
+        ran = [(artifact, rows[artifact.id]) for artifact in made if rows[artifact.id].drop is not None]
+        if not ran:
+            return None
+        # By agreement: on a few hundred samples the drops of two such files can hardly be told apart.
+        ran.sort(key=lambda pair: (-(pair[1].agreement or 0.0), pair[1].drop or 0.0, pair[1].difference or 0.0))
+        (best, row), others = ran[0], ran[1:]
+        loser = None
+        if others:
+            other, measured = others[0]
+            loser = {
+                "made_by": other.made_by, "bytes": other.bytes, "agreement": measured.agreement, "latency_ms": None,
+                "status": measured.status, "drop": measured.drop,
+                "why": f"agrees with the float model on {measured.agreement or 0.0:.1%} of {self.of}, the other on "
+                f"{row.agreement or 0.0:.1%}",
+            }  # fmt: skip
+        return Step(best, words, row, loser)
+
+    def _made(self, maker: str, kept: Sequence[str]) -> Artifact:
+        """Make one file with one tool, or find it; its path is in the store."""
+        model, calibration = self.model, self.calibration
+        spec = {
+            "model": model.sha256,
+            "name": model.name,
+            "labels": model.labels,
+            "input": to_json(model.input),
+            "answer": model.answer,
+            "tuning": model.tuning,
+            "tokenizer": model.tokenizer.sha256 if model.tokenizer else None,
+            "calibration": calibration.sha256,
+            "keep": self.settings.keep,
+            "kept": sorted(kept),
+            "maker": maker,
+        }
+        key = self.store.key("mixed", spec, PACKAGES["tflite"])
+        if self.store.get(key, shipped=True) is None:
+            try:
+                self.tf.call(
+                    "mixed",
+                    timeout=self.timeout,
+                    model=str(model.saved_model.parent),
+                    kept=list(kept),
+                    keep=self.settings.keep,
+                    maker=maker,
+                    workspace=str(self.store.partial(key)),
+                    calibration=str(calibration.images),
+                    calibration_record={**to_json(calibration), "images": None},
+                )
+            except CrashError as error:
+                # May pass (memory, time): tried again by the next run.
+                return Artifact(
+                    artifact_id(model.name, VARIANT), model.name, "tflite", VARIANT.scheme_name, None,
+                    status=error.status, reason=error.message, remedy=error.remedy,
+                )  # fmt: skip
+            self.store.finish(key)
+        (path,) = (self.store.root / key).glob("*.json")
+        made = load(path)
+        return replace(made, tokenizer=model.tokenizer.folder if model.tokenizer else None)
+
+    def _measure(self, candidates: Sequence[Artifact]) -> dict[str, Measurement]:
+        """Answer the trial samples; rows by artifact id."""
+        rows = self._trial(candidates, timed=False)
+        return {artifact.id: rows[artifact.id, str(self.target)] for artifact in candidates}
+
+    def timed(self, steps: Sequence[Step]) -> list[dict[str, Any] | None]:
+        """Time all steps' files, taking turns, with nothing else running; latencies as results.json has them."""
+        if not self.evaluate.latency.processes:
+            return [None] * len(steps)
+        rows = self._trial([step.artifact for step in steps], timed=True)
+        found = [rows[step.artifact.id, str(self.target)].latency_ms for step in steps]
+        return [to_json(latency) if latency is not None else None for latency in found]
+
+    def _trial(self, candidates: Sequence[Artifact], *, timed: bool) -> dict[tuple[str, str], Measurement]:
+        return trial(
+            candidates, self.reference, self.samples,
+            targets=[self.target], evaluate=self.evaluate, seed=self.seed, store=self.store, listener=self.listener,
+            timed=timed,
+        )[0]  # fmt: skip
+
+    def _tell(self, steps: Sequence[Step]) -> None:
+        row = steps[-1].row
+        note = f"{len(steps[-1].kept)} layers kept, drop {row.drop:.2%} ({row.drop_low:.2%} to {row.drop_high:.2%})"
+        self.listener.progress(f"int8-mixed {self.model.name}", len(steps), self.settings.max_steps + 1, note)

@@ -1,0 +1,203 @@
+"""Models and artifacts named by a path on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .. import export
+from ..core.artifact import Artifact
+from ..core.codec import check, sha256_file
+from ..core.errors import InputError
+from ..core.inputs import read_input
+from ..core.model import Model, check_model, load_model
+from ..core.progress import Listener, Silent
+from ..core.sanitize import slug
+from ..frameworks.security import vet
+from ..tflite.embedded_labels import embedded_labels
+from ..train.external import Input, model_inputs
+from ..train.text.tokenizer_recovery import STRING_PART
+from .prepare_data import Wanted
+
+FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
+
+
+def _folder(path: Path) -> Path:
+    """Return the folder of a model that is named by one of its parts."""
+    return path.parent if path.name in ("saved_model", "text_model") else path
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a path is a model that edgeproof made, or a run that holds some."""
+    here = _folder(path)
+    return (here / "model.json").is_file() or any(here.glob("models/*/model.json"))
+
+
+def open_model(path: Path) -> Model:
+    """Return the model in a folder: a run's ``models/NAME``, or a run that has just one. Raises InputError."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "give a run's models/NAME folder")
+    here = _folder(path)
+    if (here / "model.json").exists():
+        return load_model(here)
+    inside = sorted(p.parent for p in here.glob("models/*/model.json"))
+    if len(inside) == 1:
+        return load_model(inside[0])
+    if inside:
+        raise InputError(f"{path} holds {len(inside)} models", f"name one: {', '.join(map(str, inside))}")
+    raise InputError(
+        f"{path} holds no model that edgeproof made (no model.json)",
+        "give a run's models/NAME folder; `edgeproof export` freezes somebody else's model into OUT/model first",
+    )
+
+
+def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
+    """Return what is known of a file: its sidecar where it fits, else what the file says. Raises InputError.
+
+    A folder is taken as a model, whose SavedModel is the float reference. `listener` hears of a sidecar that is of
+    other contents than the file's.
+    """
+    if path.is_dir():
+        model = open_model(path)
+        check_model(model.saved_model.parent)
+        if model.tokenizer is not None:
+            _check_operators(model.tokenizer.folder, path)
+        return export.reference(model)
+    contents = export.inspect(path)
+    sha256 = sha256_file(path)
+    sidecar = export.sidecar(path)
+    if sidecar.exists():
+        artifact = replace(export.load(sidecar), path=path)
+        if artifact.sha256 == sha256:
+            if artifact.tokenizer is not None:
+                _check_operators(artifact.tokenizer, path)
+            return artifact
+        (listener or Silent()).note(
+            "warning",
+            f"{sidecar.name} is not of this {path.name} (its sha256 is another), so it is left aside: labels, input "
+            "contract and model are not known. Copy a file together with its .json",
+        )
+    if open_ones := {spec.name: spec.shape for spec in contents.inputs if -1 in spec.shape[1:]}:
+        told = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in open_ones.items())
+        if path.suffix == ".tflite":
+            raise InputError(
+                f"{path} leaves shapes open, and runs with none of them as it is: {told}",
+                f"fix them: `edgeproof export {path} --to tflite:float32` with --size N (of pictures) or "
+                "--shape NAME=1,…",
+            )
+    found = Artifact(
+        id=slug(path.stem),
+        model=slug(path.stem),
+        format=FORMATS[path.suffix],
+        scheme=_scheme(contents),
+        path=path,
+        sha256=sha256,
+        bytes=path.stat().st_size,
+        inputs=contents.inputs,
+        outputs=contents.outputs,
+        ops=contents.ops,
+        min_runtime=contents.min_runtime,
+        delegates=contents.delegates,
+    )
+    check(replace(found, path=None), str(path))
+    return replace(found, labels=embedded_labels(path, contents.metadata.get("labels") or (), answers(found)))
+
+
+def _check_operators(tokenizer: Path, path: Path) -> None:
+    """Raise InputError when the tokenizer of `path` has operators of its own that may do more than compute."""
+    if (operators := tokenizer / STRING_PART).is_dir():
+        vet(operators, trust=False, where=f"the tokenizer of {path.name}")
+
+
+def wanted_by(artifact: Artifact, resize: str | None) -> Wanted:
+    """Return what samples an artifact takes; `resize` overrules its contract. Raises InputError where none fit."""
+    contract = artifact.contract
+    if contract is not None and contract.kind != "image":
+        inputs = (
+            model_inputs(open_model(artifact.path))
+            if artifact.format == "savedmodel" and artifact.path
+            else [
+                # Of a quantized file the real values are fed; what they are stored as is the runtime's matter.
+                Input(t.name, t.shape, "float32" if t.scale else t.dtype)
+                for t in artifact.inputs
+            ]
+        )
+        return Wanted.by(contract, sorted(inputs, key=lambda one: one.name))
+    shape = contract.shape if contract else artifact.inputs[0].shape if artifact.inputs else ()
+    if len(artifact.inputs) > 1 or len(shape) != 4 or shape[0] not in (1, -1) or shape[3] != 3 or min(shape[1:]) < 1:
+        found = ", ".join(f"{t.name} {t.shape}" for t in artifact.inputs) or "nothing known"
+        raise InputError(
+            f"{artifact.path}: expected one input of shape (1, height, width, 3), found {found}",
+            "a file without a sidecar must take one RGB picture, NHWC, 0–255; others need their .json beside them",
+        )
+    if shape[1] != shape[2]:
+        raise InputError(
+            f"{artifact.path} takes pictures of {shape[1]} × {shape[2]} pixels", "only square inputs are supported"
+        )
+    return Wanted("image", shape[1], resize or (contract.resize if contract else "stretch"))
+
+
+def answers(artifact: Artifact) -> int | None:
+    """Return how many numbers the judged output of an artifact has; None where that is not known."""
+    named = [t for t in artifact.outputs if t.name == artifact.answer] or artifact.outputs[:1]
+    return named[0].shape[-1] if named and named[0].shape else None
+
+
+def _scheme(contents: export.Contents) -> str:
+    """Guess the scheme of a file without a sidecar, from the dtype at its edges and what is quantized inside."""
+    edge = contents.inputs[0].dtype if contents.inputs else "float32"
+    if edge in ("int8", "uint8"):
+        return f"int8-{edge}io"
+    used = {op.name for op in contents.ops}
+    flowing = {one.dtype for one in contents.quantized if not one.constant}
+    weights = {one.dtype for one in contents.quantized if one.constant}
+    if "int16" in flowing:
+        return "int16x8"
+    if flowing or "QuantizeLinear" in used:
+        return "int8"
+    if "int4" in weights:
+        return "int4"
+    return "dynamic" if weights or "DynamicQuantizeLinear" in used else "float32"
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read a file of class names, one a line: the line is the class, so a name may stand there twice.
+
+    Raises InputError when there are none, or a line among them is empty.
+    """
+    try:
+        lines = read_input(path).decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "give a UTF-8 text file, one class a line") from error
+    labels = [line.strip() for line in lines]
+    while labels and not labels[-1]:
+        labels.pop()
+    if not labels:
+        raise InputError(f"{path} holds no class names", "give a UTF-8 text file, one class a line")
+    if "" in labels:
+        raise InputError(
+            f"{path}: line {labels.index('') + 1} is empty, and a class is told by its line", "write a name there"
+        )
+    return tuple(labels)
+
+
+def read_range(text: str) -> tuple[float, float]:
+    """Read ``LO,HI``. Raises InputError for anything else."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--value-range {text!r} is not two numbers", "e.g. --value-range 0,1") from error
+    return low, high
+
+
+def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Read ``NAME=1,64,3`` or, for an only input, ``1,64,3``. Raises InputError for anything else."""
+    shapes = {}
+    for text in texts:
+        name, _, sides = text.rpartition("=")
+        try:
+            shapes[name] = tuple(int(side) for side in sides.split(","))
+        except ValueError as error:
+            raise InputError(f"--shape {text!r} is not a shape", "e.g. --shape 1,128 or --shape ids=1,128") from error
+    return shapes

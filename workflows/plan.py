@@ -1,0 +1,71 @@
+"""The steps of a command and what they usually take, in seconds: what `estimate` starts from, until it knows better.
+
+The figures are those of two cores and a small network. Latency is the exception: the recipe says how long it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..cli.estimate import Step
+from ..core.recipe import Evaluate, Recipe
+from ..core.target import Target
+from ..core.variant import Variant
+
+DATA, BUILD, EPOCH, FINE_TUNED_EPOCH = 3.0, 15.0, 0.3, 20.0
+CONVERT, CALIBRATED, TRAINED, SEARCHED, TENSORFLOW = 2.0, 6.0, 60.0, 120.0, 6.0
+LOAD, ACCURACY, PROCESS, DIAGNOSIS = 0.5, 6.0, 0.8, 8.0
+VALIDATION = "accuracy on validation"
+# How many samples the usual times of accuracies are for; of few samples, starting the processes takes what is left.
+SAMPLES, LEAST = 2000, 0.1
+
+
+def run_steps(recipe: Recipe, targets: Sequence[Target]) -> Iterator[Step]:
+    """Yield the steps of a run, in their order."""
+    variants = [Variant.parse(text) for text in recipe.export.variants]
+    seeds = max(1, len(recipe.train.seeds))
+    for number, spec in enumerate(recipe.model):
+        yield Step("data", DATA if number == 0 else 0.1, spec.name)
+        epochs = EPOCH * recipe.train.epochs
+        if recipe.train.fine_tune.layers:
+            epochs += FINE_TUNED_EPOCH * recipe.train.fine_tune.epochs
+        yield Step("train", BUILD + seeds * epochs, spec.name)
+    for spec in recipe.model:
+        yield Step("export", sum(map(_making, variants)), spec.name)
+    formats = ["savedmodel", *(variant.format for variant in variants)] * len(recipe.model)
+    yield from measuring(formats, targets, recipe.evaluate)
+    pooled = [v.format for v in variants if len(v.scheme.makers) == 1 and not v.scheme.training] * len(recipe.model)
+    yield Step(VALIDATION, 0.5 * ACCURACY * sum(target.reads(f) for f in pooled for target in targets))
+    quantized = [v for v in variants if v.format == "tflite" and v.scheme.weights != "float32"]
+    if recipe.evaluate.diagnose != "none":
+        share = 1.0 if recipe.evaluate.diagnose == "all" else 0.5
+        yield Step("diagnose", share * DIAGNOSIS * len(quantized) * len(recipe.model))
+    yield Step("report", 2.0)
+
+
+def share_of_samples(count: int) -> float:
+    """Return by what the usual times of accuracies are multiplied for so many samples."""
+    return max(LEAST, count / SAMPLES)
+
+
+def export_steps(variants: Sequence[Variant], model: str, *, adopts: bool) -> Iterator[Step]:
+    """Yield the steps of ``edgeproof export``."""
+    yield Step("model", TENSORFLOW + (BUILD if adopts else 0.0), model)
+    yield Step("export", sum(map(_making, variants)), model)
+
+
+def measuring(formats: Sequence[str], targets: Sequence[Target], settings: Evaluate) -> Iterator[Step]:
+    """Yield the steps in which files of these formats are measured on the targets that read them."""
+    cells = sum(target.reads(format_) for format_ in formats for target in targets)
+    latency = settings.latency
+    once = PROCESS + latency.warmup_seconds + latency.run_seconds
+    yield Step("load", LOAD * cells)
+    yield Step("accuracy", ACCURACY * cells)
+    yield Step("latency", latency.processes * once * cells, fixed=True)
+
+
+def _making(variant: Variant) -> float:
+    scheme = variant.scheme
+    if scheme.searched:
+        return SEARCHED
+    return TRAINED if scheme.training else CALIBRATED if scheme.calibrated else CONVERT

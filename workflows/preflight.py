@@ -1,0 +1,135 @@
+"""Everything that can be known to be wrong before anything is started: said at once, in one message. Exit status 2."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import data as train_data
+from ..core.dataset import Kind
+from ..core.errors import EdgeproofError, InputError, NotInstalledError, not_installed
+from ..core.recipe import ModelSpec, Recipe
+from ..core.target import Target
+from ..core.variant import ORT_QUANTIZER, QUANTIZER, Variant
+from ..devices import missing_runtime
+from ..train.backbones import check_backbone
+from ..train.callbacks import check_callbacks
+from ..train.text.backbones import check_text_training
+
+# What making files of a format needs beyond the extra `train`; the same for what a tool or a training needs.
+_FORMATS = {"onnx": (("tf2onnx", "onnx"), "onnx"), "tflite": (("ai_edge_litert",), "litert")}
+_TOOLS = {QUANTIZER: (("ai_edge_quantizer",), "quantize"), ORT_QUANTIZER: (("onnxruntime",), "onnx")}
+_TRAINING = (("tensorflow_model_optimization",), "quantize")
+
+
+def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Check a recipe against this machine; return the data's fingerprint. Raises InputError with all mistakes."""
+    problems: list[EdgeproofError] = []
+    fingerprint: dict[str, Any] = {}
+    kind: Kind = train_data.kind_of(recipe.data, recipe.folder)
+    kinds = [kind]
+    try:
+        fingerprint = train_data.fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
+    except EdgeproofError as error:
+        problems.append(error)
+        # Whether a broken table was to hold images or texts is not known: models for either are right.
+        kinds = ["image", "text"] if recipe.data.source.startswith("csv:") else kinds
+    if kind == "text":
+        try:
+            check_text_training(recipe.train)
+        except EdgeproofError as error:
+            problems.append(error)
+    try:
+        check_callbacks(recipe.train, recipe.folder)
+    except EdgeproofError as error:
+        problems.append(error)
+    for spec in recipe.model:
+        wrong = [_wrong_with(spec, recipe.folder, kind) for kind in kinds]
+        if all(wrong):
+            problems += [error for error in wrong[:1] if error]
+    problems += check_makers(map(Variant.parse, recipe.export.variants))
+    problems += check_runtimes(recipe)
+    try:
+        check_writable(out)
+    except EdgeproofError as error:
+        problems.append(error)
+    if not problems:
+        return fingerprint
+    if len(problems) == 1:
+        raise problems[0]
+    # Two models with the same trouble need to be told once.
+    lines = list(dict.fromkeys(str(problem).replace("\n", "\n  ") for problem in problems))
+    raise InputError("\n".join([f"{len(lines)} things are in the way:", *(f"  - {line}" for line in lines)]))
+
+
+def check_new(recipe: Recipe) -> list[str]:
+    """Check a recipe that is about to be written. Return what is missing on this machine to run it, with remedies.
+
+    Raises InputError where no machine could run it: the data cannot be trained on, or the backbone does not fit.
+    """
+    train_data.check_trainable(recipe.data, seed=recipe.seed, folder=recipe.folder)
+    kind: Kind = train_data.kind_of(recipe.data, recipe.folder)
+    missing: list[EdgeproofError] = []
+    for spec in recipe.model:
+        if (error := _wrong_with(spec, recipe.folder, kind)) is None:
+            continue
+        if not isinstance(error, NotInstalledError):
+            raise error
+        missing.append(error)
+    missing += check_makers(map(Variant.parse, recipe.export.variants))
+    return [f"{error.message}: {error.remedy}" for error in missing]
+
+
+def _wrong_with(spec: ModelSpec, folder: Path, kind: Kind) -> EdgeproofError | None:
+    try:
+        check_backbone(spec, folder=folder, kind=kind)
+    except EdgeproofError as error:
+        return error
+    return None
+
+
+def check_makers(variants: Iterable[Variant]) -> list[InputError]:
+    """Return what is missing here to make these variants, each with the variants that want it."""
+    wanted: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for variant in variants:
+        scheme = variant.scheme
+        needs = [_FORMATS[variant.format], *([_TRAINING] if scheme.training else [])]
+        if len(scheme.makers) == 1:  # where there are several, those that are here do
+            needs += [_TOOLS[maker] for maker in scheme.makers if maker in _TOOLS]
+        for need in needs:
+            wanted.setdefault(need, []).append(str(variant))
+    problems = []
+    for (modules, extra), names in wanted.items():
+        missing = [module for module in modules if find_spec(module) is None]
+        if missing:
+            problems.append(
+                InputError(
+                    f"{', '.join(names)}: needs {not_installed(missing)}",
+                    f"pip install 'edgeproof[{extra}]', or leave {'it' if len(names) == 1 else 'them'} out",
+                )
+            )
+    return problems
+
+
+def check_runtimes(recipe: Recipe) -> list[InputError]:
+    """Return what is missing of the versions of runtimes that a recipe names."""
+    named = [*recipe.evaluate.targets, *([f"local/{recipe.runtime}"] if recipe.runtime else [])]
+    targets = [target for target in map(Target.parse, dict.fromkeys(named)) if target.version]
+    return [InputError(*missing) for target in targets if (missing := missing_runtime(target))]
+
+
+def check_writable(out: Path) -> None:
+    """Raise InputError unless `out` is a folder that can be written to, or can be made."""
+    remedy = "choose another folder with --out, or mend this one's permissions"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; the run needs a folder there", "choose another folder with --out")
+    existing = next((p for p in (out, *out.absolute().parents) if p.exists()), Path("/"))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the run's folder {out}: {error.strerror} ({existing})", remedy) from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise InputError(f"no permission to write into {out}", remedy)

@@ -1,0 +1,265 @@
+"""A float ``.tflite`` that the user brings with nothing else: quantized by ai-edge-quantizer, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import export
+from ..cli.console import ConsoleListener
+from ..core.artifact import Artifact, artifact_id, file_name
+from ..core.codec import sha256_file, to_json
+from ..core.errors import EdgeproofError, InputError, not_installed
+from ..core.model import InputContract, TokenizerRecord
+from ..core.recipe import Data, Export
+from ..core.sanitize import shorten, slug
+from ..core.store import Store, lock, open_store, place
+from ..core.variant import Variant
+from ..quantize.calibration import Calibration
+from ..train.external import Input
+from .model_files import open_artifact
+from .prepare_data import Wanted, prepared
+from .quantize_worker import run_job
+from .steps import calibrate, warn
+from .tensorflow_process import CrashError
+
+SEED = 1
+FLOAT32 = Variant("tflite", "float32")
+
+
+def export_tflite(
+    path: Path,
+    variants: Sequence[Variant],
+    options: Export,
+    source: Data | None,
+    out: Path,
+    listener: ConsoleListener,
+    *,
+    labels: tuple[str, ...] = (),
+    value_range: tuple[float, float] | None = None,
+    output: str = "",
+    size: int | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> list[Artifact]:
+    """Make each variant of the float file at `path` in `out`, and put the file itself there as ``float32`` beside them.
+
+    What its sidecar says of it is taken over, where it has one; `labels`, `value_range` and `output` say it otherwise.
+    Shapes that it leaves open are fixed, in what stands there as ``float32`` too: the batch at 1, the others as `size`
+    or `shapes` say. Raises InputError before anything is made when the file cannot be quantized, a shape stays open,
+    or data to calibrate with are missing.
+    """
+    _check_variants(variants)
+    store = open_store(out, listener)
+    given, path = path, _fixed(path, size, shapes or {}, store, options.timeout_seconds, listener)
+    base = _known(path, labels, value_range, output)
+    calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
+    if calibrated and source is None:
+        raise InputError(
+            f"{', '.join(calibrated)} must be calibrated",
+            "add --calibrate SOURCE, with samples like those of the training, e.g. folder:images or npy:samples.npy",
+        )
+    wanted = [*([] if FLOAT32 in variants else [FLOAT32]), *variants]
+    with lock(out):
+        listener.note("info", f"{base.model}: {_described(base)}")
+        drawn = _calibration(base, source, options, store, listener) if calibrated and source else None
+        made = []
+        listener.begin("export", base.model)
+        listener.progress("export", 0, len(wanted))
+        for count, variant in enumerate(wanted, 1):
+            calibration = drawn if variant.scheme.calibrated else None
+            file = _made(path, base, variant, options, calibration, store)
+            warn(file, listener)
+            made.append(_put(file, base, given, out))
+            listener.progress("export", count, len(wanted), str(variant))
+    return made if FLOAT32 in variants else made[1:]
+
+
+def _check_variants(variants: Sequence[Variant]) -> None:
+    possible = [str(FLOAT32), *export.POSSIBLE]
+    if wrong := [str(variant) for variant in variants if str(variant) not in possible]:
+        raise InputError(
+            f"{', '.join(wrong)} cannot be made from a .tflite: that needs the SavedModel or Keras file it came from",
+            f"possible from a .tflite are {', '.join(possible)}",
+        )
+    missing = [
+        name
+        for name, needed in (("ai_edge_litert", True), ("ai_edge_quantizer", set(variants) != {FLOAT32}))
+        if needed and find_spec(name) is None
+    ]
+    if missing:
+        raise InputError(
+            f"quantizing a .tflite needs {not_installed(missing)}",
+            "pip install ai-edge-quantizer (or 'edgeproof[quantize]')",
+        )
+
+
+def _fixed(
+    path: Path,
+    size: int | None,
+    shapes: Mapping[str, tuple[int, ...]],
+    store: Store,
+    timeout: float,
+    listener: ConsoleListener,
+) -> Path:
+    """Return the file itself where its shapes are fixed, else a copy in the store whose are."""
+    content = path.read_bytes()
+    try:
+        wanted = export.chosen_shapes(content, size, shapes)
+    except EdgeproofError as error:
+        raise InputError(f"{path}: {error.message}", error.remedy) from error
+    except Exception as error:  # a file from outside may break its reader in any way
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
+    if not wanted:
+        return path
+    key = store.key("fixed-shapes", {"file": sha256_file(path), "shapes": wanted}, ("ai-edge-litert",))
+    if store.get(key, shipped=True) is None:
+        target = store.partial(key).resolve() / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lists = {name: list(shape) for name, shape in wanted.items()}
+        job = {"source": str(path.resolve()), "shapes": lists, "fixed": str(target)}
+        try:
+            run_job(job, log=store.root / "quantizer.log", timeout=timeout)
+        except CrashError as error:
+            raise InputError(f"{path}: {error.message}", "give the shapes that it was trained with") from error
+        store.finish(key)
+    told = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
+    listener.note("info", f"{path.name} leaves shapes open; its files take {told}")
+    return store.root / key / path.name
+
+
+def _known(path: Path, labels: tuple[str, ...], value_range: tuple[float, float] | None, output: str) -> Artifact:
+    """Return what is known of a float file. Raises InputError when it is none, or does not fit what is said of it."""
+    found = open_artifact(path)
+    remedy = "give the float32 file that it was made from"
+    if found.scheme != "float32" and found.made_by:  # without a sidecar it is a guess, and the file itself says more
+        raise InputError(f"{path} is {found.variant}, not a float file", remedy)
+    try:
+        export.check_float(path.read_bytes())
+    except EdgeproofError as error:
+        raise InputError(f"{path} cannot be quantized: {error.message}", error.remedy or remedy) from error
+    except Exception as error:  # a file from outside may break its reader in any way
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
+    named = [tensor.name.removeprefix("serving_default_").removesuffix(":0") for tensor in found.outputs]
+    answer = output or found.answer or next(iter(named), "")
+    if answer not in (*named, *(tensor.name for tensor in found.outputs)):
+        raise InputError(f"{path} has no output {shorten(answer)!r}", f"it has: {', '.join(named)}")
+    count = next((t.shape[-1] for t, name in zip(found.outputs, named, strict=True) if name == answer and t.shape), 0)
+    if labels and count != len(labels):
+        raise InputError(
+            f"{len(labels)} labels were given, but the output {answer!r} has {count} values", "give one label per value"
+        )
+    return replace(
+        found,
+        model=found.model if found.contract else slug(path.stem).replace("--", "-"),
+        labels=labels or found.labels,
+        contract=_contract(path, found, value_range),
+        answer=answer,
+        parent_sha256=found.parent_sha256 or sha256_file(path),
+    )
+
+
+def _contract(path: Path, found: Artifact, value_range: tuple[float, float] | None) -> InputContract:
+    """Return what a caller feeds: pictures where the range of their values is known, else arrays as they are."""
+    if found.contract is not None and value_range is None:
+        return found.contract
+    if not found.inputs:
+        raise InputError(f"{path} has no inputs", "give a file of a model")
+    first = found.inputs[0]
+    name = first.name.removeprefix("serving_default_").removesuffix(":0")
+    shape = first.shape
+    picture = len(found.inputs) == 1 and len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2]
+    if value_range is None:
+        return InputContract(name, shape, first.dtype, 0.0, 0.0, "", "", kind="tensor")
+    if not picture:
+        told = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in found.inputs)
+        raise InputError(
+            f"a value range is for one square RGB picture (1, height, width, 3), but {path} takes {told}",
+            "leave --value-range out: its input is fed as it is",
+        )
+    low, high = value_range
+    if not low < high:
+        raise InputError(f"the value range {low:g},{high:g} is empty", "e.g. --value-range 0,1")
+    return InputContract(name, shape, first.dtype, low, high)
+
+
+def _described(base: Artifact) -> str:
+    contract = base.contract
+    if contract is None:
+        return "nothing known of its inputs"
+    values = f", values {contract.low:g} to {contract.high:g}" if contract.kind == "image" else ""
+    gives = f"{len(base.labels)} classes" if base.labels else "classes not known"
+    return f"takes {contract.kind} {contract.name} {contract.shape} {contract.dtype}{values}; {gives}"
+
+
+def _calibration(base: Artifact, source: Data, options: Export, store: Store, listener: ConsoleListener) -> Calibration:
+    if base.contract is None:
+        raise InputError(f"{base.model}: nothing is known of its inputs", "say it with --value-range")
+    names = (tensor.name.removeprefix("serving_default_").removesuffix(":0") for tensor in base.inputs)
+    inputs = sorted(
+        (Input(name, tensor.shape, tensor.dtype) for name, tensor in zip(names, base.inputs, strict=True)),
+        key=lambda one: one.name,
+    )
+    data = prepared(
+        source, Wanted.by(base.contract, inputs),
+        seed=SEED, folder=Path(), store=store, listener=listener, use="train",
+    )  # fmt: skip
+    tokenizer = None
+    if base.tokenizer is not None:
+        tokenizer = TokenizerRecord(base.tokenizer, "", base.contract.shape[1], base.tokenizer_sha256)
+    return calibrate(data, options.calibration.samples, SEED, store, tokenizer)
+
+
+def _made(
+    path: Path, base: Artifact, variant: Variant, options: Export, calibration: Calibration | None, store: Store
+) -> Artifact:
+    """Make one file in a process of its own, or find it in the store; a failure is a row that says why."""
+    blank = Artifact(
+        id=artifact_id(base.model, variant),
+        model=base.model,
+        format=variant.format,
+        scheme=variant.scheme_name,
+        path=None,
+        labels=base.labels,
+        contract=base.contract,
+        parent_sha256=base.parent_sha256,
+        origin="tflite",
+        answer=base.answer,
+        tokenizer_sha256=base.tokenizer_sha256,
+        training=base.training,
+        made_by=base.made_by,
+    )
+    record = {**to_json(calibration), "images": None} if calibration else None
+    spec: dict[str, Any] = {"file": base.sha256, "artifact": to_json(blank), "calibration": record}
+    key = store.key("quantized", spec, ("ai-edge-quantizer", "ai-edge-litert"))
+    if store.get(key, shipped=True) is None:
+        job = {
+            "source": str(path.resolve()),
+            "artifact": to_json(blank),
+            "folder": str(store.partial(key).resolve()),
+            "calibration": str(calibration.images.resolve()) if calibration else None,
+            "record": record,
+        }
+        try:
+            run_job(job, log=store.root / "quantizer.log", timeout=options.timeout_seconds)
+        except CrashError as error:
+            return blank.failed(error.status, error.message, error.remedy)
+        store.finish(key)
+    return export.load(export.sidecar(store.root / key / file_name(base.model, variant)))
+
+
+def _put(artifact: Artifact, base: Artifact, path: Path, out: Path) -> Artifact:
+    """Put a file, its sidecar and its tokenizer into `out`; the brought file itself stays as it is where it is."""
+    destination = out / file_name(artifact.model, artifact.variant)
+    if destination.exists() and destination.samefile(path):
+        return open_artifact(path)
+    if artifact.path is not None:
+        place(artifact.path, destination, root=out)
+        artifact = replace(artifact, path=destination)
+    if base.tokenizer is not None:
+        tokenizer = export.tokenizer_folder(base.model, out)
+        export.copy_tokenizer(base.tokenizer, tokenizer, root=out)
+        artifact = replace(artifact, tokenizer=tokenizer)
+    return export.save(artifact, out)

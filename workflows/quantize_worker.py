@@ -1,0 +1,80 @@
+"""The process in which a brought ``.tflite`` is run: given fixed shapes, or quantized. Reads one job as JSON.
+
+A process of its own, because the file may come from anywhere and the tool runs it to calibrate. TensorFlow is not
+imported in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..core import children
+from ..core.errors import explain_disk_errors
+from ..core.files import open_log
+from ..core.sanitize import shorten
+from .tensorflow_process import CrashError
+
+
+def run_job(job: dict[str, Any], *, log: Path, timeout: float) -> None:
+    """Do a job in a fresh process: ``source``, ``artifact``, ``folder``, ``calibration``, ``record``.
+
+    Or ``source``, ``shapes`` and ``fixed``: where its copy with these shapes goes. What it prints goes to `log`. Raises
+    CrashError when it dies or takes longer than `timeout` seconds.
+    """
+    command = [sys.executable, "-m", "edgeproof.workflows.quantize_worker"]
+    with explain_disk_errors(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        stream = open_log(log)
+    with stream:
+        try:
+            done = children.run(
+                command,
+                input=json.dumps(job).encode(),
+                stdout=stream,
+                stderr=stream,
+                timeout=timeout,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            )
+        except subprocess.TimeoutExpired as error:
+            remedy = "raise its timeout_seconds, or calibrate with fewer --samples"
+            raise CrashError(f"quantizing did not end within {timeout:g} s", remedy, "timeout") from error
+    if done.returncode:
+        tail = log.read_text(encoding="utf-8", errors="replace")[-3000:].strip().splitlines()
+        said = f"; it said: {shorten(tail[-1], 300)}" if tail else ""
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+        raise CrashError(f"the quantizing process ended ({how}){said}", f"{log} has what it printed", "crashed")
+
+
+def main() -> None:
+    """Do the job on standard input."""
+    from .. import export
+    from ..core.artifact import Artifact
+    from ..core.codec import from_json
+    from ..core.errors import InputError
+
+    job = json.loads(sys.stdin.buffer.read())
+    if "shapes" in job:
+        shapes = {name: tuple(shape) for name, shape in job["shapes"].items()}
+        try:
+            fixed = export.fix_shapes(Path(job["source"]).read_bytes(), shapes)
+        except InputError as error:
+            sys.exit(f"{error.message}")
+        Path(job["fixed"]).write_bytes(fixed)
+        return
+    artifact = from_json(Artifact, job["artifact"], "the job's artifact")
+    export.export_file(
+        Path(job["source"]),
+        artifact,
+        folder=Path(job["folder"]),
+        calibration=Path(job["calibration"]) if job["calibration"] else None,
+        calibration_record=job["record"],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A recipe's ``runtime``: what does not load there, which files to make instead, and what those cost.
+
+By the table of operator versions (`export.compat`), before anything is run; whether a file then answers rightly there
+is measured (`evaluate.gate`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.artifact import Artifact
+from ..core.errors import EdgeproofError
+from ..core.measurement import Measurement
+from ..core.remedies import Remedy, can_be_made
+from ..core.results import Results
+from ..core.target import Target
+from ..core.variant import Variant
+from ..devices import locate
+from ..evaluate.statistics import paired_drop
+from ..export import inspect
+from ..tflite import Misfit, misfits, needs_of
+
+# What is made instead of a scheme that does not load, nearest first. Of dynamic-range files, what old runtimes lack are
+# dense layers with a scale for each channel; the 1×1 convolutions in their place, and a single scale, are older.
+_DENSE = ("dynamic-conv", "dynamic-per-tensor")
+_INSTEAD: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("dynamic", "pruned-dynamic", "clustered-dynamic"), _DENSE),
+    **dict.fromkeys(("int4", "int4-block32"), ("dynamic-conv", "int8")),
+    **dict.fromkeys(("weight-int8", "weight-int4"), ("float16", "dynamic-conv")),
+    "int16x8": ("int8", "float16"),
+}
+_OTHERWISE = ("float16", "int8", "float32")
+
+_WHAT = {
+    "dynamic-conv": "dense layers stored as 1×1 convolutions, whose scales for each channel are older",
+    "dynamic-per-tensor": "one scale for a whole dense layer instead of one for each channel",
+}
+
+
+def misfit(artifact: Artifact, runtime: Target) -> tuple[str, str] | None:
+    """Return (reason, remedy) when a file does not load on `runtime` by the table; None when it should, or is no file.
+
+    The reason names the operator, its version, where it is there from, and what the runtime has; the remedy says what
+    there is to choose from.
+    """
+    found = _misfits(artifact, runtime)
+    if not found:
+        return None
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    names = map(str, work_arounds(artifact, runtime))
+    instead = [name for name in names if can_be_made(name, artifact.origin)]
+    choices = [f"use {' or '.join(instead)}"] if instead else []
+    choices += [f"update the runtime to {found[0].first}"] if found[0].first else []
+    older = Remedy(model="whose operators are older").words(artifact.origin)
+    return found[0].reason + more, "; or ".join(choices) or older
+
+
+def work_arounds(artifact: Artifact, runtime: Target) -> tuple[Variant, ...]:
+    """Return the variants to make of the same model because this file does not load on `runtime`; none if it does.
+
+    They are what is nearest to its scheme, and the older schemes where nothing is near. Whether they load is for the
+    table to say when they are made: `misfit` of each.
+    """
+    found = _misfits(artifact, runtime)
+    if not found:
+        return ()
+    near = _INSTEAD.get(artifact.scheme, ())
+    if near is _DENSE and {misfit.operator for misfit in found} != {"FULLY_CONNECTED"}:
+        near = ()
+    names = near or (name for name in _OTHERWISE if name != artifact.scheme)
+    return tuple(Variant("tflite", name) for name in names)
+
+
+def price(
+    results: Results,
+    plain: Artifact,
+    adapted: Artifact,
+    runtime: Target,
+    correct: dict[tuple[str, str], NDArray[np.bool_]] | None = None,
+) -> dict[str, Any]:
+    """Return what a work-around costs against the plain file, for `Artifact.workaround`.
+
+    {``for``, ``instead_of`` (id), ``what`` (words), ``bytes_ratio`` (adapted / plain), and of the first target where
+    both ran: ``target``, ``accuracy`` {``drop``, ``low``, ``high``, ``samples``} (plain minus adapted, on the same
+    samples), ``latency_ratio`` (of medians, adapted / plain)}. What is not known is left out. `correct` tells by
+    (artifact id, target) which samples were answered rightly, (samples,); without it the drop is the difference of
+    both accuracies and has no interval.
+    """
+    told: dict[str, Any] = {
+        "for": str(runtime).partition("/")[2],
+        "instead_of": plain.id,
+        "what": _WHAT.get(
+            adapted.scheme, f"{adapted.format}:{adapted.scheme} instead of {plain.format}:{plain.scheme}"
+        ),
+    }
+    if plain.bytes and adapted.bytes:
+        told["bytes_ratio"] = adapted.bytes / plain.bytes
+    ours = {m.target: m for m in results.measurements if m.artifact == adapted.id and m.status == "ok"}
+    theirs = {m.target: m for m in results.measurements if m.artifact == plain.id and m.status == "ok"}
+    shared = [target for target in theirs if target in ours]
+    if not shared:
+        return told
+    target = shared[0]
+    one, other = theirs[target], ours[target]
+    told["target"] = target
+    if accuracy := _drop(one, other, correct or {}):
+        told["accuracy"] = accuracy
+    if one.latency_ms and other.latency_ms and one.latency_ms.median > 0:
+        told["latency_ratio"] = other.latency_ms.median / one.latency_ms.median
+    return told
+
+
+def _drop(
+    plain: Measurement, adapted: Measurement, correct: dict[tuple[str, str], NDArray[np.bool_]]
+) -> dict[str, float | int]:
+    pair = [correct.get((row.artifact, row.target)) for row in (plain, adapted)]
+    if pair[0] is not None and pair[1] is not None and len(pair[0]) == len(pair[1]) > 0:
+        drop, low, high = paired_drop(pair[0], pair[1])
+        return {"drop": drop, "low": low, "high": high, "samples": len(pair[0])}
+    if plain.accuracy is not None and adapted.accuracy is not None and plain.samples == adapted.samples:
+        return {"drop": plain.accuracy - adapted.accuracy, "samples": adapted.samples}
+    return {}
+
+
+def _misfits(artifact: Artifact, runtime: Target) -> tuple[Misfit, ...]:
+    """Return what the table says, of the file itself where it is there, else of what its row says."""
+    if artifact.format != "tflite" or artifact.status != "ok" or not runtime.reads("tflite"):
+        return ()
+    needs = needs_of(artifact.ops)
+    if artifact.path is not None and artifact.path.is_file():
+        try:
+            needs = inspect(artifact.path).needs
+        except EdgeproofError:  # measuring it will say so
+            return ()
+    return misfits(needs, runtime.runtime, version_of(runtime))
+
+
+def version_of(runtime: Target) -> str:
+    """Return the version that a target names: the whole number where it is on this machine, else what was written."""
+    found = locate(runtime)
+    return found.version if found else runtime.version

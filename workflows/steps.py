@@ -1,0 +1,168 @@
+"""One model's files: calibration samples, further training, one file by one tool; each found in the store or made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import export, quantize
+from ..core.artifact import Artifact, artifact_id, file_name
+from ..core.codec import to_json
+from ..core.dataset import PreparedData
+from ..core.model import Model, TokenizerRecord, load_model
+from ..core.progress import Listener
+from ..core.recipe import Export, Quantize
+from ..core.remedies import Remedy, origin_of
+from ..core.store import Store, place
+from ..core.variant import QUANTIZER, Variant
+from ..quantize.calibration import Calibration
+from .tensorflow_process import CrashError, TensorFlowProcess
+
+FAR_FROM_FLOAT = Remedy(
+    ("tflite:int16x8", "tflite:dynamic", "tflite:qat-int8"),
+    also=("see with `edgeproof diagnose` which layers lose it, and look whether --calibrate has samples as the app's",),
+)
+TUNERS = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert")
+
+
+def to_json_model(table: Any) -> dict[str, Any]:
+    """Return a recipe's table as JSON, for keys and for the other process."""
+    return dict(table.model_dump(mode="json"))
+
+
+def calibrate(
+    data: PreparedData, samples: int, seed: int, store: Store, tokenizer: TokenizerRecord | None
+) -> Calibration:
+    """Draw the calibration samples of a prepared data set, or take them from the store; texts become token ids."""
+    spec = {"data": data.sha256, "samples": samples, "seed": seed, "tokenizer": tokenizer.sha256 if tokenizer else None}
+    key = store.key("calibration", spec)
+    if store.get(key) is None:
+        with store.write(key) as folder:
+            quantize.draw(data, samples, seed, folder, tokenizer.folder if tokenizer else None)
+    return quantize.load(store.root / key)
+
+
+def tune(
+    model: Model,
+    kind: str,
+    settings: Quantize,
+    *,
+    data: PreparedData,
+    calibration: Calibration | None,
+    seed: int,
+    store: Store,
+    tf: TensorFlowProcess,
+) -> Model:
+    """Train `model` further (``qat``, ``pruned``, ``clustered``), or take the result from the store.
+
+    Raises EdgeproofError when that cannot be done with this model.
+    """
+    table = {"qat": settings.qat, "pruned": settings.prune, "clustered": settings.cluster}[kind]
+    spec = {
+        "model": model.sha256,
+        "name": model.name,
+        "kind": kind,
+        "settings": to_json_model(table),
+        "data": data.sha256,
+        "calibration": calibration.sha256 if calibration else None,
+        "seed": seed,
+    }
+    key = store.key("tuned", spec, TUNERS)
+    if store.get(key) is None:
+        with store.write(key) as workspace:
+            tf.call(
+                "tune",
+                model=str(model.saved_model.parent),
+                kind=kind,
+                settings=to_json_model(settings),
+                data=str(data.folder),
+                calibration=str(calibration.images) if calibration else None,
+                seed=seed,
+                workspace=str(workspace),
+            )
+    return load_model(store.root / key)
+
+
+def make_file(
+    model: Model,
+    variant: Variant,
+    options: Export,
+    calibration: Calibration | None,
+    *,
+    maker: str,
+    store: Store,
+    tf: TensorFlowProcess,
+) -> Artifact:
+    """Make one file with one tool, or find it; its path is in the store. A failure is a row that says why."""
+    record = {**to_json(calibration), "images": None} if calibration else None
+    spec = {
+        "model": model.sha256,
+        "name": model.name,
+        "variant": str(variant),
+        "maker": maker,
+        "labels": model.labels,
+        "input": to_json(model.input),
+        "answer": model.answer,
+        "tuning": model.tuning,
+        "calibration": calibration.sha256 if calibration else None,
+        "tokenizer": model.tokenizer.sha256 if model.tokenizer else None,
+        "dense_per_channel": options.dense_per_channel if variant.scheme_name == "dynamic" else None,
+        "opset": options.onnx_opset if variant.format == "onnx" else None,
+    }
+    key = store.key("artifact", spec, export.PACKAGES[variant.format])
+    if store.get(key, shipped=True) is None:
+        try:
+            tf.call(
+                "export",
+                timeout=options.timeout_seconds,
+                model=str(model.saved_model.parent),
+                variant=str(variant),
+                options=to_json_model(options),
+                workspace=str(store.partial(key)),
+                calibration=str(calibration.images) if calibration else None,
+                calibration_record=record,
+                maker=maker,
+            )
+        except CrashError as error:
+            # May pass (memory, time): a row for now, and tried again by the next run.
+            return blank(model, variant).failed(error.status, error.message, error.remedy)
+        store.finish(key)
+    made = export.load(export.sidecar(store.root / key / file_name(model.name, variant)))
+    return replace(made, tokenizer=model.tokenizer.folder if model.tokenizer else None)
+
+
+def blank(model: Model, variant: Variant) -> Artifact:
+    """Return the row of a file that is not there."""
+    return Artifact(
+        artifact_id(model.name, variant), model.name, variant.format, variant.scheme_name, None,
+        labels=model.labels, contract=model.input, parent_sha256=model.tuning.get("of", model.sha256),
+        origin=origin_of(model),
+    )  # fmt: skip
+
+
+def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
+    """Put an artifact's file, its sidecar and its tokenizer into `out`; return it as it stands there."""
+    if artifact.path is not None:
+        destination = out / file_name(artifact.model, artifact.variant)
+        place(artifact.path, destination, root=out)
+        artifact = replace(artifact, path=destination)
+    tokenizer = export.place_tokenizer(model, out) if model.tokenizer is not None else None
+    return export.save(replace(artifact, tokenizer=tokenizer), out)
+
+
+def warn(artifact: Artifact, listener: Listener) -> None:
+    """Tell of a file whose answers are far from the float model's on calibration samples, if they are."""
+    if artifact.status == "ok" and (warning := artifact.calibration.get("float_agreement", {}).get("warning")):
+        listener.note("warning", f"{artifact.id}: {warning}", remedy=FAR_FROM_FLOAT.words(artifact.origin))
+
+
+def makers(variant: Variant, options: Export) -> tuple[str, ...]:
+    """Return the tools that are to make a variant: the one that is wished, or all that are here to find the best."""
+    able = variant.scheme.makers
+    if options.maker in able:
+        return (options.maker,)
+    if len(able) > 1 and find_spec("ai_edge_quantizer") is None:
+        return tuple(maker for maker in able if maker != QUANTIZER)
+    return able

@@ -1,0 +1,165 @@
+"""The caller's side of the process that holds TensorFlow: give it a job, hear its progress, outlive its crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..core.artifact import Status
+from ..core.children import kill_group, limit_memory, out_of_memory
+from ..core.errors import EdgeproofError, InputError, StageError, explain_disk_errors
+from ..core.files import discard, open_log
+from ..core.progress import Listener
+from ..core.sanitize import shorten
+
+# Seconds without a word after which a job is ended that has no time of its own: a model from outside may never end.
+SILENCE = {"adopt": 1800.0, "fit": 3600.0, "tune": 3600.0}
+
+
+class CrashError(StageError):
+    """The process ended in the middle of a job. `status` is ``crashed`` or ``timeout``."""
+
+    def __init__(self, message: str, remedy: str, status: Status) -> None:
+        super().__init__(message, remedy)
+        self.status = status
+
+
+class TensorFlowProcess:
+    """A context manager. The process starts with `start` or with the first job, and anew after a crash."""
+
+    def __init__(self, log: Path, listener: Listener) -> None:
+        self._log = log
+        self._temporary = log.resolve().parent / "tmp"
+        self._listener = listener
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def __enter__(self) -> TensorFlowProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process now, so that it imports TensorFlow while something else is done."""
+        if self._process is not None:
+            return
+        self._lines = queue.SimpleQueue()
+        with explain_disk_errors(self._log):
+            discard(self._temporary, root=self._temporary.parent)  # of a process that was killed, or a link
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            with open_log(self._log) as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "edgeproof.workflows.tensorflow_worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    encoding="utf-8",
+                    start_new_session=True,
+                    env={
+                        **os.environ,
+                        "TF_CPP_MIN_LOG_LEVEL": "2",
+                        "TF_USE_LEGACY_KERAS": "1",
+                        # AutoGraph writes files there that a killed process leaves behind.
+                        "TMPDIR": str(self._temporary),
+                    },
+                )
+                limit_memory(self._process)
+        threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
+
+    def stop(self) -> None:
+        """End the process, at once if it is busy."""
+        if self._process is None:
+            return
+        kill_group(self._process)
+        self._forget(self._process)
+
+    def _forget(self, process: subprocess.Popen[str]) -> int:
+        """Wait for a process that has ended or was ended, close its pipes, return its exit status."""
+        code = process.wait()
+        self._process = None
+        with suppress(BrokenPipeError):
+            if process.stdin is not None:
+                process.stdin.close()
+        discard(self._temporary, root=self._temporary.parent)
+        return code
+
+    def call(self, job: str, *, timeout: float | None = None, **facts: Any) -> None:
+        """Do a job and return when it is done; its results are the files that it wrote.
+
+        Raises what the job raised (InputError, StageError), or CrashError when the process died or `timeout` seconds
+        passed.
+        """
+        self.start()
+        process = self._process
+        if process is None or process.stdin is None:
+            raise StageError("the TensorFlow process could not be started", f"see {self._log}")
+        with suppress(BrokenPipeError):  # it died before: the queue's end says so below
+            process.stdin.write(json.dumps({"job": job, **facts}) + "\n")
+            process.stdin.flush()
+        while True:
+            try:
+                # The time-out is for silence and work alike: a converter says nothing while it works.
+                line = self._lines.get(timeout=timeout or SILENCE.get(job))
+            except queue.Empty:
+                self.stop()
+                raise _too_long(job, timeout) from None
+            if line is None:
+                raise self._post_mortem(job)
+            event = json.loads(line)
+            if event["event"] == "done":
+                return
+            self._hear(event)
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            self._listener.progress(event["task"], event["done"], event["total"], event["note"])
+        elif event["event"] == "note":
+            self._listener.note(event["level"], event["message"], **event["facts"])
+        else:
+            raise self._error(event)
+
+    def _error(self, event: dict[str, Any]) -> EdgeproofError:
+        if event["kind"]:
+            kind = InputError if event["kind"] == "InputError" else StageError
+            return kind(event["message"], event["remedy"])
+        self._listener.note("error", event["message"], trace=event["trace"])
+        return StageError(shorten(event["message"], 400), "log.jsonl has the details; please report it")
+
+    def _post_mortem(self, job: str) -> CrashError:
+        code = self._forget(self._process) if self._process else 0
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        tail = self._log.read_text(encoding="utf-8", errors="replace")[-3000:].strip().splitlines()
+        tail = [line for line in tail if not line.lstrip().startswith("→")]  # the cause, not its remedy
+        said = f"; it said: {shorten(tail[-1], 300)}" if tail else ""
+        short = out_of_memory(code, "\n".join(tail))
+        remedy = "it was probably out of memory" if short else f"{self._log} has what it printed"
+        return CrashError(f"{job}: the TensorFlow process ended ({how}){said}", remedy, "crashed")
+
+
+def _too_long(job: str, timeout: float | None) -> CrashError:
+    if timeout:
+        return CrashError(f"{job} did not end within {timeout:g} s", "raise its timeout_seconds", "timeout")
+    return CrashError(
+        f"{job} was ended: it said nothing for {SILENCE[job]:g} s",
+        "the model may compute without end: try it where it was made, on one sample",
+        "timeout",
+    )
+
+
+def _pump(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
+    """Move the process's lines into a queue that can be waited on; None is the end."""
+    if process.stdout is not None:
+        with process.stdout:
+            for line in process.stdout:
+                lines.put(line)
+    lines.put(None)

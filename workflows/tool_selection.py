@@ -1,0 +1,277 @@
+"""The contest: where two tools make the same scheme, their files are tried, and the one that measures better is taken.
+
+The rule, in this order: a file that cannot be made, does not run, or answers wrongly on a target that the other runs on
+loses; then the one that agrees more often with the float model wins, where the two can be told apart on the samples;
+then the faster one, where that can be told; then the smaller. The trial is on validation samples, never on the test
+split, and what ships is measured again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.agreement import CLASS, NUMBERS, WORDS, Scores
+from ..core.artifact import Artifact
+from ..core.codec import read_json, to_json, write_json
+from ..core.dataset import PreparedData
+from ..core.environment import usable_cores
+from ..core.measurement import Measurement
+from ..core.progress import Listener
+from ..core.recipe import Evaluate
+from ..core.store import Store
+from ..core.target import Target
+from ..devices import open_runner
+from ..evaluate.cells import process_medians
+from ..evaluate.measure import Answered
+from ..evaluate.statistics import mcnemar, paired_loss, ratio_interval
+from .candidate_trial import counted, trial, trial_data
+
+# A contest takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
+# on one target as many as fit into the time tell two good files apart.
+_FEW = 24
+_ANSWER_SECONDS = 3.0
+_LATENCY = {"processes": 4, "warmup_seconds": 0.05, "run_seconds": 0.15, "min_runs": 3}
+# Two differences are looked at, each of several contests a run: a stricter level than 5 % keeps chance out.
+_LEVEL = 0.01
+# A file that agrees on one target so much less than on another is not computed there as it is meant to be.
+_WRONG = 0.2
+
+
+@dataclass
+class _Entry:
+    """One tool's file in the contest, and what came of it: by target its row, its likeness to float, its fault."""
+
+    made: Artifact
+    alias: Artifact
+    rows: dict[str, Measurement] = field(default_factory=dict)
+    likeness: dict[str, Scores] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    latency: Measurement | None = None
+
+
+def contest(
+    made: Sequence[Artifact],
+    reference: Artifact,
+    data: PreparedData,
+    *,
+    targets: Sequence[Target],
+    evaluate: Evaluate,
+    samples: int,
+    seed: int,
+    store: Store,
+    listener: Listener,
+) -> Artifact:
+    """Return the best of `made`, files of one variant by several tools, with the others as its `alternatives`.
+
+    `reference` is the float32 file of the same format, which agreement is with. `samples` of the validation split of
+    `data` are tried at most; fewer where the files are slow. Targets that do not read
+    the format are passed over. Nothing else may run meanwhile. What was found is kept in `store`.
+    """
+    if len(made) == 1:
+        return made[0]
+    entries = [_Entry(one, replace(one, id=f"{one.id}--by-{index}")) for index, one in enumerate(made)]
+    alive = [entry for entry in entries if entry.made.status == "ok"]
+    readers = [target for target in targets if target.reads(made[0].format)] or [Target("local", "litert")]
+    if len(alive) < 2:
+        return _ended(alive[0] if alive else entries[0], entries, {}, data)
+    validation = data.counts.get("validation", 0)
+    key = store.key(
+        "contest",
+        {
+            "files": [one.made.sha256 for one in alive],
+            "reference": reference.sha256,
+            "data": data.sha256,
+            "targets": [open_runner(alive[0].alias, t).identity() for t in readers],
+            "samples": samples,
+            "seed": seed,
+        },
+    )
+    if (done := store.get(key)) is not None:
+        kept = read_json(done / "contest.json")
+        looked_at = int(kept.get("samples", samples))
+        return replace(
+            made[int(kept["winner"])],
+            alternatives=tuple(kept["alternatives"]),
+            chosen_on=min(looked_at, validation),
+        )
+    quick = evaluate.model_copy(update={"latency": evaluate.latency.model_copy(update=_LATENCY)})
+
+    def run(on: Sequence[Target], count: int, *, timed: bool = False) -> tuple[Any, Any]:
+        return trial(
+            [entry.alias for entry in alive], reference, trial_data(data, count, seed, store), targets=on,
+            evaluate=quick, seed=seed, store=store, listener=listener, timed=timed,
+        )  # fmt: skip
+
+    looked_at = min(samples, _FEW)
+    _read(alive, *run(readers, looked_at))
+    winner, whys = _by_running(alive)
+    shared = next((t for t in readers if all(str(t) not in entry.refused for entry in alive)), None)
+    if winner is None and shared is not None:
+        looked_at = _affordable(alive, shared, trial_data(data, 1, seed, store).inputs("test"), evaluate, samples)
+        _read(alive, *run([shared], looked_at))
+        winner, whys = _by_agreement(alive, str(shared), counted(data, looked_at))
+        if winner is None:
+            rows, _ = run([shared], looked_at, timed=True)
+            for one in alive:
+                one.latency = rows[one.alias.id, str(shared)]
+            winner, whys = _by_speed(alive, str(shared), store.root)
+    if winner is None:
+        winner, whys = _by_size(alive)
+    # Also where speed or size decided: had these samples shown that the file is worse, it had not been taken.
+    best = replace(_ended(winner, entries, whys, data), chosen_on=min(looked_at, validation))
+    with store.write(key) as folder:
+        write_json(
+            folder / "contest.json",
+            {
+                "winner": entries.index(winner),
+                "alternatives": to_json(best)["alternatives"],
+                "samples": looked_at,
+            },
+        )
+    return best
+
+
+def _affordable(alive: Sequence[_Entry], target: Target, inputs: Path, evaluate: Evaluate, samples: int) -> int:
+    """Return how many samples all files can answer on a target in a few seconds, from one run of each."""
+    spent = 0.0
+    for entry in alive:
+        outcome = open_runner(entry.alias, target, timeout_seconds=evaluate.timeout_seconds).load(inputs)
+        spent += outcome.data["run_ms"] / 1000 if outcome.ok else 0.0
+    affordable = int(_ANSWER_SECONDS * usable_cores() / spent) if spent else samples
+    return min(samples, max(_FEW, affordable))
+
+
+def _read(
+    alive: Sequence[_Entry], rows: dict[tuple[str, str], Measurement], answers: dict[tuple[str, str], Answered]
+) -> None:
+    """Put what was measured to its file, and say where a file does not run or answers otherwise than elsewhere."""
+    for entry in alive:
+        entry.rows |= {target: row for (artifact, target), row in rows.items() if artifact == entry.alias.id}
+        entry.likeness |= {
+            target: answer.likeness
+            for (artifact, target), answer in answers.items()
+            if artifact == entry.alias.id and answer.likeness is not None
+        }
+        known = {target: float(scores.mean()) for target, scores in entry.likeness.items()}
+        best = max(known.values(), default=0.0)
+        for target, row in entry.rows.items():
+            if row.status != "ok":
+                entry.refused[target] = f"{row.status} on {target}: {row.reason}"
+            elif known.get(target, best) < best - _WRONG:
+                entry.refused[target] = (
+                    f"answers wrongly on {target}: agrees with float on {known[target]:.1%}{_of(row)} there, on "
+                    f"{best:.1%} elsewhere"
+                )
+
+
+def _by_running(alive: Sequence[_Entry]) -> tuple[_Entry | None, dict[int, str]]:
+    """Return the file that runs wherever another one does not, if it is one alone."""
+    runs = {id(entry): set(entry.rows) - set(entry.refused) for entry in alive}
+    whys: dict[int, str] = {}
+    for entry in alive:
+        for other in alive:
+            if missed := sorted(runs[id(other)] - runs[id(entry)]):
+                whys[id(entry)] = "; ".join(entry.refused[target] for target in missed)
+    left = [entry for entry in alive if id(entry) not in whys]
+    if len(left) == 1:
+        return left[0], whys
+    if whys and not left:  # each runs where another does not: the one that runs on more targets
+        most = max(alive, key=lambda entry: len(runs[id(entry)]))
+        return most, {key: why for key, why in whys.items() if key != id(most)}
+    return None, {}
+
+
+def _by_agreement(alive: Sequence[_Entry], target: str, samples: str) -> tuple[_Entry | None, dict[int, str]]:
+    """Return the file that is more like float than all others, beyond chance on these samples."""
+    if any(target not in entry.likeness for entry in alive):
+        return None, {}
+    scores = {id(entry): entry.likeness[target] for entry in alive}
+    best = max(alive, key=lambda entry: (scores[id(entry)].mean(), -entry.made.bytes))
+    whys = {}
+    for entry in alive:
+        if entry is best:
+            continue
+        if not _is_better(scores[id(best)], scores[id(entry)]):
+            return None, {}
+        whys[id(entry)] = (
+            f"agrees with float on {scores[id(entry)].mean():.1%}{_of(entry.rows[target])} of {samples} on {target}, "
+            f"the chosen file on {scores[id(best)].mean():.1%}"
+        )
+    return best, whys
+
+
+def _is_better(best: Scores, other: Scores) -> bool:
+    """Whether a file's likeness to float is more than another's, beyond chance."""
+    if np.isin(best, (0, 1)).all() and np.isin(other, (0, 1)).all():
+        return mcnemar(best.astype(bool), other.astype(bool)) < _LEVEL
+    return paired_loss(best, other, 1 - _LEVEL)[1] > 0
+
+
+def _of(row: Measurement) -> str:
+    """Return what shares of agreement are shares of, where it is not whole samples."""
+    if row.agreement_by == NUMBERS:
+        return " (less the relative error of its numbers)"
+    return "" if row.agreement_by in ("", CLASS) else f" ({WORDS[row.agreement_by]})"
+
+
+def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry | None, dict[int, str]]:
+    """Return the file that is faster than all others, where the interval of the ratio says so."""
+    times = {id(entry): process_medians(entry.latency, root) for entry in alive if entry.latency is not None}
+    if len(times) < len(alive) or not all(times.values()):
+        return None, {}
+    best = min(alive, key=lambda entry: float(np.median(times[id(entry)])))
+    whys = {}
+    for entry in alive:
+        if entry is best:
+            continue
+        ratio, low, _, coverage = ratio_interval(times[id(best)], times[id(entry)])
+        if low <= 1 or coverage < 0.95:
+            return None, {}
+        whys[id(entry)] = f"as near to float within the noise, and {ratio:.2f} times as slow on {target}"
+    return best, whys
+
+
+def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:
+    """Return the smallest file; the first one where none is smaller by a hundredth."""
+    smallest = min(alive, key=lambda entry: entry.made.bytes)
+    first = alive[0]
+    same = "as near to float and as fast within the noise"
+    if smallest.made.bytes > 0.99 * first.made.bytes:
+        return first, {id(entry): f"{same}, and of about the same size" for entry in alive}
+    sizes = {id(entry): entry.made.bytes for entry in alive}
+    return smallest, {
+        key: f"{same}, and larger: {size:,} bytes against {smallest.made.bytes:,}" for key, size in sizes.items()
+    }
+
+
+def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str], data: PreparedData) -> Artifact:
+    """Return the winner's artifact with a row for each other tool's file, before those of its own trials."""
+    rows = []
+    for entry in entries:
+        if entry is not winner:
+            why = whys.get(id(entry)) or f"{entry.made.status}: {entry.made.reason}"
+            facts = {"made_by": entry.made.made_by, "bytes": entry.made.bytes, "status": entry.made.status, "why": why}
+            chosen = {"bytes": winner.made.bytes, **_figures(winner, data)}
+            rows.append({**facts, **_figures(entry, data), "chosen": chosen})
+    return replace(winner.made, alternatives=(*rows, *winner.made.alternatives))
+
+
+def _figures(entry: _Entry, data: PreparedData) -> dict[str, Any]:
+    """Return what was measured of a file on the target where most samples were answered."""
+    answering = [row for row in entry.rows.values() if row.agreement is not None or row.difference is not None]
+    row = max(answering, key=lambda row: row.samples, default=None)
+    timed = entry.latency.latency_ms if entry.latency else None
+    return {
+        "target": row.target if row else "",
+        "samples": row.samples if row else 0,
+        "samples_of": counted(data, row.samples) if row else "",
+        "agreement": row.agreement if row else None,
+        "agreement_by": row.agreement_by if row else "",
+        "relative_error": row.relative_error if row else None,
+        "latency_ms": timed.median if timed else None,
+    }
