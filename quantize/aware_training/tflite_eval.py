@@ -73,7 +73,7 @@ def run(content: bytes, stored: NDArray[Any], contract: InputContract, folder: P
         np.save(source, stored)
         target.unlink(missing_ok=True)
     scale, offset = scale_of(contract)
-    command = [sys.executable, str(Path(__file__).with_name("scoring.py")), str(file), str(source), str(target)]
+    command = [sys.executable, str(Path(__file__).with_name("tflite_worker.py")), str(file), str(source), str(target)]
     try:
         done = children.run(
             [*command, repr(scale), repr(offset)],

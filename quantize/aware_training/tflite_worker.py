@@ -1,4 +1,6 @@
-"""Runs a .tflite file on samples, in a process of its own: ``python scoring.py FILE SAMPLES.npy OUT.npy SCALE OFFSET``.
+"""Runs a .tflite file on samples, in a process of its own.
+
+Usage: ``python tflite_worker.py FILE SAMPLES.npy OUT.npy SCALE OFFSET``.
 
 A file that a converter has just made may take its interpreter down; here that is an exit status. Needs numpy and
 ai-edge-litert alone. Prints the operators that compute in float, as JSON.
