@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,8 +107,3 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
 
 def _short(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:200]}…{text[-99:]}"
-
-
-def not_installed(modules: Sequence[str]) -> str:
-    """Return what is missing, in words: ``tensorflow and tf_keras, which are not installed here``."""
-    return f"{' and '.join(modules)}, which {'are' if len(modules) > 1 else 'is'} not installed here"

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.extras import EXTRAS
 from ..core.sanitize import shorten
 from ..core.store import package_versions
 from .files import SPLIT_NAMES, stat_identity
@@ -55,12 +55,8 @@ OFFLINE = (
 
 
 def _need(module: str, extra: str, source: str) -> None:
-    """Raise InputError when a module is not installed. Imports nothing."""
-    if find_spec(module) is None:
-        raise InputError(
-            f"data source {shorten(source, 200)!r} needs {module.replace('_', '-')}, which is not installed",
-            f"pip install 'edgeproof[{extra}]'",
-        )
+    """Raise NotInstalledError when a module is not installed. Imports nothing."""
+    EXTRAS[extra].require(f"data source {shorten(source, 200)!r} needs", module)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
+from ..core.extras import EXTRAS
 from ..core.remedies import OVERFLOW, Origin, Remedy
 from ..core.sanitize import shorten
 
@@ -47,7 +48,7 @@ KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
     (
         r"Op type not registered 'TFText>(\w+)'",
         "needs TensorFlow Text's operator {0}, and tensorflow_text is not there, or not for this TensorFlow",
-        "pip install 'edgeproof[text]'",
+        EXTRAS["text"].remedy,
     ),
     (
         r"Op type not registered '([^']+)'",
@@ -96,13 +97,6 @@ KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
     ),
 )
 
-_EXTRAS = {
-    "litert": "litert",
-    "tflite-runtime": "tflite-runtime",
-    "onnxruntime": "onnxruntime",
-    "tensorflow": "train",
-}
-
 
 def explain(reason: str, runtime: str, version: str, origin: Origin = "") -> tuple[str, str]:
     """Return (reason, remedy) for a runtime's message about a file of a model of `origin`.
@@ -123,4 +117,5 @@ def not_installed(runtime: str) -> tuple[str, str]:
             f"tflite-runtime 2.14 has no wheel for Python {sys.version_info.major}.{sys.version_info.minor}",
             "run edgeproof in Python 3.10 or 3.11 to prove files on tflite-runtime",
         )
-    return f"{runtime} is not installed in this environment", f"pip install 'edgeproof[{_EXTRAS[runtime]}]'"
+    extra = EXTRAS["train" if runtime == "tensorflow" else runtime]
+    return f"{runtime} is not installed in this environment", extra.remedy

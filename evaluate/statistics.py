@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import InputError
+from ..core.extras import EXTRAS
 
 CONFIDENCE = 0.95
 
@@ -247,12 +247,9 @@ def _t_tail(value: float, freedom: float) -> float:
 
 
 def _student() -> Any:
-    try:
-        from scipy.stats import t
-    except ImportError as error:
-        raise InputError(
-            "intervals over several seeds need SciPy, which is not installed here", "pip install 'edgeproof[train]'"
-        ) from error
+    EXTRAS["train"].require("intervals over several seeds need", "scipy")
+    from scipy.stats import t
+
     return t
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..core.errors import EdgeproofError
+from ..core.extras import EXTRAS
 from ..core.remedies import OVERFLOW, CannotMakeError, Origin, Remedy
 from ..core.sanitize import shorten
 
@@ -89,8 +90,8 @@ KNOWN: tuple[tuple[str, str, Remedy], ...] = (
     ),
 )
 
-# The extra that brings a module that a tool needs.
-_EXTRAS = {"ai_edge_quantizer": "quantize", "tf2onnx": "onnx", "onnx": "onnx", "onnxruntime": "onnx"}
+# The extras that bring what the tools need.
+_EXTRAS = (EXTRAS["onnx"], EXTRAS["quantize"])
 
 
 def explain(error: Exception, origin: Origin = "") -> tuple[str, str]:
@@ -99,8 +100,10 @@ def explain(error: Exception, origin: Origin = "") -> tuple[str, str]:
         return error.message, error.ways.words(origin)
     if isinstance(error, EdgeproofError):
         return error.message, error.remedy
-    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-        return f"{error.name} is not installed here", f"pip install 'edgeproof[{_EXTRAS[error.name]}]'"
+    if isinstance(error, ModuleNotFoundError):
+        for extra in _EXTRAS:
+            if error.name in extra.packages:
+                return f"{error.name} is not installed here", extra.remedy
     if isinstance(error, KeyError) and len(error.args) == 1:
         # Raised where the converter looks a sample's inputs up by name.
         return f"the calibration samples hold no values for input {error}", "calibrate with samples of all its inputs"

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from importlib.util import find_spec
 from typing import Any
 
 from ..core.environment import usable_cores
-from ..core.errors import NotInstalledError, not_installed
-
-REMEDY = "pip install 'edgeproof[train]'"
-REQUIRED = ("tensorflow", "tf_keras")
+from ..core.extras import EXTRAS
 
 
 def check_installed() -> None:
     """Raise NotInstalledError if the extra ``train`` is missing. Looks packages up; imports none."""
-    missing = [name for name in REQUIRED if find_spec(name) is None]
-    if missing:
-        raise NotInstalledError(
-            f"training needs {not_installed(missing)}",
-            REMEDY,
-        )
+    EXTRAS["train"].require("training needs", "tensorflow", "tf_keras")
 
 
 def load() -> tuple[Any, Any]:

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from importlib.util import find_spec
 from typing import Any
 
-from ..core.errors import InputError, not_installed
-
-REMEDY = "pip install 'edgeproof[quantize]'"
-REQUIRED = {
-    "tensorflow": "tensorflow",
-    "tf_keras": "tf-keras",
-    "tensorflow_model_optimization": "tensorflow-model-optimization",
-}
+from ..core.extras import EXTRAS
 
 
 def check_installed() -> None:
     """Raise InputError if the extra ``quantize`` is missing. Looks packages up; imports none."""
-    missing = [package for module, package in REQUIRED.items() if find_spec(module) is None]
-    if missing:
-        raise InputError(
-            f"further training needs {not_installed(missing)}",
-            REMEDY,
-        )
+    EXTRAS["quantize"].require("further training needs", "tensorflow", "tf_keras", "tensorflow_model_optimization")
 
 
 def load() -> tuple[Any, Any, Any]:

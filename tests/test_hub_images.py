@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeproof.core import extras
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError, StageError
@@ -382,11 +383,10 @@ def test_the_early_check_of_a_hub_module_imports_no_framework(modules):
 
 
 def test_a_missing_extra_is_told_with_its_remedy(modules, monkeypatch):
-    from edgeproof.train.hub import module
 
-    real = module.find_spec
+    real = extras.find_spec
     for missing, told in (("tensorflow_hub", "tensorflow_hub"), ("pkg_resources", "setuptools")):
-        monkeypatch.setattr(module, "find_spec", lambda name, gone=missing: None if name == gone else real(name))
+        monkeypatch.setattr(extras, "find_spec", lambda name, gone=missing: None if name == gone else real(name))
         with pytest.raises(InputError, match=told) as caught:
             check_backbone(spec(modules("features")), folder=Path())
         assert "pip install 'edgeproof[hub]'" in caught.value.remedy

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from edgeproof.cli.main import status
+from edgeproof.core import extras
 from edgeproof.core.errors import NotInstalledError
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import load_recipe
@@ -222,8 +223,8 @@ def test_a_packed_recipe_says_what_this_machine_lacks(
     path = tmp_path / "r.toml"
     assert status(["init", str(path), "--from", "quickstart"]) == 0
     assert "not here yet" not in capsys.readouterr().err
-    real = checks.find_spec
-    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "tf2onnx" else real(name))
+    real = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "tf2onnx" else real(name))
     assert status(["init", str(path), "--from", "quickstart", "--force"]) == 0
     told = capsys.readouterr()
     assert "not here yet: onnx:" in told.err and "pip install 'edgeproof[onnx]'" in told.err

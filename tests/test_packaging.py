@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import edgeproof
+from edgeproof.core import extras
+from edgeproof.core.documents import parse_toml
 from edgeproof.core.errors import InputError
 from edgeproof.core.variant import Variant
 from edgeproof.workflows import preflight
@@ -97,8 +100,8 @@ def test_the_public_face_is_what_it_says() -> None:
     ],
 )
 def test_a_missing_extra_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, variant: str, module: str) -> None:
-    real = preflight.find_spec
-    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == module else real(name))
+    real = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == module else real(name))
     (problem,) = preflight.check_makers([Variant.parse(variant)])
     assert isinstance(problem, InputError)
     assert module in problem.message and variant in problem.message
@@ -106,8 +109,8 @@ def test_a_missing_extra_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_of_two_tools_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = preflight.find_spec
-    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == "ai_edge_quantizer" else real(name))
+    real = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "ai_edge_quantizer" else real(name))
     assert preflight.check_makers([Variant.parse("tflite:int8")]) == []
 
 
@@ -115,3 +118,26 @@ def test_constraints_name_no_index() -> None:
     lines = (REPO / "constraints.txt").read_text().splitlines()
     assert len(lines) > 100
     assert not [line for line in lines if "://" in line or line.startswith("-")]
+
+
+def test_each_extra_is_declared_with_the_packages_that_its_messages_promise() -> None:
+    project = parse_toml((REPO / "pyproject.toml").read_text(encoding="utf-8"), "pyproject.toml")["project"]
+    declared = {
+        name: {re.split(r"[<>=;\[ ]", requirement)[0] for requirement in requirements}
+        for name, requirements in project["optional-dependencies"].items()
+    }
+    for name, extra in extras.EXTRAS.items():
+        assert set(extra.packages.values()) <= declared[name], name
+        assert extra.remedy == f"pip install 'edgeproof[{name}]'"
+    assert declared.keys() - extras.EXTRAS.keys() == {"all", "dev"}
+
+
+def test_no_other_place_says_what_to_install() -> None:
+    """An extra's command stands in `core/extras.py` alone: nothing else writes it out."""
+    places = [
+        str(path.relative_to(REPO))
+        for room in STAGES
+        for path in (REPO / room).rglob("*.py")
+        if re.search(r"pip install '?edgeproof\[", path.read_text(encoding="utf-8"))
+    ]
+    assert places == ["core/extras.py"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeproof.core import extras
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import Augment, FineTune, ModelSpec, Train
-from edgeproof.train.text import backbones
 from edgeproof.train.text.backbones import check_text_backbone, check_text_training, text_identity
 
 USE, SCRATCH = "package:use_multilingual_v3", "scratch:average-embedding"
@@ -66,8 +66,8 @@ def test_what_cannot_be_built_is_told_with_a_remedy(
 
 
 def test_the_extra_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = backbones.find_spec
-    monkeypatch.setattr(backbones, "find_spec", lambda name: None if name == "tensorflow_text" else there(name))
+    there = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "tensorflow_text" else there(name))
     with pytest.raises(InputError) as caught:
         check_text_backbone(spec(SCRATCH), tmp_path)
     assert "tensorflow_text" in caught.value.message and caught.value.remedy == "pip install 'edgeproof[text]'"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeproof.core import extras
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract, load_model
 from edgeproof.core.progress import Silent
@@ -395,7 +396,7 @@ def test_what_cannot_be_trained_is_told_before_anything_starts(small, tmp_path, 
     none = make_data(tmp_path / "one", {"validation": 3, "train": 3})
     with pytest.raises(InputError, match="no training samples"):
         further(small, "qat", tmp_path, data=replace(none, counts={"validation": 3}))
-    monkeypatch.setattr(tfmot, "find_spec", lambda name: None if "optimization" in name else object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if "optimization" in name else object())
     with pytest.raises(InputError, match="tensorflow-model-optimization") as missing:
         further(small, "qat", tmp_path)
     assert missing.value.remedy == "pip install 'edgeproof[quantize]'"

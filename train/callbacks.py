@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, StageError
+from ..core.extras import EXTRAS
 from ..core.recipe import Train
 from ..core.sanitize import shorten
 from ..frameworks.tensorflow import load
@@ -31,9 +32,9 @@ def check_callbacks(train: Train, folder: Path) -> None:
     identity(train, folder)
     for text in train.callbacks:
         _check_syntax(text, _source(text, folder))
-    if train.tensorboard and find_spec("tensorboard") is None:
-        raise InputError("train.tensorboard needs tensorboard, which is not installed here",
-                         "pip install 'edgeproof[tensorboard]', or set train.csv_log = true instead")  # fmt: skip
+    if train.tensorboard:
+        extra = EXTRAS["tensorboard"]
+        extra.require("train.tensorboard needs", remedy=f"{extra.remedy}, or set train.csv_log = true instead")
 
 
 def identity(train: Train, folder: Path) -> list[str]:

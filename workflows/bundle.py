@@ -17,6 +17,7 @@ from ..core.artifact import Artifact
 from ..core.codec import check, read_json
 from ..core.dataset import PreparedData, read_texts, write_texts
 from ..core.errors import EdgeproofError, InputError, StageError
+from ..core.extras import EXTRAS
 from ..core.files import below
 from ..core.measurement import Measurement
 from ..core.model import sample_shape
@@ -330,7 +331,7 @@ def _target(artifact: Artifact) -> Target:
             return Target("local", runtime)
     raise InputError(
         f"no runtime for {artifact.format} files is installed, and golden vectors are made by one",
-        f"pip install 'edgeproof[{'onnxruntime' if artifact.format == 'onnx' else 'litert'}]'",
+        EXTRAS["onnxruntime" if artifact.format == "onnx" else "litert"].remedy,
     )
 
 

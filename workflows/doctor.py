@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -13,23 +12,24 @@ from ..core import children
 from ..core.dataset import Kind
 from ..core.environment import cpu_name, usable_cores
 from ..core.errors import EdgeproofError
+from ..core.extras import EXTRAS
 from ..core.recipe import ModelSpec
 from ..core.store import package_versions
 from ..devices import local_runtimes
 from ..devices.remedies import not_installed
 from ..train.backbones import check_backbone
 
-# Module, distribution, extra, what it is for.
+# Module, extra, what it is for.
 _MAKERS = (
-    ("tensorflow", "tensorflow", "train", "training and TFLite conversion"),
-    ("tf_keras", "tf-keras", "train", "training"),
-    ("tf2onnx", "tf2onnx", "onnx", "ONNX conversion"),
-    ("onnx", "onnx", "onnx", "ONNX files"),
-    ("tensorflow_model_optimization", "tensorflow-model-optimization", "quantize", "qat, pruned and clustered schemes"),
-    ("ai_edge_quantizer", "ai-edge-quantizer", "quantize", "int4 and weight-only schemes, finished .tflite files"),
-    ("tensorflow_hub", "tensorflow-hub", "hub", "hub: backbones, package: ones of that format"),
-    ("tensorflow_text", "tensorflow-text", "text", "text backbones"),
-    ("tensorflow_datasets", "tensorflow-datasets", "tfds", "tfds: sources"),
+    ("tensorflow", "train", "training and TFLite conversion"),
+    ("tf_keras", "train", "training"),
+    ("tf2onnx", "onnx", "ONNX conversion"),
+    ("onnx", "onnx", "ONNX files"),
+    ("tensorflow_model_optimization", "quantize", "qat, pruned and clustered schemes"),
+    ("ai_edge_quantizer", "quantize", "int4 and weight-only schemes, finished .tflite files"),
+    ("tensorflow_hub", "hub", "hub: backbones, package: ones of that format"),
+    ("tensorflow_text", "text", "text backbones"),
+    ("tensorflow_datasets", "tfds", "tfds: sources"),
 )
 _NEEDED = {"train", "onnx"}
 # Backbones whose weights an installed package carries: name, what their data are, what is said of them.
@@ -59,11 +59,12 @@ def examine() -> list[Check]:
         Check("Python", "ok" if known else "note", python, "" if known else "3.10 to 3.13 are tested"),
         Check("machine", "ok", f"{cpu_name()}, {usable_cores()} usable cores"),
     ]
-    for module, distribution, extra, purpose in _MAKERS:
-        remedy = f"pip install 'edgeproof[{extra}]'"
-        if find_spec(module) is None:
-            state: Literal["missing", "note"] = "missing" if extra in _NEEDED else "note"
-            checks.append(Check(distribution, state, f"not installed ({purpose})", remedy))
+    for module, name, purpose in _MAKERS:
+        extra = EXTRAS[name]
+        distribution = extra.packages[module]
+        if extra.missing(module):
+            state: Literal["missing", "note"] = "missing" if name in _NEEDED else "note"
+            checks.append(Check(distribution, state, f"not installed ({purpose})", extra.remedy))
         else:
             version = package_versions([distribution]).get(distribution, "?")
             checks.append(Check(distribution, "ok", f"{version} ({purpose})"))

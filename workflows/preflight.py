@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .. import data as train_data
 from ..core.dataset import Kind
-from ..core.errors import EdgeproofError, InputError, NotInstalledError, not_installed
+from ..core.errors import EdgeproofError, InputError, NotInstalledError
+from ..core.extras import EXTRAS
 from ..core.recipe import ModelSpec, Recipe
 from ..core.target import Target
 from ..core.variant import ORT_QUANTIZER, QUANTIZER, Variant
@@ -101,16 +101,12 @@ def check_makers(variants: Iterable[Variant]) -> list[InputError]:
             needs += [_TOOLS[maker] for maker in scheme.makers if maker in _TOOLS]
         for need in needs:
             wanted.setdefault(need, []).append(str(variant))
-    problems = []
-    for (modules, extra), names in wanted.items():
-        missing = [module for module in modules if find_spec(module) is None]
-        if missing:
-            problems.append(
-                InputError(
-                    f"{', '.join(names)}: needs {not_installed(missing)}",
-                    f"pip install 'edgeproof[{extra}]', or leave {'it' if len(names) == 1 else 'them'} out",
-                )
-            )
+    problems: list[InputError] = []
+    for (modules, name), affected in wanted.items():
+        extra = EXTRAS[name]
+        remedy = f"{extra.remedy}, or leave {'it' if len(affected) == 1 else 'them'} out"
+        if error := extra.error(f"{', '.join(affected)}: needs", *modules, remedy=remedy):
+            problems.append(error)
     return problems
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from .. import export
 from ..cli.console import ConsoleListener
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import sha256_file, to_json
-from ..core.errors import EdgeproofError, InputError, not_installed
+from ..core.errors import EdgeproofError, InputError
+from ..core.extras import EXTRAS
 from ..core.model import InputContract, TokenizerRecord
 from ..core.recipe import Data, Export
 from ..core.sanitize import shorten, slug
@@ -84,16 +84,10 @@ def _check_variants(variants: Sequence[Variant]) -> None:
             f"{', '.join(wrong)} cannot be made from a .tflite: that needs the SavedModel or Keras file it came from",
             f"possible from a .tflite are {', '.join(possible)}",
         )
-    missing = [
-        name
-        for name, needed in (("ai_edge_litert", True), ("ai_edge_quantizer", set(variants) != {FLOAT32}))
-        if needed and find_spec(name) is None
-    ]
-    if missing:
-        raise InputError(
-            f"quantizing a .tflite needs {not_installed(missing)}",
-            "pip install ai-edge-quantizer (or 'edgeproof[quantize]')",
-        )
+    modules = ("ai_edge_litert", *(["ai_edge_quantizer"] if set(variants) != {FLOAT32} else []))
+    EXTRAS["quantize"].require(
+        "quantizing a .tflite needs", *modules, remedy="pip install ai-edge-quantizer (or 'edgeproof[quantize]')"
+    )
 
 
 def _fixed(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from .. import export, quantize
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import to_json
 from ..core.dataset import PreparedData
+from ..core.extras import EXTRAS
 from ..core.model import Model, TokenizerRecord, load_model
 from ..core.progress import Listener
 from ..core.recipe import Export, Quantize
@@ -163,6 +163,6 @@ def makers(variant: Variant, options: Export) -> tuple[str, ...]:
     able = variant.scheme.makers
     if options.maker in able:
         return (options.maker,)
-    if len(able) > 1 and find_spec("ai_edge_quantizer") is None:
+    if len(able) > 1 and EXTRAS["quantize"].missing("ai_edge_quantizer"):
         return tuple(maker for maker in able if maker != QUANTIZER)
     return able

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError
+from ...core.extras import EXTRAS
 from ...core.sanitize import shorten
 from ...frameworks.operators import refusal
 from ...frameworks.tensorflow import load
@@ -69,7 +70,7 @@ def load_saved_model(path: Path, tags: list[str]) -> Any:
             if missing:
                 raise InputError(
                     f"{path} needs the operator {missing[1]}, which this TensorFlow does not have",
-                    "pip install 'edgeproof[text]' if it is a text model; other packages' operators are not supported",
+                    f"{EXTRAS['text'].remedy} if it is a text model; other packages' operators are not supported",
                 ) from error
             raise InputError(
                 f"TensorFlow cannot load the SavedModel {path}: {shorten(str(error), 300)}",

