@@ -16,12 +16,13 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from ..evaluate.cells import Cell, artifact_name, process_medians, raw_path
 from ..evaluate.formatting import ms, percent, percent_range, points, size
-from . import appendix, diagnosis_section, model_section, plots, plots_quantized, provenance_section, runtime_section
+from . import plots, plots_quantized
 from .content import Content, figure_rows
-from .data_section import data_section
 from .palette import marker, scheme_colour, style_variables
 from .reading import figure
-from .recommendations import choices
+from .sections import appendix, diagnosis, model_comparison, provenance, runtimes
+from .sections.data import data_section
+from .sections.recommendations import choices
 from .svg import inline
 from .templating import environment
 
@@ -43,23 +44,21 @@ def render(results: Results, folder: Path | None = None) -> str:
         cards=[(card, _curve(card.history, f"training{i}")) for i, card in enumerate(cards)],
         data=data_section(content),
         method=appendix.method(content, _plan(content, folder)),
-        models=model_section.model_rows(content) if model_section.is_comparison(content) else [],
-        pairs=model_section.pair_rows(content),
-        best_file=model_section.best_file_title(content),
+        models=model_comparison.model_rows(content) if model_comparison.is_comparison(content) else [],
+        pairs=model_comparison.pair_rows(content),
+        best_file=model_comparison.best_file_title(content),
         standings=_standings(content),
         seeds=any(len(model.get("repeats") or []) > 1 for model in results.models),
-        diagnoses=[(card, _snr(card, i)) for i, card in enumerate(diagnosis_section.diagnoses(content))],
-        diagnosis_title=diagnosis_section.title(content),
-        trades=[(card, _trade(card, allowed, i)) for i, card in enumerate(diagnosis_section.trades(content))],
+        diagnoses=[(card, _snr(card, i)) for i, card in enumerate(diagnosis.diagnoses(content))],
+        diagnosis_title=diagnosis.title(content),
+        trades=[(card, _trade(card, allowed, i)) for i, card in enumerate(diagnosis.trades(content))],
         allowed=points(allowed) if allowed is not None else "",
-        trainings=[
-            (card, _curve(card.history, f"tuning{i}")) for i, card in enumerate(provenance_section.trainings(content))
-        ],
-        contests=provenance_section.contests(content),
-        calibrations=provenance_section.calibrations(content),
-        runtimes=runtime_section.runtime_rows(content),
-        workarounds=runtime_section.workarounds(content),
-        refusals=runtime_section.refusals(content),
+        trainings=[(card, _curve(card.history, f"tuning{i}")) for i, card in enumerate(provenance.trainings(content))],
+        contests=provenance.contests(content),
+        calibrations=provenance.calibrations(content),
+        runtimes=runtimes.runtime_rows(content),
+        workarounds=runtimes.workarounds(content),
+        refusals=runtimes.refusals(content),
         parts=_parts(content),
         scatters=_scatters(content),
         latencies=_latencies(content, folder),
@@ -106,8 +105,8 @@ def _scatters(content: Content) -> list[tuple[str, Markup]]:
 
 def _standings(content: Content) -> Markup:
     """Return a drawing of the models' accuracies, or nothing where there are no two to compare."""
-    rows = [(r.name, r.standing) for r in model_section.model_rows(content) if r.standing]
-    if not model_section.is_comparison(content) or not rows:
+    rows = [(r.name, r.standing) for r in model_comparison.model_rows(content) if r.standing]
+    if not model_comparison.is_comparison(content) or not rows:
         return Markup()
     title = "; ".join(
         f"{name} {percent(s.mean)} ({percent_range(s.low, s.high)}), seeds {', '.join(percent(x) for x in s.seeds)}"
@@ -184,14 +183,14 @@ def _curve(history: Sequence[Mapping[str, Any]], name: str) -> Markup:
     return inline(partial(plots.training, history), name, title)
 
 
-def _snr(card: diagnosis_section.DiagnosisCard, index: int) -> Markup:
+def _snr(card: diagnosis.DiagnosisCard, index: int) -> Markup:
     """Return the signal-to-noise ratio along the graph, or nothing where fewer than two tensors are known."""
     if sum(p.snr is not None for p in card.points) < 2:
         return Markup()
     return inline(partial(plots_quantized.snr, card.points), f"snr{index}", plots_quantized.spoken_snr(card.points))
 
 
-def _trade(card: diagnosis_section.Trade, allowed: float | None, index: int) -> Markup:
+def _trade(card: diagnosis.Trade, allowed: float | None, index: int) -> Markup:
     """Return what each step costs and buys, or nothing where fewer than two steps have figures."""
     if sum(s.drop is not None and (s.latency is not None or s.bytes > 0) for s in card.steps) < 2:
         return Markup()
@@ -202,10 +201,10 @@ def _trade(card: diagnosis_section.Trade, allowed: float | None, index: int) -> 
 def _legend(shown: Sequence[Cell]) -> dict[str, list[tuple[str, str]]]:
     """Return the runtimes with their signs and the schemes with their colours, in order of appearance."""
     ours = [c for c in shown if not c.is_reference]
-    runtime_section = dict.fromkeys(c.measurement.runtime for c in ours)
+    runtimes_ = dict.fromkeys(c.measurement.runtime for c in ours)
     schemes = dict.fromkeys(c.artifact.scheme for c in ours)
     return {
-        "runtimes": [(marker(r)[1], shorten(r, 30)) for r in runtime_section],
+        "runtimes": [(marker(r)[1], shorten(r, 30)) for r in runtimes_],
         "schemes": [(scheme_colour(s).name, shorten(s, 30)) for s in schemes],
     }
 

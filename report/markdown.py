@@ -8,10 +8,10 @@ import re
 from markupsafe import Markup
 
 from ..core.results import Results
-from . import appendix, diagnosis_section, model_section, provenance_section, runtime_section
 from .content import Content, figure_rows
-from .data_section import data_section
-from .recommendations import brief, choices
+from .sections import appendix, diagnosis, model_comparison, provenance, runtimes
+from .sections.data import data_section
+from .sections.recommendations import brief, choices
 from .templating import environment
 
 # Backslashes keep these from being markup: emphasis, code, links, tables, and bare addresses that become links.
@@ -31,15 +31,15 @@ def render(results: Results) -> str:
         choices=choices(content),
         problems=content.problems(),
         figures=figure_rows(content),
-        models=model_section.model_rows(content) if model_section.is_comparison(content) else [],
-        pairs=model_section.pair_rows(content),
-        best_file=model_section.best_file_title(content),
-        diagnoses=diagnosis_section.diagnoses(content),
-        diagnosis_title=diagnosis_section.title(content),
-        trades=diagnosis_section.trades(content),
-        warnings=provenance_section.warnings(content),
-        contests=provenance_section.contests(content),
-        workarounds=runtime_section.workarounds(content),
+        models=model_comparison.model_rows(content) if model_comparison.is_comparison(content) else [],
+        pairs=model_comparison.pair_rows(content),
+        best_file=model_comparison.best_file_title(content),
+        diagnoses=diagnosis.diagnoses(content),
+        diagnosis_title=diagnosis.title(content),
+        trades=diagnosis.trades(content),
+        warnings=provenance.warnings(content),
+        contests=provenance.contests(content),
+        workarounds=runtimes.workarounds(content),
         data=data_section(content),
         tokenizers=[(card.name, card.tokenizer) for card in appendix.models(content) if card.tokenizer],
     )

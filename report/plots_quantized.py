@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..evaluate.formatting import number, size
-from .diagnosis_section import SnrPoint, Step
 from .label_placement import place_labels
 from .palette import PAGE, scheme_colour
 from .plots import ACCENT, FRONT_STYLE, INK, MUTED, new_figure
+from .sections.diagnosis import SnrPoint, Step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from ..evaluate.formatting import by_design_words, limits
 from .content import Content, figure_rows
-from .recommendations import brief, choices
+from .sections.recommendations import brief, choices
 from .widths import filled, first_that_fits
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import pytest
 
 from edgeproof.core.results import Results
 from edgeproof.report.content import Content
-from edgeproof.report.data_section import data_section
 from edgeproof.report.html import render as render_html
 from edgeproof.report.markdown import render as render_markdown
+from edgeproof.report.sections.data import data_section
 
 REPORT: dict[str, Any] = {
     "listed": 130,

@@ -18,9 +18,10 @@ from edgeproof.core.recipe import Budget
 from edgeproof.core.results import load_results
 from edgeproof.core.variant import Variant
 from edgeproof.evaluate.select import verdict
-from edgeproof.report import diagnosis_section, provenance_section, runtime_section
 from edgeproof.report.content import Content
 from edgeproof.report.reading import layer
+from edgeproof.report.sections import provenance, runtimes
+from edgeproof.report.sections.diagnosis import diagnoses, trades
 
 from .test_report import HOSTILE, Page, example, terminal, written
 from .test_report_models import section
@@ -244,7 +245,7 @@ def test_why_accuracy_dropped_is_said_drawn_and_tabled(finished):
     labels = [re.search(r'aria-label="([^"]+)"', d)[1] for d in drawings]
     assert sum("worst: 1 block_11_project; 2 block_6_project" in label for label in labels) == 2
     assert "1. outlier channel: 4 layers" in markdown
-    (card,) = diagnosis_section.diagnoses(Content(results))
+    (card,) = diagnoses(Content(results))
     assert len(card.points) == len(list(blocks())), "weights are no places along the graph"
     assert sorted(p.rank for p in card.points if p.rank) == [1, 2, 3, 4]
 
@@ -264,7 +265,7 @@ def test_the_trade_of_a_search_is_told_with_its_steps(finished):
     assert told in markdown
     for words in (section(html, "quantization").words, markdown):
         assert "Tried on 481 validation and 19 training samples." in words
-    (trade,) = diagnosis_section.trades(Content(results))
+    (trade,) = trades(Content(results))
     assert [step.kept for step in trade.steps] == [0, 2, 4, 6, 8]
     assert [step.chosen for step in trade.steps].index(True) == 3
     assert html.count("<details><summary>which</summary>") == 4
@@ -281,7 +282,7 @@ def test_further_training_and_makers_and_calibration_are_recorded(finished):
                   "tflite: int8, tflite: int8-mixed channel 2 of the calibration samples is brighter",
                   "Ranges of tflite:int8 min and max"):  # fmt: skip
         assert found in words
-    qat, pruned = provenance_section.trainings(Content(results))
+    qat, pruned = provenance.trainings(Content(results))
     assert (len(qat.files), qat.warning, len(qat.history)) == (2, "", 3)
     assert pruned.warning
     assert words.count("Resemblance, samples") == 1, "equal records are told once"
@@ -297,7 +298,7 @@ def test_runtimes_name_operators_workarounds_and_what_delegates_refuse(finished)
                   "FULLY_CONNECTED 1×: version 12 is not supported"):  # fmt: skip
         assert found in words
     assert "**tflite:dynamic-conv**: Dense layers stored as 1×1 convolutions; Made for tflite" in markdown
-    assert [r.whole for r in runtime_section.refusals(Content(results))] == [True, False]
+    assert [r.whole for r in runtimes.refusals(Content(results))] == [True, False]
 
 
 def test_parts_without_anything_to_say_are_not_there(tmp_path):

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.artifact import Artifact
-from ..core.recipe import ModelSpec
-from ..core.sanitize import shorten
-from ..core.variant import SCHEMES
-from ..evaluate.cells import artifact_name
-from ..evaluate.formatting import percent, seconds, size
-from .content import NAME_LIMIT, REASON_LIMIT, Content
-from .data_section import flat, scalar
-from .model_section import origin
-from .palette import scheme_colour
-from .reading import counted
+from ...core.artifact import Artifact
+from ...core.recipe import ModelSpec
+from ...core.sanitize import shorten
+from ...core.variant import SCHEMES
+from ...evaluate.cells import artifact_name
+from ...evaluate.formatting import percent, seconds, size
+from ..content import NAME_LIMIT, REASON_LIMIT, Content
+from ..palette import scheme_colour
+from ..reading import counted
+from .data import flat, scalar
+from .model_comparison import origin
 
 LABELS_SHOWN = 40
 ITEMS_SHOWN = 40

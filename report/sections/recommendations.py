@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.artifact import Artifact
-from ..core.sanitize import shorten
-from ..evaluate.cells import Cell
-from ..evaluate.formatting import ms, ms_range, on_splits, percent, percent_range, points_range, signed_points, size
-from .content import NAME_LIMIT, REASON_LIMIT, Content, drop_interval, drop_points, quality_words
+from ...core.artifact import Artifact
+from ...core.sanitize import shorten
+from ...evaluate.cells import Cell
+from ...evaluate.formatting import ms, ms_range, on_splits, percent, percent_range, points_range, signed_points, size
+from ..content import NAME_LIMIT, REASON_LIMIT, Content, drop_interval, drop_points, quality_words
 
 WHY_LIMIT = 2000
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core.artifact import Artifact
-from ..core.sanitize import shorten
-from ..core.target import RUNTIMES
-from ..evaluate.formatting import points_range, signed_points, times
-from .content import NAME_LIMIT, REASON_LIMIT, Content
-from .reading import figure, rows
+from ...core.artifact import Artifact
+from ...core.sanitize import shorten
+from ...core.target import RUNTIMES
+from ...evaluate.formatting import points_range, signed_points, times
+from ..content import NAME_LIMIT, REASON_LIMIT, Content
+from ..reading import figure, rows
 
 OPERATORS_SHOWN = 6
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.sanitize import shorten
-from .content import NAME_LIMIT, REASON_LIMIT, Content
+from ...core.sanitize import shorten
+from ..content import NAME_LIMIT, REASON_LIMIT, Content
 
 ITEMS_SHOWN = 40
 DEPTH = 3

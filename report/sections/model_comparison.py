@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import InputError
-from ..core.sanitize import shorten
-from ..evaluate.cells import artifact_name
-from ..evaluate.formatting import (
+from ...core.errors import InputError
+from ...core.sanitize import shorten
+from ...evaluate.cells import artifact_name
+from ...evaluate.formatting import (
     ms,
     number,
     p_value,
@@ -21,10 +21,10 @@ from ..evaluate.formatting import (
     size,
     times,
 )
-from ..evaluate.model_comparison import NO_BUDGET, asked_budget, best_files, float_bytes
-from ..evaluate.models import float_accuracies
-from ..evaluate.statistics import seeds_accuracy
-from .content import NAME_LIMIT, REASON_LIMIT, Content
+from ...evaluate.model_comparison import NO_BUDGET, asked_budget, best_files, float_bytes
+from ...evaluate.models import float_accuracies
+from ...evaluate.statistics import seeds_accuracy
+from ..content import NAME_LIMIT, REASON_LIMIT, Content
 
 # Where a backbone comes from, by what stands before the colon in a recipe.
 ORIGINS = {

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from ..core.agreement import CLASS, WORDS
-from ..core.artifact import Artifact
-from ..core.sanitize import shorten
-from ..evaluate.formatting import (
+from ...core.agreement import CLASS, WORDS
+from ...core.artifact import Artifact
+from ...core.sanitize import shorten
+from ...evaluate.formatting import (
     lost_words,
     ms,
     number,
@@ -22,8 +22,8 @@ from ..evaluate.formatting import (
     size,
     times,
 )
-from .content import NAME_LIMIT, REASON_LIMIT, Content
-from .reading import decibels, figure, layer, rows, share
+from ..content import NAME_LIMIT, REASON_LIMIT, Content
+from ..reading import decibels, figure, layer, rows, share
 
 CAUSES = {
     "outlier-channel": "outlier channel",

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.agreement import CLASS, WORDS
-from ..core.artifact import Artifact
-from ..core.sanitize import shorten
-from ..evaluate.formatting import ms, percent, size
-from .content import NAME_LIMIT, REASON_LIMIT, Content
-from .reading import figure, flat, rows
+from ...core.agreement import CLASS, WORDS
+from ...core.artifact import Artifact
+from ...core.sanitize import shorten
+from ...evaluate.formatting import ms, percent, size
+from ..content import NAME_LIMIT, REASON_LIMIT, Content
+from ..reading import figure, flat, rows
 
 
 @dataclass(frozen=True)
