@@ -77,7 +77,6 @@ def _by_hand(job: Job) -> Job:
 
 
 def _edgeproof(job: Job) -> Job:
-    from edgeproof import export
     from edgeproof.core.artifact import Artifact
     from edgeproof.core.environment import usable_cores
     from edgeproof.core.model import load_model
@@ -85,9 +84,10 @@ def _edgeproof(job: Job) -> Job:
     from edgeproof.core.target import Target
     from edgeproof.devices import open_runner
     from edgeproof.evaluate import accuracy
+    from edgeproof.export import load, reference
 
-    artifacts: list[Artifact] = [export.load(Path(sidecar)) for sidecar in job["sidecars"]]
-    artifacts.append(export.reference(load_model(Path(job["model"]))))
+    artifacts: list[Artifact] = [load(Path(sidecar)) for sidecar in job["sidecars"]]
+    artifacts.append(reference(load_model(Path(job["model"]))))
     targets = [Target.parse(text) for text in job["targets"]]
     inputs, cores = Path(job["inputs"]), usable_cores()
     runners = [open_runner(a, t) for t in targets for a in artifacts if t.reads(a.format)]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof import export
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
+from edgeproof.export import export
 from edgeproof.frameworks import freeze
 
 Arrays = dict[str, NDArray[Any]]
@@ -46,7 +46,7 @@ def model_at(folder: Path, inputs: Inputs, answer: str = "y") -> Model:
 
 def exported(model: Model, scheme: str = "float32", calibration: Path | None = None) -> Artifact:
     """Export a model of `frozen` to ONNX beside it."""
-    return export.export(
+    return export(
         model, Variant("onnx", scheme), options=Export(), folder=model.saved_model.parent, calibration=calibration
     )
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import export
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.recipe import Export
 from edgeproof.core.target import Target
 from edgeproof.core.variant import QUANTIZER, Variant
 from edgeproof.devices import open_runner
+from edgeproof.export import export
 from edgeproof.tflite import objects
 from edgeproof.tflite.storage import storage
 
@@ -58,7 +58,7 @@ def frozen(serve: Any, folder: Path, shape: tuple[int, ...] = (1, 32, 32, 3), **
 
 
 def made(model: Model, variant: str, folder: Path, samples: Path | None = None, maker: str = "") -> Artifact:
-    return export.export(
+    return export(
         model, Variant.parse(variant), options=Export(), folder=folder, calibration=samples,
         calibration_record={"sha256": "known"}, maker=maker,
     )  # fmt: skip

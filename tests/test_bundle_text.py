@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeproof import export, quantize
+from edgeproof import quantize
 from edgeproof.core.artifact import Artifact, TensorSpec
 from edgeproof.core.dataset import PreparedData, save_prepared, write_texts
 from edgeproof.core.errors import InputError, StageError
@@ -26,6 +26,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Augment, Export, ModelSpec, Train
 from edgeproof.core.tokenizer import Tokenizer, open_tokenizer
 from edgeproof.core.variant import Variant
+from edgeproof.export import export, place_tokenizer
 from edgeproof.export.bundle.input_adapter import PADDING, Frame, for_masked, for_padded
 from edgeproof.export.bundle.metadata import read_files
 from edgeproof.export.bundle.stock_tokenizers import VOCABULARY, bert_vocabulary, stock_tokenizer, surface_forms
@@ -332,11 +333,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
         model = fit_text(spec, train, seed=3, data=data, folder=root, workspace=root / kind, listener=Silent())
         assert model.tokenizer is not None
         samples = quantize.draw(data, 20, 1, root / kind, model.tokenizer.folder).images
-        folder = export.place_tokenizer(model, root)
+        folder = place_tokenizer(model, root)
         schemes = ("float32", "dynamic", "int8", "int8-int8io")
         for scheme in schemes if kind == "wordpiece" else ("int8",):
             variant = Variant("tflite", scheme)
-            artifact = export.export(model, variant, options=Export(), folder=root, calibration=samples)
+            artifact = export(model, variant, options=Export(), folder=root, calibration=samples)
             assert artifact.status == "ok", artifact.reason
             made[f"{kind}:{scheme}"] = replace(artifact, tokenizer=folder)
     return made

@@ -19,7 +19,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeproof import export
 from edgeproof.core.artifact import Artifact, Operator
 from edgeproof.core.codec import to_json
 from edgeproof.core.errors import InputError, StageError
@@ -29,6 +28,7 @@ from edgeproof.core.target import Target, parse_runtime
 from edgeproof.core.variant import CONVERTER
 from edgeproof.devices import install, local_runtimes, locate, missing_runtime, open_runner, side_installations
 from edgeproof.evaluate.budget import LITERT_HAS
+from edgeproof.export import inspect
 from edgeproof.tflite import misfits, needs_of, newest_version, oldest, tflite_of
 from edgeproof.tflite.delegates import estimate
 from edgeproof.tflite.graph import Node, Tensor
@@ -142,7 +142,7 @@ def test_tensor_types_are_what_runtimes_read(runtime: str, old_litert: Target, t
         path = tmp_path / f"{dtype}.tflite"
         path.write_bytes(content)
         assert found is not None
-        needs = export.inspect(path).needs
+        needs = inspect(path).needs
         assert (not misfits(needs, target.runtime, found.version)) == real, dtype
 
 
@@ -227,14 +227,14 @@ def hybrid_dense(version: int, channels: int) -> bytes:
 def test_a_file_that_says_less_than_it_needs_is_seen_through(tmp_path: Path) -> None:
     path = tmp_path / "x.tflite"
     path.write_bytes(hybrid_dense(version=3, channels=3))
-    contents = export.inspect(path)
+    contents = inspect(path)
     assert contents.min_runtime == "tflite 2.17.0" and contents.ops[0].version == 3
     assert "says version 3 and needs version 12" in contents.notes[0]
     assert misfits(contents.needs, "tflite-runtime", "2.14.0") and not misfits(contents.needs, "litert", "1.0.1")
     assert [(q.name, q.scales, q.axis) for q in contents.quantized] == [("w", 3, 0)]
 
     path.write_bytes(hybrid_dense(version=3, channels=1))
-    contents = export.inspect(path)
+    contents = inspect(path)
     assert contents.min_runtime == "tflite 1.14.0" and not contents.notes
 
 
@@ -268,7 +268,7 @@ def int16x8(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_int16_kernels_are_younger_than_their_version_numbers(int16x8: Path) -> None:
-    contents = export.inspect(int16x8)
+    contents = inspect(int16x8)
     assert contents.min_runtime == "tflite 2.4.0"
     assert contents.claimed_runtime and order(contents.claimed_runtime.split()[1]) < order("2.4.0")
 
@@ -279,7 +279,7 @@ def test_int16_kernels_are_younger_than_their_version_numbers(int16x8: Path) -> 
 def test_inspect_tells_what_a_file_is(tiny: TinyRun) -> None:
     path = tiny.artifact("tflite:dynamic").path
     assert path is not None
-    contents = export.inspect(path)
+    contents = inspect(path)
     assert contents.min_runtime == "tflite 2.17.0" and contents.min_litert == "1.0.0"
     assert {op.name: op.min_runtime for op in contents.ops}["FULLY_CONNECTED"] == "2.17.0"
     assert any(tensor.scales > 1 and tensor.axis is not None for tensor in contents.quantized)
@@ -297,11 +297,11 @@ def test_npus_take_an_int8_file_but_for_its_float_edges(tiny: TinyRun, int16x8: 
     for scheme, refused in (("int8", {"QUANTIZE", "DEQUANTIZE"}), ("int8-int8io", set())):
         path = tiny.artifact(f"tflite:{scheme}").path
         assert path is not None
-        rows = {row["delegate"]: row for row in export.inspect(path).delegates}
+        rows = {row["delegate"]: row for row in inspect(path).delegates}
         for name in ("Arm Ethos-U55/U65", "Arm Ethos-U85", "Coral Edge TPU"):
             assert {r["op"] for r in rows[name]["refuses"]} == refused
             assert rows[name]["takes"] + sum(r["count"] for r in rows[name]["refuses"]) == rows[name]["total"]
-    rows = {row["delegate"]: row for row in export.inspect(int16x8).delegates}
+    rows = {row["delegate"]: row for row in inspect(int16x8).delegates}
     assert rows["Coral Edge TPU"]["takes"] == 0 and rows["TFLite GPU delegate"]["takes"] == 0
     assert rows["Arm Ethos-U55/U65"]["takes"] > 0
 
@@ -344,7 +344,7 @@ def test_damaged_files_are_told_and_never_a_traceback(
     path = tmp_path_factory.mktemp("damaged") / "x.tflite"
     path.write_bytes(content[: data.draw(st.integers(8, len(content)))])
     try:
-        to_json(export.inspect(path))
+        to_json(inspect(path))
     except InputError as error:
         assert str(path) in error.message
 
@@ -369,14 +369,14 @@ def test_a_file_whose_tables_repeat_one_another_is_refused_early(tmp_path: Path)
     path = tmp_path / "x.tflite"
     path.write_bytes(bytes(builder.Output()))
     with pytest.raises(InputError, match="more than they can hold"):
-        export.inspect(path)
+        inspect(path)
 
 
 def test_names_from_a_file_reach_nobody_s_terminal(tmp_path: Path) -> None:
     content = hybrid_dense(3, 1)
     path = tmp_path / "x.tflite"
     path.write_bytes(content.replace(b"x\0", b"\x1b\0", 1) if b"x\0" in content else content)
-    assert all(name.isprintable() for name in (t.name for t in export.inspect(path).inputs))
+    assert all(name.isprintable() for name in (t.name for t in inspect(path).inputs))
 
 
 def test_appended_files_are_listed_and_not_unpacked(tiny: TinyRun, tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ def test_appended_files_are_listed_and_not_unpacked(tiny: TinyRun, tmp_path: Pat
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "a\nb\n")
         archive.writestr("../../evil\x1b.txt", "x")
-    appended = export.inspect(path).metadata["appended"]
+    appended = inspect(path).metadata["appended"]
     assert appended[0] == {"name": "labels.txt", "bytes": 4} and appended[1]["name"].isprintable()
     assert not (tmp_path.parent / "evil.txt").exists()
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgeproof import export
 from edgeproof.cli.main import edgeproof
 from edgeproof.core import files, sums
 from edgeproof.core.codec import sha256_file, to_json, write_atomic, write_json
@@ -22,6 +21,7 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.model import InputContract, Model, save_model
 from edgeproof.core.recipe import parse_recipe
 from edgeproof.core.store import Store, place
+from edgeproof.export import sidecar
 from edgeproof.export.bundle.bundle import shipped
 from edgeproof.train.hub.fetch import cache, resolve
 from edgeproof.workflows import run_folder
@@ -292,7 +292,7 @@ def test_a_damaged_file_is_not_bundled(tmp_path: Path) -> None:
     file = tmp_path / "mean.tflite"
     file.write_bytes(mean_colour_model())
     artifact = open_artifact(file)
-    write_json(export.sidecar(file), to_json(replace(artifact, path=Path(file.name))))
+    write_json(sidecar(file), to_json(replace(artifact, path=Path(file.name))))
     file.write_bytes(file.read_bytes() + b"\0")
     with pytest.raises(InputError, match=r"is not the file that mean\.json describes"):
         bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Heard())

@@ -303,8 +303,8 @@ def _run_folder(spoiled: Spoiled, folder: Path) -> Path:
     """A run's folder as the pipeline leaves it, without its float32 file; return its int8 file."""
     import shutil
 
-    from edgeproof import export
     from edgeproof.core.model import load_model
+    from edgeproof.export import save
 
     model = load_model(spoiled.folder / "hard")
     shutil.copytree(spoiled.folder / "hard", folder / "models" / "hard")
@@ -315,7 +315,7 @@ def _run_folder(spoiled: Spoiled, folder: Path) -> Path:
     path.parent.mkdir()
     shutil.copy(spoiled.file("hard-int8"), path)
     artifact = spoiled.artifact("hard-int8")
-    export.save(
+    save(
         replace(
             artifact, id="hard--tflite-int8", model="hard", path=path, labels=model.labels, parent_sha256=model.sha256
         ),

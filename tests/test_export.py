@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import export
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError
 from edgeproof.core.model import load_model
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
-from edgeproof.export import onnx, tflite
+from edgeproof.export import export, inspect, load, onnx, sidecar, tflite
 
 from .conftest import TinyRun
 
@@ -81,7 +80,7 @@ def test_files_say_what_they_are(tiny: TinyRun) -> None:
     for variant, (dtype, quantized) in expected.items():
         artifact = tiny.artifact(variant)
         assert artifact.path is not None
-        contents = export.inspect(artifact.path)
+        contents = inspect(artifact.path)
         assert (contents.inputs, contents.outputs) == (artifact.inputs, artifact.outputs)
         (found,) = contents.inputs
         assert (found.name, found.shape, found.dtype) == ("image", (1, 32, 32, 3), dtype)
@@ -94,7 +93,7 @@ def test_files_say_what_they_are(tiny: TinyRun) -> None:
 def test_dense_per_tensor_lets_an_old_runtime_load_dynamic_files(tiny: TinyRun, tmp_path: Path) -> None:
     model = load_model(tiny.folder / "models" / "tiny")
     options = Export(dense_per_channel=False)
-    artifact = export.export(model, Variant("tflite", "dynamic"), options=options, folder=tmp_path)
+    artifact = export(model, Variant("tflite", "dynamic"), options=options, folder=tmp_path)
     assert artifact.status == "ok"
     assert {o.name: o.version for o in artifact.ops}["FULLY_CONNECTED"] < 12
 
@@ -102,22 +101,22 @@ def test_dense_per_tensor_lets_an_old_runtime_load_dynamic_files(tiny: TinyRun, 
 def test_a_variant_that_cannot_be_made_is_a_row(tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(tiny.folder / "models" / "tiny")
     gone = replace(model, saved_model=tmp_path / "none")
-    artifact = export.export(gone, Variant("tflite", "float32"), options=Export(), folder=tmp_path)
+    artifact = export(gone, Variant("tflite", "float32"), options=Export(), folder=tmp_path)
     assert artifact.status == "failed" and artifact.path is None and artifact.reason and artifact.remedy
-    assert export.load(tmp_path / "tiny--tflite-float32.json") == artifact
+    assert load(tmp_path / "tiny--tflite-float32.json") == artifact
 
     def refuse(*_: Any) -> bytes:
         raise RuntimeError("Quantization not yet supported for op: 'CUMSUM'.\n" + "x" * 100_000)
 
     monkeypatch.setattr(tflite, "convert", refuse)
-    artifact = export.export(model, Variant("tflite", "float16"), options=Export(), folder=tmp_path)
+    artifact = export(model, Variant("tflite", "float16"), options=Export(), folder=tmp_path)
     assert artifact.reason == "there is no integer kernel for CUMSUM" and "dynamic" in artifact.remedy
 
 
 def test_sidecars_are_read_back_where_the_file_is(tiny: TinyRun) -> None:
     artifact = tiny.artifact("tflite:int8")
     assert artifact.path is not None
-    read = export.load(export.sidecar(artifact.path))
+    read = load(sidecar(artifact.path))
     assert isinstance(read, Artifact) and read.path == artifact.path
     assert read.sha256 == sha256_file(artifact.path)
     assert read.contract is not None and read.contract.resize == "stretch"
@@ -128,4 +127,4 @@ def test_sidecars_are_read_back_where_the_file_is(tiny: TinyRun) -> None:
 def test_a_damaged_file_is_told(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name):
-        export.inspect(tmp_path / name)
+        inspect(tmp_path / name)

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import export
 from edgeproof.core.errors import StageError
 from edgeproof.core.model import Model
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
-from edgeproof.export import first_run, onnx, tflite
+from edgeproof.export import export, first_run, onnx, tflite
 from edgeproof.export.reasons import explain
 
 from .onnx_models import exported, frozen, onnx_answers, tensorflow_answers
@@ -97,7 +96,7 @@ def test_a_file_that_does_not_load_is_a_row(
         monkeypatch.setattr(onnx, "convert", lambda *_: broken)
     else:
         monkeypatch.setattr(tflite, "convert", lambda *_: (broken, {}))
-    artifact = export.export(model, Variant(format_, "float32"), options=Export(), folder=tmp_path)
+    artifact = export(model, Variant(format_, "float32"), options=Export(), folder=tmp_path)
     assert artifact.status == "failed" and artifact.path is None and "cannot run it" in artifact.reason
     assert not list(tmp_path.glob(f"*.{format_}")) and artifact.remedy
 
@@ -118,7 +117,7 @@ def test_the_float_model_answers_once_for_all_files(model: Model, monkeypatch: p
 def test_quantized_edges_are_fed_and_read(model: Model, tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.random.default_rng(0).uniform(0, 255, (20, 4)).astype(np.float32))
     variant = Variant("tflite", "int8-int8io")
-    artifact = export.export(model, variant, options=Export(), folder=tmp_path, calibration=tmp_path / "c.npy")
+    artifact = export(model, variant, options=Export(), folder=tmp_path, calibration=tmp_path / "c.npy")
     assert artifact.status == "ok", artifact.reason
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeproof import export, quantize
+from edgeproof import quantize
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.measurement import Measurement
@@ -25,7 +25,8 @@ from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
 from edgeproof.devices import local_runtimes, open_runner
 from edgeproof.evaluate.measure import measure
-from edgeproof.export import tflite
+from edgeproof.export import export, inspect, tflite
+from edgeproof.export import reference as float_artifact
 
 pytestmark = pytest.mark.slow
 RUNTIMES = {"tensorflow": "savedmodel", "litert": "tflite", "tflite-runtime": "tflite", "onnxruntime": "onnx"}
@@ -91,10 +92,10 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     samples["left"], samples["right"] = random.normal(size=(2, 40, 4))
     np.save(folder / "test.npy", samples)
     files = {
-        format_: export.export(foreign, Variant(format_, "float32"), options=Export(), folder=folder)
+        format_: export(foreign, Variant(format_, "float32"), options=Export(), folder=folder)
         for format_ in ("tflite", "onnx")
     }
-    return Two(foreign, folder / "test.npy", samples, {**files, "savedmodel": export.reference(foreign)})
+    return Two(foreign, folder / "test.npy", samples, {**files, "savedmodel": float_artifact(foreign)})
 
 
 def runner(artifact: Artifact, runtime: str) -> Runner:
@@ -164,7 +165,7 @@ def test_a_file_without_signature_is_fed_by_its_tensors_names(two: Two, tmp_path
     builder.Finish(content.Pack(builder), b"TFL3")
     path = tmp_path / "old.tflite"
     path.write_bytes(builder.Output())
-    made = export.inspect(path)
+    made = inspect(path)
     assert {i.name for i in made.inputs} == {"serving_default_left:0", "serving_default_right:0"}
     name = next(o.name for o in made.outputs if o.shape == (1, 3))
     old = replace(two.files["tflite"], path=path, answer=name)
@@ -173,7 +174,7 @@ def test_a_file_without_signature_is_fed_by_its_tensors_names(two: Two, tmp_path
 
 
 def test_one_model_gives_one_onnx_file(two: Two, tmp_path: Path) -> None:
-    again = export.export(two.model, Variant("onnx", "float32"), options=Export(), folder=tmp_path)
+    again = export(two.model, Variant("onnx", "float32"), options=Export(), folder=tmp_path)
     assert again.sha256 == two.files["onnx"].sha256
 
 
@@ -190,7 +191,7 @@ def test_calibrating_once_changes_no_byte_with_several_inputs(two: Two, monkeypa
 @pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
 def test_quantized_inputs_and_outputs_are_each_scaled_by_their_own(two: Two, tmp_path: Path, runtime: str) -> None:
     np.save(tmp_path / "calibration.npy", two.samples)
-    artifact = export.export(
+    artifact = export(
         two.model, Variant("tflite", "int8-int8io"), options=Export(), folder=tmp_path,
         calibration=tmp_path / "calibration.npy",
     )  # fmt: skip
@@ -201,7 +202,7 @@ def test_quantized_inputs_and_outputs_are_each_scaled_by_their_own(two: Two, tmp
 
 def test_calibration_without_one_of_the_inputs_is_a_row(two: Two, tmp_path: Path) -> None:
     np.save(tmp_path / "calibration.npy", two.samples[["left"]])
-    artifact = export.export(
+    artifact = export(
         two.model, Variant("tflite", "int8"), options=Export(), folder=tmp_path,
         calibration=tmp_path / "calibration.npy",
     )  # fmt: skip
@@ -211,7 +212,7 @@ def test_calibration_without_one_of_the_inputs_is_a_row(two: Two, tmp_path: Path
 def test_names_that_onnx_cannot_hold_are_a_row(tmp_path: Path) -> None:
     path = saved_model(tmp_path / "saved_model", lambda x: {"x": x + 1.0}, x=((1, 4), "float32"))
     contract = InputContract("x", (1, 4), "float32", kind="tensor")
-    artifact = export.export(model(path, contract, "x"), Variant("onnx", "float32"), options=Export(), folder=tmp_path)
+    artifact = export(model(path, contract, "x"), Variant("onnx", "float32"), options=Export(), folder=tmp_path)
     assert artifact.status == "failed" and "both called 'x'" in artifact.reason
 
 
@@ -220,11 +221,9 @@ def test_an_operator_without_counterpart_is_named(tmp_path: Path) -> None:
 
     path = saved_model(tmp_path / "saved_model", lambda x: {"y": tf.math.betainc(x, x, x)}, x=((1, 4), "float32"))
     contract = InputContract("x", (1, 4), "float32", kind="tensor")
-    artifact = export.export(model(path, contract, "y"), Variant("onnx", "float32"), options=Export(), folder=tmp_path)
+    artifact = export(model(path, contract, "y"), Variant("onnx", "float32"), options=Export(), folder=tmp_path)
     assert artifact.status == "failed" and "Betainc" in artifact.reason and "TFLite" in artifact.remedy
-    artifact = export.export(
-        model(path, contract, "y"), Variant("tflite", "float32"), options=Export(), folder=tmp_path
-    )
+    artifact = export(model(path, contract, "y"), Variant("tflite", "float32"), options=Export(), folder=tmp_path)
     assert artifact.reason == "operator tf.Betainc has no TFLite kernel" and artifact.remedy
 
 
@@ -242,14 +241,14 @@ def test_improper_names_and_loops_survive_onnx(tmp_path: Path) -> None:
     path = saved_model(tmp_path / "saved_model", loop, x=((1, 4), "float32"))
     contract = InputContract("x", (1, 4), "float32", kind="tensor")
     made = model(path, contract, "out/a-b.c")
-    artifact = export.export(made, Variant("onnx", "float32"), options=Export(), folder=tmp_path)
+    artifact = export(made, Variant("onnx", "float32"), options=Export(), folder=tmp_path)
     assert artifact.status == "ok", artifact.reason
     assert [i.name for i in artifact.inputs] == ["x"]
     assert [o.name for o in artifact.outputs] == ["out/a-b.c", "input_0"]
     samples = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     np.save(tmp_path / "in.npy", samples)
     found = answers(runner(artifact, "onnxruntime"), tmp_path / "in.npy", tmp_path, 5)
-    wanted = answers(runner(export.reference(made), "tensorflow"), tmp_path / "in.npy", tmp_path, 5)
+    wanted = answers(runner(float_artifact(made), "tensorflow"), tmp_path / "in.npy", tmp_path, 5)
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
@@ -269,13 +268,13 @@ def test_pixels_are_mapped_onto_the_models_range(tmp_path: Path, runtime: str) -
     np.save(tmp_path / "in.npy", images)
     wanted = (images / 127.5 - 1).mean(axis=(1, 2))
     format_ = RUNTIMES[runtime]
-    artifact = export.reference(made)
+    artifact = float_artifact(made)
     if format_ != "savedmodel":
-        artifact = export.export(made, Variant(format_, "float32"), options=Export(), folder=tmp_path)
+        artifact = export(made, Variant(format_, "float32"), options=Export(), folder=tmp_path)
     found = answers(runner(artifact, runtime), tmp_path / "in.npy", tmp_path, 6)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     if format_ == "tflite":
-        quantized = export.export(
+        quantized = export(
             made, Variant("tflite", "int8-uint8io"), options=Export(), folder=tmp_path, calibration=tmp_path / "in.npy"
         )
         assert quantized.inputs[0].scale == pytest.approx(2 / 255, rel=1e-3), "calibration saw the mapped pixels"
@@ -320,7 +319,7 @@ def test_without_classes_there_is_agreement_and_no_accuracy(two: Two, tmp_path: 
 
 def test_an_answer_of_one_value_has_a_difference_and_no_class(two: Two, tmp_path: Path) -> None:
     foreign = replace(two.model, answer="z_sum")
-    reference = export.reference(foreign)
+    reference = float_artifact(foreign)
     runners = [runner(reference, "tensorflow"), runner(replace(two.files["tflite"], answer="z_sum"), "litert")]
     rows, found = measured(runners, tensors(two.inputs, 40), tmp_path, {"two": reference.id}, untimed=(reference.id,))
     row = rows[two.files["tflite"].id, "local/litert"]
@@ -362,6 +361,6 @@ def test_an_answer_whose_size_changes_is_a_failure(tmp_path: Path) -> None:
     path = saved_model(tmp_path / "saved_model", lambda x: {"y": tf.boolean_mask(x, x > 0)}, x=((1, 4), "float32"))
     made = model(path, InputContract("x", (1, 4), "float32", kind="tensor"), "y")
     np.save(tmp_path / "in.npy", np.array([[1, 1, 1, 1], [1, -1, -1, -1]], np.float32))
-    run = runner(export.reference(made), "tensorflow")
+    run = runner(float_artifact(made), "tensorflow")
     outcome: Outcome = run.infer(tmp_path / "in.npy", tmp_path / "out.npy", 0, 2)
     assert outcome.status == "failed" and "4 values, then 1" in outcome.reason

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import export
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
+from edgeproof.export import export
 
 from .onnx_models import agree, exported, frozen, model_at, onnx_answers, tensorflow_answers
 
@@ -196,7 +196,7 @@ def test_mfcc_in_tflite_is_told_of_complex_numbers_and_the_remedy_works(tmp_path
     artifact = agree(serve, {"x": ((1, 5, 16), "float32")}, tmp_path)
     assert artifact.status == "ok"
     model = model_at(tmp_path, {"x": ((1, 5, 16), "float32")})
-    refused = export.export(model, Variant("tflite", "float32"), options=Export(), folder=tmp_path)
+    refused = export(model, Variant("tflite", "float32"), options=Export(), folder=tmp_path)
     assert refused.status == "failed" and "complex numbers" in refused.reason and "onnx:float32" in refused.remedy
 
 

@@ -131,10 +131,9 @@ def test_bash_completes_commands_and_values_with_colons_and_equals_signs(tmp_pat
 
 
 def test_targets_complete_to_versions_that_lie_beside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from edgeproof import devices
-
+    (tmp_path / f"litert-1.0.1-py{sys.version_info.major}{sys.version_info.minor}").mkdir()
+    monkeypatch.setenv("EDGEPROOF_RUNTIMES", str(tmp_path))
     context, parameter = click.Context(edgeproof), click.Option(["--on"])
-    monkeypatch.setattr(devices, "side_installations", lambda: [devices.Located("litert", "1.0.1", tmp_path)])
     found = [item.value for item in completing.targets(context, parameter, "local/litert")]
     assert found == ["local/litert", "local/litert==1.0.1"]
 

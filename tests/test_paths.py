@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproof import export
 from edgeproof.cli.main import edgeproof
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file, to_json, write_json
@@ -24,6 +23,8 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.results import SCHEMA
 from edgeproof.core.sanitize import LONGEST, checked_name, checked_path, slug
 from edgeproof.core.store import place
+from edgeproof.export import copy_tokenizer
+from edgeproof.export import sidecar as sidecar_path
 from edgeproof.workflows.bundle import bundle_file
 from edgeproof.workflows.model_files import open_artifact
 from edgeproof.workflows.run_folder import FOLDERS, check_parts
@@ -214,7 +215,7 @@ def strange(tmp_path: Path) -> Path:
 
 def describe(file: Path, **told: Any) -> None:
     """Write the sidecar of a file, with `told` in it as it is."""
-    sidecar = export.sidecar(file)
+    sidecar = sidecar_path(file)
     sidecar.unlink(missing_ok=True)
     sidecar.write_text(json.dumps(to_json(replace(open_artifact(file), path=Path(file.name))) | told))
 
@@ -250,13 +251,13 @@ def test_a_tokenizer_is_copied_without_what_else_lies_in_its_folder(strange: Pat
     folder, out = strange.parent / "keys", tmp_path / "b" / "out"
     describe(strange, tokenizer="keys")
     with pytest.raises(InputError, match=r"tokenizer\.json does not exist"):
-        export.copy_tokenizer(folder, out / "keys", root=out)
+        copy_tokenizer(folder, out / "keys", root=out)
     write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "../../keys"})
     with pytest.raises(InputError, match=r"file '\.\./\.\./keys' is not the plain name"):
-        export.copy_tokenizer(folder, out / "keys", root=out)
+        copy_tokenizer(folder, out / "keys", root=out)
     write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "vocab.txt"})
     (folder / "vocab.txt").write_text("a\n")
-    export.copy_tokenizer(folder, out / "keys", root=out)
+    copy_tokenizer(folder, out / "keys", root=out)
     assert {path.name for path in (out / "keys").iterdir()} == {"tokenizer.json", "vocab.txt", "tokenizer.py"}
     assert (folder / "id").read_text() == "a/dl/keys/id" and list(out.iterdir()) == [out / "keys"]
 
@@ -298,13 +299,13 @@ def test_a_folder_is_only_replaced_by_its_like(strange: Path, tmp_path: Path, th
     before = contents(tmp_path)
     if there in ("mine", "link"):
         with pytest.raises(InputError, match="is in the way: it was not made by this program"):
-            export.copy_tokenizer(theirs, target, root=out)
+            copy_tokenizer(theirs, target, root=out)
         with pytest.raises(InputError, match="is in the way: it was not made by this program"):
             place(theirs, target, root=out, mark="model.json")
         assert contents(tmp_path) == before
     else:
-        export.copy_tokenizer(theirs, target, root=out)
-        export.copy_tokenizer(target, target, root=out)
+        copy_tokenizer(theirs, target, root=out)
+        copy_tokenizer(target, target, root=out)
         assert (target / "vocab.txt").read_text() == "new"
 
 

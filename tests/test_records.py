@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edgeproof import export, report
 from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact, Operator, TensorSpec
 from edgeproof.core.codec import canonical, from_json, read_json, to_json, write_json
@@ -26,7 +25,9 @@ from edgeproof.core.model import InputContract, Model, TokenizerRecord, load_mod
 from edgeproof.core.recipe import load_recipe, parse_budget, parse_recipe
 from edgeproof.core.results import load_results
 from edgeproof.evaluate import compare
+from edgeproof.export import load
 from edgeproof.quantize.calibration import Calibration
+from edgeproof.report import summary
 from edgeproof.report.html import render as render_html
 from edgeproof.report.markdown import render as render_markdown
 from edgeproof.workflows.model_files import open_artifact
@@ -93,7 +94,7 @@ def test_a_run_s_record_is_told_or_refused_whatever_stands_in_it(tmp_path: Path)
         try:
             results = load_results(tmp_path)
             screen = Console(file=io.StringIO(), width=100)
-            for part in report.summary(results):
+            for part in summary(results):
                 screen.print(part)
             compare.compare(whole, results, folder_a=tmp_path, folder_b=tmp_path, force=True).to_dict()
             results.to_csv()
@@ -121,7 +122,7 @@ def test_a_record_that_is_no_json_of_its_kind_is_refused_with_words(tmp_path: Pa
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name):
         {
-            "sidecar": lambda: export.load(tmp_path / name),
+            "sidecar": lambda: load(tmp_path / name),
             "model": lambda: load_model(tmp_path),
             "data": lambda: load_prepared(tmp_path),
             "results": lambda: load_results(tmp_path),

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from edgeproof import report
 from edgeproof.core.artifact import Artifact, Operator, TensorSpec, artifact_id
 from edgeproof.core.codec import to_json
 from edgeproof.core.measurement import Latency, Measurement, PooledDrop
@@ -27,6 +26,7 @@ from edgeproof.core.target import RUNTIMES, Target
 from edgeproof.core.variant import Variant
 from edgeproof.evaluate.select import verdict
 from edgeproof.evaluate.statistics import median_interval, paired_drop, percentiles, wilson
+from edgeproof.report import problems, summary, table, write
 from edgeproof.report.markdown import text as escape_markdown
 from edgeproof.report.palette import PAGE
 
@@ -197,7 +197,7 @@ class Page(HTMLParser):
 
 
 def written(results, folder):
-    page = report.write(results, folder)
+    page = write(results, folder)
     assert page == folder / "report.html"
     return page.read_text(encoding="utf-8"), (folder / "report.md").read_text(encoding="utf-8")
 
@@ -384,7 +384,7 @@ def test_a_run_that_has_only_begun_has_a_report_too(tmp_path):
     html, markdown = written(Results(run={}, environment={}), tmp_path)
     assert "the run has not ended" in Page(html).words
     assert "the run has not ended" in markdown
-    assert report.problems(Results(run={}, environment={})) == []
+    assert problems(Results(run={}, environment={})) == []
 
 
 def test_a_failed_export_is_one_problem_not_one_per_target(tmp_path):
@@ -399,7 +399,7 @@ def test_a_failed_export_is_one_problem_not_one_per_target(tmp_path):
         else m
         for m in results.measurements
     ]
-    lines = [line for line in report.problems(results) if "int16x8" in line]
+    lines = [line for line in problems(results) if "int16x8" in line]
     assert lines == ["failed: tflite:int16x8: the converter stopped\n  → train first"]
     html, _ = written(results, tmp_path)
     assert "the converter stopped" in Page(html).words
@@ -430,7 +430,7 @@ def test_figures_that_are_not_measured_are_labelled_so_everywhere(tmp_path, kind
 def terminal(results, **settings):
     stream = io.StringIO()
     console = Console(file=stream, width=160, **settings)
-    for part in report.summary(results):
+    for part in summary(results):
         console.print(part)
     return stream.getvalue()
 
@@ -454,7 +454,7 @@ def test_terminal_has_the_table_the_failures_and_the_answer(finished):
 def test_the_file_is_named_whole_at_any_width(finished, width):
     results, _, _ = finished
     stream = io.StringIO()
-    Console(file=stream, width=width, no_color=True).print(report.table(results, width))
+    Console(file=stream, width=width, no_color=True).print(table(results, width))
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     assert max(map(len, lines)) <= width and "…" not in stream.getvalue()
     ran = [m for m in results.measurements if m.status == "ok"]

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgeproof import report
 from edgeproof.core.artifact import Artifact, TensorSpec, artifact_id
 from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Latency, Measurement
@@ -22,6 +21,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.evaluate.model_comparison import compare_models
 from edgeproof.evaluate.select import verdict
 from edgeproof.evaluate.statistics import median_interval, paired_drop, percentiles, wilson
+from edgeproof.report import problems, summary, write
 from edgeproof.report.label_placement import _groups
 
 from .test_report import HOSTILE, Page, example, written
@@ -167,7 +167,7 @@ def foreign():
 def terminal(results):
     stream = io.StringIO()
     console = Console(file=stream, width=160, no_color=True)
-    for part in report.summary(results):
+    for part in summary(results):
         console.print(part, soft_wrap=True)
     return stream.getvalue()
 
@@ -254,7 +254,7 @@ def test_a_model_that_failed_is_a_row_with_its_reason(tmp_path):
     assert "in training" in section(html, "problems").words
     assert "Status failed: no network" in section(html, "models").words
     assert "| hub-model |" in markdown
-    assert "failed: hub-model: no network: the module was not fetched" in report.problems(results)
+    assert "failed: hub-model: no network: the module was not fetched" in problems(results)
 
 
 def test_text_runs_speak_of_texts_and_tokens(news):
@@ -373,7 +373,7 @@ def test_comparisons_that_somebody_changed_are_an_error_with_a_remedy(tmp_path):
     results = seeded()
     results.comparisons = [{"a": "mobilenet_v2"}]
     with pytest.raises(InputError, match="incomplete"):
-        report.write(results, tmp_path)
+        write(results, tmp_path)
 
 
 @pytest.mark.parametrize(("width", "most"), [(3, 3), (2, 2)])

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import export
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.recipe import Export
 from edgeproof.core.variant import CONVERTER, QUANTIZER, SCHEMES, Variant
-from edgeproof.export import dense_as_conv, quantizer
+from edgeproof.export import dense_as_conv, export, quantizer
 from edgeproof.export.ranges import METHODS
 from edgeproof.tflite import objects
 from edgeproof.tflite.operator_versions import needed_version
@@ -321,9 +320,7 @@ def test_onnx_in_fewer_bits(files: Files, tmp_path: Path, scheme: str) -> None:
     assert (found.inputs, found.outputs) == (plain.inputs, plain.outputs)
     assert files.agreement(plain, ONNX) == 1
     assert files.agreement(found, ONNX) > (0.95 if scheme == "float16" else 0.6)
-    again = export.export(
-        files.model, Variant("onnx", scheme), options=Export(), folder=tmp_path, calibration=files.samples
-    )
+    again = export(files.model, Variant("onnx", scheme), options=Export(), folder=tmp_path, calibration=files.samples)
     assert again.sha256 == found.sha256
     # What the engine makes of it: integer convolutions, not float ones between conversions.
     options = onnxruntime.SessionOptions()

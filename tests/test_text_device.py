@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeproof import export, quantize
+from edgeproof import quantize
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData, write_texts
 from edgeproof.core.errors import InputError
@@ -31,7 +31,8 @@ from edgeproof.core.variant import SCHEMES, Variant
 from edgeproof.devices import local_runtimes, open_runner
 from edgeproof.devices.remedies import explain
 from edgeproof.evaluate.measure import measure
-from edgeproof.export import tflite
+from edgeproof.export import export, load, place_tokenizer, tflite
+from edgeproof.export import reference as float_artifact
 
 pytestmark = pytest.mark.slow
 LENGTH, LABELS = 12, ("bad", "good", "so-so")
@@ -118,11 +119,10 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
     drawn = quantize.draw(data, 12, 1, folder, record.folder)
     variants = [Variant(f, s) for f, schemes in SCHEMES.items() if f != "savedmodel" for s in schemes]
     files = {
-        str(v): export.export(model, v, options=Export(), folder=folder / "out", calibration=drawn.images)
-        for v in variants
+        str(v): export(model, v, options=Export(), folder=folder / "out", calibration=drawn.images) for v in variants
     }
-    export.place_tokenizer(model, folder / "out")
-    return Text(model, data, folder, {**files, "savedmodel:float32": export.reference(model)})
+    place_tokenizer(model, folder / "out")
+    return Text(model, data, folder, {**files, "savedmodel:float32": float_artifact(model)})
 
 
 def runner(artifact: Artifact, runtime: str) -> Runner:
@@ -269,13 +269,13 @@ def test_a_file_without_its_tokenizer_is_a_row(text: Text, tmp_path: Path) -> No
 
 
 def test_a_placed_tokenizer_keeps_its_hash(text: Text, tmp_path: Path) -> None:
-    placed = export.place_tokenizer(text.model, tmp_path)
+    placed = place_tokenizer(text.model, tmp_path)
     assert text.model.tokenizer and tokenizer_sha256(placed) == text.model.tokenizer.sha256
 
 
 def test_the_tokenizer_beside_a_file_is_complete_and_placed_once(text: Text, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    placed = export.place_tokenizer(text.model, out)
+    placed = place_tokenizer(text.model, out)
     assert placed == out / "words.tokenizer"
     names = {"tokenizer.json", "vocab.txt", "golden.json", "tokenizer.py"}
     assert {p.name for p in placed.iterdir()} == names and list(out.iterdir()) == [placed]
@@ -285,11 +285,11 @@ def test_the_tokenizer_beside_a_file_is_complete_and_placed_once(text: Text, tmp
     )  # fmt: skip
     assert [int(n) for n in re.findall(r"\d+", said.stdout)] == [WORDS.index("good"), WORDS.index("film")]
     before = {p: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (placed, *placed.iterdir())}
-    assert export.place_tokenizer(text.model, out) == placed
+    assert place_tokenizer(text.model, out) == placed
     assert {p: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (placed, *placed.iterdir())} == before
     (placed / "vocab.txt").write_text("spoilt")
     (placed / "left.over").touch()
-    export.place_tokenizer(text.model, out)
+    place_tokenizer(text.model, out)
     assert {p.name for p in placed.iterdir()} == names and list(out.iterdir()) == [placed]
     assert (placed / "vocab.txt").read_text(encoding="utf-8").splitlines() == WORDS
 
@@ -298,12 +298,12 @@ def test_sidecars_name_the_tokenizer_beside_them_and_nothing_else(text: Text, tm
     path = text.folder / "out" / "words--tflite-float32.json"
     document = json.loads(path.read_text())
     assert document["tokenizer"] == "words.tokenizer" and document["path"] == "words--tflite-float32.tflite"
-    assert export.load(path) == text.files["tflite:float32"]
+    assert load(path) == text.files["tflite:float32"]
     for hostile in ("../../etc", "/etc/words.tokenizer", "a/../../b"):
         moved = tmp_path / "moved.json"
         moved.write_text(json.dumps(document | {"tokenizer": hostile}))
         with pytest.raises(InputError, match=r"moved\.json: tokenizer .* is not the plain name of a file"):
-            export.load(moved)
+            load(moved)
 
 
 def test_a_model_that_takes_strings_is_measured_and_not_exported(text: Text, tmp_path: Path) -> None:
@@ -311,12 +311,12 @@ def test_a_model_that_takes_strings_is_measured_and_not_exported(text: Text, tmp
     contract = InputContract("text", (1,), "string", kind="text")
     strings = replace(text.model, saved_model=text.model.text_model, text_model=None, tokenizer=None, input=contract)
     for variant in ("tflite:int8", "onnx:float32"):
-        artifact = export.export(strings, Variant.parse(variant), options=Export(), folder=tmp_path)
+        artifact = export(strings, Variant.parse(variant), options=Export(), folder=tmp_path)
         assert artifact.status == "unsupported" and "takes strings" in artifact.reason and artifact.remedy
         assert artifact.path is None and [p.suffix for p in tmp_path.iterdir()] == [".json"] * len(
             list(tmp_path.iterdir())
         )
-    reference = export.reference(strings)
+    reference = float_artifact(strings)
     assert reference.contract == contract and reference.path == text.model.text_model
     found = answers(runner(reference, "tensorflow"), text.data.inputs("test"), tmp_path)
     assert found.shape == (len(TEXTS), 3)
@@ -350,7 +350,7 @@ def test_calibrating_once_changes_no_byte_of_a_text_file(text: Text, monkeypatch
 
 
 def test_one_text_model_gives_one_onnx_file(text: Text, tmp_path: Path) -> None:
-    again = export.export(text.model, Variant("onnx", "float32"), options=Export(), folder=tmp_path)
+    again = export(text.model, Variant("onnx", "float32"), options=Export(), folder=tmp_path)
     assert again.sha256 == text.files["onnx:float32"].sha256
 
 

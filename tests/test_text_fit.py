@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import export
 from edgeproof.core.dataset import PreparedData, load_prepared, read_texts, save_prepared, write_texts
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract, Model, load_model
@@ -23,6 +22,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Augment, Export, FineTune, ModelSpec, Train
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
+from edgeproof.export import export
 from edgeproof.frameworks.freeze import compare
 from edgeproof.frameworks.saved_model import read
 from edgeproof.frameworks.tensorflow import load
@@ -237,7 +237,7 @@ def test_every_scheme_of_the_small_model_answers_as_it_does(
     calibration = np.zeros(len(ids), [("ids", np.int32, (LENGTH,)), ("lens", np.int32)])
     calibration["ids"], calibration["lens"] = ids, lens
     np.save(tmp_path / "calibration.npy", calibration)
-    artifact = export.export(
+    artifact = export(
         model, Variant.parse(variant), options=Export(), folder=tmp_path, calibration=tmp_path / "calibration.npy"
     )
     assert artifact.status == "ok", artifact.reason
@@ -282,7 +282,7 @@ def test_the_ids_model_of_a_pair_converts_to_builtin_operators(
     ids, lens = encoded(model, read_texts(root / "data" / "test.jsonl")[:20])
     expected = open_ids_model(model.saved_model)(ids, lens)
     for variant in ("tflite:float32", "onnx:float32"):
-        artifact = export.export(model, Variant.parse(variant), options=Export(), folder=tmp_path)
+        artifact = export(model, Variant.parse(variant), options=Export(), folder=tmp_path)
         assert artifact.status == "ok", artifact.reason
         np.testing.assert_allclose(run_file(artifact.path, ids, lens), expected, atol=1e-4)
 
@@ -348,7 +348,7 @@ def test_an_encoder_in_the_tf1_hub_format_goes_the_same_way(
 def answers_of_file(model: Model, variant: str, texts: list[str], folder: Path) -> np.ndarray[Any, Any]:
     """What a file made of `model` gives for texts that the device's tokenizer has encoded."""
     assert model.tokenizer is not None
-    artifact = export.export(model, Variant.parse(variant), options=Export(), folder=folder)
+    artifact = export(model, Variant.parse(variant), options=Export(), folder=folder)
     assert artifact.status == "ok", artifact.reason
     tokenizer = open_tokenizer(model.tokenizer.folder)
     feeds = [{name: np.array(v, np.int32) for name, v in tokenizer.feed(text).items()} for text in texts]
@@ -433,7 +433,7 @@ def test_an_encoder_that_cannot_be_cut_stays_a_model_of_strings_hashed_by_its_we
     assert (model.input.dtype, model.input.shape, model.input.kind) == ("string", (1,), "text")
     assert any("cannot be cut" in note for note in heard.notes)
     np.testing.assert_allclose(run_texts(model.saved_model, ["a goal", "the bank"]).sum(axis=1), 1, atol=1e-5)
-    artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
+    artifact = export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
     assert artifact.status == "unsupported" and artifact.reason and artifact.remedy
     other = TRAIN.model_copy(update={"epochs": 2, "learning_rate": 1e-3})
     assert fit(backbone=counting, train=other).sha256 != model.sha256

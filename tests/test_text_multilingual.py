@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import export
 from edgeproof.core.dataset import PreparedData, write_texts
 from edgeproof.core.errors import InputError
 from edgeproof.core.model import Model
@@ -17,6 +16,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export, ModelSpec, Train
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
+from edgeproof.export import export
 from edgeproof.frameworks.freeze import compare
 from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.text import multilingual
@@ -119,7 +119,7 @@ def test_the_files_hold_the_embeddings_in_bytes_and_answer_alike(model: Model, t
     both = (np.concatenate([feed[name] for feed in feeds]) for name in ("ids", "lens"))
     expected = open_ids_model(model.saved_model)(*both)
     for variant in ("tflite:float32", "onnx:float32"):
-        artifact = export.export(model, Variant.parse(variant), options=Export(), folder=tmp_path)
+        artifact = export(model, Variant.parse(variant), options=Export(), folder=tmp_path)
         assert artifact.status == "ok" and artifact.path is not None, artifact.reason
         assert artifact.bytes < 80_000_000  # as float32 the embeddings alone would be 262 MB
         if variant.startswith("onnx"):

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof import export
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.model import Model, load_model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
+from edgeproof.export import export
 from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.external.import_model import adopt
 
@@ -69,7 +69,7 @@ def test_a_keras_file_with_text_vectorization_gives_a_file_of_token_ids(mode: st
     # A mean over all places depends on their number: only then must the ids be cut to the text.
     assert model.provenance["padded"] is (mode != "open")
     assert model.input.lengths == ("" if "output_sequence_length" in MODES[mode] else "lens")
-    artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
+    artifact = export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
     expected = np.concatenate([keras_model(tf.constant([[text]]), training=False).numpy() for text in TEXTS])
     np.testing.assert_allclose(answers(model, artifact, TEXTS), expected, atol=1e-5)
 
@@ -141,5 +141,5 @@ def test_an_encoder_that_is_exported_as_it_is_gets_the_devices_tokenizer(made: A
     model = adopt(tmp_path / "encoder", name="m", workspace=tmp_path / "ws", listener=Silent())
     assert model.tokenizer is not None and model.tokenizer.kind == kind, model.provenance["tokenizer"]
     assert model.tokenizer.parity["rate"] == 1.0
-    artifact = export.export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
+    artifact = export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
     np.testing.assert_allclose(answers(model, artifact, texts), expected, atol=1e-5)

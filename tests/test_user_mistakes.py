@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from edgeproof import export
 from edgeproof.cli.main import edgeproof, explain
 from edgeproof.core import tokenizer
 from edgeproof.core.codec import to_json, write_json
@@ -21,6 +20,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import parse_budget, parse_recipe
 from edgeproof.core.results import SCHEMA, load_results
 from edgeproof.core.target import Target, parse_runtime
+from edgeproof.export import inspect, sidecar
 from edgeproof.export.inspect import Quantized
 from edgeproof.workflows.bundle import bundle_file
 from edgeproof.workflows.model_files import _scheme, open_artifact
@@ -49,7 +49,7 @@ def file(tmp_path: Path) -> Path:
 def described(path: Path, **told: Any) -> None:
     """Write the sidecar of a file, with `told` in it."""
     artifact = replace(open_artifact(path), path=Path(path.name), **told)
-    write_json(export.sidecar(path), to_json(artifact))
+    write_json(sidecar(path), to_json(artifact))
 
 
 @pytest.mark.parametrize("text", ["local/litert==", "local/tflite-runtime=="])
@@ -186,4 +186,4 @@ def test_a_quantized_file_without_a_sidecar_is_not_called_float(
     file: Path, tensors: tuple[tuple[str, bool], ...], scheme: str
 ) -> None:
     quantized = tuple(Quantized("t", dtype, (1,), constant, 1) for dtype, constant in tensors)
-    assert _scheme(replace(export.inspect(file), quantized=quantized)) == scheme
+    assert _scheme(replace(inspect(file), quantized=quantized)) == scheme

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__, export
+from .. import __version__
 from ..core.artifact import Artifact
 from ..core.codec import check, read_json
 from ..core.dataset import PreparedData, read_texts, write_texts
@@ -31,6 +31,9 @@ from ..core.variant import SUFFIX
 from ..devices import local_runtimes, open_runner
 from ..evaluate.formatting import limits
 from ..export import bundle as room
+from ..export import inspect
+from ..export import load as load_artifact
+from ..export import sidecar as sidecar_path
 from .class_mapping import class_numbers
 from .model_files import open_artifact, wanted_by
 from .prepare_data import Wanted, prepared
@@ -78,15 +81,15 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
         raise InputError(
             f"{path} is a model, and bundles are made of files", "name a .tflite or .onnx of its artifacts"
         )
-    sidecar = export.sidecar(path)
-    if sidecar.exists() and export.load(sidecar).sha256 != artifact.sha256:
+    sidecar = sidecar_path(path)
+    if sidecar.exists() and load_artifact(sidecar).sha256 != artifact.sha256:
         raise InputError(
             f"{path} is not the file that {sidecar.name} describes: its sha256 is {artifact.sha256}",
             "if it is damaged, make it anew by the command that made it; if it is another file, take the .json away: "
             "it is then bundled without labels",
         )
     # The file's own operators: a sidecar from elsewhere may say anything.
-    contents = export.inspect(path)
+    contents = inspect(path)
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
     check(replace(artifact, path=None, tokenizer=None), str(path))
     origin = origin_of(path, artifact.model)
@@ -340,7 +343,7 @@ def _siblings(artifact: Artifact, origin: Origin | None) -> list[Artifact]:
     siblings = []
     for sidecar in sorted((origin.folder / "artifacts").glob("*.json")) if origin else []:
         try:
-            other = export.load(sidecar)
+            other = load_artifact(sidecar)
             if other.model == artifact.model and other.status == "ok" and other.path is not None:
                 siblings.append(open_artifact(below(sidecar.parent, other.path, follow=True)))
         except EdgeproofError:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from .. import __version__, report
+from .. import __version__
 from ..cli.console import ConsoleListener
 from ..cli.estimate import Step
 from ..core.artifact import Artifact, artifact_id
@@ -26,6 +26,7 @@ from ..devices import open_runner
 from ..evaluate import select
 from ..evaluate.consistency import gate
 from ..evaluate.measure import measure
+from ..report import write as write_report
 from .class_mapping import class_numbers, shown
 from .model_files import answers, open_artifact, open_model, wanted_by
 from .plan import DATA, measuring
@@ -130,7 +131,7 @@ def evaluate_files(
         results.budget, results.recommendation = select.verdict(results, asked)
         results.run["finished"] = now()
         results.save(out)
-        return results, report.write(results, out)
+        return results, write_report(results, out)
 
 
 def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:

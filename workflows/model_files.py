@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .. import export
 from ..core.artifact import Artifact
 from ..core.codec import check, sha256_file
 from ..core.errors import InputError
@@ -14,6 +13,10 @@ from ..core.inputs import read_input
 from ..core.model import Model, check_model, load_model
 from ..core.progress import Listener, Silent
 from ..core.sanitize import slug
+from ..export import Contents, inspect
+from ..export import load as load_artifact
+from ..export import reference as float_artifact
+from ..export import sidecar as sidecar_path
 from ..frameworks.security import vet
 from ..tflite.embedded_labels import embedded_labels
 from ..train.external import Input, model_inputs
@@ -63,12 +66,12 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
         check_model(model.saved_model.parent)
         if model.tokenizer is not None:
             _check_operators(model.tokenizer.folder, path)
-        return export.reference(model)
-    contents = export.inspect(path)
+        return float_artifact(model)
+    contents = inspect(path)
     sha256 = sha256_file(path)
-    sidecar = export.sidecar(path)
+    sidecar = sidecar_path(path)
     if sidecar.exists():
-        artifact = replace(export.load(sidecar), path=path)
+        artifact = replace(load_artifact(sidecar), path=path)
         if artifact.sha256 == sha256:
             if artifact.tokenizer is not None:
                 _check_operators(artifact.tokenizer, path)
@@ -144,7 +147,7 @@ def answers(artifact: Artifact) -> int | None:
     return named[0].shape[-1] if named and named[0].shape else None
 
 
-def _scheme(contents: export.Contents) -> str:
+def _scheme(contents: Contents) -> str:
     """Guess the scheme of a file without a sidecar, from the dtype at its edges and what is quantized inside."""
     edge = contents.inputs[0].dtype if contents.inputs else "float32"
     if edge in ("int8", "uint8"):

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import export
 from ..cli.console import ConsoleListener
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import sha256_file, to_json
@@ -18,6 +17,10 @@ from ..core.recipe import Data, Export
 from ..core.sanitize import shorten, slug
 from ..core.store import Store, lock, open_store, place
 from ..core.variant import Variant
+from ..export import POSSIBLE, check_float, chosen_shapes, copy_tokenizer, tokenizer_folder
+from ..export import load as load_artifact
+from ..export import save as save_artifact
+from ..export import sidecar as sidecar_path
 from ..quantize.calibration import Calibration
 from ..train.external import Input
 from .model_files import open_artifact
@@ -78,7 +81,7 @@ def export_tflite(
 
 
 def _check_variants(variants: Sequence[Variant]) -> None:
-    possible = [str(FLOAT32), *export.POSSIBLE]
+    possible = [str(FLOAT32), *POSSIBLE]
     if wrong := [str(variant) for variant in variants if str(variant) not in possible]:
         raise InputError(
             f"{', '.join(wrong)} cannot be made from a .tflite: that needs the SavedModel or Keras file it came from",
@@ -101,7 +104,7 @@ def _fixed(
     """Return the file itself where its shapes are fixed, else a copy in the store whose are."""
     content = path.read_bytes()
     try:
-        wanted = export.chosen_shapes(content, size, shapes)
+        wanted = chosen_shapes(content, size, shapes)
     except EdgeproofError as error:
         raise InputError(f"{path}: {error.message}", error.remedy) from error
     except Exception as error:  # a file from outside may break its reader in any way
@@ -131,7 +134,7 @@ def _known(path: Path, labels: tuple[str, ...], value_range: tuple[float, float]
     if found.scheme != "float32" and found.made_by:  # without a sidecar it is a guess, and the file itself says more
         raise InputError(f"{path} is {found.variant}, not a float file", remedy)
     try:
-        export.check_float(path.read_bytes())
+        check_float(path.read_bytes())
     except EdgeproofError as error:
         raise InputError(f"{path} cannot be quantized: {error.message}", error.remedy or remedy) from error
     except Exception as error:  # a file from outside may break its reader in any way
@@ -241,7 +244,7 @@ def _made(
         except CrashError as error:
             return blank.failed(error.status, error.message, error.remedy)
         store.finish(key)
-    return export.load(export.sidecar(store.root / key / file_name(base.model, variant)))
+    return load_artifact(sidecar_path(store.root / key / file_name(base.model, variant)))
 
 
 def _put(artifact: Artifact, base: Artifact, path: Path, out: Path) -> Artifact:
@@ -253,7 +256,7 @@ def _put(artifact: Artifact, base: Artifact, path: Path, out: Path) -> Artifact:
         place(artifact.path, destination, root=out)
         artifact = replace(artifact, path=destination)
     if base.tokenizer is not None:
-        tokenizer = export.tokenizer_folder(base.model, out)
-        export.copy_tokenizer(base.tokenizer, tokenizer, root=out)
+        tokenizer = tokenizer_folder(base.model, out)
+        copy_tokenizer(base.tokenizer, tokenizer, root=out)
         artifact = replace(artifact, tokenizer=tokenizer)
-    return export.save(artifact, out)
+    return save_artifact(artifact, out)

@@ -52,22 +52,22 @@ def run_job(job: dict[str, Any], *, log: Path, timeout: float) -> None:
 
 def main() -> None:
     """Do the job on standard input."""
-    from .. import export
     from ..core.artifact import Artifact
     from ..core.codec import from_json
     from ..core.errors import InputError
+    from ..export import export_file, fix_shapes
 
     job = json.loads(sys.stdin.buffer.read())
     if "shapes" in job:
         shapes = {name: tuple(shape) for name, shape in job["shapes"].items()}
         try:
-            fixed = export.fix_shapes(Path(job["source"]).read_bytes(), shapes)
+            fixed = fix_shapes(Path(job["source"]).read_bytes(), shapes)
         except InputError as error:
             sys.exit(f"{error.message}")
         Path(job["fixed"]).write_bytes(fixed)
         return
     artifact = from_json(Artifact, job["artifact"], "the job's artifact")
-    export.export_file(
+    export_file(
         Path(job["source"]),
         artifact,
         folder=Path(job["folder"]),

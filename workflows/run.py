@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__, export, report
+from .. import __version__
 from .. import data as train_data
 from ..cli.console import ConsoleListener
 from ..core.artifact import Artifact
@@ -34,6 +34,9 @@ from ..evaluate import select
 from ..evaluate.consistency import gate
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
+from ..export import reference as float_artifact
+from ..export import save as save_artifact
+from ..report import write as write_report
 from ..train.backbones import identity as backbone_identity
 from ..train.callbacks import identity as callback_identity
 from .build import Workshop
@@ -213,7 +216,7 @@ class Pipeline:
             tf=self.tf,
             listener=self.listener,
         )
-        made = [export.reference(model)]
+        made = [float_artifact(model)]
         made += [put(artifact, model, self.out / "artifacts") for artifact in workshop.make_all()]
         for artifact in made:
             self._keep(artifact)
@@ -240,7 +243,7 @@ class Pipeline:
         self.listener.begin("measure")
         data, evaluate = models[0].data, self.recipe.evaluate
         pairs = [(artifact, target) for artifact in artifacts for target in self.targets]
-        repeated = [export.reference(other) for made in models for other in made.others]
+        repeated = [float_artifact(other) for made in models for other in made.others]
         pairs += [(artifact, REFERENCE_TARGET) for artifact in repeated]
         untimed = {artifact.id for artifact in repeated}
         rows: dict[str, Measurement] = {}
@@ -288,7 +291,7 @@ class Pipeline:
         for made in models:
             repeats = []
             for seed, model in zip(made.seeds, (made.model, *made.others), strict=True):
-                reference = export.reference(model).id
+                reference = float_artifact(model).id
                 if (found := right.get((reference, str(REFERENCE_TARGET)))) is not None:
                     correct.setdefault(made.model.name, {})[seed] = found
                 row = rows.get(reference)
@@ -332,7 +335,7 @@ class Pipeline:
         if self.runtime and (plain := workshop.instead.get(artifact.id)):
             judged = replace(judged, workaround=price(self.results, plain, judged, self.runtime, right))
         if artifact.format != "savedmodel":
-            export.save(judged, self.out / "artifacts")
+            save_artifact(judged, self.out / "artifacts")
         self._keep(judged)
 
     def _diagnose(self, models: Sequence[_Trained]) -> None:
@@ -421,7 +424,7 @@ def run(recipe: Recipe, out: Path, listener: ConsoleListener) -> Finished:
                     pipeline.save()
                 raise
         pipeline.save()
-        path = report.write(pipeline.results, out)
+        path = write_report(pipeline.results, out)
         remember(out)
     return Finished(pipeline.results, path, tuple(pipeline.failures))
 

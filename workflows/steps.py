@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import export, quantize
+from .. import quantize
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import to_json
 from ..core.dataset import PreparedData
@@ -17,6 +17,10 @@ from ..core.recipe import Export, Quantize
 from ..core.remedies import Remedy, origin_of
 from ..core.store import Store, place
 from ..core.variant import QUANTIZER, Variant
+from ..export import PACKAGES, place_tokenizer
+from ..export import load as load_artifact
+from ..export import save as save_artifact
+from ..export import sidecar as sidecar_path
 from ..quantize.calibration import Calibration
 from .tensorflow_process import CrashError, TensorFlowProcess
 
@@ -111,7 +115,7 @@ def make_file(
         "dense_per_channel": options.dense_per_channel if variant.scheme_name == "dynamic" else None,
         "opset": options.onnx_opset if variant.format == "onnx" else None,
     }
-    key = store.key("artifact", spec, export.PACKAGES[variant.format])
+    key = store.key("artifact", spec, PACKAGES[variant.format])
     if store.get(key, shipped=True) is None:
         try:
             tf.call(
@@ -129,7 +133,7 @@ def make_file(
             # May pass (memory, time): a row for now, and tried again by the next run.
             return blank(model, variant).failed(error.status, error.message, error.remedy)
         store.finish(key)
-    made = export.load(export.sidecar(store.root / key / file_name(model.name, variant)))
+    made = load_artifact(sidecar_path(store.root / key / file_name(model.name, variant)))
     return replace(made, tokenizer=model.tokenizer.folder if model.tokenizer else None)
 
 
@@ -148,8 +152,8 @@ def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
         destination = out / file_name(artifact.model, artifact.variant)
         place(artifact.path, destination, root=out)
         artifact = replace(artifact, path=destination)
-    tokenizer = export.place_tokenizer(model, out) if model.tokenizer is not None else None
-    return export.save(replace(artifact, tokenizer=tokenizer), out)
+    tokenizer = place_tokenizer(model, out) if model.tokenizer is not None else None
+    return save_artifact(replace(artifact, tokenizer=tokenizer), out)
 
 
 def warn(artifact: Artifact, listener: Listener) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from .. import export
 from ..core.artifact import Artifact, TensorSpec
 from ..core.errors import InputError
 from ..core.model import InputContract
 from ..core.progress import Listener
+from ..export import inspect
 
 PIXELS = (0.0, 255.0)
 # The ranges that models are trained with. A scale that was calibrated comes this close to one, as a share of its width.
@@ -89,7 +89,7 @@ def _by_metadata(artifact: Artifact, alone: bool) -> _Found | None:
     """Return what TFLite metadata say: (pixel - mean) / std. `alone`: nothing else says it, so they must be plain."""
     if artifact.path is None or artifact.format != "tflite":
         return None
-    told = export.inspect(artifact.path).metadata.get("inputs", ())
+    told = inspect(artifact.path).metadata.get("inputs", ())
     normal = told[0].get("normalization") if told and isinstance(told[0], Mapping) else None
     if not isinstance(normal, Mapping):
         return None
