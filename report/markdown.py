@@ -8,9 +8,12 @@ import re
 from markupsafe import Markup
 
 from ..core.results import Results
-from .content import Content, figure_rows
-from .sections import appendix, diagnosis, model_comparison, provenance, runtimes
+from .content import Content
+from .headline import headline
+from .sections import diagnosis, method, model_comparison, models, provenance, runtimes
 from .sections.data import data_section
+from .sections.figures import figure_rows
+from .sections.problems import problems
 from .sections.recommendations import brief, choices
 from .templating import environment
 
@@ -27,21 +30,23 @@ def render(results: Results) -> str:
     template = environment(md=text, brief=brief).get_template("report.md.j2")
     rendered = template.render(
         content=content,
-        headline=content.headline(),
+        run_facts=method.run_facts(content),
+        environment=method.environment(content),
+        headline=headline(content),
         choices=choices(content),
-        problems=content.problems(),
+        problems=problems(content),
         figures=figure_rows(content),
         models=model_comparison.model_rows(content) if model_comparison.is_comparison(content) else [],
         pairs=model_comparison.pair_rows(content),
         best_file=model_comparison.best_file_title(content),
         diagnoses=diagnosis.diagnoses(content),
         diagnosis_title=diagnosis.title(content),
-        trades=diagnosis.trades(content),
+        trades=provenance.trades(content),
         warnings=provenance.warnings(content),
         contests=provenance.contests(content),
         workarounds=runtimes.workarounds(content),
         data=data_section(content),
-        tokenizers=[(card.name, card.tokenizer) for card in appendix.models(content) if card.tokenizer],
+        tokenizers=[(card.name, card.tokenizer) for card in models.models(content) if card.tokenizer],
     )
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"
 

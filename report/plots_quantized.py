@@ -12,11 +12,13 @@ from ..evaluate.formatting import number, size
 from .label_placement import place_labels
 from .palette import PAGE, scheme_colour
 from .plots import ACCENT, FRONT_STYLE, INK, MUTED, new_figure
-from .sections.diagnosis import SnrPoint, Step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from .sections.diagnosis import SnrPoint
+    from .sections.provenance import Step
 
 WORST = scheme_colour("int8").placeholder
 # Beyond these, in decibels, a tensor is drawn at the edge: at 60 dB the error is a thousandth, and below -10 dB the

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..evaluate.formatting import by_design_words, limits
-from .content import Content, figure_rows
+from .content import Content
+from .headline import headline
+from .sections.figures import figure_rows
+from .sections.problems import problems as problem_rows
 from .sections.recommendations import brief, choices
 from .widths import filled, first_that_fits
 
@@ -41,7 +44,7 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
 
 def _is_settled(content: Content) -> bool:
     """Whether nothing is left to do: a file is shown to fit the budget, or there is none."""
-    return content.headline().verdict in ("", "met")
+    return headline(content).verdict in ("", "met")
 
 
 def by_target(content: Content) -> list[str]:
@@ -154,7 +157,7 @@ def problems(results: Results) -> list[str]:
     """Return a line for everything without figures: what, where, why, and after an arrow what to do."""
     content = Content(results)
     lines = []
-    for problem in content.problems():
+    for problem in problem_rows(content):
         where = f" on {', '.join(problem.where)}" if problem.where else ""
         remedy = f"\n  → {problem.remedy}" if problem.remedy else ""
         lines.append(f"{problem.status}: {problem.what}{where}: {problem.reason or 'no reason was given'}{remedy}")
@@ -163,7 +166,7 @@ def problems(results: Results) -> list[str]:
 
 def recommendation(results: Results) -> str:
     """Return the answer: which file to ship on which target and why, or why none; then what the budget asked."""
-    headline = Content(results).headline()
+    found = headline(Content(results))
     asked = "; ".join(f"{name} {limit}" for name, limit in limits(results.budget.get("asked", {})))
-    verdict = f"Budget {headline.verdict_words} ({asked})." if headline.verdict else ""
-    return "\n".join(part for part in (f"{headline.text}.", headline.why, verdict) if part)
+    verdict = f"Budget {found.verdict_words} ({asked})." if found.verdict else ""
+    return "\n".join(part for part in (f"{found.text}.", found.why, verdict) if part)

@@ -27,8 +27,12 @@ from edgeproof.core.variant import Variant
 from edgeproof.evaluate.select import verdict
 from edgeproof.evaluate.statistics import median_interval, paired_drop, percentiles, wilson
 from edgeproof.report import problems, summary, table, write
+from edgeproof.report.content import Content
+from edgeproof.report.html import SECTIONS
+from edgeproof.report.html import render as render_html
 from edgeproof.report.markdown import text as escape_markdown
 from edgeproof.report.palette import PAGE
+from edgeproof.report.templating import TEMPLATES
 
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 HOSTILE = [
@@ -207,6 +211,23 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     results = example(folder=folder)
     return results, *written(results, folder)
+
+
+def test_the_navigation_follows_the_sections(finished):
+    """What is on the page is in the navigation, in the same order; what has nothing to show is in neither."""
+    for results in (finished[0], Results(run={"name": "nothing yet"}, environment={})):
+        html = render_html(results)
+        shown = re.findall(r'<section id="([^"]+)">', html)
+        links = re.findall(r'<a href="#([^"]+)">', re.search(r"<nav.*?</nav>", html, re.DOTALL)[0])
+        assert links == shown == [section.id for section in SECTIONS if section.build(Content(results)) is not None]
+    assert {"grid", "method"} <= set(shown) < {section.id for section in SECTIONS}, "an empty run has few sections"
+
+
+def test_each_section_is_named_once_and_has_its_template():
+    ids = [section.id for section in SECTIONS]
+    assert len(set(ids)) == len(ids)
+    for section in SECTIONS:
+        assert f'<section id="{section.id}">' in (TEMPLATES / section.template).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from edgeproof.evaluate.select import verdict
 from edgeproof.report.content import Content
 from edgeproof.report.reading import layer
 from edgeproof.report.sections import provenance, runtimes
-from edgeproof.report.sections.diagnosis import diagnoses, trades
+from edgeproof.report.sections.diagnosis import diagnoses
+from edgeproof.report.sections.provenance import trades
 
 from .test_report import HOSTILE, Page, example, terminal, written
 from .test_report_models import section

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...core.sanitize import shorten
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
+from ..section import Section
 
 ITEMS_SHOWN = 40
 DEPTH = 3
@@ -231,3 +232,11 @@ def scalar(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return shorten(str(value), 200)
+
+
+def _build(content: Content) -> dict[str, Any] | None:
+    found = data_section(content)
+    return {"data": found} if found else None
+
+
+SECTION = Section("data", "Data", _build, "data.html.j2")

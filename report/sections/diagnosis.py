@@ -1,29 +1,30 @@
-"""What the report says of lost accuracy: why it dropped, layer by layer, and what keeping layers in float buys."""
+"""Why accuracy dropped: the diagnosed files, with suspected causes and the error layer by layer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
+
+from markupsafe import Markup
 
 from ...core.agreement import CLASS, WORDS
 from ...core.artifact import Artifact
 from ...core.sanitize import shorten
 from ...evaluate.formatting import (
     lost_words,
-    ms,
-    number,
     on_splits,
     percent,
     points,
     points_range,
-    signed_points,
-    size,
-    times,
 )
+from .. import plots_quantized
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import decibels, figure, layer, rows, share
+from ..section import Section
+from ..svg import inline
 
 CAUSES = {
     "outlier-channel": "outlier channel",
@@ -89,46 +90,6 @@ class DiagnosisCard:
     suspects: tuple[Suspect, ...]
     worst: tuple[TensorRow, ...]
     points: tuple[SnrPoint, ...]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a search: what is kept out of int8, and what that costs and buys. Figures are None where unknown."""
-
-    kept: int
-    layers: tuple[str, ...]
-    more: int
-    keep: str
-    bytes: int
-    drop: float | None
-    drop_low: float | None
-    drop_high: float | None
-    latency: float | None
-    latency_low: float | None
-    latency_high: float | None
-    samples: int
-    chosen: bool
-
-    @property
-    def words(self) -> dict[str, str]:
-        """The figures with their units."""
-        known = self.latency_low is not None and self.latency_high is not None
-        return {
-            "drop": signed_points(self.drop) if self.drop is not None else "–",
-            "drop_interval": points_range(self.drop_low, self.drop_high),
-            "latency": ms(self.latency) if self.latency is not None else "–",
-            "latency_interval": f"{number(self.latency_low or 0)} to {number(self.latency_high or 0)}" if known else "",
-            "size": size(self.bytes) if self.bytes else "–",
-        }
-
-
-@dataclass(frozen=True)
-class Trade:
-    """The steps of a searched scheme. `told` says in a sentence what the chosen step bought."""
-
-    name: str
-    told: str
-    steps: tuple[Step, ...]
 
 
 def diagnoses(content: Content) -> list[DiagnosisCard]:
@@ -237,55 +198,17 @@ def _tensor(rank: int, row: Mapping[str, Any]) -> TensorRow:
     )
 
 
-def trades(content: Content) -> list[Trade]:
-    """Return the steps of every searched file."""
-    return [_trade(a, content) for a in content.results.artifacts if a.trade]
+def _build(content: Content) -> dict[str, Any] | None:
+    cards = diagnoses(content)
+    drawn = [(card, _snr(card, i)) for i, card in enumerate(cards)]
+    return {"cards": drawn, "title": title(content)} if cards else None
 
 
-def _trade(artifact: Artifact, content: Content) -> Trade:
-    steps = tuple(_step(row) for row in artifact.trade if isinstance(row, Mapping))
-    first, chosen = (steps[0] if steps else None), next((s for s in steps if s.chosen), None)
-    told = _bought(first, chosen) if first and chosen else "No step was chosen."
-    why = next((str(row["why"]) for row in rows(artifact.trade) if row.get("why")), "")
-    told += f" {why[:1].upper()}{shorten(why[1:], REASON_LIMIT)}." if why else ""
-    of = next((str(row["samples_of"]) for row in rows(artifact.trade) if row.get("samples_of")), "")
-    told += f" Tried on {shorten(of, NAME_LIMIT)}." if of and of not in told else ""
-    return Trade(content.name(artifact), told, steps)
+def _snr(card: DiagnosisCard, index: int) -> Markup:
+    """Return the signal-to-noise ratio along the graph, or nothing where fewer than two tensors are known."""
+    if sum(p.snr is not None for p in card.points) < 2:
+        return Markup()
+    return inline(partial(plots_quantized.snr, card.points), f"snr{index}", plots_quantized.spoken_snr(card.points))
 
 
-def _bought(first: Step, chosen: Step) -> str:
-    """Return what the chosen step has before the first, in a sentence."""
-    if chosen is first:
-        return "Nothing is kept: the plain file is the one that was taken."
-    kept = f"{chosen.kept} layer{'s' if chosen.kept > 1 else ''} kept in {chosen.keep}"
-    parts = []
-    if first.drop is not None and chosen.drop is not None:
-        parts.append(f"the drop is {points(chosen.drop)} instead of {points(first.drop)}")
-    if first.latency and chosen.latency:
-        parts.append(f"{times(chosen.latency / first.latency)} the latency")
-    if first.bytes and chosen.bytes:
-        parts.append(f"{times(chosen.bytes / first.bytes)} the size")
-    return f"With {kept}: {', at '.join(parts[:2])}{' and ' + parts[2] if len(parts) > 2 else ''}." if parts else kept
-
-
-def _step(row: Mapping[str, Any]) -> Step:
-    kept = row.get("kept")
-    layers = kept if isinstance(kept, list | tuple) else []
-    latency = row.get("latency_ms")
-    latency = latency if isinstance(latency, Mapping) else {"median": latency}
-    samples, bytes_ = row.get("samples"), row.get("bytes")
-    return Step(
-        kept=len(layers),
-        layers=tuple(shorten(str(name), 120) for name in layers[:LAYERS_SHOWN]),
-        more=max(0, len(layers) - LAYERS_SHOWN),
-        keep=shorten(str(row.get("keep") or "float32"), 20),
-        bytes=bytes_ if isinstance(bytes_, int) else 0,
-        drop=figure(row.get("drop")),
-        drop_low=figure(row.get("drop_low")),
-        drop_high=figure(row.get("drop_high")),
-        latency=figure(latency.get("median")),
-        latency_low=figure(latency.get("low")),
-        latency_high=figure(latency.get("high")),
-        samples=samples if isinstance(samples, int) else 0,
-        chosen=row.get("chosen") is True,
-    )
+SECTION = Section("diagnosis", title, _build, "diagnosis.html.j2")

@@ -1,10 +1,13 @@
-"""What the report says of several models, and of one that was trained with several seeds."""
+"""The models compared: several of one run, or one that was trained with several seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from markupsafe import Markup
 
 from ...core.errors import InputError
 from ...core.sanitize import shorten
@@ -24,7 +27,10 @@ from ...evaluate.formatting import (
 from ...evaluate.model_comparison import NO_BUDGET, asked_budget, best_files, float_bytes
 from ...evaluate.models import float_accuracies
 from ...evaluate.statistics import seeds_accuracy
+from .. import plots
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
+from ..section import Section
+from ..svg import inline
 
 # Where a backbone comes from, by what stands before the colon in a recipe.
 ORIGINS = {
@@ -210,3 +216,31 @@ def _target(row: Mapping[str, Any]) -> TargetRow:
         size=times(ratio) if ratio else "–",
         kind=str(row.get("kind", "")),
     )
+
+
+def _build(content: Content) -> dict[str, Any] | None:
+    if not is_comparison(content):
+        return None
+    return {
+        "models": model_rows(content),
+        "pairs": pair_rows(content),
+        "best_file": best_file_title(content),
+        "standings": _standings(content),
+        "seeds": any(len(model.get("repeats") or []) > 1 for model in content.results.models),
+    }
+
+
+def _standings(content: Content) -> Markup:
+    """Return a drawing of the models' accuracies, or nothing where none is known."""
+    rows = [(r.name, r.standing) for r in model_rows(content) if r.standing]
+    if not rows:
+        return Markup()
+    title = "; ".join(
+        f"{name} {percent(s.mean)} ({percent_range(s.low, s.high)}), seeds {', '.join(percent(x) for x in s.seeds)}"
+        for name, s in rows
+    )
+    drawn = [(name, s.mean, s.low, s.high, s.seeds) for name, s in rows]
+    return inline(partial(plots.models, drawn), "standings", f"Accuracy of the models with intervals: {title}")
+
+
+SECTION = Section("compared", "Models compared", _build, "model_comparison.html.j2")

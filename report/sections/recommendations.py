@@ -11,6 +11,7 @@ from ...core.sanitize import shorten
 from ...evaluate.cells import Cell
 from ...evaluate.formatting import ms, ms_range, on_splits, percent, percent_range, points_range, signed_points, size
 from ..content import NAME_LIMIT, REASON_LIMIT, Content, drop_interval, drop_points, quality_words
+from ..section import Section
 
 WHY_LIMIT = 2000
 
@@ -207,3 +208,15 @@ def brief(choice: Choice) -> str:
     if choice.front:
         return "; ".join(f"{row.name}, {row.lead[:1].lower()}{row.lead[1:]}" for row in choice.front)
     return choice.why or "nothing"
+
+
+def _build(content: Content) -> dict[str, Any] | None:
+    found = choices(content)
+    return {"choices": found} if found else None
+
+
+def _title(content: Content) -> str:
+    return "By target" if content.results.budget else "Pareto front"
+
+
+SECTION = Section("targets", _title, _build, "recommendations.html.j2")

@@ -13,6 +13,7 @@ from ...core.target import RUNTIMES
 from ...evaluate.formatting import points_range, signed_points, times
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import figure, rows
+from ..section import Section
 
 OPERATORS_SHOWN = 6
 
@@ -139,3 +140,15 @@ def _refused(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         count = entry.get("count")
         often = f" {count}×" if isinstance(count, int) else ""
         yield f"{shorten(str(entry.get('op', '')), 60)}{often}", shorten(str(entry.get("why", "")), REASON_LIMIT)
+
+
+def _build(content: Content) -> dict[str, Any] | None:
+    found = {
+        "runtimes": runtime_rows(content),
+        "workarounds": workarounds(content),
+        "refusals": refusals(content),
+    }
+    return found if any(found.values()) else None
+
+
+SECTION = Section("runtimes", "Runtimes", _build, "runtimes.html.j2")

@@ -1,55 +1,27 @@
-"""The parts of the HTML report below the figures: files, models, data, and how things were measured."""
+"""The models: how each was made, its input, labels, tokenizer and training curve."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.artifact import Artifact
 from ...core.recipe import ModelSpec
 from ...core.sanitize import shorten
-from ...core.variant import SCHEMES
-from ...evaluate.cells import artifact_name
-from ...evaluate.formatting import percent, seconds, size
+from ...evaluate.formatting import percent, seconds
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
-from ..palette import scheme_colour
-from ..reading import counted
+from ..section import Section
+from ..training_curve import curve
 from .data import flat, scalar
 from .model_comparison import origin
 
 LABELS_SHOWN = 40
-ITEMS_SHOWN = 40
 EXAMPLES_SHOWN = 8
-DEPTH = 3
 RESIZE = {
     "stretch": "both sides scaled",
     "crop": "shorter side scaled, centre cut out",
     "pad": "longer side scaled, black borders",
 }
-
-
-@dataclass(frozen=True)
-class FileRow:
-    """One exported file. `share` is its size relative to the largest, in per cent."""
-
-    name: str
-    summary: str
-    colour: str
-    size: str
-    bytes: str
-    share: str
-    path: str
-    sha256: str
-    min_runtime: str
-    calibration: str
-    compressed: str
-    storage: tuple[tuple[str, str], ...]
-    made: str
-    ops: tuple[str, ...]
-    ops_summary: str
-    io: tuple[str, ...]
-    tokenizer: str
 
 
 @dataclass(frozen=True)
@@ -72,54 +44,6 @@ class ModelCard:
     labels_more: int
     history: tuple[Mapping[str, Any], ...]
     tokenizer: TokenizerCard | None
-
-
-def files(content: Content) -> list[FileRow]:
-    """Return the files that were made, in the run's order; the SavedModel has none of its own."""
-    made = [a for a in content.results.artifacts if a.status == "ok" and a.format != "savedmodel"]
-    largest = max((a.bytes for a in made), default=0) or 1
-    return [_file(a, largest, content) for a in made]
-
-
-def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
-    scheme = SCHEMES.get(artifact.format, {}).get(artifact.scheme)
-    kinds, count = len(artifact.ops), sum(op.count for op in artifact.ops)
-    calibration = artifact.calibration
-    samples = calibration.get("samples", calibration.get("count"))
-    made = [shorten(artifact.made_by, 120)] if artifact.made_by else []
-    return FileRow(
-        name=artifact_name(artifact, content.several),
-        summary=scheme.summary if scheme else "",
-        colour=scheme_colour(artifact.scheme).name,
-        size=size(artifact.bytes),
-        bytes=f"{artifact.bytes:,} bytes",
-        share=f"{100 * artifact.bytes / largest:.1f}",
-        path=shorten(artifact.path.name, 100) if artifact.path else "",
-        sha256=shorten(artifact.sha256, 80),
-        min_runtime=shorten(artifact.min_runtime, 40) or "–",
-        calibration=f"{samples} training {content.noun}s" if samples else "given" if calibration else "none",
-        compressed=size(artifact.compressed_bytes) if artifact.compressed_bytes else "",
-        storage=tuple(counted(artifact.storage)),
-        made=", ".join([*made, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
-        ops=tuple(f"{shorten(op.name)} version {op.version}, {op.count}×" for op in artifact.ops),
-        ops_summary=f"{count} operators of {kinds} kind{'s' if kinds > 1 else ''}" if kinds else "",
-        io=tuple(
-            shorten(
-                f"{way} {spec.name}: {spec.dtype} {list(spec.shape)}"
-                + (" (judged)" if len(artifact.outputs) > 1 and spec.name == artifact.answer else "")
-                + (f", scale {spec.scale:.6g}, zero point {spec.zero_point}" if spec.scale is not None else ""),
-                200,
-            )
-            for way, specs in (("input", artifact.inputs), ("output", artifact.outputs))
-            for spec in specs
-        ),
-        tokenizer=_tokenizer_folder(artifact),
-    )
-
-
-def _tokenizer_folder(artifact: Artifact) -> str:
-    """Return which folder must go with a file that takes token ids."""
-    return f"{shorten(artifact.tokenizer.name, 80)}/" if artifact.tokenizer else ""
 
 
 def models(content: Content) -> list[ModelCard]:
@@ -280,27 +204,10 @@ def _contract(contract: Mapping[str, Any]) -> str:
     return shorten("; ".join(parts), 300)
 
 
-def method(content: Content, plan: Mapping[str, Any]) -> dict[str, str]:
-    """Return the facts that the section on how things were measured names; empty where they are not known.
-
-    `plan` is what the raw files say of the timing.
-    """
-    found = [c.measurement for c in content.cells if c.measurement.status == "ok"]
-    timed = [m.latency_ms for m in found if m.latency_ms]
-    warmup, run = plan.get("warmup_seconds"), plan.get("run_seconds")
-    return {
-        "samples": _span((m.samples for m in found if m.samples), "test sample"),
-        "processes": _span((t.processes for t in timed), "fresh process", "fresh processes"),
-        "threads": _span((t.threads for t in timed), "thread"),
-        "warmup": f"{warmup:g} s" if isinstance(warmup, int | float) else "",
-        "run": f"{run:g} s" if isinstance(run, int | float) else "",
-    }
+def _build(content: Content) -> dict[str, Any] | None:
+    cards = models(content)
+    drawn = [(card, curve(card.history, f"training{i}")) for i, card in enumerate(cards)]
+    return {"cards": drawn} if cards else None
 
 
-def _span(values: Iterable[int], one: str, many: str = "") -> str:
-    """Return ``6 processes`` or ``3 to 6 processes``; nothing for no values."""
-    found = sorted(set(values))
-    if not found:
-        return ""
-    numbers = " to ".join(f"{v:,}" for v in dict.fromkeys((found[0], found[-1])))
-    return f"{numbers} {one if found[-1] == 1 else many or one + 's'}"
+SECTION = Section("models", "Models", _build, "models.html.j2")

@@ -1,0 +1,73 @@
+"""All figures: the long table of every measured cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.agreement import CLASS
+from ...core.measurement import Measurement
+from ...core.sanitize import shorten
+from ...evaluate.cells import artifact_name
+from ...evaluate.formatting import ms, ms_range, percent, percent_range, size
+from ..content import NAME_LIMIT, Content, drop_interval, drop_points, quality_words
+from ..section import Section
+
+
+def figure_rows(content: Content) -> list[dict[str, str]]:
+    """Return every measured cell's figures in words: the long table of the reports."""
+    rows = []
+    for cell in content.cells:
+        m = cell.measurement
+        if m.status != "ok":
+            continue
+        latency = m.latency_ms
+        rows.append(
+            {
+                "name": content.name(cell.artifact),
+                "model": shorten(cell.artifact.model, NAME_LIMIT),
+                "variant": artifact_name(cell.artifact, with_model=False),
+                "target": shorten(m.target, NAME_LIMIT),
+                "kind": m.kind,
+                "ship": "yes" if cell is content.ship else "",
+                "pick": "yes" if (cell.artifact.id, m.target) in content.picks else "",
+                "version": shorten(f"{m.runtime} {m.runtime_version}".strip(), NAME_LIMIT),
+                "accuracy": quality_words(cell),
+                "accuracy_interval": percent_range(m.accuracy_low, m.accuracy_high),
+                "drop": drop_points(cell),
+                "drop_interval": drop_interval(cell),
+                "agreement": _agreement(m),
+                "difference": f"≤ {m.difference:.2g}" if m.difference is not None else "",
+                "latency": ms(latency.median) if latency else "–",
+                "latency_interval": ms_range(latency) if latency else "",
+                "tokenize": ms(latency.tokenize) if latency and latency.tokenize is not None else "–",
+                "infer": ms(latency.infer) if latency and latency.infer is not None else "–",
+                "p95": ms(latency.p95) if latency else "–",
+                "p99": ms(latency.p99) if latency else "–",
+                "load": ms(m.load_ms) if m.load_ms is not None else "–",
+                "first": ms(m.first_ms) if m.first_ms is not None else "–",
+                "memory": size(m.peak_memory_bytes) if m.peak_memory_bytes is not None else "–",
+                "size": size(cell.artifact.bytes),
+            }
+        )
+    return rows
+
+
+def _agreement(m: Measurement) -> str:
+    """Return how often a measurement agrees with float: of samples, or of elements; of numbers the relative error."""
+    if m.agreement is None:
+        return f"{percent(m.relative_error)} off" if m.relative_error is not None else "–"
+    return percent(m.agreement) + ("" if m.agreement_by in ("", CLASS) else " of elements")
+
+
+def latency_confidence(content: Content) -> str:
+    """Return what the latency intervals cover, where that is the same for all: ``96.9 % interval``."""
+    found = {m.latency_ms.confidence for m in (c.measurement for c in content.cells) if m.latency_ms}
+    return f"{percent(found.pop())} interval" if len(found) == 1 else "interval"
+
+
+def _build(content: Content) -> dict[str, Any] | None:
+    found = figure_rows(content)
+    return {"figures": found, "confidence": latency_confidence(content)} if found else None
+
+
+SECTION = Section("figures", "Figures", _build, "figures.html.j2")

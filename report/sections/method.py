@@ -1,0 +1,97 @@
+"""How the figures were measured: the methods in words, the machine, its packages and the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...core.codec import read_json
+from ...core.errors import InputError
+from ...core.sanitize import shorten
+from ...evaluate.cells import raw_path
+from ...evaluate.formatting import size
+from ..content import Content
+from ..section import Section
+from .model_comparison import is_comparison
+
+
+def method(content: Content) -> dict[str, str]:
+    """Return the facts that the section on how things were measured names; empty where they are not known."""
+    plan = _plan(content)
+    found = [c.measurement for c in content.cells if c.measurement.status == "ok"]
+    timed = [m.latency_ms for m in found if m.latency_ms]
+    warmup, run = plan.get("warmup_seconds"), plan.get("run_seconds")
+    return {
+        "samples": _span((m.samples for m in found if m.samples), "test sample"),
+        "processes": _span((t.processes for t in timed), "fresh process", "fresh processes"),
+        "threads": _span((t.threads for t in timed), "thread"),
+        "warmup": f"{warmup:g} s" if isinstance(warmup, int | float) else "",
+        "run": f"{run:g} s" if isinstance(run, int | float) else "",
+    }
+
+
+def _span(values: Iterable[int], one: str, many: str = "") -> str:
+    """Return ``6 processes`` or ``3 to 6 processes``; nothing for no values."""
+    found = sorted(set(values))
+    if not found:
+        return ""
+    numbers = " to ".join(f"{v:,}" for v in dict.fromkeys((found[0], found[-1])))
+    return f"{numbers} {one if found[-1] == 1 else many or one + 's'}"
+
+
+def _plan(content: Content) -> Mapping[str, Any]:
+    """Return the timing plan that the first raw file records, if there is one."""
+    for cell in content.timed():
+        path = raw_path(cell.measurement, content.folder)
+        if path is None:
+            continue
+        try:
+            plan = read_json(path).get("plan")
+        except (InputError, AttributeError):
+            continue
+        if isinstance(plan, dict):
+            return plan
+    return {}
+
+
+def environment(content: Content) -> list[tuple[str, str]]:
+    """Return the machine and its packages in words."""
+    names = {
+        "cpu": "Processor",
+        "architecture": "Architecture",
+        "cores": "Cores",
+        "os": "System",
+        "python": "Python",
+    }
+    env = content.results.environment
+    rows = [(title, shorten(str(env[key]), 160)) for key, title in names.items() if env.get(key) is not None]
+    if isinstance(env.get("memory_bytes"), int):
+        rows.insert(3, ("Memory", size(env["memory_bytes"])))
+    packages = env.get("packages")
+    if isinstance(packages, Mapping):
+        rows += [(shorten(str(name)), shorten(str(version))) for name, version in packages.items()]
+    return rows
+
+
+def run_facts(content: Content) -> list[tuple[str, str]]:
+    """Return when and by what the run was made."""
+    run = content.results.run
+    names = {
+        "started": "Started",
+        "finished": "Finished",
+        "edgeproof_version": "Edgeproof",
+        "recipe_sha256": "Recipe's SHA-256",
+    }
+    return [(title, shorten(str(run[key]), 80)) for key, title in names.items() if run.get(key)]
+
+
+def _build(content: Content) -> dict[str, Any]:
+    return {
+        "method": method(content),
+        "is_comparison": is_comparison(content),
+        "environment": environment(content),
+        "run_facts": run_facts(content),
+    }
+
+
+SECTION = Section("method", "Method", _build, "method.html.j2")
