@@ -55,7 +55,7 @@ class Measurement:
     """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`.
 
     `accuracy` is the share of `samples` answered rightly, with its 95 % Wilson interval. `agreement` is the share of
-    answers that are the float model's; `agreement_by` says what is counted (`core.agreement`): whole samples by their
+    answers that are the float model's; `agreement_by` says what is counted (`tasks.agreement`): whole samples by their
     top class, or elements of the answers. Answers that are numbers have none, and `relative_error` instead: the root
     mean square of the difference over the spread of the float model's answers. `difference` is the largest absolute
     difference of any value. `drop` is float accuracy minus this accuracy on the same samples, with its paired 95 %

@@ -24,10 +24,10 @@ from ..core.measurement import Measurement, PooledDrop
 from ..core.recipe import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
+from ..core.statistics import samples_needed
 from ..core.target import Target, parse_runtime, same_version
 from .cells import Cell
 from .formatting import accuracy_words, agreement_words, ms, on_splits, percent, points, points_range, size
-from .statistics import samples_needed
 
 REASON_LIMIT = 300
 # ai-edge-litert counts its versions anew. Each of these and all after it have every operator of that TensorFlow Lite

@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.agreement import CLASS
 from ..core.errors import InputError
 from ..core.measurement import Measurement
 from ..core.results import Results
 from ..core.sanitize import shorten
+from ..core.statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
 from ..report.widths import filled, first_that_fits
+from ..tasks.agreement import CLASS
 from .cells import Cell, cells, process_medians
 from .formatting import by_design_words, ms, number, percent, signed_points, size, times
-from .statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,7 +50,7 @@ class CellComparison:
     """One variant on one target in both runs. `accuracy` is b - a in shares, `latency` is b / a; None: not known.
 
     Files without known classes have no accuracy: their agreement with their float models is shown in its place, and
-    `agreement_by` says what that is a share of (`core.agreement`).
+    `agreement_by` says what that is a share of (`tasks.agreement`).
     `by_design` cells are empty in both, since the runtime does not read the format.
     """
 

@@ -5,8 +5,8 @@ too: the kernels of int8 round differently, and on a model that is unsure of its
 towards the float model's as often as away from them. What goes wrong moves them away.
 
 So each target's answers are compared with one yardstick, the float model's answers (the labels, where it was not run),
-by what `core.agreement` counts: top classes, elements, or of numbers the relative error. Its agreement is compared with
-that of the best of the artifact's other targets, sample by sample. A target is broken when it loses more than
+by what `tasks.agreement` counts: top classes, elements, or of numbers the relative error. Its agreement is compared
+with that of the best of the artifact's other targets, sample by sample. A target is broken when it loses more than
 `TOLERANCE` beyond chance: when the lower end of the paired interval of the loss (`statistics.paired_loss`, at
 `CONFIDENCE`) lies above it. That is about what is lost between two runtimes: a
 file that answers badly everywhere is a bad file, which the budget tells, not a runtime's failure.
@@ -23,12 +23,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.agreement import CLASS, NUMBERS, Scores
 from ..core.artifact import Artifact
 from ..core.measurement import Measurement
+from ..core.statistics import paired_loss
+from ..tasks.agreement import CLASS, NUMBERS, Scores
 from .formatting import percent, percent_range, points
 from .measure import Answered, Classes
-from .statistics import paired_loss
 
 TOLERANCE = 0.10
 CONFIDENCE = 0.999

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.agreement import CLASS, WORDS
 from ..core.measurement import Latency, Measurement, PooledDrop
+from ..tasks.agreement import CLASS, WORDS
 
 
 def percent(share: float) -> str:

@@ -19,7 +19,7 @@ from ..core.codec import read_json, write_json
 from ..core.measurement import Latency
 from ..core.progress import Listener
 from ..core.runner import LatencyPlan, Outcome, Runner
-from .statistics import median_interval, percentiles
+from ..core.statistics import median_interval, percentiles
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core import agreement
-from ..core.agreement import Scores
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData
 from ..core.environment import now
@@ -25,9 +23,11 @@ from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.runner import LatencyPlan, Outcome, Runner
+from ..core.statistics import paired_drop, wilson
 from ..core.store import Store, place
+from ..tasks import agreement
+from ..tasks.agreement import Scores
 from . import accuracy, latency
-from .statistics import paired_drop, wilson
 
 _LASTING = ("ok", "unsupported", "failed")
 

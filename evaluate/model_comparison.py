@@ -22,12 +22,12 @@ from pydantic import ValidationError
 from ..core.recipe import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
+from ..core.statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference
 from .budget import Limits
 from .cells import Cell, artifact_name, cells, process_medians
 from .compare import latency_change
 from .model_comparison_text import sentence
 from .select import best
-from .statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference
 
 # Which files stand for a model where no budget was given, in words.
 NO_BUDGET = "within 1 point of float"

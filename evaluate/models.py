@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ..core.results import Results
 from ..core.sanitize import shorten
+from ..core.statistics import difference_interval, wilson
 from .formatting import points, points_range
-from .statistics import difference_interval, wilson
 
 
 class Share(NamedTuple):

@@ -24,12 +24,12 @@ from ..core.measurement import Latency
 from ..core.recipe import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
+from ..core.statistics import CONFIDENCE
 from .budget import Breach, Limits
 from .cells import Cell, artifact_name, cells, has_several_models
 from .formatting import accuracy_words, drop_words, latency_words, ms, percent, points, points_range, size, times
 from .models import Gap, behind, float_accuracies, gap
 from .pareto import did_not_run, no_exported_file, pareto, sentence, without_budget
-from .statistics import CONFIDENCE
 
 MET, NOT_MET, NOT_SHOWN = "met", "not met", "not shown"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.agreement import WORDS, Agreement
 from ..core.model import sample_shape
+from ..tasks.agreement import WORDS, Agreement
 from .in_process import Answers, Run
 
 # Below this share of equal top classes, or above this error, a file is worth a warning. int8 files of sound models give
@@ -49,7 +49,7 @@ class Difference:
 
     @property
     def error(self) -> float:
-        """The relative error (`core.agreement`) of the worst output. Infinite where an output is not finite."""
+        """The relative error (`tasks.agreement`) of the worst output. Infinite where an output is not finite."""
         return max((output.error for output in self._outputs.values()), default=0.0)
 
     @property
@@ -59,7 +59,7 @@ class Difference:
 
     @property
     def by(self) -> str:
-        """What the agreement counts (`core.agreement`)."""
+        """What the agreement counts (`tasks.agreement`)."""
         return self._judged.by if self._judged else ""
 
     def record(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.agreement import CLASS, WORDS
 from ..core.artifact import Artifact
 from ..core.results import Results
 from ..core.sanitize import shorten
@@ -21,6 +20,7 @@ from ..evaluate.formatting import (
     points_range,
     signed_points,
 )
+from ..tasks.agreement import CLASS, WORDS
 
 NAME_LIMIT = 60
 # What one sample is called, by the kind of input.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..core.agreement import CLASS, WORDS
 from ..core.artifact import Artifact
 from ..core.measurement import Measurement
 from ..core.sanitize import shorten
@@ -20,6 +19,7 @@ from ..evaluate.formatting import (
     signed_points,
     size,
 )
+from ..tasks.agreement import CLASS, WORDS
 from .content import Content, verdict_of
 
 WHY_LIMIT = 2000

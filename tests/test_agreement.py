@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeproof.core.agreement import CLASS, CLASSES, NUMBERS, SIDES, WHOLE, compare
+from edgeproof.tasks.agreement import CLASS, CLASSES, NUMBERS, SIDES, WHOLE, compare
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

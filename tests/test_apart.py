@@ -20,8 +20,8 @@ from edgeproof.train.backbones import check_backbone
 
 HOME = Path(__file__).parents[1]
 ROOMS = (
-    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "frameworks",
-    "core",
+    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "tasks",
+    "frameworks", "core",
 )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from edgeproof.workflows.doctor import examine
 from edgeproof.workflows.tensorflow_process import CrashError, TensorFlowProcess
 
 ROOMS = (
-    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "frameworks",
-    "core",
+    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "tasks",
+    "frameworks", "core",
 )  # fmt: skip
 # pip, and the import of a runtime, open no file from outside. The tokenizer travels: it limits its process itself.
 WITHOUT = {"core/children.py", "devices/runtimes.py", "core/tokenizer.py"}

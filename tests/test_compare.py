@@ -13,8 +13,8 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.results import Results
+from edgeproof.core.statistics import median_interval, percentiles, wilson
 from edgeproof.evaluate.compare import BY_INTERVALS, BY_PROCESSES, compare
-from edgeproof.evaluate.statistics import median_interval, percentiles, wilson
 
 MACHINE = {"cpu": "Some CPU", "cores": 2, "os": "Linux-6.1"}
 

@@ -19,8 +19,8 @@ from edgeproof.workflows import preflight
 
 REPO = Path(__file__).parents[1]
 STAGES = (
-    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "frameworks",
-    "core",
+    "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "tasks",
+    "frameworks", "core",
 )  # fmt: skip
 
 

@@ -20,11 +20,11 @@ from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Evaluate
 from edgeproof.core.runner import Outcome, Runner
+from edgeproof.core.statistics import paired_drop
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.devices import open_runner
 from edgeproof.evaluate.measure import measure
-from edgeproof.evaluate.statistics import paired_drop
 from edgeproof.workflows.candidate_trial import trial_data, unused
 from edgeproof.workflows.quantization_cost import pooled
 

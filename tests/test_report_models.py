@@ -17,10 +17,10 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results, load_results
+from edgeproof.core.statistics import median_interval, paired_drop, percentiles, wilson
 from edgeproof.core.variant import Variant
 from edgeproof.evaluate.model_comparison import compare_models
 from edgeproof.evaluate.select import verdict
-from edgeproof.evaluate.statistics import median_interval, paired_drop, percentiles, wilson
 from edgeproof.report import problems, summary, write
 from edgeproof.report.label_placement import _groups
 

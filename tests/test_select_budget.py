@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import PooledDrop
 from edgeproof.core.recipe import Budget, parse_budget
+from edgeproof.core.statistics import paired_drop, samples_needed
 from edgeproof.evaluate.budget import LITERT_HAS, runtime_breaches
 from edgeproof.evaluate.formatting import limits
 from edgeproof.evaluate.select import verdict
-from edgeproof.evaluate.statistics import paired_drop, samples_needed
 from edgeproof.tflite import tflite_of
 
 from .test_select import MIB, TYPICAL, results

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgeproof.evaluate.statistics import (
+from edgeproof.core.statistics import (
     _rank_sum_counts,
     difference_interval,
     mcnemar,

@@ -14,9 +14,9 @@ from edgeproof.core.artifact import Artifact, artifact_id
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results
+from edgeproof.core.statistics import holm, paired_drop, seeds_accuracy, seeds_difference, wilson
 from edgeproof.core.variant import Variant
 from edgeproof.evaluate.model_comparison import compare_models
-from edgeproof.evaluate.statistics import holm, paired_drop, seeds_accuracy, seeds_difference, wilson
 
 ANSWERS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=80).map(np.array)
 

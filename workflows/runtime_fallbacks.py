@@ -16,10 +16,10 @@ from ..core.errors import EdgeproofError
 from ..core.measurement import Measurement
 from ..core.remedies import Remedy, can_be_made
 from ..core.results import Results
+from ..core.statistics import paired_drop
 from ..core.target import Target
 from ..core.variant import Variant
 from ..devices import locate
-from ..evaluate.statistics import paired_drop
 from ..export import inspect
 from ..tflite import Misfit, misfits, needs_of
 

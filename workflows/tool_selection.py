@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.agreement import CLASS, NUMBERS, WORDS, Scores
 from ..core.artifact import Artifact
 from ..core.codec import read_json, to_json, write_json
 from ..core.dataset import PreparedData
@@ -23,12 +22,13 @@ from ..core.environment import usable_cores
 from ..core.measurement import Measurement
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
+from ..core.statistics import mcnemar, paired_loss, ratio_interval
 from ..core.store import Store
 from ..core.target import Target
 from ..devices import open_runner
 from ..evaluate.cells import process_medians
 from ..evaluate.measure import Answered
-from ..evaluate.statistics import mcnemar, paired_loss, ratio_interval
+from ..tasks.agreement import CLASS, NUMBERS, WORDS, Scores
 from .candidate_trial import counted, trial, trial_data
 
 # A contest takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;

@@ -67,8 +67,8 @@ def _show(found: Diagnosis) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ...core.agreement import WORDS
     from ...quantize.diagnosis import short_name
+    from ...tasks.agreement import WORDS
     from ..console import stdout_console
 
     console = stdout_console()

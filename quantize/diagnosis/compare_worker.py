@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.agreement import Agreement
 from ...core.codec import read_json, write_json
 from ...core.errors import InputError
 from ...core.model import sample_shape
+from ...tasks.agreement import Agreement
 from .error_stats import HIGHEST_DB, Sums, decibels, weight_figures
 from .graph import CASTS, CHANNEL_AXIS, Floats, Graph, Op, read_graph
 from .isolate import Apart, Disturbed, disturb, take_apart

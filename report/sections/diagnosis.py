@@ -10,7 +10,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ...core.agreement import CLASS, WORDS
 from ...core.artifact import Artifact
 from ...core.sanitize import shorten
 from ...evaluate.formatting import (
@@ -20,6 +19,7 @@ from ...evaluate.formatting import (
     points,
     points_range,
 )
+from ...tasks.agreement import CLASS, WORDS
 from .. import plots_quantized
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import decibels, figure, layer, rows, share

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...core.agreement import CLASS
 from ...core.measurement import Measurement
 from ...core.sanitize import shorten
 from ...evaluate.cells import artifact_name
 from ...evaluate.formatting import ms, ms_range, percent, percent_range, size
+from ...tasks.agreement import CLASS
 from ..content import NAME_LIMIT, Content, drop_interval, drop_points, quality_words
 from ..section import Section
 

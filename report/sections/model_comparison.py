@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ...core.errors import InputError
 from ...core.sanitize import shorten
+from ...core.statistics import seeds_accuracy
 from ...evaluate.cells import artifact_name
 from ...evaluate.formatting import (
     ms,
@@ -26,7 +27,6 @@ from ...evaluate.formatting import (
 )
 from ...evaluate.model_comparison import NO_BUDGET, asked_budget, best_files, float_bytes
 from ...evaluate.models import float_accuracies
-from ...evaluate.statistics import seeds_accuracy
 from .. import plots
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..section import Section

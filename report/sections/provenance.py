@@ -9,10 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ...core.agreement import CLASS, WORDS
 from ...core.artifact import Artifact
 from ...core.sanitize import shorten
 from ...evaluate.formatting import ms, number, percent, points, points_range, signed_points, size, times
+from ...tasks.agreement import CLASS, WORDS
 from .. import plots_quantized
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import figure, flat, rows

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.extras import EXTRAS
+from .extras import EXTRAS
 
 CONFIDENCE = 0.95
 
