@@ -35,10 +35,10 @@ def variants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 def targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return what may stand behind ``--on``: the runtimes, and the versions that lie beside them."""
-    from ..core.target import RUNTIMES
+    from ..core.target import every_target
     from ..devices import side_installations
 
-    names = [f"local/{runtime}" for runtime in RUNTIMES]
+    names = list(every_target())
     names += [f"local/{beside.runtime}=={beside.version}" for beside in side_installations()]
     return _begin(names, incomplete)
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import psutil
 
+from .runtime import RUNTIMES
 from .store import package_versions
 
 PACKAGES = (
-    "edgeproof", "tensorflow", "tf-keras", "ai-edge-litert", "tflite-runtime", "onnx", "onnxruntime", "tf2onnx",
-    "numpy",
+    "edgeproof", "tf-keras", *(runtime.distribution for runtime in RUNTIMES.values()), "onnx", "tf2onnx", "numpy",
 )  # fmt: skip
 _WORTH_IT = 3 << 29  # bytes in memory from which looking for what can be given back is worth its time
 

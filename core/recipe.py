@@ -16,7 +16,7 @@ from .codec import canonical, sha256_of
 from .documents import MAX_DEPTH, MAX_TOML_BYTES, check_bounds, parse_toml, read_text
 from .errors import InputError
 from .sanitize import shorten
-from .target import Target, parse_runtime
+from .target import Target, every_target, parse_runtime
 from .variant import Variant
 
 if sys.version_info >= (3, 11):
@@ -354,7 +354,7 @@ class Evaluate(_Table):
     is more than the budget's, or cannot be shown to be less.
     """
 
-    targets: tuple[str, ...] = ("local/tensorflow", "local/litert", "local/tflite-runtime", "local/onnxruntime")
+    targets: tuple[str, ...] = every_target()
     latency: LatencyTable = LatencyTable()
     timeout_seconds: float = Field(600, gt=0)
     diagnose: Literal["auto", "all", "none"] = "auto"

@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from .errors import InputError
+from .runtime import RUNTIMES, Runtime
 
-# Which formats a runtime reads. The Python module is what a device must be able to import.
-RUNTIMES: dict[str, tuple[str, frozenset[str]]] = {
-    "tensorflow": ("tensorflow", frozenset({"savedmodel"})),
-    "litert": ("ai_edge_litert", frozenset({"tflite"})),
-    "tflite-runtime": ("tflite_runtime", frozenset({"tflite"})),
-    "onnxruntime": ("onnxruntime", frozenset({"onnx"})),
-}
 DEVICES = ("local",)
 
 
@@ -56,16 +50,21 @@ class Target:
         return cls(device, runtime, version)
 
     @property
-    def module(self) -> str:
-        """The Python module that the runtime is."""
-        return RUNTIMES[self.runtime][0]
+    def engine(self) -> Runtime:
+        """The runtime's row."""
+        return RUNTIMES[self.runtime]
 
     def reads(self, format_: str) -> bool:
         """Whether this runtime reads files of that format at all."""
-        return format_ in RUNTIMES[self.runtime][1]
+        return format_ in self.engine.formats
 
     def __str__(self) -> str:
         return f"{self.device}/{self.runtime}" + (f"=={self.version}" if self.version else "")
+
+
+def every_target(device: str = "local") -> tuple[str, ...]:
+    """Return all targets of a device, as they are written: one a runtime."""
+    return tuple(f"{device}/{runtime}" for runtime in RUNTIMES)
 
 
 def parse_runtime(text: str) -> Target:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..core.artifact import Artifact
 from ..core.runner import Runner
-from ..core.target import RUNTIMES, Target
+from ..core.runtime import RUNTIMES
+from ..core.target import Target
 from .local import LocalRunner
 from .runtimes import Located, install, installed_version, locate, missing_runtime, side_installations
 

@@ -4,9 +4,11 @@
 Needs numpy and the runtime, nothing else, and Python 3.7 or newer. It is given one job as a JSON file (or ``-`` for
 standard input), does it in this process and writes one JSON document to standard output::
 
-    {"verb": "load" | "infer" | "time", "runtime": "litert", "artifact": "model.tflite", "inputs": "test.npy",
-     "threads": 1, ...}                    →  {"status": "ok", "reason": "", "data": {...}}
+    {"verb": "load" | "infer" | "time", "artifact": "model.tflite", "inputs": "test.npy", "threads": 1,
+     "session": "TFLite", "module": "ai_edge_litert.interpreter", "distribution": "ai-edge-litert", ...}
+                                           →  {"status": "ok", "reason": "", "data": {...}}
 
+``session`` is one of `SESSIONS`, ``module`` what it imports to run the file, ``distribution`` that package's name.
 ``inputs`` is a ``.npy`` of samples, or a ``.jsonl`` of texts (one JSON string a line). ``feed`` says what becomes of a
 sample before it is fed (class `Feed`), ``answer`` names the output that is kept (the first, where it is empty). Inputs
 and outputs are found by name: converters reorder them. ``path`` is a folder with a version of the runtime in it, which
@@ -21,6 +23,7 @@ import os
 import re
 import sys
 import time
+from importlib import import_module
 from itertools import islice
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -113,14 +116,10 @@ class Session:
 
 
 class TFLite(Session):
-    """A ``.tflite`` file in LiteRT or in tflite-runtime."""
+    """A ``.tflite`` file in LiteRT, tflite-runtime, or what else has TensorFlow Lite's interpreter."""
 
     def __init__(self, job: Dict[str, Any]) -> None:
-        if job["runtime"] == "litert":
-            import ai_edge_litert.interpreter as module
-        else:
-            import tflite_runtime.interpreter as module
-        self.new = module.Interpreter
+        self.new: Any = import_module(job["module"]).Interpreter
 
     def open(self, job: Dict[str, Any]) -> None:
         try:
@@ -186,9 +185,7 @@ class Onnx(Session):
     """An ``.onnx`` file in ONNX Runtime on the CPU."""
 
     def __init__(self, job: Dict[str, Any]) -> None:
-        import onnxruntime
-
-        self.module = onnxruntime
+        self.module: Any = import_module(job["module"])
 
     def open(self, job: Dict[str, Any]) -> None:
         options = self.module.SessionOptions()
@@ -226,8 +223,7 @@ class TensorFlow(Session):
     def __init__(self, job: Dict[str, Any]) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import tensorflow
-
+        tensorflow = import_module(job["module"])
         tensorflow.config.threading.set_intra_op_parallelism_threads(job["threads"])
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
         if job["verb"] != "time":
@@ -274,12 +270,7 @@ class TensorFlow(Session):
         return "tensorflow-cpu"
 
 
-RUNTIMES: Dict[str, Tuple[str, Any]] = {
-    "litert": ("ai-edge-litert", TFLite),
-    "tflite-runtime": ("tflite-runtime", TFLite),
-    "onnxruntime": ("onnxruntime", Onnx),
-    "tensorflow": ("tensorflow", TensorFlow),
-}
+SESSIONS: Dict[str, Any] = {"TFLite": TFLite, "Onnx": Onnx, "TensorFlow": TensorFlow}
 
 
 def fit(batch: Any, sides: int) -> Any:
@@ -372,7 +363,7 @@ def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]
     feed = Feed(job)
     try:
         began = time.perf_counter_ns()
-        session = RUNTIMES[job["runtime"]][1](job)
+        session = SESSIONS[job["session"]](job)
         import_ms = milliseconds(began)
     except ImportError as error:
         raise Unsupported("the runtime is not installed: {}".format(error))
@@ -397,7 +388,7 @@ def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]
         "peak_memory_bytes": peak_memory(),
         "finite": bool(numpy.isfinite(session.finish(output)).all()),
         "kernels": session.kernels(),
-        "runtime_version": version(RUNTIMES[job["runtime"]][0]),
+        "runtime_version": version(job["distribution"]),
         "python": sys.version.split()[0],
         "numpy": numpy.__version__,
     }

@@ -16,8 +16,9 @@ from ..core.children import kill_group, limit_memory, out_of_memory
 from ..core.environment import cpu_name, usable_cores
 from ..core.measurement import Kind
 from ..core.runner import LatencyPlan, Outcome
+from ..core.runtime import readers
 from ..core.sanitize import shorten
-from ..core.target import RUNTIMES, Target
+from ..core.target import Target
 from .feeds import FeedError, feed, feed_identity
 from .remedies import explain
 from .runtimes import locate, missing_runtime
@@ -68,7 +69,7 @@ class LocalRunner:
                 "unsupported",
                 f"{runtime} does not read {self.artifact.format} files",
                 f"a {self.artifact.format} file runs on "
-                + " or ".join(name for name, (_, formats) in RUNTIMES.items() if self.artifact.format in formats),
+                + " or ".join(reader.name for reader in readers(self.artifact.format)),
             )
         if missing := missing_runtime(self.target):
             return Outcome("unsupported", *missing)
@@ -80,7 +81,7 @@ class LocalRunner:
             return Outcome("unsupported", error.reason, error.remedy)
         job = {
             "verb": verb,
-            "runtime": runtime,
+            **self.target.engine.job(),
             "artifact": str(self.artifact.path),
             "inputs": str(inputs),
             "feed": fed,

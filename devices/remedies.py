@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 from ..core.extras import EXTRAS
 from ..core.remedies import OVERFLOW, Origin, Remedy
@@ -108,14 +107,3 @@ def explain(reason: str, runtime: str, version: str, origin: Origin = "") -> tup
             told = shorten(meaning.format(*found.groups(), runtime=runtime, version=version), 400)
             return told, remedy.words(origin) if isinstance(remedy, Remedy) else remedy
     return shorten(reason.strip().split("\n")[0], 300), ""
-
-
-def not_installed(runtime: str) -> tuple[str, str]:
-    """Return (reason, remedy) for a runtime that this Python does not have."""
-    if runtime == "tflite-runtime" and sys.version_info >= (3, 12):
-        return (
-            f"tflite-runtime 2.14 has no wheel for Python {sys.version_info.major}.{sys.version_info.minor}",
-            "run edgeproof in Python 3.10 or 3.11 to prove files on tflite-runtime",
-        )
-    extra = EXTRAS["train" if runtime == "tensorflow" else runtime]
-    return f"{runtime} is not installed in this environment", extra.remedy

@@ -16,24 +16,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import distributions
-from importlib.util import find_spec
 from pathlib import Path
 
 from ..core.errors import InputError, StageError, explain_disk_errors
 from ..core.files import discard, sync
+from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
 from ..core.store import package_versions
-from ..core.target import RUNTIMES, Target, same_version
-from .remedies import not_installed
+from ..core.target import Target, same_version
 
-DISTRIBUTIONS = {
-    "tensorflow": "tensorflow",
-    "litert": "ai-edge-litert",
-    "tflite-runtime": "tflite-runtime",
-    "onnxruntime": "onnxruntime",
-}
-# TensorFlow is no runtime to put beside another: it brings half an environment.
-BESIDE = ("litert", "tflite-runtime", "onnxruntime")
 INSTALL_SECONDS = 600.0
 
 
@@ -48,10 +39,8 @@ class Located:
 
 def installed_version(runtime: str) -> str:
     """Return the version of a runtime in this environment, or an empty text. Imports nothing."""
-    if find_spec(RUNTIMES[runtime][0]) is None:
-        return ""
-    distribution = DISTRIBUTIONS[runtime]
-    return package_versions([distribution]).get(distribution, "unknown")
+    row = RUNTIMES[runtime]
+    return package_versions([row.distribution]).get(row.distribution, "unknown") if row.installed else ""
 
 
 def runtimes_folder() -> Path:
@@ -68,7 +57,7 @@ def side_installations() -> list[Located]:
     with suppress(OSError):
         for folder in runtimes_folder().glob(f"*-{_tag()}"):
             runtime, _, version = folder.name.removesuffix(f"-{_tag()}").rpartition("-")
-            if runtime in BESIDE and re.fullmatch(r"[0-9A-Za-z.]+", version) and folder.is_dir():
+            if runtime in _side_by_side() and re.fullmatch(r"[0-9A-Za-z.]+", version) and folder.is_dir():
                 found.append(Located(runtime, version, folder.resolve()))
     return sorted(found, key=lambda one: (one.runtime, [-int(n) for n in re.findall(r"\d+", one.version)]))
 
@@ -89,11 +78,11 @@ def missing_runtime(target: Target) -> tuple[str, str] | None:
     if locate(target) is not None:
         return None
     if not target.version:
-        return not_installed(target.runtime)
+        return target.engine.not_installed()
     version = installed_version(target.runtime)
     there = f"this environment has {version}" if version else "this environment has none"
     reason = f"{target.runtime} {target.version} is not on this machine ({there})"
-    if target.runtime not in BESIDE:
+    if not target.engine.side_by_side:
         return reason, f"run edgeproof in an environment with {target.runtime}=={target.version}"
     return reason, f"edgeproof devices --install {target.runtime}=={target.version}"
 
@@ -104,10 +93,10 @@ def install(target: Target) -> Located:
     Raises InputError when that runtime cannot be put beside another, StageError when its package cannot be had, or does
     not work here. Whatever happens, a folder is either whole or not there.
     """
-    if target.runtime not in BESIDE or not target.version:
+    if not target.engine.side_by_side or not target.version:
         raise InputError(
             f"{target.runtime}{'==' * bool(target.version)}{target.version} cannot be installed beside",
-            f"write NAME==VERSION with one of: {', '.join(BESIDE)}",
+            f"write NAME==VERSION with one of: {', '.join(_side_by_side())}",
         )
     if found := locate(target):
         return found
@@ -117,7 +106,7 @@ def install(target: Target) -> Located:
         workspace = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
         try:
             _fill(workspace, target)
-            version = _version_in(workspace, DISTRIBUTIONS[target.runtime])
+            version = _version_in(workspace, target.engine.distribution)
             final = root / f"{target.runtime}-{version}-{_tag()}"
             # Another process may have been faster; then its folder stays.
             sync(workspace)
@@ -130,6 +119,11 @@ def install(target: Target) -> Located:
     raise StageError(f"{final} could not be put in place", "remove what stands there, and try again")
 
 
+def _side_by_side() -> list[str]:
+    """Return the runtimes of which versions can be installed beside the environment."""
+    return [runtime.name for runtime in RUNTIMES.values() if runtime.side_by_side]
+
+
 def _tag() -> str:
     """Which Python a folder is for: wheels hold code for one."""
     return f"py{sys.version_info.major}{sys.version_info.minor}"
@@ -139,14 +133,14 @@ def _fill(workspace: Path, target: Target) -> None:
     """Install the runtime alone, and what it lacks then: the packages of this environment come behind it."""
     # By PEP 440 ==2.14 is 2.14.0 alone; here it names all of 2.14.
     parts = target.version.count(".") + 1
-    wanted = f"{DISTRIBUTIONS[target.runtime]}=={target.version}" + (".*" if parts < 3 else "")
+    wanted = f"{target.engine.distribution}=={target.version}" + (".*" if parts < 3 else "")
     _pip(workspace, target, ["--no-deps", wanted])
-    problem = _does_not_import(workspace, target.runtime)
+    problem = _does_not_import(workspace, target.engine.interpreter)
     for more in (["--no-deps", "numpy<2"], [wanted]):
         if not problem:
             return
         _pip(workspace, target, ["--upgrade", *more])
-        problem = _does_not_import(workspace, target.runtime)
+        problem = _does_not_import(workspace, target.engine.interpreter)
     if problem:
         raise StageError(
             f"{target.runtime} {target.version} was installed and does not work in this Python: {problem}",
@@ -185,9 +179,8 @@ def _explained(said: str, target: Target) -> tuple[str, str]:
     return f"pip could not install {what}: {shorten(lines[0], 300)}", "see pip's own words with pip install"
 
 
-def _does_not_import(workspace: Path, runtime: str) -> str:
+def _does_not_import(workspace: Path, module: str) -> str:
     """Return why a runtime does not import from a folder; an empty text where it does."""
-    module = RUNTIMES[runtime][0] + ("" if runtime == "onnxruntime" else ".interpreter")
     code = (
         f"import sys; sys.path.insert(0, sys.argv[1]); import numpy, {module}; print(sys.modules[{module!r}].__file__)"
     )

@@ -26,16 +26,11 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import samples_needed
 from ..core.target import Target, parse_runtime, same_version
+from ..tflite import tflite_of
 from .cells import Cell
 from .formatting import accuracy_words, agreement_words, ms, on_splits, percent, points, points_range, size
 
 REASON_LIMIT = 300
-# ai-edge-litert counts its versions anew. Each of these and all after it have every operator of that TensorFlow Lite
-# (asked of the runtimes themselves: `tflite.runtime_versions`, which a test holds this against).
-LITERT_HAS = (
-    ((2, 2, 0), (2, 23, 0)), ((2, 1, 6), (2, 22, 0)), ((2, 1, 2), (2, 21, 0)), ((2, 0, 2), (2, 20, 0)),
-    ((1, 1, 0), (2, 19, 0)), ((1, 0, 0), (2, 17, 0)),
-)  # fmt: skip
 _MIN_RUNTIME = re.compile(r"(?:(tflite|onnxruntime) )?(\d+(?:\.\d+)*)")
 
 
@@ -132,10 +127,9 @@ def runtime_breaches(artifact: Artifact, runtime: str, rows: Sequence[Measuremen
         known = f" (it asks for {shorten(artifact.min_runtime)})" if artifact.min_runtime else ""
         words = f"it was not run there, and which versions have all of its operators is not known{known}"
         return [_unknown(f"whether it runs on {runtime}", "", words)]
-    newest = tuple(int(part) for part in wanted.version.split("."))
-    if wanted.runtime == "litert":
-        exact = (*newest, 0, 0)[:3]
-        newest = next((tflite for litert, tflite in LITERT_HAS if litert <= exact), (0,))
+    # ai-edge-litert counts its versions anew: which TensorFlow Lite's operators it has is in the table.
+    version = tflite_of(wanted.runtime, wanted.version) if wanted.engine.versions == "litert" else wanted.version
+    newest = tuple(int(part) for part in (version or "0").split("."))
     if oldest[: len(newest)] <= newest:
         return []
     words = f"was not run on {runtime}, and by the table of operator versions it asks for {artifact.min_runtime}"
@@ -163,7 +157,7 @@ def _oldest(artifact: Artifact, wanted: Target) -> tuple[int, ...] | None:
     if found is None:
         return None
     family = found[1] or ("tflite" if artifact.format == "tflite" else "onnxruntime")
-    if (family == "onnxruntime") != (wanted.runtime == "onnxruntime"):
+    if (family == "onnxruntime") != (wanted.engine.versions == "onnxruntime"):
         return None
     return tuple(int(part) for part in found[2].split("."))
 

@@ -13,8 +13,8 @@ from ..core.errors import InputError
 from ..core.files import real_path
 from ..core.measurement import Measurement
 from ..core.results import Results
+from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
-from ..core.target import RUNTIMES
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Cell:
     def is_by_design(self) -> bool:
         """Whether the cell is empty because that runtime does not read that format at all: nothing to mend."""
         m = self.measurement
-        known = RUNTIMES.get(m.runtime)
-        return m.status in ("unsupported", "skipped") and known is not None and self.artifact.format not in known[1]
+        runtime = RUNTIMES.get(m.runtime)
+        not_read = runtime is not None and self.artifact.format not in runtime.formats
+        return m.status in ("unsupported", "skipped") and not_read
 
     @property
     def by_agreement(self) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from ..core.environment import usable_cores
 from ..core.model import Model
 from ..core.remedies import CannotMakeError, Remedy
+from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
 from ..core.variant import Scheme, Variant
 from ..frameworks.as_written import as_written
@@ -28,7 +28,7 @@ from .in_process import Answers, Described, litert, litert_inputs, onnxruntime
 # How far the answers may be from the SavedModel's (root of the summed squares, as a part of theirs) before the file is
 # called wrong. Right ones are within 1e-5 and 1e-2; float16 of an untrained network may be further away.
 _FARTHEST = {"float32": 0.01, "float16": 0.5}
-_RUNTIMES = {"tflite": ("ai_edge_litert", "LiteRT"), "onnx": ("onnxruntime", "ONNX Runtime")}
+_RUNTIMES = {"tflite": RUNTIMES["litert"], "onnx": RUNTIMES["onnxruntime"]}  # what runs the files of a format
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def check(content: bytes, variant: Variant, model: Model) -> None:
     That is: it does not load or run, lacks an output, answers with another shape, with NaN or infinity where the
     SavedModel does not, or in float32 and float16 with other numbers.
     """
-    if find_spec(_RUNTIMES[variant.format][0]) is not None:
+    if _RUNTIMES[variant.format].installed:
         _judge(content, variant, answered(model.saved_model, model.sha256, model.input.low, model.input.high))
 
 
@@ -54,7 +54,7 @@ def check_supplied(content: bytes, variant: Variant, source: bytes, low: float, 
 
     Where LiteRT cannot run `source` itself, for an operator of somebody's own, there is nothing to say.
     """
-    if find_spec(_RUNTIMES["tflite"][0]) is None:
+    if not _RUNTIMES["tflite"].installed:
         return
     try:
         reference = litert(source, usable_cores())
@@ -65,7 +65,7 @@ def check_supplied(content: bytes, variant: Variant, source: bytes, low: float, 
 
 
 def _judge(content: bytes, variant: Variant, judged: Sequence[_Answered]) -> None:
-    scheme, (_, name) = variant.scheme, _RUNTIMES[variant.format]
+    scheme, name = variant.scheme, _RUNTIMES[variant.format].title
     limit = _FARTHEST.get(scheme.weights)
     judged = judged if limit else judged[:1]
     try:

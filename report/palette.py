@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..core.runtime import RUNTIMES
+
 
 @dataclass(frozen=True)
 class Colour:
@@ -55,15 +57,7 @@ _SCHEMES = {
 _FAMILIES = {"qat-": "scheme-qat", "int4": "scheme-int4", "weight-": "scheme-int4", "int8-": "scheme-int8",
              "dynamic-": "scheme-dynamic"}  # fmt: skip
 
-# matplotlib's marker, and the sign that stands for it in a legend.
-_MARKERS = {
-    "litert": ("o", "●"),
-    "tflite-runtime": ("s", "■"),
-    "onnxruntime": ("D", "◆"),
-    "tensorflow": ("^", "▲"),
-    "tflite-micro": ("v", "▼"),
-}
-_OTHER_MARKER = ("P", "✚")
+_OTHER_MARKER = ("P", "✚")  # of runtimes that only another version of edgeproof has
 
 
 def scheme_colour(scheme: str) -> Colour:
@@ -74,7 +68,7 @@ def scheme_colour(scheme: str) -> Colour:
 
 def marker(runtime: str) -> tuple[str, str]:
     """Return a runtime's marker and its sign."""
-    return _MARKERS.get(runtime, _OTHER_MARKER)
+    return RUNTIMES[runtime].symbol if runtime in RUNTIMES else _OTHER_MARKER
 
 
 def style_variables(theme: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,18 @@ import numpy as np
 import pytest
 
 from edgeproof.core.artifact import Artifact
+from edgeproof.core.documents import parse_toml
 from edgeproof.core.runner import LatencyPlan, Runner
-from edgeproof.core.target import RUNTIMES, Target
+from edgeproof.core.runtime import RUNTIMES
+from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
 from edgeproof.devices import local_runtimes, open_runner
 from edgeproof.devices.local import AGENT, LocalRunner
-from edgeproof.devices.remedies import explain, not_installed
+from edgeproof.devices.remedies import explain
 
 from .conftest import TinyRun
+
+REPO = Path(__file__).parents[1]
 
 PAIRS = [
     ("savedmodel:float32", "tensorflow"),
@@ -108,11 +113,12 @@ def test_a_damaged_file_is_a_typed_outcome(tmp_path: Path, runtime: str, format_
 def test_answers_are_exact_and_latency_is_of_tensorflow_as_it_comes(verb: str, remapped: bool) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import agent; "
-        "agent.TensorFlow({'threads': 1, 'verb': sys.argv[2]}); import tensorflow; "
+        "agent.TensorFlow({'threads': 1, 'verb': sys.argv[2], 'module': 'tensorflow'}); import tensorflow; "
+        "print('open', file=sys.stderr); "
         "sys.exit(int(tensorflow.config.optimizer.get_experimental_options().get('remapping', True)))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(AGENT.parent), verb], check=False, capture_output=True)
-    assert done.returncode == int(remapped), done.stderr
+    assert done.returncode == int(remapped) and b"open" in done.stderr, done.stderr
 
 
 @pytest.mark.slow
@@ -155,13 +161,36 @@ def test_the_agent_imports_nothing_but_numpy_and_the_runtime() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     loaded = set((done.stdout + done.stderr).split())
-    assert not {
-        m for m in loaded if m in ("numpy", "edgeproof", "pydantic", "tensorflow", *(r[0] for r in RUNTIMES.values()))
-    }
+    assert not loaded & {"numpy", "edgeproof", "pydantic", *(runtime.module for runtime in RUNTIMES.values())}
+
+
+def test_each_runtime_names_a_session_of_the_agent_and_each_session_has_a_runtime() -> None:
+    code = f"import runpy, sys; ns = runpy.run_path({str(AGENT)!r}); print(*ns['SESSIONS'], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stderr.split()) == {runtime.session for runtime in RUNTIMES.values()}
+
+
+def test_what_a_bundle_calls_a_runtime_is_what_its_row_says() -> None:
+    """A bundle's code travels alone and so has names of its own."""
+    names = runpy.run_path(str(REPO / "export" / "bundle" / "templates" / "model.py"))
+    for name, interpreter in (*names["TFLITE"][:2], *names["ONNX"]):
+        runtime = RUNTIMES[name]
+        assert interpreter == runtime.interpreter
+        assert names["NAMES"].get(name, name) == runtime.title
+        assert names["DISTRIBUTIONS"].get(name, name) == runtime.distribution
+
+
+def test_a_python_without_a_wheel_is_the_one_that_the_extra_leaves_out() -> None:
+    project = parse_toml((REPO / "pyproject.toml").read_text("utf-8"), "pyproject.toml")["project"]
+    for runtime in RUNTIMES.values():
+        requirements = project["optional-dependencies"][runtime.extra.name]
+        requirement = next(one for one in requirements if one.startswith(runtime.distribution))
+        below = ".".join(map(str, runtime.python_below or ()))
+        assert requirement.partition("python_version < ")[2].strip("'") == below
 
 
 def test_the_agent_answers_one_json_document(tmp_path: Path) -> None:
-    job = {"verb": "load", "runtime": "litert", "artifact": "/none.tflite", "inputs": str(tmp_path / "none.npy")}
+    job = {"verb": "load", **RUNTIMES["litert"].job(), "artifact": "/none.tflite", "inputs": str(tmp_path / "none.npy")}
     done = subprocess.run(
         [sys.executable, "-I", str(AGENT), "-"], input=json.dumps(job | {"threads": 1}), capture_output=True, text=True,
         check=True,
@@ -181,7 +210,7 @@ def test_messages_that_are_not_known_are_kept_short() -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_missing_runtime_has_a_remedy(runtime: str) -> None:
-    reason, remedy = not_installed(runtime)
+    reason, remedy = RUNTIMES[runtime].not_installed()
     assert runtime in reason and remedy
 
 

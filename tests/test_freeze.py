@@ -15,6 +15,7 @@ from edgeproof.core.errors import StageError
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
+from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.frameworks.freeze import freeze, graph_sha256, verify
@@ -123,7 +124,7 @@ def test_in_evaluations_every_sample_starts_from_the_state_that_was_saved(files:
     given, expected = rows(files, "remembering2", model)[0]
     np.save(tmp_path / "same.npy", np.repeat(given["x"], 3, axis=0))
     for runtime, path in (("litert", artifact.path), ("tensorflow", model.saved_model)):
-        job = {"runtime": runtime, "artifact": str(path), "inputs": str(tmp_path / "same.npy"), "threads": 1,
+        job = {**RUNTIMES[runtime].job(), "artifact": str(path), "inputs": str(tmp_path / "same.npy"), "threads": 1,
                "verb": "infer", "start": 0, "stop": 3, "outputs": str(tmp_path / f"{runtime}.npy"),
                "feed": {"kind": "tensor", "input": "x"}}  # fmt: skip
         said = run_agent(Path(agent.__file__), job)

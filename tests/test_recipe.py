@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeproof import InputError, load_recipe
 from edgeproof.core.recipe import Recipe, parse_recipe
-from edgeproof.core.target import RUNTIMES
+from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.variant import SCHEMES, Variant
 
 REPO = Path(__file__).parents[1]

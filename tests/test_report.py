@@ -22,8 +22,9 @@ from edgeproof.core.codec import to_json
 from edgeproof.core.measurement import Latency, Measurement, PooledDrop
 from edgeproof.core.recipe import Budget
 from edgeproof.core.results import Results, load_results
+from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.statistics import median_interval, paired_drop, percentiles, wilson
-from edgeproof.core.target import RUNTIMES, Target
+from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
 from edgeproof.evaluate.select import verdict
 from edgeproof.report import problems, summary, table, write

@@ -10,10 +10,9 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import PooledDrop
 from edgeproof.core.recipe import Budget, parse_budget
 from edgeproof.core.statistics import paired_drop, samples_needed
-from edgeproof.evaluate.budget import LITERT_HAS, runtime_breaches
+from edgeproof.evaluate.budget import runtime_breaches
 from edgeproof.evaluate.formatting import limits
 from edgeproof.evaluate.select import verdict
-from edgeproof.tflite import tflite_of
 
 from .test_select import MIB, TYPICAL, results
 
@@ -216,11 +215,6 @@ def test_a_runtime_that_does_not_read_the_format_is_said():
     known = replace(onnx, min_runtime="onnxruntime 1.12")
     assert runtime_breaches(known, "onnxruntime==1.17", []) == []
     assert runtime_breaches(known, "onnxruntime==1.11", []) != []
-
-
-def test_what_litert_has_is_what_the_table_of_versions_says():
-    for litert, tflite in LITERT_HAS:
-        assert tflite_of("litert", ".".join(map(str, litert))) == ".".join(map(str, tflite))
 
 
 def test_the_recipe_s_runtime_counts_where_the_budget_names_none():

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.artifact import Operator
+from ..core.runtime import RUNTIMES
 from .graph import Graph, Node
 from .kernels import needed_version, since
-from .runtime_versions import NEWEST, OFFSETS, STOCK_CUSTOM, VERSIONS, Since, family, newest_version, order, type_since
+from .runtime_versions import NEWEST, OFFSETS, STOCK_CUSTOM, VERSIONS, Since, newest_version, order, type_since
 
 COLUMNS = {"tflite": "TensorFlow Lite", "litert": "ai-edge-litert"}
 
@@ -68,7 +69,7 @@ def misfits(needs: Sequence[Need], runtime: str, version: str) -> tuple[Misfit, 
     `evaluate.gate` sees to that. A need that nobody is known to meet is a misfit of runtimes that the table covers;
     newer ones may meet it.
     """
-    column = family(runtime)
+    column = RUNTIMES[runtime].versions
     found = []
     for need in needs:
         first = need.litert if column == "litert" else need.tflite

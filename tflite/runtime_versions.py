@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ..core.runtime import RUNTIMES
+
 # Custom operators that stock runtimes are built with (tflite/core/kernels/register.cc).
 STOCK_CUSTOM = frozenset({"AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess"})
 
@@ -270,11 +272,6 @@ def order(version: str) -> tuple[int, ...]:
 VERSIONS: dict[tuple[str, int], Since] = dict(_read(_TABLE))
 
 
-def family(runtime: str) -> str:
-    """Return which column of the table a runtime is in: ``litert`` or ``tflite`` (tflite-runtime, TensorFlow)."""
-    return "litert" if runtime == "litert" else "tflite"
-
-
 def oldest(name: str, version: int, column: str = "tflite") -> str:
     """Return the first TensorFlow Lite (or ``litert``) with an operator in a version, e.g. ``2.17.0``.
 
@@ -291,7 +288,7 @@ def type_since(dtype: str) -> Since:
 
 def has(runtime: str, runtime_version: str, name: str, version: int) -> bool | None:
     """Return whether a runtime has an operator in a version; None where it is newer than the table and could."""
-    column = family(runtime)
+    column = RUNTIMES[runtime].versions
     found = VERSIONS.get((name, version))
     first = found.of(column) if found else ""
     if first:
@@ -306,7 +303,7 @@ def newest_version(runtime: str, runtime_version: str, name: str) -> int:
 
 def tflite_of(runtime: str, runtime_version: str) -> str:
     """Return the newest TensorFlow Lite that a runtime has every operator of, e.g. ``2.19.0`` for litert 1.4.0."""
-    if family(runtime) == "tflite":
+    if RUNTIMES[runtime].versions == "tflite":
         return _full(runtime_version)
     return next((tflite for first, tflite in _LITERT_IS if order(runtime_version) >= order(first)), "")
 

@@ -17,16 +17,16 @@ from ..core.artifact import Artifact
 from ..core.codec import check, read_json
 from ..core.dataset import PreparedData, read_texts, write_texts
 from ..core.errors import EdgeproofError, InputError, StageError
-from ..core.extras import EXTRAS
 from ..core.files import below
 from ..core.measurement import Measurement
 from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.results import Results, load_results
+from ..core.runtime import readers
 from ..core.sanitize import slug
 from ..core.store import Store
-from ..core.target import RUNTIMES, Target
+from ..core.target import Target
 from ..core.variant import SUFFIX
 from ..devices import local_runtimes, open_runner
 from ..evaluate.formatting import limits
@@ -328,13 +328,13 @@ def _proved(artifact: Artifact, chosen: _Samples, workspace: Path) -> tuple[NDAr
 
 
 def _target(artifact: Artifact) -> Target:
-    versions = local_runtimes()
-    for runtime, (_, formats) in RUNTIMES.items():
-        if artifact.format in formats and versions[runtime]:
-            return Target("local", runtime)
+    versions, able = local_runtimes(), readers(artifact.format)
+    for runtime in able:
+        if versions[runtime.name]:
+            return Target("local", runtime.name)
     raise InputError(
         f"no runtime for {artifact.format} files is installed, and golden vectors are made by one",
-        EXTRAS["onnxruntime" if artifact.format == "onnx" else "litert"].remedy,
+        able[0].extra.remedy,
     )
 
 

@@ -14,9 +14,9 @@ from ..core.environment import cpu_name, usable_cores
 from ..core.errors import EdgeproofError
 from ..core.extras import EXTRAS
 from ..core.recipe import ModelSpec
+from ..core.runtime import RUNTIMES
 from ..core.store import package_versions
 from ..devices import local_runtimes
-from ..devices.remedies import not_installed
 from ..train.backbones import check_backbone
 
 # Module, extra, what it is for.
@@ -72,7 +72,7 @@ def examine() -> list[Check]:
         if version:
             checks.append(Check(f"local/{runtime}", "ok", version))
         else:
-            checks.append(Check(f"local/{runtime}", "note", *not_installed(runtime)))
+            checks.append(Check(f"local/{runtime}", "note", *RUNTIMES[runtime].not_installed()))
     checks += [_packaged(name, kind, what) for name, kind, what in _PACKAGED]
     most = f"{children.most_memory() / 2**30:.0f} GiB for a process that opens a file from outside"
     if children.system_limits():

@@ -50,12 +50,12 @@ def command(wanted: tuple[str, ...], as_json: bool) -> None:
 
 def _rows() -> list[dict[str, Any]]:
     """Return one row per target: the installed runtimes, and then what lies beside them."""
+    from ...core.runtime import RUNTIMES
     from ...devices import local_runtimes, side_installations
-    from ...devices.remedies import not_installed
 
     rows: list[dict[str, Any]] = []
     for runtime, version in local_runtimes().items():
-        reason, remedy = ("", "") if version else not_installed(runtime)
+        reason, remedy = ("", "") if version else RUNTIMES[runtime].not_installed()
         rows.append(_row(f"local/{runtime}", version, runtime, reason=reason, remedy=remedy))
     for beside in side_installations():
         target = f"local/{beside.runtime}=={beside.version}"
@@ -66,13 +66,13 @@ def _rows() -> list[dict[str, Any]]:
 def _row(
     target: str, version: str, runtime: str, reason: str = "", remedy: str = "", folder: str = ""
 ) -> dict[str, Any]:
-    from ...core.target import RUNTIMES
+    from ...core.runtime import RUNTIMES
 
     return {
         "target": target,
         "version": version,
         "ready": bool(version),
-        "reads": sorted(RUNTIMES[runtime][1]),
+        "reads": sorted(RUNTIMES[runtime].formats),
         "reason": reason,
         "remedy": remedy,
         "folder": folder,

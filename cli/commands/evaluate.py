@@ -79,7 +79,7 @@ def command(
     few to show that one fits, the best is recommended as such. The exit status is 3 when no file ran anywhere.
     """
     from ...core.recipe import Evaluate, parse_budget, parse_table
-    from ...core.target import RUNTIMES
+    from ...core.target import every_target
     from ...workflows.evaluate import FROM_FOLDERS, evaluate_files
     from ...workflows.model_files import read_labels, read_range
     from ...workflows.preflight import check_writable
@@ -87,7 +87,7 @@ def command(
     from ..exit_status import exit_status
     from ..output import show
 
-    wanted = tuple(dict.fromkeys(targets)) or tuple(f"local/{name}" for name in RUNTIMES)
+    wanted = tuple(dict.fromkeys(targets)) or every_target()
     settings = parse_table(Evaluate, {"targets": wanted}, "evaluate")
     data = labelled_data(source, columns)
     budget = parse_budget(limits) if limits else None

@@ -16,6 +16,7 @@ from ...core.codec import to_json
 from ...core.errors import InputError, explain_disk_errors
 from ...core.files import discard, move, plain_files, remove
 from ...core.measurement import Measurement
+from ...core.runtime import RUNTIMES
 from ...core.sanitize import slug
 from ...core.variant import SUFFIX
 from ..inspect import inspect
@@ -203,9 +204,9 @@ def _needs(artifact: Artifact) -> dict[str, str]:
     if artifact.path is None:
         return {}
     contents = inspect(artifact.path)
-    name, _, version = contents.min_runtime.partition(" ")
-    needs = {"onnxruntime": version} if name == "onnxruntime" else {"tflite-runtime": version, "tensorflow": version}
-    return {runtime: oldest for runtime, oldest in (needs | {"litert": contents.min_litert}).items() if oldest}
+    counted, _, version = contents.min_runtime.partition(" ")
+    oldest = {counted: version, "litert": contents.min_litert}
+    return {name: oldest[row.versions] for name, row in RUNTIMES.items() if oldest.get(row.versions)}
 
 
 def _sibling(other: Artifact, folder: Path) -> dict[str, Any]:

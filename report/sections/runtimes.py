@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...core.artifact import Artifact
+from ...core.runtime import RUNTIMES
 from ...core.sanitize import shorten
-from ...core.target import RUNTIMES
 from ...evaluate.formatting import points_range, signed_points, times
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import figure, rows
@@ -61,7 +61,7 @@ def runtime_rows(content: Content) -> list[RuntimeRow]:
 
 def _row(artifact: Artifact, content: Content) -> RuntimeRow:
     measured = [m for m in content.results.measurements if m.artifact == artifact.id]
-    reads = [m for m in measured if m.runtime not in RUNTIMES or artifact.format in RUNTIMES[m.runtime][1]]
+    reads = [m for m in measured if m.runtime not in RUNTIMES or artifact.format in RUNTIMES[m.runtime].formats]
     return RuntimeRow(
         name=content.name(artifact),
         oldest=shorten(artifact.min_runtime, NAME_LIMIT) or "not known",

@@ -23,6 +23,8 @@ ONNX = (("onnxruntime", "onnxruntime"),)
 
 # What runtimes are called in sentences.
 NAMES = {"litert": "LiteRT", "tensorflow": "TensorFlow", "onnxruntime": "ONNX Runtime"}
+# The packages of those that installers know by another name.
+DISTRIBUTIONS = {"litert": "ai-edge-litert"}
 
 
 class BundleError(Exception):
@@ -190,6 +192,6 @@ def version_of(runtime):
     try:
         from importlib import metadata
 
-        return metadata.version({"litert": "ai-edge-litert"}.get(runtime, runtime))
+        return metadata.version(DISTRIBUTIONS.get(runtime, runtime))
     except Exception:  # Python 3.7 has no such module, and a runtime built from source no such record
         return ""

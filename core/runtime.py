@@ -1,0 +1,92 @@
+"""Runtimes: the engines that run artifacts. A row says all of one, and names the class of the agent that runs it.
+
+`devices/agent.py` travels to devices as one file, so these classes are there; a job says which one runs the file.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+from .extras import EXTRAS, Extra
+
+# How a runtime counts its versions: as TensorFlow Lite, as LiteRT (which began again at 1.0), or as ONNX Runtime.
+Versions = Literal["tflite", "litert", "onnxruntime"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One runtime: `title` is its name in sentences, `module` the package, `interpreter` the module that runs files.
+
+    `session` is the class of `devices/agent.py` that runs a file of one of `formats`. `side_by_side`: other versions
+    can be installed beside the environment. `python_below` is the first Python for which it has no wheel. `symbol` is
+    its marker in a plot (matplotlib's), and the sign for it in a legend.
+    """
+
+    name: str
+    title: str
+    module: str
+    interpreter: str
+    extra: Extra
+    session: str
+    formats: frozenset[str]
+    versions: Versions
+    symbol: tuple[str, str]
+    side_by_side: bool = True
+    python_below: tuple[int, int] | None = None
+
+    @property
+    def distribution(self) -> str:
+        """The package that installers know it by."""
+        return self.extra.packages[self.module]
+
+    @property
+    def installed(self) -> bool:
+        """Whether this Python has it. Imports nothing."""
+        return not self.extra.missing(self.module)
+
+    def job(self) -> dict[str, str]:
+        """Return what the agent must be told of the runtime: JSON values."""
+        return {"session": self.session, "module": self.interpreter, "distribution": self.distribution}
+
+    def not_installed(self) -> tuple[str, str]:
+        """Return (reason, remedy) where this Python does not have the runtime."""
+        if self.python_below and sys.version_info >= self.python_below:
+            here, below = (".".join(map(str, version)) for version in (sys.version_info[:2], self.python_below))
+            return (
+                f"the last {self.name} has no wheel for Python {here}",
+                f"run edgeproof in a Python older than {below} to prove files on {self.name}",
+            )
+        return f"{self.name} is not installed in this environment", self.extra.remedy
+
+
+def _rows() -> tuple[Runtime, ...]:
+    tflite, onnx = frozenset({"tflite"}), frozenset({"onnx"})
+    return (
+        Runtime(
+            "tensorflow", "TensorFlow", "tensorflow", "tensorflow", EXTRAS["train"], "TensorFlow",
+            frozenset({"savedmodel"}), "tflite", ("^", "▲"),
+            side_by_side=False,  # it brings half an environment
+        ),
+        Runtime(
+            "litert", "LiteRT", "ai_edge_litert", "ai_edge_litert.interpreter", EXTRAS["litert"], "TFLite",
+            tflite, "litert", ("o", "●"),
+        ),
+        Runtime(
+            "tflite-runtime", "tflite-runtime", "tflite_runtime", "tflite_runtime.interpreter",
+            EXTRAS["tflite-runtime"], "TFLite", tflite, "tflite", ("s", "■"), python_below=(3, 12),
+        ),
+        Runtime(
+            "onnxruntime", "ONNX Runtime", "onnxruntime", "onnxruntime", EXTRAS["onnxruntime"], "Onnx",
+            onnx, "onnxruntime", ("D", "◆"),
+        ),
+    )  # fmt: skip
+
+
+RUNTIMES: dict[str, Runtime] = {row.name: row for row in _rows()}
+
+
+def readers(format_: str) -> tuple[Runtime, ...]:
+    """Return the runtimes that read files of a format."""
+    return tuple(runtime for runtime in RUNTIMES.values() if format_ in runtime.formats)
