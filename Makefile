@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format benchmark constraints clean
+.PHONY: help setup demo test check format benchmark contract constraints clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ format: $(VENV)/.ready  ## Format the code
 
 benchmark: $(VENV)/.ready  ## Time Edgeproof against what one would write by hand (some 20 minutes)
 	$(BIN)/python -m benchmarks
+
+# What scripts see (tests/contract.json) only grows: entries that are gone or changed still fail.
+contract: $(VENV)/.ready  ## Record new commands, options and keys in tests/contract.json
+	EDGEPROOF_ADD_TO_CONTRACT=1 $(BIN)/pytest -n 2 tests/test_contract.py tests/test_cli.py tests/test_diagnosis.py tests/test_run_text.py
 
 # One resolution for all supported Pythons, with markers where they differ.
 constraints: $(VENV)/.ready  ## Resolve constraints.txt anew from pyproject.toml

@@ -19,6 +19,7 @@ from edgeproof.core.results import load_results
 from edgeproof.data import builtin
 
 from .conftest import TinyRun, class_folders
+from .contract import hold_document
 
 REPO = Path(__file__).parents[1]
 
@@ -196,6 +197,7 @@ def test_export_makes_more_files_of_a_trained_model(tiny: TinyRun, tmp_path: Pat
         "--samples", "15", "--out", str(tmp_path / "o"), "--json",
     )  # fmt: skip
     float16, int8 = json.loads(done.stdout)
+    hold_document("export --json", [float16, int8])
     assert float16["sha256"] == tiny.artifact("tflite:float16").sha256
     assert int8["calibration"]["count"] == 15 and Path(int8["path"]).stat().st_size == int8["bytes"]
     no_model = ("export", str(tmp_path), "--to", "tflite:float32", "--out", str(tmp_path / "p"))
@@ -212,7 +214,9 @@ def test_evaluate_proves_finished_files(tiny: TinyRun, tmp_path: Path, pictures:
         "--data", f"csv:{pictures}", "--on", "local/litert", "--on", "local/onnxruntime", "--on", "local/tensorflow",
         "--out", str(tmp_path / "e"), "--json", "--labels", "from-folders",
     )  # fmt: skip
-    rows = {(m["artifact"], m["target"]): m for m in json.loads(done.stdout)["measurements"]}
+    document = json.loads(done.stdout)
+    hold_document("evaluate --json", document)
+    rows = {(m["artifact"], m["target"]): m for m in document["measurements"]}
     assert len(rows) == 9 and sum(m["status"] == "ok" for m in rows.values()) == 3
     assert {m["samples"] for m in rows.values() if m["status"] == "ok"} == {30}, "a source without splits is used whole"
     assert rows["tiny--onnx-float32", "local/onnxruntime"]["agreement"] == 1.0

@@ -31,6 +31,7 @@ from edgeproof.quantize.diagnosis.isolate import disturb, take_apart
 from edgeproof.quantize.diagnosis.matching import match
 from edgeproof.workflows.diagnose import diagnose_artifact
 
+from .contract import hold_document
 from .spoiled import Spoiled, make
 
 NAMES = ("plain", "dark", "unit", "saturated", "unused", "hard", "weights", "shares")
@@ -286,6 +287,7 @@ def test_a_run_keeps_rows_and_files_for_the_viewer(spoiled: Spoiled, tmp_path: P
     first = row()
     entries = sorted((tmp_path / "store" / "diagnosis").iterdir())
     assert row() == first and sorted((tmp_path / "store" / "diagnosis").iterdir()) == entries
+    hold_document("results.json: diagnoses", [first])
     stored = json.loads((tmp_path / first["path"]).read_text())
     assert from_json(Diagnosis, stored).suspicions[0].cause == first["suspicions"][0]["cause"] == "outlier-channel"
     assert len(first["worst"]) == 12 and len(first["tensors"]) == len(stored["tensors"])
@@ -331,6 +333,7 @@ def test_the_command_finds_what_a_run_knows(
     path = _run_folder(spoiled, tmp_path / "run")
     program.main(["diagnose", str(path), "--samples", "20", "--json"], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
+    hold_document("diagnose --json", found)
     assert found["suspicions"][0]["cause"] == "outlier-channel"
     assert found["source"].endswith("(test)")
     assert (tmp_path / "run" / "diagnosis" / "hard--tflite-int8.json").is_file()

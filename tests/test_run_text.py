@@ -20,6 +20,7 @@ from edgeproof.devices import local_runtimes
 from edgeproof.workflows.run import Finished
 
 from .conftest import run_recipe
+from .contract import hold_document
 from .test_cli import edgeproof
 
 pytestmark = pytest.mark.slow
@@ -98,6 +99,8 @@ def test_further_seeds_are_trained_on_the_same_splits_and_compared(texts: TextRu
     (pair,) = results.comparisons
     assert (pair["a"], pair["b"]) == ("pieces", "words")
     assert pair["verdict"] in ("a", "b", "not distinguishable") and "2 seeds" in pair["sentence"]
+    hold_document("texts: results.json", read_json(texts.folder / "results.json"))
+    hold_document("texts: golden.json", read_json(texts.folder / "artifacts" / "pieces.tokenizer" / "golden.json"))
     assert pair["sentence"] in (texts.folder / "report.md").read_text().replace("\\", "")
 
 
