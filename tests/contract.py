@@ -168,8 +168,8 @@ def _lost(recorded: Tree, found: Tree) -> Iterator[str]:
     for path, value in recorded.items():
         if path in found or value == "absent":
             continue
-        parent = path.rpartition(".")[0].removesuffix("[]")
-        if _chosen(path) and (parent not in found or f"{parent}[]" not in found):
+        holder_is_gone = path.endswith("[]") or path.rpartition(".")[0] not in found
+        if _chosen(path) and (holder_is_gone or "absent" in value):
             continue
         yield f"{path} is gone (it was: {value})"
 

@@ -7,6 +7,7 @@ documents of runs on texts, diagnoses, exports and proofs of finished files are 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,15 @@ def test_an_entry_that_is_gone_or_changed_fails_and_a_new_one_is_asked_for(monke
     ):
         with pytest.raises(AssertionError, match=words):
             contract.hold("results.csv", broken)
+
+
+def test_what_measured_figures_choose_may_be_missing_and_its_keys_may_not() -> None:
+    name = "run with budget.max_accuracy_drop=1 --json"
+    recorded = json.loads(contract.RECORD.read_text(encoding="utf-8"))[name]
+    contract.hold(name, {key: value for key, value in recorded.items() if "targets[].fits[]" not in key})
+    for key in ("recommendation.why", "recommendation.targets[].fits[].artifact"):
+        with pytest.raises(AssertionError, match=f"{re.escape(key)} is gone"):
+            contract.hold(name, {path: value for path, value in recorded.items() if path != key})
 
 
 def _with_file(arguments: list[str], folder: Path) -> list[str]:
