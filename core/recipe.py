@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from .codec import canonical, sha256_of
-from .documents import MAX_DEPTH, MAX_TOML_BYTES, check_bounds, parse_toml, read_text
+from .codec import sha256_of
 from .errors import InputError
-from .sanitize import shorten
 from .target import Target, every_target, parse_runtime
 from .variant import Variant
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 Share = Annotated[float, Field(gt=0, lt=1)]
-T = TypeVar("T", bound=BaseModel)
 
 
 class _Table(BaseModel):
@@ -468,164 +457,3 @@ def _checked(values: Sequence[str], parse: Any, kind: str) -> tuple[str, ...]:
     if len(set(values)) != len(values):
         raise ValueError(f"a {kind} stands there twice")
     return tuple(values)
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file and apply ``a.b=value`` overrides. Raises InputError with every mistake found."""
-    try:
-        text = read_text(path, MAX_TOML_BYTES)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"recipe {path} does not exist", "give the path of a .toml file; `edgeproof init` writes one to start from"
-        ) from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder, not a recipe", "give the path of a .toml file") from error
-    except OSError as error:
-        raise InputError(f"recipe {path} cannot be read: {error.strerror}", "give the path of a .toml file") from error
-    table = parse_toml(text, f"recipe {path}")
-    for override in overrides:
-        _override(table, override)
-    return parse_recipe(table, path.resolve().parent, where=str(path))
-
-
-def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "recipe") -> Recipe:
-    """Check a recipe given as a dictionary. Raises InputError with every mistake found."""
-    if "folder" in table:
-        raise InputError(f"{where}: unknown key 'folder'", "remove it")
-    try:
-        return Recipe.model_validate({**table, "folder": folder})
-    except ValidationError as error:
-        problems = error.errors()
-        inside = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
-        # A list whose one entry is wrong is also "too short" to the validator: that says nothing new.
-        lines = [_describe(p) for p in problems if not (p["type"] == "too_short" and p["loc"][0] in inside)]
-        raise InputError(
-            f"{where}: " + (lines[0] if len(lines) == 1 else "\n  - ".join([f"{len(lines)} mistakes", *lines])),
-            "`edgeproof docs recipe` explains every key",
-        ) from error
-
-
-def parse_budget(pairs: Sequence[str]) -> Budget:
-    """Read ``key=value`` pairs as a recipe's [budget] holds them. Raises InputError with every mistake found."""
-    table: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        key = key.strip().removeprefix("budget.")
-        if not equals or not key:
-            raise InputError(
-                f"--budget {shorten(pair, 100)!r} is not of the form KEY=VALUE", "e.g. --budget max_accuracy_drop=0.02"
-            )
-        if key in table:
-            raise InputError(f"--budget {key} is given twice", "give each key once")
-        table[key] = _value(text)
-    return parse_table(Budget, table, "budget")
-
-
-def parse_table(kind: type[T], table: Mapping[str, Any], name: str) -> T:
-    """Check one table of a recipe, called `name` there. Raises InputError with every mistake found."""
-    try:
-        return kind.model_validate(table)
-    except ValidationError as error:
-        lines = [_describe({**problem, "loc": (name, *problem["loc"])}) for problem in error.errors()]
-        raise InputError("; ".join(lines), f"`edgeproof docs recipe` explains every key of [{name}]") from error
-
-
-# What pydantic says of Python's types, in the words of TOML.
-_IN_TOML = {
-    "tuple_type": 'a list is expected, such as ["one", "other"]',
-    "model_type": "a table is expected",
-    "dict_type": "a table is expected",
-    "string_type": 'a text is expected, in quotes, such as "text"',
-    "bool_type": "true or false is expected",
-    "bool_parsing": "true or false is expected",
-    "int_type": "a whole number is expected",
-    "int_parsing": "a whole number is expected",
-    "int_from_float": "a whole number is expected",
-    "float_type": "a number is expected",
-    "float_parsing": "a number is expected",
-}
-
-
-def _describe(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _keys_at(problem["loc"][:-1])
-        close = get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"unknown key {place!r}; {hint}"
-    if problem["type"] == "missing":
-        return f"{place!r} is missing"
-    if problem["type"] == "literal_error":
-        known = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
-        close = get_close_matches(str(problem["input"]).lower(), known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{place}: {hint}Known: {', '.join(filter(None, known))} (found {canonical(problem['input'])[:80]})"
-    if place == "model" and problem["type"] == "tuple_type":
-        return "model: tables are expected, each begun by a line [[model]]"
-    message = _IN_TOML.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    found = problem.get("input")
-    shown = f" (found {canonical(found)[:80]})" if isinstance(found, str | int | float | bool) else ""
-    return f"{place}: {message}{shown}" if place else message
-
-
-def _keys_at(place: Sequence[Any]) -> list[str]:
-    """Return the keys that the table at `place` knows."""
-    table: type[BaseModel] = Recipe
-    for part in place:
-        if isinstance(part, int):
-            continue
-        annotation: Any = table.model_fields[part].annotation
-        inner = getattr(annotation, "__args__", (annotation,))[0]
-        table = inner
-    return [name for name in table.model_fields if name != "folder"]
-
-
-def _override(table: dict[str, Any], override: str) -> None:
-    """Apply one ``a.b=value``. The value is TOML where it parses as TOML, and otherwise the text itself."""
-    place, equals, text = override.partition("=")
-    parts = place.strip().split(".")
-    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
-        raise InputError(f"--set {shorten(override, 100)!r} is not of the form a.b=value", "e.g. --set train.epochs=3")
-    value = _value(text)
-    here: Any = table
-    for part in parts[:-1]:
-        here = _step(here, part, override)
-    last = parts[-1]
-    if isinstance(here, list):
-        here[_index(here, last, override)] = value
-    else:
-        here[last] = value
-
-
-def _value(text: str) -> Any:
-    """Return what TOML makes of a value, and the text itself where it is none. Raises InputError beyond the bounds."""
-    where = f"the value {shorten(text, 40)!r}"
-    try:
-        return parse_toml(f"value = {text}", where)["value"]
-    except InputError as error:
-        if not isinstance(error.__cause__, tomllib.TOMLDecodeError):
-            raise
-    check_bounds(text, where)
-    return text
-
-
-def _step(here: Any, part: str, override: str) -> Any:
-    if isinstance(here, list):
-        return here[_index(here, part, override)]
-    inner = here.setdefault(part, {})
-    if not isinstance(inner, dict | list):
-        raise InputError(f"--set {shorten(override, 100)!r}: {shorten(part)!r} is a value, not a table")
-    return inner
-
-
-def _index(here: list[Any], part: str, override: str) -> int:
-    """Tables in a list are named by position, or by their ``name``."""
-    names = [item.get("name") if isinstance(item, dict) else None for item in here]
-    if part in names:
-        return names.index(part)
-    if part.isdecimal() and len(part) < 10 and int(part) < len(here):
-        return int(part)
-    raise InputError(
-        f"--set {shorten(override, 100)!r}: there is no entry {shorten(part)!r}",
-        f"use a number below {len(here)} or one of: {', '.join(str(n) for n in names if n)}",
-    )

@@ -13,7 +13,8 @@ from PIL import Image
 from edgeproof.cli.console import ConsoleListener
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData, load_prepared
-from edgeproof.core.recipe import Recipe, parse_recipe
+from edgeproof.core.recipe import Recipe
+from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.variant import Variant
 from edgeproof.workflows.run import Finished, run
 

@@ -19,7 +19,7 @@ from edgeproof.core.codec import sha256_file, to_json, write_atomic, write_json
 from edgeproof.core.dataset import PreparedData, save_prepared
 from edgeproof.core.errors import InputError
 from edgeproof.core.model import InputContract, Model, save_model
-from edgeproof.core.recipe import parse_recipe
+from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.store import Store, place
 from edgeproof.export import sidecar
 from edgeproof.export.bundle.bundle import shipped

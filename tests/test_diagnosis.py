@@ -18,7 +18,7 @@ from edgeproof.core.codec import from_json
 from edgeproof.core.diagnosis import Diagnosis, TensorError
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import parse_recipe
+from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.store import Store
 from edgeproof.core.variant import Variant
 from edgeproof.export.dense_as_conv import dense_as_conv

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeproof.core.errors import InputError
-from edgeproof.core.recipe import Data, parse_recipe
+from edgeproof.core.recipe import Data
+from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.data.sources import check_source
 from edgeproof.tflite.embedded_labels import embedded_labels
 

@@ -13,7 +13,7 @@ import pytest
 
 from edgeproof.core.codec import read_json
 from edgeproof.core.errors import InputError
-from edgeproof.core.recipe import load_recipe, parse_recipe
+from edgeproof.core.recipe_file import load_recipe, parse_recipe
 from edgeproof.devices.remedies import explain
 from edgeproof.workflows.doctor import examine
 from edgeproof.workflows.preflight import preflight

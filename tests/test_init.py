@@ -14,7 +14,7 @@ from edgeproof.cli.main import status
 from edgeproof.core import extras
 from edgeproof.core.errors import NotInstalledError
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import load_recipe
+from edgeproof.core.recipe_file import load_recipe
 from edgeproof.data import kind_of, prepare, prepare_texts
 from edgeproof.data.idx import write_idx
 from edgeproof.data.sources import SCHEMES

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from edgeproof.cli import completing, packed
 from edgeproof.cli.main import COMMANDS, edgeproof
 from edgeproof.core.errors import InputError
-from edgeproof.core.recipe import load_recipe, parse_recipe
+from edgeproof.core.recipe_file import load_recipe, parse_recipe
 
 REPO = Path(__file__).parents[1]
 

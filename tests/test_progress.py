@@ -12,7 +12,7 @@ from rich.console import Console
 
 from edgeproof.cli.console import ConsoleListener
 from edgeproof.cli.estimate import Estimate, Step, about, clock_time
-from edgeproof.core.recipe import parse_recipe
+from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.target import Target
 from edgeproof.workflows.plan import run_steps, share_of_samples
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof import InputError, load_recipe
-from edgeproof.core.recipe import Recipe, parse_recipe
+from edgeproof.core.recipe import Recipe
+from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.variant import SCHEMES, Variant
 
@@ -147,7 +148,7 @@ variants = st.lists(
 def test_toml_round_trip(
     name: str, source: str, seed: int, rate: float, size: int, chosen: list[str], targets: list[str], limit: int | None
 ) -> None:
-    from edgeproof.core.recipe import tomllib
+    from edgeproof.core.documents import tomllib
 
     recipe = parse_recipe(
         {

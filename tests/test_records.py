@@ -22,7 +22,7 @@ from edgeproof.core.documents import MAX_DEPTH, encode_json, parse_json, parse_t
 from edgeproof.core.errors import EdgeproofError, InputError
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.model import InputContract, Model, TokenizerRecord, load_model, save_model
-from edgeproof.core.recipe import load_recipe, parse_budget, parse_recipe
+from edgeproof.core.recipe_file import load_recipe, parse_budget, parse_recipe
 from edgeproof.core.results import load_results
 from edgeproof.evaluate import compare
 from edgeproof.export import load

@@ -21,7 +21,7 @@ from PIL import Image
 
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.recipe import parse_recipe
+from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.target import Target
 from edgeproof.devices import local_runtimes
 
@@ -339,7 +339,7 @@ def test_a_failed_training_is_a_stage_error(tmp_path: Path) -> None:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    from edgeproof.core.recipe import tomllib
+    from edgeproof.core.documents import tomllib
 
     return tomllib.loads(path.read_text())
 

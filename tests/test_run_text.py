@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgeproof.core.codec import read_json, sha256_file
-from edgeproof.core.recipe import parse_recipe
+from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.target import Target
 from edgeproof.devices import local_runtimes
 from edgeproof.workflows.run import Finished

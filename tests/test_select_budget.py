@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import PooledDrop
-from edgeproof.core.recipe import Budget, parse_budget
+from edgeproof.core.recipe import Budget
+from edgeproof.core.recipe_file import parse_budget
 from edgeproof.core.statistics import paired_drop, samples_needed
 from edgeproof.evaluate.budget import runtime_breaches
 from edgeproof.evaluate.formatting import limits

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import load_recipe
+from edgeproof.core.recipe_file import load_recipe
 from edgeproof.data import prepare, prepare_texts
 from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train.head import new_head

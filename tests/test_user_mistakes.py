@@ -17,7 +17,7 @@ from edgeproof.core import tokenizer
 from edgeproof.core.codec import to_json, write_json
 from edgeproof.core.errors import InputError, StageError, explain_disk_errors
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import parse_budget, parse_recipe
+from edgeproof.core.recipe_file import parse_budget, parse_recipe
 from edgeproof.core.results import SCHEMA, load_results
 from edgeproof.core.target import Target, parse_runtime
 from edgeproof.export import inspect, sidecar

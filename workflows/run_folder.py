@@ -11,7 +11,8 @@ from ..core.dataset import PreparedData, load_prepared
 from ..core.errors import EdgeproofError, InputError
 from ..core.files import below, plain_files
 from ..core.model import Model, load_model
-from ..core.recipe import Recipe, load_recipe
+from ..core.recipe import Recipe
+from ..core.recipe_file import load_recipe
 from ..core.results import load_results
 from ..core.store import STORE, Store, open_store
 

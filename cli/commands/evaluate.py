@@ -78,7 +78,8 @@ def command(
     With --budget one file is recommended per target, and the exit status is 1 when none fits. Where the samples are too
     few to show that one fits, the best is recommended as such. The exit status is 3 when no file ran anywhere.
     """
-    from ...core.recipe import Evaluate, parse_budget, parse_table
+    from ...core.recipe import Evaluate
+    from ...core.recipe_file import parse_budget, parse_table
     from ...core.target import every_target
     from ...workflows.evaluate import FROM_FOLDERS, evaluate_files
     from ...workflows.model_files import read_labels, read_range

@@ -41,7 +41,7 @@ def command(
     from ...core.codec import write_atomic
     from ...core.documents import parse_toml
     from ...core.errors import InputError
-    from ...core.recipe import parse_recipe
+    from ...core.recipe_file import parse_recipe
     from ...core.sanitize import shorten, slug
     from ...data import kind_of
     from ...workflows.preflight import check_new
@@ -85,7 +85,7 @@ def _toml(value: str) -> str:
 def _copy(origin: str, path: Path, *, given: bool, force: bool) -> None:
     """Write a recipe that comes with edgeproof, with its data, and say what is missing here to run it."""
     from ...core.errors import InputError
-    from ...core.recipe import load_recipe
+    from ...core.recipe_file import load_recipe
     from ...workflows.preflight import check_new
     from ..packed import copy_recipe
     from ..terminal import echo

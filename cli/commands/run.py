@@ -26,7 +26,7 @@ def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], strict: 
 
     Examples: edgeproof run recipes/quickstart.toml --set train.epochs=3
     """
-    from ...core.recipe import load_recipe
+    from ...core.recipe_file import load_recipe
     from ...workflows.preflight import check_writable
     from ...workflows.run import run
     from ..console import ConsoleListener

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .core.errors import EdgeproofError, InputError, StageError
     from .core.measurement import Measurement
     from .core.model import Model
-    from .core.recipe import Recipe, load_recipe
+    from .core.recipe import Recipe
+    from .core.recipe_file import load_recipe
     from .core.target import Target
     from .core.variant import Variant
 
@@ -30,7 +31,7 @@ _HOMES = {
     "StageError": "core.errors",
     "Target": "core.target",
     "Variant": "core.variant",
-    "load_recipe": "core.recipe",
+    "load_recipe": "core.recipe_file",
 }
 
 __all__ = [

@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from edgeproof.cli.main import status
-from edgeproof.core import recipe
+from edgeproof.core import recipe, recipe_file
 from edgeproof.workflows import evaluate
 
 from . import seeds
@@ -208,7 +208,7 @@ def _other_nodes(draw: random.Random) -> bytes:
 
 def as_it_runs(arguments: list[str]) -> int:
     """Run ``evaluate`` with few and short measurements, and without its report."""
-    parse = recipe.parse_table
+    parse = recipe_file.parse_table
 
     def quick(kind: Any, table: dict[str, Any], where: str) -> Any:
         return parse(kind, table | _QUICK if where == "evaluate" else table, where)
