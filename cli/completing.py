@@ -35,12 +35,9 @@ def variants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 def targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return what may stand behind ``--on``: the runtimes, and the versions that lie beside them."""
-    from ..core.target import every_target
-    from ..devices import side_installations
+    from ..workflows.devices import devices
 
-    names = list(every_target())
-    names += [f"local/{beside.runtime}=={beside.version}" for beside in side_installations()]
-    return _begin(names, incomplete)
+    return _begin((row.target for row in devices()), incomplete)
 
 
 def recipes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -55,14 +52,14 @@ def models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
 
 def packed_recipes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the recipes that ``edgeproof init --from`` knows."""
-    from .packed import recipe_names
+    from ..workflows.shipped import recipe_names
 
     return _begin(recipe_names(), incomplete)
 
 
 def pages(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the pages that ``edgeproof docs`` shows."""
-    from .packed import page_names
+    from ..workflows.shipped import page_names
 
     return _begin(page_names(), incomplete)
 

@@ -5,31 +5,44 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..core.documents import encode_json
-from ..core.results import Results
 from .terminal import echo
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
-def show(results: Results, folder: Path, report: Path, *, as_json: bool) -> None:
+    from ..workflows.finished import Run
+
+
+def show(run: Run, *, as_json: bool) -> None:
     """Print a run: its table, what it says, what to do next, and last where the report is.
 
     With `as_json` it is results.json that is printed, and nothing else.
     """
     if as_json:
-        show_json(results.to_json())
+        show_json(run.results.to_json())
         return
     from ..report import summary
-    from .console import stdout_console
+    from .terminal import stdout_console
 
-    console = stdout_console()
-    for part in summary(results, console.width):
-        console.print(part)
-    if results.recommendation.get("artifact"):
-        echo(f"next: edgeproof bundle {shlex.quote(str(folder))}")
-    echo(f"report: {report}")
+    show_parts(summary(run.results, stdout_console().width))
+    if run.results.recommendation.get("artifact"):
+        echo(f"next: edgeproof bundle {shlex.quote(str(run.folder))}")
+    echo(f"report: {run.report}")
+
+
+def show_parts(parts: Iterable[RenderableType], *, whole_lines: bool = False) -> None:
+    """Print lines and tables; `whole_lines` are left to the terminal to break, so that they can be copied."""
+    from rich.text import Text
+
+    from .terminal import stdout_console
+
+    screen = stdout_console()
+    for part in parts:
+        screen.print(part, soft_wrap=whole_lines and isinstance(part, Text))
 
 
 def show_json(document: Any) -> None:

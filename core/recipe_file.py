@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +26,11 @@ else:
 T = TypeVar("T", bound=BaseModel)
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file and apply ``a.b=value`` overrides. Raises InputError with every mistake found."""
+def load_recipe(path: Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply overrides, ``{"a.b": value}`` or ``["a.b=value"]``.
+
+    Raises InputError with every mistake found.
+    """
     try:
         text = read_text(path, MAX_TOML_BYTES)
     except FileNotFoundError as error:
@@ -38,9 +42,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except OSError as error:
         raise InputError(f"recipe {path} cannot be read: {error.strerror}", "give the path of a .toml file") from error
     table = parse_toml(text, f"recipe {path}")
-    for override in overrides:
-        _override(table, override)
-    return parse_recipe(table, path.resolve().parent, where=str(path))
+    return parse_recipe(_overridden(table, overrides), path.resolve().parent, where=str(path))
+
+
+def with_overrides(recipe: Recipe | Mapping[str, Any], overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
+    """Return a recipe, or its tables as a dictionary, with keys changed as by `load_recipe`. Raises InputError."""
+    if isinstance(recipe, Recipe):
+        return parse_recipe(_overridden(recipe.to_dict(), overrides), recipe.folder) if overrides else recipe
+    return parse_recipe(_overridden(deepcopy(dict(recipe)), overrides))
 
 
 def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "recipe") -> Recipe:
@@ -135,13 +144,27 @@ def _keys_at(place: Sequence[Any]) -> list[str]:
     return [name for name in table.model_fields if name != "folder"]
 
 
-def _override(table: dict[str, Any], override: str) -> None:
-    """Apply one ``a.b=value``. The value is TOML where it parses as TOML, and otherwise the text itself."""
-    place, equals, text = override.partition("=")
-    parts = place.strip().split(".")
-    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
-        raise InputError(f"--set {shorten(override, 100)!r} is not of the form a.b=value", "e.g. --set train.epochs=3")
-    value = _value(text)
+def _overridden(table: dict[str, Any], overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    """Apply overrides to a recipe's tables. The value of a text ``a.b=value`` is TOML where it parses as TOML."""
+    if isinstance(overrides, str):
+        raise InputError(f"overrides are {overrides!r}, a single text", 'give a list, e.g. ["train.epochs=3"]')
+    if isinstance(overrides, Mapping):
+        for place, value in overrides.items():
+            _override(table, str(place), value, f"{place}={value}")
+        return table
+    for override in overrides:
+        place, equals, text = override.partition("=")
+        if not equals:
+            raise _malformed(override)
+        _override(table, place.strip(), _value(text), override)
+    return table
+
+
+def _override(table: dict[str, Any], place: str, value: Any, override: str) -> None:
+    """Set the key at `place`; `override` is how messages call it."""
+    parts = place.split(".")
+    if not all(parts) or len(parts) > MAX_DEPTH:
+        raise _malformed(override)
     here: Any = table
     for part in parts[:-1]:
         here = _step(here, part, override)
@@ -150,6 +173,10 @@ def _override(table: dict[str, Any], override: str) -> None:
         here[_index(here, last, override)] = value
     else:
         here[last] = value
+
+
+def _malformed(override: str) -> InputError:
+    return InputError(f"--set {shorten(override, 100)!r} is not of the form a.b=value", "e.g. --set train.epochs=3")
 
 
 def _value(text: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from .artifact import Artifact
 from .codec import from_json, read_json, to_json, write_atomic, write_json
 from .errors import InputError
+from .frames import data_frame, html_table
 from .measurement import Measurement
 from .model import Model
 from .results_document import check_document
@@ -114,6 +115,19 @@ class Results:
         stream = io.StringIO()
         writer = csv.DictWriter(stream, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
+        for row in self.rows():
+            writer.writerow({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()})
+        return stream.getvalue()
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with the rows and columns of results.csv.
+
+        Raises InputError where pandas is not installed.
+        """
+        return data_frame(CSV_COLUMNS, list(self.rows()))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield for each measurement what results.csv has of it, by column."""
         artifacts = {a.id: a for a in self.artifacts}
         for measurement in self.measurements:
             row = asdict(measurement)
@@ -125,15 +139,32 @@ class Results:
                 "pooled_drop_high": pooled.get("high"), "pooled_samples": pooled.get("samples"),
                 "pooled_splits": " and ".join(pooled.get("splits", ())),
             }  # fmt: skip
-            if found := artifacts.get(measurement.artifact):
+            if artifact := artifacts.get(measurement.artifact):
                 row |= {
-                    "model": found.model, "format": found.format, "scheme": found.scheme, "bytes": found.bytes,
-                    "compressed_bytes": found.compressed_bytes or None, "min_runtime": found.min_runtime,
-                    "made_by": found.made_by, "training": str(found.training.get("kind", "")),
+                    "model": artifact.model, "format": artifact.format, "scheme": artifact.scheme,
+                    "bytes": artifact.bytes, "compressed_bytes": artifact.compressed_bytes or None,
+                    "min_runtime": artifact.min_runtime, "made_by": artifact.made_by,
+                    "training": str(artifact.training.get("kind", "")),
                 }  # fmt: skip
             row["verdict"] = self._said_of(measurement)
-            writer.writerow({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()})
-        return stream.getvalue()
+            yield row
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a row per measurement, a row per file that could not be made."""
+        rows: list[list[object]] = [
+            [
+                row["artifact"], row["target"], row["status"], _percent(row["accuracy"]), _percent(row["agreement"]),
+                _percent(row["drop"]), _figure(row.get("latency_median")), row.get("bytes"), row["kind"],
+                row["reason"] or row["verdict"],
+            ]
+            for row in self.rows()
+        ]  # fmt: skip
+        rows += [
+            [a.id, None, a.status, None, None, None, None, None, None, a.reason]
+            for a in self.artifacts
+            if a.status != "ok"
+        ]
+        return html_table(_SHOWN, rows, str(self.run.get("name") or ""))
 
     def _said_of(self, measurement: Measurement) -> str:
         """Return what the recommendation says of a file on its target; nothing where it says nothing."""
@@ -156,6 +187,18 @@ CSV_COLUMNS = (
     "verdict", "compressed_bytes", "min_runtime", "made_by", "training", "agreement_by", "pooled_drop",
     "pooled_drop_low", "pooled_drop_high", "pooled_samples", "pooled_splits",
 )  # fmt: skip
+
+
+# What a notebook shows of a row.
+_SHOWN = ("file", "target", "status", "accuracy", "agreement", "drop", "median ms", "bytes", "kind", "")
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.2%}"
+
+
+def _figure(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3g}"
 
 
 def load_results(path: Path) -> Results:

@@ -8,27 +8,18 @@ sees what changed on the machine between the two runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.errors import InputError
 from ..core.measurement import Measurement
 from ..core.results import Results
-from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
-from ..report.widths import filled, first_that_fits
-from ..tasks.agreement import CLASS
 from .cells import Cell, cells, process_medians
-from .formatting import by_design_words, ms, number, percent, signed_points, size, times
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
 
 MACHINE = ("cpu", "cores", "os")
-NAMED = 8
 BY_PROCESSES = "process medians (Hodges-Lehmann ratio, Moses interval)"
 BY_INTERVALS = "ends of the two intervals (no raw files: a cautious interval)"
 
@@ -92,78 +83,6 @@ class Comparison:
         """Return the comparison as plain values, for JSON."""
         return asdict(self)
 
-    def table(self, width: int | None = None) -> RenderableType:
-        """Return the comparison for the terminal, `width` characters wide (default: what rich finds).
-
-        A table where it fits; otherwise a few lines for each cell.
-        """
-        from rich.console import Console, Group
-
-        width = Console().width if width is None else width
-        shown = first_that_fits([self._table(2), self._table(1)], width, Group(*self._lines(width)))
-        return Group(shown, *self._foot())
-
-    def _shown(self) -> list[CellComparison]:
-        """Return the cells that can have figures: not those whose runtime does not read the format."""
-        return [c for c in self.cells if not c.by_design]
-
-    def _table(self, padding: int) -> Table:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(
-            title=Text(self._title()), title_justify="left", box=None, pad_edge=False, padding=(0, padding, 0, 0)
-        )
-        for heading in ("variant", "target"):
-            table.add_column(heading, no_wrap=True)
-        for heading in ("accuracy", "points", "median latency", "ratio", "size"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("kind", no_wrap=True)
-        for cell in self._shown():
-            table.add_row(*(Text(text) for text in (self._name(cell), cell.target, *_columns(cell))))
-        return table
-
-    def _lines(self, width: int) -> Iterator[RenderableType]:
-        """Yield the cells as lines: what it is, and below it a line for each figure."""
-        from rich.padding import Padding
-        from rich.text import Text
-
-        yield Text(self._title(), style="italic")
-        for cell in self._shown():
-            right, points, latency, ratio, size_, kind = _columns(cell)
-            if (cell.status_a, cell.status_b) != ("ok", "ok"):
-                yield Text(f"{self._name(cell)} on {cell.target}: {right}", style="bold")
-                continue
-            yield Text(f"{self._name(cell)} on {cell.target}", style="bold")
-            for figures in (
-                (f"accuracy {right}", points and f"{points} points"),
-                (f"latency {latency}" if kind else "", ratio),
-                (f"size {size_}", kind),
-            ):
-                if told := filled(filter(None, figures), width - 2):
-                    yield Padding(Text(told), (0, 0, 0, 2), expand=False)
-
-    def _foot(self) -> Iterator[RenderableType]:
-        """Yield what the figures are, and what is not among them."""
-        from rich.text import Text
-
-        yield Text("a → b; in brackets the interval of the change; =: not distinguishable from none", style="dim")
-        if hidden := len(self.cells) - len(self._shown()):
-            yield Text(by_design_words(hidden), style="dim")
-        for run, names in (("a", self.only_a), ("b", self.only_b)):
-            if names:
-                more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-                yield Text(f"only in {run}: {', '.join(map(shorten, names[:NAMED]))}{more}", style="dim")
-        for warning in self.warnings:
-            yield Text(f"warning: {warning}", style="yellow")
-
-    def _title(self) -> str:
-        return f"a: {shorten(self.run_a)}, b: {shorten(self.run_b)}"
-
-    def _name(self, cell: CellComparison) -> str:
-        several = len({c.model for c in self.cells}) > 1
-        return shorten(f"{cell.variant} of {cell.model}" if several else cell.variant)
-
 
 def compare(
     run_a: Results,
@@ -181,11 +100,11 @@ def compare(
     """
     warnings = _unlike_machines(run_a.environment, run_b.environment, force) + _unlike_data(run_a, run_b)
     by_model = any(len({a.model for a in run.artifacts}) > 1 for run in (run_a, run_b))
-    found_a, found_b = (
+    cells_a, cells_b = (
         {(c.variant, c.measurement.target, c.artifact.model if by_model else ""): c for c in cells(run)}
         for run in (run_a, run_b)
     )
-    if not found_a.keys() & found_b.keys():
+    if not cells_a.keys() & cells_b.keys():
         raise InputError(
             "the two runs have no variant on the same target in common",
             "compare runs of recipes that share variants, targets and model names",
@@ -193,9 +112,9 @@ def compare(
     return Comparison(
         run_a=_name(run_a),
         run_b=_name(run_b),
-        cells=tuple(_cell(a, found_b[k], folder_a, folder_b) for k, a in found_a.items() if k in found_b),
-        only_a=tuple(_cell_name(c) for k, c in found_a.items() if k not in found_b and not c.is_by_design),
-        only_b=tuple(_cell_name(c) for k, c in found_b.items() if k not in found_a and not c.is_by_design),
+        cells=tuple(_cell(a, cells_b[k], folder_a, folder_b) for k, a in cells_a.items() if k in cells_b),
+        only_a=tuple(_cell_name(c) for k, c in cells_a.items() if k not in cells_b and not c.is_by_design),
+        only_b=tuple(_cell_name(c) for k, c in cells_b.items() if k not in cells_a and not c.is_by_design),
         warnings=tuple(warnings),
     )
 
@@ -297,42 +216,3 @@ def _verdict(low: float, high: float, nothing: float, confidence: float = CONFID
     if confidence < 0.8 or low <= nothing <= high:
         return "not distinguishable"
     return "lower" if high < nothing else "higher"
-
-
-def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
-    """Return the cells of a table row after variant and target."""
-    if (cell.status_a, cell.status_b) != ("ok", "ok"):
-        status = cell.status_b if cell.status_a == cell.status_b else f"{cell.status_a} → {cell.status_b}"
-        return status, "", "", "", _both(cell.bytes_a, cell.bytes_b, size), ""
-    accuracy = latency = ""
-    if cell.accuracy:
-        change = cell.accuracy
-        accuracy = f"{signed_points(change.estimate)} [{signed_points(change.low)}, {signed_points(change.high)}]"
-        accuracy = f"= {accuracy}" if change.verdict == "not distinguishable" else accuracy
-    if cell.latency:
-        ratio = cell.latency
-        latency = f"{times(ratio.estimate)} [{number(ratio.low)}, {number(ratio.high)}]"
-        latency = f"= {latency}" if ratio.verdict == "not distinguishable" else latency
-    right = _both(cell.accuracy_a, cell.accuracy_b, percent)
-    if cell.accuracy_a is None and cell.accuracy_b is None and (cell.agreement_a, cell.agreement_b) != (None, None):
-        right = f"{_both(cell.agreement_a, cell.agreement_b, percent)} agree{_of_elements(cell)}"
-    return (
-        right,
-        accuracy,
-        _both(cell.latency_ms_a, cell.latency_ms_b, ms),
-        latency,
-        _both(cell.bytes_a, cell.bytes_b, size),
-        cell.kind_b if cell.kind_a == cell.kind_b else f"{cell.kind_a} → {cell.kind_b}",
-    )
-
-
-def _of_elements(cell: CellComparison) -> str:
-    """Return what agreements are shares of, where it is not whole samples in both."""
-    kinds = ["samples" if by in ("", CLASS) else "elements" for by in (cell.agreement_by_a, cell.agreement_by_b)]
-    return "" if kinds == ["samples"] * 2 else f", of {kinds[0] if kinds[0] == kinds[1] else ' → '.join(kinds)}"
-
-
-def _both(a: Any, b: Any, words: Any) -> str:
-    """Return ``a → b`` with their units, or the value alone when both read the same."""
-    first, second = ("–" if v is None else words(v) for v in (a, b))
-    return first if first == second else f"{first} → {second}"

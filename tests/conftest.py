@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edgeproof.cli.console import ConsoleListener
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData, load_prepared
 from edgeproof.core.recipe import Recipe
 from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.variant import Variant
-from edgeproof.workflows.run import Finished, run
+from edgeproof.workflows.finished import Run
+from edgeproof.workflows.run import run
 
 RECIPE = {
     "name": "tiny",
@@ -47,7 +47,7 @@ class TinyRun:
 
     recipe: Recipe
     folder: Path
-    finished: Finished
+    finished: Run
 
     @property
     def data(self) -> PreparedData:
@@ -75,11 +75,9 @@ def class_folders(folder: Path) -> None:
             Image.new("RGB", (9, 9), (9 * number, ord(label), 0)).save(folder / label / f"{number}.png")
 
 
-def run_recipe(recipe: Recipe, folder: Path) -> Finished:
+def run_recipe(recipe: Recipe, folder: Path) -> Run:
     """Run a recipe as the command line does, without drawing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with ConsoleListener(folder / "log.jsonl", quiet=True) as listener:
-        return run(recipe, folder, listener)
+    return run(recipe, folder)
 
 
 @pytest.fixture(scope="session")

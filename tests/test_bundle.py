@@ -22,12 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.cli.commands.bundle import command
-from edgeproof.cli.console import ConsoleListener
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract
 from edgeproof.core.recipe import Data
+from edgeproof.core.run_log import RunLog
 from edgeproof.core.sanitize import slug
 from edgeproof.export import inspect, save
 from edgeproof.export.bundle import Bundle, escape, images, micro
@@ -47,7 +47,7 @@ HOSTILE = (
 
 def bundle_of(path: Path, out: Path, source: str = "", samples: int = 8) -> Bundle:
     data = Data.model_validate({"source": source}) if source else None
-    return bundle_file(path, out=out, source=data, samples=samples, listener=ConsoleListener(None, quiet=True))
+    return bundle_file(path, out=out, source=data, samples=samples, listener=RunLog(None))
 
 
 def by_hand(folder: Path, labels: tuple[str, ...] = ("red", "green", "blue"), name: str = "colours") -> Path:

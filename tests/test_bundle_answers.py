@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeproof.cli.console import ConsoleListener
 from edgeproof.core.recipe import Data, Evaluate
+from edgeproof.core.run_log import RunLog
 from edgeproof.export.bundle import Bundle
 from edgeproof.export.bundle.escape import TEMPLATES
 from edgeproof.workflows.evaluate import evaluate_files
@@ -173,7 +173,7 @@ def test_a_bundle_of_an_evaluation_has_its_samples(tmp_path: Path) -> None:
     path = by_hand(tmp_path / "made")
     settings = Evaluate(targets=("local/litert",))
     data = Data(source=f"folder:{tmp_path}/photos")
-    with ConsoleListener(None, quiet=True) as listener:
+    with RunLog(None) as listener:
         evaluate_files([path], data, settings, tmp_path / "run", None, listener)
     results = tmp_path / "run" / "results.json"
     told = json.loads(results.read_text())

@@ -15,6 +15,7 @@ from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.results import Results
 from edgeproof.core.statistics import median_interval, percentiles, wilson
 from edgeproof.evaluate.compare import BY_INTERVALS, BY_PROCESSES, compare
+from edgeproof.report.comparison import comparison_table
 
 MACHINE = {"cpu": "Some CPU", "cores": 2, "os": "Linux-6.1"}
 
@@ -71,7 +72,7 @@ def test_a_run_beside_itself_is_not_distinguishable(tmp_path):
 def test_what_only_one_run_has_is_named_and_which_run_is_which():
     a = run("monday", noise(3, 1), variants=("tflite:int8", "tflite:float16"))
     b = run("tuesday", noise(3, 2), variants=("tflite:int8", *(f"tflite:dynamic-{i}" for i in range(10))))
-    table = shown(compare(a, b).table(200))
+    table = shown(comparison_table(compare(a, b), 200))
     assert "a: monday, b: tuesday" in table
     assert "only in a: tflite:float16 of m on local/litert\n" in table
     assert "only in b: tflite:dynamic-0 of m on local/litert, " in table and " and 2 more\n" in table
@@ -163,7 +164,7 @@ def test_a_cell_that_fails_now_is_shown_as_such():
     b.measurements = [replace(b.measurements[0], status="crashed", accuracy=None, latency_ms=None)]
     found = compare(run("a", [3.0]), b)
     assert found.cells[0].latency is None
-    assert "ok → crashed" in shown(found.table())
+    assert "ok → crashed" in shown(comparison_table(found))
 
 
 def test_different_kinds_have_no_latency_ratio():
@@ -177,7 +178,7 @@ def test_different_kinds_have_no_latency_ratio():
 def test_table_and_json_hold_every_cell_and_survive_hostile_names():
     a = run("[red]a\n", noise(3, 1), variants=("tflite:int8", "tflite:float32"))
     found = compare(a, a)
-    text = shown(found.table())
+    text = shown(comparison_table(found))
     assert "[red]a" in text
     for part in ("tflite:int8", "tflite:float32", "82.0 %", "0.00 [", "1.00× [", "3.00 MiB", "measured"):
         assert part in text
@@ -186,10 +187,12 @@ def test_table_and_json_hold_every_cell_and_survive_hostile_names():
 
 def test_what_makes_two_runs_hard_to_compare_is_said_on_the_terminal_too():
     a, b = run("a", noise(3, 1)), run("b", noise(3, 2))
-    assert "same prepared data" not in shown(compare(a, b).table())
+    assert "same prepared data" not in shown(comparison_table(compare(a, b)))
     b.data = {"sha256": "other"}
     for width in (200, 40):
-        assert "were not tested on the same prepared data" in " ".join(shown(compare(a, b).table(width)).split())
+        assert "were not tested on the same prepared data" in " ".join(
+            shown(comparison_table(compare(a, b), width)).split()
+        )
 
 
 def test_files_without_known_classes_are_shown_by_their_agreement():
@@ -203,7 +206,7 @@ def test_files_without_known_classes_are_shown_by_their_agreement():
     (cell,) = made.cells
     assert cell.accuracy is None
     assert (cell.agreement_a, cell.agreement_b) == (0.98, 0.995)
-    assert "98.0 % → 99.5 % agree" in shown(made.table())
+    assert "98.0 % → 99.5 % agree" in shown(comparison_table(made))
     json.dumps(made.to_dict())
 
 
@@ -225,14 +228,14 @@ def test_what_an_agreement_is_a_share_of_is_said(by, words):
     made = compare(a, b)
     (cell,) = made.to_dict()["cells"]
     assert (cell["agreement_by_a"], cell["agreement_by_b"]) == by
-    assert words in shown(made.table(40))
+    assert words in shown(comparison_table(made, 40))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_a_comparison_is_readable_at_any_width(width):
     a = run("a", noise(3, 1), variants=("tflite:int8-per-tensor", "tflite:float32"))
     stream = io.StringIO()
-    Console(file=stream, width=width, no_color=True).print(compare(a, a).table(width))
+    Console(file=stream, width=width, no_color=True).print(comparison_table(compare(a, a), width))
     lines = stream.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= width
     assert "…" not in stream.getvalue()

@@ -52,9 +52,9 @@ def test_a_budget_that_is_not_shown_to_be_met_fails_only_a_strict_command(budget
 def test_devices_name_the_extra_that_a_runtime_comes_with(monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
-    from edgeproof.cli.commands import devices
+    from edgeproof.cli.commands.devices import command
+    from edgeproof.workflows import devices
 
-    row = devices._row("local/litert", "", "litert", reason="not installed", remedy="pip install 'edgeproof[litert]'")
-    monkeypatch.setattr(devices, "_rows", lambda: [row])
+    monkeypatch.setattr(devices, "local_runtimes", lambda: {"litert": ""})
     monkeypatch.setenv("COLUMNS", "200")
-    assert "pip install 'edgeproof[litert]'" in CliRunner().invoke(devices.command).stdout
+    assert "pip install 'edgeproof[litert]'" in CliRunner().invoke(command).stdout

@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from edgeproof.cli.console import ConsoleListener
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.diagnosis import Diagnosis, TensorError
 from edgeproof.core.errors import InputError
@@ -18,6 +17,7 @@ from edgeproof.core.measurement import Measurement
 from edgeproof.core.model import load_model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Budget, Evaluate, Export, LatencyTable, Mixed
+from edgeproof.core.run_log import RunLog
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.core.variant import CONVERTER, QUANTIZER, Variant
@@ -75,7 +75,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("mixed")
     store = Store(folder / "store")
     with (
-        ConsoleListener(folder / "log.jsonl", quiet=True) as listener,
+        RunLog(folder / "log.jsonl") as listener,
         TensorFlowProcess(folder / "tf", listener) as tf,
     ):
         tf.start()

@@ -13,10 +13,11 @@ import pytest
 import tomllib
 from click.testing import CliRunner
 
-from edgeproof.cli import completing, packed
+from edgeproof.cli import completing
 from edgeproof.cli.main import COMMANDS, edgeproof
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe_file import load_recipe, parse_recipe
+from edgeproof.workflows import shipped
 
 REPO = Path(__file__).parents[1]
 
@@ -31,7 +32,7 @@ def test_every_page_of_the_docs_is_shown_as_it_is_written() -> None:
 
 def test_an_unknown_page_names_the_nearest_one() -> None:
     with pytest.raises(InputError, match="no page 'recip'") as caught:
-        packed.page("recip")
+        shipped.page("recip")
     assert "did you mean 'recipe'" in caught.value.remedy
 
 
@@ -43,7 +44,7 @@ def test_mistakes_in_a_recipe_point_to_a_page_that_is_installed() -> None:
     assert done.exit_code == 0 and "| `source` |" in done.stdout
 
 
-@pytest.mark.parametrize("name", packed.recipe_names())
+@pytest.mark.parametrize("name", shipped.recipe_names())
 def test_every_recipe_is_copied_with_the_data_that_it_names(tmp_path: Path, name: str) -> None:
     path = tmp_path / "mine" / "copy.toml"
     done = CliRunner().invoke(edgeproof, ["init", "--from", name, str(path)], catch_exceptions=False)
@@ -60,11 +61,11 @@ def test_copying_a_recipe_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "reviews.tsv").write_text("mine")
     with pytest.raises(InputError, match=r"reviews\.tsv exists already"):
-        packed.copy_recipe("tutorial-sentence-encoder", path, force=False)
+        shipped.copy_recipe("tutorial-sentence-encoder", path, force=False)
     assert not path.exists() and (tmp_path / "data" / "reviews.tsv").read_text() == "mine"
-    packed.copy_recipe("tutorial-sentence-encoder", path, force=True)
+    shipped.copy_recipe("tutorial-sentence-encoder", path, force=True)
     with pytest.raises(InputError, match=r"r\.toml exists already"):
-        packed.copy_recipe("quickstart", path, force=False)
+        shipped.copy_recipe("quickstart", path, force=False)
     assert tomllib.loads(path.read_text())["name"] == "tutorial-sentence-encoder"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import time
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edgeproof.cli.console import ConsoleListener
-from edgeproof.cli.estimate import Estimate, Step, about, clock_time
+from edgeproof.core.errors import InputError
+from edgeproof.core.progress import Step
 from edgeproof.core.recipe_file import parse_recipe
+from edgeproof.core.run_log import RunLog
 from edgeproof.core.target import Target
+from edgeproof.report.estimate import Estimate, about, clock_time
+from edgeproof.report.progress_bars import ProgressBars
 from edgeproof.workflows.plan import run_steps, share_of_samples
 
 
@@ -27,11 +31,11 @@ class Clock:
         return self.now
 
 
-def drawn(width: int | None = None, silence: float = 0.05) -> tuple[ConsoleListener, io.StringIO]:
+def drawn(width: int | None = None, silence: float = 0.05) -> tuple[ProgressBars, io.StringIO]:
     """A listener that draws, in a terminal of `width` or in a pipe, and what it draws into."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=width is not None, width=width or 500, color_system=None)
-    return ConsoleListener(None, console, silence=silence), stream
+    return ProgressBars(console, silence), stream
 
 
 def waits_for(stream: io.StringIO, words: str) -> str:
@@ -136,12 +140,27 @@ def test_lines_are_broken_between_words_in_a_terminal_and_nowhere_in_a_pipe() ->
         assert "\n".join(lines) + "\n" in told
 
 
-def test_quiet_draws_nothing() -> None:
-    stream = io.StringIO()
-    with ConsoleListener(None, Console(file=stream), quiet=True, silence=0.02) as listener:
-        listener.begin("train", "m")
-        time.sleep(0.15)
-    assert stream.getvalue() == ""
+def test_a_listener_that_draws_is_entered_again_for_the_next_run() -> None:
+    listener, stream = drawn()
+    for name in ("one", "other"):
+        with RunLog(None, listener) as log:
+            log.begin("train", name)
+            waits_for(stream, f"{name}: training")
+    assert "other: training" not in stream.getvalue().partition("one: training")[0]
+
+
+def test_the_log_has_tasks_notes_and_the_error_and_seconds_by_task(tmp_path: Path) -> None:
+    with pytest.raises(InputError), RunLog(tmp_path / "log.jsonl") as log:
+        log.progress("features", 0, 10)
+        log.progress("features", 10, 10, "litert")
+        log.note("warning", "few samples", remedy="give more")
+        raise InputError("no", "do")
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("info", "features"), ("warning", "few samples"), ("error", "no\n  → do"),
+    ]  # fmt: skip
+    assert lines[0]["total"] == 10 and lines[1]["remedy"] == "give more"
+    assert list(log.seconds) == ["features"]
 
 
 def test_what_is_left_follows_the_pace_of_the_step_under_way() -> None:

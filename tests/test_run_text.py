@@ -17,7 +17,7 @@ from edgeproof.core.codec import read_json, sha256_file
 from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.target import Target
 from edgeproof.devices import local_runtimes
-from edgeproof.workflows.run import Finished
+from edgeproof.workflows.finished import Run
 
 from .conftest import run_recipe
 from .contract import hold_document
@@ -51,7 +51,7 @@ class TextRun:
 
     folder: Path
     table: Path
-    finished: Finished
+    finished: Run
     recipe: dict[str, Any]
 
 

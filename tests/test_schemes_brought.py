@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeproof.cli.console import ConsoleListener
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.recipe import Data, Evaluate
+from edgeproof.core.run_log import RunLog
 from edgeproof.core.variant import CONVERTER
 from edgeproof.tflite import objects
 from edgeproof.workflows.evaluate import evaluate_files
@@ -71,7 +71,7 @@ def test_a_brought_file_is_quantized_and_proved(mine: Path, tmp_path: Path, with
     (beside,) = out.glob("*--tflite-float32.tflite")
     assert beside.read_bytes() == mine.read_bytes()
     quick = Evaluate.model_validate({"targets": ["local/litert"], "latency": {"processes": 1, "run_seconds": 0.05}})
-    with ConsoleListener(None, quiet=True) as listener:
+    with RunLog(None) as listener:
         results, _ = evaluate_files(
             sorted(out.glob("*.tflite")), Data(source=pictures), quick, tmp_path, None, listener
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..cli.console import ConsoleListener
 from ..core.artifact import Artifact, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
 from ..core.dataset import PreparedData
@@ -123,7 +122,7 @@ def diagnose_file(
     source: Data | None,
     samples: int,
     out: Path | None,
-    listener: ConsoleListener,
+    listener: Listener,
 ) -> tuple[Diagnosis, Path]:
     """Diagnose one file on the command line; return the diagnosis and the folder it was written into.
 
@@ -185,7 +184,7 @@ def beside(artifact: Artifact) -> Path | None:
     return path if other.parent_sha256 == artifact.parent_sha256 else None
 
 
-def _made(origin: Origin | None, store: Store, listener: ConsoleListener) -> Path | None:
+def _made(origin: Origin | None, store: Store, listener: Listener) -> Path | None:
     """Make the float32 file of a run's model, where the run did not."""
     if origin is None:
         return None

@@ -10,14 +10,13 @@ from typing import Literal
 import numpy as np
 
 from .. import __version__
-from ..cli.console import ConsoleListener
-from ..cli.estimate import Step
 from ..core.artifact import Artifact, artifact_id
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData, load_prepared, save_prepared
 from ..core.environment import environment, now, usable_cores
 from ..core.errors import InputError
 from ..core.measurement import Measurement
+from ..core.progress import Listener, Step
 from ..core.recipe import Budget, Data, Evaluate
 from ..core.results import Results
 from ..core.store import Store, lock, open_store, place
@@ -48,7 +47,7 @@ def evaluate_files(
     settings: Evaluate,
     out: Path,
     resize: str | None,
-    listener: ConsoleListener,
+    listener: Listener,
     budget: Budget | None = None,
     value_range: tuple[float, float] | None = None,
     labels: tuple[str, ...] | Literal["from-folders"] = (),
@@ -161,7 +160,7 @@ def _data(
     group: Sequence[Artifact],
     targets: Sequence[str],
     store: Store,
-    listener: ConsoleListener,
+    listener: Listener,
     *,
     classes_known: bool,
 ) -> PreparedData:
@@ -205,7 +204,7 @@ def _labelled(artifact: Artifact, labels: tuple[str, ...]) -> Artifact:
     return replace(artifact, labels=labels)
 
 
-def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: ConsoleListener) -> PreparedData:
+def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: Listener) -> PreparedData:
     """Return a data set with the classes of `artifact`, numbered as there (sources number them by name).
 
     The data may have samples of a part of the classes only. Raises InputError as `class_numbers`.

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..cli.console import ConsoleListener
 from ..core.artifact import Artifact
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
 from ..core.model import Model, check_model, load_model
+from ..core.progress import Listener
 from ..core.recipe import Data, Evaluate, Export
 from ..core.sanitize import slug
 from ..core.store import Store, lock, open_store, place
@@ -55,7 +55,7 @@ def export_model(
     options: Export,
     source: Data | None,
     out: Path,
-    listener: ConsoleListener,
+    listener: Listener,
 ) -> list[Artifact]:
     """Make each variant of the model at `path` in `out`; somebody else's is frozen into ``out/model`` first.
 
@@ -121,7 +121,7 @@ def _best(
     data: PreparedData | None,
     store: Store,
     tf: TensorFlowProcess,
-    listener: ConsoleListener,
+    listener: Listener,
 ) -> Artifact:
     """Make a file with each of its tools, and return the one that measures better on the samples that there are."""
     tools = makers(variant, options)
@@ -154,7 +154,7 @@ def _export_brought(
     options: Export,
     source: Data | None,
     out: Path,
-    listener: ConsoleListener,
+    listener: Listener,
 ) -> list[Artifact]:
     if choices.trust or choices.tags or choices.signature or choices.custom_objects:
         raise InputError(
@@ -198,7 +198,7 @@ def _described(model: Model) -> str:
     return f"takes {takes.kind} {takes.name} ({shape}) {takes.dtype}{values}; judged by {model.answer}; {gives}"
 
 
-def _samples(model: Model, source: Data, store: Store, listener: ConsoleListener) -> PreparedData:
+def _samples(model: Model, source: Data, store: Store, listener: Listener) -> PreparedData:
     if model.input.dtype == "string":
         raise InputError(
             f"{model.name} takes strings, which no TFLite or ONNX file could",

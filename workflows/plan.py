@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..cli.estimate import Step
+from ..core.progress import Step
 from ..core.recipe import Evaluate, Recipe
 from ..core.target import Target
 from ..core.variant import Variant

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..cli.console import ConsoleListener
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import sha256_file, to_json
 from ..core.errors import EdgeproofError, InputError
 from ..core.extras import EXTRAS
 from ..core.model import InputContract, TokenizerRecord
+from ..core.progress import Listener
 from ..core.recipe import Data, Export
 from ..core.sanitize import shorten, slug
 from ..core.store import Store, lock, open_store, place
@@ -39,7 +39,7 @@ def export_tflite(
     options: Export,
     source: Data | None,
     out: Path,
-    listener: ConsoleListener,
+    listener: Listener,
     *,
     labels: tuple[str, ...] = (),
     value_range: tuple[float, float] | None = None,
@@ -99,7 +99,7 @@ def _fixed(
     shapes: Mapping[str, tuple[int, ...]],
     store: Store,
     timeout: float,
-    listener: ConsoleListener,
+    listener: Listener,
 ) -> Path:
     """Return the file itself where its shapes are fixed, else a copy in the store whose are."""
     content = path.read_bytes()
@@ -191,7 +191,7 @@ def _described(base: Artifact) -> str:
     return f"takes {contract.kind} {contract.name} {contract.shape} {contract.dtype}{values}; {gives}"
 
 
-def _calibration(base: Artifact, source: Data, options: Export, store: Store, listener: ConsoleListener) -> Calibration:
+def _calibration(base: Artifact, source: Data, options: Export, store: Store, listener: Listener) -> Calibration:
     if base.contract is None:
         raise InputError(f"{base.model}: nothing is known of its inputs", "say it with --value-range")
     names = (tensor.name.removeprefix("serving_default_").removesuffix(":0") for tensor in base.inputs)

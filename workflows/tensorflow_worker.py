@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import EdgeproofError
+from ..core.progress import Silent
 
 
-class _Answers:
+class _Answers(Silent):
     """Writes answers to the standard output that this process was given; what TensorFlow prints goes to the log."""
 
     def __init__(self) -> None:

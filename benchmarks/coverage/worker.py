@@ -173,13 +173,13 @@ class Row:
 
     def _of_supplied(self, path: Path, variant: Variant) -> Artifact:
         """Make a file of a float ``.tflite``, as `edgeproof export` does."""
-        from edgeproof.cli.console import ConsoleListener
+        from edgeproof.core.run_log import RunLog
         from edgeproof.workflows.quantize_tflite import export_tflite
 
         source = Data(source=f"npy:{self.opened.calibration}")
         out = self.folder / "files" / "supplied"
         out.mkdir(parents=True, exist_ok=True)
-        with ConsoleListener(None, quiet=True) as listener:
+        with RunLog(None) as listener:
             (made,) = export_tflite(path, [variant], Export(), source, out, listener)
         return made
 

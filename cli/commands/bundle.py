@@ -25,15 +25,16 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     microcontrollers, and checksums.
     """
     from ...core.errors import InputError
+    from ...core.run_log import RunLog
+    from ...report.progress_bars import ProgressBars
     from ...workflows.bundle import bundle_file
-    from ..console import ConsoleListener
     from ..output import show_json
     from ..terminal import echo
 
     if not artifact.exists():
         raise InputError(f"{artifact} does not exist", "give a .tflite or .onnx file, or a run's folder")
     source = labelled_data(data, columns) if data else None
-    with ConsoleListener(None) as listener:
+    with RunLog(None, ProgressBars()) as listener:
         listener.begin("bundle", artifact.name)
         made = bundle_file(artifact, out=out, source=source, samples=samples, listener=listener)
     if as_json:

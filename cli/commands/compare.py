@@ -14,18 +14,14 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(run_a: Path, run_b: Path, force: bool, as_json: bool) -> None:
     """Compare RUN_A and RUN_B (folders or results.json): accuracy, latency and size of the cells that both have."""
-    from ...core.results import load_results
-    from ...evaluate import compare
-    from ..output import show_json
+    from ...workflows.compare import compare
+    from ..output import show_json, show_parts
+    from ..terminal import stdout_console
 
-    folders = [run if run.is_dir() else run.parent for run in (run_a, run_b)]
-    comparison = compare.compare(
-        load_results(run_a), load_results(run_b), folder_a=folders[0], folder_b=folders[1], force=force
-    )
+    comparison = compare(run_a, run_b, force=force)
     if as_json:
         show_json(comparison.to_dict())
         return
-    from ..console import stdout_console
+    from ...report.comparison import comparison_table
 
-    console = stdout_console()
-    console.print(comparison.table(console.width))
+    show_parts([comparison_table(comparison, stdout_console().width)])

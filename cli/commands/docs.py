@@ -14,9 +14,10 @@ def command(page: str | None) -> None:
 
     In a terminal the page is laid out and paged; in a pipe it is Markdown.
     """
-    from ..packed import first_line, page_names
-    from ..packed import page as packed_page
-    from ..terminal import console, echo
+    from ...core.terminal import console
+    from ...workflows.shipped import first_line, page_names
+    from ...workflows.shipped import page as packed_page
+    from ..terminal import echo
 
     if page is None:
         names = page_names()

@@ -80,11 +80,13 @@ def command(
     """
     from ...core.recipe import Evaluate
     from ...core.recipe_file import parse_budget, parse_table
+    from ...core.run_log import RunLog
     from ...core.target import every_target
+    from ...report.progress_bars import ProgressBars
     from ...workflows.evaluate import FROM_FOLDERS, evaluate_files
+    from ...workflows.finished import Run
     from ...workflows.model_files import read_labels, read_range
     from ...workflows.preflight import check_writable
-    from ..console import ConsoleListener
     from ..exit_status import exit_status
     from ..output import show
 
@@ -95,9 +97,9 @@ def command(
     classes = FROM_FOLDERS if labels == FROM_FOLDERS else read_labels(Path(labels)) if labels else ()
     pixels = read_range(value_range) if value_range else None
     check_writable(out)
-    with ConsoleListener(out / "log.jsonl") as listener:
+    with RunLog(out / "log.jsonl", ProgressBars()) as listener:
         results, report = evaluate_files(
             files, data, settings, out, resize, listener, budget=budget, value_range=pixels, labels=classes
         )
-    show(results, out, report, as_json=as_json)
+    show(Run(out, results, report), as_json=as_json)
     return exit_status(results, strict=strict)

@@ -91,12 +91,13 @@ def command(
     """
     from ...core.codec import to_json
     from ...core.recipe import Calibration, Export
+    from ...core.run_log import RunLog
     from ...core.sanitize import slug
     from ...core.variant import Variant
+    from ...report.progress_bars import ProgressBars
     from ...workflows.export import Choices, export_model
     from ...workflows.model_files import is_ours, open_model, read_labels, read_range, read_shapes
     from ...workflows.preflight import check_writable
-    from ..console import ConsoleListener
     from ..output import show_json
     from ..terminal import echo
 
@@ -122,7 +123,7 @@ def command(
         else Path("exported") / slug(model.name.split(".")[0] or "model")
     )
     check_writable(folder)
-    with ConsoleListener(folder / "log.jsonl") as listener:
+    with RunLog(folder / "log.jsonl", ProgressBars()) as listener:
         artifacts = export_model(model, choices, wanted, options, source, folder, listener)
     if as_json:
         show_json([to_json(artifact) for artifact in artifacts])

@@ -12,10 +12,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
 def command(run: Path, as_json: bool) -> None:
     """Write report.html and report.md of the folder RUN again, and show its table."""
-    from ...core.results import load_results
-    from ...report import write as write_report
+    from ...workflows.finished import report
     from ..output import show
 
-    results = load_results(run)
-    folder = run if run.is_dir() else run.parent
-    show(results, folder, write_report(results, folder), as_json=as_json)
+    show(report(run), as_json=as_json)

@@ -26,17 +26,11 @@ def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], strict: 
 
     Examples: edgeproof run recipes/quickstart.toml --set train.epochs=3
     """
-    from ...core.recipe_file import load_recipe
-    from ...workflows.preflight import check_writable
+    from ...report.progress_bars import ProgressBars
     from ...workflows.run import run
-    from ..console import ConsoleListener
     from ..exit_status import exit_status
     from ..output import show
 
-    parsed = load_recipe(recipe, overrides)
-    folder = out or Path("runs") / parsed.name
-    check_writable(folder)
-    with ConsoleListener(folder / "log.jsonl") as listener:
-        finished = run(parsed, folder, listener)
-    show(finished.results, folder, finished.report, as_json=as_json)
+    finished = run(recipe, out, overrides=overrides, progress=ProgressBars())
+    show(finished, as_json=as_json)
     return exit_status(finished.results, strict=strict, failures=len(finished.failures))

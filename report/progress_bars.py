@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: progress bars on stderr, plain lines where there is no terminal, log.jsonl.
+"""What a person sees while work goes on: progress bars on stderr or in a notebook, plain lines where none can be drawn.
 
 Nothing is silent for more than three seconds: between the steps that tell how far they are, a bar of the whole run, or
 a line, says which model is at which step, and about how long the rest takes.
@@ -6,15 +6,13 @@ a line, says which model is at which step, and about how long the rest takes.
 
 from __future__ import annotations
 
-import io
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,14 +20,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-from ..core.documents import encode_json
-from ..core.environment import now
-from ..core.files import open_log
+from ..core.progress import Step
 from ..core.sanitize import shorten
-from . import terminal
-from .estimate import Estimate, Step, about, clock_time
+from ..core.terminal import console as safe_console
+from ..core.terminal import fitted
+from .estimate import Estimate, about, clock_time
 
-_UNBROKEN = 10_000
 # Seconds after which a line is written where no bars are drawn; and how often bars are brought up to date.
 SILENCE, TICK = 2.5, 0.5
 # What a step is called while it goes on; others by their own name.
@@ -69,19 +65,6 @@ _COUNTED = {
 _TELLING = ("features", "train", "fine-tune")
 
 
-def stderr_console() -> Console:
-    """Return the console for progress and messages."""
-    return terminal.console(stderr=True)
-
-
-def stdout_console() -> Console:
-    """Return the console for results. In a pipe or a file nothing is broken to a width, unless COLUMNS asks for one."""
-    console = terminal.console()
-    if not console.is_terminal and not os.environ.get("COLUMNS"):
-        console.width = _UNBROKEN
-    return console
-
-
 @dataclass
 class _Task:
     """A task that tells how far it is; `bar` is the one that is drawn for it."""
@@ -95,43 +78,40 @@ class _Task:
     updated: float = 0.0
 
 
-class ConsoleListener:
-    """A Listener (core.events) that draws and logs. A context manager; `log` may be None.
+class ProgressBars:
+    """A Listener (`core.progress`) that draws. A context manager, which can be entered again.
 
-    `silence`: seconds without a line after which one is written where no bars can be drawn.
+    `console` is where (default: stderr, or the notebook). `silence`: seconds without a line after which one is written
+    where no bars can be drawn.
     """
 
-    def __init__(
-        self, log: Path | None, console: Console | None = None, quiet: bool = False, silence: float = SILENCE
-    ) -> None:
-        self.console = console or stderr_console()
-        self._drawn = self.console.is_terminal and not self.console.is_dumb_terminal and not quiet
-        self._bars = Progress(*_columns(self.console.width), console=self.console, disable=not self._drawn)
-        self._quiet = quiet
+    def __init__(self, console: Console | None = None, silence: float = SILENCE) -> None:
+        self.console = console or safe_console(stderr=True)
+        self._drawn = _can_draw(self.console)
         self._silence = silence
+        self._lock = threading.RLock()
+        self._start()
+
+    def _start(self) -> None:
+        """Forget what was told before."""
+        self._bars = Progress(*_columns(self.console.width), console=self.console, disable=not self._drawn)
         self._tasks: dict[str, _Task] = {}
         self._whole: TaskID | None = None
         self._estimate = Estimate(())
         self._model, self._step, self._detail = "", "", ""
         self._began = self._step_began = self._heard = time.monotonic()
-        self._log_path = log
-        self._log: IO[str] | None = None
-        self._lock = threading.RLock()
         self._over = threading.Event()
-        self.seconds: dict[str, float] = {}
 
-    def __enter__(self) -> ConsoleListener:
-        if self._log_path is not None:
-            self._log = io.TextIOWrapper(open_log(self._log_path), encoding="utf-8")
+    def __enter__(self) -> ProgressBars:
+        self._start()
         if self._drawn:
             self._whole = self._bars.add_task("starting", total=None, count="", time="", note="")
         self._bars.start()
-        if not self._quiet:
-            threading.Thread(target=self._tick, name="progress", daemon=True).start()
+        threading.Thread(target=self._tick, args=(self._over,), name="progress", daemon=True).start()
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _tb: TracebackType | None
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._over.set()
         with self._lock:
@@ -139,11 +119,6 @@ class ConsoleListener:
                 self._bars.remove_task(self._whole)
                 self._whole = None
             self._bars.stop()
-            if error is not None:
-                self._write("error", str(error))
-            if self._log is not None:
-                self._log.close()
-                self._log = None
 
     def plan(self, steps: Iterable[Step]) -> None:
         """Say which steps are to come: from then on the rest of the run is estimated."""
@@ -168,23 +143,21 @@ class ConsoleListener:
         """Move a task's bar; a task that is complete leaves one line behind."""
         with self._lock:
             self._estimate.progress(task, done, total)
-            if (found := self._tasks.get(task)) is None:
+            if (row := self._tasks.get(task)) is None:
                 label = f"{self._model}: {task}" if self._model and self._model not in task else task
                 bar = self._bars.add_task(escape(label), total=total, count="", time="", note="")
-                found = self._tasks[task] = _Task(label, bar, time.monotonic())
-            found.done, found.total, found.note, found.updated = done, total, shorten(note, 50), time.monotonic()
+                row = self._tasks[task] = _Task(label, bar, time.monotonic())
+            row.done, row.total, row.note, row.updated = done, total, shorten(note, 50), time.monotonic()
             if done >= total:
-                seconds = time.monotonic() - found.began
+                seconds = time.monotonic() - row.began
                 self._bars.remove_task(self._tasks.pop(task).bar)
-                self.seconds[task] = self.seconds.get(task, 0.0) + seconds
-                self._say(f"[green]✓[/] {escape(found.label)}: {escape(_finished(task, total, found.note, seconds))}")
-                self._write("info", task, total=total, seconds=round(seconds, 3), note=note)
+                self._say(f"[green]✓[/] {escape(row.label)}: {escape(_finished(task, total, row.note, seconds))}")
                 self._detail = ""
             else:
-                self._draw(found)
+                self._draw(row)
 
     def note(self, level: str, message: str, **facts: Any) -> None:
-        """Show a warning, with its remedy where it has one; log everything. A ``step`` is shown while it goes on."""
+        """Show a warning, with its remedy where it has one. A ``step`` is shown while it goes on."""
         with self._lock:
             if level == "step":
                 self._detail = message
@@ -192,19 +165,12 @@ class ConsoleListener:
             elif level != "info":
                 remedy = f"\n  → {escape(str(facts['remedy']))}" if facts.get("remedy") else ""
                 self._say(f"[yellow]![/] {escape(message)}{remedy}")
-            self._write(level, message, **facts)
 
-    def say(self, message: str) -> None:
-        """Show a line (plain text) and log it."""
-        with self._lock:
-            self._say(escape(message))
-            self._write("info", message)
-
-    def _tick(self) -> None:
+    def _tick(self, over: threading.Event) -> None:
         """Bring the bars up to date, or write a line after some silence, until all is over."""
-        while not self._over.wait(min(TICK, self._silence)):
+        while not over.wait(min(TICK, self._silence)):
             with self._lock:
-                if self._over.is_set():
+                if over.is_set():
                     return
                 if self._drawn:
                     self._draw_all()
@@ -265,15 +231,15 @@ class ConsoleListener:
 
     def _say(self, markup: str) -> None:
         self._heard = time.monotonic()
-        if not self._quiet:
-            text = Text.from_markup(markup)
-            self._bars.console.print(terminal.fitted(text, self.console), soft_wrap=True)
+        text = Text.from_markup(markup)
+        self._bars.console.print(fitted(text, self.console), soft_wrap=True)
 
-    def _write(self, level: str, message: str, **facts: Any) -> None:
-        if self._log is not None:
-            record = {"time": now(), "level": level, "message": message, **facts}
-            self._log.write(encode_json(record) + "\n")
-            self._log.flush()
+
+def _can_draw(console: Console) -> bool:
+    """Whether bars can be moved: on a terminal that understands it, or in a notebook that has ipywidgets."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 _NARROW, _WIDE = 64, 100

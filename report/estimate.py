@@ -9,21 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from ..core.progress import Step
 
 # How much slower or faster than usual a machine is believed to be.
 _PACE = (0.2, 10.0)
-
-
-@dataclass
-class Step:
-    """A step of the plan. `usual` are seconds; those of `fixed` steps follow from the recipe, on any machine."""
-
-    kind: str
-    usual: float
-    model: str = ""
-    fixed: bool = False
-    took: float | None = None
 
 
 class Estimate:
@@ -39,13 +29,13 @@ class Estimate:
     def begin(self, kind: str, model: str = "") -> None:
         """Say that a step begins: the one before it is done, and so are those that were passed over."""
         self.end()
-        found = next((s for s in self.steps if s.took is None and (s.kind, s.model) == (kind, model)), None)
-        if found is None:
+        begun = next((s for s in self.steps if s.took is None and (s.kind, s.model) == (kind, model)), None)
+        if begun is None:
             return
-        for step in self.steps[: self.steps.index(found)]:
+        for step in self.steps[: self.steps.index(begun)]:
             if step.took is None:
                 step.took = 0.0
-        self._current, self._began = found, self._clock()
+        self._current, self._began = begun, self._clock()
         self._task, self._share = "", 0.0
 
     def end(self) -> None:

@@ -1,0 +1,66 @@
+"""The targets that can be named here, and which would work; versions of runtimes beside this environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.progress import Listener, Silent
+from ..core.runtime import RUNTIMES
+from ..core.target import parse_runtime
+from ..devices import install as install_runtime
+from ..devices import local_runtimes, side_installations
+
+
+@dataclass(frozen=True)
+class AvailableTarget:
+    """A target that can be named on this machine.
+
+    `version` is the runtime's, empty where it is not installed. `reads` are the formats that it runs. Where it is not
+    `ready`, `reason` says why and `remedy` what to do. `folder` is where a version beside this environment lies.
+    """
+
+    target: str
+    version: str
+    ready: bool
+    reads: tuple[str, ...]
+    reason: str = ""
+    remedy: str = ""
+    folder: str = ""
+
+
+def devices(install: Sequence[str] = (), *, progress: Listener | None = None) -> list[AvailableTarget]:
+    """List the targets that can be named here: the installed runtimes, then what lies beside this environment.
+
+    Args:
+        install: versions of runtimes to put beside this environment first, written ``litert==1.0.1``. Each is then a
+            target of its own, ``local/litert==1.0.1``.
+        progress: hears where each installed version is.
+
+    Returns:
+        One row for each target.
+
+    Raises:
+        InputError: a version is not written NAME==VERSION, or no such version exists for this Python.
+        StageError: it could not be downloaded.
+    """
+    for target in [parse_runtime(text) for text in install]:
+        there = install_runtime(target)
+        where = there.folder or "this environment"
+        (progress or Silent()).note("info", f"{there.runtime} {there.version} is ready in {where}")
+    rows = []
+    for runtime, version in local_runtimes().items():
+        reason, remedy = ("", "") if version else RUNTIMES[runtime].not_installed()
+        rows.append(_row(f"local/{runtime}", version, runtime, reason=reason, remedy=remedy))
+    for beside in side_installations():
+        target_name = f"local/{beside.runtime}=={beside.version}"
+        rows.append(_row(target_name, beside.version, beside.runtime, folder=str(beside.folder)))
+    return rows
+
+
+def _row(
+    target: str, version: str, runtime: str, *, reason: str = "", remedy: str = "", folder: str = ""
+) -> AvailableTarget:
+    return AvailableTarget(
+        target, version, bool(version), tuple(sorted(RUNTIMES[runtime].formats)), reason, remedy, folder
+    )

@@ -1,0 +1,108 @@
+"""A recipe to start from: written for a data source, or copied from those that come with edgeproof."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.codec import write_atomic
+from ..core.documents import parse_toml
+from ..core.errors import InputError
+from ..core.recipe import Data
+from ..core.recipe_file import load_recipe, parse_recipe
+from ..core.sanitize import shorten, slug
+from ..data import kind_of
+from .preflight import check_new
+from .shipped import copy_recipe
+
+DEFAULT_SOURCE = "builtin:fashion-mnist-mini"
+_FOR_IMAGES, _FOR_TEXTS = "package:mobilenet_v2", "scratch:average-embedding"
+_TEMPLATE = Path(__file__).parent / "templates" / "recipe.toml"
+_COLUMNS = ("text_column", "label_column", "encoding")
+
+
+@dataclass(frozen=True)
+class NewRecipe:
+    """A recipe that was written: its `path`, all files `written`, and what is `missing` on this machine to run it."""
+
+    path: Path
+    written: tuple[Path, ...]
+    missing: tuple[str, ...]
+
+
+def init(
+    path: str | os.PathLike[str] = "recipe.toml",
+    *,
+    data: str | Data | None = None,
+    backbone: str | None = None,
+    copy: str | None = None,
+    force: bool = False,
+) -> NewRecipe:
+    """Write a commented recipe, for images or for texts, as the data source has them.
+
+    Args:
+        path: the file to write.
+        data: the data source, such as ``folder:photos``; a `Data` also says which columns of a table hold what. The
+            samples are looked at first. Default: ``builtin:fashion-mnist-mini``.
+        backbone: where the model starts. Default: ``package:mobilenet_v2``, for texts ``scratch:average-embedding``.
+        copy: instead of all that, the name of a recipe that comes with edgeproof, such as ``quickstart``. It is copied
+            with its comments and the data that it names.
+        force: overwrite what is there.
+
+    Raises:
+        InputError: a file is there already, the data cannot be trained on, or the backbone does not fit them. Nothing
+            is written then.
+    """
+    target = Path(path)
+    if copy is not None:
+        return _copied(copy, target, given=data is not None or backbone is not None, force=force)
+    if target.exists() and not force:
+        raise InputError(f"{target} exists already", "give another path, or --force to overwrite it")
+    source = data if isinstance(data, Data) else Data(source=DEFAULT_SOURCE if data is None else data)
+    folder = target.resolve().parent
+    is_text = kind_of(source, folder) == "text"
+    if backbone is None:
+        backbone = _FOR_TEXTS if is_text else _FOR_IMAGES
+    text = _filled(target, source, backbone, is_text=is_text)
+    missing = check_new(parse_recipe(parse_toml(text, f"recipe {target}"), folder, where=str(target)))
+    write_atomic(target, text)
+    return NewRecipe(target, (target,), tuple(missing))
+
+
+def _filled(target: Path, source: Data, backbone: str, *, is_text: bool) -> str:
+    """Return the template with the marks in it replaced."""
+    text = _TEMPLATE.read_text(encoding="utf-8")
+    for mark, value in (
+        ("@NAME@", slug(target.stem)),
+        ("@SOURCE@", source.source),
+        ("@BACKBONE@", backbone),
+        ("@MODEL@", slug(backbone.rpartition(":")[2])),
+    ):
+        if any("\ud800" <= character <= "\udfff" for character in value):  # bytes that were no UTF-8
+            raise InputError(f"{shorten(value)!r} is not Unicode text", "give names that are")
+        text = text.replace(mark, _toml(value)[1:-1])
+    text = text.replace("@SIZE@", "max_tokens = 64         # longer texts are cut" if is_text else "image_size = 96")
+    columns = [f"{key} = {_toml(getattr(source, key))}\n" for key in _COLUMNS if key in source.model_fields_set]
+    return text.replace("@COLUMNS@\n", "".join(columns)).replace("@EPOCHS@", "30" if is_text else "10")
+
+
+def _toml(value: str) -> str:
+    """Return a string as TOML has it: JSON's escapes are TOML's, too, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _copied(name: str, target: Path, *, given: bool, force: bool) -> NewRecipe:
+    """Write a recipe that comes with edgeproof, with its data, and find out what is missing here to run it."""
+    if given:
+        raise InputError(
+            "--from brings a recipe with its own data and backbone",
+            "leave out --data and --backbone; change data.source and model.backbone in the file, or with run --set",
+        )
+    written = copy_recipe(name, target, force=force)
+    try:
+        missing = check_new(load_recipe(target))
+    except InputError as error:  # the recipe is right; a package that holds its data is not installed
+        missing = [f"{error.message}: {error.remedy}"]
+    return NewRecipe(target, tuple(written), tuple(missing))

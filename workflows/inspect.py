@@ -1,0 +1,44 @@
+"""What a file is, without running it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.codec import sha256_file, to_json
+from ..export import inspect as read_contents
+from ..export.inspect import Contents
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A file, its size and hash, and the `contents` that were read from it."""
+
+    file: Path
+    bytes: int
+    sha256: str
+    contents: Contents
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as one flat document, for JSON."""
+        return {"file": str(self.file), "bytes": self.bytes, "sha256": self.sha256, **to_json(self.contents)}
+
+
+def inspect(file: str | os.PathLike[str]) -> Inspection:
+    """Read a file's inputs, outputs, quantization, operators and metadata. No runtime is needed.
+
+    Args:
+        file: a ``.tflite`` or ``.onnx`` file.
+
+    Returns:
+        Its size in bytes, its sha256, and `contents`: tensors with shapes, dtypes and quantization parameters,
+        operators with the oldest runtime that has each, and what accelerators would not take (estimated).
+
+    Raises:
+        InputError: the file is not there, is of neither format, or is damaged.
+    """
+    path = Path(file)
+    contents = read_contents(path)
+    return Inspection(path, path.stat().st_size, sha256_file(path), contents)

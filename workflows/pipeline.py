@@ -1,0 +1,386 @@
+"""The pipeline: recipe → data → models → artifacts → measurements → verdict. The only place that knows all the stages.
+
+Each step asks the store first. What is there is not made again, so a run that was killed goes on, and a changed
+recipe redoes what the change concerns and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..core.artifact import Artifact
+from ..core.dataset import PreparedData
+from ..core.environment import environment, now, usable_cores
+from ..core.errors import EdgeproofError
+from ..core.measurement import Measurement
+from ..core.model import Model, load_model
+from ..core.recipe import Budget, ModelSpec, Recipe
+from ..core.results import Results
+from ..core.run_log import RunLog
+from ..core.store import Store, place
+from ..core.target import Target, parse_runtime
+from ..data import kind_of
+from ..devices import locate, open_runner
+from ..evaluate import select
+from ..evaluate.consistency import gate
+from ..evaluate.measure import measure
+from ..evaluate.model_comparison import compare_models
+from ..export import reference as float_artifact
+from ..export import save as save_artifact
+from ..train.backbones import identity as backbone_identity
+from ..train.callbacks import identity as callback_identity
+from .build import Workshop
+from .diagnose import diagnose_artifact
+from .evaluate import float_references
+from .plan import VALIDATION, run_steps, share_of_samples
+from .prepare_data import Wanted, prepared
+from .quantization_cost import pooled
+from .runtime_fallbacks import misfit, price
+from .steps import put, to_json_model
+from .tensorflow_process import TensorFlowProcess
+
+TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert", "tensorflow-hub", "tensorflow-text")
+REFERENCE_TARGET = Target("local", "tensorflow")
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A model, the same trained with the further `seeds` (`model` has the first), and the data of all of them."""
+
+    model: Model
+    others: tuple[Model, ...]
+    seeds: tuple[int, ...]
+    data: PreparedData
+
+
+class Pipeline:
+    """One run of one recipe into one folder. `listener` also measures how long tasks take."""
+
+    def __init__(self, recipe: Recipe, out: Path, listener: RunLog, store: Store, tf: TensorFlowProcess) -> None:
+        self.recipe = recipe
+        self.out = out
+        self.listener = listener
+        self.store = store
+        self.tf = tf
+        self.cores = usable_cores()
+        self.kind = kind_of(recipe.data, recipe.folder)
+        self.runtime = parse_runtime(recipe.runtime) if recipe.runtime else None
+        self.targets = _targets(recipe)
+        self.workshops: dict[str, Workshop] = {}
+        self.failures: list[str] = []
+        self.results = Results(
+            run={
+                "name": recipe.name,
+                "started": now(),
+                "finished": None,
+                "recipe_sha256": recipe.sha256,
+                "edgeproof_version": __version__,
+            },
+            environment=environment(),
+        )
+
+    def run(self, fingerprint: dict[str, Any]) -> None:
+        """Do everything. What fails is in `failures` and in the results' rows; the rest is done all the same."""
+        self.listener.plan(run_steps(self.recipe, self.targets))
+        models = [made for spec in self.recipe.model if (made := self._model(spec, fingerprint))]
+        artifacts = {made.model.name: self._artifacts(made.model, made.data) for made in models}
+        # Nothing may run beside a latency measurement, and memory is better used by what is measured.
+        self.tf.stop()
+        correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
+        # Models on the same arrays are measured together: their cells take turns, so that latencies compare.
+        for sha256 in dict.fromkeys(made.data.sha256 for made in models):
+            together = [made for made in models if made.data.sha256 == sha256]
+            correct |= self._measure(together, [a for made in together for a in artifacts[made.model.name]])
+        self.results.sort([str(target) for target in self.targets])
+        self.listener.begin("diagnose")
+        self._diagnose(models)
+        self.listener.begin("report")
+        # Before the verdict: which model is more accurate counts there.
+        budget = self.recipe.budget if "budget" in self.recipe.model_fields_set else None
+        self.results.comparisons = compare_models(self.results, correct, budget=budget, folder=self.out)
+        self.results.budget, self.results.recommendation = select.verdict(self.results, budget, self.recipe.runtime)
+        self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
+
+    def save(self) -> None:
+        """Write results.json and results.csv as they stand."""
+        self.results.save(self.out)
+
+    def _data(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> PreparedData:
+        self.listener.begin("data", spec.name)
+        wanted = Wanted("text") if self.kind == "text" else Wanted("image", spec.image_size, spec.resize)
+        recipe = self.recipe
+        data = prepared(
+            recipe.data, wanted, seed=recipe.seed, folder=recipe.folder, store=self.store, listener=self.listener,
+            tf=self.tf, fingerprint=fingerprint,
+        )  # fmt: skip
+        if not self.results.data:  # the first model's; the others' splits are the same
+            for step in ("accuracy", VALIDATION):
+                self.listener.scale(step, share_of_samples(data.counts.get("test", 0)))
+        self.results.data = {"source": data.source, "counts": data.counts, "sha256": data.sha256, "report": data.report}
+        return data
+
+    def _model(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> _Trained | None:
+        """Prepare the data and train one model with every seed; None when that fails (why is in `failures`)."""
+        seeds = self.recipe.train.seeds or (self.recipe.seed,)
+        data = None
+        try:
+            data = self._data(spec, fingerprint)
+            self.listener.begin("train", spec.name)
+            with self._shared_features(spec, data, len(seeds)) as shared:
+                entries = {seed: self._fit(spec, data, seed, shared) for seed in seeds}
+            entry = entries[seeds[0]]
+            model = load_model(entry)
+            place(entry, self.out / "models" / spec.name, root=self.out, mark="model.json")
+        except EdgeproofError as error:
+            # Data that cannot be used concern all models; what a model refuses concerns that model.
+            if len(self.recipe.model) == 1 or (error.exit_code == 2 and data is None):
+                raise
+            self.failures.append(f"{spec.name}: {error.message}")
+            self.listener.note("error", f"{spec.name}: {error}")
+            self.results.models.append(
+                {"name": spec.name, "backbone": spec.backbone, "labels": [], "input": {}, "train_seconds": None,
+                 "accuracy": None, "samples": 0, "status": "failed", "reason": error.message, "remedy": error.remedy}
+            )  # fmt: skip
+            self.save()
+            return None
+        self.results.add_model(model)
+        self.save()
+        others = tuple(replace(load_model(entries[seed]), name=f"{spec.name}.seed{seed}") for seed in seeds[1:])
+        return _Trained(model, others, seeds, data)
+
+    def _fit(self, spec: ModelSpec, data: PreparedData, seed: int, shared: Path | None) -> Path:
+        """Train one model with one seed, or find it in the store; return its folder there."""
+        train = to_json_model(self.recipe.train.model_copy(update={"seeds": ()}))
+        identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
+        recipe_part = {"spec": to_json_model(spec), "train": train, "seed": seed, "backbone": identity}
+        recipe_part["callbacks"] = callback_identity(self.recipe.train, self.recipe.folder)
+        key = self.store.key("model", {**recipe_part, "data": data.sha256, "labels": data.labels}, TRAINERS)
+        if self.store.get(key, shipped=True) is None:
+            with self.store.write(key) as workspace:
+                self.tf.call(
+                    "fit",
+                    spec=to_json_model(spec),
+                    train=train,
+                    seed=seed,
+                    data=str(data.folder),
+                    folder=str(self.recipe.folder),
+                    workspace=str(workspace),
+                    shared=str(shared) if shared else None,
+                )
+        return self.store.root / key
+
+    @contextmanager
+    def _shared_features(self, spec: ModelSpec, data: PreparedData, seeds: int) -> Iterator[Path | None]:
+        """Give a folder for what training with several seeds has in common; it is gone when all are trained."""
+        if seeds == 1:
+            yield None
+            return
+        identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
+        key = self.store.key("features", {"backbone": identity, "data": data.sha256}, TRAINERS)
+        yield self.store.partial(key)
+        self.store.discard(key)
+
+    def _artifacts(self, model: Model, data: PreparedData) -> list[Artifact]:
+        """Make every variant of a model. The first artifact is the float reference itself."""
+        self.listener.begin("export", model.name)
+        workshop = self.workshops[model.name] = Workshop(
+            model,
+            data,
+            self.recipe,
+            targets=self.targets,
+            runtime=self.runtime,
+            store=self.store,
+            tf=self.tf,
+            listener=self.listener,
+        )
+        made = [float_artifact(model)]
+        made += [put(artifact, model, self.out / "artifacts") for artifact in workshop.make_all()]
+        for artifact in made:
+            self._keep(artifact)
+        return made
+
+    def _keep(self, artifact: Artifact) -> None:
+        """Put an artifact into the results, its path relative to the run's folder."""
+        if artifact.path is not None and artifact.format == "savedmodel":
+            artifact = replace(artifact, path=Path("models") / artifact.model / artifact.path.name)
+        elif artifact.path is not None:
+            artifact = replace(artifact, path=Path("artifacts") / artifact.path.name)
+        if artifact.tokenizer is not None:
+            artifact = replace(artifact, tokenizer=Path("artifacts") / artifact.tokenizer.name)
+        self.results.add_artifact(artifact)
+        self.save()
+
+    def _measure(
+        self, models: Sequence[_Trained], artifacts: Sequence[Artifact]
+    ) -> dict[str, dict[int, NDArray[np.bool_]]]:
+        """Measure the files of models on the same data; return for each model and seed which samples it gets right.
+
+        That is the float reference's. The models of further seeds are answered with TensorFlow, and not timed.
+        """
+        self.listener.begin("measure")
+        data, evaluate = models[0].data, self.recipe.evaluate
+        pairs = [(artifact, target) for artifact in artifacts for target in self.targets]
+        repeated = [float_artifact(other) for made in models for other in made.others]
+        pairs += [(artifact, REFERENCE_TARGET) for artifact in repeated]
+        untimed = {artifact.id for artifact in repeated}
+        rows: dict[str, Measurement] = {}
+
+        def keep(row: Measurement) -> None:
+            if row.artifact in untimed:
+                rows[row.artifact] = row
+            else:
+                if row.target == str(REFERENCE_TARGET):
+                    rows[row.artifact] = row
+                self.results.add_measurement(row)
+                self.save()
+
+        # Where no target runs TensorFlow, files are held against the float32 .tflite.
+        references = float_references(artifacts, [str(target) for target in self.targets])
+        references |= {artifact.model: artifact.id for artifact in repeated}
+        runners = [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs]
+        answers = measure(
+            runners,
+            data,
+            references=references,
+            settings=evaluate,
+            seed=self.recipe.seed,
+            cores=self.cores,
+            store=self.store,
+            raw_folder=self.out / "raw",
+            listener=self.listener,
+            on_row=keep,
+            untimed=untimed,
+        )
+        labels = np.load(data.targets("test"), allow_pickle=False)
+        for failed in gate(self.results.measurements, artifacts, answers, references=references, labels=labels):
+            self.results.add_measurement(failed)
+        for again in pooled(
+            self.results.measurements, runners, answers, data, references=references, settings=evaluate,
+            seed=self.recipe.seed, cores=self.cores, store=self.store, listener=self.listener,
+        ):  # fmt: skip
+            self.results.add_measurement(again)
+        for refused in [m for m in self.results.measurements if m.status == "unsupported"]:
+            self._name_misfit(refused, artifacts)
+        right = {cell: answer.top == labels for cell, answer in answers.items() if answer.top is not None}
+        for artifact in artifacts:
+            self._judge(artifact, right)
+        correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
+        for made in models:
+            repeats = []
+            for seed, model in zip(made.seeds, (made.model, *made.others), strict=True):
+                reference = float_artifact(model).id
+                if (found := right.get((reference, str(REFERENCE_TARGET)))) is not None:
+                    correct.setdefault(made.model.name, {})[seed] = found
+                row = rows.get(reference)
+                repeats.append(
+                    {
+                        "seed": seed,
+                        "accuracy": row.accuracy if row else None,
+                        "accuracy_low": row.accuracy_low if row else None,
+                        "accuracy_high": row.accuracy_high if row else None,
+                        "samples": row.samples if row else 0,
+                        "train_seconds": model.train_seconds,
+                    }
+                )
+            if len(repeats) > 1:
+                self.results.set_repeats(made.model.name, repeats)
+        return correct
+
+    def _name_misfit(self, row: Measurement, artifacts: Sequence[Artifact]) -> None:
+        """Say which operator keeps a file off the recipe's runtime, and what there is to choose from."""
+        artifact = next((a for a in artifacts if a.id == row.artifact), None)
+        if artifact is None or self.runtime is None or Target.parse(row.target).runtime != self.runtime.runtime:
+            return
+        if found := misfit(artifact, self.runtime):
+            self.results.add_measurement(replace(row, reason=found[0], remedy=found[1]))
+
+    def _judge(self, artifact: Artifact, right: dict[tuple[str, str], NDArray[np.bool_]]) -> None:
+        """Write where an artifact loads, and what it cost to make it load there, into its row and sidecar.
+
+        One that loads nowhere is not ``ok``.
+        """
+        rows = [m for m in self.results.measurements if m.artifact == artifact.id]
+        readers = [m for m in rows if Target.parse(m.target).reads(artifact.format)]
+        loads: dict[str, str] = {m.target: m.status for m in readers}
+        judged = replace(artifact, loads=loads)
+        if artifact.status == "ok" and readers and all(m.status != "ok" for m in readers):
+            why = "; ".join(f"{m.target}: {m.reason}" for m in readers)
+            judged = replace(
+                judged, status="unsupported", reason=f"no runtime runs it: {why}", remedy=readers[0].remedy
+            )
+        workshop = self.workshops[artifact.model]
+        if self.runtime and (plain := workshop.instead.get(artifact.id)):
+            judged = replace(judged, workaround=price(self.results, plain, judged, self.runtime, right))
+        if artifact.format != "savedmodel":
+            save_artifact(judged, self.out / "artifacts")
+        self._keep(judged)
+
+    def _diagnose(self, models: Sequence[_Trained]) -> None:
+        """Find out why quantized files lost accuracy: those that the recipe says."""
+        if self.recipe.evaluate.diagnose == "none":
+            return
+        data = {made.model.name: made.data for made in models}
+        todo = [artifact for artifact in self.results.artifacts if self._is_to_be_explained(artifact)]
+        for count, artifact in enumerate(todo):
+            self.listener.progress("diagnose", count, len(todo), artifact.id)
+            reference = self.workshops[artifact.model].float_file()
+            if reference.path is None or artifact.path is None:
+                continue
+            try:
+                row = diagnose_artifact(
+                    replace(artifact, path=self.out / artifact.path, tokenizer=self._tokenizer(artifact)),
+                    reference.path,
+                    data[artifact.model],
+                    seed=self.recipe.seed,
+                    store=self.store,
+                    out=self.out,
+                    listener=self.listener,
+                )
+            except EdgeproofError as error:
+                self.listener.note("warning", f"{artifact.id}: no diagnosis: {error.message}", remedy=error.remedy)
+                continue
+            self.results.diagnoses.append(row)
+            self.save()
+        if todo:
+            self.listener.progress("diagnose", len(todo), len(todo))
+
+    def _is_to_be_explained(self, artifact: Artifact) -> bool:
+        """Whether a file is quantized and ran, and may have lost more than the budget allows (or all are wanted)."""
+        rows = [m for m in self.results.measurements if m.artifact == artifact.id and m.status == "ok"]
+        if artifact.format != "tflite" or artifact.variant.scheme.weights == "float32" or not rows:
+            return False
+        return self.recipe.evaluate.diagnose == "all" or any(_may_lose_more(m, self.recipe.budget) for m in rows)
+
+    def _tokenizer(self, artifact: Artifact) -> Path | None:
+        return self.out / artifact.tokenizer if artifact.tokenizer else None
+
+
+def _may_lose_more(row: Measurement, budget: Budget) -> bool:
+    """Whether a cell loses accuracy, and that is more than the budget allows, or may be; without classes by agreement.
+
+    Where the estimate keeps the budget and too few samples say no more, only a loss beyond chance is looked into.
+    """
+    if (found := row.judged_drop) is None:
+        return row.agreement is not None and 1 - row.agreement > budget.max_accuracy_drop
+    if found.drop > budget.max_accuracy_drop:
+        return True
+    by_interval = budget.drop_by == "interval" and found.high is not None and found.low is not None
+    return by_interval and (found.low or 0.0) > 0 and (found.high or 0.0) > budget.max_accuracy_drop
+
+
+def _targets(recipe: Recipe) -> list[Target]:
+    """Return the recipe's targets, and that of its runtime unless the version installed here is what it names."""
+    targets = [Target.parse(text) for text in recipe.evaluate.targets]
+    if recipe.runtime:
+        wanted = parse_runtime(recipe.runtime)
+        found = locate(wanted)
+        targets.append(Target(wanted.device, wanted.runtime) if found and found.folder is None else wanted)
+    return list(dict.fromkeys(targets))
