@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import StageError
-from ..tflite.objects import operator_name, read, scales, set_versions, type_name, write
+from ..tflite.objects import operator_name, read, scales, set_versions, type_name
+from ..tflite.writer import write
 
 
 def dense_as_conv(content: bytes) -> bytes:

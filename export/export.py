@@ -24,6 +24,7 @@ from ..core.store import package_versions
 from ..core.variant import CONVERTER, ORT_QUANTIZER, QUANTIZER, TF2ONNX, Variant
 from ..tflite.objects import read
 from ..tflite.storage import storage
+from ..tflite.writer import conform
 from . import first_run, onnx, onnx_schemes, quantizer, tflite
 from .inspect import inspect
 from .quantizer import Judged
@@ -135,7 +136,7 @@ def export_file(
     """Make `artifact` from the float ``.tflite`` at `source`, without TensorFlow, in `folder`; return it.
 
     `artifact` says what is known: id, model, scheme, labels, contract, answer, the source's sha256 as its parent.
-    ``float32`` is the file itself. Otherwise see `export`.
+    ``float32`` is the file itself, or what `writer.conform` makes of it. Otherwise see `export`.
     """
     started = time.perf_counter()
     variant = artifact.variant
@@ -146,6 +147,7 @@ def export_file(
         content = source.read_bytes()
         if variant.scheme_name == "float32":
             quantizer.check_float(content)
+            content = conform(content)
         else:
             if QUANTIZER not in variant.scheme.makers:
                 possible = ", ".join(quantizer.POSSIBLE)

@@ -20,8 +20,10 @@ from ..core.artifact import Artifact
 from ..core.errors import InputError, StageError
 from ..core.model import Model
 from ..core.variant import CONVERTER, QUANTIZER, Variant
-from ..tflite.objects import read, write
+from ..tflite.converter import convert
+from ..tflite.objects import read
 from ..tflite.storage import storage
+from ..tflite.writer import conform, write
 from . import quantizer, tflite
 from .export import described, finished, save
 from .ranges import MIN_MAX
@@ -72,7 +74,7 @@ def _by_converter(model: Model, kept: Sequence[str], samples: Samples) -> bytes:
     from tensorflow.lite.python.convert import mlir_quantize
 
     calibrated = _calibrated(model.saved_model, model.sha256, _Samples(model, samples))
-    return bytes(mlir_quantize(calibrated, fully_quantize=False, denylisted_nodes=list(kept)))
+    return conform(bytes(mlir_quantize(calibrated, fully_quantize=False, denylisted_nodes=list(kept))))
 
 
 class _Samples:
@@ -100,7 +102,7 @@ def _calibrated(saved_model: Path, sha256: str, samples: _Samples) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = samples.feeds
     converter._experimental_calibrate_only = True
-    return bytes(converter.convert())
+    return convert(converter)
 
 
 def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples) -> tuple[bytes, dict[str, Any]]:

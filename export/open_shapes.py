@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
-from ..tflite.objects import constant, read, write
+from ..tflite.objects import constant, read
+from ..tflite.writer import write
 
 Shape = tuple[int, ...]
 FIX = "fix them with `edgeproof export FILE --to tflite:float32`, and --size N (of pictures) or --shape NAME=1,…"

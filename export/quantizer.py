@@ -17,8 +17,9 @@ from ..core.errors import InputError
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.sanitize import shorten
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
-from ..tflite.objects import operator_name, read, scales, set_versions, type_name, write
+from ..tflite.objects import operator_name, read, scales, set_versions, type_name
 from ..tflite.storage import FLOATS, WEIGHTS, counted, storage
+from ..tflite.writer import write
 from .agreement import Difference, compare, nearest
 from .in_process import litert
 from .open_shapes import FIX, described, open_inputs

@@ -17,8 +17,10 @@ from ..core.model import Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
-from ..tflite.objects import read, set_versions, write
+from ..tflite.converter import convert as run_converter
+from ..tflite.objects import read, set_versions
 from ..tflite.storage import counted, storage
+from ..tflite.writer import write
 from .agreement import Difference, compare
 from .calibrator import calibrate_once
 from .dense_as_conv import dense_as_conv
@@ -69,7 +71,7 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
         )
     seen = converter.representative_dataset is not None and calibration is not None
     with calibrate_once(identity(calibration)) if seen and calibration is not None else nullcontext():
-        content = bytes(converter.convert())
+        content = run_converter(converter)
     if plain == "dynamic-conv":
         return dense_as_conv(content), {}
     if plain == "int16x8":
@@ -104,7 +106,7 @@ def _has_loops(saved_model: Path) -> bool:
 def float_file(saved_model: Path, sha256: str) -> bytes:
     """Return the float32 file of a frozen SavedModel, whose hash is `sha256`. Other tools start from it."""
     del sha256  # part of the key: a folder's content may change
-    content = bytes(_converter(saved_model).convert())
+    content = run_converter(_converter(saved_model))
     give_back_memory()
     return content
 

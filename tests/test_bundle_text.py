@@ -172,7 +172,8 @@ def test_a_file_without_a_signature_is_known_by_its_tensors() -> None:
     ("content", "frame", "words"),
     [
         (b"", Frame("ids", "lens", 4), "not a TFLite file"),
-        (b"\0\0\0\0TFL3" + b"\xff" * 40, Frame("ids", "lens", 4), "damaged"),
+        (b"\0\0\0\0TFL3" + b"\xff" * 40, Frame("ids", "lens", 4), "holds no graph"),
+        (b"\xff\xff\xff\x7fTFL3" + b"\xff" * 40, Frame("ids", "lens", 4), "damaged"),
         (probe(4), Frame("tokens", "lens", 4), "no input 'tokens'"),
         (probe(4), Frame("ids", "lens", 5), "expected (1, 5)"),
         (probe(4), Frame("lens", "ids", 4), "expected (1, 4)"),

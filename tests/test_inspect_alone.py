@@ -59,7 +59,7 @@ def test_every_field_stands_where_the_format_has_it() -> None:
     for ours in TABLES:
         theirs = getattr(google, ours.__name__)
         for field in vars(ours):
-            if field.startswith("_") or field in ("options", "of"):
+            if field.startswith("_") or field in ("options", "of", "data_start"):
                 continue
             one, other = Recorded(), Recorded()
             mine, generated = ours.__new__(ours), theirs()

@@ -16,6 +16,7 @@ from edgeproof.export import dense_as_conv, export, quantizer
 from edgeproof.export.ranges import METHODS
 from edgeproof.tflite import objects
 from edgeproof.tflite.operator_versions import needed_version
+from edgeproof.tflite.writer import write
 
 from .scheme_files import LITERT, OLD, ONNX, Files, frozen, made, raw_dynamic, shared, weights
 
@@ -43,7 +44,7 @@ def test_the_table_of_versions_is_the_converters(files: Files, scheme: str) -> N
             version = needed_version(name, objects._signature(graph, operator))
             needs[operator.opcodeIndex] = max(version, needs.get(operator.opcodeIndex, 0))
     assert needs == {index: model.operatorCodes[index].version for index in needs}
-    assert objects.write(model) == content
+    assert write(model) == content
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_the_quantizers_files_are_what_they_say_and_run(files: Files, tmp_path: 
     # No claim of the float file about the oldest runtime, and no weights behind the flatbuffer.
     model = objects.read(files.content(f"tflite:{scheme}", QUANTIZER))
     assert b"min_runtime_version" not in [entry.name for entry in model.metadata or ()]
-    assert objects.write(model) == files.content(f"tflite:{scheme}", QUANTIZER)
+    assert write(model) == files.content(f"tflite:{scheme}", QUANTIZER)
     again = made(files.model, f"tflite:{scheme}", tmp_path, files.samples, QUANTIZER)
     assert again.sha256 == found.sha256
 
@@ -260,7 +261,7 @@ def test_what_the_quantizer_cannot_take_is_told(files: Files) -> None:
         model = objects.read(files.content("tflite:float32"))
         change(model)
         with pytest.raises(InputError, match=said):
-            quantizer.check_float(objects.write(model))
+            quantizer.check_float(write(model))
     with pytest.raises(InputError, match="TFLite"):
         quantizer.check_float(b"nothing of the kind")
 
@@ -280,7 +281,7 @@ def test_a_file_without_a_signature_gets_one(files: Files) -> None:
     name = quantizer.input_name(model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]])
     pictures = np.load(files.samples)
     content, _ = quantizer.quantize(
-        objects.write(model),
+        write(model),
         SCHEMES["tflite"]["int8"],
         lambda: ({name: picture[None].astype(np.float32)} for picture in pictures),
     )

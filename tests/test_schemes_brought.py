@@ -18,6 +18,7 @@ from edgeproof.core.recipe import Data, Evaluate
 from edgeproof.core.run_log import RunLog
 from edgeproof.core.variant import CONVERTER
 from edgeproof.tflite import objects
+from edgeproof.tflite.writer import write
 from edgeproof.workflows.evaluate import evaluate_files
 
 from .scheme_files import Files, shared
@@ -143,7 +144,7 @@ def test_a_scheme_that_does_not_suit_the_file_is_a_row(files: Files, tmp_path: P
         graph.outputs = graph.operators[-1].outputs
     model.signatureDefs = None
     path = tmp_path / "convolutions.tflite"
-    path.write_bytes(objects.write(model))
+    path.write_bytes(write(model))
     done = edgeproof(
         "export", str(path), "--to", "tflite:int4-block32", "--to", "tflite:weight-int8", "--out", str(tmp_path / "o"),
         "--json", status=3,

@@ -21,6 +21,7 @@ _LIMIT = 5_000_000
 _TABLES = 500_000
 _TABLE_BYTES = 8
 _NAME = 1000
+IDENTIFIER = b"TFL3"  # at bytes 4–7, where a flatbuffer carries it
 
 
 @dataclass(frozen=True)
@@ -267,13 +268,18 @@ class _Reader:
 
 def read_graph(path: Path) -> Graph:
     """Read a ``.tflite`` file. Raises InputError when it is none; damage may raise whatever the readers raise."""
-    content = read_input(path)
-    # A flatbuffer carries its file identifier at bytes 4–7 (TFLite's schema: "TFL3").
-    if content[4:8] != b"TFL3":
-        raise InputError(f"{path} is not a TFLite file", "expected the file identifier TFL3")
-    return _Reader(content, str(path)).graph()
+    return _graph(read_input(path), str(path))
 
 
-def check_work(content: bytes) -> None:
-    """Raise InputError when a file refers to more tables than it can hold: for what makes objects of the whole file."""
-    _Reader(content, "it").graph()
+def check_work(content: bytes, name: str = "it") -> None:
+    """Raise InputError when a file is none, or refers to more tables than it can hold; messages call it `name`.
+
+    For what makes objects of the whole file.
+    """
+    _graph(content, name)
+
+
+def _graph(content: bytes, name: str) -> Graph:
+    if content[4:8] != IDENTIFIER:
+        raise InputError(f"{name} is not a TFLite file", "expected the file identifier TFL3")
+    return _Reader(content, name).graph()

@@ -1,4 +1,4 @@
-"""TFLite files as objects: read, changed and written again, with operator versions that say what the file asks for.
+"""TFLite files as objects, to be changed and written again (`writer`), and the operator versions that they need.
 
 The objects are those of the schema that LiteRT carries (``ai_edge_litert.schema_py_generated``).
 """
@@ -11,49 +11,36 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.extras import EXTRAS
 from .graph import check_work
 from .operator_versions import needed_version
 
 # Operators that only change how a number is written down.
 CASTS = frozenset({"QUANTIZE", "DEQUANTIZE"})
-_IDENTIFIER = b"TFL3"
 
 
-def read(content: bytes) -> Any:
+def read(content: bytes, name: str = "it") -> Any:
     """Return a file's ``ModelT``, its weights as views of `content` wherever they stand in it.
 
-    Raises InputError when it is no TFLite file.
+    Raises InputError when it is no TFLite file; `name` is what messages call it.
     """
+    EXTRAS["litert"].require("changing a .tflite needs")
     from ai_edge_litert import schema_py_generated as schema
 
-    # A flatbuffer carries its file identifier at bytes 4–7.
-    if content[4:8] != _IDENTIFIER:
-        raise InputError("it is not a TFLite file", "expected the file identifier TFL3")
-    check_work(content)
+    check_work(content, name)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     whole = np.frombuffer(content, np.uint8)
-    for buffer in model.buffers:
-        # An offset of 0 or 1 means that the data stand inside (schema.fbs, table Buffer); others are from the start.
+    # Offsets count from the file's beginning; 0 and 1 mean that there is nothing (schema.fbs, table Buffer).
+    for buffer in model.buffers or ():
         if buffer.offset > 1:
             buffer.data = whole[buffer.offset : buffer.offset + buffer.size]
             buffer.offset = buffer.size = 0
+    for operator in (operator for graph in model.subgraphs or () for operator in graph.operators or ()):
+        if operator.largeCustomOptionsOffset > 1:
+            start = operator.largeCustomOptionsOffset
+            operator.customOptions = whole[start : start + operator.largeCustomOptionsSize]
+            operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
     return model
-
-
-def write(model: Any) -> bytes:
-    """Return the file of a ``ModelT``, its weights inside the flatbuffer, where every runtime looks for them.
-
-    Raises ValueError above the 2 GB that a flatbuffer can hold.
-    """
-    import flatbuffers
-
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    if size >= 2**31 - 2**20:
-        raise ValueError(f"the file would be bigger than 2 GB: {size} bytes of weights")
-    builder = flatbuffers.Builder(size + 2**16)
-    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
-    return bytes(builder.Output())
 
 
 def operator_name(model: Any, operator: Any) -> str:
@@ -62,12 +49,19 @@ def operator_name(model: Any, operator: Any) -> str:
     if code.customCode:
         return str(code.customCode.decode("utf-8", "replace"))
     # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
-    return _names("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return _names("BuiltinOperator").get(builtin, f"BUILTIN_{builtin}")
 
 
 def type_name(tensor: Any) -> str:
     """Return a tensor's type in lower case, e.g. ``int8``."""
-    return _names("TensorType")[tensor.type].lower()
+    return _names("TensorType").get(tensor.type, f"type {tensor.type}").lower()
+
+
+def activation(operator: Any) -> str:
+    """Return the activation that is fused into an operator, e.g. ``RELU6``; empty where there is none."""
+    fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
+    return _names("ActivationFunctionType").get(fused, "") if fused else ""
 
 
 @lru_cache

@@ -114,6 +114,16 @@ def _length(slot: int) -> Callable[[Any], int]:
     return read
 
 
+def _start(slot: int) -> Callable[[Any], int]:
+    """Return what reads where in the file a vector's first element stands; 0 where it is left out."""
+
+    def read(self: _Record) -> int:
+        offset = self.offset(slot)
+        return int(self.table.Vector(offset)) if offset else 0
+
+    return read
+
+
 def _array(slot: int, kind: Any) -> Callable[[Any], Any]:
     """Return what reads a vector of numbers as a numpy array; 0 where it is left out."""
 
@@ -258,6 +268,7 @@ class Buffer(_Record):
     """What a tensor or an entry of the metadata holds; of files of more than 2 GB it lies behind the flatbuffer."""
 
     DataLength = _length(0)
+    data_start = _start(0)
     DataAsNumpy = _array(0, _UINT8)
     Offset = _number(1, _UINT64)
 

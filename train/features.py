@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..core.progress import Listener
 from ..frameworks.tensorflow import cores, has_gpu, load
+from ..tflite.converter import convert as run_converter
 from .augment import Augmenter, apply
 from .feature_file import grow
 from .network import Base
@@ -103,8 +104,7 @@ def convert(base: Base) -> bytes:
     concrete = tf.function(infer, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image"))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], base.model)
     converter.experimental_lower_to_saved_model = False  # through a SavedModel it takes twice as long
-    content: bytes = converter.convert()
-    return content
+    return run_converter(converter)
 
 
 def litert_extractor(content: bytes, threads: int | None = None) -> Extractor:

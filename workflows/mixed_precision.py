@@ -26,6 +26,7 @@ from ..export.mixed import MAKERS, VARIANT
 from ..quantize import diagnosis
 from ..quantize.calibration import Calibration
 from ..quantize.diagnosis import Group
+from ..tflite.writer import REVISION
 from .candidate_trial import counted, trial, trial_data
 from .diagnose import SAMPLES, diagnosed
 from .tensorflow_process import CrashError, TensorFlowProcess
@@ -261,6 +262,7 @@ class _Search:
             "keep": self.settings.keep,
             "kept": sorted(kept),
             "maker": maker,
+            "writer": REVISION,
         }
         key = self.store.key("mixed", spec, PACKAGES["tflite"])
         if self.store.get(key, shipped=True) is None:

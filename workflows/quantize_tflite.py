@@ -22,6 +22,7 @@ from ..export import load as load_artifact
 from ..export import save as save_artifact
 from ..export import sidecar as sidecar_path
 from ..quantize.calibration import Calibration
+from ..tflite.writer import REVISION
 from ..train.external import Input
 from .model_files import open_artifact
 from .prepare_data import Wanted, prepared
@@ -111,7 +112,8 @@ def _fixed(
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
     if not wanted:
         return path
-    key = store.key("fixed-shapes", {"file": sha256_file(path), "shapes": wanted}, ("ai-edge-litert",))
+    spec = {"file": sha256_file(path), "shapes": wanted, "writer": REVISION}
+    key = store.key("fixed-shapes", spec, ("ai-edge-litert",))
     if store.get(key, shipped=True) is None:
         target = store.partial(key).resolve() / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -229,7 +231,7 @@ def _made(
         made_by=base.made_by,
     )
     record = {**to_json(calibration), "images": None} if calibration else None
-    spec: dict[str, Any] = {"file": base.sha256, "artifact": to_json(blank), "calibration": record}
+    spec: dict[str, Any] = {"file": base.sha256, "artifact": to_json(blank), "calibration": record, "writer": REVISION}
     key = store.key("quantized", spec, ("ai-edge-quantizer", "ai-edge-litert"))
     if store.get(key, shipped=True) is None:
         job = {

@@ -22,6 +22,7 @@ from ..export import load as load_artifact
 from ..export import save as save_artifact
 from ..export import sidecar as sidecar_path
 from ..quantize.calibration import Calibration
+from ..tflite.writer import REVISION
 from .tensorflow_process import CrashError, TensorFlowProcess
 
 FAR_FROM_FLOAT = Remedy(
@@ -114,6 +115,7 @@ def make_file(
         "tokenizer": model.tokenizer.sha256 if model.tokenizer else None,
         "dense_per_channel": options.dense_per_channel if variant.scheme_name == "dynamic" else None,
         "opset": options.onnx_opset if variant.format == "onnx" else None,
+        **({"writer": REVISION} if variant.format == "tflite" else {}),
     }
     key = store.key("artifact", spec, PACKAGES[variant.format])
     if store.get(key, shipped=True) is None:

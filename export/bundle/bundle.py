@@ -19,6 +19,7 @@ from ...core.measurement import Measurement
 from ...core.runtime import RUNTIMES
 from ...core.sanitize import slug
 from ...core.variant import SUFFIX
+from ...tflite.writer import conform
 from ..inspect import inspect
 from ..tokenizer import copy_tokenizer
 from . import micro
@@ -64,6 +65,8 @@ def shipped(artifact: Artifact, maker: str) -> bytes:
             f"{artifact.path} is not the file that {artifact.id} was: its content has changed since it was made",
             "make it anew: run the same command that made it again",
         )
+    if artifact.format == "tflite":
+        content = conform(content)  # a supplied file; of ours nothing changes
     return with_metadata(content, artifact, maker) if is_picture_classifier(artifact) else content
 
 

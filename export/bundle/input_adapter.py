@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError
+from ...tflite.objects import read
+from ...tflite.writer import write
 
-ALIGNMENT = 16  # TFLite's schema.fbs: the bytes of a Buffer have force_align: 16
 PADDING = -1  # what `for_padded` takes for "no token": no vocabulary has it
 
 IDS, MASK, SEGMENTS = "ids", "mask", "segment_ids"
@@ -80,17 +81,15 @@ class _Front:
 
         self.schema: Any = schema
         self.frame = frame
-        if tflite[4:8] != b"TFL3":  # a flatbuffer carries its file identifier at bytes 4–7
-            raise InputError("not a TFLite file", "expected the file identifier TFL3")
         try:
-            self.model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+            self.model = read(tflite)
             self.graph = self.model.subgraphs[0]
+        except InputError:
+            raise
         except Exception as error:  # a file from outside may break its reader in any way
             raise InputError(
                 f"the model file is damaged: {type(error).__name__}: {error}", "make or copy it again"
             ) from error
-        if any(buffer.offset > 1 for buffer in self.model.buffers):
-            raise InputError("the model keeps weights behind its flatbuffer (it has more than 2 GB)")
         self.operators: list[Any] = []
         self.inputs: list[int] = []
         self.old_ids = self._named(frame.ids, self.graph.inputs, "inputs", (1, frame.length))
@@ -160,7 +159,7 @@ class _Front:
         output = self._as_float(output)
         self.graph.inputs, self.graph.outputs = self.inputs, [output]
         self._sign(output)
-        return _written(self.model, self.schema)
+        return write(self.model)
 
     def _add(self, first: int, second: int, width: int) -> int:
         return self._operator("ADD", [first, second], (1, width), options=("AddOptions", {}))
@@ -291,28 +290,6 @@ class _Front:
         code.deprecatedBuiltinCode = min(builtin, 127)
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1
-
-
-def _written(model: Any, schema: Any) -> bytes:
-    """Return the model as a file. Buffers are aligned as the schema demands, which its generated code forgets."""
-    import flatbuffers
-
-    class Aligned(schema.BufferT):
-        def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated code calls it so
-            content = b"" if self.data is None else bytes(bytearray(self.data))
-            if content:
-                builder.Prep(ALIGNMENT, len(content))
-                data = builder.CreateByteVector(content)
-            schema.BufferStart(builder)
-            if content:
-                schema.BufferAddData(builder, data)
-            return int(schema.BufferEnd(builder))
-
-    for buffer in model.buffers:
-        buffer.__class__ = Aligned
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def _entry(schema: Any, name: bytes | str, index: int) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.artifact import Artifact, Operator
+from ...tflite.objects import operator_name, read, type_name
 
 # No microcontroller has room for more, and the text would be six times that.
 MAX_BYTES = 16 << 20
@@ -88,9 +89,7 @@ def _memory(tflite: bytes) -> tuple[int, int]:
     64-bit host: 24 bytes a tensor, 160 an operator, 8 a channel of a convolution, 2.5 KiB in all. On both, the sum is
     within 2 % above the truth; a 32-bit chip needs less, an optimised kernel with buffers of its own (CMSIS-NN) more.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+    model = read(tflite)
     graph = model.subgraphs[0]
     born = dict.fromkeys(graph.inputs, 0)
     dies = dict(born)
@@ -99,23 +98,20 @@ def _memory(tflite: bytes) -> tuple[int, int]:
         dies.update({index: step for index in operator.inputs if index in born})
         for index in operator.outputs:
             born[index] = dies[index] = step
-        code = model.operatorCodes[operator.opcodeIndex]
-        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)  # the old field holds codes below 127
-        if builtin in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D):
+        if operator_name(model, operator) in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             channels += int(graph.tensors[operator.outputs[0]].shape[-1])
     dies.update({index: len(graph.operators) for index in graph.outputs})
-    widths = {value: _WIDTHS[name] for name, value in vars(schema.TensorType).items() if name in _WIDTHS}
 
     def size(index: int) -> int:
         tensor = graph.tensors[index]
-        return -(-math.prod(int(side) for side in tensor.shape) * widths.get(tensor.type, 4) // 16) * 16
+        return -(-math.prod(int(side) for side in tensor.shape) * _WIDTHS.get(type_name(tensor), 4) // 16) * 16
 
     steps = range(len(graph.operators))
     activations = max((sum(size(i) for i in born if born[i] <= step <= dies[i]) for step in steps), default=0)
     return activations, 24 * len(graph.tensors) + 160 * len(graph.operators) + 8 * channels + 2560
 
 
-_WIDTHS = {"INT8": 1, "UINT8": 1, "BOOL": 1, "INT16": 2, "UINT16": 2, "FLOAT16": 2, "INT64": 8, "UINT64": 8}
+_WIDTHS = {"int8": 1, "uint8": 1, "bool": 1, "int16": 2, "uint16": 2, "float16": 2, "int64": 8, "uint64": 8}
 
 
 def c_array(content: bytes) -> Iterator[str]:

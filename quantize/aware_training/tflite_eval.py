@@ -18,6 +18,7 @@ from ...core.errors import StageError, explain_disk_errors
 from ...core.model import InputContract
 from ...core.sanitize import shorten
 from ...frameworks.tfmot import load
+from ...tflite.converter import convert as run_converter
 from .frozen_head import SIGNATURE
 
 TIMEOUT = 900.0  # seconds
@@ -48,7 +49,7 @@ def convert(saved_model: Path, *, quantized: bool, samples: Callable[[], Iterato
     if samples is not None:
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    return bytes(converter.convert())
+    return run_converter(converter)
 
 
 def scale_of(contract: InputContract) -> tuple[float, float]:

@@ -19,8 +19,9 @@ from ...core.codec import read_json, write_json
 from ...core.errors import InputError
 from ...core.model import sample_shape
 from ...tasks.agreement import Agreement
+from ...tflite.objects import CASTS
 from .error_stats import HIGHEST_DB, Sums, decibels, weight_figures
-from .graph import CASTS, CHANNEL_AXIS, Floats, Graph, Op, read_graph
+from .graph import CHANNEL_AXIS, Floats, Graph, Op, read_graph
 from .isolate import Apart, Disturbed, disturb, take_apart
 from .matching import Matches, match
 from .running import Running

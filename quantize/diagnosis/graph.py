@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError
+from ...tflite.objects import CASTS, activation, operator_name, read, type_name
 
 Floats = NDArray[np.float32]
 
-# What only changes how a value is stored.
-CASTS = ("QUANTIZE", "DEQUANTIZE")
 _BITS = {"INT2": 2, "INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
 _NUMPY = {
     "FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8", "INT8": "i1", "UINT8": "u1", "INT16": "<i2",
@@ -153,50 +152,31 @@ class Graph:
 
 def read_graph(path: Path) -> Graph:
     """Read a ``.tflite`` file. Raises InputError when it is none."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = path.read_bytes()
-    # A flatbuffer carries its file identifier at bytes 4–7.
-    if content[4:8] != b"TFL3":
-        raise InputError(f"{path} is not a TFLite file", "give the .tflite that edgeproof or the converter wrote")
     try:
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
-        return _graph(path, model, content, schema)
+        return _graph(path, read(path.read_bytes(), str(path)))
+    except InputError:
+        raise
     except Exception as error:  # a file from outside may break its reader in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
 
 
-def _graph(path: Path, model: Any, content: bytes, schema: Any) -> Graph:
-    operators = _names(schema.BuiltinOperator)
-    types = _names(schema.TensorType)
-    activations = _names(schema.ActivationFunctionType)
-    for buffer in model.buffers:
-        if buffer.offset and buffer.size:  # files beyond 2 GB keep their constants behind the flatbuffer
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
+def _graph(path: Path, model: Any) -> Graph:
     main = model.subgraphs[0]
-    codes = []
-    for code in model.operatorCodes:
-        # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
-        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-        codes.append(code.customCode.decode("utf-8", "replace") if code.customCode else operators.get(builtin, "?"))
-    ops = []
-    for position, op in enumerate(main.operators):
-        fused = getattr(op.builtinOptions, "fusedActivationFunction", 0) or 0
-        ops.append(
-            Op(
-                position,
-                codes[op.opcodeIndex],
-                tuple(int(i) for i in (op.inputs if op.inputs is not None else ())),
-                tuple(int(i) for i in (op.outputs if op.outputs is not None else ())),
-                activations.get(fused, "") if fused else "",
-            )
+    ops = [
+        Op(
+            position,
+            operator_name(model, op),
+            tuple(int(i) for i in (op.inputs if op.inputs is not None else ())),
+            tuple(int(i) for i in (op.outputs if op.outputs is not None else ())),
+            activation(op),
         )
+        for position, op in enumerate(main.operators)
+    ]
     signature = model.signatureDefs[0] if model.signatureDefs else None
     return Graph(
         path,
         model,
-        [_tensor(index, tensor, types) for index, tensor in enumerate(main.tensors)],
+        [_tensor(index, tensor) for index, tensor in enumerate(main.tensors)],
         ops,
         tuple(int(i) for i in main.inputs),
         tuple(int(i) for i in main.outputs),
@@ -205,11 +185,7 @@ def _graph(path: Path, model: Any, content: bytes, schema: Any) -> Graph:
     )
 
 
-def _names(enumeration: Any) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
-
-
-def _tensor(index: int, tensor: Any, types: dict[int, str]) -> Tensor:
+def _tensor(index: int, tensor: Any) -> Tensor:
     quantization = tensor.quantization
     scale = zero = None
     if quantization is not None and quantization.scale is not None and len(quantization.scale):
@@ -221,7 +197,7 @@ def _tensor(index: int, tensor: Any, types: dict[int, str]) -> Tensor:
         index,
         (tensor.name or b"").decode("utf-8", "replace"),
         tuple(int(side) for side in (tensor.shape if tensor.shape is not None else ())),
-        types.get(tensor.type, str(tensor.type)),
+        type_name(tensor).upper(),
         scale,
         zero,
         int(quantization.quantizedDimension) if quantization is not None else 0,

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.diagnosis import Diagnosis
+from ...tflite.objects import CASTS
 from .causes import short_name
-from .graph import CASTS, Graph, Op, read_graph
+from .graph import Graph, Op, read_graph
 from .matching import match
 
 # Operators that only move values: their result has their input's scale, so they stay with what they read.

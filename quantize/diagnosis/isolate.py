@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...tflite.writer import write
 from .graph import Graph
 
 
@@ -116,13 +117,8 @@ def _add_input(main: Any, index: int, shapes: dict[int, tuple[int, ...]]) -> int
 
 
 def _pack(graph: Graph, model: Any, main: Any) -> bytes:
-    import flatbuffers
-
     model.signatureDefs = None
     model.metadata = None
     model.metadataBuffer = None
     model.subgraphs = [main, *graph.model.subgraphs[1:]]
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = flatbuffers.Builder(size + (1 << 20))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return write(model)

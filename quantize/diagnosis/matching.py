@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import CASTS, Floats, Graph, Op
+from ...tflite.objects import CASTS
+from .graph import Floats, Graph, Op
 
 # Operators that compute the same thing, given the right shapes.
 _FAMILIES = (("FULLY_CONNECTED", "CONV_2D", "BATCH_MATMUL"), ("MEAN", "AVERAGE_POOL_2D"))
