@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format benchmark contract constraints clean
+.PHONY: help setup demo test check format docs benchmark contract constraints clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ check: $(VENV)/.ready  ## Run ruff, mypy and import-linter
 format: $(VENV)/.ready  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.ready  ## Write the tables of docs/recipe.md, and the API reference into build/docs
+	$(BIN)/python -m tools.docs
 
 benchmark: $(VENV)/.ready  ## Time Edgeproof against what one would write by hand (some 20 minutes)
 	$(BIN)/python -m benchmarks

@@ -52,45 +52,65 @@ class PooledDrop:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`.
-
-    `accuracy` is the share of `samples` answered rightly, with its 95 % Wilson interval. `agreement` is the share of
-    answers that are the float model's; `agreement_by` says what is counted (`tasks.agreement`): whole samples by their
-    top class, or elements of the answers. Answers that are numbers have none, and `relative_error` instead: the root
-    mean square of the difference over the spread of the float model's answers. `difference` is the largest absolute
-    difference of any value. `drop` is float accuracy minus this accuracy on the same samples, with its paired 95 %
-    interval; `pooled_drop` is the same over more samples, where a run has some that chose nothing. `raw` names the file
-    with every single latency, relative to the run's folder.
-    """
+    """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`."""
 
     artifact: str
+    """The artifact's id."""
     target: str
+    """Device and runtime, e.g. ``local/litert``."""
     device: str
+    """The device's name."""
     runtime: str
+    """The runtime's name."""
     runtime_version: str = ""
+    """The version that ran it."""
     kind: Kind = "measured"
+    """``measured``, ``emulated`` or ``estimated``."""
     status: Status = "ok"
+    """Other than ``ok``: it was not measured."""
     reason: str = ""
+    """Why it was not measured."""
     remedy: str = ""
+    """What to do about it."""
     accuracy: Share | None = None
+    """Share of `samples` answered rightly."""
     accuracy_low: Share | None = None
+    """Lower end of its 95 % Wilson interval."""
     accuracy_high: Share | None = None
+    """Upper end of its 95 % Wilson interval."""
     samples: Count = 0
+    """How many samples of the test split it answered."""
     agreement: Share | None = None
+    """Share of answers that are the float model's."""
     agreement_by: str = ""
+    """What `agreement` counts (`tasks.agreement`): whole samples by their top class, or elements of the answers."""
     relative_error: Finite | None = None
+    """Instead of `agreement`, where answers are numbers: root mean square of the difference over the spread of the
+    float model's answers."""
     difference: Finite | None = None
+    """Largest absolute difference of any value from the float model's."""
     drop: Drop | None = None
+    """Float accuracy minus this accuracy, on the same samples."""
     drop_low: Drop | None = None
+    """Lower end of the drop's paired 95 % interval."""
     drop_high: Drop | None = None
+    """Upper end of the drop's paired 95 % interval."""
     pooled_drop: PooledDrop | None = None
+    """The drop over more samples, where a run has some that chose nothing."""
     latency_ms: Latency | None = None
+    """Latency of one inference at batch 1."""
     load_ms: Milliseconds | None = None
+    """Until the file is loaded, in a fresh process."""
     first_ms: Milliseconds | None = None
+    """The first inference of a process."""
     peak_memory_bytes: Count | None = None
+    """The process's peak."""
     raw: str = ""
+    """The file with every single latency, relative to the run's folder."""
     measured_at: str = ""
+    """When, in UTC (ISO 8601)."""
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    """The machine and software that its latency is comparable on."""
 
     @property
     def judged_drop(self) -> PooledDrop | None:

@@ -88,36 +88,41 @@ def tokenizer_sha256(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """A fine-tuned backbone, frozen.
-
-    `saved_model` holds one signature ``serving_default``: input as `input` says; the output called `answer` has shape
-    (1, number of labels), and a model from elsewhere may have others beside it. `network` is the folder of what it was
-    frozen from, for those who train it further (None: it cannot be). `tuning` says what further training it went
-    through: ``kind`` (qat, pruned, clustered), ``of`` (the float model's sha256), and what came of it; its files belong
-    to that float model, whose name it has. A text model's `saved_model` takes
-    token ids, which `tokenizer` makes; `text_model` is the same network behind the original tokenizer, with an input
-    ``text`` (1,) string: the reference that everything is held against. A model that could not be cut at its token
-    ids has no tokenizer, and its `saved_model` takes strings. `labels` is empty where the classes are not known.
-    `sha256` is over the frozen graph's nodes and the labels: a SavedModel's bytes differ from
-    one writing to the next. `metrics` are those of training (they never stand for the test split). `provenance` says
-    what it was made from.
-    """
+    """A trained network, frozen: what every file is made from."""
 
     name: str
+    """Names its rows and files."""
     backbone: str
+    """What it started from, as the recipe names it."""
     saved_model: Path
+    """A SavedModel with one signature ``serving_default``. The output called `answer` has shape (1, number of labels);
+    a model from elsewhere may have others beside it."""
     sha256: str
+    """Over the frozen graph's nodes and the labels: a SavedModel's bytes differ from one writing to the next."""
     labels: tuple[str, ...]
+    """The classes, in the order of the output; empty where they are not known."""
     input: InputContract
+    """What the input is. A text model's is token ids, or strings where it could not be cut at its token ids."""
     train_seconds: Seconds
+    """What training took."""
     metrics: dict[str, float] = field(default_factory=dict)
+    """Those of training; they never stand for the test split."""
     history: list[dict[str, float]] = field(default_factory=list)
+    """A row an epoch: ``phase``, ``epoch``, losses and metrics."""
     provenance: dict[str, Any] = field(default_factory=dict)
+    """What it was made from."""
     answer: str = "probabilities"
+    """The output that is judged."""
     text_model: Path | None = None
+    """Of a text model: the same network behind the original tokenizer, with an input ``text`` (1,) string. It is the
+    reference that everything is compared with."""
     tokenizer: TokenizerRecord | None = None
+    """Of a text model: what makes the token ids; None where it could not be cut at its token ids."""
     network: Path | None = None
+    """The folder of what it was frozen from, for further training; None: there can be none."""
     tuning: dict[str, Any] = field(default_factory=dict)
+    """What further training it went through: ``kind`` (qat, pruned, clustered), ``of`` (the float model's sha256), and
+    what came of it. Its files belong to that float model, whose name it has."""
 
 
 def save_model(model: Model, folder: Path) -> None:

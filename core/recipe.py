@@ -15,6 +15,7 @@ from .target import Target, every_target, parse_runtime
 from .variant import Variant
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+DISTILL = "share of the loss that is distance from the float model's own answers; the rest is from the labels"
 
 
 class _Table(BaseModel):
@@ -34,39 +35,46 @@ class _Table(BaseModel):
 class Data(_Table):
     """Where the labelled samples are, and how they are split.
 
-    A source that brings its own splits keeps them; otherwise `test` and `validation` are cut off, stratified by
-    label and seeded by the recipe's `seed`. `validation` is always a share of what is left for training.
+    A source that brings its own splits keeps them. Otherwise `test` and `validation` are cut off, stratified by label
+    and seeded by the recipe's `seed`.
     """
 
-    source: str
-    test_source: str = ""
-    validation: Share = 0.1
-    test: Share = 0.2
-    limit_train: int | None = Field(None, ge=2)
-    limit_test: int | None = Field(None, ge=1)
-    root: str = ""
-    max_pixels: int = Field(64_000_000, ge=1)
-    max_characters: int = Field(100_000, ge=1)
-    text_column: str = Field("text", min_length=1)
-    label_column: str = Field("label", min_length=1)
-    encoding: str = "utf-8"
-    on_unreadable: Literal["drop", "stop"] = "drop"
+    source: str = Field(description="where the images or texts are: a kind and a place, as the tables below list them")
+    test_source: str = Field("", description="another source that is the test split, whole")
+    validation: Share = Field(
+        0.1,
+        description="share of the training samples held back for early stopping, where the source has no such split",
+    )
+    test: Share = Field(0.2, description="share held back to prove the files, where the source has no test split")
+    limit_train: int | None = Field(None, ge=2, description="at most so many training samples, stratified")
+    limit_test: int | None = Field(None, ge=1, description="at most so many test samples, stratified")
+    root: str = Field("", description="what the paths of a `csv:` are relative to; where `tfds:` keeps its data")
+    max_pixels: int = Field(
+        64_000_000, ge=1, description="an image whose header promises more is not decoded (decompression bombs)"
+    )
+    max_characters: int = Field(100_000, ge=1, description="a longer text is left out")
+    text_column: str = Field("text", min_length=1, description="the column of the texts, in tables of texts")
+    label_column: str = Field("label", min_length=1, description="the column of the labels, in tables of texts")
+    encoding: str = Field("utf-8", description="of texts")
+    on_unreadable: Literal["drop", "stop"] = Field(
+        "drop",
+        description='`"drop"` leaves unreadable samples out and reports them (`unreadable.csv` in the run\'s folder '
+        'names all); `"stop"` ends the run before training',
+    )
 
 
 class Augment(_Table):
-    """Random changes to training images. All zero: none.
+    """Random changes to training images. All zero: none."""
 
-    `rotate` and `shift` are shares (of a full turn, of a side), `zoom`, `brightness` and `contrast` are relative.
-    `views` is how many versions of each image phase one sees: features of a frozen base are computed once per view.
-    """
-
-    flip: bool = False
-    rotate: float = Field(0.0, ge=0, le=0.5)
-    shift: float = Field(0.0, ge=0, le=0.5)
-    zoom: float = Field(0.0, ge=0, lt=1)
-    brightness: float = Field(0.0, ge=0, le=1)
-    contrast: float = Field(0.0, ge=0, le=1)
-    views: int = Field(4, ge=1, le=64)
+    flip: bool = Field(False, description="left-right")
+    rotate: float = Field(0.0, ge=0, le=0.5, description="by at most this share of a full turn")
+    shift: float = Field(0.0, ge=0, le=0.5, description="by at most this share of a side")
+    zoom: float = Field(0.0, ge=0, lt=1, description="by at most this share")
+    brightness: float = Field(0.0, ge=0, le=1, description="at most this relative change")
+    contrast: float = Field(0.0, ge=0, le=1, description="at most this relative change")
+    views: int = Field(
+        4, ge=1, le=64, description="versions of each image in phase one, whose features are computed once a version"
+    )
 
     @property
     def active(self) -> bool:
@@ -75,30 +83,33 @@ class Augment(_Table):
 
 
 class Head(_Table):
-    """What stands between backbone and answer: `hidden` dense layers of so many units, each with `activation` and then
-    `dropout`. `pooling` makes a vector of a backbone's map of activations (``train.dropout`` comes right after it)."""
+    """What stands between backbone and answer."""
 
-    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field((), max_length=8)
-    activation: Literal["relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "swish", "tanh", "sigmoid", "linear"] = (
-        "relu"
+    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
+        (), max_length=8, description="units of dense layers before the last, e.g. `[1024]`"
     )
-    dropout: float = Field(0.0, ge=0, lt=1)
-    pooling: Literal["avg", "max"] = "avg"
+    activation: Literal["relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "swish", "tanh", "sigmoid", "linear"] = (
+        Field("relu", description="of those layers")
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="after each of those layers")
+    pooling: Literal["avg", "max"] = Field(
+        "avg", description="how a backbone's map of activations becomes a vector; unused where a backbone gives vectors"
+    )
 
 
 class Schedule(_Table):
-    """How the learning rate changes while a phase runs. Keras' own schedules and callback do it.
+    """How the learning rate changes while a phase runs. Keras' own schedules and callback do it."""
 
-    ``cosine`` falls to the share `final` of the start; ``exponential`` multiplies by `decay` over each epoch;
-    ``plateau`` multiplies by `factor` after `patience` epochs without a better validation loss, down to `minimum`.
-    """
-
-    kind: Literal["constant", "cosine", "exponential", "plateau"] = "constant"
-    final: float = Field(0.0, ge=0, le=1)
-    decay: float = Field(0.9, gt=0, le=1)
-    factor: float = Field(0.1, gt=0, lt=1)
-    patience: int = Field(2, ge=1)
-    minimum: float = Field(0.0, ge=0)
+    kind: Literal["constant", "cosine", "exponential", "plateau"] = Field(
+        "constant",
+        description='`"constant"`; `"cosine"`: along a cosine over all epochs; `"exponential"`: by a factor an epoch; '
+        '`"plateau"`: when the validation loss gets no better (Keras\' `ReduceLROnPlateau`)',
+    )
+    final: float = Field(0.0, ge=0, le=1, description='`"cosine"`: share of the rate that is left at the end')
+    decay: float = Field(0.9, gt=0, le=1, description='`"exponential"`: factor an epoch')
+    factor: float = Field(0.1, gt=0, lt=1, description='`"plateau"`: factor of each reduction')
+    patience: int = Field(2, ge=1, description='`"plateau"`: epochs without a better loss before a reduction')
+    minimum: float = Field(0.0, ge=0, description='`"plateau"`: the lowest rate')
 
     @model_validator(mode="after")
     def _keys_of_this_kind(self) -> Schedule:
@@ -117,38 +128,64 @@ Metric = Literal["accuracy", "top_3_accuracy", "top_5_accuracy", "precision", "r
 
 
 class FineTune(_Table):
-    """Phase two: the top `layers` of the backbone learn too, batch norm frozen. Zero layers: no phase two."""
+    """Phase two: the top of the backbone learns too, batch norm frozen."""
 
-    layers: int = Field(0, ge=0)
-    epochs: int = Field(5, ge=1)
-    learning_rate: float = Field(1e-5, gt=0)
+    layers: int = Field(0, ge=0, description="of the backbone's top; `0`: no phase two")
+    epochs: int = Field(5, ge=1, description="of phase two")
+    learning_rate: float = Field(1e-5, gt=0, description="of phase two, at its start")
 
 
 class Train(_Table):
-    """How the head, and then perhaps the top of the backbone, is trained. `patience` 0 turns early stopping off.
+    """How the head, and then perhaps the top of the backbone, is trained."""
 
-    `optimizer` is one of Keras' with its own settings; `weight_decay` (decoupled; AdamW's own is 0.004) and `momentum`
-    change those. `metrics` are measured beside the loss after every epoch. `callbacks` are Keras callbacks of the
-    user's own, ``FILE.py:NAME`` or ``MODULE:NAME``: code that runs. `csv_log` writes a table of the epochs.
-    With several `seeds` each model is trained once with each, on the same splits; the first one's is exported.
-    """
-
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    dropout: float = Field(0.2, ge=0, lt=1)
-    patience: int = Field(3, ge=0)
-    class_weights: bool = False
-    mixed_precision: bool = False
-    tensorboard: bool = False
-    csv_log: bool = False
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "adamax", "adagrad", "adadelta", "lion"] = "adam"
-    momentum: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float | None = Field(None, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    metrics: tuple[Metric, ...] = ("accuracy",)
-    callbacks: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
+    epochs: int = Field(10, ge=1, description="of phase one: the head, or all of a `scratch:` model")
+    batch_size: int = Field(64, ge=1, description="samples a step")
+    learning_rate: float = Field(1e-3, gt=0, description="of phase one, at its start")
+    dropout: float = Field(0.2, ge=0, lt=1, description="of the features, before the head")
+    patience: int = Field(
+        3,
+        ge=0,
+        description="epochs without a better validation loss before a phase ends (Keras' `EarlyStopping`); `0`: never. "
+        "The best weights are kept in either case",
+    )
+    class_weights: bool = Field(
+        False, description="rare classes count more, in inverse proportion to their number of samples"
+    )
+    mixed_precision: bool = Field(False, description="float16 arithmetic, on a GPU")
+    tensorboard: bool = Field(
+        False, description="logs of Keras' `TensorBoard` beside the model, a folder a phase (extra `tensorboard`)"
+    )
+    csv_log: bool = Field(
+        False, description="`training-1.csv` and `training-2.csv` beside the model, by Keras' `CSVLogger`"
+    )
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "nadam", "adamax", "adagrad", "adadelta", "lion"] = Field(
+        "adam", description="Keras' own, with its defaults"
+    )
+    momentum: float = Field(0.0, ge=0, lt=1, description='of `"sgd"` and `"rmsprop"`')
+    weight_decay: float | None = Field(
+        None,
+        ge=0,
+        description='decoupled from the gradient; not set: the optimizer\'s own, which is none except for `"adamw"` '
+        "(`0.004`)",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of each label that is spread over all classes; validation losses are of smoothed labels, "
+        "too",
+    )
+    metrics: tuple[Metric, ...] = Field(
+        ("accuracy",),
+        description='measured after every epoch: `"accuracy"`, `"top_3_accuracy"`, `"top_5_accuracy"`, `"precision"`, '
+        '`"recall"` (answers above one half), `"f1"` and `"auc"` (mean over classes)',
+    )
+    callbacks: tuple[str, ...] = Field((), description="Keras callbacks of your own, see below")
+    seeds: tuple[int, ...] = Field(
+        (),
+        description="train each model once with each of these on the same splits; the first one's is exported, the "
+        "report compares over all",
+    )
     head: Head = Head()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
@@ -186,38 +223,79 @@ class Train(_Table):
 
 
 class ModelSpec(_Table):
-    """A backbone to fine-tune, at a fixed input size.
+    """A backbone to fine-tune, at a fixed input size."""
 
-    For ``hub:`` and ``file:`` backbones: `tags`, `signature` and `output` choose what of the file is used, `arguments`
-    are passed to its call, `value_range` is what its pixels must lie in, `preprocessing` a mode of `preprocess_input`
-    instead, `sha256` pins a download, `preprocessor` is the second half of a text encoder, `trainable` fine-tunes all
-    of it, `head` keeps the classes it has, `trust` lets it bring code, and `custom_objects` are modules (or ``.py``
-    files) that define what a Keras file needs. For text: `max_tokens` is the fixed length of token ids; `tokenizer`,
-    `vocabulary` and `embedding` shape a model that is trained from scratch.
-    """
-
-    name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    backbone: str
-    weights: str = "imagenet"
-    image_size: int = Field(224, ge=16, le=2048)
-    resize: Literal["stretch", "crop", "pad"] = "stretch"
-    alpha: float | None = Field(None, gt=0)
-    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    tags: str = ""
-    signature: str = ""
-    output: str = ""
-    arguments: dict[str, bool | int | float | str] = {}
-    value_range: tuple[float, float] | None = None
-    preprocessing: Literal["", "tf", "caffe", "torch", "inside"] = ""
-    preprocessor: str = ""
-    trainable: bool = False
-    head: Literal["new", "own"] = "new"
-    trust: bool = False
-    custom_objects: tuple[str, ...] = ()
-    max_tokens: int = Field(64, ge=4, le=4096)
-    tokenizer: Literal["wordpiece", "whitespace"] = "wordpiece"
-    vocabulary: int = Field(8000, ge=32, le=1_000_000)
-    embedding: int = Field(32, ge=1, le=4096)
+    name: str = Field(
+        min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names files and rows"
+    )
+    backbone: str = Field(description="what the model starts from: a kind and a name, as the table below lists them")
+    weights: str = Field(
+        "imagenet",
+        description='for `keras:`: `"imagenet"` (downloaded once), `"none"`, or the path of a weights file',
+    )
+    image_size: int = Field(224, ge=16, le=2048, description="height and width of the model's input, pixels")
+    resize: Literal["stretch", "crop", "pad"] = Field(
+        "stretch", description='`"stretch"` both sides, `"crop"` the centre, or `"pad"` with black'
+    )
+    alpha: float | None = Field(
+        None, gt=0, description="width multiplier of the MobileNet family; not set: the family's own"
+    )
+    sha256: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="of the archive or folder that a `hub:` handle must give; anything else is refused",
+    )
+    tags: str = Field(
+        "",
+        description='which of several graphs of a `hub:` or `file:` SavedModel is used, e.g. `"serve,gpu"`, or '
+        '`"none"` for the one without tags; not set: the graph made to serve',
+    )
+    signature: str = Field("", description="which signature of a `hub:` or `file:` model is used; not set: its own")
+    output: str = Field(
+        "",
+        description="which of several outputs of a `hub:` or `file:` model is used; `package:efficientnet_lite0` "
+        'has the outputs `"feature_vector"` and `"classification"` (the logits of ImageNet\'s classes)',
+    )
+    arguments: dict[str, bool | int | float | str] = Field(
+        {}, description="further arguments of a Hub module's call, e.g. `{batch_norm_momentum = 0.99}`"
+    )
+    value_range: tuple[float, float] | None = Field(
+        None,
+        description="what a `hub:` or `file:` model's pixels must lie in, e.g. `[-1.0, 1.0]`; not set: the family's "
+        "own",
+    )
+    preprocessing: Literal["", "tf", "caffe", "torch", "inside"] = Field(
+        "",
+        description='instead of a range one of Keras\' modes: `"tf"`, `"caffe"`, `"torch"`, or `"inside"` (pixels '
+        "as they are)",
+    )
+    preprocessor: str = Field(
+        "", description="the other half of a text encoder, a `hub:` handle: it makes the token ids"
+    )
+    trainable: bool = Field(
+        False, description="phase two fine-tunes the whole of a Hub module, its regularization losses included"
+    )
+    head: Literal["new", "own"] = Field(
+        "new",
+        description='`"new"` trains one; `"own"` keeps the classes that a `hub:` or `file:` model of images has: '
+        "nothing is trained",
+    )
+    trust: bool = Field(
+        False,
+        description="lets a `hub:` or `file:` model bring code of its own, and a Keras file fetch the Hub modules "
+        "that its layers name",
+    )
+    custom_objects: tuple[str, ...] = Field(
+        (),
+        description="modules, or `.py` files, that define the classes and functions that a `file:` Keras file "
+        "needs; they are imported, which is as much as `trust`",
+    )
+    max_tokens: int = Field(64, ge=4, le=4096, description="text: the fixed number of token ids; longer texts are cut")
+    tokenizer: Literal["wordpiece", "whitespace"] = Field(
+        "wordpiece", description="of `scratch:` models; its vocabulary is learnt from the training texts"
+    )
+    vocabulary: int = Field(8000, ge=32, le=1_000_000, description="of `scratch:` models: entries of the vocabulary")
+    embedding: int = Field(32, ge=1, le=4096, description="of `scratch:` models: length of a token's vector")
 
     @field_validator("value_range")
     @classmethod
@@ -235,25 +313,31 @@ class ModelSpec(_Table):
 
 
 class Calibration(_Table):
-    """Samples of the training data, stratified by label, from which quantized schemes take their ranges."""
+    """Samples from which quantized schemes take their ranges."""
 
-    samples: int = Field(200, ge=1)
+    samples: int = Field(200, ge=1, description="of the training split, stratified by label, for calibrated schemes")
 
 
 class Export(_Table):
-    """Which files are made from each model.
+    """Which files are made from each model."""
 
-    `dense_per_channel` false lets old runtimes load dynamic-range files. Where two tools make the same scheme, `maker`
-    ``best`` makes both and takes the one that measures better on `trial_samples` of the validation split, filled up
-    with training samples.
-    """
-
-    variants: tuple[str, ...] = ("tflite:float32", "tflite:int8")
-    dense_per_channel: bool = True
-    maker: Literal["best", "converter", "ai-edge-quantizer"] = "best"
-    trial_samples: int = Field(2000, ge=1)
-    onnx_opset: int = Field(17, ge=13, le=21)
-    timeout_seconds: float = Field(900, gt=0)
+    variants: tuple[str, ...] = Field(("tflite:float32", "tflite:int8"), description="any of the table below")
+    dense_per_channel: bool = Field(
+        True, description="`false`: `tflite:dynamic` is what `tflite:dynamic-per-tensor` is, which old runtimes load"
+    )
+    maker: Literal["best", "converter", "ai-edge-quantizer"] = Field(
+        "best",
+        description='where two tools make a scheme: `"best"` makes both files and takes the one that measures '
+        'better, or `"converter"`, `"ai-edge-quantizer"`',
+    )
+    trial_samples: int = Field(
+        2000,
+        ge=1,
+        description="samples on which files are compared before one is chosen: of the validation split, filled up from "
+        "training; never of the test split",
+    )
+    onnx_opset: int = Field(17, ge=13, le=21, description="version of ONNX's operators")
+    timeout_seconds: float = Field(900, gt=0, description="for one conversion")
     calibration: Calibration = Calibration()
 
     @field_validator("variants")
@@ -265,56 +349,55 @@ class Export(_Table):
 
 
 class Qat(_Table):
-    """Quantization-aware training: `epochs` with batch norm learning, then `frozen_epochs` with it frozen.
+    """Quantization-aware training.
 
-    It starts from the float model with calibrated ranges and stops early on the converted file's accuracy
-    (`patience`, 0 is off). An epoch sees `samples` training samples (0: all). `distill` is how much of the loss is the
-    distance from the float model's answers; the rest is that from the labels. With 1 the file answers as the float
-    model does, wherever it can; with less it also learns what the float model does not know, and is another model.
+    It starts from the float model with calibrated ranges, and keeps the epoch whose converted file is best. With a
+    `distill` of 1 the file answers as the float model does, wherever it can; with less it also learns what the float
+    model does not know, and is another model.
     """
 
-    epochs: int = Field(1, ge=0)
-    frozen_epochs: int = Field(2, ge=0)
-    learning_rate: float = Field(5e-6, gt=0)
-    batch_size: int = Field(32, ge=1)
-    samples: int = Field(4000, ge=0)
-    patience: int = Field(2, ge=0)
-    distill: float = Field(1.0, ge=0, le=1)
+    epochs: int = Field(1, ge=0, description="with batch norm learning")
+    frozen_epochs: int = Field(2, ge=0, description="with batch norm frozen, after those")
+    learning_rate: float = Field(5e-6, gt=0, description="of all of them")
+    batch_size: int = Field(32, ge=1, description="samples a step")
+    samples: int = Field(4000, ge=0, description="training samples an epoch; `0`: all")
+    patience: int = Field(
+        2,
+        ge=0,
+        description="epochs without a better *converted* file, on the validation split, before it ends; `0`: never",
+    )
+    distill: float = Field(1.0, ge=0, le=1, description=DISTILL)
 
 
 class Prune(_Table):
-    """Magnitude pruning: while it trains for `epochs`, the share `sparsity` of each layer's weights becomes zero.
+    """Magnitude pruning."""
 
-    `samples` and `distill` are as in quantization-aware training.
-    """
-
-    sparsity: Share = 0.5
-    epochs: int = Field(2, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
-    batch_size: int = Field(32, ge=1)
-    samples: int = Field(4000, ge=0)
-    distill: float = Field(0.5, ge=0, le=1)
+    sparsity: Share = Field(0.5, description="share of each layer's weights that become zero")
+    epochs: int = Field(2, ge=1, description="over which they do")
+    learning_rate: float = Field(1e-4, gt=0, description="of these epochs")
+    batch_size: int = Field(32, ge=1, description="samples a step")
+    samples: int = Field(4000, ge=0, description="training samples an epoch; `0`: all")
+    distill: float = Field(0.5, ge=0, le=1, description=DISTILL)
 
 
 class Cluster(_Table):
-    """Weight clustering: each layer's weights take `clusters` values, which train for `epochs`.
+    """Weight clustering."""
 
-    `samples` and `distill` are as in quantization-aware training.
-    """
-
-    clusters: int = Field(16, ge=2, le=256)
-    epochs: int = Field(1, ge=0)
-    learning_rate: float = Field(1e-5, gt=0)
-    batch_size: int = Field(32, ge=1)
-    samples: int = Field(4000, ge=0)
-    distill: float = Field(0.5, ge=0, le=1)
+    clusters: int = Field(16, ge=2, le=256, description="values that each layer's weights take")
+    epochs: int = Field(1, ge=0, description="for which these values train")
+    learning_rate: float = Field(1e-5, gt=0, description="of these epochs")
+    batch_size: int = Field(32, ge=1, description="samples a step")
+    samples: int = Field(4000, ge=0, description="training samples an epoch; `0`: all")
+    distill: float = Field(0.5, ge=0, le=1, description=DISTILL)
 
 
 class Mixed(_Table):
-    """``tflite:int8-mixed``: what the worst layers are kept in, and how many groups of them at most."""
+    """How ``tflite:int8-mixed`` is searched."""
 
-    keep: Literal["float32", "int16"] = "float32"
-    max_steps: int = Field(8, ge=1, le=64)
+    keep: Literal["float32", "int16"] = Field(
+        "float32", description='what the worst layers are kept in: `"float32"`, or `"int16"` activations'
+    )
+    max_steps: int = Field(8, ge=1, le=64, description="steps of the search, each with further layers")
 
 
 class Quantize(_Table):
@@ -329,24 +412,27 @@ class Quantize(_Table):
 class LatencyTable(_Table):
     """How latency is measured: fresh processes in interleaved order. Six give an exact 96.9 % interval."""
 
-    processes: int = Field(6, ge=1, le=100)
-    warmup_seconds: float = Field(0.2, ge=0)
-    run_seconds: float = Field(0.5, gt=0)
-    min_runs: int = Field(5, ge=1)
-    threads: int = Field(1, ge=1)
+    processes: int = Field(6, ge=1, le=100, description="fresh processes a cell (a file on a target)")
+    warmup_seconds: float = Field(0.2, ge=0, description="of each process, before anything is timed")
+    run_seconds: float = Field(0.5, gt=0, description="for which each process times single inferences")
+    min_runs: int = Field(5, ge=1, description="inferences that each process times at least")
+    threads: int = Field(1, ge=1, description="of the runtime")
 
 
 class Evaluate(_Table):
-    """On which targets each file is proved.
+    """On which targets each file is proved."""
 
-    `diagnose`: which quantized files are compared with float tensor by tensor; ``auto``: those whose loss of accuracy
-    is more than the budget's, or cannot be shown to be less.
-    """
-
-    targets: tuple[str, ...] = every_target()
+    targets: tuple[str, ...] = Field(
+        every_target(),
+        description="a device and a runtime each; `local/tensorflow` runs the float reference",
+    )
     latency: LatencyTable = LatencyTable()
-    timeout_seconds: float = Field(600, gt=0)
-    diagnose: Literal["auto", "all", "none"] = "auto"
+    timeout_seconds: float = Field(600, gt=0, description="for one process")
+    diagnose: Literal["auto", "all", "none"] = Field(
+        "auto",
+        description='which quantized files are compared with float tensor by tensor: `"auto"` those that lose more '
+        'than the budget allows, or that lose beyond chance and may lose more, `"all"`, `"none"`',
+    )
 
     @field_validator("targets")
     @classmethod
@@ -355,22 +441,27 @@ class Evaluate(_Table):
 
 
 class Budget(_Table):
-    """What a file must keep to be recommended. What is not said is not asked, but for the accuracy drop.
+    """What a file must keep to be recommended. Unset limits are not enforced, except `max_accuracy_drop`."""
 
-    `max_accuracy_drop` is in shares (0.01 is one point) against the float model on the same samples. By ``interval``
-    the whole 95 % interval of the paired difference must be inside; by ``estimate`` the estimate alone.
-    `max_latency_ms` is of the 95th percentile. `runtime` is the oldest runtime that the file must load and run on,
-    e.g. ``tflite-runtime==2.14``. `target` says that only that target counts.
-    """
-
-    max_accuracy_drop: float = Field(0.01, ge=0, le=1)
-    drop_by: Literal["interval", "estimate"] = "interval"
-    min_accuracy: float | None = Field(None, ge=0, le=1)
-    max_latency_ms: float | None = Field(None, gt=0)
-    max_bytes: int | None = Field(None, gt=0)
-    max_memory_bytes: int | None = Field(None, gt=0)
-    runtime: str = ""
-    target: str = ""
+    max_accuracy_drop: float = Field(
+        0.01, ge=0, le=1, description="against the float model on the same samples; 0.01 is one point"
+    )
+    drop_by: Literal["interval", "estimate"] = Field(
+        "interval",
+        description='`"interval"`: the whole 95 % interval of the paired difference must be inside; `"estimate"`: the '
+        "estimate",
+    )
+    min_accuracy: float | None = Field(None, ge=0, le=1, description="share of right answers")
+    max_latency_ms: float | None = Field(None, gt=0, description="95th percentile")
+    max_bytes: int | None = Field(None, gt=0, description="of the file, as it lies on the device")
+    max_memory_bytes: int | None = Field(None, gt=0, description="peak of the process")
+    runtime: str = Field(
+        "", description='the file must run there, e.g. `"tflite-runtime==2.14"`; not set: the recipe\'s `runtime`'
+    )
+    target: str = Field(
+        "",
+        description='only files on that target count, e.g. `"local/litert"`: one of `evaluate.targets`; not set: any',
+    )
 
     @field_validator("target")
     @classmethod
@@ -384,15 +475,26 @@ class Budget(_Table):
 
 
 class Recipe(_Table):
-    """Everything a run does. `folder` is where the recipe stood: relative paths in it are meant from there.
+    """Everything a run does. `folder` is where the recipe stood: relative paths in it are meant from there."""
 
-    `runtime`, e.g. ``tflite-runtime==2.14``, is what the files must run on: they are made so that they load there, and
-    proved there.
-    """
-
-    name: str = Field("run", min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(1, ge=0, lt=2**31)
-    runtime: str = ""
+    name: str = Field(
+        "run",
+        min_length=1,
+        max_length=60,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="the run's name; its folder is `runs/NAME` unless `--out` says otherwise",
+    )
+    seed: int = Field(
+        1,
+        ge=0,
+        lt=2**31,
+        description="splits, initial weights, order of samples, augmentation, calibration draw, order of measurement",
+    )
+    runtime: str = Field(
+        "",
+        description='what the files must run on, e.g. `"tflite-runtime==2.14"`: see '
+        "[below](#runtime-what-the-device-has)",
+    )
     data: Data
     model: tuple[ModelSpec, ...] = Field(min_length=1)
     train: Train = Train()

@@ -23,8 +23,11 @@ class Target:
     """
 
     device: str
+    """The device's name: ``local`` is this machine."""
     runtime: str
+    """The runtime's name, e.g. ``litert``."""
     version: str = ""
+    """The version that is wanted; empty: the installed one."""
 
     def __post_init__(self) -> None:
         for kind, found, known in (("device", self.device, DEVICES), ("runtime", self.runtime, tuple(RUNTIMES))):

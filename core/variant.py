@@ -92,7 +92,9 @@ class Variant:
     """Format and scheme, written ``tflite:int8``. Raises InputError for anything outside `SCHEMES`."""
 
     format: str
+    """``savedmodel``, ``tflite`` or ``onnx``."""
     scheme_name: str
+    """The scheme's name, e.g. ``int8``."""
 
     def __post_init__(self) -> None:
         if self.scheme_name not in SCHEMES.get(self.format, {}):

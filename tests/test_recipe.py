@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -179,16 +178,3 @@ def test_a_variant_is_known_or_refused(text: str) -> None:
 @pytest.mark.parametrize("path", sorted((REPO / "recipes").glob("*.toml")), ids=lambda p: p.name)
 def test_the_recipes_that_we_ship_are_valid(path: Path) -> None:
     assert isinstance(load_recipe(path), Recipe)
-
-
-def test_every_recipe_key_is_explained() -> None:
-    explained = (REPO / "docs" / "recipe.md").read_text()
-
-    def keys(kind: Any) -> set[str]:
-        return {name for name in kind.model_fields if name != "folder"}
-
-    from edgeproof.core import recipe as module
-
-    tables = [k for k in vars(module).values() if isinstance(k, type) and issubclass(k, module._Table)]
-    missing = {key for kind in tables for key in keys(kind) if not re.search(rf"[`\[.]{key}[`\]]", explained)}
-    assert not missing

@@ -1,0 +1,1 @@
+"""What is run while Edgeproof is developed, and is not installed with it."""
