@@ -28,7 +28,7 @@ from ..core.measurement import Measurement
 from ..core.statistics import paired_loss
 from ..tasks.agreement import CLASS, NUMBERS, Scores
 from .formatting import percent, percent_range, points
-from .measure import Answered, Classes
+from .measure import Answered
 
 TOLERANCE = 0.10
 CONFIDENCE = 0.999
@@ -74,13 +74,12 @@ def gate(
     answers: Mapping[tuple[str, str], Answered],
     *,
     references: Mapping[str, str],
-    labels: Classes | None = None,
 ) -> list[Measurement]:
     """Return the rows that are ``ok`` and must not be, replaced by ``failed`` ones with the reason in figures.
 
     `answers` are by (artifact id, target), as `measure.measure` returns them, and `references` the float reference's id
-    by model, as it takes them; `labels` (samples,) stand in for a reference that did not run. Figures stay in the rows:
-    they are what the reason speaks of.
+    by model, as it takes them; the labels (by each answer's scores) stand in for a reference that did not run. Figures
+    stay in the rows: they are what the reason speaks of.
     """
     model_of = {artifact.id: artifact.model for artifact in artifacts if artifact.format != "savedmodel"}
     alive = {(row.artifact, row.target): row for row in rows if row.status == "ok"}
@@ -94,11 +93,7 @@ def gate(
             agrees = {target: a.likeness for target, a in mine.items() if a.likeness is not None}
             words = "the float model"
         else:
-            agrees = {
-                target: (a.top == labels).astype(np.float64)
-                for target, a in mine.items()
-                if labels is not None and a.top is not None
-            }
+            agrees = {target: a.scores for target, a in mine.items() if a.scores is not None}
             words = "the labels"
         failed += [_failed(alive[artifact, one.target], one, words) for one in broken_targets(agrees)]
     return failed

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData
@@ -23,23 +23,20 @@ from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.runner import LatencyPlan, Outcome, Runner
-from ..core.statistics import paired_drop, wilson
 from ..core.store import Store, place
-from ..tasks import agreement
-from ..tasks.agreement import Scores
+from ..tasks import Task, compare, task_of
+from ..tasks.agreement import NUMBERS, Scores
 from . import accuracy, latency
 
 _LASTING = ("ok", "unsupported", "failed")
-
-Classes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass
 class _Cell:
     """A runner on its way through the phases, and its row so far.
 
-    `answers` is the ``.npy`` of its answers (samples, values) float32; `top` (samples,) the highest value of each,
-    where there is more than one value to an answer; `likeness` (samples,) how like the float reference's each is.
+    `answers` is the ``.npy`` of its answers (samples, values) float32; `scores` (samples,) how well each sample is
+    answered, where that is known; `likeness` (samples,) how like the float reference's each answer is.
     """
 
     runner: Runner
@@ -47,18 +44,19 @@ class _Cell:
     identity: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
     answers: Path | None = None
-    top: Classes | None = None
+    scores: NDArray[Any] | None = None
     likeness: Scores | None = None
 
 
 @dataclass(frozen=True)
 class Answered:
-    """What a cell answered: the top classes (samples,), and how far each answer is the float reference's, from 0 to 1.
+    """What a cell answered: the score of each sample, and how far each answer is the float reference's, from 0 to 1.
 
-    `top` is None for answers of one value, `likeness` where there is no reference or its answers are of other size.
+    Both are (samples,). `scores` are the task's (`tasks.Task`), None where the data or the answers do not tell what is
+    right; `likeness` is None where there is no reference or its answers are of other size.
     """
 
-    top: Classes | None = None
+    scores: NDArray[Any] | None = None
     likeness: Scores | None = None
 
 
@@ -84,7 +82,7 @@ def measure(
     file per timed cell; rows name it relative to the folder above. Artifacts whose ids are in `untimed` answer and
     are not timed.
 
-    Accuracy needs data with classes and answers with one value for each; the top class is the highest value's.
+    Accuracy needs data that say what is right, and answers that the task can score.
     Returns what all cells that answered said, by (artifact id, target).
     """
     cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
@@ -102,7 +100,7 @@ def measure(
         listener=listener,
         on_row=on_row,
     )
-    return {(cell.row.artifact, cell.row.target): Answered(cell.top, cell.likeness) for cell in alive}
+    return {(cell.row.artifact, cell.row.target): Answered(cell.scores, cell.likeness) for cell in alive}
 
 
 def _row(runner: Runner) -> Measurement:
@@ -167,7 +165,8 @@ def _answer(
     on_row: Callable[[Measurement], None],
 ) -> None:
     """Phase two: accuracy on the whole split, and agreement with the float reference."""
-    labels = np.load(data.targets(split), allow_pickle=False) if data.labels else None
+    task = task_of(data.labels)
+    targets = task.targets(data, split)
     samples = data.counts[split]
     spec = {"data": data.sha256} if split == "test" else {"data": data.sha256, "split": split}
     keys = [store.key("answers", {**spec, **_key(cell)}) for cell in cells]
@@ -179,15 +178,14 @@ def _answer(
             reason = f"it answers with NaN or infinity on {wrong} of {len(outputs)} samples"
             return _tell(cell, Outcome("failed", reason, "do not ship this pair; try another scheme"), on_row)
         cell.answers = answers
-        cell.top = np.asarray(outputs).argmax(axis=1) if outputs.shape[1] > 1 else None
+        cell.scores = task.scores(outputs, targets)
         cell.row = replace(cell.row, samples=samples)
-        if labels is not None and cell.top is not None and outputs.shape[1] == len(data.labels):
-            right = int((cell.top == labels).sum())
-            low, high = wilson(right, samples)
-            cell.row = replace(cell.row, accuracy=right / samples, accuracy_low=low, accuracy_high=high)
+        if cell.scores is not None:
+            share, low, high = task.estimate(cell.scores)
+            cell.row = replace(cell.row, accuracy=share, accuracy_low=low, accuracy_high=high)
         for other in cells:
             if other.runner.artifact.model == cell.runner.artifact.model:
-                _against_reference(other, cells, references, labels, on_row)
+                _against_reference(other, cells, references, task, on_row)
         return None
 
     def done(index: int, outcome: Outcome, outputs: accuracy.Floats | None) -> None:
@@ -228,7 +226,7 @@ def _against_reference(
     cell: _Cell,
     cells: Sequence[_Cell],
     references: Mapping[str, str],
-    labels: Classes | None,
+    task: Task,
     on_row: Callable[[Measurement], None],
 ) -> None:
     """Fill what compares a cell with its float reference once both have answered; report the row."""
@@ -240,28 +238,23 @@ def _against_reference(
         exact, ours = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (reference.answers, cell.answers))
         if exact.shape == ours.shape:
             _compare(cell, exact, ours, _shape(reference, cells))
-            if labels is not None and cell.row.accuracy is not None and reference.top is not None:
-                drop = accuracy_drop(reference.top == labels, cell.top == labels, cell.row.difference)
-                cell.row = replace(cell.row, drop=drop[0], drop_low=drop[1], drop_high=drop[2])
+            if cell.scores is not None and reference.scores is not None:
+                drop, low, high = task.drop(reference.scores, cell.scores, identical=cell.row.difference == 0)
+                cell.row = replace(cell.row, drop=drop, drop_low=low, drop_high=high)
     on_row(cell.row)
 
 
 def _compare(cell: _Cell, exact: accuracy.Floats, ours: accuracy.Floats, shape: Sequence[int]) -> None:
     """Fill what a cell's answers have in common with the reference's."""
-    found = agreement.compare(exact, ours, shape, len(cell.runner.artifact.labels))
+    found = compare(task_of(cell.runner.artifact.labels), exact, ours, shape)
     cell.likeness = found.scores
     cell.row = replace(
         cell.row,
         difference=float(np.abs(exact - ours).max()),
         agreement=found.share,
         agreement_by=found.by,
-        relative_error=found.error if found.by == agreement.NUMBERS else None,
+        relative_error=found.error if found.by == NUMBERS else None,
     )
-
-
-def accuracy_drop(reference: ArrayLike, found: ArrayLike, difference: float | None) -> tuple[float, float, float]:
-    """Return the drop with its interval; the very answers of the reference are a drop of exactly 0."""
-    return (0.0, 0.0, 0.0) if difference == 0 else paired_drop(reference, found)
 
 
 def _shape(reference: _Cell, cells: Sequence[_Cell]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.model import sample_shape
+from ..tasks import Task, task_of
 from ..tasks.agreement import WORDS, Agreement
 from .in_process import Answers, Run
 
@@ -27,10 +28,10 @@ _BETTER = 0.9
 
 @dataclass
 class Difference:
-    """What two files' answers differ by. `answer` is the judged output, `classes` how many labels it has (or 0)."""
+    """What two files' answers differ by. `answer` is the judged output, `task` what is counted in it."""
 
     answer: str = ""
-    classes: int = 0
+    task: Task = field(default_factory=lambda: task_of(()))
     samples: int = 0
     _outputs: dict[str, Agreement] = field(default_factory=dict)
 
@@ -40,7 +41,7 @@ class Difference:
             raise ValueError(f"its outputs are {_shapes(found)}, those of the float file {_shapes(reference)}")
         self.samples += 1
         for name, expected in reference.items():
-            compared = self._outputs.setdefault(name, Agreement(sample_shape(expected.shape), self.classes))
+            compared = self._outputs.setdefault(name, self.task.agreement(sample_shape(expected.shape)))
             compared.add(expected.reshape(1, -1), found[name].reshape(1, -1))
 
     @property

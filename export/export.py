@@ -22,6 +22,7 @@ from ..core.remedies import origin_of
 from ..core.sanitize import checked_name
 from ..core.store import package_versions
 from ..core.variant import CONVERTER, ORT_QUANTIZER, QUANTIZER, TF2ONNX, Variant
+from ..tasks import task_of
 from ..tflite.objects import read
 from ..tflite.storage import storage
 from ..tflite.writer import conform
@@ -153,7 +154,7 @@ def export_file(
                 possible = ", ".join(quantizer.POSSIBLE)
                 raise InputError(f"{variant} cannot be made from a .tflite", f"possible: {possible}")
             artifact = replace(artifact, made_by=_made_by(QUANTIZER, from_ours=False))
-            feed, judged = _feeds(artifact.contract, samples), Judged(artifact.answer, len(artifact.labels))
+            feed, judged = _feeds(artifact.contract, samples), Judged(artifact.answer, task_of(artifact.labels))
             made, found = quantizer.quantize(content, variant.scheme, feed, judged)
             contract = artifact.contract
             low, high = (contract.low, contract.high) if contract is not None else (0.0, 0.0)
@@ -172,7 +173,7 @@ def _make(
         raise StageError(
             f"{variant} is searched step by step on the model's data", "put it into a recipe, and run that"
         )
-    feed, judged = _feeds(model.input, samples), Judged(model.answer, len(model.labels))
+    feed, judged = _feeds(model.input, samples), Judged(model.answer, task_of(model.labels))
     if variant.format == "onnx":
         return onnx_schemes.convert(onnx.convert(model, options), variant.scheme, feed, judged)
     if maker == QUANTIZER:

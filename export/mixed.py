@@ -20,6 +20,7 @@ from ..core.artifact import Artifact
 from ..core.errors import InputError, StageError
 from ..core.model import Model
 from ..core.variant import CONVERTER, QUANTIZER, Variant
+from ..tasks import task_of
 from ..tflite.converter import convert
 from ..tflite.objects import read
 from ..tflite.storage import storage
@@ -129,7 +130,7 @@ def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples
         return write(quantizer.run(maker, found))
 
     tried = quantizer.TRIED[16 if keep == "int16" else 8]
-    judged = quantizer.Judged(model.answer, len(model.labels))
+    judged = quantizer.Judged(model.answer, task_of(model.labels))
     return quantizer.calibrated(source, make, feeds(model.input, samples), tried, judged)
 
 

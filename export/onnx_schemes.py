@@ -55,7 +55,7 @@ def _calibrated(content: bytes, source: Path, samples: Feeds, judged: Judged) ->
     """Make the file by each of the methods, and return the one whose answers are nearest to the float file's."""
     feeds = list(samples())
     reference, sizes = onnxruntime(content), {}
-    differences = {method: Difference(judged.answer, judged.classes) for method in METHODS}
+    differences = {method: Difference(judged.answer, judged.task) for method in METHODS}
     for kept, held in folds(feeds, TRIED[8]):
         runs = {}
         for method, average in METHODS.items():

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import InputError
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.sanitize import shorten
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
+from ..tasks import Task, task_of
 from ..tflite.objects import operator_name, read, scales, set_versions, type_name
 from ..tflite.storage import FLOATS, WEIGHTS, counted, storage
 from ..tflite.writer import write
@@ -39,10 +40,10 @@ _KEY = "serving_default"
 
 @dataclass(frozen=True)
 class Judged:
-    """What a file's answers are judged by: the output `answer`, and how many `classes` it has (0: not known)."""
+    """What a file's answers are judged by: the output `answer`, and the task that says what is counted in it."""
 
     answer: str = ""
-    classes: int = 0
+    task: Task = field(default_factory=lambda: task_of(()))
 
 
 UNKNOWN = Judged()
@@ -112,7 +113,7 @@ def _tried(
 ) -> dict[str, dict[str, Any]]:
     """Return for each method how far its files' answers are from the float file's, or the reason why there is none."""
     told: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
-    differences = {method: Difference(judged.answer, judged.classes) for method in METHODS}
+    differences = {method: Difference(judged.answer, judged.task) for method in METHODS}
     reference = litert(source)
     for kept, held in trials:
         runs = {}

@@ -17,6 +17,7 @@ from ..core.model import Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
+from ..tasks import task_of
 from ..tflite.converter import convert as run_converter
 from ..tflite.objects import read, set_versions
 from ..tflite.storage import counted, storage
@@ -87,7 +88,7 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
 def _calibrated(model: Model, content: bytes, calibration: Samples, plain: str) -> dict[str, Any]:
     """Return what `quantizer.quantize` does of calibration; there is one method, and so no trial of several."""
     tried = evenly(len(calibration), TRIED[16 if plain == "int16x8" else 8])
-    difference = Difference(model.answer, len(model.labels))
+    difference = Difference(model.answer, task_of(model.labels))
     source, samples = float_file(model.saved_model, model.sha256), feeds(model.input, calibration[tried])
     compare(litert(source), {"": litert(content)}, samples(), {"": difference})
     return {"method": MIN_MAX, "float_agreement": difference.record()}

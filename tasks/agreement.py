@@ -134,11 +134,3 @@ class Agreement:
         spread = float(np.mean(self._squares / count - (self._sum / count) ** 2))
         size = float(np.mean(self._squares / count))
         return spread if spread > 1e-9 * size else size
-
-
-def compare(reference: NDArray[Any], found: NDArray[Any], shape: Sequence[int] = (), classes: int = 0) -> Agreement:
-    """Return what answers (n, values) of two files have in common; a `shape` of other size is left aside."""
-    values = int(np.prod(reference.shape[1:]))
-    made = Agreement(shape if int(np.prod(shape or (0,))) == values else (values,), classes)
-    made.add(reference, found)
-    return made

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeproof.tasks.agreement import CLASS, CLASSES, NUMBERS, SIDES, WHOLE, compare
+from edgeproof import tasks
+from edgeproof.tasks.agreement import CLASS, CLASSES, NUMBERS, SIDES, WHOLE, Agreement
+from edgeproof.tasks.classification import Classification
+
+
+def compare(reference: np.ndarray, found: np.ndarray, shape: tuple[int, ...] = (), classes: int = 0) -> Agreement:
+    return tasks.compare(Classification(classes), reference, found, shape)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

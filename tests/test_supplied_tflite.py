@@ -19,6 +19,7 @@ from edgeproof.export import agreement, chosen_shapes, fix_shapes, in_process, q
 from edgeproof.export.inspect import inspect
 from edgeproof.export.ranges import METHODS, MIN_MAX, MOVING_AVERAGE
 from edgeproof.frameworks import tensorflow
+from edgeproof.tasks.classification import Classification
 from edgeproof.tflite import objects
 from edgeproof.tflite.storage import storage
 from edgeproof.workflows import model_files as cli_files
@@ -249,7 +250,7 @@ def test_trials_hold_samples_out() -> None:
 
 def test_only_rows_of_classes_have_a_top_class() -> None:
     def difference(reference: Any, other: Any, classes: int = 0) -> agreement.Difference:
-        found = agreement.Difference(classes=classes)
+        found = agreement.Difference(task=Classification(classes))
         for one, two in zip(reference, other, strict=True):
             found.add({"out": one}, {"out": two})
         return found

@@ -259,8 +259,7 @@ class Pipeline:
             on_row=keep,
             untimed=untimed,
         )
-        labels = np.load(data.targets("test"), allow_pickle=False)
-        for failed in gate(self.results.measurements, artifacts, answers, references=references, labels=labels):
+        for failed in gate(self.results.measurements, artifacts, answers, references=references):
             self.results.add_measurement(failed)
         for again in pooled(
             self.results.measurements, runners, answers, data, references=references, settings=evaluate,
@@ -269,7 +268,7 @@ class Pipeline:
             self.results.add_measurement(again)
         for refused in [m for m in self.results.measurements if m.status == "unsupported"]:
             self._name_misfit(refused, artifacts)
-        right = {cell: answer.top == labels for cell, answer in answers.items() if answer.top is not None}
+        right = {cell: answer.scores for cell, answer in answers.items() if answer.scores is not None}
         for artifact in artifacts:
             self._judge(artifact, right)
         correct: dict[str, dict[int, NDArray[np.bool_]]] = {}

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,13 @@ from ..core.progress import Listener, Silent
 from ..core.recipe import Evaluate
 from ..core.runner import Runner
 from ..core.store import Store
-from ..evaluate.measure import Answered, accuracy_drop, measure
+from ..evaluate.measure import Answered, measure
+from ..tasks import Task, task_of
 from .candidate_trial import unused
 from .plan import VALIDATION
 
 _Key = tuple[str, str]
-_Right = NDArray[np.bool_]
+_Scores = NDArray[Any]
 
 
 def pooled(
@@ -78,41 +80,38 @@ def pooled(
             untimed={runner.artifact.id for runner in runners},
             split="validation",
         )
-    right = {"test": _right(answers, data, "test"), "validation": _right(more, data, "validation")}
+    scores = {"test": _scores(answers), "validation": _scores(more)}
     for key, runner in cells.items():
         row, other, reference = judged[key], again.get(key), first[runner.artifact.model]
         if other is not None and other.status != "ok":
             reason = f"on the validation samples: {other.reason}"
             yield replace(row, status=other.status, reason=reason, remedy=other.remedy)
-        elif reference in right["test"]:
-            pairs = {"test": (right["test"][reference], right["test"][key])}
+        elif reference in scores["test"]:
+            pairs = {"test": (scores["test"][reference], scores["test"][key])}
             same = row.difference == 0
             if other is not None and other.drop is not None:
                 pairs["validation"] = (
-                    right["validation"][reference][counts[key]],
-                    right["validation"][key][counts[key]],
+                    scores["validation"][reference][counts[key]],
+                    scores["validation"][key][counts[key]],
                 )
                 same = same and other.difference == 0
-            yield replace(row, pooled_drop=_drop(pairs, same))
+            yield replace(row, pooled_drop=_drop(task_of(data.labels), pairs, same))
 
 
 def _key(runner: Runner) -> _Key:
     return runner.artifact.id, str(runner.target)
 
 
-def _drop(pairs: Mapping[str, tuple[_Right, _Right]], same: bool) -> PooledDrop:
-    """Return the drop over all splits of `pairs`: which samples the reference and the file answer rightly."""
+def _drop(task: Task, pairs: Mapping[str, tuple[_Scores, _Scores]], same: bool) -> PooledDrop:
+    """Return the drop over all splits of `pairs`: the scores of the reference's and of the file's answers."""
     exact, found = (np.concatenate([pair[side] for pair in pairs.values()]) for side in (0, 1))
-    drop, low, high = accuracy_drop(exact, found, 0.0 if same else None)
+    drop, low, high = task.drop(exact, found, identical=same)
     return PooledDrop(drop, low, high, len(exact), {split: len(pair[0]) for split, pair in pairs.items()})
 
 
-def _right(answers: Mapping[_Key, Answered], data: PreparedData, split: str) -> dict[_Key, _Right]:
-    """Return which samples of a split each cell answers rightly."""
-    if not answers or not data.labels:
-        return {}
-    labels = np.load(data.targets(split), allow_pickle=False)
-    return {key: answer.top == labels for key, answer in answers.items() if answer.top is not None}
+def _scores(answers: Mapping[_Key, Answered]) -> dict[_Key, _Scores]:
+    """Return how well each cell answers each sample, where that is known."""
+    return {key: answer.scores for key, answer in answers.items() if answer.scores is not None}
 
 
 class _Renamed(Silent):

@@ -6,9 +6,9 @@ is measured (`evaluate.gate`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..core.artifact import Artifact
@@ -16,7 +16,7 @@ from ..core.errors import EdgeproofError
 from ..core.measurement import Measurement
 from ..core.remedies import Remedy, can_be_made
 from ..core.results import Results
-from ..core.statistics import paired_drop
+from ..core.statistics import paired_loss
 from ..core.target import Target
 from ..core.variant import Variant
 from ..devices import locate
@@ -79,15 +79,15 @@ def price(
     plain: Artifact,
     adapted: Artifact,
     runtime: Target,
-    correct: dict[tuple[str, str], NDArray[np.bool_]] | None = None,
+    scores: Mapping[tuple[str, str], NDArray[Any]] | None = None,
 ) -> dict[str, Any]:
     """Return what a work-around costs against the plain file, for `Artifact.workaround`.
 
     {``for``, ``instead_of`` (id), ``what`` (words), ``bytes_ratio`` (adapted / plain), and of the first target where
     both ran: ``target``, ``accuracy`` {``drop``, ``low``, ``high``, ``samples``} (plain minus adapted, on the same
-    samples), ``latency_ratio`` (of medians, adapted / plain)}. What is not known is left out. `correct` tells by
-    (artifact id, target) which samples were answered rightly, (samples,); without it the drop is the difference of
-    both accuracies and has no interval.
+    samples), ``latency_ratio`` (of medians, adapted / plain)}. What is not known is left out. `scores` are the
+    task's, (samples,), by (artifact id, target); without them the drop is the difference of both accuracies and has no
+    interval.
     """
     told: dict[str, Any] = {
         "for": str(runtime).partition("/")[2],
@@ -106,7 +106,7 @@ def price(
     target = shared[0]
     one, other = theirs[target], ours[target]
     told["target"] = target
-    if accuracy := _drop(one, other, correct or {}):
+    if accuracy := _drop(one, other, scores or {}):
         told["accuracy"] = accuracy
     if one.latency_ms and other.latency_ms and one.latency_ms.median > 0:
         told["latency_ratio"] = other.latency_ms.median / one.latency_ms.median
@@ -114,11 +114,11 @@ def price(
 
 
 def _drop(
-    plain: Measurement, adapted: Measurement, correct: dict[tuple[str, str], NDArray[np.bool_]]
+    plain: Measurement, adapted: Measurement, scores: Mapping[tuple[str, str], NDArray[Any]]
 ) -> dict[str, float | int]:
-    pair = [correct.get((row.artifact, row.target)) for row in (plain, adapted)]
+    pair = [scores.get((row.artifact, row.target)) for row in (plain, adapted)]
     if pair[0] is not None and pair[1] is not None and len(pair[0]) == len(pair[1]) > 0:
-        drop, low, high = paired_drop(pair[0], pair[1])
+        drop, low, high = paired_loss(pair[0], pair[1])
         return {"drop": drop, "low": low, "high": high, "samples": len(pair[0])}
     if plain.accuracy is not None and adapted.accuracy is not None and plain.samples == adapted.samples:
         return {"drop": plain.accuracy - adapted.accuracy, "samples": adapted.samples}

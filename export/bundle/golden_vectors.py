@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ...core import tokenizer
 from ...core.artifact import Artifact, TensorSpec
 from ...core.errors import InputError
+from ...tasks.classification import top_class
 
 # How far a runtime that works may answer from the golden outputs, as a share of the largest of them (of 1 where they
 # are smaller): the median over the samples, and any one sample. By what the arithmetic is done in. Measured, LiteRT 2.3
@@ -182,5 +183,5 @@ def write_golden(artifact: Artifact, golden: Golden, folder: Path) -> dict[str, 
         "tolerance": {"median": median, "most": most},
         "texts": list(golden.samples) if kind == "text" else [],
         "truths": list(golden.truths),
-        "top": [int(row.argmax()) for row in golden.outputs],
+        "top": [int(top_class(row)) for row in golden.outputs],
     }

@@ -24,6 +24,7 @@ from ...core.codec import read_json
 from ...core.errors import InputError, StageError
 from ...core.sanitize import shorten
 from ...core.tokenizer import Tokenizer, open_tokenizer
+from ...tasks.classification import top_class
 from .images import LABELS, label_file
 from .input_adapter import IDS, MASK, PADDING, SEGMENTS, Frame, for_masked, for_padded
 from .metadata import (
@@ -274,7 +275,7 @@ def compare_with_mediapipe(file: TextFile, artifact: Artifact, tokenizer_folder:
     for text, answer, own_ in zip(texts, classify_with_mediapipe(file.content, texts), scores, strict=True):
         own, theirs = np.array(own_), np.array([score for _, _, score in answer])
         largest = max(largest, float(np.abs(own - theirs).max()))
-        if own.argmax() == theirs.argmax():
+        if top_class(own) == top_class(theirs):
             same += 1
         elif len(examples) < MAX_EXAMPLES:
             examples.append(example(text, artifact.labels, own, theirs))

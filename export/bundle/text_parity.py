@@ -20,6 +20,7 @@ from ...core.codec import read_json, write_json
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.sanitize import shorten
 from ...core.tokenizer import Tokenizer, open_tokenizer
+from ...tasks.classification import top_class
 from .input_adapter import IDS, MASK, PADDING, SEGMENTS, Frame
 from .stock_tokenizers import Stock, stock_tokenizer
 
@@ -142,7 +143,7 @@ def _measure(
         same_tokens += own == theirs
         if stock.prepare is not None:
             same_prepared += own == stock.tokens(stock.prepare(text))[:room]
-        if expected.argmax() == found.argmax():
+        if top_class(expected) == top_class(found):
             same_labels += 1
         elif len(examples) < MAX_EXAMPLES:
             examples.append(example(text, labels, expected, found))
@@ -170,6 +171,6 @@ def _check(pair: _Pair, tokenizer: Tokenizer, text: str) -> NDArray[Any]:
 
 def example(text: str, labels: tuple[str, ...], own: NDArray[Any], theirs: NDArray[Any]) -> dict[str, Any]:
     """Return a text with the two labels that it gets, as `TextFile.parity` holds it."""
-    tops = [int(scores.argmax()) for scores in (own, theirs)]
+    tops = [int(top_class(scores)) for scores in (own, theirs)]
     named = [labels[top] if len(labels) == len(own) else str(top) for top in tops]
     return {"text": shorten(text, EXAMPLE_CHARACTERS), "own": named[0], "theirs": named[1]}

@@ -21,6 +21,8 @@ from ...core.errors import StageError, explain_disk_errors
 from ...core.files import move
 from ...core.progress import Listener
 from ...frameworks.tfmot import load
+from ...tasks import compare
+from ...tasks.classification import Classification
 from .training_data import Material
 
 Row = dict[str, float]
@@ -192,20 +194,21 @@ def score(values: NDArray[Any], labels: NDArray[Any], answers: NDArray[Any], dis
     """Return how good answers (N, classes) are: ``val_accuracy``, ``val_agreement`` with the float model's top class,
     and ``score``. Nothing for no samples.
 
-    The score weighs accuracy and likeness as the loss weighs labels and float answers. Likeness is the share of
-    probability that both give to the same classes: on a few hundred samples counts of right answers cannot tell epochs
-    apart, but how far each answer is from the float model's can.
+    The score weighs accuracy and closeness to the float answers as the loss weighs labels and float answers: on a few
+    hundred samples counts of right answers cannot tell epochs apart, but how far each answer is from the float
+    model's can (`Classification.closeness`).
     """
     if not len(labels):
         return {}
-    top = values.argmax(axis=1)
-    accuracy = float((top == labels).mean())
-    agreement = float((top == answers.argmax(axis=1)).mean())
-    likeness = float(np.minimum(values, answers).sum(axis=1).mean())
+    task = Classification(values.shape[1])
+    scores = task.scores(values, labels)
+    accuracy = float(scores.mean()) if scores is not None else 0.0
+    agreement = float(compare(task, answers, values).scores.mean())
+    closeness = float(task.closeness(values, answers).mean())
     return {
         "val_accuracy": accuracy,
         "val_agreement": agreement,
-        "score": distill * likeness + (1 - distill) * accuracy,
+        "score": distill * closeness + (1 - distill) * accuracy,
     }
 
 

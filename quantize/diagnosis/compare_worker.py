@@ -19,6 +19,7 @@ from ...core.codec import read_json, write_json
 from ...core.errors import InputError
 from ...core.model import sample_shape
 from ...tasks.agreement import Agreement
+from ...tasks.classification import Classification
 from ...tflite.objects import CASTS
 from .error_stats import HIGHEST_DB, Sums, decibels, weight_figures
 from .graph import CHANNEL_AXIS, Floats, Graph, Op, read_graph
@@ -195,7 +196,8 @@ class Comparison:
         ours, theirs = self._real(places[0]), self.exact.stored(places[1])
         if ours.size == theirs.size:
             if self.agreement is None:
-                self.agreement = Agreement(sample_shape(theirs.shape), int(self.job.get("classes", 0)))
+                task = Classification(int(self.job.get("classes", 0)))
+                self.agreement = task.agreement(sample_shape(theirs.shape))
             self.agreement.add(theirs.reshape(1, -1), np.nan_to_num(ours.reshape(1, -1)))
 
     def _own(self, wanted: bool) -> dict[tuple[int, str], Floats]:

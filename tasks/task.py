@@ -1,0 +1,62 @@
+"""What a task tells: what is right, how well a sample is answered, how two files compare on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
+
+from ..core.dataset import PreparedData
+from .agreement import Agreement, Scores
+
+
+class Estimate(NamedTuple):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Task(Protocol):
+    """What a right answer is. A task is one module of this room and a row of `TASKS`.
+
+    Answers are float32 (samples, values), flattened, one row for each sample. Scores are (samples,): how well each
+    sample is answered, from 0 (wrong) to 1 (right); bool where there is nothing between.
+    """
+
+    name: str
+    metric: str
+
+    def targets(self, data: PreparedData, split: str) -> NDArray[Any] | None:
+        """Return what the right answers of a split are, one for each sample; None where the data do not say."""
+
+    def scores(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
+        """Return the score of each sample (samples,); None where these answers cannot be scored."""
+
+    def estimate(self, scores: NDArray[Any]) -> Estimate:
+        """Return the metric over all samples. Raises ValueError for no sample."""
+
+    def drop(self, reference: NDArray[Any], found: NDArray[Any], *, identical: bool = False) -> Estimate:
+        """Return the reference's metric minus the file's, from the scores of the same samples.
+
+        `identical`: the answers are the very same, which is a drop of exactly 0. Raises ValueError for other lengths.
+        """
+
+    def agreement(self, shape: Sequence[int]) -> Agreement:
+        """Return what counts how far the answers of two files are the same. `shape` is one answer's."""
+
+    def closeness(self, answers: NDArray[Any], reference: NDArray[Any]) -> Scores:
+        """Return how close answers are to a reference's (samples,), from 0 to 1; finer than equal or not."""
+
+
+def compare(task: Task, reference: NDArray[Any], found: NDArray[Any], shape: Sequence[int] = ()) -> Agreement:
+    """Return how alike the answers (samples, values) of two files are; a `shape` of another size is left aside."""
+    values = reference[0].size if len(reference) else 0
+    size = 1
+    for side in shape:
+        size *= side
+    counted = task.agreement(shape if shape and size == values else (values,))
+    counted.add(reference, found)
+    return counted
