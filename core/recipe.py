@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from .codec import sha256_of
 from .errors import InputError
 from .target import Target, every_target, parse_runtime
-from .variant import Variant
+from .variant import TRAININGS, Variant
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 DISTILL = "share of the loss that is distance from the float model's own answers; the rest is from the labels"
@@ -407,6 +407,11 @@ class Quantize(_Table):
     prune: Prune = Prune()
     cluster: Cluster = Cluster()
     mixed: Mixed = Mixed()
+
+    def of(self, training: str) -> Qat | Prune | Cluster:
+        """Return the table of one of `variant.TRAININGS`."""
+        table: Qat | Prune | Cluster = getattr(self, TRAININGS[training].table)
+        return table
 
 
 class LatencyTable(_Table):

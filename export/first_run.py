@@ -25,9 +25,6 @@ from ..core.variant import Scheme, Variant
 from ..frameworks.as_written import as_written
 from .in_process import Answers, Described, litert, litert_inputs, onnxruntime
 
-# How far the answers may be from the SavedModel's (root of the summed squares, as a part of theirs) before the file is
-# called wrong. Right ones are within 1e-5 and 1e-2; float16 of an untrained network may be further away.
-_FARTHEST = {"float32": 0.01, "float16": 0.5}
 _RUNTIMES = {"tflite": RUNTIMES["litert"], "onnx": RUNTIMES["onnxruntime"]}  # what runs the files of a format
 
 
@@ -66,7 +63,7 @@ def check_supplied(content: bytes, variant: Variant, source: bytes, low: float, 
 
 def _judge(content: bytes, variant: Variant, judged: Sequence[_Answered]) -> None:
     scheme, name = variant.scheme, _RUNTIMES[variant.format].title
-    limit = _FARTHEST.get(scheme.weights)
+    limit = scheme.arithmetic.from_float
     judged = judged if limit else judged[:1]
     try:
         run = {"tflite": litert, "onnx": onnxruntime}[variant.format](content, usable_cores())

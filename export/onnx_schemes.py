@@ -42,13 +42,14 @@ def convert(
     Inputs and outputs stay float32, with their names. `samples` gives calibration samples as `samples.feeds` does.
     Raises whatever onnx and onnxruntime raise.
     """
-    if scheme.name == "float32":
+    if scheme.weights == "float32":
         return content, {}
     with _quiet(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if samples is not None:
             return _calibrated(content, _prepared(content, folder), samples, judged)
-        return _finished({"float16": _float16, "dynamic": _dynamic}[scheme.name](content, folder)), {}
+        make = _float16 if scheme.weights == "float16" else _dynamic
+        return _finished(make(content, folder)), {}
 
 
 def _calibrated(content: bytes, source: Path, samples: Feeds, judged: Judged) -> tuple[bytes, dict[str, Any]]:

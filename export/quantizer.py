@@ -68,7 +68,7 @@ def quantize(
         from ai_edge_quantizer import quantizer
 
         tool = quantizer.Quantizer(source)
-        _configure(tool, scheme.name, model)
+        _configure(tool, scheme, model)
         made = run(tool, found)
         _check(made, scheme)
         return write(made)
@@ -77,8 +77,7 @@ def quantize(
         return make(None), {}
     if samples is None:
         raise InputError(f"tflite:{scheme.name} needs calibration samples", "add --calibrate SOURCE")
-    bits = 16 if scheme.activations == "int16" else 8
-    return calibrated(source, make, samples, TRIED[bits], judged)
+    return calibrated(source, make, samples, TRIED[scheme.activation_bits], judged)
 
 
 def calibrated(
@@ -212,25 +211,27 @@ def input_name(tensor: Any) -> str:
     return bytes(tensor.name or b"").decode("utf-8", "replace").removeprefix(f"{_KEY}_").removesuffix(":0")
 
 
-def _configure(tool: Any, scheme: str, model: Any) -> None:
+def _configure(tool: Any, scheme: Scheme, model: Any) -> None:
+    """Set the tool to what a scheme's row says."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
 
     everything = (".*", TFLOperationName.ALL_SUPPORTED)
-    if scheme in ("int8", "int16x8"):
-        tool.add_static_config(*everything, 16 if scheme == "int16x8" else 8, 8)
+    kernels, bits = scheme.arithmetic.kernels, scheme.weight_bits
+    if kernels == "integer":
+        tool.add_static_config(*everything, scheme.activation_bits, bits)
         for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # float32 at the edges
             tool.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    elif scheme.startswith("weight-"):
-        tool.add_weight_only_config(*everything, int(scheme.removeprefix("weight-int")))
-    elif scheme == "int4-block32":
-        tool.add_dynamic_config(*everything, 4, QuantGranularity.BLOCKWISE_32)
+    elif kernels == "float":
+        tool.add_weight_only_config(*everything, bits)
+    elif scheme.scales == "block-32":
+        tool.add_dynamic_config(*everything, bits, QuantGranularity.BLOCKWISE_32)
         for scope in _uneven(model):  # which would end the tool
             tool.update_quantization_recipe(
                 scope, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
             )
     else:
-        tool.add_dynamic_config(*everything, {"dynamic": 8, "int4": 4}[scheme])
+        tool.add_dynamic_config(*everything, bits)
 
 
 def _uneven(model: Any) -> list[str]:
@@ -275,7 +276,7 @@ def _check(model: Any, scheme: Scheme) -> None:
     if not total:
         raise CannotMakeError("it has no weights of layers that the tool quantizes", Remedy(("tflite:float32",)))
     if done / total < 0.5:
-        block = scheme.name == "int4-block32"
+        block = scheme.scales == "block-32"
         layers = "dense and embedding-lookup" if block else "dense, convolution and embedding-lookup"
         reason = (
             f"only {done:,} of this model's {total:,} weights became {scheme.weights}: the tool quantizes those of "

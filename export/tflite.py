@@ -6,7 +6,6 @@ the Keras model to a SavedModel, once per file; the frozen one is saved once, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -42,26 +41,16 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
     """
     import tensorflow as tf
 
-    if scheme.name == "float32":
+    if not scheme.training and scheme.weights == "float32":
         return float_file(model.saved_model, model.sha256), {}
     converter = _converter(model.saved_model)
-    plain = scheme.name.removeprefix(f"{scheme.training}-")
-    setting = plain.split("-")[0]
-    _SETTINGS[setting](tf, converter)
-    if plain == "int8-per-tensor":
-        converter._experimental_disable_per_channel = True
+    _set_up(tf, converter, scheme, dense_per_channel=options.dense_per_channel)
+    integer = scheme.arithmetic.kernels == "integer"
     if scheme.training == "qat" and calibration is None:
         # The ranges are in the graph. The converter does not see that when asked for integers alone, and wants samples.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if plain == "int8-fallback":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
-    if plain == "dynamic-per-tensor" or (setting == "dynamic" and not options.dense_per_channel):
-        # FULLY_CONNECTED with per-channel weights is version 12, which runtimes before 2.17 refuse.
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    if setting in ("int8", "int16x8") and calibration is not None:
+    if integer and calibration is not None:
         converter.representative_dataset = feeds(model.input, calibration)
-    if scheme.io != "float32":
-        converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(scheme.io)
     if calibration is not None and converter.representative_dataset is not None and _has_loops(model.saved_model):
         raise CannotMakeError(
             "the converter's calibration crashes on loops, which the model's recurrent layers are",
@@ -73,21 +62,21 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
     seen = converter.representative_dataset is not None and calibration is not None
     with calibrate_once(identity(calibration)) if seen and calibration is not None else nullcontext():
         content = run_converter(converter)
-    if plain == "dynamic-conv":
+    if scheme.dense_as_conv:
         return dense_as_conv(content), {}
-    if plain == "int16x8":
+    if scheme.activations == "int16":
         # The converter leaves the versions of int8's operators, which int16 needs later ones of.
         graph = read(content)
         set_versions(graph)
         content = write(graph)
-    if setting in ("int8", "int16x8"):
-        _check(content, scheme, plain)
-    return content, _calibrated(model, content, calibration, plain) if calibration is not None else {}
+    if integer:
+        _check(content, scheme)
+    return content, _calibrated(model, content, calibration, scheme) if calibration is not None else {}
 
 
-def _calibrated(model: Model, content: bytes, calibration: Samples, plain: str) -> dict[str, Any]:
+def _calibrated(model: Model, content: bytes, calibration: Samples, scheme: Scheme) -> dict[str, Any]:
     """Return what `quantizer.quantize` does of calibration; there is one method, and so no trial of several."""
-    tried = evenly(len(calibration), TRIED[16 if plain == "int16x8" else 8])
+    tried = evenly(len(calibration), TRIED[scheme.activation_bits])
     difference = Difference(model.answer, task_of(model.labels))
     source, samples = float_file(model.saved_model, model.sha256), feeds(model.input, calibration[tried])
     compare(litert(source), {"": litert(content)}, samples(), {"": difference})
@@ -120,47 +109,36 @@ def _converter(saved_model: Path) -> Any:
     return converter
 
 
-def _float32(_tf: Any, _converter: Any) -> None:
-    """The converter's own default."""
-
-
-def _float16(tf: Any, converter: Any) -> None:
+def _set_up(tf: Any, converter: Any, scheme: Scheme, *, dense_per_channel: bool) -> None:
+    """Set the converter to what a scheme's row says."""
+    if scheme.weights == "float32":
+        return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
+    if scheme.weights == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    kernels, sets = scheme.arithmetic.kernels, tf.lite.OpsSet
+    if kernels == "integer":
+        # Integer kernels alone. It is no promise: see `_check`.
+        wide = sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [wide if scheme.activations == "int16" else sets.TFLITE_BUILTINS_INT8]
+        if scheme.float_allowed:
+            converter.target_spec.supported_ops.append(sets.TFLITE_BUILTINS)
+        converter._experimental_disable_per_channel = scheme.scales == "per-tensor"
+    if kernels == "dynamic" and (scheme.scales == "dense-per-tensor" or not dense_per_channel):
+        # FULLY_CONNECTED with per-channel weights is version 12, which runtimes before 2.17 refuse.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    if scheme.io != "float32":
+        converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(scheme.io)
 
 
-def _dynamic(tf: Any, converter: Any) -> None:
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-
-
-def _int8(tf: Any, converter: Any) -> None:
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    # Integer kernels alone. It is no promise: see `_check`.
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-
-
-def _int16x8(tf: Any, converter: Any) -> None:
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
-
-
-_SETTINGS: dict[str, Callable[[Any, Any], None]] = {
-    "float32": _float32,
-    "float16": _float16,
-    "dynamic": _dynamic,
-    "int8": _int8,
-    "int16x8": _int16x8,
-}
-
-
-def _check(content: bytes, scheme: Scheme, plain: str) -> None:
+def _check(content: bytes, scheme: Scheme) -> None:
     """Raise CannotMakeError when an integer file is not what its scheme promises: the converter says nothing of it.
 
-    Asked for integer kernels alone, it still leaves in float what has none. Only ``int8-fallback`` may have that.
+    Asked for integer kernels alone, it still leaves in float what has none, which is wrong unless the scheme allows it.
     Arithmetic on inputs that are no quantized values, such as the number of tokens, is no falling back.
     """
     found = storage(read(content))
-    if plain == "int8-per-tensor" and set(found["scales"]) - {"per-tensor"}:
+    if scheme.scales == "per-tensor" and set(found["scales"]) - {"per-tensor"}:
         raise CannotMakeError(
             f"the converter left {found['scales'].get('per-channel', 0)} layers with a scale for each channel",
             Remedy(("tflite:int8",), model="whose layers have int8 kernels with one scale"),
@@ -170,7 +148,7 @@ def _check(content: bytes, scheme: Scheme, plain: str) -> None:
             f"quantization-aware training left operators in float: {counted(found['float_operators'])}",
             Remedy(("tflite:int8-fallback", "tflite:dynamic")),
         )
-    if plain != "int8-fallback" and found["fallen_back"]:
+    if not scheme.float_allowed and found["fallen_back"]:
         raise CannotMakeError(
             f"there is no integer kernel for {counted(found['fallen_back'])}",
             Remedy(("tflite:int8-fallback", "tflite:dynamic"), model="without them"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.runtime import RUNTIMES
+from ..core.variant import find_scheme
 
 
 @dataclass(frozen=True)
@@ -44,26 +45,13 @@ PAGE = _colours(
     ("scheme-int4", "#7a4b2a", "#d3a17e"),
 )
 
-_SCHEMES = {
-    "float32": "scheme-float32",
-    "float16": "scheme-float16",
-    "dynamic": "scheme-dynamic",
-    "int8": "scheme-int8",
-    "int8-int8io": "scheme-int8io",
-    "int8-uint8io": "scheme-int8io",
-    "int16x8": "scheme-int16x8",
-}
-# For schemes that are not in the table above: what their names begin with.
-_FAMILIES = {"qat-": "scheme-qat", "int4": "scheme-int4", "weight-": "scheme-int4", "int8-": "scheme-int8",
-             "dynamic-": "scheme-dynamic"}  # fmt: skip
-
 _OTHER_MARKER = ("P", "✚")  # of runtimes that only another version of edgeproof has
 
 
 def scheme_colour(scheme: str) -> Colour:
-    """Return the colour of a scheme, or of its family; all that are not known share one."""
-    family = next((colour for start, colour in _FAMILIES.items() if scheme.startswith(start)), "scheme-other")
-    return PAGE[_SCHEMES.get(scheme, family)]
+    """Return the colour that a scheme's row names; schemes of another version of edgeproof share one."""
+    row = find_scheme(scheme)
+    return PAGE[f"scheme-{row.colour if row else 'other'}"]
 
 
 def marker(runtime: str) -> tuple[str, str]:

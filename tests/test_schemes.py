@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeproof.core.artifact import Operator
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.recipe import Export
-from edgeproof.core.variant import CONVERTER, QUANTIZER, SCHEMES, Variant
+from edgeproof.core.target import parse_runtime
+from edgeproof.core.variant import CONVERTER, HALF, QUANTIZER, SCHEMES, Variant
 from edgeproof.export import dense_as_conv, export, quantizer
+from edgeproof.export.bundle import golden_vectors
 from edgeproof.export.ranges import METHODS
+from edgeproof.report.palette import scheme_colour
 from edgeproof.tflite import objects
 from edgeproof.tflite.operator_versions import needed_version
+from edgeproof.tflite.storage import storage
 from edgeproof.tflite.writer import write
+from edgeproof.workflows import runtime_fallbacks
 
 from .scheme_files import LITERT, OLD, ONNX, Files, frozen, made, raw_dynamic, shared, weights
 
@@ -73,6 +79,26 @@ def test_int8_per_tensor_has_one_scale_a_layer(files: Files) -> None:
     assert found["scales"] == {"per-tensor": 6} and not found["float_operators"]
     assert files.storage("tflite:int8", CONVERTER)["scales"] == {"per-channel": 6}
     assert files.agreement(files("tflite:int8-per-tensor")) > 0.6
+
+
+def test_a_scheme_is_its_row_whatever_it_is_called(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new row is all that a scheme of known settings takes; nothing is inherited from how its name begins."""
+    row = replace(
+        SCHEMES["tflite"]["float16"], name="int8-pretended", colour="int4", fallbacks=("int4",),
+        as_fallback="pretended",
+    )  # fmt: skip
+    monkeypatch.setitem(SCHEMES["tflite"], row.name, row)
+    artifact = made(files.model, "tflite:int8-pretended", tmp_path)
+    assert artifact.status == "ok", artifact.reason
+    assert artifact.path is not None
+    assert storage(objects.read(artifact.path.read_bytes()))["weights"].keys() == {"float16"}
+    assert golden_vectors.tolerance(artifact) == HALF.between_runtimes
+    assert scheme_colour(row.name).name == "scheme-int4"
+    old = replace(artifact, path=None, ops=(Operator("CONV_2D", 99, 1),))
+    runtime = parse_runtime("tflite-runtime==2.14")
+    assert list(map(str, runtime_fallbacks.work_arounds(old, runtime))) == ["tflite:int4"]
 
 
 def test_int8_is_strict_and_fallback_counts_its_islands(files: Files, tmp_path: Path) -> None:

@@ -23,22 +23,6 @@ from ..devices import locate
 from ..export import inspect
 from ..tflite import Misfit, misfits, needs_of
 
-# What is made instead of a scheme that does not load, nearest first. Of dynamic-range files, what old runtimes lack are
-# dense layers with a scale for each channel; the 1×1 convolutions in their place, and a single scale, are older.
-_DENSE = ("dynamic-conv", "dynamic-per-tensor")
-_INSTEAD: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("dynamic", "pruned-dynamic", "clustered-dynamic"), _DENSE),
-    **dict.fromkeys(("int4", "int4-block32"), ("dynamic-conv", "int8")),
-    **dict.fromkeys(("weight-int8", "weight-int4"), ("float16", "dynamic-conv")),
-    "int16x8": ("int8", "float16"),
-}
-_OTHERWISE = ("float16", "int8", "float32")
-
-_WHAT = {
-    "dynamic-conv": "dense layers stored as 1×1 convolutions, whose scales for each channel are older",
-    "dynamic-per-tensor": "one scale for a whole dense layer instead of one for each channel",
-}
-
 
 def misfit(artifact: Artifact, runtime: Target) -> tuple[str, str] | None:
     """Return (reason, remedy) when a file does not load on `runtime` by the table; None when it should, or is no file.
@@ -67,11 +51,10 @@ def work_arounds(artifact: Artifact, runtime: Target) -> tuple[Variant, ...]:
     found = _misfits(artifact, runtime)
     if not found:
         return ()
-    near = _INSTEAD.get(artifact.scheme, ())
-    if near is _DENSE and {misfit.operator for misfit in found} != {"FULLY_CONNECTED"}:
-        near = ()
-    names = near or (name for name in _OTHERWISE if name != artifact.scheme)
-    return tuple(Variant("tflite", name) for name in names)
+    scheme = artifact.variant.scheme
+    only_dense = {misfit.operator for misfit in found} == {"FULLY_CONNECTED"}
+    names = (only_dense and scheme.dense_fallbacks) or scheme.fallbacks
+    return tuple(Variant("tflite", name) for name in names if name != scheme.name)
 
 
 def price(
@@ -92,9 +75,8 @@ def price(
     told: dict[str, Any] = {
         "for": str(runtime).partition("/")[2],
         "instead_of": plain.id,
-        "what": _WHAT.get(
-            adapted.scheme, f"{adapted.format}:{adapted.scheme} instead of {plain.format}:{plain.scheme}"
-        ),
+        "what": adapted.variant.scheme.as_fallback
+        or f"{adapted.format}:{adapted.scheme} instead of {plain.format}:{plain.scheme}",
     }
     if plain.bytes and adapted.bytes:
         told["bytes_ratio"] = adapted.bytes / plain.bytes

@@ -64,12 +64,11 @@ def tune(
 
     Raises EdgeproofError when that cannot be done with this model.
     """
-    table = {"qat": settings.qat, "pruned": settings.prune, "clustered": settings.cluster}[kind]
     spec = {
         "model": model.sha256,
         "name": model.name,
         "kind": kind,
-        "settings": to_json_model(table),
+        "settings": to_json_model(settings.of(kind)),
         "data": data.sha256,
         "calibration": calibration.sha256 if calibration else None,
         "seed": seed,
@@ -113,7 +112,7 @@ def make_file(
         "tuning": model.tuning,
         "calibration": calibration.sha256 if calibration else None,
         "tokenizer": model.tokenizer.sha256 if model.tokenizer else None,
-        "dense_per_channel": options.dense_per_channel if variant.scheme_name == "dynamic" else None,
+        "dense_per_channel": options.dense_per_channel if variant.scheme.arithmetic.kernels == "dynamic" else None,
         "opset": options.onnx_opset if variant.format == "onnx" else None,
         **({"writer": REVISION} if variant.format == "tflite" else {}),
     }

@@ -17,19 +17,6 @@ from ...core.artifact import Artifact, TensorSpec
 from ...core.errors import InputError
 from ...tasks.classification import top_class
 
-# How far a runtime that works may answer from the golden outputs, as a share of the largest of them (of 1 where they
-# are smaller): the median over the samples, and any one sample. By what the arithmetic is done in. Measured, LiteRT 2.3
-# against tflite-runtime 2.14 on 300 pictures and a trained MobileNetV2: float16 weights 4e-7 and int16 activations 9e-4
-# at most; int8, whose kernels round otherwise, 0.023 in the median and 0.39 at most, 96 % of the top classes the same.
-# float32 differs between processors by 1.8e-6 and on a GPU by 1.1e-5; on a device that computes in halves by more.
-TOLERANCES = {
-    "float32": (1e-4, 1e-3),
-    "float16": (1e-2, 5e-2),
-    "dynamic": (5e-2, 2.5e-1),
-    "int16": (1e-2, 5e-2),
-    "int8": (1e-1, 5e-1),
-}
-
 
 @dataclass(frozen=True)
 class Golden:
@@ -52,10 +39,8 @@ class Golden:
 
 
 def tolerance(artifact: Artifact) -> tuple[float, float]:
-    """Return the shares of `TOLERANCES` that hold for an artifact: in the median, and at most."""
-    scheme = artifact.variant.scheme
-    kind = scheme.activations if scheme.activations != "float32" else scheme.weights
-    return TOLERANCES.get(kind if kind != "int8" or scheme.activations == "int8" else "dynamic", TOLERANCES["dynamic"])
+    """Return how far a runtime that works may answer from the golden outputs: in the median, and at most."""
+    return artifact.variant.scheme.arithmetic.between_runtimes
 
 
 def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -> str:

@@ -17,6 +17,7 @@ from ...core.model import Model, load_model, save_model
 from ...core.progress import Listener
 from ...core.recipe import Cluster, Prune, Qat, Quantize
 from ...core.store import package_versions
+from ...core.variant import TRAININGS
 from ...frameworks.tfmot import check_installed, fresh, load
 from .clustering import tune_clustered
 from .frozen_head import digest, freeze, signature_answers
@@ -29,7 +30,6 @@ from .tflite_eval import values_of
 from .training import State
 from .training_data import Material, check_data, gather
 
-KINDS = ("qat", "pruned", "clustered")
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy")
 SCRATCH = "scratch"
 NOTE = "work.json"
@@ -74,14 +74,12 @@ def tune(
     Raises InputError when a package is missing or the data are not the model's, StageError when the model cannot be
     trained so, a float model does not run, training diverges or the disk is full. Starts TensorFlow.
     """
-    if kind not in KINDS:
-        raise InputError(f"unknown further training {kind!r}", f"known: {', '.join(KINDS)}")
+    if kind not in TRAININGS:
+        raise InputError(f"unknown further training {kind!r}", f"known: {', '.join(TRAININGS)}")
     check_installed()
     _check_kind(model, kind)
     check_data(model, data)
-    tables: dict[str, Qat | Prune | Cluster]
-    tables = {"qat": settings.qat, "pruned": settings.prune, "clustered": settings.cluster}
-    table = tables[kind]
+    table = settings.of(kind)
     key = {
         "key": sha256_of(
             [model.sha256, kind, table.model_dump(mode="json"), data.sha256,
@@ -115,11 +113,10 @@ def _check_kind(model: Model, kind: str) -> None:
             f"model {model.name!r} went through {model.tuning.get('kind')} already", "give the float model"
         )
     if model.input.kind == "text":
-        words = {"qat": "quantization-aware training", "pruned": "pruning", "clustered": "clustering"}[kind]
         raise StageError(
-            f"{words} is for networks of convolutions and dense layers; model {model.name!r} takes texts, and nearly "
-            "all of its weights are token embeddings, for which TFMOT has no quantization and of which zeros or few "
-            "values would merge words",
+            f"{TRAININGS[kind].words} is for networks of convolutions and dense layers; model {model.name!r} takes "
+            "texts, and nearly all of its weights are token embeddings, for which TFMOT has no quantization and of "
+            "which zeros or few values would merge words",
             "use tflite:dynamic or tflite:weight-int8, which make text models small at little or no cost",
         )
 

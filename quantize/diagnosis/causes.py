@@ -13,6 +13,7 @@ from typing import Any
 
 from ...core.diagnosis import Cause, Suspicion, TensorError
 from ...core.remedies import Origin, Remedy
+from ...core.variant import find_scheme
 
 Row = dict[str, Any]
 
@@ -87,7 +88,7 @@ def judge(
             why = f"of {_place(row)} {_saturation_words(row)}: no calibration sample used the others"
             suspicions.append(Suspicion("calibration", why, _remedy("calibration", file), (row["name"],)))
             causes[id(row)] = ("calibration", _saturation_words(row))
-    if _lossy(result, _trained(scheme)):
+    if _lossy(result, bool(_training(scheme))):
         if mismatch is None and (unseen := _calibration(rows)):
             why, tensors = unseen
             names = tuple(row["name"] for row in tensors)
@@ -104,8 +105,10 @@ def judge(
     return tuple(_tensor(row, *causes.get(id(row), ("", ""))) for row in ranked), tuple(suspicions)
 
 
-def _trained(scheme: str) -> bool:
-    return scheme.startswith(("qat", "pruned", "clustered"))
+def _training(scheme: str) -> str:
+    """Return what the float model went through before it was converted; empty where nothing, or not known."""
+    row = find_scheme(scheme)
+    return row.training if row else ""
 
 
 def _lossy(result: dict[str, Any], trained: bool) -> bool:
@@ -218,7 +221,7 @@ def _reason(row: Row, scheme: str) -> tuple[Cause, str]:
                 f"its weights share one scale, and channel {row['channel']} reaches {ratio:.0f} times as far as the "
                 f"median channel, whose weights keep {_db(row.get('channel_snr_db'))}"
             )
-        if _trained(scheme):
+        if _training(scheme):
             return "sensitive-layer", f"training and rounding changed its weights ({_db(row.get('snr_db'))})"
         if (row.get("snr_db") or 0) < LIMITS["weight_db"]:
             return "weights", f"its {row['dtype']} weights keep only {_db(row.get('snr_db'))} of the float ones"
@@ -309,7 +312,7 @@ _TRAINED = Remedy(("tflite:int16x8",), also=("train longer with the quantization
 
 
 def _remedy(cause: str, file: _File) -> str:
-    if "qat" in file.scheme and cause in ("everywhere", "sensitive-layer", "outlier-channel"):
+    if _training(file.scheme) == "qat" and cause in ("everywhere", "sensitive-layer", "outlier-channel"):
         return _TRAINED.words(file.origin)
     known = _REMEDIES.get(cause, _REMEDIES["sensitive-layer"])
     return known.words(file.origin, without=f"tflite:{file.scheme}")

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ...core.artifact import Artifact
 from ...core.sanitize import shorten
+from ...core.variant import TRAININGS
 from ...evaluate.formatting import ms, number, percent, points, points_range, signed_points, size, times
 from ...tasks.agreement import CLASS, WORDS
 from .. import plots_quantized
@@ -22,11 +23,6 @@ from ..training_curve import curve
 
 # Names of layers that a step of a search lists.
 LAYERS_SHOWN = 40
-TRAININGS = {
-    "qat": "Quantization-aware training",
-    "pruned": "Pruning",
-    "clustered": "Weight clustering",
-}
 # Of a calibration's record: where it was, what says the same twice, and what only a machine compares.
 _NOT_SHOWN = {"images", "count", "sha256"}
 # What differs between files that were calibrated with the same samples.
@@ -276,7 +272,7 @@ def _training(made: Sequence[Artifact], content: Content) -> TrainingCard:
         facts.append(("Why", why))
     return TrainingCard(
         name=shorten(made[0].model, NAME_LIMIT) if content.several else "",
-        title=TRAININGS.get(kind, shorten(kind, NAME_LIMIT) or "Further training"),
+        title=_training_title(kind),
         files=tuple(content.name(a) for a in made),
         facts=tuple(facts),
         warning=f"Only the head was trained{f': {why}' if why else ''}" if head_only else "",
@@ -365,3 +361,9 @@ def _trade_drawing(card: Trade, allowed: float | None, index: int) -> Markup:
 
 
 SECTION = Section("quantization", "Quantization", _build, "quantization.html.j2")
+
+
+def _training_title(kind: str) -> str:
+    """Return a further training's words as a heading; the kind itself where another version of edgeproof made it."""
+    words = TRAININGS[kind].words if kind in TRAININGS else shorten(kind, NAME_LIMIT) or "further training"
+    return words[:1].upper() + words[1:]
