@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError, StageError
+from edgeproof.core.extras import EXTRAS
 from edgeproof.core.recipe import ModelSpec, Train
 from edgeproof.frameworks.tensorflow import fresh, load
-from edgeproof.train.backbones import check_backbone, identity, parse
+from edgeproof.train.backbones import IMAGES, TEXTS, build_base, check_backbone, identity, packages
 from edgeproof.train.families import BY_NAME, FAMILIES
 from edgeproof.train.head import new_head
-from edgeproof.train.network import attach_head, build_base, preprocess
+from edgeproof.train.network import assemble, attach_head, precision, preprocess
+from edgeproof.train.source import ImageRequest, check_keys
 
 HERE = Path()
 TESTED = {"ResNet50": 32, "InceptionV3": 75, "MobileNet": 32, "MobileNetV2": 33, "MobileNetV3Small": 32}
@@ -65,7 +67,7 @@ def test_preprocessing_in_the_model_is_the_familys_own(keras, family):
 def test_the_model_takes_pixels_and_gives_what_keras_gives(name):
     _, keras = fresh(3)
     size, alpha = TESTED[name], NARROW.get(name)
-    base = build_base(spec(f"keras:{name}", image_size=size, alpha=alpha), folder=HERE)
+    base = build_base(spec(f"keras:{name}", image_size=size, alpha=alpha), ImageRequest(HERE))
     widths = {"alpha": alpha} if alpha else {}
     plain = getattr(keras.applications, name)(
         include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3), **widths
@@ -86,8 +88,8 @@ def test_the_model_takes_pixels_and_gives_what_keras_gives(name):
 def test_mixed_precision_computes_in_float16_and_answers_in_float32():
     _, keras = fresh(3)
     small = spec("package:mobilenet_v2", image_size=32, weights="imagenet")
-    mixed = build_base(small, folder=HERE, mixed=True)
-    plain = build_base(small, folder=HERE)
+    mixed = build_base(small, ImageRequest(HERE, mixed=True))
+    plain = build_base(small, ImageRequest(HERE))
     assert keras.mixed_precision.global_policy().name == "float32"
     assert mixed.layers[-1].compute_dtype == "float16" and plain.layers[-1].compute_dtype == "float32"
     plain.model.set_weights(mixed.model.get_weights())
@@ -154,7 +156,6 @@ def test_identity_is_by_content_of_the_weights(tmp_path):
     shutil.copyfile(first, second)
     keys = [identity(spec("keras:MobileNet", weights=p.name), folder=tmp_path) for p in (first, second, other)]
     assert keys[0] == keys[1] != keys[2]
-    assert parse("keras:MobileNet") == ("keras", "MobileNet")
 
 
 @pytest.mark.slow
@@ -169,7 +170,7 @@ def test_weights_come_from_each_kind_of_file(tmp_path, file):
         saved.save(tmp_path / file)
     else:
         saved.save_weights(tmp_path / file)
-    base = build_base(spec("keras:MobileNet", weights=file, alpha=0.25, image_size=48), folder=tmp_path)
+    base = build_base(spec("keras:MobileNet", weights=file, alpha=0.25, image_size=48), ImageRequest(tmp_path))
     for layer in base.layers:
         for found, expected in zip(layer.get_weights(), saved.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_array_equal(found, expected)
@@ -182,7 +183,7 @@ def test_weights_of_another_width_are_refused_whole(tmp_path):
         tmp_path / "w.h5"
     )
     with pytest.raises(InputError, match="do not fit"):
-        build_base(spec("keras:MobileNet", weights="w.h5", alpha=0.25), folder=tmp_path)
+        build_base(spec("keras:MobileNet", weights="w.h5", alpha=0.25), ImageRequest(tmp_path))
 
 
 def test_a_download_that_fails_names_the_offline_choices(monkeypatch, tmp_path):
@@ -194,6 +195,47 @@ def test_a_download_that_fails_names_the_offline_choices(monkeypatch, tmp_path):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(StageError, match="could not be fetched") as caught:
-        build_base(spec("keras:MobileNet", weights="imagenet", image_size=128, alpha=0.25), folder=HERE)
+        build_base(spec("keras:MobileNet", weights="imagenet", image_size=128, alpha=0.25), ImageRequest(HERE))
     for choice in ("package:mobilenet_v2", "weights = 'none'", ".keras file", "~/.keras/models"):
         assert choice in caught.value.remedy
+
+
+class Pretended:
+    """A source of backbones that nobody has: one convolution of random weights."""
+
+    packages = ("numpy",)
+
+    def check(self, spec, folder):
+        check_keys(spec, {"name", "backbone", "image_size", "resize"})
+
+    def identity(self, spec, folder):
+        return {"backbone": spec.backbone}
+
+    def mixes(self, spec):
+        return True
+
+    def build(self, spec, request):
+        _, keras = load()
+        with precision(mixed=request.mixed):
+            image = keras.Input((spec.image_size, spec.image_size, 3))
+            return assemble(keras.Model(image, keras.layers.Conv2D(5, 3)(image)), "tf", spec.image_size)
+
+
+@pytest.mark.slow
+def test_a_source_is_one_object_and_one_row(monkeypatch):
+    monkeypatch.setitem(IMAGES, "pretended", Pretended())
+    model = spec("pretended:x", weights="imagenet", image_size=16)
+    check_backbone(model, folder=HERE)
+    with pytest.raises(InputError, match="alpha means nothing for pretended:x"):
+        check_backbone(spec("pretended:x", weights="imagenet", alpha=0.5), folder=HERE)
+    assert identity(model, folder=HERE) == {"backbone": "pretended:x"} and packages(model) == ("numpy",)
+    assert build_base(model, ImageRequest(HERE)).features == 5
+    with pytest.raises(InputError) as caught:
+        check_backbone(spec("pretend:x"), folder=HERE)
+    assert "did you mean 'pretended:'" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("kind", "sources"), [("image", IMAGES), ("text", TEXTS)])
+def test_each_source_names_packages_that_an_extra_brings(kind, sources):
+    distributions = {name for extra in EXTRAS.values() for name in extra.packages.values()}
+    assert all(set(source.packages) <= distributions for source in sources.values()), kind

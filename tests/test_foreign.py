@@ -24,10 +24,11 @@ from edgeproof.core.recipe import Export, ModelSpec
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.train.external import adopt, adoption_key, examine, model_inputs, tensor_data
-from edgeproof.train.external.backbone import build_file_base, check_file_backbone, file_identity
+from edgeproof.train.external.backbone import Files
 from edgeproof.train.external.code import LAYERS, find_code
 from edgeproof.train.external.pixel_range import pixel_range
 from edgeproof.train.external.tensors import Tensor, fixed_shapes, safe_names
+from edgeproof.train.source import ImageRequest
 
 slow = pytest.mark.slow
 TOLERANCE = 1e-4
@@ -516,36 +517,38 @@ def test_a_keras_2_file_as_backbone(files: Path) -> None:
 
     _, keras = tensorflow.load()
     plain = spec("plain2.keras", value_range=(0.0, 1.0))
-    check_file_backbone(plain, files)
-    base = build_file_base(plain, files)
+    Files().check(plain, files)
+    base = Files().build(plain, ImageRequest(files))
     original = keras.models.load_model(str(files / "plain2.keras"), compile=False)
     features = keras.Model(original.input, original.get_layer("top").input)(PIXELS / 255.0, training=False)
     np.testing.assert_allclose(base.model(PIXELS.astype(np.float32), training=False), features, atol=TOLERANCE)
     assert base.features == 5 and not base.model.trainable_weights
     nested = spec("nested2.h5", output="trunk")
-    check_file_backbone(nested, files)
-    base = build_file_base(nested, files)
+    Files().check(nested, files)
+    base = Files().build(nested, ImageRequest(files))
     assert [type(layer).__name__ for layer in base.layers] == [
         "Rescaling", "Conv2D", "BatchNormalization", "Conv2D", "GlobalAveragePooling2D",
     ]  # fmt: skip
     from edgeproof.train.finetune import unfreeze
 
     assert len(unfreeze(base, 1)) == 2 and base.features == 6
-    whole = build_file_base(spec("nested2.keras", output="trunk", trainable=True), files)
+    whole = Files().build(spec("nested2.keras", output="trunk", trainable=True), ImageRequest(files))
     assert len(whole.whole) == 5
 
 
 @slow
 def test_files_that_come_back_as_saved_models(files: Path) -> None:
     three = spec("nested3.keras", output="trunk")
-    check_file_backbone(three, files)
-    base = build_file_base(three, files, samples=PIXELS)
+    Files().check(three, files)
+    base = Files().build(three, ImageRequest(files, samples=PIXELS))
     assert base.features == 6 and base.model(PIXELS.astype(np.float32)).shape == (5, 6)
-    own = build_file_base(spec("plain2.h5", head="own", value_range=(0, 1)), files, classes=3, samples=PIXELS)
+    own = Files().build(
+        spec("plain2.h5", head="own", value_range=(0, 1)), ImageRequest(files, classes=3, samples=PIXELS)
+    )
     assert own.answers
     np.testing.assert_allclose(np.sum(own.model(PIXELS.astype(np.float32)), axis=1), 1, atol=TOLERANCE)
     with pytest.raises(InputError, match="3"):
-        build_file_base(spec("plain2.h5", head="own", value_range=(0, 1)), files, classes=7, samples=PIXELS)
+        Files().build(spec("plain2.h5", head="own", value_range=(0, 1)), ImageRequest(files, classes=7, samples=PIXELS))
 
 
 @slow
@@ -561,14 +564,14 @@ def test_backbones_that_cannot_be(files: Path) -> None:
         (spec("nowhere.h5"), "does not exist"),
     ):
         with pytest.raises(InputError, match=told):
-            check_file_backbone(refused, files)
+            Files().check(refused, files)
     with pytest.raises(InputError, match="2 outputs"):
-        build_file_base(spec("nested2.keras"), files)
+        Files().build(spec("nested2.keras"), ImageRequest(files))
     with pytest.raises(InputError, match="24×24 pixels"):
-        build_file_base(spec("nested2.keras", output="trunk", image_size=32), files)
+        Files().build(spec("nested2.keras", output="trunk", image_size=32), ImageRequest(files))
     with pytest.raises(InputError, match="no layer 'tronk'"):
-        build_file_base(spec("nested2.keras", output="tronk"), files)
-    assert file_identity(spec("plain2.h5"), files) != file_identity(spec("plain2.h5", output="top"), files)
+        Files().build(spec("nested2.keras", output="tronk"), ImageRequest(files))
+    assert Files().identity(spec("plain2.h5"), files) != Files().identity(spec("plain2.h5", output="top"), files)
 
 
 def test_looking_needs_no_tensorflow() -> None:

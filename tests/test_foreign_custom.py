@@ -19,7 +19,8 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec
 from edgeproof.frameworks import tensorflow
 from edgeproof.train.external import adopt, adoption_key, examine
-from edgeproof.train.external.backbone import build_file_base, check_file_backbone, file_identity
+from edgeproof.train.external.backbone import Files
+from edgeproof.train.source import ImageRequest
 
 pytestmark = pytest.mark.slow
 
@@ -106,9 +107,9 @@ def test_a_file_with_a_hub_layer_as_backbone(foreign_files: Path) -> None:
     spec = ModelSpec.model_validate(
         {"name": "m", "backbone": "file:hub2.h5", "image_size": 24, "value_range": (0.0, 1.0), "head": "own"}
     )
-    check_file_backbone(spec, foreign_files)
-    assert file_identity(spec, foreign_files)["modules"]
-    base = build_file_base(spec, foreign_files, classes=3)
+    Files().check(spec, foreign_files)
+    assert Files().identity(spec, foreign_files)["modules"]
+    base = Files().build(spec, ImageRequest(foreign_files, classes=3))
     found = base.model(np.full((1, 24, 24, 3), 255, np.float32))
     np.testing.assert_allclose(found, np.load(foreign_files / "hub2.npy"), rtol=1e-5)
 
@@ -118,11 +119,11 @@ def test_classes_of_the_user_in_a_recipe(foreign_files: Path, tmp_path: Path) ->
     shutil.copy(foreign_files / "own2.h5", tmp_path / "own2.h5")
     table = {"name": "m", "backbone": "file:own2.h5", "image_size": 24, "value_range": (0.0, 1.0)}
     with pytest.raises(InputError, match="custom_objects = "):
-        check_file_backbone(ModelSpec.model_validate(table), tmp_path)
+        Files().check(ModelSpec.model_validate(table), tmp_path)
     spec = ModelSpec.model_validate({**table, "custom_objects": ["layers.py"]})
-    check_file_backbone(spec, tmp_path)
+    Files().check(spec, tmp_path)
     with pytest.raises(InputError, match="a backbone takes one RGB picture"):  # it was opened
-        build_file_base(spec, tmp_path)
+        Files().build(spec, ImageRequest(tmp_path))
 
 
 def with_handle(source: Path, target: Path, handle: str) -> Path:

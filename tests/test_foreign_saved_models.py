@@ -17,8 +17,9 @@ from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.frameworks import tensorflow
 from edgeproof.train.external import adopt
-from edgeproof.train.external.backbone import build_file_base, check_file_backbone
-from edgeproof.train.hub.image import build_hub_base
+from edgeproof.train.external.backbone import Files
+from edgeproof.train.hub.image import HubModules
+from edgeproof.train.source import ImageRequest
 
 from .test_foreign import run_onnx, run_tflite
 
@@ -126,14 +127,16 @@ def test_backbones_with_several_graphs(tmp_path: Path) -> None:
     common = {"name": "m", "image_size": 24, "value_range": (0.0, 1.0)}
     for tags, factor in (("", 5.0), ("train", 1.0)):
         spec = ModelSpec.model_validate({**common, "backbone": f"hub:{path}", "tags": tags})
-        base = build_hub_base(spec, folder=tmp_path)
+        base = HubModules().build(spec, ImageRequest(tmp_path))
         np.testing.assert_allclose(base.model(pictures), np.full((2, 2), 3 * factor), rtol=1e-5)
         spec = ModelSpec.model_validate({**common, "backbone": f"file:{path}", "tags": tags})
-        check_file_backbone(spec, tmp_path)
-        np.testing.assert_allclose(build_file_base(spec, tmp_path).model(pictures), np.full((2, 2), 3 * factor), 1e-5)
+        Files().check(spec, tmp_path)
+        np.testing.assert_allclose(
+            Files().build(spec, ImageRequest(tmp_path)).model(pictures), np.full((2, 2), 3 * factor), 1e-5
+        )
     wrong = ModelSpec.model_validate({**common, "backbone": f"file:{path}", "tags": "eval"})
     with pytest.raises(InputError, match="no graph with the tags 'eval'"):
-        check_file_backbone(wrong, tmp_path)
+        Files().check(wrong, tmp_path)
 
 
 # --- without a signature ----------------------------------------------------------------------------------------------

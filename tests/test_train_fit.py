@@ -19,10 +19,12 @@ from edgeproof.core.recipe import Augment, FineTune, ModelSpec, Train
 from edgeproof.frameworks.freeze import freeze, graph_sha256, verify
 from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train import feature_file
+from edgeproof.train.backbones import build_base
 from edgeproof.train.finetune import training_batches, unfreeze
 from edgeproof.train.fit import fit
 from edgeproof.train.head import new_head
-from edgeproof.train.network import attach_head, build_base
+from edgeproof.train.network import attach_head
+from edgeproof.train.source import ImageRequest
 
 SIZE = 32
 LABELS = ("disc", "=cmd()", "../stripes")
@@ -219,7 +221,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_model(fitted, da
 
 def test_the_top_layers_that_learn_are_counted_without_batch_norms():
     _, keras = fresh(1)
-    base = build_base(SMALL, folder=Path())
+    base = build_base(SMALL, ImageRequest(Path()))
     names = lambda variables: [v.name.split("/")[0] for v in variables]  # noqa: E731
     assert unfreeze(base, 0) == []
     assert names(unfreeze(base, 3)) == ["conv_pw_12", "conv_dw_13", "conv_pw_13"]
@@ -249,7 +251,7 @@ def test_a_pass_of_phase_two_sees_every_image_once():
 
 def test_a_frozen_model_that_differs_does_not_pass(tmp_path):
     fresh(1)
-    base = build_base(SMALL, folder=Path())
+    base = build_base(SMALL, ImageRequest(Path()))
     model = attach_head(base, new_head(base.features, 3, Train(), 1))
     samples = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.uint8)
     saved = freeze(model, LABELS, InputContract("image", (1, SIZE, SIZE, 3)), tmp_path / "saved_model")

@@ -16,12 +16,14 @@ from edgeproof.core.recipe import Augment, ModelSpec, Schedule, Train
 from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train import feature_file, features, keras_fit
 from edgeproof.train.augment import Augmenter, apply
+from edgeproof.train.backbones import build_base
 from edgeproof.train.callbacks import check_callbacks, identity, make
 from edgeproof.train.compile import compile_model
 from edgeproof.train.dropout import new_dropout
 from edgeproof.train.head import Labelled, class_weights, evaluate, gather, generators, head_phase, new_head
 from edgeproof.train.joint import joint_model
-from edgeproof.train.network import Base, build_base
+from edgeproof.train.network import Base
+from edgeproof.train.source import ImageRequest
 
 ALL = Augment(flip=True, rotate=0.2, shift=0.2, zoom=0.3, brightness=0.3, contrast=0.3)
 
@@ -500,7 +502,7 @@ def test_what_happens_to_an_image_depends_on_seed_and_image_alone(seed, index):
 def small_base():
     fresh(2)
     spec = ModelSpec(name="m", backbone="package:mobilenet_v2", image_size=32)
-    return build_base(spec, folder=Path())
+    return build_base(spec, ImageRequest(Path()))
 
 
 SAMPLES = np.random.default_rng(1).integers(0, 256, (21, 32, 32, 3)).astype(np.uint8)

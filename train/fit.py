@@ -28,16 +28,17 @@ from ..frameworks.freeze import freeze, graph_sha256, verify
 from ..frameworks.tensorflow import fresh, has_gpu
 from . import copies
 from . import features as feature_files
-from .backbones import check_backbone, identity
+from .backbones import build_base, image_source
 from .callbacks import check_callbacks
 from .feature_file import BLOCK
 from .feature_pass import FeaturePass
 from .finetune import fine_tune_phase
 from .head import Labelled, compile_head, evaluate, head_phase, new_head
 from .keras_fit import State
-from .network import Base, attach_head, build_base, made_of_keras_layers, pool_by_maximum
+from .network import Base, attach_head, pool_by_maximum
 from .network_store import FOLDER as NETWORK
 from .network_store import keep
+from .source import ImageRequest
 from .workspace import Work
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "ai-edge-litert", "numpy")
@@ -86,17 +87,18 @@ def fit(
     Raises InputError when the backbone cannot be built or the data do not fit it, StageError when weights cannot be
     fetched, training diverges or the disk is full. Starts TensorFlow and clears Keras' session.
     """
-    check_backbone(spec, folder=folder)
+    source = image_source(spec)
+    source.check(spec, folder)
     check_callbacks(train, folder)
     _check_size(spec, data)
-    origin = identity(spec, folder=folder)
-    work = _Work(spec, train, seed, data, folder, workspace, listener, PACKAGES, shared)
+    origin = source.identity(spec, folder)
+    work = _Work(spec, train, seed, data, folder, workspace, listener, PACKAGES + source.packages, shared)
     if (finished := work.open(origin)) is not None:
         return finished
     fresh(seed)
     if shared is not None:
         work.shared = shared / _features_key(work, origin)
-    work.mixed = train.mixed_precision and has_gpu() and made_of_keras_layers(spec)
+    work.mixed = train.mixed_precision and has_gpu() and source.mixes(spec)
     if train.mixed_precision and not work.mixed:
         why = "there is no GPU" if not has_gpu() else "the module's own types are fixed"
         listener.note("info", f"mixed precision was asked for, but {why}: training in float32")
@@ -142,15 +144,9 @@ def fit(
 
 
 def _build(work: _Work) -> Base:
-    base = build_base(
-        work.spec,
-        folder=work.folder,
-        mixed=work.mixed,
-        classes=len(work.data.labels),
-        samples=_some(work.images("train")),
-        listener=work.listener,
-    )
-    return _pooled(work, base)
+    samples = _some(work.images("train"))
+    request = ImageRequest(work.folder, work.mixed, len(work.data.labels), samples, work.listener)
+    return _pooled(work, build_base(work.spec, request))
 
 
 def _pooled(work: _Work, base: Base) -> Base:
@@ -181,7 +177,7 @@ def _check_size(spec: ModelSpec, data: PreparedData) -> None:
 def _features_key(work: _Work, origin: Any) -> str:
     """Return what the features of unchanged images depend on, as a folder's name."""
     start = work.seed if work.spec.weights == "none" else None  # then the backbone is drawn from the seed
-    parts = [origin, work.data.sha256, start, work.train.head.pooling, package_versions(PACKAGES)]
+    parts = [origin, work.data.sha256, start, work.train.head.pooling, package_versions(work.packages)]
     return sha256_of(parts)[:32]
 
 
@@ -275,7 +271,7 @@ def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tupl
     the network could not be kept (empty where it was).
     """
     if work.mixed:
-        plain = _pooled(work, build_base(work.spec, folder=work.folder))
+        plain = _pooled(work, build_base(work.spec, ImageRequest(work.folder)))
         plain.model.set_weights(base.model.get_weights())
         base = plain
     classifier = base.model if head is None else attach_head(base, head)

@@ -36,6 +36,7 @@ from ..evaluate.model_comparison import compare_models
 from ..export import reference as float_artifact
 from ..export import save as save_artifact
 from ..train.backbones import identity as backbone_identity
+from ..train.backbones import packages as backbone_packages
 from ..train.callbacks import identity as callback_identity
 from .build import Workshop
 from .diagnose import diagnose_artifact
@@ -47,7 +48,7 @@ from .runtime_fallbacks import misfit, price
 from .steps import put, to_json_model
 from .tensorflow_process import TensorFlowProcess
 
-TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert", "tensorflow-hub", "tensorflow-text")
+TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert")  # beside those of the source of a backbone
 REFERENCE_TARGET = Target("local", "tensorflow")
 
 
@@ -162,7 +163,8 @@ class Pipeline:
         identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
         recipe_part = {"spec": to_json_model(spec), "train": train, "seed": seed, "backbone": identity}
         recipe_part["callbacks"] = callback_identity(self.recipe.train, self.recipe.folder)
-        key = self.store.key("model", {**recipe_part, "data": data.sha256, "labels": data.labels}, TRAINERS)
+        decides = {**recipe_part, "data": data.sha256, "labels": data.labels}
+        key = self.store.key("model", decides, TRAINERS + backbone_packages(spec, self.kind))
         if self.store.get(key, shipped=True) is None:
             with self.store.write(key) as workspace:
                 self.tf.call(
@@ -184,7 +186,8 @@ class Pipeline:
             yield None
             return
         identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
-        key = self.store.key("features", {"backbone": identity, "data": data.sha256}, TRAINERS)
+        decides = {"backbone": identity, "data": data.sha256}
+        key = self.store.key("features", decides, TRAINERS + backbone_packages(spec, self.kind))
         yield self.store.partial(key)
         self.store.discard(key)
 

@@ -17,7 +17,7 @@ from ..core.variant import ORT_QUANTIZER, QUANTIZER, Variant
 from ..devices import missing_runtime
 from ..train.backbones import check_backbone
 from ..train.callbacks import check_callbacks
-from ..train.text.backbones import check_text_training
+from ..train.text.settings import check_text_training
 
 # What making files of a format needs beyond the extra `train`; the same for what a tool or a training needs.
 _FORMATS = {"onnx": (("tf2onnx", "onnx"), "onnx"), "tflite": (("ai_edge_litert",), "litert")}

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import Any
 
 from ...core.codec import sha256_file
 from ...core.errors import EdgeproofError, InputError, StageError
-from ...core.progress import Listener, Silent
 from ...core.recipe import ModelSpec
 from ...core.sanitize import shorten
 from ...frameworks.tensorflow import check_installed, load
 from ..hub.fetch import resolve
+from ..hub.image import base_of
 from ..hub.module import check_hub_installed, check_module
 from ..hub.pixel_ranges import BYTES, SYMMETRIC, Pixels
+from ..network import Base, ranged
+from ..source import ImageRequest, check_keys, check_pixels, name_of
 from . import keras3
 from .custom import Definitions, check_modules, check_objects, fetch_modules, identify_objects
-from .feature_cut import cut
+from .feature_cut import check_picture, cut
 from .identify import Found, examine
-from .keras_model import ADVICE, Opened, every_layer, open_keras
+from .keras_model import ADVICE, every_layer, open_keras
 from .load import named
 from .pixel_range import pixel_range
 from .reusable import save_reusable
-from .tensors import describe
-
-if TYPE_CHECKING:
-    from ..network import Base
 
 # The keys of a [[model]] that mean something for a file.
 KEYS = frozenset(
@@ -44,50 +40,89 @@ SAVED_MODEL_KEYS = KEYS | {"tags", "signature", "arguments"}
 
 def file_of(spec: ModelSpec, folder: Path) -> Path:
     """Return the file or folder behind ``file:``; relative paths are meant from `folder`."""
-    return folder / Path(spec.backbone.removeprefix("file:")).expanduser()
+    return folder / Path(name_of(spec)).expanduser()
 
 
-def check_file_backbone(spec: ModelSpec, folder: Path) -> None:
-    """Raise InputError when the file of `spec` cannot be a backbone: early, without TensorFlow.
+class Files:
+    """A source of backbones: see `source.ImageSource`."""
 
-    Checked are the file itself and that it carries no code (`examine`), its hash where the recipe pins one, keys that
-    mean nothing here, that the range of its pixels is known, and what it is opened with.
-    """
-    from ..backbones import check_keys
+    packages = ("tensorflow-hub",)
 
-    where = f"model {spec.name!r}"
-    check_installed()
-    found = _examined(spec, folder)
-    check_keys(spec, SAVED_MODEL_KEYS if found.keras == 0 else KEYS)
-    check_objects(_objects(spec, folder))
-    if spec.sha256 and (other := sha256_file(found.path)) != spec.sha256:
-        raise InputError(
-            f"{where}: {found.path} is another file than the recipe pins: its sha256 is {other}",
-            "if the change is meant, write the new sha256 into the recipe",
-        )
-    if spec.value_range is not None and spec.preprocessing:
-        raise InputError(f"{where}: value_range and preprocessing say the same thing twice", "remove one of them")
-    if spec.head == "own" and (spec.trainable or spec.output):
-        key = "trainable" if spec.trainable else "output"
-        raise InputError(f"{where}: with head = 'own' nothing is cut or trained, but {key} is set", f"remove {key}")
-    _pixels(spec, found)
-    if found.keras == 3:
-        keras3.check_keras3()
-    if found.keras != 2 or spec.head == "own":
-        check_hub_installed()
-    if found.format == "saved-model":
-        check_module(spec, found.path)
+    def check(self, spec: ModelSpec, folder: Path) -> None:
+        """Check the file itself and that it carries no code (`examine`), its hash where the recipe pins one, keys that
+        mean nothing here, that the range of its pixels is known, and what it is opened with."""
+        where = f"model {spec.name!r}"
+        check_installed()
+        found = _examined(spec, folder)
+        check_keys(spec, SAVED_MODEL_KEYS if found.keras == 0 else KEYS)
+        check_objects(_objects(spec, folder))
+        if spec.sha256 and (other := sha256_file(found.path)) != spec.sha256:
+            raise InputError(
+                f"{where}: {found.path} is another file than the recipe pins: its sha256 is {other}",
+                "if the change is meant, write the new sha256 into the recipe",
+            )
+        check_pixels(spec)
+        if spec.head == "own" and (spec.trainable or spec.output):
+            key = "trainable" if spec.trainable else "output"
+            raise InputError(f"{where}: with head = 'own' nothing is cut or trained, but {key} is set", f"remove {key}")
+        _pixels(spec, found)
+        if found.keras == 3:
+            keras3.check_keras3()
+        if found.keras != 2 or spec.head == "own":
+            check_hub_installed()
+        if found.format == "saved-model":
+            check_module(spec, found.path)
 
+    def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+        """The file's content, the code that it needs, and the choices of the recipe."""
+        keys = sorted(SAVED_MODEL_KEYS - {"name", "backbone", "resize", "sha256"})
+        chosen = {key: getattr(spec, key) for key in keys}
+        found = _examined(spec, folder)
+        outside = {
+            "modules": check_modules(found.path, found.config, trust=_trusted(spec)),
+            "custom_objects": identify_objects(_objects(spec, folder)),
+        }
+        return {"backbone": "file", **chosen, **outside, "weights": {"sha256": sha256_file(found.path)}}
 
-def file_identity(spec: ModelSpec, folder: Path) -> dict[str, Any]:
-    """Return what of the file decides the result, for a cache key: its content and the choices of the recipe."""
-    chosen = {key: getattr(spec, key) for key in sorted(SAVED_MODEL_KEYS - {"name", "backbone", "resize", "sha256"})}
-    found = _examined(spec, folder)
-    outside = {
-        "modules": check_modules(found.path, found.config, trust=_trusted(spec)),
-        "custom_objects": identify_objects(_objects(spec, folder)),
-    }
-    return {"backbone": "file", **chosen, **outside, "weights": {"sha256": sha256_file(found.path)}}
+    def mixes(self, spec: ModelSpec) -> bool:
+        """A model's own types are fixed."""
+        return False
+
+    def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
+        """Build the file as a backbone at its image size, or with ``head = "own"`` as a whole classifier.
+
+        The features are what the layer ``spec.output`` gives; without one, what the classification layer at the end is
+        given, where there is one, else the whole output; averaged over height and width. Raises InputError when the
+        file cannot be used so, StageError when it cannot be opened.
+        """
+        listener = request.listener
+        found = _examined(spec, request.folder)
+        if found.format == "archive":
+            path = resolve(str(found.path.absolute()), sha256=spec.sha256, folder=Path(), listener=listener)
+            found = examine(path, trust=_trusted(spec))
+        pixels = _pixels(spec, found)
+        for sentence in found.code:
+            listener.note("warning", f"{found.path.name} is trusted: {sentence}")
+        if found.format == "saved-model":
+            return base_of(spec, found.path, pixels, request)
+        modules = fetch_modules(found.path, found.config, trust=_trusted(spec), listener=listener)
+        definitions = Definitions(_objects(spec, request.folder), modules)
+        with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
+            if found.keras == 3:
+                return _keras3(spec, found, pixels, request, Path(scratch), definitions)
+            try:
+                return _keras2(spec, found, pixels, request, Path(scratch), definitions)
+            except EdgeproofError:
+                raise
+            except Exception as error:  # Keras raises anything for a file from outside
+                said = shorten(f"{type(error).__name__}: {error}", 300)
+            listener.note("warning", f"{found.path.name} is of Keras {found.version}; trying Keras 3", said=said)
+            try:
+                return _keras3(spec, found, pixels, request, Path(scratch), definitions)
+            except StageError:
+                raise StageError(
+                    f"{found.path} could not be opened: {said}", f"check that it is whole; or {ADVICE}"
+                ) from None
 
 
 def _trusted(spec: ModelSpec) -> bool:
@@ -97,50 +132,6 @@ def _trusted(spec: ModelSpec) -> bool:
 def _objects(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
     """Return the modules of `spec`; files of Python are meant from `folder`."""
     return tuple(str((folder / name).resolve()) if name.endswith(".py") else name for name in spec.custom_objects)
-
-
-def build_file_base(
-    spec: ModelSpec,
-    folder: Path,
-    *,
-    classes: int | None = None,
-    samples: NDArray[Any] | None = None,
-    listener: Listener | None = None,
-) -> Base:
-    """Build the file of `spec` as a backbone at its image size, or with ``head = "own"`` as a whole classifier.
-
-    The features are what the layer ``spec.output`` gives; without one, what the classification layer at the end is
-    given, where there is one, else the whole output; averaged over height and width. `classes` and `samples` are as
-    in `hub.image.base_of`. Raises InputError when the file cannot be used so, StageError when it cannot be opened.
-    """
-    listener = listener or Silent()
-    found = _examined(spec, folder)
-    if found.format == "archive":
-        path = resolve(str(found.path.absolute()), sha256=spec.sha256, folder=Path(), listener=listener)
-        found = examine(path, trust=_trusted(spec))
-    pixels = _pixels(spec, found)
-    for sentence in found.code:
-        listener.note("warning", f"{found.path.name} is trusted: {sentence}")
-    if found.format == "saved-model":
-        return _through_hub(spec, found.path, pixels, classes, samples, listener)
-    modules = fetch_modules(found.path, found.config, trust=_trusted(spec), listener=listener)
-    definitions = Definitions(_objects(spec, folder), modules)
-    with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
-        if found.keras == 3:
-            return _keras3(spec, found, pixels, classes, samples, listener, Path(scratch), definitions)
-        try:
-            return _keras2(spec, found, pixels, classes, samples, listener, Path(scratch), definitions)
-        except EdgeproofError:
-            raise
-        except Exception as error:  # Keras raises anything for a file from outside
-            said = shorten(f"{type(error).__name__}: {error}", 300)
-        listener.note("warning", f"{found.path.name} is of Keras {found.version}; trying Keras 3", said=said)
-        try:
-            return _keras3(spec, found, pixels, classes, samples, listener, Path(scratch), definitions)
-        except StageError:
-            raise StageError(
-                f"{found.path} could not be opened: {said}", f"check that it is whole; or {ADVICE}"
-            ) from None
 
 
 def _examined(spec: ModelSpec, folder: Path) -> Found:
@@ -167,23 +158,14 @@ def _pixels(spec: ModelSpec, found: Found) -> Pixels:
     )
 
 
-def _through_hub(
-    spec: ModelSpec, path: Path, pixels: Pixels, classes: int | None, samples: NDArray[Any] | None, listener: Listener
-) -> Base:
-    from ..hub.image import base_of
-
-    return base_of(spec, path, pixels, classes=classes, samples=samples, listener=listener)
-
-
 def _made_reusable(spec: ModelSpec) -> ModelSpec:
     """Return `spec` for a SavedModel that was cut here: what it said about the file is done."""
     return spec.model_copy(update={"output": "", "tags": "", "signature": "", "arguments": {}})
 
 
 def _keras3(
-    spec: ModelSpec, found: Found, pixels: Pixels, classes: int | None, samples: NDArray[Any] | None,
-    listener: Listener, scratch: Path, definitions: Definitions,
-) -> Base:  # fmt: skip
+    spec: ModelSpec, found: Found, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
+) -> Base:
     job = {
         "task": "features",
         "path": str(named(found, scratch)),
@@ -196,30 +178,27 @@ def _keras3(
         result = keras3.run(job, found.config, scratch / "keras3", trust=_trusted(spec))
     except keras3.KerasError as error:
         raise StageError(f"{found.path} could not be opened: {shorten(str(error), 300)}", ADVICE) from error
-    listener.note("info", f"{found.path.name} was opened with Keras {result['keras']}; taken is {result['taken']}")
-    return _through_hub(_made_reusable(spec), scratch / "keras3" / "saved_model", pixels, classes, samples, listener)
+    told = f"{found.path.name} was opened with Keras {result['keras']}; taken is {result['taken']}"
+    request.listener.note("info", told)
+    return base_of(_made_reusable(spec), scratch / "keras3" / "saved_model", pixels, request)
 
 
 def _keras2(
-    spec: ModelSpec, found: Found, pixels: Pixels, classes: int | None, samples: NDArray[Any] | None,
-    listener: Listener, scratch: Path, definitions: Definitions,
-) -> Base:  # fmt: skip
+    spec: ModelSpec, found: Found, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
+) -> Base:
     tf, keras = load()
     opened = open_keras(tf, keras, named(found, scratch), found.config, _trusted(spec), definitions)
     check_picture(opened, spec.image_size)
     backbone, taken = cut(keras, opened, spec.output, own=spec.head == "own")
-    listener.note("info", f"{found.path.name}: taken is {taken}")
+    request.listener.note("info", f"{found.path.name}: taken is {taken}")
     if spec.head == "own":
         saved = save_reusable(tf, backbone, spec.image_size, scratch / "own")
-        return _through_hub(_made_reusable(spec), saved, pixels, classes, samples, listener)
+        return base_of(_made_reusable(spec), saved, pixels, request)
     return _flat(spec, backbone, pixels, taken)
 
 
 def _flat(spec: ModelSpec, backbone: Any, pixels: Pixels, taken: str) -> Base:
     """Put the layers of `backbone` behind the preprocessing, one by one, and freeze them."""
-    from ..hub.image import ranged
-    from ..network import Base
-
     _, keras = load()
     image = keras.Input((spec.image_size, spec.image_size, 3), name="image")
     model = keras.Model(image, backbone.call(ranged(image, pixels)), name="base")
@@ -227,18 +206,3 @@ def _flat(spec: ModelSpec, backbone: Any, pixels: Pixels, taken: str) -> Base:
     layers = tuple(layer for layer in every_layer(backbone) if type(layer).__name__ != "InputLayer")
     whole = layers if spec.trainable else ()
     return Base(model, layers, pixels.name, whole=whole, facts={"taken": taken, "pixels": pixels.name})
-
-
-def check_picture(opened: Opened, size: int) -> None:
-    """Raise InputError unless the model takes one RGB picture of `size` × `size` pixels."""
-    shape = opened.inputs[0].shape
-    if len(opened.inputs) != 1 or shape is None or len(shape) != 4 or shape[3] != 3:
-        found = ", ".join(f"{tensor.name} {describe(tensor.shape)}" for tensor in opened.inputs)
-        raise InputError(
-            f"the model takes {found}, a backbone takes one RGB picture (?, height, width, 3)", "use another model"
-        )
-    if any(side not in (None, size) for side in shape[1:3]):
-        raise InputError(
-            f"the model takes pictures of {shape[1]}×{shape[2]} pixels, but image_size = {size}",
-            f"set image_size = {shape[1]}" if shape[1] == shape[2] else "only square pictures are supported",
-        )

@@ -7,8 +7,24 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.sanitize import shorten
 from .keras_model import Opened
+from .tensors import describe
 
 _DECIDING = ("softmax", "sigmoid")
+
+
+def check_picture(opened: Opened, size: int) -> None:
+    """Raise InputError unless the model takes one RGB picture of `size` × `size` pixels."""
+    shape = opened.inputs[0].shape
+    if len(opened.inputs) != 1 or shape is None or len(shape) != 4 or shape[3] != 3:
+        found = ", ".join(f"{tensor.name} {describe(tensor.shape)}" for tensor in opened.inputs)
+        raise InputError(
+            f"the model takes {found}, a backbone takes one RGB picture (?, height, width, 3)", "use another model"
+        )
+    if any(side not in (None, size) for side in shape[1:3]):
+        raise InputError(
+            f"the model takes pictures of {shape[1]}×{shape[2]} pixels, but image_size = {size}",
+            f"set image_size = {shape[1]}" if shape[1] == shape[2] else "only square pictures are supported",
+        )
 
 
 def cut(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple[Any, str]:

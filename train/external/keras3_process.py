@@ -93,8 +93,7 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _feature_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Save the model up to its features as a reusable SavedModel."""
-    from .backbone import check_picture
-    from .feature_cut import cut
+    from .feature_cut import check_picture, cut
     from .reusable import save_reusable
 
     tf, keras, opened = _open(job)

@@ -56,6 +56,14 @@ CHOICES = (
 )
 
 
+def check_recipe_handle(handle: str, sha256: str, folder: Path, where: str) -> None:
+    """Check a handle as `check_handle`; errors begin with `where` in the recipe it stands."""
+    try:
+        check_handle(handle, sha256, folder)
+    except InputError as error:
+        raise InputError(f"{where}: {error.message}", error.remedy) from error
+
+
 def check_handle(handle: str, sha256: str, folder: Path) -> None:
     """Raise InputError when `handle` cannot be a model: early, without a network and without TensorFlow.
 

@@ -14,83 +14,73 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError
-from ...core.progress import Listener, Silent
+from ...core.progress import Listener
 from ...core.recipe import ModelSpec
 from ...frameworks.tensorflow import load
-from ..network import AFFINE, Base, affine
-from .efficientnet_lite import PIXELS, saved_model
-from .fetch import resolve
-from .module import Module, kind_of
-from .pixel_ranges import BYTES, Pixels, pixels_of
+from ..network import Base, ranged
+from ..source import ImageRequest, check_head, check_keys, check_pixels, name_of
+from .fetch import already_here, check_recipe_handle, identify, resolve
+from .module import Module, check_hub_installed, check_module, kind_of
+from .pixel_ranges import Pixels, pixels_of
 
 SMALLEST = 1e-7  # under a logarithm; about float32's resolution of a probability near one
 NOISE_SAMPLES = 4
+# What of a [[model]] means something, beside the keys that every model has.
+_EVERY = frozenset({"name", "backbone", "image_size", "resize"})
+_KEYS = frozenset(
+    {"sha256", "tags", "signature", "output", "arguments", "value_range", "preprocessing", "trainable", "head", "trust"}
+)
 UNSTEADY = 1e-4  # of the largest output; kernels that split their work differ in the last bits only
 
 
-def handle_of(spec: ModelSpec) -> str:
-    """Return the handle behind ``hub:``."""
-    return spec.backbone.removeprefix("hub:")
+class HubModules:
+    """``hub:HANDLE``: a source of backbones, see `source.ImageSource`."""
+
+    packages = ("tensorflow-hub",)
+
+    def check(self, spec: ModelSpec, folder: Path) -> None:
+        """Check keys, the extra ``hub`` and the handle; what is here already must be a module that fits the recipe."""
+        check_keys(spec, _EVERY | _KEYS)
+        check_hub_installed()
+        check_pixels(spec)
+        check_head(spec)
+        handle = name_of(spec)
+        check_recipe_handle(handle, spec.sha256, folder, f"model {spec.name!r}")
+        if (local := already_here(handle, spec.sha256, folder)) is not None:
+            check_module(spec, local)
+
+    def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+        """What a URL names is known by the URL and the recipe's hash."""
+        chosen = {key: getattr(spec, key) for key in sorted(_KEYS - {"sha256"})}
+        weights = identify(name_of(spec), spec.sha256, folder)
+        return {"backbone": spec.backbone, "image_size": spec.image_size, **chosen, "weights": weights}
+
+    def mixes(self, spec: ModelSpec) -> bool:
+        """A module's own types are fixed."""
+        return False
+
+    def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
+        """Fetch the module and build it as `base_of` does.
+
+        Raises InputError as `check_module`, StageError when it cannot be fetched.
+        """
+        handle = name_of(spec)
+        pixels = pixels_of(spec, handle)
+        if not pixels.why:
+            request.listener.note(
+                "info",
+                f"model {spec.name!r}: nothing is known of this module's pixels; it gets Hub's convention, values of "
+                "0–1 (value_range in the recipe says otherwise)",
+            )
+        path = resolve(handle, sha256=spec.sha256, folder=request.folder, listener=request.listener)
+        return base_of(spec, path, pixels, request)
 
 
-def build_hub_base(
-    spec: ModelSpec,
-    *,
-    folder: Path,
-    classes: int | None = None,
-    samples: NDArray[Any] | None = None,
-    listener: Listener | None = None,
-) -> Base:
-    """Fetch the module that `spec` names and build it as `base_of` does. `folder`: where relative paths are meant from.
-
-    Raises InputError as `check_module`, StageError when it cannot be fetched.
-    """
-    listener = listener or Silent()
-    handle = handle_of(spec)
-    pixels = pixels_of(spec, handle)
-    if not pixels.why:
-        listener.note(
-            "info",
-            f"model {spec.name!r}: nothing is known of this module's pixels; it gets Hub's convention, values of 0–1 "
-            "(value_range in the recipe says otherwise)",
-        )
-    path = resolve(handle, sha256=spec.sha256, folder=folder, listener=listener)
-    return base_of(spec, path, pixels, classes=classes, samples=samples, listener=listener)
-
-
-def build_packaged_base(
-    spec: ModelSpec,
-    *,
-    classes: int | None = None,
-    samples: NDArray[Any] | None = None,
-    listener: Listener | None = None,
-) -> Base:
-    """Build ``package:efficientnet_lite0``: its own head (ImageNet's classes) or the features for a new one, which
-    with ``output = "classification"`` are the logits of ImageNet's classes."""
-    listener = listener or Silent()
-    whole = spec.head == "own" or spec.output == "classification"
-    path = saved_model("classification" if whole else "feature_vector", listener)
-    spec = spec.model_copy(update={"output": ""})  # it chose the module, which has one output
-    return base_of(spec, path, PIXELS, classes=classes, samples=samples, listener=listener)
-
-
-def base_of(
-    spec: ModelSpec,
-    path: Path,
-    pixels: Pixels,
-    *,
-    classes: int | None = None,
-    samples: NDArray[Any] | None = None,
-    listener: Listener | None = None,
-) -> Base:
-    """Build the SavedModel at `path` as a `Base`.
-
-    `samples` (N, size, size, 3) uint8 are real images on which it is found out what the module gives; without any,
-    noise stands in. `classes` is how many the data have, for a module that keeps its own (``head = "own"``).
-    """
+def base_of(spec: ModelSpec, path: Path, pixels: Pixels, request: ImageRequest) -> Base:
+    """Build the SavedModel at `path` as a `Base`. Without samples, noise stands in for images."""
     tf, keras = load()
     module = Module(spec, path)
-    size = spec.image_size
+    size, samples = spec.image_size, request.samples
     if samples is None or not len(samples):
         samples = np.random.default_rng(0).integers(0, 256, (NOISE_SAMPLES, size, size, 3), np.uint8)
     image = keras.Input((size, size, 3), name="image")
@@ -111,7 +101,7 @@ def base_of(
     if module.call.signature:
         facts["signature"] = module.call.signature
     if spec.head == "own":
-        output = _own(output, kind, values.shape[1], classes, spec, listener or Silent())
+        output = _own(output, kind, values.shape[1], request.classes, spec, request.listener)
     elif kind == "probabilities":
         output = tf.math.log(tf.maximum(output, SMALLEST))
     model = keras.Model(image, output, name="base")
@@ -125,14 +115,6 @@ def base_of(
         facts=facts,
         module=module.layer,
     )
-
-
-def ranged(image: Any, pixels: Pixels) -> Any:
-    """Take a Keras tensor (batch, h, w, 3) of RGB 0–255 to what the model wants."""
-    if pixels.span is None:
-        return affine(image, *AFFINE[pixels.mode])
-    low, high = pixels.span
-    return image if (low, high) == BYTES else affine(image, np.eye(3) * (high - low) / 255, np.full(3, low))
 
 
 def _check_steady(first: NDArray[Any], second: NDArray[Any], spec: ModelSpec) -> None:

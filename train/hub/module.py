@@ -38,6 +38,12 @@ def check_hub_installed() -> None:
         )
 
 
+def check_text_installed() -> None:
+    """Raise InputError if the extra ``text`` is missing. Looks packages up; imports none."""
+    EXTRAS["text"].require("training on texts needs")
+    check_hub_installed()
+
+
 def load_hub() -> Any:
     """Import tensorflow_hub on top of Keras 2 and return it. Raises InputError when the extra ``hub`` is missing."""
     check_hub_installed()

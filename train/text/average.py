@@ -12,19 +12,51 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import InputError
 from ...core.recipe import ModelSpec
+from ...core.sanitize import shorten
 from ...frameworks.tensorflow import load
-from .base import Cut, IdsInput, TextBase
+from ..families import did_you_mean
+from ..hub.module import check_text_installed
+from ..source import check_keys, name_of
+from .base import Cut, IdsInput, TextBase, TextRequest
 from .tokenizer_parity import reference_tokenizer
 from .vocabulary import learn, write_tokenizer
 
+NAME = "average-embedding"
+_KEYS = frozenset({"name", "backbone", "max_tokens", "tokenizer", "vocabulary", "embedding"})
 LOWER_CASE = True
 PAD, UNKNOWN = 0, 1
 SPREAD = 0.05  # uniform in ±0.05, as Keras' Embedding starts
 
 
-def build_average(spec: ModelSpec, texts: Sequence[str], *, seed: int, scratch: Path) -> TextBase:
-    """Learn the vocabulary from `texts`, write the tokenizer below `scratch`, and return the network at its start."""
+class AverageEmbedding:
+    """A source of backbones: see `source.BackboneSource`."""
+
+    packages = ("tensorflow-hub", "tensorflow-text")
+
+    def check(self, spec: ModelSpec, folder: Path) -> None:
+        """Check the name, keys and the extra ``text``."""
+        if name_of(spec) != NAME:
+            raise InputError(
+                f"there is no text backbone {shorten(spec.backbone)!r}",
+                did_you_mean(spec.backbone, (f"scratch:{NAME}",)),
+            )
+        if spec.trainable:
+            raise InputError(f"model {spec.name!r}: {spec.backbone} always learns as a whole", "remove trainable")
+        check_keys(spec, _KEYS)
+        check_text_installed()
+
+    def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+        """The choices of the recipe: all else follows from the texts."""
+        return {key: getattr(spec, key) for key in sorted(_KEYS - {"name"})}
+
+    def build(self, spec: ModelSpec, request: TextRequest) -> TextBase:
+        """Learn the vocabulary from the texts, write the tokenizer, and return the network at its start."""
+        return _build(spec, request.texts(), seed=request.seed, scratch=request.scratch)
+
+
+def _build(spec: ModelSpec, texts: Sequence[str], *, seed: int, scratch: Path) -> TextBase:
     tf, _ = load()
     folder = scratch / "tokenizer"
     vocabulary = learn(texts, size=spec.vocabulary, tokenizer=spec.tokenizer, lower_case=LOWER_CASE)
@@ -58,6 +90,7 @@ def build_average(spec: ModelSpec, texts: Sequence[str], *, seed: int, scratch: 
         learned=[table],
         cut=cut,
         facts={"vocabulary": len(vocabulary), "tokenizer": spec.tokenizer},
+        from_scratch=True,
     )
 
 

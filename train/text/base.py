@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.progress import Listener
+
 IDS, LENGTHS = "ids", "lens"
 
 
@@ -60,6 +62,7 @@ class TextBase:
     there is no cut. `keep` is what must be saved with it (weights, tables, models of tokenizers). `learned` are the
     variables that fine-tuning changes, `losses` their regularization. Without a `cut`, `note` says why there is none.
     `recut` makes the cut anew, with the weights as they are now, where it holds those of an earlier time.
+    `from_scratch`: its start is random, so that it always learns as a whole.
     """
 
     features: int
@@ -71,3 +74,19 @@ class TextBase:
     note: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     recut: Callable[[], Cut] | None = None
+    from_scratch: bool = False
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """What a text backbone is built for: the training `texts`, of which `samples` gives about so many from all over.
+
+    `folder` is where relative handles are meant from, `scratch` where a tokenizer may be written.
+    """
+
+    folder: Path
+    scratch: Path
+    seed: int
+    texts: Callable[[], Sequence[str]]
+    samples: Callable[[int], Sequence[str]]
+    listener: Listener

@@ -27,14 +27,13 @@ from ...core.store import package_versions
 from ...core.tokenizer import Tokenizer, open_tokenizer, read_settings
 from ...frameworks.freeze import compare
 from ...frameworks.tensorflow import fresh
+from ..backbones import text_source
 from ..callbacks import check_callbacks
 from ..feature_file import grow
 from ..head import Labelled, head_phase, new_head
 from ..keras_fit import State
 from ..workspace import Work
-from .average import build_average
-from .backbones import check_text_backbone, check_text_training, parse, text_identity
-from .base import IDS, LENGTHS, Cut, TextBase
+from .base import IDS, LENGTHS, Cut, TextBase, TextRequest
 from .features import extractor
 from .freeze import (
     TEXT,
@@ -45,13 +44,12 @@ from .freeze import (
     save_text_model,
     strings_sha256,
 )  # fmt: skip
-from .hubs import build_hub, build_multilingual
 from .joint_training import Samples, together_phase, tokenize
+from .settings import check_text_training
 from .tokenizer_parity import choose_golden, measure_parity, write_golden
 
-PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "tensorflow-hub", "tensorflow-text", "numpy")
+PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "numpy")
 CHECKED_SAMPLES = 8
-TRIED_SAMPLES = 64  # texts on which a cut is tried
 ENOUGH = 0.99  # of the test texts: with fewer, the device's tokenizer is another one than the model's
 OWN_OPERATORS = "tensorflow"
 SPLITS = ("train", "validation")
@@ -96,13 +94,14 @@ def fit_text(
     Raises InputError when the backbone cannot be built or the data do not fit it, StageError when a model cannot be
     fetched, training diverges, the two models differ or the disk is full. Starts TensorFlow.
     """
-    check_text_backbone(spec, folder)
+    source = text_source(spec)
+    source.check(spec, folder)
     check_text_training(train)
     check_callbacks(train, folder)
     if data.kind != "text":
         raise InputError(f"model {spec.name!r} takes texts, but the data are of kind {data.kind}")
-    identity = text_identity(spec, folder)
-    work = _Work(spec, train, seed, data, folder, workspace, listener, PACKAGES, shared)
+    identity = source.identity(spec, folder)
+    work = _Work(spec, train, seed, data, folder, workspace, listener, PACKAGES + source.packages, shared)
     if (finished := work.open(identity)) is not None:
         return finished
     fresh(seed)
@@ -118,10 +117,9 @@ def fit_text(
     if base.recut is not None and work.spec.trainable:  # its cut holds the weights as they were before
         base = replace(base, cut=work.timed("freeze", base.recut))
     saved = work.timed("freeze", lambda: _save(work, base, head, identity))
-    scheme, _ = parse(spec.backbone)
     facts = {
         "features": base.features,
-        "learned": "all" if scheme == "scratch" or spec.trainable else "head",
+        "learned": "all" if base.from_scratch or spec.trainable else "head",
         **base.facts,
         **({"uncut": base.note} if base.cut is None else {}),
         **saved.pop("facts"),
@@ -130,20 +128,17 @@ def fit_text(
 
 
 def _build(work: _Work) -> TextBase:
-    scheme, _ = parse(work.spec.backbone)
-    if scheme == "scratch":
-        return build_average(work.spec, work.texts("train"), seed=work.seed, scratch=work.scratch)
-    if scheme == "package":
-        return build_multilingual(work.spec, scratch=work.scratch)
-    samples = work.samples(TRIED_SAMPLES)
-    return build_hub(work.spec, samples, folder=work.folder, scratch=work.scratch, listener=work.listener)
+    request = TextRequest(
+        work.folder, work.scratch, work.seed, lambda: work.texts("train"), work.samples, work.listener
+    )
+    return text_source(work.spec).build(work.spec, request)
 
 
 def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State, list[dict[str, float]]]:
     """Run the phases that the backbone asks for; return how the last one went, and the history of all."""
     if not work.data.counts.get("validation"):
         work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
-    if parse(work.spec.backbone)[0] == "scratch":
+    if base.from_scratch:
         state = work.timed("train", lambda: _together(work, base, head, 1, State()))
         return state, state.history
     splits = work.timed("features", lambda: _features(work, base, identity))
@@ -167,7 +162,7 @@ def _features(work: _Work, base: TextBase, identity: Any) -> tuple[Labelled, Lab
     """Compute the features of training and validation, or find those of a run that was killed or of another seed."""
     place = work.scratch
     if work.shared is not None:
-        place = work.shared / sha256_of([identity, work.data.sha256, package_versions(PACKAGES)])[:32]
+        place = work.shared / sha256_of([identity, work.data.sha256, package_versions(work.packages)])[:32]
     texts = {split: work.texts(split) for split in SPLITS}
     extract, done = extractor(base), 0
     total = sum(len(part) for part in texts.values())

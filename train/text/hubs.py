@@ -15,63 +15,105 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import InputError
-from ...core.progress import Listener
 from ...core.recipe import ModelSpec
 from ...core.sanitize import shorten
 from ...frameworks.saved_model import read
 from ...frameworks.security import vet
 from ...frameworks.tensorflow import load
 from ...frameworks.tf1 import without_references
-from ..hub.fetch import resolve
-from ..hub.module import load_hub
-from . import multilingual
-from .backbones import check_encoder, handle_of, parse
-from .base import Cut, IdsInput, TextBase
+from ..hub.fetch import already_here, check_recipe_handle, identify, resolve
+from ..hub.module import check_text_installed, load_hub
+from ..source import check_keys, name_of
+from .base import Cut, IdsInput, TextBase, TextRequest
 from .divide import divide, inputs_of
 from .frontier import NoFrontier
 from .tokenizer_recovery import TokenizerNotFound, find_tokenizer, tokenizer_of, write_string_part
-from .vocabulary import write_tokenizer
 
 IDS, MASK, TYPES = "input_word_ids", "input_mask", "input_type_ids"
+SIGNATURE_V2 = "serving_default"
+SAMPLES = 64  # texts on which a cut is tried
+_KEYS = frozenset(
+    {"name", "backbone", "max_tokens", "sha256", "tags", "signature", "output", "arguments", "preprocessor",
+     "trainable", "trust"}
+)  # fmt: skip
 POOLED = ("pooled_output", "default")
 
 
-def build_hub(spec: ModelSpec, texts: Sequence[str], *, folder: Path, scratch: Path, listener: Listener) -> TextBase:
-    """Load the backbone of `spec`; `texts` are real ones, to try cuts on. Raises InputError, StageError."""
-    _, name = parse(spec.backbone)
+class HubEncoders:
+    """``hub:HANDLE`` for texts: a source of backbones, see `source.BackboneSource`."""
+
+    packages = ("tensorflow-hub", "tensorflow-text")
+
+    def check(self, spec: ModelSpec, folder: Path) -> None:
+        """Check keys, the extra ``text`` and both handles.
+
+        What is here already must be a SavedModel that only computes, with the signature that is asked for.
+        """
+        where = f"model {spec.name!r}"
+        check_keys(spec, _KEYS)
+        check_text_installed()
+        handle = name_of(spec)
+        check_recipe_handle(handle, spec.sha256, folder, where)
+        if (local := already_here(handle, spec.sha256, folder)) is not None:
+            check_encoder(spec, local)
+        if spec.preprocessor:
+            handle, where = handle_of(spec.preprocessor), f"{where}: preprocessor"
+            check_recipe_handle(handle, "", folder, where)
+            if (local := already_here(handle, "", folder)) is not None:
+                vet(local, trust=spec.trust, where=where)
+
+    def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
+        """The choices of the recipe, and what the handles name."""
+        decides: dict[str, Any] = {
+            key: getattr(spec, key) for key in sorted(_KEYS - {"name", "sha256", "preprocessor"})
+        }
+        decides["encoder"] = identify(name_of(spec), spec.sha256, folder)
+        if spec.preprocessor:
+            decides["preprocessor"] = identify(handle_of(spec.preprocessor), "", folder)
+        return decides
+
+    def build(self, spec: ModelSpec, request: TextRequest) -> TextBase:
+        """Load the encoder, and find where it can be cut by trying that on real texts."""
+        where, scratch = f"model {spec.name!r}", request.scratch
+        texts, listener = request.samples(SAMPLES), request.listener
+        encoder = resolve(name_of(spec), sha256=spec.sha256, folder=request.folder, listener=listener)
+        if not spec.preprocessor:
+            return _strings(spec, encoder, texts, where=where, scratch=scratch)
+        handle = handle_of(spec.preprocessor)
+        preprocessor = resolve(handle, sha256="", folder=request.folder, listener=listener)
+        vet(preprocessor, trust=spec.trust, where=f"{where}: preprocessor")
+        return _pair(spec, encoder, preprocessor, texts, where=where, scratch=scratch)
+
+
+def handle_of(preprocessor: str) -> str:
+    """Return the Hub handle that the key `preprocessor` names, with or without ``hub:`` before it."""
+    return preprocessor.removeprefix("hub:")
+
+
+def check_encoder(spec: ModelSpec, path: Path) -> str:
+    """Check, without TensorFlow, the encoder's SavedModel at `path`; return its signature to use, or nothing.
+
+    Nothing means that the model itself is called, or (in the TF1 Hub format) its default. Raises InputError when the
+    graph does more than computing, lacks the signature, or cannot be fine-tuned but `trainable` asks for that.
+    """
     where = f"model {spec.name!r}"
-    encoder = resolve(name, sha256=spec.sha256, folder=folder, listener=listener)
-    if not spec.preprocessor:
-        return _strings(spec, encoder, texts, where=where, scratch=scratch)
-    preprocessor = resolve(handle_of(spec.preprocessor), sha256="", folder=folder, listener=listener)
-    vet(preprocessor, trust=spec.trust, where=f"{where}: preprocessor")
-    return _pair(spec, encoder, preprocessor, texts, where=where, scratch=scratch)
-
-
-def build_multilingual(spec: ModelSpec, *, scratch: Path) -> TextBase:
-    """Load ``package:use_multilingual_v3``; its Hub SavedModel is built first where the cache has none."""
-    tf, _ = load()
-    path = multilingual.saved_model()
-    layer = layer_of(str(path), trainable=spec.trainable, arguments={"max_tokens": spec.max_tokens})
-    root = layer.resolved_object
-    folder = scratch / "tokenizer"
-    settings = {"kind": "sentencepiece", "length": spec.max_tokens, "pad": 0, "unknown": 0,
-                "start": multilingual.START, "end": multilingual.END}  # fmt: skip
-    write_tokenizer(folder, settings, model=multilingual.package_file(multilingual.PIECES).read_bytes())
-    return TextBase(
-        features=multilingual.FEATURES,
-        embed=lambda texts, training: layer(texts, training=training),
-        keep=[root],
-        learned=list(layer.trainable_variables),
-        losses=lambda: layer.losses,
-        cut=Cut(
-            folder,
-            (IdsInput(spec.max_tokens),),
-            lambda texts: root.tokenize(texts, tf.constant(spec.max_tokens)),
-            lambda tensors, training: multilingual.encode(root.weights, *tensors),
-        ),
-        facts={"built_from": f"{multilingual.DISTRIBUTION} {multilingual.VERSION}"},
-    )
+    vet(path, trust=spec.trust, where=where)
+    saved = read(path, spec.tags)
+    signature = spec.signature
+    if not signature and not saved.callable and not saved.hub_v1:
+        signature = SIGNATURE_V2
+    if signature and signature not in saved.signatures:
+        raise InputError(
+            f"{where}: the SavedModel {path} has no signature {shorten(signature)!r}",
+            f"set signature to one of: {', '.join(map(repr, sorted(saved.signatures)))}"
+            if saved.signatures
+            else "give a SavedModel that can be called, or one with a signature",
+        )
+    if spec.trainable and (signature or saved.hub_v1 or "trainable_variables" not in saved.main.children):
+        what = f"signature {signature!r} cannot" if signature else "the SavedModel brings no variables that can"
+        what = "a model in the TF1 Hub format cannot" if saved.hub_v1 else what
+        raise InputError(f"{where}: {what} be fine-tuned", "set trainable = false")
+    return signature
 
 
 def layer_of(handle: Any, **arguments: Any) -> Any:
