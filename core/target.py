@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from .errors import InputError
 from .runtime import RUNTIMES, Runtime
 
-DEVICES = ("local",)
+# Each device, and the module of `devices/` whose DEVICE it is: devices are made above the nouns, targets are not.
+DEVICES: dict[str, str] = {"local": "local"}
 
 
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
@@ -30,7 +31,7 @@ class Target:
     """The version that is wanted; empty: the installed one."""
 
     def __post_init__(self) -> None:
-        for kind, found, known in (("device", self.device, DEVICES), ("runtime", self.runtime, tuple(RUNTIMES))):
+        for kind, found, known in (("device", self.device, tuple(DEVICES)), ("runtime", self.runtime, tuple(RUNTIMES))):
             if found not in known:
                 close = get_close_matches(found, known, n=1)
                 hint = f"did you mean {close[0]!r}? " if close else ""
@@ -65,9 +66,9 @@ class Target:
         return f"{self.device}/{self.runtime}" + (f"=={self.version}" if self.version else "")
 
 
-def every_target(device: str = "local") -> tuple[str, ...]:
-    """Return all targets of a device, as they are written: one a runtime."""
-    return tuple(f"{device}/{runtime}" for runtime in RUNTIMES)
+def every_target() -> tuple[str, ...]:
+    """Return all targets without versions, as they are written: one a device and runtime."""
+    return tuple(f"{device}/{runtime}" for device in DEVICES for runtime in RUNTIMES)
 
 
 def parse_runtime(text: str) -> Target:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from ..core.artifact import Artifact
-from ..core.runner import Runner
-from ..core.runtime import RUNTIMES
-from ..core.target import Target
-from .local import LocalRunner
-from .runtimes import Located, install, installed_version, locate, missing_runtime, side_installations
+from importlib import import_module
 
-__all__ = [
-    "Located",
-    "install",
-    "local_runtimes",
-    "locate",
-    "missing_runtime",
-    "open_runner",
-    "side_installations",
-]
+from ..core.artifact import Artifact
+from ..core.device import Device, Located
+from ..core.runner import Runner
+from ..core.target import DEVICES, Target
+from .runtimes import install
+
+__all__ = ["Device", "Located", "device", "install", "locate", "missing_runtime", "open_runner"]
+
+
+def device(name: str = "local") -> Device:
+    """Return the device of that name, one of `core.target.DEVICES`. Its module is imported at the first call."""
+    found: Device = import_module(f".{DEVICES[name]}", __package__).DEVICE
+    return found
 
 
 def open_runner(artifact: Artifact, target: Target, *, timeout_seconds: float = 600.0) -> Runner:
     """Return the runner for an artifact on a target. Starts nothing; each verb starts its own process."""
-    return LocalRunner(artifact, target, timeout_seconds)
+    return device(target.device).open_runner(artifact, target, timeout_seconds=timeout_seconds)
 
 
-def local_runtimes() -> dict[str, str]:
-    """Return each runtime's version on this machine; an empty text where it is not installed. Imports none."""
-    return {runtime: installed_version(runtime) for runtime in RUNTIMES}
+def locate(target: Target) -> Located | None:
+    """Return where the runtime that a target names is on its device; None where it is not."""
+    return device(target.device).locate(target)
+
+
+def missing_runtime(target: Target) -> tuple[str, str] | None:
+    """Return (reason, remedy) when what a target names is not on its device; None when it is."""
+    return device(target.device).missing_runtime(target)

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..core.artifact import Artifact
 from ..core.children import kill_group, limit_memory, out_of_memory
-from ..core.environment import cpu_name, usable_cores
+from ..core.device import Located
+from ..core.environment import cpu_name, environment, usable_cores
 from ..core.measurement import Kind
 from ..core.runner import LatencyPlan, Outcome
 from ..core.runtime import readers
@@ -21,7 +22,7 @@ from ..core.sanitize import shorten
 from ..core.target import Target
 from .feeds import FeedError, feed, feed_identity
 from .remedies import explain
-from .runtimes import locate, missing_runtime
+from .runtimes import installed_versions, locate, missing_runtime, side_installations
 
 AGENT = Path(__file__).with_name("agent.py")
 
@@ -142,3 +143,34 @@ class LocalRunner:
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     kill_group(process)
     process.communicate()  # closes its pipes
+
+
+class Local:
+    """This machine: see `core.device.Device`."""
+
+    def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> LocalRunner:
+        """Return the runner for an artifact on a target of this machine."""
+        return LocalRunner(artifact, target, timeout_seconds)
+
+    def runtimes(self) -> dict[str, str]:
+        """Return the versions in this Python."""
+        return installed_versions()
+
+    def other_versions(self) -> list[Located]:
+        """Return the side installations."""
+        return side_installations()
+
+    def locate(self, target: Target) -> Located | None:
+        """Return the installed runtime, or the side installation that a target names."""
+        return locate(target)
+
+    def missing_runtime(self, target: Target) -> tuple[str, str] | None:
+        """Return why a target cannot be run here, and what to install."""
+        return missing_runtime(target)
+
+    def environment(self) -> dict[str, Any]:
+        """Return this machine and the packages of this Python."""
+        return environment()
+
+
+DEVICE = Local()

@@ -14,10 +14,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
+from ..core.device import Located
 from ..core.errors import InputError, StageError, explain_disk_errors
 from ..core.files import discard, sync
 from ..core.runtime import RUNTIMES
@@ -28,13 +28,9 @@ from ..core.target import Target, same_version
 INSTALL_SECONDS = 600.0
 
 
-@dataclass(frozen=True)
-class Located:
-    """Where a runtime is: its version, and the folder that it lies in if it is not the installed one."""
-
-    runtime: str
-    version: str
-    folder: Path | None = None
+def installed_versions() -> dict[str, str]:
+    """Return each runtime's version in this environment; an empty text where it is not installed. Imports none."""
+    return {runtime: installed_version(runtime) for runtime in RUNTIMES}
 
 
 def installed_version(runtime: str) -> str:

@@ -26,7 +26,8 @@ from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.results import Results
 from edgeproof.core.target import Target, parse_runtime
 from edgeproof.core.variant import CONVERTER
-from edgeproof.devices import install, local_runtimes, locate, missing_runtime, open_runner, side_installations
+from edgeproof.devices import install, locate, missing_runtime, open_runner
+from edgeproof.devices.runtimes import installed_versions, side_installations
 from edgeproof.export import inspect
 from edgeproof.tflite import misfits, needs_of, newest_version, oldest, tflite_of
 from edgeproof.tflite.delegates import estimate
@@ -238,7 +239,7 @@ def test_a_file_that_says_less_than_it_needs_is_seen_through(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_old_runtimes_load_and_misanswer_what_says_too_little(tmp_path: Path) -> None:
     """Why `kernels` overrules the file: what 2.14 computes of such a file is not what it says."""
-    if not local_runtimes()["tflite-runtime"]:
+    if not installed_versions()["tflite-runtime"]:
         pytest.skip("tflite-runtime is not installed in this Python")
     path = tmp_path / "x.tflite"
     path.write_bytes(hybrid_dense(version=3, channels=3))
@@ -506,7 +507,7 @@ def test_a_version_that_is_installed_needs_no_side_installation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEPROOF_RUNTIMES", str(tmp_path / "none"))
-    version = local_runtimes()["litert"]
+    version = installed_versions()["litert"]
     target = parse_runtime(f"litert=={version}")
     found = install(target)
     assert found.folder is None and found.version == version and missing_runtime(target) is None

@@ -7,19 +7,25 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from edgeproof.cli.commands.devices import command
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.documents import parse_toml
+from edgeproof.core.errors import InputError
 from edgeproof.core.runner import LatencyPlan, Runner
 from edgeproof.core.runtime import RUNTIMES
-from edgeproof.core.target import Target
+from edgeproof.core.target import DEVICES, Target, every_target
 from edgeproof.core.variant import Variant
-from edgeproof.devices import local_runtimes, open_runner
-from edgeproof.devices.local import AGENT, LocalRunner
+from edgeproof.devices import device, missing_runtime, open_runner
+from edgeproof.devices.local import AGENT, Local, LocalRunner
 from edgeproof.devices.remedies import explain
+from edgeproof.devices.runtimes import installed_versions
 
 from .conftest import TinyRun
 
@@ -36,7 +42,7 @@ PAIRS = [
 
 
 def runner(tiny: TinyRun, variant: str, runtime: str) -> Runner:
-    if not local_runtimes()[runtime]:
+    if not installed_versions()[runtime]:
         pytest.skip(f"{runtime} is not installed in this Python")
     return open_runner(tiny.artifact(variant), Target("local", runtime), timeout_seconds=120)
 
@@ -72,7 +78,7 @@ def test_runtimes_agree_on_float_files(tiny: TinyRun, tmp_path: Path) -> None:
     inputs = tiny.data.images("test")
     answers = []
     for variant, runtime in PAIRS:
-        if variant.endswith("float32") and local_runtimes()[runtime]:
+        if variant.endswith("float32") and installed_versions()[runtime]:
             path = tmp_path / f"{runtime}.npy"
             assert runner(tiny, variant, runtime).infer(inputs, path, 0, 20).ok
             answers.append(np.load(path))
@@ -98,7 +104,7 @@ def broken(path: Path, format_: str, content: bytes) -> Artifact:
 )
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x1c\0\0\0TFL3" + b"\xff" * 200])
 def test_a_damaged_file_is_a_typed_outcome(tmp_path: Path, runtime: str, format_: str, content: bytes) -> None:
-    if not local_runtimes()[runtime]:
+    if not installed_versions()[runtime]:
         pytest.skip(f"{runtime} is not installed in this Python")
     inputs = tmp_path / "in.npy"
     np.save(inputs, np.zeros((1, 8, 8, 3), np.uint8))
@@ -217,3 +223,41 @@ def test_a_missing_runtime_has_a_remedy(runtime: str) -> None:
 def test_variants_and_runtimes_fit() -> None:
     for variant, runtime in PAIRS:
         assert Target("local", runtime).reads(Variant.parse(variant).format)
+
+
+class Pretended(Local):
+    """A device that nobody has: this machine under another name, with no runtime on it."""
+
+    def runtimes(self) -> dict[str, str]:
+        return dict.fromkeys(RUNTIMES, "")
+
+    def missing_runtime(self, target: Target) -> tuple[str, str] | None:
+        return f"{target} is pretended", "nothing helps"
+
+    def environment(self) -> dict[str, Any]:
+        return {"cpu": "none"}
+
+
+def test_a_device_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("edgeproof.devices.pretended")
+    module.DEVICE = Pretended()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(InputError, match="unknown device 'pretended'"):
+        Target.parse("pretended/litert")
+    monkeypatch.setitem(DEVICES, "pretended", "pretended")
+    target = Target.parse("pretended/litert")
+    assert str(target) in every_target()
+    assert device("pretended").environment() == {"cpu": "none"} and device().environment()["cpu"] != "none"
+    assert missing_runtime(target) == ("pretended/litert is pretended", "nothing helps")
+    assert open_runner(Artifact("a", "m", "tflite", "int8", None), target).target == target
+    listed = json.loads(CliRunner().invoke(command, ["--json"]).stdout)
+    assert {"target": "pretended/litert", "ready": False, "remedy": "nothing helps"}.items() <= next(
+        row for row in listed if row["target"] == str(target)
+    ).items()
+
+
+def test_each_device_s_module_has_it() -> None:
+    for name in DEVICES:
+        assert (
+            isinstance(device(name).environment()["cores"], int) and device(name).runtimes().keys() == RUNTIMES.keys()
+        )

@@ -53,8 +53,9 @@ def test_devices_name_the_extra_that_a_runtime_comes_with(monkeypatch: pytest.Mo
     from click.testing import CliRunner
 
     from edgeproof.cli.commands.devices import command
-    from edgeproof.workflows import devices
+    from edgeproof.core import extras
 
-    monkeypatch.setattr(devices, "local_runtimes", lambda: {"litert": ""})
+    real = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "ai_edge_litert" else real(name))
     monkeypatch.setenv("COLUMNS", "200")
     assert "pip install 'edgeproof[litert]'" in CliRunner().invoke(command).stdout

@@ -23,7 +23,8 @@ from edgeproof.core.runner import LatencyPlan, Outcome, Runner
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
-from edgeproof.devices import local_runtimes, open_runner
+from edgeproof.devices import open_runner
+from edgeproof.devices.runtimes import installed_versions
 from edgeproof.evaluate.measure import measure
 from edgeproof.export import export, inspect, tflite
 from edgeproof.export import reference as float_artifact
@@ -99,7 +100,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
 
 
 def runner(artifact: Artifact, runtime: str) -> Runner:
-    if not local_runtimes()[runtime]:
+    if not installed_versions()[runtime]:
         pytest.skip(f"{runtime} is not installed in this Python")
     return open_runner(artifact, Target("local", runtime), timeout_seconds=120)
 
@@ -304,7 +305,7 @@ def tensors(inputs: Path, count: int) -> PreparedData:
 
 def test_without_classes_there_is_agreement_and_no_accuracy(two: Two, tmp_path: Path) -> None:
     reference = two.files["savedmodel"]
-    runners = [runner(two.files[f], r) for r, f in RUNTIMES.items() if local_runtimes()[r]]
+    runners = [runner(two.files[f], r) for r, f in RUNTIMES.items() if installed_versions()[r]]
     data = tensors(two.inputs, 40)
     rows, found = measured(runners, data, tmp_path, {"two": reference.id}, untimed=(two.files["onnx"].id,))
     assert found.keys() == rows.keys() and len(rows) == len(runners)

@@ -23,7 +23,7 @@ from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.target import Target
-from edgeproof.devices import local_runtimes
+from edgeproof.devices.runtimes import installed_versions
 
 from .conftest import RECIPE, TinyRun, run_recipe
 
@@ -53,7 +53,7 @@ def test_every_cell_has_a_status(tiny: TinyRun) -> None:
                 assert row.load_ms and row.first_ms and row.peak_memory_bytes and row.kind == "measured"
             else:
                 assert row.reason and row.remedy, row
-                missing = not local_runtimes()[Target.parse(target).runtime]
+                missing = not installed_versions()[Target.parse(target).runtime]
                 reads = Target.parse(target).reads(artifact.format)
                 assert missing or not reads or artifact.scheme in ("dynamic", "int16x8"), row
 

@@ -28,8 +28,9 @@ from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import SCHEMES, Variant
-from edgeproof.devices import local_runtimes, open_runner
+from edgeproof.devices import open_runner
 from edgeproof.devices.remedies import explain
+from edgeproof.devices.runtimes import installed_versions
 from edgeproof.evaluate.measure import measure
 from edgeproof.export import export, load, place_tokenizer, tflite
 from edgeproof.export import reference as float_artifact
@@ -126,7 +127,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
 
 
 def runner(artifact: Artifact, runtime: str) -> Runner:
-    if not local_runtimes()[runtime]:
+    if not installed_versions()[runtime]:
         pytest.skip(f"{runtime} is not installed in this Python")
     return open_runner(artifact, Target("local", runtime), timeout_seconds=120)
 

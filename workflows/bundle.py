@@ -28,7 +28,7 @@ from ..core.sanitize import slug
 from ..core.store import Store
 from ..core.target import Target
 from ..core.variant import SUFFIX
-from ..devices import local_runtimes, open_runner
+from ..devices import device, open_runner
 from ..evaluate.formatting import limits
 from ..export import bundle as room
 from ..export import inspect
@@ -328,7 +328,7 @@ def _proved(artifact: Artifact, chosen: _Samples, workspace: Path) -> tuple[NDAr
 
 
 def _target(artifact: Artifact) -> Target:
-    versions, able = local_runtimes(), readers(artifact.format)
+    versions, able = device().runtimes(), readers(artifact.format)
     for runtime in able:
         if versions[runtime.name]:
             return Target("local", runtime.name)

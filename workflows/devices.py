@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.progress import Listener, Silent
-from ..core.runtime import RUNTIMES
-from ..core.target import parse_runtime
+from ..core.target import DEVICES, Target, parse_runtime
+from ..devices import device
 from ..devices import install as install_runtime
-from ..devices import local_runtimes, side_installations
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,16 @@ def devices(install: Sequence[str] = (), *, progress: Listener | None = None) ->
         where = there.folder or "this environment"
         (progress or Silent()).note("info", f"{there.runtime} {there.version} is ready in {where}")
     rows = []
-    for runtime, version in local_runtimes().items():
-        reason, remedy = ("", "") if version else RUNTIMES[runtime].not_installed()
-        rows.append(_row(f"local/{runtime}", version, runtime, reason=reason, remedy=remedy))
-    for beside in side_installations():
-        target_name = f"local/{beside.runtime}=={beside.version}"
-        rows.append(_row(target_name, beside.version, beside.runtime, folder=str(beside.folder)))
+    for name in DEVICES:
+        for runtime, version in device(name).runtimes().items():
+            target = Target(name, runtime)
+            reason, remedy = device(name).missing_runtime(target) or ("", "")
+            rows.append(_row(target, version, reason=reason, remedy=remedy))
+        for beside in device(name).other_versions():
+            rows.append(_row(Target(name, beside.runtime, beside.version), beside.version, folder=str(beside.folder)))
     return rows
 
 
-def _row(
-    target: str, version: str, runtime: str, *, reason: str = "", remedy: str = "", folder: str = ""
-) -> AvailableTarget:
-    return AvailableTarget(
-        target, version, bool(version), tuple(sorted(RUNTIMES[runtime].formats)), reason, remedy, folder
-    )
+def _row(target: Target, version: str, *, reason: str = "", remedy: str = "", folder: str = "") -> AvailableTarget:
+    reads = tuple(sorted(target.engine.formats))
+    return AvailableTarget(str(target), version, bool(version), reads, reason, remedy, folder)

@@ -14,9 +14,9 @@ from ..core.environment import cpu_name, usable_cores
 from ..core.errors import EdgeproofError
 from ..core.extras import EXTRAS
 from ..core.recipe import ModelSpec
-from ..core.runtime import RUNTIMES
 from ..core.store import package_versions
-from ..devices import local_runtimes
+from ..core.target import DEVICES, Target
+from ..devices import device
 from ..train.backbones import check_backbone
 
 # Module, extra, what it is for.
@@ -68,11 +68,11 @@ def examine() -> list[Check]:
         else:
             version = package_versions([distribution]).get(distribution, "?")
             checks.append(Check(distribution, "ok", f"{version} ({purpose})"))
-    for runtime, version in local_runtimes().items():
-        if version:
-            checks.append(Check(f"local/{runtime}", "ok", version))
-        else:
-            checks.append(Check(f"local/{runtime}", "note", *RUNTIMES[runtime].not_installed()))
+    for name in DEVICES:
+        for runtime, version in device(name).runtimes().items():
+            target = Target(name, runtime)
+            missing = device(name).missing_runtime(target)
+            checks.append(Check(str(target), "note", *missing) if missing else Check(str(target), "ok", version))
     checks += [_packaged(name, kind, what) for name, kind, what in _PACKAGED]
     most = f"{children.most_memory() / 2**30:.0f} GiB for a process that opens a file from outside"
     if children.system_limits():

@@ -17,7 +17,7 @@ from ..core.sanitize import slug
 from ..core.store import Store, lock, open_store, place
 from ..core.target import Target
 from ..core.variant import CONVERTER, Variant
-from ..devices import local_runtimes
+from ..devices import device
 from ..quantize.calibration import Calibration
 from ..train import external
 from .model_files import is_ours, open_model
@@ -138,7 +138,7 @@ def _best(
         made,
         make(FLOAT32, None, CONVERTER),
         data,
-        targets=[Target("local", runtime) for runtime, version in local_runtimes().items() if version],
+        targets=[Target("local", runtime) for runtime, version in device().runtimes().items() if version],
         evaluate=Evaluate(),
         samples=options.trial_samples,
         seed=SEED,
