@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +108,7 @@ def head_phase(
 def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> None:
     """Compile `head` for `samples` a training epoch, and trace its steps, which takes longer than to run a hundred of
     them and needs no features: it can be done while those are computed."""
+    tf, _ = load()
     width, classes = head.input_shape[-1], head.output_shape[-1]
     compile_model(
         head, spec, classes=classes, learning_rate=spec.learning_rate, epochs=spec.epochs,
@@ -119,8 +121,9 @@ def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> No
         *([(head.make_test_function(), False)] if validated else []),
     ]
     for function, weighted in trace:
-        dataset = _dataset(lambda: iter(()), nothing, 0, weighted=weighted)
-        function.get_concrete_function(iter(dataset))
+        # Going through no batch makes TensorFlow trace the function, optimize and place it, and changes nothing.
+        with suppress(tf.errors.OutOfRangeError):
+            function(iter(_dataset(lambda: iter(()), nothing, 0, weighted=weighted)))
 
 
 def generators(head: Any) -> list[Any]:
@@ -188,13 +191,16 @@ def _resident_dataset(train: Labelled, columns: tuple[NDArray[Any], ...], orders
         for order, views in orders():
             yield order + views * len(train), order
 
-    def rows_of(place: Any, order: Any) -> Any:
-        return (tf.gather(features, place), *(tf.gather(column, order) for column in constants))
+    def epoch(places: Any, order: Any) -> Any:
+        def rows(start: Any) -> Any:
+            part = slice(start, start + batch)
+            return (tf.gather(features, places[part]), *(tf.gather(column, order[part]) for column in constants))
+
+        return tf.data.Dataset.range(0, len(train), batch).map(rows)
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.int64))
     dataset = tf.data.Dataset.from_generator(places, output_signature=signature)
-    dataset = dataset.flat_map(lambda *epoch: tf.data.Dataset.from_tensor_slices(epoch).batch(batch)).map(rows_of)
-    return _fed(dataset, batches)
+    return _fed(dataset.flat_map(epoch), batches)
 
 
 def _validation_dataset(validation: Labelled, spec: Train) -> Any:
