@@ -29,7 +29,25 @@ PHASE_ONE = ("build", "features", "head")
 LOOP_TURNS = 5
 
 
-# --- By hand: an epoch as one TensorFlow function ---------------------------------------------------------------------
+# --- By hand: the pass, and an epoch as one TensorFlow function ------------------------------------------------------
+
+
+def one_pass(content: bytes, images: Any, cores: int) -> Any:
+    """Features of all `images` from the .tflite file `content`, by one interpreter on all cores."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=cores)
+    interpreter.allocate_tensors()
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    batch = np.zeros(source["shape"], np.float32)
+    features = np.empty((len(images), target["shape"][-1]), np.float32)
+    for at in range(0, len(images), len(batch)):
+        part = images[at : at + len(batch)]
+        batch[: len(part)] = part
+        interpreter.set_tensor(source["index"], batch)
+        interpreter.invoke()
+        features[at : at + len(part)] = interpreter.get_tensor(target["index"])[: len(part)]
+    return features
 
 
 def loop(features: Any, labels: Any, validation: tuple[Any, Any], epochs: int, batch: int, rate: float) -> None:
@@ -75,9 +93,8 @@ def _training(job: Job) -> Job:
     from edgeproof.core.progress import Silent
     from edgeproof.core.recipe import ModelSpec, Train
     from edgeproof.frameworks.tensorflow import load
-    from edgeproof.train import copies, feature_file, feature_pass
+    from edgeproof.train import copies, feature_pass
     from edgeproof.train.backbones import identity
-    from edgeproof.train.features import litert_extractor
     from edgeproof.train.fit import fit
 
     load()
@@ -97,12 +114,10 @@ def _training(job: Job) -> Job:
     content = copies.take(copies.copy_path(identity(spec, folder=Path()), train.head.pooling))
     if content is None:
         raise RuntimeError("the LiteRT copy of the backbone was not kept")
-    extract = litert_extractor(content, usable_cores())
     images = [np.load(data.images(split), mmap_mode="r") for split in ("train", "validation")]
     began = time.perf_counter()
     for split in images:
-        for at in range(0, len(split), feature_file.BLOCK):
-            extract.compute(split[at : at + feature_file.BLOCK])
+        one_pass(content, split, usable_cores())
     return {"pass": time.perf_counter() - began, **spent, "steps": steps}
 
 

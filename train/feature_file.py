@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,15 @@ def grow(
     path: Path,
     samples: int,
     width: int,
-    compute: Callable[[int, int], NDArray[Any]],
+    compute: Callable[[Iterable[tuple[int, int]]], Generator[NDArray[Any], None, None]],
     progress: Callable[[int], None],
 ) -> NDArray[Any]:
     """Return all features as a read-only memory map (`samples`, `width`) float32 of `path`.
 
-    `compute(start, stop)` gives those of some samples. What whole blocks are there already, from a run that was
-    killed, is not computed again; the others are cut as they would have been without it. `progress` is told how many
-    samples were finished since it was last told. Raises StageError when the disk is full or features are not finite.
+    `compute` gives those of each span of samples (start, stop), in order; it may look at spans ahead. What whole blocks
+    are there already, from a run that was killed, is not computed again; the others are cut as they would have been
+    without it. `progress` is told how many samples were finished since it was last told. Raises StageError when the
+    disk is full or features are not finite.
     """
     shape = (samples, width)
     if not samples:
@@ -56,11 +58,12 @@ def grow(
             stream.truncate(header + done * row)
             stream.seek(header + done * row)
             progress(done)
-            for start in range(done, samples, BLOCK):
-                stop = min(start + BLOCK, samples)
-                stream.write(_finite(compute(start, stop)).astype("<f4").tobytes())
-                stream.flush()
-                progress(stop - start)
+            spans = [(start, min(start + BLOCK, samples)) for start in range(done, samples, BLOCK)]
+            with closing(compute(spans)) as blocks:
+                for block in blocks:
+                    stream.write(_finite(block).astype("<f4").tobytes())
+                    stream.flush()
+                    progress(len(block))
     features: NDArray[Any] = np.load(path, mmap_mode="r")
     return features
 

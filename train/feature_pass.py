@@ -20,7 +20,7 @@ from ..core.progress import Listener
 from ..core.recipe import Augment
 from .augment import Augmenter
 from .feature_file import kept
-from .features import FEW_IMAGES, Extractor, compute
+from .features import FEW_IMAGES, Engine, compute
 
 ENGINE = "engine.json"
 Found = dict[tuple[str, int], NDArray[Any]]  # by split and view
@@ -44,7 +44,7 @@ class FeaturePass:
     seed: int
     listener: Listener
     engine: str = ""
-    extract: Extractor | None = None
+    extract: Engine | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _running: Future[Found] | None = None
     _done: int = 0
@@ -76,7 +76,7 @@ class FeaturePass:
         self._tell(sum(map(len, whole.values())))
         return whole
 
-    def start(self, extract: Extractor) -> None:
+    def start(self, extract: Engine) -> None:
         """Start computing with `extract`, which nobody else may use meanwhile."""
         self.extract, self.engine, self._done = extract, extract.engine, 0
         self._stop.clear()
@@ -106,7 +106,13 @@ class FeaturePass:
             write_json(self.shared / ENGINE, {"engine": self.engine})
         return found
 
-    def _run(self, extract: Extractor) -> Found:
+    def _run(self, extract: Engine) -> Found:
+        try:
+            return self._computed(extract)
+        finally:
+            extract.close()
+
+    def _computed(self, extract: Engine) -> Found:
         found: Found = {}
         for split, view in self._jobs:
             images = self.images[split]

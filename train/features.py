@@ -7,35 +7,71 @@ comparing it takes as long as Keras needs for some hundred images, so few images
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.progress import Listener
+from ..frameworks.flat_graph import flat_graph
 from ..frameworks.tensorflow import cores, has_gpu, load
 from ..tflite.converter import convert as run_converter
 from .augment import Augmenter, apply
 from .feature_file import grow
+from .feature_process import FeatureProcess
+from .feature_worker import BATCH, Model
 from .network import Base
 
-LITERT_BATCH = 8  # more does not pay: 8 images' activations still fit a core's cache
 KERAS_BATCH = 64
 FEW_IMAGES = 256
 TOLERANCE = 1e-3  # of the largest feature, between the two engines
 
 
+class Engine(Protocol):
+    """Computes features of images."""
+
+    @property
+    def engine(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def features(self) -> int:
+        """How many features an image has."""
+        ...
+
+    def compute(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Map (n, height, width, 3) pixels of 0–255 to (n, features) float32."""
+        ...
+
+    def stream(self, blocks: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """Map each block as `compute` does; the next blocks may be read meanwhile."""
+        ...
+
+    def close(self) -> Any:
+        """Give back what it holds."""
+        ...
+
+
 @dataclass(frozen=True)
 class Extractor:
-    """`compute` maps (n, height, width, 3) pixels of 0–255 to (n, features) float32; `engine` says what runs it."""
+    """An `Engine` in this process."""
 
     engine: str
     features: int
     compute: Callable[[NDArray[Any]], NDArray[Any]]
+
+    def stream(self, blocks: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """Map each block, one after the other."""
+        for images in blocks:
+            yield self.compute(images)
+
+    def close(self) -> None:
+        """Hold nothing."""
 
 
 def extractor(
@@ -43,9 +79,9 @@ def extractor(
     samples: NDArray[Any],
     listener: Listener,
     *,
-    begin: Callable[[Extractor], None] = lambda extract: None,
+    begin: Callable[[Engine], None] = lambda extract: None,
     keep: Callable[[bytes], None] = lambda content: None,
-) -> Extractor:
+) -> Engine:
     """Return the fastest way to compute `base`'s features that gives what Keras gives on `samples` (n, h, w, 3).
 
     `begin` is called with the likely answer before it is compared with Keras, so that the caller can start computing;
@@ -59,14 +95,14 @@ def extractor(
         return keras
     try:
         content = convert(base)
-        litert = litert_extractor(content)
+        litert = FeatureProcess(content, cores())
         begin(litert)
-        found = litert_extractor(content, threads=1).compute(samples)  # one of its own: the other may be at work
+        answers = litert_extractor(content).compute(samples)  # in this process: the other is at work
         expected = np.asarray(base.model(samples.astype(np.float32), training=False))
     except Exception as error:  # the converter and the engine raise whatever they like
         listener.note("warning", "features come from Keras: the base could not be converted", reason=str(error)[:300])
         return keras
-    difference = float(np.abs(expected - found).max())
+    difference = float(np.abs(expected - answers).max())
     if not difference <= TOLERANCE * float(np.abs(expected).max()):
         listener.note("warning", "features come from Keras: LiteRT's differ", difference=difference)
         return keras
@@ -91,47 +127,41 @@ def keras_extractor(base: Base) -> Extractor:
 
 
 def convert(base: Base) -> bytes:
-    """Return `base` in inference mode as a float32 TFLite file of a fixed batch.
+    """Return `base` in inference mode as a float32 TFLite file of batch BATCH, as `feature_worker` runs it.
 
-    The converter makes variables constants by itself; what it cannot hold shows when its answers are compared.
+    What the converter cannot hold shows when its answers are compared.
     """
     tf, _ = load()
 
     def infer(image: Any) -> Any:
         return tf.cast(base.model(image, training=False), tf.float32)
 
-    shape = (LITERT_BATCH, *base.model.input_shape[1:])
+    shape = (BATCH, *base.model.input_shape[1:])
     concrete = tf.function(infer, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image"))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], base.model)
-    converter.experimental_lower_to_saved_model = False  # through a SavedModel it takes twice as long
+    if (frozen := flat_graph(concrete)) is not None:
+        converter = tf.compat.v1.lite.TFLiteConverter(frozen, [concrete.inputs[0]], concrete.outputs)
+    else:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], base.model)
+        converter.experimental_lower_to_saved_model = False  # through a SavedModel it takes twice as long
     return run_converter(converter)
 
 
-def litert_extractor(content: bytes, threads: int | None = None) -> Extractor:
-    """Return the fast way: what `convert` gave, run by LiteRT on all cores."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content, num_threads=threads or cores())
-    interpreter.allocate_tensors()
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    width = int(target["shape"][-1])
-    batch = np.zeros(source["shape"], np.float32)
+def litert_extractor(content: bytes) -> Extractor:
+    """Return what `convert` gave, run by LiteRT in this process, on one core."""
+    model = Model(content, threads=1)
 
     def compute(images: NDArray[Any]) -> NDArray[Any]:
-        out = np.empty((len(images), width), np.float32)
-        for at in range(0, len(images), LITERT_BATCH):
-            part = images[at : at + LITERT_BATCH]
-            batch[: len(part)] = part
-            interpreter.set_tensor(source["index"], batch)
-            interpreter.invoke()
-            out[at : at + len(part)] = interpreter.get_tensor(target["index"])[: len(part)]
+        out = np.empty((len(images), model.width), np.float32)
+        for at in range(0, len(images), BATCH):
+            part = slice(at, at + BATCH)
+            model.compute(images[part], out[part])
         return out
 
-    return Extractor("litert", width, compute)
+    return Extractor("litert", model.width, compute)
 
 
 def compute(
-    extract: Extractor,
+    extract: Engine,
     images: NDArray[Any],
     path: Path,
     *,
@@ -143,10 +173,10 @@ def compute(
     `images` may be a memory map larger than memory.
     """
 
-    def block(start: int, stop: int) -> NDArray[Any]:
-        return extract.compute(_pixels(images, np.arange(start, stop), augmenter))
+    def stream(spans: Iterable[tuple[int, int]]) -> Generator[NDArray[Any], None, None]:
+        yield from extract.stream(_pixels(images, np.arange(start, stop), augmenter) for start, stop in spans)
 
-    return grow(path, len(images), extract.features, block, progress)
+    return grow(path, len(images), extract.features, stream, progress)
 
 
 def _pixels(images: NDArray[Any], index: NDArray[Any], augmenter: Augmenter | None) -> NDArray[Any]:

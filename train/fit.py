@@ -25,13 +25,14 @@ from ..core.progress import Listener
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
 from ..frameworks.freeze import freeze, graph_sha256, verify
-from ..frameworks.tensorflow import fresh, has_gpu
+from ..frameworks.tensorflow import cores, fresh, has_gpu
 from . import copies
 from . import features as feature_files
 from .backbones import build_base, image_source
 from .callbacks import check_callbacks
 from .feature_file import BLOCK
-from .feature_pass import FeaturePass
+from .feature_pass import FeaturePass, Found
+from .feature_process import EngineError, FeatureProcess
 from .finetune import fine_tune_phase
 from .head import Labelled, compile_head, evaluate, head_phase, new_head
 from .keras_fit import State
@@ -193,7 +194,7 @@ def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelle
     computing = FeaturePass(images, work.scratch, work.shared, work.train.augment, work.seed, work.listener)
     place = copies.copy_path(origin, work.train.head.pooling) if _can_be_kept(work) and not computing.few else None
     if place is not None and (content := copies.take(place)) is not None:
-        computing.start(feature_files.litert_extractor(content))
+        computing.start(FeatureProcess(content, cores()))
     try:
         base = work.timed("build", lambda: _build(work))
         return base, *work.timed("features", lambda: _features(work, base, computing, place))
@@ -224,9 +225,20 @@ def _features(
     labels = {split: work.labels(split) for split in computing.images}
     head = new_head(base.features, len(work.data.labels), work.train, work.seed)
     compile_head(head, work.train, len(labels["train"]), validated=len(labels["validation"]) > 0)
-    found = found if found is not None else computing.result()
+    found = found if found is not None else _result(work, base, computing)
     training = Labelled([features for (split, _), features in found.items() if split == "train"], labels["train"])
     return head, training, Labelled([found["validation", 0]], labels["validation"]), computing.engine
+
+
+def _result(work: _Work, base: Base, computing: FeaturePass) -> Found:
+    try:
+        return computing.result()
+    except EngineError as error:
+        why = "features come from Keras: LiteRT did not go through all images"
+        work.listener.note("warning", why, reason=str(error))
+        computing.discard()
+        computing.start(feature_files.keras_extractor(base))
+        return computing.result()
 
 
 def _measure(work: _Work, base: Base) -> State:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -106,9 +107,11 @@ def mobilenet_v2(size: int, *, classifier: bool = False) -> Any:
 
 def mobilenet_v2_on(pixels: Any, *, classifier: bool = False) -> tuple[Any, list[Any]]:
     """Put the network on a Keras tensor of standardised pixels; return its output and its layers, bottom first."""
-    state = read_state_dict(weights_file("mobilenet_v2"))
-    output, layers = architecture(pixels, classifier=classifier)
-    assign(layers, convert(state))
+    path = weights_file("mobilenet_v2")
+    with ThreadPoolExecutor(1) as pool:  # a process of its own reads them while Keras builds
+        reading = pool.submit(read_state_dict, path)
+        output, layers = architecture(pixels, classifier=classifier)
+        assign(layers, convert(reading.result()))
     return output, layers
 
 

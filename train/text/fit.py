@@ -175,7 +175,8 @@ def _features(work: _Work, base: TextBase, identity: Any) -> tuple[Labelled, Lab
     def compute(split: str) -> NDArray[Any]:
         part = texts[split]
         path = place / f"text-{split}.npy"
-        return grow(path, len(part), base.features, lambda start, stop: extract(part[start:stop]), progress)
+        blocks = lambda spans: (extract(part[start:stop]) for start, stop in spans)  # noqa: E731
+        return grow(path, len(part), base.features, blocks, progress)
 
     found = {split: compute(split) for split in SPLITS}
     training, validation = (Labelled([found[split]], work.labels(split)) for split in SPLITS)
