@@ -26,10 +26,6 @@ def text_columns(command: Command) -> Command:
 
 def labelled_data(source: str, columns: dict[str, str | None]) -> Data:
     """Return a data source with the options that were given, as a recipe's [data] holds them. Raises InputError."""
-    from ..core.documents import check_bounds
-    from ..core.recipe import Data
-    from ..core.recipe_file import parse_table
+    from ..workflows.samples import data_of
 
-    table = {"source": source} | {name: value for name, value in columns.items() if value is not None}
-    check_bounds(table, "the data source", "give names that are Unicode text")
-    return parse_table(Data, table, "data")
+    return data_of(source, columns)

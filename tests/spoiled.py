@@ -14,7 +14,7 @@ from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.core.store import Store
-from edgeproof.workflows.prepare_data import Wanted, prepared
+from edgeproof.workflows.prepare_data import InputSpec, prepared
 
 SOURCE = Data(source="builtin:fashion-mnist-mini", validation=0.25, limit_train=3000, limit_test=1000)
 SIZE = 32
@@ -40,7 +40,7 @@ def make(folder: Path, *names: str) -> Spoiled:
     """Prepare the data and make the named files."""
     data = prepared(
         SOURCE,
-        Wanted("image", SIZE, "stretch"),
+        InputSpec("image", SIZE, "stretch"),
         seed=1,
         folder=Path(),
         store=Store(folder / "store"),

@@ -120,14 +120,14 @@ def test_weights_are_looked_through_like_models(packed: bool, tmp_path: Path) ->
 def test_catalogues_are_read_by_tensorflow_in_its_own_process(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgeproof.workflows.prepare_data import Wanted, prepared\n"
+        "from edgeproof.workflows.prepare_data import InputSpec, prepared\n"
         "from edgeproof.core.errors import InputError\n"
         "from edgeproof.core.progress import Silent\n"
         "from edgeproof.core.recipe import Data\n"
         "from edgeproof.core.store import Store\n"
         f"here = Path({str(tmp_path)!r})\n"
         "try:\n"
-        "    prepared(Data(source='keras:mnist'), Wanted('image', 8, 'stretch'), seed=1, folder=here,\n"
+        "    prepared(Data(source='keras:mnist'), InputSpec('image', 8, 'stretch'), seed=1, folder=here,\n"
         "             store=Store(here / '.store'), listener=Silent(), use='test')\n"
         "except InputError as error:\n"
         "    assert 'could not be loaded' in error.message, error\n"

@@ -16,7 +16,7 @@ import pytest
 from edgeproof.core import children
 from edgeproof.core.progress import Silent
 from edgeproof.workflows import tensorflow_process
-from edgeproof.workflows.doctor import examine
+from edgeproof.workflows.doctor import doctor
 from edgeproof.workflows.tensorflow_process import CrashError, TensorFlowProcess
 
 ROOMS = (
@@ -58,7 +58,7 @@ def test_a_process_cannot_take_the_machine_s_memory(
 @pytest.mark.parametrize("driver", [pytest.param(False, marks=linux), True])
 def test_doctor_says_who_keeps_the_limit(driver: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "_DRIVERS", (tmp_path,) if driver else ())
-    (check,) = (check for check in examine() if check.what == "memory limit")
+    (check,) = (check for check in doctor() if check.what == "memory limit")
     assert (check.state, "watched" in check.found) == (("note", True) if driver else ("ok", False))
     assert f"{psutil.virtual_memory().total * 0.9 / 2**30:.0f} GiB" in check.found
 

@@ -155,7 +155,7 @@ def test_what_the_table_says_of_real_files_is_what_runtimes_do(runtime: str, tin
     for scheme in ("float32", "float16", "dynamic", "int8", "int8-int8io", "int8-uint8io"):
         artifact = tiny.artifact(f"tflite:{scheme}")
         outcome = open_runner(artifact, target, timeout_seconds=120).load(tiny.data.images("test"))
-        wrong = runtime_fallbacks.misfit(artifact, target)
+        wrong = runtime_fallbacks.incompatibility(artifact, target)
         assert outcome.ok == (wrong is None), (scheme, outcome.reason, wrong)
 
 
@@ -449,28 +449,28 @@ def metadata() -> bytes:
 def test_what_does_not_load_is_named_with_what_to_make_instead(tiny: TinyRun) -> None:
     runtime = parse_runtime("tflite-runtime==2.14")
     plain = tiny.artifact("tflite:dynamic")
-    wrong = runtime_fallbacks.misfit(plain, runtime)
+    wrong = runtime_fallbacks.incompatibility(plain, runtime)
     assert wrong is not None
     reason, remedy = wrong
     assert "FULLY_CONNECTED version 12" in reason and "up to version 10" in reason and "2.17.0" in reason
     assert "tflite:dynamic-conv or tflite:dynamic-per-tensor" in remedy and "ai-edge-litert 1.0.0" in remedy
-    assert [str(v) for v in runtime_fallbacks.work_arounds(plain, runtime)] == [
+    assert [str(v) for v in runtime_fallbacks.fallback_variants(plain, runtime)] == [
         "tflite:dynamic-conv",
         "tflite:dynamic-per-tensor",
     ]
     # By its row alone, where the file is gone.
-    assert runtime_fallbacks.misfit(replace(plain, path=None), runtime) is not None
+    assert runtime_fallbacks.incompatibility(replace(plain, path=None), runtime) is not None
 
     older = parse_runtime("tflite-runtime==2.3")
-    assert [str(v) for v in runtime_fallbacks.work_arounds(plain, older)] == [
+    assert [str(v) for v in runtime_fallbacks.fallback_variants(plain, older)] == [
         "tflite:float16",
         "tflite:int8",
         "tflite:float32",
     ]
     for scheme in ("float32", "float16", "int8", "int16x8"):
-        assert runtime_fallbacks.misfit(tiny.artifact(f"tflite:{scheme}"), runtime) is None
-        assert runtime_fallbacks.work_arounds(tiny.artifact(f"tflite:{scheme}"), runtime) == ()
-    assert runtime_fallbacks.misfit(tiny.artifact("onnx:float32"), runtime) is None
+        assert runtime_fallbacks.incompatibility(tiny.artifact(f"tflite:{scheme}"), runtime) is None
+        assert runtime_fallbacks.fallback_variants(tiny.artifact(f"tflite:{scheme}"), runtime) == ()
+    assert runtime_fallbacks.incompatibility(tiny.artifact("onnx:float32"), runtime) is None
 
 
 def test_the_price_of_a_work_around() -> None:
@@ -488,15 +488,15 @@ def test_the_price_of_a_work_around() -> None:
         ("p", "local/litert"): np.arange(100) < 90,
         ("a", "local/litert"): np.arange(100) < 88,
     }
-    told = runtime_fallbacks.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"), correct)
+    told = runtime_fallbacks.cost(results, plain, adapted, parse_runtime("tflite-runtime==2.14"), correct)
     assert told["for"] == "tflite-runtime==2.14" and told["instead_of"] == "p" and told["target"] == "local/litert"
     assert told["latency_ratio"] == 1.5 and told["bytes_ratio"] == 1.1
     drop = told["accuracy"]
     assert drop["drop"] == pytest.approx(0.02) and drop["low"] < 0.02 < drop["high"] and drop["samples"] == 100
-    bare = runtime_fallbacks.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
+    bare = runtime_fallbacks.cost(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
     assert bare["accuracy"] == {"drop": pytest.approx(0.02), "samples": 100}
     results.measurements = [m for m in results.measurements if m.artifact == "a"]
-    alone = runtime_fallbacks.price(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
+    alone = runtime_fallbacks.cost(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
     assert "target" not in alone and alone["bytes_ratio"] == 1.1
 
 

@@ -20,7 +20,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.core.store import Store
 from edgeproof.data import prepare
-from edgeproof.workflows.prepare_data import Wanted, prepared
+from edgeproof.workflows.prepare_data import InputSpec, prepared
 
 
 def draw(path: Path, number: int, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> None:
@@ -127,7 +127,7 @@ def test_the_list_of_unreadable_files_stands_beside_the_report(tmp_path: Path) -
     for number in range(30):
         (tmp_path / f"set/train/a/{number:02}.png").write_bytes(b"")
     watch = Watch([], [])
-    wanted, data = Wanted("image", 16, "stretch"), Data(source="folder:set")
+    wanted, data = InputSpec("image", 16, "stretch"), Data(source="folder:set")
     store = Store(tmp_path / "run" / ".store")
     for _ in range(2):
         prepared(data, wanted, seed=1, folder=tmp_path, store=store, listener=watch)

@@ -15,7 +15,7 @@ from edgeproof.core.codec import read_json
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe_file import load_recipe, parse_recipe
 from edgeproof.devices.remedies import explain
-from edgeproof.workflows.doctor import examine
+from edgeproof.workflows.doctor import doctor
 from edgeproof.workflows.preflight import preflight
 
 from .conftest import class_folders, run_recipe
@@ -116,7 +116,7 @@ def test_init_writes_a_recipe_for_texts_where_the_data_are(tmp_path: Path) -> No
 
 
 def test_doctor_tells_of_hub_and_text() -> None:
-    found = {check.what for check in examine()}
+    found = {check.what for check in doctor()}
     assert {"tensorflow-hub", "tensorflow-text", "package:efficientnet_lite0", "package:use_multilingual_v3"} <= found
 
 

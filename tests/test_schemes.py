@@ -98,7 +98,7 @@ def test_a_scheme_is_its_row_whatever_it_is_called(
     assert scheme_colour(row.name).name == "scheme-int4"
     old = replace(artifact, path=None, ops=(Operator("CONV_2D", 99, 1),))
     runtime = parse_runtime("tflite-runtime==2.14")
-    assert list(map(str, runtime_fallbacks.work_arounds(old, runtime))) == ["tflite:int4"]
+    assert list(map(str, runtime_fallbacks.fallback_variants(old, runtime))) == ["tflite:int4"]
 
 
 def test_int8_is_strict_and_fallback_counts_its_islands(files: Files, tmp_path: Path) -> None:

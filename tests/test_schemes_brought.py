@@ -73,10 +73,8 @@ def test_a_brought_file_is_quantized_and_proved(mine: Path, tmp_path: Path, with
     assert beside.read_bytes() == mine.read_bytes()
     quick = Evaluate.model_validate({"targets": ["local/litert"], "latency": {"processes": 1, "run_seconds": 0.05}})
     with RunLog(None) as listener:
-        results, _ = evaluate_files(
-            sorted(out.glob("*.tflite")), Data(source=pictures), quick, tmp_path, None, listener
-        )
-    agreement = {row.artifact.rpartition("--")[2]: row.agreement or 0.0 for row in results.measurements}
+        measured = evaluate_files(sorted(out.glob("*.tflite")), Data(source=pictures), quick, tmp_path, None, listener)
+    agreement = {row.artifact.rpartition("--")[2]: row.agreement or 0.0 for row in measured.results.measurements}
     assert agreement["tflite-float32"] == 1 and agreement["tflite-weight-int8"] > 0.8 and agreement["tflite-int8"] > 0.5
     # A second time everything is there.
     again = edgeproof("export", str(mine), "--to", "tflite:weight-int8", "--value-range", "0,255", "--out", str(out),

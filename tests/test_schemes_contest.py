@@ -19,7 +19,7 @@ from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.core.variant import CONVERTER, QUANTIZER
 from edgeproof.workflows import tool_selection
-from edgeproof.workflows.tool_selection import contest
+from edgeproof.workflows.tool_selection import select_tool
 
 from .scheme_files import LITERT, OLD, ONNX, Files, raw_dynamic, shared
 
@@ -41,7 +41,7 @@ def pictures(files: Files) -> PreparedData:
 def hold(
     made: list[Artifact], files: Files, data: PreparedData, store: Path, targets: tuple[Target, ...] = (ONNX, LITERT)
 ) -> Artifact:
-    return contest(
+    return select_tool(
         made, files("tflite:float32"), data, targets=targets, evaluate=Evaluate(), samples=60, seed=1,
         store=Store(store), listener=Silent(),
     )  # fmt: skip

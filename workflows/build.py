@@ -18,15 +18,15 @@ from ..core.variant import CONVERTER, Variant
 from ..quantize.calibration import Calibration
 from ..quantize.distribution_check import resemblance
 from .mixed_precision import search_mixed
-from .runtime_fallbacks import work_arounds
+from .runtime_fallbacks import fallback_variants
 from .steps import blank, calibrate, make_file, makers, tune, warn
 from .tensorflow_process import TensorFlowProcess
-from .tool_selection import contest
+from .tool_selection import select_tool
 
 TRIAL_TARGET = Target("local", "litert")
 
 
-class Workshop:
+class ModelBuild:
     """Makes the files of one model in a run. Files are found in the store, or made there."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Workshop:
             if artifact.status != "ok":
                 self.listener.note("warning", f"{artifact.id}: {artifact.reason}", remedy=artifact.remedy)
             yield artifact
-            for variant in work_arounds(artifact, self.runtime) if self.runtime else ():
+            for variant in fallback_variants(artifact, self.runtime) if self.runtime else ():
                 self.instead.setdefault(artifact_id(self.model.name, variant), artifact)
                 if variant not in waiting:
                     waiting.append(variant)
@@ -96,7 +96,7 @@ class Workshop:
             made = [replace(one, chosen_on=self.data.counts.get("validation", 0)) for one in made]
         if len(made) == 1:
             return made[0]
-        return contest(
+        return select_tool(
             made,
             self.float_file(),
             self.data,

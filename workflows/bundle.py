@@ -1,7 +1,8 @@
-"""What ``edgeproof bundle`` does: golden vectors, the proof that metadata change no answer, and then the bundle."""
+"""``bundle``: golden vectors, the proof that metadata change no answer, and then the bundle."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.results import Results, load_results
+from ..core.run_log import RunLog
 from ..core.runtime import readers
 from ..core.sanitize import slug
 from ..core.store import Store
@@ -34,13 +36,52 @@ from ..export import bundle as room
 from ..export import inspect
 from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
+from .arguments import FileLike, at_least_one, file_path
 from .class_mapping import class_numbers
-from .model_files import open_artifact, wanted_by
-from .prepare_data import Wanted, prepared
-from .run_folder import Evaluation, Origin, origin_of
+from .finished import Run
+from .listening import listener_of
+from .model_files import input_spec_of, open_artifact
+from .prepare_data import InputSpec, prepared
+from .run_folder import Evaluation, SourceRun, source_run_of
+from .samples import DataLike, Samples, data_source
 
 SEED = 1
 MAKER = f"edgeproof {__version__}"
+
+
+def bundle(
+    source: FileLike | Run,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    data: DataLike | None = None,
+    samples: int = 8,
+    progress: Listener | None = None,
+) -> room.Bundle:
+    """Put everything that an app needs of one file into a folder and a ZIP.
+
+    Args:
+        source: a ``.tflite`` or ``.onnx`` file, its artifact, or a run or its folder, whose recommended file is taken.
+        out: where the bundle goes. Default: ``bundles`` in the run, or beside the file.
+        data: samples for the golden vectors: a source such as ``folder:images``, a `Data`, or arrays in memory,
+            ``(x,)`` or ``(x, y)``. Default: the run's own, else random inputs.
+        samples: how many golden vectors, 1 to 1000.
+        progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
+
+    Returns:
+        The bundle: its folder, archive and manifest.
+
+    Raises:
+        InputError: the file is none, is not the one that was measured, or samples do not fit.
+        StageError: no runtime here runs it, or it answers otherwise with the metadata than without.
+    """
+    path = source.folder if isinstance(source, Run) else file_path(source)
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "give a .tflite or .onnx file, or a run's folder")
+    chosen = data_source(data) if data is not None else None
+    count = at_least_one(samples, "samples", 1000)
+    with RunLog(None, listener_of(progress)) as log:
+        log.begin("bundle", path.name)
+        return bundle_file(path, out=Path(out) if out is not None else None, source=chosen, samples=count, listener=log)
 
 
 @dataclass(frozen=True)
@@ -54,7 +95,9 @@ class _Samples:
     random: bool = False
 
 
-def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: int, listener: Listener) -> room.Bundle:
+def bundle_file(
+    path: Path, *, out: Path | None, source: Data | Samples | None, samples: int, listener: Listener
+) -> room.Bundle:
     """Bundle the artifact at `path`, or what a run's folder recommends. See `room.bundle` for what is written.
 
     `source` are samples; else those of the run's test split, else a text model's own golden texts, else seeded random
@@ -92,7 +135,7 @@ def bundle_file(path: Path, *, out: Path | None, source: Data | None, samples: i
     contents = inspect(path)
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
     check(replace(artifact, path=None, tokenizer=None), str(path))
-    origin = origin_of(path, artifact.model)
+    origin = source_run_of(path, artifact.model)
     if results is None and origin is not None and (origin.folder / "results.json").is_file():
         results = load_results(origin.folder)
     budget = _judged(results, artifact.sha256) if results is not None else None
@@ -178,15 +221,15 @@ def _recommended(folder: Path, results: Results) -> tuple[Path, Artifact]:
     return (path if found.path.is_absolute() else below(folder, path, follow=True)), found
 
 
-def _beside(path: Path, origin: Origin | None) -> Path:
+def _beside(path: Path, origin: SourceRun | None) -> Path:
     return (origin.folder if origin else path.resolve().parent) / "bundles"
 
 
 def _samples(
     artifact: Artifact,
-    origin: Origin | None,
+    origin: SourceRun | None,
     evaluation: Evaluation | None,
-    source: Data | None,
+    source: Data | Samples | None,
     count: int,
     workspace: Path,
     listener: Listener,
@@ -194,7 +237,7 @@ def _samples(
 ) -> _Samples:
     kind = artifact.contract.kind if artifact.contract else "tensor"
     if source is not None:
-        wanted = wanted_by(artifact, None) if artifact.contract else _plain(artifact)
+        wanted = input_spec_of(artifact, None) if artifact.contract else _plain(artifact)
         data = prepared(
             source,
             wanted,
@@ -221,12 +264,12 @@ def _samples(
     return _random(artifact, count, workspace)
 
 
-def _plain(artifact: Artifact) -> Wanted:
+def _plain(artifact: Artifact) -> InputSpec:
     """What a file without a contract takes: arrays of its own shapes."""
     from ..train.external import Input
 
     inputs = [Input(t.name, t.shape, "float32" if t.scale else t.dtype) for t in artifact.inputs]
-    return Wanted("tensor", inputs=tuple(sorted(inputs, key=lambda one: one.name)))
+    return InputSpec("tensor", inputs=tuple(sorted(inputs, key=lambda one: one.name)))
 
 
 def _drawn(artifact: Artifact, data: PreparedData, count: int, workspace: Path, source: str) -> _Samples:
@@ -338,7 +381,7 @@ def _target(artifact: Artifact) -> Target:
     )
 
 
-def _siblings(artifact: Artifact, origin: Origin | None) -> list[Artifact]:
+def _siblings(artifact: Artifact, origin: SourceRun | None) -> list[Artifact]:
     """Return the other files that the run made of the same model."""
     siblings = []
     for sidecar in sorted((origin.folder / "artifacts").glob("*.json")) if origin else []:
@@ -358,7 +401,7 @@ def _distance(artifact: Artifact, other: Artifact) -> tuple[bool, bool, int]:
     return (theirs.activations != ours.activations, theirs.weights != ours.weights, other.bytes)
 
 
-def _offers(artifact: Artifact, origin: Origin | None) -> dict[str, room.Offer]:
+def _offers(artifact: Artifact, origin: SourceRun | None) -> dict[str, room.Offer]:
     """Return for each stock consumer that refuses the file what it takes: a sibling from the run, or a command."""
     if artifact.contract is None or artifact.contract.kind != "image":
         return {}

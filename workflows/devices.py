@@ -53,8 +53,10 @@ def devices(install: Sequence[str] = (), *, progress: Listener | None = None) ->
             target = Target(name, runtime)
             reason, remedy = device(name).missing_runtime(target) or ("", "")
             rows.append(_row(target, version, reason=reason, remedy=remedy))
-        for beside in device(name).other_versions():
-            rows.append(_row(Target(name, beside.runtime, beside.version), beside.version, folder=str(beside.folder)))
+        rows += [
+            _row(Target(name, beside.runtime, beside.version), beside.version, folder=str(beside.folder))
+            for beside in device(name).other_versions()
+        ]
     return rows
 
 

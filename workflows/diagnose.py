@@ -1,7 +1,8 @@
-"""What ``edgeproof diagnose`` does, and a run with a file that lost accuracy: find the float file, compare the two."""
+"""``diagnose``, also of a run's file that lost accuracy: find the float file, compare the two."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ from ..core.diagnosis import Diagnosis
 from ..core.errors import InputError
 from ..core.progress import Listener
 from ..core.recipe import Data
+from ..core.run_log import RunLog
 from ..core.store import Store, lock, open_store
 from ..core.variant import CONVERTER, Variant
-from ..quantize import diagnosis
-from .model_files import open_artifact, wanted_by
+from ..quantize import diagnosis as tensors
+from .arguments import FileLike, at_least_one, file_path
+from .listening import listener_of
+from .model_files import input_spec_of, open_artifact
+from .preflight import check_writable
 from .prepare_data import prepared
-from .run_folder import Origin, check_parts, origin_of
+from .run_folder import SourceRun, check_parts, source_run_of
+from .samples import DataLike, Samples, data_source
 from .steps import make_file
 from .tensorflow_process import TensorFlowProcess
 from .value_range import with_value_range
@@ -30,6 +36,47 @@ _IN_ORDER = (
     "name", "operator", "position", "kind", "dtype", "snr_db", "own_snr_db", "answer_snr_db", "share", "cosine",
     "saturated", "range_use", "cause",
 )  # fmt: skip
+
+
+def diagnose(
+    file: FileLike,
+    *,
+    reference: FileLike | None = None,
+    data: DataLike | None = None,
+    samples: int = SAMPLES,
+    out: str | os.PathLike[str] | None = None,
+    progress: Listener | None = None,
+) -> Diagnosis:
+    """Compare every tensor of a quantized file with the float model's on the same samples, and say what went wrong.
+
+    Args:
+        file: a quantized ``.tflite``, or its artifact.
+        reference: the float32 ``.tflite`` of the same model. Default: the one beside the file, or the run's.
+        data: samples: a source such as ``folder:images``, a `Data`, or arrays in memory, ``(x,)`` with x of shape
+            (samples, …) as the model takes them (pictures uint8, 0 to 255). Default: the run's test split.
+        samples: how many of them are compared.
+        out: the folder that ``diagnosis/`` is written into: the figures as JSON, and files for Model Explorer.
+            Default: the run that the file lies in, or the folder that it lies in.
+        progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
+
+    Returns:
+        The suspicions with their remedies, and the tensors, worst first.
+
+    Raises:
+        InputError: the file is no ``.tflite``, or its float file or samples are not known.
+        StageError: the two cannot be compared, or the disk refuses.
+    """
+    path = file_path(file)
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "give a quantized .tflite file")
+    float_file = file_path(reference, "the reference") if reference is not None else None
+    source = data_source(data) if data is not None else None
+    folder = home(path, Path(out) if out is not None else None)
+    check_parts(folder)
+    check_writable(folder / "diagnosis")
+    with RunLog(folder / "diagnosis" / "log.jsonl", listener_of(progress)) as log:
+        log.begin("diagnose", path.name)
+        return diagnose_file(path, float_file, source, at_least_one(samples, "samples"), folder, log)
 
 
 def diagnosed(
@@ -48,17 +95,17 @@ def diagnosed(
     Raises EdgeproofError when the two cannot be compared.
     """
     spec = {
-        "version": diagnosis.VERSION,
+        "version": tensors.VERSION,
         "artifact": [artifact.id, artifact.sha256, artifact.scheme, artifact.answer],
         "contract": to_json(artifact.contract) if artifact.contract else None,
         "tokenizer": artifact.tokenizer_sha256,
         "reference": sha256_file(reference) if reference.is_file() else None,
         "data": [data.sha256, split, samples, seed],
     }
-    key = store.key("diagnosis", spec, diagnosis.PACKAGES)
+    key = store.key("diagnosis", spec, tensors.PACKAGES)
     if store.get(key) is None:
         with store.write(key) as workspace:
-            found = diagnosis.diagnose(
+            found = tensors.diagnose(
                 artifact, reference, data,
                 samples=samples, workspace=workspace, listener=listener, split=split, seed=seed,
             )  # fmt: skip
@@ -92,11 +139,11 @@ def write(found: Diagnosis, out: Path) -> dict[str, Any]:
     folder = out / "diagnosis"
     path, explorer = folder / f"{found.artifact}.json", folder / f"{found.artifact}.model-explorer.json"
     write_json(path, to_json(found))
-    write_json(explorer, diagnosis.node_data(found, "own_snr_db"))
+    write_json(explorer, tensors.node_data(found, "own_snr_db"))
     for figure in ("snr_db", "answer_snr_db"):
         name = f"{found.artifact}.model-explorer-{figure.removesuffix('_db')}.json"
-        write_json(folder / name, diagnosis.node_data(found, figure))
-    in_order = [to_json(tensor) for tensor in diagnosis.in_graph_order(found.tensors)]
+        write_json(folder / name, tensors.node_data(found, figure))
+    in_order = [to_json(tensor) for tensor in tensors.in_graph_order(found.tensors)]
     return {
         "artifact": found.artifact,
         "path": path.relative_to(out).as_posix(),
@@ -119,12 +166,12 @@ def write(found: Diagnosis, out: Path) -> dict[str, Any]:
 def diagnose_file(
     path: Path,
     reference: Path | None,
-    source: Data | None,
+    source: Data | Samples | None,
     samples: int,
-    out: Path | None,
+    folder: Path,
     listener: Listener,
-) -> tuple[Diagnosis, Path]:
-    """Diagnose one file on the command line; return the diagnosis and the folder it was written into.
+) -> Diagnosis:
+    """Diagnose one file, and write the diagnosis into `folder`.
 
     In a run's folder its float file and its samples are found; elsewhere `source` must be given, and `reference` where
     no float file stands beside. Raises InputError when something is missing.
@@ -137,14 +184,13 @@ def diagnose_file(
         )
     if reference is not None and not reference.is_file():
         raise InputError(f"{reference} does not exist", "give the float32 .tflite of the same model with --float")
-    origin = origin_of(path, artifact.model)
+    origin = source_run_of(path, artifact.model)
     if source is None and origin is None:
         raise InputError(
             f"{path} does not lie in a run's folder (in artifacts/, beside recipe.toml and models/{artifact.model}/), "
             "so its samples are not known",
             "name samples like those of its training: --data SOURCE, e.g. folder:images or csv:texts.csv",
         )
-    folder = home(path, out)
     with lock(folder):
         check_parts(folder)
         store = open_store(folder, listener)
@@ -156,14 +202,20 @@ def diagnose_file(
             )
         if source is not None:
             data = prepared(
-                source, wanted_by(artifact, None), seed=SEED, folder=Path(), store=store, listener=listener, use="test"
+                source,
+                input_spec_of(artifact, None),
+                seed=SEED,
+                folder=Path(),
+                store=store,
+                listener=listener,
+                use="test",
             )
         elif origin is not None:
             data = origin.data()
         seed = origin.recipe.seed if origin else SEED
-        found = diagnosed(artifact, float_file, data, samples=samples, seed=seed, store=store, listener=listener)
-        write(found, folder)
-    return found, folder
+        diagnosis = diagnosed(artifact, float_file, data, samples=samples, seed=seed, store=store, listener=listener)
+        write(diagnosis, folder)
+    return diagnosis
 
 
 def home(path: Path, out: Path | None) -> Path:
@@ -184,7 +236,7 @@ def beside(artifact: Artifact) -> Path | None:
     return path if other.parent_sha256 == artifact.parent_sha256 else None
 
 
-def _made(origin: Origin | None, store: Store, listener: Listener) -> Path | None:
+def _made(origin: SourceRun | None, store: Store, listener: Listener) -> Path | None:
     """Make the float32 file of a run's model, where the run did not."""
     if origin is None:
         return None

@@ -51,8 +51,12 @@ class Check:
     remedy: str = ""
 
 
-def examine() -> list[Check]:
-    """Look at everything the main job needs."""
+def doctor() -> list[Check]:
+    """Check this environment: Python, packages, runtimes, weights, disk. Imports none of the packages.
+
+    Returns:
+        A check for each; those whose state is ``missing`` hinder the main job, and have a remedy.
+    """
     python = ".".join(str(part) for part in sys.version_info[:3])
     known = (3, 10) <= sys.version_info[:2] <= (3, 13)
     checks = [

@@ -1,11 +1,12 @@
-"""What ``edgeproof evaluate`` does: cells of files that exist, on the test samples of a data source."""
+"""``evaluate``: measure files that exist, on test samples and targets."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,32 +19,90 @@ from ..core.errors import InputError
 from ..core.measurement import Measurement
 from ..core.progress import Listener, Step
 from ..core.recipe import Budget, Data, Evaluate
+from ..core.recipe_file import parse_table
 from ..core.results import Results
+from ..core.run_log import RunLog
 from ..core.store import Store, lock, open_store, place
-from ..core.target import Target
+from ..core.target import Target, every_target
 from ..devices import open_runner
 from ..evaluate import select
 from ..evaluate.consistency import gate
 from ..evaluate.measure import measure
 from ..report import write as write_report
+from .arguments import FROM_FOLDERS, FilesLike, budget_of, labels_or_order, opened_files, tuple_of_two
 from .class_mapping import class_numbers, shown
-from .model_files import answers, open_artifact, open_model, wanted_by
+from .finished import Run
+from .listening import listener_of
+from .model_files import answers, input_spec_of, open_artifact, open_model
 from .plan import DATA, measuring
-from .prepare_data import Wanted, prepared
+from .preflight import check_writable
+from .prepare_data import InputSpec, prepared
 from .run_folder import check_parts
+from .samples import DataLike, Samples, data_source
 from .value_range import with_value_range
 
 SEED = 1
-FROM_FOLDERS: Literal["from-folders"] = "from-folders"
 _NAME_CLASSES = (
     "say its classes in the order of the output: --labels FILE, or --labels from-folders where that is the order of "
     "the data's own classes (of folders the alphabetical one)"
 )
 
 
+def evaluate(
+    files: FilesLike,
+    data: DataLike,
+    targets: str | Sequence[str] = (),
+    *,
+    out: str | os.PathLike[str] = "runs/evaluate",
+    budget: Budget | Mapping[str, Any] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] = (),
+    value_range: tuple[float, float] | None = None,
+    resize: Literal["stretch", "crop", "pad"] | None = None,
+    progress: Listener | None = None,
+) -> Run:
+    """Measure accuracy and latency of files, and write a report.
+
+    Accuracy drop and agreement are against the float model among the files: its folder, else its float32 ``.tflite``.
+
+    Args:
+        files: one or more ``.tflite`` or ``.onnx`` files, folders of models, artifacts, or what `export` returned. Of
+            the latter the float model is measured too, where a target runs it.
+        data: the test samples: a source such as ``folder:images``, a `Data`, or arrays in memory, ``(x,)`` or
+            ``(x, y)``: x of shape (samples, …) as the model takes them (pictures uint8, 0 to 255), y of shape
+            (samples,) the positions of the right classes in the output. Without classes files are judged by agreement.
+        targets: where they are measured, such as ``local/litert``. Default: every runtime that there is.
+        out: the folder of the results and the report.
+        budget: what a file must keep to be recommended; without one the Pareto front is shown.
+        labels: the classes of files that do not say theirs, in the order of the output; the path of a file of them;
+            or ``from-folders``, which says that this is the order of the data's own classes.
+        value_range: what files without a sidecar want pixels in. Default: what the file says, else 0 to 255.
+        resize: how pictures are brought to size. Default: as in training.
+        progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
+
+    Returns:
+        A run with a row per file and target. What does not run is a row with a status, a reason and a remedy.
+
+    Raises:
+        InputError: a file cannot be read, the data do not fit it, or its classes are not known and no float model is
+            there to compare with. Nothing was started.
+        StageError: the disk refuses.
+    """
+    names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
+    settings = parse_table(Evaluate, {"targets": names or every_target()}, "evaluate")
+    folder = Path(out)
+    source, asked, classes = data_source(data), budget_of(budget), labels_or_order(labels)
+    pixels = tuple_of_two(value_range)
+    opened = opened_files(files, settings.targets)
+    check_writable(folder)
+    with RunLog(folder / "log.jsonl", listener_of(progress)) as log:
+        return evaluate_files(
+            opened, source, settings, folder, resize, log, budget=asked, value_range=pixels, labels=classes
+        )
+
+
 def evaluate_files(
-    files: Sequence[Path],
-    source: Data,
+    files: Sequence[Path | Artifact],
+    source: Data | Samples,
     settings: Evaluate,
     out: Path,
     resize: str | None,
@@ -51,18 +110,17 @@ def evaluate_files(
     budget: Budget | None = None,
     value_range: tuple[float, float] | None = None,
     labels: tuple[str, ...] | Literal["from-folders"] = (),
-) -> tuple[Results, Path]:
-    """Measure every file on every target; return the results and the report's path. Raises InputError.
+) -> Run:
+    """Measure every file on every target, as `evaluate`; an artifact among `files` is one that could not be made.
 
-    `budget` says what a file must keep to be recommended; without one the Pareto front is shown. `value_range` is what
-    files without a sidecar want pixels in. `labels` are the classes of files that do not say theirs, in the order of
-    the output; ``from-folders`` says that this is the data's own order (alphabetical, of folders). Files whose classes
-    nobody says have no accuracy: they are judged by agreement with their float model.
+    Files whose classes nobody says have no accuracy: they are judged by agreement with their float model.
     """
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
         raise InputError(words, f"add --on {budget.target}, or leave it out of the budget")
-    artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in files]
+    missing = [file for file in files if isinstance(file, Artifact)]
+    paths = [file for file in files if isinstance(file, Path)]
+    artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in paths]
     if labels and labels != FROM_FOLDERS:
         artifacts = [_labelled(artifact, labels) for artifact in artifacts]
     ids = [artifact.id for artifact in artifacts]
@@ -73,20 +131,23 @@ def evaluate_files(
              "edgeproof_version": __version__},
         environment=environment(),
     )  # fmt: skip
-    for path, artifact in zip(files, artifacts, strict=True):
+    for path, artifact in zip(paths, artifacts, strict=True):
         if artifact.format == "savedmodel":
             results.add_model(open_model(path))
         results.add_artifact(replace(artifact, path=artifact.path.resolve() if artifact.path else None))
+    for artifact in missing:
+        results.add_artifact(artifact)
 
     def keep(row: Measurement) -> None:
         results.add_measurement(row)
         results.save(out)
 
     # Files that take the same samples are measured together; those whose classes are not known by themselves.
-    groups: dict[tuple[Wanted, str], list[Artifact]] = {}
+    groups: dict[tuple[InputSpec, str], list[Artifact]] = {}
     for artifact in artifacts:
-        order = "its own" if artifact.labels else "the data's" if labels == FROM_FOLDERS else ""
-        groups.setdefault((wanted_by(artifact, resize), order), []).append(artifact)
+        by_position = labels == FROM_FOLDERS or (isinstance(source, Samples) and source.numbered)
+        order = "its own" if artifact.labels else "the data's" if by_position else ""
+        groups.setdefault((input_spec_of(artifact, resize), order), []).append(artifact)
     targets = [Target.parse(target) for target in settings.targets]
     listener.plan(
         [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings), Step("report", 2.0)]
@@ -129,7 +190,7 @@ def evaluate_files(
         results.budget, results.recommendation = select.verdict(results, asked)
         results.run["finished"] = now()
         results.save(out)
-        return results, write_report(results, out)
+        return Run(out, results, write_report(results, out))
 
 
 def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:
@@ -154,8 +215,8 @@ def _asked(budget: Budget | None, references: Mapping[str, str]) -> Budget | Non
 
 
 def _data(
-    source: Data,
-    wanted: Wanted,
+    source: Data | Samples,
+    wanted: InputSpec,
     group: Sequence[Artifact],
     targets: Sequence[str],
     store: Store,
@@ -170,7 +231,9 @@ def _data(
     """
     data = prepared(source, wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
     named = next((a for a in group if a.labels), None)
-    if named is not None and data.labels and named.labels != data.labels:
+    if isinstance(source, Samples) and source.numbered:
+        data = _named_by_position(data, group)
+    elif named is not None and data.labels and named.labels != data.labels:
         data = _renumbered(data, named, store, listener)
     if not classes_known or not data.labels:
         _need_reference(group, targets, data)
@@ -185,6 +248,18 @@ def _data(
     for artifact in group:
         _check_labels(artifact, data)
     return data
+
+
+def _named_by_position(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:
+    """Return data whose class numbers are positions in the output with the names that the files have for them."""
+    first = next((a for a in group if a.labels), group[0])
+    labels = first.labels or tuple(map(str, range(answers(first) or len(data.labels))))
+    if len(data.labels) > len(labels):
+        raise InputError(
+            f"the data have the class number {len(data.labels) - 1}, and {first.id} has {len(labels)} classes, from 0",
+            "give the position of the right class in the model's output for each sample",
+        )
+    return replace(data, labels=labels)
 
 
 def _labelled(artifact: Artifact, labels: tuple[str, ...]) -> Artifact:

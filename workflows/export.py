@@ -1,11 +1,12 @@
-"""What ``edgeproof export`` does: variants of a model, ours or somebody else's, calibrated with the user's data."""
+"""``export``: variants of a model, ours or somebody else's, calibrated with the user's data."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..core.artifact import Artifact
 from ..core.dataset import PreparedData
@@ -13,6 +14,8 @@ from ..core.errors import InputError
 from ..core.model import Model, check_model, load_model
 from ..core.progress import Listener
 from ..core.recipe import Data, Evaluate, Export
+from ..core.recipe_file import parse_table
+from ..core.run_log import RunLog
 from ..core.sanitize import slug
 from ..core.store import Store, lock, open_store, place
 from ..core.target import Target
@@ -20,15 +23,20 @@ from ..core.variant import CONVERTER, Variant
 from ..devices import device
 from ..quantize.calibration import Calibration
 from ..train import external
+from .arguments import at_least_one, labels_of, tuple_of_two
+from .files import Files
+from .keras_models import ModelLike, model_path
+from .listening import listener_of
 from .model_files import is_ours, open_model
 from .plan import export_steps
-from .preflight import check_makers
-from .prepare_data import Wanted, prepared
+from .preflight import check_makers, check_writable
+from .prepare_data import InputSpec, prepared
 from .quantize_tflite import FLOAT32, export_tflite
+from .samples import DataLike, Samples, data_source
 from .steps import calibrate as calibrate_samples
 from .steps import make_file, makers, put, warn
 from .tensorflow_process import TensorFlowProcess
-from .tool_selection import contest
+from .tool_selection import select_tool
 
 SEED = 1
 
@@ -48,23 +56,123 @@ class Choices:
     custom_objects: tuple[str, ...] = ()
 
 
+def export(
+    model: ModelLike,
+    variants: str | Variant | Sequence[str | Variant],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    calibration: DataLike | None = None,
+    samples: int = 200,
+    maker: Literal["best", "converter", "ai-edge-quantizer"] = "best",
+    labels: Sequence[str] | str | os.PathLike[str] = (),
+    value_range: tuple[float, float] | None = None,
+    size: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | Sequence[int] = (),
+    output: str = "",
+    tags: str = "",
+    signature: str = "",
+    trust: bool = False,
+    custom_objects: Sequence[str | os.PathLike[str]] = (),
+    progress: Listener | None = None,
+) -> Files:
+    """Make files of a trained model, whoever made it.
+
+    Args:
+        model: a Keras 2 or 3 model in memory; or the path of a Keras file (``.keras``, ``.h5``), of a SavedModel
+            (folder or ``.tar.gz``), of a float ``.tflite``, which is quantized as it is, or of a run's ``models/NAME``.
+        variants: what to make, such as ``tflite:int8`` or ``["tflite:int8", "onnx:float32"]``.
+        out: where the files go. Default: the model's own ``artifacts``, or ``exported/NAME``.
+        calibration: samples for int8 and int16x8: a source such as ``folder:images``, a `Data`, or arrays in memory,
+            ``(x,)`` with x of shape (samples, …) as the model takes them (pictures uint8, 0 to 255).
+        samples: how many of them are used.
+        maker: the tool, where several make a variant; ``best`` tries them on samples of `calibration`.
+        labels: the classes in the order of the output, or the path of a file of them, one a line.
+        value_range: what the model wants pixels in, such as ``(0, 1)``. Its files then take 0 to 255. Without it the
+            model takes arrays as they are.
+        size: height and width in pixels, where the model leaves them open.
+        shapes: an input's shape, where the model leaves it open; of several inputs by name.
+        output: which of several outputs is judged.
+        tags: which of several graphs of a SavedModel is used.
+        signature: which signature or function of a SavedModel is used.
+        trust: let the file bring code of its own (Lambda layers, custom classes).
+        custom_objects: modules, or paths of ``.py`` files, that define what the file needs. They are imported.
+        progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
+
+    Returns:
+        The artifacts by variant. One that could not be made has a status, a reason and a remedy.
+
+    Raises:
+        InputError: the model is refused, calibration samples are missing or do not fit, a variant cannot be made of
+            this model, or a package is missing. Nothing was made.
+        StageError: the model cannot be frozen, or the disk refuses.
+    """
+    wanted = [v if isinstance(v, Variant) else Variant.parse(v) for v in dict.fromkeys(_listed(variants))]
+    table = {"variants": list(map(str, wanted)), "maker": maker, "calibration": {"samples": samples}}
+    options = parse_table(Export, table, "export")
+    choices = Choices(
+        trust=trust,
+        output=output,
+        tags=tags,
+        signature=signature,
+        labels=labels_of(labels),
+        value_range=tuple_of_two(value_range),
+        size=None if size is None else at_least_one(size, "size"),
+        shapes=_shapes(shapes),
+        custom_objects=tuple(str(Path(m).resolve()) if str(m).endswith(".py") else str(m) for m in custom_objects),
+    )
+    source = data_source(calibration) if calibration is not None else None
+    with model_path(model) as path:
+        folder = Path(out) if out is not None else _default_folder(path)
+        check_writable(folder)
+        with RunLog(folder / "log.jsonl", listener_of(progress)) as log:
+            artifacts = export_model(path, choices, wanted, options, source, folder, log)
+        return Files(artifacts, folder, _float_model(path, folder))
+
+
+def _default_folder(path: Path) -> Path:
+    """Return where files of a model go that are put nowhere else."""
+    if is_ours(path):
+        return open_model(path).saved_model.parent / "artifacts"
+    return Path("exported") / slug(path.name.split(".")[0] or "model")
+
+
+def _float_model(path: Path, folder: Path) -> Path | None:
+    """Return the folder of the float model that files were made of."""
+    if path.suffix == ".tflite":
+        return None
+    return open_model(path).saved_model.parent if is_ours(path) else folder / "model"
+
+
+def _listed(variants: str | Variant | Sequence[str | Variant]) -> Sequence[str | Variant]:
+    return (variants,) if isinstance(variants, str | Variant) else variants
+
+
+def _shapes(shapes: Mapping[str, Sequence[int]] | Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Return shapes by input; an empty name is the only input."""
+    by_name = shapes if isinstance(shapes, Mapping) else {"": shapes} if len(shapes) else {}
+    try:
+        return {str(name): tuple(int(side) for side in shape) for name, shape in by_name.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{shapes!r} are no shapes", 'give e.g. (1, 128), or {"ids": (1, 128)}') from error
+
+
 def export_model(
     path: Path,
     choices: Choices,
     variants: Sequence[Variant],
     options: Export,
-    source: Data | None,
+    source: Data | Samples | None,
     out: Path,
     listener: Listener,
 ) -> list[Artifact]:
     """Make each variant of the model at `path` in `out`; somebody else's is frozen into ``out/model`` first.
 
     Where two tools make a variant, `options.maker` says which; ``best`` tries both on the calibration source's samples,
-    and is the first where there are none. A ``.tflite`` is quantized as it is (`brought`). Raises InputError before
+    and is the first where there are none. A ``.tflite`` is quantized as it is. Raises InputError before
     anything is made when the file is refused, calibration data are missing, or a variant takes a training.
     """
     if path.suffix == ".tflite" and path.is_file():
-        return _export_brought(path, choices, variants, options, source, out, listener)
+        return _export_tflite(path, choices, variants, options, source, out, listener)
     if learnt := [str(v) for v in variants if v.scheme.training or v.scheme.searched]:
         raise InputError(
             f"{', '.join(learnt)}: is trained or searched with the model's own data",
@@ -134,7 +242,7 @@ def _best(
     made = [make(variant, drawn, maker) for maker in tools]
     if len(made) == 1 or data is None:
         return made[0]
-    return contest(
+    return select_tool(
         made,
         make(FLOAT32, None, CONVERTER),
         data,
@@ -147,12 +255,12 @@ def _best(
     )
 
 
-def _export_brought(
+def _export_tflite(
     path: Path,
     choices: Choices,
     variants: Sequence[Variant],
     options: Export,
-    source: Data | None,
+    source: Data | Samples | None,
     out: Path,
     listener: Listener,
 ) -> list[Artifact]:
@@ -198,13 +306,13 @@ def _described(model: Model) -> str:
     return f"takes {takes.kind} {takes.name} ({shape}) {takes.dtype}{values}; judged by {model.answer}; {gives}"
 
 
-def _samples(model: Model, source: Data, store: Store, listener: Listener) -> PreparedData:
+def _samples(model: Model, source: Data | Samples, store: Store, listener: Listener) -> PreparedData:
     if model.input.dtype == "string":
         raise InputError(
             f"{model.name} takes strings, which no TFLite or ONNX file could",
             "export no calibrated variants of it",
         )
     return prepared(
-        source, Wanted.by(model.input, external.model_inputs(model)),
+        source, InputSpec.of(model.input, external.model_inputs(model)),
         seed=SEED, folder=Path(), store=store, listener=listener, use="train",
     )  # fmt: skip

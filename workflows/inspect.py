@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ..core.codec import sha256_file, to_json
 from ..export import inspect as read_contents
 from ..export.inspect import Contents
+from .arguments import FileLike, file_path
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Inspection:
         return {"file": str(self.file), "bytes": self.bytes, "sha256": self.sha256, **to_json(self.contents)}
 
 
-def inspect(file: str | os.PathLike[str]) -> Inspection:
+def inspect(file: FileLike) -> Inspection:
     """Read a file's inputs, outputs, quantization, operators and metadata. No runtime is needed.
 
     Args:
-        file: a ``.tflite`` or ``.onnx`` file.
+        file: a ``.tflite`` or ``.onnx`` file, or its artifact.
 
     Returns:
         Its size in bytes, its sha256, and `contents`: tensors with shapes, dtypes and quantization parameters,
@@ -39,6 +39,6 @@ def inspect(file: str | os.PathLike[str]) -> Inspection:
     Raises:
         InputError: the file is not there, is of neither format, or is damaged.
     """
-    path = Path(file)
+    path = file_path(file)
     contents = read_contents(path)
     return Inspection(path, path.stat().st_size, sha256_file(path), contents)

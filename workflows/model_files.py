@@ -21,7 +21,7 @@ from ..frameworks.security import vet
 from ..tflite.embedded_labels import embedded_labels
 from ..train.external import Input, model_inputs
 from ..train.text.tokenizer_recovery import STRING_PART
-from .prepare_data import Wanted
+from .prepare_data import InputSpec
 
 FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
 
@@ -113,7 +113,7 @@ def _check_operators(tokenizer: Path, path: Path) -> None:
         vet(operators, trust=False, where=f"the tokenizer of {path.name}")
 
 
-def wanted_by(artifact: Artifact, resize: str | None) -> Wanted:
+def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
     """Return what samples an artifact takes; `resize` overrules its contract. Raises InputError where none fit."""
     contract = artifact.contract
     if contract is not None and contract.kind != "image":
@@ -126,7 +126,7 @@ def wanted_by(artifact: Artifact, resize: str | None) -> Wanted:
                 for t in artifact.inputs
             ]
         )
-        return Wanted.by(contract, sorted(inputs, key=lambda one: one.name))
+        return InputSpec.of(contract, sorted(inputs, key=lambda one: one.name))
     shape = contract.shape if contract else artifact.inputs[0].shape if artifact.inputs else ()
     if len(artifact.inputs) > 1 or len(shape) != 4 or shape[0] not in (1, -1) or shape[3] != 3 or min(shape[1:]) < 1:
         found = ", ".join(f"{t.name} {t.shape}" for t in artifact.inputs) or "nothing known"
@@ -138,7 +138,7 @@ def wanted_by(artifact: Artifact, resize: str | None) -> Wanted:
         raise InputError(
             f"{artifact.path} takes pictures of {shape[1]} × {shape[2]} pixels", "only square inputs are supported"
         )
-    return Wanted("image", shape[1], resize or (contract.resize if contract else "stretch"))
+    return InputSpec("image", shape[1], resize or (contract.resize if contract else "stretch"))
 
 
 def answers(artifact: Artifact) -> int | None:

@@ -38,13 +38,13 @@ from ..export import save as save_artifact
 from ..train.backbones import identity as backbone_identity
 from ..train.backbones import packages as backbone_packages
 from ..train.callbacks import identity as callback_identity
-from .build import Workshop
+from .build import ModelBuild
 from .diagnose import diagnose_artifact
 from .evaluate import float_references
 from .plan import VALIDATION, run_steps, share_of_samples
-from .prepare_data import Wanted, prepared
+from .prepare_data import InputSpec, prepared
 from .quantization_cost import pooled
-from .runtime_fallbacks import misfit, price
+from .runtime_fallbacks import cost, incompatibility
 from .steps import put, to_json_model
 from .tensorflow_process import TensorFlowProcess
 
@@ -75,7 +75,7 @@ class Pipeline:
         self.kind = kind_of(recipe.data, recipe.folder)
         self.runtime = parse_runtime(recipe.runtime) if recipe.runtime else None
         self.targets = _targets(recipe)
-        self.workshops: dict[str, Workshop] = {}
+        self.builds: dict[str, ModelBuild] = {}
         self.failures: list[str] = []
         self.results = Results(
             run={
@@ -116,7 +116,7 @@ class Pipeline:
 
     def _data(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> PreparedData:
         self.listener.begin("data", spec.name)
-        wanted = Wanted("text") if self.kind == "text" else Wanted("image", spec.image_size, spec.resize)
+        wanted = InputSpec("text") if self.kind == "text" else InputSpec("image", spec.image_size, spec.resize)
         recipe = self.recipe
         data = prepared(
             recipe.data, wanted, seed=recipe.seed, folder=recipe.folder, store=self.store, listener=self.listener,
@@ -194,7 +194,7 @@ class Pipeline:
     def _artifacts(self, model: Model, data: PreparedData) -> list[Artifact]:
         """Make every variant of a model. The first artifact is the float reference itself."""
         self.listener.begin("export", model.name)
-        workshop = self.workshops[model.name] = Workshop(
+        build = self.builds[model.name] = ModelBuild(
             model,
             data,
             self.recipe,
@@ -205,7 +205,7 @@ class Pipeline:
             listener=self.listener,
         )
         made = [float_artifact(model)]
-        made += [put(artifact, model, self.out / "artifacts") for artifact in workshop.make_all()]
+        made += [put(artifact, model, self.out / "artifacts") for artifact in build.make_all()]
         for artifact in made:
             self._keep(artifact)
         return made
@@ -270,7 +270,7 @@ class Pipeline:
         ):  # fmt: skip
             self.results.add_measurement(again)
         for refused in [m for m in self.results.measurements if m.status == "unsupported"]:
-            self._name_misfit(refused, artifacts)
+            self._name_incompatibility(refused, artifacts)
         right = {cell: answer.scores for cell, answer in answers.items() if answer.scores is not None}
         for artifact in artifacts:
             self._judge(artifact, right)
@@ -296,12 +296,12 @@ class Pipeline:
                 self.results.set_repeats(made.model.name, repeats)
         return correct
 
-    def _name_misfit(self, row: Measurement, artifacts: Sequence[Artifact]) -> None:
+    def _name_incompatibility(self, row: Measurement, artifacts: Sequence[Artifact]) -> None:
         """Say which operator keeps a file off the recipe's runtime, and what there is to choose from."""
         artifact = next((a for a in artifacts if a.id == row.artifact), None)
         if artifact is None or self.runtime is None or Target.parse(row.target).runtime != self.runtime.runtime:
             return
-        if found := misfit(artifact, self.runtime):
+        if found := incompatibility(artifact, self.runtime):
             self.results.add_measurement(replace(row, reason=found[0], remedy=found[1]))
 
     def _judge(self, artifact: Artifact, right: dict[tuple[str, str], NDArray[np.bool_]]) -> None:
@@ -318,9 +318,9 @@ class Pipeline:
             judged = replace(
                 judged, status="unsupported", reason=f"no runtime runs it: {why}", remedy=readers[0].remedy
             )
-        workshop = self.workshops[artifact.model]
-        if self.runtime and (plain := workshop.instead.get(artifact.id)):
-            judged = replace(judged, workaround=price(self.results, plain, judged, self.runtime, right))
+        build = self.builds[artifact.model]
+        if self.runtime and (plain := build.instead.get(artifact.id)):
+            judged = replace(judged, workaround=cost(self.results, plain, judged, self.runtime, right))
         if artifact.format != "savedmodel":
             save_artifact(judged, self.out / "artifacts")
         self._keep(judged)
@@ -333,7 +333,7 @@ class Pipeline:
         todo = [artifact for artifact in self.results.artifacts if self._is_to_be_explained(artifact)]
         for count, artifact in enumerate(todo):
             self.listener.progress("diagnose", count, len(todo), artifact.id)
-            reference = self.workshops[artifact.model].float_file()
+            reference = self.builds[artifact.model].float_file()
             if reference.path is None or artifact.path is None:
                 continue
             try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from .. import data as train_data
-from ..core.codec import write_atomic
-from ..core.dataset import Kind, PreparedData, load_prepared
+from ..core.codec import sha256_of, write_atomic
+from ..core.dataset import Kind, PreparedData, load_prepared, save_prepared
 from ..core.environment import usable_cores
 from ..core.errors import InputError, explain_disk_errors
 from ..core.model import InputContract
@@ -18,12 +22,15 @@ from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.store import STORE, Store
 from ..train import external
+from .samples import Samples
 from .tensorflow_process import TensorFlowProcess
+
+Use = Literal["all", "train", "test"]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a model takes: texts, pictures of `size` × `size` pixels made so by `resize`, or arrays of `inputs`."""
+class InputSpec:
+    """What samples a model takes: texts, pictures of `size` × `size` pixels made by `resize`, or arrays of `inputs`."""
 
     kind: Kind
     size: int = 0
@@ -31,7 +38,7 @@ class Wanted:
     inputs: tuple[external.Input, ...] = ()
 
     @classmethod
-    def by(cls, contract: InputContract, inputs: Sequence[external.Input] = ()) -> Wanted:
+    def of(cls, contract: InputContract, inputs: Sequence[external.Input] = ()) -> InputSpec:
         """Return what an input contract asks for; `inputs` are all of a model that takes arrays."""
         if contract.kind == "image":
             return cls("image", contract.height, contract.resize)
@@ -39,15 +46,15 @@ class Wanted:
 
 
 def prepared(
-    data: Data,
-    wanted: Wanted,
+    data: Data | Samples,
+    wanted: InputSpec,
     *,
     seed: int,
     folder: Path,
     store: Store,
     listener: Listener,
     tf: TensorFlowProcess | None = None,
-    use: Literal["all", "train", "test"] = "all",
+    use: Use = "all",
     fingerprint: dict[str, Any] | None = None,
     beside: Path | None = None,
 ) -> PreparedData:
@@ -57,6 +64,8 @@ def prepared(
     is the process that reads catalogues with TensorFlow, where one runs. The list of samples that could not be read is
     put into the folder of the store, or into `beside` where the store is one of the moment.
     """
+    if isinstance(data, Samples):
+        return _from_memory(data, wanted, seed=seed, store=store, listener=listener, use=use)
     if wanted.kind == "tensor":
         return _arrays(data.source, wanted, folder=folder, store=store, use=use)
     if data.source.startswith("npy:"):
@@ -77,11 +86,7 @@ def prepared(
     fresh = store.get(key) is None
     if fresh:
         with store.write(key) as workspace:
-            if wanted.kind == "text":
-                train_data.prepare_texts(
-                    data, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use
-                )
-            elif scheme in ("keras", "tfds"):  # TensorFlow reads these, in a process of its own
+            if scheme in ("keras", "tfds"):  # TensorFlow reads these, in a process of its own
                 own = TensorFlowProcess(store.root / "tensorflow.log", listener) if tf is None else nullcontext(tf)
                 with own as process:
                     process.call(
@@ -96,21 +101,63 @@ def prepared(
                         use=use,
                     )
             else:
-                train_data.prepare(
-                    data,
-                    seed=seed,
-                    image_size=wanted.size,
-                    resize=wanted.resize,
-                    folder=folder,
-                    workspace=workspace,
-                    listener=listener,
-                    workers=usable_cores(),
-                    use=use,
-                )
+                _decode(data, wanted, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use)
     place = store.root.parent if store.root.name == STORE else beside
     if place is not None:
         _list_unreadable(store.root / key, place, listener if fresh else None)
     return load_prepared(store.root / key)
+
+
+def _decode(
+    data: Data, wanted: InputSpec, *, seed: int, folder: Path, workspace: Path, listener: Listener, use: Use
+) -> PreparedData:
+    """Read, check and split pictures or texts into `workspace`."""
+    if wanted.kind == "text":
+        return train_data.prepare_texts(
+            data, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use
+        )  # fmt: skip
+    return train_data.prepare(
+        data, seed=seed, image_size=wanted.size, resize=wanted.resize, folder=folder, workspace=workspace,
+        listener=listener, workers=usable_cores(), use=use,
+    )  # fmt: skip
+
+
+def _from_memory(
+    samples: Samples, wanted: InputSpec, *, seed: int, store: Store, listener: Listener, use: Use
+) -> PreparedData:
+    """Return samples that are in memory, prepared as those of a file are; their classes keep their numbers."""
+    inputs = [asdict(one) for one in wanted.inputs]
+    spec = {"sha256": samples.sha256, "kind": wanted.kind, "size": wanted.size, "resize": wanted.resize, "use": use}
+    key = store.key("memory", {**spec, "inputs": inputs})
+    if store.get(key) is None:
+        with tempfile.TemporaryDirectory(prefix="edgeproof-samples-") as name, store.write(key) as workspace:
+            data = samples.write(wanted.kind, Path(name))
+            try:
+                if wanted.kind == "tensor":
+                    found = _checked_arrays(Path(data.source.partition(":")[2]), wanted, workspace, use)
+                else:
+                    found = _decode(
+                        data, wanted, seed=seed, folder=Path(), workspace=workspace, listener=listener, use=use
+                    )
+            except InputError as error:  # the temporary folder is none of the caller's
+                message = re.sub(rf"{re.escape(name)}/[\w./]*", "the data", error.message)
+                raise InputError(message, error.remedy) from error
+            save_prepared(_with_classes(found, samples, _split(use)), workspace)
+    return load_prepared(store.root / key)
+
+
+def _with_classes(found: PreparedData, samples: Samples, split: str) -> PreparedData:
+    """Give prepared samples the classes that they have in memory."""
+    if samples.classes is None:
+        return replace(found, source=samples.source)
+    classes = samples.classes
+    if found.kind != "tensor":  # some may have been left out; what is there is called by its number
+        numbers = np.array([int(label) for label in found.labels], np.int64)
+        classes = numbers[np.load(found.targets(split), allow_pickle=False)]
+    np.save(found.targets(split), classes)
+    labels = samples.names or tuple(map(str, range(int(samples.classes.max()) + 1)))
+    sha256 = sha256_of([found.sha256, labels, classes.tolist()])
+    return replace(found, source=samples.source, labels=labels, sha256=sha256)
 
 
 def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> None:
@@ -128,9 +175,7 @@ def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> No
         listener.note("warning", f"all that could not be read, and why: {folder / found.name}")
 
 
-def _arrays(
-    source: str, wanted: Wanted, *, folder: Path, store: Store, use: Literal["all", "train", "test"]
-) -> PreparedData:
+def _arrays(source: str, wanted: InputSpec, *, folder: Path, store: Store, use: Use) -> PreparedData:
     """Return the samples of ``npy:FILE``. They have no classes and no splits: all of them serve."""
     scheme, _, rest = source.partition(":")
     if scheme != "npy":
@@ -142,12 +187,19 @@ def _arrays(
             f"give them as npy:FILE (a .npy, or a .npz for several inputs){hint}",
         )
     path = folder / Path(rest).expanduser()
-    split = "train" if use == "train" else "test"
-    first = wanted.inputs[0]
-    contract = InputContract(first.name, first.shape, first.dtype, kind="tensor")
-    facts = {"source": str(path.resolve()), "split": split, "inputs": [asdict(i) for i in wanted.inputs]}
+    facts = {"source": str(path.resolve()), "split": _split(use), "inputs": [asdict(i) for i in wanted.inputs]}
     key = store.key("arrays", facts)
     # Made anew each time: to see whether the file has changed costs as much.
     with store.write(key) as workspace:
-        external.tensor_data(path, workspace, contract, inputs=wanted.inputs, split=split)
+        _checked_arrays(path, wanted, workspace, use)
     return load_prepared(store.root / key)
+
+
+def _checked_arrays(path: Path, wanted: InputSpec, workspace: Path, use: Use) -> PreparedData:
+    first = wanted.inputs[0]
+    contract = InputContract(first.name, first.shape, first.dtype, kind="tensor")
+    return external.tensor_data(path, workspace, contract, inputs=wanted.inputs, split=_split(use))
+
+
+def _split(use: Use) -> str:
+    return "train" if use == "train" else "test"

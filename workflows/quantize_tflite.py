@@ -1,4 +1,4 @@
-"""A float ``.tflite`` that the user brings with nothing else: quantized by ai-edge-quantizer, without TensorFlow."""
+"""A float ``.tflite`` that is supplied without its model: quantized by ai-edge-quantizer, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from ..quantize.calibration import Calibration
 from ..tflite.writer import REVISION
 from ..train.external import Input
 from .model_files import open_artifact
-from .prepare_data import Wanted, prepared
+from .prepare_data import InputSpec, prepared
 from .quantize_worker import run_job
+from .samples import Samples
 from .steps import calibrate, warn
 from .tensorflow_process import CrashError
 
@@ -38,7 +39,7 @@ def export_tflite(
     path: Path,
     variants: Sequence[Variant],
     options: Export,
-    source: Data | None,
+    source: Data | Samples | None,
     out: Path,
     listener: Listener,
     *,
@@ -193,7 +194,9 @@ def _described(base: Artifact) -> str:
     return f"takes {contract.kind} {contract.name} {contract.shape} {contract.dtype}{values}; {gives}"
 
 
-def _calibration(base: Artifact, source: Data, options: Export, store: Store, listener: Listener) -> Calibration:
+def _calibration(
+    base: Artifact, source: Data | Samples, options: Export, store: Store, listener: Listener
+) -> Calibration:
     if base.contract is None:
         raise InputError(f"{base.model}: nothing is known of its inputs", "say it with --value-range")
     names = (tensor.name.removeprefix("serving_default_").removesuffix(":0") for tensor in base.inputs)
@@ -202,7 +205,7 @@ def _calibration(base: Artifact, source: Data, options: Export, store: Store, li
         key=lambda one: one.name,
     )
     data = prepared(
-        source, Wanted.by(base.contract, inputs),
+        source, InputSpec.of(base.contract, inputs),
         seed=SEED, folder=Path(), store=store, listener=listener, use="train",
     )  # fmt: skip
     tokenizer = None
@@ -250,7 +253,7 @@ def _made(
 
 
 def _put(artifact: Artifact, base: Artifact, path: Path, out: Path) -> Artifact:
-    """Put a file, its sidecar and its tokenizer into `out`; the brought file itself stays as it is where it is."""
+    """Put a file, its sidecar and its tokenizer into `out`; the supplied file itself stays as it is where it is."""
     destination = out / file_name(artifact.model, artifact.variant)
     if destination.exists() and destination.samefile(path):
         return open_artifact(path)

@@ -56,7 +56,7 @@ def _sums(folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceRun:
     """The run in `folder` that made a file, and the model that the file is of."""
 
     folder: Path
@@ -108,7 +108,7 @@ class Evaluation:
     def data(self) -> PreparedData:
         """Return the samples that the files were evaluated on; InputError when they are gone."""
         store = open_store(self.folder)
-        for stage in ("renumbered", "data", "arrays"):
+        for stage in ("renumbered", "data", "arrays", "memory"):
             for entry in sorted((store.root / stage).glob("*")):
                 try:
                     found = load_prepared(entry)
@@ -121,7 +121,7 @@ class Evaluation:
         raise InputError(f"{self.folder} no longer holds the samples of {self.source}", "name some with --data SOURCE")
 
 
-def origin_of(artifact: Path, model: str) -> Origin | None:
+def source_run_of(artifact: Path, model: str) -> SourceRun | None:
     """Return the run that the file at `artifact` lies in, where it lies in one that has `model`; else None."""
     folder = artifact.resolve().parent.parent
     made = folder / "models" / model
@@ -129,4 +129,4 @@ def origin_of(artifact: Path, model: str) -> Origin | None:
         return None
     if not (folder / "recipe.toml").is_file():
         return None
-    return Origin(folder, load_recipe(folder / "recipe.toml"), load_model(made))
+    return SourceRun(folder, load_recipe(folder / "recipe.toml"), load_model(made))

@@ -24,29 +24,29 @@ from ..export import inspect
 from ..tflite import Misfit, misfits, needs_of
 
 
-def misfit(artifact: Artifact, runtime: Target) -> tuple[str, str] | None:
+def incompatibility(artifact: Artifact, runtime: Target) -> tuple[str, str] | None:
     """Return (reason, remedy) when a file does not load on `runtime` by the table; None when it should, or is no file.
 
     The reason names the operator, its version, where it is there from, and what the runtime has; the remedy says what
     there is to choose from.
     """
-    found = _misfits(artifact, runtime)
-    if not found:
+    lacking = _misfits(artifact, runtime)
+    if not lacking:
         return None
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    names = map(str, work_arounds(artifact, runtime))
+    more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+    names = map(str, fallback_variants(artifact, runtime))
     instead = [name for name in names if can_be_made(name, artifact.origin)]
     choices = [f"use {' or '.join(instead)}"] if instead else []
-    choices += [f"update the runtime to {found[0].first}"] if found[0].first else []
+    choices += [f"update the runtime to {lacking[0].first}"] if lacking[0].first else []
     older = Remedy(model="whose operators are older").words(artifact.origin)
-    return found[0].reason + more, "; or ".join(choices) or older
+    return lacking[0].reason + more, "; or ".join(choices) or older
 
 
-def work_arounds(artifact: Artifact, runtime: Target) -> tuple[Variant, ...]:
+def fallback_variants(artifact: Artifact, runtime: Target) -> tuple[Variant, ...]:
     """Return the variants to make of the same model because this file does not load on `runtime`; none if it does.
 
     They are what is nearest to its scheme, and the older schemes where nothing is near. Whether they load is for the
-    table to say when they are made: `misfit` of each.
+    table to say when they are made: `incompatibility` of each.
     """
     found = _misfits(artifact, runtime)
     if not found:
@@ -57,7 +57,7 @@ def work_arounds(artifact: Artifact, runtime: Target) -> tuple[Variant, ...]:
     return tuple(Variant("tflite", name) for name in names if name != scheme.name)
 
 
-def price(
+def cost(
     results: Results,
     plain: Artifact,
     adapted: Artifact,

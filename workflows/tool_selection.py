@@ -1,4 +1,4 @@
-"""The contest: where two tools make the same scheme, their files are tried, and the one that measures better is taken.
+"""Tool selection: where two tools make the same scheme, both files are measured, and the better one is taken.
 
 The rule, in this order: a file that cannot be made, does not run, or answers wrongly on a target that the other runs on
 loses; then the one that agrees more often with the float model wins, where the two can be told apart on the samples;
@@ -31,12 +31,12 @@ from ..evaluate.measure import Answered
 from ..tasks.agreement import CLASS, NUMBERS, WORDS, Scores
 from .candidate_trial import counted, trial, trial_data
 
-# A contest takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
+# A selection takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
 # on one target as many as fit into the time tell two good files apart.
 _FEW = 24
 _ANSWER_SECONDS = 3.0
 _LATENCY = {"processes": 4, "warmup_seconds": 0.05, "run_seconds": 0.15, "min_runs": 3}
-# Two differences are looked at, each of several contests a run: a stricter level than 5 % keeps chance out.
+# Two differences are looked at, each of several selections a run: a stricter level than 5 % keeps chance out.
 _LEVEL = 0.01
 # A file that agrees on one target so much less than on another is not computed there as it is meant to be.
 _WRONG = 0.2
@@ -44,7 +44,7 @@ _WRONG = 0.2
 
 @dataclass
 class _Entry:
-    """One tool's file in the contest, and what came of it: by target its row, its likeness to float, its fault."""
+    """One tool's file, and what came of it: by target its row, its likeness to float, its fault."""
 
     made: Artifact
     alias: Artifact
@@ -54,7 +54,7 @@ class _Entry:
     latency: Measurement | None = None
 
 
-def contest(
+def select_tool(
     made: Sequence[Artifact],
     reference: Artifact,
     data: PreparedData,
@@ -81,7 +81,7 @@ def contest(
         return _ended(alive[0] if alive else entries[0], entries, {}, data)
     validation = data.counts.get("validation", 0)
     key = store.key(
-        "contest",
+        "tool-selection",
         {
             "files": [one.made.sha256 for one in alive],
             "reference": reference.sha256,
@@ -92,7 +92,7 @@ def contest(
         },
     )
     if (done := store.get(key)) is not None:
-        kept = read_json(done / "contest.json")
+        kept = read_json(done / "selection.json")
         looked_at = int(kept.get("samples", samples))
         return replace(
             made[int(kept["winner"])],
@@ -126,7 +126,7 @@ def contest(
     best = replace(_ended(winner, entries, whys, data), chosen_on=min(looked_at, validation))
     with store.write(key) as folder:
         write_json(
-            folder / "contest.json",
+            folder / "selection.json",
             {
                 "winner": entries.index(winner),
                 "alternatives": to_json(best)["alternatives"],

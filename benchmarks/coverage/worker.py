@@ -215,7 +215,7 @@ class Row:
 
     def _old_runtime(self) -> Cell:
         """Run every TFLite file on tflite-runtime; for one that does not load there, what the product makes instead."""
-        from edgeproof.workflows.runtime_fallbacks import work_arounds
+        from edgeproof.workflows.runtime_fallbacks import fallback_variants
 
         works: list[str] = []
         instead: dict[str, str] = {}
@@ -232,7 +232,7 @@ class Row:
                 works.append(cell)
                 continue
             runtime = Target(OLD.device, OLD.runtime, _version_of(OLD))
-            for variant in work_arounds(self.files[cell], runtime):
+            for variant in fallback_variants(self.files[cell], runtime):
                 if self._judge(self._export(self.opened.model, variant), OLD, self.expected)["status"] == "ok":
                     instead[cell] = str(variant)
                     break

@@ -24,19 +24,13 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     labels and tokenizer, golden vectors, an example and verify.py, which need numpy and a runtime, code for apps and
     microcontrollers, and checksums.
     """
-    from ...core.errors import InputError
-    from ...core.run_log import RunLog
     from ...report.progress_bars import ProgressBars
-    from ...workflows.bundle import bundle_file
+    from ...workflows.bundle import bundle
     from ..output import show_json
     from ..terminal import echo
 
-    if not artifact.exists():
-        raise InputError(f"{artifact} does not exist", "give a .tflite or .onnx file, or a run's folder")
     source = labelled_data(data, columns) if data else None
-    with RunLog(None, ProgressBars()) as listener:
-        listener.begin("bundle", artifact.name)
-        made = bundle_file(artifact, out=out, source=source, samples=samples, listener=listener)
+    made = bundle(artifact, out=out, data=source, samples=samples, progress=ProgressBars())
     if as_json:
         show_json({**made.manifest, "folder": str(made.folder), "archive": str(made.archive)})
         return 0

@@ -34,26 +34,16 @@ def command(
     Explorer (Google's viewer of .tflite graphs) loads as node data.
     """
     from ...core.codec import to_json
-    from ...core.run_log import RunLog
     from ...report.diagnosis_table import diagnosis_summary
     from ...report.progress_bars import ProgressBars
-    from ...workflows.diagnose import diagnose_file, home
-    from ...workflows.preflight import check_writable
-    from ...workflows.run_folder import check_parts
+    from ...workflows.diagnose import diagnose, home
     from ..output import show_json, show_parts
     from ..terminal import echo
 
-    if not artifact.exists():
-        raise click.BadParameter(f"{artifact} does not exist", param_hint="ARTIFACT")
     data = labelled_data(source, columns) if source else None
-    home_folder = home(artifact, out)
-    check_parts(home_folder)
-    check_writable(home_folder / "diagnosis")
-    with RunLog(home_folder / "diagnosis" / "log.jsonl", ProgressBars()) as listener:
-        listener.begin("diagnose", artifact.name)
-        found, folder = diagnose_file(artifact, reference, data, samples, out, listener)
+    diagnosis = diagnose(artifact, reference=reference, data=data, samples=samples, out=out, progress=ProgressBars())
     if as_json:
-        show_json(to_json(found))
+        show_json(to_json(diagnosis))
         return
-    show_parts(diagnosis_summary(found), whole_lines=True)
-    echo(f"diagnosis: {folder / 'diagnosis' / found.artifact}.json")
+    show_parts(diagnosis_summary(diagnosis), whole_lines=True)
+    echo(f"diagnosis: {home(artifact, out) / 'diagnosis' / diagnosis.artifact}.json")

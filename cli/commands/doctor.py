@@ -10,11 +10,11 @@ import click
 def command(as_json: bool) -> int:
     """Check Python, packages, runtimes, weights and disk. Exit status 1 when something is missing for the main job."""
     from ...core.environment import environment
-    from ...workflows.doctor import examine
+    from ...workflows.doctor import doctor
     from ..output import show_json
     from ..terminal import echo
 
-    checks = examine()
+    checks = doctor()
     if as_json:
         show_json({"environment": environment(), "checks": [check.__dict__ for check in checks]})
     else:

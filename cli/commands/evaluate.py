@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -62,7 +63,7 @@ def command(
     source: str,
     targets: tuple[str, ...],
     out: Path,
-    resize: str | None,
+    resize: Literal["stretch", "crop", "pad"] | None,
     value_range: str | None,
     labels: str | None,
     limits: tuple[str, ...],
@@ -78,28 +79,23 @@ def command(
     With --budget one file is recommended per target, and the exit status is 1 when none fits. Where the samples are too
     few to show that one fits, the best is recommended as such. The exit status is 3 when no file ran anywhere.
     """
-    from ...core.recipe import Evaluate
-    from ...core.recipe_file import parse_budget, parse_table
-    from ...core.run_log import RunLog
-    from ...core.target import every_target
+    from ...core.recipe_file import parse_budget
     from ...report.progress_bars import ProgressBars
-    from ...workflows.evaluate import FROM_FOLDERS, evaluate_files
-    from ...workflows.finished import Run
-    from ...workflows.model_files import read_labels, read_range
-    from ...workflows.preflight import check_writable
+    from ...workflows.evaluate import evaluate
+    from ...workflows.model_files import read_range
     from ..exit_status import exit_status
     from ..output import show
 
-    wanted = tuple(dict.fromkeys(targets)) or every_target()
-    settings = parse_table(Evaluate, {"targets": wanted}, "evaluate")
-    data = labelled_data(source, columns)
-    budget = parse_budget(limits) if limits else None
-    classes = FROM_FOLDERS if labels == FROM_FOLDERS else read_labels(Path(labels)) if labels else ()
-    pixels = read_range(value_range) if value_range else None
-    check_writable(out)
-    with RunLog(out / "log.jsonl", ProgressBars()) as listener:
-        results, report = evaluate_files(
-            files, data, settings, out, resize, listener, budget=budget, value_range=pixels, labels=classes
-        )
-    show(Run(out, results, report), as_json=as_json)
-    return exit_status(results, strict=strict)
+    measured = evaluate(
+        files,
+        labelled_data(source, columns),
+        targets,
+        out=out,
+        budget=parse_budget(limits) if limits else None,
+        labels=labels or (),
+        value_range=read_range(value_range) if value_range else None,
+        resize=resize,
+        progress=ProgressBars(),
+    )
+    show(measured, as_json=as_json)
+    return exit_status(measured.results, strict=strict)

@@ -90,51 +90,35 @@ def command(
     the others by --size or --shape.
     """
     from ...core.codec import to_json
-    from ...core.recipe import Calibration, Export
-    from ...core.run_log import RunLog
-    from ...core.sanitize import slug
-    from ...core.variant import Variant
     from ...report.progress_bars import ProgressBars
-    from ...workflows.export import Choices, export_model
-    from ...workflows.model_files import is_ours, open_model, read_labels, read_range, read_shapes
-    from ...workflows.preflight import check_writable
+    from ...workflows.export import export
+    from ...workflows.model_files import read_range, read_shapes
     from ..output import show_json
     from ..terminal import echo
 
-    wanted = [Variant.parse(text) for text in dict.fromkeys(variants)]
-    options = Export(variants=tuple(str(v) for v in wanted), maker=maker, calibration=Calibration(samples=samples))
-    choices = Choices(
-        trust,
-        output,
-        tags,
-        signature,
-        read_labels(labels) if labels else (),
-        read_range(value_range) if value_range else None,
-        size,
-        read_shapes(shapes),
-        tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in custom_objects),
+    files = export(
+        model,
+        variants,
+        out=out,
+        calibration=labelled_data(calibrate, columns) if calibrate else None,
+        samples=samples,
+        maker=maker,
+        labels=labels or (),
+        value_range=read_range(value_range) if value_range else None,
+        size=size,
+        shapes=read_shapes(shapes),
+        output=output,
+        tags=tags,
+        signature=signature,
+        trust=trust,
+        custom_objects=custom_objects,
+        progress=ProgressBars(),
     )
-    source = labelled_data(calibrate, columns) if calibrate else None
-    if not model.exists():
-        raise click.BadParameter(f"{model} does not exist", param_hint="MODEL")
-    folder = out or (
-        open_model(model).saved_model.parent / "artifacts"
-        if is_ours(model)
-        else Path("exported") / slug(model.name.split(".")[0] or "model")
-    )
-    check_writable(folder)
-    with RunLog(folder / "log.jsonl", ProgressBars()) as listener:
-        artifacts = export_model(model, choices, wanted, options, source, folder, listener)
     if as_json:
-        show_json([to_json(artifact) for artifact in artifacts])
-    else:
-        for artifact in artifacts:
-            line = (
-                f"{artifact.bytes:>12,} bytes  {artifact.path}"
-                if artifact.path
-                else f"{artifact.id}: {artifact.reason}"
-            )
-            echo(line)
-            if artifact.remedy:
-                echo(f"  → {artifact.remedy}")
-    return 0 if all(artifact.status == "ok" for artifact in artifacts) else 3
+        show_json([to_json(artifact) for artifact in files.values()])
+        return 0 if files.all_ok else 3
+    for artifact in files.values():
+        echo(f"{artifact.bytes:>12,} bytes  {artifact.path}" if artifact.path else f"{artifact.id}: {artifact.reason}")
+        if artifact.remedy:
+            echo(f"  → {artifact.remedy}")
+    return 0 if files.all_ok else 3

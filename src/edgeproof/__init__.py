@@ -1,6 +1,11 @@
 """Edgeproof: fine-tune, export to TFLite and ONNX, and prove each file before it ships.
 
-Everything heavy (numpy, TensorFlow, the engines) is imported by what needs it, never by ``import edgeproof``.
+    run = edgeproof.run("recipe.toml", out="runs/a", overrides={"train.epochs": 3})
+    files = edgeproof.export(keras_model, ["tflite:int8", "onnx:float32"], calibration=(x,))
+    measured = edgeproof.evaluate(files, (x, y), ["local/litert"], budget=edgeproof.Budget(max_latency_ms=5))
+
+Each command is a function of the same name; ``docs/python.md`` shows them together. Everything heavy (numpy, TensorFlow,
+the engines) is imported by what needs it, never by ``import edgeproof``.
 """
 
 import sys
@@ -10,42 +15,102 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .core.artifact import Artifact
-    from .core.errors import EdgeproofError, InputError, StageError
+    from .core.diagnosis import Diagnosis
+    from .core.errors import EdgeproofError, InputError, NotInstalledError, StageError
     from .core.measurement import Measurement
     from .core.model import Model
-    from .core.recipe import Recipe
+    from .core.progress import Listener, Silent
+    from .core.recipe import Budget, Data, Recipe
     from .core.recipe_file import load_recipe
+    from .core.results import Results
     from .core.target import Target
     from .core.variant import Variant
+    from .report.progress_bars import ProgressBars
+    from .workflows.bundle import bundle
+    from .workflows.compare import compare
+    from .workflows.devices import devices
+    from .workflows.diagnose import diagnose
+    from .workflows.doctor import doctor
+    from .workflows.evaluate import evaluate
+    from .workflows.export import export
+    from .workflows.files import Files
+    from .workflows.finished import Recommendation, Run, report
+    from .workflows.init import init
+    from .workflows.inspect import inspect
+    from .workflows.run import run
 
 __version__ = "0.1.0"
 
 # The module that each public name is defined in.
 _HOMES = {
     "Artifact": "core.artifact",
+    "Budget": "core.recipe",
+    "Data": "core.recipe",
+    "Diagnosis": "core.diagnosis",
     "EdgeproofError": "core.errors",
+    "Files": "workflows.files",
     "InputError": "core.errors",
+    "Listener": "core.progress",
     "Measurement": "core.measurement",
     "Model": "core.model",
+    "NotInstalledError": "core.errors",
+    "ProgressBars": "report.progress_bars",
     "Recipe": "core.recipe",
+    "Recommendation": "workflows.finished",
+    "Results": "core.results",
+    "Run": "workflows.finished",
+    "Silent": "core.progress",
     "StageError": "core.errors",
     "Target": "core.target",
     "Variant": "core.variant",
+    "bundle": "workflows.bundle",
+    "compare": "workflows.compare",
+    "devices": "workflows.devices",
+    "diagnose": "workflows.diagnose",
+    "doctor": "workflows.doctor",
+    "evaluate": "workflows.evaluate",
+    "export": "workflows.export",
+    "init": "workflows.init",
+    "inspect": "workflows.inspect",
     "load_recipe": "core.recipe_file",
+    "report": "workflows.finished",
+    "run": "workflows.run",
 }
 
 __all__ = [
     "Artifact",
+    "Budget",
+    "Data",
+    "Diagnosis",
     "EdgeproofError",
+    "Files",
     "InputError",
+    "Listener",
     "Measurement",
     "Model",
+    "NotInstalledError",
+    "ProgressBars",
     "Recipe",
+    "Recommendation",
+    "Results",
+    "Run",
+    "Silent",
     "StageError",
     "Target",
     "Variant",
     "__version__",
+    "bundle",
+    "compare",
+    "devices",
+    "diagnose",
+    "doctor",
+    "evaluate",
+    "export",
+    "init",
+    "inspect",
     "load_recipe",
+    "report",
+    "run",
 ]
 
 

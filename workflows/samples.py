@@ -1,0 +1,193 @@
+"""Samples that are in memory: arrays or texts, with or without their classes.
+
+What reads files reads them too: they are written into a temporary folder, as pictures, lines or arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.dataset import Kind
+from ..core.documents import check_bounds
+from ..core.errors import InputError
+from ..core.recipe import Data
+from ..core.recipe_file import parse_table
+
+# How samples are named in Python: a source, or (x,) or (x, y).
+DataLike: TypeAlias = "str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any]"
+
+_FORMS = (
+    'give a source such as "folder:photos", or arrays: (x,) or (x, y) with x of shape (samples, …) and y the number of '
+    "the class of each; several inputs are a dictionary of arrays by name, texts a list"
+)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples in memory.
+
+    `inputs` are arrays (N, …) by the name of the model's input, an empty name where there is one; or N `texts`.
+    `classes` (N,) int64 are positions in `names`, or in the model's output where `names` is empty; None: not known.
+    """
+
+    inputs: Mapping[str, NDArray[Any]]
+    texts: tuple[str, ...]
+    classes: NDArray[np.int64] | None
+    names: tuple[str, ...] = ()
+    source: str = "arrays in memory"
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the classes are told by their position in the model's output, and not by name."""
+        return self.classes is not None and not self.names
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything."""
+        digest = hashlib.sha256(json.dumps([self.texts, self.names]).encode())
+        arrays = [*self.inputs.items(), *([("", self.classes)] if self.classes is not None else [])]
+        for name, array in arrays:
+            digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+        return digest.hexdigest()
+
+    def write(self, kind: Kind, folder: Path) -> Data:
+        """Write the samples into `folder` for a model that takes `kind`; return their source. Raises InputError.
+
+        The classes of pictures and texts are called by their numbers, filled up with zeros.
+        """
+        if (kind == "text") != bool(self.texts):
+            found = "texts" if self.texts else "arrays"
+            raise InputError(f"the data are {found}, and the model takes {kind}s", "give samples of that kind")
+        if kind == "text":
+            return self._write_lines(folder / "samples.jsonl")
+        if kind == "image":
+            return self._write_pictures(folder / "pictures")
+        if list(self.inputs) == [""]:
+            np.save(folder / "samples.npy", self.inputs[""], allow_pickle=False)
+            return Data(source=f"npy:{folder / 'samples.npy'}")
+        with (folder / "samples.npz").open("wb") as stream:
+            _save_by_name(stream, self.inputs)
+        return Data(source=f"npy:{folder / 'samples.npz'}")
+
+    def _write_lines(self, path: Path) -> Data:
+        lines: list[dict[str, str]] = [{"text": text} for text in self.texts]
+        if self.classes is not None:
+            lines = [{**line, "label": _called(n)} for line, n in zip(lines, self.classes.tolist(), strict=True)]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return Data(source=f"jsonl:{path}")
+
+    def _write_pictures(self, folder: Path) -> Data:
+        from PIL import Image
+
+        pixels = self._pixels()
+        for index, picture in enumerate(pixels):
+            place = folder if self.classes is None else folder / _called(int(self.classes[index]))
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(place / f"{index:09d}.png", compress_level=1)
+        return Data(source=f"{'images' if self.classes is None else 'folder'}:{folder}")
+
+    def _pixels(self) -> NDArray[np.uint8]:
+        """Return the only input as pictures (N, height, width) or (N, height, width, 3)."""
+        if len(self.inputs) != 1:
+            raise InputError(f"the model takes one picture, and the data have {len(self.inputs)} inputs", _FORMS)
+        (array,) = self.inputs.values()
+        if array.ndim == 4 and array.shape[3] == 1:
+            array = array[..., 0]
+        if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3):
+            raise InputError(
+                f"the data have the shape {array.shape}, and the model takes pictures",
+                "give an array (samples, height, width, 3), or (samples, height, width) in grey",
+            )
+        if array.dtype.kind not in "ui" or array.min() < 0 or array.max() > 255:
+            raise InputError(
+                f"pictures are whole numbers from 0 to 255, and the data are {array.dtype} from {array.min():g} to "
+                f"{array.max():g}",
+                "e.g. (x * 255).round().astype('uint8') for values from 0 to 1; the range of the file is kept",
+            )
+        return array.astype(np.uint8)
+
+
+def data_of(source: str, columns: Mapping[str, str | None] | None = None) -> Data:
+    """Return a source with further keys of a recipe's [data], unset where None. Raises InputError."""
+    table = {"source": source} | {name: value for name, value in (columns or {}).items() if value is not None}
+    check_bounds(table, "the data source", "give names that are Unicode text")
+    return parse_table(Data, table, "data")
+
+
+def data_source(data: DataLike) -> Data | Samples:
+    """Return where samples are. Raises InputError for what is neither a source nor samples."""
+    if isinstance(data, Data):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return data_of(os.fspath(data))
+    parts = data if isinstance(data, tuple) else (data,)
+    if len(parts) not in (1, 2):
+        raise InputError(f"the data are a tuple of {len(parts)} parts", _FORMS)
+    inputs, texts = _inputs(parts[0])
+    counts = {len(array) for array in inputs.values()} or {len(texts)}
+    if len(counts) != 1 or counts == {0}:
+        raise InputError(f"the inputs have different numbers of samples, or none: {sorted(counts)}", _FORMS)
+    classes, names = _classes(parts[1], counts.pop()) if len(parts) == 2 else (None, ())
+    return Samples(inputs, texts, classes, names, source="texts in memory" if texts else "arrays in memory")
+
+
+def _inputs(value: Any) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Return arrays by name, or texts."""
+    if isinstance(value, Mapping):
+        return {str(name): _array(part, f"the input {name!r}") for name, part in value.items()}, ()
+    if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
+        return {}, tuple(value)
+    array = _array(value, "x")
+    if array.dtype.kind == "U":
+        return {}, tuple(map(str, array.reshape(-1)))
+    return {"": array}, ()
+
+
+def _array(value: Any, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name} is no array: {error}", _FORMS) from error
+    if array.dtype.kind not in "biufU" or array.ndim == 0:
+        raise InputError(f"{name} is no array of numbers: {type(value).__name__} of {array.dtype}", _FORMS)
+    return array
+
+
+def _classes(value: Any, count: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the classes (count,) as numbers, and their names where they are told by name."""
+    array = _array(value, "y")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise InputError(f"y has the shape {array.shape}, expected ({count},)", "of one-hot rows: y.argmax(axis=1)")
+    if len(array) != count:
+        raise InputError(f"y has {len(array)} classes for {count} samples", "give one for each sample")
+    if array.dtype.kind == "U":
+        names, numbers = np.unique(array, return_inverse=True)
+        return numbers.astype(np.int64), tuple(map(str, names))
+    if array.dtype.kind == "f" or array.min() < 0:
+        raise InputError(f"y is {array.dtype} from {array.min():g}", "give class numbers from 0: y.astype(int)")
+    return array.astype(np.int64), ()
+
+
+def _called(number: int) -> str:
+    return f"{number:06d}"
+
+
+def _save_by_name(stream: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an .npz. Its members may have any name; numpy.savez takes some names for its own parameters."""
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.save(member, array, allow_pickle=False)
