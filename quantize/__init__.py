@@ -1,4 +1,4 @@
-"""Schemes and calibration: what quantized files are calibrated with."""
+"""Calibration samples of quantized schemes, further training, and the diagnosis of quantized files."""
 
 from .calibration import Calibration, draw, load
 

@@ -1,4 +1,4 @@
-"""Calibration: which training samples a quantized scheme sees to find the ranges of its activations."""
+"""Calibration samples: training samples from which a quantized scheme takes the ranges of its activations."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..core.tokenizer import open_tokenizer
 class Calibration:
     """Samples of the training split in `images` (``.npy``), as the model takes them, `count` along the first axis.
 
-    Pictures are (count, height, width, 3) uint8 RGB, tensors (count, …). Of texts it is the token ids: a structured
-    array with the fields ``ids`` (length,) int32 and ``lens`` int32. `per_class` counts the samples by label;
-    `sha256` is over their bytes, so that a file says exactly what it saw.
+    Pictures are (count, height, width, 3) uint8 RGB, tensors (count, …). Texts are token ids: a structured array with
+    the fields ``ids`` (length,) int32 and ``lens`` int32. `per_class` counts the samples by label. `sha256` is the hash
+    of their bytes; it identifies the samples in the sidecar of a file.
     """
 
     images: Path
@@ -35,11 +35,11 @@ class Calibration:
 
 
 def draw(data: PreparedData, samples: int, seed: int, folder: Path, tokenizer: Path | None = None) -> Calibration:
-    """Draw `samples` stratified samples from the training split alone, write them into `folder`, return the record.
+    """Draw `samples` stratified samples from the training split, write them into `folder`, return the record.
 
-    Classes take turns, so that a small sample still shows every class; each class is drawn in seeded random order,
-    and so are samples without classes. With fewer training samples than asked for, all are taken. Texts need the
-    folder of the model's `tokenizer`. Raises InputError when there are no samples, or no tokenizer for texts.
+    Classes take turns, so that a small sample contains every class. Within a class, and without classes, the order is
+    random (`seed`). If the split has fewer samples, all are taken. Texts need the folder of the model's `tokenizer`.
+    Raises InputError if there are no samples, or no tokenizer for texts.
     """
     labels = _labels(data)
     if not len(labels):
@@ -47,7 +47,7 @@ def draw(data: PreparedData, samples: int, seed: int, folder: Path, tokenizer: P
     classes = data.labels or ("",)
     random = np.random.default_rng(seed)
     queues = [random.permutation(np.flatnonzero(labels == label)) for label in range(len(classes))]
-    # Turn t takes each class's t-th sample: sorting by (turn, class) is that round.
+    # Turn t takes the t-th sample of each class: sorting by (turn, class) gives this order.
     turns = sorted((turn, label, int(index)) for label, queue in enumerate(queues) for turn, index in enumerate(queue))
     chosen = sorted(index for _, _, index in turns[:samples])
     drawn = _samples(data, chosen, tokenizer)
@@ -66,15 +66,15 @@ def draw(data: PreparedData, samples: int, seed: int, folder: Path, tokenizer: P
 
 
 def _by_name(labels: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
-    """Return counts by label; two classes of one name count as one."""
+    """Return counts by label; classes of the same name are added up."""
     named: dict[str, int] = {}
-    for label, count in zip(labels, counts, strict=False):  # without labels there is one count, of all
+    for label, count in zip(labels, counts, strict=False):  # without labels there is one count, the total
         named[label] = named.get(label, 0) + count
     return named
 
 
 def load(folder: Path) -> Calibration:
-    """Read what `draw` wrote, wherever its folder stands now. Raises InputError when there is none."""
+    """Read what `draw` wrote; the folder may have been moved. Raises InputError if there is no record."""
     record = from_json(Calibration, read_json(folder / "calibration.json"), str(folder / "calibration.json"))
     return Calibration(**{**record.__dict__, "images": folder / "calibration.npy"})
 
@@ -99,6 +99,6 @@ def _samples(data: PreparedData, chosen: list[int], tokenizer: Path | None) -> n
     try:
         opened = open_tokenizer(tokenizer)
     except ValueError as error:
-        raise InputError(str(error), "make the model again, or copy its tokenizer's folder again") from error
+        raise InputError(str(error), "train or import the model again, or copy its tokenizer's folder again") from error
     texts = read_texts(data.inputs("train"))
     return encode_texts(opened, [texts[index] for index in chosen])

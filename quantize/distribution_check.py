@@ -1,9 +1,9 @@
-"""Does the calibration data resemble the data that files are proved on? Ranges found on other data are wrong ranges.
+"""Checks that calibration samples have the distribution of the evaluation samples; otherwise the ranges are wrong.
 
-Both sides are compared channel by channel (red, green and blue; the last axis of other tensors; of texts how long they
-are and how many of their tokens are unknown). A difference is told only when it is both beyond chance and large enough
-to matter: an honest draw of a few hundred samples differs too. Chance is judged by tests that hold for any
-distribution, each sample counted as one observation however many values it has.
+The samples are compared channel by channel: red, green and blue of pictures, the last axis of other tensors, and of
+texts the number of tokens and the share of unknown tokens. A difference is reported only if it is statistically
+significant and large enough to matter, because a random draw of a few hundred samples differs as well. The tests are
+distribution-free. Each sample is one observation, however many values it has.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from .calibration import Calibration
 
 Floats = NDArray[np.float64]
 
-# What counts as a difference, each with its reason.
+# The thresholds of a difference, each with its reason.
 LIMITS = {
-    # Of ten thousand honest draws one may be told to differ, over all its channels together.
+    # The false-alarm rate of one check, over all of its channels: 1 in 10,000.
     "chance": 1e-4,
-    # Half of what one sample differs from the next moves no range of note.
+    # In standard deviations between samples' means: a shift of half of one hardly moves a range.
     "shift": 0.5,
-    # Values that spread half or twice as much use one bit less or more.
+    # A spread of half or twice the size uses one bit less or more.
     "spread": 2.0,
-    # Pixels fed as 0–1 instead of 0–255 differ 255-fold, as -1–1 128-fold; three bits of eight are lost here.
+    # A ratio of spans: 0–1 instead of 0–255 is 255, -1–1 is 128; at 8, three of eight bits are lost.
     "range": 8.0,
-    # The channels the other way round must fit twice as well.
+    # Reversed channels must fit twice as well as channels in order.
     "swap": 0.5,
-    # TensorFlow's guide asks for 100 to 500 representative samples; on fewer than 32 the extremes are luck.
+    # TensorFlow's guide asks for 100 to 500 representative samples; the extremes of fewer than 32 are random.
     "samples": 32,
-    # Values outside of the calibrated range are cut off there.
+    # The share of values outside of the calibrated range, where they are clipped.
     "outside": 0.01,
 }
 _MOST_SAMPLES = 500
-_MOST_VALUES = 500_000  # that percentiles are taken of
+_MOST_VALUES = 500_000  # for percentiles
 _MOST_CHANNELS = 16
 
 
-def resemblance(
+def check_distribution(
     calibration: Calibration,
     data: PreparedData,
     *,
@@ -56,13 +56,13 @@ def resemblance(
 ) -> dict[str, Any]:
     """Compare the samples of `calibration` with up to 500 samples of `split` of `data`.
 
-    These are drawn with the classes in the calibration's proportions, so that classes which are seldom do not look
-    like a difference. Texts need the folder of the model's `tokenizer`. Returns the record for an artifact's
-    ``calibration["resemblance"]``: ``checked_against`` (split), ``samples`` (how many of it), ``channels`` (the first
-    16 and all that differ: ``name``, ``calibration`` and ``data`` with low, high, mean, spread, and ``differs``),
-    ``alike``, and ``why`` (a sentence for each difference). Raises InputError when the split is empty.
+    The samples are drawn with the classes in the calibration's proportions, so that unequal class sizes are not
+    reported as a difference. Texts need the folder of the model's `tokenizer`. Returns the record for an artifact's
+    ``calibration["resemblance"]``: ``checked_against`` (split), ``samples`` (number), ``channels`` (the first 16 and
+    all that differ: ``name``, ``calibration`` and ``data`` with low, high, mean, spread, and ``differs``), ``alike``,
+    and ``why`` (a clause for each difference). Raises InputError if the split is empty.
     """
-    chosen = _like(calibration, data, split, seed)
+    chosen = _stratified(calibration, data, split, seed)
     if not len(chosen):
         raise InputError(f"there is no {split} sample to compare calibration with", f"give the data a {split} split")
     saved = np.load(calibration.images, mmap_mode="r", allow_pickle=False)
@@ -73,22 +73,22 @@ def resemblance(
         pairs = list(_channels(saved, loaded, "image" if data.kind == "image" else ""))
     chance = LIMITS["chance"] / max(1, len(pairs))
     channels = [_compare(name, ours, theirs, data.kind, chance) for name, ours, theirs in pairs]
-    whys = _words(channels, data.kind, split)
+    reasons = _describe_differences(channels, data.kind, split)
     if data.kind != "text" and (swapped := _swapped(pairs, chance)):
-        whys = [swapped]
-    whys += _few(calibration)
+        reasons = [swapped]
+    reasons += _describe_draw(calibration)
     shown = [c for n, c in enumerate(channels) if n < _MOST_CHANNELS or c["differs"]][: 4 * _MOST_CHANNELS]
     return {
         "checked_against": split,
         "samples": len(chosen),
         "channels": shown,
-        "alike": not whys,
-        "why": "; ".join(whys),
+        "alike": not reasons,
+        "why": "; ".join(reasons),
     }
 
 
-def _like(calibration: Calibration, data: PreparedData, split: str, seed: int) -> NDArray[np.int64]:
-    """Return indices into a split, sorted, with the classes in the proportions of `calibration`."""
+def _stratified(calibration: Calibration, data: PreparedData, split: str, seed: int) -> NDArray[np.int64]:
+    """Return sorted indices into a split, with the classes in the proportions of `calibration`."""
     count = data.counts.get(split, 0)
     random = np.random.default_rng(seed)
     if not data.labels or not calibration.per_class:
@@ -101,14 +101,14 @@ def _like(calibration: Calibration, data: PreparedData, split: str, seed: int) -
     if not both.any():
         return np.sort(random.permutation(count)[:_MOST_SAMPLES])
     scale = min(_MOST_SAMPLES / wanted[both].sum(), float((there[both] / wanted[both]).min()))
-    # At least as many as were calibrated with: a rare class must not shrink the whole comparison to nothing.
+    # At least as many as the calibration has: a rare class must not leave too few samples to compare.
     scale = max(scale, min(1.0, _MOST_SAMPLES / wanted.sum()))
     takes = np.minimum(np.ceil(wanted * scale), there).astype(int)
     return np.sort(np.concatenate([group[:take] for group, take in zip(groups, takes, strict=True)]))
 
 
 class _Channel:
-    """The values of one channel: a row a sample, (samples, values)."""
+    """The values of one channel, (samples, values)."""
 
     def __init__(self, values: NDArray[Any]) -> None:
         rows = np.asarray(values, np.float32).reshape(len(values), -1)
@@ -123,24 +123,24 @@ class _Channel:
 
     @property
     def span(self) -> float:
-        """From the first to the last percentile; from end to end where these fall together."""
+        """From the 1st to the 99th percentile; from minimum to maximum if these are equal."""
         span = float(self.percentiles[-1] - self.percentiles[0])
         return span or self.high - self.low
 
     def beyond_chance(self, other: _Channel, chance: float) -> bool:
-        """Whether samples' means, or their spreads, are of another distribution than `other`'s.
+        """Whether the samples' means, or their spreads, differ in distribution from `other`'s.
 
-        Kolmogorov and Smirnov's two-sample test, by its asymptotic bound sqrt(-ln(chance / 2) / 2), which errs on the
-        side of no difference for small samples and for values that repeat.
+        This is the two-sample Kolmogorov–Smirnov test with its asymptotic bound sqrt(-ln(chance / 2) / 2). It is
+        conservative for small samples and for tied values.
         """
         n, m = self.samples, other.samples
         bound = np.sqrt(-np.log(chance / 4) / 2) * np.sqrt((n + m) / (n * m))
         return _distance(self.means, other.means) > bound or _distance(self.spreads, other.spreads) > bound
 
     def often_outside(self, other: _Channel, chance: float) -> bool:
-        """Whether many values, of more samples than chance explains, lie outside of what `other` saw.
+        """Whether many values lie outside of `other`'s range, in more samples than chance explains.
 
-        The share of samples that exceed the largest of n is distributed as Beta(1, n), whatever the values are.
+        The share of samples that exceed the largest of n has the distribution Beta(1, n), whatever the values are.
         """
         outside = (self._rows < other.low) | (self._rows > other.high)
         expected = 1 - (chance / 4) ** (1 / other.samples)
@@ -157,7 +157,7 @@ _Pair = tuple[str, _Channel, _Channel]
 
 
 def _channels(ours: NDArray[Any], theirs: NDArray[Any], kind: str) -> Iterator[_Pair]:
-    """Give the channels of two arrays of samples: colours, or the last axis; of structured arrays each field's."""
+    """Yield the channels of two arrays of samples: colours, or the last axis; of structured arrays, of each field."""
     if ours.dtype.names:
         for field in ours.dtype.names:
             yield from ((f"{field} {name}".strip(), a, b) for name, a, b in _channels(ours[field], theirs[field], ""))
@@ -175,7 +175,7 @@ def _channels(ours: NDArray[Any], theirs: NDArray[Any], kind: str) -> Iterator[_
 def _text_channels(
     saved: NDArray[Any], data: PreparedData, split: str, chosen: NDArray[np.int64], tokenizer: Path | None
 ) -> Iterator[_Pair]:
-    """Give a text's number of tokens and its share of unknown ones as channels."""
+    """Yield two channels: the number of tokens of each text, and its share of unknown tokens."""
     if tokenizer is None:
         raise InputError("comparing texts needs the model's tokenizer", "give the folder MODEL.tokenizer")
     opened = open_tokenizer(tokenizer)
@@ -183,7 +183,7 @@ def _text_channels(
     theirs = encode_texts(opened, [texts[index] for index in chosen])
 
     def tokens(samples: NDArray[Any]) -> NDArray[Any]:
-        # Where ids cross already padded, their number is that of the ones that are no padding.
+        # Without lengths, tokens are the ids that are not padding.
         return samples["lens"] if "lens" in opened.names else (samples["ids"] != opened.pad).sum(axis=1)
 
     def unknown(samples: NDArray[Any]) -> Floats:
@@ -196,7 +196,7 @@ def _text_channels(
 
 
 def _compare(name: str, ours: _Channel, theirs: _Channel, kind: str, chance: float) -> dict[str, Any]:
-    """Return one channel's record; ``differs`` says how, empty where it does not beyond `chance` and note."""
+    """Return one channel's record; ``differs`` names the difference, empty if none is significant and large."""
     limit, differs = LIMITS["spread"], ""
     if theirs.beyond_chance(ours, chance):
         if kind != "text" and not 1 / LIMITS["range"] < _ratio(theirs.span, ours.span) < LIMITS["range"]:
@@ -215,7 +215,7 @@ def _ratio(a: float, b: float) -> float:
 
 
 def _distance(a: Floats, b: Floats) -> float:
-    """Return the greatest distance between two samples' cumulative distributions."""
+    """Return the Kolmogorov–Smirnov statistic: the largest distance between the cumulative distributions."""
     places = np.concatenate([a, b])
     ours = np.searchsorted(np.sort(a), places, side="right") / len(a)
     theirs = np.searchsorted(np.sort(b), places, side="right") / len(b)
@@ -223,7 +223,7 @@ def _distance(a: Floats, b: Floats) -> float:
 
 
 def _swapped(pairs: Sequence[_Pair], chance: float) -> str:
-    """Return a sentence where three channels fit much better the other way round, as BGR for RGB."""
+    """Return a clause if three channels fit much better in reverse order, as BGR for RGB; otherwise empty."""
     if len(pairs) != 3 or not any(theirs.beyond_chance(ours, chance) for _, ours, theirs in pairs):
         return ""
     ours = np.array([ours.percentiles for _, ours, _ in pairs])
@@ -232,79 +232,80 @@ def _swapped(pairs: Sequence[_Pair], chance: float) -> str:
     if turned >= LIMITS["swap"] * straight:
         return ""
     return (
-        "the first and the last channel of the calibration samples look swapped (BGR for RGB): the other way round "
-        f"they fit the data {straight / max(turned, 1e-9):.1f} times as well"
+        "the first and the last channel of the calibration samples look swapped (BGR for RGB): in reverse order they "
+        f"fit the data {straight / max(turned, 1e-9):.1f} times as well"
     )
 
 
-def _words(channels: Sequence[dict[str, Any]], kind: str, split: str) -> list[str]:
-    """Return a sentence for each kind of difference, about the channel in which it is greatest."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _describe_differences(channels: Sequence[dict[str, Any]], kind: str, split: str) -> list[str]:
+    """Return a clause for each kind of difference, about the channel in which it is largest."""
+    by_kind: dict[str, list[dict[str, Any]]] = {}
     for channel in channels:
         if channel["differs"]:
-            found.setdefault(channel["differs"], []).append(channel)
+            by_kind.setdefault(channel["differs"], []).append(channel)
     words = []
-    for differs, those in found.items():
-        worst = max(those, key=lambda c: abs(c["data"]["mean"] - c["calibration"]["mean"]))
+    for differs, affected in by_kind.items():
+        worst = max(affected, key=lambda c: abs(c["data"]["mean"] - c["calibration"]["mean"]))
         ours, theirs = worst["calibration"], worst["data"]
-        where = _where(worst["name"], len(those), len(channels))
+        where = _place(worst["name"], len(affected), len(channels))
         if differs == "range":
             words.append(
-                f"calibration values lie in another range{where}: {ours['low']:g} to {ours['high']:g}, those of the "
-                f"{split} split {theirs['low']:g} to {theirs['high']:g}{_guess(ours, theirs)}"
+                f"calibration values lie in another range{where}: {ours['low']:g} to {ours['high']:g}; the {split} "
+                f"split has {theirs['low']:g} to {theirs['high']:g}{_guess_convention(ours, theirs)}"
             )
         elif differs == "shift" and kind == "image":
             brighter = "darker" if ours["mean"] < theirs["mean"] else "brighter"
             words.append(
-                f"the calibration pictures are much {brighter}{where}: {ours['mean']:.0f} on average, those of the "
+                f"the calibration pictures are much {brighter}{where}: their mean is {ours['mean']:.0f}, that of the "
                 f"{split} split {theirs['mean']:.0f}"
             )
         elif differs == "shift" and kind == "text":
             words.append(
-                f"the calibration texts have other {worst['name']}: {ours['mean']:.3g} on average, those of the "
+                f"the calibration texts differ in {worst['name']}: their mean is {ours['mean']:.3g}, that of the "
                 f"{split} split {theirs['mean']:.3g}"
             )
         elif differs == "shift":
             words.append(
-                f"calibration values are elsewhere{where}: {ours['mean']:.3g} on average, those of the {split} split "
+                f"calibration values have another mean{where}: {ours['mean']:.3g}; the {split} split has "
                 f"{theirs['mean']:.3g}"
             )
         elif differs == "spread":
             words.append(
-                f"calibration values spread otherwise{where}: by {ours['spread']:.3g}, those of the {split} split by "
-                f"{theirs['spread']:.3g}"
+                f"calibration values have another standard deviation{where}: {ours['spread']:.3g}; the {split} split "
+                f"has {theirs['spread']:.3g}"
             )
         else:
             words.append(
-                f"many values of the {split} split lie outside of what calibration saw{where}: {ours['low']:g} to "
-                f"{ours['high']:g} against {theirs['low']:g} to {theirs['high']:g}"
+                f"many values of the {split} split lie outside of the calibration samples' range{where}: "
+                f"{ours['low']:g} to {ours['high']:g}; the {split} split has {theirs['low']:g} to {theirs['high']:g}"
             )
     return words
 
 
-def _where(name: str, those: int, of: int) -> str:
-    if of == 1:
+def _place(name: str, affected: int, channels: int) -> str:
+    if channels == 1:
         return f" ({shorten(name, 40)})" if name else ""
-    return f" ({shorten(name, 40)}" + (f", and {those - 1} more of {of} channels)" if those > 1 else ")")
+    return f" ({shorten(name, 40)}" + (f", and {affected - 1} more of {channels} channels)" if affected > 1 else ")")
 
 
-def _guess(ours: dict[str, float], theirs: dict[str, float]) -> str:
-    """Return what another range probably is: one of those that pictures are fed in."""
+def _guess_convention(ours: dict[str, float], theirs: dict[str, float]) -> str:
+    """Return which of the usual pixel ranges the calibration values probably have; empty if none fits."""
     for low, high in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
         if ours["low"] >= low - 0.01 and ours["high"] <= high + 0.01 and ours["high"] > high / 2:
-            return f". It looks as if {low:g} to {high:g} had been fed" if theirs["high"] > 2 * high or high > 1 else ""
+            return f". They look like pixels of {low:g} to {high:g}" if theirs["high"] > 2 * high or high > 1 else ""
     return ""
 
 
-def _few(calibration: Calibration) -> list[str]:
+def _describe_draw(calibration: Calibration) -> list[str]:
+    """Return a clause each for too few samples and for classes without a sample."""
     words = []
     if calibration.count < LIMITS["samples"]:
         words.append(
-            f"{calibration.count} calibration samples are few: 100 to 500 are usual, and below {LIMITS['samples']:g} "
-            "the extremes that set the ranges are luck"
+            f"{calibration.count} calibration samples are few: 100 to 500 are usual, and with fewer than "
+            f"{LIMITS['samples']:g} the ranges depend on chance"
         )
     if missing := [label for label, count in calibration.per_class.items() if not count]:
         shown = ", ".join(shorten(label, 20) for label in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        words.append(f"no calibration sample shows the classes {shown}{more}")
+        words.append(f"no calibration sample is of the classes {shown}{more}")
     return words

@@ -1,4 +1,4 @@
-"""Resemblance: honest draws are never told to differ, and each thing that goes wrong with calibration data is named."""
+"""Distribution check: random draws never differ, and each defect of calibration data is named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.data import prepare
 from edgeproof.quantize import draw
 from edgeproof.quantize.calibration import Calibration
-from edgeproof.quantize.distribution_check import resemblance
+from edgeproof.quantize.distribution_check import check_distribution
 from edgeproof.train.text.vocabulary import write_tokenizer
 
 
@@ -41,7 +41,7 @@ def fashion(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 @pytest.mark.parametrize("samples", [32, 100, 200])
 def test_honest_draws_are_alike(fashion: PreparedData, tmp_path: Path, samples: int) -> None:
     for seed in range(8):
-        found = resemblance(draw(fashion, samples, seed, tmp_path), fashion, seed=seed)
+        found = check_distribution(draw(fashion, samples, seed, tmp_path), fashion, seed=seed)
         assert found["alike"], (seed, found["why"])
         assert found["checked_against"] == "test" and 300 < found["samples"] <= 500
         assert [channel["name"] for channel in found["channels"]] == ["red", "green", "blue"]
@@ -63,10 +63,10 @@ def test_what_goes_wrong_is_named(fashion: PreparedData, tmp_path: Path, name: s
     honest = draw(fashion, 200, 1, tmp_path)
     changed = change(np.load(honest.images))
     np.save(tmp_path / "changed.npy", changed)
-    found = resemblance(replace(honest, images=tmp_path / "changed.npy", count=len(changed)), fashion)
+    found = check_distribution(replace(honest, images=tmp_path / "changed.npy", count=len(changed)), fashion)
     assert not found["alike"] and said in found["why"]
     if name == "0–1 instead of 0–255":
-        assert "as if 0 to 1 had been fed" in found["why"]
+        assert "look like pixels of 0 to 1" in found["why"]
 
 
 def test_classes_out_of_proportion_are_no_difference(fashion: PreparedData, tmp_path: Path) -> None:
@@ -77,14 +77,14 @@ def test_classes_out_of_proportion_are_no_difference(fashion: PreparedData, tmp_
     np.save(tmp_path / "test.npy", np.load(fashion.images("test"))[chosen])
     np.save(tmp_path / "test-labels.npy", labels[chosen])
     skewed = replace(fashion, folder=tmp_path, counts={"test": len(chosen)})
-    found = resemblance(draw(fashion, 200, 1, tmp_path), skewed)
+    found = check_distribution(draw(fashion, 200, 1, tmp_path), skewed)
     assert found["alike"], found["why"]
 
 
 def test_classes_that_calibration_never_saw_are_named(fashion: PreparedData, tmp_path: Path) -> None:
     honest = draw(fashion, 200, 1, tmp_path)
     blind = replace(honest, per_class=honest.per_class | {fashion.labels[3]: 0})
-    assert f"no calibration sample shows the classes {fashion.labels[3]}" in resemblance(blind, fashion)["why"]
+    assert f"no calibration sample is of the classes {fashion.labels[3]}" in check_distribution(blind, fashion)["why"]
 
 
 DRAWS: dict[str, Callable[[np.random.Generator, int, int], Any]] = {
@@ -110,7 +110,7 @@ def tensors(folder: Path, calibration: Any, data: Any) -> dict[str, Any]:
     np.save(folder / "calibration.npy", calibration)
     np.save(folder / "test.npy", data)
     drawn = Calibration(folder / "calibration.npy", len(calibration), {}, 1, "")
-    return resemblance(drawn, PreparedData(folder, "x", (), 0, 0, "", {"test": len(data)}, "", kind="tensor"))
+    return check_distribution(drawn, PreparedData(folder, "x", (), 0, 0, "", {"test": len(data)}, "", kind="tensor"))
 
 
 def test_one_of_many_features_is_found(tmp_path: Path) -> None:
@@ -162,12 +162,12 @@ def test_texts_are_compared_by_length_and_unknown_words(tmp_path: Path) -> None:
     plain = data("plain", texts(300, 8, 0.05))
     drawn = draw(plain, 150, 1, tmp_path, tokenizer)
     drawn = replace(drawn, per_class={"x": 150})
-    assert resemblance(drawn, data("same", texts(300, 8, 0.05)), tokenizer=tokenizer)["alike"]
-    longer = resemblance(drawn, data("longer", texts(300, 60, 0.05)), tokenizer=tokenizer)
-    assert "other tokens" in longer["why"]
-    strange = resemblance(drawn, data("strange", texts(300, 8, 0.6)), tokenizer=tokenizer)
+    assert check_distribution(drawn, data("same", texts(300, 8, 0.05)), tokenizer=tokenizer)["alike"]
+    longer = check_distribution(drawn, data("longer", texts(300, 60, 0.05)), tokenizer=tokenizer)
+    assert "differ in tokens" in longer["why"]
+    strange = check_distribution(drawn, data("strange", texts(300, 8, 0.6)), tokenizer=tokenizer)
     assert "unknown tokens" in strange["why"]
     with pytest.raises(InputError, match="tokenizer"):
-        resemblance(drawn, plain)
+        check_distribution(drawn, plain)
     with pytest.raises(InputError, match="no validation sample"):
-        resemblance(replace(drawn, per_class={}), plain, split="validation", tokenizer=tokenizer)
+        check_distribution(replace(drawn, per_class={}), plain, split="validation", tokenizer=tokenizer)

@@ -16,7 +16,7 @@ from ..core.store import Store
 from ..core.target import Target
 from ..core.variant import CONVERTER, Variant
 from ..quantize.calibration import Calibration
-from ..quantize.distribution_check import resemblance
+from ..quantize.distribution_check import check_distribution
 from .mixed_precision import search_mixed
 from .runtime_fallbacks import fallback_variants
 from .steps import blank, calibrate, make_file, makers, tune, warn
@@ -52,7 +52,7 @@ class ModelBuild:
         # The plain file of each that is made because the plain one does not load on the recipe's runtime.
         self.instead: dict[str, Artifact] = {}
         self._tuned: dict[str, Model | EdgeproofError] = {}
-        self._resemblance: dict[str, Any] | None = None
+        self._distribution: dict[str, Any] | None = None
 
     def make_all(self) -> Iterator[Artifact]:
         """Make every variant that the recipe asks for, and those that its runtime needs instead of some of them."""
@@ -74,7 +74,9 @@ class ModelBuild:
         """Make one variant; what cannot be made is a row that says why."""
         made = self._made(variant)
         warn(made, self.listener)
-        return replace(made, calibration={**made.calibration, **self._resembles()}) if made.calibration else made
+        return (
+            replace(made, calibration={**made.calibration, **self._check_distribution()}) if made.calibration else made
+        )
 
     def _made(self, variant: Variant) -> Artifact:
         if variant.scheme.searched and self.model.input.dtype != "string":
@@ -136,18 +138,18 @@ class ModelBuild:
             listener=self.listener,
         )
 
-    def _resembles(self) -> dict[str, Any]:
-        """Return whether the calibration samples resemble those that the files are proved on; warn once if not."""
-        if self._resemblance is None:
-            self._resemblance = {}
+    def _check_distribution(self) -> dict[str, Any]:
+        """Compare the calibration samples with the test samples, warn once if they differ; return the record."""
+        if self._distribution is None:
+            self._distribution = {}
             if calibration := self._calibration():
                 tokenizer = self.model.tokenizer.folder if self.model.tokenizer else None
-                found = resemblance(calibration, self.data, tokenizer=tokenizer, seed=self.recipe.seed)
-                if not found["alike"]:
-                    found["warning"] = f"calibration is unlike the test samples: {found['why']}"
-                    self.listener.note("warning", f"{self.model.name}: {found['warning']}")
-                self._resemblance = {"resemblance": found}
-        return self._resemblance
+                record = check_distribution(calibration, self.data, tokenizer=tokenizer, seed=self.recipe.seed)
+                if not record["alike"]:
+                    record["warning"] = f"the calibration samples differ from the test samples: {record['why']}"
+                    self.listener.note("warning", f"{self.model.name}: {record['warning']}")
+                self._distribution = {"resemblance": record}
+        return self._distribution
 
     def _calibration(self) -> Calibration | None:
         if self.model.input.dtype == "string":
