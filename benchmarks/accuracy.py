@@ -83,7 +83,7 @@ def _edgeproof(job: Job) -> Job:
     from edgeproof.core.progress import Silent
     from edgeproof.core.target import Target
     from edgeproof.devices import open_runner
-    from edgeproof.evaluate import accuracy
+    from edgeproof.evaluate import predictions
     from edgeproof.export import load, reference
 
     artifacts: list[Artifact] = [load(Path(sidecar)) for sidecar in job["sidecars"]]
@@ -102,9 +102,9 @@ def _edgeproof(job: Job) -> Job:
         runner = alive[index][0]
         tops.setdefault(runner.target.runtime, {})[runner.artifact.id] = outputs.argmax(axis=1).tolist()
 
-    accuracy.predict(
+    predictions.predict(
         [
-            accuracy.Cell(
+            predictions.Cell(
                 runner,
                 Path(job["folder"]) / str(index),
                 run_ms=facts["run_ms"],

@@ -35,7 +35,7 @@ _MIN_RUNTIME = re.compile(r"(?:(tflite|onnxruntime) )?(\d+(?:\.\d+)*)")
 
 
 @dataclass(frozen=True)
-class Breach:
+class Violation:
     """A limit that is not kept: the words for it, and how many times the limit the figure is (inf: not known).
 
     `remedy` is given where the limit is only not shown to be kept: what would show it; `fact` is then the part of
@@ -65,7 +65,7 @@ class Limits:
         """Return the limits of `budget` for the cells of `results`."""
         return cls(budget, rows_by_artifact(results.measurements))
 
-    def breaches(self, cell: Cell) -> list[Breach]:
+    def violations(self, cell: Cell) -> list[Violation]:
         """Return every limit that a cell which ran does not keep, or that cannot be shown to be kept."""
         budget, m = self.budget, cell.measurement
         found = [*_drop(m, budget), *_accuracy(m, budget)]
@@ -80,12 +80,12 @@ class Limits:
         elif m.peak_memory_bytes is not None:
             found += _over("peak memory", m.peak_memory_bytes, budget.max_memory_bytes, size)
         if budget.runtime:
-            found += runtime_breaches(cell.artifact, budget.runtime, self.rows.get(cell.artifact.id, ()))
+            found += runtime_violations(cell.artifact, budget.runtime, self.rows.get(cell.artifact.id, ()))
         return found
 
     def keeps(self, cell: Cell) -> bool:
         """Return whether a cell ran and is within every limit, wherever it ran."""
-        return cell.measurement.status == "ok" and not self.breaches(cell)
+        return cell.measurement.status == "ok" and not self.violations(cell)
 
     def runtime_words(self, cell: Cell) -> str:
         """Return how it is known that a cell's file keeps `budget.runtime`; nothing where none is asked."""
@@ -108,20 +108,20 @@ def rows_by_artifact(measurements: Iterable[Measurement]) -> dict[str, list[Meas
     return rows
 
 
-def runtime_breaches(artifact: Artifact, runtime: str, rows: Sequence[Measurement]) -> list[Breach]:
+def runtime_violations(artifact: Artifact, runtime: str, rows: Sequence[Measurement]) -> list[Violation]:
     """Return why a file cannot be said to run on ``NAME==VERSION``; nothing when it can.
 
     A measurement there decides. Where there is none, the oldest runtime that has all of the file's operators does.
     """
     wanted = parse_runtime(runtime)
     if not wanted.reads(artifact.format):
-        return [Breach(f"{wanted.runtime} does not read {shorten(artifact.format)} files", float("inf"))]
+        return [Violation(f"{wanted.runtime} does not read {shorten(artifact.format)} files", float("inf"))]
     there = _there(wanted, rows)
     if any(m.status == "ok" for m in there):
         return []
     if there:
         why = shorten(there[0].reason, REASON_LIMIT) or there[0].status
-        return [Breach(f"does not run on {runtime}: {why}", float("inf"))]
+        return [Violation(f"does not run on {runtime}: {why}", float("inf"))]
     oldest = _oldest(artifact, wanted)
     if oldest is None:
         known = f" (it asks for {shorten(artifact.min_runtime)})" if artifact.min_runtime else ""
@@ -133,7 +133,7 @@ def runtime_breaches(artifact: Artifact, runtime: str, rows: Sequence[Measuremen
     if oldest[: len(newest)] <= newest:
         return []
     words = f"was not run on {runtime}, and by the table of operator versions it asks for {artifact.min_runtime}"
-    return [Breach(words, float("inf"))]
+    return [Violation(words, float("inf"))]
 
 
 def _there(wanted: Target, rows: Sequence[Measurement]) -> list[Measurement]:
@@ -162,7 +162,7 @@ def _oldest(artifact: Artifact, wanted: Target) -> tuple[int, ...] | None:
     return tuple(int(part) for part in found[2].split("."))
 
 
-def _drop(m: Measurement, budget: Budget) -> list[Breach]:
+def _drop(m: Measurement, budget: Budget) -> list[Violation]:
     if budget.max_accuracy_drop >= 1:  # all may be lost: even what is not known is within that
         return []
     allowed = points(budget.max_accuracy_drop)
@@ -171,7 +171,7 @@ def _drop(m: Measurement, budget: Budget) -> list[Breach]:
         if bound <= budget.max_accuracy_drop:
             return []
         words = f"agrees with its float model on {agreement_words(m)}, so it may lose up to {points(bound)} of accuracy"
-        return [Breach(f"{words}, more than the {allowed} allowed", _times_allowed(bound, budget))]
+        return [Violation(f"{words}, more than the {allowed} allowed", _times_allowed(bound, budget))]
     if found is None:
         why = "the float model has no figure"
         if m.difference is not None:
@@ -190,10 +190,10 @@ def _drop(m: Measurement, budget: Budget) -> list[Breach]:
         words += f", more than the {allowed} allowed"
         if budget.drop_by == "interval" and found.low is not None and found.low <= budget.max_accuracy_drop:
             words += f"; {found.samples:,} samples do not exclude that it loses less"
-        return [Breach(words, excess)]
+        return [Violation(words, excess)]
     fact, remedy = f"{_not_shown(found, allowed)}{known}", _would_show(found, budget)
     why = f"{fact}: {_how_many(found, budget)}"
-    return [Breach(why, excess, remedy, fact if "samples instead of" in remedy else why)]
+    return [Violation(why, excess, remedy, fact if "samples instead of" in remedy else why)]
 
 
 def _not_shown(found: PooledDrop, allowed: str) -> str:
@@ -234,7 +234,7 @@ def _would_show(found: PooledDrop, budget: Budget) -> str:
     return f"What would show it: {'; or '.join(ways)}."
 
 
-def _accuracy(m: Measurement, budget: Budget) -> list[Breach]:
+def _accuracy(m: Measurement, budget: Budget) -> list[Violation]:
     if budget.min_accuracy is None:
         return []
     if m.accuracy is None:
@@ -243,15 +243,15 @@ def _accuracy(m: Measurement, budget: Budget) -> list[Breach]:
         return []
     # Shares of wrong answers, so that missing 99 % by one point counts for more than missing 80 % by one.
     ratio = (1 - m.accuracy) / max(1 - budget.min_accuracy, 1e-3)
-    return [Breach(f"{accuracy_words(m)} is below the {percent(budget.min_accuracy)} asked", ratio)]
+    return [Violation(f"{accuracy_words(m)} is below the {percent(budget.min_accuracy)} asked", ratio)]
 
 
-def _size(artifact: Artifact, budget: Budget) -> list[Breach]:
+def _size(artifact: Artifact, budget: Budget) -> list[Violation]:
     """The file's bytes count as they are: a device keeps it uncompressed, whatever a store's download takes."""
     found = _over("the file's size", artifact.bytes, budget.max_bytes, size)
     if found and artifact.compressed_bytes and budget.max_bytes and artifact.compressed_bytes <= budget.max_bytes:
         words = f"; compressed it is {size(artifact.compressed_bytes)}, but the file's own bytes count"
-        return [Breach(found[0].why + words, found[0].excess)]
+        return [Violation(found[0].why + words, found[0].excess)]
     return found
 
 
@@ -259,12 +259,12 @@ def _times_allowed(drop: float, budget: Budget) -> float:
     return drop / budget.max_accuracy_drop if budget.max_accuracy_drop else 1 + 100 * drop
 
 
-def _over(what: str, found: float, limit: float | None, words: Callable[[float], str]) -> list[Breach]:
+def _over(what: str, found: float, limit: float | None, words: Callable[[float], str]) -> list[Violation]:
     if limit is None or found <= limit:
         return []
-    return [Breach(f"{what} {words(found)} is above the {words(limit)} allowed", found / limit)]
+    return [Violation(f"{what} {words(found)} is above the {words(limit)} allowed", found / limit)]
 
 
-def _unknown(what: str, limit: str, why: str) -> Breach:
+def _unknown(what: str, limit: str, why: str) -> Violation:
     against = f" to hold against the {limit} of the budget" if limit else ""
-    return Breach(f"{what} is not known{against}: {why}", float("inf"))
+    return Violation(f"{what} is not known{against}: {why}", float("inf"))

@@ -35,7 +35,7 @@ CONFIDENCE = 0.999
 
 
 @dataclass(frozen=True)
-class Broken:
+class Inconsistency:
     """A target on which a file loads and answers wrongly.
 
     `share` of its answers agree with the yardstick; on `best_target` it is `best`. `low` and `high` bound the loss.
@@ -49,7 +49,7 @@ class Broken:
     high: float
 
 
-def broken_targets(agrees: Mapping[str, Scores]) -> list[Broken]:
+def inconsistent_targets(agrees: Mapping[str, Scores]) -> list[Inconsistency]:
     """Return on which targets one artifact answers wrongly. The rule is in this module's docstring.
 
     `agrees` says by target how far each sample's answer is the right one (samples,), from 0 to 1. With a single target
@@ -64,11 +64,11 @@ def broken_targets(agrees: Mapping[str, Scores]) -> list[Broken]:
         best = max(others, key=lambda name: float(others[name].mean()))
         loss, low, high = paired_loss(others[best], mine, CONFIDENCE)
         if loss > TOLERANCE and low > TOLERANCE:
-            found.append(Broken(target, float(mine.mean()), best, float(others[best].mean()), low, high))
+            found.append(Inconsistency(target, float(mine.mean()), best, float(others[best].mean()), low, high))
     return found
 
 
-def gate(
+def inconsistent_rows(
     rows: Sequence[Measurement],
     artifacts: Sequence[Artifact],
     answers: Mapping[tuple[str, str], Answered],
@@ -95,11 +95,11 @@ def gate(
         else:
             agrees = {target: a.scores for target, a in mine.items() if a.scores is not None}
             words = "the labels"
-        failed += [_failed(alive[artifact, one.target], one, words) for one in broken_targets(agrees)]
+        failed += [_failed(alive[artifact, one.target], one, words) for one in inconsistent_targets(agrees)]
     return failed
 
 
-def _failed(row: Measurement, broken: Broken, yardstick: str) -> Measurement:
+def _failed(row: Measurement, broken: Inconsistency, yardstick: str) -> Measurement:
     interval = percent_range(broken.low, broken.high)
     return replace(
         row,

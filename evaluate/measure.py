@@ -26,7 +26,7 @@ from ..core.runner import LatencyPlan, Outcome, Runner
 from ..core.store import Store, place
 from ..tasks import Task, compare, task_of
 from ..tasks.agreement import NUMBERS, Scores
-from . import accuracy, latency
+from . import latency, predictions
 
 _LASTING = ("ok", "unsupported", "failed")
 
@@ -188,7 +188,7 @@ def _answer(
                 _against_reference(other, cells, references, task, on_row)
         return None
 
-    def done(index: int, outcome: Outcome, outputs: accuracy.Floats | None) -> None:
+    def done(index: int, outcome: Outcome, outputs: predictions.Floats | None) -> None:
         if outputs is None:
             _tell(cells[index], outcome, on_row)
             return
@@ -204,9 +204,9 @@ def _answer(
             scored(index, entry / "outputs.npy")
         else:
             todo.append(index)
-    accuracy.predict(
+    predictions.predict(
         [
-            accuracy.Cell(
+            predictions.Cell(
                 cells[i].runner,
                 store.partial(keys[i]),
                 run_ms=cells[i].facts["run_ms"],
@@ -244,7 +244,7 @@ def _against_reference(
     on_row(cell.row)
 
 
-def _compare(cell: _Cell, exact: accuracy.Floats, ours: accuracy.Floats, shape: Sequence[int]) -> None:
+def _compare(cell: _Cell, exact: predictions.Floats, ours: predictions.Floats, shape: Sequence[int]) -> None:
     """Fill what a cell's answers have in common with the reference's."""
     found = compare(task_of(cell.runner.artifact.labels), exact, ours, shape)
     cell.likeness = found.scores

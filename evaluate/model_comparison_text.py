@@ -12,7 +12,7 @@ NAME_LIMIT = 60
 
 
 def sentence(row: Mapping[str, Any]) -> str:
-    """Return a row of `versus.compare_models` as a sentence; ``verdict`` and ``pairs`` are already in it."""
+    """Return a row of `model_comparison.compare_models` as a sentence; ``verdict`` and ``pairs`` are already in it."""
     a, b = (shorten(str(row[key]), NAME_LIMIT) for key in ("a", "b"))
     if row["verdict"] == "not compared":
         return _told(f"{a} and {b} are not compared in accuracy: {row['why']}", a, row, False, b)

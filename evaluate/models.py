@@ -22,8 +22,8 @@ class Share(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Gap:
-    """How much more accurate one exported model is than another, in shares. `real`: the interval excludes 0.
+class AccuracyGap:
+    """How much more accurate one exported model is than another, in shares. `distinguishable`: the interval excludes 0.
 
     `why` says in a sentence that the lesser one is behind, and `remedy` what to do if that does not matter.
     """
@@ -35,7 +35,7 @@ class Gap:
     remedy: str = ""
 
     @property
-    def real(self) -> bool:
+    def distinguishable(self) -> bool:
         """Whether the two are distinguishable."""
         return not self.low <= 0 <= self.high
 
@@ -53,7 +53,7 @@ def float_accuracies(results: Results) -> dict[str, Share]:
     return found
 
 
-def gap(results: Results, better: str, other: str) -> Gap:
+def accuracy_gap(results: Results, better: str, other: str) -> AccuracyGap:
     """Return how much more accurate the exported model `better` is than `other`; both have a float accuracy.
 
     From the paired comparison on the same samples where `results.comparisons` has it, and otherwise as two separate
@@ -63,13 +63,13 @@ def gap(results: Results, better: str, other: str) -> Gap:
         first = row.get("first")
         if first and {row["a"], row["b"]} == {better, other}:
             if row["a"] == better:
-                return Gap(first["difference"], first["low"], first["high"])
-            return Gap(-first["difference"], -first["high"], -first["low"])
+                return AccuracyGap(first["difference"], first["low"], first["high"])
+            return AccuracyGap(-first["difference"], -first["high"], -first["low"])
     known = float_accuracies(results)
-    return Gap(*difference_interval(known[other][:3], known[better][:3]))
+    return AccuracyGap(*difference_interval(known[other][:3], known[better][:3]))
 
 
-def behind(results: Results, models: Collection[str], allowed: float) -> dict[str, Gap]:
+def behind(results: Results, models: Collection[str], allowed: float) -> dict[str, AccuracyGap]:
     """Return which of `models` are less accurate than the best of them, distinguishably and by more than `allowed`.
 
     One whose accuracy is not known is behind any whose accuracy is: what is not known is not taken for good.
@@ -78,15 +78,15 @@ def behind(results: Results, models: Collection[str], allowed: float) -> dict[st
     if not known or len(models) < 2:
         return {}
     top = max(known, key=lambda model: known[model].share)
-    found: dict[str, Gap] = {}
+    found: dict[str, AccuracyGap] = {}
     for model in models:
         if model not in known:
-            found[model] = Gap(
+            found[model] = AccuracyGap(
                 1.0, 0.0, 1.0, f"The accuracy of {shorten(model)} is not known, so it does not go first."
             )
         elif model != top:
-            lead = gap(results, top, model)
-            if lead.real and lead.estimate > allowed:
+            lead = accuracy_gap(results, top, model)
+            if lead.distinguishable and lead.estimate > allowed:
                 found[model] = replace(
                     lead,
                     why=f"{shorten(model)} is {points(lead.estimate)} less accurate than {shorten(top)} (95 % interval "

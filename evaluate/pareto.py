@@ -11,7 +11,7 @@ from typing import Any
 from ..core.measurement import Measurement
 from ..core.results import Results
 from ..core.sanitize import shorten
-from .budget import REASON_LIMIT, rows_by_artifact, runtime_breaches
+from .budget import REASON_LIMIT, rows_by_artifact, runtime_violations
 from .cells import Cell, artifact_name, cells, has_several_models
 from .formatting import accuracy_words, drop_words, ms, percent, size, times
 
@@ -43,8 +43,8 @@ def without_budget(results: Results, runtime: str = "") -> dict[str, Any]:
     rows = rows_by_artifact(results.measurements)
     refused: dict[str, str] = {}
     for cell in candidates:
-        if runtime and (breaches := runtime_breaches(cell.artifact, runtime, rows.get(cell.artifact.id, ()))):
-            refused[cell.artifact.id] = sentence("; ".join(b.why for b in breaches))
+        if runtime and (violations := runtime_violations(cell.artifact, runtime, rows.get(cell.artifact.id, ()))):
+            refused[cell.artifact.id] = sentence("; ".join(b.why for b in violations))
     targets = dict.fromkeys(c.measurement.target for c in candidates)
     return {
         **_front(results, candidates, refused, ""),

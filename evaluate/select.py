@@ -25,10 +25,10 @@ from ..core.recipe import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE
-from .budget import Breach, Limits
+from .budget import Limits, Violation
 from .cells import Cell, artifact_name, cells, has_several_models
 from .formatting import accuracy_words, drop_words, latency_words, ms, percent, points, points_range, size, times
-from .models import Gap, behind, float_accuracies, gap
+from .models import AccuracyGap, accuracy_gap, behind, float_accuracies
 from .pareto import did_not_run, no_exported_file, pareto, sentence, without_budget
 
 MET, NOT_MET, NOT_SHOWN = "met", "not met", "not shown"
@@ -81,18 +81,18 @@ def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target
     """Return which of some candidates to ship, and why each other one not."""
     budget, several = limits.budget, has_several_models(results)
     ran = [c for c in candidates if c.measurement.status == "ok"]
-    breaches = {_key(c): limits.breaches(c) for c in ran}
-    fitting = sorted((c for c in ran if not breaches[_key(c)]), key=_by_latency)
-    open_ones = sorted((c for c in ran if breaches[_key(c)] and _is_open(breaches[_key(c)])), key=_by_latency)
+    violations = {_key(c): limits.violations(c) for c in ran}
+    fitting = sorted((c for c in ran if not violations[_key(c)]), key=_by_latency)
+    open_ones = sorted((c for c in ran if violations[_key(c)] and _is_open(violations[_key(c)])), key=_by_latency)
     known, fitting = (MET, fitting) if fitting else (NOT_SHOWN, open_ones)
     if not fitting:
-        why = _why_nothing(ran, breaches, target, several) if candidates else no_exported_file(results, target)
-        rejected = [_turned_down(c, breaches) for c in candidates]
+        why = _why_nothing(ran, violations, target, several) if candidates else no_exported_file(results, target)
+        rejected = [_turned_down(c, violations) for c in candidates]
         return {"artifact": None, "target": None, "why": why, "verdict": NOT_MET, "rejected": rejected, "fits": []}
     set_aside = _set_aside(results, fitting, budget)
     ranked = [c for c in fitting if c.artifact.model not in set_aside]
     winner, tied = _winner(ranked)
-    why = _why_winner(winner, tied, ranked, limits, several, len(ranked) < len(fitting), breaches[_key(winner)])
+    why = _why_winner(winner, tied, ranked, limits, several, len(ranked) < len(fitting), violations[_key(winner)])
     if several:
         why = " ".join([why, *_beside_models(results, winner, fitting, set_aside, budget)])
     fits = [
@@ -100,27 +100,27 @@ def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target
         for c in (*ranked, *(c for c in fitting if c not in ranked))
         if c is not winner
     ]
-    rejected = [_turned_down(c, breaches) for c in candidates if c not in fitting]
+    rejected = [_turned_down(c, violations) for c in candidates if c not in fitting]
     if known == NOT_SHOWN:  # none of them fits: they are turned down for what is not shown
-        rejected = [*(_turned_down(c, breaches) for c in fitting if c is not winner), *rejected]
+        rejected = [*(_turned_down(c, violations) for c in fitting if c is not winner), *rejected]
         fits = []
     return {**_row(winner, why), "verdict": known, "rejected": rejected, "fits": fits}
 
 
-def _is_open(breaches: Sequence[Breach]) -> bool:
+def _is_open(violations: Sequence[Violation]) -> bool:
     """Whether the samples at hand cannot tell if the budget is kept."""
-    return all(breach.not_shown for breach in breaches)
+    return all(violation.not_shown for violation in violations)
 
 
-def _turned_down(cell: Cell, breaches: Mapping[tuple[str, str], Sequence[Breach]]) -> dict[str, Any]:
+def _turned_down(cell: Cell, violations: Mapping[tuple[str, str], Sequence[Violation]]) -> dict[str, Any]:
     if cell.measurement.status != "ok":
         return _row(cell, did_not_run(cell))
-    found = breaches[_key(cell)]
+    found = violations[_key(cell)]
     return {**_row(cell, _told(found)), "verdict": NOT_SHOWN if _is_open(found) else NOT_MET}
 
 
-def _told(breaches: Sequence[Breach]) -> str:
-    return sentence("; ".join(b.why for b in breaches))
+def _told(violations: Sequence[Violation]) -> str:
+    return sentence("; ".join(b.why for b in violations))
 
 
 def best(fitting: Sequence[Cell]) -> Cell:
@@ -159,7 +159,7 @@ def _winner(fitting: Sequence[Cell]) -> tuple[Cell, list[Cell]]:
     return min(tied, key=lambda c: (c.artifact.bytes, *_by_latency(c))), tied
 
 
-def _set_aside(results: Results, fitting: Sequence[Cell], budget: Budget) -> dict[str, Gap]:
+def _set_aside(results: Results, fitting: Sequence[Cell], budget: Budget) -> dict[str, AccuracyGap]:
     """Return the models whose files are ranked after the others', and by how much they are behind."""
     if budget.min_accuracy is not None:
         return {}
@@ -167,7 +167,7 @@ def _set_aside(results: Results, fitting: Sequence[Cell], budget: Budget) -> dic
 
 
 def _beside_models(
-    results: Results, winner: Cell, fitting: Sequence[Cell], set_aside: Mapping[str, Gap], budget: Budget
+    results: Results, winner: Cell, fitting: Sequence[Cell], set_aside: Mapping[str, AccuracyGap], budget: Budget
 ) -> list[str]:
     """Return what another model's best file would cost or save: the most accurate one's, else the fastest one's."""
     known = float_accuracies(results)
@@ -177,9 +177,9 @@ def _beside_models(
     top = max(models, key=lambda m: known[m].share)
     if top != winner.artifact.model:
         other = best([c for c in fitting if c.artifact.model == top])
-        found = gap(results, top, winner.artifact.model)
-        sure = "" if found.real else ", not distinguishable"
-        if not found.real and found.estimate > budget.max_accuracy_drop:
+        found = accuracy_gap(results, top, winner.artifact.model)
+        sure = "" if found.distinguishable else ", not distinguishable"
+        if not found.distinguishable and found.estimate > budget.max_accuracy_drop:
             sure += f" with {known[top].samples:,} samples: a larger test split would tell"
         more = "; set budget.min_accuracy higher if that matters more" if budget.min_accuracy is not None else ""
         return [
@@ -209,22 +209,22 @@ def _why_winner(
     limits: Limits,
     several: bool,
     passed_over: bool,
-    breaches: Sequence[Breach],
+    violations: Sequence[Violation],
 ) -> str:
     m, budget = winner.measurement, limits.budget
     others = [c for c in tied if c is not winner]
-    fits = "may fit" if breaches else "fit" if others else "fits"
+    fits = "may fit" if violations else "fit" if others else "fits"
     place = f"the smallest of the fastest files that {fits}" if others else f"the fastest file that {fits}"
     among = ", of the models that are not behind in accuracy" if passed_over else ""
     # What is not shown is its drop, which the sentence after this one is about.
-    drop_told = "" if breaches else f"{drop_words(m)}, "
+    drop_told = "" if violations else f"{drop_words(m)}, "
     parts = [
         f"{_name(winner, several)} is {place} the budget{among}: {latency_words(m)}, {accuracy_words(m)}, "
         f"{drop_told}{size(winner.artifact.bytes)}; {m.kind}."
     ]
-    if breaches:
-        parts.append(f"It {'; '.join(breach.fact for breach in breaches)}.")
-        parts += dict.fromkeys(breach.remedy for breach in breaches)
+    if violations:
+        parts.append(f"It {'; '.join(violation.fact for violation in violations)}.")
+        parts += dict.fromkeys(violation.remedy for violation in violations)
     if others:
         named = ", ".join(
             f"{_name(c, several)} ({ms(_latency(c).median)}, {size(c.artifact.bytes)})" for c in others[:3]
@@ -234,7 +234,7 @@ def _why_winner(
     if known := limits.runtime_words(winner):
         parts.append(known)
     drop = m.judged_drop
-    if not breaches and drop is not None and drop.high is not None and drop.high > budget.max_accuracy_drop:
+    if not violations and drop is not None and drop.high is not None and drop.high > budget.max_accuracy_drop:
         parts.append(
             f"Its drop is within the {points(budget.max_accuracy_drop)} allowed, but {drop.samples:,} samples do not "
             f"exclude one of up to {points(drop.high)}: a larger test split would tell."
@@ -267,7 +267,7 @@ def _beside(cell: Cell, winner: Cell) -> str:
 
 
 def _why_nothing(
-    ran: Sequence[Cell], breaches: Mapping[tuple[str, str], list[Breach]], target: str, several: bool
+    ran: Sequence[Cell], violations: Mapping[tuple[str, str], list[Violation]], target: str, several: bool
 ) -> str:
     where = f" on {target}" if target else ""
     if not ran:
@@ -275,8 +275,8 @@ def _why_nothing(
             f"No exported file ran{where}, so there is nothing to recommend: the list of failures says what went "
             "wrong and what to do."
         )
-    closest = min(ran, key=lambda c: (max(b.excess for b in breaches[_key(c)]), len(breaches[_key(c)]), _speed(c)))
-    missed = "; ".join(b.why for b in sorted(breaches[_key(closest)], key=lambda b: -b.excess))
+    closest = min(ran, key=lambda c: (max(b.excess for b in violations[_key(c)]), len(violations[_key(c)]), _speed(c)))
+    missed = "; ".join(b.why for b in sorted(violations[_key(closest)], key=lambda b: -b.excess))
     if len(ran) == 1:
         return f"{_name(closest, several)} is all that ran, and it does not fit the budget: {missed}."
     counted = f"{len(ran)} files that ran{where}" if where else f"{len(ran)} measured pairs of file and target"

@@ -43,7 +43,7 @@ def render(results: Results) -> str:
         diagnosis_title=diagnosis.title(content),
         trades=provenance.trades(content),
         warnings=provenance.warnings(content),
-        contests=provenance.contests(content),
+        tool_selections=provenance.tool_selections(content),
         workarounds=runtimes.workarounds(content),
         data=data_section(content),
         tokenizers=[(card.name, card.tokenizer) for card in models.models(content) if card.tokenizer],

@@ -11,7 +11,7 @@ from edgeproof.core.measurement import PooledDrop
 from edgeproof.core.recipe import Budget
 from edgeproof.core.recipe_file import parse_budget
 from edgeproof.core.statistics import paired_drop, samples_needed
-from edgeproof.evaluate.budget import runtime_breaches
+from edgeproof.evaluate.budget import runtime_violations
 from edgeproof.evaluate.formatting import limits
 from edgeproof.evaluate.select import verdict
 
@@ -211,11 +211,11 @@ def test_without_a_measurement_the_table_of_operator_versions_decides(oldest, ru
 
 def test_a_runtime_that_does_not_read_the_format_is_said():
     (onnx,) = results(("onnx:float32", "onnxruntime", 0.82, 0.0, 3.0, MIB)).artifacts
-    (breach,) = runtime_breaches(onnx, "tflite-runtime==2.14", [])
-    assert breach.why == "tflite-runtime does not read onnx files"
+    (violation,) = runtime_violations(onnx, "tflite-runtime==2.14", [])
+    assert violation.why == "tflite-runtime does not read onnx files"
     known = replace(onnx, min_runtime="onnxruntime 1.12")
-    assert runtime_breaches(known, "onnxruntime==1.17", []) == []
-    assert runtime_breaches(known, "onnxruntime==1.11", []) != []
+    assert runtime_violations(known, "onnxruntime==1.17", []) == []
+    assert runtime_violations(known, "onnxruntime==1.11", []) != []
 
 
 def test_the_recipe_s_runtime_counts_where_the_budget_names_none():

@@ -66,8 +66,8 @@ def misfits(needs: Sequence[Need], runtime: str, version: str) -> tuple[Misfit, 
     """Return the needs that a runtime does not meet by the table; nothing where the file should load and run.
 
     `runtime` is ``litert``, ``tflite-runtime`` or ``tensorflow``. That it should does not say that it answers rightly:
-    `evaluate.gate` sees to that. A need that nobody is known to meet is a misfit of runtimes that the table covers;
-    newer ones may meet it.
+    `evaluate.consistency` sees to that. A need that nobody is known to meet is a misfit of runtimes that the table
+    covers; newer ones may meet it.
     """
     column = RUNTIMES[runtime].versions
     found = []

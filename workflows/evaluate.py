@@ -26,7 +26,7 @@ from ..core.store import Store, lock, open_store, place
 from ..core.target import Target, every_target
 from ..devices import open_runner
 from ..evaluate import select
-from ..evaluate.consistency import gate
+from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.measure import measure
 from ..report import write as write_report
 from .arguments import FROM_FOLDERS, FilesLike, budget_of, labels_or_order, opened_files, tuple_of_two
@@ -182,7 +182,7 @@ def evaluate_files(
                 listener=listener,
                 on_row=keep,
             )  # fmt: skip
-            for failed in gate(results.measurements, group, answers, references=references):
+            for failed in inconsistent_rows(results.measurements, group, answers, references=references):
                 results.add_measurement(failed)
         listener.begin("report")
         results.sort(settings.targets)

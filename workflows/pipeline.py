@@ -30,7 +30,7 @@ from ..core.target import Target, parse_runtime
 from ..data import kind_of
 from ..devices import locate, open_runner
 from ..evaluate import select
-from ..evaluate.consistency import gate
+from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
 from ..export import reference as float_artifact
@@ -262,7 +262,7 @@ class Pipeline:
             on_row=keep,
             untimed=untimed,
         )
-        for failed in gate(self.results.measurements, artifacts, answers, references=references):
+        for failed in inconsistent_rows(self.results.measurements, artifacts, answers, references=references):
             self.results.add_measurement(failed)
         for again in pooled(
             self.results.measurements, runners, answers, data, references=references, settings=evaluate,

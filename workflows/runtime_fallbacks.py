@@ -1,7 +1,7 @@
 """A recipe's ``runtime``: what does not load there, which files to make instead, and what those cost.
 
 By the table of operator versions (`export.compat`), before anything is run; whether a file then answers rightly there
-is measured (`evaluate.gate`).
+is measured (`evaluate.consistency`).
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class TensorRow:
 
 
 @dataclass(frozen=True)
-class Suspect:
+class Finding:
     """A suspected cause with its remedy: each finding that speaks for it, and the tensors that they rest on."""
 
     cause: str
@@ -87,7 +87,7 @@ class DiagnosisCard:
     name: str
     loss: str
     facts: tuple[tuple[str, str], ...]
-    suspects: tuple[Suspect, ...]
+    findings: tuple[Finding, ...]
     worst: tuple[TensorRow, ...]
     points: tuple[SnrPoint, ...]
 
@@ -123,7 +123,7 @@ def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], conten
         name=content.name(artifact) if artifact else shorten(str(row.get("artifact", "")), NAME_LIMIT),
         loss=_loss(artifact, content) if artifact else "",
         facts=tuple(facts),
-        suspects=tuple(_suspects(rows(row.get("suspicions")))),
+        findings=tuple(_findings(rows(row.get("suspicions")))),
         worst=tuple(_tensor(i, t) for i, t in enumerate(ranked[:TENSORS_SHOWN], 1)),
         points=tuple(
             SnrPoint(
@@ -167,12 +167,12 @@ def _marked(ranked: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
     return found
 
 
-def _suspects(found: Sequence[Mapping[str, Any]]) -> Iterator[Suspect]:
+def _findings(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Return the suspicions, those next to each other of one cause with one remedy together."""
     for (cause, remedy), group in groupby(found, lambda row: (str(row.get("cause", "")), str(row.get("remedy", "")))):
         alike = list(group)
         tensors = [str(t) for row in alike if isinstance(row.get("tensors"), list) for t in row["tensors"]]
-        yield Suspect(
+        yield Finding(
             cause=CAUSES.get(cause, shorten(cause, NAME_LIMIT)),
             whys=tuple(shorten(str(row.get("why", "")), REASON_LIMIT) for row in alike),
             remedy=shorten(remedy, REASON_LIMIT),

@@ -89,7 +89,7 @@ class Maker:
 
 
 @dataclass(frozen=True)
-class Contest:
+class ToolSelection:
     """The makers of one scheme, the one that was taken first."""
 
     name: str
@@ -171,12 +171,12 @@ def _step(row: Mapping[str, Any]) -> Step:
     )
 
 
-def contests(content: Content) -> list[Contest]:
+def tool_selections(content: Content) -> list[ToolSelection]:
     """Return for each scheme that several tools made which file was taken, and why not the others."""
-    return [_contest(a, content) for a in content.results.artifacts if a.alternatives]
+    return [_tool_selection(a, content) for a in content.results.artifacts if a.alternatives]
 
 
-def _contest(artifact: Artifact, content: Content) -> Contest:
+def _tool_selection(artifact: Artifact, content: Content) -> ToolSelection:
     rivals = rows(artifact.alternatives)
     own: Mapping[str, Any] = next((r["chosen"] for r in rivals if isinstance(r.get("chosen"), Mapping)), {})
     taken = Maker(
@@ -202,7 +202,7 @@ def _contest(artifact: Artifact, content: Content) -> Contest:
         )
         for row in rivals
     ]
-    return Contest(content.name(artifact), (taken, *others))
+    return ToolSelection(content.name(artifact), (taken, *others))
 
 
 def _apart(made_by: str, taken: str) -> str:
@@ -212,7 +212,7 @@ def _apart(made_by: str, taken: str) -> str:
 
 
 def _trialled(own: Mapping[str, Any]) -> str:
-    """Return on what the contest was held."""
+    """Return on what the selection was held."""
     samples, target = own.get("samples"), str(own.get("target") or "")
     known = isinstance(samples, int) and samples and target
     words = shorten(str(own.get("samples_of") or ""), NAME_LIMIT) or (f"{samples:,} samples" if known else "")
@@ -339,7 +339,7 @@ def _warnings(record: dict[str, Any]) -> Iterable[str]:
 
 
 def _build(content: Content) -> dict[str, Any] | None:
-    found = (trades(content), trainings(content), contests(content), calibrations(content))
+    found = (trades(content), trainings(content), tool_selections(content), calibrations(content))
     if not any(found):
         return None
     allowed = figure(content.results.budget.get("asked", {}).get("max_accuracy_drop"))
@@ -347,7 +347,7 @@ def _build(content: Content) -> dict[str, Any] | None:
         "trades": [(card, _trade_drawing(card, allowed, i)) for i, card in enumerate(found[0])],
         "allowed": points(allowed) if allowed is not None else "",
         "trainings": [(card, curve(card.history, f"tuning{i}")) for i, card in enumerate(found[1])],
-        "contests": found[2],
+        "tool_selections": found[2],
         "calibrations": found[3],
     }
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.measurement import Measurement
-from edgeproof.evaluate.consistency import TOLERANCE, Broken, gate
-from edgeproof.evaluate.consistency import broken_targets as broken_by_scores
+from edgeproof.evaluate.consistency import TOLERANCE, Inconsistency, inconsistent_rows
+from edgeproof.evaluate.consistency import inconsistent_targets as broken_by_scores
 from edgeproof.evaluate.measure import Answered
 
 Tops = np.ndarray
 
 
-def broken_targets(tops: dict[str, Tops], reference: Tops) -> list[Broken]:
+def inconsistent_targets(tops: dict[str, Tops], reference: Tops) -> list[Inconsistency]:
     """What the rule says of top classes."""
     return broken_by_scores({target: (top == reference).astype(float) for target, top in tops.items()})
 
@@ -35,20 +35,21 @@ def test_the_measured_case_is_caught_and_rounding_is_not() -> None:
     rng = np.random.default_rng(1)
     reference = rng.integers(0, 10, 500)
     well, wrong = flipped(reference, 0.06, rng), flipped(reference, 0.97, rng)
-    (found,) = broken_targets({"local/litert": well, "local/tflite-runtime==2.14": wrong}, reference)
+    (found,) = inconsistent_targets({"local/litert": well, "local/tflite-runtime==2.14": wrong}, reference)
     assert (found.target, found.best_target) == ("local/tflite-runtime==2.14", "local/litert")
     assert found.best == pytest.approx(0.94) and found.share < 0.05 and found.low > 0.8
     # Two sets of int8 kernels on an unsure model: each moves other answers, neither loses.
-    assert broken_targets({"a": flipped(reference, 0.12, rng), "b": flipped(reference, 0.08, rng)}, reference) == []
+    unsure = {"a": flipped(reference, 0.12, rng), "b": flipped(reference, 0.08, rng)}
+    assert inconsistent_targets(unsure, reference) == []
     # A file that is bad everywhere is a bad file.
-    assert broken_targets({"a": wrong, "b": flipped(reference, 0.97, rng)}, reference) == []
-    assert broken_targets({"a": wrong}, reference) == []
+    assert inconsistent_targets({"a": wrong, "b": flipped(reference, 0.97, rng)}, reference) == []
+    assert inconsistent_targets({"a": wrong}, reference) == []
 
 
 def test_few_samples_condemn_nobody() -> None:
     reference = np.arange(10)
-    assert broken_targets({"a": reference, "b": np.where(reference < 6, reference, 0)}, reference) == []
-    assert broken_targets({"a": reference[:0], "b": reference[:0]}, reference[:0]) == []
+    assert inconsistent_targets({"a": reference, "b": np.where(reference < 6, reference, 0)}, reference) == []
+    assert inconsistent_targets({"a": reference[:0], "b": reference[:0]}, reference[:0]) == []
 
 
 @settings(deadline=None)
@@ -60,13 +61,13 @@ def test_the_best_target_is_never_broken_and_a_broken_one_lost_more_than_the_tol
     reference = rng.integers(0, 10, samples)
     tops = {"a": flipped(reference, one, rng), "b": flipped(reference, other, rng), "c": reference.copy()}
     shares = {target: float((top == reference).mean()) for target, top in tops.items()}
-    found = {broken.target: broken for broken in broken_targets(tops, reference)}
+    found = {broken.target: broken for broken in inconsistent_targets(tops, reference)}
     assert "c" not in found
     for target, broken in found.items():
         assert broken.share == shares[target] and broken.best - broken.share > TOLERANCE and broken.low > TOLERANCE
     # Nothing depends on the order, or on what the classes are called.
     names = rng.permutation(10)
-    renamed = broken_targets({t: names[top] for t, top in reversed(tops.items())}, names[reference])
+    renamed = inconsistent_targets({t: names[top] for t, top in reversed(tops.items())}, names[reference])
     assert {b.target for b in renamed} == set(found)
 
 
@@ -76,7 +77,7 @@ def test_what_answers_at_random_is_always_broken_beside_what_does_not(samples: i
     rng = np.random.default_rng(seed)
     reference = rng.integers(0, 10, samples)
     tops = {"well": flipped(reference, lost, rng), "noise": rng.integers(0, 10, samples)}
-    assert [broken.target for broken in broken_targets(tops, reference)] == ["noise"]
+    assert [broken.target for broken in inconsistent_targets(tops, reference)] == ["noise"]
 
 
 def test_rows_that_are_broken_are_replaced_by_failed_ones() -> None:
@@ -101,7 +102,7 @@ def test_rows_that_are_broken_are_replaced_by_failed_ones() -> None:
         for name, target in answers
     ]
     references = {"m": "m--savedmodel-float32"}
-    (failed,) = gate(rows, artifacts, answers, references=references)
+    (failed,) = inconsistent_rows(rows, artifacts, answers, references=references)
     assert (failed.artifact, failed.target, failed.status) == ("m--tflite-dynamic", old, "failed")
     assert (
         "loads and answers wrongly" in failed.reason and "10.0 %" in failed.reason and "local/litert" in failed.reason
@@ -109,12 +110,12 @@ def test_rows_that_are_broken_are_replaced_by_failed_ones() -> None:
     assert failed.remedy and failed.agreement == 0.1
     # Without the float model the labels stand in for it; without either nothing can be said.
     del answers["m--savedmodel-float32", tensorflow]
-    (failed,) = gate(rows, artifacts, answers, references=references)
+    (failed,) = inconsistent_rows(rows, artifacts, answers, references=references)
     assert "the labels" in failed.reason
     unscored = {cell: replace(answer, scores=None) for cell, answer in answers.items()}
-    assert gate(rows, artifacts, unscored, references=references) == []
+    assert inconsistent_rows(rows, artifacts, unscored, references=references) == []
     # A row that is not ok stays what it is.
-    assert gate([failed, *rows[2:]], artifacts, answers, references=references) == []
+    assert inconsistent_rows([failed, *rows[2:]], artifacts, answers, references=references) == []
 
 
 def test_answers_without_a_top_class_are_judged_by_their_elements() -> None:
