@@ -1,4 +1,4 @@
-"""A diagnosis: where a quantized file departs from its float model, tensor by tensor, and the suspected causes."""
+"""A diagnosis: how a quantized file differs from its float model, tensor by tensor, and the probable causes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Cause = Literal[
 
 @dataclass(frozen=True)
 class TensorError:
-    """How far one quantized tensor is from the float model's, over all samples of the diagnosis.
+    """The error of one quantized tensor relative to the float model's, over all samples of the diagnosis.
 
-    `kind` is ``activation`` (what the operator gives), ``weight`` or ``input``. `operator` is what makes (or uses, for
-    weights) the tensor, and `position` its place in the graph. `snr_db` is the power of the float values over that of
-    the difference, in decibels; `own_snr_db` the same for what this operator adds, when its inputs are the file's own.
-    `answer_snr_db` is what that addition alone does to the model's answer, were all the rest exact, and `share` its
-    part of all such damage: the order of guilt.
-    `cosine` is the cosine of the angle between both. `saturated` is the share of float values outside of what the
-    scale can hold, `range_use` the share of the representable range that the float values span. `channel` is the
-    worst channel and `channel_ratio` the largest channel's range over the median channel's. `cause` and `why` are
-    the suspicion and the figures that it rests on. A figure that does not apply is None.
+    `kind` is ``activation`` (an operator's output), ``weight`` or ``input``. `operator` computes the tensor (or uses
+    it, for weights); `position` is its place in the graph. `snr_db` is the power of the float values over that of the
+    difference, in decibels. `own_snr_db` is the same for the operator's own error: both operators read the quantized
+    file's values. `answer_snr_db` is the SNR of the model's answer with this own error alone, everything else exact;
+    `share` is the tensor's error share: its part of the sum of these errors over all tensors, by which they are ranked.
+    `cosine` is the cosine of the angle between both tensors. `saturated` is the share of float values outside of the
+    representable range, `range_use` the share of that range that the float values span. `channel` is the worst channel,
+    `channel_ratio` the largest channel's range over the median channel's. `cause` and `why` are the probable cause and
+    its figures. A figure that does not apply is None.
     """
 
     name: str
@@ -51,8 +51,8 @@ class TensorError:
 
 
 @dataclass(frozen=True)
-class Suspicion:
-    """A suspected cause of the whole file's loss: in words, with what to do, and the tensors it rests on."""
+class Finding:
+    """A probable cause of the file's loss: an explanation, a remedy, and the tensors that show it."""
 
     cause: Cause
     why: str
@@ -62,11 +62,11 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found out about one quantized file.
+    """The diagnosis of one quantized file.
 
-    `tensors` are ranked, the one suspected most first. `suspicions` are ranked too; none means that the file is as
-    near its float model as its scheme can be. `samples` (from `source`) went through both; `agreement` is the share
-    of them on which the top class is the same. `engine` says which kernels ran it.
+    `tensors` are ranked by error share, the largest first. `suspicions` are the ranked findings; without any, the file
+    is as accurate as its scheme allows. `samples` (from `source`) were run through both files; `agreement` is the share
+    of them with the same top class. `engine` names the runtime and its kernels.
     """
 
     artifact: str
@@ -76,6 +76,6 @@ class Diagnosis:
     samples: Count
     agreement: Share | None
     tensors: tuple[TensorError, ...]
-    suspicions: tuple[Suspicion, ...]
+    suspicions: tuple[Finding, ...]
     engine: str = ""
     facts: dict[str, Any] = field(default_factory=dict)

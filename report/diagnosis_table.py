@@ -1,4 +1,4 @@
-"""Where a quantized file departs from its float model, on the terminal."""
+"""The diagnosis of a quantized file, on the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 10
 
 
 def diagnosis_summary(diagnosis: Diagnosis) -> Iterator[RenderableType]:
-    """Yield what a terminal shows of a diagnosis: what was compared, the suspicions, the worst tensors.
+    """Yield the terminal's view of a diagnosis: what was compared, the findings, the worst tensors.
 
     Names from the file are plain text in it, never markup.
     """
@@ -40,11 +40,11 @@ def diagnosis_summary(diagnosis: Diagnosis) -> Iterator[RenderableType]:
             style="yellow",
         )
     if not diagnosis.suspicions:
-        yield Text("nothing is suspected: it is as near the float model as its scheme allows")
-    for number, suspicion in enumerate(diagnosis.suspicions, 1):
-        yield Text.assemble(f"{number}. ", (suspicion.cause, "bold"), f": {suspicion.why}")
-        yield Text(f"   → {suspicion.remedy}")
-    table = Table("tensor", "operator", "damage", "SNR dB", "own dB", "cut off", "range used", "widest channel")
+        yield Text("no findings: the file is as accurate as its scheme allows")
+    for number, finding in enumerate(diagnosis.suspicions, 1):
+        yield Text.assemble(f"{number}. ", (finding.cause, "bold"), f": {finding.why}")
+        yield Text(f"   → {finding.remedy}")
+    table = Table("tensor", "operator", "error share", "SNR dB", "own dB", "clipped", "range used", "widest channel")
     for column in table.columns[2:]:
         column.justify = "right"
     for tensor in diagnosis.tensors[:SHOWN]:

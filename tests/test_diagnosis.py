@@ -55,7 +55,7 @@ def look(spoiled: Spoiled, name: str, reference: str, folder: Path, samples: int
         ("unit-int8", "plain-float32", "preprocessing", "tfl.quantize", "0 to 255"),
         ("saturated-int8", "plain-float32", "saturation", "model/second/Relu", "outside of its range"),
         ("unused-int8", "plain-float32", "unused-range", "model/second/Relu", "of its range (0 to"),
-        ("hard-int8", "hard-float32", "outlier-channel", "first/Relu", "times as far as the median channel"),
+        ("hard-int8", "hard-float32", "outlier-channel", "first/Relu", "times that of the median channel"),
         ("weights-int8", "weights-float32", "outlier-channel", "second/Conv2D", "weights share one scale"),
         ("shares-int8", "shares-float32", "sensitive-layer", "shares/Softmax", "fixed steps of 0.0039"),
     ],
@@ -339,7 +339,7 @@ def test_the_command_finds_what_a_run_knows(
     assert (tmp_path / "run" / "diagnosis" / "hard--tflite-int8.json").is_file()
     program.main(["diagnose", str(path), "--samples", "20"], standalone_mode=False)
     printed = " ".join(capsys.readouterr().out.split())
-    assert "1. outlier-channel" in printed and "times as far as the median channel" in printed
+    assert "1. outlier-channel" in printed and "times that of the median channel" in printed
     assert printed.endswith("hard--tflite-int8.json")
 
 
@@ -406,7 +406,7 @@ def test_a_table_that_calibration_did_not_look_up_is_told_even_where_it_does_no_
 def test_damage_without_a_culprit_is_said_to_be_spread() -> None:
     rows = [_row(f"t{number}", "activation", 0.05) for number in range(20)]
     _, (only,) = judge(_result(*rows), "int8")
-    assert "no tensor stands out: 10 of 20" in only.why and len(only.tensors) == 10
+    assert "no single tensor dominates: 10 of 20" in only.why and len(only.tensors) == 10
 
 
 def test_training_is_no_damage() -> None:
@@ -420,7 +420,7 @@ def test_training_is_no_damage() -> None:
 def test_a_softmax_that_loses_a_right_answer_is_named() -> None:
     soft = _row("out", "activation", None, operator="SOFTMAX", own_snr_db=8.0)
     _, (only,) = judge(_result(_row("t", "activation", 0.5), soft, snr=40.0), "int8")
-    assert "SOFTMAX" in only.why and "keep 8 dB" in only.why
+    assert "SOFTMAX" in only.why and "SNR of 8 dB" in only.why
 
 
 def test_the_viewers_file_has_results_of_the_figure() -> None:

@@ -17,7 +17,7 @@ from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact, Operator, TensorSpec
 from edgeproof.core.codec import canonical, from_json, read_json, to_json, write_json
 from edgeproof.core.dataset import PreparedData, load_prepared, save_prepared
-from edgeproof.core.diagnosis import Diagnosis, Suspicion, TensorError
+from edgeproof.core.diagnosis import Diagnosis, Finding, TensorError
 from edgeproof.core.documents import MAX_DEPTH, encode_json, parse_json, parse_toml
 from edgeproof.core.errors import EdgeproofError, InputError
 from edgeproof.core.measurement import Latency, Measurement
@@ -55,7 +55,7 @@ NOUNS: tuple[Any, ...] = (
     PreparedData(Path("d"), "folder:x", ("a", "b"), 8, 8, "stretch", {"train": 3}, "ab" * 32, {"a": [1]}),
     Diagnosis(
         "m--tflite-int8", "ab" * 32, "m--tflite-float32", "folder:x", 8, 0.5,
-        (TensorError("t", "activation", "ADD", 0, (1, 2), "int8", 3.0),), (Suspicion("weights", "w", "r", ("t",)),),
+        (TensorError("t", "activation", "ADD", 0, (1, 2), "int8", 3.0),), (Finding("weights", "w", "r", ("t",)),),
     ),
     Calibration(Path("c.npy"), 3, {"a": 3}, 1, "ab" * 32),
 )  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 
 from edgeproof.core.artifact import Operator, artifact_id
 from edgeproof.core.codec import to_json
-from edgeproof.core.diagnosis import Diagnosis, Suspicion, TensorError
+from edgeproof.core.diagnosis import Diagnosis, Finding, TensorError
 from edgeproof.core.recipe import Budget
 from edgeproof.core.results import load_results
 from edgeproof.core.variant import Variant
@@ -69,10 +69,10 @@ def diagnosis(artifact, rng):
     whole = Diagnosis(
         artifact, "ef" * 32, "mobilenet--tflite-float32", "validation split", 64, 0.91, ranked,
         (
-            Suspicion("outlier-channel", "4 layers have a channel whose range is over 20 times the others'",
+            Finding("outlier-channel", "4 layers have a channel whose range is over 20 times the others'",
                       "use a per-channel scheme (tflite:int8), or train with quantization (tflite:qat-int8)",
                       tuple(t.name for t in ranked[:4])),
-            Suspicion("calibration", "2.1 % of the values lie outside of what 20 samples showed",
+            Finding("calibration", "2.1 % of the values lie outside of what 20 samples showed",
                       "set export.calibration.samples = 200"),
         ),
     )  # fmt: skip

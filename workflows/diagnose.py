@@ -157,7 +157,7 @@ def write(found: Diagnosis, out: Path) -> dict[str, Any]:
         "operators": found.facts.get("operators"),
         "unmatched": len(found.facts.get("unmatched", ())),
         "engine": found.engine,
-        "suspicions": [to_json(suspicion) for suspicion in found.suspicions],
+        "suspicions": [to_json(finding) for finding in found.suspicions],
         "worst": [to_json(tensor) for tensor in found.tensors[:WORST]],
         "tensors": [{key: tensor[key] for key in _IN_ORDER} for tensor in in_order],
     }
