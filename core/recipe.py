@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .codec import sha256_of
 from .errors import InputError
@@ -18,7 +18,29 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 DISTILL = "share of the loss that is distance from the float model's own answers; the rest is from the labels"
 
 
-class _Table(BaseModel):
+if TYPE_CHECKING:
+    _Model = BaseModel
+else:
+
+    class _Checked(type(BaseModel)):
+        """Turns mistakes in what is made in Python into an InputError, as they are where a file is read.
+
+        Parsing does not come through here: it collects the mistakes of all tables.
+        """
+
+        def __call__(cls, *args: Any, **values: Any) -> Any:
+            try:
+                return super().__call__(*args, **values)
+            except ValidationError as error:
+                from .recipe_file import table_error
+
+                raise table_error(error, cls) from error
+
+    class _Model(BaseModel, metaclass=_Checked):
+        """A pydantic model that is checked so."""
+
+
+class _Table(_Model):
     # TOML knows inf and nan; JSON, which results are written in, does not.
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 

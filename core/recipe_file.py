@@ -90,8 +90,21 @@ def parse_table(kind: type[T], table: Mapping[str, Any], name: str) -> T:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        lines = [_describe({**problem, "loc": (name, *problem["loc"])}) for problem in error.errors()]
-        raise InputError("; ".join(lines), f"`edgeproof docs recipe` explains every key of [{name}]") from error
+        raise _table_error(error, name) from error
+
+
+def table_error(error: ValidationError, kind: type[BaseModel]) -> InputError:
+    """Return what is wrong with the keys that a table of a recipe was made with in Python."""
+    name = next((name for name, field in Recipe.model_fields.items() if field.annotation is kind), None)
+    if name is not None:
+        return _table_error(error, name)
+    lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+    return InputError(f"{kind.__name__}: {'; '.join(lines)}", "`edgeproof docs recipe` explains every key")
+
+
+def _table_error(error: ValidationError, name: str) -> InputError:
+    lines = [_describe({**problem, "loc": (name, *problem["loc"])}) for problem in error.errors()]
+    return InputError("; ".join(lines), f"`edgeproof docs recipe` explains every key of [{name}]")
 
 
 # What pydantic says of Python's types, in the words of TOML.

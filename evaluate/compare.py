@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.frames import data_frame, html_table
 from ..core.measurement import Measurement
 from ..core.results import Results
 from ..core.statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
@@ -79,9 +80,37 @@ class Comparison:
     only_b: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with a row for each cell. Raises InputError where pandas is not installed."""
+        rows = []
+        for cell in self.cells:
+            row = {name: value for name, value in vars(cell).items() if not isinstance(value, Change)}
+            for name, change in (("accuracy", cell.accuracy), ("latency", cell.latency)):
+                figures = vars(change) if change else {}
+                row |= {f"{name}_{figure}": figures.get(figure) for figure in ("estimate", "low", "high", "verdict")}
+            rows.append(row)
+        return data_frame(tuple(rows[0]) if rows else (), rows)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                cell.model, cell.variant, cell.target, *_both(cell.accuracy_a, cell.accuracy_b),
+                cell.accuracy.verdict if cell.accuracy else None, *_both(cell.latency_ms_a, cell.latency_ms_b),
+                cell.latency.verdict if cell.latency else None, cell.bytes_a, cell.bytes_b,
+            )
+            for cell in self.cells
+            if not cell.by_design
+        ]  # fmt: skip
+        columns = ("model", "variant", "target", "accuracy a", "b", "b - a", "ms a", "b", "b / a", "bytes a", "b")
+        return html_table(columns, rows, f"a: {self.run_a}, b: {self.run_b}")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain values, for JSON."""
         return asdict(self)
+
+
+def _both(a: float | None, b: float | None) -> tuple[str | None, str | None]:
+    return (None if a is None else f"{a:.4g}", None if b is None else f"{b:.4g}")
 
 
 def compare(

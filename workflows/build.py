@@ -27,7 +27,7 @@ TRIAL_TARGET = Target("local", "litert")
 
 
 class ModelBuild:
-    """Makes the files of one model in a run. Files are found in the store, or made there."""
+    """Makes the files of one model in a run, or takes them from the store."""
 
     def __init__(
         self,
@@ -72,13 +72,13 @@ class ModelBuild:
 
     def make(self, variant: Variant) -> Artifact:
         """Make one variant; what cannot be made is a row that says why."""
-        made = self._made(variant)
-        warn(made, self.listener)
-        return (
-            replace(made, calibration={**made.calibration, **self._check_distribution()}) if made.calibration else made
-        )
+        artifact = self._best(variant)
+        warn(artifact, self.listener)
+        if not artifact.calibration:
+            return artifact
+        return replace(artifact, calibration={**artifact.calibration, **self._check_distribution()})
 
-    def _made(self, variant: Variant) -> Artifact:
+    def _best(self, variant: Variant) -> Artifact:
         if variant.scheme.searched and self.model.input.dtype != "string":
             return self._searched(variant)
         source: Model | EdgeproofError = self.model
@@ -90,16 +90,17 @@ class ModelBuild:
         drawn = variant.scheme.calibrated or variant.scheme.training == "qat"
         calibration = self._calibration() if drawn else None
         options = self.recipe.export
-        made = [
+        candidates = [
             make_file(source, variant, options, calibration, maker=maker, store=self.store, tf=self.tf)
             for maker in makers(variant, options)
         ]
         if variant.scheme.training:  # every epoch was judged on the validation split
-            made = [replace(one, chosen_on=self.data.counts.get("validation", 0)) for one in made]
-        if len(made) == 1:
-            return made[0]
+            judged_on = self.data.counts.get("validation", 0)
+            candidates = [replace(candidate, chosen_on=judged_on) for candidate in candidates]
+        if len(candidates) == 1:
+            return candidates[0]
         return select_tool(
-            made,
+            candidates,
             self.float_file(),
             self.data,
             targets=self.targets,

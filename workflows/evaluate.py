@@ -194,17 +194,17 @@ def evaluate_files(
 
 
 def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:
-    """Return for each model the id of the float artifact that its files are held against, where one is among them.
+    """Return for each model the id of the float artifact that its files are compared with, where one is among them.
 
     That is its SavedModel where a target runs one, and otherwise its float32 .tflite. Only a sidecar tells that a
-    .tflite is one: without it a file's inside is not known, and a quantized one would be held against itself.
+    .tflite is one: without it a file's inside is not known, and a quantized one would be compared with itself.
     """
     runs = {f for f in ("savedmodel", "tflite") if any(Target.parse(t).reads(f) for t in targets)}
-    found = {a.model: a.id for a in artifacts if a.format == "savedmodel" and a.format in runs}
+    references = {a.model: a.id for a in artifacts if a.format == "savedmodel" and a.format in runs}
     for a in artifacts:
         if a.format == "tflite" and a.scheme == "float32" and a.id == artifact_id(a.model, a.variant):
-            found.setdefault(a.model, a.id)
-    return found
+            references.setdefault(a.model, a.id)
+    return references
 
 
 def _asked(budget: Budget | None, references: Mapping[str, str]) -> Budget | None:
@@ -306,9 +306,9 @@ def _need_reference(group: Sequence[Artifact], targets: Sequence[str], data: Pre
     references = float_references(group, targets)
     for artifact in group:
         if artifact.model not in references:
-            found = f" ({answers(artifact)} answers, {len(data.labels)} classes in the data)" if data.labels else ""
+            counts = f" ({answers(artifact)} answers, {len(data.labels)} classes in the data)" if data.labels else ""
             raise InputError(
-                f"{artifact.id}: its classes are not known{found}, and its float model is not among the files",
+                f"{artifact.id}: its classes are not known{counts}, and its float model is not among the files",
                 "add the folder of its float model (or its float32 .tflite with the .json beside it) to the files, to "
                 f"judge by agreement with it; or {_NAME_CLASSES}",
             )

@@ -201,14 +201,14 @@ def export_model(
         listener.begin("model", path.name)
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
             tf.start()
-            model = _adopted(path, choices, key, store, tf, out) if key else open_model(path)
+            model = _imported(path, choices, key, store, tf, out) if key else open_model(path)
             check_model(model.saved_model.parent)
             listener.note("info", f"{model.name}: {_described(model)}")
             data = _samples(model, source, store, listener) if source else None
             drawn = None
             if calibrated and data is not None:
                 drawn = calibrate_samples(data, options.calibration.samples, SEED, store, model.tokenizer)
-            made = []
+            artifacts = []
             listener.begin("export", path.name)
             listener.progress("export", 0, len(variants))
             for count, variant in enumerate(variants, 1):
@@ -216,9 +216,9 @@ def export_model(
                     model, variant, options, drawn if variant.scheme.calibrated else None, data, store, tf, listener
                 )
                 warn(best, listener)
-                made.append(put(best, model, out))
+                artifacts.append(put(best, model, out))
                 listener.progress("export", count, len(variants), str(variant))
-    return made
+    return artifacts
 
 
 def _best(
@@ -239,11 +239,11 @@ def _best(
     def make(what: Variant, calibration: Calibration | None, maker: str) -> Artifact:
         return make_file(model, what, options, calibration, maker=maker, store=store, tf=tf)
 
-    made = [make(variant, drawn, maker) for maker in tools]
-    if len(made) == 1 or data is None:
-        return made[0]
+    candidates = [make(variant, drawn, maker) for maker in tools]
+    if len(candidates) == 1 or data is None:
+        return candidates[0]
     return select_tool(
-        made,
+        candidates,
         make(FLOAT32, None, CONVERTER),
         data,
         targets=[Target("local", runtime) for runtime, version in device().runtimes().items() if version],
@@ -286,7 +286,7 @@ def _export_tflite(
     )
 
 
-def _adopted(
+def _imported(
     path: Path, choices: Choices, key: dict[str, Any], store: Store, tf: TensorFlowProcess, out: Path
 ) -> Model:
     """Freeze somebody else's model, or take it from the store, and put it into ``out/model``."""

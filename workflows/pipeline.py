@@ -6,7 +6,7 @@ recipe redoes what the change concerns and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +50,8 @@ from .tensorflow_process import TensorFlowProcess
 
 TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert")  # beside those of the source of a backbone
 REFERENCE_TARGET = Target("local", "tensorflow")
+# Which samples are answered rightly, by artifact and target.
+_Right = Mapping[tuple[str, str], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,15 @@ class Pipeline:
     def run(self, fingerprint: dict[str, Any]) -> None:
         """Do everything. What fails is in `failures` and in the results' rows; the rest is done all the same."""
         self.listener.plan(run_steps(self.recipe, self.targets))
-        models = [made for spec in self.recipe.model if (made := self._model(spec, fingerprint))]
-        artifacts = {made.model.name: self._artifacts(made.model, made.data) for made in models}
+        models = [trained for spec in self.recipe.model if (trained := self._model(spec, fingerprint))]
+        artifacts = {trained.model.name: self._artifacts(trained.model, trained.data) for trained in models}
         # Nothing may run beside a latency measurement, and memory is better used by what is measured.
         self.tf.stop()
         correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
         # Models on the same arrays are measured together: their cells take turns, so that latencies compare.
-        for sha256 in dict.fromkeys(made.data.sha256 for made in models):
-            together = [made for made in models if made.data.sha256 == sha256]
-            correct |= self._measure(together, [a for made in together for a in artifacts[made.model.name]])
+        for sha256 in dict.fromkeys(trained.data.sha256 for trained in models):
+            group = [trained for trained in models if trained.data.sha256 == sha256]
+            correct |= self._measure(group, [a for trained in group for a in artifacts[trained.model.name]])
         self.results.sort([str(target) for target in self.targets])
         self.listener.begin("diagnose")
         self._diagnose(models)
@@ -204,13 +206,13 @@ class Pipeline:
             tf=self.tf,
             listener=self.listener,
         )
-        made = [float_artifact(model)]
-        made += [put(artifact, model, self.out / "artifacts") for artifact in build.make_all()]
-        for artifact in made:
-            self._keep(artifact)
-        return made
+        artifacts = [float_artifact(model)]
+        artifacts += [put(artifact, model, self.out / "artifacts") for artifact in build.make_all()]
+        for artifact in artifacts:
+            self._record(artifact)
+        return artifacts
 
-    def _keep(self, artifact: Artifact) -> None:
+    def _record(self, artifact: Artifact) -> None:
         """Put an artifact into the results, its path relative to the run's folder."""
         if artifact.path is not None and artifact.format == "savedmodel":
             artifact = replace(artifact, path=Path("models") / artifact.model / artifact.path.name)
@@ -231,7 +233,7 @@ class Pipeline:
         self.listener.begin("measure")
         data, evaluate = models[0].data, self.recipe.evaluate
         pairs = [(artifact, target) for artifact in artifacts for target in self.targets]
-        repeated = [float_artifact(other) for made in models for other in made.others]
+        repeated = [float_artifact(other) for trained in models for other in trained.others]
         pairs += [(artifact, REFERENCE_TARGET) for artifact in repeated]
         untimed = {artifact.id for artifact in repeated}
         rows: dict[str, Measurement] = {}
@@ -245,7 +247,7 @@ class Pipeline:
                 self.results.add_measurement(row)
                 self.save()
 
-        # Where no target runs TensorFlow, files are held against the float32 .tflite.
+        # Where no target runs TensorFlow, files are compared with the float32 .tflite.
         references = float_references(artifacts, [str(target) for target in self.targets])
         references |= {artifact.model: artifact.id for artifact in repeated}
         runners = [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs]
@@ -274,13 +276,23 @@ class Pipeline:
         right = {cell: answer.scores for cell, answer in answers.items() if answer.scores is not None}
         for artifact in artifacts:
             self._judge(artifact, right)
+        return self._correct(models, right, rows)
+
+    def _correct(
+        self, models: Sequence[_Trained], right: _Right, rows: Mapping[str, Measurement]
+    ) -> dict[str, dict[int, NDArray[np.bool_]]]:
+        """Return for each model and seed which samples the float reference gets right; write down its repeats.
+
+        `right` has that by artifact and target, `rows` are the references' measurements by artifact.
+        """
         correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
-        for made in models:
+        for trained in models:
             repeats = []
-            for seed, model in zip(made.seeds, (made.model, *made.others), strict=True):
+            for seed, model in zip(trained.seeds, (trained.model, *trained.others), strict=True):
                 reference = float_artifact(model).id
-                if (found := right.get((reference, str(REFERENCE_TARGET)))) is not None:
-                    correct.setdefault(made.model.name, {})[seed] = found
+                scores = right.get((reference, str(REFERENCE_TARGET)))
+                if scores is not None:
+                    correct.setdefault(trained.model.name, {})[seed] = scores
                 row = rows.get(reference)
                 repeats.append(
                     {
@@ -293,7 +305,7 @@ class Pipeline:
                     }
                 )
             if len(repeats) > 1:
-                self.results.set_repeats(made.model.name, repeats)
+                self.results.set_repeats(trained.model.name, repeats)
         return correct
 
     def _name_incompatibility(self, row: Measurement, artifacts: Sequence[Artifact]) -> None:
@@ -301,10 +313,10 @@ class Pipeline:
         artifact = next((a for a in artifacts if a.id == row.artifact), None)
         if artifact is None or self.runtime is None or Target.parse(row.target).runtime != self.runtime.runtime:
             return
-        if found := incompatibility(artifact, self.runtime):
-            self.results.add_measurement(replace(row, reason=found[0], remedy=found[1]))
+        if problem := incompatibility(artifact, self.runtime):
+            self.results.add_measurement(replace(row, reason=problem[0], remedy=problem[1]))
 
-    def _judge(self, artifact: Artifact, right: dict[tuple[str, str], NDArray[np.bool_]]) -> None:
+    def _judge(self, artifact: Artifact, right: _Right) -> None:
         """Write where an artifact loads, and what it cost to make it load there, into its row and sidecar.
 
         One that loads nowhere is not ``ok``.
@@ -323,13 +335,13 @@ class Pipeline:
             judged = replace(judged, workaround=cost(self.results, plain, judged, self.runtime, right))
         if artifact.format != "savedmodel":
             save_artifact(judged, self.out / "artifacts")
-        self._keep(judged)
+        self._record(judged)
 
     def _diagnose(self, models: Sequence[_Trained]) -> None:
         """Find out why quantized files lost accuracy: those that the recipe says."""
         if self.recipe.evaluate.diagnose == "none":
             return
-        data = {made.model.name: made.data for made in models}
+        data = {trained.model.name: trained.data for trained in models}
         todo = [artifact for artifact in self.results.artifacts if self._is_to_be_explained(artifact)]
         for count, artifact in enumerate(todo):
             self.listener.progress("diagnose", count, len(todo), artifact.id)
@@ -370,12 +382,12 @@ def _may_lose_more(row: Measurement, budget: Budget) -> bool:
 
     Where the estimate keeps the budget and too few samples say no more, only a loss beyond chance is looked into.
     """
-    if (found := row.judged_drop) is None:
+    if (loss := row.judged_drop) is None:
         return row.agreement is not None and 1 - row.agreement > budget.max_accuracy_drop
-    if found.drop > budget.max_accuracy_drop:
+    if loss.drop > budget.max_accuracy_drop:
         return True
-    by_interval = budget.drop_by == "interval" and found.high is not None and found.low is not None
-    return by_interval and (found.low or 0.0) > 0 and (found.high or 0.0) > budget.max_accuracy_drop
+    by_interval = budget.drop_by == "interval" and loss.high is not None and loss.low is not None
+    return by_interval and (loss.low or 0.0) > 0 and (loss.high or 0.0) > budget.max_accuracy_drop
 
 
 def _targets(recipe: Recipe) -> list[Target]:

@@ -59,7 +59,7 @@ def export_tflite(
     _check_variants(variants)
     store = open_store(out, listener)
     given, path = path, _fixed(path, size, shapes or {}, store, options.timeout_seconds, listener)
-    base = _known(path, labels, value_range, output)
+    base = _float_file(path, labels, value_range, output)
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
     if calibrated and source is None:
         raise InputError(
@@ -70,16 +70,16 @@ def export_tflite(
     with lock(out):
         listener.note("info", f"{base.model}: {_described(base)}")
         drawn = _calibration(base, source, options, store, listener) if calibrated and source else None
-        made = []
+        artifacts = []
         listener.begin("export", base.model)
         listener.progress("export", 0, len(wanted))
         for count, variant in enumerate(wanted, 1):
             calibration = drawn if variant.scheme.calibrated else None
-            file = _made(path, base, variant, options, calibration, store)
+            file = _quantized(path, base, variant, options, calibration, store)
             warn(file, listener)
-            made.append(_put(file, base, given, out))
+            artifacts.append(_put(file, base, given, out))
             listener.progress("export", count, len(wanted), str(variant))
-    return made if FLOAT32 in variants else made[1:]
+    return artifacts if FLOAT32 in variants else artifacts[1:]
 
 
 def _check_variants(variants: Sequence[Variant]) -> None:
@@ -125,58 +125,62 @@ def _fixed(
         except CrashError as error:
             raise InputError(f"{path}: {error.message}", "give the shapes that it was trained with") from error
         store.finish(key)
-    told = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
-    listener.note("info", f"{path.name} leaves shapes open; its files take {told}")
+    shapes_words = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
+    listener.note("info", f"{path.name} leaves shapes open; its files take {shapes_words}")
     return store.root / key / path.name
 
 
-def _known(path: Path, labels: tuple[str, ...], value_range: tuple[float, float] | None, output: str) -> Artifact:
+def _float_file(path: Path, labels: tuple[str, ...], value_range: tuple[float, float] | None, output: str) -> Artifact:
     """Return what is known of a float file. Raises InputError when it is none, or does not fit what is said of it."""
-    found = open_artifact(path)
+    artifact = open_artifact(path)
     remedy = "give the float32 file that it was made from"
-    if found.scheme != "float32" and found.made_by:  # without a sidecar it is a guess, and the file itself says more
-        raise InputError(f"{path} is {found.variant}, not a float file", remedy)
+    if (
+        artifact.scheme != "float32" and artifact.made_by
+    ):  # without a sidecar it is a guess, and the file itself says more
+        raise InputError(f"{path} is {artifact.variant}, not a float file", remedy)
     try:
         check_float(path.read_bytes())
     except EdgeproofError as error:
         raise InputError(f"{path} cannot be quantized: {error.message}", error.remedy or remedy) from error
     except Exception as error:  # a file from outside may break its reader in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
-    named = [tensor.name.removeprefix("serving_default_").removesuffix(":0") for tensor in found.outputs]
-    answer = output or found.answer or next(iter(named), "")
-    if answer not in (*named, *(tensor.name for tensor in found.outputs)):
+    named = [tensor.name.removeprefix("serving_default_").removesuffix(":0") for tensor in artifact.outputs]
+    answer = output or artifact.answer or next(iter(named), "")
+    if answer not in (*named, *(tensor.name for tensor in artifact.outputs)):
         raise InputError(f"{path} has no output {shorten(answer)!r}", f"it has: {', '.join(named)}")
-    count = next((t.shape[-1] for t, name in zip(found.outputs, named, strict=True) if name == answer and t.shape), 0)
+    count = next(
+        (t.shape[-1] for t, name in zip(artifact.outputs, named, strict=True) if name == answer and t.shape), 0
+    )
     if labels and count != len(labels):
         raise InputError(
             f"{len(labels)} labels were given, but the output {answer!r} has {count} values", "give one label per value"
         )
     return replace(
-        found,
-        model=found.model if found.contract else slug(path.stem).replace("--", "-"),
-        labels=labels or found.labels,
-        contract=_contract(path, found, value_range),
+        artifact,
+        model=artifact.model if artifact.contract else slug(path.stem).replace("--", "-"),
+        labels=labels or artifact.labels,
+        contract=_contract(path, artifact, value_range),
         answer=answer,
-        parent_sha256=found.parent_sha256 or sha256_file(path),
+        parent_sha256=artifact.parent_sha256 or sha256_file(path),
     )
 
 
-def _contract(path: Path, found: Artifact, value_range: tuple[float, float] | None) -> InputContract:
+def _contract(path: Path, artifact: Artifact, value_range: tuple[float, float] | None) -> InputContract:
     """Return what a caller feeds: pictures where the range of their values is known, else arrays as they are."""
-    if found.contract is not None and value_range is None:
-        return found.contract
-    if not found.inputs:
+    if artifact.contract is not None and value_range is None:
+        return artifact.contract
+    if not artifact.inputs:
         raise InputError(f"{path} has no inputs", "give a file of a model")
-    first = found.inputs[0]
+    first = artifact.inputs[0]
     name = first.name.removeprefix("serving_default_").removesuffix(":0")
     shape = first.shape
-    picture = len(found.inputs) == 1 and len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2]
+    picture = len(artifact.inputs) == 1 and len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2]
     if value_range is None:
         return InputContract(name, shape, first.dtype, 0.0, 0.0, "", "", kind="tensor")
     if not picture:
-        told = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in found.inputs)
+        inputs = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in artifact.inputs)
         raise InputError(
-            f"a value range is for one square RGB picture (1, height, width, 3), but {path} takes {told}",
+            f"a value range is for one square RGB picture (1, height, width, 3), but {path} takes {inputs}",
             "leave --value-range out: its input is fed as it is",
         )
     low, high = value_range
@@ -214,7 +218,7 @@ def _calibration(
     return calibrate(data, options.calibration.samples, SEED, store, tokenizer)
 
 
-def _made(
+def _quantized(
     path: Path, base: Artifact, variant: Variant, options: Export, calibration: Calibration | None, store: Store
 ) -> Artifact:
     """Make one file in a process of its own, or find it in the store; a failure is a row that says why."""

@@ -1,0 +1,420 @@
+"""The Python API: it does what the commands do, takes models and arrays in memory, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+import edgeproof as ep
+from edgeproof.cli.main import status
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.codec import to_json
+from edgeproof.core.results import Results
+from edgeproof.workflows.files import Files
+
+from ..bundle_models import mean_colour_model
+from ..conftest import TinyRun
+
+COLOURS = ("blue", "green", "red")
+HOSTILE = "<script>alert(1)</script>\x1b[2J&"
+
+
+def printed(capfd: pytest.CaptureFixture[str], *arguments: object, expected: int = 0) -> Any:
+    """Run a command with --json and return the document that it prints."""
+    capfd.readouterr()
+    assert status([*map(str, arguments), "--json"]) == expected
+    return json.loads(capfd.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that answers with the strongest colour of a picture: red, green or blue, in this order."""
+    path = tmp_path_factory.mktemp("model") / "colour.tflite"
+    path.write_bytes(mean_colour_model())
+    return path
+
+
+@pytest.fixture(scope="module")
+def samples() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Thirty pictures (30, 8, 8, 3) uint8 of noise, and what the file answers: R, 2 G or 4 B is the largest mean."""
+    x = np.random.default_rng(1).integers(0, 60, (30, 8, 8, 3), dtype=np.uint8)
+    x[np.arange(30), :, :, np.arange(30) % 3] += 180
+    return x, (x.mean((1, 2)) * [1, 2, 4]).argmax(1)
+
+
+@pytest.fixture(scope="module")
+def measured(model: Path, samples: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[ep.Run, Path]:
+    """The file measured on arrays in memory, by a thread; and the folder that temporary files would be left in."""
+    temporary, out = tmp_path_factory.mktemp("temporary"), tmp_path_factory.mktemp("api") / "run"
+    runs: list[ep.Run] = []
+
+    def work() -> None:
+        runs.append(
+            ep.evaluate(model, samples, "local/litert", value_range=(0, 255), out=out, budget={"min_accuracy": 0.5})
+        )
+
+    before, tempfile.tempdir = tempfile.tempdir, str(temporary)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    finally:
+        tempfile.tempdir = before
+    return runs[0], temporary
+
+
+def test_arrays_with_classes_are_measured_by_accuracy(measured: tuple[ep.Run, Path]) -> None:
+    run, temporary = measured
+    (row,) = run.results.measurements
+    assert (row.status, row.accuracy, row.samples) == ("ok", 1.0, 30)
+    assert run.results.data["source"] == "arrays in memory"
+    assert run.budget_met and run.verdict == "met"
+    artifact = run.recommendation.artifact
+    assert artifact is not None and artifact.path is not None and artifact.path.is_file()
+    assert run.recommendation.target == "local/litert" and run.report.is_file()
+    assert not list(temporary.iterdir()) and not psutil.Process().children(recursive=True)
+
+
+def test_arrays_without_classes_are_measured_by_agreement_and_need_a_float_model(
+    model: Path, samples: tuple[Any, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ep.InputError, match="its classes are not known"):
+        ep.evaluate(model, (samples[0],), "local/litert", value_range=(0, 255), out=tmp_path)
+
+
+def test_evaluate_does_what_the_command_does(
+    model: Path, samples: tuple[Any, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for index, (picture, number) in enumerate(zip(*samples, strict=True)):
+        folder = tmp_path / "pictures" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{index}.png")
+    source, out = f"folder:{tmp_path / 'pictures'}", tmp_path / "run"
+    budget = {"max_bytes": 100_000, "min_accuracy": 0.2}
+    run = ep.evaluate(
+        [model], source, ["local/litert"], value_range=(0, 255), labels="from-folders", resize="crop", out=out,
+        budget=ep.Budget(**budget),
+    )  # fmt: skip
+    document = printed(
+        capfd, "evaluate", model, "--data", source, "--on", "local/litert", "--value-range", "0,255", "--labels",
+        "from-folders", "--resize", "crop", "--out", out, *(f"--budget={key}={value}" for key, value in budget.items()),
+    )  # fmt: skip
+    assert _without_times(document) == _without_times(run.results.to_json())
+    assert json.loads((out / "results.json").read_text()) == document
+    assert ep.Run.load(out).results.to_json() == document
+
+
+TIMES = {"started", "finished", "measured_at", "latency_ms", "load_ms", "first_ms", "peak_memory_bytes", "why"}
+
+
+def _without_times(value: Any) -> Any:
+    """Return a document without what differs from one measurement to the next."""
+    if isinstance(value, dict):
+        return {key: _without_times(inner) for key, inner in value.items() if key not in TIMES}
+    return [_without_times(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def test_inspect_does_what_the_command_does(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    inspection = ep.inspect(model)
+    assert inspection.contents.inputs[0].shape == (1, 8, 8, 3)
+    assert json.loads(json.dumps(inspection.to_dict())) == printed(capfd, "inspect", model)
+
+
+def test_compare_and_report_do_what_the_commands_do(
+    measured: tuple[ep.Run, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = measured
+    comparison = ep.compare(run, run.folder)
+    assert json.loads(json.dumps(comparison.to_dict())) == printed(capfd, "compare", run.folder, run.folder)
+    assert [cell.latency and cell.latency.estimate for cell in comparison.cells] == [1.0]
+    run.report.unlink()
+    again = ep.report(run.folder)
+    assert again.report.is_file() and again.results.to_json() == printed(capfd, "report", run.folder)
+
+
+def test_devices_and_doctor_do_what_the_commands_do(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [row.__dict__ for row in ep.devices()]
+    assert json.loads(json.dumps(rows)) == printed(capfd, "devices")
+    checks = [check.__dict__ for check in ep.doctor() if check.what != "disk"]
+    missing = any(check["state"] == "missing" for check in checks)
+    document = printed(capfd, "doctor", expected=int(missing))
+    assert [check for check in document["checks"] if check["what"] != "disk"] == checks
+
+
+def test_init_does_what_the_command_does(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("words,kind\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(20)))
+    source = ep.Data(source="csv:t.csv", text_column="words", label_column="kind")
+    written = ep.init(tmp_path / "api.toml", data=source, backbone="scratch:average-embedding")
+    arguments = ["--data", "csv:t.csv", "--text-column", "words", "--label-column", "kind"]
+    assert status(["init", str(tmp_path / "command.toml"), *arguments]) == 0
+    command = (tmp_path / "command.toml").read_text()
+    assert written.path.read_text() == command.replace('name = "command"', 'name = "api"')
+    assert ep.init(tmp_path / "q.toml", copy="quickstart").written == (tmp_path / "q.toml",)
+    with pytest.raises(ep.InputError, match="exists already"):
+        ep.init(tmp_path / "api.toml")
+
+
+def test_bundle_does_what_the_command_does(
+    measured: tuple[ep.Run, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = measured
+    bundle = ep.bundle(run, out=tmp_path / "a", samples=3)
+    document = printed(capfd, "bundle", run.folder, "--out", tmp_path / "b", "--samples", 3)
+    assert bundle.manifest["golden"]["count"] == 3 and "arrays in memory" in bundle.manifest["golden"]["source"]
+    places = {"folder": str(tmp_path / "b" / bundle.folder.name), "archive": str(tmp_path / "b" / bundle.archive.name)}
+    assert document == {**json.loads(json.dumps(bundle.manifest)), **places}
+
+
+@pytest.mark.slow
+def test_run_and_diagnose_do_what_the_commands_do(
+    tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(tiny.recipe.to_toml())
+    # Nothing has changed since, so that all of these take the finished run.
+    run = ep.run(recipe, tiny.folder, overrides={"train.epochs": 2, "seed": 3})
+    assert run.results.to_json() == tiny.finished.results.to_json()
+    document = printed(capfd, "run", recipe, "--out", tiny.folder, "--set", "train.epochs=2")
+    assert document == run.results.to_json() == ep.run(tiny.recipe.to_dict(), tiny.folder).results.to_json()
+    assert all(artifact.path is None or artifact.path.exists() for artifact in run.artifacts.values())
+
+    file = run.artifacts["tiny--tflite-int8"]
+    diagnosis = ep.diagnose(file, samples=4, out=tmp_path)
+    assert to_json(diagnosis) == printed(capfd, "diagnose", file.path, "--samples", 4, "--out", tmp_path)
+    of_arrays = ep.diagnose(
+        file, data=(np.load(tiny.data.inputs("test"))[:4],), reference=run.artifacts["tiny--tflite-float32"],
+        out=tmp_path / "arrays",
+    )  # fmt: skip
+    assert of_arrays.samples == 4 and of_arrays.source.startswith("arrays in memory")
+
+
+KERAS_2 = """
+import tf_keras as keras
+import numpy as np
+import edgeproof as ep
+
+layers = [keras.layers.Dense(5, activation="relu", input_shape=(6,)), keras.layers.Dense(3, activation="softmax")]
+x = np.random.default_rng(1).normal(size=(40, 6)).astype("float32")
+model = keras.Sequential(layers, name="in_memory")
+wanted = ["tflite:float32", "tflite:int8"]
+files = ep.export(model, wanted, calibration=(x,), samples=20, maker="converter", out="files")
+assert [file.id for file in files.values()] == ["in_memory--tflite-float32", "in_memory--tflite-int8"]
+assert files["tflite:int8"].calibration["samples"] == 20 and str(files.model) == "files/model"
+"""
+AT_THE_END = """
+import os, tempfile, psutil
+assert [file.status for file in files.values()] == ["ok", "ok"], files
+assert not os.listdir(tempfile.gettempdir()), os.listdir(tempfile.gettempdir())
+assert not psutil.Process().children(recursive=True)
+"""
+
+
+def _in_the_readme() -> str:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text.partition("## From Python")[2].partition("\n## ")[0], re.DOTALL)
+    return str(code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [KERAS_2, _in_the_readme()], ids=["Keras 2", "Keras 3, as in the README"])
+def test_a_keras_model_in_memory_is_exported_by_a_plain_script(code: str, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "script.py").write_text(code + AT_THE_END, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_export_of_a_file_does_what_the_command_does(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = ep.export(model, "tflite:float32", out=tmp_path, value_range=(0, 255), labels=COLOURS)
+    (tmp_path / "labels.txt").write_text("\n".join(COLOURS))
+    document = printed(
+        capfd, "export", model, "--to", "tflite:float32", "--out", tmp_path, "--value-range", "0,255", "--labels",
+        tmp_path / "labels.txt",
+    )  # fmt: skip
+    assert [to_json(file) for file in files.values()] == document
+    assert files["tflite:float32"].labels == COLOURS and files.model is None and files.all_ok
+
+
+class Interrupting(ep.Silent):
+    """Interrupts the work as Ctrl+C does, when it tells how far a task is."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+
+    def progress(self, task: str, done: float, total: float, note: str = "") -> None:
+        """Interrupt at the task."""
+        if task == self.task:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("task", ["load", "accuracy", "latency"])
+def test_an_interrupt_leaves_neither_processes_nor_temporary_files(
+    model: Path, samples: tuple[Any, Any], tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(KeyboardInterrupt):
+        ep.evaluate(
+            model, samples, "local/litert", value_range=(0, 255), out=tmp_path / "run", progress=Interrupting(task)
+        )
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_a_listener_hears_the_work_and_is_entered_and_left(
+    model: Path, samples: tuple[Any, Any], tmp_path: Path
+) -> None:
+    class Heard(ep.Silent):
+        """Notes what it hears."""
+
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def __enter__(self) -> Heard:
+            self.told.append("entered")
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.told.append("left")
+
+        def begin(self, step: str, model: str = "") -> None:
+            self.told.append(step)
+
+    heard = Heard()
+    ep.bundle(model, out=tmp_path / "b", data=(samples[0],), samples=2, progress=heard)
+    assert heard.told == ["entered", "bundle", "left"]
+
+
+WRONG: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
+    "no recipe": (lambda _, here: ep.run(here / "none.toml"), "does not exist"),
+    "a key that is none": (lambda *_: ep.run({"data": {"sauce": 1}}), "sauce"),
+    "overrides as one text": (lambda *_: ep.run({}, overrides="a=1"), "a single text"),
+    "no model": (lambda _, here: ep.export(here / "none.keras", "tflite:float32"), "does not exist"),
+    "an object that is no model": (lambda *_: ep.export(object(), "tflite:float32"), "the model is a object"),
+    "a variant that is none": (lambda file, _: ep.export(file, "tflite:int7"), "int7"),
+    "calibration missing": (lambda file, here: ep.export(file, "tflite:int8", out=here), "calibrated"),
+    "a budget that is none": (lambda *_: ep.Budget(max_latency=5), "max_latency_ms"),
+    "no files": (lambda *_: ep.evaluate([], (np.zeros((2, 3)),)), "no files"),
+    "files that are none": (lambda *_: ep.evaluate(3, (np.zeros((2, 3)),)), "int"),  # type: ignore[arg-type]
+    "a target that is none": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)),), "local/tflight"), "litert|known"),
+    "data of three parts": (lambda file, _: ep.evaluate(file, (1, 2, 3)), "3 parts"),
+    "data that are no numbers": (lambda file, _: ep.evaluate(file, ([object()],)), "no array of numbers"),
+    "classes that do not fit": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)), [1])), "1 classes for 2"),
+    "one-hot classes": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)), np.eye(2))), "expected"),
+    "pictures from 0 to 1": (
+        lambda file, here: ep.evaluate(file, (np.zeros((2, 8, 8, 3)), [0, 1]), "local/litert", out=here / "e"),
+        "whole numbers from 0 to 255",
+    ),
+    "a class that is none": (
+        lambda file, here: ep.evaluate(
+            file, (np.eye(2, 192, dtype="uint8").reshape(2, 8, 8, 3), [0, 9]), "local/litert", out=here / "e"
+        ),
+        "class number 9",
+    ),
+    "texts for a model of pictures": (
+        lambda file, here: ep.evaluate(file, (["a", "b"],), "local/litert", out=here / "e"), "texts",
+    ),
+    "a file that is none": (lambda *_: ep.inspect("none.tflite"), "does not exist"),
+    "a diagnosis without samples": (lambda file, _: ep.diagnose(file), "not known"),
+    "no golden vectors": (lambda file, _: ep.bundle(file, samples=0), "from 1 to 1000"),
+    "runs that are none": (lambda *_: ep.compare("none", "none"), "none"),
+    "a runtime without a version": (lambda *_: ep.devices(install=["litert"]), "NAME==VERSION"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_the_caller_did_wrong_is_an_input_error(case: str, model: Path, tmp_path: Path) -> None:
+    call, words = WRONG[case]
+    with pytest.raises(ep.InputError, match=words) as caught:
+        call(model, tmp_path)
+    assert str(tempfile.gettempdir()) + "/edgeproof-" not in str(caught.value)
+
+
+def test_hostile_names_are_escaped_in_a_notebook(measured: tuple[ep.Run, Path]) -> None:
+    run, _ = measured
+    artifact = Artifact("a", "a", "tflite", "int8", None, status="failed", reason=HOSTILE)
+    results = Results(run={"name": HOSTILE}, environment={})
+    results.add_artifact(artifact)
+    results.add_measurement(replace(run.results.measurements[0], artifact=HOSTILE, target=HOSTILE, reason=HOSTILE))
+    comparison = ep.compare(run, run)
+    cell = replace(comparison.cells[0], model=HOSTILE, variant=HOSTILE, target=HOSTILE)
+    shown = [
+        results._repr_html_(),
+        replace(run, results=results)._repr_html_(),
+        Files([artifact], Path(), None)._repr_html_(),
+        replace(comparison, run_a=HOSTILE, cells=(cell,))._repr_html_(),
+    ]  # fmt: skip
+    for html in shown:
+        assert html.startswith("<table>") and "script&gt;" in html
+        assert not re.search("<(?!/?(table|caption|thead|tbody|tr|th|td)>)", html) and "\x1b" not in html
+
+
+def test_frames_have_a_row_for_each_measurement_and_say_what_is_missing(measured: tuple[ep.Run, Path]) -> None:
+    run, _ = measured
+    shown: list[Any] = [run, run.results, ep.compare(run, run), Files([], Path(), None)]
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        for one in shown:
+            with pytest.raises(ep.InputError, match="pandas") as caught:
+                one.to_pandas()
+            assert caught.value.remedy == "pip install pandas"
+    else:
+        assert [len(one.to_pandas()) for one in shown] == [1, 1, 1, 0]
+
+
+def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
+    for name in ep.__all__:
+        value = getattr(ep, name)
+        if inspect.isfunction(value):
+            yield name, value
+
+
+def test_every_public_name_is_documented_with_its_parameters() -> None:
+    assert {name for name, _ in functions()} >= {
+        "run", "export", "evaluate", "diagnose", "bundle", "inspect", "compare", "report", "devices", "doctor", "init",
+    }  # fmt: skip
+    for name in ep.__all__:
+        assert name == "__version__" or inspect.getdoc(getattr(ep, name)), name
+    for name, function in functions():
+        doc = inspect.getdoc(function) or ""
+        parameters = () if name == "load_recipe" else inspect.signature(function).parameters
+        assert not [p for p in parameters if f"\n    {p}: " not in doc], name
+
+
+def test_a_function_keeps_its_name_when_the_room_of_that_name_is_imported() -> None:
+    code = (
+        "import edgeproof as ep, edgeproof.export, edgeproof.evaluate, edgeproof.report, edgeproof.devices\n"
+        "from edgeproof.export import sidecar\n"
+        "from edgeproof.evaluate.measure import measure\n"
+        "from edgeproof import export, report\n"
+        "import types; fs = (ep.export, ep.evaluate, ep.report, ep.devices, export, report)\n"
+        "assert all(isinstance(f, types.FunctionType) for f in fs)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_edgeproof_imports_none_of_its_packages() -> None:
+    code = "import sys, edgeproof; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "edgeproof" in loaded and not {"numpy", "pydantic", "click", "rich", "PIL"} & set(loaded)
