@@ -1,15 +1,16 @@
-"""From a recipe's data table to checked, split samples: pictures or texts. Needs numpy and Pillow, no framework.
+"""Turns a recipe's data table into checked, split samples: images or texts. Needs numpy and Pillow, no framework.
 
-`kind_of` says which of the two they are; `check_trainable` is the look before a recipe is written, `fingerprint` the
-one before anything starts; `prepare` and
-`prepare_texts` do the work. The rooms behind them: `sources` (the table of schemes), `files`, `idx`, `catalogs`,
-`tables` and `packages` (what each scheme offers), `rows` (one row of a table), `splits` (who goes where), `decode` and
-`decode_text` (one sample), `images` and `texts` (the pass over all), `arrays` (the files written), `check` (what was
-found wrong), `first_look` (whether training could start), `preparing` (the whole).
+`kind_of` says whether a source holds images or texts. `check_trainable` checks a source before a recipe is written,
+`fingerprint` before a run starts. `prepare` and `prepare_texts` do the work.
+
+Modules: `sources` (the table of schemes), `files`, `idx`, `catalogs`, `tables` and `packages` (the schemes), `rows`
+(one row of a table), `splits` (split assignment), `decode` and `decode_text` (one sample), `images` and `texts` (the
+pass over all samples), `arrays` (writing), `check` (the data check), `precheck` (can training start?), `preparing`
+(all of it).
 """
 
 from .check import UNREADABLE
-from .first_look import check_trainable
+from .precheck import check_trainable
 from .preparing import fingerprint, prepare, prepare_texts
 from .sources import kind_of
 

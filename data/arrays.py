@@ -1,4 +1,4 @@
-"""Writing ``.npy`` files one batch after the other, hashed on the way: a set may be larger than memory."""
+"""Writes ``.npy`` files batch by batch and hashes them on the way: a data set may be larger than memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from .listing import Listing
 
-# Room for any shape, and a multiple of 64 as the format asks: the header is rewritten in place at the end.
+# Large enough for any shape, and a multiple of 64 as the format requires. The header is rewritten in place at the end.
 # https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html (version 1.0)
 HEADER_BYTES = 128
 
 
 class NpyWriter:
-    """A ``.npy`` file that grows along its first axis; a context manager. `sha256` is over the items' bytes."""
+    """A ``.npy`` file that grows along its first axis; a context manager. `sha256` covers the items' bytes."""
 
     def __init__(self, path: Path, item_shape: tuple[int, ...], dtype: str) -> None:
         self.dtype = np.dtype(dtype).newbyteorder("<")
@@ -39,7 +39,7 @@ class NpyWriter:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of what has been appended."""
+        """Hex digest of the items appended so far."""
         return self._digest.hexdigest()
 
     def __enter__(self) -> NpyWriter:
@@ -58,12 +58,12 @@ class NpyWriter:
     def _header(self) -> bytes:
         description = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length, *self.item_shape)}
         text = repr(description).encode("ascii")
-        room = HEADER_BYTES - 10
-        return b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n"
+        length = HEADER_BYTES - 10
+        return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1) + b"\n"
 
 
-def write_targets(listing: Listing, kept: list[int], path: Path) -> str:
-    """Write the targets of the samples of `listing` that were kept, (N,) int64. Returns their hash."""
+def write_targets(listing: Listing, indices: list[int], path: Path) -> str:
+    """Write the targets of the samples at `indices` of `listing`, (N,) int64. Returns their SHA-256."""
     with NpyWriter(path, (), "int64") as targets:
-        targets.append(listing.targets[np.array(kept, np.int64)])
+        targets.append(listing.targets[np.array(indices, np.int64)])
     return targets.sha256

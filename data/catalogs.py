@@ -1,6 +1,6 @@
-"""Catalogues that other packages keep: ``keras:NAME`` (tf.keras.datasets) and ``tfds:NAME`` (TensorFlow Datasets).
+"""Catalogues of other packages: ``keras:NAME`` (tf.keras.datasets) and ``tfds:NAME`` (TensorFlow Datasets).
 
-Both import TensorFlow, and only when their data are read. What they print goes to standard error.
+Both import TensorFlow, but only when their data are read. Their output goes to standard error.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ..core.sanitize import shorten
 from ..core.store import package_versions
 from .files import SPLIT_NAMES, stat_identity
 from .idx import from_arrays
-from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Look, Payload, Remark, quoted
+from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Payload, Probe, Remark, quoted
 
-# Class names in the order of their numbers. Fashion-MNIST: github.com/zalandoresearch/fashion-mnist; CIFAR:
+# Class names by class number. Fashion-MNIST: github.com/zalandoresearch/fashion-mnist; CIFAR:
 # cs.toronto.edu/~kriz/cifar.html (CIFAR-100's fine labels are in alphabetical order).
 FASHION_MNIST = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -50,31 +50,31 @@ KERAS = {
 
 OFFLINE = (
     "check the network and run again; or work offline with builtin:fashion-mnist-mini, with your own images "
-    "(folder:PATH, csv:FILE) or with downloaded idx files (idx:PATH)"
+    "(folder:PATH, csv:FILE), or with idx files that you have (idx:PATH)"
 )
 
 
-def _need(module: str, extra: str, source: str) -> None:
+def _require(module: str, extra: str, source: str) -> None:
     """Raise NotInstalledError when a module is not installed. Imports nothing."""
     EXTRAS[extra].require(f"data source {shorten(source, 200)!r} needs", module)
 
 
 @dataclass(frozen=True)
 class KerasSource:
-    """One of `KERAS`, downloaded by Keras into ``KERAS_HOME`` (by default ``~/.keras``) unless it is there already."""
+    """One of `KERAS`. Keras downloads it into ``KERAS_HOME`` (by default ``~/.keras``) if it is not there."""
 
     source: str
     name: str
 
-    def look(self) -> Look:
-        """Return the name and the package's version: these sets do not change."""
-        _need("tf_keras", "train", self.source)
-        return Look({"keras": self.name, **package_versions(["tf-keras"])})
+    def probe(self) -> Probe:
+        """Return the name and the package's version; these data sets do not change."""
+        _require("tf_keras", "train", self.source)
+        return Probe({"keras": self.name, **package_versions(["tf-keras"])})
 
     def listing(self) -> Listing:
-        """Load the arrays, with a download where they are not kept yet."""
-        _need("tf_keras", "train", self.source)
-        # tf_keras's downloads look at ~/.keras alone unless they are told; ~ and relative paths as Keras reads them.
+        """Load the arrays; downloads them the first time."""
+        _require("tf_keras", "train", self.source)
+        # By default tf_keras downloads to ~/.keras only. It expands ~ and relative paths itself.
         home = os.environ.get("KERAS_HOME")
         try:
             with redirect_stdout(sys.stderr):
@@ -84,7 +84,7 @@ class KerasSource:
         except Exception as error:  # Keras raises a bare Exception when a download fails
             raise InputError(
                 f"data source {self.source!r} could not be loaded: {shorten(str(error) or type(error).__name__, 300)}",
-                f"{OFFLINE}. A broken download stands in {home or '~/.keras'}/datasets: remove it there",
+                f"{OFFLINE}. If {home or '~/.keras'}/datasets holds a broken download, remove it",
             ) from error
         splits = np.repeat(np.array([TRAIN, TEST], np.int8), [len(train), len(test)])
         targets = np.concatenate([train_labels, test_labels]).astype(np.int64).reshape(-1)
@@ -93,33 +93,33 @@ class KerasSource:
 
 @dataclass(frozen=True)
 class TfdsSource:
-    """A set of TensorFlow Datasets with one image and one class label; ``NAME/CONFIG:VERSION`` says which one.
+    """A data set of TensorFlow Datasets with one image and one class label, named ``NAME/CONFIG:VERSION``.
 
-    It is looked for in `data_dir` (data.root; by default ``TFDS_DATA_DIR`` or ``~/tensorflow_datasets``) and
-    downloaded where it is not there. Images come encoded, so that they pass the same checks as files.
+    It is read from `data_dir` (data.root; by default ``TFDS_DATA_DIR`` or ``~/tensorflow_datasets``), and downloaded if
+    it is not there. Images are passed on encoded, so that they get the same checks as files.
     """
 
     source: str
     name: str
     data_dir: Path | None
 
-    def look(self) -> Look:
-        """Return the name and what is kept of the set: names, sizes and times."""
-        _need("tensorflow_datasets", "tfds", self.source)
+    def probe(self) -> Probe:
+        """Return the name, and a hash over the names, sizes and times of the stored files."""
+        _require("tensorflow_datasets", "tfds", self.source)
         if self.data_dir is not None and not self.data_dir.is_dir():
             raise InputError(
                 f"data source {self.source!r}: data.root = {self.data_dir} is not a folder",
-                "data.root is where TensorFlow Datasets keeps its sets; leave it out for the usual place",
+                "data.root is the folder of TensorFlow Datasets; omit it for the default folder",
             )
         default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-        kept = (self.data_dir or Path(default).expanduser()) / self.name.partition(":")[0]
-        files = sorted(path for path in kept.rglob("*") if path.is_file()) if kept.is_dir() else []
-        named = ((path.relative_to(kept).as_posix(), str(path)) for path in files)
-        return Look({"tfds": self.name, **stat_identity(named)})
+        folder = (self.data_dir or Path(default).expanduser()) / self.name.partition(":")[0]
+        files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+        named = ((path.relative_to(folder).as_posix(), str(path)) for path in files)
+        return Probe({"tfds": self.name, **stat_identity(named)})
 
     def listing(self) -> Listing:
-        """Read the labels; images are read, in order, when they are streamed."""
-        self.look()
+        """Read the labels; images are read in order when they are streamed."""
+        self.probe()
         with redirect_stdout(sys.stderr):
             builder = self._builder()
             image, label, labels = self._features(builder)
@@ -144,9 +144,9 @@ class TfdsSource:
 
         def stream(indices: Indices) -> Iterator[Payload]:
             for (split, _), start, size in zip(parts, starts[:-1].tolist(), sizes, strict=True):
-                wanted = indices[(indices >= start) & (indices < start + size)] - start
-                if len(wanted):
-                    yield from self._images(builder, split, image, wanted)
+                positions = indices[(indices >= start) & (indices < start + size)] - start
+                if len(positions):
+                    yield from self._images(builder, split, image, positions)
 
         splits = np.repeat(np.array([code for _, code in parts], np.int8), sizes)
         if set(splits.tolist()) == {TRAIN}:
@@ -162,21 +162,21 @@ class TfdsSource:
         )
 
     def _builder(self) -> Any:
-        """Return the set's builder with its data in place."""
+        """Return the builder after its data were downloaded."""
         import tensorflow_datasets as tfds
 
         try:
             builder = tfds.builder(self.name, data_dir=str(self.data_dir) if self.data_dir else None)
-            # The bucket is asked for nothing: behind a closed network each question costs minutes.
+            # No requests to Google Cloud Storage: behind a firewall each of them costs minutes.
             config = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=config)
-        except Exception as error:  # its own errors, those of the network, and assertions of the sets' own code
-            known = isinstance(error, tfds.core.registered.DatasetNotFoundError)
-            what = "is not known to TensorFlow Datasets" if known else "could not be loaded"
+        except Exception as error:  # errors of the package, of the network, and of the data sets' own code
+            unknown = isinstance(error, tfds.core.registered.DatasetNotFoundError)
+            what = "is not known to TensorFlow Datasets" if unknown else "could not be loaded"
             first = str(error).strip().partition("\n")[0] or type(error).__name__
             raise InputError(
                 f"data source {shorten(self.source, 200)!r} {what}: {shorten(first, 300)}",
-                f"a set that is kept elsewhere is found through data.root. Else {OFFLINE}",
+                f"if the data set is in another folder, set data.root. Otherwise {OFFLINE}",
             ) from error
         return builder
 
@@ -191,15 +191,15 @@ class TfdsSource:
         images = [key for key in images if key in supervised] or images
         classes = [key for key in classes if key in supervised] or classes
         if len(images) != 1 or len(classes) != 1:
-            found = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
+            types = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
             raise InputError(
-                f"data source {self.source!r} is not one image and one class label an example; it has {found}",
-                "choose a set for image classification, or write its images into a folder a class",
+                f"data source {self.source!r} does not have one image and one class label per example; it has {types}",
+                "choose a set for image classification, or write its images into one folder per class",
             )
         if np.dtype(features[images[0]].np_dtype) not in (np.dtype("uint8"), np.dtype("uint16")):
             raise InputError(
                 f"data source {self.source!r}: its images are {features[images[0]].np_dtype}, not uint8 or uint16",
-                "write its images into a folder a class",
+                "write its images into one folder per class",
             )
         feature = features[classes[0]]
         return images[0], classes[0], tuple(feature.int2str(number) for number in range(feature.num_classes))
@@ -216,13 +216,13 @@ class TfdsSource:
             )
         return targets
 
-    def _images(self, builder: Any, split: str, image: str, wanted: Indices) -> Iterator[Payload]:
-        """Yield the encoded images at ascending places of a split."""
+    def _images(self, builder: Any, split: str, image: str, positions: Indices) -> Iterator[Payload]:
+        """Yield the encoded images at ascending positions of a split."""
         import tensorflow_datasets as tfds
 
         examples = enumerate(self._read(builder, split, {image: tfds.decode.SkipDecoding()}))
-        for place in wanted.tolist():
-            yield bytes(next(example[image] for number, example in examples if number == place))
+        for position in positions.tolist():
+            yield bytes(next(example[image] for number, example in examples if number == position))
 
     @staticmethod
     def _read(builder: Any, split: str, decoders: Any) -> Iterator[Any]:

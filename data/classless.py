@@ -1,7 +1,7 @@
-"""Samples without classes: enough to calibrate quantization with, and to compare a file with its float model.
+"""Samples without classes: enough to calibrate quantization, and to compare a file with its float model.
 
-``images:`` is such a source. The others become one where nothing is trained: a folder of files without class folders,
-a table without a column of labels.
+``images:`` is such a source. When nothing is trained, a folder without class folders and a table without a label column
+are accepted too.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.sanitize import shorten
 from .files import FolderSource, children, listing_of_files, stat_identity, walk
-from .listing import UNASSIGNED, Listing, Look, Refusal, SampleFile, Source, display, existing_folder
+from .listing import UNASSIGNED, Listing, Probe, Refusal, SampleFile, Source, display, existing_folder
 from .tables import ImageTable, TextTable, has_labels
 
 
 @dataclass(frozen=True)
 class PicturesSource:
-    """One picture, or all files below a folder."""
+    """One image, or all files below a folder."""
 
     source: str
     path: Path
 
-    def look(self) -> Look:
+    def probe(self) -> Probe:
         """Return a hash over the files' names, sizes and times."""
         listing = self.listing()
         paths = (payload.path for payload in listing.stream(np.arange(len(listing))) if isinstance(payload, SampleFile))
-        return Look({"labels": [], **stat_identity(zip(listing.names, paths, strict=True))}, listing)
+        return Probe({"labels": [], **stat_identity(zip(listing.names, paths, strict=True))}, listing)
 
     def listing(self) -> Listing:
         """List the files; none is opened. Raises InputError when there are none."""
@@ -42,37 +42,41 @@ class PicturesSource:
             files, refused = walk(root, "")
         if not files:
             raise InputError(
-                f"data source {shorten(self.source, 200)!r}: there is no file in {root}", "put pictures into it"
+                f"data source {shorten(self.source, 200)!r}: there is no file in {root}", "put images into it"
             )
-        found = [(name, "", UNASSIGNED, path) for name, path in files]
-        return listing_of_files(self.source, str(root), [], found=found, refused=refused, remarks=[])
+        rows = [(name, "", UNASSIGNED, path) for name, path in files]
+        return listing_of_files(self.source, str(root), [], rows=rows, refused=refused, remarks=[])
 
 
 def without_classes(source: Source) -> Source:
-    """Return `source` as one that needs no classes: where it has none, its samples are taken without any."""
+    """Return `source` as one whose classes are optional."""
     if isinstance(source, FolderSource):
-        return _MaybeFlat(source)
+        return _FlatOrClassFolders(source)
     if isinstance(source, ImageTable | TextTable) and not has_labels(source):
         return replace(source, columns=source.columns._replace(label=""))
     return source
 
 
 @dataclass(frozen=True)
-class _MaybeFlat:
-    """A folder whose samples lie in it beside each other, or one of class folders."""
+class _FlatOrClassFolders:
+    """A folder of samples, or a folder of class folders."""
 
     folder: FolderSource
 
-    def look(self) -> Look:
-        return self._chosen().look()
+    def probe(self) -> Probe:
+        return self._chosen().probe()
 
     def listing(self) -> Listing:
         return self._chosen().listing()
 
     def _chosen(self) -> Source:
-        wanted = self.folder
-        inside = children(existing_folder(wanted.folder, wanted.source))
+        source = self.folder
+        entries = children(existing_folder(source.folder, source.source))
         flat = (
-            wanted.kind == "image" and wanted.own is None and not inside.folders and not inside.links and inside.files
+            source.kind == "image"
+            and source.own is None
+            and not entries.folders
+            and not entries.links
+            and entries.files
         )
-        return PicturesSource(wanted.source, wanted.folder) if flat else wanted
+        return PicturesSource(source.source, source.folder) if flat else source

@@ -1,7 +1,7 @@
-"""One image: from a file, encoded bytes or pixels to RGB of the input size, with what a check needs to know of it.
+"""Decodes one image, from a file, encoded bytes or pixels, to RGB of the input size, with its properties for the check.
 
-Files are hostile: formats are limited to those promised, the size is judged from the header before anything is
-decoded, and whatever Pillow raises on a broken file becomes a reason.
+Files are untrusted: only the listed formats are opened, the size is checked in the header before anything is decoded,
+and whatever Pillow raises on a broken file becomes the reason in an UnreadableError.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .listing import Payload, Pixels, SampleFile, UnreadableError
-from .reading import read_sample, why_not_read
+from .reading import read_error_reason, read_sample
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 ORIENTATION = 0x0112  # EXIF 2.3, table 4
@@ -31,13 +31,16 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What transparency is laid on. Cut-out pictures of things are mostly made for white pages; without it the colours
-# that happen to be hidden under the transparent parts would come out.
+# Background for transparent images. Cut-out pictures are mostly made for white pages; without a background, the
+# arbitrary colours of the transparent parts would show.
 BACKGROUND = (255, 255, 255, 255)
 
 
 class Decoded(NamedTuple):
-    """`pixels` (size, size, 3) uint8 RGB; `digest`, of the RGB pixels and shape before resizing; how it was stored."""
+    """A decoded image, and how it was stored.
+
+    `pixels` are (size, size, 3) uint8 RGB; `digest` is the SHA-256 of the RGB pixels and the shape before resizing.
+    """
 
     pixels: Pixels
     digest: bytes
@@ -50,26 +53,26 @@ class Decoded(NamedTuple):
 
 
 @contextmanager
-def pillow_our_way() -> Iterator[None]:
-    """For a block, switch off Pillow's own limit on pixels and its warnings; both are settings of the process.
+def pillow_settings() -> Iterator[None]:
+    """Switch off Pillow's pixel limit and its warnings for a block; both are settings of the whole process.
 
-    `decode` holds the header against the recipe's limit itself, and what is wrong with a file goes into the report.
+    `decode` checks the header against the recipe's limit itself, and defects of a file go into the report.
     """
-    before = Image.MAX_IMAGE_PIXELS
+    previous = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\b")
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS = previous
 
 
 def decode(payload: Payload, *, size: int, resize: str, max_pixels: int) -> Decoded:
-    """Return an image as RGB, rotated as its EXIF says, brought to `size` × `size`.
+    """Return an image as RGB, rotated according to its EXIF orientation and resized to `size` × `size`.
 
-    Grey is repeated, 16-bit grey is scaled down to 8, CMYK is converted without colour management, transparency is
-    laid on white, of an animation the first frame is taken. Raises UnreadableError.
+    Grey is repeated, 16-bit grey is scaled to 8 bits, CMYK is converted without colour management, transparent images
+    are composed on white, and animations give their first frame. Raises UnreadableError.
     """
     rotated = animated = False
     if isinstance(payload, UnreadableError):
@@ -99,17 +102,17 @@ def decode(payload: Payload, *, size: int, resize: str, max_pixels: int) -> Deco
         if orientation in _TRANSPOSE:
             rotated = True
             image = image.transpose(_TRANSPOSE[orientation])
-    whole = image if image.mode == "RGB" else image.convert("RGB")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
     digest = hashlib.sha256(f"{image.width}x{image.height}\0".encode())
-    digest.update(whole.tobytes())
+    digest.update(rgb.tobytes())
     pixels = np.asarray(fit(image, size, resize).convert("RGB"))
     return Decoded(pixels, digest.digest(), image.width, image.height, mode, kind, rotated, animated)
 
 
 def fit(image: Image.Image, size: int, resize: str) -> Image.Image:
-    """Bring an image to `size` × `size` as core.model.InputContract says; bilinear, antialiased.
+    """Resize an image to `size` × `size` as core.model.InputContract defines; bilinear, antialiased.
 
-    ``stretch`` scales both sides, ``crop`` takes the middle square, ``pad`` puts the whole image on black.
+    ``stretch`` scales both sides, ``crop`` takes the middle square, ``pad`` adds black borders.
     """
     bilinear = Image.Resampling.BILINEAR
     width, height = image.size
@@ -127,7 +130,7 @@ def fit(image: Image.Image, size: int, resize: str) -> Image.Image:
 
 
 def _bytes(payload: SampleFile | bytes) -> io.BytesIO:
-    """Return what the file holds, or the bytes themselves; never nothing."""
+    """Return the encoded image. Raises UnreadableError when it is empty."""
     content = read_sample(payload) if isinstance(payload, SampleFile) else payload
     if not content:
         raise UnreadableError("empty: zero bytes", "empty")
@@ -145,7 +148,7 @@ def _animated(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
     except Exception:
-        return False  # what comes after the first frame may be broken; the first one is what counts
+        return False  # later frames may be broken; only the first one is used
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -165,7 +168,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not an image in one of the formats {', '.join(FORMATS)}"
     if isinstance(error, FileNotFoundError | PermissionError):
-        return why_not_read(error)
+        return read_error_reason(error)
     if isinstance(error, MemoryError):
         return "too large for this machine's memory"
     if isinstance(error, OSError | SyntaxError | EOFError | zlib.error | ValueError) and str(error):

@@ -1,7 +1,8 @@
-"""One text: from a file or a table's cell to checked Unicode, with what a check needs to know of it.
+"""Decodes one text, from a file or a table's cell, to checked Unicode, and notes its properties for the data check.
 
-Two texts are the same when they agree in Unicode's normal form C with every run of white space taken as one space:
-so composed and decomposed accents, line breaks and trailing blanks make no difference; letter case and punctuation do.
+Two texts are the same when they are equal in Unicode's normal form C with every run of white space replaced by one
+space. So composed and decomposed accents, line breaks and trailing blanks make no difference; letter case and
+punctuation do.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import NamedTuple
 from ..core.errors import InputError
 from ..core.sanitize import shorten
 from .listing import Payload, SampleFile, UnreadableError
-from .reading import read_sample, why_not_read
+from .reading import read_error_reason, read_sample
 
 # No encoding that Python knows takes more bytes for a character of the Basic Multilingual Plane: UTF-7 and the
 # ISO 2022 family take up to eight with their escapes; the rest at most four.
-MOST_BYTES = 8
-# Text encodings that Python knows and that no file of texts is in: escapes of source code, domain names.
-NOT_FOR_FILES = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"})
-# Byte order marks, longest first, and the family of encodings that each belongs to.
+MAX_CHARACTER_BYTES = 8
+# Text encodings of Python that no text file uses: escapes of source code, domain names.
+NON_FILE_ENCODINGS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"})
+# Byte order marks, longest first, and the encoding family of each.
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -32,18 +33,19 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
-# UTF-8 that was read as Latin-1 or Windows-1252: the lead byte of two-byte sequences with what may follow, and the
-# two characters that most punctuation begins with. Pairs that no language writes.
+# UTF-8 that was decoded as Latin-1 or Windows-1252: the lead byte of a two-byte sequence with its second byte, and the
+# two characters that most punctuation begins with. No language writes these pairs.
 _MOJIBAKE = re.compile("[ÂÃ][\u0080-\u00bf]|â€|â\u0080")
-# All but those that texts are laid out with: tab, line feed, vertical tab, form feed, carriage return, next line.
+# All control characters except layout: tab, line feed, vertical tab, form feed, carriage return, next line.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 
 
 class DecodedText(NamedTuple):
-    """`text`; `digest` of what makes it the same as another; counts of characters and words (between white space).
+    """A text, the digests that identify copies of it, and counts of its characters and words.
 
-    `exact` is a digest of the text as it stands. `controls`, `replaced` and `mojibake` are whether it holds control
-    characters, U+FFFD, or signs of UTF-8 that was read in another encoding.
+    `digest` (SHA-256) is of the normalized text, `exact` of the unchanged text. Words are separated by white space.
+    `controls`, `replaced` and `mojibake` say whether it holds control characters, U+FFFD, or signs of UTF-8 that was
+    decoded in another encoding.
     """
 
     text: str
@@ -57,16 +59,16 @@ class DecodedText(NamedTuple):
 
 
 def check_encoding(name: str) -> None:
-    """Raise InputError when `name` is not an encoding that texts can be read in."""
+    """Raise InputError when `name` is not an encoding of text files."""
     try:
-        known = codecs.lookup(name)
+        codec = codecs.lookup(name)
         b"a\n".decode(name, "replace")
     except (LookupError, ValueError) as error:
         raise InputError(
             f"data.encoding = {shorten(name)!r} is not an encoding of texts",
-            'name one that Python knows: "utf-8", "utf-16", "cp1252", "latin-1", "shift_jis", …',
+            'name one that Python supports: "utf-8", "utf-16", "cp1252", "latin-1", "shift_jis", …',
         ) from error
-    if known.name.replace("_", "-") in NOT_FOR_FILES:
+    if codec.name.replace("_", "-") in NON_FILE_ENCODINGS:
         raise InputError(f"data.encoding = {shorten(name)!r} is not an encoding of files", 'try "utf-8"')
 
 
@@ -80,7 +82,10 @@ def check_mark(content: bytes, encoding: str) -> None:
 
 
 def to_text(content: bytes, encoding: str, offset: int = 0) -> str:
-    """Return `content` decoded, without a byte order mark. Raises UnreadableError naming the byte (from `offset`)."""
+    """Return `content` decoded, without a byte order mark. `offset` is where it starts in its file, in bytes.
+
+    Raises UnreadableError that names the first byte which cannot be decoded.
+    """
     if offset == 0:
         check_mark(content, encoding)
     try:
@@ -96,14 +101,14 @@ def to_text(content: bytes, encoding: str, offset: int = 0) -> str:
 
 
 def decode_text(payload: Payload, *, encoding: str, max_characters: int) -> DecodedText:
-    """Return a text that can be used. Raises UnreadableError with the reason why it cannot."""
+    """Return the decoded text. Raises UnreadableError with the reason when it cannot be used."""
     if isinstance(payload, UnreadableError):
         raise payload
     if isinstance(payload, SampleFile):
         try:
-            content = read_sample(payload, MOST_BYTES * max_characters + 4)
+            content = read_sample(payload, MAX_CHARACTER_BYTES * max_characters + 4)
         except OSError as error:
-            raise UnreadableError(why_not_read(error)) from error
+            raise UnreadableError(read_error_reason(error)) from error
         except UnreadableError as error:
             if error.cause != "large":
                 raise
@@ -133,10 +138,10 @@ def decode_text(payload: Payload, *, encoding: str, max_characters: int) -> Deco
     words = text.split()
     if not any(_visible(character) for word in words for character in word):
         raise UnreadableError("empty: white space only" if text else "empty: no characters", "empty")
-    same = unicodedata.normalize("NFC", " ".join(words))
+    normalized = unicodedata.normalize("NFC", " ".join(words))
     return DecodedText(
         text,
-        hashlib.sha256(same.encode()).digest(),
+        hashlib.sha256(normalized.encode()).digest(),
         exact,
         len(text),
         len(words),
@@ -147,5 +152,5 @@ def decode_text(payload: Payload, *, encoding: str, max_characters: int) -> Deco
 
 
 def _visible(character: str) -> bool:
-    """Whether a character is more than a control or an invisible mark of formatting (zero-width space, …)."""
+    """Return whether a character is neither a control character nor invisible formatting (zero-width space, …)."""
     return unicodedata.category(character) not in ("Cc", "Cf")

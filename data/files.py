@@ -1,7 +1,6 @@
-"""Sources of files: ``folder:`` and ``textfolder:``, a folder a class.
+"""Sources of files: ``folder:`` and ``textfolder:``, with one folder per class.
 
-Nothing here opens a sample. Names come from outside: links are not followed out of the folder, and hidden files are
-left alone.
+No sample is opened here. Names are untrusted: links out of the folder are not followed, and hidden files are ignored.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from .listing import (
     VALIDATION,
     Indices,
     Listing,
-    Look,
     Payload,
+    Probe,
     Refusal,
     Remark,
     SampleFile,
@@ -37,32 +36,32 @@ from .listing import (
 
 SPLIT_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
 TEXT_ENDINGS = ("", ".txt")
-# What file managers leave behind; names that start with a dot are left alone anyway.
-LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
+# Left behind by file managers. Names that start with a dot are ignored anyway.
+JUNK_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
 
 
 def stat_identity(files: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return the number of (name, path) pairs and a hash over their names, sizes and modification times."""
-    facts = []
+    rows = []
     for name, path in files:
         try:
             stat = Path(path).stat()
-            facts.append((name, stat.st_size, stat.st_mtime_ns))
+            rows.append((name, stat.st_size, stat.st_mtime_ns))
         except OSError:
-            facts.append((name, -1, -1))
-    return {"files": len(facts), "sha256": sha256_of(facts)}
+            rows.append((name, -1, -1))
+    return {"files": len(rows), "sha256": sha256_of(rows)}
 
 
 # Name, label, split, path.
-_Found: TypeAlias = tuple[str, str, int, str]
+_FileRow: TypeAlias = tuple[str, str, int, str]
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A folder with one sub-folder a class; or with ``train``, ``test`` and perhaps ``val`` folders of such.
+    """A folder with one sub-folder per class; or with folders ``train``, ``test`` and perhaps ``val`` of this form.
 
-    Samples may lie deeper inside a class's folder. Files beside the class folders are left out, with a remark. Texts
-    are files called ``.txt`` or without any ending. `own` names (by their paths) the only files to be taken.
+    Samples may be nested deeper in a class folder. Files beside the class folders are left out, with a remark. Texts
+    are files with the suffix ``.txt`` or none. If `own` is given, only the files with these paths are used.
     """
 
     source: str
@@ -70,26 +69,26 @@ class FolderSource:
     kind: SampleKind = "image"
     own: frozenset[str] | None = None
 
-    def look(self) -> Look:
+    def probe(self) -> Probe:
         """Return a hash over the files' names, sizes and times."""
         listing = self.listing()
         paths = (payload.path for payload in listing.stream(np.arange(len(listing))) if isinstance(payload, SampleFile))
         facts = {"labels": list(listing.labels), **stat_identity(zip(listing.names, paths, strict=True))}
-        return Look(facts, listing)
+        return Probe(facts, listing)
 
     def listing(self) -> Listing:
         """List the files; no sample is opened. Raises InputError when there are no class folders."""
         root = existing_folder(self.folder, self.source)
-        folders, refused, _, beside = children(root)
+        folders, refused, _, stray_files = children(root)
         nested = {name for name in set(folders) & set(SPLIT_NAMES) if children(folders[name]).folders}
-        given = {name: code for name, code in SPLIT_NAMES.items() if name in nested}
+        splits = {name: code for name, code in SPLIT_NAMES.items() if name in nested}
         remarks = []
-        if "train" in given and (len(given) > 1 or set(folders) <= set(SPLIT_NAMES)):
-            twice = sorted(name for name, code in given.items() if code == VALIDATION)
-            if len(twice) > 1:
-                raise InputError(f"{root} holds several validation splits: {', '.join(twice)}", "keep one of them")
-            groups = [(code, f"{name}/", folders[name]) for name, code in given.items()]
-            others = sorted(display(name) for name in set(folders) - set(given))
+        if "train" in splits and (len(splits) > 1 or set(folders) <= set(SPLIT_NAMES)):
+            validation = sorted(name for name, code in splits.items() if code == VALIDATION)
+            if len(validation) > 1:
+                raise InputError(f"{root} holds several validation splits: {', '.join(validation)}", "keep one of them")
+            groups = [(code, f"{name}/", folders[name]) for name, code in splits.items()]
+            others = sorted(display(name) for name in set(folders) - set(splits))
             if others:
                 remarks.append(
                     Remark(
@@ -98,84 +97,81 @@ class FolderSource:
                     )
                 )
         else:
-            groups, refused, beside = [(UNASSIGNED, "", root)], [], 0
-        found: list[_Found] = []
+            groups, refused, stray_files = [(UNASSIGNED, "", root)], [], 0
+        rows: list[_FileRow] = []
         labels: dict[int, set[str]] = {}
         hidden: list[str] = []
         for code, prefix, folder in groups:
-            classes, links, unseen, loose = children(folder, prefix)
-            beside += loose
-            hidden += unseen
+            classes, links, hidden_here, files_here = children(folder, prefix)
+            stray_files += files_here
+            hidden += hidden_here
             refused += links
-            # A link to a folder is not followed, but the class that it stands for must not vanish without a word.
+            # A link to a folder is not followed, but its class must not vanish silently.
             labels[code] = {display(name) for name in classes} | {link.name[len(prefix) : -1] for link in links}
             for name, path in classes.items():
                 files, links = walk(path, f"{prefix}{display(name)}/")
                 refused += links
-                found += [(file, display(name), code, where) for file, where in files]
+                rows += [(file, display(name), code, path) for file, path in files]
         if hidden:
             remarks.append(
                 Remark(f"hidden folders are left out: {quoted(hidden)}", "rename those that are meant as classes")
             )
-        if beside:
+        if stray_files:
             remarks.append(
                 Remark(
-                    f"{count(beside, 'file')} beside the class folders of {root} left out",
-                    f"put each {self.kind} into its class's folder",
+                    f"{count(stray_files, 'file')} beside the class folders of {root} left out",
+                    f"put each {self.kind} into its class folder",
                 )
             )
-        trained = labels[groups[0][0]]
-        strange = sorted(set().union(*labels.values()) - trained)
-        if strange:
+        train_labels = labels[groups[0][0]]
+        untrained = sorted(set().union(*labels.values()) - train_labels)
+        if untrained:
             raise InputError(
-                f"the splits of {root} do not have the same classes: train has {quoted(sorted(trained))}; only the "
-                f"others have {quoted(strange)}",
-                f"every class needs training {self.kind}s: add a folder for it in train, or take it out of the others",
+                f"the splits of {root} do not have the same classes: train has {quoted(sorted(train_labels))}; only "
+                f"the others have {quoted(untrained)}",
+                f"every class needs training {self.kind}s: add a folder for it in train, or remove it from the others",
             )
-        if not trained:
+        if not train_labels:
             raise InputError(
-                f"{root} holds no class folders (found {count(beside, 'file')})",
-                f"make one sub-folder a class and put the class's {self.kind}s into it, or use csv:"
-                + (
-                    ". To calibrate with, or to compare with a float model, pictures need no classes"
-                    * (self.kind == "image")
-                ),
+                f"{root} holds no class folders (found {count(stray_files, 'file')})",
+                f"make one sub-folder per class and put the {self.kind}s of the class into it, or use csv:FILE"
+                + (". To calibrate, or to compare with a float model, images need no classes" * (self.kind == "image")),
             )
-        found, more = self._taken(found)
+        rows, more = self._select_samples(rows)
         return listing_of_files(
-            self.source, str(root), sorted(trained), found=found, refused=refused, remarks=remarks + more,
+            self.source, str(root), sorted(train_labels), rows=rows, refused=refused, remarks=remarks + more,
             kind=self.kind,
         )  # fmt: skip
 
-    def _taken(self, found: list[_Found]) -> tuple[list[_Found], list[Remark]]:
-        """Return the files that are samples, and what to say about the others."""
+    def _select_samples(self, rows: list[_FileRow]) -> tuple[list[_FileRow], list[Remark]]:
+        """Return the files that are samples, and remarks about the others."""
         remarks = []
         if self.own is not None:
-            inside = [file for file in found if file[-1] in self.own]
-            if len(inside) < len(found):
+            installed = [row for row in rows if row[-1] in self.own]
+            if len(installed) < len(rows):
                 remarks.append(
                     Remark(
-                        f"{count(len(found) - len(inside), 'file')} in {self.folder} left out: not installed with it",
-                        "take them away, or name the folder with textfolder:",
+                        f"{count(len(rows) - len(installed), 'file')} in {self.folder} left out: not installed with it",
+                        "remove them, or name the folder with textfolder:",
                     )
                 )
-            found = inside
+            rows = installed
         if self.kind == "text":
-            texts = [file for file in found if Path(file[-1]).suffix.lower() in TEXT_ENDINGS]
-            others = sorted({Path(file[-1]).suffix for file in found} - {Path(file[-1]).suffix for file in texts})
+            texts = [row for row in rows if Path(row[-1]).suffix.lower() in TEXT_ENDINGS]
+            others = sorted({Path(row[-1]).suffix for row in rows} - {Path(row[-1]).suffix for row in texts})
             if others:
                 remarks.append(
                     Remark(
-                        f"{count(len(found) - len(texts), 'file')} left out, for their endings: {quoted(others, 5)}",
-                        "texts are files that end in .txt, or in nothing; rename those that are texts",
+                        f"{count(len(rows) - len(texts), 'file')} left out, for their endings: {quoted(others, 5)}",
+                        "texts are files with the suffix .txt or without one; rename those that are texts",
                     )
                 )
-            found = texts
-        return found, remarks
+            rows = texts
+        return rows, remarks
 
 
 class Children(NamedTuple):
-    """What stands in a folder: sub-folders by name, links to folders (not followed), hidden folders, other files."""
+    """The entries of a folder: sub-folders by name, links to folders (not followed), hidden folders, other files."""
 
     folders: dict[str, Path]
     links: list[Refusal]
@@ -184,14 +180,14 @@ class Children(NamedTuple):
 
 
 def children(folder: Path, prefix: str = "") -> Children:
-    """Look into a folder; `prefix` stands before the names of links."""
+    """List a folder. `prefix` is put before the names of links. Raises InputError when it cannot be read."""
     folders, links, hidden, files = {}, [], [], 0
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror}", "mend its permissions") from error
+        raise InputError(f"{folder} cannot be read: {error.strerror}", "fix its permissions") from error
     for entry in entries:
-        if entry.name in LITTER:
+        if entry.name in JUNK_NAMES:
             continue
         if entry.name.startswith("."):
             hidden += [display(entry.name)] if entry.is_dir(follow_symlinks=False) else []
@@ -205,27 +201,27 @@ def children(folder: Path, prefix: str = "") -> Children:
 
 
 def walk(folder: Path, prefix: str) -> tuple[list[tuple[str, str]], list[Refusal]]:
-    """Return (name, path) of every file below `folder`, hidden ones aside, and what is not gone into."""
+    """Return (name, path) of every file below `folder` except hidden ones, and the folders that were not entered."""
     files: list[tuple[str, str]] = []
     refused: list[Refusal] = []
-    waiting = [(str(folder), prefix)]
-    while waiting:  # a stack of its own: folders may be nested deeper than Python recurses
-        path, name = waiting.pop()
+    pending = [(str(folder), prefix)]
+    while pending:  # no recursion: folders may be nested deeper than Python's stack
+        path, name = pending.pop()
         try:
             entries = list(os.scandir(path))
         except OSError as error:
             refused.append(Refusal(name, f"cannot be read: {error.strerror}"))
             continue
         for entry in entries:
-            shown = f"{name}{display(entry.name)}"
-            if entry.name.startswith(".") or entry.name in LITTER:
+            entry_name = f"{name}{display(entry.name)}"
+            if entry.name.startswith(".") or entry.name in JUNK_NAMES:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                waiting.append((entry.path, f"{shown}/"))
+                pending.append((entry.path, f"{entry_name}/"))
             elif entry.is_symlink() and Path(entry.path).is_dir():
-                refused.append(Refusal(f"{shown}/", "a link to a folder: not followed"))
+                refused.append(Refusal(f"{entry_name}/", "a link to a folder: not followed"))
             else:
-                files.append((shown, entry.path))
+                files.append((entry_name, entry.path))
     return files, refused
 
 
@@ -234,18 +230,18 @@ def listing_of_files(
     root: str,
     labels: list[str],
     *,
-    found: list[_Found],
+    rows: list[_FileRow],
     refused: list[Refusal],
     remarks: list[Remark],
     kind: SampleKind = "image",
 ) -> Listing:
-    """Return the Listing of (name, label, split, path) rows, sorted: file systems and spreadsheets sort at will.
+    """Return the Listing of (name, label, split, path) rows, sorted: file systems and spreadsheets have any order.
 
     Without `labels` the samples have no classes.
     """
-    found = sorted(found)
-    numbers = {label: number for number, label in enumerate(labels)}
-    paths = [path for *_, path in found]
+    rows = sorted(rows)
+    targets = {label: target for target, label in enumerate(labels)}
+    paths = [path for *_, path in rows]
 
     def stream(indices: Indices) -> Iterator[Payload]:
         for index in indices.tolist():
@@ -254,9 +250,9 @@ def listing_of_files(
     return Listing(
         source,
         tuple(labels),
-        [name for name, *_ in found],
-        np.array([numbers[label] if labels else 0 for _, label, _, _ in found], np.int64),
-        np.array([split for _, _, split, _ in found], np.int8),
+        [name for name, *_ in rows],
+        np.array([targets[label] if labels else 0 for _, label, _, _ in rows], np.int64),
+        np.array([split for _, _, split, _ in rows], np.int8),
         stream,
         tuple(refused),
         tuple(remarks),

@@ -1,4 +1,4 @@
-"""The MNIST family's idx files: a big-endian header, then bytes. Read by us, because a header is not to be trusted.
+"""Reads and writes the idx files of the MNIST family: a big-endian header, then bytes. The header is not trusted.
 
 The format is described at the foot of http://yann.lecun.com/exdb/mnist/: two zero bytes, a type code (0x08 is
 unsigned byte), the number of dimensions, then each dimension as a 32-bit unsigned integer, most significant first.
@@ -23,7 +23,7 @@ from ..core.errors import InputError
 from ..core.sanitize import shorten
 from ..core.unpacking import most_unpacked
 from .files import stat_identity
-from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Look, Payload, Pixels, existing_folder
+from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Payload, Pixels, Probe, existing_folder
 
 UNSIGNED_BYTE = 0x08
 
@@ -31,10 +31,10 @@ _FILE = re.compile(r"(?P<family>.*?)(?P<split>train|t10k|test)-(?P<kind>images|l
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Return the array in an idx file of unsigned bytes with that many dimensions; ``.gz`` is unpacked on the way.
+    """Return the uint8 array of an idx file with that many dimensions; ``.gz`` is decompressed on the fly.
 
-    An unpacked file is mapped into memory, not read. Raises InputError for a wrong magic number or type, for sizes
-    that the file cannot hold, and for a truncated or overlong file.
+    An uncompressed file is memory-mapped. Raises InputError for a wrong magic number or type, for sizes that the file
+    cannot hold, and for a truncated or overlong file.
     """
     packed = path.suffix == ".gz"
     try:
@@ -42,55 +42,55 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
             head = stream.read(4)
             if len(head) < 4 or head[:2] != b"\0\0":
-                raise _wrong(path, f"it starts with {head.hex(' ') or 'nothing'}, not with 00 00 08 {dimensions:02x}")
+                raise _invalid(path, f"it starts with {head.hex(' ') or 'nothing'}, not with 00 00 08 {dimensions:02x}")
             if head[2] != UNSIGNED_BYTE or head[3] != dimensions:
-                raise _wrong(
+                raise _invalid(
                     path,
                     f"its type code is 0x{head[2]:02x} with {head[3]} dimensions; "
                     f"expected 0x08 (unsigned bytes) with {dimensions}",
                 )
             sizes = stream.read(4 * dimensions)
             if len(sizes) < 4 * dimensions:
-                raise _wrong(path, "it ends inside its header")
+                raise _invalid(path, "it ends inside its header")
             shape = struct.unpack(f">{dimensions}I", sizes)
             length = math.prod(shape)
             if length == 0:
-                raise _wrong(path, f"it says it holds {' × '.join(map(str, shape))} bytes, that is nothing")
+                raise _invalid(path, f"its header declares {' × '.join(map(str, shape))} bytes, so it is empty")
             if length > (most_unpacked(size) if packed else size):
-                raise _wrong(
-                    path, f"it says it holds {length:,} bytes, and has {size:,}: truncated, or not what it says"
+                raise _invalid(
+                    path, f"its header declares {length:,} bytes, and it has {size:,}: truncated, or a wrong header"
                 )
             if not packed:
                 offset = 4 + 4 * dimensions
                 if size - offset != length:
-                    raise _wrong(path, f"it holds {size - offset:,} bytes of data, and says {length:,}")
+                    raise _invalid(path, f"it holds {size - offset:,} bytes of data, and declares {length:,}")
                 return np.memmap(path, np.uint8, "r", offset, shape)
             content = stream.read(length + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise _wrong(path, f"it cannot be read: {error}") from error
+        raise _invalid(path, f"it cannot be read: {error}") from error
     if len(content) != length:
-        found = f"more than {length:,}" if len(content) > length else f"{len(content):,}"
-        raise _wrong(path, f"it holds {found} bytes of data, and says {length:,}")
+        actual = f"more than {length:,}" if len(content) > length else f"{len(content):,}"
+        raise _invalid(path, f"it holds {actual} bytes of data, and declares {length:,}")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    """Write an array as a gzip-packed idx file, without a time or a name in it: equal arrays give equal bytes."""
+    """Write an array as a gzip-compressed idx file without a time or a name: equal arrays give equal bytes."""
     head = struct.pack(f">BBBB{array.ndim}I", 0, 0, UNSIGNED_BYTE, array.ndim, *array.shape)
     with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as stream:
         stream.write(head + array.tobytes())
 
 
-def _wrong(path: Path, what: str) -> InputError:
-    return InputError(f"{path} is not a whole idx file: {what}", "download it again, or take it out of the folder")
+def _invalid(path: Path, what: str) -> InputError:
+    return InputError(f"{path} is not a valid idx file: {what}", "download it again, or remove it from the folder")
 
 
 @dataclass(frozen=True)
 class IdxSource:
     """A folder of the MNIST family: ``train-images-idx3-ubyte[.gz]``, ``train-labels-…`` and perhaps ``t10k-…``.
 
-    Label names come from ``labels.txt`` in the folder (one a line, UTF-8); without it they are the digits.
-    With `by_content`, the identity is the files' hashes, so that it does not change with an installation's times.
+    Label names come from ``labels.txt`` in the folder (one per line, UTF-8); without it they are the numbers. With
+    `by_content` the identity is the files' hashes, so that it does not depend on when the package was installed.
     """
 
     source: str
@@ -98,30 +98,30 @@ class IdxSource:
     max_pixels: int
     by_content: bool = False
 
-    def look(self) -> Look:
-        """Return names with hashes, or with sizes and times."""
+    def probe(self) -> Probe:
+        """Return the files' hashes, or a hash over their names, sizes and times."""
         files = sorted(path for pair in self._files().values() for path in pair.values())
         names = self.folder / "labels.txt"
         files += [names] if names.is_file() else []
         if self.by_content:
-            return Look({path.name: sha256_file(path) for path in files})
-        return Look(stat_identity((path.name, str(path)) for path in files))
+            return Probe({path.name: sha256_file(path) for path in files})
+        return Probe(stat_identity((path.name, str(path)) for path in files))
 
     def listing(self) -> Listing:
-        """Read the labels, check the images' sizes, and offer them as pixels (height, width)."""
+        """Return the samples as pixels (height, width). Raises InputError when the files do not fit each other."""
         arrays = []
         for split, pair in self._files().items():
             images, labels = read_idx(pair["images"], 3), read_idx(pair["labels"], 1)
             if len(images) != len(labels):
                 raise InputError(
                     f"{pair['images']} holds {len(images):,} images, and {pair['labels'].name} {len(labels):,} labels",
-                    "the two files belong to different data sets: put matching ones into the folder",
+                    "the two files belong to different data sets: put two that match into the folder",
                 )
             if images.shape[1] * images.shape[2] > self.max_pixels:
                 raise InputError(
                     f"{pair['images']}: its images have {images.shape[1]} × {images.shape[2]} pixels, more than "
                     f"data.max_pixels = {self.max_pixels:,}",
-                    "raise data.max_pixels if that is meant",
+                    "raise data.max_pixels if this is intended",
                 )
             arrays.append((split, images, labels))
         values = np.concatenate([labels for _, _, labels in arrays]).astype(np.int64)
@@ -139,31 +139,32 @@ class IdxSource:
     def _files(self) -> dict[int, dict[str, Path]]:
         """Return ``{TRAIN: {"images": path, "labels": path}, TEST: …}``. Raises InputError when some are missing."""
         folder = existing_folder(self.folder, self.source)
-        found: dict[int, dict[str, Path]] = {}
+        pairs: dict[int, dict[str, Path]] = {}
         families = set()
         for path in sorted(folder.iterdir()):
             match = _FILE.fullmatch(path.name)
             if match is None or not path.is_file():
                 continue
             families.add(match["family"])
-            # Sorted order puts X before X.gz: the unpacked file wins.
-            found.setdefault(TRAIN if match["split"] == "train" else TEST, {}).setdefault(match["kind"], path)
+            # Sorted order puts X before X.gz, so the uncompressed file is used.
+            pairs.setdefault(TRAIN if match["split"] == "train" else TEST, {}).setdefault(match["kind"], path)
         if len(families) > 1:
             raise InputError(
                 f"{folder} holds idx files of several data sets: {', '.join(sorted(map(repr, families)))}",
-                "give each data set a folder of its own",
+                "put each data set into its own folder",
             )
         names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-        if TRAIN not in found:
+        if TRAIN not in pairs:
             raise InputError(f"{folder} holds no {names[0]} (.gz or not)", "name the folder that holds the idx files")
-        for pair in found.values():
+        for pair in pairs.values():
             missing = {"images", "labels"} - set(pair)
             if missing:
-                there = next(iter(pair.values()))
+                present = next(iter(pair.values()))
                 raise InputError(
-                    f"{folder} holds {there.name}, but not the {missing.pop()} that belong to it", "put them beside it"
+                    f"{folder} holds {present.name}, but not the {missing.pop()} that belong to it",
+                    "put them into the same folder",
                 )
-        return dict(sorted(found.items()))
+        return dict(sorted(pairs.items()))
 
     def _label_names(self, highest: int) -> tuple[str, ...] | None:
         path = self.folder / "labels.txt"
@@ -175,16 +176,16 @@ class IdxSource:
             raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from error
         while names and not names[-1].strip():
             names.pop()
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice or "" in names:
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated or "" in names:
             raise InputError(
-                f"{path}: the label {shorten((twice or [''])[0])!r} stands there twice, or is empty",
-                "give one label a line, each different",
+                f"{path}: the label {shorten((repeated or [''])[0])!r} is repeated or empty",
+                "write one label per line, each different",
             )
         if len(names) <= highest:
             raise InputError(
                 f"{path} names {len(names)} labels, and the idx files use label number {highest}",
-                f"it needs at least {highest + 1} lines, the first one for number 0",
+                f"it needs at least {highest + 1} lines, the first for number 0",
             )
         return tuple(names)
 
@@ -192,16 +193,16 @@ class IdxSource:
 def from_arrays(
     source: str, labels: tuple[str, ...], arrays: list[Pixels], targets: Indices, splits: NDArray[np.int8]
 ) -> Listing:
-    """Return a Listing over pixel arrays, (n, height, width) or (n, height, width, 3) uint8, one array a split.
+    """Return a Listing over pixel arrays, (n, height, width) or (n, height, width, 3) uint8, one array per split.
 
-    When nothing but training images is there, they count as unassigned, so that a test split is cut off.
+    If all images are training images, they count as unassigned, so that a test split is made from them.
     """
     starts = np.cumsum([0, *map(len, arrays)])
 
     def stream(indices: Indices) -> Iterator[Payload]:
-        homes = np.searchsorted(starts, indices, side="right") - 1
-        for home, index in zip(homes.tolist(), indices.tolist(), strict=True):
-            yield arrays[home][index - starts[home]]
+        positions = np.searchsorted(starts, indices, side="right") - 1
+        for position, index in zip(positions.tolist(), indices.tolist(), strict=True):
+            yield arrays[position][index - starts[position]]
 
     names = []
     for array, start in zip(arrays, starts[:-1].tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The pass over images: decode every one once on all cores, write ``.npy`` files, note what is peculiar to pictures.
+"""The pass over images: decodes each once on all cores, writes ``.npy`` files and collects image statistics.
 
 At most a few batches are in memory at a time.
 """
@@ -22,7 +22,7 @@ from ..core.errors import StageError
 from ..core.progress import Listener
 from .arrays import HEADER_BYTES, NpyWriter, write_targets
 from .check import NOTABLE, Check
-from .decode import Decoded, decode, pillow_our_way
+from .decode import Decoded, decode, pillow_settings
 from .listing import TEST, TRAIN, VALIDATION, Payload, Remark, UnreadableError, count
 from .splits import Assignment
 
@@ -34,7 +34,7 @@ R = TypeVar("R")
 
 
 class ImageTraits:
-    """Sizes, modes and formats. `size` and `resize` are those of the model's input."""
+    """Statistics of sizes, modes and formats. `size` and `resize` are those of the model's input."""
 
     once = False
 
@@ -44,8 +44,8 @@ class ImageTraits:
         self._modes, self._formats = Counter[str](), Counter[str]()
         self._rotated = self._animated = 0
 
-    def take(self, sample: Decoded) -> None:
-        """Note an image."""
+    def add(self, sample: Decoded) -> None:
+        """Count an image."""
         self._widths.append(sample.width)
         self._heights.append(sample.height)
         self._modes[sample.mode] += 1
@@ -53,11 +53,11 @@ class ImageTraits:
         self._rotated += sample.rotated
         self._animated += sample.animated
 
-    def bad(self, error: UnreadableError) -> None:
-        """Note nothing: why an image cannot be read says enough."""
+    def add_unreadable(self, error: UnreadableError) -> None:
+        """Count nothing: the check keeps the reason."""
 
     def report(self) -> dict[str, Any]:
-        """Return sizes (width, height), modes and formats as they were stored."""
+        """Return sizes (width, height), modes and formats of the stored images."""
         return {
             "sizes": self._sizes(),
             "modes": dict(sorted(self._modes.items())),
@@ -67,7 +67,7 @@ class ImageTraits:
         }
 
     def warnings(self) -> list[Remark]:
-        """Warn of pictures that stretching distorts."""
+        """Warn of images that stretching distorts."""
         sizes, seen = self._sizes(), len(self._widths)
         if not sizes or self._resize != "stretch" or sizes["longer_than_2_to_1"] <= NOTABLE * seen:
             return []
@@ -107,17 +107,17 @@ def image_pass(
     workspace: Path,
     listener: Listener,
     workers: int,
-    enough: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> dict[str, str]:
-    """Decode and write every planned image once, telling `check`. Returns the hash of each array.
+    """Decode and write every planned image once, and add it to `check`. Returns the SHA-256 of each array.
 
-    `enough` is called after each batch and may raise.
+    `check_stop` is called after each batch and may raise.
     """
     listing = check.listing
     total = sum(map(len, plan.splits))
-    _room(workspace, total, size)
+    _check_disk_space(workspace, total, size)
     batch = max(1, min(BATCH_IMAGES, BATCH_BYTES // (3 * size * size)))
-    # Tiny pictures in memory decode in less time than threads need to hand the interpreter over.
+    # Small images in memory decode faster than threads can switch.
     threads = 1 if listing.light else workers
     digests, done = {}, 0
 
@@ -130,60 +130,62 @@ def image_pass(
                 results.append((index, error))
         return results
 
-    with pillow_our_way():
+    with pillow_settings():
         for split in (TEST, VALIDATION, TRAIN):
             name, indices = SPLITS[split], plan.splits[split]
-            kept: list[int] = []
+            written: list[int] = []
             payloads = zip(indices.tolist(), listing.stream(indices), strict=True)
             images = NpyWriter(workspace / f"{name}.npy", (size, size, 3), "uint8")
-            with images, closing(_mapped(work, payloads, batch, threads)) as batches:
+            with images, closing(_map_batches(work, payloads, batch, threads)) as batches:
                 for results in batches:
                     block = []
                     for index, image in results:
                         if isinstance(image, UnreadableError):
-                            check.bad(index, image)
-                        elif check.take(index, split, image):
+                            check.add_unreadable(index, image)
+                        elif check.add(index, split, image):
                             block.append(image.pixels)
-                            kept.append(index)
+                            written.append(index)
                     if block:
                         images.append(np.stack(block))
-                    enough()
+                    check_stop()
                     done += len(results)
                     listener.progress("data", done, total)
             digests[name] = images.sha256
-            digests[f"{name}-labels"] = write_targets(listing, kept, workspace / f"{name}-labels.npy")
+            digests[f"{name}-labels"] = write_targets(listing, written, workspace / f"{name}-labels.npy")
     return digests
 
 
-def _mapped(work: Callable[[list[T]], R], items: Iterable[T], batch: int, threads: int) -> Generator[R, None, None]:
-    """Yield `work` of each batch of items, in order, with a bounded number of batches under way."""
+def _map_batches(
+    work: Callable[[list[T]], R], items: Iterable[T], batch: int, threads: int
+) -> Generator[R, None, None]:
+    """Yield `work` of each batch of items, in order, with a bounded number of pending batches."""
     source = iter(items)
     batches = iter(lambda: list(islice(source, batch)), [])
     if threads <= 1:
         yield from map(work, batches)
         return
     with ThreadPoolExecutor(threads, "decode") as pool:
-        waiting: deque[Future[R]] = deque()
+        pending: deque[Future[R]] = deque()
         try:
             for group in batches:
-                waiting.append(pool.submit(work, group))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(work, group))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _room(workspace: Path, images: int, size: int) -> None:
-    """Raise StageError when the disk is too small for the arrays. What a former attempt left counts as free."""
+def _check_disk_space(workspace: Path, images: int, size: int) -> None:
+    """Raise StageError when the disk is too small for the arrays. Files of an earlier attempt count as free space."""
     needed = images * (3 * size * size + 8) + 6 * HEADER_BYTES
-    former = sum(path.stat().st_size for path in workspace.glob("*.npy"))
-    free = shutil.disk_usage(workspace).free + former
+    reusable = sum(path.stat().st_size for path in workspace.glob("*.npy"))
+    free = shutil.disk_usage(workspace).free + reusable
     if needed > free:
         raise StageError(
             f"the disk is too small for {count(images, 'image')} of {size} × {size}: {needed / 1e9:.2f} GB needed, "
             f"{free / 1e9:.2f} GB free in {workspace}",
-            "free some space, choose another disk with --out, or set data.limit_train, data.limit_test or a smaller "
-            "image_size",
+            "free some space, use another disk with --out, set data.limit_train or data.limit_test, or choose a "
+            "smaller image_size",
         )

@@ -1,4 +1,4 @@
-"""What a source offers before anything is decoded: for each image or text a name, a label and perhaps a split."""
+"""The samples of a source before anything is decoded: for each one a name, a label and perhaps a split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.sanitize import shorten
 
-# Codes of splits in arrays: positions in core.dataset.SPLITS.
+# Split codes in arrays: positions in core.dataset.SPLITS.
 TRAIN, VALIDATION, TEST = range(3)
 UNASSIGNED = -1
 
@@ -22,12 +22,12 @@ Indices: TypeAlias = NDArray[np.int64]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 
-# What the samples are; also the noun of messages about them.
+# The kind of the samples; also the noun in messages about them.
 SampleKind: TypeAlias = Literal["image", "text"]
 
 
 class SampleFile(NamedTuple):
-    """A sample in a file. What `path` resolves to must lie in `root` (itself resolved); the reader checks it."""
+    """A sample in a file. The resolved `path` must lie in `root` (already resolved); the reader checks this."""
 
     path: str
     root: str
@@ -36,7 +36,7 @@ class SampleFile(NamedTuple):
 class UnreadableError(Exception):
     """A sample that cannot be used; the message is the reason, for the report.
 
-    `cause` sorts reasons that a check counts: ``encoding``, ``empty``, ``large``, or nothing.
+    `cause` is the category that the check counts: ``encoding``, ``empty``, ``large``, or ``""``.
     """
 
     def __init__(self, why: str, cause: str = "") -> None:
@@ -44,20 +44,20 @@ class UnreadableError(Exception):
         self.cause = cause
 
 
-# What a source hands to the decoder: a file; an encoded image, or pixels (height, width) or (height, width, 3); a text;
-# or why there is none.
+# What a source passes to the decoder: a file; an encoded image; pixels (height, width) or (height, width, 3); a text;
+# or the reason why there is none.
 Payload: TypeAlias = SampleFile | bytes | Pixels | str | UnreadableError
 
 
 class Remark(NamedTuple):
-    """Something a person should know, and what to do about it."""
+    """Something the user should know, and what to do about it."""
 
     what: str
     remedy: str
 
 
 class Refusal(NamedTuple):
-    """An entry that is not taken as a sample at all, and why."""
+    """An entry that is not used as a sample, and why."""
 
     name: str
     why: str
@@ -67,10 +67,9 @@ class Refusal(NamedTuple):
 class Listing:
     """The samples of one source, in an order that does not depend on the file system.
 
-    `targets` (N,) are indices into `labels`, or all 0 where there are no classes; `splits` (N,) int8 holds TRAIN,
-    VALIDATION, TEST or, all through, UNASSIGNED. `names` say which one is meant, in reports and as the key of the
-    seeded splits. `stream` takes ascending indices and yields their payloads in that order. `light` payloads are
-    decoded faster than threads change hands.
+    `targets` (N,) int64 are indices into `labels`, or all 0 without classes. `splits` (N,) int8 are TRAIN, VALIDATION
+    or TEST, or all UNASSIGNED. `names` identify the samples in reports and in the seeded splits. `stream` takes
+    ascending indices and yields their payloads in that order. `light` payloads decode faster than threads can switch.
     """
 
     source: str
@@ -88,22 +87,22 @@ class Listing:
         return len(self.names)
 
 
-class Look(NamedTuple):
-    """What a cheap look at a source shows: facts that change when the data change (JSON-able), and perhaps more."""
+class Probe(NamedTuple):
+    """A cheap fingerprint of a source (JSON-able; it changes when the data change), and perhaps its listing."""
 
     identity: dict[str, Any]
     listing: Listing | None = None
 
 
 class Source(Protocol):
-    """One scheme's view of where samples are. Both verbs raise InputError when there is nothing to be had."""
+    """The samples behind one ``data.source``. Both methods raise InputError when there are none."""
 
-    def look(self) -> Look:
-        """Return what identifies the data, and the listing where that costs nothing more."""
+    def probe(self) -> Probe:
+        """Return what identifies the data, and the listing if it costs nothing more."""
         ...
 
     def listing(self) -> Listing:
-        """Return what the source offers."""
+        """Return the samples of the source."""
         ...
 
 
@@ -113,7 +112,7 @@ def display(name: str) -> str:
 
 
 def quoted(labels: Sequence[str], limit: int = 12) -> str:
-    """Return label names for a message: one line, each shortened, at most `limit` of them."""
+    """Return label names for a message, on one line, each shortened, at most `limit` of them."""
     shown = ", ".join(repr(shorten(label, 40)) for label in labels[:limit])
     return f"{shown}, … ({len(labels)} in all)" if len(labels) > limit else shown or "none"
 
@@ -129,17 +128,17 @@ def existing_folder(path: Path, source: str) -> Path:
     if not path.exists():
         raise InputError(
             f"data source {shorten(source, 200)!r}: there is no folder {path}",
-            "check the path; relative paths are meant from the recipe's folder",
+            "check the path; relative paths start from the recipe's folder",
         )
     if not path.is_dir():
         raise InputError(f"data source {shorten(source, 200)!r}: {path} is not a folder", "name the folder itself")
     if not os.access(path, os.R_OK | os.X_OK):
-        raise InputError(f"data source {shorten(source, 200)!r}: no permission to read {path}", "mend its permissions")
+        raise InputError(f"data source {shorten(source, 200)!r}: no permission to read {path}", "fix its permissions")
     return path.resolve()
 
 
 def with_test(train: Listing, test: Listing) -> Listing:
-    """Join two sources: all of `test` becomes the test split; a test split of `train`'s own is left out.
+    """Join two sources: all of `test` becomes the test split. A test split within `train` is left out.
 
     Raises InputError when the two do not have the same set of labels.
     """
@@ -149,7 +148,7 @@ def with_test(train: Listing, test: Listing) -> Listing:
         raise InputError(
             f"the labels of data.source and data.test_source do not match: only {shorten(train.source, 100)!r} has "
             f"{quoted(only_train)}; only {shorten(test.source, 100)!r} has {quoted(only_test)}",
-            "name the classes alike in both, or leave test_source out to have a test split cut off",
+            "use the same class names in both, or omit test_source to split the test samples off data.source",
         )
     keep = np.flatnonzero(train.splits != TEST)
     remarks = list(train.remarks + test.remarks)
@@ -158,10 +157,10 @@ def with_test(train: Listing, test: Listing) -> Listing:
             Remark(
                 f"the test split of {shorten(train.source, 100)!r} ({count(len(train) - len(keep), train.kind)}) is "
                 "left out, because data.test_source is the test split",
-                "leave data.test_source out to use the source's own",
+                "omit data.test_source to use the source's own",
             )
         )
-    to_train = np.array([train.labels.index(label) for label in test.labels], np.int64)
+    train_target = np.array([train.labels.index(label) for label in test.labels], np.int64)
     size = len(keep)
 
     def stream(indices: Indices) -> Iterator[Payload]:
@@ -172,7 +171,7 @@ def with_test(train: Listing, test: Listing) -> Listing:
     return replace(
         train,
         names=[train.names[i] for i in keep] + [f"test_source/{name}" for name in test.names],
-        targets=np.concatenate([train.targets[keep], to_train[test.targets]]),
+        targets=np.concatenate([train.targets[keep], train_target[test.targets]]),
         splits=np.concatenate(
             [np.where(train_splits == UNASSIGNED, TRAIN, train_splits), np.full(len(test), TEST)]
         ).astype(np.int8),

@@ -1,6 +1,6 @@
-"""Tables with a sample and a label a row, and perhaps a split: of images (``csv:``), of texts (``csv:`` and others).
+"""Tables of images (``csv:``) and of texts (``csv:`` and others): per row a sample, a label and perhaps a split.
 
-They come from outside: a path that leads out of its base folder is refused, and rows that are wrong are named.
+Tables are untrusted: paths out of the base folder are refused, and wrong rows are named.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .listing import (
     UNASSIGNED,
     Indices,
     Listing,
-    Look,
     Payload,
+    Probe,
     Refusal,
     Remark,
     SampleFile,
@@ -38,26 +38,26 @@ from .listing import (
     count,
     existing_folder,
 )
-from .rows import Columns, DelimitedRows, JsonRows, Row, Rows, WrongRow, opened, split_columns
+from .rows import Columns, DelimitedRows, JsonRows, Row, Rows, WrongRow, open_table, split_columns
 
 Format = Literal["csv", "tsv", "jsonl"]
-# Formats by the endings of files.
+# Formats by file name suffix.
 FORMATS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 IMAGE_COLUMNS = Columns("path", "label")
-MOST_LABEL = 1000
-# Wrong rows that are named, and wrong rows after which the rest is not looked at.
+MAX_LABEL_LENGTH = 1000
+# Wrong rows that a message names, and the number of wrong rows after which reading stops.
 NAMED = 5
-ENOUGH_WRONG = 1000
-# From so many labels of one row on, and when these are most of the rows, the column is taken for the wrong one.
-MANY_SINGLE = 20
+MAX_WRONG_ROWS = 1000
+# With more labels than this that occur once, and when most rows have such a label, the column is probably wrong.
+MIN_UNIQUE_LABELS = 20
 
 
 @dataclass(frozen=True)
 class ImageTable:
     """A CSV file (UTF-8, commas, a header) with columns ``path``, ``label`` and perhaps ``split``.
 
-    Paths are meant from `root`, by default the CSV file's folder, and must stay in it. Other columns are ignored. A
-    label's column called ``""`` is none: the images have no classes.
+    Paths start from `root`, by default the CSV file's folder, and must stay in it. Other columns are ignored. With the
+    label column ``""`` the images have no classes.
     """
 
     source: str
@@ -65,64 +65,66 @@ class ImageTable:
     root: Path | None
     columns: Columns = IMAGE_COLUMNS
 
-    def look(self) -> Look:
-        """Return the CSV file's hash and one over the images' names, sizes and times."""
+    def probe(self) -> Probe:
+        """Return the CSV file's hash and a hash over the images' names, sizes and times."""
         listing = self.listing()
         paths = (payload.path for payload in listing.stream(np.arange(len(listing))) if isinstance(payload, SampleFile))
         facts = {"csv": sha256_file(self.file), **stat_identity(zip(listing.names, paths, strict=True))}
-        return Look(facts, listing)
+        return Probe(facts, listing)
 
     def listing(self) -> Listing:
-        """Read the rows. Raises InputError naming the first rows that are wrong."""
+        """Read the rows. Raises InputError that names the first wrong rows."""
         _check_file(self.file, self.source)
         base = self.root or self.file.parent
         root = str(existing_folder(base, self.source))
-        given = os.path.abspath(base)  # noqa: PTH100 - resolve() would follow links; rows may name the folder either way
+        unresolved = os.path.abspath(base)  # noqa: PTH100 - resolve() would follow links; rows may use either path
 
-        def place(path: str) -> str:
-            # Lexical on purpose: a path must not depend on what links there happen to be. Links are the decoder's.
-            where = os.path.normpath(os.path.join(root, path))  # noqa: PTH118
-            if os.path.commonpath([given, where]) == given:
-                where = os.path.normpath(os.path.join(root, os.path.relpath(where, given)))  # noqa: PTH118
-            return where
+        def locate(path: str) -> str:
+            # Lexical on purpose: the result must not depend on existing links. The decoder checks links.
+            location = os.path.normpath(os.path.join(root, path))  # noqa: PTH118
+            if os.path.commonpath([unresolved, location]) == unresolved:
+                location = os.path.normpath(os.path.join(root, os.path.relpath(location, unresolved)))  # noqa: PTH118
+            return location
 
-        def wrong(row: Row) -> str:
+        def problem(row: Row) -> str:
             if not row.text:
                 return "the path is empty"
             if not _is_unicode(row.text) or not _is_unicode(row.label):
                 return "not UTF-8"
-            where = place(row.text)
-            if os.path.commonpath([root, where]) != root or where == root:
+            location = locate(row.text)
+            if os.path.commonpath([root, location]) != root or location == root:
                 return f"the path {shorten(row.text)!r} leads out of {root}"
-            return _wrong(row, labelled=bool(self.columns.label))
+            return _row_problem(row, labelled=bool(self.columns.label))
 
         remedy = (
-            f"paths are meant from {root} (data.root sets another folder) and must stay inside it; a value with a "
-            'comma in it needs quotation marks: "a, b"'
+            f"paths start from {root} (data.root sets another folder) and must stay inside it; a value with a comma "
+            'needs quotation marks: "a, b"'
         )
-        with opened(self.file, "utf-8") as (content, encoding):
+        with open_table(self.file, "utf-8") as (content, encoding):
             rows = DelimitedRows(content, encoding, self.file, self.columns, ",")
-            found = [
-                (os.path.relpath(where := place(row.text), root), row.label, _code(row), where)
-                for row in _good(rows, self.file, "row", wrong, remedy)
+            files = [
+                (os.path.relpath(location := locate(row.text), root), row.label, _split_code(row), location)
+                for row in _valid_rows(rows, self.file, "row", problem, remedy)
             ]
-        if not found:
-            raise InputError(f"{self.file} has a header and no rows", "give one row an image: path,label")
-        _check_splits(self.file, {code for _, _, code, _ in found}, "image")
-        labels = sorted({label for _, label, _, _ in found}) if self.columns.label else []
-        return listing_of_files(self.source, root, labels, found=found, refused=[], remarks=[])
+        if not files:
+            raise InputError(f"{self.file} has a header and no rows", "write one row per image: path,label")
+        _check_splits(self.file, {code for _, _, code, _ in files}, "image")
+        labels = sorted({label for _, label, _, _ in files}) if self.columns.label else []
+        return listing_of_files(self.source, root, labels, rows=files, refused=[], remarks=[])
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of texts. A CSV file has commas, a header, and quotation marks as RFC 4180 has them.
+    """A table of texts: CSV, TSV or JSON Lines.
 
-    A TSV file has tabs and a header, and quotation marks mean nothing in it (as text/tab-separated-values has it). A
-    JSON Lines file has one object a line, whose label may be a string, a whole number, true or false. Columns are
-    found by their names, exactly or else regardless of case. A row's name holds the number of the line it begins on.
+    A CSV file has a header, commas, and quotation marks according to RFC 4180. A TSV file has a header and tabs;
+    quotation marks are ordinary characters in it (text/tab-separated-values). A JSON Lines file has one object per
+    line, whose label is a string, a whole number, true or false. Columns are found by their exact names, or else
+    regardless of case. A row is named by the number of its first line. With the label column ``""`` the texts have no
+    classes.
 
-    The file is read twice: to list its rows (where each begins and ends, its label and split), and to hand out the
-    texts; it is not in memory as a whole. A label's column called ``""`` is none: the texts have no classes.
+    The file is read twice: once to list its rows (first and last byte, label and split), and once to read the texts.
+    It is never in memory as a whole.
     """
 
     source: str
@@ -131,13 +133,13 @@ class TextTable:
     columns: Columns
     encoding: str
 
-    def look(self) -> Look:
+    def probe(self) -> Probe:
         """Return the file's hash."""
         listing = self.listing()
-        return Look({"format": self.format, "sha256": sha256_file(self.file)}, listing)
+        return Probe({"format": self.format, "sha256": sha256_file(self.file)}, listing)
 
     def listing(self) -> Listing:
-        """Read the rows. Raises InputError naming the first rows that are wrong."""
+        """Read the rows. Raises InputError that names the first wrong rows."""
         if self.columns.text == self.columns.label:
             raise InputError(
                 f"data.text_column and data.label_column are both {shorten(self.columns.text)!r}", "name two columns"
@@ -145,19 +147,19 @@ class TextTable:
         _check_file(self.file, self.source)
         noun = "line" if self.format == "jsonl" else "row"
         remedy = {
-            "csv": 'put quotation marks around a cell with a comma in it: "a, b"',
-            "tsv": "take tabs and line breaks out of the cells, or save the table as CSV",
-            "jsonl": f'write one object a line: {{"{self.columns.text}": …, "{self.columns.label}": …}}',
+            "csv": 'put quotation marks around a cell that contains a comma: "a, b"',
+            "tsv": "remove tabs and line breaks from the cells, or save the table as CSV",
+            "jsonl": f'write one object per line: {{"{self.columns.text}": …, "{self.columns.label}": …}}',
         }[self.format]
         lines, starts, ends, codes = array("q"), array("q"), array("q"), array("b")
         labels: list[str] = []
-        known: dict[str, str] = {}  # one object a label, however many rows
+        interned: dict[str, str] = {}  # one string object per label, however many rows have it
         refused = []
         quotes = 0
-        with opened(self.file, self.encoding) as (content, encoding):
+        with open_table(self.file, self.encoding) as (content, encoding):
             labelled = bool(self.columns.label)
-            for row in _good(
-                self._rows(content, encoding), self.file, noun, lambda row: _wrong(row, labelled=labelled), remedy
+            for row in _valid_rows(
+                self._rows(content, encoding), self.file, noun, lambda row: _row_problem(row, labelled=labelled), remedy
             ):
                 if not _is_unicode(row.label):
                     refused.append(Refusal(f"{noun} {row.line}", f"its label is not {self.encoding}"))
@@ -165,22 +167,22 @@ class TextTable:
                 lines.append(row.line)
                 starts.append(row.start)
                 ends.append(row.end)
-                codes.append(_code(row))
-                labels.append(known.setdefault(row.label, row.label))
+                codes.append(_split_code(row))
+                labels.append(interned.setdefault(row.label, row.label))
                 quotes += len(row.text) > 1 and row.text[0] == row.text[-1] == '"'
         if not labels:
-            raise InputError(f"{self.file} has no rows with a text and a label", "give one row a text")
+            raise InputError(f"{self.file} has no rows with a text and a label", "write one row per text")
         _check_splits(self.file, set(codes), "text")
         if labelled:
             self._check_labels(labels)
-        names = sorted(known) if labelled else []
-        numbers = {label: number for number, label in enumerate(names)}
-        places = np.stack([np.asarray(starts), np.asarray(ends)], axis=1)
+        names = sorted(interned) if labelled else []
+        targets = {label: target for target, label in enumerate(names)}
+        spans = np.stack([np.asarray(starts), np.asarray(ends)], axis=1)
 
         def stream(indices: Indices) -> Iterator[Payload]:
-            with opened(self.file, self.encoding) as (content, encoding):
+            with open_table(self.file, self.encoding) as (content, encoding):
                 rows = self._rows(content, encoding)
-                for start, end in places[indices].tolist():
+                for start, end in spans[indices].tolist():
                     content.seek(start)
                     try:
                         yield rows.text(to_text(content.read(end - start), encoding, start))
@@ -191,7 +193,7 @@ class TextTable:
             self.source,
             tuple(names),
             [f"{noun} {line}" for line in lines],
-            np.array([numbers.get(label, 0) for label in labels], np.int64),
+            np.array([targets.get(label, 0) for label in labels], np.int64),
             np.array(codes, np.int8),
             stream,
             tuple(refused),
@@ -206,7 +208,7 @@ class TextTable:
 
     def _check_labels(self, labels: list[str]) -> None:
         single = sum(number == 1 for number in Counter(labels).values())
-        if single > MANY_SINGLE and 2 * single > len(labels):
+        if single > MIN_UNIQUE_LABELS and 2 * single > len(labels):
             raise InputError(
                 f"{self.file}: {single:,} of {len(labels):,} rows have a label that no other row has, such as "
                 f"{shorten(labels[0])!r}",
@@ -219,7 +221,7 @@ class TextTable:
         return (
             Remark(
                 f"{count(quotes, 'text')} of {rows:,} in quotation marks, which are part of a text in a TSV file",
-                "save the table as CSV if they only enclose it",
+                "save the table as CSV if they only enclose the text",
             ),
         )
 
@@ -229,70 +231,70 @@ def _check_file(file: Path, source: str) -> None:
     if not file.is_file():
         raise InputError(
             f"data source {shorten(source, 200)!r}: there is no file {file}",
-            "check the path; relative paths are meant from the recipe's folder",
+            "check the path; relative paths start from the recipe's folder",
         )
 
 
-def _good(rows: Rows, file: Path, noun: str, wrong: Callable[[Row], str], remedy: str) -> Iterator[Row]:
-    """Yield the rows of which `wrong` says nothing. Raises InputError, at the end, naming the first of the others."""
+def _valid_rows(rows: Rows, file: Path, noun: str, problem: Callable[[Row], str], remedy: str) -> Iterator[Row]:
+    """Yield the rows for which `problem` returns ``""``. Raises InputError at the end, naming the others."""
     problems = []
     for row in rows:
-        why = row.why if isinstance(row, WrongRow) else wrong(row)
+        why = row.why if isinstance(row, WrongRow) else problem(row)
         if why:
             problems.append(f"{noun} {row.line}: {why}")
-            if len(problems) == ENOUGH_WRONG:
+            if len(problems) == MAX_WRONG_ROWS:
                 break
         elif isinstance(row, Row):
             yield row
     if problems:
-        number = f"{count(len(problems), noun)}{' or more' if len(problems) == ENOUGH_WRONG else ''}"
+        number = f"{count(len(problems), noun)}{' or more' if len(problems) == MAX_WRONG_ROWS else ''}"
         further = f"\n  - and {len(problems) - NAMED:,} more" if len(problems) > NAMED else ""
         raise InputError(f"{file}: {number} wrong\n  - " + "\n  - ".join(problems[:NAMED]) + further, remedy)
 
 
 def has_labels(table: ImageTable | TextTable) -> bool:
-    """Whether a table has its column of labels (of JSON Lines: its first line), or cannot be read to see."""
-    wanted = table.columns.label.strip().casefold()
+    """Return whether a table has its label column (in JSON Lines: in the first line), or cannot be read."""
+    label = table.columns.label.strip().casefold()
     encoding = table.encoding if isinstance(table, TextTable) else "utf-8"
     format_ = table.format if isinstance(table, TextTable) else "csv"
     try:
         if format_ != "jsonl":
             cells = split_columns(table.file, encoding, "," if format_ == "csv" else "\t")
-            return wanted in [cell.strip().casefold() for cell in cells]
-        with opened(table.file, encoding) as (content, inner):
+            return label in [cell.strip().casefold() for cell in cells]
+        with open_table(table.file, encoding) as (content, inner):
             first = json.loads(next((line for line in content if line.strip()), b"{}").decode(inner))
         return not isinstance(first, dict) or table.columns.label in first
     except (InputError, ValueError, LookupError, csv.Error):
-        return True  # what reads it says what is wrong
+        return True  # reading the table reports the problem
 
 
-def _wrong(row: Row, *, labelled: bool) -> str:
-    """Return what is wrong with a row's label (where it must have one) or split, if anything is."""
+def _row_problem(row: Row, *, labelled: bool) -> str:
+    """Return the problem with a row's label or split, or ``""``."""
     if labelled and not row.label.strip():
         return "the label is empty"
-    if len(row.label) > MOST_LABEL:
+    if len(row.label) > MAX_LABEL_LENGTH:
         return f"a label of {len(row.label):,} characters"
     if row.split and row.split not in SPLIT_NAMES:
         return f"unknown split {shorten(row.split)!r}; known: {', '.join(SPLIT_NAMES)}, or empty"
     return ""
 
 
-def _code(row: Row) -> int:
+def _split_code(row: Row) -> int:
     return SPLIT_NAMES.get(row.split, UNASSIGNED)
 
 
 def _check_splits(file: Path, codes: set[int], kind: SampleKind) -> None:
-    """Raise InputError when a table's rows have splits here and none there, or none is for training."""
+    """Raise InputError when only some rows have a split, or none has the split train."""
     if UNASSIGNED in codes and len(codes) > 1:
         raise InputError(
-            f"{file}: some rows have a split and some do not", "fill the column in for all rows, or for none"
+            f"{file}: some rows have a split and some do not", "fill in the column for all rows, or for none"
         )
     if UNASSIGNED not in codes and TRAIN not in codes:
-        raise InputError(f"{file}: no row has the split train", f"mark the training {kind}s with it")
+        raise InputError(f"{file}: no row has the split train", f"give the training {kind}s this split")
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text holds neither bytes that could not be decoded nor halves of surrogate pairs."""
+    """Return whether a text has neither undecodable bytes nor halves of surrogate pairs."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The pass over texts: read every one once, write ``.jsonl`` files, note what is peculiar to texts."""
+"""The pass over texts: reads each once, writes ``.jsonl`` files and collects text statistics."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .decode_text import DecodedText, decode_text
 from .listing import TEST, TRAIN, VALIDATION, Indices, Remark, UnreadableError, count
 from .splits import Assignment
 
-# Characters below which a text says little.
+# Number of characters below which a text counts as short.
 SHORT = 10
-# Texts between two calls of the listener.
+# Texts between two progress events.
 STEP = 256
 
 
 class TextTraits:
-    """Lengths and encodings. `encoding` is what the texts are read in."""
+    """Statistics of lengths and encodings. `encoding` is the one that the texts are decoded with."""
 
     once = True
 
@@ -38,8 +38,8 @@ class TextTraits:
         self._causes = Counter[str]()
         self._exact = set[bytes]()
 
-    def take(self, sample: DecodedText) -> None:
-        """Note a text."""
+    def add(self, sample: DecodedText) -> None:
+        """Count a text."""
         self._exact.add(sample.exact)
         self._characters.append(sample.characters)
         self._words.append(sample.words)
@@ -47,14 +47,14 @@ class TextTraits:
         self._replaced += sample.replaced
         self._mojibake += sample.mojibake
 
-    def bad(self, error: UnreadableError) -> None:
-        """Count the causes."""
+    def add_unreadable(self, error: UnreadableError) -> None:
+        """Count the cause."""
         self._causes[error.cause] += 1
 
     def report(self) -> dict[str, Any]:
-        """Return lengths in characters and words, and counts of texts with a peculiarity.
+        """Return lengths in characters and words, and counts of texts with encoding problems.
 
-        `identical` is how many of the copies are so to the letter.
+        `identical` is the number of copies that are equal character by character.
         """
         characters, words = np.asarray(self._characters), np.asarray(self._words)
         return {
@@ -72,57 +72,58 @@ class TextTraits:
         }
 
     def warnings(self) -> list[Remark]:
-        """Warn of what looks wrongly encoded, and of texts too short to say much."""
-        found = []
+        """Warn of texts that seem to be wrongly encoded, and of short ones."""
+        remarks = []
         seen = len(self._characters)
         wrong = self._causes["encoding"]
         if wrong:
-            found.append(
+            remarks.append(
                 Remark(
                     f"{count(wrong, 'text')} of {seen + sum(self._causes.values()):,} "
                     f"{'is' if wrong == 1 else 'are'} not {self._encoding} text, the others are: mixed encodings?",
-                    'set data.encoding if most texts are in another ("cp1252", "latin-1", …), or convert these',
+                    'set data.encoding if most texts are in another one ("cp1252", "latin-1", …), or convert these',
                 )
             )
         if self._replaced:
-            found.append(
+            remarks.append(
                 Remark(
-                    f"{count(self._replaced, 'text')} with replacement characters (U+FFFD): letters were lost before",
-                    "export the texts anew, in utf-8",
+                    f"{count(self._replaced, 'text')} with replacement characters (U+FFFD): the file was already "
+                    "damaged",
+                    "export the texts again, in utf-8",
                 )
             )
         if self._mojibake:
-            found.append(
+            remarks.append(
                 Remark(
-                    f"{count(self._mojibake, 'text')} with pairs such as 'Ã©' or 'â€': UTF-8 that was read in another "
-                    "encoding",
-                    'set data.encoding = "utf-8"; if it is, the file was spoilt before: export it anew',
+                    f"{count(self._mojibake, 'text')} with pairs such as 'Ã©' or 'â€': UTF-8 that was decoded in "
+                    "another encoding",
+                    'set data.encoding = "utf-8"; if it is, the file was already damaged: export it again',
                 )
             )
         if self._controls:
-            found.append(
+            remarks.append(
                 Remark(
                     f"{count(self._controls, 'text')} with control characters",
-                    f"take them out; if they stand where letters should, the texts are not in {self._encoding}",
+                    f"remove them; if they stand in place of letters, the texts are not in {self._encoding}",
                 )
             )
         short = int(np.sum(np.asarray(self._characters) < SHORT))
         if short > NOTABLE * seen:
-            found.append(
+            remarks.append(
                 Remark(
                     f"{count(short, 'text')} of {seen:,} shorter than {SHORT} characters",
                     "check that data.text_column is the right one",
                 )
             )
-        return found
+        return remarks
 
 
 def _spread(lengths: NDArray[np.int64]) -> dict[str, int]:
     if not len(lengths):
         return {}
     ordered = np.sort(lengths)
-    places = {"smallest": 0, "median": len(ordered) // 2, "p95": int(0.95 * (len(ordered) - 1)), "largest": -1}
-    return {name: int(ordered[place]) for name, place in places.items()}
+    positions = {"smallest": 0, "median": len(ordered) // 2, "p95": int(0.95 * (len(ordered) - 1)), "largest": -1}
+    return {name: int(ordered[position]) for name, position in positions.items()}
 
 
 def text_pass(
@@ -133,27 +134,27 @@ def text_pass(
     max_characters: int,
     workspace: Path,
     listener: Listener,
-    enough: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> dict[str, str]:
-    """Read and write every planned text once, telling `check`. Returns the hash of each file.
+    """Read and write every planned text once, and add it to `check`. Returns the SHA-256 of each file.
 
-    `enough` is called after each text that cannot be read and may raise.
+    `check_stop` is called after each unreadable text and may raise.
     """
     listing = check.listing
     total = sum(map(len, plan.splits))
     done = 0
 
-    def kept_texts(split: int, indices: Indices, kept: list[int]) -> Iterator[str]:
+    def accepted_texts(split: int, indices: Indices, written: list[int]) -> Iterator[str]:
         nonlocal done
         for index, payload in zip(indices.tolist(), listing.stream(indices), strict=True):
             try:
                 text = decode_text(payload, encoding=encoding, max_characters=max_characters)
             except UnreadableError as error:
-                check.bad(index, error)
-                enough()
+                check.add_unreadable(index, error)
+                check_stop()
             else:
-                if check.take(index, split, text):
-                    kept.append(index)
+                if check.add(index, split, text):
+                    written.append(index)
                     yield text.text
             done += 1
             if done % STEP == 0 or done == total:
@@ -162,9 +163,9 @@ def text_pass(
     digests = {}
     for split in (TEST, VALIDATION, TRAIN):
         name, indices = SPLITS[split], plan.splits[split]
-        kept: list[int] = []
+        written: list[int] = []
         path = workspace / f"{name}.jsonl"
-        write_texts(kept_texts(split, indices, kept), path)
+        write_texts(accepted_texts(split, indices, written), path)
         digests[name] = sha256_file(path)
-        digests[f"{name}-labels"] = write_targets(listing, kept, workspace / f"{name}-labels.npy")
+        digests[f"{name}-labels"] = write_targets(listing, written, workspace / f"{name}-labels.npy")
     return digests

@@ -74,7 +74,7 @@ def test_the_same_image_in_two_splits_is_dropped_from_the_one_that_learns(tmp_pa
         "a": {"train": 4, "validation": 4, "test": 4}, "b": {"train": 5, "validation": 4, "test": 4},
     }  # fmt: skip
     told = " ".join(w["what"] for w in report["warnings"])
-    assert "4 images in training or validation also in a split that judges" in told
+    assert "leak: 4 images of training or validation also in a split that is used to evaluate" in told
     assert "1 image with another label" in told
     assert all(w["remedy"] for w in report["warnings"])
 
@@ -175,7 +175,7 @@ def test_a_class_of_copies_stops_with_its_name(tmp_path: Path) -> None:
     for i in range(6):
         draw(tmp_path / "set/a" / f"{i}.png", i)
         draw(tmp_path / "set/b" / f"{i}.png", 99)
-    with pytest.raises(InputError, match=r"no image is left in train of 'b': nothing to learn from"):
+    with pytest.raises(InputError, match=r"no image is left in train of 'b': they cannot be learned"):
         run(tmp_path)
 
 

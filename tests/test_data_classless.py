@@ -96,7 +96,7 @@ def test_training_still_needs_classes_and_says_how_they_are_given(tmp_path: Path
     picture(tmp_path / "flat" / "1.png", 1)
     with pytest.raises(InputError, match="no class folders") as caught:
         images("folder:flat", tmp_path, "all")
-    assert "one sub-folder a class" in caught.value.remedy
+    assert "one sub-folder per class" in caught.value.remedy
     with pytest.raises(InputError, match="have no classes") as caught:
         images("images:flat", tmp_path, "all")
     assert "folder:" in caught.value.remedy

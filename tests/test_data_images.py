@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgeproof.data.arrays import NpyWriter
-from edgeproof.data.decode import decode, fit, pillow_our_way
+from edgeproof.data.decode import decode, fit, pillow_settings
 from edgeproof.data.listing import SampleFile, UnreadableError
 
 BROKEN_EXIF = b"Exif\0\0MM\0*\xff\xff\xff\xff broken"
@@ -107,7 +107,7 @@ def test_exif_rotation_is_applied(orientation: int) -> None:
 
 
 def test_a_broken_exif_block_spoils_nothing() -> None:
-    with pillow_our_way():
+    with pillow_settings():
         image = read(encoded(two_colours(), "JPEG", exif=BROKEN_EXIF))
     assert not image.rotated
     assert near(image.pixels[8, 2], RED)
@@ -170,13 +170,13 @@ def png_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(2000, 1000), (60_000, 60_000)])
 def test_a_bomb_is_refused_by_its_header(width: int, height: int) -> None:
-    with pillow_our_way(), pytest.raises(UnreadableError, match=rf"{width} × {height} pixels, more than"):
+    with pillow_settings(), pytest.raises(UnreadableError, match=rf"{width} × {height} pixels, more than"):
         read(png_header(width, height))
 
 
 def test_pillows_own_settings_come_back(recwarn: pytest.WarningsRecorder) -> None:
     before = Image.MAX_IMAGE_PIXELS
-    with pillow_our_way():
+    with pillow_settings():
         assert Image.MAX_IMAGE_PIXELS is None
         read(encoded(two_colours(), "JPEG", exif=BROKEN_EXIF))
         assert not recwarn

@@ -123,9 +123,9 @@ def test_given_splits_are_kept() -> None:
 @pytest.mark.parametrize(
     ("sizes", "options", "message"),
     [
-        ([5], {}, "one class only"),
-        ([5, 0], {}, "without a training image"),
-        ([5, 1], {}, "with one image only"),
+        ([5], {}, "only one class"),
+        ([5, 0], {}, "without a usable training image"),
+        ([5, 1], {}, "with only one image"),
         ([9, 9, 9], {"limit_train": 2}, "limit_train = 2 is fewer than the 3 classes"),
         ([9, 9, 9], {"limit_test": 2}, "limit_test = 2 is fewer than the 3 classes"),
     ],

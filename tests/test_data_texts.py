@@ -158,8 +158,8 @@ def test_columns_split_and_types_of_labels(tmp_path: Path) -> None:
         ("t.csv", b'text,label\n"x" x,y\n', r"row 2: "),
         ("t.csv", b"text,label\nx," + b"y" * 2000, r"row 2: a label of 2,000 characters"),
         ("t.csv", b"\xff\xfet\0e\0", r"begins with the byte order mark of utf-16"),
-        ("t.csv", b"text,label\nx,y\nz,y\n", r"one class only"),
-        ("t.csv", b"text,label\nx,y\nz,w\n", r"2 classes with one text only"),
+        ("t.csv", b"text,label\nx,y\nz,y\n", r"only one class"),
+        ("t.csv", b"text,label\nx,y\nz,w\n", r"2 classes with only one text"),
         ("t.csv", b"text,label\n" + b"".join(b"x,%d\n" % i for i in range(30)), r"30 of 30 rows have a label that no"),
         ("t.tsv", b"text,label\nx,y\n", r"the header lacks"),
         ("t.tsv", b"text\tlabel\nx\ty\tz\n", r"row 2: 3 cells"),
@@ -198,7 +198,7 @@ def test_a_wrong_table_is_explained(tmp_path: Path, name: str, content: bytes, m
         ({"source": "tsv:t.tsv", "encoding": "unicode_escape"}, "is not an encoding of files"),
         ({"source": "tsv:t.tsv", "encoding": "utf\0"}, "is not an encoding of texts"),
         ({"source": "tsv:t.tsv", "label_column": "text"}, "are both 'text'"),
-        ({"source": "tsv:t.tsv", "test_source": "folder:x"}, "'folder:x' holds images, and texts are wanted"),
+        ({"source": "tsv:t.tsv", "test_source": "folder:x"}, "'folder:x' holds images, and texts are expected"),
         ({"source": "textfolder:none"}, "there is no folder"),
     ],
 )
@@ -213,7 +213,7 @@ def test_a_wrong_recipe_is_explained(tmp_path: Path, options: dict[str, str], me
 
 
 def test_images_are_not_asked_of_texts(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds texts, and images are wanted"):
+    with pytest.raises(InputError, match="holds texts, and images are expected"):
         prepare(
             Data(source="textfolder:x"), seed=1, image_size=16, resize="stretch", folder=tmp_path,
             workspace=tmp_path / "out", listener=Silent(), workers=1,
@@ -260,7 +260,7 @@ def test_cells_of_any_length(tmp_path: Path) -> None:
 
 
 def test_an_open_quotation_mark_does_not_swallow_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "MOST_ROW_BYTES", 4096)
+    monkeypatch.setattr(rows_module, "MAX_ROW_BYTES", 4096)
     (tmp_path / "t.csv").write_text('text,label\n"x,a\n' + "y,b\n" * 5000)
     (tmp_path / "t.jsonl").write_text('{"text": "' + "x" * 9000)
     for name, message in (("csv", "row 2: .*larger than field limit|row 2: longer"), ("jsonl", "line 1: longer than")):
@@ -292,7 +292,7 @@ def test_bytes_that_are_not_in_the_encoding(tmp_path: Path) -> None:
     as_latin = run(tmp_path, "csv:t.csv", encoding="latin-1")
     assert as_latin.labels == ("a", "b", "é")
     assert ("naïve", "a") in everything(as_latin)
-    assert "UTF-8 that was read in another" in told(as_latin)
+    assert "UTF-8 that was decoded in another" in told(as_latin)
 
 
 def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
@@ -421,8 +421,8 @@ def test_each_text_stands_once(tmp_path: Path) -> None:
     }
     assert ("Un café,  s'il vous plaît\n", "a") in texts(prepared, "test")
     assert ("The train text number 0 of b", "b") in texts(prepared, "train")
-    assert "3 texts in training or validation also in a split that judges" in told(prepared)
-    assert "1 text of 30 repeats one of the same split: taken once" in told(prepared)
+    assert "leak: 3 texts of training or validation also in a split that is used to evaluate" in told(prepared)
+    assert "1 text of 30 repeats one of the same split: used once" in told(prepared)
     assert all(warning["remedy"] for warning in report["warnings"])
 
 
@@ -461,7 +461,7 @@ def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
         "2 texts with replacement characters",
         "2 texts with control characters",
         "9 texts of 98 shorter than 10 characters",
-        "classes are out of balance: 58 training texts of 'Good', 1 of 'good '",
+        "imbalanced classes: 58 training texts of 'Good', 1 of 'good '",
     ):
         assert part in told(prepared)
 
@@ -480,7 +480,7 @@ def test_a_class_without_a_readable_text_stops_with_its_name(tmp_path: Path) -> 
     write_folder(tmp_path / "set")
     for path in (tmp_path / "set/train/b").iterdir():
         path.write_text(" ")
-    with pytest.raises(InputError, match=r"without a training text that can be used: 'b'"):
+    with pytest.raises(InputError, match=r"without a usable training text: 'b'"):
         run(tmp_path, "textfolder:set")
 
 

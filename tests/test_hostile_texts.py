@@ -96,7 +96,7 @@ def test_a_broken_table_does_not_hide_what_is_wrong_with_a_model(tmp_path: Path)
 
 def test_why_a_class_has_no_text_left_is_told(tmp_path: Path) -> None:
     write_table(tmp_path / "t.csv", texts(30, {"a": ["x"], "b": ["y"]}))
-    with pytest.raises(InputError, match=r"without a training text that can be used") as raised:
+    with pytest.raises(InputError, match=r"without a usable training text") as raised:
         run_recipe(parse_recipe(recipe("csv:t.csv", data={"max_characters": 3}), tmp_path), tmp_path / "out")
     assert "row 2: " in raised.value.message and "more than data.max_characters = 3" in raised.value.message
 

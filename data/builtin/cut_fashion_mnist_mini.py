@@ -1,10 +1,10 @@
-"""Cut ``builtin:fashion-mnist-mini`` out of Fashion-MNIST: 500 training and 200 test images a class.
+"""Select ``builtin:fashion-mnist-mini`` from Fashion-MNIST: 500 training and 200 test images per class.
 
     python -m edgeproof.data.builtin.cut_fashion_mnist_mini FASHION_MNIST_FOLDER OUT_FOLDER
 
 The first folder holds the four idx files (Debian: package dataset-fashion-mnist, /usr/share/datasets/fashion-mnist).
-Which images are taken depends on `SEED` alone, by SHA-256, so the cut is the same on every machine; the packed files
-are the same byte for byte wherever Python's zlib compresses as the one named in DATACARD.md does.
+The selection depends on `SEED` alone, by SHA-256, so it is the same on every machine. The compressed files are the same
+byte for byte with the zlib version that DATACARD.md names.
 """
 
 from __future__ import annotations
@@ -22,40 +22,39 @@ from ..catalogs import FASHION_MNIST
 from ..idx import read_idx, write_idx
 
 SEED = "edgeproof fashion-mnist-mini 1"
-# Our split's source file → how many images of each class are taken from it.
+# Prefix of the source files → number of images of each class to select from them.
 PARTS = {"t10k": 200, "train": 500}
 IMAGES, LABELS = "{}-images-idx3-ubyte.gz", "{}-labels-idx1-ubyte.gz"
 
 
 def cut(source: Path, out: Path) -> None:
-    """Write the four packed idx files and ``labels.txt`` into `out`.
+    """Write the four compressed idx files and ``labels.txt`` into `out`.
 
-    Test images are taken from Fashion-MNIST's test split and training images from its training split. An image is
-    taken once: one whose pixels were taken already, in either split, is passed over. Raises InputError when `source`
-    does not hold the idx files.
+    Test images come from Fashion-MNIST's test split, training images from its training split. An image whose pixels
+    were selected before, in either split, is skipped. Raises InputError when `source` does not hold the idx files.
     """
-    taken: set[bytes] = set()
+    used_pixels: set[bytes] = set()
     out.mkdir(parents=True, exist_ok=True)
     for part, number in PARTS.items():
         images = read_idx(source / IMAGES.format(part), 3)
         labels = read_idx(source / LABELS.format(part), 1)
-        chosen = np.array(sorted(_choose(part, images, labels, number, taken)))
+        chosen = np.array(sorted(_choose(part, images, labels, number, used_pixels)))
         write_idx(out / IMAGES.format(part), images[chosen])
         write_idx(out / LABELS.format(part), labels[chosen])
     (out / "labels.txt").write_text("\n".join(FASHION_MNIST) + "\n", encoding="utf-8")
 
 
 def _choose(
-    part: str, images: NDArray[np.uint8], labels: NDArray[np.uint8], number: int, taken: set[bytes]
+    part: str, images: NDArray[np.uint8], labels: NDArray[np.uint8], number: int, used_pixels: set[bytes]
 ) -> list[int]:
-    """Return `number` indices a class, in the order of a hash of seed, part and index; adds to `taken`."""
-    left = dict.fromkeys(range(len(FASHION_MNIST)), number)
+    """Return `number` indices per class, in the order of a hash of seed, part and index; extends `used_pixels`."""
+    missing = dict.fromkeys(range(len(FASHION_MNIST)), number)
     chosen = []
     for index in sorted(range(len(labels)), key=lambda i: hashlib.sha256(f"{SEED}/{part}/{i}".encode()).digest()):
         label, pixels = int(labels[index]), images[index].tobytes()
-        if left[label] and pixels not in taken:
-            left[label] -= 1
-            taken.add(pixels)
+        if missing[label] and pixels not in used_pixels:
+            missing[label] -= 1
+            used_pixels.add(pixels)
             chosen.append(index)
     return chosen
 
