@@ -28,7 +28,6 @@ from edgeproof.core.tokenizer import Tokenizer, open_tokenizer
 from edgeproof.core.variant import Variant
 from edgeproof.export import export, place_tokenizer
 from edgeproof.export.bundle.input_adapter import PADDING, Frame, for_masked, for_padded
-from edgeproof.export.bundle.metadata import read_files
 from edgeproof.export.bundle.stock_tokenizers import VOCABULARY, bert_vocabulary, stock_tokenizer, surface_forms
 from edgeproof.export.bundle.text import (
     classify_with_mediapipe,
@@ -36,6 +35,7 @@ from edgeproof.export.bundle.text import (
     text_bundle,
 )
 from edgeproof.export.bundle.text_parity import golden_texts
+from edgeproof.tflite.metadata_writer import read_files
 from edgeproof.train.text.fit import fit_text
 from edgeproof.train.text.multilingual import PIECES, package_file
 from edgeproof.train.text.vocabulary import write_tokenizer

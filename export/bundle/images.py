@@ -6,7 +6,7 @@ from typing import Any
 
 from ...core.artifact import Artifact, TensorSpec
 from ...core.sanitize import shorten
-from .metadata import (
+from ...tflite.metadata_writer import (
     AssociatedFile,
     FeatureContent,
     ImageContent,

@@ -25,9 +25,7 @@ from ...core.errors import InputError, StageError
 from ...core.sanitize import shorten
 from ...core.tokenizer import Tokenizer, open_tokenizer
 from ...tasks.classification import top_class
-from .images import LABELS, label_file
-from .input_adapter import IDS, MASK, PADDING, SEGMENTS, Frame, for_masked, for_padded
-from .metadata import (
+from ...tflite.metadata_writer import (
     AssociatedFile,
     BertTokenizer,
     FeatureContent,
@@ -38,6 +36,8 @@ from .metadata import (
     attach,
     pack,
 )
+from .images import LABELS, label_file
+from .input_adapter import IDS, MASK, PADDING, SEGMENTS, Frame, for_masked, for_padded
 from .stock_tokenizers import PIECES, VOCABULARY, WHITE_SPACE, Stock, stock_tokenizer
 from .text_parity import MAX_EXAMPLES, compared, example, golden_texts
 

@@ -12,9 +12,9 @@ import pytest
 from edgeproof.core.errors import InputError
 from edgeproof.core.model import Model
 from edgeproof.core.variant import SCHEMES
-from edgeproof.export.bundle.metadata import ModelMetadata, attach, pack
 from edgeproof.export.mixed import MAKERS, export_mixed
 from edgeproof.tflite import converter, writer
+from edgeproof.tflite.metadata_writer import ModelMetadata, attach, pack
 from edgeproof.tflite.objects import read
 from edgeproof.tflite.writer import conform, write
 

@@ -7,7 +7,7 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 
-from ...core.errors import InputError
+from ..core.errors import InputError
 
 ENTRY = b"TFLITE_METADATA"  # the name under which readers look it up among the model's metadata entries
 ALIGNMENT = 16  # TFLite's schema.fbs: the bytes of a Buffer have force_align: 16

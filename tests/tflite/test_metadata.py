@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproof.core.errors import InputError
-from edgeproof.export.bundle.metadata import (
+from edgeproof.tflite.metadata_writer import (
     AssociatedFile,
     BertTokenizer,
     ImageContent,
@@ -31,7 +31,7 @@ from edgeproof.export.bundle.metadata import (
     read_files,
 )
 
-from .bundle_models import mean_colour_model
+from ..bundle_models import mean_colour_model
 
 WORDS = AssociatedFile("vocab.txt", "vocabulary")
 METADATA = ModelMetadata(
