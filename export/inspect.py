@@ -14,7 +14,8 @@ from ..tflite.delegates import estimate
 from ..tflite.graph import Graph, Node, Tensor, read_graph
 from ..tflite.kernels import since
 from ..tflite.loading import Need, needs
-from ..tflite.metadata import ENTRY, appended_files, read_metadata
+from ..tflite.metadata import appended_files, read_metadata
+from ..tflite.metadata_schema import ENTRY
 from ..tflite.runtime_versions import highest
 from .onnx_reading import read_onnx
 

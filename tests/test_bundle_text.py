@@ -35,7 +35,7 @@ from edgeproof.export.bundle.text import (
     text_bundle,
 )
 from edgeproof.export.bundle.text_parity import golden_texts
-from edgeproof.tflite.metadata_writer import read_files
+from edgeproof.tflite.metadata_append import read_files
 from edgeproof.train.text.fit import fit_text
 from edgeproof.train.text.multilingual import PIECES, package_file
 from edgeproof.train.text.vocabulary import write_tokenizer

@@ -1,16 +1,16 @@
-"""Metadata and files put into a ``.tflite`` without writing the model anew."""
+"""Metadata and files put into a ``.tflite`` whose own bytes stay as they are: a new root leads to them."""
 
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from ..core.errors import InputError
-
-ENTRY = b"TFLITE_METADATA"  # the name under which readers look it up among the model's metadata entries
-ALIGNMENT = 16  # TFLite's schema.fbs: the bytes of a Buffer have force_align: 16
+from .graph import IDENTIFIER
+from .metadata_schema import ENTRY
+from .tables import Table
+from .writer import ALIGNMENT
 
 # Field numbers in TFLite's schema.fbs. All of Model's fields but the first (version) are offsets.
 _MODEL_FIELDS, _SUBGRAPHS, _BUFFERS, _METADATA = 10, 2, 4, 6
@@ -28,7 +28,7 @@ def attach(tflite: bytes, metadata: bytes, files: Mapping[str, bytes]) -> bytes:
     readers find them; its dates are fixed, so that equal arguments give equal bytes. Raises InputError for a file
     that is no model.
     """
-    if tflite[4:8] != b"TFL3":  # a flatbuffer carries its file identifier at bytes 4–7
+    if tflite[4:8] != IDENTIFIER:
         raise InputError("not a TFLite file", "expected the file identifier TFL3")
     try:
         model = _with_metadata(_without_files(tflite), metadata)
@@ -37,7 +37,6 @@ def attach(tflite: bytes, metadata: bytes, files: Mapping[str, bytes]) -> bytes:
         ValueError,
         OverflowError,
         TypeError,
-        struct.error,
         zipfile.BadZipFile,
         NotImplementedError,
     ) as error:
@@ -77,12 +76,12 @@ def _with_metadata(old: bytes, metadata: bytes) -> bytes:
     import flatbuffers
 
     padded = old + bytes(-len(old) % ALIGNMENT)
-    model = _Table.root(padded)
+    model = Table.root(padded)
     if model.fields > _MODEL_FIELDS:
         raise InputError(f"the model has {model.fields} fields, {_MODEL_FIELDS} are known", "it is of a newer TFLite")
     if not list(model.tables(_SUBGRAPHS)):
         raise ValueError("it has no graph")
-    entries = [t for t in model.tables(_METADATA) if t.text(_METADATA_NAME) != ENTRY]
+    entries = [t for t in model.tables(_METADATA) if t.raw(_METADATA_NAME) != ENTRY.encode()]
     buffers = list(model.tables(_BUFFERS))
 
     builder = flatbuffers.Builder(len(padded) + len(metadata) + 4 * len(buffers) + 1024)
@@ -116,63 +115,22 @@ def _with_metadata(old: bytes, metadata: bytes) -> bytes:
         _METADATA: vector([*(at(t.position) for t in entries), entry]),
     }
     builder.StartObject(_MODEL_FIELDS)
-    builder.PrependUint32Slot(0, model.uint(0, 4), 0)
+    builder.PrependUint32Slot(0, model.value(0, "I"), 0)
     for slot in range(1, _MODEL_FIELDS):
         target = model.target(slot)
         builder.PrependUOffsetTRelativeSlot(slot, replaced.get(slot, at(target) if target else 0), 0)
-    builder.Finish(builder.EndObject(), file_identifier=b"TFL3")
+    builder.Finish(builder.EndObject(), file_identifier=IDENTIFIER)
     new = bytearray(builder.Output())
     _move_outlying(model, new, len(new) - len(padded))
     return bytes(new)
 
 
-def _move_outlying(model: _Table, new: bytearray, distance: int) -> None:
+def _move_outlying(model: Table, new: bytearray, distance: int) -> None:
     """Correct what counts from the file's beginning: weights and options that stand behind the flatbuffer."""
     places = [(buffer, _BUFFER_OFFSET) for buffer in model.tables(_BUFFERS)]
     for subgraph in model.tables(_SUBGRAPHS):
         places += [(operator, _OPERATOR_LARGE_OFFSET) for operator in subgraph.tables(_SUBGRAPH_OPERATORS)]
     for table, slot in places:
-        if (offset := table.uint(slot, 8)) > 1:  # 0 and 1 mean that there is none
+        if (offset := table.value(slot, "Q")) > 1:  # 0 and 1 mean that there is none
             place = distance + table.field(slot)
             new[place : place + 8] = (offset + distance).to_bytes(8, "little")
-
-
-class _Table:
-    """A table at `position` in a flatbuffer. Raises ValueError where an offset leads out of it."""
-
-    def __init__(self, content: bytes, position: int) -> None:
-        self.content, self.position = content, position
-        self._vtable = position - self._number(position, 4, signed=True)
-        self.fields = (self._number(self._vtable, 2) - 4) // 2
-
-    @classmethod
-    def root(cls, content: bytes) -> _Table:
-        return cls(content, int.from_bytes(content[:4], "little"))
-
-    def _number(self, position: int, size: int, signed: bool = False) -> int:
-        if not 0 <= position <= len(self.content) - size:
-            raise ValueError(f"an offset leads to byte {position} of {len(self.content)}")
-        return int.from_bytes(self.content[position : position + size], "little", signed=signed)
-
-    def field(self, slot: int) -> int:
-        """Where a field stands; 0 where the table leaves it out."""
-        distance = self._number(self._vtable + 4 + 2 * slot, 2) if slot < self.fields else 0
-        return self.position + distance if distance else 0
-
-    def uint(self, slot: int, size: int) -> int:
-        return self._number(place, size) if (place := self.field(slot)) else 0
-
-    def target(self, slot: int) -> int:
-        """Where the field's offset points; 0 where the table leaves it out."""
-        return place + self._number(place, 4) if (place := self.field(slot)) else 0
-
-    def tables(self, slot: int) -> Iterator[_Table]:
-        """The tables of a vector of tables."""
-        if start := self.target(slot):
-            for place in range(start + 4, start + 4 + 4 * self._number(start, 4), 4):
-                yield _Table(self.content, place + self._number(place, 4))
-
-    def text(self, slot: int) -> bytes:
-        if not (start := self.target(slot)):
-            return b""
-        return self.content[start + 4 : start + 4 + self._number(start, 4)]

@@ -1,8 +1,6 @@
 """TFLite Metadata: what a file's tensors mean, written into the file for the libraries that run it unchanged.
 
-The form is public: ``metadata_schema.fbs`` of tflite-support (schema version 1.5.0, file identifier M001; MediaPipe
-Tasks reads the same), from which the numbers of fields, enumerations and unions below are taken. `pack` makes that
-flatbuffer, `attach` puts it and the files that it names into a ``.tflite``.
+`pack` makes the flatbuffer (`metadata_schema`), `metadata_append.attach` puts it and its files into a ``.tflite``.
 """
 
 from __future__ import annotations
@@ -11,41 +9,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .metadata_append import attach, read_files
+from .metadata_schema import (
+    COLOURS,
+    CONTENTS,
+    FILE_TYPES,
+    IDENTIFIER,
+    SINCE,
+    UNITS,
+    File,
+    Root,
+    Stats,
+    Subgraph,
+    Tensor,
+    Union,
+)
 
-__all__ = [
-    "AssociatedFile",
-    "BertTokenizer",
-    "FeatureContent",
-    "ImageContent",
-    "ModelMetadata",
-    "Normalization",
-    "RegexTokenizer",
-    "SentencePieceTokenizer",
-    "TensorMetadata",
-    "attach",
-    "pack",
-    "read_files",
-]
-
-FileKind = Literal["", "descriptions", "axis-labels", "value-labels", "vocabulary"]
-# Number in the enumeration AssociatedFileType, and the oldest schema that has it.
-_FILE_KINDS: dict[str, tuple[int, str]] = {
-    "": (0, "1.0.0"),
-    "descriptions": (1, "1.0.0"),
-    "axis-labels": (2, "1.0.0"),
-    "value-labels": (3, "1.0.0"),
-    "vocabulary": (5, "1.0.1"),
-}
-_COLOURS = {"": 0, "RGB": 1, "GRAYSCALE": 2}
+FileKind = Literal["unknown", "descriptions", "axis labels", "value labels", "vocabulary"]
 
 
 @dataclass(frozen=True)
 class AssociatedFile:
-    """A file that travels in the model file. `kind` says what it is; ``axis-labels``: a name a line, per class."""
+    """A file that travels in the model file. `kind` says what it is; ``axis labels``: a name a line, per class."""
 
     name: str
-    kind: FileKind = ""
+    kind: FileKind = "unknown"
     description: str = ""
     locale: str = ""
 
@@ -88,7 +75,7 @@ ProcessUnit = Normalization | BertTokenizer | SentencePieceTokenizer | RegexToke
 class ImageContent:
     """The tensor is a picture."""
 
-    colour: Literal["", "RGB", "GRAYSCALE"] = "RGB"
+    colour: Literal["unknown", "rgb", "grayscale"] = "rgb"
 
 
 @dataclass(frozen=True)
@@ -138,6 +125,14 @@ class ModelMetadata:
             yield from _files_of(unit)
 
 
+_KINDS: dict[type, str] = {
+    Normalization: "normalization",
+    BertTokenizer: "bert tokenizer",
+    SentencePieceTokenizer: "sentencepiece tokenizer",
+    RegexTokenizer: "regex tokenizer",
+}
+
+
 def _files_of(unit: ProcessUnit) -> tuple[AssociatedFile, ...]:
     if isinstance(unit, Normalization):
         return ()
@@ -148,14 +143,12 @@ def _files_of(unit: ProcessUnit) -> tuple[AssociatedFile, ...]:
 
 def min_parser_version(metadata: ModelMetadata) -> str:
     """Return the oldest version of the schema that has all of `metadata` (the schema's own history says which)."""
-    needed = [_FILE_KINDS[file.kind][1] for file in metadata.all_files()]
     units = [*metadata.input_units, *metadata.output_units]
-    if units:
-        needed.append("1.1.0")
+    needed = ["1.1.0" if units else "1.0.0"]  # units of all inputs or outputs together
     units += [unit for tensor in (*metadata.inputs, *metadata.outputs) for unit in tensor.units]
-    since = {BertTokenizer: "1.1.0", SentencePieceTokenizer: "1.1.0", RegexTokenizer: "1.2.1"}
-    needed += [since[type(unit)] for unit in units if type(unit) in since]
-    return max(["1.0.0", *needed], key=lambda text: tuple(int(part) for part in text.split(".")))
+    kinds = [*(file.kind for file in metadata.all_files()), *(_KINDS[type(unit)] for unit in units)]
+    needed += [SINCE[kind] for kind in kinds if kind in SINCE]
+    return max(needed, key=lambda text: tuple(int(part) for part in text.split(".")))
 
 
 def pack(metadata: ModelMetadata) -> bytes:
@@ -165,25 +158,25 @@ def pack(metadata: ModelMetadata) -> bytes:
     writer = _Writer(flatbuffers.Builder(1024))
     subgraph = writer.table(
         {
-            2: writer.vector([writer.tensor(tensor) for tensor in metadata.inputs]),
-            3: writer.vector([writer.tensor(tensor) for tensor in metadata.outputs]),
-            5: writer.vector([writer.unit(unit) for unit in metadata.input_units]),
-            6: writer.vector([writer.unit(unit) for unit in metadata.output_units]),
+            Subgraph.INPUTS: writer.vector([writer.tensor(tensor) for tensor in metadata.inputs]),
+            Subgraph.OUTPUTS: writer.vector([writer.tensor(tensor) for tensor in metadata.outputs]),
+            Subgraph.INPUT_UNITS: writer.vector([writer.unit(unit) for unit in metadata.input_units]),
+            Subgraph.OUTPUT_UNITS: writer.vector([writer.unit(unit) for unit in metadata.output_units]),
         }
     )
     root = writer.table(
         {
-            0: writer.text(metadata.name),
-            1: writer.text(metadata.description),
-            2: writer.text(metadata.version),
-            3: writer.vector([subgraph]),
-            4: writer.text(metadata.author),
-            5: writer.text(metadata.licence),
-            6: writer.vector([writer.file(file) for file in metadata.files]),
-            7: writer.text(min_parser_version(metadata)),
+            Root.NAME: writer.text(metadata.name),
+            Root.DESCRIPTION: writer.text(metadata.description),
+            Root.VERSION: writer.text(metadata.version),
+            Root.SUBGRAPHS: writer.vector([subgraph]),
+            Root.AUTHOR: writer.text(metadata.author),
+            Root.LICENCE: writer.text(metadata.licence),
+            Root.FILES: writer.vector([writer.file(file) for file in metadata.files]),
+            Root.PARSER: writer.text(min_parser_version(metadata)),
         }
     )
-    writer.builder.Finish(root, file_identifier=b"M001")
+    writer.builder.Finish(root, file_identifier=IDENTIFIER)
     return bytes(writer.builder.Output())
 
 
@@ -224,39 +217,47 @@ class _Writer:
         return int(self.builder.EndVector())
 
     def file(self, file: AssociatedFile) -> int:
-        texts = {0: self.text(file.name), 1: self.text(file.description), 3: self.text(file.locale)}
-        return self.table(texts, {2: _FILE_KINDS[file.kind][0]})
+        """Write an AssociatedFile."""
+        texts = {
+            File.NAME: self.text(file.name),
+            File.DESCRIPTION: self.text(file.description),
+            File.LOCALE: self.text(file.locale),
+        }
+        return self.table(texts, {File.TYPE: FILE_TYPES.index(file.kind)})
 
     def unit(self, unit: ProcessUnit) -> int:
-        """Write a ProcessUnit: the number of its kind in the union ProcessUnitOptions, and its table."""
+        """Write a ProcessUnit: the number of its kind, and its options."""
         if isinstance(unit, Normalization):
-            kind, options = 1, self.table({0: self.numbers(unit.mean), 1: self.numbers(unit.std)})
+            options = self.table({0: self.numbers(unit.mean), 1: self.numbers(unit.std)})
         elif isinstance(unit, BertTokenizer):
-            kind, options = 4, self.table({0: self.vector([self.file(unit.vocabulary)])})
+            options = self.table({0: self.vector([self.file(unit.vocabulary)])})
         elif isinstance(unit, SentencePieceTokenizer):
             model = self.vector([self.file(unit.model)])
             words = self.vector([self.file(unit.vocabulary)] if unit.vocabulary else [])
-            kind, options = 5, self.table({0: model, 1: words})
+            options = self.table({0: model, 1: words})
         else:
             words = self.vector([self.file(unit.vocabulary)])
-            kind, options = 6, self.table({0: self.text(unit.delimiter), 1: words})
-        return self.table({1: options}, {0: kind})
+            options = self.table({0: self.text(unit.delimiter), 1: words})
+        return self.table({Union.TABLE: options}, {Union.KIND: UNITS.index(_KINDS[type(unit)])})
 
     def content(self, content: ImageContent | FeatureContent) -> int:
-        """Write a Content: the number of its kind in the union ContentProperties, and its table."""
+        """Write a Content: the number of its kind, and its properties."""
         if isinstance(content, ImageContent):
-            return self.table({1: self.table({}, {0: _COLOURS[content.colour]})}, {0: 2})
-        return self.table({1: self.table({})}, {0: 1})
+            kind, properties = "image", self.table({}, {0: COLOURS.index(content.colour)})
+        else:
+            kind, properties = "feature", self.table({})
+        return self.table({Union.TABLE: properties}, {Union.KIND: CONTENTS.index(kind)})
 
     def tensor(self, tensor: TensorMetadata) -> int:
+        """Write a TensorMetadata."""
         highs, lows = self.numbers(tensor.high), self.numbers(tensor.low)
         return self.table(
             {
-                0: self.text(tensor.name),
-                1: self.text(tensor.description),
-                3: self.content(tensor.content),
-                4: self.vector([self.unit(unit) for unit in tensor.units]),
-                5: self.table({0: highs, 1: lows}) if highs or lows else 0,
-                6: self.vector([self.file(file) for file in tensor.files]),
+                Tensor.NAME: self.text(tensor.name),
+                Tensor.DESCRIPTION: self.text(tensor.description),
+                Tensor.CONTENT: self.content(tensor.content),
+                Tensor.UNITS: self.vector([self.unit(unit) for unit in tensor.units]),
+                Tensor.STATS: self.table({Stats.HIGH: highs, Stats.LOW: lows}) if highs or lows else 0,
+                Tensor.FILES: self.vector([self.file(file) for file in tensor.files]),
             }
         )

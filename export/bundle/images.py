@@ -6,6 +6,7 @@ from typing import Any
 
 from ...core.artifact import Artifact, TensorSpec
 from ...core.sanitize import shorten
+from ...tflite.metadata_append import attach
 from ...tflite.metadata_writer import (
     AssociatedFile,
     FeatureContent,
@@ -13,7 +14,6 @@ from ...tflite.metadata_writer import (
     ModelMetadata,
     Normalization,
     TensorMetadata,
-    attach,
     pack,
 )
 
@@ -69,7 +69,7 @@ def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
             TensorMetadata(
                 takes.name,
                 f"RGB picture of {size}, {takes.dtype}; resized by {contract.resize or 'stretch'}.",
-                ImageContent("RGB"),
+                ImageContent("rgb"),
                 units=(Normalization((0.0 - contract.low * std,), (std,)),),
                 low=(low,),
                 high=(high,),
@@ -82,7 +82,7 @@ def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
                 FeatureContent(),
                 low=(_range(gives, 0.0, 1.0)[0],),
                 high=(_range(gives, 0.0, 1.0)[1],),
-                files=(AssociatedFile(LABELS, "axis-labels", "The classes, in the order of the scores."),),
+                files=(AssociatedFile(LABELS, "axis labels", "The classes, in the order of the scores."),),
             ),
         ),
     )

@@ -25,6 +25,7 @@ from ...core.errors import InputError, StageError
 from ...core.sanitize import shorten
 from ...core.tokenizer import Tokenizer, open_tokenizer
 from ...tasks.classification import top_class
+from ...tflite.metadata_append import attach
 from ...tflite.metadata_writer import (
     AssociatedFile,
     BertTokenizer,
@@ -33,7 +34,6 @@ from ...tflite.metadata_writer import (
     RegexTokenizer,
     SentencePieceTokenizer,
     TensorMetadata,
-    attach,
     pack,
 )
 from .images import LABELS, label_file
@@ -147,7 +147,7 @@ def _frame(artifact: Artifact, tokenizer: Tokenizer, offset: int) -> Frame:
 def _metadata(artifact: Artifact, stock: Stock, room: int, labelled: bool) -> ModelMetadata:
     """Return what the classifiers look for: the tokenizer, the inputs by their names, and the labels."""
     words = AssociatedFile(VOCABULARY, "vocabulary", "The tokens that the model knows.")
-    labels = AssociatedFile(LABELS, "axis-labels", "The classes, in the order of the scores.")
+    labels = AssociatedFile(LABELS, "axis labels", "The classes, in the order of the scores.")
     score = TensorMetadata(
         "probability",
         "A score for each class.",
@@ -168,7 +168,7 @@ def _metadata(artifact: Artifact, stock: Stock, room: int, labelled: bool) -> Mo
             TensorMetadata(MASK, "1 on markers and tokens, 0 behind them."),
             TensorMetadata(SEGMENTS, "Not looked at."),
         )
-        pieces = AssociatedFile(PIECES, "", "The SentencePiece model.")
+        pieces = AssociatedFile(PIECES, "unknown", "The SentencePiece model.")
         units = (BertTokenizer(words) if stock.kind == "bert" else SentencePieceTokenizer(pieces),)
     return ModelMetadata(
         name=shorten(artifact.model, 200),

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproof.core.errors import InputError
+from edgeproof.tflite.metadata_append import attach, read_files
 from edgeproof.tflite.metadata_writer import (
     AssociatedFile,
     BertTokenizer,
@@ -25,10 +26,8 @@ from edgeproof.tflite.metadata_writer import (
     RegexTokenizer,
     SentencePieceTokenizer,
     TensorMetadata,
-    attach,
     min_parser_version,
     pack,
-    read_files,
 )
 
 from ..bundle_models import mean_colour_model
@@ -43,13 +42,13 @@ METADATA = ModelMetadata(
     inputs=(
         TensorMetadata(
             "image",
-            content=ImageContent("RGB"),
+            content=ImageContent("rgb"),
             units=(Normalization((127.5,), (127.5,)),),
             low=(-1.0,),
             high=(1.0,),
         ),
     ),
-    outputs=(TensorMetadata("scores", files=(AssociatedFile("labels.txt", "axis-labels", "classes", "en"),)),),
+    outputs=(TensorMetadata("scores", files=(AssociatedFile("labels.txt", "axis labels", "classes", "en"),)),),
 )
 
 

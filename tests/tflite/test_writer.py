@@ -14,7 +14,8 @@ from edgeproof.core.model import Model
 from edgeproof.core.variant import SCHEMES
 from edgeproof.export.mixed import MAKERS, export_mixed
 from edgeproof.tflite import converter, writer
-from edgeproof.tflite.metadata_writer import ModelMetadata, attach, pack
+from edgeproof.tflite.metadata_append import attach
+from edgeproof.tflite.metadata_writer import ModelMetadata, pack
 from edgeproof.tflite.objects import read
 from edgeproof.tflite.writer import conform, write
 
