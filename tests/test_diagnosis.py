@@ -25,9 +25,9 @@ from edgeproof.export.dense_as_conv import dense_as_conv
 from edgeproof.export.quantizer import quantize
 from edgeproof.quantize.diagnosis import diagnose, in_graph_order, node_data
 from edgeproof.quantize.diagnosis.causes import judge
-from edgeproof.quantize.diagnosis.error_stats import HIGHEST_DB, Sums, decibels
+from edgeproof.quantize.diagnosis.error_stats import HIGHEST_DB, ErrorStats, decibels
 from edgeproof.quantize.diagnosis.graph import read_graph
-from edgeproof.quantize.diagnosis.isolate import disturb, take_apart
+from edgeproof.quantize.diagnosis.isolate import inject_errors, isolate_operators
 from edgeproof.quantize.diagnosis.matching import match
 from edgeproof.workflows.diagnose import diagnose_artifact
 
@@ -181,7 +181,7 @@ def test_tensors_are_matched_without_names(spoiled: Spoiled, tmp_path: Path) -> 
     named = match(read_graph(spoiled.file("plain-int8")), theirs)
     assert named.how == {"name": len(named.ops)}
     blind = match(read_graph(_renamed(spoiled.file("plain-int8"), tmp_path / "blind.tflite")), theirs)
-    assert blind.ops == named.ops and blind.tensors == named.tensors and blind.alone == ()
+    assert blind.ops == named.ops and blind.tensors == named.tensors and blind.unmatched == ()
     assert blind.how["weights"] >= 4 and not blind.how["name"]
 
 
@@ -205,7 +205,7 @@ def test_dense_layers_as_convolutions_are_matched(spoiled: Spoiled, tmp_path: Pa
 @pytest.mark.slow
 def test_another_models_float_file_is_told(spoiled: Spoiled, tmp_path: Path) -> None:
     found = match(read_graph(spoiled.file("plain-int8")), read_graph(spoiled.file("shares-float32")))
-    assert len(found.ops) + len(found.alone) == 8
+    assert len(found.ops) + len(found.unmatched) == 8
     with pytest.raises((InputError, StageError), match="float"):
         look(spoiled, "plain-int8", "missing", tmp_path)
     damaged = tmp_path / "damaged.tflite"
@@ -255,7 +255,7 @@ def test_rewritten_files_compute_the_same(spoiled: Spoiled) -> None:
     whole = opened(path.read_bytes())
     whole.set_tensor(graph.inputs[0], image)
     whole.invoke()
-    apart = take_apart(graph, {})
+    apart = isolate_operators(graph, {})
     parts = opened(apart.content)
     for (position, k), place in apart.inputs.items():
         parts.set_tensor(place, whole.get_tensor(graph.ops[position].inputs[k]))
@@ -264,14 +264,14 @@ def test_rewritten_files_compute_the_same(spoiled: Spoiled) -> None:
     for index in results:
         np.testing.assert_allclose(parts.get_tensor(index), whole.get_tensor(index), atol=1e-6)
     answer = results[-2]
-    disturbed = disturb(graph, results[:-1], answer, {})
+    disturbed = inject_errors(graph, results[:-1], answer, {})
     model = opened(disturbed.content)
     model.set_tensor(graph.inputs[0], image)
-    for index, place in disturbed.disturbances.items():
+    for index, place in disturbed.errors.items():
         model.set_tensor(place, np.zeros(graph.tensors[index].shape, np.float32))
     model.invoke()
     np.testing.assert_allclose(model.get_tensor(disturbed.answer), whole.get_tensor(answer), atol=1e-5)
-    model.set_tensor(disturbed.disturbances[answer], np.ones(graph.tensors[answer].shape, np.float32))
+    model.set_tensor(disturbed.errors[answer], np.ones(graph.tensors[answer].shape, np.float32))
     model.invoke()
     np.testing.assert_allclose(model.get_tensor(disturbed.answer), whole.get_tensor(answer) + 1, atol=1e-5)
 
@@ -366,7 +366,7 @@ floats = st.floats(-100, 100, width=32)
 
 @given(st.lists(floats, min_size=2, max_size=40), st.floats(-50, 0), st.floats(1, 50))
 def test_storing_is_off_by_half_a_step_at_most_and_parts_add_up(values: list[float], low: float, high: float) -> None:
-    sums = Sums((low, high))
+    sums = ErrorStats((low, high))
     exact = np.array(values, np.float32)
     step = (high - low) / 255
     inside = (exact >= low) & (exact <= high)

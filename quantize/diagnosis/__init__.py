@@ -1,4 +1,4 @@
-"""Where a quantized file departs from its float model, tensor by tensor, and the suspected causes."""
+"""Compares a quantized file with its float model, tensor by tensor, and finds the probable causes of its loss."""
 
 from .causes import in_graph_order, short_name
 from .diagnose import PACKAGES, VERSION, diagnose

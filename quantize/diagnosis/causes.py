@@ -137,8 +137,8 @@ def _preprocessing(row: Row) -> tuple[Row, str, str] | None:
     if not high > low:
         return None
     span, fed = high - low, fed_high - fed_low
-    ours, theirs = _convention(low, high), _convention(fed_low, fed_high)
-    named = bool(ours and theirs and ours != theirs)
+    calibrated, supplied = _convention(low, high), _convention(fed_low, fed_high)
+    named = bool(calibrated and supplied and calibrated != supplied)
     far = fed > 0 and (fed > _FAR * span or fed < span / _FAR)
     if not named and not far:
         return None
@@ -147,7 +147,7 @@ def _preprocessing(row: Row) -> tuple[Row, str, str] | None:
         words += f": {row['saturated']:.0%} of the values are clipped"
     else:
         words += f": {row['range_use']:.1%} of its range is used, {max(1, round(fed / span * 255))} of 255 steps"
-    convention = ours or f"{low:.3g} to {high:.3g}"
+    convention = calibrated or f"{low:.3g} to {high:.3g}"
     remedy = (
         f"feed values in the calibrated range ({convention}), or calibrate the file with samples as the app feeds "
         "them; a common mistake is pixels of 0–1 instead of 0–255 or the reverse (export's --value-range sets the "

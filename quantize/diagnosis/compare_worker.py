@@ -1,7 +1,7 @@
-"""The process that runs both files: one job file in, the figures of every tensor out.
+"""The process that runs both files: reads a job file, writes the figures of every tensor.
 
-A process of its own, because a file that is wrong can take its runtime down, and because memory is then given back.
-Samples pass one by one; what is kept of a tensor are sums.
+It is a process of its own because a defective file can crash its runtime, and because its memory is then released.
+Samples are run one by one; of each tensor only sums are kept.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ from ...core.model import sample_shape
 from ...tasks.agreement import Agreement
 from ...tasks.classification import Classification
 from ...tflite.objects import CASTS
-from .error_stats import HIGHEST_DB, Sums, decibels, weight_figures
+from .error_stats import HIGHEST_DB, ErrorStats, decibels, weight_figures
 from .graph import CHANNEL_AXIS, Floats, Graph, Op, read_graph
-from .isolate import Apart, Disturbed, disturb, take_apart
+from .isolate import InjectionFile, IsolatedFile, inject_errors, isolate_operators
 from .matching import Matches, match
-from .running import Running
+from .running import FileRunner
 
-# Multiply-adds that the disturbed runs may take in all: minutes at most on one core.
+# Multiply-adds of all injection runs together: minutes at most on one core.
 _WORK = 3e11
-_MOST_DISTURBED, _LEAST_DISTURBED = 16, 4
-# An own error below this share of the signal is not followed to the answer.
-_FOLLOWED_DB = 60.0
+_MOST_INJECTED, _LEAST_INJECTED = 16, 4  # samples
+# An own error that is smaller than this, relative to the signal, is not injected.
+_INJECTED_DB = 60.0
 _SOFT = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC")
 
 
 @dataclass
 class Row:
-    """One tensor of the quantized file and its partner, with what is summed over samples."""
+    """One tensor of the quantized file with its counterpart, by index, and the statistics of its error.
 
-    ours: int
-    theirs: int
+    `op` is the quantized file's operator, `reference_op` the position of its counterpart, -1 if it has none.
+    """
+
+    quantized: int
+    reference: int
     op: Op
     kind: str
-    sums: Sums
-    partner: int = -1
-    followed: bool = False
+    stats: ErrorStats
+    reference_op: int = -1
 
 
 class Comparison:
@@ -53,63 +55,63 @@ class Comparison:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
-        self.ours, self.theirs = read_graph(Path(job["artifact"])), read_graph(Path(job["reference"]))
-        self.matches: Matches = match(self.ours, self.theirs)
-        self.quantized = Running(job["artifact"])
-        self.exact = Running(job["reference"])
-        self.shapes = self.exact.shapes()
-        apart: Apart = take_apart(self.theirs, self.shapes)
-        self.apart_inputs = apart.inputs
-        self.apart = Running(apart.content)
-        self.rows = {row.ours: row for row in self._rows()}
+        self.quantized, self.reference = read_graph(Path(job["artifact"])), read_graph(Path(job["reference"]))
+        self.matches: Matches = match(self.quantized, self.reference)
+        self.quantized_runner = FileRunner(job["artifact"])
+        self.reference_runner = FileRunner(job["reference"])
+        self.shapes = self.reference_runner.shapes()
+        isolated: IsolatedFile = isolate_operators(self.reference, self.shapes)
+        self.isolated_inputs = isolated.inputs
+        self.isolated = FileRunner(isolated.content)
+        self.rows = {row.quantized: row for row in self._rows()}
         self.answer = self._answer()
         self.effects: dict[tuple[int, str], float] = {}
-        self.signal = 0.0
-        self.total_error = 0.0
-        self.whole_signal = 0.0
+        self.injected_signal = 0.0
+        self.answer_error = 0.0
+        self.answer_signal = 0.0
         self.agreement: Agreement | None = None
 
     # --- what is compared ---------------------------------------------------------------------------------------
 
     def _rows(self) -> list[Row]:
         rows = []
-        for op in self.ours.ops:
+        for op in self.quantized.ops:
             if op.name == "DEQUANTIZE" or not op.outputs:
                 continue
             for output in op.outputs:
-                theirs = self.matches.tensors.get(output)
-                if theirs is None or self.theirs.tensors[theirs].dtype != "FLOAT32":
+                reference = self.matches.tensors.get(output)
+                if reference is None or self.reference.tensors[reference].dtype != "FLOAT32":
                     continue
-                if self.ours.is_constant(output):
+                if self.quantized.is_constant(output):
                     continue
-                stored = self.ours.tensors[output]
-                sums = Sums(stored.limits)
+                stored = self.quantized.tensors[output]
+                stats = ErrorStats(stored.limits)
                 if stored.limits is not None:
                     low, high = stored.integer_range
-                    sums.steps = high - low
-                first = self.ours.source(output) in self.ours.inputs and op.name in CASTS
-                partner = self.matches.ops.get(op.position, -1)
-                rows.append(Row(output, theirs, op, "input" if first else "activation", sums, partner))
-        # Inputs that are stored as integers are quantized by the caller.
-        read = {row.theirs for row in rows if row.kind == "input"}
-        for index in self.ours.inputs:
-            theirs = self.matches.tensors.get(index)
-            if theirs is None or theirs in read or self.theirs.tensors[theirs].dtype != "FLOAT32":
+                    stats.steps = high - low
+                first = self.quantized.source(output) in self.quantized.inputs and op.name in CASTS
+                reference_op = self.matches.ops.get(op.position, -1)
+                rows.append(Row(output, reference, op, "input" if first else "activation", stats, reference_op))
+        # Inputs that are stored as integers: the caller quantizes them.
+        known_inputs = {row.reference for row in rows if row.kind == "input"}
+        for index in self.quantized.inputs:
+            reference = self.matches.tensors.get(index)
+            if reference is None or reference in known_inputs or self.reference.tensors[reference].dtype != "FLOAT32":
                 continue
-            stored = self.ours.tensors[index]
-            sums = Sums(stored.limits)
+            stored = self.quantized.tensors[index]
+            stats = ErrorStats(stored.limits)
             if stored.limits is not None:
                 low, high = stored.integer_range
-                sums.steps = high - low
-            rows.insert(0, Row(index, theirs, Op(-1, "INPUT", (), (index,)), "input", sums))
+                stats.steps = high - low
+            rows.insert(0, Row(index, reference, Op(-1, "INPUT", (), (index,)), "input", stats))
         return rows
 
     def _answer(self) -> int:
-        """Return the float file's tensor that is judged: the answer, before a softmax that hides differences."""
+        """Return the float file's tensor that is compared: the answer, before a softmax that hides differences."""
         wanted = self.job.get("answer") or ""
-        named = {name: index for index, name in self.theirs.output_names.items()}
-        index = named.get(wanted, self.theirs.outputs[0])
-        while (op := self.theirs.producer.get(index)) is not None and op.name in (*_SOFT, "RESHAPE", *CASTS):
+        named = {name: index for index, name in self.reference.output_names.items()}
+        index = named.get(wanted, self.reference.outputs[0])
+        while (op := self.reference.producer.get(index)) is not None and op.name in (*_SOFT, "RESHAPE", *CASTS):
             index = op.inputs[0]
             if op.name in _SOFT:
                 break
@@ -118,27 +120,27 @@ class Comparison:
     # --- running --------------------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Any]:
-        """Run all samples; return the figures, JSON-ready."""
+        """Run all samples; return the figures as a JSON-ready dictionary."""
         samples = np.load(self.job["samples"], mmap_mode="r", allow_pickle=False)
-        followed = self._followed(len(samples))
-        disturbed: Disturbed | None = None
-        model: Running | None = None
+        injected = self._injected_samples(len(samples))
+        injection: InjectionFile | None = None
+        model: FileRunner | None = None
         for number in range(len(samples)):
             values = self._values(np.asarray(samples[number : number + 1]))
-            self._both(values)
-            errors = self._own(number < followed)
-            if number < followed and errors:
+            self._run_both(values)
+            errors = self._own_errors(number < injected)
+            if number < injected and errors:
                 if model is None:
-                    places = [row.theirs for row in self.rows.values()]
-                    disturbed = disturb(self.theirs, list(dict.fromkeys(places)), self.answer, self.shapes)
-                    model = Running(disturbed.content, keep=False, threads=self.job.get("threads", 1))
-                if disturbed is not None and model is not None:
-                    self._follow(model, disturbed, values, errors)
-            _say(done=number + 1)
-        return self._result(len(samples), followed)
+                    tensors = list(dict.fromkeys(row.reference for row in self.rows.values()))
+                    injection = inject_errors(self.reference, tensors, self.answer, self.shapes)
+                    model = FileRunner(injection.content, keep=False, threads=self.job.get("threads", 1))
+                if injection is not None and model is not None:
+                    self._inject(model, injection, values, errors)
+            _report(done=number + 1)
+        return self._result(len(samples), injected)
 
     def _values(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return one sample by input name, as the model takes it."""
+        """Return one sample by input name, in the form that the model takes."""
         feed = self.job["feed"]
         if batch.dtype.names:
             return {feed["names"].get(name, name): batch[name] for name in batch.dtype.names}
@@ -150,7 +152,7 @@ class Comparison:
         return {feed["input"]: batch}
 
     def _bound(self, graph: Graph, values: dict[str, NDArray[Any]]) -> dict[int, NDArray[Any]]:
-        """Return the values by input tensor: by the signature's name, the tensor's own, or as the only one."""
+        """Return the values by input tensor: found by the signature's name, by the tensor's, or as the only input."""
         if len(values) == len(graph.inputs) == 1:
             return {graph.inputs[0]: next(iter(values.values()))}
         places = {graph.tensors[i].name: i for i in graph.inputs}
@@ -165,149 +167,154 @@ class Comparison:
 
     def _real(self, index: int) -> Floats:
         """Return a tensor of the quantized file as real values."""
-        about = self.ours.tensors[index]
-        stored = self.quantized.stored(index)
+        about = self.quantized.tensors[index]
+        stored = self.quantized_runner.stored(index)
         if about.scale is None or about.zero_point is None or len(about.scale) != 1:
             return stored.astype(np.float32)
         return np.asarray((stored.astype(np.float32) - about.zero_point[0]) * about.scale[0], np.float32)
 
-    def _both(self, values: dict[str, NDArray[Any]]) -> None:
-        self.exact.run(self._bound(self.theirs, values))
-        self.quantized.run(self._bound(self.ours, values))
+    def _run_both(self, values: dict[str, NDArray[Any]]) -> None:
+        self.reference_runner.run(self._bound(self.reference, values))
+        self.quantized_runner.run(self._bound(self.quantized, values))
         for row in self.rows.values():
-            theirs = self.exact.stored(row.theirs)
-            row.sums.add(theirs, self._real(row.ours).reshape(theirs.shape))
-        found = next((i for i in reversed(list(self.rows)) if self.rows[i].theirs == self.answer), None)
-        theirs = self.exact.stored(self.answer)
-        exact = _centred(theirs)
-        self.whole_signal += float((exact**2).sum())
-        if found is not None:
-            ours = self._real(found).reshape(theirs.shape)
-            self.total_error += float(((_centred(ours) - exact) ** 2).sum())
-        self._agree()
+            reference = self.reference_runner.stored(row.reference)
+            row.stats.add(reference, self._real(row.quantized).reshape(reference.shape))
+        answer = next((i for i in reversed(list(self.rows)) if self.rows[i].reference == self.answer), None)
+        reference = self.reference_runner.stored(self.answer)
+        exact = _centred(reference)
+        self.answer_signal += float((exact**2).sum())
+        if answer is not None:
+            quantized = self._real(answer).reshape(reference.shape)
+            self.answer_error += float(((_centred(quantized) - exact) ** 2).sum())
+        self._compare_answers()
 
-    def _agree(self) -> None:
-        """Compare the answers that the files give."""
+    def _compare_answers(self) -> None:
+        """Add the sample's two answers to the agreement."""
         wanted = self.job.get("answer") or ""
         places = []
-        for graph in (self.ours, self.theirs):
+        for graph in (self.quantized, self.reference):
             named = {name: index for index, name in graph.output_names.items()}
             places.append(named.get(wanted, graph.outputs[0]))
-        ours, theirs = self._real(places[0]), self.exact.stored(places[1])
-        if ours.size == theirs.size:
+        quantized, reference = self._real(places[0]), self.reference_runner.stored(places[1])
+        if quantized.size == reference.size:
             if self.agreement is None:
                 task = Classification(int(self.job.get("classes", 0)))
-                self.agreement = task.agreement(sample_shape(theirs.shape))
-            self.agreement.add(theirs.reshape(1, -1), np.nan_to_num(ours.reshape(1, -1)))
+                self.agreement = task.agreement(sample_shape(reference.shape))
+            self.agreement.add(reference.reshape(1, -1), np.nan_to_num(quantized.reshape(1, -1)))
 
-    def _own(self, wanted: bool) -> dict[tuple[int, str], Floats]:
-        """Run float operators on the quantized file's own values; return the errors by (tensor, part)."""
+    def _own_errors(self, returned: bool) -> dict[tuple[int, str], Floats]:
+        """Run float operators on the quantized file's values, and add the errors to the statistics.
+
+        Returns the errors by (tensor, part) if `returned`; part is ``activation`` or ``weight``.
+        """
         inputs: dict[int, NDArray[Any]] = {}
         fed: set[int] = set()
         for row in self.rows.values():
-            if row.partner < 0 or row.op.position in fed:
+            if row.reference_op < 0 or row.op.position in fed:
                 continue
-            given = self._inputs_for(row.op, self.theirs.ops[row.partner])
-            if given is not None:
-                inputs |= given
+            operands = self._inputs_for(row.op, self.reference.ops[row.reference_op])
+            if operands is not None:
+                inputs |= operands
                 fed.add(row.op.position)
-        for index in self.theirs.inputs:
-            if self.theirs.tensors[index].dtype != "FLOAT32":
-                inputs[index] = self.exact.stored(index)
-        self.apart.run(inputs)
+        for index in self.reference.inputs:
+            if self.reference.tensors[index].dtype != "FLOAT32":
+                inputs[index] = self.reference_runner.stored(index)
+        self.isolated.run(inputs)
         errors: dict[tuple[int, str], Floats] = {}
         for row in self.rows.values():
-            ours = self._real(row.ours)
+            quantized = self._real(row.quantized)
             if row.op.position in fed:
-                exact = self.apart.stored(row.theirs)
+                exact = self.isolated.stored(row.reference)
             elif row.op.name in CASTS:
                 exact = self._real(row.op.inputs[0])
             elif row.op.name == "INPUT":
-                exact = self.exact.stored(row.theirs)
+                exact = self.reference_runner.stored(row.reference)
             else:
                 continue
             if not np.isfinite(exact).all():
                 continue
-            exact = exact.reshape(self.shapes[row.theirs]).astype(np.float32, copy=False)
-            stored, rest = row.sums.add_own(exact, np.nan_to_num(ours.reshape(exact.shape)))
-            if wanted:
+            exact = exact.reshape(self.shapes[row.reference]).astype(np.float32, copy=False)
+            stored, rest = row.stats.add_own(exact, np.nan_to_num(quantized.reshape(exact.shape)))
+            if returned:
                 weights = bool(self._weights(row.op))
-                errors[row.ours, "activation"] = stored if weights else stored + rest
+                errors[row.quantized, "activation"] = stored if weights else stored + rest
                 if weights:
-                    errors[row.ours, "weight"] = rest
+                    errors[row.quantized, "weight"] = rest
         return errors
 
-    def _inputs_for(self, ours: Op, theirs: Op) -> dict[int, NDArray[Any]] | None:
-        """Return what the float operator is given: the values that ours read, tensor by tensor."""
-        by_partner = {self.matches.tensors.get(i): i for i in ours.inputs if i >= 0 and not self.ours.is_constant(i)}
-        given = {}
-        for k, index in enumerate(theirs.inputs):
-            place = self.apart_inputs.get((theirs.position, k))
+    def _inputs_for(self, quantized: Op, reference: Op) -> dict[int, NDArray[Any]] | None:
+        """Return the inputs of the float operator: the values that the quantized operator reads, by input tensor."""
+        by_reference = {
+            self.matches.tensors.get(i): i for i in quantized.inputs if i >= 0 and not self.quantized.is_constant(i)
+        }
+        operands = {}
+        for k, index in enumerate(reference.inputs):
+            place = self.isolated_inputs.get((reference.position, k))
             if place is None:
                 continue
-            source = by_partner.get(index)
-            if source is None and k < len(ours.inputs) and not self.ours.is_constant(ours.inputs[k]):
-                source = ours.inputs[k]
-            if source is None or self.ours.tensors[source].size != self.theirs.tensors[index].size:
+            source = by_reference.get(index)
+            if source is None and k < len(quantized.inputs) and not self.quantized.is_constant(quantized.inputs[k]):
+                source = quantized.inputs[k]
+            if source is None or self.quantized.tensors[source].size != self.reference.tensors[index].size:
                 return None
-            given[place] = np.nan_to_num(self._real(source))
-        return given
+            operands[place] = np.nan_to_num(self._real(source))
+        return operands
 
     def _weights(self, op: Op) -> list[int]:
-        """Return the constants of an operator that hold numbers which quantization changes."""
+        """Return the constants of an operator whose values quantization changes."""
         kinds = ("INT2", "INT4", "INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT16", "FLOAT32")
-        found = []
+        weights = []
         for index in op.inputs:
-            if index >= 0 and self.ours.is_constant(index):
-                tensor = self.ours.tensors[self.ours.source(index)]
+            if index >= 0 and self.quantized.is_constant(index):
+                tensor = self.quantized.tensors[self.quantized.source(index)]
                 if tensor.dtype in kinds and (tensor.scale is not None or tensor.is_float):
-                    found.append(index)
-        return found
+                    weights.append(index)
+        return weights
 
-    # --- one error alone ----------------------------------------------------------------------------------------
+    # --- error injection ----------------------------------------------------------------------------------------
 
-    def _followed(self, samples: int) -> int:
-        """Return on how many samples single errors are followed to the answer: fewer on large models."""
+    def _injected_samples(self, samples: int) -> int:
+        """Return the number of samples with error injection: fewer for large models."""
         runs = 2 * max(len(self.rows), 1)
-        most = int(_WORK / max(runs * _multiplications(self.theirs), 1))
-        return min(samples, max(_LEAST_DISTURBED, min(_MOST_DISTURBED, most)))
+        most = int(_WORK / max(runs * _multiplications(self.reference), 1))
+        return min(samples, max(_LEAST_INJECTED, min(_MOST_INJECTED, most)))
 
-    def _follow(
+    def _inject(
         self,
-        model: Running,
-        disturbed: Disturbed,
+        model: FileRunner,
+        injection: InjectionFile,
         values: dict[str, NDArray[Any]],
         errors: dict[tuple[int, str], Floats],
     ) -> None:
-        """Put each error alone into the float model, and add up how far that moves the answer."""
-        inputs = self._bound(self.theirs, values)
-        zeros = {place: np.zeros(self.shapes[index], np.float32) for index, place in disturbed.disturbances.items()}
+        """Put each error alone into the float model, and add up the error that it causes in the answer."""
+        inputs = self._bound(self.reference, values)
+        zeros = {place: np.zeros(self.shapes[index], np.float32) for index, place in injection.errors.items()}
         model.run(inputs | zeros)
-        exact = _centred(model.stored(disturbed.answer).copy())
-        self.signal += float((exact**2).sum())
-        for (ours, part), error in errors.items():
-            row = self.rows[ours]
-            place = disturbed.disturbances.get(row.theirs)
+        exact = _centred(model.stored(injection.answer).copy())
+        self.injected_signal += float((exact**2).sum())
+        for (quantized, part), error in errors.items():
+            row = self.rows[quantized]
+            place = injection.errors.get(row.reference)
             if place is None:
                 continue
-            power, reference = float((error**2).sum()), row.sums.float_power / max(row.sums.samples, 1)
-            if (decibels(reference, power) or HIGHEST_DB) > _FOLLOWED_DB:
-                self.effects.setdefault((ours, part), 0.0)
+            power, signal = float((error**2).sum()), row.stats.reference_power / max(row.stats.samples, 1)
+            if (decibels(signal, power) or HIGHEST_DB) > _INJECTED_DB:
+                self.effects.setdefault((quantized, part), 0.0)
                 continue
             model.run({place: error})
-            moved = _centred(model.stored(disturbed.answer)) - exact
+            moved = _centred(model.stored(injection.answer)) - exact
             model.set({place: zeros[place]})
-            self.effects[ours, part] = self.effects.get((ours, part), 0.0) + float((moved**2).sum())
+            self.effects[quantized, part] = self.effects.get((quantized, part), 0.0) + float((moved**2).sum())
 
     # --- the result ---------------------------------------------------------------------------------------------
 
-    def _result(self, samples: int, followed: int) -> dict[str, Any]:
+    def _result(self, samples: int, injected: int) -> dict[str, Any]:
         behind = self._behind_answer()
         total = sum(self.effects.values())
         rows = []
         for row in self.rows.values():
-            about = self.ours.tensors[row.ours]
-            found = row.sums.figures() | {
+            about = self.quantized.tensors[row.quantized]
+            figures = row.stats.figures() | {
                 "name": about.name,
                 "kind": row.kind,
                 "operator": row.op.name,
@@ -315,66 +322,70 @@ class Comparison:
                 "shape": about.shape,
                 "dtype": about.dtype.lower(),
             }
-            rows.append(found | self._effect(row, "activation", behind, total))
+            rows.append(figures | self._effect(row, "activation", behind, total))
             for weight in self._weight_rows(row):
                 part = self._effect(row, "weight", behind, total) if weight["main"] else {}
                 rows.append(weight | part)
-        computing = [op for op in self.ours.ops if op.name not in CASTS]
+        computing = [op for op in self.quantized.ops if op.name not in CASTS]
         return {
             "rows": rows,
             "samples": samples,
-            "followed": followed,
+            "followed": injected,
             "agreement": self.agreement.share if self.agreement else None,
             "agreement_by": self.agreement.by if self.agreement else "",
-            "answer_snr_db": decibels(self.whole_signal, self.total_error) if self.whole_signal else None,
-            "answer": self.theirs.tensors[self.answer].name,
+            "answer_snr_db": decibels(self.answer_signal, self.answer_error) if self.answer_signal else None,
+            "answer": self.reference.tensors[self.answer].name,
             "operators": len(computing),
-            "quantized": sum(t.scale is not None or t.dtype == "FLOAT16" for t in self.ours.tensors),
+            "quantized": sum(t.scale is not None or t.dtype == "FLOAT16" for t in self.quantized.tensors),
             "matched": dict(self.matches.how),
             "unmatched": [
-                {"name": self.ours.tensors[op.outputs[0]].name, "operator": op.name, "position": op.position}
-                for op in (self.ours.ops[place] for place in self.matches.alone)
+                {"name": self.quantized.tensors[op.outputs[0]].name, "operator": op.name, "position": op.position}
+                for op in (self.quantized.ops[place] for place in self.matches.unmatched)
                 if op.outputs
             ],
-            "subgraphs": len(self.ours.model.subgraphs),
+            "subgraphs": len(self.quantized.model.subgraphs),
         }
 
     def _effect(self, row: Row, part: str, behind: set[int], total: float) -> dict[str, Any]:
-        power = self.effects.get((row.ours, part))
-        if power is None or row.theirs in behind:
+        power = self.effects.get((row.quantized, part))
+        if power is None or row.reference in behind:
             return {"answer_snr_db": None, "share": None}
         return {
-            "answer_snr_db": decibels(self.signal, power) if power else None,
+            "answer_snr_db": decibels(self.injected_signal, power) if power else None,
             "share": power / total if total else 0.0,
         }
 
     def _behind_answer(self) -> set[int]:
-        """Return the float tensors that come after the answer: what disturbs them cannot show there."""
-        found = {self.answer}
-        for op in self.theirs.ops:
-            if found.intersection(op.inputs):
-                found.update(op.outputs)
-        return found - {self.answer}
+        """Return the float tensors after the answer: their errors do not change it."""
+        behind = {self.answer}
+        for op in self.reference.ops:
+            if behind.intersection(op.inputs):
+                behind.update(op.outputs)
+        return behind - {self.answer}
 
     def _weight_rows(self, row: Row) -> list[dict[str, Any]]:
-        if row.partner < 0 or row.ours != row.op.outputs[0]:
+        if row.reference_op < 0 or row.quantized != row.op.outputs[0]:
             return []
-        partner = self.theirs.ops[row.partner]
-        theirs = [i for i in partner.inputs if i >= 0 and self.theirs.is_constant(i)]
+        reference_op = self.reference.ops[row.reference_op]
+        reference = [i for i in reference_op.inputs if i >= 0 and self.reference.is_constant(i)]
         rows = []
         for index in self._weights(row.op):
-            stored = self.ours.tensors[self.ours.source(index)]
-            values = self.ours.constant(index)
-            same = [i for i in theirs if self.theirs.tensors[i].size == stored.size]
+            stored = self.quantized.tensors[self.quantized.source(index)]
+            values = self.quantized.constant(index)
+            same = [i for i in reference if self.reference.tensors[i].size == stored.size]
             if stored.dtype == "FLOAT32" or not same:
                 continue
             place = row.op.inputs.index(index)
-            other = partner.inputs[place] if place < len(partner.inputs) and partner.inputs[place] in same else same[0]
-            exact = self.theirs.constant(other).reshape(values.shape)
+            other = (
+                reference_op.inputs[place]
+                if place < len(reference_op.inputs) and reference_op.inputs[place] in same
+                else same[0]
+            )
+            exact = self.reference.constant(other).reshape(values.shape)
             axis = CHANNEL_AXIS.get(row.op.name, 0)
             figures = weight_figures(exact, values, min(axis, max(values.ndim - 1, 0)), stored.limits)
-            largest = index == max(self._weights(row.op), key=lambda i: self.ours.tensors[i].size)
-            own = row.sums.figures()
+            largest = index == max(self._weights(row.op), key=lambda i: self.quantized.tensors[i].size)
+            own = row.stats.figures()
             rows.append(
                 figures
                 | {
@@ -393,35 +404,35 @@ class Comparison:
 
 
 def _centred(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return an answer less its mean: what a softmax, and the choice of a class, cannot see is no error."""
+    """Return an answer minus its mean, which neither a softmax nor the choice of a class depends on."""
     flat = np.nan_to_num(np.asarray(values, np.float64).reshape(-1))
     return flat - flat.mean() if flat.size > 1 else flat
 
 
 def _multiplications(graph: Graph) -> float:
-    """Return how many multiply-adds one run takes, about."""
+    """Return the approximate number of multiply-adds of one run."""
     total = 0.0
     for op in graph.ops:
-        made = graph.tensors[op.outputs[0]].size if op.outputs else 0
-        total += made
+        outputs = graph.tensors[op.outputs[0]].size if op.outputs else 0
+        total += outputs
         kernels = [graph.tensors[i] for i in op.inputs[1:2] if i >= 0 and graph.is_constant(i)]
         if kernels and op.name in CHANNEL_AXIS:
             kernel = kernels[0]
-            total += made * kernel.size / max(kernel.shape[CHANNEL_AXIS[op.name]], 1)
+            total += outputs * kernel.size / max(kernel.shape[CHANNEL_AXIS[op.name]], 1)
     return total
 
 
-def _say(**facts: Any) -> None:
+def _report(**facts: Any) -> None:
     print(json.dumps(facts), flush=True)  # noqa: T201
 
 
 def main() -> None:
-    """Do the job in the file named on the command line; write its ``out``. What a person can mend goes to stdout."""
+    """Run the job file that the command line names, and write its ``out``. Print an InputError to stdout as JSON."""
     job = read_json(Path(sys.argv[1]))
     try:
         write_json(Path(job["out"]), Comparison(job).run())
     except InputError as error:
-        _say(error=error.message, remedy=error.remedy)
+        _report(error=error.message, remedy=error.remedy)
         sys.exit(2)
 
 

@@ -1,4 +1,4 @@
-"""Running sums of one tensor's values and errors, sample after sample; figures from them. Memory: one channel axis."""
+"""Error statistics of one tensor: running sums over samples, and the figures from them. Memory: one channel axis."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from .graph import Floats
 
-# Beyond this an error is rounding in float32.
+# A higher ratio is rounding in float32.
 HIGHEST_DB = 140.0
 
 
 def decibels(signal: float, noise: float) -> float | None:
-    """Return the ratio of two powers in decibels, at most `HIGHEST_DB`; None where there is no signal."""
+    """Return the ratio of two powers in decibels, at most `HIGHEST_DB`; None without a signal."""
     if not signal > 0 or not np.isfinite(signal) or not np.isfinite(noise):
         return None
     if noise <= signal * 10 ** (-HIGHEST_DB / 10):
@@ -24,18 +24,18 @@ def decibels(signal: float, noise: float) -> float | None:
 
 
 @dataclass
-class Sums:
-    """Sums over samples of what one tensor holds in both files.
+class ErrorStats:
+    """Sums over samples of one tensor's values in both files.
 
-    `limits` is what the quantized tensor can hold (None: anything), in `steps` steps. Channels lie along the
-    last axis.
+    `limits` is the range that the quantized tensor can represent (None: unlimited), in `steps` steps. Channels are
+    the last axis. "Own" sums are about the operator's own error (`add_own`).
     """
 
     limits: tuple[float, float] | None = None
     steps: int = 255
     count: int = 0
-    float_power: float = 0.0
-    our_power: float = 0.0
+    reference_power: float = 0.0
+    quantized_power: float = 0.0
     product: float = 0.0
     error_power: float = 0.0
     own_signal: float = 0.0
@@ -46,8 +46,8 @@ class Sums:
     outside: int = 0
     low: float = np.inf
     high: float = -np.inf
-    our_low: float = np.inf
-    our_high: float = -np.inf
+    quantized_low: float = np.inf
+    quantized_high: float = -np.inf
     channel_low: Floats | None = None
     channel_high: Floats | None = None
     channel_signal: NDArray[np.float64] | None = None
@@ -56,44 +56,47 @@ class Sums:
     samples_outside: int = 0
     samples: int = 0
 
-    def add(self, theirs: Floats, ours: Floats) -> None:
-        """Add one sample's values of the float file and of ours (same shape, float32)."""
-        theirs, ours = theirs.astype(np.float32, copy=False), ours.astype(np.float32, copy=False)
-        if not np.isfinite(ours).all():
+    def add(self, reference: Floats, quantized: Floats) -> None:
+        """Add one sample's values in the float file and in the quantized file (same shape, float32)."""
+        reference, quantized = reference.astype(np.float32, copy=False), quantized.astype(np.float32, copy=False)
+        if not np.isfinite(quantized).all():
             self.not_finite = True
-            ours = np.nan_to_num(ours, posinf=0.0, neginf=0.0)
-        self.count += theirs.size
+            quantized = np.nan_to_num(quantized, posinf=0.0, neginf=0.0)
+        self.count += reference.size
         self.samples += 1
-        self.float_power += _dot(theirs, theirs)
-        self.our_power += _dot(ours, ours)
-        self.product += _dot(theirs, ours)
-        difference = ours - theirs
+        self.reference_power += _dot(reference, reference)
+        self.quantized_power += _dot(quantized, quantized)
+        self.product += _dot(reference, quantized)
+        difference = quantized - reference
         self.error_power += _dot(difference, difference)
-        low, high = float(theirs.min()), float(theirs.max())
+        low, high = float(reference.min()), float(reference.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
-        self.our_low, self.our_high = min(self.our_low, float(ours.min())), max(self.our_high, float(ours.max()))
+        self.quantized_low, self.quantized_high = (
+            min(self.quantized_low, float(quantized.min())),
+            max(self.quantized_high, float(quantized.max())),
+        )
         if self.limits is not None:
-            # Up to half a step beyond the last value is rounding, not saturation.
+            # Up to half a step beyond the limits is rounding, not saturation.
             margin = (self.limits[1] - self.limits[0]) / self.steps / 2
             if low < self.limits[0] - margin or high > self.limits[1] + margin:
-                outside = (theirs < self.limits[0] - margin) | (theirs > self.limits[1] + margin)
+                outside = (reference < self.limits[0] - margin) | (reference > self.limits[1] + margin)
                 self.outside += int(outside.sum())
                 self.samples_outside += 1
-        if theirs.ndim >= 2 and theirs.shape[-1] > 1:
-            flat = theirs.reshape(-1, theirs.shape[-1])
+        if reference.ndim >= 2 and reference.shape[-1] > 1:
+            flat = reference.reshape(-1, reference.shape[-1])
             if self.channel_low is None or self.channel_high is None:
                 self.channel_low, self.channel_high = flat.min(axis=0), flat.max(axis=0)
             else:
                 np.minimum(self.channel_low, flat.min(axis=0), out=self.channel_low)
                 np.maximum(self.channel_high, flat.max(axis=0), out=self.channel_high)
 
-    def add_own(self, exact: Floats, ours: Floats) -> tuple[Floats, Floats]:
-        """Add what a float operator made of our inputs (`exact`) beside what ours made.
+    def add_own(self, exact: Floats, quantized: Floats) -> tuple[Floats, Floats]:
+        """Add one sample's result of the quantized operator, and of a float operator with the same inputs (`exact`).
 
-        Returns the two parts of the operator's own error: storing the result (rounding and clipping to `limits`), and
-        the rest (its weights, its integer arithmetic).
+        Returns the two parts of the operator's own error: that of storing the result (rounding and clipping to
+        `limits`), and the rest (its weights, its integer arithmetic).
         """
-        error = ours - exact
+        error = quantized - exact
         stored = self.store(exact) - exact
         rest = error - stored
         self.own_signal += _dot(exact, exact)
@@ -114,7 +117,7 @@ class Sums:
         return stored, rest
 
     def store(self, values: Floats) -> Floats:
-        """Return values as the quantized tensor would hold them."""
+        """Return values as the quantized tensor stores them: clipped to `limits` and rounded to steps."""
         if self.limits is None:
             return values
         low, high = self.limits
@@ -122,26 +125,26 @@ class Sums:
         return np.asarray(np.round((np.clip(values, low, high) - low) / step) * step + low, np.float32)
 
     def figures(self) -> dict[str, Any]:
-        """Return the figures, JSON-ready."""
-        found: dict[str, Any] = {
-            "snr_db": decibels(self.float_power, self.error_power),
+        """Return the figures as a JSON-ready dictionary."""
+        figures: dict[str, Any] = {
+            "snr_db": decibels(self.reference_power, self.error_power),
             "own_snr_db": decibels(self.own_signal, self.own_error),
             "rest_snr_db": decibels(self.own_signal, self.rest_error),
-            "cosine": _cosine(self.product, self.float_power, self.our_power),
+            "cosine": _cosine(self.product, self.reference_power, self.quantized_power),
             "float_low": _finite(self.low),
             "float_high": _finite(self.high),
-            "our_low": _finite(self.our_low),
-            "our_high": _finite(self.our_high),
+            "quantized_low": _finite(self.quantized_low),
+            "quantized_high": _finite(self.quantized_high),
             "not_finite": self.not_finite,
         }
         if self.limits is not None and self.count:
             low, high = self.limits
             covered = max(0.0, min(self.high, high) - max(self.low, low))
-            found |= {
+            figures |= {
                 "low": low,
                 "high": high,
                 "step": (high - low) / self.steps,
-                "typical": float(np.sqrt(self.float_power / self.count)),
+                "typical": float(np.sqrt(self.reference_power / self.count)),
                 "saturated": self.outside / self.count,
                 "samples_saturated": self.samples_outside / self.samples,
                 "range_use": covered / (high - low) if high > low else None,
@@ -150,17 +153,17 @@ class Sums:
             }
         if self.channel_low is not None and self.channel_high is not None:
             spans = np.maximum(np.abs(self.channel_low), np.abs(self.channel_high))
-            found |= channels(spans)
+            figures |= channels(spans)
         if self.channel_signal is not None and self.channel_error is not None:
             alive = self.channel_signal > self.channel_signal.max() * 1e-12
             signal = self.channel_signal[alive]
             ratio = signal / np.maximum(self.channel_error[alive], signal * 1e-14)
-            found["channel_snr_db"] = float(10 * np.log10(np.median(ratio))) if alive.any() else None
-        return found
+            figures["channel_snr_db"] = float(10 * np.log10(np.median(ratio))) if alive.any() else None
+        return figures
 
 
 def channels(spans: NDArray[Any]) -> dict[str, Any]:
-    """Return the worst channel and the ratio of its span to the median channel's; dead channels do not count."""
+    """Return the worst channel and the ratio of its span to the median channel's; zero channels are left out."""
     largest = float(spans.max())
     alive = spans[spans > largest * 1e-9]
     if len(alive) < 3:
@@ -169,40 +172,40 @@ def channels(spans: NDArray[Any]) -> dict[str, Any]:
 
 
 def weight_figures(
-    theirs: Floats, ours: Floats, axis: int, limits: tuple[float, float] | None = None
+    reference: Floats, quantized: Floats, axis: int, limits: tuple[float, float] | None = None
 ) -> dict[str, Any]:
     """Return the figures of a weight: float and quantized values of one shape, channels along `axis`.
 
-    `limits` is what the quantized one can hold, where it has one scale.
+    `limits` is the range that the quantized weight can represent, if it has one scale.
     """
-    difference = (ours - theirs).astype(np.float64)
-    signal, noise = float((theirs.astype(np.float64) ** 2).sum()), float((difference**2).sum())
-    found: dict[str, Any] = {
+    difference = (quantized - reference).astype(np.float64)
+    signal, noise = float((reference.astype(np.float64) ** 2).sum()), float((difference**2).sum())
+    figures: dict[str, Any] = {
         "snr_db": decibels(signal, noise),
-        "cosine": _cosine(_dot(theirs, ours), signal, _dot(ours, ours)),
-        "float_low": float(theirs.min()),
-        "float_high": float(theirs.max()),
-        "low": float(ours.min()),
-        "high": float(ours.max()),
+        "cosine": _cosine(_dot(reference, quantized), signal, _dot(quantized, quantized)),
+        "float_low": float(reference.min()),
+        "float_high": float(reference.max()),
+        "low": float(quantized.min()),
+        "high": float(quantized.max()),
     }
     if limits is not None:
         margin = (limits[1] - limits[0]) / 255
-        outside = (theirs < limits[0] - margin) | (theirs > limits[1] + margin)
-        found["saturated"] = float(outside.mean())
-    if theirs.ndim >= 2:
-        flat = np.moveaxis(theirs, axis, 0).reshape(theirs.shape[axis], -1)
-        wrong = np.moveaxis(difference, axis, 0).reshape(theirs.shape[axis], -1)
-        found |= channels(np.abs(flat).max(axis=1))
+        outside = (reference < limits[0] - margin) | (reference > limits[1] + margin)
+        figures["saturated"] = float(outside.mean())
+    if reference.ndim >= 2:
+        flat = np.moveaxis(reference, axis, 0).reshape(reference.shape[axis], -1)
+        wrong = np.moveaxis(difference, axis, 0).reshape(reference.shape[axis], -1)
+        figures |= channels(np.abs(flat).max(axis=1))
         power, lost = (flat.astype(np.float64) ** 2).sum(axis=1), (wrong**2).sum(axis=1)
         alive = power > power.max() * 1e-12
         if alive.any():
             ratio = power[alive] / np.maximum(lost[alive], power[alive] * 1e-14)
-            found["channel_snr_db"] = float(10 * np.log10(np.median(ratio)))
-    return found
+            figures["channel_snr_db"] = float(10 * np.log10(np.median(ratio)))
+    return figures
 
 
 def _dot(a: NDArray[Any], b: NDArray[Any]) -> float:
-    # Over single precision: sums of at most a few million values, 1e-4 of a decibel.
+    # Single precision is enough: over a few million values the error is 1e-4 of a decibel.
     return float(np.dot(a.reshape(-1), b.reshape(-1)))
 
 

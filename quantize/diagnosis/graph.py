@@ -1,4 +1,4 @@
-"""A ``.tflite`` file as a graph: tensors, operators, constants as real values. Reads bytes; runs nothing.
+"""A ``.tflite`` file as a graph of tensors and operators, with constants as real values. Runs nothing.
 
 Field names and enumerations are those of TFLite's schema (``ai_edge_litert.schema_py_generated``).
 """
@@ -29,9 +29,9 @@ CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRA
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor: its place, name, static shape, type (as the schema calls it) and quantization.
+    """A tensor: its index, name, static shape, type (the schema's name) and quantization.
 
-    value = `scale` × (stored - `zero_point`); both hold one entry, or one for each index along `axis`.
+    value = `scale` × (stored - `zero_point`); both have one entry, or one for each index along `axis`.
     """
 
     index: int
@@ -49,7 +49,7 @@ class Tensor:
 
     @property
     def is_float(self) -> bool:
-        """Whether its values are stored as they are."""
+        """Whether its values are stored without quantization."""
         return self.dtype in ("FLOAT32", "FLOAT16")
 
     @property
@@ -60,7 +60,7 @@ class Tensor:
 
     @property
     def limits(self) -> tuple[float, float] | None:
-        """Lowest and highest value that a quantized activation can hold; None where there is no one scale."""
+        """Lowest and highest value that a quantized activation can represent; None without a single scale."""
         if self.scale is None or self.zero_point is None or len(self.scale) != 1 or self.dtype not in _BITS:
             return None
         low, high = self.integer_range
@@ -70,7 +70,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Op:
-    """An operator: its place in the graph, name, tensors (-1 is an input left out) and fused activation."""
+    """An operator: its position in the graph, name, tensors (-1 is an omitted input) and fused activation."""
 
     position: int
     name: str
@@ -81,7 +81,7 @@ class Op:
 
 @dataclass
 class Graph:
-    """The main graph of a file. `model` is the schema's object, which `taken_apart` rewrites; `path` is the file."""
+    """The main graph of a file. `model` is the schema's object, which `isolate` rewrites; `path` is the file."""
 
     path: Path
     model: Any
@@ -94,33 +94,33 @@ class Graph:
 
     @cached_property
     def producer(self) -> dict[int, Op]:
-        """The operator that makes a tensor."""
+        """The operator that computes a tensor, by the tensor's index."""
         return {index: op for op in self.ops for index in op.outputs}
 
     @cached_property
     def consumers(self) -> dict[int, list[Op]]:
-        """The operators that read a tensor."""
-        found: dict[int, list[Op]] = {}
+        """The operators that read a tensor, by the tensor's index."""
+        readers: dict[int, list[Op]] = {}
         for op in self.ops:
             for index in dict.fromkeys(op.inputs):
-                found.setdefault(index, []).append(op)
-        return found
+                readers.setdefault(index, []).append(op)
+        return readers
 
     def source(self, index: int) -> int:
-        """Return the tensor that `index` is another storage of: the one before all casts."""
+        """Return the tensor before the casts that lead to `index`."""
         while (op := self.producer.get(index)) is not None and op.name in CASTS:
             index = op.inputs[0]
         return index
 
     def is_constant(self, index: int) -> bool:
-        """Whether a tensor's values stand in the file, casts or none between."""
+        """Whether a tensor's values are stored in the file, before casts if there are any."""
         if index < 0:
             return False
         buffer = self.model.buffers[self.model.subgraphs[0].tensors[self.source(index)].buffer]
         return buffer.data is not None and len(buffer.data) > 0
 
     def constant(self, index: int) -> Floats:
-        """Return a constant tensor's real values (shape of the tensor) float32. Raises ValueError when it is none."""
+        """Return a constant tensor's real values (shape of the tensor) float32. Raises ValueError if not constant."""
         place = self.source(index)
         tensor = self.tensors[place]
         raw = self.model.buffers[self.model.subgraphs[0].tensors[place].buffer].data
@@ -144,20 +144,20 @@ class Graph:
         return ((stored.astype(np.float32) - zeros) * tensor.scale.reshape(side)).astype(np.float32)
 
     def _blockwise(self, tensor: Tensor, stored: NDArray[Any], blocks: Any) -> Floats:
-        """One scale for every `blockSize` values along the last axis; the scales are a tensor of their own."""
+        """Return real values with one scale for every `blockSize` along the last axis; the scales are a tensor."""
         scales = self.constant(blocks.scales)
         values = stored.astype(np.float32)
         return np.asarray(values * np.repeat(scales.reshape(*values.shape[:-1], -1), blocks.blockSize, axis=-1))
 
 
 def read_graph(path: Path) -> Graph:
-    """Read a ``.tflite`` file. Raises InputError when it is none."""
+    """Read a ``.tflite`` file. Raises InputError if it is no such file, or damaged."""
     try:
         return _graph(path, read(path.read_bytes(), str(path)))
     except InputError:
         raise
-    except Exception as error:  # a file from outside may break its reader in any way
-        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
+    except Exception as error:  # a foreign file may raise anything in its reader
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "export or copy it again") from error
 
 
 def _graph(path: Path, model: Any) -> Graph:
@@ -205,7 +205,7 @@ def _tensor(index: int, tensor: Any) -> Tensor:
 
 
 def _stored(raw: NDArray[np.uint8], tensor: Tensor) -> NDArray[Any]:
-    """Return the integers or floats that a buffer holds; four- and two-bit values are packed, the low bits first."""
+    """Return the numbers of a buffer; four- and two-bit values are packed, the low bits first."""
     bits = _BITS.get(tensor.dtype, 8)
     if bits >= 8:
         return raw.view(_NUMPY[tensor.dtype])[: tensor.size].reshape(tensor.shape)

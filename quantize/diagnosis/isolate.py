@@ -1,9 +1,9 @@
-"""Two rewritings of a float file that let single operators be asked.
+"""Two rewritten forms of a float file that measure single operators.
 
-- *Taken apart*: every operator reads its own inputs from outside, so that each can be given what the quantized file
-  gave its counterpart; what comes out is what a float operator would have made of it.
-- *Disturbed*: behind every chosen tensor stands an addition whose second operand comes from outside (zero unless it is
-  set), so that one operator's error alone can be put into an otherwise exact model.
+- *Isolated*: every operator reads inputs of the file's own, so that each can be given the values that its counterpart
+  in the quantized file reads. Its output is that of a float operator with the quantized file's inputs.
+- *Error injection*: behind every chosen tensor an addition takes its second operand from an input of the file (zero
+  unless it is set), so that one operator's error alone can be put into an otherwise exact model.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from .graph import Graph
 
 
 @dataclass(frozen=True)
-class Apart:
-    """A file's bytes, and which input tensor takes the input `k` of the operator at a position: ``(position, k)``."""
+class IsolatedFile:
+    """A file's bytes. `inputs` maps ``(position, k)``, the input `k` of the operator at a position, to the tensor that
+    sets it."""
 
     content: bytes
     inputs: dict[tuple[int, int], int]
 
 
 @dataclass(frozen=True)
-class Disturbed:
-    """A file's bytes, which tensor takes a disturbance of which tensor, and where the answer is read."""
+class InjectionFile:
+    """A file's bytes. `errors` maps a tensor to the input tensor whose value is added to it; `answer` is the output."""
 
     content: bytes
-    disturbances: dict[int, int]
+    errors: dict[int, int]
     answer: int
 
 
-def take_apart(graph: Graph, shapes: dict[int, tuple[int, ...]]) -> Apart:
-    """Return the file with every float activation cut in front of each operator that reads it.
+def isolate_operators(graph: Graph, shapes: dict[int, tuple[int, ...]]) -> IsolatedFile:
+    """Return the file with every float activation that an operator reads replaced by an input of the file.
 
-    Integers (token ids, computed shapes) stay connected: they are not quantized. `shapes` are the tensors' shapes as
-    the running file has them.
+    Integers (token ids, computed shapes) stay connected: they are not quantized. `shapes` are the tensors' shapes at
+    run time.
     """
     model = copy.copy(graph.model)
     main = model.subgraphs[0] = copy.copy(graph.model.subgraphs[0])
@@ -57,15 +58,15 @@ def take_apart(graph: Graph, shapes: dict[int, tuple[int, ...]]) -> Apart:
             inputs[op.position, k] = places[k]
             extra.append(places[k])
         rewritten.inputs = np.array(places, np.int32)
-    kept = [i for i in graph.inputs if graph.tensors[i].dtype != "FLOAT32"]
-    main.inputs = np.array([*kept, *extra], np.int32)
-    made = [i for op in graph.ops for i in op.outputs if graph.tensors[i].dtype == "FLOAT32"]
-    main.outputs = np.array(made or list(graph.outputs), np.int32)
-    return Apart(_pack(graph, model, main), inputs)
+    integers = [i for i in graph.inputs if graph.tensors[i].dtype != "FLOAT32"]
+    main.inputs = np.array([*integers, *extra], np.int32)
+    outputs = [i for op in graph.ops for i in op.outputs if graph.tensors[i].dtype == "FLOAT32"]
+    main.outputs = np.array(outputs or list(graph.outputs), np.int32)
+    return IsolatedFile(_pack(graph, model, main), inputs)
 
 
-def disturb(graph: Graph, tensors: list[int], answer: int, shapes: dict[int, tuple[int, ...]]) -> Disturbed:
-    """Return the file with a disturbance added to each of `tensors`, whose one output is the tensor `answer`."""
+def inject_errors(graph: Graph, tensors: list[int], answer: int, shapes: dict[int, tuple[int, ...]]) -> InjectionFile:
+    """Return the file with an input added to each of `tensors`; its only output is the tensor `answer`."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = copy.copy(graph.model)
@@ -78,38 +79,38 @@ def disturb(graph: Graph, tensors: list[int], answer: int, shapes: dict[int, tup
     code.version = 1
     model.operatorCodes.append(code)
     renamed: dict[int, int] = {}
-    disturbances: dict[int, int] = {}
+    errors: dict[int, int] = {}
     operators: list[Any] = []
 
     def addition(index: int) -> Any:
-        disturbances[index] = _add_input(main, index, shapes)
+        errors[index] = _add_input(main, index, shapes)
         renamed[index] = _add_input(main, index, shapes)
         op = schema.OperatorT()
         op.opcodeIndex = len(model.operatorCodes) - 1
-        op.inputs = np.array([index, disturbances[index]], np.int32)
+        op.inputs = np.array([index, errors[index]], np.int32)
         op.outputs = np.array([renamed[index]], np.int32)
         op.builtinOptionsType = schema.BuiltinOptions.AddOptions
         op.builtinOptions = schema.AddOptionsT()
         return op
 
-    wanted = set(tensors)
-    operators += [addition(index) for index in graph.inputs if index in wanted]
+    chosen = set(tensors)
+    operators += [addition(index) for index in graph.inputs if index in chosen]
     for op, original in zip(graph.ops, main.operators, strict=True):
         rewritten = copy.copy(original)
         rewritten.inputs = np.array([renamed.get(index, index) for index in op.inputs], np.int32)
         operators.append(rewritten)
-        operators += [addition(index) for index in op.outputs if index in wanted]
+        operators += [addition(index) for index in op.outputs if index in chosen]
     main.operators = operators
-    main.inputs = np.array([*graph.inputs, *disturbances.values()], np.int32)
+    main.inputs = np.array([*graph.inputs, *errors.values()], np.int32)
     main.outputs = np.array([renamed.get(answer, answer)], np.int32)
-    return Disturbed(_pack(graph, model, main), disturbances, renamed.get(answer, answer))
+    return InjectionFile(_pack(graph, model, main), errors, renamed.get(answer, answer))
 
 
 def _add_input(main: Any, index: int, shapes: dict[int, tuple[int, ...]]) -> int:
-    """Add a tensor like the one at `index`, without values, and return its place."""
+    """Add a tensor like the one at `index`, without values; return its index."""
     tensor = copy.copy(main.tensors[index])
     tensor.name = f"edgeproof/{len(main.tensors)}".encode()
-    tensor.buffer = 0  # by the schema's rule the empty one
+    tensor.buffer = 0  # the schema says that buffer 0 is empty
     tensor.shape = np.array(shapes.get(index, tensor.shape), np.int32)
     tensor.shapeSignature = None
     main.tensors.append(tensor)

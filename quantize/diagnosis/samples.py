@@ -1,4 +1,4 @@
-"""The samples of a diagnosis, written for the process that compares, and how it feeds them."""
+"""The samples of a diagnosis for the comparing process, and how it feeds them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ...core.tokenizer import open_tokenizer
 
 
 def draw(data: PreparedData, split: str, samples: int, seed: int, artifact: Artifact, path: Path) -> int:
-    """Write `samples` of a split to `path` (``.npy``), as the artifact's contract takes them; return their number.
+    """Write `samples` of a split to `path` (``.npy``), in the form of the artifact's contract; return their number.
 
     Pictures stay (N, height, width, 3) uint8, tensors (N, …); texts become token ids, a structured array with the
-    fields ``ids`` and ``lens``. Raises InputError when the split is empty, or the tokenizer is missing.
+    fields ``ids`` and ``lens``. Raises InputError if the split is empty, or the tokenizer is missing.
     """
     count = data.counts.get(split, 0)
     if not count:
@@ -30,13 +30,13 @@ def draw(data: PreparedData, split: str, samples: int, seed: int, artifact: Arti
         return len(chosen)
     if artifact.tokenizer is None:
         raise InputError(
-            f"{artifact.id} takes token ids, and no tokenizer is known for it",
+            f"{artifact.id} takes token ids, but its tokenizer was not found",
             "keep the folder MODEL.tokenizer/ and the sidecar (.json) beside the file, as export wrote them",
         )
     try:
         tokenizer = open_tokenizer(artifact.tokenizer)
     except ValueError as error:
-        raise InputError(str(error), "put back the folder MODEL.tokenizer/ as export wrote it") from error
+        raise InputError(str(error), "restore the folder MODEL.tokenizer/ as export wrote it") from error
     texts = read_texts(data.inputs(split))
     np.save(path, encode_texts(tokenizer, [texts[index] for index in chosen]))
     return len(chosen)
@@ -45,13 +45,13 @@ def draw(data: PreparedData, split: str, samples: int, seed: int, artifact: Arti
 def feed(artifact: Artifact, data: PreparedData) -> dict[str, Any]:
     """Return how a sample becomes inputs: ``kind``, ``input`` (name), for pictures ``low`` and ``high``, and ``names``.
 
-    Without a contract the samples are fed as they are. Raises InputError when file and samples do not go together.
+    Without a contract the samples are fed unchanged. Raises InputError if the file does not take such samples.
     """
     contract = artifact.contract
     takes = contract.kind if contract is not None else "tensor"
     if (data.kind == "text") != (takes == "text"):
         raise InputError(
-            f"{artifact.id} takes {takes}, the data are {data.kind}",
+            f"{artifact.id} takes {takes}, but the data are {data.kind}",
             "keep the sidecar (.json) beside the file, and give data of the kind that it was trained on",
         )
     if contract is None:
