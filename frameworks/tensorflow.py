@@ -15,6 +15,11 @@ def check_installed() -> None:
     EXTRAS["train"].require("training needs", "tensorflow", "tf_keras")
 
 
+def check_tfmot_installed() -> None:
+    """Raise NotInstalledError if the extra ``quantize`` is missing. Looks packages up; imports none."""
+    EXTRAS["quantize"].require("further training needs", "tensorflow", "tf_keras", "tensorflow_model_optimization")
+
+
 def load() -> tuple[Any, Any]:
     """Import TensorFlow and Keras 2 (seconds at the first call) and return both modules.
 
@@ -32,6 +37,18 @@ def load() -> tuple[Any, Any]:
     logging.getLogger("absl").setLevel(logging.ERROR)
     tf_keras.utils.disable_interactive_logging()  # stdout belongs to --json
     return tf, tf_keras
+
+
+def load_tfmot() -> Any:
+    """Import the TensorFlow Model Optimization toolkit on top of Keras 2 and return it.
+
+    Raises NotInstalledError when the extra ``quantize`` is missing.
+    """
+    check_tfmot_installed()
+    load()
+    import tensorflow_model_optimization as tfmot
+
+    return tfmot
 
 
 def fresh(seed: int) -> tuple[Any, Any]:

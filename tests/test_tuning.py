@@ -13,7 +13,7 @@ from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract, load_model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Quantize
-from edgeproof.frameworks import tfmot
+from edgeproof.frameworks import tensorflow
 from edgeproof.frameworks.freeze import graph_sha256
 from edgeproof.quantize.aware_training import (
     fake_quant_ranges,
@@ -45,7 +45,7 @@ def small(tmp_path_factory):
 
 
 def test_a_separable_convolution_beside_layers_with_keras_own_names_is_quantized():
-    _, keras, _ = tfmot.load()
+    _, keras = tensorflow.load()
     keras.backend.clear_session()  # as in a new process: Keras has given out no name yet
     given = {"padding": "same", "use_bias": False}
     image = keras.Input((8, 8, 3), name="image")
@@ -156,7 +156,7 @@ def test_a_quantized_network_starts_calibrated_and_not_at_chance(small):
 
 @pytest.mark.slow
 def test_quantization_aware_training_gives_integer_files_that_answer_as_float(small, quantized):
-    tf, _, _ = tfmot.load()
+    tf, _ = tensorflow.load()
     model, workspace, heard = quantized
     assert {part.name for part in workspace.iterdir()} == {"saved_model", "model.json", "work.json"}
     assert load_model(workspace) == model
@@ -254,7 +254,7 @@ def test_batch_norm_learns_in_phase_one_and_is_frozen_in_phase_two(small, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("scores, stopped, best", [((5, 4, 3, 2, 1), 3, 0), ((1, 2, 3, 2, 1), 5, 2)])
 def test_training_stops_early_and_the_best_epoch_stays(scores, stopped, best, tmp_path):
-    _, keras, _ = tfmot.load()
+    _, keras = tensorflow.load()
     values = keras.Input((4,))
     network = keras.Model(values, keras.layers.Dense(2, activation="softmax")(values))
     rng, contract = np.random.default_rng(0), InputContract("x", (1, 4), kind="tensor")
@@ -349,7 +349,7 @@ def test_of_a_network_that_is_not_known_only_the_head_is_trained(small, tmp_path
 
 @pytest.mark.slow
 def test_a_layer_that_cannot_be_quantized_is_named(small):
-    _, keras, _ = tfmot.load()
+    _, keras = tensorflow.load()
     image = keras.Input((8, 8, 3))
     network = keras.Model(image, keras.layers.ELU(name="odd")(keras.layers.Conv2D(4, 3)(image)))
     with pytest.raises(UnknownError, match=r"no quantization for layer 'odd' \(ELU\)"):

@@ -8,9 +8,11 @@ import pytest
 from edgeproof.core.codec import read_json, write_json
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec, Train
+from edgeproof.frameworks import network_format
+from edgeproof.frameworks.efficientnet_lite import LITE
 from edgeproof.frameworks.tensorflow import load
 from edgeproof.quantize.aware_training import network_loading
-from edgeproof.quantize.aware_training.efficientnet_lite import LITE, efficientnet_lite
+from edgeproof.quantize.aware_training.efficientnet_lite import efficientnet_lite
 from edgeproof.quantize.aware_training.frozen_head import signature_answers
 from edgeproof.quantize.aware_training.hub_networks import APPLICATIONS, UnknownError, rebuild
 from edgeproof.train.fit import fit
@@ -70,7 +72,7 @@ def slim(name: str) -> str:
 @pytest.mark.parametrize("names", ["slim", "numbers"])
 def test_variables_find_their_places_by_other_libraries_names_and_by_their_order(mobile, names):
     network, model, _ = mobile
-    described, arrays = network_loading._read(model.network)
+    described, arrays = network_format.read_network(model.network)
     order = {name: number for number, name in enumerate(described["names"])}
     weights = [weight.name.removesuffix(":0") for weight in network.weights]
     if names == "slim":  # in the order of the alphabet, which is not the network's
@@ -91,7 +93,7 @@ def test_variables_find_their_places_by_other_libraries_names_and_by_their_order
 @pytest.mark.slow
 def test_a_module_whose_answers_do_not_agree_is_refused(mobile, tmp_path):
     _, model, pictures = mobile
-    described, arrays = network_loading._read(model.network)
+    described, arrays = network_format.read_network(model.network)
     folder = tmp_path / "network"
     folder.mkdir()
     np.savez(folder / "weights.npz", **{name: -a if name.isdecimal() else a for name, a in arrays.items()})

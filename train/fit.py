@@ -25,6 +25,7 @@ from ..core.progress import Listener
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
 from ..frameworks.freeze import freeze, graph_sha256, verify
+from ..frameworks.network_format import FOLDER as NETWORK
 from ..frameworks.tensorflow import cores, fresh, has_gpu
 from . import copies
 from . import features as feature_files
@@ -37,8 +38,7 @@ from .finetune import fine_tune_phase
 from .head import Labelled, compile_head, evaluate, head_phase, new_head
 from .keras_fit import State
 from .network import Base, attach_head, pool_by_maximum
-from .network_store import FOLDER as NETWORK
-from .network_store import keep
+from .network_store import store_network
 from .source import ImageRequest
 from .workspace import Work
 
@@ -289,7 +289,7 @@ def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tupl
     classifier = base.model if head is None else attach_head(base, head)
     saved = freeze(classifier, work.data.labels, contract, work.scratch / "saved_model")
     difference = verify(saved, classifier, _some(work.images("train")))
-    not_kept = keep(classifier, base, work.scratch / NETWORK)
+    not_kept = store_network(classifier, base, work.scratch / NETWORK)
     if not_kept:
         discard(work.workspace / NETWORK, root=work.workspace)  # of other work in this workspace
     else:

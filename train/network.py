@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..frameworks.network_format import PREPROCESS
 from ..frameworks.tensorflow import load
 from .families import Preprocessing
 from .head import apply_head
@@ -106,7 +107,7 @@ def preprocess(image: Any, mode: Preprocessing) -> Any:
 def affine(image: Any, matrix: NDArray[Any], bias: NDArray[Any]) -> Any:
     """Map each pixel of a Keras tensor (batch, h, w, 3) to y = x · `matrix` (3, 3) + `bias` (3,)."""
     _, keras = load()
-    layer = keras.layers.Conv2D(3, 1, name="preprocess", dtype="float32", trainable=False)
+    layer = keras.layers.Conv2D(3, 1, name=PREPROCESS, dtype="float32", trainable=False)
     mapped = layer(image)
     layer.set_weights([matrix.reshape(1, 1, 3, 3), bias])
     return mapped

@@ -1,7 +1,7 @@
 """What a model was frozen from, kept beside it for further training: its Keras layers, or a module's variables.
 
 The frozen SavedModel is for inference alone: its batch norms have no statistics to learn, its graph no layers to
-prune. ``network/`` holds ``network.json`` and ``weights.npz``, as `quantize.aware_training.network_loading` reads them.
+prune. `frameworks.network_format` is what ``network/`` looks like.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ..core.codec import write_json
 from ..core.errors import explain_disk_errors
 from ..core.files import discard
+from ..frameworks.network_format import HIDDEN, KERAS, MODULE, PREPROCESS, PROBABILITIES, number, write_network
 from ..frameworks.tensorflow import load
 from .network import Base
 
-LAYOUT = 1
-FOLDER = "network"
 LARGEST = 256 * 2**20  # bytes of a module's variables; larger networks than these are not trained further on a CPU
 OURS = ("tf_keras.", "keras.")
-HIDDEN = "hidden_"
-OWN = ("preprocess", HIDDEN, "probabilities")  # layers of ours around a module
+OWN = (PREPROCESS, HIDDEN, PROBABILITIES)  # layers of ours around a module
 
 
-def keep(classifier: Any, base: Base, folder: Path) -> str:
+def store_network(classifier: Any, base: Base, folder: Path) -> str:
     """Write what `classifier` is made of into `folder`; return why not where that cannot be done (else empty).
 
     A network of Keras' own layers is kept whole: its configuration and its weights in their order, which give a network
@@ -39,10 +36,7 @@ def keep(classifier: Any, base: Base, folder: Path) -> str:
         discard(folder, root=folder.parent)
         if why:
             return why
-        folder.mkdir(parents=True)
-        with (folder / "weights.npz").open("wb") as stream:
-            np.savez(stream, **arrays)
-        write_json(folder / "network.json", {"layout": LAYOUT, "preprocessing": base.preprocessing, **described})
+        write_network(folder, {"preprocessing": base.preprocessing, **described}, arrays)
     return ""
 
 
@@ -55,8 +49,7 @@ def _layers(classifier: Any) -> tuple[dict[str, Any], dict[str, Any], str]:
         config = json.loads(classifier.to_json())
     except (TypeError, ValueError, NotImplementedError) as error:
         return {}, {}, f"Keras cannot write the network down: {error}"
-    arrays = {f"{number:05d}": weight for number, weight in enumerate(classifier.get_weights())}
-    return {"kind": "keras", "config": config}, arrays, ""
+    return {"kind": KERAS, "config": config}, number(classifier.get_weights()), ""
 
 
 def _every_layer(model: Any) -> list[Any]:
@@ -77,13 +70,13 @@ def _module(classifier: Any, base: Base) -> tuple[dict[str, Any], dict[str, Any]
         return {}, {}, "the module does not tell its variables"
     if sum(4 * int(np.prod(variable.shape)) for variable in variables) > LARGEST:
         return {}, {}, f"the module's variables are more than {LARGEST >> 20} MiB"
-    arrays = {f"{number:05d}": variable.numpy() for number, variable in enumerate(variables)}
+    arrays = number(variable.numpy() for variable in variables)
     own = [ours for ours in classifier.layers if ours.name.startswith(OWN) and ours.weights]
     for ours in own:
         parts = zip(("kernel", "bias"), ours.get_weights(), strict=False)
         arrays |= {f"{ours.name}/{part}": value for part, value in parts}
     described = {
-        "kind": "module",
+        "kind": MODULE,
         "names": [variable.name.split(":")[0] for variable in variables],
         "gives": str(base.facts.get("gives", "")),
         "size": int(classifier.input_shape[1]),

@@ -15,7 +15,7 @@ import numpy as np
 from ...core.errors import StageError
 from ...core.progress import Listener
 from ...core.recipe import Cluster
-from ...frameworks.tfmot import load
+from ...frameworks.tensorflow import load, load_tfmot
 from .layers import fold_norms
 from .pruning import judge_network, learnable, worth_changing
 from .training import Phase, Plan, Row, State, Trainee, train
@@ -32,7 +32,8 @@ def tune_clustered(
 
     Raises StageError when it has no layer to cluster, or a layer of the result has more values than asked for.
     """
-    _, keras, tfmot = load()
+    _, keras = load()
+    tfmot = load_tfmot()
     api, folded = tfmot.clustering.keras, fold_norms(flat)
     large = {layer.name for layer in folded.layers if layer.weights and layer.weights[0].shape.num_elements()
              >= WORTH * settings.clusters}  # fmt: skip

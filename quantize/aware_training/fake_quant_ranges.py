@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...frameworks.tfmot import load
+from ...frameworks.tensorflow import load
 
 BATCH = 20
 SMALLEST = 1e-6  # of a range: a scale of zero is no scale
@@ -27,7 +27,7 @@ class Observer:
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **_: Any) -> Any:
         """Return `inputs`; `weights` are the variables of their range."""
-        tf, _, _ = load()
+        tf, _ = load()
         self.seen.append((weights, tf.reduce_min(inputs), tf.reduce_max(inputs)))
         return inputs
 
@@ -66,7 +66,7 @@ def calibrate(network: Any, samples: NDArray[Any]) -> int:
     A range is the mean of the batches' extremes, as the moving average is in training, and holds zero. Outliers of
     single samples count less than they do in calibration after training.
     """
-    tf, _, _ = load()
+    tf, _ = load()
     with looking_on(network) as observer:
 
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]

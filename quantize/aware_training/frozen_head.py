@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import StageError, explain_disk_errors
-from ...core.files import discard
+from ...core.errors import StageError
 from ...core.model import Model
-from ...frameworks.tfmot import load
+from ...frameworks.freeze import SIGNATURE, write
+from ...frameworks.tensorflow import load
 
-SIGNATURE = "serving_default"
 THROUGH = ("Identity", "StopGradient")  # operators that change nothing
 
 
@@ -25,7 +24,7 @@ def freeze(function: Callable[[Any], Any], model: Model, folder: Path) -> Path:
 
     `function` maps a tensor of the input contract's shape to (1, classes). What stood there is replaced.
     """
-    tf, _, _ = load()
+    tf, _ = load()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     spec = tf.TensorSpec(model.input.shape, tf.float32, name=model.input.name)
@@ -35,18 +34,12 @@ def freeze(function: Callable[[Any], Any], model: Model, folder: Path) -> Path:
     def serve(tensor: Any) -> dict[str, Any]:
         return {model.answer: frozen(tensor)[0]}
 
-    module = tf.Module()
-    module.serve = tf.function(serve, input_signature=[spec], autograph=False)
-    with explain_disk_errors(folder):
-        discard(folder, root=folder.parent)
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # swish has one; nothing learns here
-        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve}, options=options)
-    return folder
+    return write(serve, [spec], folder)
 
 
 def signature_answers(folder: Path, name: str, answer: str, samples: NDArray[Any]) -> NDArray[Any]:
     """Run `samples` (N, …) one by one through the SavedModel at `folder`: the output `answer` (N, classes)."""
-    tf, _, _ = load()
+    tf, _ = load()
     serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
     return np.concatenate([serve(**{name: tf.constant(one[None])})[answer].numpy() for one in samples])
 
@@ -76,7 +69,7 @@ class Cut:
 
 def cut(model: Model) -> Cut:
     """Cut `model` open. Raises StageError when it does not end in a dense layer."""
-    tf, _, _ = load()
+    tf, _ = load()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     signature = tf.saved_model.load(str(model.saved_model)).signatures[SIGNATURE]
@@ -116,6 +109,6 @@ def _source(tensor: Any) -> Any:
 
 
 def _constant(tensor: Any) -> NDArray[Any] | None:
-    tf, _, _ = load()
+    tf, _ = load()
     tensor = _source(tensor)
     return tf.make_ndarray(tensor.op.get_attr("value")) if tensor.op.type == "Const" else None

@@ -19,7 +19,7 @@ from ...core.model import InputContract, Model
 from ...core.progress import Listener
 from ...core.recipe import Qat
 from ...core.sanitize import shorten
-from ...frameworks.tfmot import load
+from ...frameworks.tensorflow import load, load_tfmot
 from .fake_quant_ranges import calibrate, fit_weights
 from .frozen_head import Cut, cut, freeze
 from .pruning import judge_network
@@ -36,7 +36,8 @@ def tune_head(
 ) -> tuple[Any, State, list[NDArray[Any]]]:
     """Train the head of a frozen model; return the function of the whole model (as `frozen.freeze` takes it), how it
     went, and the head's weights. Raises StageError when the model does not end in a dense layer."""
-    tf, keras, tfmot = load()
+    tf, keras = load()
+    tfmot = load_tfmot()
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
         default_8bit_quantize_registry,
     )
@@ -87,7 +88,7 @@ def tune_head(
 
 def _stored(network: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the dense layer's kernel with the values that eight bits have, and its bias."""
-    tf, _, _ = load()
+    tf, _ = load()
     (layer,) = (layer for layer in network.layers if getattr(layer, "_weight_vars", None))
     ((weight, _, own),) = layer._weight_vars
     kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...frameworks.tfmot import load
-from .efficientnet_lite import LITE, efficientnet_lite
+from ...frameworks.efficientnet_lite import LITE
+from ...frameworks.network_format import PREPROCESS
+from ...frameworks.tensorflow import load
+from .efficientnet_lite import efficientnet_lite
 
 # Variables and numbers of tf.keras.applications without the classification layer, as counted on tf_keras 2.21.
 APPLICATIONS: dict[tuple[int, int], tuple[str, dict[str, float]]] = {
@@ -104,7 +106,7 @@ def rebuild(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
 def _candidate(variables: Sequence[Variable], size: int) -> Any:
     """Return the backbone (batch, size, size, 3) → (batch, h, w, channels) that has these many variables and numbers,
     weights not yet set; None where there is none."""
-    _, keras, _ = load()
+    _, keras = load()
     count = (len(variables), sum(variable.value.size for variable in variables))
     for name, lite in LITE.items():
         if lite.count == count:
@@ -163,13 +165,13 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 def _assemble(backbone: Any, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], size: int) -> Any:
     """Put preprocessing before and pooling and head behind `backbone`."""
-    _, keras, _ = load()
+    _, keras = load()
     image = pixels = keras.Input((size, size, 3), name="image")
     set_later: list[tuple[Any, list[NDArray[Any]]]] = []
-    if "preprocess/kernel" in arrays:
-        affine = keras.layers.Conv2D(3, 1, name="preprocess", trainable=False)
+    if f"{PREPROCESS}/kernel" in arrays:
+        affine = keras.layers.Conv2D(3, 1, name=PREPROCESS, trainable=False)
         pixels = affine(image)
-        set_later.append((affine, [arrays["preprocess/kernel"], arrays["preprocess/bias"]]))
+        set_later.append((affine, [arrays[f"{PREPROCESS}/kernel"], arrays[f"{PREPROCESS}/bias"]]))
     largest = described.get("pooling", "avg") == "max"
     pool = keras.layers.GlobalMaxPooling2D if largest else keras.layers.GlobalAveragePooling2D
     features = pool(name="pool")(backbone(pixels))

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...frameworks.tfmot import load
+from ...frameworks.tensorflow import load
 
 Arrays = list[NDArray[Any]]
 
 
 def norm_behind(layer: Any) -> Any:
     """Return the batch norm that alone takes what `layer` gives; None where there is none."""
-    _, keras, _ = load()
+    _, keras = load()
     behind = [node.layer for node in layer._outbound_nodes]
     alone = len(behind) == 1 and isinstance(behind[0], keras.layers.BatchNormalization) and behind[0].axis[0] in (-1, 3)
     linear = getattr(layer, "activation", None) is keras.activations.linear
@@ -28,7 +28,7 @@ def equalize(model: Any) -> int:
     TFMOT gives a depthwise kernel one scale for all channels, where TFLite has one for each: with channels of equal
     range that is the same. Returns for how many layers that was done.
     """
-    _, keras, _ = load()
+    _, keras = load()
     done = 0
     for layer in model.layers:
         if not isinstance(layer, keras.layers.DepthwiseConv2D) or layer.use_bias or layer.depth_multiplier != 1:
@@ -55,7 +55,7 @@ def fold_norms(model: Any) -> Any:
     So does the converter: what it is to find in the file (zeros, few different values) has to be made in the folded
     weights. Answers differ by rounding alone.
     """
-    _, keras, _ = load()
+    _, keras = load()
     foldable = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
     other = (keras.layers.Conv2DTranspose, keras.layers.SeparableConv2D)
     norms: dict[str, str] = {}  # batch norm → the layer it goes into

@@ -7,24 +7,19 @@ nothing in inference are left out, and a Hub module is built again where its arc
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.codec import read_json
-from ...core.errors import InputError
 from ...core.model import Model
-from ...frameworks.tfmot import load
+from ...frameworks.network_format import KERAS, PREPROCESS, numbered, read_network
+from ...frameworks.tensorflow import load
 from .frozen_head import signature_answers
 from .hub_networks import UnknownError, rebuild
 
-LAYOUT = 1  # of train.kept
 TOLERANCE = 1e-4  # of a probability, on real samples
-PREPROCESS = "preprocess"  # convolutions of fixed weights that map pixels to what the backbone wants
 CHANNELS = 4  # of an input whose scaling becomes such a convolution, at most
 IDLE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout",
         "AlphaDropout", "ActivityRegularization")  # fmt: skip
@@ -39,10 +34,10 @@ def open_network(model: Model, samples: NDArray[Any]) -> Any:
     if model.network is None:
         why = str(model.provenance.get("not_kept", ""))
         raise UnknownError(why or "the network it was frozen from was not kept with it")
-    described, arrays = _read(model.network)
+    described, arrays = read_network(model.network)
     expected = signature_answers(model.saved_model, model.input.name, model.answer, samples)
     least = np.inf
-    for whole in [_from_layers(described, arrays)] if described["kind"] == "keras" else rebuild(described, arrays):
+    for whole in [_from_layers(described, arrays)] if described["kind"] == KERAS else rebuild(described, arrays):
         network = flatten(whole)
         found = np.asarray(network(samples, training=False))
         difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
@@ -55,24 +50,8 @@ def open_network(model: Model, samples: NDArray[Any]) -> Any:
     )
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    described = read_json(folder / "network.json")
-    if described.get("layout") != LAYOUT or described.get("kind") not in ("keras", "module"):
-        raise InputError(f"{folder} was written by another version of edgeproof", "run the training again")
-    try:
-        with np.load(folder / "weights.npz", allow_pickle=False) as file:
-            return described, {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{folder / 'weights.npz'} cannot be read: {error}", "run the training again") from error
-
-
-def numbered(arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return the arrays that are called by numbers, in their order."""
-    return [arrays[name] for name in sorted(arrays) if name.isdecimal()]
-
-
 def _from_layers(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Any:
-    _, keras, _ = load()
+    _, keras = load()
     config = json.dumps(described["config"])
     if '"class_name": "Lambda"' in config:  # it would bring code
         raise UnknownError("it has a Lambda layer, which only its own code can build")
@@ -88,7 +67,7 @@ def flatten(model: Any) -> Any:
     """Return a functional Keras model as a flat one of its own: the same layers and weights, one after another, without
     those that do nothing in inference. Scalings of pixels become 1×1 convolutions: one operator, which quantizes as a
     whole. All layers are trainable but `fixed` ones. One whose name is taken gets a number behind it."""
-    _, keras, _ = load()
+    _, keras = load()
     names: set[str] = set()
     image = keras.Input(model.input_shape[1:], name=model.input_names[0], dtype=model.inputs[0].dtype)
     names.add(image.node.layer.name)
@@ -110,7 +89,7 @@ def fixed(layer: Any) -> bool:
 
 def _replay(model: Any, inputs: list[Any], names: set[str]) -> list[Any]:
     """Call the layers of a functional `model` one by one on `inputs`, and those of models inside it."""
-    tf, keras, _ = load()
+    tf, keras = load()
     tensors: dict[str, Any] = {str(id(old)): _Always(new) for old, new in zip(model.inputs, inputs, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
@@ -136,7 +115,7 @@ def _replay(model: Any, inputs: list[Any], names: set[str]) -> list[Any]:
 
 def _apart(layer: Any, arguments: Any, named: Any, names: set[str]) -> Any:
     """Call a layer; a swish inside a convolution becomes a layer of its own, as its input is in eight bits, too."""
-    _, keras, _ = load()
+    _, keras = load()
     activation = getattr(layer, "activation", None)
     if isinstance(layer, keras.layers.Activation) or activation is not keras.activations.swish:
         return layer(*arguments, **named)
@@ -161,7 +140,7 @@ def _scaling(layer: Any, arguments: Any) -> tuple[NDArray[Any], NDArray[Any]] | 
 
 
 def _convolved(factor: NDArray[Any], offset: NDArray[Any], image: Any, names: set[str]) -> Any:
-    _, keras, _ = load()
+    _, keras = load()
     layer = keras.layers.Conv2D(len(factor), 1, name=PREPROCESS, trainable=False)
     _name(layer, names)
     scaled = layer(image)

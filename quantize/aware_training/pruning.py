@@ -16,7 +16,7 @@ import numpy as np
 from ...core.errors import StageError
 from ...core.progress import Listener
 from ...core.recipe import Prune
-from ...frameworks.tfmot import load
+from ...frameworks.tensorflow import load, load_tfmot
 from .layers import fold_norms
 from .network_loading import fixed
 from .training import Phase, Plan, Row, State, Trainee, score, train
@@ -34,7 +34,8 @@ def tune_pruned(
 
     Raises StageError when it has no layer to prune, or the zeros asked for are not in the result.
     """
-    _, keras, tfmot = load()
+    _, keras = load()
+    tfmot = load_tfmot()
     api, folded = tfmot.sparsity.keras, fold_norms(flat)
     chosen = worth_changing(folded)
     steps = sum(math.ceil(len(order) / settings.batch_size) for order in material.orders)
@@ -96,7 +97,7 @@ def tune_pruned(
 
 def worth_changing(network: Any) -> set[str]:
     """Return the names of the layers whose weights may be pruned or clustered. Raises StageError for none."""
-    _, keras, _ = load()
+    _, keras = load()
     kinds = (keras.layers.Conv2D, keras.layers.Dense)
     apart = (keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose, keras.layers.SeparableConv2D)
     able = [
@@ -115,7 +116,7 @@ def worth_changing(network: Any) -> set[str]:
 
 def learnable(network: Any) -> list[Any]:
     """Make the network ready to learn, what batch norms are left in inference mode; return the variables that learn."""
-    _, keras, _ = load()
+    _, keras = load()
     found: list[Any] = []
     for layer in network.layers:
         inner = getattr(layer, "layer", layer)

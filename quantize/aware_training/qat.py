@@ -20,7 +20,7 @@ from ...core.model import Model
 from ...core.progress import Listener
 from ...core.recipe import Qat
 from ...core.sanitize import shorten
-from ...frameworks.tfmot import load
+from ...frameworks.tensorflow import load, load_tfmot
 from .fake_quant_ranges import calibrate, fit_weights, fix_input
 from .frozen_head import freeze
 from .hub_networks import UnknownError
@@ -46,7 +46,8 @@ class Quantized:
 
 def quantize(flat: Any) -> Quantized:
     """Put fake quantization into a flat network. Raises UnknownError naming the layer that TFMOT has none for."""
-    _, keras, tfmot = load()
+    _, keras = load()
+    tfmot = load_tfmot()
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
         default_8bit_quantize_configs,
         default_8bit_quantize_registry,
@@ -90,7 +91,7 @@ def _skip_taken_names(flat: Any) -> None:
     TFMOT makes two layers of each SeparableConv2D, and Keras names them: ``conv2d``, which a layer of a network that
     was made in another process may have, too. With two layers of one name TFMOT's rebuilding never ends.
     """
-    _, keras, _ = load()
+    _, keras = load()
     taken = {layer.name for layer in flat.layers}
     for new in (lambda: keras.layers.Conv2D(1, 1), lambda: keras.layers.DepthwiseConv2D(1)):
         stem = re.sub(r"_\d+$", "", new().name)
@@ -103,7 +104,7 @@ def _skip_taken_names(flat: Any) -> None:
 
 def _follows_weights(norm: Any) -> bool:
     """Whether a batch norm stands behind a convolution or dense layer that it can be folded into."""
-    _, keras, _ = load()
+    _, keras = load()
     before = norm._inbound_nodes[0].inbound_layers
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense, keras.layers.SeparableConv2D)
     linear = getattr(before, "activation", None) is keras.activations.linear
@@ -118,7 +119,7 @@ def _computing(network: Any) -> list[Any]:
 
 def learned(network: Any) -> tuple[list[Any], list[Any]]:
     """Make the network ready to learn; return what phase one moves, and what phase two does (no batch norm)."""
-    _, keras, _ = load()
+    _, keras = load()
     norms: list[Any] = []
     others: list[Any] = []
     for layer in network.layers:

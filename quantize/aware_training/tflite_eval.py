@@ -17,9 +17,9 @@ from ...core import children
 from ...core.errors import StageError, explain_disk_errors
 from ...core.model import InputContract
 from ...core.sanitize import shorten
-from ...frameworks.tfmot import load
+from ...frameworks.freeze import SIGNATURE
+from ...frameworks.tensorflow import load
 from ...tflite.converter import convert as run_converter
-from .frozen_head import SIGNATURE
 
 TIMEOUT = 900.0  # seconds
 
@@ -42,7 +42,7 @@ def convert(saved_model: Path, *, quantized: bool, samples: Callable[[], Iterato
     `quantized`: into integers, by the fake quantization in its graph or, with `samples` (dictionaries of inputs by
     name), by calibration. Raises whatever the converter raises.
     """
-    tf, _, _ = load()
+    tf, _ = load()
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
     if quantized:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -18,7 +18,7 @@ from ...core.progress import Listener
 from ...core.recipe import Cluster, Prune, Qat, Quantize
 from ...core.store import package_versions
 from ...core.variant import TRAININGS
-from ...frameworks.tfmot import check_installed, fresh, load
+from ...frameworks.tensorflow import check_tfmot_installed, fresh, load
 from .clustering import tune_clustered
 from .frozen_head import digest, freeze, signature_answers
 from .head import tune_head
@@ -76,7 +76,7 @@ def tune(
     """
     if kind not in TRAININGS:
         raise InputError(f"unknown further training {kind!r}", f"known: {', '.join(TRAININGS)}")
-    check_installed()
+    check_tfmot_installed()
     _check_kind(model, kind)
     check_data(model, data)
     table = settings.of(kind)
@@ -165,7 +165,7 @@ def _train(model: Model, table: Qat | Prune | Cluster, material: Material, scrat
 def _finish(model: Model, kind: str, made: _Made, material: Material, workspace: Path, started: float) -> Model:
     saved = freeze(made.function, model, workspace / SCRATCH / "saved_model")
     samples = values_of(material.train.stored[:TRIED], model.input)
-    tf, _, _ = load()
+    tf, _ = load()
     function = tf.function(made.function, autograph=False)
     expected = np.concatenate([function(tf.constant(one[None])).numpy() for one in samples])
     found = signature_answers(saved, model.input.name, model.answer, samples)

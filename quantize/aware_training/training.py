@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ...core.errors import StageError, explain_disk_errors
 from ...core.files import move
 from ...core.progress import Listener
-from ...frameworks.tfmot import load
+from ...frameworks.tensorflow import load
 from ...tasks import compare
 from ...tasks.classification import Classification
 from .training_data import Material
@@ -93,7 +93,7 @@ def train(
     """
     network, state = trainee.network, State()
     learned = _unique([variable for phase in plan.phases for variable in phase.learned])
-    _, keras, _ = load()
+    _, keras = load()
     optimizer = keras.optimizers.Adam(plan.learning_rate)
     optimizer.build(learned)
     best: Arrays = []
@@ -157,7 +157,7 @@ def _epoch(
     rate: Callable[[int], float], told: Callable[[int], None], done: int,
 ) -> float:  # fmt: skip
     """Go through the samples of an epoch once; return the mean loss."""
-    tf, _, _ = load()
+    tf, _ = load()
     order, split, total = material.orders[epoch], material.train, 0.0
     for at, start in enumerate(range(0, len(order), plan.batch_size)):
         index = np.sort(order[start : start + plan.batch_size])
@@ -172,7 +172,7 @@ def _epoch(
 
 
 def _step(trainee: Trainee, phase: Phase, plan: Plan, optimizer: Any) -> Any:
-    tf, _, _ = load()
+    tf, _ = load()
     learned, network = list(phase.learned), trainee.network
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]

@@ -11,7 +11,6 @@ test compares all 1,000 logits with a plain NumPy forward pass over the same ten
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import InputError
 from ...core.progress import Listener
+from ...frameworks.efficientnet_lite import EPSILON, HEAD, LITE, Block
 from ...frameworks.tensorflow import load
 from ..packaged import PACKAGES, weights_file
 from ..torch_pickle import read_state_dict
@@ -28,37 +28,18 @@ from .pixel_ranges import Pixels
 
 NAME = "efficientnet_lite0"
 PIXELS = Pixels((-127 / 128, 1.0), why="(x - 127) / 128, as the weights were trained")
-EPSILON = 1e-3
 MOMENTUM = 0.99
 WEIGHT_DECAY = 1e-5  # main.py of the official implementation
-FEATURES = 1280
+FEATURES = HEAD
 CLASSES = 1000
 LAYOUT = 1  # of what is written; a new one is a new entry in the cache
 
 Part = Literal["feature_vector", "classification"]
 
 
-@dataclass(frozen=True)
-class Block:
-    """An inverted residual block: expansion, kernel side, stride, channels in and out."""
-
-    expand: int
-    kernel: int
-    stride: int
-    inputs: int
-    outputs: int
-
-
 def blocks() -> list[Block]:
-    """Return the 16 blocks: EfficientNet-B0's stages (arXiv 1905.11946, table 1)."""
-    stages = ((1, 1, 3, 1, 16), (2, 6, 3, 2, 24), (2, 6, 5, 2, 40), (3, 6, 3, 2, 80), (3, 6, 5, 1, 112),
-              (4, 6, 5, 2, 192), (1, 6, 3, 1, 320))  # fmt: skip
-    made, inputs = [], 32
-    for repeats, expand, kernel, stride, outputs in stages:
-        for number in range(repeats):
-            made.append(Block(expand, kernel, 1 if number else stride, inputs, outputs))
-            inputs = outputs
-    return made
+    """Return the 16 blocks: EfficientNet-B0's stages."""
+    return LITE["lite0"].blocks()
 
 
 def saved_model(part: Part, listener: Listener) -> Path:
