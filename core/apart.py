@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -37,14 +36,14 @@ def call(function: str, *arguments: str) -> Any:
     """
     command = [sys.executable, "-I", "-c", _CHILD, _HOME, function, *arguments]
     try:
-        done = children.run(command, timeout=SECONDS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        ending = children.run(command, timeout=SECONDS)
     except subprocess.TimeoutExpired as error:
         raise EndedError(f"reading it did not end within {SECONDS} s") from error
-    if done.returncode < 0:
-        raise EndedError(f"it ends the process that reads it ({signal.Signals(-done.returncode).name})")
-    if done.returncode:
-        raise EndedError(f"the process that reads it ended with status {done.returncode}")
-    return result_of(done.stdout)
+    if ending.status < 0:
+        raise EndedError(f"it ends the process that reads it ({ending.cause})")
+    if ending.status:
+        raise EndedError(f"the process that reads it {ending.how}")
+    return result_of(ending.output)
 
 
 def result_of(told: str | bytes) -> Any:

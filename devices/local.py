@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core import children
 from ..core.artifact import Artifact
-from ..core.children import kill_group, limit_memory, out_of_memory
 from ..core.device import Located
 from ..core.environment import cpu_name, environment, usable_cores
 from ..core.measurement import Kind
 from ..core.runner import LatencyPlan, Outcome
 from ..core.runtime import readers
-from ..core.sanitize import shorten
 from ..core.target import Target
 from .feeds import FeedError, feed, feed_identity
 from .remedies import explain
@@ -100,49 +97,25 @@ class LocalRunner:
     def _run(self, job: dict[str, Any]) -> Outcome:
         # -I: nothing from the current folder or PYTHON* variables gets between the agent and the runtime.
         command = [self.python, "-I", str(AGENT), "-"]
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+        try:
+            ending = children.run(command, timeout=self.timeout_seconds, input=json.dumps(job).encode())
+        except subprocess.TimeoutExpired:
+            return Outcome(
+                "timeout",
+                f"{job['verb']} did not end within {self.timeout_seconds:g} s",
+                "raise evaluate.timeout_seconds, or leave this target out for this file",
             )
-            limit_memory(process)
-            try:
-                answer, _ = process.communicate(json.dumps(job).encode(), timeout=self.timeout_seconds)
-            except subprocess.TimeoutExpired:
-                _kill_group(process)
-                return Outcome(
-                    "timeout",
-                    f"{job['verb']} did not end within {self.timeout_seconds:g} s",
-                    "raise evaluate.timeout_seconds, or leave this target out for this file",
-                )
-            except BaseException:
-                _kill_group(process)
-                raise
-            errors.seek(0)
-            tail = errors.read()[-4000:].decode("utf-8", "replace")
-        if process.returncode != 0 or not answer:
-            return self._crashed(process.returncode, tail)
-        reply = json.loads(answer)
+        if ending.status or not ending.output:
+            return Outcome(
+                "crashed",
+                f"the process of {self.target.runtime} {ending.how}{ending.said}",
+                ending.remedy("this runtime cannot run this file; do not ship the pair"),
+            )
+        reply = json.loads(ending.output)
         if reply["status"] != "ok":
             reason, remedy = explain(reply["reason"], self.target.runtime, self._version(), self.artifact.origin)
             return Outcome(reply["status"], reason, remedy)
         return Outcome("ok", data=reply["data"])
-
-    def _crashed(self, code: int, tail: str) -> Outcome:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-        lines = [line for line in tail.splitlines() if line.strip() and not line.startswith("INFO:")]
-        said = f"; it said: {shorten(lines[-1], 200)}" if lines else ""
-        return Outcome(
-            "crashed",
-            f"the process of {self.target.runtime} {how}{said}",
-            "it was probably out of memory: close other programs or use a smaller model"
-            if out_of_memory(code, tail)
-            else "this runtime cannot run this file; do not ship the pair",
-        )
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    kill_group(process)
-    process.communicate()  # closes its pipes
 
 
 class Local:

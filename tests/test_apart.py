@@ -53,7 +53,7 @@ def test_results_and_refusals_come_back_as_they_were(tmp_path: Path) -> None:
         ("os:kill", [], "TypeError"),
         ("subprocess:getoutput", ["sleep 60"], "did not end within 2 s"),
         ("json:loads", ["[" * 100_000], "RecursionError"),
-        ("sys:exit", ["now"], "ended with status 1"),
+        ("sys:exit", ["now"], "ended with exit status 1"),
     ],
 )
 def test_a_reader_that_fails_in_any_way_is_told(

@@ -24,7 +24,7 @@ ROOMS = (
     "frameworks", "core",
 )  # fmt: skip
 # pip, and the import of a runtime, open no file from outside. The tokenizer travels: it limits its process itself.
-WITHOUT = {"core/children.py", "devices/runtimes.py", "core/tokenizer.py"}
+STARTING = {"core/children.py", "devices/runtimes.py", "core/tokenizer.py"}
 
 
 def python(code: str) -> list[str]:
@@ -47,12 +47,10 @@ def test_a_process_cannot_take_the_machine_s_memory(
     if inner:  # what it starts is limited, too
         code = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {code!r}]))"
     # the limit comes a moment after the start
-    done = children.run(
-        python("import time; time.sleep(.3)\n" + code), timeout=60, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert done.returncode == -signal.SIGKILL if driver else done.returncode == 1 and b"MemoryError" in done.stderr
-    assert children.out_of_memory(done.returncode, done.stderr.decode())
-    assert children.run(python("held = bytearray(b'x') * (1 << 20)"), timeout=60).returncode == 0
+    ending = children.run(python("import time; time.sleep(.3)\n" + code), timeout=60)
+    assert ending.status == -signal.SIGKILL if driver else ending.status == 1 and "MemoryError" in ending.errors
+    assert ending.out_of_memory and ending.remedy("another one") == children.SHORT_OF_MEMORY
+    assert children.run(python("held = bytearray(b'x') * (1 << 20)"), timeout=60).status == 0
 
 
 @pytest.mark.parametrize("driver", [pytest.param(False, marks=linux), True])
@@ -78,7 +76,7 @@ def test_files_that_are_mapped_are_no_memory_that_a_watched_process_holds(
         "    held = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)\n"
         "total = sum(held[at] for at in range(0, len(held), 4096)); time.sleep(1)"
     )
-    assert children.run(python(code), timeout=60).returncode == 0
+    assert children.run(python(code), timeout=60).status == 0
 
 
 def test_what_does_not_end_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
@@ -115,19 +113,41 @@ def test_a_process_that_talks_lives_and_one_that_falls_silent_is_ended() -> None
     assert not watchdog.bit
 
 
-def test_every_module_that_starts_a_process_limits_it() -> None:
+def test_an_ending_says_what_happened(tmp_path: Path) -> None:
+    code = "import os, sys; print(sys.stdin.read().upper()); print('INFO: x\\nwhy\\n → remedy\\n', file=sys.stderr); "
+    ending = children.run(python(code + "sys.exit(3)"), timeout=60, input=b"told")
+    assert (ending.status, ending.output, ending.cause) == (3, b"TOLD\n", "exit status 3")
+    assert ending.how == "ended with exit status 3" and ending.said == "; it said: why"
+    assert not ending.out_of_memory and ending.remedy("another one") == "another one"
+    log = tmp_path / "log.txt"
+    log.write_text("of before\n")
+    ending = children.run(python(code + "sys.stdout.flush(); os.kill(os.getpid(), 11)"), timeout=60, log=log)
+    assert ending.how == "was ended by SIGSEGV" and ending.output == b"" and ending.last_words == "why"
+    assert log.read_text().startswith("of before\n")
+    assert children.run(python("pass"), timeout=60) == children.Ending(0)
+
+
+def test_what_a_process_writes_is_heard_line_by_line_and_its_silence_ends_it(tmp_path: Path) -> None:
+    code = "import sys, time\nfor n in range(3): print(n, flush=True)\nprint('why', file=sys.stderr); "
+    lines: list[str] = []
+    ending = children.stream(python(code + "sys.exit(1)"), silence=60, log=tmp_path / "e.txt", hear=lines.append)
+    assert lines == ["0\n", "1\n", "2\n"] and ending.status == 1 and ending.said == "; it said: why"
+    with pytest.raises(subprocess.TimeoutExpired):
+        children.stream(python(code + "time.sleep(600)"), silence=2, log=tmp_path / "e.txt", hear=lines.append)
+    assert len(lines) == 6
+
+
+def test_no_other_module_starts_a_process() -> None:
+    """`core/children.py` limits what it starts, and ends it."""
     home = Path(__file__).parents[1]
     starts = re.compile(r"subprocess\.(Popen\(|run\(|check_|call\()")
     found = {
-        path.relative_to(home).as_posix(): path.read_text()
+        path.relative_to(home).as_posix()
         for room in ROOMS
         for path in (home / room).rglob("*.py")
         if starts.search(path.read_text())
     }
-    assert found.keys() > WITHOUT
-    for name, text in found.items():
-        started = len(starts.findall(text))
-        assert name in WITHOUT or text.count("limit_memory(") >= started, f"{name} starts a process without a limit"
+    assert found == STARTING
 
 
 @pytest.mark.slow

@@ -62,11 +62,10 @@ class FeatureProcess:
         self._shared = _anonymous_file()
         threads, descriptor = max(1, cores // self._instances), self._shared.fileno()
         arguments = [_HOME, model.name, str(self._instances), str(threads), str(descriptor)]
-        self._process = subprocess.Popen(
+        self._process = children.start(
             [sys.executable, "-I", "-c", _CHILD, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, bufsize=1, pass_fds=[descriptor], start_new_session=True,
+            stderr=subprocess.DEVNULL, text=True, bufsize=1, pass_fds=[descriptor],
         )  # fmt: skip
-        children.limit_memory(self._process)
         self.close = weakref.finalize(self, _end, self._process, self._shared, Path(model.name))
 
     @cached_property

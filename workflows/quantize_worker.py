@@ -15,8 +15,6 @@ from typing import Any
 
 from ..core import children
 from ..core.errors import explain_disk_errors
-from ..core.files import open_log
-from ..core.sanitize import shorten
 from .tensorflow_process import CrashError
 
 
@@ -29,25 +27,15 @@ def run_job(job: dict[str, Any], *, log: Path, timeout: float) -> None:
     command = [sys.executable, "-m", "edgeproof.workflows.quantize_worker"]
     with explain_disk_errors(log):
         log.parent.mkdir(parents=True, exist_ok=True)
-        stream = open_log(log)
-    with stream:
+        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
         try:
-            done = children.run(
-                command,
-                input=json.dumps(job).encode(),
-                stdout=stream,
-                stderr=stream,
-                timeout=timeout,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-            )
+            ending = children.run(command, timeout=timeout, input=json.dumps(job).encode(), log=log, env=env)
         except subprocess.TimeoutExpired as error:
             remedy = "raise its timeout_seconds, or calibrate with fewer --samples"
             raise CrashError(f"quantizing did not end within {timeout:g} s", remedy, "timeout") from error
-    if done.returncode:
-        tail = log.read_text(encoding="utf-8", errors="replace")[-3000:].strip().splitlines()
-        said = f"; it said: {shorten(tail[-1], 300)}" if tail else ""
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-        raise CrashError(f"the quantizing process ended ({how}){said}", f"{log} has what it printed", "crashed")
+    if ending.status:
+        why = f"the quantizing process ended ({ending.cause}){ending.said}"
+        raise CrashError(why, ending.remedy(f"{log} has what it printed"), "crashed")
 
 
 def main() -> None:

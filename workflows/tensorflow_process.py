@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.artifact import Status
-from ..core.children import kill_group, limit_memory, out_of_memory
+from ..core.children import Ending, kill_group, start, tail_of
 from ..core.errors import EdgeproofError, InputError, StageError, explain_disk_errors
 from ..core.files import discard, open_log
 from ..core.progress import Listener
@@ -57,14 +56,13 @@ class TensorFlowProcess:
             discard(self._temporary, root=self._temporary.parent)  # of a process that was killed, or a link
             self._temporary.mkdir(parents=True, exist_ok=True)
             with open_log(self._log) as log:
-                self._process = subprocess.Popen(
+                self._process = start(
                     [sys.executable, "-m", "edgeproof.workflows.tensorflow_worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
                     text=True,
                     encoding="utf-8",
-                    start_new_session=True,
                     env={
                         **os.environ,
                         "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -73,7 +71,6 @@ class TensorFlowProcess:
                         "TMPDIR": str(self._temporary),
                     },
                 )
-                limit_memory(self._process)
         threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
 
     def stop(self) -> None:
@@ -137,13 +134,9 @@ class TensorFlowProcess:
 
     def _post_mortem(self, job: str) -> CrashError:
         code = self._forget(self._process) if self._process else 0
-        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        tail = self._log.read_text(encoding="utf-8", errors="replace")[-3000:].strip().splitlines()
-        tail = [line for line in tail if not line.lstrip().startswith("→")]  # the cause, not its remedy
-        said = f"; it said: {shorten(tail[-1], 300)}" if tail else ""
-        short = out_of_memory(code, "\n".join(tail))
-        remedy = "it was probably out of memory" if short else f"{self._log} has what it printed"
-        return CrashError(f"{job}: the TensorFlow process ended ({how}){said}", remedy, "crashed")
+        ending = Ending(code, errors=tail_of(self._log))
+        why = f"{job}: the TensorFlow process ended ({ending.cause}){ending.said}"
+        return CrashError(why, ending.remedy(f"{self._log} has what it printed"), "crashed")
 
 
 def _too_long(job: str, timeout: float | None) -> CrashError:

@@ -238,19 +238,12 @@ def classify_with_mediapipe(content: bytes, texts: Sequence[str]) -> list[list[t
         asked.write_text(json.dumps(plain), encoding="utf-8")
         command = [sys.executable, "-c", _CLASSIFY, str(model), str(asked), str(answers)]
         try:
-            done = children.run(
-                command,
-                timeout=TIMEOUT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-            )
+            ending = children.run(command, timeout=TIMEOUT)
         except subprocess.TimeoutExpired as error:
             raise StageError(f"MediaPipe's TextClassifier did not answer within {TIMEOUT:.0f} s") from error
-        if done.returncode != 0 or not answers.is_file():
-            said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-            raise StageError(f"MediaPipe's TextClassifier refuses the file: {shorten(said, 500)}")
+        if ending.status or not answers.is_file():
+            said = ending.last_words or f"it {ending.how}"
+            raise StageError(f"MediaPipe's TextClassifier refuses the file: {said}")
         results = read_json(answers)
     return [sorted((int(place), str(label), float(score)) for place, label, score in result) for result in results]
 

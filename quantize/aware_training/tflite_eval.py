@@ -76,23 +76,15 @@ def run(content: bytes, stored: NDArray[Any], contract: InputContract, folder: P
     scale, offset = scale_of(contract)
     command = [sys.executable, str(Path(__file__).with_name("tflite_worker.py")), str(file), str(source), str(target)]
     try:
-        done = children.run(
-            [*command, repr(scale), repr(offset)],
-            timeout=TIMEOUT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        ending = children.run([*command, repr(scale), repr(offset)], timeout=TIMEOUT)
     except subprocess.TimeoutExpired as error:
         raise CrashError(f"it did not end within {TIMEOUT:g} seconds") from error
-    if done.returncode or not target.is_file():
-        told = done.stderr.strip().splitlines()
-        how = f"signal {-done.returncode}" if done.returncode < 0 else shorten(told[-1] if told else "no message", 200)
-        raise CrashError(how)
+    if ending.status or not target.is_file():
+        raise CrashError(ending.cause if ending.status < 0 else ending.last_words or "no message")
     values = np.load(target, allow_pickle=False)
     for path in (file, source, target):
         path.unlink(missing_ok=True)
-    return Answers(values, tuple(json.loads(done.stdout)))
+    return Answers(values, tuple(json.loads(ending.output)))
 
 
 def float_answers(saved_model: Path, stored: NDArray[Any], contract: InputContract, folder: Path) -> NDArray[Any]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from ...core import children
 from ...core.artifact import Artifact
-from ...core.children import Watchdog, kill_group, limit_memory, out_of_memory
 from ...core.codec import read_json, write_json
 from ...core.dataset import PreparedData
 from ...core.diagnosis import Diagnosis
 from ...core.environment import usable_cores
 from ...core.errors import InputError, StageError
 from ...core.progress import Listener, Silent
-from ...core.sanitize import shorten
 from ...core.store import package_versions
 from . import samples as drawing
 from .causes import judge
@@ -127,42 +125,28 @@ def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: 
     """Run the comparing process, hear its progress. Raises InputError or StageError with what it said."""
     write_json(workspace / "job.json", job)
     command = [sys.executable, "-m", "edgeproof.quantize.diagnosis.compare_worker", str(workspace / "job.json")]
-    errors = workspace / "errors.txt"
-    refused = None
-    with errors.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, start_new_session=True)
-        limit_memory(process)
-        try:
-            with Watchdog(process, SILENT_SECONDS) as watchdog:
-                for line in process.stdout or ():
-                    watchdog.heard()
-                    said = json.loads(line) if line.startswith("{") else {}
-                    if "error" in said:
-                        refused = InputError(f"diagnosing {name}: {said['error']}", said["remedy"])
-                    if "done" in said:
-                        listener.progress(f"diagnose {name}", said["done"], count)
-                code = process.wait()
-        except BaseException:
-            kill_group(process)
-            process.wait()
-            raise
-        finally:
-            if process.stdout is not None:
-                process.stdout.close()
-    if code == 0:
-        return
-    if refused is not None:
-        raise refused
-    if watchdog.bit:
+    refused: list[InputError] = []
+
+    def hear(line: str) -> None:
+        event = json.loads(line) if line.startswith("{") else {}
+        if "error" in event:
+            refused.append(InputError(f"diagnosing {name}: {event['error']}", event["remedy"]))
+        if "done" in event:
+            listener.progress(f"diagnose {name}", event["done"], count)
+
+    try:
+        ending = children.stream(command, silence=SILENT_SECONDS, log=workspace / "errors.txt", hear=hear)
+    except subprocess.TimeoutExpired as error:
         why = f"diagnosing {name}: a sample took more than {SILENT_SECONDS} s"
-        raise StageError(why, "one of the files may compute without end: evaluate them first")
-    lines = [line for line in errors.read_text("utf-8", "replace")[-4000:].splitlines() if line.strip()]
-    last = shorten(lines[-1], 300) if lines else "nothing"
-    if code < 0:
-        how = f"was ended by {signal.Signals(-code).name}"
-        short = out_of_memory(code, "\n".join(lines))
-        remedy = "it was probably out of memory" if short else "the runtime cannot run one of the files"
-        raise StageError(f"diagnosing {name}: the process {how}; it said: {last}", remedy)
+        raise StageError(why, "one of the files may compute without end: evaluate them first") from error
+    if ending.status == 0:
+        return
+    if refused:
+        raise refused[-1]
+    last = ending.last_words or "nothing"
+    if ending.status < 0:
+        remedy = ending.remedy("the runtime cannot run one of the files")
+        raise StageError(f"diagnosing {name}: the process {ending.how}; it said: {last}", remedy)
     raise StageError(
         f"diagnosing {name} failed: {last}",
         "check that --float is the float32 .tflite of the same model, and that the samples are of its kind",

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ...core.children import kill_group, limit_memory, out_of_memory
+from ...core import children
 from ...core.errors import InputError, NotInstalledError, StageError, explain_disk_errors
-from ...core.sanitize import shorten
 from ...core.store import package_versions
 from .keras_model import ADVICE
 
@@ -47,42 +45,26 @@ def run(job: dict[str, Any], config: Any, folder: Path, *, trust: bool) -> dict[
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         job = {**job, "folder": str(folder.resolve()), "config": str(folder.resolve() / "config.json"), "trust": trust}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        log = folder / "log.txt"
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                [sys.executable, *([] if trust else ["-I"]), "-m", MODULE, str(folder.resolve() / "job.json")],
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-                env={
-                    **os.environ,
-                    "TF_USE_LEGACY_KERAS": "0",
-                    "KERAS_BACKEND": "tensorflow",
-                    "KERAS_HOME": str(folder.resolve() / "home"),
-                    "TF_CPP_MIN_LOG_LEVEL": "2",
-                },
-            )
-            limit_memory(process)
-            try:
-                code = process.wait(SECONDS)
-            except BaseException as error:
-                kill_group(process)
-                process.wait()
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
-                raise StageError(f"Keras 3 did not open the file within {SECONDS} s", ADVICE) from None
-    return _result(folder, code)
+        command = [sys.executable, *([] if trust else ["-I"]), "-m", MODULE, str(folder.resolve() / "job.json")]
+        env = {
+            **os.environ,
+            "TF_USE_LEGACY_KERAS": "0",
+            "KERAS_BACKEND": "tensorflow",
+            "KERAS_HOME": str(folder.resolve() / "home"),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+        }
+        try:
+            ending = children.run(command, timeout=SECONDS, log=folder / "log.txt", env=env)
+        except subprocess.TimeoutExpired:
+            raise StageError(f"Keras 3 did not open the file within {SECONDS} s", ADVICE) from None
+    return _result(folder, ending)
 
 
-def _result(folder: Path, code: int) -> dict[str, Any]:
+def _result(folder: Path, ending: children.Ending) -> dict[str, Any]:
     path = folder / "result.json"
-    if code or not path.is_file():
-        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        told = f"; it said: {shorten(said[-1], 200)}" if said else ""
-        remedy = "it was probably out of memory" if out_of_memory(code, "\n".join(said[-20:])) else ADVICE
-        raise StageError(f"the process that opened the file with Keras 3 ended ({how}){told}", remedy)
+    if ending.status or not path.is_file():
+        why = f"the process that opened the file with Keras 3 ended ({ending.cause}){ending.said}"
+        raise StageError(why, ending.remedy(ADVICE))
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if "error" not in result:
         return result
