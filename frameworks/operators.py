@@ -278,7 +278,7 @@ COMPUTING = _CONTROL | _STATE | _DATA | _TEXT | _MATH | _CONVERTER
 # These read the file that an input names: the index of that input. Allowed for the model's own assets (see `assets`).
 READS_ASSET = {"ReadFile": 0, "InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1}
 
-# TensorFlow's loader calls these to restore variables; every SavedModel carries them. See `vet`.
+# TensorFlow's loader calls these to restore variables; every SavedModel carries them. See `check_security`.
 SAVER = _names("Save SaveV2 SaveSlices Restore RestoreV2 RestoreSlice MergeV2Checkpoints")
 SAVER_WRITES = _names("Save SaveV2 SaveSlices MergeV2Checkpoints")
 

@@ -23,7 +23,7 @@ from .tf1 import has_references
 _LISTED = 5
 
 
-def vet(folder: Path, *, trust: bool, where: str) -> None:
+def check_security(folder: Path, *, trust: bool, where: str) -> None:
     """Raise InputError when the SavedModel at `folder` has operators that may do more than compute, unless `trust`.
 
     `where` begins the message, e.g. ``model 'm'``. Reads the graph without TensorFlow.

@@ -93,8 +93,8 @@ def test_keras_files_are_examined_without_h5py_in_this_process(tmp_path: Path) -
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.3.0"}))
         archive.write(tmp_path / "m.h5", "model.weights.h5")
     code = (
-        "import sys; from pathlib import Path; from edgeproof.train.external import examine\n"
-        f"found = [examine(Path({str(tmp_path)!r}) / name, trust=False).keras for name in ('m.h5', 'm.keras')]\n"
+        "import sys; from pathlib import Path; from edgeproof.train.external import identify\n"
+        f"found = [identify(Path({str(tmp_path)!r}) / name, trust=False).keras for name in ('m.h5', 'm.keras')]\n"
         "assert found == [2, 3] and 'h5py' not in sys.modules, found"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

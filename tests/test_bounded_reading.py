@@ -218,9 +218,9 @@ def _labels(path: Path) -> None:
 
 
 def _examine(path: Path) -> None:
-    from edgeproof.train.external import examine
+    from edgeproof.train.external import identify
 
-    examine(path, trust=True)
+    identify(path, trust=True)
 
 
 def _archive(path: Path) -> None:

@@ -23,7 +23,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export, ModelSpec
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
-from edgeproof.train.external import adopt, adoption_key, examine, model_inputs, tensor_data
+from edgeproof.train.external import identify, import_key, import_model, model_inputs, tensor_data
 from edgeproof.train.external.backbone import Files
 from edgeproof.train.external.code import LAYERS, find_code
 from edgeproof.train.external.pixel_range import pixel_range
@@ -48,7 +48,7 @@ class Heard(Silent):
 
 
 def take(path: Path, folder: Path, **asked: Any) -> Model:
-    return adopt(path, name="theirs", workspace=folder, listener=Silent(), **asked)
+    return import_model(path, name="theirs", workspace=folder, listener=Silent(), **asked)
 
 
 def run_tflite(path: Path, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def test_several_inputs_and_statistics_of_their_own(files: Path, tmp_path: Path,
     path, heard = files / "tabular2.keras", Heard()
     if version == "3":
         path = says_keras_2(files / "tabular3.keras", tmp_path / "tabular.keras")
-    model = adopt(path, name="theirs", workspace=tmp_path / "model", listener=heard)
+    model = import_model(path, name="theirs", workspace=tmp_path / "model", listener=heard)
     assert model.provenance["source"]["opened_by"].split()[0] == {"2": "tf_keras", "3": "keras"}[version]
     assert any("says it is of Keras 2.15.0" in note for note in heard.notes) == (version == "3")
     assert model.input.kind == "tensor" and model.answer == "logits"
@@ -243,13 +243,13 @@ def test_saved_models_that_no_keras_made(files: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["lambda2.keras", "lambda2.h5", "lambda3.keras", "lambda3.h5"])
 def test_lambda_layers_are_refused_and_go_through_with_trust(files: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="Lambda layer 'twice' carries Python code") as caught:
-        examine(files / name, trust=False)
+        identify(files / name, trust=False)
     assert "--trust" in caught.value.remedy
     if name in ("lambda2.h5", "lambda3.keras"):
         model = take(files / name, tmp_path / "model", trust=True)
         assert model.provenance["source"]["trusted"] and "twice" in model.provenance["source"]["code"][0]
     else:
-        assert examine(files / name, trust=True).code
+        assert identify(files / name, trust=True).code
 
 
 def rewritten(source: Path, target: Path, change: Any, name: str = "config.json") -> Path:
@@ -295,7 +295,7 @@ def test_no_configuration_runs_code(files: Path, tmp_path: Path, entry: dict[str
 
         path = rewritten(files / "nested3.keras", tmp_path / "evil.keras", change)
         with pytest.raises(InputError, match="is refused") as caught:
-            examine(path, trust=False)
+            identify(path, trust=False)
         assert told in caught.value.message
 
 
@@ -339,7 +339,7 @@ GOOD = {"config.json": b'{"class_name": "Sequential", "config": {}}', "metadata.
 )
 def test_hostile_archives(tmp_path: Path, entries: dict[str, bytes], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        examine(archive(tmp_path / "m.keras", entries), trust=True)
+        identify(archive(tmp_path / "m.keras", entries), trust=True)
 
 
 def test_hostile_hdf5(tmp_path: Path) -> None:
@@ -374,8 +374,8 @@ def test_hostile_hdf5(tmp_path: Path) -> None:
     for fill, told in ((bomb, "declares"), (external, "link into another"), (virtual, "another file"),
                        (stored_elsewhere, "another file")):  # fmt: skip
         with pytest.raises(InputError, match=told):
-            examine(made(f"{fill.__name__}.h5", fill), trust=True)
-    assert examine(made("loop.h5", loop), trust=False).keras == 2
+            identify(made(f"{fill.__name__}.h5", fill), trust=True)
+    assert identify(made("loop.h5", loop), trust=False).keras == 2
 
 
 def test_a_checkpoint_is_told_apart_from_a_model(tmp_path: Path) -> None:
@@ -385,18 +385,18 @@ def test_a_checkpoint_is_told_apart_from_a_model(tmp_path: Path) -> None:
         (folder / name).write_bytes(b"x")
     for path in (folder, folder / "at", folder / "at.index", folder / "at.data-00000-of-00001"):
         with pytest.raises(InputError, match="is a TensorFlow checkpoint: it holds weights without") as caught:
-            examine(path, trust=False)
+            identify(path, trust=False)
         assert "load_weights" in caught.value.remedy and "model.export" in caught.value.remedy
     (folder / "at.index").unlink()
     with pytest.raises(InputError, match="is not a SavedModel"):
-        examine(folder, trust=False)
+        identify(folder, trust=False)
     (folder / "checkpoint").write_text('model_checkpoint_path: "at"')  # what names the newest one
     with pytest.raises(InputError, match="is a TensorFlow checkpoint"):
-        examine(folder, trust=False)
+        identify(folder, trust=False)
     (tmp_path / "saved" / "variables").mkdir(parents=True)
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"x")
     with pytest.raises(InputError, match="is a part of a SavedModel") as caught:
-        examine(tmp_path / "saved" / "variables", trust=False)
+        identify(tmp_path / "saved" / "variables", trust=False)
     assert str(tmp_path / "saved") in caught.value.remedy
 
 
@@ -414,26 +414,26 @@ def test_a_checkpoint_is_told_apart_from_a_model(tmp_path: Path) -> None:
 def test_other_files(tmp_path: Path, name: str, content: bytes, told: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=told):
-        adoption_key(tmp_path / name)
+        import_key(tmp_path / name)
 
 
 def test_what_is_not_there_and_what_contradicts_itself(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        adoption_key(tmp_path / "none.keras")
+        import_key(tmp_path / "none.keras")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="not a SavedModel"):
-        adoption_key(tmp_path / "empty")
+        import_key(tmp_path / "empty")
 
 
 @slow
 def test_keys_say_what_was_asked_and_of_what(files: Path) -> None:
-    key = adoption_key(files / "plain2.h5", size=32)
-    assert key == adoption_key(files / "plain2.h5", size=32)
-    assert key != adoption_key(files / "plain2.h5", size=48) and key != adoption_key(files / "plain2.keras", size=32)
+    key = import_key(files / "plain2.h5", size=32)
+    assert key == import_key(files / "plain2.h5", size=32)
+    assert key != import_key(files / "plain2.h5", size=48) and key != import_key(files / "plain2.keras", size=32)
     with pytest.raises(InputError, match="is empty"):
-        adoption_key(files / "plain2.h5", value_range=(1.0, 1.0))
+        import_key(files / "plain2.h5", value_range=(1.0, 1.0))
     with pytest.raises(InputError, match="weights without the model"):
-        adoption_key(files / "weights.h5")
+        import_key(files / "weights.h5")
 
 
 # --- shapes, names, ranges, arrays ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from edgeproof.core.model import Model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec
 from edgeproof.frameworks import tensorflow
-from edgeproof.train.external import adopt, adoption_key, examine
+from edgeproof.train.external import identify, import_key, import_model
 from edgeproof.train.external.backbone import Files
 from edgeproof.train.source import ImageRequest
 
@@ -28,7 +28,7 @@ LAYERS = str(Path(__file__).with_name("foreign_layers.py"))
 
 
 def take(path: Path, folder: Path, **asked: Any) -> Model:
-    return adopt(path, name="theirs", workspace=folder, listener=Silent(), **asked)
+    return import_model(path, name="theirs", workspace=folder, listener=Silent(), **asked)
 
 
 def answer(model: Model) -> Any:
@@ -42,7 +42,7 @@ def answer(model: Model) -> Any:
 def test_classes_of_the_user_come_from_a_file_that_is_named(foreign_files: Path, tmp_path: Path, name: str) -> None:
     expected = np.load(foreign_files / f"{name[:4]}.npy")
     with pytest.raises(InputError, match="Scale") as caught:
-        adoption_key(foreign_files / name)
+        import_key(foreign_files / name)
     assert "--custom-objects" in caught.value.remedy and "model.export" in caught.value.remedy
     model = take(foreign_files / name, tmp_path / "model", custom_objects=(LAYERS,))
     np.testing.assert_allclose(answer(model), expected, rtol=1e-5)
@@ -88,9 +88,9 @@ def test_definitions_that_do_not_serve_are_told(foreign_files: Path, tmp_path: P
     with pytest.raises(StageError, match="bent") as caught:
         take(path, tmp_path / "model", custom_objects=(str(tmp_path / "half.py"),))
     assert "--custom-objects" in caught.value.remedy
-    key = adoption_key(path, custom_objects=(str(tmp_path / "half.py"),))
+    key = import_key(path, custom_objects=(str(tmp_path / "half.py"),))
     (tmp_path / "half.py").write_text(Path(LAYERS).read_text())
-    assert adoption_key(path, custom_objects=(str(tmp_path / "half.py"),)) != key
+    assert import_key(path, custom_objects=(str(tmp_path / "half.py"),)) != key
 
 
 # --- Hub modules inside ----------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_what_a_hub_layer_loads_is_looked_at_and_fetched_only_with_trust(foreign
         ("https://tfhub.dev/google/some/1", "not on this machine"),
     ):
         with pytest.raises(InputError, match=told):
-            examine(with_handle(file, tmp_path / "m.h5", handle), trust=False)
+            identify(with_handle(file, tmp_path / "m.h5", handle), trust=False)
     # Beside the file, or at another place that is named: what is there is taken.
     shutil.copytree(foreign_files / "hub_module", tmp_path / "beside")
     model = take(with_handle(file, tmp_path / "m.h5", "beside"), tmp_path / "model")

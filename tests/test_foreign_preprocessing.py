@@ -13,7 +13,7 @@ from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.frameworks import tensorflow
-from edgeproof.train.external import adopt
+from edgeproof.train.external import import_model
 
 from .test_foreign import run_onnx, run_tflite
 
@@ -63,7 +63,7 @@ def test_whole_numbers_and_buckets_become_arithmetic_in_every_format(tmp_path: P
     model, inputs, expected = built(keras, name)
     path = tmp_path / f"m{kind}"
     model.save(str(path)) if kind else model.export(str(path))
-    taken = adopt(path, name="m", workspace=tmp_path / "model", listener=Silent())
+    taken = import_model(path, name="m", workspace=tmp_path / "model", listener=Silent())
     assert taken.provenance["constant"]
     for text, run in (("tflite:float32", run_tflite), ("onnx:float32", run_onnx)):
         artifact = export(taken, Variant.parse(text), options=Export(), folder=tmp_path)
@@ -89,7 +89,7 @@ def test_texts_keep_their_tables_alive_and_answer_as_before(tmp_path: Path, mode
     model.export(str(tmp_path / "m"))
     del model, vectorize
     for path in (tmp_path / "m.keras", tmp_path / "m"):
-        taken = adopt(path, name="m", workspace=tmp_path / "model", listener=Silent())
+        taken = import_model(path, name="m", workspace=tmp_path / "model", listener=Silent())
         assert taken.text_model is not None  # the files are of what comes behind the token ids
         signature = tf.saved_model.load(str(taken.text_model)).signatures["serving_default"]
         (name,) = signature.structured_input_signature[1]
@@ -107,7 +107,7 @@ def test_names_for_answers_come_out_of_a_table_of_numbers(tmp_path: Path) -> Non
     model = keras.Model(given, [scores, names])
     model.get_layer("scores").set_weights([np.eye(3, dtype=np.float32), np.zeros(3, np.float32)])
     model.save(str(tmp_path / "m.keras"))
-    taken = adopt(tmp_path / "m.keras", name="m", workspace=tmp_path / "model", listener=Silent())
+    taken = import_model(tmp_path / "m.keras", name="m", workspace=tmp_path / "model", listener=Silent())
     for text, run in (("tflite:float32", run_tflite), ("onnx:float32", run_onnx)):
         artifact = export(taken, Variant.parse(text), options=Export(), folder=tmp_path)
         assert artifact.path is not None, artifact.reason

@@ -15,7 +15,7 @@ from edgeproof.core.recipe import Export
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.frameworks import tensorflow
-from edgeproof.train.external import adopt, examine
+from edgeproof.train.external import identify, import_model
 
 from .test_foreign import run_tflite
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def take(path: Path, folder: Path) -> Model:
-    return adopt(path, name="m", workspace=folder, listener=Silent())
+    return import_model(path, name="m", workspace=folder, listener=Silent())
 
 
 def answer(model: Model, inputs: Any) -> Any:
@@ -64,7 +64,7 @@ def test_a_lambda_layer_is_exported_as_a_saved_model_where_it_was_made(tmp_path:
     model = keras.Model(given, keras.layers.Lambda(lambda x: x * 3.0)(given))
     model.save(str(tmp_path / "m.keras"))
     with pytest.raises(InputError, match="carries Python code") as caught:
-        examine(tmp_path / "m.keras", trust=False)
+        identify(tmp_path / "m.keras", trust=False)
     assert "model.export" in caught.value.remedy
     model.export(str(tmp_path / "m"))
     found = answer(take(tmp_path / "m", tmp_path / "model"), np.ones((1, 3), np.float32))

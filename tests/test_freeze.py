@@ -20,7 +20,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.frameworks.freeze import freeze, graph_sha256, verify
 from edgeproof.frameworks.tensorflow import fresh
-from edgeproof.train.external import adopt
+from edgeproof.train.external import import_model
 
 from .conftest import made_by_plain_keras
 
@@ -77,7 +77,7 @@ def check(model: Model, files: Path, name: str, folder: Path, variant: str = "tf
 @slow
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_answers_on_litert_what_plain_keras_answered(file: str, files: Path, tmp_path: Path) -> None:
-    model = adopt(files / file, name="theirs", workspace=tmp_path / "model", listener=Silent())
+    model = import_model(files / file, name="theirs", workspace=tmp_path / "model", listener=Silent())
     assert model.provenance["constant"] and not model.provenance["state"]
     check(model, files, file.split(".", maxsplit=1)[0], tmp_path)
 
@@ -87,7 +87,9 @@ def test_a_file_answers_on_litert_what_plain_keras_answered(file: str, files: Pa
 def test_a_stateful_model_keeps_its_state_in_a_tflite_file_and_names_it(
     version: str, files: Path, tmp_path: Path
 ) -> None:
-    model = adopt(files / f"remembering{version}.keras", name="m", workspace=tmp_path / "model", listener=Silent())
+    model = import_model(
+        files / f"remembering{version}.keras", name="m", workspace=tmp_path / "model", listener=Silent()
+    )
     assert not model.provenance["constant"]
     assert len(model.provenance["state"]) == 2 and all("memory" in name for name in model.provenance["state"])
     check(model, files, f"remembering{version}", tmp_path)
@@ -106,7 +108,7 @@ def test_a_stateful_model_keeps_its_state_in_a_tflite_file_and_names_it(
 def test_a_state_that_is_an_input_and_an_output_goes_to_onnx_too(files: Path, tmp_path: Path) -> None:
     import onnxruntime
 
-    model = adopt(files / "streaming2.keras", name="m", workspace=tmp_path / "model", listener=Silent())
+    model = import_model(files / "streaming2.keras", name="m", workspace=tmp_path / "model", listener=Silent())
     artifact = export(model, Variant.parse("onnx:float32"), options=Export(), folder=tmp_path)
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     session = onnxruntime.InferenceSession(str(artifact.path), providers=["CPUExecutionProvider"])
@@ -119,7 +121,7 @@ def test_a_state_that_is_an_input_and_an_output_goes_to_onnx_too(files: Path, tm
 def test_in_evaluations_every_sample_starts_from_the_state_that_was_saved(files: Path, tmp_path: Path) -> None:
     from edgeproof.devices import agent
 
-    model = adopt(files / "remembering2.keras", name="m", workspace=tmp_path / "model", listener=Silent())
+    model = import_model(files / "remembering2.keras", name="m", workspace=tmp_path / "model", listener=Silent())
     artifact = export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
     given, expected = rows(files, "remembering2", model)[0]
     np.save(tmp_path / "same.npy", np.repeat(given["x"], 3, axis=0))
@@ -144,13 +146,13 @@ def run_agent(program: Path, job: dict[str, Any]) -> dict[str, Any]:
 def test_a_savedmodel_whose_answers_are_random_is_refused_with_a_remedy_that_works(files: Path, tmp_path: Path) -> None:
     """Keras 3's `export` of a model with random layers draws numbers; the .keras file of the same model does not."""
     with pytest.raises(StageError, match="draws random numbers while it infers") as refused:
-        adopt(files / "augmented3", name="theirs", workspace=tmp_path / "model", listener=Silent())
+        import_model(files / "augmented3", name="theirs", workspace=tmp_path / "model", listener=Silent())
     assert ".keras file itself" in refused.value.remedy  # which FILES has
 
 
 @slow
 def test_int8_of_a_loop_is_a_reason_with_a_remedy_that_works(files: Path, tmp_path: Path) -> None:
-    model = adopt(files / "masked2.keras", name="theirs", workspace=tmp_path / "model", listener=Silent())
+    model = import_model(files / "masked2.keras", name="theirs", workspace=tmp_path / "model", listener=Silent())
     for variant in ("tflite:dynamic", "tflite:float16"):
         check(model, files, "masked2", tmp_path, variant)
     np.save(tmp_path / "ids.npy", np.ones((4, 8), np.int32))
@@ -165,7 +167,7 @@ def test_int8_of_a_loop_is_a_reason_with_a_remedy_that_works(files: Path, tmp_pa
         steps, layers.Dense(3)(layers.LSTM(6, unroll=True)(layers.GRU(6, return_sequences=True, unroll=True)(steps)))
     )
     unrolled.save(str(tmp_path / "unrolled.keras"))
-    model = adopt(tmp_path / "unrolled.keras", name="theirs", workspace=tmp_path / "other", listener=Silent())
+    model = import_model(tmp_path / "unrolled.keras", name="theirs", workspace=tmp_path / "other", listener=Silent())
     samples = np.random.default_rng(0).uniform(-1, 1, (64, 5, 4)).astype(np.float32)
     np.save(tmp_path / "steps.npy", samples)
     artifact = export(model, Variant.parse("tflite:int8"), options=Export(), folder=tmp_path,

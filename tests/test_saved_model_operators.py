@@ -20,7 +20,7 @@ from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.export.export import save
 from edgeproof.frameworks import operators
 from edgeproof.frameworks.saved_model import read
-from edgeproof.frameworks.security import dangerous, vet
+from edgeproof.frameworks.security import check_security, dangerous
 from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.external.code import find_code
 from edgeproof.workflows.model_files import open_artifact
@@ -233,12 +233,12 @@ def test_an_operator_that_nobody_knows_is_a_clear_failure_of_its_own(tmp_path: P
     graph.node("MyCompany>Solve", name="here")
     folder = graph.save(tmp_path / "m")
     with pytest.raises(InputError, match=r"only compute: MyCompany>Solve \(here\)") as caught:
-        vet(folder, trust=False, where="m")
+        check_security(folder, trust=False, where="m")
     assert "trust" in caught.value.remedy
-    vet(folder, trust=True, where="m")
+    check_security(folder, trust=True, where="m")
     graph.node("PyFunc")
     with pytest.raises(InputError, match=r"more than computing: PyFunc \(n1\) runs Python"):
-        vet(graph.save(tmp_path / "python"), trust=False, where="m")
+        check_security(graph.save(tmp_path / "python"), trust=False, where="m")
 
 
 @pytest.mark.parametrize(("op", "inputs"), [("ReadFile", ("path",)), ("InitializeTableFromTextFileV2", ("t", "path"))])
@@ -341,7 +341,7 @@ def test_the_name_of_an_asset_stays_below_the_model(name: str, tmp_path: Path) -
     folder = graph.save(tmp_path / "m", "words.txt")
     (folder / "assets" / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(InputError, match="leads to a file that is no part of the model"):
-        vet(folder, trust=False, where="m")
+        check_security(folder, trust=False, where="m")
 
 
 def test_a_cache_that_links_all_files_of_a_model_is_fine(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_a_cache_that_links_all_files_of_a_model_is_fine(tmp_path: Path) -> None
     for number, path in enumerate([folder / "saved_model.pb", folder / "assets" / "words.txt"]):
         path.rename(tmp_path / "blobs" / str(number))
         path.symlink_to(tmp_path / "blobs" / str(number))
-    vet(folder, trust=False, where="m")
+    check_security(folder, trust=False, where="m")
 
 
 def test_two_functions_of_one_name_hide_nothing(tmp_path: Path) -> None:

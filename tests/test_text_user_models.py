@@ -16,7 +16,7 @@ from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.frameworks.tensorflow import load
-from edgeproof.train.external.import_model import adopt
+from edgeproof.train.external.import_model import import_model
 
 from .test_tokenizer import sentencepiece_model
 from .text_models import sentences
@@ -63,7 +63,7 @@ def test_a_keras_file_with_text_vectorization_gives_a_file_of_token_ids(mode: st
     tf, _ = load()
     keras_model = vectorizing(mode)
     keras_model.save(str(tmp_path / "model.keras"))
-    model = adopt(tmp_path / "model.keras", name="m", workspace=tmp_path / "ws", listener=Silent())
+    model = import_model(tmp_path / "model.keras", name="m", workspace=tmp_path / "ws", listener=Silent())
     assert model == load_model(tmp_path / "ws") and model.tokenizer is not None and model.text_model is not None
     assert model.tokenizer.kind == "words" and model.tokenizer.parity["rate"] == 1.0
     # A mean over all places depends on their number: only then must the ids be cut to the text.
@@ -138,7 +138,7 @@ def test_an_encoder_that_is_exported_as_it_is_gets_the_devices_tokenizer(made: A
     texts = [*TEXTS, "", " ", "...", "the"]
     found = [encoder(tf.constant([text])) for text in texts]
     expected = np.concatenate([next(iter(one.values())) if isinstance(one, dict) else one for one in found])
-    model = adopt(tmp_path / "encoder", name="m", workspace=tmp_path / "ws", listener=Silent())
+    model = import_model(tmp_path / "encoder", name="m", workspace=tmp_path / "ws", listener=Silent())
     assert model.tokenizer is not None and model.tokenizer.kind == kind, model.provenance["tokenizer"]
     assert model.tokenizer.parity["rate"] == 1.0
     artifact = export(model, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)

@@ -21,10 +21,10 @@ from edgeproof.quantize.aware_training import (
     network_loading,
     qat,
     tflite_eval,
+    train_further,
     training,
-    tune,
 )
-from edgeproof.quantize.aware_training.frozen_head import cut, signature_answers
+from edgeproof.quantize.aware_training.frozen_head import cut_head, signature_answers
 from edgeproof.quantize.aware_training.hub_networks import UnknownError
 from edgeproof.quantize.aware_training.training_data import Material, Split, gather
 
@@ -71,7 +71,7 @@ def test_a_separable_convolution_beside_layers_with_keras_own_names_is_quantized
 
 def further(small, kind, workspace, settings=QUICK, **changes):
     given = {"data": small.data, "calibration": None, "seed": 5, "listener": Silent()} | changes
-    return tune(given.pop("model", small.model), kind, settings, workspace=workspace, **given)
+    return train_further(given.pop("model", small.model), kind, settings, workspace=workspace, **given)
 
 
 def pixels(small, split="validation"):
@@ -187,7 +187,7 @@ def test_quantization_aware_training_gives_integer_files_that_answer_as_float(sm
 def test_a_head_with_hidden_layers_is_trained_further_with_the_rest(tmp_path):
     deep = fitted(tmp_path, head={"hidden": [12], "dropout": 0.1})
     assert {"hidden_1", "probabilities"} <= {layer.name for layer in network_of(deep).layers}
-    opened = cut(deep.model)
+    opened = cut_head(deep.model)
     assert opened.kernel.shape == (12, len(LABELS)), "what is cut off is the last of the dense layers"
     expected = answers(deep.model, pixels(deep)).argmax(1)
     for kind, layers_ in (("qat", 8), ("pruned", None)):
@@ -333,7 +333,7 @@ def test_of_a_network_that_is_not_known_only_the_head_is_trained(small, tmp_path
     assert model.tuning["head_only"] is True and model.tuning["why"] == "it came as a graph"
     assert any("only the head learns" in message for _, message in heard.notes)
     assert model.tuning["history"][0]["val_agreement"] > 0.9
-    before, after = cut(small.model), cut(model)
+    before, after = cut_head(small.model), cut_head(model)
     assert (before.kernel != after.kernel).any()
     steps = after.kernel / (np.abs(after.kernel).max(axis=0) / 127)
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)  # the weights are what eight bits have

@@ -21,7 +21,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.devices import open_runner
 from edgeproof.export import export
 from edgeproof.frameworks import tensorflow
-from edgeproof.train.external import adopt
+from edgeproof.train.external import import_model
 from edgeproof.train.external.samples import model_inputs, tensor_data
 from edgeproof.train.external.tensors import Tensor, fixed_shapes
 
@@ -63,7 +63,7 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, NDArray[Any
     tf.saved_model.save(module, str(folder / "module"), signatures=module.call.get_concrete_function())
     samples = (random.normal(size=(40, LENGTH)) * random.uniform(0.2, 3, (40, 1))).astype(np.float32)
     expected = np.stack([call(tf.constant(sample))["scores"].numpy() for sample in samples])
-    model = adopt(
+    model = import_model(
         folder / "module", name="sounds", workspace=folder / "taken", listener=Silent(), output="scores",
         shapes={"waveform": (LENGTH,)},
     )  # fmt: skip
@@ -108,7 +108,11 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, dict[str, N
     }
     pairs = zip(samples["x"], samples["gain"], strict=True)
     expected = np.concatenate([call(tf.constant(x[None]), tf.constant(gain))["scores"].numpy() for x, gain in pairs])
-    return adopt(folder / "module", name="scaled", workspace=folder / "taken", listener=Silent()), samples, expected
+    return (
+        import_model(folder / "module", name="scaled", workspace=folder / "taken", listener=Silent()),
+        samples,
+        expected,
+    )
 
 
 @pytest.mark.slow

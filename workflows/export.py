@@ -188,7 +188,7 @@ def export_model(
             "leave out all options on other people's models: --trust, --custom-objects, --labels, --output, --tags, "
             "--signature, --value-range, --size and --shape",
         )
-    key = None if ours else external.adoption_key(path, **asdict(choices))
+    key = None if ours else external.import_key(path, **asdict(choices))
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
     if calibrated and source is None:
         raise InputError(

@@ -17,7 +17,7 @@ from ..export import Contents, inspect
 from ..export import load as load_artifact
 from ..export import reference as float_artifact
 from ..export import sidecar as sidecar_path
-from ..frameworks.security import vet
+from ..frameworks.security import check_security
 from ..tflite.embedded_labels import embedded_labels
 from ..train.external import Input, model_inputs
 from ..train.text.tokenizer_recovery import STRING_PART
@@ -110,7 +110,7 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
 def _check_operators(tokenizer: Path, path: Path) -> None:
     """Raise InputError when the tokenizer of `path` has operators of its own that may do more than compute."""
     if (operators := tokenizer / STRING_PART).is_dir():
-        vet(operators, trust=False, where=f"the tokenizer of {path.name}")
+        check_security(operators, trust=False, where=f"the tokenizer of {path.name}")
 
 
 def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:

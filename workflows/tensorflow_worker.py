@@ -113,9 +113,9 @@ def _tune(job: dict[str, Any], answers: _Answers) -> None:
     from ..core.dataset import load_prepared
     from ..core.model import load_model
     from ..core.recipe import Quantize
-    from ..quantize.aware_training import tune
+    from ..quantize.aware_training import train_further
 
-    tune(
+    train_further(
         load_model(Path(job["model"])),
         job["kind"],
         Quantize.model_validate(job["settings"]),
@@ -128,10 +128,10 @@ def _tune(job: dict[str, Any], answers: _Answers) -> None:
 
 
 def _adopt(job: dict[str, Any], answers: _Answers) -> None:
-    from ..train.external import adopt
+    from ..train.external import import_model
 
     choices = job["choices"]
-    adopt(
+    import_model(
         Path(job["path"]),
         name=job["name"],
         workspace=Path(job["workspace"]),

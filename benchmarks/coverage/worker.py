@@ -137,11 +137,11 @@ class Row:
     def _trained_for(self, variant: Variant) -> Model:
         if variant.scheme.training != "qat":
             return self.opened.model
-        from edgeproof.quantize.aware_training.train import tune
+        from edgeproof.quantize.aware_training.train import train_further
 
         if self.opened.data is None:
             raise EdgeproofError("there are no labelled samples to train on")
-        return tune(
+        return train_further(
             self.opened.model,
             "qat",
             QAT,

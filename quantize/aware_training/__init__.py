@@ -1,5 +1,5 @@
 """Further training of a model whose quantization, pruning or clustering is to cost no accuracy."""
 
-from .train import tune
+from .train import train_further
 
-__all__ = ["tune"]
+__all__ = ["train_further"]

@@ -25,7 +25,7 @@ TASK = "clustering"
 WORTH = 16  # weights for each value, at least
 
 
-def tune_clustered(
+def train_clustered(
     flat: Any, settings: Cluster, material: Material, *, scratch: Path, listener: Listener
 ) -> tuple[Any, State, dict[str, Any]]:
     """Cluster a flat network's weights; return it without TFMOT's wrappers, how it went, and what is to be told of it.

@@ -67,7 +67,7 @@ class Cut:
     softmax: bool
 
 
-def cut(model: Model) -> Cut:
+def cut_head(model: Model) -> Cut:
     """Cut `model` open. Raises StageError when it does not end in a dense layer."""
     tf, _ = load()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2

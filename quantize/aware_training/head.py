@@ -21,7 +21,7 @@ from ...core.recipe import Qat
 from ...core.sanitize import shorten
 from ...frameworks.tensorflow import load, load_tfmot
 from .fake_quant_ranges import calibrate, fit_weights
-from .frozen_head import Cut, cut, freeze
+from .frozen_head import Cut, cut_head, freeze
 from .pruning import judge_network
 from .tflite_eval import CrashError, convert, run, values_of
 from .training import Phase, Plan, Row, State, Trainee, train
@@ -31,7 +31,7 @@ TASK = "quantization-aware training of the head"
 FASTER = 20.0  # a head alone bears a learning rate this many times that of a whole network
 
 
-def tune_head(
+def train_head(
     model: Model, settings: Qat, material: Material, *, scratch: Path, listener: Listener
 ) -> tuple[Any, State, list[NDArray[Any]]]:
     """Train the head of a frozen model; return the function of the whole model (as `frozen.freeze` takes it), how it
@@ -42,7 +42,7 @@ def tune_head(
         default_8bit_quantize_registry,
     )
 
-    opened = cut(model)
+    opened = cut_head(model)
     features = _features(opened, model, material, scratch, listener)
     count, classes = opened.kernel.shape
     values = keras.Input((count,), name="features")

@@ -27,7 +27,7 @@ RAMP = 2 / 3  # of all steps, until the sparsity is reached; the rest is for rec
 UPDATES = 20  # times that masks are drawn anew on the way
 
 
-def tune_pruned(
+def train_pruned(
     flat: Any, settings: Prune, material: Material, *, scratch: Path, listener: Listener
 ) -> tuple[Any, State, dict[str, Any]]:
     """Prune a flat network; return it without TFMOT's wrappers, how it went, and what is to be told of it.

@@ -132,7 +132,7 @@ def learned(network: Any) -> tuple[list[Any], list[Any]]:
     return [*others, *norms], others
 
 
-def tune_qat(
+def train_qat(
     flat: Any, model: Model, settings: Qat, material: Material, *, scratch: Path, listener: Listener
 ) -> tuple[Any, State, tuple[int, int]]:
     """Train a flat network for quantization; return it with fake quantization, how it went, and `Quantized.layers`.

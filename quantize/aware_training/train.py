@@ -19,13 +19,13 @@ from ...core.recipe import Cluster, Prune, Qat, Quantize
 from ...core.store import package_versions
 from ...core.variant import TRAININGS
 from ...frameworks.tensorflow import check_tfmot_installed, fresh, load
-from .clustering import tune_clustered
+from .clustering import train_clustered
 from .frozen_head import digest, freeze, signature_answers
-from .head import tune_head
+from .head import train_head
 from .hub_networks import UnknownError
 from .network_loading import open_network
-from .pruning import tune_pruned
-from .qat import tune_qat
+from .pruning import train_pruned
+from .qat import train_qat
 from .tflite_eval import values_of
 from .training import State
 from .training_data import Material, check_data, gather
@@ -48,7 +48,7 @@ class _Made:
     told: dict[str, Any]
 
 
-def tune(
+def train_further(
     model: Model,
     kind: str,
     settings: Quantize,
@@ -142,18 +142,18 @@ def _train(model: Model, table: Qat | Prune | Cluster, material: Material, scrat
     try:
         flat = open_network(model, values_of(material.train.stored[:TRIED], model.input))
         if isinstance(table, Qat):
-            network, state, layers = tune_qat(flat, model, table, material, scratch=scratch, listener=listener)
+            network, state, layers = train_qat(flat, model, table, material, scratch=scratch, listener=listener)
             told: dict[str, Any] = {"layers": {"quantized": layers[0], "total": layers[1]}}
         elif isinstance(table, Prune):
-            network, state, told = tune_pruned(flat, table, material, scratch=scratch, listener=listener)
+            network, state, told = train_pruned(flat, table, material, scratch=scratch, listener=listener)
         else:
-            network, state, told = tune_clustered(flat, table, material, scratch=scratch, listener=listener)
+            network, state, told = train_clustered(flat, table, material, scratch=scratch, listener=listener)
     except UnknownError as error:
         why = str(error)
         if not isinstance(table, Qat):
             raise StageError(f"model {model.name!r} cannot be made sparse or clustered: {why}", WITHOUT) from error
         listener.note("warning", f"model {model.name!r}: only the head learns of quantization: {why}")
-        function, state, weights = tune_head(model, table, material, scratch=scratch, listener=listener)
+        function, state, weights = train_head(model, table, material, scratch=scratch, listener=listener)
         return _Made(function, weights, state, {"head_only": True, "why": why, "layers": {"quantized": 1}})
 
     def answer(values: Any) -> Any:

@@ -23,8 +23,8 @@ from ..network import Base, ranged
 from ..source import ImageRequest, check_keys, check_pixels, name_of
 from . import keras3
 from .custom import Definitions, check_modules, check_objects, fetch_modules, identify_objects
-from .feature_cut import check_picture, cut
-from .identify import Found, examine
+from .feature_cut import check_picture, cut_features
+from .identify import Found, identify
 from .keras_model import ADVICE, every_layer, open_keras
 from .load import named
 from .pixel_range import pixel_range
@@ -49,7 +49,7 @@ class Files:
     packages = ("tensorflow-hub",)
 
     def check(self, spec: ModelSpec, folder: Path) -> None:
-        """Check the file itself and that it carries no code (`examine`), its hash where the recipe pins one, keys that
+        """Check the file itself and that it carries no code (`identify`), its hash where the recipe pins one, keys that
         mean nothing here, that the range of its pixels is known, and what it is opened with."""
         where = f"model {spec.name!r}"
         check_installed()
@@ -99,7 +99,7 @@ class Files:
         found = _examined(spec, request.folder)
         if found.format == "archive":
             path = resolve(str(found.path.absolute()), sha256=spec.sha256, folder=Path(), listener=listener)
-            found = examine(path, trust=_trusted(spec))
+            found = identify(path, trust=_trusted(spec))
         pixels = _pixels(spec, found)
         for sentence in found.code:
             listener.note("warning", f"{found.path.name} is trusted: {sentence}")
@@ -136,7 +136,7 @@ def _objects(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
 
 def _examined(spec: ModelSpec, folder: Path) -> Found:
     try:
-        return examine(file_of(spec, folder), trust=_trusted(spec))
+        return identify(file_of(spec, folder), trust=_trusted(spec))
     except InputError as error:
         raise InputError(f"model {spec.name!r}: {error.message}", error.remedy) from error
 
@@ -189,7 +189,7 @@ def _keras2(
     tf, keras = load()
     opened = open_keras(tf, keras, named(found, scratch), found.config, _trusted(spec), definitions)
     check_picture(opened, spec.image_size)
-    backbone, taken = cut(keras, opened, spec.output, own=spec.head == "own")
+    backbone, taken = cut_features(keras, opened, spec.output, own=spec.head == "own")
     request.listener.note("info", f"{found.path.name}: taken is {taken}")
     if spec.head == "own":
         saved = save_reusable(tf, backbone, spec.image_size, scratch / "own")

@@ -22,7 +22,7 @@ from ...core.errors import InputError, StageError
 from ...core.inputs import check_plain
 from ...core.progress import Listener
 from ...core.sanitize import shorten
-from ...frameworks.security import vet
+from ...frameworks.security import check_security
 from ..hub.fetch import already_here, cache_folder, check_handle, identify, resolve
 from .code import hub_handles
 
@@ -114,7 +114,7 @@ def check_modules(path: Path, config: Any, *, trust: bool) -> dict[str, Any]:
             ) from error
         here = already_here(handle, "", path.parent)
         if here is not None:
-            vet(here, trust=trust, where=where)
+            check_security(here, trust=trust, where=where)
         elif "://" in handle and not trust:
             raise InputError(
                 f"{where}, which is not on this machine",
@@ -138,7 +138,7 @@ def fetch_modules(path: Path, config: Any, *, trust: bool, listener: Listener) -
                 f"check the network; or copy {cache_folder()} from a machine that has the module; or save the model "
                 "where it was made as a SavedModel (model.export), which has the module in it",
             ) from error
-        vet(folder, trust=trust, where=f"{path}: its KerasLayer loads {shorten(handle, 120)!r}")
+        check_security(folder, trust=trust, where=f"{path}: its KerasLayer loads {shorten(handle, 120)!r}")
         folders[handle] = str(folder)
     return folders
 

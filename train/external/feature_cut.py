@@ -27,7 +27,7 @@ def check_picture(opened: Opened, size: int) -> None:
         )
 
 
-def cut(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple[Any, str]:
+def cut_features(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple[Any, str]:
     """Return the model up to its features, and a word on what was taken.
 
     `output` names the layer that gives the features. Without it they are what the classification layer at the end is

@@ -11,7 +11,7 @@ from ...core.codec import sha256_file
 from ...core.errors import InputError
 from ...core.inputs import check_plain, open_input
 from ...core.sanitize import shorten
-from ...frameworks.security import vet
+from ...frameworks.security import check_security
 from ..hub.fetch import ARCHIVES, GRAPH, check_handle, check_no_checkpoint, check_saved_model
 from .code import defined_elsewhere, find_code, hub_handles
 from .containers import read_archive, read_hdf5
@@ -42,7 +42,7 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Found:
-    """What `examine` found: the file or folder, and how it is opened.
+    """What `identify` found: the file or folder, and how it is opened.
 
     `keras` is the major version of Keras that wrote it, 0 for a SavedModel; `version` is that version as the file says
     it. `config` is the Keras configuration. `code` lists what of it is code (empty unless it was trusted),
@@ -64,7 +64,7 @@ class Found:
         return f"Keras {self.version} {kind}" if kind else "SavedModel"
 
 
-def examine(path: Path, *, trust: bool) -> Found:
+def identify(path: Path, *, trust: bool) -> Found:
     """Find out what `path` is by its content, not its name, and refuse what carries code unless `trust`.
 
     Raises InputError for what is not a model, is damaged or hostile, or carries code: Lambda layers, classes that are
@@ -79,7 +79,7 @@ def examine(path: Path, *, trust: bool) -> Found:
         raise InputError(f"{path} does not exist", CHOICES)
     if path.is_dir():
         check_saved_model(path)
-        vet(path, trust=trust, where=path.name)
+        check_security(path, trust=trust, where=path.name)
         return Found(path, "saved-model")
     if path.name.lower().endswith(ARCHIVES):
         check_handle(str(path.absolute()), "", Path())

@@ -29,7 +29,7 @@ from ..hub.fetch import resolve
 from ..text.user_model import CutModel, cut_user_model
 from . import keras3
 from .custom import check_modules, check_objects, identify_objects
-from .identify import Found, content_sha256, examine
+from .identify import Found, content_sha256, identify
 from .load import Asked, Source, open_source, told
 from .pixel_range import pixel_range
 from .tensors import describe
@@ -46,7 +46,7 @@ class _Judged:
     range_from: str
 
 
-def adoption_key(
+def import_key(
     path: Path,
     *,
     trust: bool = False,
@@ -59,15 +59,15 @@ def adoption_key(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     custom_objects: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what decides the result of `adopt`, for a cache key.
+    """Return what decides the result of `import_model`, for a cache key.
 
     Checks the file first and needs no TensorFlow, so it is also the check before anything is started. Raises
-    InputError as `examine`, and for choices that contradict themselves.
+    InputError as `identify`, and for choices that contradict themselves.
     """
     check_installed()
     trust = trust or bool(custom_objects)
     check_objects(custom_objects)
-    found = examine(path, trust=trust)
+    found = identify(path, trust=trust)
     if found.keras == 3:
         keras3.check_keras3()
     if value_range is not None and not value_range[0] < value_range[1]:
@@ -87,7 +87,7 @@ def adoption_key(
     }
 
 
-def adopt(
+def import_model(
     path: Path,
     *,
     name: str,
@@ -120,12 +120,12 @@ def adopt(
     it cannot be opened or saved, or the frozen model answers differently.
     """
     start = time.monotonic()
-    key = adoption_key(
+    key = import_key(
         path, trust=trust, output=output, tags=tags, signature=signature, labels=labels, value_range=value_range,
         size=size, shapes=shapes, custom_objects=custom_objects,
     )  # fmt: skip
     trust = trust or bool(custom_objects)
-    found = _unpacked(examine(path, trust=trust), trust, listener)
+    found = _unpacked(identify(path, trust=trust), trust, listener)
     for sentence in found.code:
         listener.note("warning", f"{path.name} is trusted: {sentence}")
     for module in custom_objects:
@@ -262,7 +262,7 @@ def _unpacked(found: Found, trust: bool, listener: Listener) -> Found:
     if found.format != "archive":
         return found
     folder = resolve(str(found.path.absolute()), sha256="", folder=Path(), listener=listener)
-    return examine(folder, trust=trust)
+    return identify(folder, trust=trust)
 
 
 def _one_text(source: Source) -> Source:

@@ -93,12 +93,12 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _feature_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Save the model up to its features as a reusable SavedModel."""
-    from .feature_cut import check_picture, cut
+    from .feature_cut import check_picture, cut_features
     from .reusable import save_reusable
 
     tf, keras, opened = _open(job)
     check_picture(opened, job["size"])
-    model, taken = cut(keras, opened, job["output"], own=job["own"])
+    model, taken = cut_features(keras, opened, job["output"], own=job["own"])
     save_reusable(tf, model, job["size"], folder / "saved_model")
     return {"taken": taken, "keras": keras.__version__}
 

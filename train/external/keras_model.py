@@ -45,7 +45,7 @@ class Opened:
 def open_keras(
     tf: Any, keras: Any, path: Path, config: Any, trust: bool, definitions: Definitions | None = None
 ) -> Opened:
-    """Load the file with `keras` (tf_keras or keras 3), uncompiled. Only call it on what `examine` let through.
+    """Load the file with `keras` (tf_keras or keras 3), uncompiled. Only call it on what `identify` let through.
 
     `definitions` says what it needs of outside it. Raises whatever Keras raises, InputError when a class is not known,
     or the model was saved before it had inputs.

@@ -1,4 +1,4 @@
-"""Opens what `examine` let through and makes a plain function of it: Keras 2 here, Keras 3 elsewhere, SavedModels."""
+"""Opens what `identify` let through and makes a plain function of it: Keras 2 here, Keras 3 elsewhere, SavedModels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXAMPLES = keras3_process.EXAMPLES
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user says of a file that it does not say itself; see `adopt`."""
+    """What the user says of a file that it does not say itself; see `import_model`."""
 
     trust: bool = False
     tags: str = ""

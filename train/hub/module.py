@@ -15,7 +15,7 @@ from ...core.extras import EXTRAS
 from ...core.recipe import ModelSpec
 from ...core.sanitize import shorten
 from ...frameworks.saved_model import FLOAT32, SavedModel, Signature, read
-from ...frameworks.security import vet
+from ...frameworks.security import check_security
 from ...frameworks.tensorflow import check_installed, load
 from ...frameworks.tf1 import without_references
 
@@ -67,12 +67,13 @@ class Call:
 def check_module(spec: ModelSpec, folder: Path) -> tuple[SavedModel, Call]:
     """Check, without TensorFlow, that the SavedModel at `folder` can be used as `spec` says, and decide how.
 
-    Raises InputError when its graph does more than computing (`vet`), when it has no such signature or output, when
-    a fixed input size is another than `image_size`, or when it cannot be fine-tuned but `trainable` asks for that.
+    Raises InputError when its graph does more than computing (`check_security`), when it has no such signature or
+    output, when a fixed input size is another than `image_size`, or when it cannot be fine-tuned but `trainable` asks
+    for that.
     """
     where = f"model {spec.name!r}"
     saved = read(folder, spec.tags)
-    vet(folder, trust=spec.trust, where=where)
+    check_security(folder, trust=spec.trust, where=where)
     name = _signature_name(spec, saved, where)
     _check_trainable(spec, saved, name, where)
     if not name:

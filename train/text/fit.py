@@ -44,7 +44,7 @@ from .freeze import (
     save_text_model,
     strings_sha256,
 )  # fmt: skip
-from .joint_training import Samples, together_phase, tokenize
+from .joint_training import Samples, joint_phase, tokenize
 from .settings import check_text_training
 from .tokenizer_parity import choose_golden, measure_parity, write_golden
 
@@ -154,7 +154,7 @@ def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State
 
 def _together(work: _Work, base: TextBase, head: Any, number: int, start: State) -> State:
     training, validation = (Samples(base, work.texts(split), work.labels(split)) for split in SPLITS)
-    phase = together_phase(base, head, training, validation, work.train, work.weights(), number=number, seed=work.seed)
+    phase = joint_phase(base, head, training, validation, work.train, work.weights(), number=number, seed=work.seed)
     return work.run(phase, start, f"together-{number}.npz")
 
 

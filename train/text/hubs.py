@@ -18,7 +18,7 @@ from ...core.errors import InputError
 from ...core.recipe import ModelSpec
 from ...core.sanitize import shorten
 from ...frameworks.saved_model import read
-from ...frameworks.security import vet
+from ...frameworks.security import check_security
 from ...frameworks.tensorflow import load
 from ...frameworks.tf1 import without_references
 from ..hub.fetch import already_here, check_recipe_handle, identify, resolve
@@ -60,7 +60,7 @@ class HubEncoders:
             handle, where = handle_of(spec.preprocessor), f"{where}: preprocessor"
             check_recipe_handle(handle, "", folder, where)
             if (local := already_here(handle, "", folder)) is not None:
-                vet(local, trust=spec.trust, where=where)
+                check_security(local, trust=spec.trust, where=where)
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
         """The choices of the recipe, and what the handles name."""
@@ -81,7 +81,7 @@ class HubEncoders:
             return _strings(spec, encoder, texts, where=where, scratch=scratch)
         handle = handle_of(spec.preprocessor)
         preprocessor = resolve(handle, sha256="", folder=request.folder, listener=listener)
-        vet(preprocessor, trust=spec.trust, where=f"{where}: preprocessor")
+        check_security(preprocessor, trust=spec.trust, where=f"{where}: preprocessor")
         return _pair(spec, encoder, preprocessor, texts, where=where, scratch=scratch)
 
 
@@ -97,7 +97,7 @@ def check_encoder(spec: ModelSpec, path: Path) -> str:
     graph does more than computing, lacks the signature, or cannot be fine-tuned but `trainable` asks for that.
     """
     where = f"model {spec.name!r}"
-    vet(path, trust=spec.trust, where=where)
+    check_security(path, trust=spec.trust, where=where)
     saved = read(path, spec.tags)
     signature = spec.signature
     if not signature and not saved.callable and not saved.hub_v1:

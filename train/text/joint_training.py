@@ -67,7 +67,7 @@ def tokenize(cut: Cut, texts: Sequence[str]) -> tuple[NDArray[Any], ...]:
     return tuple(tensors)
 
 
-def together_phase(
+def joint_phase(
     base: TextBase,
     head: Any,
     training: Samples,
