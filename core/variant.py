@@ -215,10 +215,10 @@ class Variant:
 
     def __post_init__(self) -> None:
         if self.scheme_name not in SCHEMES.get(self.format, {}):
-            known = [f"{f}:{s}" for f, schemes in SCHEMES.items() if f != "savedmodel" for s in schemes]
-            close = get_close_matches(str(self), known, n=1)
+            every = [f"{f}:{s}" for f, schemes in SCHEMES.items() if f != "savedmodel" for s in schemes]
+            close = get_close_matches(str(self), every, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise InputError(f"unknown variant {str(self)!r}", f"{hint}Known: {', '.join(known)}")
+            raise InputError(f"unknown variant {str(self)!r}", f"{hint}Known: {', '.join(every)}")
 
     @classmethod
     def parse(cls, text: str) -> Variant:

@@ -15,8 +15,8 @@ __all__ = ["Device", "Located", "device", "install", "locate", "missing_runtime"
 
 def device(name: str = "local") -> Device:
     """Return the device of that name, one of `core.target.DEVICES`. Its module is imported at the first call."""
-    found: Device = import_module(f".{DEVICES[name]}", __package__).DEVICE
-    return found
+    loaded: Device = import_module(f".{DEVICES[name]}", __package__).DEVICE
+    return loaded
 
 
 def open_runner(artifact: Artifact, target: Target, *, timeout_seconds: float = 600.0) -> Runner:

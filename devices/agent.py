@@ -105,13 +105,13 @@ class Session:
 
     def bind(self, names: List[str]) -> Dict[str, str]:
         """Return which of the file's inputs each of `names` is; each input must be fed, and by name if it has one."""
-        found = list(self.inputs)
-        plain = {re.sub(r"^serving_default_|:0$", "", name): name for name in found}
+        inputs = list(self.inputs)
+        plain = {re.sub(r"^serving_default_|:0$", "", name): name for name in inputs}
         bound = {name: name if name in self.inputs else plain.get(name, "") for name in names}
-        if len(names) == len(found) == 1:
-            return {names[0]: found[0]}
-        if sorted(bound.values()) != sorted(found):
-            raise Unsupported("the file takes inputs {}, and is given {}".format(listed(found), listed(names)))
+        if len(names) == len(inputs) == 1:
+            return {names[0]: inputs[0]}
+        if sorted(bound.values()) != sorted(inputs):
+            raise Unsupported("the file takes inputs {}, and is given {}".format(listed(inputs), listed(names)))
         return bound
 
 

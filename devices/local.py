@@ -87,12 +87,12 @@ class LocalRunner:
             "threads": 1,
             **more,
         }
-        found = locate(self.target)
-        return self._run(job | ({"path": str(found.folder)} if found and found.folder else {}))
+        located = locate(self.target)
+        return self._run(job | ({"path": str(located.folder)} if located and located.folder else {}))
 
     def _version(self) -> str:
-        found = locate(self.target)
-        return found.version if found else ""
+        located = locate(self.target)
+        return located.version if located else ""
 
     def _run(self, job: dict[str, Any]) -> Outcome:
         # -I: nothing from the current folder or PYTHON* variables gets between the agent and the runtime.

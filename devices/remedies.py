@@ -103,7 +103,7 @@ def explain(reason: str, runtime: str, version: str, origin: Origin = "") -> tup
     A message that is not known is shortened and kept.
     """
     for pattern, meaning, remedy in KNOWN:
-        if found := re.search(pattern, reason):
-            told = shorten(meaning.format(*found.groups(), runtime=runtime, version=version), 400)
-            return told, remedy.words(origin) if isinstance(remedy, Remedy) else remedy
+        if match := re.search(pattern, reason):
+            words = shorten(meaning.format(*match.groups(), runtime=runtime, version=version), 400)
+            return words, remedy.words(origin) if isinstance(remedy, Remedy) else remedy
     return shorten(reason.strip().split("\n")[0], 300), ""

@@ -49,13 +49,13 @@ def runtimes_folder() -> Path:
 
 def side_installations() -> list[Located]:
     """Return what lies beside the environment, of this Python: by runtime, and the newest version first."""
-    found = []
+    beside = []
     with suppress(OSError):
         for folder in runtimes_folder().glob(f"*-{_tag()}"):
             runtime, _, version = folder.name.removesuffix(f"-{_tag()}").rpartition("-")
             if runtime in _side_by_side() and re.fullmatch(r"[0-9A-Za-z.]+", version) and folder.is_dir():
-                found.append(Located(runtime, version, folder.resolve()))
-    return sorted(found, key=lambda one: (one.runtime, [-int(n) for n in re.findall(r"\d+", one.version)]))
+                beside.append(Located(runtime, version, folder.resolve()))
+    return sorted(beside, key=lambda one: (one.runtime, [-int(n) for n in re.findall(r"\d+", one.version)]))
 
 
 def locate(target: Target) -> Located | None:
@@ -94,8 +94,8 @@ def install(target: Target) -> Located:
             f"{target.runtime}{'==' * bool(target.version)}{target.version} cannot be installed beside",
             f"write NAME==VERSION with one of: {', '.join(_side_by_side())}",
         )
-    if found := locate(target):
-        return found
+    if located := locate(target):
+        return located
     root = runtimes_folder()
     with explain_disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -110,8 +110,8 @@ def install(target: Target) -> Located:
                 workspace.rename(final)
         finally:
             discard(workspace, root=root)
-    if found := locate(target):
-        return found
+    if located := locate(target):
+        return located
     raise StageError(f"{final} could not be put in place", "remove what stands there, and try again")
 
 
@@ -165,8 +165,8 @@ def _explained(said: str, target: Target) -> tuple[str, str]:
         return f"{what} cannot be installed: this Python has no pip", "python -m ensurepip, and try again"
     if re.search(r"connection|Temporary failure|Max retries|Network is unreachable|timed out", said):
         return f"{what} cannot be fetched: the package index does not answer", "check the network or pip's settings"
-    if found := re.search(r"\(from versions: (.*?)\)", said, re.DOTALL):
-        versions = "" if found[1] == "none" else f"; there are {shorten(found[1], 200)}"
+    if match := re.search(r"\(from versions: (.*?)\)", said, re.DOTALL):
+        versions = "" if match[1] == "none" else f"; there are {shorten(match[1], 200)}"
         return (
             f"there is no wheel of {what} for {python} on this kind of machine{versions}",
             "choose another version, or run edgeproof in a Python that it was made for",
@@ -196,7 +196,7 @@ def _does_not_import(workspace: Path, module: str) -> str:
 def _version_in(folder: Path, name: str) -> str:
     """Return the version of a distribution that lies in a folder."""
     wanted = name.replace("-", "_")
-    for found in distributions(path=[str(folder)]):
-        if (found.metadata["Name"] or "").lower().replace("-", "_") == wanted:
-            return found.version
+    for package in distributions(path=[str(folder)]):
+        if (package.metadata["Name"] or "").lower().replace("-", "_") == wanted:
+            return package.version
     raise StageError(f"pip installed no {name}", "see pip's own words with pip install")

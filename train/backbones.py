@@ -93,5 +93,5 @@ def _scheme(
     if scheme in others:
         raise InputError(f"model {spec.name!r}: {wrong}", instead)
     hint = f"for a model of TensorFlow Hub write hub:{shorten(spec.backbone)}" if name.startswith("//") else ""
-    known = tuple(f"{one}:" for one in sources)
-    raise InputError(f"backbone {shown} has an unknown scheme", hint or did_you_mean(f"{scheme}:", known))
+    schemes = tuple(f"{one}:" for one in sources)
+    raise InputError(f"backbone {shown} has an unknown scheme", hint or did_you_mean(f"{scheme}:", schemes))

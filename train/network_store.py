@@ -64,8 +64,8 @@ def _every_layer(model: Any) -> list[Any]:
 def _module(classifier: Any, base: Base) -> tuple[dict[str, Any], dict[str, Any], str]:
     _, keras = load()
     layer = base.module
-    found = list(getattr(layer.resolved_object, "variables", None) or layer.weights)
-    variables = [variable for variable in found if variable.dtype.is_floating]
+    everything = list(getattr(layer.resolved_object, "variables", None) or layer.weights)
+    variables = [variable for variable in everything if variable.dtype.is_floating]
     if not variables:
         return {}, {}, "the module does not tell its variables"
     if sum(4 * int(np.prod(variable.shape)) for variable in variables) > LARGEST:

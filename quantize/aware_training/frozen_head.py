@@ -46,11 +46,11 @@ def signature_answers(folder: Path, name: str, answer: str, samples: NDArray[Any
 
 def digest(arrays: list[NDArray[Any]]) -> str:
     """Return the hex SHA-256 of arrays with their shapes."""
-    found = hashlib.sha256()
+    sums = hashlib.sha256()
     for array in arrays:
-        found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+        sums.update(f"{array.dtype.str}{array.shape}".encode())
+        sums.update(np.ascontiguousarray(array).tobytes())
+    return sums.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ def open_network(model: Model, samples: NDArray[Any]) -> Any:
     least = np.inf
     for whole in [_from_layers(described, arrays)] if described["kind"] == KERAS else rebuild(described, arrays):
         network = flatten(whole)
-        found = np.asarray(network(samples, training=False))
-        difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+        answers = np.asarray(network(samples, training=False))
+        difference = float(np.abs(answers - expected).max()) if answers.shape == expected.shape else np.inf
         if difference <= TOLERANCE:
             return network
         least = min(least, difference)

@@ -39,13 +39,13 @@ WITHOUT = "use tflite:int8, which is calibrated instead, or start from package:m
 
 
 @dataclass(frozen=True)
-class _Made:
-    """`function` is what is frozen, `weights` what identifies it; `told` goes into the model's `tuning`."""
+class _Result:
+    """`function` is what is frozen, `weights` what identifies it; `facts` go into the model's `tuning`."""
 
     function: Any
     weights: list[Any]
     state: State
-    told: dict[str, Any]
+    facts: dict[str, Any]
 
 
 def train_further(
@@ -97,9 +97,9 @@ def train_further(
         scratch=workspace / SCRATCH,
     )  # fmt: skip
     listener.progress(f"tune {kind}", 1, 3, "training")
-    made = _train(model, table, material, workspace / SCRATCH, listener)
+    trained = _train(model, table, material, workspace / SCRATCH, listener)
     listener.progress(f"tune {kind}", 2, 3, "freezing")
-    tuned = _finish(model, kind, made, material, workspace, started)
+    tuned = _finish(model, kind, trained, material, workspace, started)
     with explain_disk_errors(workspace):
         write_json(workspace / NOTE, key)
         discard(workspace / SCRATCH, root=workspace)
@@ -138,43 +138,45 @@ def _open(workspace: Path, key: dict[str, str], listener: Listener) -> Model | N
     return None
 
 
-def _train(model: Model, table: Qat | Prune | Cluster, material: Material, scratch: Path, listener: Listener) -> _Made:
+def _train(
+    model: Model, table: Qat | Prune | Cluster, material: Material, scratch: Path, listener: Listener
+) -> _Result:
     try:
         flat = open_network(model, values_of(material.train.stored[:TRIED], model.input))
         if isinstance(table, Qat):
             network, state, layers = train_qat(flat, model, table, material, scratch=scratch, listener=listener)
-            told: dict[str, Any] = {"layers": {"quantized": layers[0], "total": layers[1]}}
+            facts: dict[str, Any] = {"layers": {"quantized": layers[0], "total": layers[1]}}
         elif isinstance(table, Prune):
-            network, state, told = train_pruned(flat, table, material, scratch=scratch, listener=listener)
+            network, state, facts = train_pruned(flat, table, material, scratch=scratch, listener=listener)
         else:
-            network, state, told = train_clustered(flat, table, material, scratch=scratch, listener=listener)
+            network, state, facts = train_clustered(flat, table, material, scratch=scratch, listener=listener)
     except UnknownError as error:
         why = str(error)
         if not isinstance(table, Qat):
             raise StageError(f"model {model.name!r} cannot be made sparse or clustered: {why}", WITHOUT) from error
         listener.note("warning", f"model {model.name!r}: only the head learns of quantization: {why}")
         function, state, weights = train_head(model, table, material, scratch=scratch, listener=listener)
-        return _Made(function, weights, state, {"head_only": True, "why": why, "layers": {"quantized": 1}})
+        return _Result(function, weights, state, {"head_only": True, "why": why, "layers": {"quantized": 1}})
 
     def answer(values: Any) -> Any:
         return network(values, training=False)
 
-    return _Made(answer, network.get_weights(), state, {"head_only": False, "why": "", **told})
+    return _Result(answer, network.get_weights(), state, {"head_only": False, "why": "", **facts})
 
 
-def _finish(model: Model, kind: str, made: _Made, material: Material, workspace: Path, started: float) -> Model:
-    saved = freeze(made.function, model, workspace / SCRATCH / "saved_model")
+def _finish(model: Model, kind: str, trained: _Result, material: Material, workspace: Path, started: float) -> Model:
+    saved = freeze(trained.function, model, workspace / SCRATCH / "saved_model")
     samples = values_of(material.train.stored[:TRIED], model.input)
     tf, _ = load()
-    function = tf.function(made.function, autograph=False)
+    function = tf.function(trained.function, autograph=False)
     expected = np.concatenate([function(tf.constant(one[None])).numpy() for one in samples])
-    found = signature_answers(saved, model.input.name, model.answer, samples)
-    if kind != "qat" and not np.abs(expected - found).max(initial=0.0) <= TOLERANCE:
+    answers = signature_answers(saved, model.input.name, model.answer, samples)
+    if kind != "qat" and not np.abs(expected - answers).max(initial=0.0) <= TOLERANCE:
         raise StageError("the frozen model answers otherwise than the network", "this is a defect; please report it")
     final = workspace / "saved_model"
     with explain_disk_errors(final):
         move(saved, final, root=workspace)
-    state = made.state
+    state = trained.state
     tuning = {
         "kind": kind,
         "of": model.sha256,
@@ -182,9 +184,9 @@ def _finish(model: Model, kind: str, made: _Made, material: Material, workspace:
         "best_epoch": state.best_epoch,
         "samples": len(material.train.labels),
         "seconds": round(time.monotonic() - started, 1),
-        **made.told,
+        **trained.facts,
     }
-    sha256 = sha256_of([model.sha256, list(model.labels), to_json(model.input), kind, digest(made.weights)])
+    sha256 = sha256_of([model.sha256, list(model.labels), to_json(model.input), kind, digest(trained.weights)])
     tuned = replace(
         model, saved_model=final, sha256=sha256, network=None, text_model=None, tokenizer=None, tuning=tuning
     )

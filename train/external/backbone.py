@@ -53,36 +53,36 @@ class Files:
         mean nothing here, that the range of its pixels is known, and what it is opened with."""
         where = f"model {spec.name!r}"
         check_installed()
-        found = _examined(spec, folder)
-        check_keys(spec, SAVED_MODEL_KEYS if found.keras == 0 else KEYS)
+        file = _examined(spec, folder)
+        check_keys(spec, SAVED_MODEL_KEYS if file.keras == 0 else KEYS)
         check_objects(_objects(spec, folder))
-        if spec.sha256 and (other := sha256_file(found.path)) != spec.sha256:
+        if spec.sha256 and (other := sha256_file(file.path)) != spec.sha256:
             raise InputError(
-                f"{where}: {found.path} is another file than the recipe pins: its sha256 is {other}",
+                f"{where}: {file.path} is another file than the recipe pins: its sha256 is {other}",
                 "if the change is meant, write the new sha256 into the recipe",
             )
         check_pixels(spec)
         if spec.head == "own" and (spec.trainable or spec.output):
             key = "trainable" if spec.trainable else "output"
             raise InputError(f"{where}: with head = 'own' nothing is cut or trained, but {key} is set", f"remove {key}")
-        _pixels(spec, found)
-        if found.keras == 3:
+        _pixels(spec, file)
+        if file.keras == 3:
             keras3.check_keras3()
-        if found.keras != 2 or spec.head == "own":
+        if file.keras != 2 or spec.head == "own":
             check_hub_installed()
-        if found.format == "saved-model":
-            check_module(spec, found.path)
+        if file.format == "saved-model":
+            check_module(spec, file.path)
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
         """The file's content, the code that it needs, and the choices of the recipe."""
         keys = sorted(SAVED_MODEL_KEYS - {"name", "backbone", "resize", "sha256"})
         chosen = {key: getattr(spec, key) for key in keys}
-        found = _examined(spec, folder)
+        file = _examined(spec, folder)
         outside = {
-            "modules": check_modules(found.path, found.config, trust=_trusted(spec)),
+            "modules": check_modules(file.path, file.config, trust=_trusted(spec)),
             "custom_objects": identify_objects(_objects(spec, folder)),
         }
-        return {"backbone": "file", **chosen, **outside, "weights": {"sha256": sha256_file(found.path)}}
+        return {"backbone": "file", **chosen, **outside, "weights": {"sha256": sha256_file(file.path)}}
 
     def mixes(self, spec: ModelSpec) -> bool:
         """A model's own types are fixed."""
@@ -96,32 +96,32 @@ class Files:
         file cannot be used so, StageError when it cannot be opened.
         """
         listener = request.listener
-        found = _examined(spec, request.folder)
-        if found.format == "archive":
-            path = resolve(str(found.path.absolute()), sha256=spec.sha256, folder=Path(), listener=listener)
-            found = identify(path, trust=_trusted(spec))
-        pixels = _pixels(spec, found)
-        for sentence in found.code:
-            listener.note("warning", f"{found.path.name} is trusted: {sentence}")
-        if found.format == "saved-model":
-            return base_of(spec, found.path, pixels, request)
-        modules = fetch_modules(found.path, found.config, trust=_trusted(spec), listener=listener)
+        file = _examined(spec, request.folder)
+        if file.format == "archive":
+            path = resolve(str(file.path.absolute()), sha256=spec.sha256, folder=Path(), listener=listener)
+            file = identify(path, trust=_trusted(spec))
+        pixels = _pixels(spec, file)
+        for sentence in file.code:
+            listener.note("warning", f"{file.path.name} is trusted: {sentence}")
+        if file.format == "saved-model":
+            return base_of(spec, file.path, pixels, request)
+        modules = fetch_modules(file.path, file.config, trust=_trusted(spec), listener=listener)
         definitions = Definitions(_objects(spec, request.folder), modules)
         with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
-            if found.keras == 3:
-                return _keras3(spec, found, pixels, request, Path(scratch), definitions)
+            if file.keras == 3:
+                return _keras3(spec, file, pixels, request, Path(scratch), definitions)
             try:
-                return _keras2(spec, found, pixels, request, Path(scratch), definitions)
+                return _keras2(spec, file, pixels, request, Path(scratch), definitions)
             except EdgeproofError:
                 raise
             except Exception as error:  # Keras raises anything for a file from outside
                 said = shorten(f"{type(error).__name__}: {error}", 300)
-            listener.note("warning", f"{found.path.name} is of Keras {found.version}; trying Keras 3", said=said)
+            listener.note("warning", f"{file.path.name} is of Keras {file.version}; trying Keras 3", said=said)
             try:
-                return _keras3(spec, found, pixels, request, Path(scratch), definitions)
+                return _keras3(spec, file, pixels, request, Path(scratch), definitions)
             except StageError:
                 raise StageError(
-                    f"{found.path} could not be opened: {said}", f"check that it is whole; or {ADVICE}"
+                    f"{file.path} could not be opened: {said}", f"check that it is whole; or {ADVICE}"
                 ) from None
 
 
@@ -141,7 +141,7 @@ def _examined(spec: ModelSpec, folder: Path) -> Found:
         raise InputError(f"model {spec.name!r}: {error.message}", error.remedy) from error
 
 
-def _pixels(spec: ModelSpec, found: Found) -> Pixels:
+def _pixels(spec: ModelSpec, file: Found) -> Pixels:
     """Return what the file's pixels must be: as the recipe says, or as the file tells. Raises InputError otherwise."""
     if spec.value_range is not None:
         return Pixels(spec.value_range, why="the recipe's value_range")
@@ -149,10 +149,10 @@ def _pixels(spec: ModelSpec, found: Found) -> Pixels:
         why = "the recipe's preprocessing"
         span = {"tf": SYMMETRIC, "inside": BYTES}.get(spec.preprocessing)
         return Pixels(span, "" if span else spec.preprocessing, why)
-    if (told := pixel_range(found.config)) is not None:
-        return Pixels(told, why="the preprocessing that the file begins with")
+    if (span := pixel_range(file.config)) is not None:
+        return Pixels(span, why="the preprocessing that the file begins with")
     raise InputError(
-        f"model {spec.name!r}: {found.path.name} does not tell which values its pixels must have",
+        f"model {spec.name!r}: {file.path.name} does not tell which values its pixels must have",
         "say value_range = [0.0, 1.0] (or [-1.0, 1.0], [0.0, 255.0], …), or preprocessing = 'caffe' or 'torch', as "
         "the model was trained",
     )
@@ -164,33 +164,33 @@ def _made_reusable(spec: ModelSpec) -> ModelSpec:
 
 
 def _keras3(
-    spec: ModelSpec, found: Found, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
+    spec: ModelSpec, file: Found, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
 ) -> Base:
     job = {
         "task": "features",
-        "path": str(named(found, scratch)),
+        "path": str(named(file, scratch)),
         "output": spec.output,
         "own": spec.head == "own",
         "size": spec.image_size,
         "custom_objects": list(definitions.objects),
     }
     try:
-        result = keras3.run(job, found.config, scratch / "keras3", trust=_trusted(spec))
+        result = keras3.run(job, file.config, scratch / "keras3", trust=_trusted(spec))
     except keras3.KerasError as error:
-        raise StageError(f"{found.path} could not be opened: {shorten(str(error), 300)}", ADVICE) from error
-    told = f"{found.path.name} was opened with Keras {result['keras']}; taken is {result['taken']}"
-    request.listener.note("info", told)
+        raise StageError(f"{file.path} could not be opened: {shorten(str(error), 300)}", ADVICE) from error
+    message = f"{file.path.name} was opened with Keras {result['keras']}; taken is {result['taken']}"
+    request.listener.note("info", message)
     return base_of(_made_reusable(spec), scratch / "keras3" / "saved_model", pixels, request)
 
 
 def _keras2(
-    spec: ModelSpec, found: Found, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
+    spec: ModelSpec, file: Found, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
 ) -> Base:
     tf, keras = load()
-    opened = open_keras(tf, keras, named(found, scratch), found.config, _trusted(spec), definitions)
+    opened = open_keras(tf, keras, named(file, scratch), file.config, _trusted(spec), definitions)
     check_picture(opened, spec.image_size)
     backbone, taken = cut_features(keras, opened, spec.output, own=spec.head == "own")
-    request.listener.note("info", f"{found.path.name}: taken is {taken}")
+    request.listener.note("info", f"{file.path.name}: taken is {taken}")
     if spec.head == "own":
         saved = save_reusable(tf, backbone, spec.image_size, scratch / "own")
         return base_of(_made_reusable(spec), saved, pixels, request)

@@ -28,8 +28,8 @@ def check_keras3() -> None:
     """Raise InputError when Keras 3 is missing. Looks the package up; does not import it."""
     version = package_versions(["keras"]).get("keras", "") if find_spec("keras") else ""
     if not version.startswith("3."):
-        found = f"keras {version} is" if version else "it is not"
-        raise NotInstalledError(f"the file was made with Keras 3, and {found} installed here", REMEDY)
+        present = f"keras {version} is" if version else "it is not"
+        raise NotInstalledError(f"the file was made with Keras 3, and {present} installed here", REMEDY)
 
 
 def run(job: dict[str, Any], config: Any, folder: Path, *, trust: bool) -> dict[str, Any]:

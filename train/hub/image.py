@@ -86,14 +86,14 @@ def base_of(spec: ModelSpec, path: Path, pixels: Pixels, request: ImageRequest) 
     image = keras.Input((size, size, 3), name="image")
     mapped = ranged(image, pixels)
     given = keras.Model(image, mapped)(samples.astype(np.float32), training=False)
-    found = np.asarray(module.apply(given))
-    _check_steady(found, np.asarray(module.apply(given)), spec)
-    values = _flat(found, spec, len(samples))
+    answers = np.asarray(module.apply(given))
+    _check_steady(answers, np.asarray(module.apply(given)), spec)
+    values = _flat(answers, spec, len(samples))
     kind = kind_of(values)
     if kind == "scores" and spec.head == "new":
         kind = "values"  # features may well lie between 0 and 1; only a classifier's do so for a reason
     output = module.apply(mapped)
-    if found.ndim == 4:
+    if answers.ndim == 4:
         output = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(output)
     if tuple(output.shape[1:]) != values.shape[1:]:  # the graph does not tell: what came out tells
         output = keras.layers.Reshape(values.shape[1:], name="features")(output)
@@ -127,34 +127,34 @@ def _check_steady(first: NDArray[Any], second: NDArray[Any], spec: ModelSpec) ->
         )
 
 
-def _flat(found: NDArray[Any], spec: ModelSpec, samples: int) -> NDArray[Any]:
+def _flat(answers: NDArray[Any], spec: ModelSpec, samples: int) -> NDArray[Any]:
     """Return the module's output on the samples as (N, features), averaged over the picture where it has places."""
     where = f"model {spec.name!r}"
-    if found.ndim not in (2, 4) or len(found) != samples or found.dtype.kind != "f" or not found.size:
+    if answers.ndim not in (2, 4) or len(answers) != samples or answers.dtype.kind != "f" or not answers.size:
         raise InputError(
-            f"{where}: the module's output has shape {tuple(found.shape)} and type {found.dtype} for {samples} images; "
-            "expected float numbers, (images, features) or (images, height, width, features)",
+            f"{where}: the module's output has shape {tuple(answers.shape)} and type {answers.dtype} for {samples} "
+            "images; expected float numbers, (images, features) or (images, height, width, features)",
             "choose another output with output = '…', or another module",
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(answers).all():
         raise InputError(
             f"{where}: the module's output is not finite on real images", "check value_range and preprocessing"
         )
-    return found.mean(axis=(1, 2)) if found.ndim == 4 else found
+    return answers.mean(axis=(1, 2)) if answers.ndim == 4 else answers
 
 
-def _own(output: Any, kind: str, found: int, classes: int | None, spec: ModelSpec, listener: Listener) -> Any:
+def _own(output: Any, kind: str, own: int, classes: int | None, spec: ModelSpec, listener: Listener) -> Any:
     """Return the probabilities of the module's own classes. Raises InputError when their number is not the data's."""
     tf, keras = load()
     where = f"model {spec.name!r}"
-    if classes is not None and found != classes:
+    if classes is not None and own != classes:
         background = (
             f"; it was trained with a background class at index 0, which the data lack ({classes} + 1)"
-            if found == classes + 1
+            if own == classes + 1
             else ""
         )
         raise InputError(
-            f"{where}: the module has {found} classes of its own, the data have {classes}{background}",
+            f"{where}: the module has {own} classes of its own, the data have {classes}{background}",
             "use head = 'new', or give data with exactly the module's classes in its order",
         )
     listener.note(

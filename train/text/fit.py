@@ -178,8 +178,8 @@ def _features(work: _Work, base: TextBase, identity: Any) -> tuple[Labelled, Lab
         blocks = lambda spans: (extract(part[start:stop]) for start, stop in spans)  # noqa: E731
         return grow(path, len(part), base.features, blocks, progress)
 
-    found = {split: compute(split) for split in SPLITS}
-    training, validation = (Labelled([found[split]], work.labels(split)) for split in SPLITS)
+    features = {split: compute(split) for split in SPLITS}
+    training, validation = (Labelled([features[split]], work.labels(split)) for split in SPLITS)
     return training, validation
 
 
@@ -221,8 +221,8 @@ def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Any) -> dict[str, Any
     parity = work.timed("parity", lambda: measure_parity(cut.tokenizer, tests, work.listener, cut.tokenize))
     facts: dict[str, Any] = {"freeze_difference": difference}
     if parity["rate"] < ENOUGH and cut.string_part is not None and kind != OWN_OPERATORS:
-        told = f"the best tokenizer for devices gives its ids for {parity['rate']:.1%} of the test texts"
-        facts |= cut.string_part(cut.tokenizer, told)
+        why = f"the best tokenizer for devices gives its ids for {parity['rate']:.1%} of the test texts"
+        facts |= cut.string_part(cut.tokenizer, why)
         sha256, kind, device = tokenizer_sha256(cut.tokenizer), OWN_OPERATORS, open_tokenizer(cut.tokenizer)
         parity = work.timed("parity", lambda: measure_parity(cut.tokenizer, tests, work.listener, cut.tokenize))
     if kind == OWN_OPERATORS:

@@ -176,14 +176,14 @@ def _first(spec: ModelSpec, embed: Callable[[Any, bool], Any], texts: Sequence[s
     except InputError:
         raise
     except Exception as error:
-        told = str(error).split("(type KerasLayer).")[-1].strip()  # Keras puts its own words before the cause
+        reason = str(error).split("(type KerasLayer).")[-1].strip()  # Keras puts its own words before the cause
         remedy = "an encoder that has a preprocessor needs preprocessor = 'hub:HANDLE'; one of images has no place here"
-        if "unexpected keyword argument" in told:
+        if "unexpected keyword argument" in reason:
             remedy = "remove it from arguments"
-        elif re.search(r"Dimensions must be equal|indices|out of (bounds|range)|Incompatible shapes", told):
+        elif re.search(r"Dimensions must be equal|indices|out of (bounds|range)|Incompatible shapes", reason):
             remedy = f"lower max_tokens, now {spec.max_tokens}, to what the encoder has places for"
         raise InputError(
-            f"{where}: {shorten(spec.backbone)} cannot encode texts: {shorten(told, 300)}", remedy
+            f"{where}: {shorten(spec.backbone)} cannot encode texts: {shorten(reason, 300)}", remedy
         ) from error
 
 
