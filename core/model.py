@@ -13,6 +13,13 @@ from .dataset import Kind
 from .errors import InputError
 from .files import plain_files
 
+SIGNATURE = "serving_default"  # of every SavedModel and file that is made here
+
+
+def plain_name(tensor: str) -> str:
+    """Return a tensor's name without what TensorFlow's converter wraps it in: ``serving_default_image:0`` is image."""
+    return tensor.removeprefix(f"{SIGNATURE}_").removesuffix(":0")
+
 
 def sample_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of one sample for an input of `shape`: what follows the batch of 1, or all of it where there is
@@ -46,6 +53,13 @@ class InputContract:
     resize: str = "stretch"
     kind: Kind = "image"
     lengths: str = ""
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Factor and offset from samples as they are stored, pixels of 0–255, to the values that the model takes."""
+        if self.kind != "image" or (self.low, self.high) == (0.0, 255.0):
+            return 1.0, 0.0
+        return (self.high - self.low) / 255.0, self.low
 
     @property
     def batchless(self) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.artifact import Artifact
 from ..core.errors import InputError, StageError
-from ..core.model import Model
+from ..core.model import SIGNATURE, Model
 from ..core.variant import CONVERTER, QUANTIZER, Variant
 from ..tasks import task_of
 from ..tflite.converter import convert
@@ -98,7 +98,7 @@ def _calibrated(saved_model: Path, sha256: str, samples: _Samples) -> bytes:
     import tensorflow as tf
 
     del sha256  # part of the key: a folder's content may change
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[tflite.SIGNATURE])
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = samples.feeds

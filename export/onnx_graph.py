@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_SIGNATURE = "serving_default"
+from ..core.model import SIGNATURE
+
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # Make resources that live outside the graph: what needs one is not frozen.
 _RESOURCES = ("VarHandleOp", "Variable", "VariableV2", "HashTableV2", "MutableHashTableV2")
@@ -40,7 +41,7 @@ class Interface:
 
 def read_interface(meta: Any) -> Interface:
     """Return the names in the signature of a ``MetaGraphDef``, each kind sorted."""
-    signature = meta.signature_def[_SIGNATURE]
+    signature = meta.signature_def[SIGNATURE]
     return Interface(tuple(sorted(signature.inputs)), tuple(sorted(signature.outputs)))
 
 
@@ -60,7 +61,7 @@ def flat_graph(meta: Any, interface: Interface) -> FlatGraph:
     """
     from tensorflow.core.framework import graph_pb2
 
-    signature = meta.signature_def[_SIGNATURE]
+    signature = meta.signature_def[SIGNATURE]
     renamed = {signature.inputs[name].name: f"input_{index}" for index, name in enumerate(interface.inputs)}
     main = _main(meta.graph_def, renamed, [signature.outputs[name].name for name in interface.outputs])
     library = _Library(meta.graph_def.library.function)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.model import plain_name
 from ..tflite.objects import constant, read
 from ..tflite.writer import write
 
@@ -31,10 +32,7 @@ def _inputs(model: Any) -> dict[str, int]:
     graph = model.subgraphs[0]
     called = {int(e.tensorIndex): e.name for definition in (model.signatureDefs or ())[:1] for e in definition.inputs}
     names = {int(index): called.get(int(index)) or graph.tensors[index].name or b"" for index in graph.inputs}
-    return {
-        bytes(name).decode("utf-8", "replace").removeprefix("serving_default_").removesuffix(":0"): index
-        for index, name in names.items()
-    }
+    return {plain_name(bytes(name).decode("utf-8", "replace")): index for index, name in names.items()}
 
 
 def described(shapes: Mapping[str, Shape]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.model import SIGNATURE, plain_name
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.sanitize import shorten
 from ..core.variant import QUANTIZER, SCHEMES, Scheme
@@ -35,7 +36,6 @@ POSSIBLE = tuple(
 # How many samples of many values the methods are tried on, by the bits of activations: 16-bit kernels are slow.
 TRIED = {8: 48, 16: 16}
 BLOCK = 32
-_KEY = "serving_default"
 
 
 @dataclass(frozen=True)
@@ -201,14 +201,14 @@ def _name_signature(model: Any) -> None:
         return entries
 
     signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = _KEY.encode(), 0
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
     signature.inputs, signature.outputs = named(graph.inputs), named(graph.outputs)
     model.signatureDefs = [signature]
 
 
 def input_name(tensor: Any) -> str:
     """Return a tensor's own name without what TensorFlow's converter wraps it in."""
-    return bytes(tensor.name or b"").decode("utf-8", "replace").removeprefix(f"{_KEY}_").removesuffix(":0")
+    return plain_name(bytes(tensor.name or b"").decode("utf-8", "replace"))
 
 
 def _configure(tool: Any, scheme: Scheme, model: Any) -> None:

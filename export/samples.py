@@ -26,8 +26,9 @@ def feeds(contract: InputContract, samples: Samples) -> Feeds:
         if batch.dtype.names:
             names = {"ids": contract.name, "lens": contract.lengths} if contract.lengths else {}
             return {names.get(field, field): np.ascontiguousarray(batch[field]) for field in batch.dtype.names}
-        if contract.kind == "image" and (contract.low, contract.high) != (0.0, 255.0):
-            batch = batch.astype(np.float32) * ((contract.high - contract.low) / 255.0) + contract.low
+        factor, offset = contract.scale
+        if (factor, offset) != (1.0, 0.0):
+            batch = batch.astype(np.float32) * factor + offset
         if contract.batchless:
             batch = batch[0]
         return {contract.name: batch.astype(contract.dtype)}

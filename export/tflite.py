@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.environment import give_back_memory
-from ..core.model import Model
+from ..core.model import SIGNATURE, Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
@@ -28,8 +28,6 @@ from .in_process import litert
 from .quantizer import TRIED
 from .ranges import MIN_MAX
 from .samples import Samples, evenly, feeds, identity
-
-SIGNATURE = "serving_default"
 
 
 def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples | None) -> tuple[bytes, dict[str, Any]]:

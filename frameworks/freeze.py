@@ -17,13 +17,12 @@ from ..core.codec import canonical
 from ..core.environment import give_back_memory
 from ..core.errors import StageError, explain_disk_errors
 from ..core.files import discard
-from ..core.model import InputContract
+from ..core.model import SIGNATURE, InputContract
 from ..core.sanitize import shorten
 from .as_written import as_written
 from .constants import LOOPS, REMEDY, called_in, fix_shapes, make_constant, operators
 from .tensorflow import load
 
-SIGNATURE = "serving_default"
 OUTPUT = "probabilities"
 TOLERANCE = 1e-4  # of a probability; the frozen graph runs the same kernels, folded constants differ in the last bits
 

@@ -11,7 +11,7 @@ from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import sha256_file, to_json
 from ..core.errors import EdgeproofError, InputError
 from ..core.extras import EXTRAS
-from ..core.model import InputContract, TokenizerRecord
+from ..core.model import InputContract, TokenizerRecord, plain_name
 from ..core.progress import Listener
 from ..core.recipe import Data, Export
 from ..core.sanitize import shorten, slug
@@ -144,7 +144,7 @@ def _float_file(path: Path, labels: tuple[str, ...], value_range: tuple[float, f
         raise InputError(f"{path} cannot be quantized: {error.message}", error.remedy or remedy) from error
     except Exception as error:  # a file from outside may break its reader in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
-    named = [tensor.name.removeprefix("serving_default_").removesuffix(":0") for tensor in artifact.outputs]
+    named = [plain_name(tensor.name) for tensor in artifact.outputs]
     answer = output or artifact.answer or next(iter(named), "")
     if answer not in (*named, *(tensor.name for tensor in artifact.outputs)):
         raise InputError(f"{path} has no output {shorten(answer)!r}", f"it has: {', '.join(named)}")
@@ -172,7 +172,7 @@ def _contract(path: Path, artifact: Artifact, value_range: tuple[float, float] |
     if not artifact.inputs:
         raise InputError(f"{path} has no inputs", "give a file of a model")
     first = artifact.inputs[0]
-    name = first.name.removeprefix("serving_default_").removesuffix(":0")
+    name = plain_name(first.name)
     shape = first.shape
     picture = len(artifact.inputs) == 1 and len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2]
     if value_range is None:
@@ -203,7 +203,7 @@ def _calibration(
 ) -> Calibration:
     if base.contract is None:
         raise InputError(f"{base.model}: nothing is known of its inputs", "say it with --value-range")
-    names = (tensor.name.removeprefix("serving_default_").removesuffix(":0") for tensor in base.inputs)
+    names = (plain_name(tensor.name) for tensor in base.inputs)
     inputs = sorted(
         (Input(name, tensor.shape, tensor.dtype) for name, tensor in zip(names, base.inputs, strict=True)),
         key=lambda one: one.name,

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.artifact import Artifact, TensorSpec
 from ..core.errors import InputError
-from ..core.model import InputContract
+from ..core.model import InputContract, plain_name
 from ..core.progress import Listener
 from ..export import inspect
 
@@ -82,7 +82,7 @@ def _takes_a_picture(inputs: Sequence[TensorSpec]) -> bool:
 
 
 def _plain_name(name: str) -> str:
-    return name.removeprefix("serving_default_").removesuffix(":0")
+    return plain_name(name)
 
 
 def _by_metadata(artifact: Artifact, alone: bool) -> _Found | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ...core import tokenizer
 from ...core.artifact import Artifact, TensorSpec
 from ...core.errors import InputError
+from ...core.model import plain_name
 from ...tasks.classification import top_class
 
 
@@ -74,7 +74,7 @@ def roles(artifact: Artifact) -> tuple[str, ...]:
     elif contract.dtype != "string":
         wanted = {contract.name: "ids"} | ({contract.lengths: "lengths"} if contract.lengths else {})
         wanted |= {name: name for name in _further(artifact)}
-        found = tuple(wanted.get(re.sub(r"^serving_default_|:0$", "", t.name), "") for t in artifact.inputs)
+        found = tuple(wanted.get(plain_name(t.name), "") for t in artifact.inputs)
         if sorted(found) == sorted(wanted.values()):
             return found
     names = ", ".join(tensor.name for tensor in artifact.inputs)
@@ -115,11 +115,9 @@ def stored_inputs(artifact: Artifact, golden: Golden) -> tuple[NDArray[Any], ...
             values[name] = np.array([row[name] for row in fed], "int32")
     elif contract is not None and contract.kind == "image":
         pixels = np.asarray(golden.samples)[:, None]
-        values["pixels"] = (
-            pixels
-            if (contract.low, contract.high) == (0.0, 255.0)
-            else (pixels.astype("float32") * ((contract.high - contract.low) / 255.0) + contract.low).astype("float32")
-        )
+        factor, offset = contract.scale
+        scaled = (factor, offset) != (1.0, 0.0)
+        values["pixels"] = (pixels.astype("float32") * factor + offset).astype("float32") if scaled else pixels
     else:
         pairs = zip(map(np.asarray, golden.samples), artifact.inputs, strict=True)
         # An input without a batch, a waveform or a single number, is fed its sample as it is.

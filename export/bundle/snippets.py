@@ -180,7 +180,7 @@ def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) 
         context |= {
             "width": contract.width,
             "height": contract.height,
-            "step": (contract.high - contract.low) / 255.0,
+            "step": contract.scale[0],
             "low": contract.low,
         }
     if kind == "text" and contract is not None:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import StageError
-from ...core.model import Model
-from ...frameworks.freeze import SIGNATURE, write
+from ...core.model import SIGNATURE, Model
+from ...frameworks.freeze import write
 from ...frameworks.tensorflow import load
 
 THROUGH = ("Identity", "StopGradient")  # operators that change nothing

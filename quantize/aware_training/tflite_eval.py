@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from ...core import children
 from ...core.errors import StageError, explain_disk_errors
-from ...core.model import InputContract
+from ...core.model import SIGNATURE, InputContract
 from ...core.sanitize import shorten
-from ...frameworks.freeze import SIGNATURE
 from ...frameworks.tensorflow import load
 from ...tflite.converter import convert as run_converter
 
@@ -52,16 +51,9 @@ def convert(saved_model: Path, *, quantized: bool, samples: Callable[[], Iterato
     return run_converter(converter)
 
 
-def scale_of(contract: InputContract) -> tuple[float, float]:
-    """Return what takes stored samples to what the model takes: value = stored × scale + offset."""
-    if contract.kind == "image" and (contract.low, contract.high) != (0.0, 255.0):
-        return (contract.high - contract.low) / 255.0, contract.low
-    return 1.0, 0.0
-
-
 def values_of(stored: NDArray[Any], contract: InputContract) -> NDArray[Any]:
     """Return stored samples as the model takes them, float32."""
-    scale, offset = scale_of(contract)
+    scale, offset = contract.scale
     return np.asarray(stored, np.float32) * np.float32(scale) + np.float32(offset)
 
 
@@ -73,7 +65,7 @@ def run(content: bytes, stored: NDArray[Any], contract: InputContract, folder: P
         file.write_bytes(content)
         np.save(source, stored)
         target.unlink(missing_ok=True)
-    scale, offset = scale_of(contract)
+    scale, offset = contract.scale
     command = [sys.executable, str(Path(__file__).with_name("tflite_worker.py")), str(file), str(source), str(target)]
     try:
         ending = children.run([*command, repr(scale), repr(offset)], timeout=TIMEOUT)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...core.codec import read_json, write_json
 from ...core.errors import InputError
-from ...core.model import sample_shape
+from ...core.model import plain_name, sample_shape
 from ...tasks.agreement import Agreement
 from ...tasks.classification import Classification
 from ...tflite.objects import CASTS
@@ -145,10 +145,8 @@ class Comparison:
         if batch.dtype.names:
             return {feed["names"].get(name, name): batch[name] for name in batch.dtype.names}
         if feed["kind"] == "image":
-            low, high = feed["low"], feed["high"]
-            batch = batch.astype(np.float32)
-            if (low, high) != (0.0, 255.0):
-                batch = batch * np.float32((high - low) / 255.0) + np.float32(low)
+            factor, offset = feed["scale"]
+            batch = batch.astype(np.float32) * np.float32(factor) + np.float32(offset)
         return {feed["input"]: batch}
 
     def _bound(self, graph: Graph, values: dict[str, NDArray[Any]]) -> dict[int, NDArray[Any]]:
@@ -156,7 +154,7 @@ class Comparison:
         if len(values) == len(graph.inputs) == 1:
             return {graph.inputs[0]: next(iter(values.values()))}
         places = {graph.tensors[i].name: i for i in graph.inputs}
-        places |= {n.removeprefix("serving_default_").removesuffix(":0"): i for n, i in places.items()}
+        places |= {plain_name(n): i for n, i in places.items()}
         places |= {name: i for i, name in graph.input_names.items()}
         missing = [name for name in values if name not in places]
         if missing:

@@ -59,4 +59,4 @@ def feed(artifact: Artifact, data: PreparedData) -> dict[str, Any]:
     if contract.kind == "text" and contract.dtype == "string":
         raise InputError(f"{artifact.id} takes strings; only files of numbers are compared", "diagnose another file")
     names = {"ids": contract.name, "lens": contract.lengths} if contract.kind == "text" else {}
-    return {"kind": contract.kind, "input": contract.name, "low": contract.low, "high": contract.high, "names": names}
+    return {"kind": contract.kind, "input": contract.name, "scale": contract.scale, "names": names}

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.codec import canonical, sha256_of
+from ...core.model import SIGNATURE
 from ...frameworks.constants import make_constant
-from ...frameworks.freeze import OUTPUT, SIGNATURE, caller, graph_sha256, serving, write
+from ...frameworks.freeze import OUTPUT, caller, graph_sha256, serving, write
 from ...frameworks.saved_model import read
 from ...frameworks.tensorflow import load
 from .base import Cut, TextBase
