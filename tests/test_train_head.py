@@ -202,10 +202,10 @@ def test_going_on_from_a_checkpoint_ends_where_an_uninterrupted_run_ends(tmp_pat
 def test_a_damaged_checkpoint_counts_as_none(tmp_path):
     head_run(tmp_path, Train(epochs=1))
     path = tmp_path / "head.npz"
-    assert keras_fit.load_checkpoint(path) is not None
+    assert keras_fit.load_state(path) is not None
     path.write_bytes(path.read_bytes()[:-100])
-    assert keras_fit.load_checkpoint(path) is None
-    assert keras_fit.load_checkpoint(tmp_path / "absent.npz") is None
+    assert keras_fit.load_state(path) is None
+    assert keras_fit.load_state(tmp_path / "absent.npz") is None
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_remedy(tmp_path):

@@ -8,25 +8,21 @@ one that was not.
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..core.errors import StageError, explain_disk_errors
-from ..core.files import move
+from ..core.errors import StageError
 from ..core.progress import Listener
 from ..core.recipe import Schedule
+from ..frameworks.checkpoint import Arrays, load_checkpoint, save_checkpoint
 from ..frameworks.tensorflow import load
 
 Row = dict[str, float]
-Arrays = list[NDArray[Any]]
 VALIDATION_LOSS = "val_loss"
 
 
@@ -89,7 +85,7 @@ def run(
     goes on from it. `own` makes the user's callbacks. Raises StageError when the loss is not a number, a callback of
     the user's fails, or the disk is full.
     """
-    state, saved = start, load_checkpoint(checkpoint)
+    state, saved = start, load_state(checkpoint)
     if saved is not None:
         state = saved[0]
         listener.note("info", f"{phase.task}: going on after epoch {state.epoch}", epoch=state.epoch)
@@ -216,13 +212,13 @@ def _backup(
                 **{name: one.best_weights for name, one in theirs.items() if one.best_weights is not None},
             }
             self.memories = {str(number): _memory(one) for number, one in enumerate(others)}
-            save_checkpoint(checkpoint, state, self.arrays, self.memories)
+            save_state(checkpoint, state, self.arrays, self.memories)
             listener.progress(phase.task, epoch + 1, phase.epochs, note=_describe(row))
 
         def on_train_end(self, logs: Any = None) -> None:
             # Other callbacks may have changed the weights at the end: `EarlyStopping` brought the best back.
             final = {"final": self.model.get_weights()}
-            save_checkpoint(checkpoint, state, {**self.arrays, **final}, self.memories)
+            save_state(checkpoint, state, {**self.arrays, **final}, self.memories)
 
     return Backup()
 
@@ -252,29 +248,20 @@ def _remember(callback: Any, memory: dict[str, Any]) -> None:
     vars(callback).update(memory)
 
 
-def save_checkpoint(path: Path, state: State, arrays: dict[str, Arrays], memories: dict[str, Any]) -> None:
-    """Write a phase's state, its arrays and what callbacks remember into one ``.npz``, atomically."""
-    named = {f"{group}/{i:05d}": array for group, members in arrays.items() for i, array in enumerate(members)}
-    text = json.dumps({"state": asdict(state), "memories": memories})
-    temporary = path.with_name(f".{path.name}.new")
-    with explain_disk_errors(path):
-        with temporary.open("wb") as stream:
-            np.savez(stream, state=np.frombuffer(text.encode(), np.uint8), **named)
-        move(temporary, path, root=path.parent)
+def save_state(path: Path, state: State, arrays: dict[str, Arrays], memories: dict[str, Any]) -> None:
+    """Write a phase's state, its arrays and what callbacks remember."""
+    save_checkpoint(path, {"state": asdict(state), "memories": memories}, arrays)
 
 
-def load_checkpoint(path: Path) -> tuple[State, dict[str, Arrays], dict[str, Any]] | None:
-    """Read what `save_checkpoint` wrote; None when there is nothing, or nothing whole."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            text = json.loads(file["state"].tobytes())
-            state = State(**text["state"])
-            arrays: dict[str, Arrays] = {"learned": [], "best": [], "optimizer": []}
-            for name in sorted(set(file.files) - {"state"}):
-                arrays.setdefault(name.split("/")[0], []).append(file[name])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+def load_state(path: Path) -> tuple[State, dict[str, Arrays], dict[str, Any]] | None:
+    """Read what `save_state` wrote; None when there is nothing, or nothing whole."""
+    if (checkpoint := load_checkpoint(path, ("learned", "best", "optimizer"))) is None:
         return None
-    return state, arrays, text["memories"]
+    facts, arrays = checkpoint
+    try:
+        return State(**facts["state"]), arrays, facts["memories"]
+    except (KeyError, TypeError):  # of another version
+        return None
 
 
 def _describe(row: Row) -> str:

@@ -6,9 +6,7 @@ after a kill is written then, and what is drawn at random follows from the seed 
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,16 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import StageError, explain_disk_errors
-from ...core.files import move
+from ...core.errors import StageError
 from ...core.progress import Listener
+from ...frameworks.checkpoint import Arrays, load_checkpoint, save_checkpoint
 from ...frameworks.tensorflow import load
 from ...tasks import compare
 from ...tasks.classification import Classification
 from .training_data import Material
 
 Row = dict[str, float]
-Arrays = list[NDArray[Any]]
 TINY = 1e-7  # under a logarithm
 EVERY = 10  # steps between two reports of progress
 
@@ -97,8 +94,8 @@ def train(
     optimizer = keras.optimizers.Adam(plan.learning_rate)
     optimizer.build(learned)
     best: Arrays = []
-    if (found := _read(checkpoint)) is not None:
-        state, arrays = found
+    if (saved := _read(checkpoint)) is not None:
+        state, arrays = saved
         network.set_weights(arrays["network"])
         for variable, array in zip(optimizer.variables, arrays["optimizer"], strict=True):
             variable.assign(array)
@@ -117,7 +114,8 @@ def train(
             best = network.get_weights()
         state.history.append({"phase": phase, "epoch": state.epoch, **row})
         named = {"network": network.get_weights(), "best": best}
-        _write(checkpoint, state, named | {"optimizer": [v.numpy() for v in optimizer.variables]})
+        optimized = [variable.numpy() for variable in optimizer.variables]
+        save_checkpoint(checkpoint, asdict(state), named | {"optimizer": optimized})
         listener.progress(task, state.epoch, total, note=_describe(row))
 
     if not state.history:
@@ -216,27 +214,15 @@ def _unique(variables: Sequence[Any]) -> list[Any]:
     return list({id(variable): variable for variable in variables}.values())
 
 
-def _write(path: Path, state: State, arrays: dict[str, Arrays]) -> None:
-    named = {f"{group}/{i:05d}": array for group, members in arrays.items() for i, array in enumerate(members)}
-    temporary = path.with_name(f".{path.name}.new")
-    with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            np.savez(stream, state=np.frombuffer(json.dumps(asdict(state)).encode(), np.uint8), **named)
-        move(temporary, path, root=path.parent)
-
-
 def _read(path: Path) -> tuple[State, dict[str, Arrays]] | None:
-    """Read what `_write` wrote; None when there is nothing, or nothing whole."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            state = State(**json.loads(file["state"].tobytes()))
-            arrays: dict[str, Arrays] = {"network": [], "best": [], "optimizer": []}
-            for name in sorted(set(file.files) - {"state"}):
-                arrays[name.split("/")[0]].append(file[name])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    """Read a checkpoint; None when there is nothing, or nothing whole."""
+    if (checkpoint := load_checkpoint(path, ("network", "best", "optimizer"))) is None:
         return None
-    return state, arrays
+    facts, arrays = checkpoint
+    try:
+        return State(**facts), arrays
+    except TypeError:  # of another version
+        return None
 
 
 def _describe(row: Row) -> str:

@@ -14,6 +14,7 @@ from ...core.codec import sha256_file
 from ...core.errors import EdgeproofError, InputError, StageError
 from ...core.recipe import ModelSpec
 from ...core.sanitize import shorten
+from ...frameworks.reusable import save_reusable
 from ...frameworks.tensorflow import check_installed, load
 from ..hub.fetch import resolve
 from ..hub.image import base_of
@@ -28,7 +29,6 @@ from .identify import Found, identify
 from .keras_model import ADVICE, every_layer, open_keras
 from .load import named
 from .pixel_range import pixel_range
-from .reusable import save_reusable
 
 # The keys of a [[model]] that mean something for a file.
 KEYS = frozenset(

@@ -93,8 +93,8 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _feature_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Save the model up to its features as a reusable SavedModel."""
+    from ...frameworks.reusable import save_reusable
     from .feature_cut import check_picture, cut_features
-    from .reusable import save_reusable
 
     tf, keras, opened = _open(job)
     check_picture(opened, job["size"])
