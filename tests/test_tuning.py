@@ -397,7 +397,7 @@ def test_what_cannot_be_trained_is_told_before_anything_starts(small, tmp_path, 
     with pytest.raises(InputError, match="no training samples"):
         further(small, "qat", tmp_path, data=replace(none, counts={"validation": 3}))
     monkeypatch.setattr(extras, "find_spec", lambda name: None if "optimization" in name else object())
-    with pytest.raises(InputError, match="tensorflow-model-optimization") as missing:
+    with pytest.raises(InputError, match="tensorflow_model_optimization") as missing:
         further(small, "qat", tmp_path)
     assert missing.value.remedy == "pip install 'edgeproof[quantize]'"
     assert not (tmp_path / "model.json").exists() and not Path(tmp_path / "scratch").exists()
