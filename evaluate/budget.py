@@ -1,10 +1,10 @@
-"""The budget's limits, one by one: which of them a file on a target does not keep, and in what words.
+"""The budget's limits: which of them a file on a target violates, and the sentence that says so.
 
-The drop of accuracy is judged on all samples that chose nothing (`Measurement.pooled_drop`; where there is none, on
-those that the file was measured on), by its paired 95 % interval: the whole of it must be inside the limit
-(`budget.drop_by` = "estimate" judges by the estimate alone). A file that loses too much (its estimate is above the
-limit) and one whose estimate keeps the limit but whose interval does not are told apart: of the latter it is not shown
-that it keeps the budget, and what would show it is said.
+The accuracy drop is judged on all samples that chose nothing (`Measurement.pooled_drop`; where there is none, on
+those that the file was measured on), by its paired 95 % interval: the whole interval must be inside the limit
+(`budget.drop_by` = "estimate" judges by the estimate alone). Two cases are distinguished. A file whose estimate is
+above the limit loses too much. A file whose estimate is within the limit and whose interval is not: it is not shown to
+keep the budget, and the remedy says what would show it.
 
 A file whose classes are not known has no accuracy. It is judged by its agreement with its float model: where the two
 agree they are right or wrong together, so the drop is at most 1 - agreement (of answers of many elements, such as maps
@@ -36,10 +36,10 @@ _MIN_RUNTIME = re.compile(r"(?:(tflite|onnxruntime) )?(\d+(?:\.\d+)*)")
 
 @dataclass(frozen=True)
 class Violation:
-    """A limit that is not kept: the words for it, and how many times the limit the figure is (inf: not known).
+    """A limit that is violated: the sentence for it, and how many times the limit the figure is (inf: not known).
 
-    `remedy` is given where the limit is only not shown to be kept: what would show it; `fact` is then the part of
-    `why` that the remedy does not say again.
+    `remedy` is set where the limit is only not shown to be kept, and says what would show it; `fact` is then the part
+    of `why` that the remedy does not repeat.
     """
 
     why: str
@@ -49,7 +49,7 @@ class Violation:
 
     @property
     def not_shown(self) -> bool:
-        """Whether the samples at hand cannot tell if the limit is kept."""
+        """Whether the samples are too few to tell if the limit is kept."""
         return bool(self.remedy)
 
 
@@ -66,7 +66,7 @@ class Limits:
         return cls(budget, rows_by_artifact(results.measurements))
 
     def violations(self, cell: Cell) -> list[Violation]:
-        """Return every limit that a cell which ran does not keep, or that cannot be shown to be kept."""
+        """Return every limit that a cell which ran violates, or is not shown to keep."""
         budget, m = self.budget, cell.measurement
         found = [*_drop(m, budget), *_accuracy(m, budget)]
         if m.latency_ms is None:
@@ -88,7 +88,7 @@ class Limits:
         return cell.measurement.status == "ok" and not self.violations(cell)
 
     def runtime_words(self, cell: Cell) -> str:
-        """Return how it is known that a cell's file keeps `budget.runtime`; nothing where none is asked."""
+        """Return how it is known that a cell's file keeps `budget.runtime`; empty where that is not set."""
         if not self.budget.runtime:
             return ""
         there = _there(parse_runtime(self.budget.runtime), self.rows.get(cell.artifact.id, ()))
@@ -127,7 +127,7 @@ def runtime_violations(artifact: Artifact, runtime: str, rows: Sequence[Measurem
         known = f" (it asks for {shorten(artifact.min_runtime)})" if artifact.min_runtime else ""
         words = f"it was not run there, and which versions have all of its operators is not known{known}"
         return [_unknown(f"whether it runs on {runtime}", "", words)]
-    # ai-edge-litert counts its versions anew: which TensorFlow Lite's operators it has is in the table.
+    # ai-edge-litert has version numbers of its own: which TensorFlow Lite's operators it has is in the table.
     version = tflite_of(wanted.runtime, wanted.version) if wanted.engine.versions == "litert" else wanted.version
     newest = tuple(int(part) for part in (version or "0").split("."))
     if oldest[: len(newest)] <= newest:
@@ -163,7 +163,7 @@ def _oldest(artifact: Artifact, wanted: Target) -> tuple[int, ...] | None:
 
 
 def _drop(m: Measurement, budget: Budget) -> list[Violation]:
-    if budget.max_accuracy_drop >= 1:  # all may be lost: even what is not known is within that
+    if budget.max_accuracy_drop >= 1:  # no limit: even an unknown drop is within it
         return []
     allowed = points(budget.max_accuracy_drop)
     if (found := m.judged_drop) is None and m.agreement is not None:
@@ -207,7 +207,7 @@ def _not_shown(found: PooledDrop, allowed: str) -> str:
 
 
 def _needed(found: PooledDrop, budget: Budget) -> int | None:
-    """Return about how many samples would tell whether a drop is within the limit that its estimate keeps."""
+    """Return about how many samples would show that a drop is within the limit, given its estimate."""
     low, high = found.low or 0.0, found.high or 0.0
     return samples_needed(found.drop, low, high, found.samples, budget.max_accuracy_drop)
 
@@ -247,7 +247,7 @@ def _accuracy(m: Measurement, budget: Budget) -> list[Violation]:
 
 
 def _size(artifact: Artifact, budget: Budget) -> list[Violation]:
-    """The file's bytes count as they are: a device keeps it uncompressed, whatever a store's download takes."""
+    """The uncompressed size counts: a device stores the file uncompressed, whatever a store's download takes."""
     found = _over("the file's size", artifact.bytes, budget.max_bytes, size)
     if found and artifact.compressed_bytes and budget.max_bytes and artifact.compressed_bytes <= budget.max_bytes:
         words = f"; compressed it is {size(artifact.compressed_bytes)}, but the file's own bytes count"
@@ -266,5 +266,5 @@ def _over(what: str, found: float, limit: float | None, words: Callable[[float],
 
 
 def _unknown(what: str, limit: str, why: str) -> Violation:
-    against = f" to hold against the {limit} of the budget" if limit else ""
+    against = f" to compare with the {limit} of the budget" if limit else ""
     return Violation(f"{what} is not known{against}: {why}", float("inf"))

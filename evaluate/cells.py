@@ -1,4 +1,4 @@
-"""Cells: measurements joined with the artifacts they are of, as selection, comparison and report read them."""
+"""Cells: measurements joined with their artifacts, for selection, comparison and report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..core.sanitize import shorten
 
 @dataclass(frozen=True)
 class Cell:
-    """One artifact on one target, and what came of it."""
+    """One artifact on one target, with its measurement."""
 
     artifact: Artifact
     measurement: Measurement
@@ -31,12 +31,12 @@ class Cell:
 
     @property
     def is_reference(self) -> bool:
-        """Whether this is the frozen float model itself, or runs where only a training machine does."""
+        """Whether this is the frozen float model itself, or a file on TensorFlow, which no device runs."""
         return self.artifact.format == "savedmodel" or self.measurement.runtime == "tensorflow"
 
     @property
     def is_by_design(self) -> bool:
-        """Whether the cell is empty because that runtime does not read that format at all: nothing to mend."""
+        """Whether the cell is empty because that runtime does not read that format at all: nothing to fix."""
         m = self.measurement
         runtime = RUNTIMES.get(m.runtime)
         not_read = runtime is not None and self.artifact.format not in runtime.formats
@@ -44,12 +44,12 @@ class Cell:
 
     @property
     def by_agreement(self) -> bool:
-        """Whether agreement with the float model is all that is known of how well the file answers."""
+        """Whether the file has no accuracy and is judged by its agreement with the float model."""
         return self.measurement.accuracy is None and self.measurement.agreement is not None
 
     @property
     def quality(self) -> float | None:
-        """Accuracy, and where that cannot be known the agreement with the float model."""
+        """Accuracy; where that is not known, agreement with the float model."""
         return self.measurement.agreement if self.by_agreement else self.measurement.accuracy
 
     @property
@@ -77,7 +77,7 @@ def artifact_name(artifact: Artifact, with_model: bool) -> str:
 
 
 def has_several_models(results: Results) -> bool:
-    """Return whether artifacts of more than one model stand in these results."""
+    """Return whether these results have artifacts of more than one model."""
     return len({a.model for a in results.artifacts}) > 1
 
 

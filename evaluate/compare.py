@@ -215,7 +215,7 @@ def _accuracy(a: Measurement, b: Measurement) -> Change | None:
 
 
 def _share(m: Measurement) -> tuple[float, float, float] | None:
-    """Return (accuracy, low, high), the interval worked out anew where an older run lacks it."""
+    """Return (accuracy, low, high), the interval recomputed where an older run lacks it."""
     if m.accuracy is None or m.samples < 1:
         return None
     if m.accuracy_low is None or m.accuracy_high is None:

@@ -1,19 +1,19 @@
-"""Loading is not working: a file that answers on one runtime otherwise than on the others is no file to ship there.
+"""Cross-runtime consistency: fail a target whose predictions diverge from those of the file's other targets.
 
-An old runtime may load a file whose operators it computes wrongly; only its answers tell. But runtimes differ rightly
-too: the kernels of int8 round differently, and on a model that is unsure of its samples this moves many top classes,
-towards the float model's as often as away from them. What goes wrong moves them away.
+An old runtime may load a file whose operators it computes wrongly; only the answers show that. Some divergence is
+normal: int8 kernels round differently, and on a model that is unsure of its samples this changes many top classes,
+towards the float model's as often as away from them. A wrong kernel changes them away from the float model's.
 
-So each target's answers are compared with one yardstick, the float model's answers (the labels, where it was not run),
-by what `tasks.agreement` counts: top classes, elements, or of numbers the relative error. Its agreement is compared
-with that of the best of the artifact's other targets, sample by sample. A target is broken when it loses more than
-`TOLERANCE` beyond chance: when the lower end of the paired interval of the loss (`statistics.paired_loss`, at
-`CONFIDENCE`) lies above it. That is about what is lost between two runtimes: a
-file that answers badly everywhere is a bad file, which the budget tells, not a runtime's failure.
+Each target's answers are compared with one reference: the float model's answers (the labels, where it was not run),
+by what `tasks.agreement` counts: top classes, elements, or the relative error of numbers. A target's agreement is
+compared with that of the file's best other target, sample by sample. The target is inconsistent when it loses more
+than `TOLERANCE` beyond chance: when the lower end of the paired interval of the loss (`statistics.paired_loss`, at
+`CONFIDENCE`) is above it. This is about the loss between two runtimes. A file that answers badly everywhere is a bad
+file: the budget rejects it, and no runtime is at fault.
 
 Measured for scale: eight int8 files in LiteRT 2.3 and tflite-runtime 2.14 differed by 0.3 to 4.3 points of agreement
-with the float model, with nothing wrong; a dense layer with a scale for each channel, which tflite-runtime 2.14
-computes with the first scale alone, fell from 0.94 to 0.00.
+with the float model, with nothing wrong. A dense layer with one scale per channel, which tflite-runtime 2.14 computes
+with the first scale alone, fell from 0.94 to 0.00.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from ..core.artifact import Artifact
 from ..core.measurement import Measurement
 from ..core.statistics import paired_loss
-from ..tasks.agreement import CLASS, NUMBERS, Scores
+from ..tasks.agreement import NUMBERS, Scores, counts_samples
 from .formatting import percent, percent_range, points
 from .measure import Answered
 
@@ -38,7 +38,7 @@ CONFIDENCE = 0.999
 class Inconsistency:
     """A target on which a file loads and answers wrongly.
 
-    `share` of its answers agree with the yardstick; on `best_target` it is `best`. `low` and `high` bound the loss.
+    `share` of its answers agree with the reference; on `best_target` it is `best`. `low` and `high` bound the loss.
     """
 
     target: str
@@ -50,10 +50,10 @@ class Inconsistency:
 
 
 def inconsistent_targets(agrees: Mapping[str, Scores]) -> list[Inconsistency]:
-    """Return on which targets one artifact answers wrongly. The rule is in this module's docstring.
+    """Return the targets on which one artifact answers inconsistently. The rule is in this module's docstring.
 
     `agrees` says by target how far each sample's answer is the right one (samples,), from 0 to 1. With a single target
-    there is nothing to compare, and none is broken. Raises ValueError when the lengths differ.
+    there is nothing to compare, and none is inconsistent. Raises ValueError when the lengths differ.
     """
     agrees = {target: np.asarray(scores, np.float64) for target, scores in agrees.items() if len(scores)}
     found = []
@@ -75,11 +75,11 @@ def inconsistent_rows(
     *,
     references: Mapping[str, str],
 ) -> list[Measurement]:
-    """Return the rows that are ``ok`` and must not be, replaced by ``failed`` ones with the reason in figures.
+    """Return the ``ok`` rows of inconsistent targets as ``failed`` ones, with the reason in figures.
 
     `answers` are by (artifact id, target), as `measure.measure` returns them, and `references` the float reference's id
-    by model, as it takes them; the labels (by each answer's scores) stand in for a reference that did not run. Figures
-    stay in the rows: they are what the reason speaks of.
+    by model, as it takes them; a reference that did not run is replaced by the labels (each answer's
+    scores). The rows keep their figures: the reason names them.
     """
     model_of = {artifact.id: artifact.model for artifact in artifacts if artifact.format != "savedmodel"}
     alive = {(row.artifact, row.target): row for row in rows if row.status == "ok"}
@@ -99,14 +99,14 @@ def inconsistent_rows(
     return failed
 
 
-def _failed(row: Measurement, broken: Inconsistency, yardstick: str) -> Measurement:
-    interval = percent_range(broken.low, broken.high)
+def _failed(row: Measurement, found: Inconsistency, reference: str) -> Measurement:
+    interval = percent_range(found.low, found.high)
     return replace(
         row,
         status="failed",
-        reason=f"it loads and answers wrongly: it agrees with {yardstick} on {percent(broken.share)} of the "
-        f"{_counted(row)}, where on {broken.best_target} it agrees on {percent(broken.best)} (it loses "
-        f"{points(broken.best - broken.share)}, {100 * CONFIDENCE:g} % interval {interval})",
+        reason=f"it loads and answers wrongly: it agrees with {reference} on {percent(found.share)} of the "
+        f"{_counted(row)}, where on {found.best_target} it agrees on {percent(found.best)} (it loses "
+        f"{points(found.best - found.share)}, {100 * CONFIDENCE:g} % interval {interval})",
         remedy="do not ship this pair: use another scheme for this runtime, or a newer runtime",
     )
 
@@ -115,4 +115,4 @@ def _counted(row: Measurement) -> str:
     """Return what the shares of agreement are shares of."""
     if row.agreement_by == NUMBERS:
         return "spread of the answers"
-    return "samples" if row.agreement_by in ("", CLASS) else "answers' elements"
+    return "samples" if counts_samples(row.agreement_by) else "answers' elements"

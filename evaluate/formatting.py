@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.measurement import Latency, Measurement, PooledDrop
-from ..tasks.agreement import CLASS, WORDS
+from ..tasks.agreement import WORDS, counts_samples
 
 
 def percent(share: float) -> str:
@@ -110,14 +110,14 @@ def accuracy_words(m: Measurement) -> str:
 def agreement_words(m: Measurement) -> str:
     """Return a measurement's agreement with what it is a share of: ``98.0 % of 500 samples``."""
     samples = f"{m.samples:,} samples" if m.samples else "the samples"
-    of = {CLASS: "", "": ""}.get(m.agreement_by, f"the answers' elements ({WORDS.get(m.agreement_by, '')}) in ")
+    of = "" if counts_samples(m.agreement_by) else f"the answers' elements ({WORDS.get(m.agreement_by, '')}) in "
     return f"{percent(m.agreement or 0.0)} of {of}{samples}"
 
 
 def drop_words(m: Measurement) -> str:
     """Return how far a measurement's accuracy lies from the float model's on the same samples, or can lie."""
     if (found := m.judged_drop) is None and m.agreement is not None:
-        by_element = "" if m.agreement_by in ("", CLASS) else ", element by element"
+        by_element = "" if counts_samples(m.agreement_by) else ", element by element"
         return f"loses at most {points(1 - m.agreement)} of whatever accuracy that has{by_element}"
     if found is None:
         return "drop against float not known"

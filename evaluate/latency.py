@@ -1,8 +1,8 @@
-"""Latency: fresh processes in interleaved order, nothing beside them, every single run kept.
+"""Latency: fresh processes in interleaved order, nothing else running, every run recorded.
 
-One process tells little: medians of processes differ by a few percent for the same file (caches, memory layout, what
-else the machine does). So each cell is timed in several processes; the cells take turns, in an order drawn anew each
-round, so that a slow minute of the machine hits all of them; and the interval is over processes, not over runs.
+One process is not enough: medians of processes differ by a few percent for the same file (caches, memory layout, other
+load). Each cell is timed in several processes. The cells take turns, in a new random order each round, so that a slow
+minute of the machine affects all of them. The interval is over processes, not over runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Prove artifacts: load, answer the test split, be timed; every cell becomes a Measurement, whatever happens to it.
+"""Measure artifacts: load, answer the test split, time; every cell becomes a Measurement, whatever happens to it.
 
-Three phases over all cells. Loading and answering use all cores; timing runs alone. What a phase finds is kept in the
-store at once, so that a killed run repeats nothing; what may be a passing trouble (a crash, a time-out) is tried again.
+Three phases over all cells. Loading and answering use all cores; timing runs alone. The result of a phase is stored at
+once, so that a killed run repeats nothing. What may be transient (a crash, a time-out) is tried again.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ def _time(
 
 
 def _key(cell: _Cell) -> dict[str, Any]:
-    """What every figure of a cell depends on. The id keeps apart two artifacts whose bytes happen to be equal."""
+    """What every figure of a cell depends on. The id distinguishes artifacts whose bytes are equal."""
     return {"artifact": cell.runner.artifact.id, "sha256": cell.runner.artifact.sha256, **cell.identity}
 
 

@@ -1,10 +1,10 @@
-"""The models of one run beside each other: which is more accurate, and what that costs in time and size.
+"""The models of one run compared: which is more accurate, and what that costs in time and size.
 
-Accuracy is compared between the float references, on the same test samples: a scheme's loss is the file's, and told
-elsewhere. With several seeds the question is which way of training is better, so the interval is about other samples
-and other seeds (`statistics.seeds_difference`); with one seed it can only be about these two models. Two models are
-called distinguishable when the test's p, after Holm's correction for the number of pairs, is below 0.05 and the
-interval excludes 0. "Not distinguishable" is a result, not a failure.
+Accuracy is compared between the float references, on the same test samples; what a scheme loses is reported per file.
+With several seeds the question is which way of training is better, so the interval is about other samples and other
+seeds (`statistics.seeds_difference`); with one seed it can only be about these two models. Two models are called
+distinguishable when the test's p, after Holm's correction for the number of pairs, is below 0.05 and the interval
+excludes 0. "Not distinguishable" is a result, not a failure.
 """
 
 from __future__ import annotations

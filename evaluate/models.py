@@ -1,4 +1,4 @@
-"""What the models of a run are beside each other: the accuracy of each one's float reference, and the gaps between."""
+"""The models of a run compared: the accuracy of each one's float reference, and the gaps between them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Share(NamedTuple):
 class AccuracyGap:
     """How much more accurate one exported model is than another, in shares. `distinguishable`: the interval excludes 0.
 
-    `why` says in a sentence that the lesser one is behind, and `remedy` what to do if that does not matter.
+    `why` says in a sentence that the less accurate one is behind; `remedy` says what to do if that does not matter.
     """
 
     estimate: float
@@ -72,7 +72,7 @@ def accuracy_gap(results: Results, better: str, other: str) -> AccuracyGap:
 def behind(results: Results, models: Collection[str], allowed: float) -> dict[str, AccuracyGap]:
     """Return which of `models` are less accurate than the best of them, distinguishably and by more than `allowed`.
 
-    One whose accuracy is not known is behind any whose accuracy is: what is not known is not taken for good.
+    A model of unknown accuracy is behind every model whose accuracy is known.
     """
     known = {model: share for model, share in float_accuracies(results).items() if model in models}
     if not known or len(models) < 2:

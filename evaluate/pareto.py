@@ -1,6 +1,6 @@
-"""Without a budget: the files that no other beats in accuracy, latency and size at once, and what beats the others.
+"""Without a budget: the Pareto front of accuracy, latency and size, and which file dominates each other one.
 
-Figures are compared as estimated, without their intervals: the front shows a choice, it does not make one.
+Estimates are compared, without their intervals: the front shows a choice, it does not make one.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _costs(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> 
 
 
 def _loss(measurements: Sequence[Measurement]) -> Callable[[Measurement], tuple[float, ...] | None]:
-    """Return how badly a measurement answers (None: not known), by the best figure that any of some of them has."""
+    """Return the loss of a measurement (None: not known), by the best kind of figure that any of them has."""
     ran = [m for m in measurements if m.status == "ok"]
     if any(m.accuracy is not None for m in ran):
         return lambda m: None if m.accuracy is None else (-m.accuracy,)
@@ -183,7 +183,7 @@ def _answers(mine: Costs, its: Costs) -> str:
 
 
 def _not_compared(cell: Cell) -> str:
-    """Return why a file that ran is compared with no other."""
+    """Return why a file that ran is not on the front and not compared."""
     if cell.measurement.latency_ms is None:
         return "Its latency was not measured."
     return "How well it answers is not known: it has no accuracy, and no float model to agree with."

@@ -1,8 +1,8 @@
-"""Accuracy: every artifact answers the whole test split on every target, in shards that keep all cores busy.
+"""Predictions: every artifact answers the whole test split on every target, in shards that keep all cores busy.
 
-A cell is one artifact on one target. Cells differ a hundredfold in speed, so a cell is cut into shards of some
-ten seconds each, and the longest shards start first: the cores then finish together. Shards are kept as they arrive; a
-run that was killed goes on with those that are missing.
+A cell is one artifact on one target. Cells differ a hundredfold in speed, so each is split into shards of about ten
+seconds, and the longest shards start first: the cores then finish together. Shards are stored as they arrive; a run
+that was killed continues with the missing ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..core.files import move
 from ..core.progress import Listener
 from ..core.runner import Outcome, Runner
 
-# A shard pays for a process (0.2 s) and two first runs; a killed run loses what its unfinished shards had.
+# Each shard costs a process start (0.2 s) and two first runs; a killed run loses its unfinished shards.
 SHARD_SECONDS = 10.0
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -51,7 +51,7 @@ class _Shard:
 def cut(samples: int, run_ms: float, start_ms: float, shard_seconds: float = SHARD_SECONDS) -> list[tuple[int, int]]:
     """Return [start, stop) ranges that cover `samples` once, each about `shard_seconds` of work.
 
-    A shard pays for a process's start again, so it never holds less than three starts' worth of inferences.
+    Each shard costs another process start, so it never holds less than three starts' worth of inferences.
     """
     seconds = max(shard_seconds, 3 * start_ms / 1000)
     count = max(1, min(samples, round(samples * run_ms / 1000 / seconds)))

@@ -1,18 +1,18 @@
-"""Selection: which file to ship on which target, what was turned down, and why, in figures.
+"""Selection: which file to ship on which target, which files are rejected, and why, in figures.
 
-A file fits the budget when its figures are within every limit (`limits`). Of the files that fit, the one with the
-lowest median latency wins, and where intervals overlap the latencies are not distinguishable: then the smallest of
-those files wins. That is done on each target by itself, and once over all of them. Without a budget nothing is
-recommended: then `pareto` says which files no other beats.
+A file fits the budget when its figures are within every limit (`budget.Limits`). Of the files that fit, the one with
+the lowest median latency wins. Latencies whose intervals overlap are not distinguishable: then the smallest of those
+files wins. This is done for each target, and once over all targets. Without a budget nothing is recommended, and
+`pareto` returns the files that no other beats.
 
-A budget has one of three verdicts. ``met``: a file keeps every limit. ``not shown``: none is known to, but there are
-files of which the samples at hand cannot tell (`limits`: the estimate of the drop keeps the limit, its interval does
-not); the best of them is recommended as such, with what would show it. ``not met``: neither.
+A budget has one of three verdicts. ``met``: a file keeps every limit. ``not shown``: none is shown to, but for some
+files the samples are too few to tell (the estimate of the drop is within the limit, its interval is not); the best of
+them is recommended as such, with what would show it. ``not met``: neither.
 
-Several models: each file's drop is against its own float model, and says nothing of how good that model is. A fast file
-of a model that is less accurate, distinguishably and by more than the drop allowed, is therefore ranked after those of
-the most accurate model; `budget.min_accuracy` says that some accuracy is enough, and then all that reach it are ranked
-by latency. What the most accurate model's best file would cost, or the faster model's would save, is said either way.
+Several models: a file's drop is against its own float model, and does not say how good that model is. A fast file of a
+model that is less accurate, distinguishably and by more than the allowed drop, is therefore ranked after those of the
+most accurate model. With `budget.min_accuracy`, all files that reach it are ranked by latency. Either way the reason
+names what the most accurate model's best file would cost, or what the faster model's would save.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple
 
 
 def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target: str) -> dict[str, Any]:
-    """Return which of some candidates to ship, and why each other one not."""
+    """Return which candidate to ship, and for each other one why not."""
     budget, several = limits.budget, has_several_models(results)
     ran = [c for c in candidates if c.measurement.status == "ok"]
     violations = {_key(c): limits.violations(c) for c in ran}
@@ -108,7 +108,7 @@ def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target
 
 
 def _is_open(violations: Sequence[Violation]) -> bool:
-    """Whether the samples at hand cannot tell if the budget is kept."""
+    """Whether the samples are too few to tell if the budget is kept."""
     return all(violation.not_shown for violation in violations)
 
 
@@ -124,7 +124,7 @@ def _told(violations: Sequence[Violation]) -> str:
 
 
 def best(fitting: Sequence[Cell]) -> Cell:
-    """Return which of some cells that fit a budget to take: the smallest of the fastest."""
+    """Return the best of some cells that fit a budget: the smallest of the fastest."""
     return _winner(sorted(fitting, key=_by_latency))[0]
 
 
@@ -138,7 +138,7 @@ def _key(cell: Cell) -> tuple[str, str]:
 
 
 def _latency(cell: Cell) -> Latency:
-    """Return the latency of a cell that fits: those without one are turned down before."""
+    """Return the latency of a cell that fits; cells without one are rejected earlier."""
     if cell.measurement.latency_ms is None:
         raise ValueError(f"{cell.artifact.id} on {cell.measurement.target} has no latency")
     return cell.measurement.latency_ms

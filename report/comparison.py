@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.sanitize import shorten
 from ..evaluate.compare import CellComparison, Comparison
 from ..evaluate.formatting import by_design_words, ms, number, percent, signed_points, size, times
-from ..tasks.agreement import CLASS
+from ..tasks.agreement import counts_samples
 from .widths import filled, first_that_fits
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
 
 def _of_elements(cell: CellComparison) -> str:
     """Return what agreements are shares of, where it is not whole samples in both."""
-    kinds = ["samples" if by in ("", CLASS) else "elements" for by in (cell.agreement_by_a, cell.agreement_by_b)]
+    kinds = ["samples" if counts_samples(by) else "elements" for by in (cell.agreement_by_a, cell.agreement_by_b)]
     return "" if kinds == ["samples"] * 2 else f", of {kinds[0] if kinds[0] == kinds[1] else ' → '.join(kinds)}"
 
 

@@ -20,7 +20,7 @@ from ..evaluate.formatting import (
     points_range,
     signed_points,
 )
-from ..tasks.agreement import CLASS, WORDS
+from ..tasks.agreement import WORDS, counts_samples
 
 NAME_LIMIT = 60
 # What one sample is called, by the kind of input.
@@ -82,7 +82,7 @@ class Content:
         return f"{told[:1].upper()}{told[1:]}."
 
     def name(self, artifact: Artifact) -> str:
-        """Return an artifact's name as short as it can be told apart."""
+        """Return an artifact's name as short as is unambiguous."""
         return artifact_name(artifact, self.several)
 
     @property
@@ -123,10 +123,11 @@ class Content:
     def _agreed(self) -> str:
         """What agreements are shares of: samples, or the answers' elements where an answer is no row of classes."""
         kinds = {c.measurement.agreement_by for c in self.cells if c.by_agreement and c.measurement.status == "ok"}
-        told = ["samples with the float model's answer"] if kinds & {"", CLASS} else []
+        told = ["samples with the float model's answer"] if any(map(counts_samples, kinds)) else []
         told += [
             f"the answers' elements with the float model's {WORDS.get(kind, kind)}"
-            for kind in sorted(kinds - {"", CLASS})
+            for kind in sorted(kinds)
+            if not counts_samples(kind)
         ]
         return " or ".join(told)
 

@@ -19,7 +19,7 @@ from ..evaluate.formatting import (
     signed_points,
     size,
 )
-from ..tasks.agreement import CLASS, WORDS
+from ..tasks.agreement import WORDS, counts_samples
 from .content import Content, verdict_of
 
 WHY_LIMIT = 2000
@@ -93,7 +93,7 @@ def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
         interval = percent_range(m.accuracy_low, m.accuracy_high)
         yield Figure("Accuracy", percent(m.accuracy), _interval("95 %", interval, f"{m.samples:,} samples"), m.kind)
     elif m.agreement is not None:
-        same = "same answer" if m.agreement_by in ("", CLASS) else f"same {WORDS.get(m.agreement_by, 'answer')}"
+        same = "same answer" if counts_samples(m.agreement_by) else f"same {WORDS.get(m.agreement_by, 'answer')}"
         samples = f"{same}; {m.samples:,} samples" if m.samples else same
         yield Figure("Agreement with its float model", percent(m.agreement), samples, m.kind)
     elif m.relative_error is not None:

@@ -155,7 +155,7 @@ def models(rows: Sequence[tuple[str, float, float, float, Sequence[float]]], nar
 
 
 def _place(cell: Cell) -> str:
-    """Return where a cell ran as short as it can be told apart: on this machine, the runtime alone."""
+    """Return where a cell ran as short as is unambiguous: on this machine, the runtime alone."""
     return cell.measurement.target.removeprefix("local/")
 
 
@@ -253,7 +253,7 @@ def _latency_axis(axes: Axes, narrow: bool) -> None:
 
 
 def _reference_line(axes: Axes, shown: Sequence[Cell], front: Sequence[tuple[float, float]], narrow: bool) -> list[Box]:
-    """Draw the float model's accuracy as a line, what the files are held against; return where its name stands."""
+    """Draw the float model's accuracy as a line, which the files are compared with; return where its name stands."""
     found = next((c for c in shown if c.artifact.format == "savedmodel"), None)
     if found is None or found.measurement.accuracy is None:
         return []

@@ -33,6 +33,12 @@ WORDS = {CLASS: "top class", CLASSES: CLASSES, SIDES: SIDES, WHOLE: WHOLE, NUMBE
 
 Scores = NDArray[np.float64]
 
+
+def counts_samples(by: str) -> bool:
+    """Return whether an agreement counts whole samples; otherwise elements. Results of older versions do not say."""
+    return by in ("", CLASS)
+
+
 _SUM_OFF = 1e-2  # of a distribution stored in 16 bits
 _CHUNK = 2**22  # values that are compared at once
 

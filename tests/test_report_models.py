@@ -314,7 +314,7 @@ def test_models_of_somebody_else_are_judged_by_agreement(tmp_path):
     for found in (
         "Agreement with its float model 99.8 %", "Agreement against latency", "99.8 % agree", "≤ 0.24",
         "so it may lose up to 44.71 points of accuracy", "Classes not known", "brings code of its own", "(judged)",
-        "values as the model takes them", "brought as a file",
+        "values as the model takes them", "supplied as a file",
     ):  # fmt: skip
         assert found in words
     assert "Accuracy against latency" not in words

@@ -1,4 +1,4 @@
-"""`edgeproof evaluate`: what files are held against, and what a budget does to the verdict and the exit status."""
+"""`edgeproof evaluate`: what files are compared with, and what a budget does to the verdict and the exit status."""
 
 from dataclasses import replace
 from pathlib import Path

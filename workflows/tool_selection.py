@@ -28,7 +28,7 @@ from ..core.target import Target
 from ..devices import open_runner
 from ..evaluate.cells import process_medians
 from ..evaluate.measure import Answered
-from ..tasks.agreement import CLASS, NUMBERS, WORDS, Scores
+from ..tasks.agreement import NUMBERS, WORDS, Scores, counts_samples
 from .candidate_trial import counted, trial, trial_data
 
 # A selection takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
@@ -216,7 +216,7 @@ def _of(row: Measurement) -> str:
     """Return what shares of agreement are shares of, where it is not whole samples."""
     if row.agreement_by == NUMBERS:
         return " (less the relative error of its numbers)"
-    return "" if row.agreement_by in ("", CLASS) else f" ({WORDS[row.agreement_by]})"
+    return "" if counts_samples(row.agreement_by) else f" ({WORDS[row.agreement_by]})"
 
 
 def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry | None, dict[int, str]]:

@@ -83,7 +83,7 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
 
 
 def _taken(report: dict[str, Any], key: str) -> Mapping[Any, Any]:
-    """Take a part of the check that is told in another way, if it is a table of values."""
+    """Remove and return a part of the check that has a place of its own, if it is a table of values."""
     return report.pop(key) if isinstance(report.get(key), Mapping) else {}
 
 

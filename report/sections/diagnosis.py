@@ -19,7 +19,7 @@ from ...evaluate.formatting import (
     points,
     points_range,
 )
-from ...tasks.agreement import CLASS, WORDS
+from ...tasks.agreement import WORDS, counts_samples
 from .. import plots_quantized
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import decibels, figure, layer, rows, share
@@ -110,10 +110,10 @@ def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], conten
     agreement = figure(row.get("agreement"))
     if agreement is not None:
         by = str(row.get("agreement_by") or "")
-        counted = f", {WORDS.get(by, by)}" if by not in ("", CLASS) else ""
+        counted = f", {WORDS.get(by, by)}" if not counts_samples(by) else ""
         facts.append(("Agreement with float", f"{percent(agreement)} (measured{counted})"))
     for title, key in (
-        ("Held against", "reference"),
+        ("Compared with", "reference"),
         ("Every tensor", "path"),
         ("For a model viewer", "model_explorer"),
     ):

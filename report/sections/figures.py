@@ -8,7 +8,7 @@ from ...core.measurement import Measurement
 from ...core.sanitize import shorten
 from ...evaluate.cells import artifact_name
 from ...evaluate.formatting import ms, ms_range, percent, percent_range, size
-from ...tasks.agreement import CLASS
+from ...tasks.agreement import counts_samples
 from ..content import NAME_LIMIT, Content, drop_interval, drop_points, quality_words
 from ..section import Section
 
@@ -56,7 +56,7 @@ def _agreement(m: Measurement) -> str:
     """Return how often a measurement agrees with float: of samples, or of elements; of numbers the relative error."""
     if m.agreement is None:
         return f"{percent(m.relative_error)} off" if m.relative_error is not None else "–"
-    return percent(m.agreement) + ("" if m.agreement_by in ("", CLASS) else " of elements")
+    return percent(m.agreement) + ("" if counts_samples(m.agreement_by) else " of elements")
 
 
 def latency_confidence(content: Content) -> str:

@@ -37,7 +37,7 @@ ORIGINS = {
     "keras": "tf.keras.applications",
     "hub": "TensorFlow Hub",
     "package": "weights in a Python package",
-    "file": "brought as a file",
+    "file": "supplied as a file",
     "scratch": "trained from scratch",
 }
 # What the weights in packages are of.

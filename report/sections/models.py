@@ -106,7 +106,7 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
 
 
 def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a recipe says of a model beside the defaults; name and backbone are told elsewhere."""
+    """Return a recipe's settings of a model that differ from the defaults, without name and backbone."""
     defaults = {name: entry.get_default() for name, entry in ModelSpec.model_fields.items()}
     told = {"name", "backbone", "trust"}
     return {k: v for k, v in spec.items() if k not in told and (k not in defaults or v != defaults[k])}

@@ -13,7 +13,7 @@ from ...core.artifact import Artifact
 from ...core.sanitize import shorten
 from ...core.variant import TRAININGS
 from ...evaluate.formatting import ms, number, percent, points, points_range, signed_points, size, times
-from ...tasks.agreement import CLASS, WORDS
+from ...tasks.agreement import WORDS, counts_samples
 from .. import plots_quantized
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import figure, flat, rows
@@ -212,7 +212,7 @@ def _apart(made_by: str, taken: str) -> str:
 
 
 def _trialled(own: Mapping[str, Any]) -> str:
-    """Return on what the selection was held."""
+    """Return the samples and the target of the trial."""
     samples, target = own.get("samples"), str(own.get("target") or "")
     known = isinstance(samples, int) and samples and target
     words = shorten(str(own.get("samples_of") or ""), NAME_LIMIT) or (f"{samples:,} samples" if known else "")
@@ -224,7 +224,7 @@ def _agreement(row: Mapping[str, Any]) -> str:
     if (error := figure(row.get("relative_error"))) is not None:
         return f"{percent(error)} off"
     by = str(row.get("agreement_by", ""))
-    return _percent(row.get("agreement")) + (" of elements" if by not in ("", CLASS) else "")
+    return _percent(row.get("agreement")) + (" of elements" if not counts_samples(by) else "")
 
 
 def _percent(value: Any) -> str:
@@ -281,7 +281,7 @@ def _training(made: Sequence[Artifact], content: Content) -> TrainingCard:
 
 
 def calibrations(content: Content) -> list[CalibrationCard]:
-    """Return what each calibrated file took its ranges from; equal records are told once."""
+    """Return what each calibrated file took its ranges from; equal records are listed once."""
     groups: dict[str, list[Artifact]] = {}
     for artifact in content.results.artifacts:
         if artifact.calibration and artifact.status == "ok":

@@ -160,7 +160,7 @@ def _turned(row: Mapping[str, Any], status: str, content: Content, names: Mappin
 
 
 def _figures(cell: Cell) -> Iterable[tuple[str, str, str]]:
-    """Return (name, figure, interval) of what a recommended file is held to."""
+    """Return (name, figure, interval) of a recommended file: what its budget limits."""
     m = cell.measurement
     if m.accuracy is not None:
         yield "Accuracy", percent(m.accuracy), percent_range(m.accuracy_low, m.accuracy_high)

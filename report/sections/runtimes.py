@@ -111,7 +111,7 @@ def _price(record: Mapping[str, Any]) -> Iterable[str]:
 
 
 def refusals(content: Content) -> list[Refusal]:
-    """Return what each delegate would not take; files of which it takes the same are told together."""
+    """Return what each delegate would not take; files with the same answer are grouped."""
     found: dict[Refusal, list[str]] = {}
     for artifact in content.results.artifacts:
         for row in artifact.delegates:
