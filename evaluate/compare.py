@@ -17,7 +17,8 @@ from ..core.errors import InputError
 from ..core.frames import data_frame, html_table
 from ..core.measurement import Measurement
 from ..core.results import Results
-from ..core.statistics import CONFIDENCE, difference_interval, ratio_interval, wilson
+from ..core.statistics import CONFIDENCE, difference_interval, ratio_interval
+from ..tasks import task_of
 from .cells import Cell, cells, process_medians
 
 MACHINE = ("cpu", "cores", "os")
@@ -207,20 +208,11 @@ def _cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> Cel
 
 def _accuracy(a: Measurement, b: Measurement) -> Change | None:
     """Return the difference b - a with Newcombe's interval for separate samples."""
-    first, second = _share(a), _share(b)
+    first, second = (task_of(()).reported(m) for m in (a, b))
     if first is None or second is None:
         return None
     difference, low, high = difference_interval(first, second)
     return Change(difference, low, high, CONFIDENCE, "Newcombe's interval, separate samples", _verdict(low, high, 0))
-
-
-def _share(m: Measurement) -> tuple[float, float, float] | None:
-    """Return (accuracy, low, high), the interval recomputed where an older run lacks it."""
-    if m.accuracy is None or m.samples < 1:
-        return None
-    if m.accuracy_low is None or m.accuracy_high is None:
-        return m.accuracy, *wilson(round(m.accuracy * m.samples), m.samples)
-    return m.accuracy, m.accuracy_low, m.accuracy_high
 
 
 def latency_change(a: Measurement, b: Measurement, raw_a: list[float], raw_b: list[float]) -> Change | None:

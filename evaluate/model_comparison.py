@@ -23,6 +23,7 @@ from ..core.recipe import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference
+from ..tasks import task_of
 from .budget import Limits
 from .cells import Cell, artifact_name, cells, process_medians
 from .compare import latency_change
@@ -110,11 +111,8 @@ def _pair(
 
 def _why_not(a: Mapping[str, Any], b: Mapping[str, Any], correct: Mapping[str, Mapping[int, Correct]]) -> str:
     """Return why the accuracies of two models cannot be compared; nothing when they can."""
-    for model in (a, b):
-        if not model.get("labels"):
-            return f"the classes of {shorten(model['name'])} are not known"
-    if sorted(a["labels"]) != sorted(b["labels"]):
-        return "the two know different classes"
+    if why := task_of(a.get("labels") or ()).not_comparable(a, b):
+        return why
     for model in (a, b):
         if not correct.get(model["name"]):
             return f"the float model {shorten(model['name'])} has not answered the test split"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from ..core.results import Results
 from ..core.sanitize import shorten
-from ..core.statistics import difference_interval, wilson
+from ..core.statistics import difference_interval
+from ..tasks import task_of
 from .formatting import points, points_range
 
 
@@ -45,11 +46,9 @@ def float_accuracies(results: Results) -> dict[str, Share]:
     models = {a.id: a.model for a in results.artifacts if a.format == "savedmodel"}
     found: dict[str, Share] = {}
     for m in results.measurements:
-        if m.artifact in models and m.status == "ok" and m.accuracy is not None and m.samples:
-            low, high = m.accuracy_low, m.accuracy_high
-            if low is None or high is None:
-                low, high = wilson(round(m.accuracy * m.samples), m.samples)
-            found.setdefault(models[m.artifact], Share(m.accuracy, low, high, m.samples))
+        known = m.artifact in models and m.status == "ok"
+        if known and (share := task_of(()).reported(m)) is not None:
+            found.setdefault(models[m.artifact], Share(*share, m.samples))
     return found
 
 

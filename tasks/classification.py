@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.dataset import PreparedData
+from ..core.measurement import Measurement
+from ..core.sanitize import shorten
 from ..core.statistics import paired_drop, wilson
 from .agreement import Agreement, Scores
 from .task import Estimate
@@ -47,6 +49,21 @@ class Classification:
         """Return the accuracy with its Wilson interval."""
         right = int(scores.sum())
         return Estimate(right / max(1, len(scores)), *wilson(right, len(scores)))
+
+    def reported(self, row: Measurement) -> Estimate | None:
+        """Return a row's accuracy with its interval, recomputed where an older version did not write it."""
+        if row.accuracy is None or row.samples < 1:
+            return None
+        if row.accuracy_low is None or row.accuracy_high is None:
+            return Estimate(row.accuracy, *wilson(round(row.accuracy * row.samples), row.samples))
+        return Estimate(row.accuracy, row.accuracy_low, row.accuracy_high)
+
+    def not_comparable(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+        """Return why the accuracies of two models are of other classes; empty where the classes are the same."""
+        for model in (a, b):
+            if not model.get("labels"):
+                return f"the classes of {shorten(model['name'])} are not known"
+        return "" if sorted(a["labels"]) == sorted(b["labels"]) else "the two know different classes"
 
     def drop(self, reference: NDArray[Any], found: NDArray[Any], *, identical: bool = False) -> Estimate:
         """Return the drop of accuracy with its paired interval (`statistics.paired_drop`)."""

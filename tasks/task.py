@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
 from ..core.dataset import PreparedData
+from ..core.measurement import Measurement
 from .agreement import Agreement, Scores
 
 
@@ -37,6 +38,12 @@ class Task(Protocol):
 
     def estimate(self, scores: NDArray[Any]) -> Estimate:
         """Return the metric over all samples. Raises ValueError for no sample."""
+
+    def reported(self, row: Measurement) -> Estimate | None:
+        """Return the metric of a row of results; None where it has none. Rows of older versions lack the interval."""
+
+    def not_comparable(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+        """Return why two models (rows of `Results.models`) do not answer the same question; empty where they do."""
 
     def drop(self, reference: NDArray[Any], found: NDArray[Any], *, identical: bool = False) -> Estimate:
         """Return the reference's metric minus the file's, from the scores of the same samples.

@@ -16,7 +16,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.data import fingerprint, prepare, prepare_texts
 from edgeproof.quantize.calibration import draw
-from edgeproof.workflows.class_mapping import class_numbers
+from edgeproof.tasks.class_mapping import class_numbers
 from edgeproof.workflows.model_files import read_labels
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeproof.core.dataset import PreparedData
+from edgeproof.core.measurement import Measurement
 from edgeproof.core.statistics import paired_drop, wilson
 from edgeproof.tasks import TASKS, compare, task_of
 from edgeproof.tasks.agreement import CLASS, NUMBERS
@@ -58,6 +60,22 @@ def test_the_drop_is_paired_and_the_very_same_answers_lose_nothing() -> None:
     assert task.drop(reference, reference).high > 0, "equal scores need not be equal answers"
     with pytest.raises(ValueError, match="equal length"):
         task.drop(reference, found[:50])
+
+
+def test_a_row_of_an_older_version_gets_its_interval_again() -> None:
+    task = task_of(())
+    row = Measurement("a", "local/litert", "local", "litert", accuracy=0.9, samples=50)
+    assert task.reported(row) == (0.9, *wilson(45, 50))
+    assert task.reported(replace(row, accuracy_low=0.8, accuracy_high=0.95)) == (0.9, 0.8, 0.95)
+    assert task.reported(replace(row, accuracy=None)) is task.reported(replace(row, samples=0)) is None
+
+
+def test_models_are_comparable_by_the_same_classes_in_any_order() -> None:
+    task = task_of(LABELS)
+    mine, other = {"name": "mine", "labels": ["a", "b"]}, {"name": "other", "labels": ["b", "a"]}
+    assert task.not_comparable(mine, other) == ""
+    assert task.not_comparable(mine, {**other, "labels": ["a", "c"]}) == "the two know different classes"
+    assert task.not_comparable(mine, {**other, "labels": []}) == "the classes of other are not known"
 
 
 def test_the_labels_say_that_values_are_classes() -> None:

@@ -36,8 +36,8 @@ from ..export import bundle as room
 from ..export import inspect
 from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
+from ..tasks.class_mapping import class_numbers
 from .arguments import FileLike, at_least_one, file_path
-from .class_mapping import class_numbers
 from .finished import Run
 from .listening import listener_of
 from .model_files import input_spec_of, open_artifact

@@ -29,8 +29,8 @@ from ..evaluate import select
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.measure import measure
 from ..report import write as write_report
+from ..tasks.class_mapping import class_numbers, shown
 from .arguments import FROM_FOLDERS, FilesLike, budget_of, labels_or_order, opened_files, tuple_of_two
-from .class_mapping import class_numbers, shown
 from .finished import Run
 from .listening import listener_of
 from .model_files import answers, input_spec_of, open_artifact, open_model

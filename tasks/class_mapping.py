@@ -1,4 +1,4 @@
-"""Which class of a model a class of the data is: told by its name, or by its name and position."""
+"""Which class of a model a class of the data is: by its name, or by its name and position."""
 
 from __future__ import annotations
 
