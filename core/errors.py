@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class EdgeproofError(Exception):
-    """Something a person can mend: what was found and expected (`message`), and what to do (`remedy`)."""
+    """Something a person can fix: what was found and expected (`message`), and what to do (`remedy`)."""
 
     exit_code = 3
 
@@ -81,7 +81,7 @@ def explained(error: OSError, path: Path | None = None) -> OSError | StageError:
     place = _short(str(target))
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         unreadable = not isinstance(target, int) and os.access(target, os.F_OK) and not os.access(target, os.R_OK)
-        remedy = "choose a folder you may write to with --out, or mend its permissions"
+        remedy = "choose a folder you may write to with --out, or fix its permissions"
         return StageError(f"no permission to {'read' if unreadable else 'write'} {place}", remedy)
     for numbers, message, remedy in _REFUSALS:
         if error.errno in numbers:

@@ -265,7 +265,7 @@ def _kept(content: bytes, variant: Variant) -> dict[str, Any]:
 
 
 def reference(model: Model) -> Artifact:
-    """Return the float reference that every other artifact of `model` is held against, as an artifact.
+    """Return the float reference that every other artifact of `model` is compared with, as an artifact.
 
     It is the frozen SavedModel itself; for a text model the one that takes the text, original tokenizer and all.
     """

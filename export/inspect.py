@@ -91,7 +91,7 @@ def inspect(path: Path) -> Contents:
     except InputError:
         raise
     except PermissionError as error:
-        raise InputError(f"no permission to read {path}", "mend the file's permissions") from error
+        raise InputError(f"no permission to read {path}", "fix the file's permissions") from error
     except Exception as error:  # a file from outside may break its reader in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
 

@@ -133,7 +133,7 @@ def _tried(
 
 
 def run(tool: Any, found: Any) -> Any:
-    """Let a configured ``Quantizer`` quantize, with the `ranges` found (or None); return a ``ModelT`` with amends."""
+    """Let a configured ``Quantizer`` quantize, with the `ranges` found (or None); return a corrected ``ModelT``."""
     made = read(bytes(tool.quantize(found, enable_progress_bar=False, enable_progress_report=False).quantized_model))
     _allow_any_scale(made)
     set_versions(made)

@@ -1,7 +1,7 @@
 """Models that somebody else made: Keras files and SavedModels, checked before anything runs, frozen, or fine-tuned."""
 
-from .identify import Found, identify
+from .identify import ModelFile, identify
 from .import_model import PACKAGES, import_key, import_model
 from .samples import Input, model_inputs, tensor_data
 
-__all__ = ["PACKAGES", "Found", "Input", "identify", "import_key", "import_model", "model_inputs", "tensor_data"]
+__all__ = ["PACKAGES", "Input", "ModelFile", "identify", "import_key", "import_model", "model_inputs", "tensor_data"]

@@ -25,7 +25,7 @@ from ..source import ImageRequest, check_keys, check_pixels, name_of
 from . import keras3
 from .custom import Definitions, check_modules, check_objects, fetch_modules, identify_objects
 from .feature_cut import check_picture, cut_features
-from .identify import Found, identify
+from .identify import ModelFile, identify
 from .keras_model import ADVICE, every_layer, open_keras
 from .load import named
 from .pixel_range import pixel_range
@@ -134,14 +134,14 @@ def _objects(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
     return tuple(str((folder / name).resolve()) if name.endswith(".py") else name for name in spec.custom_objects)
 
 
-def _examined(spec: ModelSpec, folder: Path) -> Found:
+def _examined(spec: ModelSpec, folder: Path) -> ModelFile:
     try:
         return identify(file_of(spec, folder), trust=_trusted(spec))
     except InputError as error:
         raise InputError(f"model {spec.name!r}: {error.message}", error.remedy) from error
 
 
-def _pixels(spec: ModelSpec, file: Found) -> Pixels:
+def _pixels(spec: ModelSpec, file: ModelFile) -> Pixels:
     """Return what the file's pixels must be: as the recipe says, or as the file tells. Raises InputError otherwise."""
     if spec.value_range is not None:
         return Pixels(spec.value_range, why="the recipe's value_range")
@@ -164,7 +164,7 @@ def _made_reusable(spec: ModelSpec) -> ModelSpec:
 
 
 def _keras3(
-    spec: ModelSpec, file: Found, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
+    spec: ModelSpec, file: ModelFile, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
 ) -> Base:
     job = {
         "task": "features",
@@ -184,7 +184,7 @@ def _keras3(
 
 
 def _keras2(
-    spec: ModelSpec, file: Found, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
+    spec: ModelSpec, file: ModelFile, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
 ) -> Base:
     tf, keras = load()
     opened = open_keras(tf, keras, named(file, scratch), file.config, _trusted(spec), definitions)

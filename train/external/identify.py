@@ -1,4 +1,4 @@
-"""What a file or folder from outside is, and whether it may be opened: told before any framework is loaded."""
+"""What a file or folder from outside is, and whether it may be opened, before any framework is loaded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _OTHERS = {
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelFile:
     """What `identify` found: the file or folder, and how it is opened.
 
     `keras` is the major version of Keras that wrote it, 0 for a SavedModel; `version` is that version as the file says
@@ -64,7 +64,7 @@ class Found:
         return f"Keras {self.version} {kind}" if kind else "SavedModel"
 
 
-def identify(path: Path, *, trust: bool) -> Found:
+def identify(path: Path, *, trust: bool) -> ModelFile:
     """Find out what `path` is by its content, not its name, and refuse what carries code unless `trust`.
 
     Raises InputError for what is not a model, is damaged or hostile, or carries code: Lambda layers, classes that are
@@ -80,10 +80,10 @@ def identify(path: Path, *, trust: bool) -> Found:
     if path.is_dir():
         check_saved_model(path)
         check_security(path, trust=trust, where=path.name)
-        return Found(path, "saved-model")
+        return ModelFile(path, "saved-model")
     if path.name.lower().endswith(ARCHIVES):
         check_handle(str(path.absolute()), "", Path())
-        return Found(path, "archive")
+        return ModelFile(path, "archive")
     start = _start(path)
     if start.startswith(_HDF5):
         config, version = read_hdf5(path)
@@ -93,14 +93,16 @@ def identify(path: Path, *, trust: bool) -> Found:
         config, metadata = read_archive(path)
         version, kind = str(metadata.get("keras_version") or ""), "keras-archive"
     else:
-        told = _OTHERS.get(path.suffix.lower(), "is no kind of model we know")
-        raise InputError(f"{path} {told}", CHOICES)
+        what = _OTHERS.get(path.suffix.lower(), "is no kind of model we know")
+        raise InputError(f"{path} {what}", CHOICES)
     code = find_code(config)
     if code and not trust:
         more = f" (and {len(code) - 3} more)" if len(code) > 3 else ""
         raise InputError(f"{path} is refused: {'; '.join(code[:3])}{more}", _remedy(config))
     check_modules(path, config, trust=trust)
-    return Found(path, kind, _major(path, version, config), version, config, tuple(code), tuple(hub_handles(config)))
+    return ModelFile(
+        path, kind, _major(path, version, config), version, config, tuple(code), tuple(hub_handles(config))
+    )
 
 
 def _remedy(config: Any) -> str:
@@ -125,8 +127,8 @@ def _start(path: Path) -> bytes:
 
 def _major(path: Path, version: str, config: Any) -> Literal[2, 3]:
     """Return 2 or 3. TensorFlow's own Keras numbered itself after TensorFlow (2.x) until Keras 3."""
-    if found := re.match(r"(\d+)\.", version + "."):
-        major = int(found[1])
+    if match := re.match(r"(\d+)\.", version + "."):
+        major = int(match[1])
         if major in (1, 2):
             return 2
         if major == 3:

@@ -29,8 +29,8 @@ from ..hub.fetch import resolve
 from ..text.user_model import CutModel, cut_user_model
 from . import keras3
 from .custom import check_modules, check_objects, identify_objects
-from .identify import Found, content_sha256, identify
-from .load import Asked, Source, open_source, told
+from .identify import ModelFile, content_sha256, identify
+from .load import Asked, Source, describe_inputs, open_source
 from .pixel_range import pixel_range
 from .tensors import describe
 
@@ -67,13 +67,13 @@ def import_key(
     check_installed()
     trust = trust or bool(custom_objects)
     check_objects(custom_objects)
-    found = identify(path, trust=trust)
-    if found.keras == 3:
+    file = identify(path, trust=trust)
+    if file.keras == 3:
         keras3.check_keras3()
     if value_range is not None and not value_range[0] < value_range[1]:
         raise InputError(f"the value range {value_range[0]:g},{value_range[1]:g} is empty", "e.g. --value-range 0,1")
     return {
-        "sha256": content_sha256(found.path),
+        "sha256": content_sha256(file.path),
         "trust": trust,
         "output": output,
         "tags": tags,
@@ -82,7 +82,7 @@ def import_key(
         "value_range": list(value_range) if value_range else None,
         "size": size,
         "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
-        "modules": check_modules(found.path, found.config, trust=trust),
+        "modules": check_modules(file.path, file.config, trust=trust),
         "custom_objects": identify_objects(custom_objects),
     }
 
@@ -125,23 +125,23 @@ def import_model(
         size=size, shapes=shapes, custom_objects=custom_objects,
     )  # fmt: skip
     trust = trust or bool(custom_objects)
-    found = _unpacked(identify(path, trust=trust), trust, listener)
-    for sentence in found.code:
+    file = _unpacked(identify(path, trust=trust), trust, listener)
+    for sentence in file.code:
         listener.note("warning", f"{path.name} is trusted: {sentence}")
     for module in custom_objects:
         listener.note("warning", f"{module} is imported, and so its code runs: --custom-objects says so")
     fresh(0)
     asked = Asked(trust, tags, signature, size, shapes, value_range, tuple(custom_objects))
-    known_range = value_range or (pixel_range(found.config) if found.keras else None)
+    known_range = value_range or (pixel_range(file.config) if file.keras else None)
     scratch = workspace / SCRATCH
     with explain_disk_errors(workspace):
         discard(scratch, root=workspace)
         scratch.mkdir(parents=True)
     try:
-        listener.progress("adopt", 0, 3, f"opening the {found.title}")
+        listener.progress("adopt", 0, 3, f"opening the {file.title}")
         with as_written(load()[0]):  # what the original answers is the measure
-            source = _one_text(open_source(found, asked, known_range, scratch, listener))
-        judged = _judge(source, found, value_range, known_range)
+            source = _one_text(open_source(file, asked, known_range, scratch, listener))
+        judged = _judge(source, file, value_range, known_range)
         answer, count = _answer(source, output, listener)
         if labels and count != len(labels):
             raise InputError(
@@ -184,7 +184,7 @@ def import_model(
             answer=answer,
             text_model=workspace / "text_model" if cut is not None else None,
             tokenizer=replace(cut.tokenizer, folder=workspace / "tokenizer") if cut is not None else None,
-            provenance=_provenance(source, found, key, judged)
+            provenance=_provenance(source, file, key, judged)
             | {
                 "constant": how.constant,
                 "state": list(how.state),
@@ -223,25 +223,25 @@ def _cut_at_ids(
         owner = source.plain.owner
         why = cut_user_model(lambda text: function(text)[0], owner, saved, labels, answer, folder, listener)
     if isinstance(why, CutModel):
-        told = (
+        maker = (
             "its own operators, in TensorFlow" if why.tokenizer.kind == "tensorflow" else "the folder MODEL.tokenizer"
         )
-        listener.note("info", f"the files take up to {why.tokenizer.length} token ids, which {told} makes of a text")
+        listener.note("info", f"the files take up to {why.tokenizer.length} token ids, which {maker} makes of a text")
         return why
     listener.note("warning", f"the model cannot be cut at its token ids: {why}")
     return None
 
 
-def _provenance(source: Source, found: Found, key: dict[str, Any], judged: _Judged) -> dict[str, Any]:
+def _provenance(source: Source, file: ModelFile, key: dict[str, Any], judged: _Judged) -> dict[str, Any]:
     return {
         "source": {
-            "name": found.path.name,
+            "name": file.path.name,
             "sha256": key["sha256"],
-            "format": found.title,
+            "format": file.title,
             "opened_by": source.opened_by,
             "signature": source.signature,
             "trusted": key["trust"],
-            "code": list(found.code),
+            "code": list(file.code),
         },
         "inputs": [
             {"name": safe, "original": tensor.name, "shape": list(shape), "dtype": dtype}
@@ -257,11 +257,11 @@ def _provenance(source: Source, found: Found, key: dict[str, Any], judged: _Judg
     }
 
 
-def _unpacked(found: Found, trust: bool, listener: Listener) -> Found:
+def _unpacked(file: ModelFile, trust: bool, listener: Listener) -> ModelFile:
     """Unpack an archive of a SavedModel and look at what was in it."""
-    if found.format != "archive":
-        return found
-    folder = resolve(str(found.path.absolute()), sha256="", folder=Path(), listener=listener)
+    if file.format != "archive":
+        return file
+    folder = resolve(str(file.path.absolute()), sha256="", folder=Path(), listener=listener)
     return identify(folder, trust=trust)
 
 
@@ -282,7 +282,7 @@ def _one_text(source: Source) -> Source:
 
 
 def _judge(
-    source: Source, found: Found, value_range: tuple[float, float] | None, known_range: tuple[float, float] | None
+    source: Source, file: ModelFile, value_range: tuple[float, float] | None, known_range: tuple[float, float] | None
 ) -> _Judged:
     """Return what a caller feeds."""
     name, shape, dtype = source.plain.inputs[0]
@@ -293,7 +293,7 @@ def _judge(
     if value_range is not None and not picture:
         raise InputError(
             "a value range is for one square RGB picture (1, height, width, 3), but the model takes "
-            f"{told(source.inputs)}",
+            f"{describe_inputs(source.inputs)}",
             "leave --value-range out: its input is fed as it is",
         )
     if dtype == "uint8" and value_range not in (None, (0.0, 255.0)):
@@ -301,7 +301,7 @@ def _judge(
     if picture and (known_range is not None or dtype == "uint8"):
         low, high = known_range if known_range is not None and dtype != "uint8" else (0.0, 255.0)
         origin = (
-            "the user" if value_range else "uint8" if dtype == "uint8" else f"the preprocessing in {found.path.name}"
+            "the user" if value_range else "uint8" if dtype == "uint8" else f"the preprocessing in {file.path.name}"
         )
         return _Judged(InputContract(name, shape, dtype, low, high), origin)
     return _Judged(InputContract(name, shape, dtype, 0.0, 0.0, "", "", kind="tensor"), "")
@@ -332,13 +332,13 @@ def _verify(source: Source, saved: Path, tolerance: float) -> float:
     """Run the saved model beside the original. Raises StageError when they differ; returns by how much they may."""
     names = [name for name, _, _ in source.plain.inputs]
     try:
-        found = answers(saved, names, source.examples)
+        frozen = answers(saved, names, source.examples)
     except Exception as error:  # a graph may fail in any way
         raise StageError(
             f"the frozen model does not run: {shorten(str(error), 300)}",
             "save it again where it was made, as a plain SavedModel with one signature",
         ) from error
-    worst = max(difference(e, f) for e, f in zip(source.expected, found, strict=True))
+    worst = max(difference(e, f) for e, f in zip(source.expected, frozen, strict=True))
     if not worst <= tolerance:
         drawn = random_operators(source.plain.function)
         raise StageError(

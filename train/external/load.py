@@ -22,7 +22,7 @@ from ...frameworks.tf1 import has_references, without_references
 from . import keras3, keras3_process
 from .custom import DEFINE, Definitions, fetch_modules
 from .functions import choose, load_saved_model, parsed_examples
-from .identify import Found
+from .identify import ModelFile
 from .keras_model import ADVICE, open_keras
 from .tensors import Tensor, answered_examples, describe, fixed_shapes, safe_names
 
@@ -64,21 +64,21 @@ class Source:
 
 
 def open_source(
-    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, listener: Listener
+    file: ModelFile, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, listener: Listener
 ) -> Source:
     """Open the model with the library that wrote it, and if that fails with the other Keras.
 
-    Raises InputError for what the user can mend with an option, StageError when nothing can open it.
+    Raises InputError for what the user can fix with an option, StageError when nothing can open it.
     """
-    if found.format == "saved-model":
-        return _saved_model(found.path, asked, value_range, scratch)
-    tries = [_keras2, _keras3] if found.keras == 2 else [_keras3, _keras2]
-    modules = fetch_modules(found.path, found.config, trust=asked.trust, listener=listener)
+    if file.format == "saved-model":
+        return _saved_model(file.path, asked, value_range, scratch)
+    tries = [_keras2, _keras3] if file.keras == 2 else [_keras3, _keras2]
+    modules = fetch_modules(file.path, file.config, trust=asked.trust, listener=listener)
     definitions = Definitions(asked.custom_objects, modules)
     said: list[str] = []
     for number, attempt in enumerate(tries):
         try:
-            source = attempt(found, asked, value_range, scratch / str(number), definitions)
+            source = attempt(file, asked, value_range, scratch / str(number), definitions)
         except EdgeproofError as error:
             if number == 0:
                 raise
@@ -89,21 +89,21 @@ def open_source(
             if number:
                 listener.note(
                     "warning",
-                    f"{found.path.name} says it is of Keras {found.version}, but only {source.opened_by} could open it",
+                    f"{file.path.name} says it is of Keras {file.version}, but only {source.opened_by} could open it",
                     said=said[0],
                 )
             return source
     remedy = (
         f"check that the file is whole; if it needs classes or functions of its maker, {DEFINE}; otherwise {ADVICE}"
     )
-    raise StageError(f"{found.path} could not be opened: {said[0]}", remedy)
+    raise StageError(f"{file.path} could not be opened: {said[0]}", remedy)
 
 
 def _keras2(
-    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
+    file: ModelFile, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
 ) -> Source:
     tf, keras = load()
-    opened = open_keras(tf, keras, named(found, scratch), found.config, asked.trust, definitions)
+    opened = open_keras(tf, keras, named(file, scratch), file.config, asked.trust, definitions)
     shapes = asked.fix(opened.inputs)
     inputs = _fixed(opened.inputs, shapes)
     outputs = _safe_outputs(opened.outputs, inputs)
@@ -117,17 +117,17 @@ def _keras2(
 
 
 def _keras3(
-    found: Found, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
+    file: ModelFile, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
 ) -> Source:
     job = {
         "task": "model",
-        "path": str(named(found, scratch)),
+        "path": str(named(file, scratch)),
         "size": asked.size,
         "shapes": dict(asked.shapes or {}),
         "value_range": value_range,
         "custom_objects": list(definitions.objects),
     }
-    result = keras3.run(job, found.config, scratch / "keras3", trust=asked.trust)
+    result = keras3.run(job, file.config, scratch / "keras3", trust=asked.trust)
     folder = scratch / "keras3"
     described = tuple(keras3_process.tensor(one) for one in result["inputs"])
     shapes = asked.fix(described)
@@ -155,24 +155,24 @@ def _keras3(
     return Source(plain, described, tuple(result["outputs"]), examples, expected, f"keras {result['keras']}")
 
 
-def named(found: Found, scratch: Path) -> Path:
+def named(file: ModelFile, scratch: Path) -> Path:
     """Return a path to the file whose ending is the one that Keras expects of its content.
 
     Of a model of mixed precision that is a copy in `scratch` which computes in float32.
     """
-    wanted = (".keras",) if found.format == "keras-archive" else (".h5", ".hdf5")
-    if is_mixed(found.config):
+    wanted = (".keras",) if file.format == "keras-archive" else (".h5", ".hdf5")
+    if is_mixed(file.config):
         path = scratch / f"float32{wanted[0]}"
         with explain_disk_errors(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
-            (write_archive if found.format == "keras-archive" else write_hdf5)(found.path, path)
+            (write_archive if file.format == "keras-archive" else write_hdf5)(file.path, path)
         return path.resolve()
-    if found.path.suffix in wanted:
-        return found.path.resolve()
+    if file.path.suffix in wanted:
+        return file.path.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
     path = scratch / f"model{wanted[0]}"
     path.unlink(missing_ok=True)
-    path.symlink_to(found.path.resolve())
+    path.symlink_to(file.path.resolve())
     return path
 
 
@@ -220,6 +220,6 @@ def _safe_outputs(outputs: Sequence[str], inputs: Sequence[tuple[str, tuple[int,
     return tuple(safe_names(outputs, [name for name, _, _ in inputs]))
 
 
-def told(inputs: Sequence[Tensor]) -> str:
+def describe_inputs(inputs: Sequence[Tensor]) -> str:
     """Return inputs as people write them."""
     return ", ".join(f"{tensor.name} {describe(tensor.shape)} {tensor.dtype}" for tensor in inputs)

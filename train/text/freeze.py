@@ -1,4 +1,4 @@
-"""Writes a text model: the ids model that ships, frozen, and the string model that it is held against."""
+"""Writes a text model: the ids model that ships, frozen, and the string model that it is compared with."""
 
 from __future__ import annotations
 
