@@ -11,7 +11,10 @@ import pytest
 
 from edgeproof.core.artifact import Operator
 from edgeproof.core.errors import InputError, StageError
+from edgeproof.core.model import save_model
+from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
+from edgeproof.core.store import Store
 from edgeproof.core.target import parse_runtime
 from edgeproof.core.variant import CONVERTER, HALF, QUANTIZER, SCHEMES, Variant
 from edgeproof.export import dense_as_conv, export, quantizer
@@ -22,9 +25,10 @@ from edgeproof.tflite import objects
 from edgeproof.tflite.operator_versions import needed_version
 from edgeproof.tflite.storage import storage
 from edgeproof.tflite.writer import write
-from edgeproof.workflows import runtime_fallbacks
+from edgeproof.workflows import runtime_fallbacks, steps
+from edgeproof.workflows.tensorflow_process import TensorFlowProcess
 
-from .scheme_files import LITERT, OLD, ONNX, Files, frozen, made, raw_dynamic, shared, weights
+from .scheme_files import LITERT, OLD, ONNX, Files, classify, frozen, made, raw_dynamic, shared, weights
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +103,21 @@ def test_a_scheme_is_its_row_whatever_it_is_called(
     old = replace(artifact, path=None, ops=(Operator("CONV_2D", 99, 1),))
     runtime = parse_runtime("tflite-runtime==2.14")
     assert list(map(str, runtime_fallbacks.fallback_variants(old, runtime))) == ["tflite:int4"]
+
+
+def test_a_stored_file_is_made_anew_where_an_option_of_its_kernels_changed(files: Files, tmp_path: Path) -> None:
+    model = replace(frozen(classify, tmp_path / "saved_model"), name="m")
+    save_model(model, tmp_path)
+    sums = []
+    with TensorFlowProcess(tmp_path / "log.txt", Silent()) as process:
+        for options in (Export(), Export(dense_per_channel=False)):
+            artifact = steps.make_file(
+                model, Variant.parse("tflite:dynamic-conv"), options, None, maker=CONVERTER,
+                store=Store(tmp_path / "store"), tf=process,
+            )  # fmt: skip
+            assert artifact.status == "ok", artifact.reason
+            sums.append(artifact.sha256)
+    assert sums[0] != sums[1]
 
 
 def test_int8_is_strict_and_fallback_counts_its_islands(files: Files, tmp_path: Path) -> None:
