@@ -18,8 +18,8 @@ from .model_files import read_labels
 FROM_FOLDERS: Literal["from-folders"] = "from-folders"
 
 # A file by its path, or as the artifact that `export` returned.
-FileLike: TypeAlias = "str | os.PathLike[str] | Artifact"
-FilesLike: TypeAlias = "FileLike | Files | Mapping[str, Artifact] | Iterable[FileLike]"
+FileLike: TypeAlias = str | os.PathLike[str] | Artifact
+FilesLike: TypeAlias = FileLike | Files | Mapping[str, Artifact] | Iterable[FileLike]
 
 
 def file_path(file: FileLike, where: str = "the file") -> Path:

@@ -60,7 +60,7 @@ def diagnose(
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
-        The suspicions with their remedies, and the tensors, worst first.
+        The findings with their remedies (`suspicions`), and the `tensors`, worst first.
 
     Raises:
         InputError: the file is no ``.tflite``, or its float file or samples are not known.

@@ -14,7 +14,7 @@ from ..core.model import Model
 from ..core.sanitize import shorten, slug
 
 # A Keras model has no type that could be named without importing Keras.
-ModelLike: TypeAlias = "str | os.PathLike[str] | Model | Any"
+ModelLike: TypeAlias = str | os.PathLike[str] | Model | Any
 
 _REMEDY = "give the path of a Keras file or SavedModel, or a Keras model"
 

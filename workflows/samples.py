@@ -24,7 +24,7 @@ from ..core.recipe import Data
 from ..core.recipe_file import parse_table
 
 # How samples are named in Python: a source, or (x,) or (x, y).
-DataLike: TypeAlias = "str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any]"
+DataLike: TypeAlias = str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any]
 
 _FORMS = (
     'give a source such as "folder:photos", or arrays: (x,) or (x, y) with x of shape (samples, …) and y the number of '

@@ -64,9 +64,9 @@ def measured(model: Path, samples: tuple[Any, Any], tmp_path_factory: pytest.Tem
     runs: list[ep.Run] = []
 
     def work() -> None:
-        runs.append(
-            ep.evaluate(model, samples, "local/litert", value_range=(0, 255), out=out, budget={"min_accuracy": 0.5})
-        )
+        files = [model, Artifact("lost", "colour", "tflite", "int4", None, status="crashed", reason="out of memory")]
+        budget = {"min_accuracy": 0.5}
+        runs.append(ep.evaluate(files, samples, "local/litert", value_range=(0, 255), out=out, budget=budget))
 
     before, tempfile.tempdir = tempfile.tempdir, str(temporary)
     try:
@@ -87,6 +87,7 @@ def test_arrays_with_classes_are_measured_by_accuracy(measured: tuple[ep.Run, Pa
     artifact = run.recommendation.artifact
     assert artifact is not None and artifact.path is not None and artifact.path.is_file()
     assert run.recommendation.target == "local/litert" and run.report.is_file()
+    assert run.artifacts["lost"].status == "crashed" and "out of memory" in run.report.read_text(encoding="utf-8")
     assert not list(temporary.iterdir()) and not psutil.Process().children(recursive=True)
 
 
