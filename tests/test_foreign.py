@@ -25,7 +25,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.train.external import identify, import_key, import_model, model_inputs, tensor_data
 from edgeproof.train.external.backbone import Files
-from edgeproof.train.external.code import LAYERS, find_code
+from edgeproof.train.external.code import LAYERS, custom_objects, defined_elsewhere, find_code
 from edgeproof.train.external.pixel_range import pixel_range
 from edgeproof.train.external.tensors import Tensor, fixed_shapes, safe_names
 from edgeproof.train.source import ImageRequest
@@ -309,6 +309,13 @@ def test_layers_are_those_of_keras() -> None:
     assert found - abstract <= LAYERS
     harmless = {"class_name": "Dense", "config": {"name": "d", "activation": "relu"}, "module": "keras.layers"}
     assert find_code({"config": [harmless], "compile_config": {"class_name": "Mine"}}) == []
+
+
+def test_a_compiled_model_needs_nothing_for_its_optimizer() -> None:
+    optimizer = {"module": "keras.optimizers", "class_name": "Adam", "config": {"name": "adam"}}
+    config = {"class_name": "Sequential", "config": {"layers": []}, "compile_config": {"optimizer": optimizer}}
+    assert defined_elsewhere(config) == [] and custom_objects(config) == []
+    assert defined_elsewhere({"config": [optimizer]}) == [("Adam", "Adam")], "where it would be loaded it counts"
 
 
 # --- broken and hostile containers ------------------------------------------------------------------------------------

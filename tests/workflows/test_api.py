@@ -205,6 +205,7 @@ def test_run_and_diagnose_do_what_the_commands_do(
 
 
 KERAS_2 = """
+import psutil
 import tf_keras as keras
 import numpy as np
 import edgeproof as ep
@@ -213,6 +214,18 @@ layers = [keras.layers.Dense(5, activation="relu", input_shape=(6,)), keras.laye
 x = np.random.default_rng(1).normal(size=(40, 6)).astype("float32")
 model = keras.Sequential(layers, name="in_memory")
 wanted = ["tflite:float32", "tflite:int8"]
+
+class Interrupting(ep.Silent):
+    def progress(self, task, done, total, note=""):
+        if task == "export":
+            raise KeyboardInterrupt
+
+try:
+    ep.export(model, wanted, calibration=(x,), out="files", progress=Interrupting())
+except KeyboardInterrupt:
+    assert not psutil.Process().children(recursive=True)
+else:
+    raise AssertionError("it was not interrupted")
 files = ep.export(model, wanted, calibration=(x,), samples=20, maker="converter", out="files")
 assert [file.id for file in files.values()] == ["in_memory--tflite-float32", "in_memory--tflite-int8"]
 assert files["tflite:int8"].calibration["samples"] == 20 and str(files.model) == "files/model"

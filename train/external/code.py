@@ -106,12 +106,16 @@ _ROOT_SYMBOLS = _names(
 def find_code(config: Any) -> list[str]:
     """Return what of a model's configuration is, or may be, code: one sentence each, with the layer's name.
 
-    `config` is the parsed JSON of ``config.json`` (Keras archive) or ``model_config`` (HDF5). Its ``compile_config``
-    at the top is not looked at: models are loaded uncompiled.
+    `config` is the parsed JSON of ``config.json`` (Keras archive) or ``model_config`` (HDF5).
     """
+    return list(dict.fromkeys(_walk(_uncompiled(config))))
+
+
+def _uncompiled(config: Any) -> Any:
+    """Return a configuration without the optimizer, loss and metrics at its top: models are loaded uncompiled."""
     if isinstance(config, dict):
-        config = {key: value for key, value in config.items() if key != "compile_config"}
-    return list(dict.fromkeys(_walk(config)))
+        return {key: value for key, value in config.items() if key != "compile_config"}
+    return config
 
 
 def hub_handles(config: Any) -> list[str]:
@@ -135,7 +139,7 @@ def _is_hub_layer(entry: dict[str, Any]) -> bool:
 def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
     """Return (class, registered name) of what a configuration names and neither Keras nor the file defines."""
     found = []
-    for entry in _entries(config):
+    for entry in _entries(_uncompiled(config)):
         name = entry.get("class_name")
         if not isinstance(name, str) or name in _DANGEROUS or name in _SYMBOL_LAYERS or not _judge(entry):
             continue
@@ -149,7 +153,7 @@ def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
 def custom_objects(config: Any) -> list[tuple[str, str, str]]:
     """Return (module, class or function, registered name) of what a configuration takes from other packages."""
     found = []
-    for entry in _entries(config):
+    for entry in _entries(_uncompiled(config)):
         module, name = entry.get("module"), entry.get("class_name")
         if name == "function":
             name = entry.get("config")

@@ -1,4 +1,4 @@
-"""``edgeproof export FILE.tflite``: a float file that the user brings with nothing else, without TensorFlow."""
+"""``edgeproof export FILE.tflite``: a float file that is supplied without its model, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def edgeproof(*arguments: str, status: int = 0, env: dict[str, str] | None = Non
     return done
 
 
-def test_a_brought_file_is_quantized_and_proved(mine: Path, tmp_path: Path, without_tensorflow: dict[str, str]) -> None:
+def test_a_supplied_file_is_quantized_and_proved(
+    mine: Path, tmp_path: Path, without_tensorflow: dict[str, str]
+) -> None:
     out, pictures = tmp_path / "out", f"folder:{mine.parent / 'pictures'}"
     done = edgeproof(
         "export", str(mine), "--to", "tflite:weight-int8", "--to", "tflite:int8", "--calibrate", pictures,

@@ -1,4 +1,4 @@
-"""The contest between two tools' files: by running, agreement, speed and size, in this order, on real runtimes."""
+"""The selection between two tools' files: by running, agreement, speed and size, in this order, on real runtimes."""
 
 from __future__ import annotations
 
