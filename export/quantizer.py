@@ -1,9 +1,9 @@
 """TFLite by ai-edge-quantizer: a float ``.tflite`` and a scheme in, the file's bytes out. TensorFlow is not needed.
 
-What the tool leaves undone is done here. It keeps the float file's operator versions, so that old runtimes load what
-they then answer wrongly (`flatbuffer.set_versions`); it puts weights behind the flatbuffer, where not every runtime
-looks; and it leaves in float, without a word, what it has no rule for (`storage` counts it, and a file that is
-hardly in its scheme is refused).
+What the tool leaves undone is done here. It keeps the float file's operator versions, so that old runtimes load the
+file and answer wrongly (`objects.set_versions`). It puts weights behind the flatbuffer, where not every runtime looks,
+and leaves the old field of operator codes at 0 (`writer`). It leaves in float, without a message, what it has no rule
+for: `storage` counts that, and a file of which little is in its scheme is refused.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ wrongly. Each rule here was seen on a real file in real runtimes.
 from __future__ import annotations
 
 from .graph import Node
+from .operator_versions import needed_version
 from .runtime_versions import STOCK_CUSTOM, VERSIONS, Since, highest
 
 # The TFLite converter writes version 1 for convolutions and dense layers of int16 activations with int8 weights, whose
@@ -18,32 +19,40 @@ _INT16 = {
     **dict.fromkeys(("ADD", "SUB"), Since("2.4.0", "1.0.0")),
 }
 
-# With float activations and 8-bit weights that have a scale for each channel (GetBuiltinOperatorVersion in TensorFlow
-# 2.21's op_version.cc). ai-edge-quantizer 0.10 writes version 1: of such a MobileNetV2 the answers agree with the float
-# model on all of 60 samples in LiteRT, and on 10 % in tflite-runtime 2.14, which takes the first scale for all.
-_HYBRID_PER_CHANNEL = {"FULLY_CONNECTED": 12, "CONV_2D": 5, "DEPTHWISE_CONV_2D": 6}
+# Float activations and 8-bit weights that have a scale for each channel. ai-edge-quantizer 0.10 writes version 1: the
+# answers of such a MobileNetV2 agree with the float model's on all of 60 samples in LiteRT, and on 10 % in
+# tflite-runtime 2.14, which takes the first scale for all.
+_HYBRID = frozenset({"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"})
 
 # With float activations and 4-bit weights: NaN in tflite-runtime 2.14, wrong answers in ai-edge-litert 1.0.1, right
 # ones from 1.1.0 on, which is TensorFlow Lite 2.19.
 _HYBRID_INT4 = Since("2.19.0", "1.1.0")
 
 
-def needed_version(node: Node) -> int:
-    """Return the version of its operator that a node needs: the file's own number, or a higher one."""
-    lowest = _HYBRID_PER_CHANNEL.get(node.op, 0)
-    if node.version >= lowest or _weights(node) != ("float32", "int8") or not node.inputs[1].per_channel:
+def computed_version(node: Node) -> int:
+    """Return the version of its operator that computes a node rightly: the file's own number, or a higher one."""
+    if node.op not in _HYBRID or _weights(node) != ("float32", "int8") or not node.inputs[1].per_channel:
         return node.version
-    return lowest
+    signature = {
+        "inputs": ("float32", "int8"),
+        "outputs": ("float32",),
+        "arity": len(node.inputs),
+        "per_channel": True,
+        "scaled": True,
+        "rescale": 0.0,
+        "options": {},
+    }
+    return max(node.version, needed_version(node.op, signature))
 
 
 def since(node: Node) -> Since:
     """Return the first runtimes that compute a node rightly; empty where the table does not know."""
     if node.custom:
         return Since("1.5.0", "1.0.0") if node.op in STOCK_CUSTOM else Since("", "")
-    first = VERSIONS.get((node.op, needed_version(node)), Since("", ""))
+    first = VERSIONS.get((node.op, computed_version(node)), Since("", ""))
     if node.op in _INT16 and node.inputs and node.inputs[0].dtype == "int16":
         return _later(first, _INT16[node.op])
-    if node.op in _HYBRID_PER_CHANNEL and _weights(node) == ("float32", "int4"):
+    if node.op in _HYBRID and _weights(node) == ("float32", "int4"):
         return _later(first, _HYBRID_INT4)
     return first
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..core.artifact import Operator
 from ..core.runtime import RUNTIMES
 from .graph import Graph, Node
-from .kernels import needed_version, since
+from .kernels import computed_version, since
 from .runtime_versions import NEWEST, OFFSETS, STOCK_CUSTOM, VERSIONS, Since, newest_version, order, type_since
 
 COLUMNS = {"tflite": "TensorFlow Lite", "litert": "ai-edge-litert"}
@@ -84,7 +84,7 @@ def misfits(needs: Sequence[Need], runtime: str, version: str) -> tuple[Misfit, 
 
 
 def _operator(node: Node) -> Need:
-    first, needed = since(node), needed_version(node)
+    first, needed = since(node), computed_version(node)
     note = ""
     if node.custom and node.op not in STOCK_CUSTOM:
         note = f"operator {node.op} is a custom one: no stock runtime carries it"

@@ -57,7 +57,7 @@ def needed_version(operator: str, signature: Mapping[str, Any]) -> int:
     """Return the version of `operator` that a signature needs; 1 for operators that are not listed here.
 
     A signature has ``inputs`` and ``outputs`` (types), ``arity`` (the number of inputs, those left out included),
-    ``per_channel`` (an input has several scales), ``scaled`` (an input has any), ``rescale`` (see `flatbuffer`) and the
+    ``per_channel`` (an input has several scales), ``scaled`` (an input has any), ``rescale`` (see `objects`) and the
     operator's ``options`` by their schema names.
     """
     inputs, outputs = signature["inputs"], signature["outputs"]
