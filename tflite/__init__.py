@@ -1,6 +1,10 @@
-"""Will it load there? Operators by version and runtime, metadata, and what accelerators would not take.
+"""The ``.tflite`` format: reading, changing and writing files, and what runtimes and accelerators take of them.
 
-Facts as tables with their sources: `versions` (asked of real runtimes), `delegates` (from the makers' lists).
+- `graph` reads a file of any origin lazily, within limits (`schema`); `objects` reads it to be changed; `writer` is the
+  only place that writes one, and `converter` runs TensorFlow's converter with it.
+- `metadata`, `metadata_writer`, `metadata_append`: TFLite Metadata, by `metadata_schema`.
+- `loading` says whether a runtime loads a file, by facts with their sources: `operator_versions`, `runtime_versions`
+  (asked of real runtimes), `kernels`; `delegates` what accelerators would not take (from their makers' lists).
 """
 
 from __future__ import annotations
