@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pickle
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -62,8 +68,6 @@ class TinyRun:
         )
         if found.path is None:
             return found
-        from dataclasses import replace
-
         return replace(found, path=self.folder / found.path)
 
 
@@ -80,18 +84,46 @@ def run_recipe(recipe: Recipe, folder: Path) -> Run:
     return run(recipe, folder)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` fills, once for all processes of this session of tests; the others wait for it.
+
+    What it returns is pickled beside: `result_of`. The folder is shared: take a copy where a test changes it.
+    """
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    shared.mkdir(exist_ok=True)
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder, result = shared / name, shared / f"{name}.pickle"
+        if not result.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            result.write_bytes(pickle.dumps(make(folder)))
+    return folder
+
+
+def result_of(folder: Path) -> Any:
+    """Return what `make` returned for a folder that was made once."""
+    return pickle.loads(folder.with_name(f"{folder.name}.pickle").read_bytes())
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    """The tiny run; made by the first test that asks."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    """The tiny run; made by the first test that asks. Each process of the tests has a copy."""
     recipe = parse_recipe(RECIPE)
-    return TinyRun(recipe, folder, run_recipe(recipe, folder))
+    made = made_once(tmp_path_factory, "tiny", lambda folder: run_recipe(recipe, folder))
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    shutil.copytree(made, folder, symlinks=True)
+    return TinyRun(recipe, folder, replace(result_of(made), folder=folder, report=folder / "report.html"))
 
 
 @pytest.fixture(scope="session")
 def foreign_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of plain Keras 2 and 3 and plain TensorFlow, made by processes without any code of ours."""
-    return made_by_plain_keras("foreign_files.py", tmp_path_factory.mktemp("foreign"))
+    made = made_once(tmp_path_factory, "foreign", lambda folder: made_by_plain_keras("foreign_files.py", folder).name)
+    folder = tmp_path_factory.mktemp("foreign") / "files"
+    shutil.copytree(made, folder, symlinks=True)
+    return folder
 
 
 def made_by_plain_keras(script: str, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """The coverage matrix: one model of each family through its whole path, and the command around it.
 
-A family is run here by the first quarter of its first model: what fails in a family is an operator or a kind of
-block, and those repeat. `python -m benchmarks coverage` runs the whole models.
+A family is run here by the beginning of its first model, with every kind of layer of its first quarter: what fails in a
+family is an operator or a kind of block, and those repeat. `python -m benchmarks coverage` runs the whole models.
 """
 
 import json
@@ -31,16 +31,30 @@ def _repository_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
 SHARE, MOST = 4, 80
 
 
+def kind_of(layer):
+    """Return what kind of layer it is: its class, and what of its settings chooses operators."""
+    settings = layer.get_config()
+    keys = ("activation", "strides", "padding", "kernel_size", "dilation_rate", "groups", "axis", "interpolation")
+    return type(layer).__name__, *(str(settings.get(key)) for key in keys)
+
+
 def first_part(build):
-    """Return a builder of the network up to the first picture-like activation after a quarter of its layers."""
+    """Return a builder of the shortest beginning of a network that has every kind of layer of its first quarter.
+
+    It ends with a picture-like activation, as the quarter does.
+    """
 
     def builder(**arguments):
         import tf_keras as keras
 
         whole = build(**arguments)
-        behind = whole.layers[min(len(whole.layers) // SHARE, MOST) :]
-        cut = next(layer for layer in behind if len(layer.output.shape) == 4 and layer.output.shape[1] > 1)
-        return keras.Model(whole.input, cut.output, name=whole.name)
+        outer = [layer for layer in whole.layers if not isinstance(layer, keras.Model)]
+        ends = [layer for layer in outer if len(layer.output.shape) == 4 and layer.output.shape[1] > 1]
+        behind = set(whole.layers[min(len(whole.layers) // SHARE, MOST) :])
+        quarter = keras.Model(whole.input, next(layer for layer in ends if layer in behind).output)
+        kinds = {kind_of(layer) for layer in quarter.layers}
+        parts = (keras.Model(whole.input, layer.output, name=whole.name) for layer in ends[1:])
+        return next(part for part in parts if kinds <= {kind_of(layer) for layer in part.layers})
 
     return builder
 

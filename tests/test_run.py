@@ -32,8 +32,8 @@ HOSTILE = ["../x", "<script>alert(1)</script>", "=cmd()|' /C calc'!A0", "a" * 30
 
 
 def small(**more: Any) -> dict[str, Any]:
-    """A recipe of one variant and one runtime beside the reference."""
-    evaluate = {**RECIPE["evaluate"], "targets": ["local/tensorflow", "local/litert"]}  # type: ignore[dict-item]
+    """A recipe of one variant and one runtime. The reference in TensorFlow is a target of the tiny run."""
+    evaluate = {**RECIPE["evaluate"], "targets": ["local/litert"]}  # type: ignore[dict-item]
     return {**RECIPE, "export": {"variants": ["tflite:float32"]}, "evaluate": evaluate, "train": {"epochs": 1}, **more}
 
 
@@ -212,6 +212,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(tiny: TinyRun, tmp_path: Path, m
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(parse_recipe({**RECIPE, "export": variants, "evaluate": evaluate}).to_toml())
     out = tmp_path / "run"
+    if moment in ("export tiny", "accuracy"):  # the training before that is the tiny run's own, and is found
+        for stage in ("data", "model", "sums"):
+            shutil.copytree(tiny.folder / ".store" / stage, out / ".store" / stage)
     command = [sys.executable, "-m", "edgeproof", "run", str(recipe), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     log = out / "log.jsonl"
