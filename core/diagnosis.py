@@ -70,8 +70,11 @@ class Diagnosis:
     """
 
     artifact: str
+    """The file's id."""
     sha256: str
+    """Of the file."""
     reference: str
+    """The float file that it was compared with."""
     source: str
     samples: Count
     agreement: Share | None
@@ -79,3 +82,4 @@ class Diagnosis:
     suspicions: tuple[Finding, ...]
     engine: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    """How it was compared: operators and tensors that were matched, the answer, the seed."""

@@ -26,15 +26,25 @@ class Results:
     """The document of a run, growing. `save` after each change: a crash then loses one row, not all."""
 
     run: dict[str, Any]
+    """Name, start and end, hash of the recipe, version of edgeproof, seconds by task."""
     environment: dict[str, Any]
+    """Processor, cores, memory, operating system, Python, packages."""
     data: dict[str, Any] = field(default_factory=dict)
+    """Source, counts by split, report of the data check."""
     models: list[dict[str, Any]] = field(default_factory=list)
+    """A row a model, with the accuracy of its float reference on the test split."""
     artifacts: list[Artifact] = field(default_factory=list)
+    """A row a file; their paths are relative to the run's folder."""
     measurements: list[Measurement] = field(default_factory=list)
+    """A row for each artifact on each target."""
     budget: dict[str, Any] = field(default_factory=dict)
+    """What was asked, and whether it is met; empty without a budget."""
     recommendation: dict[str, Any] = field(default_factory=dict)
+    """The file to ship, why, and why the others are not; the same for each target."""
     comparisons: list[dict[str, Any]] = field(default_factory=list)
+    """A row for each pair of models."""
     diagnoses: list[dict[str, Any]] = field(default_factory=list)
+    """A row for each diagnosed file."""
 
     def add_model(self, model: Model) -> None:
         """Add or replace a model's row. Accuracy stays null until the float reference has been measured."""
