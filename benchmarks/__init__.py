@@ -1,4 +1,5 @@
-"""Edgeproof against the code people write today: the same work both ways, side by side, on this machine, in one run.
+"""Compares Edgeproof with hand-written code: the same work in both ways, on the same machine, in one run.
 
-``python -m benchmarks`` from the repository's root. Every benchmark is one file with the code by hand at its top.
+Run ``python -m benchmarks`` from the repository's root. Every benchmark is one file; the hand-written code is at its
+top.
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME…]``: run benchmarks, show the table, write it where it is asked for."""
+"""``python -m benchmarks [NAME…]``: runs benchmarks, prints the table, and writes it to files if asked."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)), metavar="[NAME]…")
-@click.option("--quick", is_flag=True, help="Tiny sizes: shows that everything works; the figures mean nothing.")
-@click.option("--repeat", type=click.IntRange(1), help="How often the minutes-long ones run.  [default: 1]")
+@click.option("--quick", is_flag=True, help="Tiny sizes, to test the benchmarks; the figures mean nothing.")
+@click.option("--repeat", type=click.IntRange(1), help="Repetitions of the benchmarks that take minutes.  [default: 1]")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table as Markdown to this file."
 )
-@click.option("--write", is_flag=True, help="Put the table into README.md and docs/benchmarks.md, between their marks.")
+@click.option("--write", is_flag=True, help="Write the table into README.md and docs/benchmarks.md, between the marks.")
 def main(names: tuple[str, ...], quick: bool, repeat: int | None, out: Path | None, write: bool) -> None:
-    """Time Edgeproof against what one would write by hand: all benchmarks, or those that are named.
+    """Time Edgeproof and hand-written code for the same work: all benchmarks, or the named ones.
 
     NAME is one of startup, head_training, head_passes, conversion, accuracy. All of them take some 30 minutes on 2
-    cores; nothing else should run meanwhile. Exit status: 0 every claim is met, 1 one is not, 2 wrong options, 3 a
+    cores; nothing else should run on the machine. Exit status: 0 every claim is met, 1 one is not, 2 wrong options, 3 a
     benchmark failed.
     """
     scale = QUICK if quick else FULL
     if repeat:
         scale = replace(scale, long_repeats=repeat)
     if write and (quick or names):
-        raise click.UsageError("--write quotes a whole full run: leave out --quick and the names")
+        raise click.UsageError("--write needs a full run of all benchmarks: leave out --quick and the names")
     try:
         for document in DOCUMENTS if write else ():
             table.check_marks(document)
@@ -55,9 +55,9 @@ def main(names: tuple[str, ...], quick: bool, repeat: int | None, out: Path | No
     load, date = os.getloadavg()[0], time.strftime("%Y-%m-%d", time.gmtime())
     if not quick and load > 0.5:
         click.echo(
-            f"warning: the machine is busy (load average {load:.1f}); stop what else runs and start again", err=True
+            f"warning: the machine is busy (load average {load:.1f}); stop other processes and start again", err=True
         )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside, it still cleans up
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up when it is terminated
     folder = Path(tempfile.mkdtemp(prefix="edgeproof-benchmarks-"))
     try:
         rows = [row for name in names or BENCHMARKS for row in _one(name, scale, folder)]
@@ -68,11 +68,11 @@ def main(names: tuple[str, ...], quick: bool, repeat: int | None, out: Path | No
         shutil.rmtree(folder, ignore_errors=True)
     from edgeproof.core.environment import environment
 
-    told = table.circumstances(environment(), date, load)
+    conditions = table.conditions(environment(), date, load)
     if quick:
-        told = f"A quick run on tiny sizes: it shows that the benchmarks work, its figures mean nothing. {told}"
-    table.show(rows, told)
-    written = table.markdown(rows, told)
+        conditions = f"A quick run with tiny sizes, to test the benchmarks; its figures mean nothing. {conditions}"
+    table.show(rows, conditions)
+    written = table.markdown(rows, conditions)
     if out:
         out.write_text(written + "\n", encoding="utf-8")
     for document in DOCUMENTS if write else ():
@@ -89,7 +89,7 @@ def _one(name: str, scale: Scale, folder: Path) -> list[Row]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["coverage"]:  # no benchmark: it times nothing, and has options of its own
+    if sys.argv[1:2] == ["coverage"]:  # not a benchmark: it times nothing, and has its own options
         from .coverage.command import main as coverage
 
         coverage(sys.argv[2:], prog_name="python -m benchmarks coverage")

@@ -1,8 +1,8 @@
-"""Accuracy of every file on every runtime: Python loops, one after another, against Edgeproof's shards on all cores.
+"""Accuracy of every file on every runtime: sequential Python loops, compared with Edgeproof's shards on all cores.
 
-By hand there is one process per runtime (two runtimes in one process disturb each other), which takes file after file
-and image after image with the interpreter's default settings. Both times are wall-clock, with the processes' starts;
-Edgeproof's also has the look whether each file loads at all.
+By hand there is one process per runtime (two runtimes in one process interfere), which runs file after file and image
+after image with the interpreter's default settings. Both times are wall-clock and include the start of the processes;
+Edgeproof's also includes the check that each file loads.
 """
 
 from __future__ import annotations
@@ -125,15 +125,18 @@ def _edgeproof(job: Job) -> Job:
 
 
 def run(scale: Scale, folder: Path) -> list[Row]:
-    """Time both and hold their answers against each other."""
-    made = material.artifacts(scale, folder)
+    """Time both sides and compare their answers."""
+    inputs = material.artifacts(scale, folder)
     mine = folder / "accuracy"
-    inputs = str(made.data / "test.npy")
+    images_path = str(inputs.data / "test.npy")
 
     def by_hand(_number: int) -> Job:
         parts = {
             runtime: run_side(
-                "accuracy", "by-hand", {"runtime": runtime, "files": made.files_for(runtime), "inputs": inputs}, mine
+                "accuracy",
+                "by-hand",
+                {"runtime": runtime, "files": inputs.files_for(runtime), "inputs": images_path},
+                mine,
             )
             for runtime in (target.split("/")[1] for target in scale.targets)
         }
@@ -144,21 +147,21 @@ def run(scale: Scale, folder: Path) -> list[Row]:
 
     def edgeproof(number: int) -> Job:
         job = {
-            "sidecars": [str(path) for path in made.sidecars],
-            "model": str(made.model),
+            "sidecars": [str(path) for path in inputs.sidecars],
+            "model": str(inputs.model),
             "targets": scale.targets,
-            "inputs": inputs,
+            "inputs": images_path,
             "folder": str(mine / f"shards-{number}"),
         }
         return run_side("accuracy", "edgeproof", job, mine)
 
     hand, ours = in_turns(scale.long_repeats, by_hand, edgeproof)
-    expected, found = (_flat(answer["tops"]) for answer in (hand[0], ours[0]))
-    if expected.keys() != found.keys():
-        odd = sorted(expected.keys() ^ found.keys())
-        raise BenchmarkError(f"the two sides do not run the same pairs of file and runtime: {odd}")
+    expected, actual = (_flat(answer["tops"]) for answer in (hand[0], ours[0]))
+    if expected.keys() != actual.keys():
+        unpaired = sorted(expected.keys() ^ actual.keys())
+        raise BenchmarkError(f"the two sides do not run the same pairs of file and runtime: {unpaired}")
     images = len(next(iter(expected.values())))
-    differing = {pair: int((expected[pair] != found[pair]).sum()) for pair in expected}
+    differing = {pair: int((expected[pair] != actual[pair]).sum()) for pair in expected}
     wrong = {pair: count for pair, count in differing.items() if count}
     ratio = float(np.median(seconds(hand, "wall")) / np.median(seconds(ours, "wall")))
     return [

@@ -1,7 +1,7 @@
-"""Five TFLite files of one Keras model: five `from_keras_model` conversions against freezing once and exporting five.
+"""Five TFLite files of one Keras model: five `from_keras_model` conversions, compared with one freeze and five exports.
 
-Both sides load the same ``.keras`` file first; loading it and importing TensorFlow are left out of both times.
-Edgeproof's time includes freezing, the sidecars with their operator lists, and the files' hashes.
+Both sides load the same ``.keras`` file first. Neither time includes loading it or importing TensorFlow. Edgeproof's
+time includes freezing, the sidecars with their operator lists, and the files' hashes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _edgeproof(job: Job) -> Job:
     folder.mkdir()
     began = time.perf_counter()
     model = material.freeze_classifier(classifier, folder)
-    made = [
+    artifacts = [
         export(
             model,
             Variant("tflite", scheme),
@@ -87,28 +87,28 @@ def _edgeproof(job: Job) -> Job:
         for scheme in job["schemes"]
     ]
     spent = time.perf_counter() - began
-    if failed := [f"{a.id}: {a.reason}" for a in made if a.status != "ok"]:
+    if failed := [f"{a.id}: {a.reason}" for a in artifacts if a.status != "ok"]:
         raise RuntimeError("; ".join(failed))
-    return {"seconds": spent, "files": {a.scheme: str(a.path) for a in made}}
+    return {"seconds": spent, "files": {a.scheme: str(a.path) for a in artifacts}}
 
 
 # --- The benchmark ----------------------------------------------------------------------------------------------------
 
 
 def run(scale: Scale, folder: Path) -> list[Row]:
-    """Time both and let both sides' files answer the same images."""
-    made = material.classifier(scale, folder)
+    """Time both sides, and compare their files' answers to the same images."""
+    inputs = material.classifier(scale, folder)
     mine = folder / "conversion"
-    job = {"classifier": str(made.classifier), "calibration": str(made.calibration), "schemes": scale.schemes}
+    job = {"classifier": str(inputs.classifier), "calibration": str(inputs.calibration), "schemes": scale.schemes}
 
     def side(name: str, number: int) -> Job:
         return run_side("conversion", name, {**job, "folder": str(mine / f"{name}-{number}")}, mine)
 
     by_hand, ours = in_turns(scale.long_repeats, lambda n: side("by-hand", n), lambda n: side("edgeproof", n))
-    inputs = made.data / "test.npy"
+    images = inputs.data / "test.npy"
     agreements = {}
     for scheme in scale.schemes:
-        hand, edge = (_top(side[0]["files"][scheme], scheme, inputs, scale.compared, mine) for side in (by_hand, ours))
+        hand, edge = (_top(side[0]["files"][scheme], scheme, images, scale.compared, mine) for side in (by_hand, ours))
         agreements[scheme] = float((hand == edge).mean())
     ratio = float(np.median(seconds(by_hand)) / np.median(seconds(ours)))
     return [
@@ -126,7 +126,7 @@ def run(scale: Scale, folder: Path) -> list[Row]:
 
 
 def _top(file: str, scheme: str, inputs: Path, count: int, folder: Path) -> Any:
-    """Return the top classes (count,) that a file gives for the first images, run by Edgeproof's agent."""
+    """Return a file's top classes (count,) for the first images, run by Edgeproof's agent."""
     from edgeproof.core.artifact import Artifact
     from edgeproof.core.target import Target
     from edgeproof.devices import open_runner

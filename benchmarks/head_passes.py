@@ -1,13 +1,13 @@
-"""Head training against what it cannot go below: one pass of the images through the backbone on all cores.
+"""Head training compared with its lower bound: one pass of the images through the backbone on all cores.
 
-From images to a trained head `train.fit.fit` has to build the backbone, make its LiteRT copy and compare that with
-Keras, pass every image through it, and train. In each process one training is timed with an empty cache (*cold*: the
-copy has to be made), one more with another seed (*warm*: the copy is there), and right after them the pass alone, so
-that all three see the same machine. Left out: importing TensorFlow, freezing and saving.
+From images to a trained head, `train.fit.fit` builds the backbone, makes its LiteRT copy and compares it with Keras,
+passes every image through it, and trains. In each process one training is timed with an empty cache (*cold*: the copy
+is made), one more with another seed (*warm*: the copy exists), and right after them the pass alone, so that all three
+run on the machine in the same state. The times exclude importing TensorFlow, freezing and saving.
 
-Beside it Keras' ``fit`` with its callbacks, as `train.head` uses it, against a loop by hand in one TensorFlow function
-an epoch, which is what ``fit`` replaced: their epochs on the same features, by turns in one process, and what that
-makes of the whole training.
+A second comparison is of Keras' ``fit`` with its callbacks, as `train.head` uses it, with a hand-written loop of one
+TensorFlow function an epoch, which ``fit`` replaced: the epochs of both on the same features, alternately in one
+process, and the effect on the time of the whole training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOOP_TURNS = 5
 
 
 def one_pass(content: bytes, images: Any, cores: int) -> Any:
-    """Features of all `images` from the .tflite file `content`, by one interpreter on all cores."""
+    """Return the features of all `images` from the .tflite file `content`, by one interpreter on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, num_threads=cores)
@@ -51,7 +51,7 @@ def one_pass(content: bytes, images: Any, cores: int) -> Any:
 
 
 def loop(features: Any, labels: Any, validation: tuple[Any, Any], epochs: int, batch: int, rate: float) -> None:
-    """Adam on dropout → dense → softmax; an epoch's rows are gathered in a new order and one call takes them."""
+    """Train dropout → dense → softmax with Adam; one call runs an epoch, its rows gathered in a new order."""
     import tensorflow as tf
     import tf_keras as keras
 
@@ -86,8 +86,8 @@ def loop(features: Any, labels: Any, validation: tuple[Any, Any], epochs: int, b
 
 
 def _training(job: Job) -> Job:
-    """Cold, warm, and the pass alone."""
-    os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: nothing of earlier runs helps
+    """Time a cold training, a warm training, and the pass alone."""
+    os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: no results of earlier runs
     from edgeproof.core.dataset import load_prepared
     from edgeproof.core.environment import usable_cores
     from edgeproof.core.progress import Silent
@@ -98,7 +98,7 @@ def _training(job: Job) -> Job:
     from edgeproof.train.fit import fit
 
     load()
-    feature_pass.FEW_IMAGES = 0  # a quick run's images are so few that no copy of the backbone would be made
+    feature_pass.FEW_IMAGES = 0  # with a quick run's few images no copy of the backbone would be made
     data = load_prepared(Path(job["data"]))
     train = Train(patience=0, epochs=job["epochs"])
     spec = ModelSpec(name="mobilenet_v2", backbone="package:mobilenet_v2", image_size=job["image_size"])
@@ -122,7 +122,7 @@ def _training(job: Job) -> Job:
 
 
 def _epochs(job: Job) -> Job:
-    """The loop and ``fit`` on the same features, by turns; each traces its functions anew, as each training does."""
+    """Time the loop and ``fit`` alternately on the same features; each traces its functions, as a training does."""
     from edgeproof.core.progress import Silent
     from edgeproof.core.recipe import Train
     from edgeproof.frameworks.tensorflow import fresh
@@ -145,7 +145,7 @@ def _epochs(job: Job) -> Job:
                            np.ones(10, np.float32), 1)  # fmt: skip
         keras_fit.run(phase, patience=0, schedule=train.schedule, start=keras_fit.State(),
                       checkpoint=Path(job["workspace"]) / f"epochs-{turn}.npz", listener=Silent())  # fmt: skip
-        if turn:  # the first turn loads what TensorFlow loads late
+        if turn:  # the first turn is a warm-up: TensorFlow loads parts of itself late
             spent["loop"].append(middle - began)
             spent["fit"].append(time.perf_counter() - middle)
     return spent
@@ -155,7 +155,7 @@ def _epochs(job: Job) -> Job:
 
 
 def run(scale: Scale, folder: Path) -> list[Row]:
-    """Time head training in passes, and ``fit`` in loops."""
+    """Compare head training with one pass, and ``fit`` with the loop."""
     data, mine = material.prepared(scale, folder), folder / "head_passes"
     mine.mkdir(exist_ok=True)
     small = _trainings(scale, data, mine, "small")
@@ -167,7 +167,7 @@ def run(scale: Scale, folder: Path) -> list[Row]:
 
 
 def _trainings(scale: Scale, data: Path, mine: Path, size: str) -> list[Job]:
-    """Train in fresh processes, and return what each took."""
+    """Train in new processes, and return the times of each."""
     answers = []
     for number in range(scale.long_repeats):
         workspace = mine / f"{size}-{number}"
@@ -192,18 +192,18 @@ def _in_passes(scale: Scale, data: Path, answers: list[Job], size: str) -> Row:
 
 
 def _in_loops(scale: Scale, mine: Path, trainings: list[Job]) -> Row:
-    """The whole of the small trainings, and what it comes to with a loop's epochs in the place of ``fit``'s."""
+    """Return the row of the small trainings: measured, and computed with the loop's epochs instead of ``fit``'s."""
     job = {"images": 200 if scale.quick else 4500, "epochs": scale.epochs, "workspace": str(mine),
            "turns": 1 if scale.quick else LOOP_TURNS}  # fmt: skip
     spent = run_side("head_passes", "epochs", job, mine)
     loops, fits = (np.array(spent[name]) for name in ("loop", "fit"))
-    more = float(np.median(fits - loops))
-    whole = np.array(seconds(trainings, "cold"))
-    ratio = float(np.median(whole / (whole - more)))
+    extra = float(np.median(fits - loops))
+    totals = np.array(seconds(trainings, "cold"))
+    ratio = float(np.median(totals / (totals - extra)))
     return Row(
         f"Head training with Keras' fit, against a loop by hand for its {scale.epochs} epochs",
-        tuple((whole - more).tolist()),
-        tuple(whole.tolist()),
+        tuple((totals - extra).tolist()),
+        tuple(totals.tolist()),
         f"≤ {FIT_CLAIM:g} × the loop",
         None if scale.quick else ratio <= FIT_CLAIM,
         f"whole training {ratio:.2f} ×: its time was measured, with the loop it is less by what {len(loops)} pairs of "
@@ -214,7 +214,7 @@ def _in_loops(scale: Scale, mine: Path, trainings: list[Job]) -> Row:
 
 
 def _repeated(data: Path, folder: Path) -> Path:
-    """Return prepared data with the training images repeated until there are `LARGE`."""
+    """Return prepared data whose training images are repeated to a number of `LARGE`."""
     from dataclasses import replace
 
     from edgeproof.core.dataset import load_prepared, save_prepared

@@ -1,10 +1,10 @@
-"""Training a head on a frozen backbone: Keras' `model.fit` against Edgeproof's features-computed-once.
+"""Training a head on a frozen backbone: Keras' `model.fit`, compared with Edgeproof, which computes features once.
 
-Both start from the same ImageNet weights and the same arrays, with Adam, rate, batch size, dropout and number of
-epochs alike, and both validate after every epoch. In both times: building the model, everything until the last epoch
-has ended (for Edgeproof that is the copy of the backbone for LiteRT, its comparison with Keras, and the features). Left
-out of both: importing TensorFlow, and saving. `train.fit.fit` as a whole also freezes, saves and verifies the model;
-its time is told beside the table.
+Both sides have the same ImageNet weights, arrays, optimizer (Adam), learning rate, batch size, dropout and number of
+epochs, and both validate after every epoch. Both times include building the model and everything until the end of the
+last epoch (for Edgeproof also the LiteRT copy of the backbone, its comparison with Keras, and the features). Both
+exclude importing TensorFlow, and saving. The whole of `train.fit.fit` also freezes, saves and verifies the model; its
+time is given below the table.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from . import material
 from .sides import Job, Row, Scale, in_turns, run_side, seconds, serve
 
 CLAIM, POINTS = 15.0, 0.5
-PHASE_ONE = ("build", "features", "head")  # the steps of `fit` that model building and `model.fit` stand against
+PHASE_ONE = ("build", "features", "head")  # the steps of `fit` that correspond to building the model and `model.fit`
 
 
-# --- By hand: transfer learning as the Keras guide teaches it ---------------------------------------------------------
+# --- By hand: transfer learning as in the Keras guide -----------------------------------------------------------------
 
 
 def build_by_hand(backbone: Any, mean: Any, deviation: Any, classes: int, dropout: float) -> Any:
-    """Pixels 0–255 → standardised → frozen backbone in inference mode → pooling → dropout → softmax."""
+    """Return pixels 0–255 → standardization → frozen backbone in inference mode → pooling → dropout → softmax."""
     import tf_keras as keras
 
     backbone.trainable = False
@@ -62,7 +62,7 @@ def _by_hand(job: Job) -> Job:
     train, validation, test = (_split(job, split) for split in ("train", "validation", "test"))
     keras.utils.set_random_seed(job["seed"])
     began = time.perf_counter()
-    # Stands for keras.applications.MobileNetV2(weights="imagenet"), which would need a network.
+    # In place of keras.applications.MobileNetV2(weights="imagenet"), which needs a network connection.
     backbone = mobilenet_v2(job["image_size"])
     model = build_by_hand(backbone, material.MEAN, material.DEVIATION, 10, job["dropout"])
     train_by_hand(model, train, validation, job["epochs"], job["batch_size"], job["learning_rate"])
@@ -77,9 +77,9 @@ def _edgeproof(job: Job) -> Job:
     from edgeproof.frameworks.tensorflow import load
     from edgeproof.train.fit import fit
 
-    os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: the backbone's copy is made anew
+    os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: the backbone's copy is made
     tf, _ = load()
-    # Patience 0: as many epochs as by hand, none cut off early.
+    # Patience 0: no early stopping, as by hand.
     train = Train(patience=0, **{k: job[k] for k in ("epochs", "batch_size", "learning_rate", "dropout")})
     spec = ModelSpec(name="mobilenet_v2", backbone="package:mobilenet_v2", image_size=job["image_size"])
     began = time.perf_counter()
@@ -108,12 +108,12 @@ def _edgeproof(job: Job) -> Job:
 
 
 def _split(job: Job, split: str) -> tuple[Any, Any]:
-    """Images (N, height, width, 3) uint8 and labels (N,) int64, both in memory."""
+    """Return images (N, height, width, 3) uint8 and labels (N,) int64, both in memory."""
     return np.load(Path(job["data"]) / f"{split}.npy"), np.load(Path(job["data"]) / f"{split}-labels.npy")
 
 
 def _right(predict: Callable[[Any], Any], test: tuple[Any, Any]) -> int:
-    """Count right answers on the test split: not timed."""
+    """Return the number of correct answers on the test split; not timed."""
     return int((np.asarray(predict(test[0])).argmax(axis=1) == test[1]).sum())
 
 
@@ -121,7 +121,7 @@ def _right(predict: Callable[[Any], Any], test: tuple[Any, Any]) -> int:
 
 
 def run(scale: Scale, folder: Path) -> list[Row]:
-    """Time both and compare their accuracy on the test split."""
+    """Time both sides and compare their accuracy on the test split."""
     data = material.prepared(scale, folder)
     job = {
         "data": str(data),

@@ -1,4 +1,4 @@
-"""How a benchmark runs its two sides: each in a fresh process, in turns, its answer handed back as JSON."""
+"""Runs the two sides of a benchmark alternately, each in a new process, and returns their answers as JSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Job = dict[str, Any]
 
 
 class BenchmarkError(Exception):
-    """A side failed, or the options make no sense: a message for a person."""
+    """A side failed, or a document has no place for the table; the message is for the user."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much work a benchmark does. With `quick` it only shows that it works: its figures mean nothing."""
+    """The amount of work of a benchmark. `quick` runs only test the benchmark; their figures mean nothing."""
 
     quick: bool
     image_size: int
@@ -70,10 +70,10 @@ QUICK = Scale(
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. Times are wall-clock seconds, one per repetition; `by_hand` is empty where there is none.
+    """A row of the table. Times are wall-clock seconds, one per repetition; `by_hand` may be empty.
 
-    `claim` is what the project promises, `met` whether this run kept it (None: not judged), `checked` what else was
-    found to hold, or not, in the same run.
+    `claim` is the project's claim, `met` whether this run meets it (None: not judged), `checked` the result of other
+    checks in the same run.
     """
 
     what: str
@@ -85,9 +85,9 @@ class Row:
 
 
 def run_python(arguments: list[str], log: Path) -> float:
-    """Run this Python with `arguments` in a fresh process; return its wall-clock seconds.
+    """Run this Python with `arguments` in a new process; return its wall-clock seconds.
 
-    What it prints goes to `log`. Raises BenchmarkError with the end of that when it fails.
+    Its output goes to `log`. Raises BenchmarkError with the end of the output if it fails.
     """
     return run_command([sys.executable, *arguments], log)
 
@@ -99,7 +99,11 @@ def run_command(command: list[str], log: Path, accepted: tuple[int, ...] = (0,))
         process = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, **ENVIRONMENT, "TMPDIR": str(log.parent)},  # what it leaves behind goes with our folder
+            env={
+                **os.environ,
+                **ENVIRONMENT,
+                "TMPDIR": str(log.parent),
+            },  # temporary files are removed with this folder
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -113,7 +117,7 @@ def run_command(command: list[str], log: Path, accepted: tuple[int, ...] = (0,))
 
 
 def run_side(module: str, side: str, job: Job, folder: Path) -> Job:
-    """Do `job` as `side` of benchmark `module` in a fresh process; return its answer, with ``wall`` in seconds."""
+    """Run `job` as `side` of benchmark `module` in a new process; return its answer, with ``wall`` in seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     question, answer = folder / f"{side}.job.json", folder / f"{side}.answer.json"
     answer.unlink(missing_ok=True)
@@ -123,7 +127,7 @@ def run_side(module: str, side: str, job: Job, folder: Path) -> Job:
 
 
 def serve(sides: Mapping[str, Callable[[Job], Job]]) -> None:
-    """The other end of `run_side`: what ``python -m benchmarks.MODULE SIDE JOB`` does."""
+    """The counterpart of `run_side` in the new process: run the side that ``benchmarks.MODULE SIDE JOB`` names."""
     side, question = sys.argv[1:]
     job = json.loads(Path(question).read_text(encoding="utf-8"))
     answer = sides[side](job)
@@ -133,15 +137,15 @@ def serve(sides: Mapping[str, Callable[[Job], Job]]) -> None:
 def in_turns(
     repeats: int, by_hand: Callable[[int], Job], edgeproof: Callable[[int], Job]
 ) -> tuple[list[Job], list[Job]]:
-    """Call both sides `repeats` times, by turns; who goes first changes: neither always finds the warmer machine."""
+    """Call both sides `repeats` times, alternately; the first side changes, so that neither has the warmer machine."""
     answers: dict[int, tuple[list[Job], Callable[[int], Job]]] = {0: ([], by_hand), 1: ([], edgeproof)}
     for number in range(repeats):
         for side in (0, 1) if number % 2 == 0 else (1, 0):
-            kept, call = answers[side]
-            kept.append(call(number))
+            results, call = answers[side]
+            results.append(call(number))
     return answers[0][0], answers[1][0]
 
 
 def seconds(answers: list[Job], key: str = "seconds") -> tuple[float, ...]:
-    """Return one figure of every repetition."""
+    """Return one figure of each repetition."""
     return tuple(float(answer[key]) for answer in answers)

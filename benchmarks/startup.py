@@ -1,4 +1,4 @@
-"""What one waits for: the help, a finished run asked for again, and the whole first run of the quickstart recipe."""
+"""Times of commands: the help, the first run of the quickstart recipe, and a second run that finds it finished."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .sides import ROOT, BenchmarkError, Job, Row, Scale, in_turns, run_command,
 
 HELP_SECONDS, AGAIN_SECONDS, FIRST_SECONDS = 0.2, 3.0, 300.0
 
-# The quick scale's stand-in for the quickstart recipe: the same road in a few seconds.
+# The quick scale's replacement of the quickstart recipe: the same stages in a few seconds.
 TINY = """
 name = "tiny"
 [data]
@@ -35,14 +35,14 @@ latency = { processes = 1, warmup_seconds = 0.0, run_seconds = 0.01 }
 
 
 def run(scale: Scale, folder: Path) -> list[Row]:
-    """Time the three."""
+    """Time the three commands."""
     mine = folder / "startup"
     mine.mkdir()
     return [_help(scale, mine), *_runs(scale, mine)]
 
 
 def _help(scale: Scale, folder: Path) -> Row:
-    """The help, against the import that a script pays before it does anything."""
+    """The help, compared with the import that every script by hand starts with."""
     log = folder / "help.log"
 
     def by_hand(_number: int) -> Job:
@@ -51,7 +51,7 @@ def _help(scale: Scale, folder: Path) -> Row:
     def edgeproof(_number: int) -> Job:
         return {"seconds": run_command([_command(), "--help"], log)}
 
-    if not scale.quick:  # once for nothing: reading a cold disk is not what is measured
+    if not scale.quick:  # warm-up: reading from a cold disk is not measured
         by_hand(0), edgeproof(0)
     hand, ours = in_turns(scale.short_repeats, by_hand, edgeproof)
     return Row(
@@ -64,7 +64,7 @@ def _help(scale: Scale, folder: Path) -> Row:
 
 
 def _runs(scale: Scale, folder: Path) -> list[Row]:
-    """A recipe's first run, and the same command again and again."""
+    """A recipe's first run, and repetitions of the same command."""
     recipe, out, log = ROOT / "recipes" / "quickstart.toml", folder / "run", folder / "run.log"
     if scale.quick:
         recipe = folder / "tiny.toml"
@@ -97,5 +97,5 @@ def _runs(scale: Scale, folder: Path) -> list[Row]:
 
 
 def _command() -> str:
-    """The installed command of this environment."""
+    """Return the installed command of this environment."""
     return str(Path(sysconfig.get_path("scripts")) / "edgeproof")

@@ -1,10 +1,10 @@
-"""Gives a network with random weights the statistics of a trained one, so that integer schemes of it can be tried.
+"""Gives a network with random weights the statistics of a trained one, so that its integer schemes can be tested.
 
-Random weights leave most channels dead or growing from layer to layer. Integer files of such a network fail where those
+With random weights most channels are zero or grow from layer to layer. Integer files of such a network fail where those
 of a trained one run: 16-bit kernels refuse biases that overflow 32 bits at the scales of vanishing activations. One
-forward pass over some samples cures that. Each layer with a kernel is scaled until its outputs have variance 1 ("All
-you need is a good init", Mishkin and Matas, 2016), and each batch normalization takes the mean and the variance of its
-inputs as its moving ones, as training would have left them.
+forward pass over some samples corrects this. Each layer with a kernel is scaled to outputs of variance 1 ("All you need
+is a good init", Mishkin and Matas, 2016), and each batch normalization takes the mean and the variance of its inputs as
+its moving statistics, as after training.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ from typing import Any
 
 import numpy as np
 
-# A channel that varies less than this part of its layer's average is not blown up to the others' size: what is nearly
-# constant on a few samples would otherwise give huge values on the next ones.
+# Least variance of a channel, relative to its layer's mean: a channel that is nearly constant on a few samples would
+# otherwise be scaled to very large values on others.
 _LEAST_VARIANCE = 0.25
-# What a batch normalization adds: at one standard deviation an activation function passes most values as they are.
-# Around 0 a deep random network is chaotic and doubles any rounding from layer to layer, as no trained one does; at 2
-# the values of all pictures are much alike, and rounding counts for more: int8 files of DenseNet121, ResNetRS50 and
-# NASNetMobile are 0.93, 0.99 and 0.98 similar to float at 1, and 0.79, 0.97 and 0.96 at 2.
+# The offset of a batch normalization. At one standard deviation an activation function passes most values unchanged.
+# Near 0 a deep random network is chaotic and doubles any rounding error from layer to layer, unlike a trained one. At 2
+# the values of all pictures are similar, and rounding has more effect: the similarity of int8 files of DenseNet121,
+# ResNetRS50 and NASNetMobile to float is 0.93, 0.99 and 0.98 at 1, and 0.79, 0.97 and 0.96 at 2.
 _SHIFT = 1.0
-# What a residual branch adds to the block's input, in its standard deviations, and without a shift: shifts would add up
-# from block to block until nothing else is left, and trained branches are small beside what they are added to. Nor is
-# there one in what is pooled at the end: the features of all pictures would be alike, and their differences rounded
-# away.
+# The standard deviation of a residual branch relative to the block's input: trained branches are small. Branches have
+# no offset, because offsets would add up from block to block. Pooled features have none either: the features of all
+# pictures would be similar, and rounding would remove their differences.
 _BRANCH = 0.25
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
-# What may stand between the last layer with weights of a branch, or of a network, and the addition or the pooling.
+# Layers that may be between the last layer with weights of a branch, or of a network, and the addition or the pooling.
 _PASSING = frozenset({"Activation", "Dropout", "Multiply", "ReLU"})
 _POOLING = frozenset({"GlobalAveragePooling2D", "GlobalMaxPooling2D"})
 _JOINING = frozenset({"Activation", "Add", "Concatenate", "Dropout", "ReLU"})
@@ -36,8 +35,8 @@ _JOINING = frozenset({"Activation", "Add", "Concatenate", "Dropout", "ReLU"})
 def calibrate_random_weights(model: Any, samples: Any) -> None:
     """Change the weights of a Keras 2 `model` in place by one forward pass over `samples`, its inputs as one batch.
 
-    24 samples or more are enough for all of tf.keras.applications. Nested models are walked through; a layer that is
-    used several times is set at its first use. Trained weights would be spoilt: use it on ``weights=None`` alone.
+    24 samples are enough for all of tf.keras.applications. Layers of nested models are included; a layer that is used
+    several times is set at its first use. The function destroys trained weights: use it with ``weights=None`` only.
     """
     leaves = [layer for layer in model._flatten_layers(include_self=False) if not list(_inner(layer))]
     before = [vars(layer).get("call") for layer in leaves]
@@ -58,7 +57,7 @@ def _inner(layer: Any) -> Any:
 
 
 def _watch(layer: Any) -> None:
-    """Let the next call of `layer` set its weights by what comes in."""
+    """Wrap `layer` so that its next call sets its weights from its inputs."""
     call, done = layer.call, False
 
     def calibrated(inputs: Any, *arguments: Any, **named: Any) -> Any:
@@ -89,64 +88,64 @@ def _take_moments(layer: Any, inputs: Any) -> None:
 
 
 def _ends_a_branch(layer: Any) -> bool:
-    """Whether a layer is the last with weights of a residual branch: what it gives is added to what came before it."""
+    """Whether a layer is the last with weights of a residual branch, whose output is added to the block's input."""
     reached, last = _followed(layer)
     if {type(one).__name__ for one in reached} != {"Add"}:
         return False
-    # Where both sides end in such a layer, the shorter is the block's input, perhaps brought to the branch's shape.
-    others = [other for other in _given(reached[0]) if other is not last]
+    # If both sides end in such a layer, the shorter is the block's input, projected to the branch's shape.
+    others = [other for other in _sources(reached[0]) if other is not last]
     return all(not _is_last(other) or len(_before(other)) < len(_before(last)) for other in others)
 
 
 def _is_pooled(layer: Any) -> bool:
-    """Whether all that `layer` gives is pooled at the end of the network, and nothing reads it before."""
+    """Whether the output of `layer` is only pooled at the end of the network."""
     behind = [node.outbound_layer for node in layer._outbound_nodes]
     return all(type(one).__name__ in _POOLING or (type(one).__name__ in _JOINING and _is_pooled(one)) for one in behind)
 
 
 def _followed(layer: Any) -> tuple[list[Any], Any]:
-    """Return which layers read what `layer` gives behind those of `_PASSING`, and the last of these (or `layer`).
+    """Return the layers that read `layer` behind layers of `_PASSING`, and the last of these (or `layer`).
 
-    A side way that gives the weights of channels (squeeze and excitation) is left out: its product is followed.
+    A branch that computes weights of channels (squeeze and excitation) is left out: the product is followed.
     """
     while True:
         behind = list({id(node.outbound_layer): node.outbound_layer for node in layer._outbound_nodes}.values())
-        products = [one for one in behind if type(one).__name__ == "Multiply" and _given(one)[0] is layer]
+        products = [one for one in behind if type(one).__name__ == "Multiply" and _sources(one)[0] is layer]
         passing = products or (behind if len(behind) == 1 and type(behind[0]).__name__ in _PASSING else [])
         if len(passing) != 1 or (not products and type(passing[0]).__name__ == "Multiply"):
             return behind, layer
         layer = passing[0]
 
 
-def _given(layer: Any) -> list[Any]:
-    """Return the layers that give `layer` its inputs."""
-    given = layer._inbound_nodes[0].inbound_layers if layer._inbound_nodes else []
-    return list(given) if isinstance(given, list) else [given]
+def _sources(layer: Any) -> list[Any]:
+    """Return the layers whose outputs `layer` reads."""
+    sources = layer._inbound_nodes[0].inbound_layers if layer._inbound_nodes else []
+    return list(sources) if isinstance(sources, list) else [sources]
 
 
 def _before(layer: Any) -> set[int]:
-    """Return which layers (by identity) `layer` depends on, itself among them."""
-    found: set[int] = set()
+    """Return the identities of the layers that `layer` depends on, and its own."""
+    visited: set[int] = set()
     waiting = [layer]
     while waiting:
         one = waiting.pop()
-        if id(one) not in found:
-            found.add(id(one))
-            waiting += _given(one)
-    return found
+        if id(one) not in visited:
+            visited.add(id(one))
+            waiting += _sources(one)
+    return visited
 
 
 def _is_last(layer: Any) -> bool:
-    """Whether a layer, or the one whose values it passes on, has moments or a kernel."""
+    """Whether a layer, or the layer whose values it passes on, has moving statistics or a kernel."""
     while type(layer).__name__ in _PASSING:
-        layer = _given(layer)[0]
+        layer = _sources(layer)[0]
     return hasattr(layer, "moving_variance") or any(getattr(layer, name, None) is not None for name in _KERNELS)
 
 
 def _scale(layer: Any, call: Any, inputs: Any) -> None:
     """Scale a layer's last kernel so that its outputs, before an activation and without the bias, have variance 1.
 
-    At the end of a residual branch they have what `_BRANCH` says, and the bias brings each channel's mean to 0.
+    At the end of a residual branch their standard deviation is `_BRANCH`, and the bias sets each channel's mean to 0.
     """
     import tensorflow as tf
 

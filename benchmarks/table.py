@@ -1,4 +1,4 @@
-"""The table: for the terminal, and as Markdown between two marks in the documents that quote it."""
+"""The table of results: on the terminal, and as Markdown between two marks in the documents that show it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def spell(times: Sequence[float]) -> str:
-    """Return seconds as ``median s (lowest–highest)``; the range only where there are several."""
+    """Return seconds as ``median s (lowest–highest)``; the range only for several repetitions."""
     if not times:
         return "–"
     median = statistics.median(times)
@@ -37,8 +37,8 @@ def spell(times: Sequence[float]) -> str:
     return f"{text} ({min(times):.{digits}f}–{max(times):.{digits}f})" if len(times) > 1 else text
 
 
-def circumstances(environment: dict[str, Any], date: str, load: float) -> str:
-    """Return one sentence on where and when everything was measured; `load` is the load average at the start."""
+def conditions(environment: dict[str, Any], date: str, load: float) -> str:
+    """Return the conditions of the measurement as text; `load` is the load average at the start."""
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     return (
         f"Everything here was measured, in one run on one machine: {environment['cpu']}, {environment['cores']} cores, "
@@ -47,15 +47,17 @@ def circumstances(environment: dict[str, Any], date: str, load: float) -> str:
     )
 
 
-def markdown(rows: Sequence[Row], told: str) -> str:
-    """Return the table and what goes with it as Markdown."""
+def markdown(rows: Sequence[Row], conditions: str) -> str:
+    """Return the table, the conditions and the checks as Markdown."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * 4 + "---|---|"]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in rows]
     checked = [f"- {row.what}: {row.checked}." for row in rows if row.checked]
-    return "\n".join([*lines, "", told, "", *(["Checked in the same run:", "", *checked] if checked else [])]).strip()
+    return "\n".join(
+        [*lines, "", conditions, "", *(["Checked in the same run:", "", *checked] if checked else [])]
+    ).strip()
 
 
-def show(rows: Sequence[Row], told: str) -> None:
+def show(rows: Sequence[Row], conditions: str) -> None:
     """Print the table on the terminal."""
     from rich.console import Console
     from rich.table import Table
@@ -78,18 +80,18 @@ def show(rows: Sequence[Row], told: str) -> None:
     for row in rows:
         if row.checked:
             console.print(f"{row.what}: {row.checked}", markup=False)
-    console.print(told, markup=False)
+    console.print(conditions, markup=False)
 
 
 def check_marks(path: Path) -> None:
-    """Raise BenchmarkError unless `path` has both marks, once and in order: before an hour is spent, not after."""
+    """Raise BenchmarkError unless `path` has both marks, once and in order. Call it before the benchmarks run."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if len(re.findall(f"{re.escape(BEGIN)}.*?{re.escape(END)}", text, re.DOTALL)) != 1:
         raise BenchmarkError(f"{path} has no place for the table: put these two lines in it\n{BEGIN}\n{END}")
 
 
 def replace_table(path: Path, table: str) -> None:
-    """Put `table` between the marks of `path`; the rest of the file stays as it is."""
+    """Write `table` between the marks of `path`; the rest of the file is unchanged."""
     check_marks(path)
     text = path.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN, 1)

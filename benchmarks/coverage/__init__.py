@@ -1,5 +1,5 @@
-"""The coverage matrix: which models go through training, freezing and export into files that run and agree.
+"""The coverage matrix: which models can be trained, frozen and exported to files that run and agree with the model.
 
-``python -m benchmarks coverage`` takes each row's model through the product's own functions and runs each file on its
-runtime. What came out is kept row by row in ``docs/coverage.json`` and shown in ``docs/coverage.md``.
+``python -m benchmarks coverage`` runs the product's own functions on each row's model, and each file on its runtime.
+The results are written row by row to ``docs/coverage.json`` and shown in ``docs/coverage.md``.
 """

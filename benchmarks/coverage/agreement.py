@@ -1,4 +1,4 @@
-"""How a file's answers are compared with the float model's, and which agreement earns a ✓."""
+"""Compares a file's answers with the float model's, and says which agreement earns a ✓."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from edgeproof.core.variant import Variant
 
-# Largest difference, relative to the largest answer of the float model. Deep networks with random weights are less
-# steady than trained ones; a wrong operator, padding or constant changes them by more than a tenth.
+# Largest difference, relative to the float model's largest answer. Deep networks with random weights amplify rounding
+# more than trained ones; a wrong operator, padding or constant changes them by more than a tenth.
 TOLERANCE = {"float32": 1e-3, "float16": 5e-2}
-# Cosine similarity of quantized answers with the float model's, each without the float model's mean over the samples:
-# answers that are the same for every sample come to 0.
+# Least cosine similarity of quantized answers and the float model's, each minus the float model's mean over the
+# samples: answers that are the same for every sample have a similarity of 0.
 SIMILARITY = 0.9
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """`difference` and `similarity` as above; `top`: share of samples with the float model's top class, if any."""
+    """`difference` and `similarity` as above. `top`: share of samples with the float model's top class, if any."""
 
     difference: float
     similarity: float
@@ -28,7 +28,7 @@ class Agreement:
     samples: int
 
     def problem(self, variant: Variant) -> str:
-        """Return why a file of `variant` does not agree with its float model, or nothing if it does."""
+        """Return why a file of `variant` does not agree with its float model; empty if it does."""
         limit = TOLERANCE.get(variant.scheme.weights)
         if limit is not None and not self.difference <= limit:
             return f"answers differ from the float model's by {self.difference:.2g} of the largest (at most {limit:g})"
@@ -43,18 +43,18 @@ class Agreement:
         }
 
 
-def agreement(expected: NDArray[Any], found: NDArray[Any]) -> Agreement:
-    """Compare answers (samples, values). Answers that are not finite have an infinite difference."""
-    expected, found = (np.asarray(answers, np.float64).reshape(len(answers), -1) for answers in (expected, found))
-    if expected.shape != found.shape:
-        raise ValueError(f"answers of shape {found.shape}, expected {expected.shape}")
-    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+def agreement(expected: NDArray[Any], answers: NDArray[Any]) -> Agreement:
+    """Compare answers (samples, values) with the expected ones. The difference of non-finite answers is infinite."""
+    expected, answers = (np.asarray(values, np.float64).reshape(len(values), -1) for values in (expected, answers))
+    if expected.shape != answers.shape:
+        raise ValueError(f"answers of shape {answers.shape}, expected {expected.shape}")
+    if not (np.isfinite(expected).all() and np.isfinite(answers).all()):
         return Agreement(float("inf"), 0.0, None, len(expected))
     largest = float(np.abs(expected).max(initial=0.0)) or 1.0
     mean = expected.mean(axis=0)
-    left, right = expected - mean, found - mean
+    left, right = expected - mean, answers - mean
     lengths = float(np.linalg.norm(left) * np.linalg.norm(right))
     similarity = float((left * right).sum() / lengths) if lengths else float(np.allclose(left, right))
     several = expected.shape[1] > 1
-    top = float((expected.argmax(axis=1) == found.argmax(axis=1)).mean()) if several else None
-    return Agreement(float(np.abs(expected - found).max(initial=0.0)) / largest, similarity, top, len(expected))
+    top = float((expected.argmax(axis=1) == answers.argmax(axis=1)).mean()) if several else None
+    return Agreement(float(np.abs(expected - answers).max(initial=0.0)) / largest, similarity, top, len(expected))

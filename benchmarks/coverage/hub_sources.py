@@ -1,4 +1,4 @@
-"""Rows of TensorFlow Hub: modules built as publishers build theirs (by the tests' builders), and trained on."""
+"""Rows of TensorFlow Hub: modules built by the tests' builders in publishers' formats, and heads trained on them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 TEXTS = {"train": 60, "validation": 20, "test": TEST}
 TOKENS = 16
-# A module of 8 features needs more steps than one of 1,000 until its answers tell samples apart.
+# A module of 8 features needs more steps than one of 1,000 until its answers differ between samples.
 HEAD = Train(epochs=40, batch_size=8, learning_rate=0.1, dropout=0.0, patience=0)
 
 
 def image(row: RowSpec, folder: Path) -> Source:
-    """Build an image module and train a head on it, or measure it with its own."""
+    """Build an image module and train a head on it, or use its own head."""
     from . import sources
 
     data = sources.pictures(row.size, folder / "data")
@@ -61,22 +61,22 @@ def _module(folder: Path, *, tf1: bool = False, rescaling: bool = False, **optio
 
 
 def _first_classes(data: PreparedData, classes: int, folder: Path) -> PreparedData:
-    """Return the part of the data that has the first `classes` labels."""
+    """Return the samples of the first `classes` labels."""
     folder.mkdir(parents=True, exist_ok=True)
     counts = {}
     for split in SPLITS:
         labels = np.load(data.targets(split))
-        kept = labels < classes
-        np.save(folder / f"{split}.npy", np.load(data.images(split))[kept])
-        np.save(folder / f"{split}-labels.npy", labels[kept])
-        counts[split] = int(kept.sum())
+        selected = labels < classes
+        np.save(folder / f"{split}.npy", np.load(data.images(split))[selected])
+        np.save(folder / f"{split}-labels.npy", labels[selected])
+        counts[split] = int(selected.sum())
     fewer = replace(data, folder=folder, labels=data.labels[:classes], counts=counts, sha256=f"{data.sha256[:60]}-few")
     save_prepared(fewer, folder)
     return fewer
 
 
 def text(row: RowSpec, folder: Path) -> Source:
-    """Build a text encoder and train a head on it; a pair of preprocessor and encoder, where it is one."""
+    """Build a text encoder, with its preprocessor if it needs one, and train a head on it."""
     from edgeproof.train.text.fit import fit_text
 
     from . import sources

@@ -1,4 +1,4 @@
-"""The rows beside tf.keras.applications: modules as TensorFlow Hub has them, and the files that people have."""
+"""The rows other than tf.keras.applications: modules in the formats of TensorFlow Hub, and users' files."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ _TFLITE = ("model", "tflite:float32", "tflite:dynamic", "tflite:int8", "tflite:i
 _INTS = {"high": 20}
 _OWN = {"asked": {"custom_objects": ("tests/foreign_layers.py",)}}
 _PIXELS = {"low": 0, "high": 255}
-# (id, title, builder in user_files.py, version of Keras, suffix, cells, samples and, as "asked", what the import is
-# asked)
+# (id, title, builder in user_files.py, version of Keras, suffix, cells, options of the samples and, as "asked", options
+# of the import)
 _FILES: tuple[tuple[str, str, str, str, str, tuple[str, ...], dict[str, Any]], ...] = (
     ("recurrent-2h5", "LSTM, GRU, SimpleRNN, Bidirectional, stacked; Keras 2 .h5", "recurrent", "2", ".h5", _FILE, {}),
     ("recurrent-3", "the same, Keras 3 .keras", "recurrent", "3", ".keras", _FILE, {}),
@@ -106,7 +106,7 @@ _FILES: tuple[tuple[str, str, str, str, str, tuple[str, ...], dict[str, Any]], .
 
 
 def rows() -> tuple[RowSpec, ...]:
-    """Return them in the order of the page."""
+    """Return the rows in the order of the page."""
     from .rows import RowSpec
 
     images = [

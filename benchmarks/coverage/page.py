@@ -1,4 +1,4 @@
-"""The page of the matrix, made of its state alone: tables of ✓, and numbered notes for all that is not a plain ✓."""
+"""The page of the matrix, written from its state alone: tables of ✓, and numbered notes for other results."""
 
 from __future__ import annotations
 
@@ -45,9 +45,8 @@ def markdown(results: Results, rows: Sequence[RowSpec], state: str = "docs/cover
 
 
 def _head(results: Results, rows: Sequence[RowSpec], state: str) -> str:
-    asked = [(row, cell) for row in rows for cell in row.cells]
-    known = [results.get(row.id, {}).get("cells", {}).get(cell) for row, cell in asked]
-    done = [cell for cell in known if cell]
+    pairs = [(row, cell) for row in rows for cell in row.cells]
+    done = [cell for row, name in pairs if (cell := results.get(row.id, {}).get("cells", {}).get(name))]
     good = sum(cell["status"] == "ok" for cell in done)
     dates = sorted({cell["date"] for cell in done})
     packages = sorted({f"{name} {version}" for row in results.values() for name, version in row["packages"].items()})
@@ -66,7 +65,7 @@ written by
 
 from the repository's root. The results, with every figure, are in `{state}`.
 
-**{good:,} of {len(asked):,} cells are ✓, {len(done) - good:,} are not, {len(asked) - len(done):,} were not run.**
+**{good:,} of {len(pairs):,} cells are ✓, {len(done) - good:,} are not, {len(pairs) - len(done):,} were not run.**
 Run: {when}, with {versions}. Packages: {", ".join(packages)}.
 
 | mark | what it means |
@@ -109,16 +108,16 @@ def _column(cell: str) -> str:
 def _mark(cell: Cell | None, notes: dict[str, int]) -> str:
     if cell is None:
         return "·"
-    told = _note(cell)
+    note = _note(cell)
     mark = "✓" if cell["status"] == "ok" else "✗"
-    if not told:
+    if not note:
         return mark
-    number = notes.setdefault(told, len(notes) + 1)
+    number = notes.setdefault(note, len(notes) + 1)
     return mark + str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _note(cell: Cell) -> str:
-    """Return what is to be said of a cell; nothing where it is a plain ✓."""
+    """Return the note on a cell; empty for a plain ✓."""
     parts: list[str] = []
     if cell["status"] != "ok":
         parts.append(f"{cell['status']}: {cell.get('reason') or 'no reason is known'}.")

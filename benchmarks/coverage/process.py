@@ -1,4 +1,4 @@
-"""One row in a process of its own, with limits of time and memory; what takes it down is one cell's result."""
+"""Runs one row in a process of its own, with limits of time and memory; a crash is the result of one cell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .rows import MODEL, RowSpec
 from .state import Cell
 
 POLL_SECONDS = 0.2
-RESTARTS = 8  # a row whose process is taken down more often is given up
+RESTARTS = 8  # then the row is abandoned
 
 
 @dataclass(frozen=True)
@@ -44,32 +44,32 @@ def run_row(
     stop: Event,
     keep: Callable[[dict[str, Cell]], None],
 ) -> None:
-    """Make `cells` of `row` and tell `keep` what came of each.
+    """Run `cells` of `row` and call `keep` with their results.
 
-    What is made lies in a new folder within `folder`, which is gone at the end. When `stop` is set, the row's process
-    is ended, `keep` is told of the cells that were finished, and InterruptedError is raised.
+    Files are written to a new folder within `folder`, which is removed at the end. When `stop` is set, the row's
+    process is killed, `keep` is called with the finished cells, and InterruptedError is raised.
     """
     done: dict[str, Cell] = {}
-    avoid: dict[str, list[str]] = {}  # by cell the tools that took the process down
+    avoid: dict[str, list[str]] = {}  # by cell, the tools that crashed the process
     deadline = time.monotonic() + limits.seconds
     mine = Path(tempfile.mkdtemp(prefix="row-", dir=folder))
     try:
         for _ in range(RESTARTS):
-            wanted = [cell for cell in cells if cell not in done]
-            if not wanted:
+            missing = [cell for cell in cells if cell not in done]
+            if not missing:
                 break
             events = mine / "events.jsonl"
             events.unlink(missing_ok=True)
             try:
                 left = max(1.0, deadline - time.monotonic())
-                status, reason = _run_process(row, wanted, left, limits.gigabytes, mine, stop, avoid)
+                status, reason = _run_process(row, missing, left, limits.gigabytes, mine, stop, avoid)
             finally:
                 begun, maker = _read(events, done)
             if status == "ok":
                 break
-            ended = begun if begun and begun not in done else wanted[0]
+            ended = begun if begun and begun not in done else missing[0]
             if status == "crashed" and maker and _others(ended, maker):
-                avoid.setdefault(ended, []).append(maker)  # another tool may do better
+                avoid.setdefault(ended, []).append(maker)  # another tool may not crash
                 continue
             done[ended] = {"status": status, "reason": reason, "remedy": _REMEDIES[status]}
             if ended == MODEL:
@@ -84,7 +84,7 @@ def run_row(
 
 
 def _others(cell: str, maker: str) -> bool:
-    """Return whether there are tools behind `maker` that make the file of a cell."""
+    """Whether there are more tools after `maker` that make the file of a cell."""
     return ":" in cell and maker != Variant.parse(cell).scheme.makers[-1]
 
 
@@ -108,7 +108,7 @@ def _run_process(
     stop: Event,
     avoid: Mapping[str, Sequence[str]],
 ) -> tuple[str, str]:
-    """Run the worker; return how it ended (``ok``, ``timeout``, ``crashed``) and why."""
+    """Run the worker; return its status (``ok``, ``timeout``, ``crashed``) and the reason."""
     job = {
         "row": row.id,
         "cells": list(cells),
@@ -149,12 +149,12 @@ def _run_process(
 
 
 def _read(events: Path, done: dict[str, Cell]) -> tuple[str, str]:
-    """Add the cells that a worker finished to `done`; return the one that it began last, and the last tool in it."""
+    """Add the worker's finished cells to `done`; return the cell that it began last, and the last tool of that cell."""
     begun = maker = ""
     for line in events.read_text(encoding="utf-8").splitlines() if events.is_file() else ():
         try:
             event: dict[str, Any] = json.loads(line)
-        except ValueError:  # half a line: it was ended while it wrote
+        except ValueError:  # an incomplete line: the worker was killed while it wrote
             break
         if "begin" in event:
             begun, maker = event["begin"], ""

@@ -29,7 +29,7 @@ WHOLE = (
 )
 UNCALIBRATED = ("tflite:float32", "tflite:dynamic", "onnx:float32")
 
-# From the quickest to the slowest: weights count, and layers.
+# From the fastest to the slowest, by weights and layers.
 _BY_COST = """
 MobileNetV2 MobileNet MobileNetV3Small RegNetX002 RegNetY002 MobileNetV3Large EfficientNetB0 EfficientNetV2B0 VGG16
 ResNet50 ResNet50V2 RegNetX004 RegNetY004 RegNetX006 RegNetY006 Xception InceptionV3 NASNetMobile DenseNet121 VGG19
@@ -41,16 +41,16 @@ RegNetX160 RegNetY160 EfficientNetB6 ConvNeXtBase ResNetRS200 EfficientNetV2M Ef
 RegNetY320 ResNetRS270 ConvNeXtLarge EfficientNetV2L ResNetRS350 ResNetRS420 ConvNeXtXLarge
 """
 
-# The models that also go through fine-tuning and every scheme: one of each family, and of each of RegNet's two kinds.
+# Models with fine-tuning and every scheme: one of each family, and of each of RegNet's two kinds.
 REPRESENTATIVES = frozenset({*(family.names[0] for family in FAMILIES), "RegNetY002"})
 
 
 @dataclass(frozen=True)
 class RowSpec:
-    """One row: `id` (``keras:NAME`` or another prefix of its kind), where it stands on the page, and its cells.
+    """One row: `id` (``keras:NAME`` or another prefix of its kind), its section of the page, and its cells.
 
-    Every row begins with the cell ``model``: trained or imported, frozen, and compared with what it was frozen from.
-    `size` is the side of its pictures. `options` are what the builder of its kind is told.
+    The first cell of every row is ``model``: the model is trained or imported, frozen, and compared with its source.
+    `size` is the side of its pictures. `options` are arguments of the builder of its kind.
     """
 
     id: str
@@ -63,7 +63,7 @@ class RowSpec:
 
     @property
     def name(self) -> str:
-        """What the row is called on the page."""
+        """The row's name on the page."""
         return self.title or self.id.partition(":")[2]
 
 
@@ -73,7 +73,7 @@ def all_rows() -> tuple[RowSpec, ...]:
 
 
 def in_order(rows: tuple[RowSpec, ...]) -> list[RowSpec]:
-    """Return rows in the order in which they are run: the largest models last."""
+    """Return rows in the order of execution: the largest models last."""
     place = {f"keras:{name}": number for number, name in enumerate(_BY_COST.split(), start=1)}
     return sorted(rows, key=lambda row: place.get(row.id, 0))
 

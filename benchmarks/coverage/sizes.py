@@ -1,4 +1,4 @@
-"""How many pictures a row takes: few, for there are many rows."""
+"""The number of pictures of a row: few, because there are many rows."""
 
-TRAIN, VALIDATION, TEST = 50, 10, 10  # one a class at least
+TRAIN, VALIDATION, TEST = 50, 10, 10  # at least one of each class
 STATISTICS, CALIBRATION = 32, 16

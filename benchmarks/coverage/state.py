@@ -1,4 +1,4 @@
-"""What is known of each cell: one JSON file, written after every row, so that a matrix that was ended goes on there."""
+"""The results of all cells: one JSON file, written after every row, so that an interrupted command can resume."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Results = dict[str, dict[str, Any]]
 
 
 def code_sha256() -> str:
-    """Return a short hash of the sources that make and run files."""
+    """Return a short hash of the source files that export and run models."""
     digest = hashlib.sha256()
     for folder in _CODE:
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -35,7 +35,7 @@ def code_sha256() -> str:
 
 
 class State:
-    """The results of the rows by id, each ``{"cells": {…}, "packages": {…}}``; a cell says when and of which code."""
+    """The results of the rows by id, each ``{"cells": {…}, "packages": {…}}``; a cell has its date and code hash."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,14 +43,14 @@ class State:
         self.rows = _read(path)
 
     def cell(self, row: RowSpec, cell: str) -> Cell:
-        """Return what is known of a cell; nothing where it was not made."""
-        found: Cell = self.rows.get(row.id, {}).get("cells", {}).get(cell, {})
-        return found
+        """Return the result of a cell; empty without one."""
+        result: Cell = self.rows.get(row.id, {}).get("cells", {}).get(cell, {})
+        return result
 
     def missing(
         self, row: RowSpec, *, failed: bool = False, again: bool = False, skip: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Return the cells of `row` to be made: those without a result, with `failed` those that are not ok too."""
+        """Return the cells of `row` to run: those without a result, with `failed` also those that are not ok."""
         return tuple(
             name
             for name in row.cells
@@ -58,9 +58,9 @@ class State:
         )
 
     def put(self, row: RowSpec, cells: Mapping[str, Cell], packages: Mapping[str, str]) -> None:
-        """Add cells to a row and write the file; what other processes wrote meanwhile is kept.
+        """Add cells to a row and write the file; results of other processes are kept.
 
-        Cells that a row no longer has are dropped.
+        Cells that the row no longer has are dropped.
         """
         if not cells:
             return

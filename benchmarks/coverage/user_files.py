@@ -1,7 +1,7 @@
-"""Builds the files that people have: ``python -m benchmarks.coverage.user_files BUILDER KERAS FOLDER SUFFIX``.
+"""Builds users' files: ``python -m benchmarks.coverage.user_files BUILDER KERAS FOLDER SUFFIX``.
 
-A program of its own, for one process holds one Keras. The model is written to ``FOLDER/model`` with the suffix (without
-one it is a SavedModel). Builders that the tests have are the tests'.
+It is a program of its own, because a process can load only one version of Keras. The model is written to
+``FOLDER/model`` with the suffix (without one it is a SavedModel). Some builders are those of the tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..sides import ROOT
 
 
 def build(builder: str, keras: str, folder: Path, suffix: str) -> Path:
-    """Build a file in a process of its own and return its path. Raises RuntimeError with the end of what that said."""
+    """Build a file in a process of its own and return its path. Raises RuntimeError with the end of its output."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"model{suffix}"
     if path.exists():
@@ -35,7 +35,7 @@ def build(builder: str, keras: str, folder: Path, suffix: str) -> Path:
     return path
 
 
-# --- Keras models: what the tests have, and some more -----------------------------------------------------------------
+# --- Keras models: those of the tests, and more -----------------------------------------------------------------------
 
 
 def grouped(keras: Any) -> Any:
@@ -47,7 +47,7 @@ def grouped(keras: Any) -> Any:
 
 
 def integer_lookup(keras: Any) -> Any:
-    """Whole numbers that are looked up in a table before they are embedded."""
+    """Integers that are looked up in a table and then embedded."""
     layers = keras.layers
     codes = keras.Input((4,), dtype="int64", name="x")
     x = layers.Embedding(8, 5)(layers.IntegerLookup(vocabulary=[2, 3, 5, 7, 11, 13])(codes))
@@ -55,17 +55,17 @@ def integer_lookup(keras: Any) -> Any:
 
 
 def own_layers(keras: Any) -> Any:
-    """Layers that a module of the user defines, one registered and one not, and an activation of theirs."""
+    """Layers and an activation that a user's module defines; one layer is registered, one is not."""
     from tests import foreign_layers as own
 
-    x = given = keras.Input((4,), name="x")
+    x = source = keras.Input((4,), name="x")
     for layer in (own.Scale(3.0), own.Shift(0.5), keras.layers.Dense(3, activation=own.bent, name="y")):
         x = layer(x)
-    return keras.Model(given, x)
+    return keras.Model(source, x)
 
 
 def beyond_float16(keras: Any) -> Any:
-    """A weight that float16 has no number for."""
+    """A weight beyond the range of float16."""
     layers = keras.layers
     values = keras.Input((6,), name="x")
     scaled = layers.Dense(4, use_bias=False, name="scale")
@@ -83,14 +83,14 @@ def sensors(keras: Any) -> Any:
 
 
 def windows(keras: Any) -> Any:
-    """Windows of a signal: an LSTM, and classes."""
+    """Windows of a signal: an LSTM and classes."""
     layers = keras.layers
-    steps = keras.Input(batch_shape=(1, 6, 3), name="x")  # the converter makes no loop of an open batch
+    steps = keras.Input(batch_shape=(1, 6, 3), name="x")  # the converter makes no loop with an open batch size
     return keras.Model(steps, layers.Dense(4, activation="softmax", name="y")(layers.LSTM(8)(steps)))
 
 
 def waveform(keras: Any) -> Any:
-    """A second of sound → spectrogram → pictures of a fixed size → convolutions, as the speech tutorial has it."""
+    """A second of sound → spectrogram → pictures of a fixed size → convolutions, as in the speech tutorial."""
     import tensorflow as tf
 
     layers = keras.layers
@@ -119,15 +119,15 @@ _OWN: dict[str, Callable[[Any], Any]] = {
 def _keras_builders() -> dict[str, Callable[[Any], Any]]:
     from tests import foreign_files, freeze_files
 
-    theirs = {name: getattr(foreign_files, name) for name in ("nested", "plain", "texts")}
-    return {**theirs, **freeze_files.MODELS, **_OWN}
+    shared = {name: getattr(foreign_files, name) for name in ("nested", "plain", "texts")}
+    return {**shared, **freeze_files.MODELS, **_OWN}
 
 
-# --- SavedModels that no Keras made -----------------------------------------------------------------------------------
+# --- SavedModels without Keras ----------------------------------------------------------------------------------------
 
 
 def detector(tf: Any) -> Any:
-    """Boxes and scores from a picture, through non_max_suppression_padded: a loop of its own."""
+    """Boxes and scores from a picture, through non_max_suppression_padded, which is a loop."""
     kernel = tf.Variable(tf.random.stateless_normal((4, 4, 3, 5), (1, 2)) * 0.1)
 
     def call(x: Any) -> Any:
@@ -173,7 +173,7 @@ _MODULES: dict[str, Callable[[Any], Any]] = {"detector": detector, "loop": loop,
 
 
 def module_with_state(tf: Any, folder: Path) -> None:
-    """A running mean that a call changes."""
+    """A running mean that each call updates."""
 
     class Running(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -209,14 +209,14 @@ def without_signature(tf: Any, folder: Path) -> None:
 
 
 def several_graphs(tf: Any, folder: Path) -> None:
-    """Graphs to train, to evaluate and to serve."""
+    """Graphs for training, evaluation and serving."""
     from tests.test_foreign_saved_models import several
 
     several(folder, [(["train"], 1.0), (["eval"], 2.0), (["serve"], 5.0)])
 
 
 def hub_layer(tf: Any, path: Path) -> None:
-    """A Keras 2 file with a `hub.KerasLayer` in it, as the transfer-learning tutorials leave it."""
+    """A Keras 2 file with a `hub.KerasLayer`, as in the transfer-learning tutorials."""
     import tensorflow_hub as hub
     import tf_keras as keras
 
@@ -230,7 +230,7 @@ def hub_layer(tf: Any, path: Path) -> None:
 
 
 def waveform_of_any_length(tf: Any, folder: Path) -> None:
-    """A module as YAMNet's: one waveform of any length without a batch; scores, embeddings and spectrogram a frame."""
+    """A module like YAMNet: a waveform of any length without a batch; scores, embeddings and spectrogram per frame."""
 
     class Sounds(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -283,7 +283,7 @@ def main(builder: str, version: str, folder: Path, suffix: str) -> None:
         import keras
     keras.utils.set_random_seed(7)
     model = _keras_builders()[builder](keras)
-    if suffix == ".tflite":  # the Keras file stands beside it, for it says what is right
+    if suffix == ".tflite":  # with the Keras file beside it, as the reference
         model.save(str(path.with_suffix(".keras")))
         path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     elif suffix:
