@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,11 +27,12 @@ else:
 T = TypeVar("T", bound=BaseModel)
 
 
-def load_recipe(path: Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply overrides, ``{"a.b": value}`` or ``["a.b=value"]``.
 
     Raises InputError with every mistake found.
     """
+    path = Path(path)
     try:
         text = read_text(path, MAX_TOML_BYTES)
     except FileNotFoundError as error:

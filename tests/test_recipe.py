@@ -178,3 +178,4 @@ def test_a_variant_is_known_or_refused(text: str) -> None:
 @pytest.mark.parametrize("path", sorted((REPO / "recipes").glob("*.toml")), ids=lambda p: p.name)
 def test_the_recipes_that_we_ship_are_valid(path: Path) -> None:
     assert isinstance(load_recipe(path), Recipe)
+    assert load_recipe(str(path), {"seed": 5}).seed == 5
