@@ -262,7 +262,7 @@ def test_damaged_samples_are_not_taken_for_golden_vectors(tmp_path: Path) -> Non
         save_prepared(data, folder)
     recipe = parse_recipe({"data": {"source": "folder:x"}, "model": [{"name": "m", "backbone": "keras:MobileNetV2"}]})
     model = Model("m", "keras:X", tmp_path, "ab", ("a", "b"), InputContract("image", (1, 8, 8, 3)), 1.0)
-    origin = run_folder.Origin(tmp_path, recipe, model)
+    origin = run_folder.SourceRun(tmp_path, recipe, model)
     assert origin.data().counts == {"test": 3}
     (store.root / "data/key/test.npy").write_bytes(bytes((store.root / "data/key/test.npy").stat().st_size))
     with pytest.raises(InputError, match=r"no longer holds the samples of m undamaged: the content of test\.npy"):
