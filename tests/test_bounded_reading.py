@@ -224,7 +224,7 @@ def _examine(path: Path) -> None:
 
 
 def _archive(path: Path) -> None:
-    from edgeproof.train.hub.fetch import check_handle
+    from edgeproof.train.hub.handles import check_handle
 
     check_handle(str(path), "", Path())
 
@@ -250,7 +250,7 @@ def _array(path: Path) -> None:
 
 
 def _saved_model(path: Path) -> None:
-    from edgeproof.train.hub.fetch import check_saved_model
+    from edgeproof.train.hub.handles import check_saved_model
 
     (path.parent / "saved_model.pb").touch()
     check_saved_model(path.parent)

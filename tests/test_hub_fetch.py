@@ -20,9 +20,10 @@ from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.progress import Silent
 from edgeproof.train.hub import archive as archives
-from edgeproof.train.hub import fetch
+from edgeproof.train.hub import download
 from edgeproof.train.hub.archive import unpack
-from edgeproof.train.hub.fetch import already_here, check_handle, compressed_url, identify, resolve
+from edgeproof.train.hub.fetch import already_here, identify, resolve
+from edgeproof.train.hub.handles import cache_folder, check_handle, compressed_url
 
 GRAPH = b"\x12\x02ab"  # bytes, to the fetcher
 
@@ -42,7 +43,7 @@ class Heard(Silent):
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 5)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 5)
 
 
 def packed(*members, top=""):
@@ -108,7 +109,7 @@ def hub(handler, path, query):
 
 def left_over():
     """What lies in the cache beside whole models, notes and locks."""
-    root = fetch.cache_folder()
+    root = cache_folder()
     return [p for p in root.rglob("*") if p.name.startswith(".")] if root.exists() else []
 
 
@@ -134,9 +135,9 @@ def test_a_url_is_asked_for_the_compressed_form_followed_and_kept(tmp_path):
 
 @pytest.mark.parametrize("part", ["header", "body"])
 def test_a_server_that_sends_a_byte_now_and_then_is_given_up(tmp_path, monkeypatch, part):
-    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(fetch, "SLOWEST_BYTES", 1 << 20)
-    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(download, "SLOWEST_BYTES", 1 << 20)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     given_up = threading.Event()
 
     def drip(handler, path, query):
@@ -164,7 +165,7 @@ def test_what_arrives_under_another_hash_is_not_unpacked(tmp_path):
     wrong = "0" * 64
     with served(hub) as (url, _), pytest.raises(InputError, match=f"{SHA}.*{wrong}"):
         resolve(f"{url}/google/model/1", sha256=wrong, folder=tmp_path, listener=Silent())
-    assert not list((fetch.cache_folder()).rglob("saved_model.pb")) and not left_over()
+    assert not list((cache_folder()).rglob("saved_model.pb")) and not left_over()
 
 
 @pytest.mark.parametrize("status", [404, 403, 410])
@@ -173,7 +174,7 @@ def test_a_model_that_is_not_there_is_told_at_once(tmp_path, status):
         with pytest.raises(StageError, match=f"answered {status}") as caught:
             resolve(f"{url}/google/model/9", sha256="", folder=tmp_path, listener=Silent())
         assert len(requests) == 1
-    for way in ("?tf-hub-format=compressed", "hub:PATH", str(fetch.cache_folder()), "package:"):
+    for way in ("?tf-hub-format=compressed", "hub:PATH", str(cache_folder()), "package:"):
         assert way in caught.value.remedy
     assert not left_over()
 
@@ -223,8 +224,8 @@ def test_a_download_that_always_breaks_leaves_nothing_half_done(tmp_path):
 
     with served(answer) as (url, requests), pytest.raises(StageError, match="connection broke"):
         resolve(f"{url}/google/model/1", sha256="", folder=tmp_path, listener=Silent())
-    assert len(requests) == fetch.ATTEMPTS
-    assert not left_over() and not list(fetch.cache_folder().rglob("saved_model.pb"))
+    assert len(requests) == download.ATTEMPTS
+    assert not left_over() and not list(cache_folder().rglob("saved_model.pb"))
 
 
 def test_a_page_instead_of_a_model_is_told(tmp_path):
@@ -395,7 +396,7 @@ def test_a_hostile_archive_is_refused_and_nothing_of_it_stays(tmp_path, name):
     with pytest.raises(InputError, match=message):
         resolve("m.tar.gz", sha256="", folder=tmp_path, listener=Silent())
     assert not Path("/escaped").exists() and not list(tmp_path.rglob("escaped"))
-    assert not left_over() and not list((fetch.cache_folder() / "models").glob("*"))
+    assert not left_over() and not list((cache_folder() / "models").glob("*"))
 
 
 def test_many_members_and_a_header_that_claims_gigabytes_are_refused(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.codec import sha256_of
 from ..core.store import package_versions
-from .hub.fetch import cache_folder
+from .hub.handles import cache_folder
 
 FORMAT = 1  # of how copies are made; a new one forgets the old
 LIMIT = 1 << 30  # bytes of all copies: beyond that, those that were not used for longest go

@@ -23,7 +23,8 @@ from ...core.inputs import check_plain
 from ...core.progress import Listener
 from ...core.sanitize import shorten
 from ...frameworks.security import check_security
-from ..hub.fetch import already_here, cache_folder, check_handle, identify, resolve
+from ..hub.fetch import already_here, identify, resolve
+from ..hub.handles import cache_folder, check_handle
 from .code import hub_handles
 
 HUB_LAYER = "KerasLayer"

@@ -12,7 +12,7 @@ from ...core.errors import InputError
 from ...core.inputs import check_plain, open_input
 from ...core.sanitize import shorten
 from ...frameworks.security import check_security
-from ..hub.fetch import ARCHIVES, GRAPH, check_handle, check_no_checkpoint, check_saved_model
+from ..hub.handles import ARCHIVES, GRAPH, check_handle, check_no_checkpoint, check_saved_model
 from .code import defined_elsewhere, find_code, hub_handles
 from .containers import read_archive, read_hdf5
 from .custom import DEFINE, check_modules

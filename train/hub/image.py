@@ -19,7 +19,8 @@ from ...core.recipe import ModelSpec
 from ...frameworks.tensorflow import load
 from ..network import Base, ranged
 from ..source import ImageRequest, check_head, check_keys, check_pixels, name_of
-from .fetch import already_here, check_recipe_handle, identify, resolve
+from .fetch import already_here, identify, resolve
+from .handles import check_recipe_handle
 from .module import Module, check_hub_installed, check_module, kind_of
 from .pixel_ranges import Pixels, pixels_of
 

@@ -21,7 +21,8 @@ from ...frameworks.saved_model import read
 from ...frameworks.security import check_security
 from ...frameworks.tensorflow import load
 from ...frameworks.tf1 import without_references
-from ..hub.fetch import already_here, check_recipe_handle, identify, resolve
+from ..hub.fetch import already_here, identify, resolve
+from ..hub.handles import check_recipe_handle
 from ..hub.module import check_text_installed, load_hub
 from ..source import check_keys, name_of
 from .base import Cut, IdsInput, TextBase, TextRequest
