@@ -97,10 +97,10 @@ def status(arguments: list[str] | None = None) -> int:
 
 def explain(error: Exception) -> int:
     """Say what is wrong on stderr, and return the exit status."""
-    from ..core.errors import EdgeproofError, explained
+    from ..core.errors import EdgeproofError, explain_os_error
 
     if isinstance(error, OSError):  # a full disk or a forbidden folder may be met anywhere
-        error = explained(error)
+        error = explain_os_error(error)
     if isinstance(error, EdgeproofError):
         show_error(f"error: {error}")
         return error.exit_code

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ..core.terminal import console, fitted
+from ..core.terminal import console, wrap_lines
 from ..core.visible import visible
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def show_error(message: str) -> None:
     from rich.text import Text
 
     screen = console(stderr=True)
-    screen.print(fitted(Text(visible(message)), screen), soft_wrap=True)
+    screen.print(wrap_lines(Text(visible(message)), screen), soft_wrap=True)
 
 
 def stdout_console() -> Console:

@@ -1,4 +1,4 @@
-"""An artifact: one exported file and what its sidecar says of it."""
+"""An artifact: one exported file and the content of its sidecar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Status = Literal["ok", "unsupported", "failed", "crashed", "timeout", "skipped"]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output. `scale` and `zero_point` (value = scale × (stored - zero_point)) where it is quantized."""
+    """An input or output. If quantized, it has `scale` and `zero_point`: value = scale × (stored - zero_point)."""
 
     name: str
     shape: Shape
@@ -28,10 +28,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of the file, the version that the file asks for, and how often it stands in the graph.
+    """An operator of the file, the version that the file requires, and how often it occurs in the graph.
 
-    `min_runtime` is the oldest TensorFlow Lite that has this version, e.g. ``2.17.0``; empty where it is not known.
-    `custom` operators are in no version of TensorFlow Lite: who builds the runtime adds them.
+    `min_runtime` is the oldest TensorFlow Lite with this version, e.g. ``2.17.0``; empty if unknown. `custom` operators
+    are in no version of TensorFlow Lite: they must be added when the runtime is built.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One exported file, or why there is none."""
+    """One exported file, or the reason why there is none."""
 
     id: str
     """Names its row and its files: ``MODEL--FORMAT-SCHEME``."""
@@ -54,15 +54,15 @@ class Artifact:
     scheme: str
     """How numbers are stored, e.g. ``int8``."""
     path: Path | None
-    """The file; None where there is none. In results.json it is relative to the run's folder."""
+    """The file, or None if there is none. In results.json it is relative to the run's folder."""
     status: Status = "ok"
-    """Other than ``ok``: there is no usable file."""
+    """If not ``ok``, there is no usable file."""
     reason: str = ""
     """Why there is no usable file."""
     remedy: str = ""
     """What to do about it."""
     sha256: str = ""
-    """Of the file's bytes."""
+    """Hash of the file's bytes."""
     bytes: Count = 0
     """Size of the file."""
     inputs: tuple[TensorSpec, ...] = ()
@@ -70,62 +70,62 @@ class Artifact:
     outputs: tuple[TensorSpec, ...] = ()
     """The file's outputs, in its order."""
     labels: tuple[str, ...] = ()
-    """The classes, in the order of the output; empty where they are not known."""
+    """The classes, in the order of the output; empty if unknown."""
     contract: InputContract | None = None
-    """What the input means, and how samples become it."""
+    """The meaning of the input, and how samples are converted to it."""
     ops: tuple[Operator, ...] = ()
     """The operators, with their versions."""
     min_runtime: str = ""
-    """The oldest runtime that has all of the operators, e.g. ``tflite 2.17.0``; empty where it is not known."""
+    """The oldest runtime that has all of the operators, e.g. ``tflite 2.17.0``; empty if unknown."""
     parent_sha256: str = ""
     """The `sha256` of the model that the file was made from."""
     seconds: Seconds = 0.0
-    """What making it took."""
+    """The time it took to make the file."""
     made_by: str = ""
     """The tool that made it."""
     calibration: dict[str, Any] = field(default_factory=dict)
-    """Which samples set the ranges, and by which method.
+    """The samples that set the ranges, and the method.
 
-    ``float_agreement`` says how far the answers are from the float model's on some of them: ``samples``, ``error`` as a
-    part of the answers' spread, ``agreement`` of top classes, and a ``warning`` where that is far. ``methods`` has the
-    same of every method that was tried.
+    ``float_agreement`` compares the file's answers with the float model's on some of the samples: ``samples``,
+    ``error`` as a share of the answers' spread, ``agreement`` of top classes, and a ``warning`` if the difference is
+    large. ``methods`` holds the same figures for every method that was tried.
     """
     loads: dict[str, str] = field(default_factory=dict)
-    """Whether it loads: a status by target."""
+    """Whether the file loads: a status by target."""
     answer: str = ""
-    """The output that is judged; empty: the first."""
+    """The output that is evaluated; empty: the first."""
     tokenizer: Path | None = None
-    """Of a file that takes token ids: the folder that makes them, in the sidecar relative to the file."""
+    """For a file that takes token ids: the tokenizer's folder, in the sidecar relative to the file."""
     tokenizer_sha256: str = ""
-    """Of the tokenizer's files."""
+    """Hash of the tokenizer's files."""
     compressed_bytes: Count = 0
-    """What the file takes in a store's download (deflate)."""
+    """Size of the file after compression (deflate), as in an app store's download."""
     training: dict[str, Any] = field(default_factory=dict)
-    """The model's `tuning`, where it went through further training."""
+    """The model's `tuning`, if it was trained further."""
     alternatives: tuple[dict[str, Any], ...] = ()
-    """The files that other tools made of the same scheme and that measured worse.
+    """The files of the same scheme that other tools made and that measured worse.
 
     Each has ``made_by``, ``bytes``, ``agreement``, ``latency_ms``, ``status`` and ``why``.
     """
     trade: tuple[dict[str, Any], ...] = ()
-    """The steps of a searched scheme, the first with nothing kept.
+    """The steps of a searched scheme, the first with no layer in higher precision.
 
     Each has ``kept`` (layers), ``keep``, ``bytes``, ``drop``, ``drop_low``, ``drop_high``, ``samples``, ``samples_of``
-    (of which splits, in words), ``latency_ms`` (as results.json has it) and ``chosen``.
+    (the splits, in words), ``latency_ms`` (as in results.json) and ``chosen``.
     """
     delegates: tuple[dict[str, Any], ...] = ()
-    """What accelerators refuse: ``delegate``, ``takes``, ``total``, ``refuses`` (``op``, ``count``, ``why``)."""
+    """Operators that delegates refuse: ``delegate``, ``takes``, ``total``, ``refuses`` (``op``, ``count``, ``why``)."""
     workaround: dict[str, Any] = field(default_factory=dict)
-    """What was changed for which runtime, and its cost against the plain file."""
+    """The change made for an old runtime, and its cost compared with the unchanged file."""
     storage: dict[str, Any] = field(default_factory=dict)
-    """Of a quantized file: what its weights are stored in, and what computes in float (`export.storage`)."""
+    """For a quantized file: how its weights are stored, and which operators compute in float (`export.storage`)."""
     origin: Origin = ""
-    """What the model is (``trained``, ``external`` or ``tflite``), for remedies."""
+    """The model's origin (``trained``, ``external`` or ``tflite``), for remedies."""
     chosen_on: Count = 0
-    """How many validation samples, in the order of trials, were looked at before it was taken and not another file."""
+    """Number of validation samples, in the order of trials, that the choice of this file was based on."""
 
     def __post_init__(self) -> None:
-        """Raise InputError unless `id`, by which files are called, is a plain name."""
+        """Raise InputError unless `id`, which names files, is a plain file name."""
         checked_name(self.id, "the artifact's id")
 
     @property
@@ -134,7 +134,7 @@ class Artifact:
         return Variant(self.format, self.scheme)
 
     def failed(self, status: Status, reason: str, remedy: str = "") -> Artifact:
-        """Return this artifact as a row that says why there is no usable file."""
+        """Return this artifact as a row without a usable file, with the reason."""
         return replace(self, path=None, status=status, reason=reason, remedy=remedy)
 
 

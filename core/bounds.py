@@ -1,4 +1,4 @@
-"""What the figures of a record may be: checked where a record is read, by `codec.from_json`, and nowhere else."""
+"""Bounds of the figures in records. `codec.from_json` checks them when a record is read, and nothing else does."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-# -1: a side that is left open. Formats hold sides in 32 bits or take the product of all in 64.
+# -1: an unknown size. Formats store sizes in 32 bits, or their product in 64.
 Side = Annotated[int, Field(ge=-1, lt=2**31)]
-# numpy has 32 axes; no operator of ours takes more than 8.
+# numpy supports 32 axes; no operator takes more than 8.
 Shape = Annotated[tuple[Side, ...], Field(max_length=32)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
-# Of a difference of shares.
+# A difference of shares.
 Drop = Annotated[float, Field(ge=-1, le=1)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
-# Of one inference: what takes no time was not measured, and is no point on a logarithmic scale.
+# Of one inference. Zero means that nothing was measured, and has no place on a logarithmic scale.
 Latency = Annotated[float, Field(gt=0, le=1e9)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
-# Values of a model, and what they differ by.
+# Values of a model, and their differences.
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -1,11 +1,11 @@
-"""Child processes: started, limited in memory and time, ended with what they started, and asked what became of them.
+"""The supervisor of child processes: starts them, limits their memory and time, kills them, and reports how they ended.
 
-What a file makes a library do is not known before. So a process that opens one cannot take the machine's memory, and
-one that does not end, or says nothing for too long, is ended.
+An untrusted file may make a library do anything. So a process that opens one cannot take all of the machine's memory,
+and it is killed if it does not end, or writes nothing for too long.
 
-Linux keeps the limit of memory itself, of each process alone. Where it cannot (beside a driver for graphics cards,
-which reserves more addresses than there is memory, and on other systems) a thread looks at what a process and those
-that it started hold together, and ends them.
+Linux itself enforces a memory limit for each process. Where it cannot (with a GPU driver, which reserves more addresses
+than there is memory, and on other systems), a thread watches the total memory of the process and its children, and
+kills them.
 """
 
 from __future__ import annotations
@@ -28,65 +28,65 @@ import psutil
 from .files import open_log
 from .sanitize import shorten
 
-# The part of the machine's memory that one process may hold; beyond that it would take others down with it.
+# Share of the machine's memory that one process may use, so that it does not endanger others.
 SHARE = 0.9
 _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
-# Seconds between two looks at a process that is watched. What it started is looked for at every _EVERY-th of them only:
-# that means to go through all processes of the machine.
+# Seconds between two checks of a watched process. Its children are looked up only at every _EVERY-th check, since this
+# lists all processes of the machine.
 _INTERVAL, _EVERY = 0.25, 8
 SHORT_OF_MEMORY = "it was probably out of memory: close other programs or use a smaller model"
-_TAIL = 4000  # bytes of a log in which the cause is looked for
-_NOT_SAID = ("INFO:", "→")  # what frameworks log; a remedy of ours, which stands behind its cause
+_TAIL = 4000  # bytes at the end of a log that are searched for the cause
+_NO_CAUSE = ("INFO:", "→")  # starts of lines without a cause: logs of frameworks, and our remedies
 
 
-def most_memory() -> int:
-    """Return how many bytes a process may hold that opens a file from outside."""
+def memory_limit() -> int:
+    """Return the memory limit, in bytes, of a process that opens untrusted files."""
     return int(psutil.virtual_memory().total * SHARE)
 
 
-def system_limits() -> bool:
-    """Whether the system keeps that limit; where it does not, processes are watched."""
+def system_enforces_limit() -> bool:
+    """Return whether the operating system enforces the limit. If not, processes are watched."""
     import resource  # POSIX only, like the runs themselves
 
     return hasattr(resource, "prlimit") and not any(driver.exists() for driver in _DRIVERS)
 
 
 def limit_memory(process: subprocess.Popen[Any]) -> None:
-    """Bound the memory of a process that has just been started, and of those that it starts.
+    """Limit the memory of a process that has just been started, and of its children.
 
-    What asks the system for more fails there; what is watched is killed.
+    Beyond the limit, allocations fail if the system enforces it; a watched process is killed.
     """
     import resource
 
-    most = most_memory()
-    if system_limits():
+    limit = memory_limit()
+    if system_enforces_limit():
         with suppress(ProcessLookupError, PermissionError, ValueError):  # it has ended; or a lower limit is set already
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, limit))
         return
     with suppress(psutil.NoSuchProcess):
         watched = psutil.Process(process.pid)
-        threading.Thread(target=_watch_memory, args=(watched, most), daemon=True).start()
+        threading.Thread(target=_watch_memory, args=(watched, limit), daemon=True).start()
 
 
-def _watch_memory(process: psutil.Process, most: int) -> None:
-    """Kill a process, and those that it started, when they hold more than `most` bytes; return when it has ended."""
-    started: list[psutil.Process] = []
+def _watch_memory(process: psutil.Process, limit: int) -> None:
+    """Kill a process and its children when they use more than `limit` bytes. Returns when the process has ended."""
+    children: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):  # it has ended
-        for look in itertools.count():
+        for check in itertools.count():
             if process.status() == psutil.STATUS_ZOMBIE:
                 return
-            if look % _EVERY == 0:
-                started = process.children(recursive=True)
-            if _held(process) + sum(map(_held, started)) > most:
-                for one in (process, *process.children(recursive=True)):
+            if check % _EVERY == 0:
+                children = process.children(recursive=True)
+            if _private_memory(process) + sum(map(_private_memory, children)) > limit:
+                for member in (process, *process.children(recursive=True)):
                     with suppress(psutil.NoSuchProcess):
-                        one.kill()
+                        member.kill()
                 return
             time.sleep(_INTERVAL)
 
 
-def _held(process: psutil.Process) -> int:
-    """Return the bytes that a process alone holds: files that are mapped do not count, the system takes them back."""
+def _private_memory(process: psutil.Process) -> int:
+    """Return the private memory of a process in bytes. Mapped files do not count: the system can drop them."""
     try:
         memory = process.memory_info()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -114,28 +114,28 @@ class Ending:
 
     @property
     def last_words(self) -> str:
-        """The last line of its errors, shortened; empty where it wrote none. What frameworks log is passed over."""
+        """The last line of its errors, shortened, or ``""``. Log lines of frameworks are skipped."""
         lines = (line.strip() for line in reversed(self.errors.splitlines()))
-        return shorten(next((line for line in lines if line and not line.startswith(_NOT_SAID)), ""), 300)
+        return shorten(next((line for line in lines if line and not line.startswith(_NO_CAUSE)), ""), 300)
 
     @property
     def said(self) -> str:
-        """Its last words as the end of a sentence."""
+        """The last line of its errors as the end of a sentence."""
         return f"; it said: {self.last_words}" if self.last_words else ""
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether it probably had too little memory."""
-        words = ("bad_alloc", "MemoryError", "annot allocate memory")
-        return self.status == -signal.SIGKILL or any(word in self.errors for word in words)
+        """Whether it probably ran out of memory."""
+        messages = ("bad_alloc", "MemoryError", "annot allocate memory")
+        return self.status == -signal.SIGKILL or any(message in self.errors for message in messages)
 
     def remedy(self, otherwise: str) -> str:
-        """Return what helps, if it was short of memory; else `otherwise`."""
+        """Return the remedy for a lack of memory if that was the cause, else `otherwise`."""
         return SHORT_OF_MEMORY if self.out_of_memory else otherwise
 
 
 def tail_of(log: Path) -> str:
-    """Return the end of a log; empty where there is none."""
+    """Return the end of a log, or ``""`` if there is none."""
     with suppress(OSError), log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - _TAIL))
         return stream.read().decode("utf-8", "replace")
@@ -143,14 +143,14 @@ def tail_of(log: Path) -> str:
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """As `subprocess.Popen`, in a group of its own (`kill_group`) and with the limit of memory."""
+    """As `subprocess.Popen`, with its own process group (see `kill_group`) and the memory limit."""
     process = subprocess.Popen(command, start_new_session=True, **options)
     limit_memory(process)
     return process
 
 
 def kill_group(process: subprocess.Popen[Any]) -> None:
-    """End a process that `start` gave, and those that it started."""
+    """Kill a process returned by `start`, and its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -163,10 +163,10 @@ def run(
     log: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Ending:
-    """Run a process to its end, within limits of memory and of time; return how it ended.
+    """Run a process to its end, within limits of memory and time; return how it ended.
 
-    Its errors go to the end of `log`, and so does its output there; without a log the output is returned. What it
-    started is ended with it. Raises subprocess.TimeoutExpired after `timeout` seconds.
+    Its output and errors are appended to `log`; without a log the output is returned. Its children are killed with it.
+    Raises subprocess.TimeoutExpired after `timeout` seconds.
     """
     with open_log(log) if log is not None else tempfile.TemporaryFile() as errors:
         out = errors if log is not None else subprocess.PIPE
@@ -184,16 +184,16 @@ def run(
 
 
 def stream(command: Sequence[str], *, silence: float, log: Path, hear: Callable[[str], None]) -> Ending:
-    """Run a process to its end, and call `hear` with each line that it writes; its errors go to `log`.
+    """Run a process to its end, and call `hear` with each line of its output; its errors go to `log`.
 
-    What it started is ended with it. Raises subprocess.TimeoutExpired when it writes nothing for `silence` seconds.
+    Its children are killed with it. Raises subprocess.TimeoutExpired when it writes nothing for `silence` seconds.
     """
     with log.open("wb") as errors:
         process = start(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             with Watchdog(process, silence) as watchdog:
                 for line in process.stdout or ():
-                    watchdog.heard()
+                    watchdog.reset()
                     hear(line)
                 process.wait()
         except BaseException:
@@ -203,35 +203,38 @@ def stream(command: Sequence[str], *, silence: float, log: Path, hear: Callable[
         finally:
             if process.stdout is not None:
                 process.stdout.close()
-    if watchdog.bit:
+    if watchdog.expired:
         raise subprocess.TimeoutExpired(list(command), silence)
     return Ending(process.returncode, b"", tail_of(log))
 
 
 class Watchdog:
-    """Ends a process that has said nothing for `seconds`. A context manager; `heard` is for each word of its."""
+    """Kills a process that has written nothing for `seconds`. A context manager.
+
+    Call `reset` whenever the process writes something. `expired` says whether it was killed.
+    """
 
     def __init__(self, process: subprocess.Popen[Any], seconds: float) -> None:
         self._process, self._seconds = process, seconds
-        self._heard, self._over = threading.Event(), False
-        self.bit = False
+        self._reset, self._stopped = threading.Event(), False
+        self.expired = False
 
     def __enter__(self) -> Watchdog:
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 
-    def heard(self) -> None:
-        """Note that the process said something."""
-        self._heard.set()
+    def reset(self) -> None:
+        """Start the time again."""
+        self._reset.set()
 
     def __exit__(self, *_: object) -> None:
-        self._over = True
-        self._heard.set()
+        self._stopped = True
+        self._reset.set()
 
     def _watch(self) -> None:
-        while self._heard.wait(self._seconds):
-            if self._over:
+        while self._reset.wait(self._seconds):
+            if self._stopped:
                 return
-            self._heard.clear()
-        self.bit = True
+            self._reset.clear()
+        self.expired = True
         self._process.kill()

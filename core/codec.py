@@ -1,4 +1,4 @@
-"""Nouns to JSON and back, checked: a file that somebody edited by hand is told what is wrong with it."""
+"""Converts dataclasses to JSON and back, with validation; hashes and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from .files import move
 
 T = TypeVar("T")
 
-_MEND = "copy it again from where it was made, or make it anew; it is not meant to be edited"
+_REMEDY = "copy it again from where it was made, or make it again; do not edit it"
 
-# What pydantic says of Python's types, in the words of JSON.
+# Pydantic's messages about Python types, in JSON's terms.
 _IN_JSON = dict.fromkeys(("model_type", "dict_type", "dataclass_type"), "Input should be an object")
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Return the validator of a dataclass; building one takes milliseconds, so each is built once."""
+    """Return the validator of a dataclass. Building one takes milliseconds, so each is built once."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
 
 
-def to_json(noun: Any) -> Any:
-    """Return a dataclass as plain dictionaries, lists, strings and numbers; paths as POSIX strings."""
-    return _adapter(type(noun)).dump_python(noun, mode="json")
+def to_json(record: Any) -> Any:
+    """Return a dataclass as plain dictionaries, lists, strings and numbers; paths become POSIX strings."""
+    return _adapter(type(record)).dump_python(record, mode="json")
 
 
 def from_json(kind: type[T], data: Any, where: str = "data") -> T:
-    """Build a `kind` from what `to_json` gave. Raises InputError naming `where` when the data does not fit.
+    """Build a `kind` from the output of `to_json`. Raises InputError naming `where` when the data does not fit.
 
-    Nothing is converted: a number in quotes is none, and every figure lies within what its noun allows.
+    Validation is strict: a number in quotes is refused, and every figure must be within the bounds of its field.
     """
     check_bounds(data, where)
     try:
-        noun: T = _adapter(kind).validate_json(json.dumps(data), strict=True)
-        return noun
-    except InputError as error:  # what a noun itself refuses
+        record: T = _adapter(kind).validate_json(json.dumps(data), strict=True)
+        return record
+    except InputError as error:  # raised by the dataclass itself
         raise InputError(f"{where}: {error.message}", error.remedy) from error
     except ValidationError as error:
         expected = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
-        raise InputError(f"{where} does not describe {expected}: {explain(error)}", _MEND) from error
+        raise InputError(f"{where} does not describe {expected}: {explain(error)}", _REMEDY) from error
 
 
-def check(noun: Any, where: str) -> None:
-    """Check a noun that was built from what a file says as its record is. Raises InputError."""
-    from_json(type(noun), to_json(noun), where)
+def check(record: Any, where: str) -> None:
+    """Validate a dataclass that was built from a file's content. Raises InputError."""
+    from_json(type(record), to_json(record), where)
 
 
 def explain(error: ValidationError) -> str:
-    """Return where the first mistake is, what was expected and what stands there."""
+    """Return the first error: where it is, what was expected and what was found."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the whole"
-    found = json.dumps(first["input"], default=str)
+    place = ".".join(str(part) for part in first["loc"]) or "the document"
+    value = json.dumps(first["input"], default=str)
     message = _IN_JSON.get(first["type"], first["msg"])
-    return f"{place}: {message} (found {found if len(found) <= 80 else found[:79] + '…'})"
+    return f"{place}: {message} (found {value if len(value) <= 80 else value[:79] + '…'})"
 
 
 def canonical(data: Any) -> str:
-    """Return JSON with sorted keys and no spaces: equal data give equal text, so that it can be hashed."""
+    """Return JSON with sorted keys and no spaces, for hashing: equal data give equal text."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
 
 
@@ -90,10 +90,10 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write `text` so that a reader, a crash or a power failure leaves the old file or the new, never half of one.
+    """Write `text` atomically: a reader, or a crash or power failure, gets the old file or the new one, never a part.
 
-    What is soon written again need not be `durable`: that takes a tenth of the time, and a power failure may leave an
-    empty file.
+    Without `durable` it takes a tenth of the time, but a power failure may leave an empty file: for files that are
+    soon written again.
     """
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,11 +114,11 @@ def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a file of strict JSON. Raises InputError when it is missing, none, or exceeds the bounds of `documents`."""
+    """Read a file of strict JSON. Raises InputError if it is missing, invalid, or exceeds the bounds of `documents`."""
     try:
         text = read_text(path, MAX_JSON_BYTES)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", _MEND) from error
-    return parse_json(text, str(path), _MEND)
+        raise InputError(f"{path} cannot be read: {error.strerror}", _REMEDY) from error
+    return parse_json(text, str(path), _REMEDY)

@@ -1,4 +1,4 @@
-"""A prepared data set: checked, split and decoded once; every later stage reads these files."""
+"""A prepared data set: checked, split and decoded once, and read by all later stages."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class PreparedData:
     `folder` holds for each split the samples and ``SPLIT-labels.npy`` (N,) int64, indices into `labels`. Samples are
 
     - ``image``: ``SPLIT.npy`` (N, height, width, 3) uint8 RGB;
-    - ``text``: ``SPLIT.jsonl``, one JSON string a line (`read_texts`); height and width are 0, resize is empty;
+    - ``text``: ``SPLIT.jsonl``, one JSON string per line (`read_texts`); height and width are 0, resize is empty;
     - ``tensor``: ``SPLIT.npy`` (N, …) as the model takes them. Without classes `labels` is empty, and so are targets.
 
-    What was unreadable or a duplicate is already left out; `report` says what that was. `sha256` is over the samples'
-    and labels' bytes. `counts` maps each split to its N.
+    Unreadable samples and duplicates are already left out; `report` lists them. `sha256` is over the bytes of samples
+    and labels. `counts` maps each split to its N.
     """
 
     folder: Path
@@ -67,7 +67,7 @@ def load_prepared(folder: Path) -> PreparedData:
 
 
 def write_texts(texts: Iterable[str], path: Path) -> None:
-    """Write texts as one JSON string a line: no text, whatever it holds, can break a line."""
+    """Write texts as one JSON string per line, in ASCII: no text can contain a line break."""
     with explain_disk_errors(path), path.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(text, ensure_ascii=True) + "\n" for text in texts)
 

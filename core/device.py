@@ -1,4 +1,4 @@
-"""What a device is: where runtimes run. `core/target.DEVICES` names each one and its module."""
+"""The interface of a device, on which runtimes run. `core/target.DEVICES` lists the devices and their modules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Located:
-    """Where a runtime is: its version, and the folder that it lies in if it is not the installed one."""
+    """The location of a runtime: its version, and its folder if it is not the installed one."""
 
     runtime: str
     version: str
@@ -28,21 +28,21 @@ class Device(Protocol):
         ...
 
     def runtimes(self) -> dict[str, str]:
-        """Return each runtime's version there; an empty text where it is not installed. Imports none."""
+        """Return each runtime's version, or ``""`` if it is not installed. Imports nothing."""
         ...
 
     def other_versions(self) -> list[Located]:
-        """Return the versions of runtimes that lie there beside the installed ones."""
+        """Return the versions of runtimes that are available besides the installed ones."""
         ...
 
     def locate(self, target: Target) -> Located | None:
-        """Return where the runtime that a target names is; None where it is not."""
+        """Return the location of a target's runtime, or None if it is missing."""
         ...
 
     def missing_runtime(self, target: Target) -> tuple[str, str] | None:
-        """Return (reason, remedy) when what a target names is not there; None when it is."""
+        """Return (reason, remedy) if a target's runtime is missing, else None."""
         ...
 
     def environment(self) -> dict[str, Any]:
-        """Return the machine that figures taken there belong to, with the keys of `environment` in results.json."""
+        """Return a description of the device, with the keys of `environment` in results.json."""
         ...

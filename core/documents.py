@@ -1,7 +1,7 @@
-"""JSON and TOML from outside and to the outside: bounded where they are read, strict where they are written.
+"""Reads untrusted JSON and TOML within bounds, and writes strict JSON.
 
-Every document that somebody else can have written is read here. What is wrong with it is an InputError: it is not text,
-too long, nested too deep, of numbers that no figure of ours has, or not well formed.
+Every document that somebody else could have written is read here. An InputError is raised if it is not text, too long,
+nested too deep, malformed, or holds numbers that are not finite or have more than 64 bits.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# Deeper than any record of ours by far, and far from what Python's stack holds.
+# Far more than any of our records needs, and far less than Python's stack allows.
 MAX_DEPTH = 64
-# A run of hundreds of files, each with its operators and a diagnosis, is some 50 MB.
+# A run of hundreds of files, each with its operators and a diagnosis, has about 50 MB.
 MAX_JSON_BYTES = 1 << 28
 MAX_TOML_BYTES = 1 << 20
 MAX_INTEGER = 2**63 - 1
-_REMEDY = "copy it again from where it was made, or make it anew; it is not meant to be edited"
+_REMEDY = "copy it again from where it was made, or make it again; do not edit it"
 
 
 def read_text(path: Path, limit: int) -> str:
     """Return the text of a plain file of at most `limit` bytes.
 
-    Raises FileNotFoundError, IsADirectoryError and other OSErrors as they come, and InputError for what is no text.
+    Raises InputError when it is too long or not UTF-8. OSErrors pass through (FileNotFoundError, IsADirectoryError, …).
     """
     with open_input(path) as stream:
         content = stream.read(limit + 1)
     if len(content) > limit:
-        raise InputError(f"{path} has more than {limit:,} bytes", "give a file that is what its name says")
+        raise InputError(f"{path} has more than {limit:,} bytes", "give a file of the kind that its name says")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -46,7 +46,7 @@ def read_text(path: Path, limit: int) -> str:
 
 
 def parse_json(text: str | bytes, where: str, remedy: str = _REMEDY) -> Any:
-    """Return what strict JSON says. Raises InputError, naming `where`, when it is none or exceeds the bounds."""
+    """Return the data of a strict JSON text. Raises InputError, naming `where`, if it is invalid or out of bounds."""
     try:
         data = json.loads(text, parse_constant=_not_a_number)
     except RecursionError as error:
@@ -58,10 +58,10 @@ def parse_json(text: str | bytes, where: str, remedy: str = _REMEDY) -> Any:
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """Return what TOML says. Raises InputError, naming `where`, when it is none or exceeds the bounds."""
+    """Return the tables of a TOML text. Raises InputError, naming `where`, if it is invalid or out of bounds."""
     if len(text) > MAX_TOML_BYTES:
         raise InputError(f"{where} has more than {MAX_TOML_BYTES:,} characters", "give a recipe")
-    if any(_has_long_key(line) for line in text.splitlines()):  # the parser's work grows with the square of the parts
+    if any(_has_long_key(line) for line in text.splitlines()):  # the parser's time grows with the square of the parts
         raise InputError(f"{where} has a key of more than {MAX_DEPTH} parts", "shorten it")
     try:
         table: dict[str, Any] = tomllib.loads(text)
@@ -69,12 +69,12 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         raise InputError(f"{where} is nested deeper than {MAX_DEPTH} levels", "flatten it") from error
     except ValueError as error:  # not TOML, or an integer of thousands of digits
         raise InputError(f"{where} is not TOML: {error}") from error
-    check_bounds(table, where, "see `edgeproof docs recipe`", finite=False)  # what is checked key by key
+    check_bounds(table, where, "see `edgeproof docs recipe`", finite=False)  # the recipe checks each number
     return table
 
 
 def check_bounds(data: Any, where: str, remedy: str = _REMEDY, *, finite: bool = True) -> None:
-    """Raise InputError where `data` is nested too deep, or holds numbers or texts that JSON cannot carry everywhere."""
+    """Raise InputError if `data` is nested too deep, or holds numbers or texts that not every JSON reader accepts."""
     level: list[Any] = [data]
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
@@ -94,9 +94,9 @@ def check_bounds(data: Any, where: str, remedy: str = _REMEDY, *, finite: bool =
 
 
 def encode_json(data: Any, *, indent: int | None = None) -> str:
-    """Return `data` as strict JSON on one line, or indented. What is no number is null, what is no text is written out.
+    """Return `data` as strict JSON on one line, or indented.
 
-    Paths and the like become their texts. Characters that steer a terminal are escaped.
+    NaN and infinity become null, paths and other objects their texts. Control characters are escaped (`visible`).
     """
     try:
         text = json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False, default=str)
@@ -114,7 +114,7 @@ def _finite(data: Any) -> Any:
 
 
 def _not_a_number(name: str) -> Any:
-    raise ValueError(f"JSON knows no {name}")
+    raise ValueError(f"JSON has no {name}")
 
 
 def _check_value(value: Any, where: str, remedy: str, *, finite: bool) -> None:
@@ -132,7 +132,7 @@ def _check_text(text: str, where: str, remedy: str) -> None:
 
 
 def _has_long_key(line: str) -> bool:
-    """Whether more than `MAX_DEPTH` parts with dots between them stand on a line."""
+    """Return whether a line has more than `MAX_DEPTH` parts in a row that are separated by dots."""
     if line.count(".") < MAX_DEPTH:
         return False
     run = 0

@@ -1,4 +1,4 @@
-"""What machine this is: recorded beside every figure, so that unlike machines are not compared unawares."""
+"""Describes this machine. The description is recorded with every figure, so that machines are not mixed up."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .store import package_versions
 PACKAGES = (
     "edgeproof", "tf-keras", *(runtime.distribution for runtime in RUNTIMES.values()), "onnx", "tf2onnx", "numpy",
 )  # fmt: skip
-_WORTH_IT = 3 << 29  # bytes in memory from which looking for what can be given back is worth its time
+_MIN_RSS = 3 << 29  # bytes; below this, releasing memory is not worth its time
 
 
 def cpu_name() -> str:
-    """Return the processor's name as the system tells it."""
+    """Return the processor's name as reported by the system."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.lower().startswith(("model name", "hardware")):
@@ -34,18 +34,17 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use (what cpusets and taskset leave of them)."""
+    """Return how many cores this process may use (cpusets and taskset limit them)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def give_back_memory() -> None:
-    """Return to the system what a large model's freezing or conversion no longer uses: up to twenty times its weights.
+def release_memory() -> None:
+    """Return unused memory to the system after freezing or converting a large model: up to twenty times its weights.
 
-    TensorFlow copies constants at each step, in objects that refer to each other; glibc keeps what is freed. Where
-    there is another library of C, it does as it likes. Costs some tenths of a second in a large process; a small one
-    is left as it is.
+    TensorFlow copies constants at each step, in reference cycles, and glibc keeps freed memory. Other C libraries are
+    left alone. It takes some tenths of a second in a large process; small ones are skipped.
     """
-    if psutil.Process().memory_info().rss < _WORTH_IT:
+    if psutil.Process().memory_info().rss < _MIN_RSS:
         return
     gc.collect()
     with suppress(OSError, AttributeError):
@@ -53,7 +52,7 @@ def give_back_memory() -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Return the `environment` of results.json. Looks packages up by their metadata; imports none."""
+    """Return the `environment` of results.json. Package versions come from metadata; nothing is imported."""
     return {
         "cpu": cpu_name(),
         "architecture": platform.machine(),
@@ -66,5 +65,5 @@ def environment() -> dict[str, Any]:
 
 
 def now() -> str:
-    """Return this moment in UTC, ISO 8601, to the second."""
+    """Return the present time in UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

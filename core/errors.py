@@ -1,4 +1,4 @@
-"""The errors a user can act on. Libraries raise them; the command line turns them into a message and an exit code."""
+"""The errors that a user can act on. The command line turns them into a message and an exit status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class EdgeproofError(Exception):
-    """Something a person can fix: what was found and expected (`message`), and what to do (`remedy`)."""
+    """An error that the user can fix: what was found and expected (`message`), and what to do (`remedy`)."""
 
     exit_code = 3
 
@@ -24,22 +24,22 @@ class EdgeproofError(Exception):
 
 
 class InputError(EdgeproofError):
-    """The input is wrong; nothing was started. Exit status 2."""
+    """The input is wrong. Nothing was started. Exit status 2."""
 
     exit_code = 2
 
 
 class NotInstalledError(InputError):
-    """A package is missing here that the input needs; the input itself may be right. Exit status 2."""
+    """The input needs a package that is not installed; the input itself may be right. Exit status 2."""
 
 
 class StageError(EdgeproofError):
-    """A stage was started and failed; what was finished before it is kept. Exit status 3."""
+    """A stage failed after it was started; work that was finished before is kept. Exit status 3."""
 
     exit_code = 3
 
 
-# Of what the operating system refuses: what is said (of a path), and what helps.
+# Errors of the operating system: (error numbers, message about a path, remedy).
 _REFUSALS: tuple[tuple[tuple[int, ...], str, str], ...] = (
     (
         (errno.ENOSPC, errno.EDQUOT),
@@ -48,40 +48,40 @@ _REFUSALS: tuple[tuple[tuple[int, ...], str, str], ...] = (
     ),
     (
         (errno.EFBIG,),
-        "{} would be larger than a file may be here",
+        "{} would exceed the limit on file sizes",
         "raise the limit (ulimit -f), or choose another disk with --out",
     ),
     (
         (errno.EEXIST, errno.ENOTDIR),
-        "{} is in the way: a file where a folder is wanted",
+        "{} is in the way: a file where a folder is needed",
         "move it away, or choose another folder",
     ),
     (
         (errno.EISDIR, errno.ENOTEMPTY),
-        "{} is in the way: a folder where a file is wanted",
+        "{} is in the way: a folder where a file is needed",
         "move it away, or choose another folder",
     ),
     ((errno.ENAMETOOLONG,), "the name is too long for the disk: {}", "give a shorter one"),
-    ((errno.ELOOP,), "the links at {} lead in a circle", "name the file or folder itself"),
+    ((errno.ELOOP,), "the links at {} form a loop", "name the file or folder itself"),
     (
         (errno.EMFILE, errno.ENFILE),
         "too many files are open; {} could not be opened",
         "raise the limit (ulimit -n) and run the same command again",
     ),
-    ((errno.EIO,), "the disk gives errors at {}", "check it; --out names another one"),
+    ((errno.EIO,), "the disk reports errors at {}", "check the disk; --out names another one"),
 )
 
 
-def explained(error: OSError, path: Path | None = None) -> OSError | StageError:
-    """Return a StageError with a remedy for what the operating system refuses; `error` itself where that is not known.
+def explain_os_error(error: OSError, path: Path | None = None) -> OSError | StageError:
+    """Return a StageError with a remedy for an error of the operating system, or `error` itself if it is not known.
 
-    `path` is meant where the error names none.
+    `path` is used if the error names no path.
     """
-    target = error.filename2 or error.filename or path or "a file"  # of a rename, where to
+    target = error.filename2 or error.filename or path or "a file"  # filename2 is the destination of a rename
     place = _short(str(target))
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         unreadable = not isinstance(target, int) and os.access(target, os.F_OK) and not os.access(target, os.R_OK)
-        remedy = "choose a folder you may write to with --out, or fix its permissions"
+        remedy = "choose a writable folder with --out, or fix its permissions"
         return StageError(f"no permission to {'read' if unreadable else 'write'} {place}", remedy)
     for numbers, message, remedy in _REFUSALS:
         if error.errno in numbers:
@@ -93,16 +93,16 @@ def explained(error: OSError, path: Path | None = None) -> OSError | StageError:
 
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write below `path` into a StageError with a remedy."""
+    """Turn errors of the operating system while writing below `path` into a StageError with a remedy."""
     try:
         yield
-    except FileNotFoundError:  # somebody may be looking for it
+    except FileNotFoundError:  # callers may handle it
         raise
     except OSError as error:
-        found = explained(error, path)
-        if found is error:
+        explained = explain_os_error(error, path)
+        if explained is error:
             raise
-        raise found from error
+        raise explained from error
 
 
 def _short(text: str) -> str:

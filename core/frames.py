@@ -1,4 +1,4 @@
-"""Rows as a table of HTML, for notebooks, and as a pandas DataFrame. Every text in them may come from outside."""
+"""Rows as an HTML table, for notebooks, and as a pandas DataFrame. Texts in them are untrusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .visible import visible
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
-    """Return a ``<table>``; numbers and texts are escaped, None is a dash."""
+    """Return a ``<table>``; values are escaped, None becomes a dash."""
     head = "".join(f"<th>{_cell(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in rows)
     title = f"<caption>{_cell(caption)}</caption>" if caption else ""
@@ -23,7 +23,7 @@ def _cell(value: object) -> str:
 
 
 def data_frame(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Return a pandas DataFrame with these columns. Raises InputError where pandas is not installed."""
+    """Return a pandas DataFrame with these columns. Raises InputError if pandas is not installed."""
     try:
         import pandas as pd
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""Opens the files that a user names, or that stand in a folder he names: plain files only.
+"""Opens the files that a user names, or that are in a folder that a user names: regular files only.
 
-A named pipe, a socket or a device may wait for ever when it is opened, or never end; so each is refused before that.
+Opening or reading a named pipe, a socket or a device may block for ever or never end, so they are refused first.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ _KINDS = (
 
 
 def check_plain(path: Path) -> None:
-    """Raise InputError when `path` is, or links to, something that is neither a file nor a folder.
+    """Raise InputError when `path` is, or links to, something that is neither a regular file nor a folder.
 
-    What does not exist, or may not be looked at, passes: opening it says so.
+    A path that does not exist or cannot be inspected passes: opening it reports the problem.
     """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
         return
-    if kind := next((told for test, told in _KINDS if test(mode)), ""):
+    if kind := next((name for test, name in _KINDS if test(mode)), ""):
         raise InputError(
-            f"{shorten(str(path), 200)} is {kind}, not a file", "write what it gives into a plain file, and name that"
+            f"{shorten(str(path), 200)} is {kind}, not a file", "write its content into a regular file, and name that"
         )
 
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError when something below `folder` is neither a file nor a folder: for what a library reads whole."""
+    """Raise InputError when `folder` holds something that is neither a file nor a folder: before a library reads it."""
     for parent, _, files in os.walk(folder):
         for name in files:
             check_plain(Path(parent, name))
 
 
 def open_input(path: Path) -> BinaryIO:
-    """Open a file to read. Raises InputError for what is no plain file; OSError as opening does."""
+    """Open a file for reading. Raises InputError when it is not a regular file. OSError passes through."""
     check_plain(path)
     return path.open("rb")
 
 
 def read_input(path: Path) -> bytes:
-    """Return what a file holds. Raises as `open_input`."""
+    """Return a file's content. Raises as `open_input`."""
     with open_input(path) as stream:
         return stream.read()

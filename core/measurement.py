@@ -1,4 +1,4 @@
-"""A measurement: what one artifact did on one target, and how sure that is."""
+"""A measurement: the figures of one artifact on one target, with their intervals."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Latency:
 
     `median` is the median of the processes' medians; `low` and `high` bound the true median of process medians
     with probability `confidence` (order statistics, no assumption about the distribution). The percentiles are
-    over all runs of all processes. For files that take token ids all of this is the total from the text on;
-    `tokenize` and `infer` are the medians of its two parts.
+    over all runs of all processes. For files that take token ids, all of these include tokenization; `tokenize` and
+    `infer` are the medians of the two parts.
     """
 
     median: bounds.Latency
@@ -38,9 +38,9 @@ class Latency:
 
 @dataclass(frozen=True)
 class PooledDrop:
-    """Float accuracy minus a file's, over all samples that chose neither, with the paired 95 % interval.
+    """Float accuracy minus a file's, over all samples that no choice was based on, with the paired 95 % interval.
 
-    `splits` says how many of the `samples` are of which split: ``{"test": 121, "validation": 92}``.
+    `splits` is the number of samples by split: ``{"test": 121, "validation": 92}``.
     """
 
     drop: Drop
@@ -52,7 +52,7 @@ class PooledDrop:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One cell of the table artifact × target. A failure is a cell too: `status`, `reason`, `remedy`."""
+    """One cell of the table artifact × target. A failure is a cell too, with `status`, `reason` and `remedy`."""
 
     artifact: str
     """The artifact's id."""
@@ -63,29 +63,29 @@ class Measurement:
     runtime: str
     """The runtime's name."""
     runtime_version: str = ""
-    """The version that ran it."""
+    """The runtime's version."""
     kind: Kind = "measured"
     """``measured``, ``emulated`` or ``estimated``."""
     status: Status = "ok"
-    """Other than ``ok``: it was not measured."""
+    """If not ``ok``, it was not measured."""
     reason: str = ""
     """Why it was not measured."""
     remedy: str = ""
     """What to do about it."""
     accuracy: Share | None = None
-    """Share of `samples` answered rightly."""
+    """Share of `samples` with a correct answer."""
     accuracy_low: Share | None = None
     """Lower end of its 95 % Wilson interval."""
     accuracy_high: Share | None = None
     """Upper end of its 95 % Wilson interval."""
     samples: Count = 0
-    """How many samples of the test split it answered."""
+    """Number of samples of the test split that it answered."""
     agreement: Share | None = None
-    """Share of answers that are the float model's."""
+    """Share of answers that equal the float model's."""
     agreement_by: str = ""
     """What `agreement` counts (`tasks.agreement`): whole samples by their top class, or elements of the answers."""
     relative_error: Finite | None = None
-    """Instead of `agreement`, where answers are numbers: root mean square of the difference over the spread of the
+    """Instead of `agreement` if answers are numbers: root mean square of the difference, divided by the spread of the
     float model's answers."""
     difference: Finite | None = None
     """Largest absolute difference of any value from the float model's."""
@@ -96,25 +96,25 @@ class Measurement:
     drop_high: Drop | None = None
     """Upper end of the drop's paired 95 % interval."""
     pooled_drop: PooledDrop | None = None
-    """The drop over more samples, where a run has some that chose nothing."""
+    """The drop over more samples, if a run has samples that no choice was based on."""
     latency_ms: Latency | None = None
     """Latency of one inference at batch 1."""
     load_ms: Milliseconds | None = None
-    """Until the file is loaded, in a fresh process."""
+    """Time to load the file in a fresh process."""
     first_ms: Milliseconds | None = None
-    """The first inference of a process."""
+    """Time of the first inference of a process."""
     peak_memory_bytes: Count | None = None
-    """The process's peak."""
+    """Peak memory of the process."""
     raw: str = ""
-    """The file with every single latency, relative to the run's folder."""
+    """The file with all single latencies, relative to the run's folder."""
     measured_at: str = ""
-    """When, in UTC (ISO 8601)."""
+    """Time of the measurement in UTC (ISO 8601)."""
     fingerprint: dict[str, Any] = field(default_factory=dict)
-    """The machine and software that its latency is comparable on."""
+    """Machine and software: latencies are comparable only if they are the same."""
 
     @property
     def judged_drop(self) -> PooledDrop | None:
-        """The drop that a budget judges: the pooled one where there is one, since more samples show more."""
+        """The drop that a budget is compared with: the pooled one if there is one, since it has more samples."""
         if self.pooled_drop is not None or self.drop is None:
             return self.pooled_drop
         return PooledDrop(self.drop, self.drop_low, self.drop_high, self.samples)

@@ -22,26 +22,27 @@ def plain_name(tensor: str) -> str:
 
 
 def sample_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of one sample for an input of `shape`: what follows the batch of 1, or all of it where there is
-    no such batch, as of a waveform (16000,).
+    """Return the shape of one sample for an input of `shape`: without the batch dimension (1 or -1), if it has one.
+
+    A waveform's input (16000,) has none.
     """
     return tuple(shape[1:]) if shape and shape[0] in (1, -1) else tuple(shape)
 
 
 @dataclass(frozen=True)
 class InputContract:
-    """What a caller feeds: a tensor `name` of `shape` and `dtype`, and for token ids a second one.
+    """The input that a model expects: a tensor `name` of `shape` and `dtype`, and for token ids a second one.
 
-    ``image``: shape (batch, height, width, channels); pixels of 0–255 are mapped linearly onto [`low`, `high`].
-    `resize` says how pictures of other sizes were brought to this one in training (and must be in the app):
-    ``stretch`` (both sides scaled), ``crop`` (shorter side scaled, centre cut out), ``pad`` (longer side scaled,
-    black borders). Interpolation is bilinear with antialiasing, as Pillow does it.
+    ``image``: shape (batch, height, width, channels); pixels 0–255 are mapped linearly to [`low`, `high`]. `resize`
+    is how images of other sizes were resized in training (and must be in the app): ``stretch`` (both sides scaled),
+    ``crop`` (shorter side scaled, centre cropped), ``pad`` (longer side scaled, black borders). Interpolation is
+    bilinear with antialiasing, as in Pillow.
 
     ``text``: with dtype ``string`` the text itself, shape (batch,). Otherwise token ids (batch, length) int32, padded
-    behind, and `lengths`, the name of a second input (batch,) int32 that says how many of them are real; `low` and
-    `high` bound the ids. The model's tokenizer makes both.
+    at the end, and `lengths`, the name of a second input (batch,) int32 with the number of ids that are not padding;
+    `low` and `high` bound the ids. The model's tokenizer computes both.
 
-    ``tensor``: values as the model takes them, of any shape (batch, …), or of one without a batch (see `sample_shape`).
+    ``tensor``: values as the model takes them, of any shape (batch, …), or without a batch (see `sample_shape`).
     """
 
     name: str
@@ -63,7 +64,7 @@ class InputContract:
 
     @property
     def batchless(self) -> bool:
-        """Whether the tensor is one sample, without a batch of 1 before it (see `sample_shape`)."""
+        """Whether the tensor has no batch dimension (see `sample_shape`)."""
         return self.kind == "tensor" and sample_shape(self.shape) == self.shape
 
     @property
@@ -79,11 +80,11 @@ class InputContract:
 
 @dataclass(frozen=True)
 class TokenizerRecord:
-    """The tokenizer that a text model's files need, as `core.tokenizer` reads it.
+    """The tokenizer of a text model's files, in the format of `core.tokenizer`.
 
     `folder` holds ``tokenizer.json``, the vocabulary or SentencePiece model, and ``golden.json`` (texts with their
-    ids and the float model's probabilities). `length` is the number of ids a file takes. `sha256` is over the folder
-    without the golden vectors. `parity` says how often its ids equal those of the reference inside the string model:
+    ids and the float model's probabilities). `length` is the number of ids that a file takes. `sha256` is over the
+    folder without the golden vectors. `parity` counts how often its ids equal those of the string model's tokenizer:
     ``samples``, ``same``, ``examples`` [{``text``, ``reference``, ``device``}], ``truncated``.
     """
 
@@ -95,77 +96,77 @@ class TokenizerRecord:
 
 
 def tokenizer_sha256(folder: Path) -> str:
-    """Return the hash of what a tokenizer's ids depend on: the folder's files but golden vectors and reference code."""
+    """Return the hash of a tokenizer's folder, without golden vectors and reference code: what the ids depend on."""
     files = sorted(part for part in folder.iterdir() if part.name not in ("golden.json", "tokenizer.py"))
     return sha256_of({part.name: sha256_file(part) for part in files if part.name != "__pycache__"})
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network, frozen: what every file is made from."""
+    """A frozen trained network, from which every file is made."""
 
     name: str
     """Names its rows and files."""
     backbone: str
-    """What it started from, as the recipe names it."""
+    """The backbone, as the recipe names it."""
     saved_model: Path
     """A SavedModel with one signature ``serving_default``. The output called `answer` has shape (1, number of labels);
-    a model from elsewhere may have others beside it."""
+    an external model may have other outputs too."""
     sha256: str
-    """Over the frozen graph's nodes and the labels: a SavedModel's bytes differ from one writing to the next."""
+    """Hash of the frozen graph's nodes and the labels. (A SavedModel's bytes differ each time it is written.)"""
     labels: tuple[str, ...]
-    """The classes, in the order of the output; empty where they are not known."""
+    """The classes, in the order of the output; empty if unknown."""
     input: InputContract
-    """What the input is. A text model's is token ids, or strings where it could not be cut at its token ids."""
+    """The input. A text model takes token ids, or strings if it could not be divided behind its tokenizer."""
     train_seconds: Seconds
-    """What training took."""
+    """Training time."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Those of training; they never stand for the test split."""
+    """Metrics of training and validation, never of the test split."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """A row an epoch: ``phase``, ``epoch``, losses and metrics."""
+    """One row per epoch: ``phase``, ``epoch``, losses and metrics."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """What it was made from."""
+    """Sources, versions and settings that it was made from."""
     answer: str = "probabilities"
-    """The output that is judged."""
+    """The output that is evaluated."""
     text_model: Path | None = None
-    """Of a text model: the same network behind the original tokenizer, with an input ``text`` (1,) string. It is the
-    reference that everything is compared with."""
+    """Text models: the same network behind the original tokenizer, with an input ``text`` (1,) string. It is the
+    reference of every comparison."""
     tokenizer: TokenizerRecord | None = None
-    """Of a text model: what makes the token ids; None where it could not be cut at its token ids."""
+    """Text models: the tokenizer; None if the model could not be divided behind its own."""
     network: Path | None = None
-    """The folder of what it was frozen from, for further training; None: there can be none."""
+    """The folder of the unfrozen network, for further training; None if that is not possible."""
     tuning: dict[str, Any] = field(default_factory=dict)
-    """What further training it went through: ``kind`` (qat, pruned, clustered), ``of`` (the float model's sha256), and
-    what came of it. Its files belong to that float model, whose name it has."""
+    """Further training: ``kind`` (qat, pruned, clustered), ``of`` (the float model's sha256), and its results. The
+    files belong to that float model, and have its name."""
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Write ``model.json`` into `folder`, where the parts stand under their fields' names (``saved_model/``, …).
+    """Write ``model.json`` into `folder`, which holds the parts under their fields' names (``saved_model/``, …).
 
-    It has the hashes of their files too, for `check_model`.
+    It includes the hashes of the parts' files, for `check_model`.
     """
-    write_json(folder / "model.json", to_json(_in(model, Path())) | {"files": _hashes(folder)})
+    write_json(folder / "model.json", to_json(_relocated(model, Path())) | {"files": _hashes(folder)})
 
 
 def load_model(folder: Path) -> Model:
-    """Read what `save_model` wrote. Raises InputError when there is no model there."""
-    return _in(from_json(Model, read_json(folder / "model.json"), str(folder / "model.json")), folder)
+    """Read what `save_model` wrote. Raises InputError when `folder` holds no model."""
+    return _relocated(from_json(Model, read_json(folder / "model.json"), str(folder / "model.json")), folder)
 
 
 def check_model(folder: Path) -> None:
-    """Raise InputError unless the files of the model in `folder` are those that `save_model` found there.
+    """Raise InputError if a file of the model in `folder` has changed since `save_model`.
 
-    Its hash does not tell: it is of the graph, whose bytes differ from one writing to the next.
+    `Model.sha256` cannot show this: it covers the graph, not the files' bytes.
     """
     saved = read_json(folder / "model.json")
     expected = saved.get("files") if isinstance(saved, dict) else None
-    if not isinstance(expected, dict):  # of an earlier version
+    if not isinstance(expected, dict):  # written by an earlier version
         return
-    found = _hashes(folder)
-    if wrong := sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name)):
+    actual = _hashes(folder)
+    if wrong := sorted(name for name in {*expected, *actual} if expected.get(name) != actual.get(name)):
         raise InputError(
-            f"the model in {folder} is damaged: {wrong[0]} is not what it was when the model was made",
-            "make it anew: the same command that made it replaces what is damaged; or copy the folder again",
+            f"the model in {folder} is damaged: {wrong[0]} has changed since the model was made",
+            "run the command that made it again: it replaces what is damaged; or copy the folder again",
         )
 
 
@@ -174,8 +175,8 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
 
 
-def _in(model: Model, folder: Path) -> Model:
-    """Return `model` with its parts where they stand in `folder`, whatever it said before."""
+def _relocated(model: Model, folder: Path) -> Model:
+    """Return `model` with the paths of its parts below `folder`."""
     tokenizer = model.tokenizer
     return replace(
         model,

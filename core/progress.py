@@ -1,4 +1,4 @@
-"""How long work tells the outside how far it is. Stages and workflows call a Listener, which draws or logs it."""
+"""Progress reporting: stages and workflows call a Listener, which draws or logs the events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 @dataclass
 class Step:
-    """A step of the plan. `usual` are seconds; those of `fixed` steps follow from the recipe, on any machine."""
+    """A step of the plan. `usual` is its usual duration in seconds; that of a `fixed` step follows from the recipe and
+    does not depend on the machine. `took` is the actual duration."""
 
     kind: str
     usual: float
@@ -19,50 +20,50 @@ class Step:
 
 
 class Listener(Protocol):
-    """Receives progress and notes. Must be cheap, and safe to call from any thread.
+    """Receives progress and notes. Its methods must be fast, and safe to call from any thread.
 
-    Derive from `Silent` to implement a part of it. A listener that is a context manager is entered by the workflow that
-    it is handed to, for as long as that works.
+    Derive from `Silent` to implement only some of them. A listener that is a context manager is entered by the workflow
+    that receives it, until the workflow ends.
     """
 
     def plan(self, steps: Iterable[Step]) -> None:
-        """Say which steps are to come, in their order."""
+        """Report the planned steps, in order."""
         ...
 
     def scale(self, kind: str, factor: float) -> None:
-        """Say that the steps of a kind are larger or smaller than was planned, by a factor."""
+        """Report that the steps of a kind take longer or shorter than planned, by a factor."""
         ...
 
     def begin(self, step: str, model: str = "") -> None:
-        """Say that a step begins, of one model or of all."""
+        """Report that a step begins, for one model or for all."""
         ...
 
     def progress(self, task: str, done: float, total: float, note: str = "") -> None:
-        """Say that `done` of `total` units of `task` are finished."""
+        """Report that `done` of `total` units of `task` are finished."""
         ...
 
     def note(self, level: str, message: str, **facts: Any) -> None:
-        """Say something worth keeping: `level` is ``info``, ``warning`` or ``error``; `facts` are for the log.
+        """Report a message: `level` is ``info``, ``warning`` or ``error``; `facts` are for the log.
 
-        With ``step`` the message names what begins now, as one word. The fact ``remedy`` says what a user can do.
+        With ``step`` the message names what begins now, in one word. The fact ``remedy`` says what a user can do.
         """
         ...
 
 
 class Silent:
-    """A Listener that drops everything, and the base of listeners that hear a part."""
+    """A Listener that ignores everything, and the base class of listeners that implement only some methods."""
 
     def plan(self, steps: Iterable[Step]) -> None:
-        """Drop it."""
+        """Ignore it."""
 
     def scale(self, kind: str, factor: float) -> None:
-        """Drop it."""
+        """Ignore it."""
 
     def begin(self, step: str, model: str = "") -> None:
-        """Drop it."""
+        """Ignore it."""
 
     def progress(self, task: str, done: float, total: float, note: str = "") -> None:
-        """Drop it."""
+        """Ignore it."""
 
     def note(self, level: str, message: str, **facts: Any) -> None:
-        """Drop it."""
+        """Ignore it."""

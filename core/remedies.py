@@ -1,8 +1,8 @@
-"""What a person can do about a file that cannot be made or answers badly, for the model at hand.
+"""Remedies for a file that cannot be made or is inaccurate, depending on the model's origin.
 
-A model that a run trained can be trained further and may start from another backbone. Somebody else's SavedModel or
-Keras file cannot, but TensorFlow's converter reads it. A supplied ``.tflite`` takes neither: only what
-ai-edge-quantizer makes. So a remedy says what helps, and its words depend on where the model is from.
+A model that a run trained can be trained further, or start from another backbone. An external SavedModel or Keras file
+cannot, but TensorFlow's converter reads it. Of a supplied ``.tflite`` only ai-edge-quantizer makes files. So a remedy
+lists what helps, and its wording depends on the model's origin.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .errors import StageError
 from .model import Model
 from .variant import QUANTIZER, Variant
 
-# `""`: not known, as of a file without a sidecar. It is then treated as a supplied .tflite, of which least is possible.
+# `""`: unknown, for a file without a sidecar. It is treated as a supplied .tflite, which has the fewest options.
 Origin = Literal["trained", "external", "tflite", ""]
 
-# How TensorFlow's converter is asked for.
+# How to use TensorFlow's converter.
 _CONVERTER: dict[Origin, str] = {
     "trained": "with TensorFlow's converter (export.maker = 'converter')",
     "external": "with TensorFlow's converter (--maker converter)",
@@ -29,10 +29,10 @@ _CONVERTER: dict[Origin, str] = {
 
 @dataclass(frozen=True)
 class Remedy:
-    """Ways out: other `schemes` (variants, the nearest first), another `model`, and what helps `also` in any case.
+    """Options: other `schemes` (variants, the most similar first), another `model`, and what `also` helps in any case.
 
-    `by_converter` are variants that only TensorFlow's converter makes well of such a model. `model` says what another
-    one would have or lack, e.g. ``without that operator``.
+    `by_converter` are variants that only TensorFlow's converter makes well of such a model. `model` describes another
+    model, e.g. ``without that operator``.
     """
 
     schemes: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Remedy:
     also: tuple[str, ...] = ()
 
     def words(self, origin: Origin, without: str = "") -> str:
-        """Return the remedy for a model of this origin, as one sentence; `without` is the variant that there is."""
+        """Return the remedy for a model of this origin, as one sentence; `without` is the variant to leave out."""
         return ", or ".join(self._ways(origin, [name for name in self.schemes if name != without]))
 
     def _ways(self, origin: Origin, schemes: list[str]) -> Iterator[str]:
@@ -58,16 +58,16 @@ class Remedy:
         yield from self.also
 
 
-# Of scales whose accumulator could overflow, whoever refuses them: 16-bit kernels take biases of 32 bits at the product
-# of two scales; the others have room for extreme ranges.
+# For scales with which an accumulator could overflow: 16-bit kernels store biases in 32 bits at the product of two
+# scales; the other schemes can represent extreme ranges.
 OVERFLOW = Remedy(
     ("tflite:int8", "tflite:dynamic", "tflite:float16"),
-    also=("train the model: weights that nobody trained have such ranges",),
+    also=("train the model: untrained weights have such ranges",),
 )
 
 
 class CannotMakeError(StageError):
-    """A file cannot be made in its scheme, and what helps depends on where the model is from."""
+    """A file cannot be made in its scheme; the remedy depends on the model's origin."""
 
     def __init__(self, message: str, ways: Remedy) -> None:
         super().__init__(message, ways.words(""))
@@ -75,7 +75,7 @@ class CannotMakeError(StageError):
 
 
 def can_be_made(name: str, origin: Origin) -> bool:
-    """Return whether a variant can be made of a model of this origin."""
+    """Return whether a variant can be made from a model of this origin."""
     scheme = Variant.parse(name).scheme
     if origin == "trained":
         return True
@@ -85,7 +85,7 @@ def can_be_made(name: str, origin: Origin) -> bool:
 
 
 def origin_of(model: Model) -> Origin:
-    """Return where a frozen model is from: a run's training, or somebody else's file frozen as it is."""
+    """Return the origin of a frozen model: ``trained`` by a run, or ``external``."""
     return "trained" if model.train_seconds else "external"
 
 

@@ -1,4 +1,4 @@
-"""results.json and results.csv: the run's record for scripts, rewritten whole after every row that arrives."""
+"""results.json and results.csv: the run's results for scripts. Both are rewritten after every new row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = 1
 
 @dataclass
 class Results:
-    """The document of a run, growing. `save` after each change: a crash then loses one row, not all."""
+    """The results of a run, which grow row by row. Call `save` after each change: a crash then loses one row."""
 
     run: dict[str, Any]
     """Name, start and end, hash of the recipe, version of edgeproof, seconds by task."""
@@ -47,7 +47,7 @@ class Results:
     """A row for each diagnosed file."""
 
     def add_model(self, model: Model) -> None:
-        """Add or replace a model's row. Accuracy stays null until the float reference has been measured."""
+        """Add or replace a model's row. Its accuracy is null until the float reference has been measured."""
         row = {
             "name": model.name,
             "backbone": model.backbone,
@@ -67,7 +67,7 @@ class Results:
         self.models = [*(m for m in self.models if m["name"] != model.name), row]
 
     def set_repeats(self, name: str, repeats: list[dict[str, Any]]) -> None:
-        """Say what training a model with each seed came to; the first is the one that was exported."""
+        """Set a model's results by seed; the first is the one that was exported."""
         for model in self.models:
             if model["name"] == name:
                 model["repeats"] = repeats
@@ -79,10 +79,10 @@ class Results:
         self.artifacts = [*others[:position], artifact, *others[position:]]
 
     def add_measurement(self, measurement: Measurement) -> None:
-        """Add or replace the row of its artifact and target; the float reference also fills its model's accuracy."""
-        same = (measurement.artifact, measurement.target)
+        """Add or replace the row of an artifact on a target. The float reference also sets its model's accuracy."""
+        cell = (measurement.artifact, measurement.target)
         rows = self.measurements
-        position = next((i for i, m in enumerate(rows) if (m.artifact, m.target) == same), len(rows))
+        position = next((i for i, m in enumerate(rows) if (m.artifact, m.target) == cell), len(rows))
         self.measurements = [*rows[:position], measurement, *rows[position + 1 :]]
         artifact = next((a for a in self.artifacts if a.id == measurement.artifact), None)
         if artifact and artifact.format == "savedmodel" and measurement.accuracy is not None:
@@ -91,12 +91,12 @@ class Results:
                     model.update(accuracy=measurement.accuracy, samples=measurement.samples)
 
     def sort(self, targets: Sequence[str]) -> None:
-        """Bring the rows into the order of the artifacts and then of `targets` (they arrive as they are finished)."""
+        """Sort the measurements by artifact and then by `targets` (they arrive in the order of completion)."""
         artifacts = [artifact.id for artifact in self.artifacts]
         self.measurements.sort(key=lambda m: (artifacts.index(m.artifact), targets.index(m.target)))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document as results.json holds it."""
+        """Return the content of results.json."""
         return {
             "schema": SCHEMA,
             "run": self.run,
@@ -112,16 +112,13 @@ class Results:
         }
 
     def save(self, folder: Path) -> None:
-        """Write results.json and results.csv into `folder`, each atomically.
-
-        Those of a run that is not finished come again with the next row, and are not waited for.
-        """
+        """Write results.json and results.csv into `folder`, each atomically; durably once the run is finished."""
         durable = bool(self.run.get("finished"))
         write_json(folder / "results.json", self.to_json(), durable=durable)
         write_atomic(folder / "results.csv", self.to_csv(), durable=durable)
 
     def to_csv(self) -> str:
-        """Return one line per measurement, with what its artifact's row says. Cells are safe in a spreadsheet."""
+        """Return one line per measurement, with columns of its artifact. Cells are safe in a spreadsheet."""
         stream = io.StringIO()
         writer = csv.DictWriter(stream, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -132,12 +129,12 @@ class Results:
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame with the rows and columns of results.csv.
 
-        Raises InputError where pandas is not installed.
+        Raises InputError if pandas is not installed.
         """
         return data_frame(CSV_COLUMNS, list(self.rows()))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield for each measurement what results.csv has of it, by column."""
+        """Yield the row of results.csv for each measurement, by column."""
         artifacts = {a.id: a for a in self.artifacts}
         for measurement in self.measurements:
             row = asdict(measurement)
@@ -156,11 +153,11 @@ class Results:
                     "min_runtime": artifact.min_runtime, "made_by": artifact.made_by,
                     "training": str(artifact.training.get("kind", "")),
                 }  # fmt: skip
-            row["verdict"] = self._said_of(measurement)
+            row["verdict"] = self._verdict(measurement)
             yield row
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: a row per measurement, a row per file that could not be made."""
+        """Return a table for notebooks: a row per measurement, and a row per file that could not be made."""
         rows: list[list[object]] = [
             [
                 row["artifact"], row["target"], row["status"], _percent(row["accuracy"]), _percent(row["agreement"]),
@@ -176,15 +173,15 @@ class Results:
         ]
         return html_table(_SHOWN, rows, str(self.run.get("name") or ""))
 
-    def _said_of(self, measurement: Measurement) -> str:
-        """Return what the recommendation says of a file on its target; nothing where it says nothing."""
+    def _verdict(self, measurement: Measurement) -> str:
+        """Return the recommendation's verdict on a file on its target, or ``""``."""
         targets = self.recommendation.get("targets", [])
-        here: dict[str, Any] = next((t for t in targets if t.get("target") == measurement.target), {})
-        if here.get("artifact") == measurement.artifact:
+        choice: dict[str, Any] = next((t for t in targets if t.get("target") == measurement.target), {})
+        if choice.get("artifact") == measurement.artifact:
             return "recommended"
-        for part, word in (("fits", "fits"), ("pareto", "pareto"), ("beaten", "beaten"), ("rejected", "rejected")):
-            if any(row.get("artifact") == measurement.artifact for row in here.get(part, [])):
-                return word
+        for verdict in ("fits", "pareto", "beaten", "rejected"):
+            if any(row.get("artifact") == measurement.artifact for row in choice.get(verdict, [])):
+                return verdict
         return ""
 
 
@@ -199,7 +196,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-# What a notebook shows of a row.
+# Columns of the table for notebooks.
 _SHOWN = ("file", "target", "status", "accuracy", "agreement", "drop", "median ms", "bytes", "kind", "")
 
 
@@ -212,13 +209,13 @@ def _figure(value: float | None) -> str | None:
 
 
 def load_results(path: Path) -> Results:
-    """Read a run's folder or its results.json. Raises InputError when it is none, damaged, or of another version."""
+    """Read a run's folder or its results.json. Raises InputError when it is invalid, damaged, or of another version."""
     file = path / "results.json" if path.is_dir() else path
     document = read_json(file)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else None
+        schema = document.get("schema") if isinstance(document, dict) else None
         raise InputError(
-            f"{file} has schema {found!r}, expected {SCHEMA}", "make it again with this version of edgeproof"
+            f"{file} has schema {schema!r}, expected {SCHEMA}", "make it again with this version of edgeproof"
         )
     check_document(document, str(file))
     return Results(

@@ -1,6 +1,6 @@
-"""The parts of results.json that are plain tables in memory, and what each of them must be: checked when it is read.
+"""Validates the parts of results.json that are plain dictionaries in memory.
 
-Only what the report, the comparison of runs and the bundle rely on is named; further keys are kept as they are.
+Only the keys that the report, the comparison of runs and the bundle rely on are listed; other keys pass unchecked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Input(_Row):
     name: str | None = None
     kind: str | None = None
     dtype: str | None = None
-    # Lists are what JSON has; the check of what they hold is the same.
+    # Not strict: JSON has lists, not tuples. The items are checked in the same way.
     shape: Shape | None = Field(None, strict=False)
     low: Finite | None = None
     high: Finite | None = None
@@ -167,11 +167,11 @@ class _Document(_Row):
 
 
 def check_document(document: dict[str, Any], where: str) -> None:
-    """Raise InputError, naming `where` and the key, when a part of results.json is not what a run writes."""
+    """Raise InputError, naming `where` and the key, when a part of results.json is invalid."""
     try:
         _Document.model_validate(document)
     except ValidationError as error:
         raise InputError(
-            f"{where} is not what a run writes: {explain(error)}",
-            "run the recipe again: it is made anew; it is not meant to be edited",
+            f"{where} is not a valid results file: {explain(error)}",
+            "run the recipe again, which writes it again; do not edit it",
         ) from error

@@ -1,4 +1,4 @@
-"""log.jsonl: what a run told while it worked, one JSON object a line; and how long its tasks took."""
+"""log.jsonl: the events of a run, one JSON object per line; and the duration of its tasks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .progress import Listener, Silent, Step
 
 
 class RunLog:
-    """A Listener that writes a log and hands everything on to another one. A context manager.
+    """A Listener that writes a log and forwards everything to another one. A context manager.
 
-    `path` is the log's (None: none is written). `listener` is entered and left with the log where it is a context
-    manager. `seconds` are those that each finished task took.
+    `path` is the log file (None: no log). If `listener` is a context manager, it is entered and exited with the log.
+    `seconds` maps each finished task to its duration.
     """
 
     def __init__(self, path: Path | None, listener: Listener | None = None) -> None:
@@ -29,8 +29,8 @@ class RunLog:
         self._listener: Listener = listener if listener is not None else Silent()
         self._log: IO[str] | None = None
         self._lock = threading.RLock()
-        self._began: dict[str, float] = {}
-        self._entered = ExitStack()
+        self._started: dict[str, float] = {}
+        self._contexts = ExitStack()
         self.seconds: dict[str, float] = {}
 
     def __enter__(self) -> RunLog:
@@ -38,7 +38,7 @@ class RunLog:
             self._log = io.TextIOWrapper(open_log(self._path), encoding="utf-8")
         if isinstance(self._listener, AbstractContextManager):
             try:
-                self._entered.enter_context(self._listener)
+                self._contexts.enter_context(self._listener)
             except BaseException:
                 self._close()
                 raise
@@ -48,39 +48,39 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._entered.__exit__(kind, error, trace)
+            self._contexts.__exit__(kind, error, trace)
         finally:
             if error is not None:
                 self._write("error", str(error))
             self._close()
 
     def plan(self, steps: Iterable[Step]) -> None:
-        """Hand it on."""
+        """Forward it."""
         self._listener.plan(steps)
 
     def scale(self, kind: str, factor: float) -> None:
-        """Hand it on."""
+        """Forward it."""
         self._listener.scale(kind, factor)
 
     def begin(self, step: str, model: str = "") -> None:
-        """Hand it on. Tasks that are not finished by now ended early and are not counted."""
+        """Forward it. Unfinished tasks of the previous step ended early and are not counted."""
         with self._lock:
-            self._began.clear()
+            self._started.clear()
         self._listener.begin(step, model)
 
     def progress(self, task: str, done: float, total: float, note: str = "") -> None:
-        """Hand it on; a task that is complete is written down with the seconds that it took."""
+        """Forward it; a completed task is logged with its duration."""
         with self._lock:
-            began = self._began.setdefault(task, time.monotonic())
+            started = self._started.setdefault(task, time.monotonic())
             if done >= total:
-                seconds = time.monotonic() - began
-                del self._began[task]
+                seconds = time.monotonic() - started
+                del self._started[task]
                 self.seconds[task] = self.seconds.get(task, 0.0) + seconds
                 self._write("info", task, total=total, seconds=round(seconds, 3), note=note)
         self._listener.progress(task, done, total, note)
 
     def note(self, level: str, message: str, **facts: Any) -> None:
-        """Write it down and hand it on."""
+        """Log it and forward it."""
         self._write(level, message, **facts)
         self._listener.note(level, message, **facts)
 

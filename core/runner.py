@@ -1,4 +1,4 @@
-"""What evaluation needs of a device: three verbs, each in a fresh process, each answered by an Outcome."""
+"""The interface that runs an artifact on a target: three verbs, each in a fresh process, each returning an Outcome."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .target import Target
 
 @dataclass(frozen=True)
 class LatencyPlan:
-    """How one process measures: warm up for `warmup_seconds`, then time single runs for `run_seconds`.
+    """How one process measures latency: it warms up for `warmup_seconds`, then times single runs for `run_seconds`.
 
-    At least `min_runs` are timed however slow the model is. `threads` is what the runtime is told to use.
+    At least `min_runs` are timed, however slow the model is. `threads` is the runtime's number of threads.
     """
 
     warmup_seconds: float = 0.2
@@ -26,7 +26,7 @@ class LatencyPlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a verb ended. With status ``ok``, `data` holds what the verb promises; otherwise `reason` says why not."""
+    """The result of a verb. With status ``ok``, `data` holds what the verb documents; otherwise there is a `reason`."""
 
     status: Status
     reason: str = ""
@@ -35,12 +35,12 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the verb did what was asked."""
+        """Whether the verb succeeded."""
         return self.status == "ok"
 
 
 class Runner(Protocol):
-    """One artifact on one target. Verbs never raise for what the artifact or the runtime does: they return it."""
+    """One artifact on one target. Verbs return the failures of an artifact or a runtime; they do not raise them."""
 
     @property
     def artifact(self) -> Artifact:
@@ -49,23 +49,23 @@ class Runner(Protocol):
 
     @property
     def target(self) -> Target:
-        """Where it runs."""
+        """The device and runtime that run it."""
         ...
 
     @property
     def kind(self) -> Kind:
-        """Whether figures taken here are measured, emulated or estimated."""
+        """Whether the figures are measured, emulated or estimated."""
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What a figure taken here depends on beside the artifact: target, runtime version, processor. Cheap."""
+        """Return what figures depend on besides the artifact: target, runtime version, processor. Cheap."""
         ...
 
     def load(self, inputs: Path) -> Outcome:
         """Load the file and run it on the first of `inputs` (as `core.dataset.PreparedData.inputs` names them).
 
         Data: ``runtime_version``, ``load_ms``, ``first_ms``, ``run_ms`` (a second run), ``peak_memory_bytes``,
-        ``import_memory_bytes``, ``finite`` (no NaN or infinity came out), ``kernels`` (what ran it).
+        ``import_memory_bytes``, ``finite`` (no NaN or infinity in the output), ``kernels`` (that ran it).
         """
         ...
 
@@ -74,8 +74,8 @@ class Runner(Protocol):
         ...
 
     def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
-        """Time inferences. Data: ``runs_ms`` (every timed run, in order), ``warmup_ms`` and what `load` gives.
+        """Time inferences. Data: ``runs_ms`` (every timed run, in order), ``warmup_ms``, and the data of `load`.
 
-        Where the device tokenizes, a run is both steps, and ``tokenize_ms`` and ``infer_ms`` are its parts.
+        If the device tokenizes, a run includes both steps, and ``tokenize_ms`` and ``infer_ms`` are its parts.
         """
         ...

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from .errors import InputError
 from .runtime import RUNTIMES, Runtime
 
-# Each device, and the module of `devices/` whose DEVICE it is: devices are made above the nouns, targets are not.
+# Each device, and the module of `devices/` that defines it as DEVICE.
 DEVICES: dict[str, str] = {"local": "local"}
 
 
@@ -20,7 +20,7 @@ _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
 class Target:
     """A device and a runtime, e.g. ``local/litert``, or one version of it: ``local/tflite-runtime==2.14``.
 
-    Raises InputError for a device or a runtime that Edgeproof does not know, or a version that is none.
+    Raises InputError for an unknown device or runtime, or an invalid version.
     """
 
     device: str
@@ -28,16 +28,16 @@ class Target:
     runtime: str
     """The runtime's name, e.g. ``litert``."""
     version: str = ""
-    """The version that is wanted; empty: the installed one."""
+    """The required version; empty: the installed one."""
 
     def __post_init__(self) -> None:
-        for kind, found, known in (("device", self.device, tuple(DEVICES)), ("runtime", self.runtime, tuple(RUNTIMES))):
-            if found not in known:
-                close = get_close_matches(found, known, n=1)
+        for kind, name, table in (("device", self.device, DEVICES), ("runtime", self.runtime, RUNTIMES)):
+            if name not in table:
+                close = get_close_matches(name, list(table), n=1)
                 hint = f"did you mean {close[0]!r}? " if close else ""
                 raise InputError(
-                    f"target {str(self)!r}: unknown {kind} {found!r}",
-                    f"{hint}Known {kind}s: {', '.join(known)}; a target is written device/runtime, e.g. local/litert",
+                    f"target {str(self)!r}: unknown {kind} {name!r}",
+                    f"{hint}Known {kind}s: {', '.join(table)}; a target is written device/runtime, e.g. local/litert",
                 )
         if self.version and not _VERSION.fullmatch(self.version):
             raise InputError(
@@ -55,11 +55,11 @@ class Target:
 
     @property
     def engine(self) -> Runtime:
-        """The runtime's row."""
+        """The runtime's row in `RUNTIMES`."""
         return RUNTIMES[self.runtime]
 
     def reads(self, format_: str) -> bool:
-        """Whether this runtime reads files of that format at all."""
+        """Return whether this runtime reads files of that format."""
         return format_ in self.engine.formats
 
     def __str__(self) -> str:
@@ -67,17 +67,17 @@ class Target:
 
 
 def every_target() -> tuple[str, ...]:
-    """Return all targets without versions, as they are written: one a device and runtime."""
+    """Return all targets without versions as text, one per device and runtime."""
     return tuple(f"{device}/{runtime}" for device in DEVICES for runtime in RUNTIMES)
 
 
 def parse_runtime(text: str) -> Target:
-    """Read ``runtime==version``, as a recipe names the runtime that its files must run on. Raises InputError."""
+    """Read ``runtime==version``, a recipe's `runtime`. Raises InputError."""
     if "/" in text or "==" not in text:
         raise InputError(f"runtime {text!r} is not written NAME==VERSION", "e.g. tflite-runtime==2.14")
     return Target.parse(f"local/{text}")
 
 
-def same_version(wanted: str, found: str) -> bool:
-    """Return whether version `found` is what `wanted` names: ``2.14`` names 2.14.0 and 2.14.1, not 2.140."""
-    return found == wanted or found.startswith(f"{wanted}.")
+def same_version(required: str, version: str) -> bool:
+    """Return whether `version` matches `required`: ``2.14`` matches 2.14.0 and 2.14.1, not 2.140."""
+    return version == required or version.startswith(f"{required}.")

@@ -1,4 +1,4 @@
-"""A terminal on which no name or text from outside steers anything, and lines that fit it."""
+"""A terminal console that shows control characters of untrusted texts, and wrapping of lines to its width."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-# What lines begin with, such that what follows of them stands under their words.
+# The start of a line; its further lines are indented by the same width.
 _HEADS = re.compile(r"\s*(?:[✓!·→-]|error:)?\s*")
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return the console for tables, bars and coloured lines. Rich itself honours NO_COLOR and TERM."""
+    """Return the console for tables, bars and coloured lines. Rich itself respects NO_COLOR and TERM."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
     class Visible(Console):
-        """A console whose texts, but not its own colours and movements, are written out."""
+        """A console that escapes control characters in texts, but not its own control codes."""
 
         def render_str(self, text: str, **options: Any) -> Text:
-            # Before the width of a cell is measured.
+            # Escaped here, before the width of a cell is measured.
             return super().render_str(visible(text), **options)
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -36,10 +36,10 @@ def console(*, stderr: bool = False) -> Console:
     return Visible(stderr=stderr, highlight=False)
 
 
-def fitted(text: Text, screen: Console) -> Text:
-    """Return lines that fit a terminal, broken between words; in a pipe or a file they stay as they are.
+def wrap_lines(text: Text, screen: Console) -> Text:
+    """Return `text` with lines wrapped between words to the terminal's width; unchanged in a pipe or a file.
 
-    What is longer than a line by itself, as paths are, is left to the terminal, so that it can be copied.
+    Words longer than a line, such as paths, are left to the terminal, so that they can be copied.
     """
     from rich.text import Text
 
@@ -57,7 +57,7 @@ def fitted(text: Text, screen: Console) -> Text:
 
 
 def _breaks(line: str, indent: int, width: int) -> list[int]:
-    """Return where a line is broken so that its parts, all but the first indented, fit `width` columns."""
+    """Return the positions at which to break a line so that its parts, all but the first indented, fit `width`."""
     from rich.cells import cell_len
 
     breaks, column = [], indent

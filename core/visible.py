@@ -1,14 +1,14 @@
-"""Texts from outside, made harmless to look at: what steers a terminal, or turns text around, is written out.
+"""Escapes invisible and control characters of untrusted texts, so that they cannot control a terminal or reorder text.
 
-The console, messages and JSON go through here, and nothing else does. Records keep the texts as they are.
+It is used for the console, messages and JSON. Records keep the texts unchanged.
 """
 
 from __future__ import annotations
 
 import re
 
-# Controls but for tab and line feed, soft hyphen aside; marks, embeddings and isolates that change the direction of
-# what follows (Unicode's Bidi_Control); separators of lines; invisible tags; bytes that were no text.
+# Control characters except tab and line feed; marks, embeddings and isolates that change the direction of text
+# (Unicode's Bidi_Control); line separators; invisible tags; surrogates (undecodable bytes). Soft hyphens are allowed.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
     "\ud800-\udfff]"
@@ -16,23 +16,23 @@ _UNSAFE = re.compile(
 
 
 def visible(text: str) -> str:
-    """Return `text` with what cannot be seen, or does something when it is shown, written out: ``\\x1b``, ``\\u202e``.
+    """Return `text` with invisible and control characters escaped: ``\\x1b``, ``\\u202e``.
 
-    Bytes of a file name that are no UTF-8 become ``\\xff``.
+    Bytes of a file name that are not UTF-8 become ``\\xff``.
     """
-    return _UNSAFE.sub(lambda found: _escape(ord(found[0])), text)
+    return _UNSAFE.sub(lambda match: _escape(ord(match[0])), text)
 
 
 def visible_in_json(document: str) -> str:
-    """Return JSON text with the same characters escaped as JSON does it, so that the document is the same.
+    """Return JSON text with the same characters as JSON escapes, so that the document is the same.
 
-    Half a surrogate pair is no text, and strict readers refuse it: it is written out as `visible` does.
+    Half a surrogate pair, which strict readers refuse, is escaped as in `visible`.
     """
-    return _UNSAFE.sub(lambda found: _json_escape(ord(found[0])), document)
+    return _UNSAFE.sub(lambda match: _json_escape(ord(match[0])), document)
 
 
 def _escape(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that it could not decode
+    if 0xDC80 <= code <= 0xDCFF:  # Python's surrogate for an undecodable byte
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
@@ -44,5 +44,5 @@ def _json_escape(code: int) -> str:
 
 
 def _units(code: int) -> tuple[int, ...]:
-    """Return the code units of UTF-16."""
+    """Return the UTF-16 code units of a code point."""
     return (code,) if code < 0x10000 else (0xD800 + ((code - 0x10000) >> 10), 0xDC00 + (code & 0x3FF))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..core.codec import sha256_file
 from ..core.errors import InputError
 from ..core.sanitize import shorten
-from ..core.unpacking import most_unpacked
+from ..core.unpacking import max_unpacked_size
 from .files import stat_identity
 from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Payload, Pixels, Probe, existing_folder
 
@@ -56,7 +56,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             length = math.prod(shape)
             if length == 0:
                 raise _invalid(path, f"its header declares {' × '.join(map(str, shape))} bytes, so it is empty")
-            if length > (most_unpacked(size) if packed else size):
+            if length > (max_unpacked_size(size) if packed else size):
                 raise _invalid(
                     path, f"its header declares {length:,} bytes, and it has {size:,}: truncated, or a wrong header"
                 )

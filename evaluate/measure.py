@@ -23,7 +23,7 @@ from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.runner import LatencyPlan, Outcome, Runner
-from ..core.store import Store, place
+from ..core.store import Store, copy_out
 from ..tasks import Task, compare, task_of
 from ..tasks.agreement import NUMBERS, Scores
 from . import latency, predictions
@@ -286,7 +286,7 @@ def _time(
     def timed(index: int, record: dict[str, Any], raw: Path) -> None:
         cell = cells[index]
         name = f"{cell.row.artifact}--on--{cell.row.target.replace('/', '-')}.json"
-        place(raw, raw_folder / name, root=raw_folder.parent)
+        copy_out(raw, raw_folder / name, root=raw_folder.parent)
         processes = record["processes"]
         cell.row = replace(
             cell.row,

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
-from ..core.environment import give_back_memory, usable_cores
+from ..core.environment import release_memory, usable_cores
 from ..core.errors import InputError, StageError, explain_disk_errors
 from ..core.files import below
 from ..core.model import InputContract, Model
@@ -97,12 +97,12 @@ def export(
     samples = _samples(variant, calibration, in_parts=bool(model.tuning.get("head_only")))
     try:
         content, found = _make(model, variant, options, samples, maker)
-        give_back_memory()
+        release_memory()
         first_run.check(content, variant, model)
     except Exception as error:  # a converter may raise anything; none of it stops the other variants
         return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
     finally:
-        give_back_memory()
+        release_memory()
     return finished(artifact, content, folder, _calibration_record(samples, calibration_record, found), started)
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..core.environment import give_back_memory
+from ..core.environment import release_memory
 from ..core.model import SIGNATURE, Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
@@ -95,7 +95,7 @@ def float_file(saved_model: Path, sha256: str) -> bytes:
     """Return the float32 file of a frozen SavedModel, whose hash is `sha256`. Other tools start from it."""
     del sha256  # part of the key: a folder's content may change
     content = run_converter(_converter(saved_model))
-    give_back_memory()
+    release_memory()
     return content
 
 

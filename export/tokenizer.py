@@ -45,7 +45,7 @@ def copy_tokenizer(source: Path, destination: Path, *, root: Path) -> None:
     """
     if files.real_path(source) == files.real_path(destination):
         return
-    files.check_ours(destination, SETTINGS)
+    files.check_owned(destination, SETTINGS)
     fresh = destination.with_name(f".{destination.name}.tokenizer")
     with explain_disk_errors(destination):
         root.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..core.environment import give_back_memory
+from ..core.environment import release_memory
 from ..core.errors import StageError
 from ..core.sanitize import shorten
 from .tensorflow import load
@@ -68,7 +68,7 @@ def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
             f"the model's variables cannot be made constants: {shorten(str(error), 300)}", REMEDY
         ) from error
     finally:
-        give_back_memory()
+        release_memory()
     left = sorted(op for op in operators(frozen) if "Table" in op or op in ("VarHandleOp", "Variable", "VariableV2"))
     inputs = [tensor for tensor in frozen.inputs if tensor.name.split(":")[0] not in beside]
     if beside and left == ["LookupTableFindV2"]:

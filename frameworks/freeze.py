@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.codec import canonical
-from ..core.environment import give_back_memory
+from ..core.environment import release_memory
 from ..core.errors import StageError, explain_disk_errors
 from ..core.files import discard
 from ..core.model import SIGNATURE, InputContract
@@ -64,7 +64,7 @@ def write(serve: Callable[..., dict[str, Any]], inputs: Sequence[Any], folder: P
         except (AssertionError, ValueError, KeyError, TypeError) as error:
             raise StageError(f"TensorFlow cannot save the model: {shorten(str(error), 300)}", REMEDY) from error
         finally:
-            give_back_memory()
+            release_memory()
     return folder
 
 
@@ -145,7 +145,7 @@ def verify(folder: Path, keras_model: Any, samples: NDArray[Any]) -> float:
     tf, _ = load()
     signature, pixels = serving(folder), samples.astype(np.float32)
     frozen = np.concatenate([signature(tf.constant(one[None]))[OUTPUT].numpy() for one in pixels])
-    give_back_memory()
+    release_memory()
     return compare(np.asarray(keras_model(pixels, training=False)), frozen, "Keras and the frozen model")
 
 

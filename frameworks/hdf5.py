@@ -1,6 +1,6 @@
 """HDF5 files from outside, looked through before Keras opens them: no links, no numbers from elsewhere, no bombs.
 
-The HDF5 library is C and has had holes, so a process of its own reads (`core/apart`). This module is light: that
+The HDF5 library is C and has had holes, so a process of its own reads (`core/isolated`). This module is light: that
 process imports it and h5py.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..core import apart
+from ..core import isolated
 from ..core.errors import InputError
 from ..core.sanitize import shorten
-from ..core.unpacking import most_unpacked
+from ..core.unpacking import max_unpacked_size
 
 DAMAGED = "make or copy it again"
 REFUSED = "do not use this file"
@@ -40,8 +40,8 @@ def check_members(path: Path) -> None:
 
 def _apart(function: str, path: Path) -> Any:
     try:
-        return apart.call(f"{__name__}:{function}", str(path.absolute()), str(path))
-    except apart.EndedError as error:
+        return isolated.call(f"{__name__}:{function}", str(path.absolute()), str(path))
+    except isolated.ProcessEndedError as error:
         raise InputError(f"{path} is not a readable HDF5 file: {shorten(str(error), 200)}", DAMAGED) from error
 
 
@@ -71,7 +71,7 @@ def _attributes(stream: BinaryIO | Any, where: str, size: int) -> dict[str, str]
                 if found.is_virtual or found.external:
                     raise InputError(f"{where}: {shorten(name)!r} takes its numbers from another file", REFUSED)
                 declared += int(found.nbytes)
-                if declared > most_unpacked(size):
+                if declared > max_unpacked_size(size):
                     raise InputError(f"{where} of {size:,} bytes declares {declared:,} bytes of numbers", REFUSED)
             return {name: _text(file.attrs[name]) for name in MODEL if name in file.attrs}
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:

@@ -23,7 +23,7 @@ from rich.text import Text
 from ..core.progress import Step
 from ..core.sanitize import shorten
 from ..core.terminal import console as safe_console
-from ..core.terminal import fitted
+from ..core.terminal import wrap_lines
 from .estimate import Estimate, about, clock_time
 
 # Seconds after which a line is written where no bars are drawn; and how often bars are brought up to date.
@@ -232,7 +232,7 @@ class ProgressBars:
     def _say(self, markup: str) -> None:
         self._heard = time.monotonic()
         text = Text.from_markup(markup)
-        self._bars.console.print(fitted(text, self.console), soft_wrap=True)
+        self._bars.console.print(wrap_lines(text, self.console), soft_wrap=True)
 
 
 def _can_draw(console: Console) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeproof.core import apart
+from edgeproof.core import isolated
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import ModelSpec
 from edgeproof.frameworks import hdf5
@@ -49,7 +49,7 @@ def test_results_and_refusals_come_back_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "arguments", "why"),
     [
-        ("os:abort", [], "ends the process that reads it"),
+        ("os:abort", [], "crashes the process that reads it"),
         ("os:kill", [], "TypeError"),
         ("subprocess:getoutput", ["sleep 60"], "did not end within 2 s"),
         ("json:loads", ["[" * 100_000], "RecursionError"),
@@ -60,9 +60,9 @@ def test_a_reader_that_fails_in_any_way_is_told(
     function: str, arguments: list[str], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if arguments == ["sleep 60"]:
-        monkeypatch.setattr(apart, "SECONDS", 2)
-    with pytest.raises(apart.EndedError, match=why):
-        apart.call(function, *arguments)
+        monkeypatch.setattr(isolated, "SECONDS", 2)
+    with pytest.raises(isolated.ProcessEndedError, match=why):
+        isolated.call(function, *arguments)
 
 
 def test_what_a_library_prints_is_no_part_of_the_result_and_the_current_folder_brings_no_code(
@@ -71,8 +71,8 @@ def test_what_a_library_prints_is_no_part_of_the_result_and_the_current_folder_b
     (tmp_path / "json.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert apart.call("builtins:print", "noise") is None
-    assert apart.call("os:getcwd") == str(tmp_path)
+    assert isolated.call("builtins:print", "noise") is None
+    assert isolated.call("os:getcwd") == str(tmp_path)
 
 
 def test_only_processes_with_limits_import_h5py() -> None:

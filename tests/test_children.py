@@ -103,14 +103,14 @@ def test_a_process_that_talks_lives_and_one_that_falls_silent_is_ended() -> None
     lines = 0
     with children.Watchdog(process, 1.5) as watchdog:
         for _ in process.stdout or ():
-            watchdog.heard()
+            watchdog.reset()
             lines += 1
         process.wait()
-    assert watchdog.bit and lines == 10 and process.returncode < 0
+    assert watchdog.expired and lines == 10 and process.returncode < 0
     process = subprocess.Popen(python("pass"))
     with children.Watchdog(process, 60) as watchdog:
         assert process.wait() == 0
-    assert not watchdog.bit
+    assert not watchdog.expired
 
 
 def test_an_ending_says_what_happened(tmp_path: Path) -> None:

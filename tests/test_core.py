@@ -21,7 +21,7 @@ from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.model import InputContract, Model, load_model, save_model
 from edgeproof.core.results import Results, load_results
 from edgeproof.core.sanitize import csv_cell, shorten, slug
-from edgeproof.core.store import Store, lock, place
+from edgeproof.core.store import Store, copy_out, lock
 from edgeproof.core.variant import Variant
 
 HOSTILE = [
@@ -100,14 +100,14 @@ def test_an_entry_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_copy_cannot_reach_into_the_store(tmp_path: Path) -> None:
     (tmp_path / "entry").mkdir()
     (tmp_path / "entry" / "f").write_text("kept")
-    place(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
-    place(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
+    copy_out(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
+    copy_out(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
     with (tmp_path / "run" / "copy" / "f").open("a") as stream:
         stream.write(" and changed")
     assert (tmp_path / "entry" / "f").read_text() == "kept"
-    place(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
+    copy_out(tmp_path / "entry", tmp_path / "run" / "copy", root=tmp_path / "run")
     assert (tmp_path / "run" / "copy" / "f").read_text() == "kept"
-    place(tmp_path / "entry" / "f", tmp_path / "run" / "file", root=tmp_path / "run")
+    copy_out(tmp_path / "entry" / "f", tmp_path / "run" / "file", root=tmp_path / "run")
     assert (tmp_path / "run" / "file").read_text() == "kept"
 
 
@@ -138,7 +138,7 @@ def test_a_real_full_disk_is_told_and_leaves_no_half_file(tmp_path: Path) -> Non
     blocked = tmp_path / "folder"
     blocked.mkdir()
     (blocked / "inside").write_text("")
-    with pytest.raises(StageError, match="a folder where a file is wanted"):
+    with pytest.raises(StageError, match="a folder where a file is needed"):
         write_atomic(blocked, "text")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"]
 

@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from edgeproof.cli.main import edgeproof
-from edgeproof.core import files, sums
+from edgeproof.core import checksums, files
 from edgeproof.core.codec import sha256_file, to_json, write_atomic, write_json
 from edgeproof.core.dataset import PreparedData, save_prepared
 from edgeproof.core.errors import InputError
 from edgeproof.core.model import InputContract, Model, save_model
 from edgeproof.core.recipe_file import parse_recipe
-from edgeproof.core.store import Store, place
+from edgeproof.core.store import Store, copy_out
 from edgeproof.export import sidecar
 from edgeproof.export.bundle.bundle import shipped
 from edgeproof.train.hub.fetch import cache, resolve
@@ -80,7 +80,7 @@ def test_a_damaged_entry_is_not_given_out_and_is_made_anew(tmp_path: Path, what:
     assert store.problem(KEY)
     assert store.get(KEY) is None
     (note,) = heard.notes
-    assert "is damaged, so it is made anew" in note and str(tmp_path / KEY) in note
+    assert "is damaged, so it is made again" in note and str(tmp_path / KEY) in note
     assert store.get(KEY) is None and len(heard.notes) == 1, "said once"
     assert finished(tmp_path).get(KEY, shipped=True), "and whole again"
 
@@ -118,7 +118,7 @@ def test_what_was_only_copied_or_touched_is_whole_and_then_not_read_again(
     shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile)
     store = Store(tmp_path / "b")
     assert store.get(KEY)
-    monkeypatch.setattr(sums, "sha256_file", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(checksums, "sha256_file", lambda path: pytest.fail(f"{path} is read again"))
     assert store.get(KEY)
 
 
@@ -143,7 +143,7 @@ def test_a_kill_at_any_moment_leaves_an_entry_that_is_whole_or_none(
     class KilledError(BaseException):
         pass
 
-    real = {name: getattr(owner, name) for owner, name in ((sums, "save"), (files, "move"), (files, "remove"))}
+    real = {name: getattr(owner, name) for owner, name in ((checksums, "save"), (files, "move"), (files, "remove"))}
     for old in (False, True):
         for stop in range(4):
             root = tmp_path / f"{old}-{stop}"
@@ -161,7 +161,7 @@ def test_a_kill_at_any_moment_leaves_an_entry_that_is_whole_or_none(
                 return step
 
             with monkeypatch.context() as patched:
-                patched.setattr(sums, "save", counted("save"))
+                patched.setattr(checksums, "save", counted("save"))
                 patched.setattr(files, "move", counted("move"))
                 patched.setattr(files, "remove", counted("remove"))
                 try:
@@ -176,11 +176,11 @@ def test_a_kill_at_any_moment_leaves_an_entry_that_is_whole_or_none(
 
 def test_what_is_placed_is_compared_byte_by_byte(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"right")
-    place(tmp_path / "a", tmp_path / "out" / "b", root=tmp_path / "out")
+    copy_out(tmp_path / "a", tmp_path / "out" / "b", root=tmp_path / "out")
     before = (tmp_path / "out" / "b").stat()
     (tmp_path / "out" / "b").write_bytes(b"wrong")
     os.utime(tmp_path / "out" / "b", ns=(before.st_atime_ns, before.st_mtime_ns))
-    place(tmp_path / "a", tmp_path / "out" / "b", root=tmp_path / "out")
+    copy_out(tmp_path / "a", tmp_path / "out" / "b", root=tmp_path / "out")
     assert (tmp_path / "out" / "b").read_bytes() == b"right"
 
 
@@ -320,7 +320,7 @@ def test_a_damaged_module_in_the_cache_is_unpacked_anew(tmp_path: Path, monkeypa
     for damage in (flip, cut, Path.unlink):
         damage(resolved() / name)
         assert held() == WHOLE
-    assert len(heard.notes) == 3 and all("is damaged, so it is made anew" in note for note in heard.notes)
+    assert len(heard.notes) == 3 and all("is damaged, so it is made again" in note for note in heard.notes)
     # One that an earlier version unpacked is taken as it is.
     key = f"models/{sha256_file(tmp_path / 'm.tar.gz')}"
     (cache().root / "sums" / f"{key}.json").unlink()

@@ -10,7 +10,7 @@ import pytest
 from edgeproof.cli.main import status
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import Data
-from edgeproof.core.store import installed, package_versions
+from edgeproof.core.store import package_versions, recorded_version
 from edgeproof.core.target import parse_runtime
 from edgeproof.data import fingerprint
 from edgeproof.devices.runtimes import installed_version
@@ -35,7 +35,7 @@ def damaged(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.usefixtures("damaged")
 def test_a_package_with_a_damaged_record_is_there_and_of_no_known_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert package_versions(["onnx", "numpy"]).keys() == {"numpy"}
-    assert installed("onnx") == "?" and installed_version("litert") == "unknown"
+    assert recorded_version("onnx") == "?" and installed_version("litert") == "unknown"
     for command in ("devices", "doctor"):
         assert status([command, "--json"]) in (0, 1)
         told = json.loads(capsys.readouterr().out)

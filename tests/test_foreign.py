@@ -334,8 +334,8 @@ GOOD = {"config.json": b'{"class_name": "Sequential", "config": {}}', "metadata.
 @pytest.mark.parametrize(
     ("entries", "told"),
     [
-        (GOOD | {"../../escape": b"x"}, "not the plain name"),
-        (GOOD | {"/etc/x": b"x"}, "no path below a folder"),
+        (GOOD | {"../../escape": b"x"}, "not a plain file name"),
+        (GOOD | {"/etc/x": b"x"}, "not a path below a folder"),
         (GOOD | {"assets/zeros": bytes(200 << 20)}, "would unpack to"),
         ({"config.json": b"{}"}, "without metadata.json"),
         (GOOD | {"config.json": b"[" * 100_000}, "damaged"),

@@ -21,8 +21,8 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.files import below, copy, move, open_log, remove, same
 from edgeproof.core.progress import Silent
 from edgeproof.core.results import SCHEMA
-from edgeproof.core.sanitize import LONGEST, checked_name, checked_path, slug
-from edgeproof.core.store import place
+from edgeproof.core.sanitize import MAX_NAME_BYTES, checked_name, checked_path, slug
+from edgeproof.core.store import copy_out
 from edgeproof.export import copy_tokenizer
 from edgeproof.export import sidecar as sidecar_path
 from edgeproof.workflows.bundle import bundle_file
@@ -38,13 +38,13 @@ NO_NAMES = [
 ]  # fmt: skip
 NAMES = [
     "a", "m--tflite-int8", "m.tokenizer", "Modell", "ключ", "模型", "a b", "-rf", "console", "com", "nulls",
-    "a" * LONGEST,
+    "a" * MAX_NAME_BYTES,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
 def test_what_is_no_plain_name_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="is not the plain name of a file") as caught:
+    with pytest.raises(InputError, match="is not a plain file name") as caught:
         checked_name(name, "the id")
     assert caught.value.message.isprintable() and len(caught.value.message) < 300
 
@@ -62,7 +62,7 @@ def test_a_checked_name_is_one_part_of_a_path_on_every_system(name: str) -> None
         return
     joined = Path(os.path.normpath(f"/root/folder/{name}"))
     assert joined.parent == Path("/root/folder") and joined.name == name
-    assert name.isprintable() and not {"/", "\\", ":", "\0"} & set(name) and len(name.encode()) <= LONGEST
+    assert name.isprintable() and not {"/", "\\", ":", "\0"} & set(name) and len(name.encode()) <= MAX_NAME_BYTES
 
 
 @given(st.text() | st.sampled_from(NO_NAMES))
@@ -253,7 +253,7 @@ def test_a_tokenizer_is_copied_without_what_else_lies_in_its_folder(strange: Pat
     with pytest.raises(InputError, match=r"tokenizer\.json does not exist"):
         copy_tokenizer(folder, out / "keys", root=out)
     write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "../../keys"})
-    with pytest.raises(InputError, match=r"file '\.\./\.\./keys' is not the plain name"):
+    with pytest.raises(InputError, match=r"file '\.\./\.\./keys' is not a plain file name"):
         copy_tokenizer(folder, out / "keys", root=out)
     write_json(folder / "tokenizer.json", {"version": 1, "kind": "words", "file": "vocab.txt"})
     (folder / "vocab.txt").write_text("a\n")
@@ -301,7 +301,7 @@ def test_a_folder_is_only_replaced_by_its_like(strange: Path, tmp_path: Path, th
         with pytest.raises(InputError, match="is in the way: it was not made by this program"):
             copy_tokenizer(theirs, target, root=out)
         with pytest.raises(InputError, match="is in the way: it was not made by this program"):
-            place(theirs, target, root=out, mark="model.json")
+            copy_out(theirs, target, root=out, mark="model.json")
         assert contents(tmp_path) == before
     else:
         copy_tokenizer(theirs, target, root=out)
@@ -402,5 +402,5 @@ def test_a_bundle_replaces_no_folder_and_no_archive_of_somebody_elses(strange: P
 def test_an_artifact_cannot_even_be_made_with_an_id_that_is_no_name() -> None:
     made = Artifact("m--tflite-int8", "m", "tflite", "int8", None)
     for name in NO_NAMES:
-        with pytest.raises(InputError, match="is not the plain name"):
+        with pytest.raises(InputError, match="is not a plain file name"):
             replace(made, id=name)

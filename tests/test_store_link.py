@@ -71,10 +71,10 @@ def _file(target: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (_precious, "holds files and is no store"),
-        (_nothing, "where no store can be: No such file"),
-        (_circle, "where no store can be"),
-        (_file, "where no store can be: Not a directory"),
+        (_precious, "holds files and is not a store"),
+        (_nothing, "which cannot be a store: No such file"),
+        (_circle, "which cannot be a store"),
+        (_file, "which cannot be a store: Not a directory"),
     ],
 )
 def test_a_link_to_anything_else_is_refused_and_nothing_is_touched(
@@ -103,7 +103,7 @@ def test_a_folder_of_somebody_elses_is_refused(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "disk").mkdir()
     run = linked(tmp_path / "run", tmp_path / "disk")
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(InputError, match="belongs to somebody else"):
+    with pytest.raises(InputError, match="another user owns"):
         open_store(run)
     assert not list((tmp_path / "disk").iterdir())
 

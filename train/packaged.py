@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, NotInstalledError
-from ..core.store import installed
+from ..core.store import recorded_version
 from ..frameworks.tensorflow import load
 from .torch_pickle import read_state_dict
 
@@ -81,8 +81,9 @@ def weights_file(name: str) -> Path:
         ) from error
     path = Path(str(distribution.locate_file(package.file)))
     if not path.is_file():
+        version = recorded_version(package.distribution)
         raise InputError(
-            f"{package.distribution} {installed(package.distribution)} is installed, but its file {path} is missing",
+            f"{package.distribution} {version} is installed, but its file {path} is missing",
             package.remedy.replace("install", "install --force-reinstall", 1),
         )
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import apart
+from ..core import isolated
 from ..core.errors import InputError, explain_disk_errors
 from ..core.inputs import read_input
 from ..core.sanitize import shorten
@@ -107,8 +107,8 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch, explain_disk_errors(Path(scratch)):
         target = Path(scratch) / "tensors.npz"
         try:
-            names = apart.call(f"{__name__}:write_tensors", str(path.absolute()), str(target))
-        except apart.EndedError as error:
+            names = isolated.call(f"{__name__}:write_tensors", str(path.absolute()), str(target))
+        except isolated.ProcessEndedError as error:
             raise _malformed(path, str(error)) from error
         with np.load(target, allow_pickle=False) as arrays:
             return {name: arrays[str(number)] for number, name in enumerate(names)}

@@ -78,8 +78,8 @@ def doctor() -> list[Check]:
             missing = device(name).missing_runtime(target)
             checks.append(Check(str(target), "note", *missing) if missing else Check(str(target), "ok", version))
     checks += [_packaged(name, kind, what) for name, kind, what in _PACKAGED]
-    most = f"{children.most_memory() / 2**30:.0f} GiB for a process that opens a file from outside"
-    if children.system_limits():
+    most = f"{children.memory_limit() / 2**30:.0f} GiB for a process that opens a file from outside"
+    if children.system_enforces_limit():
         checks.append(Check("memory limit", "ok", most))
     else:
         checks.append(

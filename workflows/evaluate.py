@@ -22,7 +22,7 @@ from ..core.recipe import Budget, Data, Evaluate
 from ..core.recipe_file import parse_table
 from ..core.results import Results
 from ..core.run_log import RunLog
-from ..core.store import Store, lock, open_store, place
+from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target, every_target
 from ..devices import open_runner
 from ..evaluate import select
@@ -294,7 +294,7 @@ def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: 
     key = store.key("renumbered", {"data": data.sha256, "labels": labels, "numbers": numbers.tolist()})
     if store.get(key) is None:
         with store.write(key) as folder:
-            place(data.inputs("test"), folder / data.inputs("test").name, root=folder)
+            copy_out(data.inputs("test"), folder / data.inputs("test").name, root=folder)
             np.save(folder / data.targets("test").name, numbers[np.load(data.targets("test"), allow_pickle=False)])
             sha256 = sha256_of([data.sha256, labels, numbers.tolist()])
             save_prepared(replace(data, labels=labels, sha256=sha256), folder)

@@ -17,7 +17,7 @@ from ..core.recipe import Data, Evaluate, Export
 from ..core.recipe_file import parse_table
 from ..core.run_log import RunLog
 from ..core.sanitize import slug
-from ..core.store import Store, lock, open_store, place
+from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target
 from ..core.variant import CONVERTER, Variant
 from ..devices import device
@@ -295,7 +295,7 @@ def _imported(
     if store.get(entry, shipped=True) is None:
         with store.write(entry) as workspace:
             tf.call("adopt", path=str(path.resolve()), name=name, workspace=str(workspace), choices=asdict(choices))
-    place(store.root / entry, out / "model", root=out, mark="model.json")
+    copy_out(store.root / entry, out / "model", root=out, mark="model.json")
     return load_model(out / "model")
 
 

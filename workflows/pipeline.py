@@ -25,7 +25,7 @@ from ..core.model import Model, load_model
 from ..core.recipe import Budget, ModelSpec, Recipe
 from ..core.results import Results
 from ..core.run_log import RunLog
-from ..core.store import Store, place
+from ..core.store import Store, copy_out
 from ..core.target import Target, parse_runtime
 from ..data import kind_of
 from ..devices import locate, open_runner
@@ -141,7 +141,7 @@ class Pipeline:
                 entries = {seed: self._fit(spec, data, seed, shared) for seed in seeds}
             entry = entries[seeds[0]]
             model = load_model(entry)
-            place(entry, self.out / "models" / spec.name, root=self.out, mark="model.json")
+            copy_out(entry, self.out / "models" / spec.name, root=self.out, mark="model.json")
         except EdgeproofError as error:
             # Data that cannot be used concern all models; what a model refuses concerns that model.
             if len(self.recipe.model) == 1 or (error.exit_code == 2 and data is None):

@@ -15,7 +15,7 @@ from ..core.model import InputContract, TokenizerRecord, plain_name
 from ..core.progress import Listener
 from ..core.recipe import Data, Export
 from ..core.sanitize import shorten, slug
-from ..core.store import Store, lock, open_store, place
+from ..core.store import Store, copy_out, lock, open_store
 from ..core.variant import Variant
 from ..export import POSSIBLE, check_float, chosen_shapes, copy_tokenizer, tokenizer_folder
 from ..export import load as load_artifact
@@ -262,7 +262,7 @@ def _put(artifact: Artifact, base: Artifact, path: Path, out: Path) -> Artifact:
     if destination.exists() and destination.samefile(path):
         return open_artifact(path)
     if artifact.path is not None:
-        place(artifact.path, destination, root=out)
+        copy_out(artifact.path, destination, root=out)
         artifact = replace(artifact, path=destination)
     if base.tokenizer is not None:
         tokenizer = tokenizer_folder(base.model, out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core import sums
+from ..core import checksums
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData, load_prepared
 from ..core.errors import EdgeproofError, InputError
@@ -31,7 +31,7 @@ def remember(folder: Path) -> None:
     """Write down the checksums of all that a finished run has put into its folder."""
     written = [path for name in FOLDERS for path in plain_files(folder / name)]
     written += [folder / name for name in FILES if (folder / name).is_file()]
-    sums.save(sums.take(folder, written), below(folder / STORE, _sums(folder)))
+    checksums.save(checksums.compute(folder, written), below(folder / STORE, _sums(folder)))
 
 
 def problem(folder: Path) -> str:
@@ -39,15 +39,15 @@ def problem(folder: Path) -> str:
 
     Every byte of the files that go to devices is read, of the others those whose size or time has changed.
     """
-    known = sums.load(_sums(folder))
+    known = checksums.load(_sums(folder))
     if known is None:
         return "its checksums are missing"
     try:
-        found = sums.check(folder, known, whole=False, thorough=(f"{SHIPPED}/",))
+        found = checksums.check(folder, known, complete=False, thorough=(f"{SHIPPED}/",))
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
-    if found.sums is not known:  # copied, say: the next check need not read it all again
-        sums.save(found.sums, _sums(folder))
+    if found.checksums is not known:  # copied, say: the next check need not read it all again
+        checksums.save(found.checksums, _sums(folder))
     return found.problem
 
 

@@ -15,7 +15,7 @@ from ..core.model import Model, TokenizerRecord, load_model
 from ..core.progress import Listener
 from ..core.recipe import Export, Quantize
 from ..core.remedies import Remedy, origin_of
-from ..core.store import Store, place
+from ..core.store import Store, copy_out
 from ..core.variant import QUANTIZER, Variant
 from ..export import PACKAGES, place_tokenizer
 from ..export import load as load_artifact
@@ -151,7 +151,7 @@ def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
     """Put an artifact's file, its sidecar and its tokenizer into `out`; return it as it stands there."""
     if artifact.path is not None:
         destination = out / file_name(artifact.model, artifact.variant)
-        place(artifact.path, destination, root=out)
+        copy_out(artifact.path, destination, root=out)
         artifact = replace(artifact, path=destination)
     tokenizer = place_tokenizer(model, out) if model.tokenizer is not None else None
     return save_artifact(replace(artifact, tokenizer=tokenizer), out)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core import apart
+from ...core import isolated
 from ...core.artifact import Artifact
 from ...core.codec import read_json, write_json
 from ...core.errors import InputError, StageError, explain_disk_errors
@@ -55,8 +55,8 @@ def compared(function: str, artifact: Artifact, tokenizer_folder: Path, frame: F
         write_json(facts, {"frame": asdict(frame), "labels": list(artifact.labels)})
         paths = (artifact.path.absolute(), made, tokenizer_folder.absolute(), facts)
         try:
-            return apart.call(f"{__name__}:{function}", *map(str, paths))
-        except apart.EndedError as error:
+            return isolated.call(f"{__name__}:{function}", *map(str, paths))
+        except isolated.ProcessEndedError as error:
             raise StageError(
                 f"LiteRT did not run the file for text classifiers: {shorten(str(error), 200)}",
                 "try the file itself: edgeproof evaluate",

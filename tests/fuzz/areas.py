@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.cli.main import explain, status
-from edgeproof.core import apart
+from edgeproof.core import isolated
 from edgeproof.core.codec import to_json, write_json
 from edgeproof.core.documents import parse_toml
 from edgeproof.core.model import InputContract, Model, save_model
@@ -322,16 +322,16 @@ def _unpack(arguments: list[str]) -> int:
 
 def _as_the_reader_does(arguments: list[str]) -> int:
     """Run the command line with the reader's work in this process, which the area has for itself."""
-    call = apart.call
-    apart.call = _called_here
+    call = isolated.call
+    isolated.call = _called_here
     try:
         return status(arguments)
     finally:
-        apart.call = call
+        isolated.call = call
 
 
 def _called_here(function: str, *arguments: str) -> Any:
-    return apart.result_of(apart.called(function, *arguments))
+    return isolated.decode_result(isolated.call_here(function, *arguments))
 
 
 def _keras(box: Path, draw: random.Random) -> Inputs:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core.errors import InputError
 from ...core.sanitize import checked_path, shorten
-from ...core.unpacking import most_unpacked
+from ...core.unpacking import max_unpacked_size
 from ...frameworks.hdf5 import DAMAGED, check, check_members
 
 LARGEST_JSON = 256 << 20
@@ -67,7 +67,7 @@ def check_entries(path: Path, entries: list[zipfile.ZipInfo], *, unpacked: bool 
         if entry.flag_bits & 1:
             raise InputError(f"{path} is encrypted", "save it without a password")
     declared = sum(entry.file_size for entry in entries)
-    if declared > most_unpacked(size):
+    if declared > max_unpacked_size(size):
         raise InputError(f"{path} of {size:,} bytes would unpack to {declared:,}", "do not use this file")
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ...core.codec import sha256_file, sha256_of
 from ...core.errors import InputError, NotInstalledError, explain_disk_errors
 from ...core.files import copy
-from ...core.store import installed, package_versions
+from ...core.store import package_versions, recorded_version
 from ...frameworks.tensorflow import load
 from ..hub.fetch import cache, locked
 
@@ -61,7 +61,7 @@ def package_file(name: str) -> Path:
     path = Path(str(distribution.locate_file(name)))
     again = REMEDY.replace("install", "install --force-reinstall", 1)
     if not path.is_file():
-        version = installed(DISTRIBUTION)
+        version = recorded_version(DISTRIBUTION)
         raise InputError(f"{DISTRIBUTION} {version} is installed, but its file {path} is missing", again)
     found = sha256_file(path)
     if found != SHA256[name]:
