@@ -25,8 +25,8 @@ from edgeproof.quantize.aware_training import (
     training,
 )
 from edgeproof.quantize.aware_training.frozen_head import cut_head, signature_answers
-from edgeproof.quantize.aware_training.hub_networks import UnknownError
-from edgeproof.quantize.aware_training.training_data import Material, Split, gather
+from edgeproof.quantize.aware_training.hub_networks import UnavailableNetworkError
+from edgeproof.quantize.aware_training.training_data import Split, TrainingData, prepare_training_data
 
 from .tuning_models import LABELS, SIZE, Heard, fitted, make_data, small_network
 
@@ -110,7 +110,7 @@ def test_a_network_that_is_not_the_frozen_one_is_refused(small, tmp_path):
     (folder / "network.json").write_bytes((small.model.network / "network.json").read_bytes())
     with np.load(small.model.network / "weights.npz") as file:
         np.savez(folder / "weights.npz", **{name: file[name] * 1.05 for name in file.files})
-    with pytest.raises(UnknownError, match="answers otherwise"):
+    with pytest.raises(UnavailableNetworkError, match="does not agree"):
         network_loading.open_network(replace(small.model, network=folder), pixels(small)[:4])
 
 
@@ -132,7 +132,7 @@ def test_equal_channels_and_folded_norms_leave_the_answers_as_they_are(small):
     folded = layers.fold_norms(network)
     assert not [layer for layer in folded.layers if "Normalization" in type(layer).__name__]
     np.testing.assert_allclose(np.asarray(folded(values)), before, atol=1e-5)
-    assert layers.equalize(network) == 1
+    assert layers.equalize_channels(network) == 1
     largest = np.abs(network.get_layer("depthwise").get_weights()[0]).max(axis=(0, 1, 3))
     np.testing.assert_allclose(largest, 1, rtol=1e-6)
     np.testing.assert_allclose(np.asarray(network(values)), before, atol=1e-5)
@@ -145,7 +145,7 @@ def test_a_quantized_network_starts_calibrated_and_not_at_chance(small):
     float_ = np.asarray(network(values))
     fake = qat.quantize(network)
     assert fake.layers == (7, 7)  # with the pixels' scaling
-    with fake_quant_ranges.looking_on(fake.network):
+    with fake_quant_ranges.observe(fake.network):
         np.testing.assert_allclose(np.asarray(fake.network(values)), float_, atol=1e-5)
     loose = np.asarray(fake.network(values))
     fake_quant_ranges.calibrate(fake.network, pixels(small, "train"))
@@ -168,7 +168,7 @@ def test_quantization_aware_training_gives_integer_files_that_answer_as_float(sm
     assert model.sha256 != small.model.sha256 and (model.name, model.labels) == ("small", LABELS)
     content = tflite_eval.convert(model.saved_model, quantized=True)
     found = tflite_eval.run(content, np.load(small.data.images("validation")), model.input, workspace / "x")
-    assert not found.floats
+    assert not found.float_operators
     best = known["history"][known["best_epoch"]]
     expected = answers(small.model, pixels(small)).argmax(1)
     assert (found.values.argmax(1) == expected).mean() == pytest.approx(best["val_agreement"]) and expected.any()
@@ -215,7 +215,7 @@ def test_the_same_seed_gives_the_same_weights_and_a_killed_training_goes_on(smal
     monkeypatch.setattr(qat, "score", real)
     heard = Heard()
     again = further(small, "qat", tmp_path, listener=heard)
-    assert any("going on after epoch 1" in message for _, message in heard.notes)
+    assert any("resuming after epoch 1" in message for _, message in heard.notes)
     assert again.sha256 == model.sha256
     assert {k: v for k, v in again.tuning.items() if k != "seconds"} == {
         k: v for k, v in model.tuning.items() if k != "seconds"
@@ -226,10 +226,12 @@ def test_the_same_seed_gives_the_same_weights_and_a_killed_training_goes_on(smal
 
 @pytest.mark.slow
 def test_batch_norm_learns_in_phase_one_and_is_frozen_in_phase_two(small, tmp_path):
-    material = gather(small.model, small.data, epochs=2, samples=48, seed=1, calibration=None, scratch=tmp_path)
+    training_data = prepare_training_data(
+        small.model, small.data, epochs=2, samples=48, seed=1, calibration=None, scratch=tmp_path
+    )
     fake = qat.quantize(network_of(small)).network
     fake_quant_ranges.calibrate(fake, pixels(small, "train"))
-    with_norms, without = qat.learned(fake)
+    with_norms, without = qat.variables_by_phase(fake)
     norms = [layer.layer for layer in fake.layers if "bn" in layer.name]
     seen = []
 
@@ -240,7 +242,7 @@ def test_batch_norm_learns_in_phase_one_and_is_frozen_in_phase_two(small, tmp_pa
     plan = training.Plan((training.Phase(1, with_norms), training.Phase(1, without)), 1e-3, 16, 1.0)
     kernel = fake.get_layer("quant_top").layer
     before = [v.numpy() for v in without]
-    training.train(training.Trainee(fake, judge), plan, material, checkpoint=tmp_path / "c.npz", task="t",
+    training.train(training.Trainable(fake, judge), plan, training_data, checkpoint=tmp_path / "c.npz", task="t",
                    listener=Silent())  # fmt: skip
     start, one, two = seen
     for first, second, third in zip(start, one, two, strict=True):
@@ -267,7 +269,7 @@ def test_training_stops_early_and_the_best_epoch_stays(scores, stopped, best, tm
         return {"score": float(scores[len(weights) - 1])}
 
     plan = training.Plan((training.Phase(4, network.trainable_weights),), 0.1, 4, 0.5, patience=2)
-    state = training.train(training.Trainee(network, judge), plan, Material(split, split, orders, split.stored),
+    state = training.train(training.Trainable(network, judge), plan, TrainingData(split, split, orders, split.stored),
                            checkpoint=tmp_path / "c.npz", task="t", listener=Silent())  # fmt: skip
     assert len(weights) == stopped and state.best_epoch == best
     assert (network.get_weights()[0] == weights[best]).all()
@@ -331,7 +333,7 @@ def test_of_a_network_that_is_not_known_only_the_head_is_trained(small, tmp_path
     heard = Heard()
     model = further(small, "qat", tmp_path / "a", model=unknown, listener=heard)
     assert model.tuning["head_only"] is True and model.tuning["why"] == "it came as a graph"
-    assert any("only the head learns" in message for _, message in heard.notes)
+    assert any("training of the head only" in message for _, message in heard.notes)
     assert model.tuning["history"][0]["val_agreement"] > 0.9
     before, after = cut_head(small.model), cut_head(model)
     assert (before.kernel != after.kernel).any()
@@ -343,7 +345,7 @@ def test_of_a_network_that_is_not_known_only_the_head_is_trained(small, tmp_path
     found = tflite_eval.run(content, np.load(small.data.images("validation")), model.input, tmp_path / "x")
     assert (found.values.argmax(1) == answers(small.model, pixels(small)).argmax(1)).mean() > 0.9
     for kind in ("pruned", "clustered"):
-        with pytest.raises(StageError, match=r"cannot be made sparse or clustered: it came as a graph"):
+        with pytest.raises(StageError, match=r"cannot be pruned or clustered: it came as a graph"):
             further(small, kind, tmp_path / kind, model=unknown)
 
 
@@ -352,7 +354,7 @@ def test_a_layer_that_cannot_be_quantized_is_named(small):
     _, keras = tensorflow.load()
     image = keras.Input((8, 8, 3))
     network = keras.Model(image, keras.layers.ELU(name="odd")(keras.layers.Conv2D(4, 3)(image)))
-    with pytest.raises(UnknownError, match=r"no quantization for layer 'odd' \(ELU\)"):
+    with pytest.raises(UnavailableNetworkError, match=r"no quantization for layer 'odd' \(ELU\)"):
         qat.quantize(network)
 
 
@@ -370,14 +372,14 @@ def test_a_file_that_takes_its_interpreter_down_ends_no_training(small, tmp_path
     split = Split(
         np.load(small.data.images("validation")), labels, np.asarray(network(pixels(small))), small.model.input
     )
-    judge = qat.judge_file(
+    judge = qat.file_evaluator(
         lambda values: network(values, training=False), small.model, split, 1.0, scratch=tmp_path, listener=heard,
         spare=split.stored, before=lambda: None,
     )  # fmt: skip
     row = judge()
     assert row["val_agreement"] == 1.0 and row["converted"] == 0.0
     assert heard.notes == [
-        ("warning", f"{qat.TASK}: the converted file could not be run, its network is judged: signal 11")
+        ("warning", f"{qat.TASK}: the converted file could not be run, its network is evaluated: signal 11")
     ]
 
 
@@ -388,7 +390,7 @@ def test_what_cannot_be_trained_is_told_before_anything_starts(small, tmp_path, 
     assert "tflite:dynamic" in told.value.remedy
     with pytest.raises(InputError, match="unknown further training 'qaat'"):
         further(small, "qaat", tmp_path)
-    with pytest.raises(InputError, match="went through qat already"):
+    with pytest.raises(InputError, match=r"already trained further \(qat\)"):
         further(small, "pruned", tmp_path, model=replace(small.model, tuning={"kind": "qat"}))
     with pytest.raises(InputError, match="labels"):
         further(small, "qat", tmp_path, data=replace(small.data, labels=("a", "b")))

@@ -14,7 +14,7 @@ from edgeproof.frameworks.tensorflow import load
 from edgeproof.quantize.aware_training import network_loading
 from edgeproof.quantize.aware_training.efficientnet_lite import efficientnet_lite
 from edgeproof.quantize.aware_training.frozen_head import signature_answers
-from edgeproof.quantize.aware_training.hub_networks import APPLICATIONS, UnknownError, rebuild
+from edgeproof.quantize.aware_training.hub_networks import APPLICATIONS, UnavailableNetworkError, rebuild
 from edgeproof.train.fit import fit
 
 from .tuning_models import SIZE, make_data, small_network
@@ -98,21 +98,23 @@ def test_a_module_whose_answers_do_not_agree_is_refused(mobile, tmp_path):
     folder.mkdir()
     np.savez(folder / "weights.npz", **{name: -a if name.isdecimal() else a for name, a in arrays.items()})
     write_json(folder / "network.json", described)
-    with pytest.raises(UnknownError, match="answers otherwise"):
+    with pytest.raises(UnavailableNetworkError, match="does not agree"):
         network_loading.open_network(replace(model, network=folder), pictures)
     for change, why in (
-        ({"gives": "probabilities"}, "classes of its own"),
+        ({"gives": "probabilities"}, "its own classes"),
         ({"names": ["x/y"] * len(described["names"])}, "do not fit that architecture"),
     ):
         write_json(folder / "network.json", {**described, **change})
-        with pytest.raises(UnknownError, match=why):
+        with pytest.raises(UnavailableNetworkError, match=why):
             network_loading.open_network(replace(model, network=folder), pictures)
 
 
 @pytest.mark.slow
 def test_a_module_that_nobody_knows_is_refused_by_its_numbers(tmp_path):
     model, pictures = fit_module(small_network(), tmp_path)
-    with pytest.raises(UnknownError, match=r"its architecture is not known to us \(25 variables, [\d,]+ numbers\)"):
+    with pytest.raises(
+        UnavailableNetworkError, match=r"its architecture is unknown \(25 variables, [\d,]+ parameters\)"
+    ):
         network_loading.open_network(model, pictures)
 
 

@@ -1,4 +1,4 @@
-"""Further training of a model whose quantization, pruning or clustering is to cost no accuracy."""
+"""Further training of a float model: quantization-aware training, pruning and clustering."""
 
 from .train import train_further
 

@@ -11,7 +11,7 @@ from ...frameworks.tensorflow import load
 def efficientnet_lite(name: str, size: int) -> Any:
     """Return the features (batch, size, size, 3) → (batch, h, w, 1280) of one of `LITE`.
 
-    Layers are called as in ``package:efficientnet_lite0``: stem, block_0/expand, block_0/depthwise, ….
+    Layers have the names of ``package:efficientnet_lite0``: stem, block_0/expand, block_0/depthwise, ….
     """
     _, keras = load()
     layers = keras.layers

@@ -1,7 +1,7 @@
-"""The ranges of fake quantization: found from samples before training starts, and made exact before a file is written.
+"""The ranges of fake quantization: calibrated before training starts, and updated exactly before a file is written.
 
-TFMOT starts every range at ±6 and lets it move by a thousandth a step, so that a network begins at chance. Here its
-quantizers first only look on while calibration samples go through the network in float.
+TFMOT initializes every range to ±6 and moves it by a thousandth a step, so that a network starts at chance level. Here
+its quantizers are first replaced by observers while calibration samples are run through the network in float.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from numpy.typing import NDArray
 from ...frameworks.tensorflow import load
 
 BATCH = 20
-SMALLEST = 1e-6  # of a range: a scale of zero is no scale
+SMALLEST = 1e-6  # upper end of a range: a scale must not be zero
 
 
 class Observer:
-    """Stands in for TFMOT's quantizer of activations: notes the extremes, changes nothing."""
+    """Replaces TFMOT's quantizer of activations: records the extremes and returns its input unchanged."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Any, Any, Any]] = []  # the range's variables, lowest, highest
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **_: Any) -> Any:
-        """Return `inputs`; `weights` are the variables of their range."""
+        """Record the extremes of `inputs` and return them; `weights` are the variables of their range."""
         tf, _ = load()
         self.seen.append((weights, tf.reduce_min(inputs), tf.reduce_max(inputs)))
         return inputs
 
 
 @contextmanager
-def looking_on(network: Any) -> Iterator[Observer]:
-    """Within this block the quantized `network` computes in float, and the observer sees what would be quantized."""
+def observe(network: Any) -> Iterator[Observer]:
+    """In this context the quantized `network` computes in float, and the observer records the tensors to quantize."""
     load()
     from tensorflow_model_optimization.python.core.quantization.keras.quantizers import NoQuantizer
 
     observer, undo = Observer(), []
 
-    def put(owner: Any, name: str, value: Any) -> None:
+    def replace(owner: Any, name: str, value: Any) -> None:
         undo.append((owner, name, getattr(owner, name)))
         setattr(owner, name, value)
 
     for layer in network.layers:
         if hasattr(layer, "quantizer_vars"):
-            put(layer, "quantizer", observer)
+            replace(layer, "quantizer", observer)
         elif hasattr(layer, "quantize_config"):
-            put(layer, "_weight_vars", [(weight, NoQuantizer(), own) for weight, _, own in layer._weight_vars])
+            replace(layer, "_weight_vars", [(weight, NoQuantizer(), own) for weight, _, own in layer._weight_vars])
             for activation in layer._quantize_activations:
-                put(activation, "quantizer", observer)
+                replace(activation, "quantizer", observer)
             if layer._output_quantizers:
-                put(layer, "_output_quantizers", [observer])
+                replace(layer, "_output_quantizers", [observer])
     try:
         yield observer
     finally:
@@ -61,13 +61,13 @@ def looking_on(network: Any) -> Iterator[Observer]:
 
 
 def calibrate(network: Any, samples: NDArray[Any]) -> int:
-    """Set the ranges of the quantized `network` from `samples` (N, …), as it takes them; return how many.
+    """Set the ranges of the quantized `network` from `samples` (N, …), its inputs; return the number of ranges.
 
-    A range is the mean of the batches' extremes, as the moving average is in training, and holds zero. Outliers of
-    single samples count less than they do in calibration after training.
+    A range is the mean of the batches' extremes, like the moving average in training, and includes zero. Outliers have
+    less effect than in post-training calibration.
     """
     tf, _ = load()
-    with looking_on(network) as observer:
+    with observe(network) as observer:
 
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]
         def extremes(batch: Any) -> Any:
@@ -75,10 +75,10 @@ def calibrate(network: Any, samples: NDArray[Any]) -> int:
             network(batch, training=False)
             return tf.stack([low for _, low, _ in observer.seen]), tf.stack([high for _, _, high in observer.seen])
 
-        whole = range(0, max(1, len(samples) - len(samples) % BATCH), BATCH)
-        found = [[part.numpy() for part in extremes(tf.constant(samples[at : at + BATCH]))] for at in whole]
+        starts = range(0, max(1, len(samples) - len(samples) % BATCH), BATCH)
+        batches = [[part.numpy() for part in extremes(tf.constant(samples[at : at + BATCH]))] for at in starts]
         owners = [own for own, _, _ in observer.seen]
-    lows, highs = np.mean([low for low, _ in found], axis=0), np.mean([high for _, high in found], axis=0)
+    lows, highs = np.mean([low for low, _ in batches], axis=0), np.mean([high for _, high in batches], axis=0)
     for own, low, high in zip(owners, lows, highs, strict=True):
         own["min_var"].assign(min(float(low), 0.0))
         own["max_var"].assign(max(float(high), SMALLEST))
@@ -87,7 +87,7 @@ def calibrate(network: Any, samples: NDArray[Any]) -> int:
 
 
 def fit_weights(network: Any) -> None:
-    """Set the ranges of the weights to what the weights are now: training leaves them one step behind."""
+    """Set the ranges of the weights from their present values: after training they are one step behind."""
     for layer in network.layers:
         for weight, quantizer, own in getattr(layer, "_weight_vars", ()):
             values = np.abs(weight.numpy())
@@ -98,7 +98,7 @@ def fit_weights(network: Any) -> None:
 
 
 def fix_input(network: Any, low: float, high: float) -> None:
-    """Set the range of the network's input to what its contract says."""
+    """Set the range of the network's input to that of its contract."""
     for layer in network.layers:
         if hasattr(layer, "quantizer_vars"):
             layer.quantizer_vars["min_var"].assign(min(low, 0.0))

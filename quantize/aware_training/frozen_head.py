@@ -1,4 +1,4 @@
-"""Frozen SavedModels: what export reads. Written from a Keras network, and cut open before their last dense layer."""
+"""Frozen SavedModels, which export reads: written from a Keras network, or cut before their last dense layer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ...core.model import SIGNATURE, Model
 from ...frameworks.freeze import write
 from ...frameworks.tensorflow import load
 
-THROUGH = ("Identity", "StopGradient")  # operators that change nothing
+THROUGH = ("Identity", "StopGradient")  # operators that do not change values
 
 
 def freeze(function: Callable[[Any], Any], model: Model, folder: Path) -> Path:
     """Save `function`, its variables made constants, as a SavedModel with `model`'s signature at `folder`.
 
-    `function` maps a tensor of the input contract's shape to (1, classes). What stood there is replaced.
+    `function` maps a tensor of the input contract's shape to (1, classes). An existing folder is replaced.
     """
     tf, _ = load()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -45,7 +45,7 @@ def signature_answers(folder: Path, name: str, answer: str, samples: NDArray[Any
 
 
 def digest(arrays: list[NDArray[Any]]) -> str:
-    """Return the hex SHA-256 of arrays with their shapes."""
+    """Return the hex SHA-256 of arrays, including their shapes and dtypes."""
     sums = hashlib.sha256()
     for array in arrays:
         sums.update(f"{array.dtype.str}{array.shape}".encode())
@@ -54,11 +54,11 @@ def digest(arrays: list[NDArray[Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class Cut:
+class HeadCut:
     """A frozen model cut before its last dense layer.
 
-    `base` maps what the model takes to the features (1, n); then come x · `kernel` (n, classes) + `bias` (classes,)
-    and, where `softmax`, a softmax.
+    `base` maps the model's input to the features x (1, n). The head is x · `kernel` (n, classes) + `bias` (classes,),
+    followed by a softmax if `softmax`.
     """
 
     base: Callable[[Any], Any]
@@ -67,8 +67,8 @@ class Cut:
     softmax: bool
 
 
-def cut_head(model: Model) -> Cut:
-    """Cut `model` open. Raises StageError when it does not end in a dense layer."""
+def cut_head(model: Model) -> HeadCut:
+    """Cut `model` before its last dense layer. Raises StageError if it does not end in one."""
     tf, _ = load()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -88,9 +88,9 @@ def cut_head(model: Model) -> Cut:
     kernel = _constant(dense.inputs[1]) if plain else None
     if kernel is None:
         raise StageError(
-            f"nothing of model {model.name!r} can be trained further: its network is not known, and the frozen model "
-            f"does not end in a dense layer (found: {dense.type})",
-            "start from a backbone made of Keras layers (keras:, package:mobilenet_v2), or use tflite:int8",
+            f"model {model.name!r} cannot be trained further: its network is not available, and the frozen model does "
+            f"not end in a dense layer (found: {dense.type})",
+            "use a backbone of Keras layers (keras:, package:mobilenet_v2), or use tflite:int8",
         )
     place, features = inlined.inputs[0].name, dense.inputs[0].name
     definition = graph.as_graph_def()
@@ -99,7 +99,7 @@ def cut_head(model: Model) -> Cut:
         return tf.import_graph_def(definition, input_map={place: image}, return_elements=[features], name="base")[0]
 
     classes = kernel.shape[1]
-    return Cut(body, kernel, bias if bias is not None else np.zeros(classes, np.float32), softmax)
+    return HeadCut(body, kernel, bias if bias is not None else np.zeros(classes, np.float32), softmax)
 
 
 def _source(tensor: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Builds Hub modules again as flat Keras networks, where the architecture is known, from the variables they brought.
+"""Rebuilds Hub modules of a known architecture as flat Keras networks with the modules' variables.
 
-A module is a graph: it runs, but it has no layers to quantize or to prune. What is known are EfficientNet-Lite, and of
-tf.keras.applications what TFMOT can quantize. A module is recognised by how many variables and numbers it has; its
-variables are put in place by their names, or, where another library named them, by their kinds in their order. Whether
-that was right is not believed but measured: the caller compares the answers.
+A module is a graph: it has no layers to quantize or to prune. The known architectures are EfficientNet-Lite, and those
+of tf.keras.applications that TFMOT can quantize. A module is identified by its number of variables and of parameters.
+Its variables are assigned by name, or, with the names of another library, by kind and order. The caller compares the
+answers, which shows whether the assignment is right.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ...frameworks.network_format import PREPROCESS
 from ...frameworks.tensorflow import load
 from .efficientnet_lite import efficientnet_lite
 
-# Variables and numbers of tf.keras.applications without the classification layer, as counted on tf_keras 2.21.
+# Variables and parameters of tf.keras.applications without the classification layer, counted on tf_keras 2.21.
 APPLICATIONS: dict[tuple[int, int], tuple[str, dict[str, float]]] = {
     (135, 218_544): ("MobileNet", {"alpha": 0.25}),
     (135, 829_536): ("MobileNet", {"alpha": 0.5}),
@@ -43,13 +43,13 @@ APPLICATIONS: dict[tuple[int, int], tuple[str, dict[str, float]]] = {
     (604, 7_037_504): ("DenseNet121", {}),
 }
 
-# How the last part of a variable's name says what it is, in Keras, TF-Slim and our own EfficientNet-Lite.
+# The kind of a variable by the last part of its name, in Keras, TF-Slim and this project's EfficientNet-Lite.
 KINDS = {
     "kernel": "kernel", "weights": "kernel", "depthwise_kernel": "kernel", "depthwise_weights": "kernel",
     "pointwise_kernel": "kernel", "bias": "bias", "biases": "bias", "gamma": "gamma", "beta": "beta",
     "moving_mean": "mean", "mean": "mean", "moving_variance": "variance", "var": "variance", "variance": "variance",
 }  # fmt: skip
-# Scopes of TF-Slim (research/slim/nets/mobilenet) and the layers of tf.keras.applications that they are.
+# Scopes of TF-Slim (research/slim/nets/mobilenet) and the corresponding layers of tf.keras.applications.
 SLIM: tuple[tuple[str, Callable[..., str]], ...] = (
     (r"MobilenetV2/Conv/", lambda: "Conv1"),
     (r"MobilenetV2/Conv_1/", lambda: "Conv_1"),
@@ -62,50 +62,54 @@ SLIM: tuple[tuple[str, Callable[..., str]], ...] = (
 _NUMBER = re.compile(r"(\d+)")
 
 
-class UnknownError(Exception):
-    """The network cannot be had, only the frozen graph; the message says why."""
+class UnavailableNetworkError(Exception):
+    """There is no network to train, only the frozen graph; the message says why."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A module's variable: its whole name, its value."""
+    """A module's variable: its full name and its value."""
 
     name: str
     value: NDArray[Any]
 
     @property
     def kind(self) -> str:
-        """What it is; empty where the name does not tell."""
+        """The kind of the variable; empty if its name does not say."""
         return KINDS.get(self.name.rsplit("/", 1)[-1], "")
 
 
 def rebuild(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Iterator[Any]:
-    """Yield Keras networks (batch, size, size, 3) → (batch, classes) that a kept module may be, likeliest first.
+    """Yield Keras networks (batch, size, size, 3) → (batch, classes) that a stored module may be, most likely first.
 
-    `described` and `arrays` are what `train.kept` wrote of kind ``module``. Raises UnknownError, in words, when there
-    is none.
+    `described` and `arrays` are of the format `frameworks.network_format`, kind ``module``. Raises
+    UnavailableNetworkError if there is none.
     """
     if described["answers"] or described["gives"] != "values":
-        raise UnknownError("the module keeps classes of its own, which no known architecture says how to compute")
+        raise UnavailableNetworkError("the module has its own classes, which no known architecture computes")
     values = [arrays[name] for name in sorted(arrays) if name.isdecimal()]
     variables = [Variable(name, value) for name, value in zip(described["names"], values, strict=True)]
     size = int(described["size"])
     backbone = _candidate(variables, size)
     if backbone is None:
-        numbers = sum(variable.value.size for variable in variables)
-        raise UnknownError(f"its architecture is not known to us ({len(variables)} variables, {numbers:,} numbers)")
+        parameters = sum(variable.value.size for variable in variables)
+        raise UnavailableNetworkError(
+            f"its architecture is unknown ({len(variables)} variables, {parameters:,} parameters)"
+        )
     network = _assemble(backbone, described, arrays, size)
     fitting = list(_assignments(backbone, variables))
     if not fitting:
-        raise UnknownError(f"it has as many numbers as {backbone.name}, but its variables do not fit that architecture")
+        raise UnavailableNetworkError(
+            f"it has as many parameters as {backbone.name}, but its variables do not fit that architecture"
+        )
     for weights in fitting:
         backbone.set_weights(weights)
         yield network
 
 
 def _candidate(variables: Sequence[Variable], size: int) -> Any:
-    """Return the backbone (batch, size, size, 3) → (batch, h, w, channels) that has these many variables and numbers,
-    weights not yet set; None where there is none."""
+    """Return the backbone (batch, size, size, 3) → (batch, h, w, channels) with these parameters of variables and
+    parameters, weights not yet set; None if there is none."""
     _, keras = load()
     count = (len(variables), sum(variable.value.size for variable in variables))
     for name, lite in LITE.items():
@@ -118,8 +122,8 @@ def _candidate(variables: Sequence[Variable], size: int) -> Any:
 
 
 def _assignments(backbone: Any, variables: Sequence[Variable]) -> Iterator[list[NDArray[Any]]]:
-    """Yield the ways to fill the backbone's weights, in their order: by names, in the order in which the module lists
-    its variables, and in that of its names, numbers counted as numbers."""
+    """Yield the possible weights of the backbone: assigned by name, by the module's order of variables, and by the
+    natural order of their names."""
     yield from _filled(backbone, variables, lambda v: "/".join(_keras_name(v.name).split("/")[-2:]),
                        lambda name: "/".join(name.split("/")[-2:]))  # fmt: skip
     for order in (variables, sorted(variables, key=lambda v: _natural(v.name))):
@@ -129,24 +133,24 @@ def _assignments(backbone: Any, variables: Sequence[Variable]) -> Iterator[list[
 def _filled(
     backbone: Any, order: Sequence[Variable], of_variable: Callable[[Variable], str], of_weight: Callable[[str], str]
 ) -> Iterator[list[NDArray[Any]]]:
-    """Yield the weights, if each finds a variable of its own with the same mark and shape: the first that is left."""
-    rest: dict[tuple[str, tuple[int, ...]], list[NDArray[Any]]] = {}
+    """Yield the weights, if there is a variable for each: the first unused one with the same mark and shape."""
+    unused: dict[tuple[str, tuple[int, ...]], list[NDArray[Any]]] = {}
     for variable in order:
-        rest.setdefault((of_variable(variable), variable.value.shape), []).append(variable.value)
-    found = []
+        unused.setdefault((of_variable(variable), variable.value.shape), []).append(variable.value)
+    values = []
     for weight in backbone.weights:
-        queue = rest.get((of_weight(weight.name.split(":")[0]), tuple(weight.shape)))
+        queue = unused.get((of_weight(weight.name.split(":")[0]), tuple(weight.shape)))
         if not queue:
             return
-        found.append(queue.pop(0))
-    yield found
+        values.append(queue.pop(0))
+    yield values
 
 
 def _keras_name(name: str) -> str:
-    """Return TF-Slim's name of a variable of MobileNet V1 or V2 as Keras has it; others stay as they are."""
-    for pattern, ours in SLIM:
-        if found := re.search(pattern, name):
-            layer = ours(*(group or "" for group in found.groups()))
+    """Return Keras' name of a variable of MobileNet V1 or V2 with TF-Slim's name; other names are unchanged."""
+    for pattern, keras_layer in SLIM:
+        if match := re.search(pattern, name):
+            layer = keras_layer(*(group or "" for group in match.groups()))
             part = name.rsplit("/", 1)[-1]
             if "/BatchNorm/" in name:
                 norm = layer.replace("Conv1", "bn_Conv1") if layer == "Conv1" else f"{layer}_{_suffix(layer)}"
@@ -164,7 +168,7 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 
 def _assemble(backbone: Any, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], size: int) -> Any:
-    """Put preprocessing before and pooling and head behind `backbone`."""
+    """Add preprocessing before `backbone`, and pooling and head behind it."""
     _, keras = load()
     image = pixels = keras.Input((size, size, 3), name="image")
     set_later: list[tuple[Any, list[NDArray[Any]]]] = []

@@ -1,4 +1,4 @@
-"""Changes of a flat Keras network that leave its answers as they are, made before it is quantized or made sparse."""
+"""Transformations of a flat Keras network that preserve its answers, applied before quantization or pruning."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...frameworks.tensorflow import load
 Arrays = list[NDArray[Any]]
 
 
-def norm_behind(layer: Any) -> Any:
-    """Return the batch norm that alone takes what `layer` gives; None where there is none."""
+def following_norm(layer: Any) -> Any:
+    """Return the batch norm that is the only reader of `layer`'s output; None if there is none."""
     _, keras = load()
     behind = [node.layer for node in layer._outbound_nodes]
     alone = len(behind) == 1 and isinstance(behind[0], keras.layers.BatchNormalization) and behind[0].axis[0] in (-1, 3)
@@ -22,18 +22,18 @@ def norm_behind(layer: Any) -> Any:
     return behind[0] if alone and linear else None
 
 
-def equalize(model: Any) -> int:
-    """Scale each channel of depthwise kernels to a largest weight of one, and the batch norm behind it back.
+def equalize_channels(model: Any) -> int:
+    """Scale each channel of depthwise kernels to a largest weight of one, and compensate in the following batch norm.
 
-    TFMOT gives a depthwise kernel one scale for all channels, where TFLite has one for each: with channels of equal
-    range that is the same. Returns for how many layers that was done.
+    TFMOT has one scale for all channels of a depthwise kernel, TFLite one for each: with channels of equal range these
+    are the same. Returns the number of changed layers.
     """
     _, keras = load()
-    done = 0
+    count = 0
     for layer in model.layers:
         if not isinstance(layer, keras.layers.DepthwiseConv2D) or layer.use_bias or layer.depth_multiplier != 1:
             continue
-        norm = norm_behind(layer)
+        norm = following_norm(layer)
         if norm is None or not (norm.scale and norm.center):
             continue
         (kernel,) = layer.get_weights()
@@ -45,15 +45,15 @@ def equalize(model: Any) -> int:
         layer.set_weights([(kernel * factor[None, None, :, None]).astype(np.float32)])
         scaled = (gamma, beta, mean * factor, variance * factor**2)
         norm.set_weights([part.astype(np.float32) for part in scaled])
-        done += 1
-    return done
+        count += 1
+    return count
 
 
 def fold_norms(model: Any) -> Any:
-    """Return the network with every batch norm that follows a convolution or a dense layer folded into it.
+    """Return the network with every batch norm that follows a convolution or a dense layer folded into that layer.
 
-    So does the converter: what it is to find in the file (zeros, few different values) has to be made in the folded
-    weights. Answers differ by rounding alone.
+    The converter does the same, so properties of the file's weights (zeros, few different values) must be properties of
+    the folded weights. The answers differ only by rounding.
     """
     _, keras = load()
     foldable = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
@@ -62,20 +62,20 @@ def fold_norms(model: Any) -> Any:
     weights: dict[str, Arrays] = {}
     for layer in model.layers:
         weights[layer.name] = layer.get_weights()
-        if not isinstance(layer, foldable) or isinstance(layer, other) or (norm := norm_behind(layer)) is None:
+        if not isinstance(layer, foldable) or isinstance(layer, other) or (norm := following_norm(layer)) is None:
             continue
         norms[norm.name] = layer.name
         weights[layer.name] = _folded(layer, norm)
     config = json.loads(model.to_json())
-    kept = []
+    layers = []
     for described in config["config"]["layers"]:
         if described["name"] in norms:
             continue
         if described["name"] in norms.values():
             described["config"]["use_bias"] = True
         described["inbound_nodes"] = _rewired(described["inbound_nodes"], norms)
-        kept.append(described)
-    config["config"]["layers"] = kept
+        layers.append(described)
+    config["config"]["layers"] = layers
     config["config"]["output_layers"] = _rewired(config["config"]["output_layers"], norms)
     folded = keras.models.model_from_json(json.dumps(config))
     for layer in folded.layers:
@@ -92,14 +92,14 @@ def _folded(layer: Any, norm: Any) -> Arrays:
     scale = gamma / np.sqrt(variance + norm.epsilon)
     kernel, *rest = layer.get_weights()
     bias = rest[0].astype(np.float64) if rest else np.zeros_like(scale)
-    # Output channels are last; those of a depthwise kernel are its last two axes together.
+    # Output channels are the last axis; of a depthwise kernel the last two axes together.
     depthwise = type(layer).__name__ == "DepthwiseConv2D"
     folded = kernel * (scale.reshape(kernel.shape[2:]) if depthwise else scale)
     return [folded.astype(np.float32), (beta + (bias - mean) * scale).astype(np.float32)]
 
 
 def _rewired(nodes: Any, norms: dict[str, str]) -> Any:
-    """Return a configuration's references to layers with each batch norm replaced by what it was folded into."""
+    """Return a configuration's references to layers with each batch norm replaced by the layer it was folded into."""
     if isinstance(nodes, list):
         return [_rewired(node, norms) for node in nodes]
     if isinstance(nodes, dict):

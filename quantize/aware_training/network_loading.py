@@ -1,7 +1,7 @@
-"""Opens what `train.fit` kept of a model (``network/``) as one flat Keras network, proven against the frozen model.
+"""Loads the network that `train.fit` stored (``network/``) as one flat Keras network, and compares it with the model.
 
-TFMOT wants a flat functional network of Keras' own layers. Networks inside networks are taken apart, layers that do
-nothing in inference are left out, and a Hub module is built again where its architecture is known (`rebuild`).
+TFMOT needs a flat functional network of Keras' own layers. Nested networks are flattened, layers without effect in
+inference are left out, and a Hub module of a known architecture is rebuilt (`rebuild`).
 """
 
 from __future__ import annotations
@@ -17,56 +17,58 @@ from ...core.model import Model
 from ...frameworks.network_format import KERAS, PREPROCESS, numbered, read_network
 from ...frameworks.tensorflow import load
 from .frozen_head import signature_answers
-from .hub_networks import UnknownError, rebuild
+from .hub_networks import UnavailableNetworkError, rebuild
 
 TOLERANCE = 1e-4  # of a probability, on real samples
-CHANNELS = 4  # of an input whose scaling becomes such a convolution, at most
+CHANNELS = 4  # of a picture, at most
 IDLE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout",
         "AlphaDropout", "ActivityRegularization")  # fmt: skip
 
 
 def open_network(model: Model, samples: NDArray[Any]) -> Any:
-    """Return the network that `model` was frozen from: flat, all of it trainable but the preprocessing.
+    """Return the network that `model` was frozen from, flat; all of it is trainable except the preprocessing.
 
-    `samples` (N, …) are real inputs as the model takes them; on them the network answers as the frozen model does,
-    within `TOLERANCE`. Raises UnknownError when there is no such network.
+    `samples` (N, …) are real inputs of the model, for which the answers of the network and of the frozen model agree
+    within `TOLERANCE`. Raises UnavailableNetworkError if there is no such network.
     """
     if model.network is None:
         why = str(model.provenance.get("not_kept", ""))
-        raise UnknownError(why or "the network it was frozen from was not kept with it")
+        raise UnavailableNetworkError(why or "the network that it was frozen from was not stored with it")
     described, arrays = read_network(model.network)
     expected = signature_answers(model.saved_model, model.input.name, model.answer, samples)
     least = np.inf
-    for whole in [_from_layers(described, arrays)] if described["kind"] == KERAS else rebuild(described, arrays):
-        network = flatten(whole)
+    for candidate in [_from_layers(described, arrays)] if described["kind"] == KERAS else rebuild(described, arrays):
+        network = flatten(candidate)
         answers = np.asarray(network(samples, training=False))
         difference = float(np.abs(answers - expected).max()) if answers.shape == expected.shape else np.inf
         if difference <= TOLERANCE:
             return network
         least = min(least, difference)
-    raise UnknownError(
-        f"the network that was built again answers otherwise than the frozen model (by {least:.2g}, allowed are "
-        f"{TOLERANCE:g})"
+    raise UnavailableNetworkError(
+        f"the rebuilt network does not agree with the frozen model: its answers differ by {least:.2g}, allowed are "
+        f"{TOLERANCE:g}"
     )
 
 
 def _from_layers(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Any:
     _, keras = load()
     config = json.dumps(described["config"])
-    if '"class_name": "Lambda"' in config:  # it would bring code
-        raise UnknownError("it has a Lambda layer, which only its own code can build")
+    if '"class_name": "Lambda"' in config:  # its configuration is code
+        raise UnavailableNetworkError("it has a Lambda layer, which only its code can build")
     try:
-        whole = keras.models.model_from_json(config)
-        whole.set_weights(numbered(arrays))
+        network = keras.models.model_from_json(config)
+        network.set_weights(numbered(arrays))
     except (ValueError, TypeError, KeyError) as error:
-        raise UnknownError(f"Keras cannot build it again: {str(error)[:200]}") from error
-    return whole
+        raise UnavailableNetworkError(f"Keras cannot rebuild it: {str(error)[:200]}") from error
+    return network
 
 
 def flatten(model: Any) -> Any:
-    """Return a functional Keras model as a flat one of its own: the same layers and weights, one after another, without
-    those that do nothing in inference. Scalings of pixels become 1×1 convolutions: one operator, which quantizes as a
-    whole. All layers are trainable but `fixed` ones. One whose name is taken gets a number behind it."""
+    """Return a functional Keras model as a new flat one with the same layers and weights.
+
+    Layers without effect in inference are left out. Scalings of pixels become 1×1 convolutions, which are quantized as
+    one operator. All layers are trainable except `fixed` ones. Duplicate names get a number.
+    """
     _, keras = load()
     names: set[str] = set()
     image = keras.Input(model.input_shape[1:], name=model.input_names[0], dtype=model.inputs[0].dtype)
@@ -83,14 +85,14 @@ def flatten(model: Any) -> Any:
 
 
 def fixed(layer: Any) -> bool:
-    """Whether a layer is preprocessing, whose weights say what pixels mean and must not learn."""
+    """Whether a layer is preprocessing, whose weights are not trained."""
     return layer.name == PREPROCESS or layer.name.startswith(f"{PREPROCESS}_")
 
 
 def _replay(model: Any, inputs: list[Any], names: set[str]) -> list[Any]:
-    """Call the layers of a functional `model` one by one on `inputs`, and those of models inside it."""
+    """Call the layers of a functional `model`, and of models nested in it, on `inputs`; return the outputs."""
     tf, keras = load()
-    tensors: dict[str, Any] = {str(id(old)): _Always(new) for old, new in zip(model.inputs, inputs, strict=True)}
+    tensors: dict[str, Any] = {str(id(old)): _Reusable(new) for old, new in zip(model.inputs, inputs, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
@@ -99,22 +101,22 @@ def _replay(model: Any, inputs: list[Any], names: set[str]) -> list[Any]:
             arguments, named = node.map_arguments(tensors)
             if isinstance(layer, keras.Model):
                 if not getattr(layer, "_is_graph_network", False):
-                    raise UnknownError(f"layer {layer.name!r} is a model of its own making, with code in it")
+                    raise UnavailableNetworkError(f"layer {layer.name!r} is a model with its own code")
                 outputs = _replay(layer, tf.nest.flatten(arguments), names)
             elif type(layer).__name__ in IDLE:
                 outputs = tf.nest.flatten(arguments)
             elif (scaling := _scaling(layer, arguments)) is not None:
-                outputs = [_convolved(*scaling, arguments[0], names)]
+                outputs = [_as_convolution(*scaling, arguments[0], names)]
             else:
                 _name(layer, names)
-                outputs = tf.nest.flatten(_apart(layer, arguments, named, names))
+                outputs = tf.nest.flatten(_call(layer, arguments, named, names))
             for place, tensor in zip(node.flat_output_ids, outputs, strict=True):
-                tensors[place] = _Always(tensor)
+                tensors[place] = _Reusable(tensor)
     return [tensors[str(id(tensor))].pop() for tensor in model.outputs]
 
 
-def _apart(layer: Any, arguments: Any, named: Any, names: set[str]) -> Any:
-    """Call a layer; a swish inside a convolution becomes a layer of its own, as its input is in eight bits, too."""
+def _call(layer: Any, arguments: Any, named: Any, names: set[str]) -> Any:
+    """Call a layer; a swish inside it becomes a separate layer, because its input is quantized as well."""
     _, keras = load()
     activation = getattr(layer, "activation", None)
     if isinstance(layer, keras.layers.Activation) or activation is not keras.activations.swish:
@@ -126,7 +128,7 @@ def _apart(layer: Any, arguments: Any, named: Any, names: set[str]) -> Any:
 
 
 def _scaling(layer: Any, arguments: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return factor and offset of each channel, where `layer` does nothing but scale a picture; None elsewhere."""
+    """Return factor and offset of each channel if `layer` only scales a picture, otherwise None."""
     kind, shape = type(layer).__name__, tuple(getattr(arguments[0], "shape", ()) if arguments else ())
     if kind not in ("Rescaling", "Normalization") or len(shape) != 4 or not (shape[-1] or CHANNELS + 1) <= CHANNELS:
         return None
@@ -139,7 +141,7 @@ def _scaling(layer: Any, arguments: Any) -> tuple[NDArray[Any], NDArray[Any]] | 
     return ones / deviation, -ones * np.asarray(layer.mean).reshape(-1) / deviation
 
 
-def _convolved(factor: NDArray[Any], offset: NDArray[Any], image: Any, names: set[str]) -> Any:
+def _as_convolution(factor: NDArray[Any], offset: NDArray[Any], image: Any, names: set[str]) -> Any:
     _, keras = load()
     layer = keras.layers.Conv2D(len(factor), 1, name=PREPROCESS, trainable=False)
     _name(layer, names)
@@ -148,8 +150,8 @@ def _convolved(factor: NDArray[Any], offset: NDArray[Any], image: Any, names: se
     return scaled
 
 
-class _Always:
-    """What Keras' nodes take their arguments from: `pop` gives the tensor as often as it is asked for."""
+class _Reusable:
+    """A source of arguments for Keras' nodes: `pop` returns the tensor any number of times."""
 
     def __init__(self, tensor: Any) -> None:
         self._tensor = tensor

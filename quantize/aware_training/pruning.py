@@ -1,7 +1,7 @@
-"""Magnitude pruning with TFMOT: along a polynomial schedule the smallest weights of each layer become zero, for good.
+"""Magnitude pruning with TFMOT: along a polynomial schedule the smallest weights of each layer are set to zero.
 
-Batch norms are folded in first, as the converter would do: what is pruned are the weights that the file holds. Left
-alone are depthwise kernels and the first convolution, which have few weights and lose most, and the fixed
+Batch norms are folded first, as the converter does, so that the pruned weights are those of the file. Depthwise kernels
+and the first convolution are not pruned, because they have few weights and lose the most accuracy; neither is the fixed
 preprocessing.
 """
 
@@ -19,26 +19,26 @@ from ...core.recipe import Prune
 from ...frameworks.tensorflow import load, load_tfmot
 from .layers import fold_norms
 from .network_loading import fixed
-from .training import Phase, Plan, Row, State, Trainee, score, train
-from .training_data import Material, Split
+from .training import Phase, Plan, Row, State, Trainable, score, train
+from .training_data import Split, TrainingData
 
 TASK = "pruning"
-RAMP = 2 / 3  # of all steps, until the sparsity is reached; the rest is for recovering
-UPDATES = 20  # times that masks are drawn anew on the way
+RAMP = 2 / 3  # of all steps, until the sparsity is reached; the rest recovers accuracy
+UPDATES = 20  # of the masks during the ramp
 
 
 def train_pruned(
-    flat: Any, settings: Prune, material: Material, *, scratch: Path, listener: Listener
+    flat: Any, settings: Prune, training_data: TrainingData, *, scratch: Path, listener: Listener
 ) -> tuple[Any, State, dict[str, Any]]:
-    """Prune a flat network; return it without TFMOT's wrappers, how it went, and what is to be told of it.
+    """Prune a flat network; return it without TFMOT's wrappers, the training state, and facts for `tuning`.
 
-    Raises StageError when it has no layer to prune, or the zeros asked for are not in the result.
+    Raises StageError if it has no layer to prune, or the result has fewer zeros than set.
     """
     _, keras = load()
     tfmot = load_tfmot()
     api, folded = tfmot.sparsity.keras, fold_norms(flat)
-    chosen = worth_changing(folded)
-    steps = sum(math.ceil(len(order) / settings.batch_size) for order in material.orders)
+    chosen = prunable_layers(folded)
+    steps = sum(math.ceil(len(order) / settings.batch_size) for order in training_data.orders)
     every = max(1, int(steps * RAMP) // UPDATES)
     schedule = api.PolynomialDecay(
         0.0, settings.sparsity, begin_step=0, end_step=every * max(1, int(steps * RAMP) // every), frequency=every
@@ -60,19 +60,19 @@ def train_pruned(
         for layer in wrapped:
             layer.pruning_obj.weight_mask_op()
 
-    def judge() -> Row:
+    def evaluate() -> Row:
         mask()
-        return judge_network(network, material.validation, settings.distill)
+        return evaluate_network(network, training_data.validation, settings.distill)
 
     plan = Plan(
-        phases=(Phase(settings.epochs, learnable(network)),),
+        phases=(Phase(settings.epochs, trainable_variables(network)),),
         learning_rate=settings.learning_rate,
         batch_size=settings.batch_size,
         distill=settings.distill,
         keep_best=False,  # an earlier epoch is not sparse yet
     )
-    trainee = Trainee(network, judge)
-    state = train(trainee, plan, material, checkpoint=scratch / "pruned.npz", task=TASK, listener=listener)
+    trainable = Trainable(network, evaluate)
+    state = train(trainable, plan, training_data, checkpoint=scratch / "pruned.npz", task=TASK, listener=listener)
     mask()
     stripped = api.strip_pruning(network)
     zeros = {name: _zeros(stripped.get_layer(name)) for name in sorted(chosen)}
@@ -80,55 +80,55 @@ def train_pruned(
     missing = [name for name in zeros if zeros[name] < math.floor(settings.sparsity * sizes[name])]
     if missing:
         raise StageError(
-            f"layer {missing[0]!r} has {zeros[missing[0]]:,} weights of zero, expected {settings.sparsity:.0%} of "
+            f"layer {missing[0]!r} has {zeros[missing[0]]:,} zero weights, expected {settings.sparsity:.0%} of "
             f"{sizes[missing[0]]:,}",
-            "prune for more epochs, so that the schedule reaches its end",
+            "prune for more epochs, so that the schedule is completed",
         )
-    everything = sum(_kernel(layer).size for layer in stripped.layers if _kernel(layer) is not None)
-    told = {
+    weights = sum(_kernel(layer).size for layer in stripped.layers if _kernel(layer) is not None)
+    facts = {
         "sparsity": settings.sparsity,
         "zero_weights": sum(zeros.values()),
         "pruned_weights": sum(sizes.values()),
-        "weights": everything,
+        "weights": weights,
         "layers": {"pruned": len(chosen), "done": len(chosen), "total": len(_with_kernels(stripped))},
     }
-    return stripped, state, told
+    return stripped, state, facts
 
 
-def worth_changing(network: Any) -> set[str]:
-    """Return the names of the layers whose weights may be pruned or clustered. Raises StageError for none."""
+def prunable_layers(network: Any) -> set[str]:
+    """Return the names of the layers whose weights can be pruned or clustered. Raises StageError if there are none."""
     _, keras = load()
     kinds = (keras.layers.Conv2D, keras.layers.Dense)
-    apart = (keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose, keras.layers.SeparableConv2D)
-    able = [
+    excluded = (keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose, keras.layers.SeparableConv2D)
+    layers = [
         layer for layer in network.layers
-        if isinstance(layer, kinds) and not isinstance(layer, apart) and not fixed(layer)
+        if isinstance(layer, kinds) and not isinstance(layer, excluded) and not fixed(layer)
     ]  # fmt: skip
-    convolutions = [layer for layer in able if isinstance(layer, keras.layers.Conv2D)]
-    chosen = {layer.name for layer in able} - {layer.name for layer in convolutions[:1]}
+    convolutions = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]
+    chosen = {layer.name for layer in layers} - {layer.name for layer in convolutions[:1]}
     if not chosen:
         raise StageError(
-            "the network has no layer whose weights are worth pruning or clustering",
-            "dense layers and all convolutions but the first and depthwise ones are; use tflite:int8 for this network",
+            "the network has no layer that can be pruned or clustered",
+            "needed are dense layers, or convolutions except the first and depthwise ones; use tflite:int8 instead",
         )
     return chosen
 
 
-def learnable(network: Any) -> list[Any]:
-    """Make the network ready to learn, what batch norms are left in inference mode; return the variables that learn."""
+def trainable_variables(network: Any) -> list[Any]:
+    """Set the remaining batch norms to inference mode; return the trainable variables of the other layers."""
     _, keras = load()
-    found: list[Any] = []
+    variables: list[Any] = []
     for layer in network.layers:
         inner = getattr(layer, "layer", layer)
         if isinstance(inner, keras.layers.BatchNormalization):
             inner.trainable = False
         elif not fixed(inner):
-            found += list(layer.trainable_weights)
-    return found
+            variables += list(layer.trainable_weights)
+    return variables
 
 
-def judge_network(network: Any, validation: Split, distill: float) -> Row:
-    """Judge a float network on the validation split: its file computes the same."""
+def evaluate_network(network: Any, validation: Split, distill: float) -> Row:
+    """Evaluate a float network on the validation split; its float file gives the same answers."""
     count = len(validation.labels)
     if not count:
         return {}

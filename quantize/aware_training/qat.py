@@ -1,9 +1,8 @@
-"""Quantization-aware training with TFMOT: the float model with fake quantization in it learns to answer as before.
+"""Quantization-aware training with TFMOT: a network with fake quantization is trained on the float model's answers.
 
-It starts calibrated (`ranges`), so that nothing has to be learnt twice. Batch norms always use their running
-statistics, as they did when the head was trained: statistics of small batches would be those of another network. In
-phase one their scale and offset learn with the weights, in phase two they are frozen. Epochs are judged by the
-converted file.
+It starts with calibrated ranges (`fake_quant_ranges`). Batch norms always use their running statistics, as in the
+training of the head, because statistics of small batches would differ too much. In phase one their scale and offset are
+trained with the weights, in phase two they are frozen. Each epoch is evaluated by the converted file.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from ...core.sanitize import shorten
 from ...frameworks.tensorflow import load, load_tfmot
 from .fake_quant_ranges import calibrate, fit_weights, fix_input
 from .frozen_head import freeze
-from .hub_networks import UnknownError
-from .layers import equalize
+from .hub_networks import UnavailableNetworkError
+from .layers import equalize_channels
 from .network_loading import fixed
-from .tflite_eval import CrashError, convert, run, values_of
-from .training import Phase, Plan, Row, State, Trainee, score, train
-from .training_data import Material, Split
+from .tflite_eval import CrashError, convert, model_values, run
+from .training import Phase, Plan, Row, State, Trainable, score, train
+from .training_data import Split, TrainingData
 
 TASK = "quantization-aware training"
-CHECKED = 4  # samples for a file that is not judged
-# Layers that TFMOT knows nothing of, and whose output alone has to be quantized.
+CHECKED = 4  # samples on which a file is run without a validation split
+# Layers that TFMOT does not support, and of which only the output has to be quantized.
 OUTPUT_ONLY = ("Multiply", "Subtract", "Maximum", "Minimum")
 
 
 @dataclass(frozen=True)
-class Quantized:
-    """A network with fake quantization; `layers` is (quantized, all) of those that compute."""
+class QuantizedNetwork:
+    """A network with fake quantization; `layers` is the number of quantized layers with kernels, and of all of them."""
 
     network: Any
     layers: tuple[int, int]
 
 
-def quantize(flat: Any) -> Quantized:
-    """Put fake quantization into a flat network. Raises UnknownError naming the layer that TFMOT has none for."""
+def quantize(flat: Any) -> QuantizedNetwork:
+    """Add fake quantization to a flat network. Raises UnavailableNetworkError with the layer that prevents it."""
     _, keras = load()
     tfmot = load_tfmot()
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
@@ -53,7 +52,7 @@ def quantize(flat: Any) -> Quantized:
         default_8bit_quantize_registry,
     )
 
-    equalize(flat)
+    equalize_channels(flat)
     _skip_taken_names(flat)
     api, registry = tfmot.quantization.keras, default_8bit_quantize_registry.Default8BitQuantizeRegistry()
     output_only = default_8bit_quantize_configs.Default8BitOutputQuantizeConfig
@@ -66,9 +65,11 @@ def quantize(flat: Any) -> Quantized:
         if kind in OUTPUT_ONLY:
             return api.quantize_annotate_layer(layer, quantize_config=output_only())
         if kind == "BatchNormalization" and not _follows_weights(layer):
-            raise UnknownError(f"batch norm {layer.name!r} follows no convolution that it could be folded into")
+            raise UnavailableNetworkError(
+                f"batch norm {layer.name!r} does not follow a convolution that it can be folded into"
+            )
         if kind not in ("BatchNormalization", "SeparableConv2D") and not registry.supports(layer):
-            raise UnknownError(f"TFMOT has no quantization for layer {layer.name!r} ({kind})")
+            raise UnavailableNetworkError(f"TFMOT has no quantization for layer {layer.name!r} ({kind})")
         return api.quantize_annotate_layer(layer)
 
     try:
@@ -76,34 +77,34 @@ def quantize(flat: Any) -> Quantized:
             annotated = keras.models.clone_model(flat, clone_function=annotate)
             annotated.set_weights(flat.get_weights())
             network = api.quantize_apply(annotated)
-    except UnknownError:
+    except UnavailableNetworkError:
         raise
-    except Exception as error:  # TFMOT raises whatever a network makes it stumble over
-        raise UnknownError(f"TFMOT cannot quantize the network: {shorten(str(error), 200)}") from error
+    except Exception as error:  # TFMOT may raise anything
+        raise UnavailableNetworkError(f"TFMOT cannot quantize the network: {shorten(str(error), 200)}") from error
     wrapped = [layer for layer in network.layers if hasattr(layer, "quantize_config")]
     with_weights = [layer for layer in wrapped if layer._weight_vars]
-    return Quantized(network, (len(with_weights), len(_computing(network))))
+    return QuantizedNetwork(network, (len(with_weights), len(_computing(network))))
 
 
 def _skip_taken_names(flat: Any) -> None:
-    """Let Keras give out no name again that a layer of `flat` has.
+    """Advance Keras' counters of layer names past the names in `flat`.
 
-    TFMOT makes two layers of each SeparableConv2D, and Keras names them: ``conv2d``, which a layer of a network that
-    was made in another process may have, too. With two layers of one name TFMOT's rebuilding never ends.
+    TFMOT makes two layers of each SeparableConv2D, and Keras names them, for example ``conv2d``. A layer of a network
+    from another process may have the same name, and with two layers of one name TFMOT does not terminate.
     """
     _, keras = load()
-    taken = {layer.name for layer in flat.layers}
+    used = {layer.name for layer in flat.layers}
     for new in (lambda: keras.layers.Conv2D(1, 1), lambda: keras.layers.DepthwiseConv2D(1)):
         stem = re.sub(r"_\d+$", "", new().name)
         last = max(
-            (int(name[len(stem) + 1 :] or 0) for name in taken if re.fullmatch(rf"{stem}(_\d+)?", name)), default=-1
+            (int(name[len(stem) + 1 :] or 0) for name in used if re.fullmatch(rf"{stem}(_\d+)?", name)), default=-1
         )
         while int(new().name[len(stem) + 1 :] or 0) < last:
             pass
 
 
 def _follows_weights(norm: Any) -> bool:
-    """Whether a batch norm stands behind a convolution or dense layer that it can be folded into."""
+    """Whether a batch norm follows a convolution or dense layer that it can be folded into."""
     _, keras = load()
     before = norm._inbound_nodes[0].inbound_layers
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense, keras.layers.SeparableConv2D)
@@ -117,8 +118,8 @@ def _computing(network: Any) -> list[Any]:
     return [layer for layer in inner if hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel")]
 
 
-def learned(network: Any) -> tuple[list[Any], list[Any]]:
-    """Make the network ready to learn; return what phase one moves, and what phase two does (no batch norm)."""
+def variables_by_phase(network: Any) -> tuple[list[Any], list[Any]]:
+    """Set batch norms to inference mode; return the variables of phase one, and of phase two (without batch norms)."""
     _, keras = load()
     norms: list[Any] = []
     others: list[Any] = []
@@ -126,26 +127,27 @@ def learned(network: Any) -> tuple[list[Any], list[Any]]:
         inner = getattr(layer, "layer", layer)
         if isinstance(inner, keras.layers.BatchNormalization):
             norms += [v for v in (inner.gamma, inner.beta) if v is not None]
-            inner.trainable = False  # inference mode: running statistics, which stay as they are
+            inner.trainable = False  # inference mode: running statistics, not updated
         elif not fixed(inner):
             others += list(layer.trainable_weights)
     return [*others, *norms], others
 
 
 def train_qat(
-    flat: Any, model: Model, settings: Qat, material: Material, *, scratch: Path, listener: Listener
+    flat: Any, model: Model, settings: Qat, training_data: TrainingData, *, scratch: Path, listener: Listener
 ) -> tuple[Any, State, tuple[int, int]]:
-    """Train a flat network for quantization; return it with fake quantization, how it went, and `Quantized.layers`.
+    """Train a flat network for quantization; return it with fake quantization, the training state, and
+    `QuantizedNetwork.layers`.
 
-    Raises UnknownError when it cannot be quantized as a whole: TFMOT does not know a layer, or the converter leaves
-    operators in float.
+    Raises UnavailableNetworkError if it cannot be quantized as a whole: TFMOT does not support a layer, or the
+    converter leaves operators in float.
     """
     quantized = quantize(flat)
     network = quantized.network
-    calibrate(network, values_of(material.calibration, model.input))
+    calibrate(network, model_values(training_data.calibration, model.input))
     low, high = (model.input.low, model.input.high) if model.input.kind == "image" else (0.0, 0.0)
 
-    def settle() -> None:
+    def update_ranges() -> None:
         fit_weights(network)
         if high > low:
             fix_input(network, low, high)
@@ -153,12 +155,12 @@ def train_qat(
     def function(values: Any) -> Any:
         return network(values, training=False)
 
-    settle()
-    judge = judge_file(
-        function, model, material.validation, settings.distill, scratch=scratch, listener=listener,
-        spare=material.calibration, before=settle,
+    update_ranges()
+    evaluate = file_evaluator(
+        function, model, training_data.validation, settings.distill, scratch=scratch, listener=listener,
+        spare=training_data.calibration, before=update_ranges,
     )  # fmt: skip
-    with_norms, without = learned(network)
+    with_norms, without = variables_by_phase(network)
     plan = Plan(
         phases=(Phase(settings.epochs, with_norms), Phase(settings.frozen_epochs, without)),
         learning_rate=settings.learning_rate,
@@ -166,45 +168,53 @@ def train_qat(
         distill=settings.distill,
         patience=settings.patience,
     )
-    trainee = Trainee(network, judge)
-    state = train(trainee, plan, material, checkpoint=scratch / "qat.npz", task=TASK, listener=listener)
-    settle()
+    trainable = Trainable(network, evaluate)
+    state = train(trainable, plan, training_data, checkpoint=scratch / "qat.npz", task=TASK, listener=listener)
+    update_ranges()
     return network, state, quantized.layers
 
 
-def judge_file(
+def file_evaluator(
     function: Callable[[Any], Any], model: Model, validation: Split, distill: float, *, scratch: Path,
     listener: Listener, spare: Any, before: Callable[[], None],
 ) -> Callable[[], Row]:  # fmt: skip
-    """Return what judges a network by its file: frozen, converted to integers by its own ranges, run by LiteRT.
+    """Return a function that evaluates a network by its file: frozen, converted to integers with its ranges, run by
+    LiteRT. `before` is called first.
 
-    The first file decides whether it works at all: raises UnknownError when the converter refuses it or leaves
-    operators in float. When a later one cannot be run, the network itself is judged instead, with a warning. Without a
-    validation split the file is only tried, on the `spare` samples.
+    The function raises UnavailableNetworkError if the converter refuses the first file or leaves operators in float. If
+    a later file cannot be run, the network itself is evaluated instead, with a warning. Without a validation split the
+    file is only run, on the `spare` samples.
     """
-    tried = False
+    checked = False
 
-    def judge() -> Row:
-        nonlocal tried
+    def evaluate() -> Row:
+        nonlocal checked
         before()
-        judged = len(validation.labels) > 0
-        stored = validation.stored if judged else spare[:CHECKED]
+        validated = len(validation.labels) > 0
+        stored = validation.stored if validated else spare[:CHECKED]
         try:
-            saved = freeze(function, model, scratch / "judged")
-            found = run(convert(saved, quantized=True), stored, model.input, scratch)
+            saved = freeze(function, model, scratch / "evaluated")
+            answers = run(convert(saved, quantized=True), stored, model.input, scratch)
         except CrashError as error:
-            listener.note("warning", f"{TASK}: the converted file could not be run, its network is judged: {error}")
+            listener.note("warning", f"{TASK}: the converted file could not be run, its network is evaluated: {error}")
             values = np.concatenate(
-                [np.asarray(function(values_of(stored[at : at + 64], model.input))) for at in range(0, len(stored), 64)]
+                [
+                    np.asarray(function(model_values(stored[at : at + 64], model.input)))
+                    for at in range(0, len(stored), 64)
+                ]
             )
-            return {**score(values, validation.labels, validation.answers, distill), "converted": 0.0} if judged else {}
-        except Exception as error:  # the converter raises anything
-            if tried:
+            return (
+                {**score(values, validation.labels, validation.answers, distill), "converted": 0.0} if validated else {}
+            )
+        except Exception as error:  # the converter may raise anything
+            if checked:
                 raise
-            raise UnknownError(f"the converter refuses the quantized network: {shorten(str(error), 200)}") from error
-        if not tried and found.floats:
-            raise UnknownError(f"the converter leaves {', '.join(found.floats)} in float")
-        tried = True
-        return score(found.values, validation.labels, validation.answers, distill) if judged else {}
+            raise UnavailableNetworkError(
+                f"the converter refuses the quantized network: {shorten(str(error), 200)}"
+            ) from error
+        if not checked and answers.float_operators:
+            raise UnavailableNetworkError(f"the converter leaves {', '.join(answers.float_operators)} in float")
+        checked = True
+        return score(answers.values, validation.labels, validation.answers, distill) if validated else {}
 
-    return judge
+    return evaluate

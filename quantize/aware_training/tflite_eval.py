@@ -1,4 +1,4 @@
-"""What a network is worth as a file: converted with the TFLite converter and run by LiteRT, in a process of its own."""
+"""Evaluates a network as a file: converts it with the TFLite converter, and runs it in LiteRT in its own process."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ TIMEOUT = 900.0  # seconds
 
 
 class CrashError(Exception):
-    """The file could not be run; the message says how that ended."""
+    """The file could not be run; the message says why."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """`values` (N, classes) float32 of a file, and the operators in it that compute in float."""
+    """The answers `values` (N, classes) float32 of a file, and the names of its operators that compute in float."""
 
     values: NDArray[Any]
-    floats: tuple[str, ...]
+    float_operators: tuple[str, ...]
 
 
 def convert(saved_model: Path, *, quantized: bool, samples: Callable[[], Iterator[Any]] | None = None) -> bytes:
     """Return the ``.tflite`` file of a frozen SavedModel.
 
-    `quantized`: into integers, by the fake quantization in its graph or, with `samples` (dictionaries of inputs by
-    name), by calibration. Raises whatever the converter raises.
+    If `quantized`, the file is in integers: by the fake quantization of its graph or, with `samples` (dictionaries of
+    inputs by name), by calibration. Raises whatever the converter raises.
     """
     tf, _ = load()
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
@@ -51,17 +51,17 @@ def convert(saved_model: Path, *, quantized: bool, samples: Callable[[], Iterato
     return run_converter(converter)
 
 
-def values_of(stored: NDArray[Any], contract: InputContract) -> NDArray[Any]:
-    """Return stored samples as the model takes them, float32."""
+def model_values(stored: NDArray[Any], contract: InputContract) -> NDArray[Any]:
+    """Return stored samples in the model's value range, float32."""
     scale, offset = contract.scale
     return np.asarray(stored, np.float32) * np.float32(scale) + np.float32(offset)
 
 
 def run(content: bytes, stored: NDArray[Any], contract: InputContract, folder: Path) -> Answers:
-    """Run a file on stored samples (N, …). Raises CrashError when its process dies or fails."""
+    """Run a file on stored samples (N, …). Raises CrashError if its process fails."""
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file, source, target = (folder / name for name in ("scored.tflite", "scored.npy", "answers.npy"))
+        file, source, target = (folder / name for name in ("eval.tflite", "eval.npy", "answers.npy"))
         file.write_bytes(content)
         np.save(source, stored)
         target.unlink(missing_ok=True)
@@ -80,11 +80,11 @@ def run(content: bytes, stored: NDArray[Any], contract: InputContract, folder: P
 
 
 def float_answers(saved_model: Path, stored: NDArray[Any], contract: InputContract, folder: Path) -> NDArray[Any]:
-    """Return what the frozen float model answers to stored samples: (N, classes) float32. Raises StageError."""
+    """Return the frozen float model's answers to stored samples, (N, classes) float32. Raises StageError."""
     try:
         return run(convert(saved_model, quantized=False), stored, contract, folder).values
-    except Exception as error:  # the converter raises anything
+    except Exception as error:  # the converter may raise anything
         raise StageError(
             f"the float model cannot be run as a TFLite file: {shorten(str(error), 200)}",
-            "export it as tflite:float32 to see why; only what converts can be trained further",
+            "export it as tflite:float32 to see why; only a model that converts can be trained further",
         ) from error

@@ -1,7 +1,8 @@
-"""The loop that further training shares: from the float model's weights, with its answers as targets, epoch by epoch.
+"""The training loop of all kinds of further training: it starts from the float model's weights, with its answers as
+targets.
 
-After each epoch (and before the first) the network is judged as what it will be: a file. Everything needed to go on
-after a kill is written then, and what is drawn at random follows from the seed and the epoch alone.
+The network is evaluated before the first and after each epoch, if possible as a file. A checkpoint is then written,
+from which an interrupted training resumes. Random orders depend only on the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -21,29 +22,29 @@ from ...frameworks.checkpoint import Arrays, load_checkpoint, save_checkpoint
 from ...frameworks.tensorflow import load
 from ...tasks import compare
 from ...tasks.classification import Classification
-from .training_data import Material
+from .training_data import TrainingData
 
 Row = dict[str, float]
-TINY = 1e-7  # under a logarithm
+TINY = 1e-7  # least argument of a logarithm
 EVERY = 10  # steps between two reports of progress
 
 
 @dataclass(frozen=True)
 class Phase:
-    """`epochs` in which the variables `learned` learn."""
+    """`epochs` in which `variables` are trained."""
 
     epochs: int
-    learned: Sequence[Any]
+    variables: Sequence[Any]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How it is trained.
+    """The settings of a training.
 
-    The learning rate falls over all steps as half a cosine. `distill` is the share of the loss that is the divergence
-    from the float model's answers; the rest is the cross-entropy of the labels. With `patience` above zero a phase ends
-    after that many epochs without a better score. `keep_best`: the best epoch's weights stay, with epoch 0 among them;
-    otherwise the last one's.
+    The learning rate has a half-cosine decay over all steps. `distill` is the weight of the divergence from the float
+    model's answers in the loss; the rest is the cross-entropy of the labels. With a positive `patience` a phase ends
+    after that many epochs without a better score. With `keep_best` the weights of the best epoch, including epoch 0,
+    are the result; otherwise those of the last.
     """
 
     phases: Sequence[Phase]
@@ -56,7 +57,11 @@ class Plan:
 
 @dataclass
 class State:
-    """How far it is. `best` is the highest score so far, of epoch `best_epoch`; `stopped`: phases that ended early."""
+    """The progress of a training.
+
+    `best` is the highest score, of epoch `best_epoch`. `stopped` are the phases that ended early. `history` has a row
+    for each epoch.
+    """
 
     epoch: int = 0
     best: float = -math.inf
@@ -66,33 +71,33 @@ class State:
 
 
 @dataclass(frozen=True)
-class Trainee:
-    """A network in training.
+class Trainable:
+    """A network to train.
 
-    `network` maps what the model takes, or the features, to probabilities. `judge()` gives a row of figures with
-    ``score`` (higher is better; nothing without validation). `before_step(step)` and `after_step(step)` are called
-    around each step, the first being step 0. `training` is how the network is called while it learns.
+    `network` maps the model's input, or the features, to probabilities. `evaluate()` returns a row of figures with
+    ``score`` (higher is better; empty without validation). `before_step(step)` and `after_step(step)` are called
+    around each step, counted from 0. `training` is Keras' argument of calls during training.
     """
 
     network: Any
-    judge: Callable[[], Row]
+    evaluate: Callable[[], Row]
     before_step: Callable[[int], None] = lambda step: None
     after_step: Callable[[int], None] = lambda step: None
     training: bool = True
 
 
 def train(
-    trainee: Trainee, plan: Plan, material: Material, *, checkpoint: Path, task: str, listener: Listener
+    trainable: Trainable, plan: Plan, training_data: TrainingData, *, checkpoint: Path, task: str, listener: Listener
 ) -> State:
-    """Train as `plan` says, put the weights that are kept into the network, and return how it went.
+    """Train according to `plan`, set the network's weights to the result, and return the state.
 
-    Raises StageError when the loss is not a number any more, or the disk is full.
+    Raises StageError if the loss becomes NaN or infinite, or the disk is full.
     """
-    network, state = trainee.network, State()
-    learned = _unique([variable for phase in plan.phases for variable in phase.learned])
+    network, state = trainable.network, State()
+    variables = _unique([variable for phase in plan.phases for variable in phase.variables])
     _, keras = load()
     optimizer = keras.optimizers.Adam(plan.learning_rate)
-    optimizer.build(learned)
+    optimizer.build(variables)
     best: Arrays = []
     if (saved := _read(checkpoint)) is not None:
         state, arrays = saved
@@ -100,14 +105,14 @@ def train(
         for variable, array in zip(optimizer.variables, arrays["optimizer"], strict=True):
             variable.assign(array)
         best = arrays["best"]
-        listener.note("info", f"{task}: going on after epoch {state.epoch}", epoch=state.epoch)
+        listener.note("info", f"{task}: resuming after epoch {state.epoch}", epoch=state.epoch)
     total = sum(phase.epochs for phase in plan.phases)
-    steps = [math.ceil(len(order) / plan.batch_size) for order in material.orders]
+    steps = [math.ceil(len(order) / plan.batch_size) for order in training_data.orders]
     all_steps = max(1, sum(steps))
 
-    def judged(phase: int, row: Row) -> None:
+    def finish_epoch(phase: int, row: Row) -> None:
         nonlocal best
-        row |= trainee.judge()
+        row |= trainable.evaluate()
         score = row.get("score", -math.inf)
         if not plan.keep_best or not best or score > state.best or "score" not in row:
             state.best, state.best_epoch = score, state.epoch
@@ -119,7 +124,7 @@ def train(
         listener.progress(task, state.epoch, total, note=_describe(row))
 
     if not state.history:
-        judged(0, {})
+        finish_epoch(0, {})
     first = 0
     for number, phase in enumerate(plan.phases, start=1):
         last, step = first + phase.epochs, None
@@ -128,73 +133,73 @@ def train(
             if plan.patience and epoch > first and epoch - max(state.best_epoch, first) >= plan.patience:
                 state.stopped.append(number)
                 break
-            step = step or _step(trainee, phase, plan, optimizer)
+            step = step or _step(trainable, phase, plan, optimizer)
 
             def rate(at: int, done: int = sum(steps[:epoch])) -> float:
                 return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (done + at) / all_steps))
 
-            def told(at: int, epoch: int = epoch) -> None:
+            def report(at: int, epoch: int = epoch) -> None:
                 listener.progress(task, epoch + at / steps[epoch], total)
 
-            loss = _epoch(trainee, step, plan, material, epoch, optimizer, rate, told, sum(steps[:epoch]))
+            loss = _epoch(trainable, step, plan, training_data, epoch, optimizer, rate, report, sum(steps[:epoch]))
             if not math.isfinite(loss):
                 raise StageError(
-                    f"{task}: the loss is not a number any more after epoch {epoch + 1}",
+                    f"{task}: the loss is NaN or infinite after epoch {epoch + 1}",
                     "lower its learning_rate in the recipe",
                 )
             state.epoch += 1
-            judged(number, {"loss": loss})
+            finish_epoch(number, {"loss": loss})
         first = last
-        state.epoch = max(state.epoch, first)  # of a phase that was cut short
+        state.epoch = max(state.epoch, first)  # after an early stop
     network.set_weights(best)
     return state
 
 
 def _epoch(
-    trainee: Trainee, step: Any, plan: Plan, material: Material, epoch: int, optimizer: Any,
-    rate: Callable[[int], float], told: Callable[[int], None], done: int,
+    trainable: Trainable, step: Any, plan: Plan, training_data: TrainingData, epoch: int, optimizer: Any,
+    rate: Callable[[int], float], report: Callable[[int], None], done: int,
 ) -> float:  # fmt: skip
-    """Go through the samples of an epoch once; return the mean loss."""
+    """Train on the samples of an epoch; return the mean loss."""
     tf, _ = load()
-    order, split, total = material.orders[epoch], material.train, 0.0
+    order, split, total = training_data.orders[epoch], training_data.train, 0.0
     for at, start in enumerate(range(0, len(order), plan.batch_size)):
         index = np.sort(order[start : start + plan.batch_size])
         optimizer.learning_rate.assign(rate(at))
-        trainee.before_step(done + at)
+        trainable.before_step(done + at)
         batch = (split.values(index), split.labels[index].astype(np.int32), split.answers[index])
         total += float(step(*(tf.constant(part) for part in batch))) * len(index)
-        trainee.after_step(done + at)
+        trainable.after_step(done + at)
         if at % EVERY == EVERY - 1:
-            told(at + 1)
+            report(at + 1)
     return total / max(1, len(order))
 
 
-def _step(trainee: Trainee, phase: Phase, plan: Plan, optimizer: Any) -> Any:
+def _step(trainable: Trainable, phase: Phase, plan: Plan, optimizer: Any) -> Any:
     tf, _ = load()
-    learned, network = list(phase.learned), trainee.network
+    variables, network = list(phase.variables), trainable.network
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def step(values: Any, labels: Any, answers: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(learned)
-            found = tf.clip_by_value(network(values, training=trainee.training), TINY, 1.0)
-            wanted = tf.clip_by_value(answers, TINY, 1.0)
-            divergence = tf.reduce_sum(wanted * (tf.math.log(wanted) - tf.math.log(found)), axis=1)
-            entropy = -tf.math.log(tf.gather(found, labels, batch_dims=1))
+            tape.watch(variables)
+            outputs = tf.clip_by_value(network(values, training=trainable.training), TINY, 1.0)
+            targets = tf.clip_by_value(answers, TINY, 1.0)
+            divergence = tf.reduce_sum(targets * (tf.math.log(targets) - tf.math.log(outputs)), axis=1)
+            entropy = -tf.math.log(tf.gather(outputs, labels, batch_dims=1))
             loss = tf.reduce_mean(plan.distill * divergence + (1 - plan.distill) * entropy)
-        optimizer.apply_gradients(zip(tape.gradient(loss, learned), learned, strict=True))
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
     return step
 
 
 def score(values: NDArray[Any], labels: NDArray[Any], answers: NDArray[Any], distill: float) -> Row:
-    """Return how good answers (N, classes) are: ``val_accuracy``, ``val_agreement`` with the float model's top class,
-    and ``score``. Nothing for no samples.
+    """Return the figures of answers (N, classes): ``val_accuracy``, ``val_agreement`` with the float model's top class,
+    and ``score``. Empty without samples.
 
-    The score weighs accuracy and closeness to the float answers as the loss weighs labels and float answers: on a few
-    hundred samples counts of right answers cannot tell epochs apart, but how far each answer is from the float
-    model's can (`Classification.closeness`).
+    The score weighs accuracy and closeness to the float answers as the loss weighs labels and float answers. On a few
+    hundred samples the accuracy is too coarse to compare epochs; the closeness of each answer to the float model's
+    (`Classification.closeness`) is not.
     """
     if not len(labels):
         return {}

@@ -1,4 +1,4 @@
-"""What further training learns from: stored samples, their labels, and the float model's own answers, computed once."""
+"""The data of further training: stored samples, their labels, and the float model's answers, computed once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ...core.dataset import PreparedData
 from ...core.errors import InputError, explain_disk_errors
 from ...core.files import move
 from ...core.model import InputContract, Model
-from .tflite_eval import float_answers, values_of
+from .tflite_eval import float_answers, model_values
 
-VALIDATION = 2000  # samples at most that a file is judged on after each epoch
-CALIBRATION = 200  # samples for ranges where none were drawn for it
+VALIDATION = 2000  # samples that evaluate a file after each epoch, at most
+CALIBRATION = 200  # samples for the ranges, if no calibration samples are given
 
 
 @dataclass(frozen=True)
 class Split:
-    """Samples as they are stored (N, …), their labels (N,) int64, and the float model's answers (N, classes)."""
+    """Samples as stored (N, …), their labels (N,) int64, and the float model's answers (N, classes)."""
 
     stored: NDArray[Any]
     labels: NDArray[Any]
@@ -29,14 +29,16 @@ class Split:
     contract: InputContract
 
     def values(self, index: Any) -> NDArray[Any]:
-        """Return samples as the model takes them, float32."""
-        return values_of(self.stored[index], self.contract)
+        """Return samples in the model's value range, float32."""
+        return model_values(self.stored[index], self.contract)
 
 
 @dataclass(frozen=True)
-class Material:
-    """`train` are the samples that all epochs together draw, `orders` which of them each epoch sees, and in which
-    order; `validation` may be empty. `calibration` (N, …) are stored samples that ranges are taken from."""
+class TrainingData:
+    """`train` are the samples of all epochs, `orders` the indices into them of each epoch, in order.
+
+    `validation` may be empty. `calibration` (N, …) are stored samples for the ranges.
+    """
 
     train: Split
     validation: Split
@@ -50,7 +52,7 @@ class Material:
 
 
 def check_data(model: Model, data: PreparedData) -> None:
-    """Raise InputError when `data` are not what `model` takes, or nothing can be learnt from them."""
+    """Raise InputError if `data` do not fit `model`, or have no training samples."""
     if data.kind != model.input.kind:
         raise InputError(
             f"model {model.name!r} takes inputs of kind {model.input.kind}, but the data are of kind {data.kind}",
@@ -58,7 +60,7 @@ def check_data(model: Model, data: PreparedData) -> None:
         )
     if tuple(data.labels) != tuple(model.labels):
         raise InputError(
-            f"model {model.name!r} has {len(model.labels)} labels, and the data have {len(data.labels)} or others",
+            f"model {model.name!r} has {len(model.labels)} labels, but the data have {len(data.labels)} or other ones",
             "give the data that the model was trained on; a model without labels cannot be trained further",
         )
     if not data.counts.get("train"):
@@ -71,13 +73,13 @@ def check_data(model: Model, data: PreparedData) -> None:
         )
 
 
-def gather(
+def prepare_training_data(
     model: Model, data: PreparedData, *, epochs: int, samples: int, seed: int, calibration: Path | None, scratch: Path
-) -> Material:
-    """Draw what `epochs` epochs of `samples` samples each (0: all) see, and have the float model answer it.
+) -> TrainingData:
+    """Draw the samples of `epochs` epochs with `samples` samples each (0: all), and compute the float model's answers.
 
-    The answers are kept in `scratch`, so that a run that was killed does not compute them again. Raises StageError
-    when the float model does not run.
+    The answers are stored in `scratch`, so that an interrupted run does not compute them again. Raises StageError if
+    the float model does not run.
     """
     stored, labels = _load(data, "train"), np.load(data.targets("train"), allow_pickle=False)
     count = len(labels)
@@ -86,37 +88,37 @@ def gather(
     used = np.unique(np.concatenate(orders)) if orders else np.zeros(0, np.int64)
     validation = _load(data, "validation")
     step = max(1, -(-len(validation) // VALIDATION))
-    judged = np.arange(0, len(validation), step)
-    wanted = [np.asarray(stored[used]), np.asarray(validation[judged])]
-    answers = _answers(model, np.concatenate([part for part in wanted if len(part)] or wanted[:1]), scratch)
-    targets = np.load(data.targets("validation"), allow_pickle=False) if len(judged) else np.zeros(0, np.int64)
+    evaluated = np.arange(0, len(validation), step)
+    samples_of = [np.asarray(stored[used]), np.asarray(validation[evaluated])]
+    answers = _answers(model, np.concatenate([part for part in samples_of if len(part)] or samples_of[:1]), scratch)
+    targets = np.load(data.targets("validation"), allow_pickle=False) if len(evaluated) else np.zeros(0, np.int64)
     if calibration is not None:
         ranges = np.load(calibration, allow_pickle=False)
     else:
         ranges = stored[np.sort(np.random.default_rng((seed, 32)).permutation(count)[:CALIBRATION])]
-    return Material(
-        train=Split(wanted[0], labels[used], answers[: len(used)], model.input),
-        validation=Split(wanted[1], targets[judged], answers[len(used) :], model.input),
+    return TrainingData(
+        train=Split(samples_of[0], labels[used], answers[: len(used)], model.input),
+        validation=Split(samples_of[1], targets[evaluated], answers[len(used) :], model.input),
         orders=[np.searchsorted(used, order) for order in orders],
         calibration=np.asarray(ranges),
     )
 
 
 def _load(data: PreparedData, split: str) -> NDArray[Any]:
-    """Return a split's samples as a memory map; none where there is no such file."""
+    """Return a split's samples as a memory map; an empty array if there is no such file."""
     path = data.inputs(split)
     if path.is_file():
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return found
+        samples: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return samples
     return np.zeros((0, *_load(data, "train").shape[1:]), np.uint8) if split != "train" else np.zeros(0, np.uint8)
 
 
 def _answers(model: Model, stored: NDArray[Any], scratch: Path) -> NDArray[Any]:
     path = scratch / "answers-of-float.npy"
     if path.is_file():
-        known: NDArray[Any] = np.load(path, allow_pickle=False)
-        if len(known) == len(stored):
-            return known
+        cached: NDArray[Any] = np.load(path, allow_pickle=False)
+        if len(cached) == len(stored):
+            return cached
     answers = float_answers(model.saved_model, stored, model.input, scratch)
     with explain_disk_errors(path):
         temporary = path.with_name(f".{path.name}")
