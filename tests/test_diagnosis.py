@@ -24,7 +24,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.export.dense_as_conv import dense_as_conv
 from edgeproof.export.quantizer import quantize
 from edgeproof.quantize.diagnosis import diagnose, in_graph_order, node_data
-from edgeproof.quantize.diagnosis.causes import judge
+from edgeproof.quantize.diagnosis.causes import find_causes
 from edgeproof.quantize.diagnosis.error_stats import HIGHEST_DB, ErrorStats, decibels
 from edgeproof.quantize.diagnosis.graph import read_graph
 from edgeproof.quantize.diagnosis.isolate import inject_errors, isolate_operators
@@ -223,7 +223,7 @@ def test_what_cannot_be_diagnosed_is_told(spoiled: Spoiled, tmp_path: Path) -> N
     for artifact in (spoiled.artifact("plain-float32"), spoiled.artifact("weights-float32")):
         with pytest.raises(InputError, match="nothing in it is quantized"):
             diagnose(artifact, reference, spoiled.data, samples=2, workspace=tmp_path)
-    with pytest.raises(InputError, match="is the file that is to be diagnosed"):
+    with pytest.raises(InputError, match="is the file to diagnose"):
         itself = spoiled.file("plain-int8")
         diagnose(spoiled.artifact("plain-int8"), itself, spoiled.data, samples=2, workspace=tmp_path)
     empty = replace(spoiled.data, counts={"train": 10})
@@ -399,27 +399,27 @@ def _result(*rows: dict[str, Any], agreement: float = 0.9, snr: float = 12.0) ->
 
 def test_a_table_that_calibration_did_not_look_up_is_told_even_where_it_does_no_harm_yet() -> None:
     table = _row("table", "weight", 0.0, operator="GATHER", low=0.1, high=0.1, saturated=0.99)
-    tensors, (only,) = judge(_result(table, agreement=1.0, snr=45.0), "int8")
+    tensors, (only,) = find_causes(_result(table, agreement=1.0, snr=45.0), "int8")
     assert only.cause == "calibration" and "99.0% of the values" in only.why and tensors[0].cause == "calibration"
 
 
 def test_damage_without_a_culprit_is_said_to_be_spread() -> None:
     rows = [_row(f"t{number}", "activation", 0.05) for number in range(20)]
-    _, (only,) = judge(_result(*rows), "int8")
+    _, (only,) = find_causes(_result(*rows), "int8")
     assert "no single tensor dominates: 10 of 20" in only.why and len(only.tensors) == 10
 
 
 def test_training_is_no_damage() -> None:
     row = _row("t", "weight", 0.9, snr_db=12.0, scales=4)
-    assert judge(_result(row), "int8")[1][0].cause == "weights"
-    assert judge(_result(row), "qat-int8")[1] == ()
-    (only,) = judge(_result(row, agreement=0.5), "qat-int8")[1]
+    assert find_causes(_result(row), "int8")[1][0].cause == "weights"
+    assert find_causes(_result(row), "qat-int8")[1] == ()
+    (only,) = find_causes(_result(row, agreement=0.5), "qat-int8")[1]
     assert "training and rounding" in only.why and "train longer" in only.remedy
 
 
 def test_a_softmax_that_loses_a_right_answer_is_named() -> None:
     soft = _row("out", "activation", None, operator="SOFTMAX", own_snr_db=8.0)
-    _, (only,) = judge(_result(_row("t", "activation", 0.5), soft, snr=40.0), "int8")
+    _, (only,) = find_causes(_result(_row("t", "activation", 0.5), soft, snr=40.0), "int8")
     assert "SOFTMAX" in only.why and "SNR of 8 dB" in only.why
 
 

@@ -180,7 +180,7 @@ def diagnose_file(
     if artifact.format != "tflite" or artifact.path is None:
         raise InputError(
             f"{path} is of the format {artifact.format}; only .tflite files are compared tensor by tensor",
-            f"diagnose the tflite:{artifact.scheme} file of the same model: its layers lose the same way",
+            f"diagnose the tflite:{artifact.scheme} file of the same model: its layers have the same errors",
         )
     if reference is not None and not reference.is_file():
         raise InputError(f"{reference} does not exist", "give the float32 .tflite of the same model with --float")

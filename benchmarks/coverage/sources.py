@@ -1,4 +1,4 @@
-"""Where a row's model comes from: a frozen model, samples to compare on and samples to calibrate with."""
+"""The source of a row: a frozen model, samples to compare on and samples to calibrate with."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .sizes import CALIBRATION, STATISTICS, TEST, TRAIN, VALIDATION
 
 SEED = 1
 HEAD = Train(epochs=1, batch_size=8, learning_rate=1e-3, dropout=0.0)
-# A head that has learnt next to nothing, and small steps: phase two is an improvement then, and its weights are kept.
+# A barely trained head and small steps: phase two is then an improvement, and its weights are the result.
 FINE_TUNED = HEAD.model_copy(
     update={"learning_rate": 1e-6, "fine_tune": FineTune(layers=4, epochs=1, learning_rate=3e-6)}
 )
@@ -38,10 +38,11 @@ FINE_TUNED = HEAD.model_copy(
 
 @dataclass(frozen=True)
 class Source:
-    """A row's frozen `model`; `inputs` are the samples that files are compared on, `calibration` what they may be
-    calibrated with (None: whole numbers, strings). `data` and `fine_tune`, which trains the top layers too and returns
-    that model, are there where the row was trained. `supplied` is the float ``.tflite`` that the row's files are made
-    of, where it is not `model`.
+    """A row's frozen `model`, the samples `inputs` that files are compared on, and the `calibration` samples (None for
+    integers and strings).
+
+    A trained row has `data`, and may have `fine_tune`, which also trains the top layers and returns that model.
+    `supplied` is the float ``.tflite`` that the row's files are made from, if they are not made from `model`.
     """
 
     model: Model
@@ -53,7 +54,7 @@ class Source:
 
 
 def open_source(row: RowSpec, folder: Path) -> Source:
-    """Train or import the model of `row` in `folder`. What was finished there before is found again."""
+    """Train or import the model of `row` in `folder`. Finished steps in that folder are reused."""
     if row.kind == "keras":
         return _application(row, folder)
     if row.kind == "image":
@@ -64,7 +65,7 @@ def open_source(row: RowSpec, folder: Path) -> Source:
 
 
 def pictures(size: int, folder: Path) -> PreparedData:
-    """Return shipped pictures, prepared at a size by the product's own stage: a few for each split."""
+    """Return a few built-in pictures for each split, prepared at a size by the product's own stage."""
     from edgeproof.data import prepare
 
     if (folder / "data.json").is_file():
@@ -76,7 +77,7 @@ def pictures(size: int, folder: Path) -> PreparedData:
 
 
 def calibration(data: PreparedData, folder: Path, tokenizer: Path | None = None) -> Path:
-    """Draw calibration samples as a run does."""
+    """Draw calibration samples in the way of a run."""
     folder.mkdir(parents=True, exist_ok=True)
     return quantize.draw(data, CALIBRATION, SEED, folder, tokenizer).images
 
@@ -84,7 +85,7 @@ def calibration(data: PreparedData, folder: Path, tokenizer: Path | None = None)
 def trained(
     spec: ModelSpec, data: PreparedData, folder: Path, head: Train = HEAD, fine_tuned: Train | None = None
 ) -> Source:
-    """Train `spec` on pictures, as `head` and perhaps `fine_tuned` say, and give what goes with it."""
+    """Train `spec` on pictures with the settings `head`; `fine_tuned` are the settings of the source's `fine_tune`."""
 
     def train(how: Train, workspace: str) -> Model:
         return fit(
@@ -112,8 +113,8 @@ def _application(row: RowSpec, folder: Path) -> Source:
 
 
 def random_weights(name: str, size: int, images: NDArray[Any], path: Path) -> None:
-    """Write weights of a model of tf.keras.applications as a user's file has them: random, with the statistics that
-    training would have left (`statistics_from_data`).
+    """Write random weights of a model of tf.keras.applications with the statistics of a trained model
+    (`statistics_from_data`).
     """
     from edgeproof.train.families import family_of
 
@@ -131,7 +132,7 @@ def random_weights(name: str, size: int, images: NDArray[Any], path: Path) -> No
 
 
 def _file(row: RowSpec, folder: Path) -> Source:
-    """Build a user's file and import it, as `edgeproof export` does."""
+    """Build a user's file and import it in the way of `edgeproof export`."""
     from edgeproof.train.external import import_model
 
     asked, options = row.options, dict(row.options["samples"])
@@ -154,9 +155,9 @@ def _file(row: RowSpec, folder: Path) -> Source:
 def samples(
     inputs: Sequence[Input], count: int, seed: int, low: float | None = None, high: float | None = None
 ) -> NDArray[Any]:
-    """Return random samples (count, …) for a model's inputs; for several of them a structured array.
+    """Return random samples (count, …) for a model's inputs; for several inputs a structured array.
 
-    Floats are normal, or uniform between `low` and `high`; whole numbers are below `high`.
+    Floats are normal, or uniform between `low` and `high`; integers are below `high`.
     """
     random = np.random.default_rng(seed)
 

@@ -1,4 +1,4 @@
-"""The process that makes one row: ``python -m benchmarks.coverage.worker JOB``. Each cell is written as it is done."""
+"""The process that runs one row: ``python -m benchmarks.coverage.worker JOB``. Each result is written at once."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from .state import Cell
 
 RUNTIME = {"tflite": "litert", "onnx": "onnxruntime"}
 OLD = Target("local", "tflite-runtime")
-# Small steps: it is shown that the way is open, and random weights have nothing to learn in two of them.
+# Small steps: the row tests only that training works; random weights cannot be improved in two steps.
 QAT = Quantize(qat=Qat(epochs=1, frozen_epochs=0, samples=16, batch_size=8, learning_rate=1e-6))
 HEAD_WEIGHTS = 2  # kernel and bias
-# What is there for a model whose file of few bits is unlike it; tried on the model at hand before it is told.
+# Remedies for a file that does not agree with its model; they are tested on that model before they are reported.
 UNLIKE = {
     "tflite:int8": "use tflite:int16x8, tflite:dynamic or tflite:float16",
     "tflite:int16x8": "use tflite:dynamic or tflite:float16",
@@ -42,32 +42,30 @@ UNLIKE = {
     "tflite:qat-int8": "use tflite:int8, tflite:int16x8, tflite:dynamic or tflite:float16",
     "onnx:int8": "use onnx:dynamic or onnx:float16",
 }
-LEAST_SPREAD = (
-    1e-4  # of answers over samples, relative to the largest: a model that answers always alike proves nothing
-)
+LEAST_SPREAD = 1e-4  # of answers over samples, relative to the largest: constant answers would prove nothing
 _VARIANTS = re.compile(r"(?:tflite|onnx):[a-z0-9][a-z0-9-]*")
 
 
 class Row:
-    """One row at work: its model, the float model's answers, and the files that were made."""
+    """The state of one row: its model, the float model's answers, and the exported files."""
 
     def __init__(
         self,
         row: RowSpec,
         folder: Path,
         avoid: Mapping[str, Sequence[str]] = MappingProxyType({}),
-        say: Callable[..., None] = lambda **event: None,
+        report: Callable[..., None] = lambda **event: None,
     ) -> None:
         self.row = row
         self.folder = folder
-        self.avoid = avoid  # by cell the tools that took an earlier process down
-        self.say = say
+        self.avoid = avoid  # by cell, the tools that crashed an earlier process
+        self.report = report
         self.source: Source | None = None
         self.expected: NDArray[Any] = np.zeros((0, 0))
         self.files: dict[str, Artifact] = {}
 
     def make(self, cell: str) -> Cell:
-        """Return what came of a cell. A failure of whatever kind is a cell that says why."""
+        """Return the result of a cell. A failure of any kind is a result with its reason."""
         began = time.monotonic()
         try:
             result = self._make(cell)
@@ -80,7 +78,7 @@ class Row:
                 "reason": "out of memory",
                 "remedy": "run the row alone, with a larger --memory",
             }
-        except Exception as error:  # whatever a framework raises must not take the row with it
+        except Exception as error:  # no exception of a framework may end the row
             result = {"status": "failed", "reason": f"{type(error).__name__}: {str(error)[:500]}", "remedy": ""}
         if result["status"] != "ok" and cell not in (MODEL, FINE_TUNE, OLD_RUNTIME):
             result |= self._try_remedy(str(result.get("remedy", "")), cell)
@@ -113,7 +111,7 @@ class Row:
         return self.source
 
     def _variant(self, variant: Variant) -> Cell:
-        """Make a file by each tool that can, until one's agrees with the float model."""
+        """Export the file with each tool that supports it, until one file agrees with the float model."""
         model = self._trained_for(variant)
         failures: list[Cell] = []
         makers = variant.scheme.makers if self.opened.supplied is None else ("",)
@@ -121,18 +119,18 @@ class Row:
             if maker in self.avoid.get(str(variant), ()):
                 failures.append({"status": "crashed", "reason": "took its process down", "remedy": ""})
                 continue
-            self.say(maker=maker)
-            made = self._export(model, variant, maker)
-            result = self._judge(made, Target("local", RUNTIME[variant.format]), self.expected)
+            self.report(maker=maker)
+            artifact = self._export(model, variant, maker)
+            result = self._compare(artifact, Target("local", RUNTIME[variant.format]), self.expected)
             if result["status"] == "ok":
-                self.files[str(variant)] = made
+                self.files[str(variant)] = artifact
                 return {**result, "maker": maker} | ({"head_only": True} if model.tuning.get("head_only") else {})
             failures.append(result)
         if len(failures) == 1:
             return failures[0]
-        told = "; ".join(f"{m}: {f['reason']}" for m, f in zip(makers, failures, strict=True))
+        reasons = "; ".join(f"{m}: {f['reason']}" for m, f in zip(makers, failures, strict=True))
         remedy = next((failure["remedy"] for failure in failures if failure["remedy"]), "")
-        return {**failures[0], "reason": told, "remedy": remedy}
+        return {**failures[0], "reason": reasons, "remedy": remedy}
 
     def _trained_for(self, variant: Variant) -> Model:
         if variant.scheme.training != "qat":
@@ -172,7 +170,7 @@ class Row:
         )
 
     def _of_supplied(self, path: Path, variant: Variant) -> Artifact:
-        """Make a file of a float ``.tflite``, as `edgeproof export` does."""
+        """Make a file from a float ``.tflite`` in the way of `edgeproof export`."""
         from edgeproof.core.run_log import RunLog
         from edgeproof.workflows.quantize_tflite import export_tflite
 
@@ -180,10 +178,10 @@ class Row:
         out = self.folder / "files" / "supplied"
         out.mkdir(parents=True, exist_ok=True)
         with RunLog(None) as listener:
-            (made,) = export_tflite(path, [variant], Export(), source, out, listener)
-        return made
+            (artifact,) = export_tflite(path, [variant], Export(), source, out, listener)
+        return artifact
 
-    def _judge(self, artifact: Artifact, target: Target, expected: NDArray[Any]) -> Cell:
+    def _compare(self, artifact: Artifact, target: Target, expected: NDArray[Any]) -> Cell:
         """Run a file and compare its answers with the float model's."""
         from edgeproof.devices import open_runner
 
@@ -194,27 +192,27 @@ class Row:
         outcome = open_runner(artifact, target).infer(self.opened.inputs, outputs, 0, len(expected))
         if not outcome.ok:
             return {"status": outcome.status, "reason": f"{target.runtime}: {outcome.reason}", "remedy": outcome.remedy}
-        found = agreement(expected, np.load(outputs))
-        figures = {"agreement": found.to_json(), "bytes": artifact.bytes}
-        if problem := found.problem(artifact.variant):
+        agreed = agreement(expected, np.load(outputs))
+        figures = {"agreement": agreed.to_json(), "bytes": artifact.bytes}
+        if problem := agreed.problem(artifact.variant):
             remedy = UNLIKE.get(str(artifact.variant), "")
             return {"status": "differs", "reason": f"{target.runtime}: {problem}", "remedy": remedy, **figures}
         return {"status": "ok", **figures}
 
     def _fine_tune(self) -> Cell:
-        """Train the top layers too: their weights must change, and the float file must answer as the model does."""
+        """Train the top layers too: their weights must change, and the float file must agree with the new model."""
         if self.opened.fine_tune is None:
             raise InputError("this row is not trained")
         model = self.opened.fine_tune()
         changed = _changed(self.opened.model, model)
         if changed <= HEAD_WEIGHTS:
             return {"status": "failed", "reason": "fine-tuning changed no layer but the head", "remedy": ""}
-        made = self._export(model, Variant.parse("tflite:float32"), folder_name="fine-tuned-files")
+        artifact = self._export(model, Variant.parse("tflite:float32"), folder_name="fine-tuned-files")
         expected = float_answers(model, self.opened.inputs)
-        return {**self._judge(made, Target("local", "litert"), expected), "changed": changed}
+        return {**self._compare(artifact, Target("local", "litert"), expected), "changed": changed}
 
     def _old_runtime(self) -> Cell:
-        """Run every TFLite file on tflite-runtime; for one that does not load there, what the product makes instead."""
+        """Run every TFLite file on tflite-runtime; if one does not load there, run the product's fallback variants."""
         from edgeproof.workflows.runtime_fallbacks import fallback_variants
 
         works: list[str] = []
@@ -224,47 +222,47 @@ class Row:
             if not cell.startswith("tflite:"):
                 continue
             if cell not in self.files and not Variant.parse(cell).scheme.training:
-                self._variant(Variant.parse(cell))  # of an earlier run of this row, which kept no files
-            if cell not in self.files:  # its own cell says why
+                self._variant(Variant.parse(cell))  # its result is of an earlier process, whose files are gone
+            if cell not in self.files:  # its own cell has the reason
                 continue
-            result = self._judge(self.files[cell], OLD, self.expected)
+            result = self._compare(self.files[cell], OLD, self.expected)
             if result["status"] == "ok":
                 works.append(cell)
                 continue
             runtime = Target(OLD.device, OLD.runtime, _version_of(OLD))
             for variant in fallback_variants(self.files[cell], runtime):
-                if self._judge(self._export(self.opened.model, variant), OLD, self.expected)["status"] == "ok":
+                if self._compare(self._export(self.opened.model, variant), OLD, self.expected)["status"] == "ok":
                     instead[cell] = str(variant)
                     break
             else:
                 failures.append({**result, "reason": f"{cell}: {result['reason']}"})
-        told = {"files": works, "instead": instead}
+        facts = {"files": works, "instead": instead}
         if not failures:
-            return {"status": "ok" if works else "failed", **told}
+            return {"status": "ok" if works else "failed", **facts}
         others = [text for text in _VARIANTS.findall(str(failures[0].get("remedy", ""))) if text in works]
-        return {**failures[0], **told, **({"remedy_works": others[0]} if others else {})}
+        return {**failures[0], **facts, **({"remedy_works": others[0]} if others else {})}
 
     def _try_remedy(self, remedy: str, cell: str) -> Cell:
-        """Make the files that a remedy names, until one agrees: a remedy must work for the model at hand."""
+        """Export the files that a remedy names, until one agrees: a remedy must work for the row's model."""
         tried: dict[str, str] = {}
-        given = self.source
-        if given is not None and given.supplied is not None and "Keras file" in remedy:
-            self.source = replace(given, supplied=None)
+        original = self.source
+        if original is not None and original.supplied is not None and "Keras file" in remedy:
+            self.source = replace(original, supplied=None)
         for text in dict.fromkeys(_VARIANTS.findall(remedy)):
             try:
                 result = self._variant(Variant.parse(text)) if text != cell else {"status": "the same"}
             except EdgeproofError as error:
                 result = {"status": "failed", "reason": error.message}
             if result["status"] == "ok":
-                self.source = given
+                self.source = original
                 return {"remedy_works": text, **({"remedies_tried": tried} if tried else {})}
             tried[text] = str(result.get("reason", ""))
-        self.source = given
+        self.source = original
         return {"remedies_tried": tried} if tried else {}
 
 
 def _changed(before: Model, after: Model) -> int:
-    """Return how many arrays of weights differ between two models of one network."""
+    """Return the number of weight arrays that differ between two models of one network."""
     folders = [model.network for model in (before, after)]
     if None in folders:
         raise EdgeproofError("the network was not kept beside the model")
@@ -290,12 +288,12 @@ def float_answers(model: Model, inputs: Path) -> NDArray[Any]:
     signature = serving(path)
     samples: Iterator[dict[str, Any]]
     if inputs.suffix == ".jsonl":
-        samples = ({"": np.array([text], object)} for text in read_texts(inputs))  # whatever its one input is called
+        samples = ({"": np.array([text], object)} for text in read_texts(inputs))  # its only input may have any name
     else:
         samples = feeds(model.input, np.load(inputs))()
     rows = []
     for sample in samples:
-        if model.provenance.get("state"):  # an answer must not depend on the samples before
+        if model.provenance.get("state"):  # an answer must not depend on earlier samples
             signature = serving(path)
         tensors = {name: tf.constant(value) for name, value in sample.items()}
         answers = signature(*tensors.values()) if "" in tensors else signature(**tensors)
@@ -303,28 +301,28 @@ def float_answers(model: Model, inputs: Path) -> NDArray[Any]:
     return np.stack([row.astype(np.float64).reshape(-1) for row in rows])
 
 
-def _say(events: Path) -> Callable[..., None]:
-    def say(**event: Any) -> None:
+def _event_writer(events: Path) -> Callable[..., None]:
+    def report(**event: Any) -> None:
         with events.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(event) + "\n")
 
-    return say
+    return report
 
 
 def main() -> None:
-    """Do the job whose file is named on the command line."""
+    """Run the job file of the command line."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     limit = int(job["gigabytes"] * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     spec = next(row for row in all_rows() if row.id == job["row"])
-    say = _say(Path(job["events"]))
-    row = Row(spec, Path(job["folder"]), job["avoid"], say)
-    # The model comes first even if only other cells are wanted: nothing can be made without it.
+    report = _event_writer(Path(job["events"]))
+    row = Row(spec, Path(job["folder"]), job["avoid"], report)
+    # The model is always first, because all other cells need it.
     for cell in dict.fromkeys([MODEL, *job["cells"]]):
-        say(begin=cell)
+        report(begin=cell)
         result = row.make(cell)
         if cell in job["cells"] or result["status"] != "ok":
-            say(cell=cell, result=result)
+            report(cell=cell, result=result)
         if cell == MODEL and result["status"] != "ok":
             return
 

@@ -61,7 +61,7 @@ class _File:
     origin: Origin
 
 
-def judge(
+def find_causes(
     result: dict[str, Any], scheme: str, origin: Origin = ""
 ) -> tuple[tuple[TensorError, ...], tuple[Finding, ...]]:
     """Return the ranked tensors and the ranked findings from the result of `compare_worker`.

@@ -1,4 +1,4 @@
-"""Diagnose one quantized file: a process compares it with its float file, the figures are judged."""
+"""Diagnoses one quantized file: a process compares it with its float file, and rules find the causes in the figures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ...core.errors import InputError, StageError
 from ...core.progress import Listener, Silent
 from ...core.store import package_versions
 from . import samples as drawing
-from .causes import judge
+from .causes import find_causes
 from .graph import read_graph
 
 PACKAGES = ("ai-edge-litert",)
-# Part of a diagnosis's key in the store: raise it when the figures or the rules change their meaning.
+# Part of a diagnosis's key in the store: increase it when the meaning of a figure or a rule changes.
 VERSION = 2
 SILENT_SECONDS = 900
 
@@ -40,17 +40,17 @@ def diagnose(
 ) -> Diagnosis:
     """Compare every quantized tensor of `artifact` with `reference`, the float32 ``.tflite`` of the same model.
 
-    Both run on `samples` of the `split` of `data`, drawn with `seed`, in a process of their own. `own_snr_db` of a
-    tensor: the float operator is given the very values that the file's operator read (dequantized), and the difference
-    of both results is the operator's own error. That error, alone, is then put into the float model:
-    `answer_snr_db` and `share` are what comes of it at the answer (on up to 16 samples, fewer for large models).
+    Both run on `samples` of the `split` of `data`, drawn with `seed`, in a process of their own. The own error of a
+    tensor (`own_snr_db`) is the difference between its operator's result and that of a float operator with the same
+    (dequantized) inputs. This error alone is then injected into the float model: `answer_snr_db` and `share` say how
+    large its effect on the answer is (on up to 16 samples, fewer for large models).
 
-    Raises InputError when the file is no .tflite, when it and the reference are not of one model, or the samples do
-    not fit; StageError when the process dies.
+    Raises InputError if the file is not a .tflite, it and the reference are not of the same model, or the samples do
+    not fit; StageError if the process fails.
     """
     listener = listener or Silent()
     path = _checked(artifact, reference)
-    fed = drawing.feed(artifact, data)
+    feed = drawing.feed(artifact, data)
     workspace.mkdir(parents=True, exist_ok=True)
     drawn = workspace / "samples.npy"
     count = drawing.draw(data, split, samples, seed, artifact, drawn)
@@ -58,7 +58,7 @@ def diagnose(
         "artifact": str(path.resolve()),
         "reference": str(reference.resolve()),
         "samples": str(drawn.resolve()),
-        "feed": fed,
+        "feed": feed,
         "answer": artifact.answer,
         "classes": len(artifact.labels),
         "threads": usable_cores(),
@@ -71,7 +71,7 @@ def diagnose(
         drawn.unlink(missing_ok=True)
     if not result["quantized"]:
         raise _nothing_quantized(path)
-    tensors, suspicions = judge(result, artifact.scheme, artifact.origin)
+    tensors, findings = find_causes(result, artifact.scheme, artifact.origin)
     if not tensors:
         raise InputError(
             f"no tensor of {path.name} has a counterpart in {reference.name}",
@@ -87,18 +87,18 @@ def diagnose(
         samples=count,
         agreement=result["agreement"],
         tensors=tensors,
-        suspicions=suspicions,
+        suspicions=findings,
         engine=f"ai-edge-litert {version}, built-in kernels",
         facts={**facts, "split": split, "seed": seed},
     )
 
 
 def _checked(artifact: Artifact, reference: Path) -> Path:
-    """Return the artifact's file; InputError where a comparison makes no sense."""
+    """Return the artifact's file. Raises InputError if it cannot be compared with `reference`."""
     if artifact.format != "tflite":
         raise InputError(
             f"{artifact.id} is of the format {artifact.format}; only .tflite files are compared tensor by tensor",
-            f"export the model as tflite:{artifact.scheme} as well and diagnose that: its layers lose the same way",
+            f"export the model as tflite:{artifact.scheme} too and diagnose that file: its layers have the same errors",
         )
     if artifact.path is None:
         raise InputError(f"{artifact.id} has no file: {artifact.reason}", artifact.remedy)
@@ -108,7 +108,7 @@ def _checked(artifact: Artifact, reference: Path) -> Path:
         if not any(tensor.scale is not None or tensor.dtype == "FLOAT16" for tensor in read_graph(reference).tensors):
             raise _nothing_quantized(reference)
         raise InputError(
-            f"{reference} is the file that is to be diagnosed",
+            f"{reference} is the file to diagnose, not its float file",
             "give the float32 .tflite of the same model with --float",
         )
     return artifact.path
@@ -122,15 +122,15 @@ def _nothing_quantized(path: Path) -> InputError:
 
 
 def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: Listener) -> None:
-    """Run the comparing process, hear its progress. Raises InputError or StageError with what it said."""
+    """Run the comparing process and report its progress. Raises InputError or StageError with its message."""
     write_json(workspace / "job.json", job)
     command = [sys.executable, "-m", "edgeproof.quantize.diagnosis.compare_worker", str(workspace / "job.json")]
-    refused: list[InputError] = []
+    refusals: list[InputError] = []
 
     def hear(line: str) -> None:
         event = json.loads(line) if line.startswith("{") else {}
         if "error" in event:
-            refused.append(InputError(f"diagnosing {name}: {event['error']}", event["remedy"]))
+            refusals.append(InputError(f"diagnosing {name}: {event['error']}", event["remedy"]))
         if "done" in event:
             listener.progress(f"diagnose {name}", event["done"], count)
 
@@ -138,11 +138,11 @@ def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: 
         ending = children.stream(command, silence=SILENT_SECONDS, log=workspace / "errors.txt", hear=hear)
     except subprocess.TimeoutExpired as error:
         why = f"diagnosing {name}: a sample took more than {SILENT_SECONDS} s"
-        raise StageError(why, "one of the files may compute without end: evaluate them first") from error
+        raise StageError(why, "one of the files may not terminate: evaluate both files first") from error
     if ending.status == 0:
         return
-    if refused:
-        raise refused[-1]
+    if refusals:
+        raise refusals[-1]
     last = ending.last_words or "nothing"
     if ending.status < 0:
         remedy = ending.remedy("the runtime cannot run one of the files")
