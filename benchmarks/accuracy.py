@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import material
+from . import fixtures
 from .sides import BenchmarkError, Job, Row, Scale, in_turns, run_side, seconds, serve
 
 CLAIM = 1.7
@@ -126,7 +126,7 @@ def _edgeproof(job: Job) -> Job:
 
 def run(scale: Scale, folder: Path) -> list[Row]:
     """Time both sides and compare their answers."""
-    inputs = material.artifacts(scale, folder)
+    inputs = fixtures.artifacts(scale, folder)
     mine = folder / "accuracy"
     images_path = str(inputs.data / "test.npy")
 

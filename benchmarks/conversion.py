@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import material
+from . import fixtures
 from .sides import BenchmarkError, Job, Row, Scale, in_turns, run_side, seconds, serve
 
 CLAIM, AGREEMENT = 8.0, 0.97
@@ -75,7 +75,7 @@ def _edgeproof(job: Job) -> Job:
     folder = Path(job["folder"])
     folder.mkdir()
     began = time.perf_counter()
-    model = material.freeze_classifier(classifier, folder)
+    model = fixtures.freeze_classifier(classifier, folder)
     artifacts = [
         export(
             model,
@@ -97,7 +97,7 @@ def _edgeproof(job: Job) -> Job:
 
 def run(scale: Scale, folder: Path) -> list[Row]:
     """Time both sides, and compare their files' answers to the same images."""
-    inputs = material.classifier(scale, folder)
+    inputs = fixtures.classifier(scale, folder)
     mine = folder / "conversion"
     job = {"classifier": str(inputs.classifier), "calibration": str(inputs.calibration), "schemes": scale.schemes}
 

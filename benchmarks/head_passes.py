@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import material
+from . import fixtures
 from .sides import Job, Row, Scale, run_side, seconds, serve
 
 LARGE = 60_000
@@ -156,7 +156,7 @@ def _epochs(job: Job) -> Job:
 
 def run(scale: Scale, folder: Path) -> list[Row]:
     """Compare head training with one pass, and ``fit`` with the loop."""
-    data, mine = material.prepared(scale, folder), folder / "head_passes"
+    data, mine = fixtures.prepared(scale, folder), folder / "head_passes"
     mine.mkdir(exist_ok=True)
     small = _trainings(scale, data, mine, "small")
     rows = [_in_passes(scale, data, small, "small")]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import material
+from . import fixtures
 from .sides import Job, Row, Scale, in_turns, run_side, seconds, serve
 
 CLAIM, POINTS = 15.0, 0.5
@@ -64,7 +64,7 @@ def _by_hand(job: Job) -> Job:
     began = time.perf_counter()
     # In place of keras.applications.MobileNetV2(weights="imagenet"), which needs a network connection.
     backbone = mobilenet_v2(job["image_size"])
-    model = build_by_hand(backbone, material.MEAN, material.DEVIATION, 10, job["dropout"])
+    model = build_by_hand(backbone, fixtures.MEAN, fixtures.DEVIATION, 10, job["dropout"])
     train_by_hand(model, train, validation, job["epochs"], job["batch_size"], job["learning_rate"])
     spent = time.perf_counter() - began
     return {"seconds": spent, "right": _right(lambda images: model.predict(images, verbose=0), test)}
@@ -122,7 +122,7 @@ def _right(predict: Callable[[Any], Any], test: tuple[Any, Any]) -> int:
 
 def run(scale: Scale, folder: Path) -> list[Row]:
     """Time both sides and compare their accuracy on the test split."""
-    data = material.prepared(scale, folder)
+    data = fixtures.prepared(scale, folder)
     job = {
         "data": str(data),
         "image_size": scale.image_size,

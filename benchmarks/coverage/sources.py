@@ -21,7 +21,7 @@ from edgeproof.train.external.samples import Input, model_inputs
 from edgeproof.train.fit import fit
 from edgeproof.train.network import AFFINE
 
-from ..material import SOURCE
+from ..fixtures import SOURCE
 from ..sides import ROOT
 from ..statistics_from_data import calibrate_random_weights
 from . import hub_sources, user_files

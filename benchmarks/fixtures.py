@@ -80,7 +80,7 @@ def classifier(scale: Scale, folder: Path) -> Material:
     if not made.classifier.exists():
         mine.mkdir()
         draw(load_prepared(data), scale.calibration, 1, mine)
-        run_side("material", "classifier", {**_job(made), "tiny": scale.quick}, mine)
+        run_side("fixtures", "classifier", {**_job(made), "tiny": scale.quick}, mine)
     return made
 
 
@@ -91,7 +91,7 @@ def artifacts(scale: Scale, folder: Path) -> Material:
         variants = [f"tflite:{scheme}" for scheme in scale.schemes]
         if "local/onnxruntime" in scale.targets:
             variants.append("onnx:float32")
-        run_side("material", "artifacts", {**_job(made), "variants": variants}, folder / "material")
+        run_side("fixtures", "artifacts", {**_job(made), "variants": variants}, folder / "material")
     return made
 
 
