@@ -1,6 +1,6 @@
-"""What several benchmarks stand on, made from the repository alone: images, a Keras classifier, its files.
+"""Inputs of several benchmarks, made from the repository alone: images, a Keras classifier, and its files.
 
-Everything is made when it is first asked for and lies in the benchmarks' temporary folder.
+Each is made at its first use and is stored in the benchmarks' temporary folder.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ HEAD_IMAGES, HEAD_EPOCHS = 1000, 10
 
 
 @dataclass(frozen=True)
-class Material:
-    """Where things lie. `data` is prepared data, `classifier` a trained ``.keras`` file, `calibration` a ``.npy``.
+class Fixtures:
+    """Paths of the inputs: `data` is prepared data, `classifier` a trained ``.keras`` file, `calibration` a ``.npy``.
 
-    `model` is the frozen model's folder, `sidecars` those of its files; both exist once `artifacts` was called.
+    `model` is the frozen model's folder, `sidecars` those of its files; both exist after a call of `artifacts`.
     """
 
     data: Path
@@ -37,19 +37,19 @@ class Material:
         return sorted((self.model / "artifacts").glob("*.json"))
 
     def files_for(self, runtime: str) -> dict[str, str]:
-        """Return by artifact id the files of the format that `runtime` reads."""
+        """Return the files of the format that `runtime` reads, by artifact id."""
         suffix = {"onnxruntime": ".onnx", "tensorflow": ""}.get(runtime, ".tflite")
         if not suffix:
             from edgeproof.core.model import load_model
             from edgeproof.export import reference
 
-            whole = reference(load_model(self.model))
-            return {whole.id: str(whole.path)}
+            saved_model = reference(load_model(self.model))
+            return {saved_model.id: str(saved_model.path)}
         return {path.stem: str(path) for path in sorted((self.model / "artifacts").glob(f"*{suffix}"))}
 
 
 def prepared(scale: Scale, folder: Path) -> Path:
-    """Return the folder of the prepared images."""
+    """Return the folder of the prepared images, made if it does not exist."""
     from edgeproof.core.environment import usable_cores
     from edgeproof.core.progress import Silent
     from edgeproof.core.recipe import Data
@@ -70,33 +70,33 @@ def prepared(scale: Scale, folder: Path) -> Path:
     return data
 
 
-def classifier(scale: Scale, folder: Path) -> Material:
-    """Return material with its classifier made."""
+def classifier(scale: Scale, folder: Path) -> Fixtures:
+    """Return the fixtures, with the classifier and the calibration samples."""
     from edgeproof.core.dataset import load_prepared
     from edgeproof.quantize import draw
 
-    data, mine = prepared(scale, folder), folder / "material"
-    made = Material(data, mine / "classifier.keras", mine / "calibration.npy", mine / "model")
-    if not made.classifier.exists():
+    data, mine = prepared(scale, folder), folder / "fixtures"
+    paths = Fixtures(data, mine / "classifier.keras", mine / "calibration.npy", mine / "model")
+    if not paths.classifier.exists():
         mine.mkdir()
         draw(load_prepared(data), scale.calibration, 1, mine)
-        run_side("fixtures", "classifier", {**_job(made), "tiny": scale.quick}, mine)
-    return made
+        run_side("fixtures", "classifier", {**_job(paths), "tiny": scale.quick}, mine)
+    return paths
 
 
-def artifacts(scale: Scale, folder: Path) -> Material:
-    """Return material with its frozen model and files made."""
-    made = classifier(scale, folder)
-    if not made.model.exists():
+def artifacts(scale: Scale, folder: Path) -> Fixtures:
+    """Return the fixtures, with the frozen model and its files too."""
+    paths = classifier(scale, folder)
+    if not paths.model.exists():
         variants = [f"tflite:{scheme}" for scheme in scale.schemes]
         if "local/onnxruntime" in scale.targets:
             variants.append("onnx:float32")
-        run_side("fixtures", "artifacts", {**_job(made), "variants": variants}, folder / "material")
-    return made
+        run_side("fixtures", "artifacts", {**_job(paths), "variants": variants}, folder / "fixtures")
+    return paths
 
 
 def freeze_classifier(keras_model: Any, folder: Path) -> Any:
-    """Freeze a Keras classifier into ``folder/saved_model`` and return it as a Model that export reads."""
+    """Freeze a Keras classifier to ``folder/saved_model`` and return it as a Model, which export reads."""
     from edgeproof.core.model import InputContract, Model
     from edgeproof.frameworks.freeze import freeze, graph_sha256
 
@@ -115,17 +115,17 @@ def freeze_classifier(keras_model: Any, folder: Path) -> Any:
     )
 
 
-def _job(made: Material) -> Job:
+def _job(paths: Fixtures) -> Job:
     return {
-        "data": str(made.data),
-        "classifier": str(made.classifier),
-        "calibration": str(made.calibration),
-        "model": str(made.model),
+        "data": str(paths.data),
+        "classifier": str(paths.classifier),
+        "calibration": str(paths.calibration),
+        "model": str(paths.model),
     }
 
 
 def _tiny_backbone(size: int) -> Any:
-    """Two convolutions: enough to see that a benchmark works, and converted in a second."""
+    """Return two convolutions: enough to test a benchmark, and converted in a second."""
     import tf_keras as keras
 
     image = keras.Input((size, size, 3))
@@ -134,7 +134,7 @@ def _tiny_backbone(size: int) -> Any:
 
 
 def _make_classifier(job: Job) -> Job:
-    """Train the model that `head_training` has by hand, its head alone, on the features of some images."""
+    """Train the head of `head_training`'s hand-written model on the features of some images, and save the model."""
     from edgeproof.frameworks.tensorflow import fresh
     from edgeproof.train.packaged import mobilenet_v2
 
@@ -166,15 +166,15 @@ def _make_artifacts(job: Job) -> Job:
     model = freeze_classifier(keras.models.load_model(job["classifier"]), folder)
     save_model(model, folder)
     for text in job["variants"]:
-        made = export(
+        artifact = export(
             model,
             Variant.parse(text),
             options=Export(),
             folder=folder / "artifacts",
             calibration=Path(job["calibration"]),
         )
-        if made.status != "ok":
-            raise RuntimeError(f"{made.id}: {made.reason}")
+        if artifact.status != "ok":
+            raise RuntimeError(f"{artifact.id}: {artifact.reason}")
     return {}
 
 
