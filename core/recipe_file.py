@@ -1,4 +1,4 @@
-"""Reading recipes: files and ``a.b=value`` overrides → `Recipe`. Every mistake is told, with what comes nearest."""
+"""Reads recipes: files and ``a.b=value`` overrides → `Recipe`. Reports all mistakes, with the closest valid name."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "rec
 
 
 def parse_budget(pairs: Sequence[str]) -> Budget:
-    """Read ``key=value`` pairs as a recipe's [budget] holds them. Raises InputError with every mistake found."""
+    """Read ``key=value`` pairs with the keys of a recipe's [budget]. Raises InputError with every mistake found."""
     table: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -109,7 +109,7 @@ def _table_error(error: ValidationError, name: str) -> InputError:
     return InputError("; ".join(lines), f"`edgeproof docs recipe` explains every key of [{name}]")
 
 
-# What pydantic says of Python's types, in the words of TOML.
+# Pydantic's messages about Python types, in TOML's terms.
 _IN_TOML = {
     "tuple_type": 'a list is expected, such as ["one", "other"]',
     "model_type": "a table is expected",
@@ -128,27 +128,27 @@ _IN_TOML = {
 def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = _keys_at(problem["loc"][:-1])
-        close = get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        keys = _keys_at(problem["loc"][:-1])
+        close = get_close_matches(str(problem["loc"][-1]), keys, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(keys)}"
         return f"unknown key {place!r}; {hint}"
     if problem["type"] == "missing":
         return f"{place!r} is missing"
     if problem["type"] == "literal_error":
-        known = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
-        close = get_close_matches(str(problem["input"]).lower(), known, n=1)
+        values = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        close = get_close_matches(str(problem["input"]).lower(), values, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{place}: {hint}Known: {', '.join(filter(None, known))} (found {canonical(problem['input'])[:80]})"
+        return f"{place}: {hint}Known: {', '.join(filter(None, values))} (found {canonical(problem['input'])[:80]})"
     if place == "model" and problem["type"] == "tuple_type":
         return "model: tables are expected, each begun by a line [[model]]"
     message = _IN_TOML.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    found = problem.get("input")
-    shown = f" (found {canonical(found)[:80]})" if isinstance(found, str | int | float | bool) else ""
-    return f"{place}: {message}{shown}" if place else message
+    value = problem.get("input")
+    suffix = f" (found {canonical(value)[:80]})" if isinstance(value, str | int | float | bool) else ""
+    return f"{place}: {message}{suffix}" if place else message
 
 
 def _keys_at(place: Sequence[Any]) -> list[str]:
-    """Return the keys that the table at `place` knows."""
+    """Return the keys of the table at `place`."""
     table: type[BaseModel] = Recipe
     for part in place:
         if isinstance(part, int):
@@ -160,7 +160,7 @@ def _keys_at(place: Sequence[Any]) -> list[str]:
 
 
 def _overridden(table: dict[str, Any], overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
-    """Apply overrides to a recipe's tables. The value of a text ``a.b=value`` is TOML where it parses as TOML."""
+    """Apply overrides to a recipe's tables. The value in ``a.b=value`` is TOML if it parses as TOML, else text."""
     if isinstance(overrides, str):
         raise InputError(f"overrides are {overrides!r}, a single text", 'give a list, e.g. ["train.epochs=3"]')
     if isinstance(overrides, Mapping):
@@ -176,18 +176,18 @@ def _overridden(table: dict[str, Any], overrides: Mapping[str, Any] | Sequence[s
 
 
 def _override(table: dict[str, Any], place: str, value: Any, override: str) -> None:
-    """Set the key at `place`; `override` is how messages call it."""
+    """Set the key at `place`; messages show `override`."""
     parts = place.split(".")
     if not all(parts) or len(parts) > MAX_DEPTH:
         raise _malformed(override)
-    here: Any = table
+    parent: Any = table
     for part in parts[:-1]:
-        here = _step(here, part, override)
+        parent = _step(parent, part, override)
     last = parts[-1]
-    if isinstance(here, list):
-        here[_index(here, last, override)] = value
+    if isinstance(parent, list):
+        parent[_index(parent, last, override)] = value
     else:
-        here[last] = value
+        parent[last] = value
 
 
 def _malformed(override: str) -> InputError:
@@ -195,7 +195,7 @@ def _malformed(override: str) -> InputError:
 
 
 def _value(text: str) -> Any:
-    """Return what TOML makes of a value, and the text itself where it is none. Raises InputError beyond the bounds."""
+    """Return a value parsed as TOML, or the text itself if it is not TOML. Raises InputError if it is out of bounds."""
     where = f"the value {shorten(text, 40)!r}"
     try:
         return parse_toml(f"value = {text}", where)["value"]
@@ -206,23 +206,23 @@ def _value(text: str) -> Any:
     return text
 
 
-def _step(here: Any, part: str, override: str) -> Any:
-    if isinstance(here, list):
-        return here[_index(here, part, override)]
-    inner = here.setdefault(part, {})
+def _step(parent: Any, part: str, override: str) -> Any:
+    if isinstance(parent, list):
+        return parent[_index(parent, part, override)]
+    inner = parent.setdefault(part, {})
     if not isinstance(inner, dict | list):
         raise InputError(f"--set {shorten(override, 100)!r}: {shorten(part)!r} is a value, not a table")
     return inner
 
 
-def _index(here: list[Any], part: str, override: str) -> int:
-    """Tables in a list are named by position, or by their ``name``."""
-    names = [item.get("name") if isinstance(item, dict) else None for item in here]
+def _index(tables: list[Any], part: str, override: str) -> int:
+    """Return the index of a table in a list; `part` is its position or its ``name``."""
+    names = [table.get("name") if isinstance(table, dict) else None for table in tables]
     if part in names:
         return names.index(part)
-    if part.isdecimal() and len(part) < 10 and int(part) < len(here):
+    if part.isdecimal() and len(part) < 10 and int(part) < len(tables):
         return int(part)
     raise InputError(
         f"--set {shorten(override, 100)!r}: there is no entry {shorten(part)!r}",
-        f"use a number below {len(here)} or one of: {', '.join(str(n) for n in names if n)}",
+        f"use a number below {len(tables)} or one of: {', '.join(str(n) for n in names if n)}",
     )

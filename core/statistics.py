@@ -1,7 +1,7 @@
 """Intervals, percentiles and tests: every method is exact or checked by simulation in tests/test_statistics.py.
 
-Student's t is SciPy's. Only what is said over several seeds needs it, which only training makes, so SciPy comes with
-the extra `train` and is imported when it is called.
+Student's t distribution comes from SciPy. Only intervals over several seeds need it, and only training has seeds; so
+SciPy is part of the extra `train`, and is imported when it is called.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Percentiles(NamedTuple):
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the Wilson score interval of a share (Wilson 1927), as (low, high) within [0, 1].
+    """Return the Wilson score interval (Wilson 1927) of a share as (low, high) within [0, 1].
 
     Raises ValueError unless 0 ≤ successes ≤ n and n ≥ 1.
     """
@@ -37,14 +37,14 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, spread = successes / n, z * z / n
     centre, half = share + spread / 2, z * sqrt((share * (1 - share) + spread / 4) / n)
-    # At no success, or nothing else, the bound is 0 or 1 by the formula; rounding must not put it beside that.
+    # Without successes, or without failures, the formula gives 0 or 1; rounding errors must not change that.
     low = 0.0 if successes == 0 else (centre - half) / (1 + spread)
     high = 1.0 if successes == n else (centre + half) / (1 + spread)
     return float(low), float(high)
 
 
 def _discordant(reference_correct: ArrayLike, artifact_correct: ArrayLike) -> tuple[int, int, int]:
-    """Return (only the reference is right, only the artifact is right, n)."""
+    """Return (only the reference is correct, only the artifact is correct, n)."""
     reference, artifact = np.asarray(reference_correct, dtype=bool), np.asarray(artifact_correct, dtype=bool)
     if reference.shape != artifact.shape or reference.ndim != 1 or reference.size == 0:
         raise ValueError(
@@ -58,11 +58,11 @@ def paired_drop(
 ) -> tuple[float, float, float]:
     """Return (drop, low, high): reference accuracy minus artifact accuracy on the same samples, with its interval.
 
-    Both arrays are (n,) bool: whether each sample was answered rightly. A positive drop means the artifact is
+    Both arrays are (n,) bool: whether each sample was answered correctly. A positive drop means that the artifact is
     worse. The interval is Wald's with one added to each discordant count (Bonett and Price 2012, "Adjusted Wald
     confidence interval for a difference of binomial proportions based on paired data", J. Educational and
-    Behavioral Statistics 37(4)). It needs only the samples on which the two differ, has width even when there are
-    none, and in simulation kept its 95 % where Agresti and Min's (half of one added) fell just below.
+    Behavioral Statistics 37(4)). It depends only on the samples on which the two differ, has a width above zero even
+    when there are none, and in simulation it covered 95 % where Agresti and Min's (half of one added) fell just below.
     """
     lost, gained, n = _discordant(reference_correct, artifact_correct)
     p_lost, p_gained = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
@@ -72,28 +72,31 @@ def paired_drop(
 
 
 def paired_loss(reference: ArrayLike, other: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """Return how much less two files' scores (samples,) from 0 to 1 are on average, with an interval.
+    """Return (loss, low, high): the mean of `reference` minus `other`, two arrays (samples,) of scores from 0 to 1.
 
-    Scores that are 0 or 1 (right or wrong samples) are `paired_drop`'s; of shares the mean of the differences is taken
-    for normal, which a mean of hundreds of bounded values is. Raises ValueError when the lengths differ or are 0.
+    Scores of 0 and 1 only (wrong and correct samples) go to `paired_drop`. For other scores the mean of the differences
+    is assumed to be normal, as a mean of hundreds of bounded values is. Raises ValueError when the lengths differ or
+    are 0.
     """
-    one, two = np.asarray(reference, np.float64), np.asarray(other, np.float64)
-    if np.isin(one, (0, 1)).all() and np.isin(two, (0, 1)).all():
-        return paired_drop(one.astype(bool), two.astype(bool), confidence)
-    if one.shape != two.shape:
-        raise ValueError(f"scores of {one.shape} and of {two.shape} samples are not of the same samples")
-    lost = one - two
-    if lost.size < 2:
-        return float(lost.mean()), -1.0, 1.0
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * float(lost.std(ddof=1)) / lost.size**0.5
-    return float(lost.mean()), float(lost.mean()) - half, float(lost.mean()) + half
+    first, second = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    if np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all():
+        return paired_drop(first.astype(bool), second.astype(bool), confidence)
+    if first.shape != second.shape:
+        raise ValueError(f"scores of {first.shape} and of {second.shape} samples are not of the same samples")
+    losses = first - second
+    mean = float(losses.mean())
+    if losses.size < 2:
+        return mean, -1.0, 1.0
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * float(losses.std(ddof=1)) / losses.size**0.5
+    return mean, mean - half, mean + half
 
 
 def samples_needed(drop: float, low: float, high: float, n: int, allowed: float) -> int | None:
-    """Return about how many samples would show that a drop is at most `allowed`, to two digits; None: no number would.
+    """Return about how many samples are needed to show that a drop is at most `allowed`, to two digits, or None.
 
-    `drop` with its interval is `paired_drop`'s on `n` samples. It is taken that on more samples the two would differ
-    as often as on these, and by the same drop: then the interval's upper end is at `allowed` with that many.
+    None means that no number is enough. `drop` and its interval are the result of `paired_drop` on `n` samples. The
+    estimate assumes that on more samples the two differ as often, and with the same drop; the interval's upper end is
+    then `allowed`.
     """
     if drop >= allowed:
         return None
@@ -105,29 +108,29 @@ def samples_needed(drop: float, low: float, high: float, n: int, allowed: float)
         share, middle = (differing * count + 2) / (count + 2), drop * count / (count + 2)
         return middle + z * sqrt((share - middle**2) / (count + 2))
 
-    enough = float(n)
-    while upper(enough) > allowed:
-        enough *= 1.02
-        if enough > 1e9:
+    needed = float(n)
+    while upper(needed) > allowed:
+        needed *= 1.02
+        if needed > 1e9:
             return None
-    digit = int(10 ** max(0, int(log10(enough)) - 1))
-    return ceil(enough / digit) * digit
+    digit = int(10 ** max(0, int(log10(needed)) - 1))
+    return ceil(needed / digit) * digit
 
 
 def mcnemar(reference_correct: ArrayLike, artifact_correct: ArrayLike) -> float:
-    """Return the exact two-sided p of McNemar's test: do the two differ more often one way than the other?
+    """Return the exact two-sided p of McNemar's test: is one of the two correct more often than the other?
 
-    Under the null hypothesis each differing sample falls either way with probability ½, so p comes from a
-    binomial distribution. With no differing sample p is 1.
+    Under the null hypothesis each differing sample favours either one with probability ½, so p comes from a binomial
+    distribution. Without a differing sample p is 1.
     """
     lost, gained, _ = _discordant(reference_correct, artifact_correct)
     return min(1.0, 2 * _binomial_half_cdf(min(lost, gained), lost + gained))
 
 
 class Difference(NamedTuple):
-    """A difference of shares with its interval and two-sided p; `seeds_part` is the share of its variance from seeds.
+    """A difference of shares with its interval and two-sided p; `seeds_part` is the seeds' share of its variance.
 
-    `freedom` are the degrees of freedom of Student's t: infinite where the seeds add nothing.
+    `freedom` are the degrees of freedom of Student's t: infinite if the seeds add no variance.
     """
 
     estimate: float
@@ -139,16 +142,16 @@ class Difference(NamedTuple):
 
 
 def seeds_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE) -> Difference:
-    """Return mean accuracy of `a` minus that of `b`, each a way of training that was tried with some seeds.
+    """Return mean accuracy of `a` minus that of `b`, two training methods that were each run with some seeds.
 
-    `a` is (seeds of a, n) bool and `b` (seeds of b, n): whether each of the same n samples was answered rightly. The
-    samples are shared by all seeds, so the answers are no seeds × n independent trials, and the interval is about
-    both: other samples and other seeds. It is the analysis of variance of readers and cases, with seeds as readers
-    nested in a and in b (Hillis 2014, "A marginal-mean ANOVA approach for analyzing multireader multicase
-    radiological imaging data", Statistics in Medicine 33(2)): the variance of the samples' differences, averaged over
-    seeds, over n; plus for a and for b what the seeds' accuracies vary by beyond what chance in the samples explains,
-    over the number of seeds; Student's t with Satterthwaite's degrees of freedom. To the samples' differences one of
-    +1 and one of -1 are added, so that with one seed each, where nothing can be known about other seeds, it is exactly
+    `a` is (seeds of a, n) bool and `b` (seeds of b, n): whether each of the same n samples was answered correctly. All
+    seeds share the samples, so the answers are not seeds × n independent trials, and the interval covers both other
+    samples and other seeds. The method is the analysis of variance of readers and cases, with seeds as readers nested
+    in a and in b (Hillis 2014, "A marginal-mean ANOVA approach for analyzing multireader multicase radiological imaging
+    data", Statistics in Medicine 33(2)). The variance is that of the samples' differences, averaged over seeds, divided
+    by n; plus, for a and for b, the variance of the seeds' accuracies beyond the chance in the samples, divided by the
+    number of seeds. Student's t has Satterthwaite's degrees of freedom. One difference of +1 and one of -1 are added to
+    those of the samples; so with one seed each, which tells nothing about other seeds, the result is exactly
     `paired_drop`. Raises ValueError unless both have samples, and equally many.
     """
     first, second = _by_seed(a), _by_seed(b)
@@ -171,12 +174,13 @@ def seeds_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE)
 def seeds_accuracy(
     accuracies: Sequence[float], n: int, confidence: float = CONFIDENCE
 ) -> tuple[float, float, float]:  # fmt: skip
-    """Return (mean, low, high): the accuracy that a way of training reaches, tried with some seeds on n samples.
+    """Return (mean, low, high) of the accuracy of a training method that was run with some seeds on n samples.
 
-    Wilson's interval at the effective sample size p·(1 - p) / variance (as for surveys: Franco, Little, Louis and Slud
-    2019, "Comparative study of confidence intervals for proportions in complex sample surveys", J. Survey Statistics
-    and Methodology 7(3)), with Student's t. The variance is p·(1 - p) / n, as though all seeds answered alike (they
-    nearly do), plus the variance of the accuracies over their number. With one seed it is Wilson's interval.
+    This is Wilson's interval at the effective sample size p·(1 - p) / variance (as for surveys: Franco, Little, Louis
+    and Slud 2019, "Comparative study of confidence intervals for proportions in complex sample surveys", J. Survey
+    Statistics and Methodology 7(3)), with Student's t. The variance is p·(1 - p) / n, as if all seeds gave the same
+    answers (they nearly do), plus the variance of the accuracies over their number. With one seed it is Wilson's
+    interval.
     """
     values = np.asarray(accuracies, dtype=np.float64)
     if values.size < 1 or n < 1 or not ((values >= 0) & (values <= 1)).all():
@@ -193,10 +197,10 @@ def seeds_accuracy(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p values of several tests, adjusted so that together they err in one as seldom as one alone.
+    """Return the p values of several tests, adjusted for the number of tests (family-wise error rate).
 
     Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian J. of Statistics 6(2): the
-    smallest is multiplied by their number, the next by one less, and none may fall below the one before.
+    smallest is multiplied by their number, the next by one less, and none may be smaller than the one before.
     """
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -208,14 +212,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _by_seed(answers: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(answers, dtype=bool)
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"expected (seeds, samples) of whether each was answered rightly, found shape {array.shape}")
+        raise ValueError(f"expected (seeds, samples) of whether each was answered correctly, found shape {array.shape}")
     return array.astype(np.float64)
 
 
 def _seeds_variance(answers: NDArray[np.float64]) -> tuple[float, int]:
-    """Return what seeds add to the variance of the mean of (seeds, n) answers, never below 0, and its freedom.
+    """Return the seeds' part of the variance of the mean of (seeds, n) answers, at least 0, and its degrees of freedom.
 
-    The mean square of seeds less that of the residuals is n times the variance of the seeds' effects.
+    The mean square of the seeds minus that of the residuals is n times the variance of the seeds' effects.
     """
     seeds, n = answers.shape
     if seeds < 2 or n < 2:
@@ -228,13 +232,13 @@ def _seeds_variance(answers: NDArray[np.float64]) -> tuple[float, int]:
 
 
 def _satterthwaite(variance: float, parts: Sequence[tuple[float, int]]) -> float:
-    """Return the degrees of freedom of a sum, given its uncertain parts with theirs; the samples' counts as known."""
+    """Return the degrees of freedom of a sum of variances: `parts` have theirs, the samples' part counts as exact."""
     uncertainty = sum(part**2 / freedom for part, freedom in parts if freedom)
     return variance**2 / uncertainty if uncertainty else float("inf")
 
 
 def _t(confidence: float, freedom: float) -> float:
-    """Return the two-sided quantile of Student's t, of the normal distribution for infinite degrees of freedom."""
+    """Return the two-sided quantile of Student's t (of the normal distribution for infinite degrees of freedom)."""
     if np.isinf(freedom):
         return NormalDist().inv_cdf((1 + confidence) / 2)
     return float(_student().ppf((1 + confidence) / 2, freedom))
@@ -268,12 +272,12 @@ def difference_interval(a: tuple[float, float, float], b: tuple[float, float, fl
 def median_interval(
     process_medians: Sequence[float] | NDArray[np.float64], confidence: float = CONFIDENCE
 ) -> tuple[float, float, float, float]:
-    """Return (median, low, high, coverage) from order statistics: nothing is assumed of the distribution.
+    """Return (median, low, high, coverage) from order statistics, without assumptions about the distribution.
 
-    Of all pairs (k-th smallest, k-th largest) whose exact coverage of the true median, 1 - 2·P(Bin(n, ½) < k),
-    reaches `confidence`, the innermost is taken. With fewer than six values none reaches 95 %: then it is
-    (smallest, largest) with the coverage that it has, e.g. .9375 for five, 0 for one. (David and Nagaraja, Order
-    Statistics, 3rd ed., section 7.1.) Raises ValueError when there are no values, or when one is not finite.
+    The interval is the innermost pair (k-th smallest, k-th largest) whose exact coverage of the true median,
+    1 - 2·P(Bin(n, ½) < k), is at least `confidence`. With fewer than six values no pair reaches 95 %: the interval is
+    then (smallest, largest) with its coverage, e.g. .9375 for five, 0 for one. (David and Nagaraja, Order Statistics,
+    3rd ed., section 7.1.) Raises ValueError when there are no values, or when one is not finite.
     """
     values = _finite(process_medians)
     n = values.size
@@ -297,10 +301,10 @@ def ratio_interval(
 ) -> tuple[float, float, float, float]:
     """Return (ratio, low, high, coverage) of b's location over a's; values must be positive.
 
-    The ratio is Hodges and Lehmann's: the median of all b_j / a_i. The interval is Moses's: ordered quotients
-    picked so that the exact rank-sum distribution gives at least `confidence` (Hollander, Wolfe and Chicken,
-    Nonparametric Statistical Methods, 3rd ed., section 4.3), on the assumption that b is a stretched a. With too
-    few values for that it is (smallest, largest quotient) with the coverage that it has.
+    The ratio is Hodges and Lehmann's: the median of all b_j / a_i. The interval is Moses's: two ordered quotients
+    such that the exact rank-sum distribution gives at least `confidence` (Hollander, Wolfe and Chicken, Nonparametric
+    Statistical Methods, 3rd ed., section 4.3), assuming that b is distributed like a scaled a. With too few values it
+    is (smallest, largest quotient) with its coverage.
     """
     first, second = _finite(a), _finite(b)
     if first[0] <= 0 or second[0] <= 0:
@@ -328,7 +332,7 @@ def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _binomial_half_cdf(k: int, n: int) -> float:
-    """Return P(Bin(n, ½) ≤ k), summed in whole numbers: exact until the final division."""
+    """Return P(Bin(n, ½) ≤ k), summed in integers: exact up to the final division."""
     term, total = 1, 1
     for i in range(1, k + 1):
         term = term * (n - i + 1) // i
@@ -339,7 +343,7 @@ def _binomial_half_cdf(k: int, n: int) -> float:
 def _rank_sum_counts(m: int, n: int) -> list[int]:
     """Return, for u = 0, 1, … m·n, how many orderings of m and n values have Mann and Whitney's U = u.
 
-    These are the coefficients of the Gaussian binomial, built up one factor (1 - q^(m+i)) / (1 - q^i) at a time.
+    These are the coefficients of the Gaussian binomial, computed factor by factor: (1 - q^(m+i)) / (1 - q^i).
     """
     counts = [1] + [0] * (m * n)
     for i in range(1, n + 1):

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""The one file that travels to a device: loads an artifact in one runtime, runs it, times it, and answers in JSON.
+"""The one file that is copied to a device: loads an artifact in one runtime, runs it, times it, and reports in JSON.
 
-Needs numpy and the runtime, nothing else, and Python 3.7 or newer. It is given one job as a JSON file (or ``-`` for
-standard input), does it in this process and writes one JSON document to standard output::
+It needs Python 3.7 or newer, numpy and the runtime. It reads one job from a JSON file (or ``-`` for standard input),
+does it in this process and writes one JSON document to standard output::
 
     {"verb": "load" | "infer" | "time", "artifact": "model.tflite", "inputs": "test.npy", "threads": 1,
      "session": "TFLite", "module": "ai_edge_litert.interpreter", "distribution": "ai-edge-litert", ...}
                                            →  {"status": "ok", "reason": "", "data": {...}}
 
-``session`` is one of `SESSIONS`, ``module`` what it imports to run the file, ``distribution`` that package's name.
-``inputs`` is a ``.npy`` of samples, or a ``.jsonl`` of texts (one JSON string a line). ``feed`` says what becomes of a
-sample before it is fed (class `Feed`), ``answer`` names the output that is kept (the first, where it is empty). Inputs
-and outputs are found by name: converters reorder them. ``path`` is a folder with a version of the runtime in it, which
-then comes before the installed one.
+``session`` is one of `SESSIONS`, ``module`` the module to import, ``distribution`` its package. ``inputs`` is a file of
+samples (``.npy``) or of texts (``.jsonl``, one JSON string per line). ``feed`` says how a sample is converted to
+inputs (class `Feed`), ``answer`` names the output to report (empty: the first). Inputs and outputs are matched by name,
+since converters reorder them. ``path`` is a folder with a version of the runtime, which then takes precedence over the
+installed one.
 
-One process does one job: runtimes disturb one another inside a process, memory is only comparable in a fresh one, and
-a runtime that crashes then takes nothing else with it.
+One process does one job: runtimes interfere with each other inside a process, memory is only comparable in a fresh
+process, and the crash of a runtime then affects nothing else.
 """
 
 import json
@@ -27,7 +27,7 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, Dict, List, Optional, Tuple
 
-# What runtimes print belongs to standard error; standard output carries the answer alone.
+# Output of the runtimes goes to standard error, so that standard output holds the report alone.
 _ANSWER = os.dup(1)
 os.dup2(2, 1)
 
@@ -35,36 +35,36 @@ SAMPLES_IN_TIMING = 16
 
 
 class Unsupported(Exception):
-    """The runtime is missing, or refuses the file: a fact about the pair, not a fault."""
+    """The runtime is missing or refuses the file: a result, not an error of this program."""
 
 
 class Feed:
-    """What becomes of one sample before the file sees it: a dictionary of arrays by input name, batch 1 each.
+    """Converts one sample to the file's inputs: a dictionary of arrays by input name, each with batch 1.
 
-    Kinds: ``image`` (pixels of 0-255 mapped onto [low, high]), ``text`` (token ids and their number, made by the
-    tokenizer in a folder), ``string`` (the text itself), ``tensor`` (as it is; a structured array holds one input a
-    field). An empty ``input`` is the file's only one.
+    Kinds: ``image`` (pixels 0-255 mapped linearly to [low, high]), ``text`` (token ids and their number, from the
+    tokenizer in a folder), ``string`` (the text itself), ``tensor`` (unchanged; a structured array has one field per
+    input). An empty ``input`` means the file's only one.
     """
 
     def __init__(self, job: Dict[str, Any]) -> None:
         self.about = job.get("feed") or {"kind": "tensor", "input": ""}
         self.kind = self.about["kind"]
-        # With a tokenizer, what a user waits for begins at the text: it is part of every timed run.
+        # Users wait for the tokenizer too, so it is part of every timed run.
         self.tokenizes = self.kind == "text"
 
     def open(self) -> None:
-        """Load the tokenizer, where there is one."""
+        """Load the tokenizer, if there is one."""
         if not self.tokenizes:
             return
         from importlib import util
 
         spec: Any = util.spec_from_file_location("device_tokenizer", self.about["code"])
         module = util.module_from_spec(spec)
-        sys.modules["device_tokenizer"] = module  # what dataclasses look themselves up in
+        sys.modules["device_tokenizer"] = module  # dataclasses look up their module there
         spec.loader.exec_module(module)
         try:
             self.tokenizer: Any = module.open_tokenizer(self.about["tokenizer"])
-        except Exception as error:  # a folder from outside may be broken in any way
+        except Exception as error:  # an untrusted folder may be broken in any way
             raise Unsupported("the tokenizer does not open: {}".format(error or type(error).__name__))
 
     def __call__(self, batch: Any) -> Dict[str, Any]:
@@ -86,9 +86,9 @@ class Feed:
 
 
 class Session:
-    """A file in a runtime. `open` fills `inputs`, the runtime's description of each input by its name.
+    """A file in a runtime. `open` sets `inputs`, the runtime's description of each input by name.
 
-    `stateful` says that a run may depend on the runs before it by what only opening the file anew forgets.
+    `stateful` means that a run may depend on earlier runs, until the file is opened again.
     """
 
     inputs: Dict[str, Any]
@@ -99,12 +99,12 @@ class Session:
         raise NotImplementedError
 
     def forget(self, job: Dict[str, Any]) -> None:
-        """Begin anew: what a run answers next does not depend on the runs before."""
+        """Reset the state, so that the next run does not depend on earlier ones."""
         if self.stateful:
             self.open(job)
 
     def bind(self, names: List[str]) -> Dict[str, str]:
-        """Return which of the file's inputs each of `names` is; each input must be fed, and by name if it has one."""
+        """Return the file's input for each of `names`. Every input must be fed; a single one may have any name."""
         inputs = list(self.inputs)
         plain = {re.sub(r"^serving_default_|:0$", "", name): name for name in inputs}
         bound = {name: name if name in self.inputs else plain.get(name, "") for name in names}
@@ -116,7 +116,7 @@ class Session:
 
 
 class TFLite(Session):
-    """A ``.tflite`` file in LiteRT, tflite-runtime, or what else has TensorFlow Lite's interpreter."""
+    """A ``.tflite`` file in LiteRT, tflite-runtime, or another package with TensorFlow Lite's interpreter."""
 
     def __init__(self, job: Dict[str, Any]) -> None:
         self.new: Any = import_module(job["module"]).Interpreter
@@ -132,16 +132,16 @@ class TFLite(Session):
         self.output = outputs[pick(job.get("answer", ""), list(outputs))]
 
     def _tensors(self) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-        """Return inputs and outputs by their signature's names, or by the tensors' own where there is none.
+        """Return inputs and outputs by the signature's names, or by the tensors' own names without a signature.
 
-        The signature's tensors are the interpreter's: running through the interpreter costs less than the signature's
-        runner, which allocates all tensors anew each time.
+        The signature uses the interpreter's tensors. Runs go through the interpreter, which is faster than the
+        signature's runner: that one allocates all tensors for each run.
         """
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         keys = list(self.interpreter.get_signature_list())
         if keys:
             key = "serving_default" if "serving_default" in keys else keys[0]
-            # Not kept: while somebody holds the runner, the interpreter refuses to run.
+            # The runner is not stored: as long as it is referenced, the interpreter refuses to run.
             signature = self.interpreter.get_signature_runner(key)
             named = signature.get_input_details(), signature.get_output_details()
             if {d["index"] for d in named[0].values()} == {d["index"] for d in inputs}:
@@ -157,7 +157,7 @@ class TFLite(Session):
 
     def forget(self, job: Dict[str, Any]) -> None:
         super().forget(job)
-        # A fused LSTM or RNN, as the converter makes of Keras' layers, keeps its state in tensors that outlive a run.
+        # A fused LSTM or RNN, to which the converter turns Keras' layers, stores its state in tensors across runs.
         self.interpreter.reset_all_variables()
 
     def run(self, prepared: Any) -> Any:
@@ -170,14 +170,14 @@ class TFLite(Session):
         return dequantize(output, *self.output["quantization"])
 
     def kernels(self) -> str:
-        """Say which kernels run the graph: XNNPACK's, or the runtime's own for the rest."""
+        """Return which kernels run the graph: XNNPACK's (perhaps only a part of it), or the runtime's own."""
         names = self._operators()
         return "unknown" if not names else "xnnpack" if "DELEGATE" in names else "builtin"
 
     def _operators(self) -> List[str]:
         try:
             return [op["op_name"] for op in self.interpreter._get_ops_details()]
-        except Exception:  # a private function: without it we do not know, which is no fault
+        except Exception:  # a private function, which a runtime may lack: the operators are then unknown
             return []
 
 
@@ -193,7 +193,7 @@ class Onnx(Session):
         options.inter_op_num_threads = 1
         try:
             self.session = self.module.InferenceSession(job["artifact"], options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises classes of its own C extension, all of them "refused"
+        except Exception as error:  # onnxruntime raises exceptions of its C extension, all of which are refusals
             raise Unsupported(str(error))
         # Types are written tensor(float), tensor(int32), …
         names = {"float": "float32", "double": "float64"}
@@ -227,18 +227,18 @@ class TensorFlow(Session):
         tensorflow.config.threading.set_intra_op_parallelism_threads(job["threads"])
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
         if job["verb"] != "time":
-            # The remapper fuses operators into kernels that approximate: the answers of a GELU move by 1.6e-3. What is
-            # timed is TensorFlow as it comes: without the remapper a convolutional network takes up to twice as long.
+            # The remapper fuses operators into approximate kernels, which changes a GELU by up to 1.6e-3. It stays on
+            # for timing: without it a convolutional network takes up to twice as long.
             tensorflow.config.optimizer.set_experimental_options({"remapping": False})
         self.module = tensorflow
         if (job.get("feed") or {}).get("kind") == "string":
-            try:  # models that take strings may need its operators; one that does says so when it is loaded
+            try:  # models that take strings may need its operators; if it is missing, loading such a model fails
                 import tensorflow_text  # noqa: F401
             except Exception as error:
                 sys.stderr.write("tensorflow_text: {}\n".format(error))
 
     def open(self, job: Dict[str, Any]) -> None:
-        """Read the SavedModel; the loaded object is kept, for its variables and tables would go with it."""
+        """Read the SavedModel. The loaded object is stored, since it owns the variables and tables."""
         try:
             self.loaded = self.module.saved_model.load(job["artifact"])
             self.function = self.loaded.signatures["serving_default"]
@@ -274,12 +274,12 @@ SESSIONS: Dict[str, Any] = {"TFLite": TFLite, "Onnx": Onnx, "TensorFlow": Tensor
 
 
 def fit(batch: Any, sides: int) -> Any:
-    """Return a batch of one sample as an input of so many `sides` takes it: a single number has no batch."""
+    """Return a batch of one sample for an input with that number of dimensions: a scalar has no batch."""
     return batch.reshape(()) if sides == 0 and batch.size == 1 else batch
 
 
 def quantize(batch: Any, dtype: Any, scale: float, zero_point: int) -> Any:
-    """Return real values as the file's input dtype stores them (value = scale x (stored - zero_point))."""
+    """Return real values in the file's input dtype (value = scale x (stored - zero_point))."""
     import numpy
 
     if dtype not in (numpy.int8, numpy.uint8) or not scale:
@@ -290,7 +290,7 @@ def quantize(batch: Any, dtype: Any, scale: float, zero_point: int) -> Any:
 
 
 def dequantize(output: Any, scale: float = 0.0, zero_point: int = 0) -> Any:
-    """Return a stored output of any shape as real values, flat: (values,) float32."""
+    """Return an output of any shape as real values: (values,) float32."""
     if output.dtype.kind not in "fiub":
         raise Unsupported("the answer holds {}, not numbers".format(output.dtype))
     values = output.astype("float32").reshape(-1)
@@ -298,7 +298,7 @@ def dequantize(output: Any, scale: float = 0.0, zero_point: int = 0) -> Any:
 
 
 def pick(name: str, outputs: List[str]) -> str:
-    """Return the output called `name`; the first where no name is asked for, or there is only one."""
+    """Return the output called `name`; the first one if `name` is empty or there is only one."""
     if name in outputs:
         return name
     if name and len(outputs) > 1:
@@ -311,11 +311,11 @@ def listed(names: List[str]) -> str:
 
 
 def read_samples(job: Dict[str, Any]) -> Any:
-    """Return the samples that a job needs and no others: what is read counts as this process's memory."""
+    """Return only the samples that a job needs, since they count as this process's memory."""
     import numpy
 
-    first = {"load": 1, "time": SAMPLES_IN_TIMING}
-    start, stop = (job["start"], job["stop"]) if job["verb"] == "infer" else (0, first[job["verb"]])
+    counts = {"load": 1, "time": SAMPLES_IN_TIMING}
+    start, stop = (job["start"], job["stop"]) if job["verb"] == "infer" else (0, counts[job["verb"]])
     if not job["inputs"].endswith(".jsonl"):
         return numpy.load(job["inputs"], mmap_mode="r", allow_pickle=False)[start:stop]
     with open(job["inputs"], encoding="utf-8") as stream:
@@ -323,9 +323,9 @@ def read_samples(job: Dict[str, Any]) -> Any:
 
 
 def peak_memory() -> int:
-    """Return the highest resident memory of this process so far, in bytes (0 where the system does not tell)."""
+    """Return the peak resident memory of this process in bytes (0 if unknown)."""
     try:
-        # Not getrusage: its maximum is inherited from the process that started this one.
+        # Not getrusage: its maximum is inherited from the parent process.
         with open("/proc/self/status") as stream:
             for line in stream:
                 if line.startswith("VmHWM:"):
@@ -336,7 +336,7 @@ def peak_memory() -> int:
 
 
 def die_with_parent() -> None:
-    """Ask Linux to end this process with the one that started it: a killed run leaves nothing behind."""
+    """Have Linux kill this process when its parent ends: a killed run leaves no processes behind."""
     if sys.platform == "linux":
         import ctypes
 
@@ -344,7 +344,7 @@ def die_with_parent() -> None:
 
 
 def pin(threads: int) -> Optional[List[int]]:
-    """Keep this process on its last `threads` cores, away from core 0's interrupts; return them, or None."""
+    """Pin this process to its last `threads` cores, away from core 0's interrupts. Returns them, or None."""
     if not hasattr(os, "sched_setaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))[-threads:]
@@ -357,28 +357,28 @@ def milliseconds(started: int) -> float:
 
 
 def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]:
-    """Load the artifact and run it twice; return the feed, the session and the facts about that."""
+    """Load the artifact and run it twice. Returns the feed, the session and the figures."""
     import numpy
 
     feed = Feed(job)
     try:
-        began = time.perf_counter_ns()
+        started = time.perf_counter_ns()
         session = SESSIONS[job["session"]](job)
-        import_ms = milliseconds(began)
+        import_ms = milliseconds(started)
     except ImportError as error:
         raise Unsupported("the runtime is not installed: {}".format(error))
     import_memory = peak_memory()
-    began = time.perf_counter_ns()
+    started = time.perf_counter_ns()
     feed.open()
-    tokenizer_ms = milliseconds(began)
+    tokenizer_ms = milliseconds(started)
     session.open(job)
-    load_ms = milliseconds(began)
+    load_ms = milliseconds(started)
     times = []
     prepared = None if feed.tokenizes else session.prepare(feed(samples[:1]))
     for _ in range(2):
-        began = time.perf_counter_ns()
+        started = time.perf_counter_ns()
         output = session.run(session.prepare(feed(samples[:1])) if feed.tokenizes else prepared)
-        times.append(milliseconds(began))
+        times.append(milliseconds(started))
     facts = {
         "import_ms": import_ms,
         "load_ms": load_ms,
@@ -393,7 +393,7 @@ def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]
         "numpy": numpy.__version__,
     }
     if feed.tokenizes:
-        facts["tokenizer_ms"] = tokenizer_ms  # part of load_ms
+        facts["tokenizer_ms"] = tokenizer_ms  # included in load_ms
     return feed, session, facts
 
 
@@ -404,19 +404,19 @@ def version(distribution: str) -> str:
         return "unknown"
     try:
         return str(metadata.version(distribution) or "unknown")
-    except Exception:  # it has no record here, or a damaged one
+    except Exception:  # there is no record of it, or a damaged one
         return "unknown"
 
 
 def load(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
-    """Verb: does it load and run at all?"""
+    """Verb: load the file and run it."""
     return start(job, samples)[2]
 
 
 def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
-    """Verb: write the answers to samples [start, stop) to job["outputs"], (stop - start, values) float32.
+    """Verb: write the outputs for samples [start, stop) to job["outputs"], (stop - start, values) float32.
 
-    A file that keeps a state forgets it before each: an answer does not depend on which samples came before.
+    The state of a stateful file is reset before each sample, so that its output does not depend on earlier samples.
     """
     import numpy
 
@@ -432,41 +432,41 @@ def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
         numpy.save(stream, numpy.asarray(rows, dtype="float32"))
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(temporary, job["outputs"])  # a reader sees all of it or nothing, after a power failure too
+    os.replace(temporary, job["outputs"])  # atomic for readers, and after a power failure
     return facts
 
 
 def measure(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
     """Verb: time single inferences (input copied in, run, output copied out) after a warm-up.
 
-    Where the device tokenizes, a run is both: the text's ids are made, and the file is run.
+    If the device tokenizes, a run includes both steps: the tokenizer and the file.
     """
     import gc
 
     pinned = pin(job["threads"])
     feed, session, facts = start(job, samples)
-    texts = [samples[i : i + 1] for i in range(len(samples))]
-    batches = [] if feed.tokenizes else [session.prepare(feed(text)) for text in texts]
+    inputs = [samples[i : i + 1] for i in range(len(samples))]
+    batches = [] if feed.tokenizes else [session.prepare(feed(sample)) for sample in inputs]
     gc.collect()
     gc.disable()
     warmup: List[float] = []
     runs: List[float] = []
     tokenized: List[float] = []
-    for times, seconds, least in (
+    for times, seconds, min_runs in (
         (warmup, job["warmup_seconds"], 1),
         (runs, job["run_seconds"], job["min_runs"]),
     ):
         until = time.perf_counter_ns() + int(seconds * 1e9)
-        while len(times) < least or time.perf_counter_ns() < until:
-            turn = len(times) % len(texts)
-            began = time.perf_counter_ns()
+        while len(times) < min_runs or time.perf_counter_ns() < until:
+            index = len(times) % len(inputs)
+            started = time.perf_counter_ns()
             if feed.tokenizes:
-                batch = session.prepare(feed(texts[turn]))
-                tokenized.append(milliseconds(began))
+                batch = session.prepare(feed(inputs[index]))
+                tokenized.append(milliseconds(started))
             else:
-                batch = batches[turn]
+                batch = batches[index]
             session.run(batch)
-            times.append(milliseconds(began))
+            times.append(milliseconds(started))
     facts.update(
         runs_ms=[round(t, 5) for t in runs],
         warmup_ms=[round(t, 5) for t in warmup],
@@ -483,20 +483,20 @@ def measure(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
 VERBS = {"load": load, "infer": infer, "time": measure}
 
 
-def answer(job: Dict[str, Any]) -> Dict[str, Any]:
-    """Do a job. Returns the answer; raises nothing that a file or a runtime can cause."""
+def report(job: Dict[str, Any]) -> Dict[str, Any]:
+    """Do a job and return the report. Failures of the file or the runtime are reported, not raised."""
     if job.get("path"):
         sys.path.insert(0, job["path"])
     try:
         return {"status": "ok", "reason": "", "data": VERBS[job["verb"]](job, read_samples(job))}
     except Unsupported as error:
         return {"status": "unsupported", "reason": str(error), "data": {}}
-    except Exception as error:  # what a runtime may raise while it runs is not ours to list
+    except Exception as error:  # a runtime may raise anything
         return {"status": "failed", "reason": "{}: {}".format(type(error).__name__, error), "data": {}}
 
 
 def main() -> None:
-    """Read the job named on the command line and write the answer to standard output."""
+    """Read the job named on the command line and write the report to standard output."""
     die_with_parent()
     if sys.argv[1] == "-":
         job = json.load(sys.stdin)
@@ -504,8 +504,8 @@ def main() -> None:
         with open(sys.argv[1]) as stream:
             job = json.load(stream)
     with os.fdopen(_ANSWER, "w") as stream:
-        json.dump(answer(job), stream)
-    # Some runtimes crash while they take themselves down; the answer is given, so leave without that.
+        json.dump(report(job), stream)
+    # Some runtimes crash during shutdown. The report is written, so exit without it.
     sys.stdout.flush()
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""What runtimes say when they refuse a file, in words a person can act on. The table is the knowledge."""
+"""Translates runtimes' error messages into reasons and remedies that users can act on. The table is the knowledge."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..core.remedies import OVERFLOW, Origin, Remedy
 from ..core.sanitize import shorten
 
 _OTHER_SHAPE = "give samples of the file's shape; for texts, put MODEL.tokenizer/ and the sidecar (.json) back"
-# (pattern in the runtime's message, what it means, what to do); groups of the pattern fill the braces.
+# (pattern in the runtime's message, reason, remedy); the pattern's groups replace the numbers in braces.
 KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
     (
         r"Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'",
         "needs operator FULLY_CONNECTED version 12 (per-channel weights), which {runtime} {version} does not have",
         Remedy(
             ("tflite:dynamic-conv", "tflite:dynamic-per-tensor", "tflite:int8"),
-            also=("run it on litert", "name the runtime in a recipe, which then has such files made (`runtime`)"),
+            also=("run it on litert", "name the runtime in a recipe, which then makes files for it (`runtime`)"),
         ),
     ),
     (
@@ -31,12 +31,12 @@ KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
     ),
     (
         r"Encountered unresolved custom op: (\S+?)\.",
-        "needs the custom operator {0}, which {runtime} does not carry",
+        "needs the custom operator {0}, which {runtime} does not have",
         "export without that operator, or use a runtime built with it",
     ),
     (
         r"Select TensorFlow op\(s\), included in the given model",
-        "needs TensorFlow operators (Flex), which {runtime} does not carry",
+        "needs TensorFlow operators (Flex), which {runtime} does not have",
         "export with builtin operators only",
     ),
     (
@@ -46,13 +46,13 @@ KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
     ),
     (
         r"Op type not registered 'TFText>(\w+)'",
-        "needs TensorFlow Text's operator {0}, and tensorflow_text is not there, or not for this TensorFlow",
+        "needs TensorFlow Text's operator {0}, but tensorflow_text is not installed, or not for this TensorFlow",
         EXTRAS["text"].remedy,
     ),
     (
         r"Op type not registered '([^']+)'",
         "needs TensorFlow's operator {0}, which this TensorFlow does not have",
-        "install the package that brings the operator; Edgeproof imports tensorflow_text alone",
+        "install the package that has the operator; Edgeproof imports only tensorflow_text",
     ),
     (
         r"(?s)^(?:\w+: )?(.{1,200}?)\.?\s*Node number \d+ \((\w+)\) failed to (?:prepare|invoke)",
@@ -67,7 +67,7 @@ KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
     (
         r"(the file takes inputs .{1,200}, and is given .{1,200})$",
         "{0}",
-        "give samples with one field for each of the file's inputs, called like the input",
+        "give samples with one field for each of the file's inputs, with the input's name",
     ),
     (
         r"Cannot set tensor: Dimension mismatch\. Got (\d+) but expected (\d+) for dimension (\d+) of input",
@@ -98,9 +98,9 @@ KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
 
 
 def explain(reason: str, runtime: str, version: str, origin: Origin = "") -> tuple[str, str]:
-    """Return (reason, remedy) for a runtime's message about a file of a model of `origin`.
+    """Return (reason, remedy) for a runtime's message about a file whose model has that `origin`.
 
-    A message that is not known is shortened and kept.
+    An unknown message is shortened and returned without a remedy.
     """
     for pattern, meaning, remedy in KNOWN:
         if match := re.search(pattern, reason):
