@@ -58,7 +58,7 @@ def as_arithmetic(frozen: Any, tables: dict[str, Table]) -> Any:
     tf, _ = load()
     definition = frozen.graph.as_graph_def()
     wanted = [tensor.name.split(":")[0] for tensor in (*frozen.outputs, *frozen.inputs)]
-    kept = [name for name in dict.fromkeys(wanted) if name not in tables]
+    remaining = [name for name in dict.fromkeys(wanted) if name not in tables]
     for operators in ((_LOOKUP, _BUCKET), (_COUNT,)):
         if not any(node.op in operators for node in definition.node):
             continue
@@ -66,7 +66,7 @@ def as_arithmetic(frozen: Any, tables: dict[str, Table]) -> Any:
             tf.graph_util.import_graph_def(definition, name="")
         definition = _rewritten(tf, graph, definition, tables, operators)
         library = definition.library
-        definition = tf.compat.v1.graph_util.extract_sub_graph(definition, kept)
+        definition = tf.compat.v1.graph_util.extract_sub_graph(definition, remaining)
         definition.library.CopyFrom(library)
     return definition
 
@@ -163,8 +163,8 @@ def _spliced(tf: Any, node: Any, source: str, dtype: Any, build: Callable[[Any],
     prefix = f"{node.name}/arithmetic"
     graph = tf.Graph()
     with graph.as_default():
-        given = tf.compat.v1.placeholder(dtype, name="given")
-        made = build(given).op.name
+        placeholder = tf.compat.v1.placeholder(dtype, name="given")
+        result = build(placeholder).op.name
     renamed = []
     for inner in graph.as_graph_def().node:
         if inner.name == "given":
@@ -174,9 +174,9 @@ def _spliced(tf: Any, node: Any, source: str, dtype: Any, build: Callable[[Any],
         inner.name = f"{prefix}/{inner.name}"
         renamed.append(inner)
     with tf.Graph().as_default() as last:
-        kind = graph.get_tensor_by_name(f"{made}:0").dtype
+        kind = graph.get_tensor_by_name(f"{result}:0").dtype
         tf.identity(tf.compat.v1.placeholder(kind, name="given"), name="last")
     end = next(one for one in last.as_graph_def().node if one.name == "last")
     end.name = node.name
-    end.input[:] = [f"{prefix}/{made}", *(tensor for tensor in node.input if tensor.startswith("^"))]
+    end.input[:] = [f"{prefix}/{result}", *(tensor for tensor in node.input if tensor.startswith("^"))]
     return [*renamed, end]

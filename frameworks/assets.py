@@ -44,7 +44,7 @@ class Sources:
         self._restored = restored
         self._answering = answering
         self._gradients = {name for pair in graph.gradients for name in pair[1:]}
-        self._known: dict[tuple[str, int], bool] = {}
+        self._asset_arguments: dict[tuple[str, int], bool] = {}
 
     def harmless(self, function: Function | None, node: Node, at: int) -> bool:
         """Whether the data input `at` of a node (of `function`, or of the main graph) is a path that may be read."""
@@ -73,12 +73,12 @@ class Sources:
     def _argument(self, function: Function, at: int) -> bool:
         """Whether all that calls a function gives it such a path as argument `at`."""
         key = (function.name, at)
-        if key not in self._known:
-            self._known[key] = False  # a function that calls itself has no other source than itself
-            self._known[key] = self._given(function, at)
-        return self._known[key]
+        if key not in self._asset_arguments:
+            self._asset_arguments[key] = False  # a function that calls itself has no other source than itself
+            self._asset_arguments[key] = self._always_asset(function, at)
+        return self._asset_arguments[key]
 
-    def _given(self, function: Function, at: int) -> bool:
+    def _always_asset(self, function: Function, at: int) -> bool:
         if function.name in self._gradients:
             return False
         bound = self._graph.bound.get(function.name, ())
@@ -93,12 +93,12 @@ class Sources:
 
     @cached_property
     def _callers(self) -> dict[str, list[tuple[Function | None, Node]]]:
-        found: dict[str, list[tuple[Function | None, Node]]] = {}
+        callers: dict[str, list[tuple[Function | None, Node]]] = {}
         for function, nodes in bodies(self._graph):
             for node in nodes:
                 for name in {node.op, *node.calls} & self._graph.functions.keys():
-                    found.setdefault(name, []).append((function, node))
-        return found
+                    callers.setdefault(name, []).append((function, node))
+        return callers
 
     def _by_name(self, function: Function | None) -> dict[str, Node]:
         key = "" if function is None else function.name

@@ -112,10 +112,10 @@ def _one_graph(tool: Any) -> Iterator[None]:
     real = tool._run_inline_graph_optimization
 
     def prepare(function: Any, _lower: bool, _aggressive: bool) -> Any:
-        whole = _inlined(function, tool)
-        kept = _needed(function, whole)
-        _check_state(function, whole, kept)
-        return kept
+        inlined = _inlined(function, tool)
+        needed = _needed(function, inlined)
+        _check_state(function, inlined, needed)
+        return needed
 
     tool._run_inline_graph_optimization = prepare
     try:
@@ -140,9 +140,9 @@ def fix_shapes(definition: Any, inputs: Sequence[tuple[str, Any, Any]], outputs:
     """
     tf, _ = load()
     with tf.Graph().as_default() as graph:
-        given = {f"{name}:0": tf.compat.v1.placeholder(dtype, shape, name) for name, shape, dtype in inputs}
-        tf.graph_util.import_graph_def(definition, input_map=given, name="")
-    folded = _optimized(graph.as_graph_def(), [*given, *outputs], "constfold")
+        placeholders = {f"{name}:0": tf.compat.v1.placeholder(dtype, shape, name) for name, shape, dtype in inputs}
+        tf.graph_util.import_graph_def(definition, input_map=placeholders, name="")
+    folded = _optimized(graph.as_graph_def(), [*placeholders, *outputs], "constfold")
     _fix_lists(folded.node)
     for called in folded.library.function:
         _fix_lists(called.node_def)
@@ -154,13 +154,13 @@ def _fix_lists(nodes: Any) -> None:
     tf, _ = load()
     by_name = {node.name: node for node in nodes}
     for node in list(nodes):
-        given = by_name.get(node.input[_LISTS[node.op]].partition(":")[0]) if node.op in _LISTS else None
-        if given is None or given.op != "Const":
+        shape_node = by_name.get(node.input[_LISTS[node.op]].partition(":")[0]) if node.op in _LISTS else None
+        if shape_node is None or shape_node.op != "Const":
             continue
-        shape = tf.make_ndarray(given.attr["value"].tensor).reshape(-1)
+        shape = tf.make_ndarray(shape_node.attr["value"].tensor).reshape(-1)
         if len(shape) > 1 and shape[0] == -1 and (shape[1:] > 0).all():
             fixed = nodes.add()
-            fixed.CopyFrom(given)
+            fixed.CopyFrom(shape_node)
             fixed.name = f"{node.name}/batch_of_1"
             fixed.attr["value"].tensor.CopyFrom(tf.make_tensor_proto([1, *shape[1:].tolist()], str(shape.dtype)))
             _, colon, port = node.input[_LISTS[node.op]].partition(":")
@@ -181,29 +181,29 @@ def _optimized(definition: Any, keep: list[str], optimizer: str) -> Any:
     return tf_optimizer.OptimizeGraph(config, meta)
 
 
-def _needed(function: Any, whole: Any) -> Any:
+def _needed(function: Any, inlined: Any) -> Any:
     """Return what of an inlined graph its outputs are computed from, with all inputs.
 
     Control edges do not count: they order what changes variables, and `_check_state` sees to those. Only in graphs
     of TensorFlow 1 do they also decide which branch runs.
     """
     tf, _ = load()
-    graph = type(whole)()
-    graph.CopyFrom(whole)
+    graph = type(inlined)()
+    graph.CopyFrom(inlined)
     if not any(node.op in _SWITCHES for node in graph.node):
         for node in graph.node:
             node.input[:] = [name for name in node.input if not name.startswith("^")]
     names = [tensor.op.name for tensor in [*function.inputs, *function.outputs]]
-    kept = tf.compat.v1.graph_util.extract_sub_graph(graph, list(dict.fromkeys(names)))
-    kept.library.function.extend(_reached(kept, whole))
-    kept.versions.CopyFrom(whole.versions)
-    return kept
+    needed = tf.compat.v1.graph_util.extract_sub_graph(graph, list(dict.fromkeys(names)))
+    needed.library.function.extend(_reached(needed, inlined))
+    needed.versions.CopyFrom(inlined.versions)
+    return needed
 
 
-def _reached(kept: Any, whole: Any) -> list[Any]:
-    """Return the functions of the library of `whole` that nodes of `kept` call, directly or not."""
-    bodies = {called.signature.name: called for called in whole.library.function}
-    waiting = [one.name for node in kept.node for one in called_by(node)]
+def _reached(needed: Any, inlined: Any) -> list[Any]:
+    """Return the library functions of `inlined` that nodes of `needed` call, directly or indirectly."""
+    bodies = {called.signature.name: called for called in inlined.library.function}
+    waiting = [one.name for node in needed.node for one in called_by(node)]
     reached: dict[str, Any] = {}
     while waiting:
         if (name := waiting.pop()) not in reached:
@@ -212,19 +212,19 @@ def _reached(kept: Any, whole: Any) -> list[Any]:
     return [body for name, body in bodies.items() if name in reached]
 
 
-def _check_state(function: Any, whole: Any, kept: Any) -> None:
+def _check_state(function: Any, inlined: Any, needed: Any) -> None:
     """Raise StateError where outputs depend on variables that the graph changes, RandomError where these are a seed."""
-    bodies = {called.signature.name: called for called in whole.library.function}
+    bodies = {called.signature.name: called for called in inlined.library.function}
     captures = {placeholder.op.name: outer for outer, placeholder in function.graph.captures}
-    changed = _resources(whole, captures, lambda node: _changes(node, bodies))
-    read = _resources(kept, captures, lambda _: True)
+    changed = _resources(inlined, captures, lambda node: _changes(node, bodies))
+    read = _resources(needed, captures, lambda _: True)
     if not (both := sorted(changed & read)):
         return
     handles = [captures[name] for name in both]
     names = tuple(
         sorted(str(v.name).split(":")[0] for v in function.graph.variables if any(v.handle is one for one in handles))
     ) or tuple(both)
-    random = sorted(op for op in _operators(kept) if _RANDOM.search(op))
+    random = sorted(op for op in _operators(needed) if _RANDOM.search(op))
     if random:
         raise RandomError(
             f"the model draws random numbers while it infers ({', '.join(random[:4])}), from the state "
@@ -238,17 +238,17 @@ def _check_state(function: Any, whole: Any, kept: Any) -> None:
 def _resources(definition: Any, captures: Mapping[str, Any], counts: Any) -> set[str]:
     """Return which captures are given to the nodes that `counts` picks, directly or through operators like Identity."""
     by_name = {node.name: node for node in definition.node}
-    found = set()
+    resources = set()
     for node in definition.node:
         if node.name in captures or not counts(node):
             continue
-        for given in node.input:
-            name = given.removeprefix("^").partition(":")[0]
+        for edge in node.input:
+            name = edge.removeprefix("^").partition(":")[0]
             while name in by_name and by_name[name].op in ("Identity", "Enter", "RefEnter") and by_name[name].input:
                 name = by_name[name].input[0].partition(":")[0]
             if name in captures and captures[name].dtype.name == "resource":
-                found.add(name)
-    return found
+                resources.add(name)
+    return resources
 
 
 def _changes(node: Any, bodies: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:

@@ -37,14 +37,14 @@ class Lite:
 
     def blocks(self) -> list[Block]:
         """Return its blocks, from the stem to the head."""
-        made, inputs = [], STEM
+        blocks, inputs = [], STEM
         for stage, (repeats, expand, kernel, stride, channels) in enumerate(STAGES):
             inner = 0 < stage < len(STAGES) - 1
             outputs = _round(channels * self.width)
             for number in range(math.ceil(repeats * self.depth) if inner else repeats):
-                made.append(Block(expand, kernel, 1 if number else stride, inputs, outputs))
+                blocks.append(Block(expand, kernel, 1 if number else stride, inputs, outputs))
                 inputs = outputs
-        return made
+        return blocks
 
     @property
     def count(self) -> tuple[int, int]:

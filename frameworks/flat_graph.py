@@ -29,11 +29,11 @@ def flat_graph(function: Any) -> Any:
         if node.name in variables:
             continue
         read = [name.split(":")[0].removeprefix("^") for name in node.input]
-        taken = [name for name in read if name in variables]
-        if not taken:
+        variable_inputs = [name for name in read if name in variables]
+        if not variable_inputs:
             frozen.node.add().CopyFrom(node)
         elif node.op == "ReadVariableOp" and len(read) == 1:
-            value = variables[taken[0]].numpy()
+            value = variables[variable_inputs[0]].numpy()
             constant = frozen.node.add(name=node.name, op="Const")
             constant.attr["dtype"].type = node.attr["dtype"].type
             constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))

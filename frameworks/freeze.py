@@ -39,8 +39,8 @@ def caller(frozen: Any, inputs: Sequence[Any]) -> Callable[[Mapping[str, Any]], 
     definition = fix_shapes(frozen.graph.as_graph_def(), [(i.name, i.shape, i.dtype) for i in inputs], wanted)
 
     def call(values: Mapping[str, Any]) -> list[Any]:
-        given = {f"{name}:0": value for name, value in values.items()}
-        return list(tf.graph_util.import_graph_def(definition, input_map=given, return_elements=wanted, name=""))
+        feeds = {f"{name}:0": value for name, value in values.items()}
+        return list(tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=wanted, name=""))
 
     return call
 
@@ -89,9 +89,9 @@ def _signature(folder: Path) -> Any:
     return tf.saved_model.load(str(folder)).signatures[SIGNATURE]
 
 
-def compare(expected: NDArray[Any], found: NDArray[Any], what: str) -> float:
+def compare(expected: NDArray[Any], actual: NDArray[Any], what: str) -> float:
     """Return the largest difference of two arrays of probabilities. Raises StageError when it exceeds `TOLERANCE`."""
-    difference = float(np.abs(expected - found).max()) if len(expected) else 0.0
+    difference = float(np.abs(expected - actual).max()) if len(expected) else 0.0
     if not difference <= TOLERANCE:  # NaN must not pass
         raise StageError(
             f"{what} give probabilities that differ by {difference:.2g}, expected at most {TOLERANCE:g}",
@@ -125,9 +125,9 @@ def freeze(keras_model: Any, labels: tuple[str, ...], input_contract: InputContr
     """
     tf, _ = load()
     expected = (None, *input_contract.shape[1:]), (None, len(labels))
-    found = tuple(keras_model.input_shape), tuple(keras_model.output_shape)
-    if found != expected:
-        raise StageError(f"the model maps {found[0]} to {found[1]}, but its contract and labels say {expected}")
+    shapes = tuple(keras_model.input_shape), tuple(keras_model.output_shape)
+    if shapes != expected:
+        raise StageError(f"the model maps {shapes[0]} to {shapes[1]}, but its contract and labels say {expected}")
     frozen = constant_function(keras_model, 1)
 
     def serve(image: Any) -> dict[str, Any]:
@@ -173,30 +173,30 @@ def _hash_function(name: str, bodies: Mapping[str, Any], hashes: dict[str, bytes
     """Return the hash of a function of the library; `hashes` keeps those that are known."""
     if name not in hashes:
         body = bodies[name]
-        given = {one.name: f"argument {at}".encode() for at, one in enumerate(body.signature.input_arg)}
-        nodes = _hash_nodes(body.node_def, given, bodies, hashes)
+        argument_hashes = {one.name: f"argument {at}".encode() for at, one in enumerate(body.signature.input_arg)}
+        nodes = _hash_nodes(body.node_def, argument_hashes, bodies, hashes)
         returned = [_hash_input(body.ret[one.name], nodes) for one in body.signature.output_arg]
         hashes[name] = hashlib.sha256(b"".join([*returned, *sorted(nodes.values())])).digest()
     return hashes[name]
 
 
 def _hash_nodes(
-    nodes: Sequence[Any], given: Mapping[str, bytes], bodies: Mapping[str, Any], hashes: dict[str, bytes]
+    nodes: Sequence[Any], argument_hashes: Mapping[str, bytes], bodies: Mapping[str, Any], hashes: dict[str, bytes]
 ) -> dict[str, bytes]:
-    """Return the hash of each node by its name, beside those `given`: of the arguments that the nodes may read."""
+    """Return the hash of each node by its name, added to `argument_hashes`, those of arguments that nodes may read."""
     by_name = {node.name: node for node in nodes}
-    found = dict(given)
+    node_hashes = dict(argument_hashes)
     stack = list(by_name)
     while stack:
         node = by_name[stack[-1]]
         # The only operator that closes a circle, in loops of TensorFlow 1: its inputs are hashed as nodes themselves.
         inputs = [] if node.op in ("NextIteration", "RefNextIteration") else list(node.input)
-        waiting = {_node_of(one) for one in inputs} - found.keys()
+        waiting = {_node_of(one) for one in inputs} - node_hashes.keys()
         if waiting:
             stack.extend(sorted(waiting))
             continue
         stack.pop()
-        if node.name in found:
+        if node.name in node_hashes:
             continue
         digest = hashlib.sha256(node.op.encode())
         if node.op == "Placeholder":
@@ -205,15 +205,15 @@ def _hash_nodes(
             # Internal ones hold names and counters, configurations what the process was set to.
             if not key.startswith("_") and key not in ("config", "config_proto", "executor_type"):
                 digest.update(key.encode() + _hash_attribute(node.attr[key], bodies, hashes))
-        ordered = [_hash_input(one, found) for one in inputs if not one.startswith("^")]
-        control = sorted(_hash_input(one, found) for one in inputs if one.startswith("^"))
+        ordered = [_hash_input(one, node_hashes) for one in inputs if not one.startswith("^")]
+        control = sorted(_hash_input(one, node_hashes) for one in inputs if one.startswith("^"))
         digest.update(b"".join([*ordered, b"^", *control]))
-        found[node.name] = digest.digest()
-    return found
+        node_hashes[node.name] = digest.digest()
+    return node_hashes
 
 
-def _hash_input(name: str, known: Mapping[str, bytes]) -> bytes:
-    return known[_node_of(name)] + name.removeprefix("^").partition(":")[2].encode() + b";"
+def _hash_input(name: str, node_hashes: Mapping[str, bytes]) -> bytes:
+    return node_hashes[_node_of(name)] + name.removeprefix("^").partition(":")[2].encode() + b";"
 
 
 def _node_of(name: str) -> str:

@@ -88,12 +88,12 @@ def save(plain: Plain, folder: Path) -> Saved:
 
     def constant(*values: Any) -> dict[str, Any]:
         # Imported anew, so that every shape follows from the fixed ones.
-        given = {f"{name}:0": value for (name, _, _), value in zip(plain.inputs, values, strict=True)}
-        given = {
-            name: tf.cast(value, "float32") if value.dtype.name in HALVES else value for name, value in given.items()
+        feeds = {f"{name}:0": value for (name, _, _), value in zip(plain.inputs, values, strict=True)}
+        feeds = {
+            name: tf.cast(value, "float32") if value.dtype.name in HALVES else value for name, value in feeds.items()
         }
-        found = tf.graph_util.import_graph_def(definition, input_map=given, return_elements=wanted, name="")
-        return dict(zip(plain.outputs, found, strict=True))
+        results = tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=wanted, name="")
+        return dict(zip(plain.outputs, results, strict=True))
 
     write(constant, specs, folder)
     return Saved(True, halves=halves)
@@ -101,8 +101,10 @@ def save(plain: Plain, folder: Path) -> Saved:
 
 def _check(definition: Any) -> None:
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
-    if found := sorted({node.op for node in nodes} & SAVER):
-        raise StageError(f"the model reads or writes checkpoints while it runs ({', '.join(found)})", "do not use it")
+    if saver_operators := sorted({node.op for node in nodes} & SAVER):
+        raise StageError(
+            f"the model reads or writes checkpoints while it runs ({', '.join(saver_operators)})", "do not use it"
+        )
 
 
 def answers(
@@ -111,18 +113,18 @@ def answers(
     """Run the SavedModel at `folder` on lists of arrays in the order of `names`, one after another."""
     tf, _ = load()
     signature = serving(folder)
-    given = [{name: tf.constant(value) for name, value in zip(names, one, strict=True)} for one in inputs]
-    return [{name: value.numpy() for name, value in signature(**one).items()} for one in given]
+    feeds = [{name: tf.constant(value) for name, value in zip(names, one, strict=True)} for one in inputs]
+    return [{name: value.numpy() for name, value in signature(**one).items()} for one in feeds]
 
 
-def difference(expected: dict[str, NDArray[Any]], found: dict[str, NDArray[Any]]) -> float:
+def difference(expected: dict[str, NDArray[Any]], actual: dict[str, NDArray[Any]]) -> float:
     """Return the largest difference relative to the largest expected value of its output (at least one).
 
     Texts, whole numbers and NaN must be the same; where they are not, or an output is missing, it is infinite.
     """
     worst = 0.0
     for name, value in expected.items():
-        other = found.get(name)
+        other = actual.get(name)
         if other is None or other.shape != value.shape:
             return float("inf")
         if value.dtype.kind != "f":
@@ -133,10 +135,10 @@ def difference(expected: dict[str, NDArray[Any]], found: dict[str, NDArray[Any]]
             )
             worst = max(worst, 0.0 if same else float("inf"))
             continue
-        known = np.isfinite(value)
-        if not np.array_equal(value[~known], other[~known], equal_nan=True):
+        finite = np.isfinite(value)
+        if not np.array_equal(value[~finite], other[~finite], equal_nan=True):
             return float("inf")
-        if known.any():
-            scale = max(1.0, float(np.abs(value[known]).max()))
-            worst = max(worst, float(np.abs(value[known].astype(np.float64) - other[known]).max()) / scale)
+        if finite.any():
+            scale = max(1.0, float(np.abs(value[finite]).max()))
+            worst = max(worst, float(np.abs(value[finite].astype(np.float64) - other[finite]).max()) / scale)
     return worst

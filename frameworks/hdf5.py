@@ -27,8 +27,8 @@ def check(path: Path) -> dict[str, str]:
     Raises InputError for links to other files, data sets stored in or drawn from other files, declared sizes out of
     proportion to the file's, and for what is not HDF5. Reads in another process.
     """
-    found: dict[str, str] = _apart("file_attributes", path)
-    return found
+    attributes: dict[str, str] = _apart("file_attributes", path)
+    return attributes
 
 
 def check_members(path: Path) -> None:
@@ -65,12 +65,12 @@ def _attributes(stream: BinaryIO | Any, where: str, size: int) -> dict[str, str]
     declared = 0
     try:
         with h5py.File(stream, "r") as file:
-            for name, found in _objects(h5py, file, where):
-                if not isinstance(found, h5py.Dataset):
+            for name, member in _objects(h5py, file, where):
+                if not isinstance(member, h5py.Dataset):
                     continue
-                if found.is_virtual or found.external:
+                if member.is_virtual or member.external:
                     raise InputError(f"{where}: {shorten(name)!r} takes its numbers from another file", REFUSED)
-                declared += int(found.nbytes)
+                declared += int(member.nbytes)
                 if declared > max_unpacked_size(size):
                     raise InputError(f"{where} of {size:,} bytes declares {declared:,} bytes of numbers", REFUSED)
             return {name: _text(file.attrs[name]) for name in MODEL if name in file.attrs}
@@ -90,14 +90,14 @@ def _objects(h5py: Any, file: Any, where: str) -> Iterator[tuple[str, Any]]:
                 raise InputError(f"{where}: {shorten(f'{place}/{name}')!r} is a link into another file", REFUSED)
             if not isinstance(link, h5py.HardLink):
                 continue
-            found = group[name]
-            address = h5py.h5o.get_info(found.id).addr
+            member = group[name]
+            address = h5py.h5o.get_info(member.id).addr
             if address in seen:
                 continue
             seen.add(address)
-            yield f"{place}/{name}", found
-            if isinstance(found, h5py.Group):
-                stack.append((f"{place}/{name}", found))
+            yield f"{place}/{name}", member
+            if isinstance(member, h5py.Group):
+                stack.append((f"{place}/{name}", member))
 
 
 def _text(value: Any) -> str:

@@ -61,21 +61,21 @@ def graph_in_float32(definition: Any) -> str:
 
     halves = {as_dtype(name).as_datatype_enum: name for name in HALVES}
     single = as_dtype("float32").as_datatype_enum
-    found = ""
+    half_type = ""
     bodies = [definition.node, *(called.node_def for called in definition.library.function)]
     for node in (node for body in bodies for node in body):
         for attribute in node.attr.values():
             kind = attribute.WhichOneof("value")
             if kind == "type" and attribute.type in halves:
-                found, attribute.type = halves[attribute.type], single
+                half_type, attribute.type = halves[attribute.type], single
             elif kind == "list" and any(one in halves for one in attribute.list.type):
-                found = next(halves[one] for one in attribute.list.type if one in halves)
+                half_type = next(halves[one] for one in attribute.list.type if one in halves)
                 attribute.list.type[:] = [single if one in halves else one for one in attribute.list.type]
             elif kind == "tensor" and attribute.tensor.dtype in halves:
-                found = halves[attribute.tensor.dtype]
+                half_type = halves[attribute.tensor.dtype]
                 attribute.tensor.CopyFrom(make_tensor_proto(make_ndarray(attribute.tensor).astype("float32")))
     for called in definition.library.function:
         for argument in [*called.signature.input_arg, *called.signature.output_arg]:
             if argument.type in halves:
                 argument.type = single
-    return found
+    return half_type

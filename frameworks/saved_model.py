@@ -114,21 +114,21 @@ class SavedModel:
         """
         if self.tags:
             wanted = frozenset() if self.tags == UNTAGGED else frozenset(filter(None, self.tags.split(",")))
-            found = [graph for graph in self.graphs if graph.tags == wanted]
-            if not found:
+            candidates = [graph for graph in self.graphs if graph.tags == wanted]
+            if not candidates:
                 raise InputError(
                     f"{self.folder} has no graph with the tags {shorten(self.tags)!r}",
                     f"it has: {self.shown_tags} (--tags, in a recipe the model's key tags)",
                 )
-            return found[0]
+            return candidates[0]
         if len(self.graphs) == 1 and TRAINING not in self.graphs[0].tags - {SERVING}:
             return self.graphs[0]
         serving = [graph for graph in self.graphs if SERVING in graph.tags]
         exact = [graph for graph in serving if graph.tags == {SERVING}]
         untagged = [graph for graph in self.graphs if not graph.tags]
-        for found in (exact, serving):
-            if len(found) == 1:
-                return found[0]
+        for candidates in (exact, serving):
+            if len(candidates) == 1:
+                return candidates[0]
         if untagged and not serving:
             return untagged[0]
         raise InputError(
@@ -256,20 +256,20 @@ def _node(message: Message) -> Node:
     calls: list[str] = []
     texts: list[tuple[str, str]] = []
     for entry in fields.parts(5):
-        found: list[Message] = []
+        text_parts: list[Message] = []
         for value in entry.parts(2):
             for number, part in value.fields():
                 if number == 2 and isinstance(part, Message):
-                    found.append(part)
+                    text_parts.append(part)
                 elif number == 10 and isinstance(part, Message):
                     calls.append(part.grouped().text(1))
                 elif number == 1 and isinstance(part, Message):
                     inner = part.grouped()
-                    found += inner.parts(2)
+                    text_parts += inner.parts(2)
                     calls += [function.grouped().text(1) for function in inner.parts(9)]
-        if found:
+        if text_parts:
             name = entry.grouped().text(1)
-            texts += [(name, part.text()) for part in found]
+            texts += [(name, part.text()) for part in text_parts]
     name, op = fields.text(1), fields.text(2)
     if not name or not op:
         raise ValueError("a node has no name, or no operator")

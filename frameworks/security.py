@@ -31,15 +31,15 @@ def check_security(folder: Path, *, trust: bool, where: str) -> None:
     if trust:
         return
     saved = read(folder)
-    if found := _listed(saved, known=True):
+    if problems := _listed(saved, recognized=True):
         raise InputError(
-            f"{where}: the SavedModel {folder} does more than computing: {'; '.join(found)}",
+            f"{where}: the SavedModel {folder} does more than computing: {'; '.join(problems)}",
             "if you know where it comes from and why it does that, set trust = true (--trust)",
         )
-    if found := _listed(saved, known=False):
+    if problems := _listed(saved, recognized=False):
         raise InputError(
             f"{where}: the SavedModel {folder} has operators that are none of TensorFlow's or tensorflow_text's that "
-            f"only compute: {'; '.join(found)}",
+            f"only compute: {'; '.join(problems)}",
             "other packages' operators are not supported. If a package that is installed here brings them, and you "
             "know where the model comes from, set trust = true (--trust)",
         )
@@ -48,21 +48,21 @@ def check_security(folder: Path, *, trust: bool, where: str) -> None:
 def dangerous(folder: Path) -> list[str]:
     """Return what the SavedModel at `folder` could do beyond computing: an operator and its node each, up to five."""
     saved = read(folder)
-    return (_listed(saved, known=True) + _listed(saved, known=False))[:_LISTED]
+    return (_listed(saved, recognized=True) + _listed(saved, recognized=False))[:_LISTED]
 
 
-def _listed(saved: SavedModel, *, known: bool) -> list[str]:
+def _listed(saved: SavedModel, *, recognized: bool) -> list[str]:
     """Return the first findings, each once: operators that are `known` to do more, or those that are not known."""
-    found: dict[str, None] = {}
+    problems: dict[str, None] = {}
     for graph in saved.graphs:
         # As TensorFlow's loader decides; a graph with references goes through the loader of TensorFlow 1 (`tf1`).
         restored = len(saved.graphs) == 1 and graph.has_objects and not has_references(graph)
-        findings = _Graph(graph, restored=restored).findings(known=known)
-        for text in [*(escaping(saved.folder, graph) if known else ()), *findings]:
-            found[text] = None
-            if len(found) == _LISTED:
-                return list(found)
-    return list(found)
+        findings = _Graph(graph, restored=restored).findings(recognized=recognized)
+        for text in [*(escaping(saved.folder, graph) if recognized else ()), *findings]:
+            problems[text] = None
+            if len(problems) == _LISTED:
+                return list(problems)
+    return list(problems)
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,15 @@ class _Graph:
         self.restoring = _Reach(restoring, _called(graph, restoring, offered=False))
         self.sources = Sources(graph, restored=restored, answering=answering)
 
-    def findings(self, *, known: bool) -> Iterator[str]:
+    def findings(self, *, recognized: bool) -> Iterator[str]:
         for function, nodes in bodies(self.graph):
             for node in nodes:
                 if node.op in COMPUTING or node.op in self.graph.functions:
                     continue
                 why = self._why_not(function, node)
-                if why is not None and bool(why) == known:
-                    told = f"{shorten(node.op, 40)} ({shorten(node.name, 80)})"
-                    yield f"{told} {why}" if why else told
+                if why is not None and bool(why) == recognized:
+                    operator = f"{shorten(node.op, 40)} ({shorten(node.name, 80)})"
+                    yield f"{operator} {why}" if why else operator
 
     def _why_not(self, function: Function | None, node: Node) -> str | None:
         """Return why a node is refused; empty where its operator is not known, None where the node is harmless."""

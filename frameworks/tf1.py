@@ -50,8 +50,10 @@ def without_references(path: Path, graph: MetaGraph, folder: Path) -> Path:
 def _rewrite(path: Path, graph: MetaGraph, folder: Path) -> None:
     tf, _ = load()
     v1 = tf.compat.v1
-    signatures = {name: told for name, told in graph.signatures.items() if name[:2] != "__"}
-    tensors = [t for told in signatures.values() for t in (*told.inputs.values(), *told.outputs.values())]
+    signatures = {name: signature for name, signature in graph.signatures.items() if name[:2] != "__"}
+    tensors = [
+        t for signature in signatures.values() for t in (*signature.inputs.values(), *signature.outputs.values())
+    ]
     initializers = {name.split(":")[0] for name in graph.initializers}
     wanted = sorted(initializers | {tensor.node.split(":")[0] for tensor in tensors})
     with v1.Graph().as_default() as loaded, v1.Session() as session:

@@ -540,7 +540,7 @@ def test_a_keras_2_file_as_backbone(files: Path) -> None:
 
     assert len(unfreeze(base, 1)) == 2 and base.features == 6
     whole = Files().build(spec("nested2.keras", output="trunk", trainable=True), ImageRequest(files))
-    assert len(whole.whole) == 5
+    assert len(whole.whole_layers) == 5
 
 
 @slow

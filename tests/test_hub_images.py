@@ -609,7 +609,7 @@ def test_trainable_moves_the_modules_variables_and_its_regularization_counts(mod
     how = replace_train(FAST, learning_rate=0.05)
     model = trained(spec(folder, trainable=True), data, tmp_path / "a", how=how)
     assert [row["phase"] for row in model.history] == [1, 1, 2, 2]
-    layer = seen["base"].whole[0]
+    layer = seen["base"].whole_layers[0]
     assert {v.name for v in layer.trainable_weights} == {"first:0", "second:0", "gamma:0", "beta:0"}
     (loss,) = layer.losses
     kernel = next(v for v in layer.trainable_weights if v.name == "first:0").numpy()

@@ -49,7 +49,7 @@ def make(train: Train, folder: Path) -> list[Any]:
     """Run the user's code and return the callbacks that it gives. Raises InputError when they are none, StageError when
     the code fails; the callbacks, too, raise StageError for whatever they raise."""
     _, keras = load()
-    found = []
+    callbacks = []
     for text in train.callbacks:
         place, _, name = text.rpartition(":")
         try:
@@ -58,12 +58,12 @@ def make(train: Train, folder: Path) -> list[Any]:
                 raise InputError(f"train.callbacks: {place} has no {name!r}", REMEDY)
             if not callable(maker):
                 raise InputError(f"train.callbacks: {text} is a {_kind(maker)}, which cannot be called", REMEDY)
-            made = maker()
+            result = maker()
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # whatever the user's code raises
             raise StageError(f"train.callbacks: {text} failed: {_described(error)}", _remedy(error)) from error
-        several = list(made) if isinstance(made, list | tuple) else [made]
+        several = list(result) if isinstance(result, list | tuple) else [result]
         for one in several:
             if not isinstance(one, keras.callbacks.Callback):
                 raise InputError(
@@ -71,8 +71,8 @@ def make(train: Train, folder: Path) -> list[Any]:
                     f"{REMEDY}; import it from tf_keras (Keras 3's callbacks do not fit)",
                 )
             _guard(one, text)
-        found += several
-    return found
+        callbacks += several
+    return callbacks
 
 
 def _guard(callback: Any, text: str) -> None:

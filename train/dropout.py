@@ -45,9 +45,9 @@ def _layer() -> Any:
             # In each byte: 7 random bits plus 128 - dropped carry into the eighth where they are `dropped` or more.
             add = tf.cast(_LEVELS - dropped, tf.uint64) * _uint64(_ONES)
             sums = tf.bitwise.bitwise_and(values, _uint64(0x7F * _ONES)) + add
-            kept = tf.bitwise.bitwise_and(tf.bitwise.right_shift(sums, _uint64(7)), _uint64(_ONES))
-            kept = tf.reshape(tf.reshape(tf.bitcast(kept, tf.uint8), [-1])[:count], tf.shape(inputs))
-            return inputs * tf.cast(kept, inputs.dtype) * (_LEVELS / (_LEVELS - dropped))
+            mask = tf.bitwise.bitwise_and(tf.bitwise.right_shift(sums, _uint64(7)), _uint64(_ONES))
+            mask = tf.reshape(tf.reshape(tf.bitcast(mask, tf.uint8), [-1])[:count], tf.shape(inputs))
+            return inputs * tf.cast(mask, inputs.dtype) * (_LEVELS / (_LEVELS - dropped))
 
     def _uint64(value: int) -> Any:
         return tf.constant(value, tf.uint64)

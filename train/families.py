@@ -65,9 +65,9 @@ def family_of(name: str) -> Family:
     raise InputError(f"tf.keras.applications has no model {name!r}", did_you_mean(name, BY_NAME))
 
 
-def did_you_mean(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+def did_you_mean(word: str, choices: Mapping[str, object] | tuple[str, ...]) -> str:
     """Return a hint that names the closest known word, if one is close, and all of them."""
-    by_lower = {name.lower(): name for name in known}
+    by_lower = {name.lower(): name for name in choices}
     close = get_close_matches(word.lower(), by_lower, n=1)
     hint = f"did you mean {by_lower[close[0]]!r}? " if close else ""
-    return f"{hint}Known: {', '.join(known)}"
+    return f"{hint}Known: {', '.join(choices)}"

@@ -1,4 +1,4 @@
-"""Features on disk: a ``.npy`` file that grows block by block, so that a kill costs a block and not all of them."""
+"""Features on disk: a ``.npy`` file that grows block by block, so that a killed run loses one block at most."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..core.errors import StageError, explain_disk_errors
 BLOCK = 512  # samples between two writes
 
 
-def kept(path: Path, samples: int, width: int) -> NDArray[Any] | None:
+def read_complete(path: Path, samples: int, width: int) -> NDArray[Any] | None:
     """Return the features that `grow` has written to `path`, if all of them (`samples`, `width`) are there."""
     if not samples:
         return np.zeros((0, width), np.float32)
     try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r")
+        features: NDArray[Any] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return None  # not there, or not finished
-    return found if found.shape == (samples, width) and found.dtype == np.float32 else None
+    return features if features.shape == (samples, width) and features.dtype == np.float32 else None
 
 
 def grow(
@@ -36,10 +36,10 @@ def grow(
 ) -> NDArray[Any]:
     """Return all features as a read-only memory map (`samples`, `width`) float32 of `path`.
 
-    `compute` gives those of each span of samples (start, stop), in order; it may look at spans ahead. What whole blocks
-    are there already, from a run that was killed, is not computed again; the others are cut as they would have been
-    without it. `progress` is told how many samples were finished since it was last told. Raises StageError when the
-    disk is full or features are not finite.
+    `compute` yields the features of each span of samples (start, stop), in order; it may read spans ahead. Complete
+    blocks that a killed run has written are not computed again; block boundaries do not depend on them. `progress`
+    gets the number of samples finished since its last call. Raises StageError when the disk is full or features are
+    not finite.
     """
     shape = (samples, width)
     if not samples:

@@ -1,7 +1,7 @@
-"""The pass of all images through the frozen backbone: once, on all cores, beside what Keras still has to do.
+"""The pass of all images through the frozen backbone: once, on all cores, in parallel with Keras.
 
-It runs in a thread of its own: LiteRT computes outside Python's lock, while Keras builds layers and traces functions
-inside it. Features that another seed has left, and blocks that a killed run has left, are not computed again.
+It runs in its own thread: LiteRT computes outside Python's lock, while Keras builds layers and traces functions
+inside it. Features of another seed's run, and complete blocks of a killed run, are not computed again.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ..core.codec import read_json, write_json
 from ..core.progress import Listener
 from ..core.recipe import Augment
 from .augment import Augmenter
-from .feature_file import kept
+from .feature_file import read_complete
 from .features import FEW_IMAGES, Engine, compute
 
 ENGINE = "engine.json"
-Found = dict[tuple[str, int], NDArray[Any]]  # by split and view
+FeaturesByJob = dict[tuple[str, int], NDArray[Any]]  # by split and view
 
 
 class _StoppedError(Exception):
-    """The pass was told to stop."""
+    """The pass was asked to stop."""
 
 
 @dataclass
 class FeaturePass:
-    """Features of `images` (by split, (N, h, w, 3) uint8): of training one set a view, of validation one.
+    """Features of `images` (by split, (N, h, w, 3) uint8): one set for each view of training, one of validation.
 
-    Those of unchanged images lie in `shared` where there is such a folder, the others in `scratch`.
+    Features of images without augmentation lie in `shared` if that is a folder, all others in `scratch`.
     """
 
     images: Mapping[str, NDArray[Any]]
@@ -46,7 +46,7 @@ class FeaturePass:
     engine: str = ""
     extract: Engine | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
-    _running: Future[Found] | None = None
+    _running: Future[FeaturesByJob] | None = None
     _done: int = 0
 
     @property
@@ -56,28 +56,28 @@ class FeaturePass:
 
     @property
     def few(self) -> bool:
-        """Whether a faster engine than Keras would not be worth making."""
+        """Whether there are too few images for a faster engine than Keras to pay off."""
         return sum(len(self.images[split]) for split, _ in self._jobs) <= FEW_IMAGES
 
     def _path(self, split: str, view: int) -> Path:
         folder = self.shared if self.shared is not None and not view else self.scratch
         return folder / f"features-{split}-{view}.npy"
 
-    def left_by_another(self, width: int) -> Found | None:
-        """Return all features if another seed has left them, `width` wide."""
+    def left_by_another(self, width: int) -> FeaturesByJob | None:
+        """Return all features, `width` wide, if the run of another seed has stored them; otherwise None."""
         note = self.shared / ENGINE if self.shared is not None else None
         if note is None or not note.is_file() or len(self._jobs) > 2:
             return None
-        found = {job: kept(self._path(*job), len(self.images[job[0]]), width) for job in self._jobs}
-        whole = {job: features for job, features in found.items() if features is not None}
-        if len(whole) < len(found):
+        files = {job: read_complete(self._path(*job), len(self.images[job[0]]), width) for job in self._jobs}
+        complete = {job: features for job, features in files.items() if features is not None}
+        if len(complete) < len(files):
             return None
         self.engine = str(read_json(note)["engine"])
-        self._tell(sum(map(len, whole.values())))
-        return whole
+        self._tell(sum(map(len, complete.values())))
+        return complete
 
     def start(self, extract: Engine) -> None:
-        """Start computing with `extract`, which nobody else may use meanwhile."""
+        """Start computing with `extract`; nothing else may use it meanwhile."""
         self.extract, self.engine, self._done = extract, extract.engine, 0
         self._stop.clear()
         pool = ThreadPoolExecutor(1, "features")
@@ -92,41 +92,41 @@ class FeaturePass:
             self._running = None
 
     def discard(self) -> None:
-        """Stop, and forget what was computed: it was computed wrongly."""
+        """Stop, and delete the computed features because they are wrong."""
         self.stop()
         for job in self._jobs:
             self._path(*job).unlink(missing_ok=True)
 
-    def result(self) -> Found:
-        """Wait for all features; raises what computing them raised."""
+    def result(self) -> FeaturesByJob:
+        """Wait for all features and return them. Raises what computing them raised."""
         if self._running is None:
             raise RuntimeError("nothing was started")
-        found = self._running.result()
-        if self.shared is not None:  # only what has been checked by now may be taken by others
+        features = self._running.result()
+        if self.shared is not None:  # other seeds may use only features that have been checked by now
             write_json(self.shared / ENGINE, {"engine": self.engine})
-        return found
+        return features
 
-    def _run(self, extract: Engine) -> Found:
+    def _run(self, extract: Engine) -> FeaturesByJob:
         try:
             return self._computed(extract)
         finally:
             extract.close()
 
-    def _computed(self, extract: Engine) -> Found:
-        found: Found = {}
+    def _computed(self, extract: Engine) -> FeaturesByJob:
+        features: FeaturesByJob = {}
         for split, view in self._jobs:
             images = self.images[split]
             height, width = images.shape[1:3]
             seed = (self.seed, 1, view)
             changed = Augmenter(self.augment, count=len(images), height=height, width=width, seed=seed)
-            found[split, view] = compute(
+            features[split, view] = compute(
                 extract,
                 images,
                 self._path(split, view),
                 augmenter=changed if view else None,  # the first view is the image itself
                 progress=self._tell,
             )
-        return found
+        return features
 
     def _tell(self, more: int) -> None:
         if self._stop.is_set():

@@ -122,14 +122,14 @@ class FeatureProcess:
 
     def _take(self, pending: _Pending) -> Iterator[NDArray[Any]]:
         """Wait for the oldest block; yield the features of a caller's block when this was its last part."""
-        number, at, part, whole = pending[0]
+        number, at, part, finished = pending[0]
         while number not in self._done:
             self._done.add(int(self._line()))
         self._done.remove(number)
         pending.popleft()
         part[:] = np.frombuffer(self._memory, np.float32, part.size, at).reshape(part.shape)  # type: ignore[arg-type]
-        if whole is not None:
-            yield whole
+        if finished is not None:
+            yield finished
 
     def _line(self) -> str:
         line = self._process.stdout.readline() if self._process.stdout is not None else ""

@@ -89,8 +89,8 @@ def _block(place: dict[str, Any], memory: mmap.mmap, model: Model) -> _Block:
 
 
 def _work(model: Model, waiting: queue.SimpleQueue[tuple[_Block, int] | None]) -> None:
-    while (given := waiting.get()) is not None:
-        block, at = given
+    while (item := waiting.get()) is not None:
+        block, at = item
         part = slice(at, at + BATCH)
         try:
             model.compute(block.images[part], block.features[part])

@@ -42,13 +42,13 @@ def unfreeze(base: Base, layers: int) -> list[Any]:
     return [variable for layer in reversed(chosen) for variable in layer.trainable_weights]
 
 
-def unfreeze_whole(base: Base) -> tuple[list[Any], list[Any]]:
-    """Make the layers `base.whole` trainable. Return what the gradient moves, and what changes beside it (the running
-    statistics of batch norms): both belong into a checkpoint."""
-    for layer in base.whole:
+def unfreeze_whole_layers(base: Base) -> tuple[list[Any], list[Any]]:
+    """Make the layers `base.whole_layers` trainable. Return the variables that the gradient moves, and those that
+    training changes otherwise (running statistics of batch norms). A checkpoint needs both."""
+    for layer in base.whole_layers:
         layer.trainable = True
-    learned = {id(v): v for layer in base.whole for v in layer.trainable_weights}
-    beside = {id(v): v for layer in base.whole for v in layer.non_trainable_weights if v.dtype.is_floating}
+    learned = {id(v): v for layer in base.whole_layers for v in layer.trainable_weights}
+    beside = {id(v): v for layer in base.whole_layers for v in layer.non_trainable_weights if v.dtype.is_floating}
     return list(learned.values()), list(beside.values())
 
 
@@ -70,14 +70,14 @@ def fine_tune_phase(
     trained as a whole run in training mode instead, as their makers meant, and their regularization losses are added
     to what is minimised (not to the loss that is reported).
     """
-    whole = bool(base.whole)
-    moved, beside = unfreeze_whole(base) if whole else (unfreeze(base, spec.fine_tune.layers), [])
+    trains_layer = bool(base.whole_layers)
+    moved, beside = unfreeze_whole_layers(base) if trains_layer else (unfreeze(base, spec.fine_tune.layers), [])
     model = joint_model(
-        lambda pixels, training: base.model(pixels, training=whole and training),
+        lambda pixels, training: base.model(pixels, training=trains_layer and training),
         head,
         moved,
         beside=beside,
-        losses=lambda: [loss for layer in base.whole for loss in layer.losses],
+        losses=lambda: [loss for layer in base.whole_layers for loss in layer.losses],
     )
     epochs, steps = spec.fine_tune.epochs, -(-len(labels[0]) // spec.batch_size)
     compile_model(

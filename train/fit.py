@@ -32,7 +32,7 @@ from . import features as feature_files
 from .backbones import build_base, image_source
 from .callbacks import check_callbacks
 from .feature_file import BLOCK
-from .feature_pass import FeaturePass, Found
+from .feature_pass import FeaturePass, FeaturesByJob
 from .feature_process import EngineError, FeatureProcess
 from .finetune import fine_tune_phase
 from .head import Labelled, compile_head, evaluate, head_phase, new_head
@@ -117,7 +117,7 @@ def fit(
         base, head, views, validation, engine = _first_phase(work, origin)
         state = work.timed("head", lambda: _train_head(work, head, views, validation))
         history = state.history
-        if base.whole or (base.layers and train.fine_tune.layers):
+        if base.whole_layers or (base.layers and train.fine_tune.layers):
             state = work.timed("fine_tune", lambda: _fine_tune(work, base, head, state))
             history = [*history, *state.history]
         elif train.fine_tune.layers:
@@ -192,7 +192,7 @@ def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelle
     if not len(images["validation"]):
         work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
     computing = FeaturePass(images, work.scratch, work.shared, work.train.augment, work.seed, work.listener)
-    place = copies.copy_path(origin, work.train.head.pooling) if _can_be_kept(work) and not computing.few else None
+    place = copies.copy_path(origin, work.train.head.pooling) if _can_reuse_copy(work) and not computing.few else None
     if place is not None and (content := copies.take(place)) is not None:
         computing.start(FeatureProcess(content, cores()))
     try:
@@ -202,17 +202,17 @@ def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelle
         computing.stop()
 
 
-def _can_be_kept(work: _Work) -> bool:
-    """Whether a copy of the backbone is worth keeping: not one that starts at random, nor where a GPU computes."""
+def _can_reuse_copy(work: _Work) -> bool:
+    """Whether the backbone's LiteRT copy is worth storing: not for random weights, nor where a GPU computes."""
     return work.spec.weights != "none" and find_spec("ai_edge_litert") is not None and not has_gpu()
 
 
 def _features(
     work: _Work, base: Base, computing: FeaturePass, place: Path | None
 ) -> tuple[Any, Labelled, Labelled, str]:
-    """Return the head, ready to be trained, and the features, by what `computing` does or has to do yet."""
-    found = None
-    if computing.extract is None and (found := computing.left_by_another(base.features)) is None:
+    """Return the compiled head, the features of both splits, and the name of the engine that computed them."""
+    by_job = None
+    if computing.extract is None and (by_job := computing.left_by_another(base.features)) is None:
         if computing.few:
             computing.start(feature_files.keras_extractor(base))
         else:
@@ -225,12 +225,12 @@ def _features(
     labels = {split: work.labels(split) for split in computing.images}
     head = new_head(base.features, len(work.data.labels), work.train, work.seed)
     compile_head(head, work.train, len(labels["train"]), validated=len(labels["validation"]) > 0)
-    found = found if found is not None else _result(work, base, computing)
-    training = Labelled([features for (split, _), features in found.items() if split == "train"], labels["train"])
-    return head, training, Labelled([found["validation", 0]], labels["validation"]), computing.engine
+    by_job = by_job if by_job is not None else _result(work, base, computing)
+    training = Labelled([features for (split, _), features in by_job.items() if split == "train"], labels["train"])
+    return head, training, Labelled([by_job["validation", 0]], labels["validation"]), computing.engine
 
 
-def _result(work: _Work, base: Base, computing: FeaturePass) -> Found:
+def _result(work: _Work, base: Base, computing: FeaturePass) -> FeaturesByJob:
     try:
         return computing.result()
     except EngineError as error:

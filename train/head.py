@@ -52,7 +52,7 @@ def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
     """
     _, keras = load()
     layers = keras.layers
-    x = given = keras.Input((features,), name=INPUT)
+    x = inputs = keras.Input((features,), name=INPUT)
     if spec.dropout:
         x = new_dropout(spec.dropout, "dropout")(x)
     for number, units in enumerate(spec.head.hidden, 1):
@@ -65,7 +65,7 @@ def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
             x = new_dropout(spec.head.dropout, f"hidden_{number}_dropout")(x)
     start = keras.initializers.GlorotUniform(seed=seed)
     last = layers.Dense(classes, "softmax", kernel_initializer=start, name=OUTPUT, dtype="float32")
-    return keras.Model(given, last(x), name="head")
+    return keras.Model(inputs, last(x), name="head")
 
 
 def apply_head(head: Any, features: Any) -> Any:
@@ -212,7 +212,7 @@ def _validation_dataset(validation: Labelled, spec: Train) -> Any:
             yield from _batched((rows, validation.labels[at : at + block].astype(np.int32)), len(rows))
 
     batches = -(-len(validation) // block)
-    return _dataset(blocks, validation, batches, kept=batches == 1)  # Keras goes through it after each epoch
+    return _dataset(blocks, validation, batches, cached=batches == 1)  # Keras iterates over it after each epoch
 
 
 def _block(data: Labelled, batch: int) -> int:
@@ -223,15 +223,15 @@ def _block(data: Labelled, batch: int) -> int:
 def _batched(arrays: tuple[NDArray[Any], ...], batch: int) -> Blocks:
     """Yield arrays (batches, batch, …) of the rows of `arrays`; those that make no whole batch as one of their own."""
     rows = len(arrays[0])
-    whole = rows - rows % batch
-    if whole:
-        yield tuple(array[:whole].reshape(-1, batch, *array.shape[1:]) for array in arrays)
-    if whole < rows:
-        yield tuple(array[None, whole:] for array in arrays)
+    full_rows = rows - rows % batch
+    if full_rows:
+        yield tuple(array[:full_rows].reshape(-1, batch, *array.shape[1:]) for array in arrays)
+    if full_rows < rows:
+        yield tuple(array[None, full_rows:] for array in arrays)
 
 
-def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = False, kept: bool = False) -> Any:
-    """Return the `batches` that `blocks` yields as a ``tf.data.Dataset``; `kept`: in memory after the first time."""
+def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = False, cached: bool = False) -> Any:
+    """Return the `batches` that `blocks` yields as a ``tf.data.Dataset``; `cached`: in memory after the first pass."""
     tf, _ = load()
     width = data.views[0].shape[1]
     signature = (
@@ -241,7 +241,7 @@ def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = Fals
     )
     dataset = tf.data.Dataset.from_generator(blocks, output_signature=signature if weighted else signature[:2])
     dataset = dataset.unbatch()
-    return _fed(dataset.cache() if kept else dataset, batches)
+    return _fed(dataset.cache() if cached else dataset, batches)
 
 
 def _fed(dataset: Any, batches: int) -> Any:

@@ -117,27 +117,27 @@ def _callbacks(
 ) -> list[Any]:
     """Return Keras' own callbacks, as the recipe asks for them; with validation `EarlyStopping` is the first."""
     _, keras = load()
-    made: list[Any] = []
+    callbacks: list[Any] = []
     validated = phase.validation is not None
     if validated:
         # With patience 0 nothing stops, and the best weights come back all the same.
         never = phase.epochs + 1
-        made.append(
+        callbacks.append(
             keras.callbacks.EarlyStopping(VALIDATION_LOSS, patience=patience or never, restore_best_weights=True)
         )
     if schedule.kind == "plateau":
-        made.append(
+        callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
                 VALIDATION_LOSS if validated else "loss", factor=schedule.factor, patience=schedule.patience,
                 min_lr=schedule.minimum,
             )
         )  # fmt: skip
     if logs.tensorboard is not None:
-        made.append(keras.callbacks.TensorBoard(str(logs.tensorboard), write_graph=False))
+        callbacks.append(keras.callbacks.TensorBoard(str(logs.tensorboard), write_graph=False))
     if logs.csv is not None:
         _forget_rows(logs.csv, state.epoch)
-        made.append(keras.callbacks.CSVLogger(str(logs.csv), append=state.epoch > 0))
-    return made
+        callbacks.append(keras.callbacks.CSVLogger(str(logs.csv), append=state.epoch > 0))
+    return callbacks
 
 
 def _forget_rows(path: Path, epoch: int) -> None:
@@ -240,8 +240,8 @@ def _memory(callback: Any) -> dict[str, Any]:
     if isinstance(callback, keras.callbacks.TensorBoard | keras.callbacks.CSVLogger):
         return {}
     plain = (bool, int, float, str, np.floating, np.integer)
-    found = {name: value for name, value in vars(callback).items() if isinstance(value, plain)}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
+    attributes = {name: value for name, value in vars(callback).items() if isinstance(value, plain)}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()}
 
 
 def _remember(callback: Any, memory: dict[str, Any]) -> None:

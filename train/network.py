@@ -44,7 +44,7 @@ class Base:
 
     `model` maps (batch, size, size, 3) float32 pixels to (batch, features) float32, or to probabilities (batch,
     classes). It starts frozen: nothing in it is trainable. `layers` are those of which ``train.fine_tune.layers``
-    counts the top ones, bottom first, without the preprocessing. `whole` are the layers that phase two trains
+    counts the top ones, bottom first, without the preprocessing. `whole_layers` are the layers that phase two trains
     entirely instead (``trainable = true``): in training mode, with their regularization losses. `preprocessing`
     names what was done to the pixels; `facts` are what else is worth recording. `module` is the `hub.KerasLayer` of a
     backbone that is not made of Keras' own layers.
@@ -54,7 +54,7 @@ class Base:
     layers: tuple[Any, ...]
     preprocessing: str
     answers: bool = False
-    whole: tuple[Any, ...] = ()
+    whole_layers: tuple[Any, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     module: Any = None
 

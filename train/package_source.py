@@ -92,8 +92,8 @@ class EfficientNetLite0:
     def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
         """Build it with its own head (ImageNet's classes), or with the features for a new one, which with
         ``output = "classification"`` are the logits of ImageNet's classes."""
-        whole = spec.head == "own" or spec.output == "classification"
-        path = efficientnet_lite.saved_model("classification" if whole else "feature_vector", request.listener)
+        classifies = spec.head == "own" or spec.output == "classification"
+        path = efficientnet_lite.saved_model("classification" if classifies else "feature_vector", request.listener)
         spec = spec.model_copy(update={"output": ""})  # it chose the module, which has one output
         return base_of(spec, path, efficientnet_lite.PIXELS, request)
 

@@ -86,10 +86,10 @@ def weights_file(name: str) -> Path:
             f"{package.distribution} {version} is installed, but its file {path} is missing",
             package.remedy.replace("install", "install --force-reinstall", 1),
         )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != package.sha256:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != package.sha256:
         raise InputError(
-            f"{path} is not the file we verified: its sha256 is {found}, expected {package.sha256}",
+            f"{path} is not the file we verified: its sha256 is {digest}, expected {package.sha256}",
             package.remedy.replace("install", "install --force-reinstall", 1),
         )
     return path
@@ -177,8 +177,8 @@ def convert(state: dict[str, NDArray[Any]]) -> dict[str, list[NDArray[Any]]]:
     def take(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
         tensor = rest.pop(name, None)
         if tensor is None or tensor.shape != shape:
-            found = "is missing" if tensor is None else f"has shape {tensor.shape}"
-            raise InputError(f"the packaged weights are not MobileNetV2's: {name} {found}, expected shape {shape}")
+            problem = "is missing" if tensor is None else f"has shape {tensor.shape}"
+            raise InputError(f"the packaged weights are not MobileNetV2's: {name} {problem}, expected shape {shape}")
         return tensor
 
     def convolution(source: str, target: str, inputs: int, outputs: int, kernel: int) -> None:

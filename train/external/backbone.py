@@ -115,13 +115,13 @@ class Files:
             except EdgeproofError:
                 raise
             except Exception as error:  # Keras raises anything for a file from outside
-                said = shorten(f"{type(error).__name__}: {error}", 300)
-            listener.note("warning", f"{file.path.name} is of Keras {file.version}; trying Keras 3", said=said)
+                reason = shorten(f"{type(error).__name__}: {error}", 300)
+            listener.note("warning", f"{file.path.name} is of Keras {file.version}; trying Keras 3", said=reason)
             try:
                 return _keras3(spec, file, pixels, request, Path(scratch), definitions)
             except StageError:
                 raise StageError(
-                    f"{file.path} could not be opened: {said}", f"check that it is whole; or {ADVICE}"
+                    f"{file.path} could not be opened: {reason}", f"check that it is whole; or {ADVICE}"
                 ) from None
 
 
@@ -158,7 +158,7 @@ def _pixels(spec: ModelSpec, file: ModelFile) -> Pixels:
     )
 
 
-def _made_reusable(spec: ModelSpec) -> ModelSpec:
+def _spec_of_cut(spec: ModelSpec) -> ModelSpec:
     """Return `spec` for a SavedModel that was cut here: what it said about the file is done."""
     return spec.model_copy(update={"output": "", "tags": "", "signature": "", "arguments": {}})
 
@@ -180,7 +180,7 @@ def _keras3(
         raise StageError(f"{file.path} could not be opened: {shorten(str(error), 300)}", ADVICE) from error
     message = f"{file.path.name} was opened with Keras {result['keras']}; taken is {result['taken']}"
     request.listener.note("info", message)
-    return base_of(_made_reusable(spec), scratch / "keras3" / "saved_model", pixels, request)
+    return base_of(_spec_of_cut(spec), scratch / "keras3" / "saved_model", pixels, request)
 
 
 def _keras2(
@@ -189,20 +189,20 @@ def _keras2(
     tf, keras = load()
     opened = open_keras(tf, keras, named(file, scratch), file.config, _trusted(spec), definitions)
     check_picture(opened, spec.image_size)
-    backbone, taken = cut_features(keras, opened, spec.output, own=spec.head == "own")
-    request.listener.note("info", f"{file.path.name}: taken is {taken}")
+    backbone, features = cut_features(keras, opened, spec.output, own=spec.head == "own")
+    request.listener.note("info", f"{file.path.name}: taken is {features}")
     if spec.head == "own":
         saved = save_reusable(tf, backbone, spec.image_size, scratch / "own")
-        return base_of(_made_reusable(spec), saved, pixels, request)
-    return _flat(spec, backbone, pixels, taken)
+        return base_of(_spec_of_cut(spec), saved, pixels, request)
+    return _flat(spec, backbone, pixels, features)
 
 
-def _flat(spec: ModelSpec, backbone: Any, pixels: Pixels, taken: str) -> Base:
+def _flat(spec: ModelSpec, backbone: Any, pixels: Pixels, features: str) -> Base:
     """Put the layers of `backbone` behind the preprocessing, one by one, and freeze them."""
     _, keras = load()
     image = keras.Input((spec.image_size, spec.image_size, 3), name="image")
     model = keras.Model(image, backbone.call(ranged(image, pixels)), name="base")
     model.trainable = False
     layers = tuple(layer for layer in every_layer(backbone) if type(layer).__name__ != "InputLayer")
-    whole = layers if spec.trainable else ()
-    return Base(model, layers, pixels.name, whole=whole, facts={"taken": taken, "pixels": pixels.name})
+    base_layers = layers if spec.trainable else ()
+    return Base(model, layers, pixels.name, whole_layers=base_layers, facts={"taken": features, "pixels": pixels.name})

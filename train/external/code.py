@@ -138,7 +138,7 @@ def _is_hub_layer(entry: dict[str, Any]) -> bool:
 
 def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
     """Return (class, registered name) of what a configuration names and neither Keras nor the file defines."""
-    found = []
+    external = []
     for entry in _entries(_uncompiled(config)):
         name = entry.get("class_name")
         if not isinstance(name, str) or name in _DANGEROUS or name in _SYMBOL_LAYERS or not _judge(entry):
@@ -146,13 +146,13 @@ def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
         if name == "function":
             name = entry.get("config")
         if isinstance(name, str):
-            found.append((name, str(entry.get("registered_name") or name)))
-    return list(dict.fromkeys(found))
+            external.append((name, str(entry.get("registered_name") or name)))
+    return list(dict.fromkeys(external))
 
 
 def custom_objects(config: Any) -> list[tuple[str, str, str]]:
     """Return (module, class or function, registered name) of what a configuration takes from other packages."""
-    found = []
+    objects = []
     for entry in _entries(_uncompiled(config)):
         module, name = entry.get("module"), entry.get("class_name")
         if name == "function":
@@ -164,8 +164,8 @@ def custom_objects(config: Any) -> list[tuple[str, str, str]]:
             and not _KERAS_MODULE.match(module)
             and not _is_hub_layer(entry)
         ):
-            found.append((module, name, str(entry.get("registered_name") or name)))
-    return list(dict.fromkeys(found))
+            objects.append((module, name, str(entry.get("registered_name") or name)))
+    return list(dict.fromkeys(objects))
 
 
 def layers(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -224,8 +224,8 @@ def _judge(entry: dict[str, Any]) -> str:
 def _judge_function(entry: dict[str, Any]) -> str:
     """A function is known by its name alone where Keras looks it up among its own activations."""
     module, name = entry.get("module"), entry.get("config")
-    known = isinstance(name, str) and re.fullmatch(r"[a-z_][a-z0-9_]*", name)
-    if known and module in ("builtins", "keras.activations", "tf_keras.activations"):
+    plain_name = isinstance(name, str) and re.fullmatch(r"[a-z_][a-z0-9_]*", name)
+    if plain_name and module in ("builtins", "keras.activations", "tf_keras.activations"):
         return ""
     return f"the function {shorten(f'{module}.{name}')!r} is Python code outside the file"
 
@@ -244,8 +244,10 @@ def _judge_symbol(entry: dict[str, Any]) -> str:
 
 def _custom(entry: dict[str, Any]) -> str:
     module = entry.get("module")
-    whole = f"{module}.{entry['class_name']}" if module else str(entry.get("registered_name") or entry["class_name"])
-    return f"{_title(entry)} is of the class {shorten(whole)!r}, which is none of Keras's layers"
+    class_name = (
+        f"{module}.{entry['class_name']}" if module else str(entry.get("registered_name") or entry["class_name"])
+    )
+    return f"{_title(entry)} is of the class {shorten(class_name)!r}, which is none of Keras's layers"
 
 
 def _title(entry: dict[str, Any]) -> str:

@@ -66,7 +66,7 @@ def load_objects(names: Sequence[str]) -> dict[str, Any]:
 
     What they register with Keras is known to it then. Raises InputError when one cannot be imported.
     """
-    found: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
     for name in names:
         try:
             module = _file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
@@ -75,12 +75,12 @@ def load_objects(names: Sequence[str]) -> dict[str, Any]:
                 f"--custom-objects {name} cannot be imported: {shorten(f'{type(error).__name__}: {error}', 200)}",
                 "give a module that this Python can import, or a FILE.py that needs no more than is installed here",
             ) from error
-        found |= {
+        objects |= {
             key: value
             for key, value in vars(module).items()
             if not key.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value))
         }
-    return found
+    return objects
 
 
 def _file(path: Path) -> Any:

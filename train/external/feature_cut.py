@@ -16,9 +16,9 @@ def check_picture(opened: Opened, size: int) -> None:
     """Raise InputError unless the model takes one RGB picture of `size` × `size` pixels."""
     shape = opened.inputs[0].shape
     if len(opened.inputs) != 1 or shape is None or len(shape) != 4 or shape[3] != 3:
-        found = ", ".join(f"{tensor.name} {describe(tensor.shape)}" for tensor in opened.inputs)
+        inputs = ", ".join(f"{tensor.name} {describe(tensor.shape)}" for tensor in opened.inputs)
         raise InputError(
-            f"the model takes {found}, a backbone takes one RGB picture (?, height, width, 3)", "use another model"
+            f"the model takes {inputs}, a backbone takes one RGB picture (?, height, width, 3)", "use another model"
         )
     if any(side not in (None, size) for side in shape[1:3]):
         raise InputError(
@@ -38,26 +38,26 @@ def cut_features(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple
     Raises InputError when the model has no such layer, or several outputs to choose from.
     """
     if output:
-        tensor, taken = _named(opened, output), f"the output of the layer {output!r}"
+        tensor, source = _named(opened, output), f"the output of the layer {output!r}"
     elif len(opened.outputs) != 1:
         raise InputError(
             f"the model has {len(opened.outputs)} outputs", f"choose one with output = '…': {', '.join(opened.outputs)}"
         )
     elif own:
-        tensor, taken = _only(opened.output), "its own classes"
+        tensor, source = _only(opened.output), "its own classes"
     else:
-        tensor, taken = _before_head(keras, _only(opened.output))
+        tensor, source = _before_head(keras, _only(opened.output))
     rank = len(tensor.shape)
     if rank in (3, 4) and not own:
         pool = keras.layers.GlobalAveragePooling2D if rank == 4 else keras.layers.GlobalAveragePooling1D
-        tensor, taken = pool(name="edgeproof_pool", dtype="float32")(tensor), f"{taken}, averaged"
+        tensor, source = pool(name="edgeproof_pool", dtype="float32")(tensor), f"{source}, averaged"
         rank = 2
     if rank != 2 or tensor.shape[-1] is None:
         raise InputError(
-            f"{taken} has the shape {tuple(tensor.shape)}, which is no vector of features",
+            f"{source} has the shape {tuple(tensor.shape)}, which is no vector of features",
             "choose another with output = '…'",
         )
-    return keras.Model(opened.input, tensor), taken
+    return keras.Model(opened.input, tensor), source
 
 
 def _named(opened: Opened, output: str) -> Any:
@@ -66,8 +66,8 @@ def _named(opened: Opened, output: str) -> Any:
     if layer is not None and layer._inbound_nodes:  # a subclassed model keeps no tensors of its layers
         return _only(layer._inbound_nodes[-1].outputs)  # of a nested model `output` would be the tensor inside it
     if output in opened.outputs:
-        found = opened.output
-        return found[output] if isinstance(found, dict) else _only(found[opened.outputs.index(output)])
+        outputs = opened.output
+        return outputs[output] if isinstance(outputs, dict) else _only(outputs[opened.outputs.index(output)])
     last = ", ".join(layer.name for layer in layers[-8:])
     raise InputError(f"the model has no layer {shorten(output)!r}", f"its last layers are: {shorten(last, 400)}")
 
@@ -82,26 +82,26 @@ def _only(tensors: Any) -> Any:
     return tensors
 
 
-def _before_head(keras: Any, whole: Any) -> tuple[Any, str]:
+def _before_head(keras: Any, answer: Any) -> tuple[Any, str]:
     """Step back over a softmax at the end and the dense layer that makes its logits, into nested models too."""
-    last, given = _made_by(whole)
-    if len(given) != 1:
-        return whole, "its whole output"
+    last, arguments = _producer(answer)
+    if len(arguments) != 1:
+        return answer, "its whole output"
     kind, decides = type(last).__name__, _activation(last) in _DECIDING
     if hasattr(last, "layers") and len(getattr(last, "outputs", None) or []) == 1:
-        inner, taken = _before_head(keras, last.outputs[0])
-        return keras.Model(last.inputs, inner, name=f"{last.name}_features")(given[0]), taken
+        inner, source = _before_head(keras, last.outputs[0])
+        return keras.Model(last.inputs, inner, name=f"{last.name}_features")(arguments[0]), source
     if kind == "Dense" and decides:
-        return given[0], f"what its classification layer {last.name!r} is given"
+        return arguments[0], f"what its classification layer {last.name!r} is given"
     if kind == "Softmax" or (kind == "Activation" and decides):
-        maker, before = _made_by(given[0])
+        maker, before = _producer(arguments[0])
         if type(maker).__name__ == "Dense" and len(before) == 1:
             return before[0], f"what its classification layer {maker.name!r} is given"
-        return given[0], "the logits of its classes"
-    return whole, "its whole output"
+        return arguments[0], "the logits of its classes"
+    return answer, "its whole output"
 
 
-def _made_by(tensor: Any) -> tuple[Any, list[Any]]:
+def _producer(tensor: Any) -> tuple[Any, list[Any]]:
     """Return the layer whose call made a tensor, and the tensors of that call."""
     layer, node = tensor._keras_history[:2]
     call = layer._inbound_nodes[node]

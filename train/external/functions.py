@@ -92,15 +92,17 @@ def choose(tf: Any, owner: Any, path: Path, wanted: str) -> Called:
 
     Raises InputError when `wanted` is not there, or the choice is the user's.
     """
-    known = list(owner.signatures)
-    if wanted in known or (not wanted and known):
-        name = wanted or next((n for n in DEFAULTS if n in known), known[0] if len(known) == 1 else "")
+    signatures = list(owner.signatures)
+    if wanted in signatures or (not wanted and signatures):
+        name = wanted or next((n for n in DEFAULTS if n in signatures), signatures[0] if len(signatures) == 1 else "")
         if not name:
-            raise InputError(f"{path} has {len(known)} signatures", f"choose one with --signature: {', '.join(known)}")
+            raise InputError(
+                f"{path} has {len(signatures)} signatures", f"choose one with --signature: {', '.join(signatures)}"
+            )
         return _by_signature(owner.signatures[name], name)
     traced = list(_functions(tf, owner))
     if wanted:
-        return _by_trace(tf, _named(traced, wanted, path, known))
+        return _by_trace(tf, _named(traced, wanted, path, signatures))
     only = _clear(traced)
     if only is None:
         raise InputError(*_listed(traced, path))
@@ -200,34 +202,34 @@ def _clear(traced: list[_Traced]) -> _Traced | None:
 
 def _named(traced: list[_Traced], wanted: str, path: Path, signatures: list[str]) -> _Traced:
     """Return the trace that `wanted` names: by its whole name, or a part that only one has."""
-    found = [one for one in traced if one.title == wanted] or [one for one in traced if wanted in one.title]
-    if len(found) > 1 and (clear := _clear(found)) is not None:
-        found = [clear]
-    if not found:
+    matches = [one for one in traced if one.title == wanted] or [one for one in traced if wanted in one.title]
+    if len(matches) > 1 and (clear := _clear(matches)) is not None:
+        matches = [clear]
+    if not matches:
         has = [*signatures, *(one.title for one in traced)]
         what = "signature or function" if traced else "signature"
         raise InputError(f"{path} has no {what} {shorten(wanted)!r}", f"it has: {'; '.join(has) or 'none'}")
-    if len(found) > 1:
+    if len(matches) > 1:
         raise InputError(
-            f"{path} has {len(found)} functions that {shorten(wanted)!r} may mean",
-            f"write the whole name: {'; '.join(one.title for one in found)}",
+            f"{path} has {len(matches)} functions that {shorten(wanted)!r} may mean",
+            f"write the whole name: {'; '.join(one.title for one in matches)}",
         )
-    if found[0].outside:
+    if matches[0].outside:
         others = [one.title for one in traced if not one.outside]
         raise InputError(
-            f"the function {found[0].title} of {path} works on files ({', '.join(found[0].outside)}), which no TFLite "
-            "or ONNX file can",
+            f"the function {matches[0].title} of {path} works on files ({', '.join(matches[0].outside)}), which no "
+            "TFLite or ONNX file can",
             f"choose another with --signature: {'; '.join(others)}" if others else "save it with a function of tensors",
         )
-    return found[0]
+    return matches[0]
 
 
 def _listed(traced: list[_Traced], path: Path) -> tuple[str, str]:
     able = [one.title for one in traced if not one.outside]
     files = [f"{one.title} ({', '.join(one.outside)})" for one in traced if one.outside]
     if not able:
-        told = f"; what it has works on files: {'; '.join(files)}" if files else " and no function of tensors"
-        return f"{path} has no signature{told}", "save it with a signature that takes tensors"
+        reason = f"; what it has works on files: {'; '.join(files)}" if files else " and no function of tensors"
+        return f"{path} has no signature{reason}", "save it with a signature that takes tensors"
     return (
         f"{path} has no signature, and {len(able)} functions that could be meant",
         f"choose one with --signature (a part of its name is enough): {'; '.join(able)}",

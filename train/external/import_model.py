@@ -30,7 +30,7 @@ from ..text.user_model import CutModel, cut_user_model
 from . import keras3
 from .custom import check_modules, check_objects, identify_objects
 from .identify import ModelFile, content_sha256, identify
-from .load import Asked, Source, describe_inputs, open_source
+from .load import ImportOptions, Source, describe_inputs, open_source
 from .pixel_range import pixel_range
 from .tensors import describe
 
@@ -131,7 +131,7 @@ def import_model(
     for module in custom_objects:
         listener.note("warning", f"{module} is imported, and so its code runs: --custom-objects says so")
     fresh(0)
-    asked = Asked(trust, tags, signature, size, shapes, value_range, tuple(custom_objects))
+    options = ImportOptions(trust, tags, signature, size, shapes, value_range, tuple(custom_objects))
     known_range = value_range or (pixel_range(file.config) if file.keras else None)
     scratch = workspace / SCRATCH
     with explain_disk_errors(workspace):
@@ -140,7 +140,7 @@ def import_model(
     try:
         listener.progress("adopt", 0, 3, f"opening the {file.title}")
         with as_written(load()[0]):  # what the original answers is the measure
-            source = _one_text(open_source(file, asked, known_range, scratch, listener))
+            source = _one_text(open_source(file, options, known_range, scratch, listener))
         judged = _judge(source, file, value_range, known_range)
         answer, count = _answer(source, output, listener)
         if labels and count != len(labels):

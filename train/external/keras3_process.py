@@ -50,8 +50,8 @@ def _open(job: dict[str, Any]) -> tuple[Any, Any, Any]:
 def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Save the model at fixed shapes, and its answers to example inputs."""
     tf, keras, opened = _open(job)
-    given = {name: tuple(shape) for name, shape in job["shapes"].items()}
-    shapes = fixed_shapes(opened.inputs, size=job["size"], shapes=given)
+    requested = {name: tuple(shape) for name, shape in job["shapes"].items()}
+    shapes = fixed_shapes(opened.inputs, size=job["size"], shapes=requested)
     names = safe_names([tensor.name for tensor in opened.inputs])
     outputs = safe_names(opened.outputs, names)
     specs = [
@@ -72,13 +72,13 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     def answer(values: list[Any]) -> dict[str, Any]:
         # As fit and predict call the model: called eagerly, a few layers compute otherwise (Resizing of uint8 rounds).
-        found: dict[str, Any] = module.serve(*map(tf.constant, values))
-        return found
+        expected: dict[str, Any] = module.serve(*map(tf.constant, values))
+        return expected
 
     with as_written(tf):
-        examples, found = answered_examples(answer, opened.inputs, shapes, value_range, EXAMPLES)
+        examples, expected = answered_examples(answer, opened.inputs, shapes, value_range, EXAMPLES)
     stored = {f"{number}/{place}": value for number, one in enumerate(examples) for place, value in enumerate(one)}
-    for number, answers in enumerate(found):
+    for number, answers in enumerate(expected):
         stored |= {f"{number}/{name}": np.asarray(value) for name, value in answers.items()}
     # NumPy would pickle objects, and forget what bfloat16 is.
     kinds = {"O": "S", "V": "float32"}
@@ -98,9 +98,9 @@ def _feature_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     tf, keras, opened = _open(job)
     check_picture(opened, job["size"])
-    model, taken = cut_features(keras, opened, job["output"], own=job["own"])
+    model, source = cut_features(keras, opened, job["output"], own=job["own"])
     save_reusable(tf, model, job["size"], folder / "saved_model")
-    return {"taken": taken, "keras": keras.__version__}
+    return {"taken": source, "keras": keras.__version__}
 
 
 def tensor(described: list[Any]) -> Tensor:

@@ -38,8 +38,8 @@ class Opened:
 
     def call(self, tf: Any, values: list[Any]) -> list[Any]:
         """Return the outputs for one list of tensors, in inference mode, in the order of `outputs`."""
-        given = tf.nest.pack_sequence_as(self.input, values) if tf.nest.is_nested(self.input) else values[0]
-        return list(tf.nest.flatten(self.model(given, training=False)))
+        arguments = tf.nest.pack_sequence_as(self.input, values) if tf.nest.is_nested(self.input) else values[0]
+        return list(tf.nest.flatten(self.model(arguments, training=False)))
 
 
 def open_keras(
@@ -51,17 +51,17 @@ def open_keras(
     or the model was saved before it had inputs.
     """
     definitions = definitions or Definitions()
-    known = {**_ours(tf, keras), **hub_layer(definitions.modules), **load_objects(definitions.objects)}
+    scope = {**_ours(tf, keras), **hub_layer(definitions.modules), **load_objects(definitions.objects)}
     if trust:
-        known = {**_imported(config, known), **known}
+        scope = {**_imported(config, scope), **scope}
     for name, registered in defined_elsewhere(config):
         plain = registered.rpartition(">")[2]  # PACKAGE>NAME, where it was registered
-        value = known.get(registered) or known.get(name) or known.get(plain)
+        value = scope.get(registered) or scope.get(name) or scope.get(plain)
         if value is not None:
-            known |= {name: value, registered: value}
+            scope |= {name: value, registered: value}
         elif keras.saving.get_registered_object(registered) is None:
             raise InputError(f"the file needs {shorten(plain)}, which its maker wrote and Keras does not have", DEFINE)
-    with keras.utils.custom_object_scope(known):
+    with keras.utils.custom_object_scope(scope):
         if _major(keras) == 3:
             if trust:  # legacy HDF5 files know no safe_mode argument
                 keras.config.enable_unsafe_deserialization()
@@ -75,10 +75,10 @@ def open_keras(
 
 def describe(tf: Any, keras: Any, model: Any) -> Opened:
     """Return what a loaded model takes and gives. Raises InputError when that is not known, or no file can hold it."""
-    given, answer = _structure(model, "input"), _structure(model, "output")
-    if given is None:
-        given, answer = _called_anew(keras, model)
-    tensors, results = tf.nest.flatten(given), tf.nest.flatten(answer)
+    inputs_structure, outputs_structure = _structure(model, "input"), _structure(model, "output")
+    if inputs_structure is None:
+        inputs_structure, outputs_structure = _called_anew(keras, model)
+    tensors, results = tf.nest.flatten(inputs_structure), tf.nest.flatten(outputs_structure)
     if not tensors or any(tensor is None for tensor in [*tensors, *results]):
         raise InputError(
             "the model's inputs are not known: it was saved before it had seen data, or takes several arguments",
@@ -88,7 +88,7 @@ def describe(tf: Any, keras: Any, model: Any) -> Opened:
         raise InputError("the model takes sparse or ragged inputs, which no file format here can hold", DENSE)
     rows = [int(layer.input_dim) for layer in every_layer(model) if type(layer).__name__ == "Embedding"]
     inputs = tuple(Tensor(_name(t), _shape(t), _dtype(t), min(rows, default=None)) for t in tensors)
-    return Opened(model, given, answer, inputs, _output_names(model, answer, results))
+    return Opened(model, inputs_structure, outputs_structure, inputs, _output_names(model, outputs_structure, results))
 
 
 def _structure(model: Any, side: str) -> Any:
@@ -117,13 +117,13 @@ def _called_anew(keras: Any, model: Any) -> tuple[Any, Any]:
         return keras.Input(batch_shape=(None, *shape[1:]), name=name, dtype=dtype)
 
     if isinstance(shapes, Mapping):
-        given: Any = {str(key): tensor(shape, str(key)) for key, shape in shapes.items()}
+        inputs: Any = {str(key): tensor(shape, str(key)) for key, shape in shapes.items()}
     elif isinstance(shapes[0], list | tuple):
-        given = [tensor(shape, f"input_{number}") for number, shape in enumerate(shapes, 1)]
+        inputs = [tensor(shape, f"input_{number}") for number, shape in enumerate(shapes, 1)]
     else:
-        given = tensor(shapes, "input")
+        inputs = tensor(shapes, "input")
     try:
-        return given, model(given, training=False)
+        return inputs, model(inputs, training=False)
     except Exception:  # the call is the maker's own, and may take more than the file says
         return None, None
 
@@ -166,25 +166,25 @@ def _dtype(tensor: Any) -> str:
 
 def _ours(tf: Any, keras: Any) -> dict[str, Any]:
     """Names that files of tf.keras.applications use without being layers of Keras."""
-    known: dict[str, Any] = {"relu6": tf.nn.relu6}
+    objects: dict[str, Any] = {"relu6": tf.nn.relu6}
     if _major(keras) == 2:
         convnext = importlib.import_module("tf_keras.src.applications.convnext")
-        known |= {"LayerScale": convnext.LayerScale, "StochasticDepth": convnext.StochasticDepth}
-    return known
+        objects |= {"LayerScale": convnext.LayerScale, "StochasticDepth": convnext.StochasticDepth}
+    return objects
 
 
-def _imported(config: Any, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a trusted file takes from packages that are installed here, but for what is `known` already."""
-    found: dict[str, Any] = {}
+def _imported(config: Any, available: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a trusted file imports from installed packages, without the names that are in `available`."""
+    imported: dict[str, Any] = {}
     for module, name, registered in custom_objects(config):
-        if name in known or registered in known:
+        if name in available or registered in available:
             continue
-        with suppress(Exception):  # importing runs code of outside; what is then still missing is told by name
+        with suppress(Exception):  # importing runs foreign code; the caller reports names that are still missing
             value: Any = importlib.import_module(module)
             for part in name.split("."):
                 value = getattr(value, part)
-            found |= {name: value, registered: value}
-    return found
+            imported |= {name: value, registered: value}
+    return imported
 
 
 def _major(keras: Any) -> int:

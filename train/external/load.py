@@ -30,8 +30,8 @@ EXAMPLES = keras3_process.EXAMPLES
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user says of a file that it does not say itself; see `import_model`."""
+class ImportOptions:
+    """What the user states about a file; see `import_model`."""
 
     trust: bool = False
     tags: str = ""
@@ -64,47 +64,51 @@ class Source:
 
 
 def open_source(
-    file: ModelFile, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, listener: Listener
+    file: ModelFile, options: ImportOptions, value_range: tuple[float, float] | None, scratch: Path, listener: Listener
 ) -> Source:
     """Open the model with the library that wrote it, and if that fails with the other Keras.
 
     Raises InputError for what the user can fix with an option, StageError when nothing can open it.
     """
     if file.format == "saved-model":
-        return _saved_model(file.path, asked, value_range, scratch)
+        return _saved_model(file.path, options, value_range, scratch)
     tries = [_keras2, _keras3] if file.keras == 2 else [_keras3, _keras2]
-    modules = fetch_modules(file.path, file.config, trust=asked.trust, listener=listener)
-    definitions = Definitions(asked.custom_objects, modules)
-    said: list[str] = []
+    modules = fetch_modules(file.path, file.config, trust=options.trust, listener=listener)
+    definitions = Definitions(options.custom_objects, modules)
+    reasons: list[str] = []
     for number, attempt in enumerate(tries):
         try:
-            source = attempt(file, asked, value_range, scratch / str(number), definitions)
+            source = attempt(file, options, value_range, scratch / str(number), definitions)
         except EdgeproofError as error:
             if number == 0:
                 raise
-            said.append(error.message)  # the second one was only worth a try
+            reasons.append(error.message)  # the second one was only worth a try
         except Exception as error:  # Keras raises anything for a file from outside
-            said.append(shorten(f"{type(error).__name__}: {error}", 300))
+            reasons.append(shorten(f"{type(error).__name__}: {error}", 300))
         else:
             if number:
                 listener.note(
                     "warning",
                     f"{file.path.name} says it is of Keras {file.version}, but only {source.opened_by} could open it",
-                    said=said[0],
+                    said=reasons[0],
                 )
             return source
     remedy = (
         f"check that the file is whole; if it needs classes or functions of its maker, {DEFINE}; otherwise {ADVICE}"
     )
-    raise StageError(f"{file.path} could not be opened: {said[0]}", remedy)
+    raise StageError(f"{file.path} could not be opened: {reasons[0]}", remedy)
 
 
 def _keras2(
-    file: ModelFile, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
+    file: ModelFile,
+    options: ImportOptions,
+    value_range: tuple[float, float] | None,
+    scratch: Path,
+    definitions: Definitions,
 ) -> Source:
     tf, keras = load()
-    opened = open_keras(tf, keras, named(file, scratch), file.config, asked.trust, definitions)
-    shapes = asked.fix(opened.inputs)
+    opened = open_keras(tf, keras, named(file, scratch), file.config, options.trust, definitions)
+    shapes = options.fix(opened.inputs)
     inputs = _fixed(opened.inputs, shapes)
     outputs = _safe_outputs(opened.outputs, inputs)
     plain = Plain(trace(lambda values: opened.call(tf, values), inputs), inputs, outputs, opened.model)
@@ -117,20 +121,24 @@ def _keras2(
 
 
 def _keras3(
-    file: ModelFile, asked: Asked, value_range: tuple[float, float] | None, scratch: Path, definitions: Definitions
+    file: ModelFile,
+    options: ImportOptions,
+    value_range: tuple[float, float] | None,
+    scratch: Path,
+    definitions: Definitions,
 ) -> Source:
     job = {
         "task": "model",
         "path": str(named(file, scratch)),
-        "size": asked.size,
-        "shapes": dict(asked.shapes or {}),
+        "size": options.size,
+        "shapes": dict(options.shapes or {}),
         "value_range": value_range,
         "custom_objects": list(definitions.objects),
     }
-    result = keras3.run(job, file.config, scratch / "keras3", trust=asked.trust)
+    result = keras3.run(job, file.config, scratch / "keras3", trust=options.trust)
     folder = scratch / "keras3"
     described = tuple(keras3_process.tensor(one) for one in result["inputs"])
-    shapes = asked.fix(described)
+    shapes = options.fix(described)
     inputs = _fixed(described, shapes)
     outputs = _safe_outputs(result["outputs"], inputs)
     tf, _ = load()
@@ -138,8 +146,8 @@ def _keras3(
     signature = owner.signatures["serving_default"]
 
     def call(values: list[Any]) -> list[Any]:
-        given = {name: value for (name, _, _), value in zip(inputs, values, strict=True)}
-        answer = signature(**given)
+        arguments = {name: value for (name, _, _), value in zip(inputs, values, strict=True)}
+        answer = signature(**arguments)
         return [answer[name] for name in outputs]
 
     with np.load(folder / "answers.npz", allow_pickle=False) as stored:
@@ -176,15 +184,15 @@ def named(file: ModelFile, scratch: Path) -> Path:
     return path
 
 
-def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | None, scratch: Path) -> Source:
+def _saved_model(path: Path, options: ImportOptions, value_range: tuple[float, float] | None, scratch: Path) -> Source:
     tf, _ = load()
-    graph = read(path, asked.tags).main
+    graph = read(path, options.tags).main
     tags = sorted(graph.tags)
     owner = load_saved_model(path, tags)
-    called = choose(tf, owner, path, asked.signature)
+    called = choose(tf, owner, path, options.signature)
     if why := parsed_examples(owner, called.name):
         raise InputError(f"{path}: {why[0]}", why[1])
-    shapes = asked.fix(called.inputs)
+    shapes = options.fix(called.inputs)
     fixed = _fixed(called.inputs, shapes)
     traced = called
     if called.name in graph.signatures and has_references(graph):
@@ -199,9 +207,9 @@ def _saved_model(path: Path, asked: Asked, value_range: tuple[float, float] | No
                 called.inputs, shapes, value_range, EXAMPLES,
             )  # fmt: skip
     except Exception as error:  # the graph may refuse what it is given in any way
-        given = ", ".join(f"{name} {describe(shape)}" for name, shape, _ in fixed)
+        inputs_text = ", ".join(f"{name} {describe(shape)}" for name, shape, _ in fixed)
         raise StageError(
-            f"{path} cannot compute what it is given ({given}) in its own process: {shorten(str(error), 300)}",
+            f"{path} cannot compute what it is given ({inputs_text}) in its own process: {shorten(str(error), 300)}",
             "random numbers may not be what it takes; check --size and --shape against the model's description",
         ) from error
     return Source(plain, called.inputs, called.outputs, examples, expected, f"tensorflow {tf.__version__}", called.name)

@@ -44,8 +44,8 @@ class Input:
 
 def model_inputs(model: Model) -> list[Input]:
     """Return all inputs of a model: those of one that was adopted, else the one of its contract."""
-    found = model.provenance.get("inputs") or [asdict(_only(model.input))]
-    return [Input(str(one["name"]), tuple(one["shape"]), str(one["dtype"])) for one in found]
+    records = model.provenance.get("inputs") or [asdict(_only(model.input))]
+    return [Input(str(one["name"]), tuple(one["shape"]), str(one["dtype"])) for one in records]
 
 
 def _only(contract: InputContract) -> Input:
@@ -72,8 +72,8 @@ def tensor_data(
     for one, array in zip(wanted, arrays, strict=True):
         _check(path, one, array)
     if len({len(array) for array in arrays}) != 1:
-        found = ", ".join(f"{one.name} {len(array)}" for one, array in zip(wanted, arrays, strict=True))
-        raise InputError(f"{path} has a different number of samples for each input: {found}", "give as many of each")
+        counts = ", ".join(f"{one.name} {len(array)}" for one, array in zip(wanted, arrays, strict=True))
+        raise InputError(f"{path} has a different number of samples for each input: {counts}", "give as many of each")
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         sha256 = _copy(path, arrays, wanted, folder / f"{split}.npy")

@@ -111,8 +111,8 @@ def describe(shape: Shape | None) -> str:
     )
 
 
-def safe_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
-    """Return names that every format takes, each once and none of `taken`.
+def safe_names(names: Sequence[str], reserved: Sequence[str] = ()) -> list[str]:
+    """Return names that every format takes, each once and none of `reserved`.
 
     What is not a letter, digit or underscore becomes ``_``. An ONNX file cannot have an input and an output of one
     name.
@@ -123,7 +123,7 @@ def safe_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
         if plain[0].isdigit():
             plain = f"tensor_{plain}"
         candidate, number = plain[:60], 1
-        while candidate in (*safe, *taken):
+        while candidate in (*safe, *reserved):
             number += 1
             candidate = f"{plain[:55]}_{number}"
         safe.append(candidate)
@@ -136,18 +136,18 @@ def example_inputs(
     value_range: tuple[float, float] | None,
     count: int,
     *,
-    whole: bool = False,
+    integers: bool = False,
 ) -> list[list[NDArray[Any]]]:
-    """Return `count` random inputs, each a list of one array per input: what a model is compared with itself on.
+    """Return `count` random inputs, each a list of one array per input, on which two forms of a model are compared.
 
-    Floating-point numbers lie in `value_range`; without one they are of 0–1 and of the standard normal distribution in
-    turn, or with `whole` what inputs of whole numbers get. Those stay below the input's `limit`, or are 0 and 1. Always
-    the same ones.
+    Floating-point numbers lie in `value_range`. Without one they come from 0–1 and from the standard normal
+    distribution in turn, or are integers with `integers`. Integers are below the input's `limit`, or 0 and 1. The seed
+    is fixed.
     """
     random = np.random.default_rng(20)
     return [
         [
-            _example(tensor, shape, value_range, number, random, whole)
+            _example(tensor, shape, value_range, number, random, integers)
             for tensor, shape in zip(inputs, shapes, strict=True)
         ]
         for number in range(count)
@@ -161,16 +161,16 @@ def answered_examples(
     value_range: tuple[float, float] | None,
     count: int,
 ) -> tuple[list[list[NDArray[Any]]], list[Answer]]:
-    """Return example inputs and what `answer` says to each, the original being asked.
+    """Return example inputs and the original model's outputs for each, computed by `answer`.
 
-    Where it refuses floating-point numbers they are whole ones: an input may hold token ids and not say so, as one
-    without a dtype before an Embedding does. Raises what `answer` raised to the first.
+    Where it refuses floating-point numbers, the examples are integers: an input without a dtype before an Embedding
+    holds token ids and does not declare it. Raises what `answer` raised at the floating-point examples.
     """
     examples = example_inputs(inputs, shapes, value_range, count)
     try:
         return examples, [answer(values) for values in examples]
-    except Exception:  # a model may refuse what it is given with anything
-        examples = example_inputs(inputs, shapes, value_range, count, whole=True)
+    except Exception:  # a model may refuse its inputs with any exception
+        examples = example_inputs(inputs, shapes, value_range, count, integers=True)
         with suppress(Exception):
             return examples, [answer(values) for values in examples]
         raise
@@ -185,14 +185,14 @@ def _example(
     value_range: tuple[float, float] | None,
     number: int,
     random: Any,
-    whole: bool,
+    integers: bool,
 ) -> NDArray[Any]:
     if tensor.dtype == "string":
         return np.full(shape, _SENTENCES[number % len(_SENTENCES)].encode(), object)
     if tensor.dtype == "bool":
         return np.asarray(random.integers(0, 2, shape), bool)
     kind = np.dtype(tensor.dtype)
-    if kind.kind in "iu" or whole:
+    if kind.kind in "iu" or integers:
         high = 256 if tensor.dtype == "uint8" and tensor.limit is None else tensor.limit or 2
         return np.asarray(random.integers(0, high, shape)).astype(kind)
     if value_range is not None:

@@ -51,8 +51,8 @@ def saved_model(part: Part, listener: Listener) -> Path:
     store, key = cache(listener), f"packages/{NAME}-{PACKAGES[NAME].sha256[:32]}-{LAYOUT}/{part}"
     entry = store.root / key
     with locked(str(entry), listener), explain_disk():
-        if found := store.get(key, old=True):
-            return found
+        if cached := store.get(key, old=True):
+            return cached
         listener.note("info", f"building the Hub SavedModel of package:{NAME} ({part}) in {entry}")
         store.discard(key)
         save(read_state_dict(source), part, store.partial(key))
@@ -94,27 +94,27 @@ def convert(state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return PyTorch's tensors in TensorFlow's layout, by our names. Raises InputError when one is missing, has another
     shape, or is left over."""
     rest = dict(state)
-    made: dict[str, NDArray[Any]] = {}
+    weights: dict[str, NDArray[Any]] = {}
 
     def take(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
         tensor = rest.pop(name, None)
         if tensor is None or tensor.shape != shape:
-            found = "is missing" if tensor is None else f"has shape {tensor.shape}"
-            raise InputError(f"the packaged weights are not EfficientNet-Lite0's: {name} {found}, expected {shape}")
+            problem = "is missing" if tensor is None else f"has shape {tensor.shape}"
+            raise InputError(f"the packaged weights are not EfficientNet-Lite0's: {name} {problem}, expected {shape}")
         return tensor
 
     for name, source, norm, shape in _convolutions():
         kernel = take(f"{source}.weight", shape)
         # PyTorch: (out, in, row, column). TensorFlow: (row, column, in, out); depthwise (row, column, channel, 1).
-        made[f"{name}/kernel"] = kernel.transpose(2, 3, 0, 1) if shape[1] == 1 else kernel.transpose(2, 3, 1, 0)
+        weights[f"{name}/kernel"] = kernel.transpose(2, 3, 0, 1) if shape[1] == 1 else kernel.transpose(2, 3, 1, 0)
         for ours, theirs in (("gamma", "weight"), ("beta", "bias"), ("mean", "running_mean"), ("var", "running_var")):
-            made[f"{name}/{ours}"] = take(f"{norm}.{theirs}", (shape[0],))
+            weights[f"{name}/{ours}"] = take(f"{norm}.{theirs}", (shape[0],))
         take(f"{norm}.num_batches_tracked", ())
-    made["classifier/kernel"] = take("_fc.weight", (CLASSES, FEATURES)).T
-    made["classifier/bias"] = take("_fc.bias", (CLASSES,))
+    weights["classifier/kernel"] = take("_fc.weight", (CLASSES, FEATURES)).T
+    weights["classifier/bias"] = take("_fc.bias", (CLASSES,))
     if rest:
         raise InputError(f"the packaged weights are not EfficientNet-Lite0's: they also hold {sorted(rest)[0]!r}")
-    return made
+    return weights
 
 
 def _convolutions() -> Iterator[tuple[str, str, str, tuple[int, ...]]]:

@@ -52,8 +52,8 @@ def already_here(handle: str, sha256: str, folder: Path, listener: Listener | No
     if "://" not in handle:
         path = local_path(handle, folder)
         return path if path.is_dir() else _cached(sha256_file(path), listener)
-    known = sha256 or _remembered(handle)
-    return _cached(known, listener) if known else None
+    pin = sha256 or _remembered(handle)
+    return _cached(pin, listener) if pin else None
 
 
 def resolve(handle: str, *, sha256: str, folder: Path, listener: Listener) -> Path:
@@ -68,9 +68,9 @@ def resolve(handle: str, *, sha256: str, folder: Path, listener: Listener) -> Pa
         path = local_path(handle, folder)
         if path.is_dir():
             return path
-        found = sha256_file(path)
-        with locked(found):
-            return _cached(found, listener) or _keep(path, found)
+        digest = sha256_file(path)
+        with locked(digest):
+            return _cached(digest, listener) or _keep(path, digest)
     with locked(handle, listener):
         if cached := already_here(handle, sha256, folder, listener):
             return cached
@@ -79,20 +79,20 @@ def resolve(handle: str, *, sha256: str, folder: Path, listener: Listener) -> Pa
             with explain_disk():
                 part.parent.mkdir(parents=True, exist_ok=True)
                 download(handle, part, listener)
-            found = sha256_file(part)
+            digest = sha256_file(part)
             if sha256:
-                check_pin(repr(shorten(handle, 160)), sha256, found)
+                check_pin(repr(shorten(handle, 160)), sha256, digest)
             if not starts_with_gzip(part):
                 raise StageError(f"{shorten(handle, 160)} answered with something that is no .tar.gz", offline(handle))
-            with locked(found):
-                kept = _cached(found, listener) or _keep(part, found)
+            with locked(digest):
+                model_folder = _cached(digest, listener) or _keep(part, digest)
         finally:
             discard(part, root=part.parent)
         with explain_disk():
-            write_json(_note(handle), {"handle": handle, "sha256": found})
+            write_json(_note(handle), {"handle": handle, "sha256": digest})
         if not sha256:
-            listener.note("info", f"{handle} is now in the cache; pin it with sha256 = {found!r}", sha256=found)
-        return kept
+            listener.note("info", f"{handle} is now in the cache; pin it with sha256 = {digest!r}", sha256=digest)
+        return model_folder
 
 
 def _key(text: str) -> str:
@@ -105,8 +105,8 @@ def _note(handle: str) -> Path:
 
 
 def _remembered(handle: str) -> str:
-    found = read_json(_note(handle)).get("sha256") if _note(handle).is_file() else ""
-    return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{64}", found) else ""
+    digest = read_json(_note(handle)).get("sha256") if _note(handle).is_file() else ""
+    return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) else ""
 
 
 def cache(listener: Listener | None = None) -> Store:

@@ -77,7 +77,7 @@ def check_saved_model(path: Path) -> None:
     if (path / "saved_model.pbtxt").is_file():
         raise InputError(f"{path} is a SavedModel in text form, which is not read here", f"save it as {GRAPH}")
     check_no_checkpoint(path)
-    below = sorted(found.parent.name for found in path.glob(f"*/{GRAPH}"))
+    below = sorted(graph_file.parent.name for graph_file in path.glob(f"*/{GRAPH}"))
     hint = f"did you mean its folder {below[0]!r}?" if below else f"a SavedModel's folder holds {GRAPH} and variables/"
     raise InputError(f"{path} is not a SavedModel: it has no {GRAPH}", hint)
 
@@ -88,12 +88,12 @@ def check_no_checkpoint(path: Path) -> None:
     if path.name == "variables" and (path.parent / GRAPH).is_file():
         raise InputError(f"{path} is a part of a SavedModel", f"give the whole folder, {path.parent}")
     if path.is_dir():
-        found = (path / "checkpoint").is_file() or any(_has_data(index) for index in path.glob("*.index"))
+        is_checkpoint = (path / "checkpoint").is_file() or any(_has_data(index) for index in path.glob("*.index"))
     elif path.suffix == ".index" or ".data-" in path.name:
-        found = path.is_file()
+        is_checkpoint = path.is_file()
     else:
-        found = not path.exists() and _has_data(path.with_name(f"{path.name}.index"))
-    if found:
+        is_checkpoint = not path.exists() and _has_data(path.with_name(f"{path.name}.index"))
+    if is_checkpoint:
         raise InputError(
             f"{path} is a TensorFlow checkpoint: it holds weights without the model that they belong to",
             "build the model in Python, load them (model.load_weights), save it whole (model.save('model.keras'), or "

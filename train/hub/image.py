@@ -86,9 +86,9 @@ def base_of(spec: ModelSpec, path: Path, pixels: Pixels, request: ImageRequest) 
         samples = np.random.default_rng(0).integers(0, 256, (NOISE_SAMPLES, size, size, 3), np.uint8)
     image = keras.Input((size, size, 3), name="image")
     mapped = ranged(image, pixels)
-    given = keras.Model(image, mapped)(samples.astype(np.float32), training=False)
-    answers = np.asarray(module.apply(given))
-    _check_steady(answers, np.asarray(module.apply(given)), spec)
+    pictures = keras.Model(image, mapped)(samples.astype(np.float32), training=False)
+    answers = np.asarray(module.apply(pictures))
+    _check_steady(answers, np.asarray(module.apply(pictures)), spec)
     values = _flat(answers, spec, len(samples))
     kind = kind_of(values)
     if kind == "scores" and spec.head == "new":
@@ -112,7 +112,7 @@ def base_of(spec: ModelSpec, path: Path, pixels: Pixels, request: ImageRequest) 
         (),
         pixels.name,
         answers=spec.head == "own",
-        whole=(module.layer,) if spec.trainable else (),
+        whole_layers=(module.layer,) if spec.trainable else (),
         facts=facts,
         module=module.layer,
     )

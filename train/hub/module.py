@@ -166,7 +166,7 @@ class Module:
         except Exception as error:
             raise InputError(
                 f"{self.where}: the model cannot be called with images of {self.spec.image_size} pixels"
-                f"{self._told_arguments()}: {_reason(error)}",
+                f"{self._shown_arguments()}: {_reason(error)}",
                 "check image_size, arguments and signature against the model's own description",
             ) from error
         outputs = _outputs(result)
@@ -175,23 +175,23 @@ class Module:
             return outputs[self.spec.output]
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs[DEFAULT_V1]
 
-    def _told_arguments(self) -> str:
+    def _shown_arguments(self) -> str:
         return f" and arguments {sorted(self.spec.arguments)}" if self.spec.arguments else ""
 
     def _arguments(self) -> dict[str, Any]:
         """Return the recipe's extra arguments as the call takes them. Raises InputError for unknown ones."""
-        given = dict(self.spec.arguments)
+        values = dict(self.spec.arguments)
         if not self.call.signature:
-            return given
+            return values
         tf, _ = load()
         inputs = self.saved.signatures[self.call.signature].inputs
-        known = sorted(set(inputs) - {self.call.input})
-        if unknown := sorted(set(given) - set(known)):
+        accepted = sorted(set(inputs) - {self.call.input})
+        if unknown := sorted(set(values) - set(accepted)):
             raise InputError(
                 f"{self.where}: signature {self.call.signature!r} takes no argument {unknown[0]!r}",
-                f"it takes: {', '.join(known) or 'none besides the images'}",
+                f"it takes: {', '.join(accepted) or 'none besides the images'}",
             )
-        return {name: tf.constant(value, tf.dtypes.as_dtype(inputs[name].dtype)) for name, value in given.items()}
+        return {name: tf.constant(value, tf.dtypes.as_dtype(inputs[name].dtype)) for name, value in values.items()}
 
     def _traced_shapes(self) -> list[Any]:
         """Return the shape of images that the model was traced for, if there is only one."""
@@ -219,24 +219,26 @@ def kind_of(values: NDArray[Any]) -> Kind:
 
 def _signature_name(spec: ModelSpec, saved: SavedModel, where: str) -> str:
     """Return the signature to use; empty where the model itself is called."""
-    known = saved.signatures
+    signatures = saved.signatures
     if spec.signature:
-        if spec.signature not in known:
+        if spec.signature not in signatures:
             raise InputError(
                 f"{where}: the model has no signature {shorten(spec.signature)!r}",
-                f"it has: {', '.join(map(repr, sorted(known)))}" if known else "remove signature",
+                f"it has: {', '.join(map(repr, sorted(signatures)))}" if signatures else "remove signature",
             )
         return spec.signature
     if saved.callable:
         return ""
     default = DEFAULT_V1 if saved.hub_v1 else DEFAULT_V2
-    if default in known:
+    if default in signatures:
         return default
-    if len(known) == 1:
-        return next(iter(known))
+    if len(signatures) == 1:
+        return next(iter(signatures))
     raise InputError(
         f"{where}: the SavedModel {saved.folder} cannot be called and has no signature {default!r}",
-        f"choose one with signature = '…': {', '.join(map(repr, sorted(known)))}" if known else "export it with one",
+        f"choose one with signature = '…': {', '.join(map(repr, sorted(signatures)))}"
+        if signatures
+        else "export it with one",
     )
 
 

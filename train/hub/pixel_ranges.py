@@ -61,9 +61,9 @@ def pixels_of(spec: ModelSpec, handle: str) -> Pixels:
         why = "the recipe's preprocessing"
         return Pixels(_MODES[mode], why=why) if mode in _MODES else Pixels(None, mode, why=why)
     name = _publisher_and_model(handle)
-    for known in KNOWN:
-        if re.match(known.pattern, name):
-            return known.pixels
+    for rule in KNOWN:
+        if re.match(rule.pattern, name):
+            return rule.pixels
     return Pixels(UNIT)
 
 

@@ -98,10 +98,10 @@ class StringPart:
     def _call(self, texts: Any) -> list[Any]:
         tf, _ = load()
         capture = tf.compat.v1.get_default_graph().capture
-        given = {f"{TEXT}:0": texts, **{name: capture(table) for name, table in self.tables.items()}}
+        feeds = {f"{TEXT}:0": texts, **{name: capture(table) for name, table in self.tables.items()}}
         return list(
             tf.graph_util.import_graph_def(
-                self.definition, input_map=given, return_elements=list(self.wanted), name="strings"
+                self.definition, input_map=feeds, return_elements=list(self.wanted), name="strings"
             )
         )
 
@@ -146,17 +146,17 @@ class _Describer:
 
     def all(self) -> dict[str, Crossing]:
         """Describe all. What follows from the number of ids can only be seen when the ids are known."""
-        told: dict[str, Crossing] = {}
+        crossing: dict[str, Crossing] = {}
         for name, values in self.columns.items():
             if _same(values):
-                told[name] = Fixed(values[0])
-        rest = [name for name in self.columns if name not in told]
+                crossing[name] = Fixed(values[0])
+        rest = [name for name in self.columns if name not in crossing]
         # Ids vary in content; counting rows have content that the number of ids decides.
         for name in sorted(rest, key=lambda name: (self._counts_only(name), rest.index(name))):
-            told[name] = self._varying(name, self.columns[name])
+            crossing[name] = self._varying(name, self.columns[name])
         if not self.inputs:
             raise NoFrontier("no token ids cross into its network, only their number")
-        return {name: told[name] for name in self.columns}
+        return {name: crossing[name] for name in self.columns}
 
     def _counts_only(self, name: str) -> bool:
         """Whether texts of one shape always have the same values."""
@@ -168,9 +168,9 @@ class _Describer:
 
     def _varying(self, name: str, values: list[NDArray[Any]]) -> Crossing:
         for of, lengths in enumerate(self.lengths):
-            told = self._of_length(of, np.asarray(lengths), values)
-            if told is not None:
-                return told
+            crossing = self._of_length(of, np.asarray(lengths), values)
+            if crossing is not None:
+                return crossing
         shapes = {value.shape for value in values}
         integer = values[0].dtype.kind in "iu"
         flat, row = all(len(s) == 1 for s in shapes), all(len(s) == 2 and s[0] == 1 for s in shapes)
@@ -257,7 +257,7 @@ def _without_control(definition: Any) -> Any:
     """Return a copy of a GraphDef in which nothing waits for what it does not read: checks of inputs, mostly."""
     copy = type(definition).FromString(definition.SerializeToString())
     for node in copy.node:
-        kept = [name for name in node.input if not name.startswith("^")]
+        data_inputs = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
-        node.input.extend(kept)
+        node.input.extend(data_inputs)
     return copy

@@ -66,10 +66,10 @@ class Divided:
     def _one(self, text: Any) -> tuple[Any, ...]:
         tf, _ = load()
         values = dict(zip(self.part.wanted, self.part(text), strict=True))
-        found: list[Any] = []
+        tensors: list[Any] = []
         for what, source in zip(self.inputs, self.sources, strict=True):
             if isinstance(what, Whole):
-                found.append(tf.ensure_shape(tf.cast(values[source], tf.int32), what.shape))
+                tensors.append(tf.ensure_shape(tf.cast(values[source], tf.int32), what.shape))
                 continue
             ids = tf.cast(tf.reshape(values[source], [-1]), tf.int32)
             count = tf.minimum(tf.size(ids), self.length)
@@ -78,16 +78,16 @@ class Divided:
                 too_long = tf.size(ids) > self.length
                 cut = tf.where(tf.logical_and(too_long, tf.range(count) == self.length - 1), what.end, cut)
             padded = tf.pad(cut, [[0, self.length - count]], constant_values=what.pad)
-            found += [tf.ensure_shape(padded, [self.length])[None], count[None]]
-        return tuple(found)
+            tensors += [tf.ensure_shape(padded, [self.length])[None], count[None]]
+        return tuple(tensors)
 
     def embed(self, *tensors: Any) -> Any:
         """Return the features (1, width) of one text's `tensors`, as `tokenize` gives them. For tracing."""
-        given = iter(tensors)
+        remaining = iter(tensors)
         values, lengths = [], []
         for what in self.inputs:
-            values.append(next(given))
-            lengths.append(next(given) if isinstance(what, Ids) else None)
+            values.append(next(remaining))
+            lengths.append(next(remaining) if isinstance(what, Ids) else None)
         return NumericPart(self.frontier, self.crossing, self.length, padded=self.padded)(values, lengths)
 
     def compiled(self) -> Callable[..., Any]:
@@ -164,11 +164,11 @@ def _fitting(part: StringPart, crossing: dict[str, Crossing], text: str, length:
 def _difference(divided: Divided, embed: Callable[[Any], Any], texts: Sequence[str]) -> float:
     tf, _ = load()
     run = divided.compiled()
-    found: list[NDArray[Any]] = []
+    actual: list[NDArray[Any]] = []
     expected: list[NDArray[Any]] = []
     for text in texts:
         batch = tf.constant([text])
-        found.append(np.asarray(run(*divided.tokenize(batch))))
+        actual.append(np.asarray(run(*divided.tokenize(batch))))
         expected.append(np.asarray(embed(batch)))
     scale = max(float(np.abs(expected).max()), 1e-6)
-    return float(np.abs(np.asarray(expected) - np.asarray(found)).max()) / scale
+    return float(np.abs(np.asarray(expected) - np.asarray(actual)).max()) / scale

@@ -110,21 +110,21 @@ def _without_calls(function: Any) -> Callable[[Any], Any]:
 
     library = {called.signature.name: called for called in function.graph.as_graph_def().library.function}
 
-    def place(graph: Any, given: dict[str, Any], results: Sequence[Any]) -> list[Any]:
+    def place(graph: Any, values: dict[str, Any], results: Sequence[Any]) -> list[Any]:
         needed = _ancestors([tensor.op for tensor in results])
         for op in graph.get_operations():
-            if op.name not in needed or all(tensor.name in given for tensor in op.outputs):
+            if op.name not in needed or all(tensor.name in values for tensor in op.outputs):
                 continue
-            inputs = [given[tensor.name] for tensor in op.inputs]
+            inputs = [values[tensor.name] for tensor in op.inputs]
             called = library.get(op.get_attr("f").name) if op.type in _CALLS else None
             if called is None:
-                found = place_operator(op, inputs)
+                results_of_op = place_operator(op, inputs)
             else:
                 inner = function_def_to_graph(called)
                 names = {tensor.name: value for tensor, value in zip(inner.inputs, inputs, strict=True)}
-                found = place(inner, names, inner.outputs)
-            given |= {tensor.name: value for tensor, value in zip(op.outputs, found, strict=True)}
-        return [given[tensor.name] for tensor in results]
+                results_of_op = place(inner, names, inner.outputs)
+            values |= {tensor.name: value for tensor, value in zip(op.outputs, results_of_op, strict=True)}
+        return [values[tensor.name] for tensor in results]
 
     def replay(texts: Any) -> Any:
         traced = tf.compat.v1.get_default_graph()
@@ -132,8 +132,8 @@ def _without_calls(function: Any) -> Callable[[Any], Any]:
             traced.watch_variable(variable)
         capture = traced.capture
         own = [texts, *map(capture, function.captured_inputs)]
-        given = {tensor.name: value for tensor, value in zip(function.inputs, own, strict=True)}
-        return place(function.graph, given, function.outputs)[0]
+        values = {tensor.name: value for tensor, value in zip(function.inputs, own, strict=True)}
+        return place(function.graph, values, function.outputs)[0]
 
     return replay
 
@@ -157,8 +157,8 @@ def place_operator(op: Any, inputs: Sequence[Any]) -> list[Any]:
     wanted = [f"{node.name}:{at}" for at in range(len(op.outputs))]
     if not wanted:
         return []
-    given = {f"given_{at}:0": value for at, value in enumerate(inputs)}
-    return list(tf.graph_util.import_graph_def(definition, input_map=given, return_elements=wanted, name="at"))
+    feeds = {f"given_{at}:0": value for at, value in enumerate(inputs)}
+    return list(tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=wanted, name="at"))
 
 
 def find_frontier(flat: Flat) -> Frontier:
@@ -213,13 +213,13 @@ def _merged(operations: Sequence[Any], strings: set[str], from_text: set[str]) -
     for op in operations:
         if op.name not in simple:
             continue
-        taken = {name for name in _ancestors([op], strings) if name in from_text} - strings
-        if not taken <= simple:
+        moved = {name for name in _ancestors([op], strings) if name in from_text} - strings
+        if not moved <= simple:
             continue
         numbers = [other for other in operations if other.name not in strings]
-        rest = [other for other in numbers if other.name not in taken]
-        if len(_crossing(rest, strings | taken)) < len(_crossing(numbers, strings)):
-            strings = strings | taken
+        rest = [other for other in numbers if other.name not in moved]
+        if len(_crossing(rest, strings | moved)) < len(_crossing(numbers, strings)):
+            strings = strings | moved
     return strings
 
 
@@ -239,16 +239,16 @@ def _is_bookkeeping(op: Any) -> bool:
     return op.type in BOOKKEEPING and not any(tensor.dtype.is_floating for tensor in op.inputs)
 
 
-def _ancestors(operations: Iterable[Any], known: Container[str] = ()) -> set[str]:
-    """Return the names of these operators and of all whose results they need (not what they merely wait for).
+def _ancestors(operations: Iterable[Any], boundary: Container[str] = ()) -> set[str]:
+    """Return the names of these operators and of all whose results they need; control edges do not count.
 
-    What lies before the `known` ones is not looked at.
+    What lies before the operators of `boundary` is not looked at.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = list(operations)
     while waiting:
         op = waiting.pop()
-        if op.name not in found:
-            found.add(op.name)
-            waiting += [tensor.op for tensor in op.inputs if tensor.op.name not in known]
-    return found
+        if op.name not in names:
+            names.add(op.name)
+            waiting += [tensor.op for tensor in op.inputs if tensor.op.name not in boundary]
+    return names

@@ -60,8 +60,8 @@ def tokenize(cut: Cut, texts: Sequence[str]) -> tuple[NDArray[Any], ...]:
             tensors.append(np.zeros(len(texts), np.int32))
     for at in range(0, len(texts), TOKENIZE_BATCH):
         batch = [text.encode("utf-8", "surrogatepass") for text in texts[at : at + TOKENIZE_BATCH]]
-        for tensor, found in zip(tensors, cut.tokenize(tf.constant(batch)), strict=True):
-            rows = found.numpy()
+        for tensor, batch_tensor in zip(tensors, cut.tokenize(tf.constant(batch)), strict=True):
+            rows = batch_tensor.numpy()
             place = tensor[at : at + len(rows)]
             (place if rows.ndim == 1 else place[:, : rows.shape[1]])[...] = rows
     return tuple(tensors)

@@ -39,10 +39,10 @@ def sentencepiece_steps(frontier: Frontier, source: str) -> list[Step]:
     return steps_to(frontier.flat, strings[0])
 
 
-def words(frontier: Frontier, source: str, texts: Sequence[str], *, length: int, whole: bool) -> TokenizerData:
+def words(frontier: Frontier, source: str, texts: Sequence[str], *, length: int, padded: bool) -> TokenizerData:
     """Return a tokenizer of kind ``words`` that gives the ids of the crossing tensor `source`. Raises NotLifted.
 
-    `texts` are run through the string part, to see which id each string gets. `whole`: the ids cross padded.
+    `texts` are run through the string part, to see which id each string gets. `padded`: padded ids cross.
     """
     doors = _doors(frontier, source)
     finds = [op for op in doors if op.type in _FIND]
@@ -59,10 +59,10 @@ def words(frontier: Frontier, source: str, texts: Sequence[str], *, length: int,
         table |= _exported(frontier.flat, find)
     part = StringPart(frontier, [key, source])
     pairs = [part.values([text]) for text in (*texts, STRANGE)]
-    seen = _Seen([(list(strings.reshape(-1)), ids.reshape(-1)) for strings, ids in pairs], whole=whole)
+    seen = _StringIds([(list(strings.reshape(-1)), ids.reshape(-1)) for strings, ids in pairs], padded=padded)
     settings: dict[str, Any] = {"kind": "words", "length": length, "steps": steps, **seen.ends}
-    known, strange = seen.split(table)
-    shift = {found - value for found, value in known}
+    matched, strange = seen.split(table)
+    shift = {id_ - value for id_, value in matched}
     if len(shift) > 1:
         raise NotLifted("what its table gives is changed before it crosses")
     by = shift.pop() if shift else 0
@@ -75,14 +75,14 @@ def words(frontier: Frontier, source: str, texts: Sequence[str], *, length: int,
     return TokenizerData(settings, vocabulary if table else None)
 
 
-class _Seen:
-    """Strings and the ids that became of them. `ends`: the ids before and after each text's, and the padding."""
+class _StringIds:
+    """Strings and their ids. `ends`: the ids before and after those of each text, and the padding id."""
 
-    def __init__(self, pairs: Sequence[tuple[list[bytes], NDArray[Any]]], *, whole: bool) -> None:
+    def __init__(self, pairs: Sequence[tuple[list[bytes], NDArray[Any]]], *, padded: bool) -> None:
         self.pairs = pairs
         self.ends: dict[str, int | None] = {"start": None, "end": None, "pad": 0}
         more = {len(ids) - len(strings) for strings, ids in pairs}
-        if whole:
+        if padded:
             empty = [int(i) for strings, ids in pairs for i in ids[len(strings) :]]
             if len(set(empty)) > 1:
                 raise NotLifted("its padding is not one id")
@@ -103,15 +103,15 @@ class _Seen:
 
     def split(self, table: Mapping[bytes, int]) -> tuple[set[tuple[int, int]], dict[bytes, int]]:
         """Return (id, the table's value) of strings that the table has, and the ids of those that it lacks."""
-        known: set[tuple[int, int]] = set()
+        matched: set[tuple[int, int]] = set()
         strange: dict[bytes, int] = {}
         for strings, ids in self.pairs:
-            for string, found in zip(strings, ids[self.before :].tolist(), strict=False):
+            for string, id_ in zip(strings, ids[self.before :].tolist(), strict=False):
                 if string in table:
-                    known.add((found, table[string]))
+                    matched.add((id_, table[string]))
                 else:
-                    strange[string] = found
-        return known, strange
+                    strange[string] = id_
+        return matched, strange
 
 
 def _unknown(
@@ -123,7 +123,7 @@ def _unknown(
         if about["kind"] == "siphash":
             about["key"] = [int(part) & ((1 << 64) - 1) for part in op.get_attr("key")]
         hashed = HASHES[about["kind"]](about)
-        add = {found - hashed(string) % about["buckets"] for string, found in strange.items()}
+        add = {id_ - hashed(string) % about["buckets"] for string, id_ in strange.items()}
         if len(add) == 1 or not strange:
             about["add"] = add.pop() if add else size + by
             if about["add"] >= 0:
@@ -147,8 +147,8 @@ def steps_to(flat: Flat, tensor: Any) -> list[Step]:
         handler = _STEPS.get(op.type)
         if handler is None:
             raise NotLifted(f"the device's tokenizer has no counterpart of the operator {op.type}")
-        found, tensor = handler(flat, op, tensor)
-        steps += found[::-1]
+        new_steps, tensor = handler(flat, op, tensor)
+        steps += new_steps[::-1]
 
 
 def _regex(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
@@ -225,12 +225,12 @@ def _characters(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     """UnicodeEncode of what UnicodeDecode gave, a character each."""
     waiting, seen = [op.inputs[0].op], set()
     while waiting:
-        found = waiting.pop()
-        if found.type.startswith("UnicodeDecode"):
-            return [{"do": "characters"}], found.inputs[0]
-        if found.name not in seen:
-            seen.add(found.name)
-            waiting += [tensor.op for tensor in found.inputs]
+        ancestor = waiting.pop()
+        if ancestor.type.startswith("UnicodeDecode"):
+            return [{"do": "characters"}], ancestor.inputs[0]
+        if ancestor.name not in seen:
+            seen.add(ancestor.name)
+            waiting += [tensor.op for tensor in ancestor.inputs]
     raise NotLifted("it makes strings of numbers")
 
 
@@ -241,7 +241,7 @@ def _filled(flat: Flat, op: Any, tensor: Any) -> tuple[list[Step], Any]:
     return [{"do": "fill", "with": _text(_constant(op.inputs[3]))}], op.inputs[1]
 
 
-def _kept(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _drop_empty(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     return [{"do": "drop_empty"}], op.inputs[0]
 
 
@@ -272,8 +272,8 @@ _STEPS: dict[str, Callable[[Flat, Any, Any], tuple[list[Step], Any]]] = {
     "StringJoin": _joined,
     "UnicodeEncode": _characters,
     "SparseFillEmptyRows": _filled,
-    "GatherV2": _kept,
-    "Gather": _kept,
+    "GatherV2": _drop_empty,
+    "Gather": _drop_empty,
 }
 
 
@@ -287,9 +287,9 @@ def _doors(frontier: Frontier, source: str) -> list[Any]:
         if op.name in seen or op.name not in frontier.strings:
             continue
         seen.add(op.name)
-        if any(_is_string(given) and given.op.name in frontier.strings for given in op.inputs):
+        if any(_is_string(argument) and argument.op.name in frontier.strings for argument in op.inputs):
             # Where strings are split is no door to ids: only their number comes from there.
-            if not any(_is_string(made) for made in op.outputs):
+            if not any(_is_string(result) for result in op.outputs):
                 doors[op.name] = op
             continue
         waiting += list(op.inputs)

@@ -63,9 +63,9 @@ def package_file(name: str) -> Path:
     if not path.is_file():
         version = recorded_version(DISTRIBUTION)
         raise InputError(f"{DISTRIBUTION} {version} is installed, but its file {path} is missing", again)
-    found = sha256_file(path)
-    if found != SHA256[name]:
-        raise InputError(f"{path} is not the file we verified: its sha256 is {found}, expected {SHA256[name]}", again)
+    digest = sha256_file(path)
+    if digest != SHA256[name]:
+        raise InputError(f"{path} is not the file we verified: its sha256 is {digest}, expected {SHA256[name]}", again)
     return path
 
 
@@ -75,8 +75,8 @@ def saved_model() -> Path:
     versions = package_versions(["tensorflow", "tensorflow-text"])
     store, key = cache(), f"built/{NAME}-{sha256_of([SHA256, FORMAT, versions])[:16]}"
     with locked(key), explain_disk_errors(store.root):
-        if found := store.get(key, old=True):
-            return found
+        if entry := store.get(key, old=True):
+            return entry
         store.discard(key)
         build(read_weights(weights), pieces.read_bytes(), store.partial(key))
         return store.finish(key)

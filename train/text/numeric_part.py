@@ -39,17 +39,17 @@ class NumericPart:
 
         While a function is traced; both are in the order of the inputs' numbers.
         """
-        known: dict[str, Value] = {}
+        computed: dict[str, Value] = {}
         masks: dict[int, tuple[Any, Any]] = {}
         for name, what in self.crossing.items():
-            known[name] = self._crossed(name, what, values, lengths, masks)
+            computed[name] = self._crossed(name, what, values, lengths, masks)
         graph = self.frontier.flat.graph
         for name in self.frontier.numbers:
             op = graph.get_operation_by_name(name)
-            inputs = [known[tensor.name] for tensor in op.inputs]
+            inputs = [computed[tensor.name] for tensor in op.inputs]
             for tensor, value in zip(op.outputs, self._placed(op, inputs), strict=False):
-                known[tensor.name] = value
-        return _real(known[self.frontier.flat.answer])
+                computed[tensor.name] = value
+        return _real(computed[self.frontier.flat.answer])
 
     def _crossed(
         self,
@@ -68,8 +68,8 @@ class NumericPart:
         of = what.number if isinstance(what, Ids) else what.of
         if of not in masks:
             count = tf.reshape(lengths[of], [])
-            known = np.arange(self.length)[None, :] < np.arange(self.length + 1)[:, None]
-            masks[of] = tf.gather(tf.constant(known), count), count
+            masks_by_count = np.arange(self.length)[None, :] < np.arange(self.length + 1)[:, None]
+            masks[of] = tf.gather(tf.constant(masks_by_count), count), count
         mask, count = masks[of]
         if isinstance(what, Linear):
             return tf.constant(what.base, dtype) + tf.constant(what.step, dtype) * tf.cast(count, dtype)
@@ -127,7 +127,7 @@ class NumericPart:
         kind, first = op.type, inputs[0]
         if isinstance(first, SizeOf):
             return _of_size(op, first, inputs)
-        if kind == "Range" and isinstance(inputs[1], SizeOf) and not inputs[1].whole:
+        if kind == "Range" and isinstance(inputs[1], SizeOf) and not inputs[1].is_shape:
             rows = inputs[1].rows
             return [rows.like(tf.range(rows.length, dtype=op.outputs[0].dtype), places=True)]
         if any(isinstance(value, SizeOf) for value in inputs):
@@ -139,8 +139,8 @@ class NumericPart:
             return on_rows.elementwise(lambda values: _placed(op, values)[0], inputs)
         if kind in on_rows.GATHERS:
             axis = 0 if len(inputs) < 3 else tf.get_static_value(inputs[2])
-            found = on_rows.gather(inputs[0], inputs[1], -1 if axis is None else int(axis))
-            return None if found is None else [found]
+            gathered = on_rows.gather(inputs[0], inputs[1], -1 if axis is None else int(axis))
+            return None if gathered is None else [gathered]
         if kind in ("Unique", "UniqueV2") and isinstance(first, Rows) and first.data.shape.rank == 1:
             # Not made unique: each row stays where it is, and stands for itself.
             return [first, first.like(tf.range(first.length, dtype=op.outputs[1].dtype), places=True)]
@@ -160,8 +160,8 @@ class NumericPart:
         tf, _ = load()
         kind, rank = op.type, first.data.shape.rank
         if kind in ("Shape", "Size"):
-            whole = kind == "Shape"
-            return [SizeOf(first, whole)] if whole or rank == 1 else None
+            is_shape = kind == "Shape"
+            return [SizeOf(first, is_shape)] if is_shape or rank == 1 else None
         if kind == "SparseFillEmptyRows" and isinstance(inputs[1], Rows):
             return on_rows.filled(inputs[1], inputs[3])
         if kind == "SparseReshape":
@@ -169,14 +169,14 @@ class NumericPart:
             return [first, before] if before.shape.is_fully_defined() and before.shape == after.shape else None
         if kind == "Where" and rank == 1:
             places = tf.range(first.length, dtype=tf.int64)[:, None]
-            kept = first.only(first.data)
-            return [Rows(places, kept.mask, kept.count, False, places=True)]
+            real_rows = first.only(first.data)
+            return [Rows(places, real_rows.mask, real_rows.count, False, places=True)]
         if kind == "DynamicPartition" and isinstance(inputs[1], Rows):
             return on_rows.partitioned(first, inputs[1], len(op.outputs))
         if kind in ("DynamicStitch", "ParallelDynamicStitch") and all(isinstance(value, Rows) for value in inputs):
             half = len(inputs) // 2
-            found = on_rows.stitched(inputs[:half], inputs[half:])
-            return None if found is None else [found]
+            stitched = on_rows.stitched(inputs[:half], inputs[half:])
+            return None if stitched is None else [stitched]
         if kind == "Reshape":
             return self._reshaped(first, _real(inputs[1]))
         if kind == "ExpandDims":
@@ -252,8 +252,8 @@ class NumericPart:
         shape, rows, default = inputs[0], inputs[1], inputs[2]
         if not self.padded or len(op.get_attr("row_partition_types")) > 2:
             return None
-        asked = tf.get_static_value(_real(shape))
-        size = int(asked[1]) if asked is not None and asked.ndim and len(asked) > 1 and asked[1] >= 0 else None
+        target = tf.get_static_value(_real(shape))
+        size = int(target[1]) if target is not None and target.ndim and len(target) > 1 and target[1] >= 0 else None
         return [on_rows.dense(rows, default, size)]
 
     def _bincount(self, op: Any, inputs: Sequence[Value]) -> Any:
@@ -304,10 +304,10 @@ def _of_size(op: Any, size: SizeOf, inputs: Sequence[Value]) -> list[Value] | No
     tf, _ = load()
     if op.type in ("Identity", "Cast"):
         return [size]
-    if op.type == "StridedSlice" and size.whole:
+    if op.type == "StridedSlice" and size.is_shape:
         begin, end = (tf.get_static_value(_real(value)) for value in inputs[1:3])
         if begin is not None and end is not None and list(begin) == [0] and list(end) == [1]:
             return [SizeOf(size.rows, False)] if op.get_attr("shrink_axis_mask") & 1 else None
-    if op.type in ("Prod", "Reshape") and size.whole and size.rows.data.shape.rank == 1 and op.type == "Prod":
+    if op.type in ("Prod", "Reshape") and size.is_shape and size.rows.data.shape.rank == 1 and op.type == "Prod":
         return [SizeOf(size.rows, False)]
     return None

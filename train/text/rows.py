@@ -61,15 +61,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class SizeOf:
-    """The shape of rows (`whole`), or the number of them."""
+    """The shape of rows (`is_shape`), or the number of them."""
 
     rows: Rows
-    whole: bool
+    is_shape: bool
 
     def real(self) -> Any:
         """Return it as a tensor."""
         tf, _ = load()
-        if not self.whole:
+        if not self.is_shape:
             return self.rows.count
         return tf.stack([self.rows.count, *(tf.constant(int(side)) for side in self.rows.data.shape[1:])])
 

@@ -179,13 +179,13 @@ def measure_parity(
 
 
 def _difference(text: str, parts: Sequence[Tokenizer], expected: Sequence[Sequence[Any]]) -> dict[str, Any] | None:
-    """Return how what the device's tokenizers give differs from the `expected` ids and numbers, if it does."""
+    """Return how the ids and counts of the device's tokenizers differ from the `expected` ones; None if equal."""
     for part, (ids, *count) in zip(parts, expected, strict=True):
         row = [*ids.tolist(), *([part.pad] * (part.length - len(ids)))]
-        found, number = part.encode(text)
+        device_ids, number = part.encode(text)
         real = int(count[0]) if count else number
-        if found != row or number != real:
-            return _example(text, row[:real], found[:number])
+        if device_ids != row or number != real:
+            return _example(text, row[:real], device_ids[:number])
     return None
 
 

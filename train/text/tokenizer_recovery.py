@@ -69,7 +69,7 @@ def find_tokenizer(
     ]
     best = _best(proposals, texts, ids, lens, "")
     write_tokenizer(folder, best.data.settings, best.data.vocabulary, best.data.model)
-    return {"tokenizer": _told(best)}
+    return {"tokenizer": _record(best)}
 
 
 def tokenizer_of(divided: Divided, path: Path, texts: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -91,8 +91,8 @@ def tokenizer_of(divided: Divided, path: Path, texts: Sequence[str], folder: Pat
         for proposal, part in zip(chosen, inputs_of(divided), strict=True)
     )
     write_tokenizer(folder, first.settings, first.vocabulary, first.model, more)
-    told = [_told(proposal) for proposal in chosen]
-    return {"tokenizer": told[0] | ({"more": told[1:]} if more else {})}
+    records = [_record(proposal) for proposal in chosen]
+    return {"tokenizer": records[0] | ({"more": records[1:]} if more else {})}
 
 
 def write_string_part(divided: Divided, keep: Any, folder: Path, why: str) -> dict[str, Any]:
@@ -124,13 +124,13 @@ def _proposals(
 ) -> tuple[list[_Proposal], str]:
     """Return what may give the ids of one crossing tensor, and why there is nothing more."""
     why: list[str] = []
-    found: list[_Proposal] = []
+    proposals: list[_Proposal] = []
     length = int(ids.shape[1])
     try:
         steps = lift.sentencepiece_steps(divided.frontier, source)
         more: dict[str, Any] = {"kind": "sentencepiece", **({"steps": steps} if steps else {})}
         ends = _ends(ids, lens)
-        found += [
+        proposals += [
             _Proposal(model.name, TokenizerData({**common, **more}, model=model.model))
             for model in _sources(path)
             if model.model
@@ -138,17 +138,17 @@ def _proposals(
         ]
     except (lift.NotLifted, TokenizerNotFound) as error:
         why.append(str(error))
-    if found:
-        return found, ""
+    if proposals:
+        return proposals, ""
     try:
-        data = lift.words(divided.frontier, source, texts, length=length, whole=lens is None)
+        data = lift.words(divided.frontier, source, texts, length=length, padded=lens is None)
         return [_Proposal("the tables of its graph", data)], ""
     except lift.NotLifted as error:
         why.append(str(error))
     try:
         ends = _ends(ids, lens)
         sources = [*_sources(path), *_tables(divided)]
-        found = [
+        proposals = [
             _Proposal(s.name, _data(s, {**common, **settings}))
             for s in sources
             for settings in _settings(s)
@@ -156,7 +156,7 @@ def _proposals(
         ]
     except TokenizerNotFound as error:
         why.append(str(error))
-    return found, why[-1]
+    return proposals, why[-1]
 
 
 def _ends(ids: NDArray[Any], lens: NDArray[Any] | None) -> list[dict[str, Any]]:
@@ -182,17 +182,19 @@ def _best(
     proposals: Sequence[_Proposal], texts: Sequence[str], ids: NDArray[Any], lens: NDArray[Any] | None, why: str
 ) -> _Proposal:
     """Return the proposal with which most texts get their ids. Raises TokenizerNotFound when too few do."""
-    best, found = 0.0, None
+    best, best_proposal = 0.0, None
     for proposal in proposals:
         same = _agreement(proposal.data, texts, ids, lens)
         if same > best:
-            best, found = same, proposal
+            best, best_proposal = same, proposal
         if best == 1.0:
             break
-    if found is None or best < ENOUGH:
-        told = f"at best {best:.0%} of {len(texts)} texts get its ids" if proposals else "no vocabulary was found in it"
-        raise TokenizerNotFound(f"{told} ({why})" if why else told)
-    return found
+    if best_proposal is None or best < ENOUGH:
+        problem = (
+            f"at best {best:.0%} of {len(texts)} texts get its ids" if proposals else "no vocabulary was found in it"
+        )
+        raise TokenizerNotFound(f"{problem} ({why})" if why else problem)
+    return best_proposal
 
 
 def _agreement(data: TokenizerData, texts: Sequence[str], ids: NDArray[Any], lens: NDArray[Any] | None) -> float:
@@ -210,7 +212,7 @@ def _agreement(data: TokenizerData, texts: Sequence[str], ids: NDArray[Any], len
     return sum(same) / max(1, len(texts))
 
 
-def _told(proposal: _Proposal) -> dict[str, Any]:
+def _record(proposal: _Proposal) -> dict[str, Any]:
     settings = {key: value for key, value in proposal.data.settings.items() if key != "unknown" or value is not None}
     return {"from": proposal.origin, **settings}
 
@@ -254,11 +256,11 @@ def _inner_models(path: Path) -> list[bytes]:
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     proto = SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    found: dict[bytes, None] = {}
+    models: dict[bytes, None] = {}
     for meta in proto.meta_graphs:
         bodies = [meta.graph_def.node, *(function.node_def for function in meta.graph_def.library.function)]
-        found |= {node.attr["model"].s: None for body in bodies for node in body if node.op == "SentencepieceOp"}
-    return [model for model in found if model]
+        models |= {node.attr["model"].s: None for body in bodies for node in body if node.op == "SentencepieceOp"}
+    return [model for model in models if model]
 
 
 def _settings(source: _Source) -> Iterator[dict[str, Any]]:

@@ -47,17 +47,17 @@ class CutModel:
 def cut_user_model(
     call: Callable[[Any], Any],
     keep: Any,
-    whole: Path,
+    model_path: Path,
     labels: Sequence[str],
     answer: str,
     folder: Path,
     listener: Listener,
 ) -> CutModel | str:
-    """Write ``saved_model/`` (ids → `answer`) and ``tokenizer/`` below `folder`; or return why that cannot be.
+    """Write ``saved_model/`` (ids → `answer`) and ``tokenizer/`` below `folder`, or return why that is not possible.
 
-    `call` maps one text (1,) string to the answer (1, classes); `keep` is what it needs. `whole` is a SavedModel of all
-    of it, whatever kind of file the user's is: vocabularies and SentencePiece models are looked for there. Raises
-    StageError when nothing can be written.
+    `call` maps one text (1,) string to the answer (1, classes); `keep` is what it needs. `model_path` is the whole
+    model as a SavedModel, whatever the format of the user's file: vocabularies and SentencePiece models are read from
+    it. Raises StageError when nothing can be written.
     """
     tf, _ = load()
     tokenizer = folder / "tokenizer"
@@ -68,7 +68,7 @@ def cut_user_model(
     except NoFrontier as error:
         return str(error)
     try:
-        facts = tokenizer_of(divided, whole, texts, tokenizer)
+        facts = tokenizer_of(divided, model_path, texts, tokenizer)
     except TokenizerNotFound as error:
         facts = write_string_part(divided, keep, tokenizer, str(error))
     _save(divided, answer, folder / "saved_model")
@@ -115,5 +115,5 @@ def _texts(tokens: Sequence[Any]) -> list[str]:
     """Return sentences, and rows of words that the model knows."""
     random = np.random.default_rng(7)
     words = [token.decode("utf-8", "replace") for token in tokens if isinstance(token, bytes) and token]
-    made = [" ".join(random.choice(words, random.integers(1, 12))) for _ in range(24)] if words else []
-    return [*SENTENCES, *made]
+    sentences = [" ".join(random.choice(words, random.integers(1, 12))) for _ in range(24)] if words else []
+    return [*SENTENCES, *sentences]

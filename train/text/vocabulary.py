@@ -130,17 +130,17 @@ def _pieces(counts: Mapping[str, int], room: int) -> list[str]:
         for piece in _letters(word):
             letters[piece] += counts[word]
     alphabet = sorted(letters, key=lambda piece: (-letters[piece], piece))[: max(1, room // 2)]
-    known = set(alphabet)
-    words = [pieces for word in ranked if known.issuperset(pieces := _letters(word))]
-    weights = [counts[word] for word in ranked if known.issuperset(_letters(word))]
-    return alphabet + _joined(words, weights, room - len(alphabet), known)
+    pieces_known = set(alphabet)
+    words = [pieces for word in ranked if pieces_known.issuperset(pieces := _letters(word))]
+    weights = [counts[word] for word in ranked if pieces_known.issuperset(_letters(word))]
+    return alphabet + _joined(words, weights, room - len(alphabet), pieces_known)
 
 
 def _letters(word: str) -> list[str]:
     return [word[0], *("##" + letter for letter in word[1:])]
 
 
-def _joined(words: list[list[str]], weights: list[int], room: int, known: set[str]) -> list[str]:
+def _joined(words: list[list[str]], weights: list[int], room: int, pieces_known: set[str]) -> list[str]:
     """Return up to `room` new pieces. `words` are lists of pieces that occur `weights` times, and are joined in place.
 
     Each pair's count is kept while its neighbours change, and only the words that hold a pair are looked at when it
@@ -160,8 +160,8 @@ def _joined(words: list[list[str]], weights: list[int], room: int, known: set[st
         if counts[pair] != -negative:
             continue
         new = pair[0] + pair[1].removeprefix("##")
-        if new not in known:  # two ways to the same piece: the second needs no entry of its own
-            known.add(new)
+        if new not in pieces_known:  # two ways to the same piece: the second needs no entry of its own
+            pieces_known.add(new)
             pieces.append(new)
         changed = set()
         for index in holders.pop(pair):
