@@ -30,7 +30,7 @@ class Run:
     """
 
     folder: Path
-    results: Results
+    results: Results = field(repr=False)
     report: Path
     failures: tuple[str, ...] = field(default=())
 
