@@ -36,7 +36,7 @@ def diagnosis_summary(diagnosis: Diagnosis) -> Iterator[RenderableType]:
         names = ", ".join(f"{one['operator']} {short_name(one['name'])}" for one in missing[:3])
         yield Text(
             f"{len(missing)} of {diagnosis.facts.get('operators')} operators have no counterpart in the float file "
-            f"and are not judged: {names}{', …' if len(missing) > 3 else ''}",
+            f"and are not compared: {names}{', …' if len(missing) > 3 else ''}",
             style="yellow",
         )
     if not diagnosis.suspicions:

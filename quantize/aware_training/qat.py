@@ -197,21 +197,16 @@ def file_evaluator(
             answers = run(convert(saved, quantized=True), stored, model.input, scratch)
         except CrashError as error:
             listener.note("warning", f"{TASK}: the converted file could not be run, its network is evaluated: {error}")
-            values = np.concatenate(
-                [
-                    np.asarray(function(model_values(stored[at : at + 64], model.input)))
-                    for at in range(0, len(stored), 64)
-                ]
-            )
-            return (
-                {**score(values, validation.labels, validation.answers, distill), "converted": 0.0} if validated else {}
-            )
+            if not validated:
+                return {}
+            batches = [model_values(stored[at : at + 64], model.input) for at in range(0, len(stored), 64)]
+            values = np.concatenate([np.asarray(function(batch)) for batch in batches])
+            return {**score(values, validation.labels, validation.answers, distill), "converted": 0.0}
         except Exception as error:  # the converter may raise anything
             if checked:
                 raise
-            raise UnavailableNetworkError(
-                f"the converter refuses the quantized network: {shorten(str(error), 200)}"
-            ) from error
+            why = shorten(str(error), 200)
+            raise UnavailableNetworkError(f"the converter refuses the quantized network: {why}") from error
         if not checked and answers.float_operators:
             raise UnavailableNetworkError(f"the converter leaves {', '.join(answers.float_operators)} in float")
         checked = True

@@ -22,7 +22,7 @@ from ...tasks.agreement import Agreement
 from ...tasks.classification import Classification
 from ...tflite.objects import CASTS
 from .error_stats import HIGHEST_DB, ErrorStats, decibels, weight_figures
-from .graph import CHANNEL_AXIS, Floats, Graph, Op, read_graph
+from .graph import CHANNEL_AXIS, Floats, Graph, Op, Tensor, read_graph
 from .isolate import InjectionFile, IsolatedFile, inject_errors, isolate_operators
 from .matching import Matches, match
 from .running import FileRunner
@@ -84,11 +84,7 @@ class Comparison:
                     continue
                 if self.quantized.is_constant(output):
                     continue
-                stored = self.quantized.tensors[output]
-                stats = ErrorStats(stored.limits)
-                if stored.limits is not None:
-                    low, high = stored.integer_range
-                    stats.steps = high - low
+                stats = _new_stats(self.quantized.tensors[output])
                 first = self.quantized.source(output) in self.quantized.inputs and op.name in CASTS
                 reference_op = self.matches.ops.get(op.position, -1)
                 rows.append(Row(output, reference, op, "input" if first else "activation", stats, reference_op))
@@ -98,11 +94,7 @@ class Comparison:
             reference = self.matches.tensors.get(index)
             if reference is None or reference in known_inputs or self.reference.tensors[reference].dtype != "FLOAT32":
                 continue
-            stored = self.quantized.tensors[index]
-            stats = ErrorStats(stored.limits)
-            if stored.limits is not None:
-                low, high = stored.integer_range
-                stats.steps = high - low
+            stats = _new_stats(self.quantized.tensors[index])
             rows.insert(0, Row(index, reference, Op(-1, "INPUT", (), (index,)), "input", stats))
         return rows
 
@@ -399,6 +391,14 @@ class Comparison:
                 }
             )
         return rows
+
+
+def _new_stats(tensor: Tensor) -> ErrorStats:
+    """Return empty statistics of a quantized tensor, with the range and the number of steps that it can store."""
+    if tensor.limits is None:
+        return ErrorStats()
+    low, high = tensor.integer_range
+    return ErrorStats(tensor.limits, high - low)
 
 
 def _centred(values: NDArray[Any]) -> NDArray[np.float64]:
