@@ -1,7 +1,7 @@
-"""Look-ups of whole numbers, counts and buckets as plain arithmetic, where a graph has them as operators of TensorFlow.
+"""Rewrites integer look-ups, counts and buckets in a graph as plain arithmetic.
 
 Keras's preprocessing layers (IntegerLookup, CategoryEncoding, Discretization) become operators that TFLite, ONNX or
-both do not have, and tables that no file can hold. What they compute is comparisons and sums, and exactly the same so.
+both lack, and tables that no file can hold. Comparisons and sums compute exactly the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Table = tuple[NDArray[Any], NDArray[Any]]
 
 
 def tables_of(function: Any) -> dict[str, Table]:
-    """Return (keys, values) of the tables of whole numbers that a concrete function holds, by its input's name."""
+    """Return (keys, values) of the integer tables of a concrete function, by the name of the input that passes each."""
     tf, _ = load()
     names = [tensor.name.split(":")[0] for tensor in function.inputs]
     outside = function.captured_inputs
@@ -41,7 +41,7 @@ def tables_of(function: Any) -> dict[str, Table]:
 
 
 def _find_types(function: Any) -> list[tuple[Any, Any]]:
-    """Return the types of keys (whole numbers) and values of the look-ups in a function."""
+    """Return the types of (integer) keys and values of the look-ups in a function."""
     tf, _ = load()
     definition = function.graph.as_graph_def()
     nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
@@ -53,7 +53,7 @@ def _find_types(function: Any) -> list[tuple[Any, Any]]:
 def as_arithmetic(frozen: Any, tables: dict[str, Table]) -> Any:
     """Return the graph of a frozen function with its look-ups in `tables`, its counts and buckets as arithmetic.
 
-    What it cannot be sure of (a size or a default that is computed) stays as it is.
+    Operators with a computed size or default are left unchanged.
     """
     tf, _ = load()
     definition = frozen.graph.as_graph_def()
@@ -62,7 +62,7 @@ def as_arithmetic(frozen: Any, tables: dict[str, Table]) -> Any:
     for operators in ((_LOOKUP, _BUCKET), (_COUNT,)):
         if not any(node.op in operators for node in definition.node):
             continue
-        with tf.Graph().as_default() as graph:  # imported anew: the shape of what was looked up is known then
+        with tf.Graph().as_default() as graph:  # imported again, so that shapes behind replaced look-ups are inferred
             tf.graph_util.import_graph_def(definition, name="")
         definition = _rewritten(tf, graph, definition, tables, operators)
         library = definition.library
@@ -85,7 +85,7 @@ def _rewritten(tf: Any, graph: Any, definition: Any, tables: dict[str, Table], o
     return result
 
 
-# The input that the arithmetic is on, its type, and the arithmetic.
+# The input tensor, its type, and the function that computes the result from it.
 _Build = tuple[str, Any, Callable[[Any], Any]]
 
 
@@ -127,7 +127,7 @@ def _builder(tf: Any, graph: Any, nodes: dict[str, Any], node: Any, tables: dict
 
 
 def _source(nodes: dict[str, Any], tensor: str) -> str:
-    """Return the name of the node that a tensor comes from, over copies."""
+    """Return the name of the node that computes a tensor; Identity nodes are skipped."""
     name = tensor.split(":", maxsplit=1)[0]
     while name in nodes and nodes[name].op == "Identity":
         name = nodes[name].input[0].split(":")[0]
@@ -142,7 +142,7 @@ def _constant(tf: Any, nodes: dict[str, Any], tensor: str) -> NDArray[Any] | Non
 
 
 def _size(tf: Any, nodes: dict[str, Any], tensor: str) -> int | None:
-    """Return a number of counts that does not depend on what is counted: a constant, or at most and at least one."""
+    """Return the number of bins if it does not depend on the data: a constant, or min(limit, max(least, …))."""
     node, constant = nodes.get(_source(nodes, tensor)), _constant(tf, nodes, tensor)
     if constant is not None:
         return int(constant)
@@ -159,7 +159,7 @@ def _size(tf: Any, nodes: dict[str, Any], tensor: str) -> int | None:
 
 
 def _spliced(tf: Any, node: Any, source: str, dtype: Any, build: Callable[[Any], Any]) -> list[Any]:
-    """Return nodes that compute `build` of the tensor `source` and give it under the name of `node`."""
+    """Return nodes that compute `build` of the tensor `source`; the last has the name of `node`."""
     prefix = f"{node.name}/arithmetic"
     graph = tf.Graph()
     with graph.as_default():

@@ -1,4 +1,4 @@
-"""TensorFlow without its graph optimizers, where a few samples are run to compare answers."""
+"""Runs TensorFlow without its graph optimizers, for comparing outputs on a few samples."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @contextmanager
 def as_written(tf: Any) -> Iterator[None]:
-    """Within this block the TensorFlow module `tf` runs functions that are called for the first time as they stand.
+    """Within this block the TensorFlow module `tf` does not optimize functions that it calls for the first time.
 
-    Its remapper fuses operators of constant weights into kernels that approximate: GELU's answers move by 1.6e-3. And
-    for the few samples that are run so no optimizer is of use: together they copy the weights ten times.
+    Its remapper fuses operators on constant weights into approximate kernels, which change GELU by 1.6e-3. The
+    optimizers do not pay off for a few samples either: together they copy the weights ten times.
     """
     before = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

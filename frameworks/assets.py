@@ -1,8 +1,8 @@
 """Which files the graph of a SavedModel may read: its own assets, whose paths the loader gives to the graph.
 
-A path is followed back from the operator that reads the file to where it comes from. That must be the place of an
-asset, or an input of the model, which its user fills and not its maker. A path that the graph holds or makes itself is
-the maker's choice, and may be any file of this machine.
+A path is traced back from the operator that reads the file to its source. The source must be an asset, or an input of
+the model, whose value comes from the user. A path that the graph contains or computes was chosen by the model's
+author, and may be any file of this machine.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _PASSES_ON = frozenset({"Identity"})
 
 
 def escaping(folder: Path, graph: MetaGraph) -> Iterator[str]:
-    """Yield the assets whose names, or links, lead to files that are no part of the SavedModel at `folder`."""
-    # A cache may keep all files of a model elsewhere, and link to them: then the graph lies there, too.
+    """Yield the assets whose names or links lead out of the SavedModel at `folder`."""
+    # A cache may store all files of a model elsewhere and link to them; then the graph is there too.
     homes = (folder.resolve(), (folder / "saved_model.pb").resolve().parent)
     for _, name in graph.assets:
         parts = PurePosixPath(name).parts
@@ -31,10 +31,10 @@ def escaping(folder: Path, graph: MetaGraph) -> Iterator[str]:
 
 
 class Sources:
-    """Follows paths back through a graph and its functions.
+    """Traces paths back through a graph and its functions.
 
-    `restored`: TensorFlow's loader runs the functions of objects, and binds them to assets; the main graph is not run.
-    Otherwise it runs the main graph, and gives the paths of assets while tables are initialized, not while the nodes
+    `restored`: TensorFlow's loader runs the functions of objects and binds them to assets, and the main graph is not
+    run. Otherwise it runs the main graph, and passes asset paths while tables are initialized, but not while the nodes
     named in `answering` compute a signature's outputs.
     """
 
@@ -71,10 +71,10 @@ class Sources:
         return source.op == "Placeholder" and not self._graph.has_defaults
 
     def _argument(self, function: Function, at: int) -> bool:
-        """Whether all that calls a function gives it such a path as argument `at`."""
+        """Whether every caller of a function passes an asset's path as argument `at`."""
         key = (function.name, at)
         if key not in self._asset_arguments:
-            self._asset_arguments[key] = False  # a function that calls itself has no other source than itself
+            self._asset_arguments[key] = False  # a recursive call adds no other source
             self._asset_arguments[key] = self._always_asset(function, at)
         return self._asset_arguments[key]
 

@@ -1,4 +1,4 @@
-"""A training's checkpoint: one ``.npz`` of what JSON holds and of groups of arrays, written whole or not at all."""
+"""Training checkpoints: one ``.npz`` with JSON values and groups of arrays, written atomically."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def save_checkpoint(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, S
 
 
 def load_checkpoint(path: Path, groups: Iterable[str]) -> tuple[dict[str, Any], dict[str, Arrays]] | None:
-    """Read what `save_checkpoint` wrote; None when there is nothing, or nothing whole.
+    """Read what `save_checkpoint` wrote; None when the file is missing or incomplete.
 
-    Each of `groups` is there, if it is an empty list.
+    The result has every name of `groups`; a group that was not written is an empty list.
     """
     arrays: dict[str, Arrays] = {group: [] for group in groups}
     try:

@@ -1,8 +1,8 @@
-"""Makes a function's variables constants, and finds what stands in the way: state, random numbers, tables.
+"""Turns a function's variables into constants, and reports obstacles: state, random numbers, tables.
 
-TensorFlow's own tool does the replacing. Before it does, the graph is made one: calls are inlined, and what no output
-needs is dropped, such as the counters of random layers that do nothing while they infer. Loops and branches stay
-functions, since lowered ones cannot be imported into another graph again.
+TensorFlow's own tool replaces the variables. Before that, calls are inlined, and nodes that no output needs are
+dropped, such as the counters of random layers that are inactive in inference. Loops and branches stay functions,
+because lowered ones cannot be imported into another graph.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SWITCHES = frozenset({"Switch", "RefSwitch"})
 
 
 class StateError(StageError):
-    """The model remembers something from one call to the next; `variables` are the names of what it keeps it in."""
+    """The model has state that persists between calls; `variables` are the names of its state variables."""
 
     def __init__(self, variables: tuple[str, ...]) -> None:
         self.variables = variables
@@ -44,15 +44,15 @@ class StateError(StageError):
 
 
 class RandomError(StageError):
-    """The model's answers depend on random numbers."""
+    """The model's outputs depend on random numbers."""
 
 
 def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
     """Return the concrete `function` with the values of its variables written into its graph.
 
-    Its inputs keep their names, but not always their order: see `freeze.caller`. Look-ups of tables that come in
-    by the inputs `beside` may stay: the caller takes them out. Raises StateError for a graph whose answers depend on
-    variables that it changes, RandomError where these are the seed of random numbers, StageError for other tables.
+    Its inputs keep their names, but not always their order: see `freeze.caller`. Look-ups in tables that the inputs
+    `beside` pass may stay: the caller replaces them. Raises StateError for a graph whose outputs depend on variables
+    that it changes, RandomError where these variables seed random numbers, StageError for other tables.
     """
     tf, _ = load()
     from tensorflow.python.framework import convert_to_constants as tool
@@ -63,7 +63,7 @@ def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
             frozen = tool.convert_variables_to_constants_v2(function, lower_control_flow=False)
     except StageError:
         raise
-    except Exception as error:  # TensorFlow raises whatever the graph makes it stumble over
+    except Exception as error:  # TensorFlow may raise any exception here
         raise StageError(
             f"the model's variables cannot be made constants: {shorten(str(error), 300)}", REMEDY
         ) from error
@@ -80,13 +80,13 @@ def make_constant(function: Any, *, beside: Collection[str] = ()) -> Any:
 
 
 def operators(function: Any) -> set[str]:
-    """Return the operators of a concrete function, and of what it may call."""
+    """Return the operators of a concrete function and of the functions that it may call."""
     return _operators(function.graph.as_graph_def())
 
 
 @contextmanager
 def unchanged(function: Any) -> Iterator[None]:
-    """Within this block the concrete `function` may change its variables; afterwards they are what they were."""
+    """Restore the variables of the concrete `function` to their present values at the end of this block."""
     changes = any(_CHANGES.match(op) for op in operators(function))
     before = [(variable, variable.numpy()) for variable in function.graph.variables] if changes else []
     try:
@@ -108,7 +108,7 @@ def _operators(definition: Any) -> set[str]:
 
 @contextmanager
 def _one_graph(tool: Any) -> Iterator[None]:
-    """Within this block TensorFlow's tool works on what `_inlined` and `_needed` make of the graph."""
+    """Within this block TensorFlow's tool converts the graph that `_inlined` and `_needed` return."""
     real = tool._run_inline_graph_optimization
 
     def prepare(function: Any, _lower: bool, _aggressive: bool) -> Any:
@@ -128,7 +128,7 @@ def _inlined(function: Any, tool: Any) -> Any:
     """Return the graph of `function` with its calls inlined."""
     definition = tool.disable_lower_using_switch_merge(function.graph.as_graph_def())
     for called in definition.library.function:
-        called.attr.pop("api_implements", None)  # recurrent layers have it; Grappler would leave their calls alone
+        called.attr.pop("api_implements", None)  # recurrent layers have it, and Grappler would not inline their calls
     return _optimized(definition, [tensor.name for tensor in [*function.inputs, *function.outputs]], "function")
 
 
@@ -150,7 +150,7 @@ def fix_shapes(definition: Any, inputs: Sequence[tuple[str, Any, Any]], outputs:
 
 
 def _fix_lists(nodes: Any) -> None:
-    """Write the batch of 1 into the shapes of lists of tensors: loops gather what they make of each step in them."""
+    """Write the batch of 1 into the element shapes of tensor lists, in which loops collect the result of each step."""
     tf, _ = load()
     by_name = {node.name: node for node in nodes}
     for node in list(nodes):
@@ -182,10 +182,10 @@ def _optimized(definition: Any, keep: list[str], optimizer: str) -> Any:
 
 
 def _needed(function: Any, inlined: Any) -> Any:
-    """Return what of an inlined graph its outputs are computed from, with all inputs.
+    """Return the part of an inlined graph that its outputs are computed from, with all inputs.
 
-    Control edges do not count: they order what changes variables, and `_check_state` sees to those. Only in graphs
-    of TensorFlow 1 do they also decide which branch runs.
+    Control edges do not count: they order changes of variables, which `_check_state` handles. Only in graphs of
+    TensorFlow 1 do they also decide which branch runs.
     """
     tf, _ = load()
     graph = type(inlined)()
@@ -236,7 +236,7 @@ def _check_state(function: Any, inlined: Any, needed: Any) -> None:
 
 
 def _resources(definition: Any, captures: Mapping[str, Any], counts: Any) -> set[str]:
-    """Return which captures are given to the nodes that `counts` picks, directly or through operators like Identity."""
+    """Return the captures that the nodes selected by `counts` read, directly or through operators like Identity."""
     by_name = {node.name: node for node in definition.node}
     resources = set()
     for node in definition.node:
@@ -266,5 +266,5 @@ def called_by(node: Any) -> list[Any]:
 
 def called_in(attribute: Any) -> list[Any]:
     """Return the functions that an attribute names."""
-    kind = attribute.WhichOneof("value")  # asking a protobuf message for another kind would change it
+    kind = attribute.WhichOneof("value")  # reading another field of the oneof would change the message
     return [attribute.func] if kind == "func" else list(attribute.list.func) if kind == "list" else []

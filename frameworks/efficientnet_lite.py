@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0–4 as a table, without a framework: what training builds and further training rebuilds.
+"""EfficientNet-Lite 0–4 as a table, without a framework, for training and further training.
 
 EfficientNet (arXiv 1905.11946, table 1) without squeeze-and-excitation and with ReLU6; its stem and head are not
 widened, its first and last stages are not repeated more often
@@ -30,7 +30,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Lite:
-    """How much wider and deeper than B0."""
+    """Width and depth of a variant, as multiples of B0's."""
 
     width: float
     depth: float
@@ -48,7 +48,7 @@ class Lite:
 
     @property
     def count(self) -> tuple[int, int]:
-        """Variables and numbers, batch norms' statistics included."""
+        """The numbers of variables and of parameters, batch norms' statistics included."""
         convolutions = [9 * 3 * STEM + 4 * STEM]
         blocks = self.blocks()
         for block in blocks:
@@ -69,6 +69,6 @@ LITE = {
 
 
 def _round(channels: float) -> int:
-    """Channels are multiples of eight, and never more than a tenth fewer than asked for."""
+    """Round to a multiple of eight that is at least 90% of `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

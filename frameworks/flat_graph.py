@@ -1,8 +1,8 @@
-"""A function's graph with its variables' values written into it: for graphs that hold no functions of their own.
+"""Freezes a graph that contains no functions, with few copies.
 
-TensorFlow's `convert_variables_to_constants_v2` serves every graph, and copies all of it several times over to do so:
-functions are wrapped, pruned and lifted. Where each variable is only read, in the graph itself, it takes no more than
-to write a constant in the place of each reading.
+TensorFlow's `convert_variables_to_constants_v2` handles every graph, but copies it several times: functions are
+wrapped, pruned and lifted. Where the graph itself only reads each variable, replacing each read by a constant is
+enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .tensorflow import load
 def flat_graph(function: Any) -> Any:
     """Return the graph of the concrete `function` as a frozen ``GraphDef`` under the same names.
 
-    None where more is needed: functions in the graph, or variables that are used otherwise than read.
+    None if the graph contains functions, or uses variables in other ways than reading them.
     """
     tf, _ = load()
     held = {id(variable.handle): variable for variable in function.graph.variables}

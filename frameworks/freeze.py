@@ -1,6 +1,6 @@
-"""Freezing: a function's variables become constants, and the one SavedModel is written that export reads.
+"""Freezing: turns a function's variables into constants and writes the one SavedModel that export reads.
 
-Every model passes here, of images, of texts and from elsewhere: fixed shapes, batch 1, one signature.
+Image models, text models and imported models all pass here: fixed shapes, batch 1, one signature.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ TOLERANCE = 1e-4  # of a probability; the frozen graph runs the same kernels, fo
 
 
 def caller(frozen: Any, inputs: Sequence[Any]) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """Return what calls the function that `make_constant` gave with tensors by name.
+    """Return a callable that runs the function `frozen` of `make_constant` on tensors by name.
 
-    `inputs` are its `tf.TensorSpec`, with fixed shapes: those within loops are made to follow from them.
+    `inputs` are its `tf.TensorSpec` with fixed shapes; the shapes inside loops are derived from them.
     """
     tf, _ = load()
     if not operators(frozen) & LOOPS:
@@ -46,10 +46,10 @@ def caller(frozen: Any, inputs: Sequence[Any]) -> Callable[[Mapping[str, Any]], 
 
 
 def write(serve: Callable[..., dict[str, Any]], inputs: Sequence[Any], folder: Path, *, keep: Any = None) -> Path:
-    """Save `serve` as a SavedModel at `folder` and return `folder`; what stood there is replaced.
+    """Save `serve` as a SavedModel at `folder`, replacing what is there, and return `folder`.
 
-    `serve` takes tensors in the order of `inputs` (`tf.TensorSpec`) and gives a dictionary of them; `keep` is what of
-    variables and tables it needs. Raises StageError when TensorFlow cannot save it, or the disk refuses.
+    `serve` takes tensors in the order of `inputs` (`tf.TensorSpec`) and returns a dictionary of tensors; `keep` holds
+    the variables and tables that it needs. Raises StageError when TensorFlow cannot save it, or the disk refuses.
     """
     tf, _ = load()
     module = tf.Module()
@@ -57,7 +57,7 @@ def write(serve: Callable[..., dict[str, Any]], inputs: Sequence[Any], folder: P
     module.serve = tf.function(serve, input_signature=list(inputs), autograph=False)
     with explain_disk_errors(folder):
         discard(folder, root=folder.parent)
-        # Some operators bring a gradient of their own (swish does), which cannot be saved from a frozen graph.
+        # Some operators (such as swish) have a custom gradient, which cannot be saved from a frozen graph.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         try:
             tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve}, options=options)
@@ -71,7 +71,7 @@ def write(serve: Callable[..., dict[str, Any]], inputs: Sequence[Any], folder: P
 def serving(folder: Path) -> Callable[..., dict[str, Any]]:
     """Load the SavedModel at `folder` and return its signature: tensors by name (or the only one) in, by name out.
 
-    It runs as `core.as_written` says.
+    It runs without graph optimizers, see `as_written`.
     """
     tf, _ = load()
     signature = _signature(folder)
@@ -101,7 +101,7 @@ def compare(expected: NDArray[Any], actual: NDArray[Any], what: str) -> float:
 
 
 def constant_function(model: Any, batch: int) -> Any:
-    """Return `model` in inference mode as a concrete function of a fixed batch, its variables made constants.
+    """Return `model` in inference mode as a concrete function of a fixed batch, with its variables as constants.
 
     It takes ``image`` (batch, height, width, channels) float32 and returns a list of one float32 tensor. Raises
     StageError as `make_constant`.
@@ -117,7 +117,7 @@ def constant_function(model: Any, batch: int) -> Any:
 
 
 def freeze(keras_model: Any, labels: tuple[str, ...], input_contract: InputContract, folder: Path) -> Path:
-    """Save `keras_model`, frozen, as a SavedModel at `folder` and return `folder`; what stood there is replaced.
+    """Freeze `keras_model`, save it as a SavedModel at `folder`, replacing what is there, and return `folder`.
 
     Its one signature ``serving_default`` takes ``image`` (1, height, width, 3) float32 and gives ``probabilities``
     (1, number of labels) float32. Raises StageError when the model does not fit its labels or its contract, cannot be
@@ -131,7 +131,7 @@ def freeze(keras_model: Any, labels: tuple[str, ...], input_contract: InputContr
     frozen = constant_function(keras_model, 1)
 
     def serve(image: Any) -> dict[str, Any]:
-        # Freezing drops the names of the outputs; this gives them back.
+        # Freezing drops the names of the outputs; this restores them.
         return {OUTPUT: frozen(image)[0]}
 
     return write(serve, [tf.TensorSpec(input_contract.shape, tf.float32, name=input_contract.name)], folder)
@@ -152,10 +152,10 @@ def verify(folder: Path, keras_model: Any, samples: NDArray[Any]) -> float:
 def graph_sha256(folder: Path, labels: tuple[str, ...]) -> str:
     """Return the hex SHA-256 of what the SavedModel at `folder` computes, and of its labels.
 
-    Hashed are the operators of the frozen graph with their attributes, each together with the hashes of what it is
-    given and of the functions it calls (loops, branches). Names do not count, except those of the inputs and outputs:
-    they hold counters that differ between two savings of one model, as the bytes of ``saved_model.pb`` do. Two
-    trainings that end in the same weights have the same hash.
+    The hash covers the operators of the frozen graph with their attributes, each with the hashes of its inputs and of
+    the functions it calls (loops, branches). Names do not count, except those of the inputs and outputs: they contain
+    counters that differ each time a model is saved, as the bytes of ``saved_model.pb`` do. Two trainings that end in
+    the same weights have the same hash.
     """
     function = _signature(folder)
     definition = function.graph.as_graph_def()

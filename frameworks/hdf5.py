@@ -1,7 +1,7 @@
-"""HDF5 files from outside, looked through before Keras opens them: no links, no numbers from elsewhere, no bombs.
+"""Checks untrusted HDF5 files before Keras opens them: no links, no external data, no decompression bombs.
 
-The HDF5 library is C and has had holes, so a process of its own reads (`core/isolated`). This module is light: that
-process imports it and h5py.
+The HDF5 library is C and has had vulnerabilities, so a separate process reads the file (`core/isolated`). That
+process imports only this module and h5py.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ..core.unpacking import max_unpacked_size
 
 DAMAGED = "make or copy it again"
 REFUSED = "do not use this file"
-MODEL = ("model_config", "keras_version")  # the attributes that say which model it is
+MODEL = ("model_config", "keras_version")  # the attributes that describe the model
 
 
 def check(path: Path) -> dict[str, str]:
-    """Look at every link and data set of an HDF5 file; return what it says of its model, the text attributes `MODEL`.
+    """Check every link and data set of an HDF5 file; return the text attributes `MODEL`, which describe its model.
 
-    Raises InputError for links to other files, data sets stored in or drawn from other files, declared sizes out of
-    proportion to the file's, and for what is not HDF5. Reads in another process.
+    Raises InputError for links to other files, external or virtual data sets, declared sizes out of proportion to the
+    file's, and for a file that is not HDF5. Reads in another process.
     """
     attributes: dict[str, str] = _apart("file_attributes", path)
     return attributes
 
 
 def check_members(path: Path) -> None:
-    """Look at every HDF5 file in a zip archive. Raises InputError as `check`. Reads in another process."""
+    """Check every HDF5 file in a zip archive. Raises InputError as `check`. Reads in another process."""
     with zipfile.ZipFile(path) as archive:
         if any(name.endswith(".h5") for name in archive.namelist()):
-            _apart("look_at_members", path)
+            _apart("check_members_here", path)
 
 
 def _apart(function: str, path: Path) -> Any:
@@ -51,7 +51,7 @@ def file_attributes(path: str, shown: str) -> dict[str, str]:
         return _attributes(stream, shown, Path(path).stat().st_size)
 
 
-def look_at_members(path: str, shown: str) -> None:
+def check_members_here(path: str, shown: str) -> None:
     """As `check_members`, in this process."""
     with zipfile.ZipFile(path) as archive:
         for name in sorted(name for name in archive.namelist() if name.endswith(".h5")):
@@ -79,7 +79,7 @@ def _attributes(stream: BinaryIO | Any, where: str, size: int) -> dict[str, str]
 
 
 def _objects(h5py: Any, file: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield every object once; soft links stay inside the file and are followed by nobody here."""
+    """Yield every object once; soft links stay inside the file, and are not followed."""
     seen = set()
     stack = [("", file)]
     while stack:

@@ -1,7 +1,7 @@
-"""The format of ``network/``: what a model was frozen from, kept beside its SavedModel for further training.
+"""The format of ``network/``: the unfrozen model, stored beside its SavedModel for further training.
 
-``network.json`` says what it is (`kind` and the keys that its writer gives), ``weights.npz`` holds its arrays, those
-that are numbered in their order. Training writes it (`train.network_store`), further training reads it.
+``network.json`` describes it (`kind` and the writer's own keys), ``weights.npz`` holds its arrays; numbered arrays are
+in order. Training writes it (`train.network_store`), further training reads it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DESCRIPTION, _WEIGHTS = "network.json", "weights.npz"
 
 
 def write_network(folder: Path, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a network into a new `folder`. `described` has ``kind`` and what its reader needs to know."""
+    """Write a network into a new `folder`. `described` has ``kind`` and the keys that its reader needs."""
     folder.mkdir(parents=True)
     with (folder / _WEIGHTS).open("wb") as stream:
         np.savez(stream, **dict(arrays))
@@ -34,7 +34,7 @@ def write_network(folder: Path, described: Mapping[str, Any], arrays: Mapping[st
 
 
 def read_network(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return what `write_network` was given. Raises InputError for what is damaged or of another version."""
+    """Return the arguments of `write_network`. Raises InputError for damaged files and other versions."""
     described = read_json(folder / _DESCRIPTION)
     if described.get("layout") != LAYOUT or described.get("kind") not in (KERAS, MODULE):
         raise InputError(f"{folder} was written by another version of edgeproof", "run the training again")
@@ -46,10 +46,10 @@ def read_network(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
 
 def number(arrays: Iterable[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return arrays in their order, by numbers."""
+    """Return `arrays` as a dictionary with their positions as keys."""
     return {f"{place:05d}": array for place, array in enumerate(arrays)}
 
 
 def numbered(arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return the arrays that are called by numbers, in their order."""
+    """Return the arrays whose keys are numbers, in order."""
     return [arrays[name] for name in sorted(arrays) if name.isdecimal()]

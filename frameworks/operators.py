@@ -1,10 +1,10 @@
-"""Operators of TensorFlow and tensorflow_text: those that do nothing but compute, and those that are refused, with why.
+"""Operators of TensorFlow and tensorflow_text: those that only compute, and those that are refused, with the reason.
 
-A SavedModel is a program, and whoever made it chose its operators. So this is a list of what may run: each operator of
-TensorFlow 2.21's and tensorflow_text 2.21's registries was judged by its arguments and by what it is made for. An
-operator is on the list when it reads and writes nothing but tensors, and variables, tables and queues in memory. What
-is on neither list (an operator of a newer TensorFlow, or of another package) is refused as unknown. A test walks the
-installed registries and fails when an operator is on neither list.
+A SavedModel is a program, and its author chose its operators. So this is an allow list: each operator in the registries
+of TensorFlow 2.21 and tensorflow_text 2.21 was classified by its arguments and its purpose. An operator is allowed
+if it reads and writes only tensors, and variables, tables and queues in memory. An operator on neither list (of a newer
+TensorFlow, or of another package) is refused as unknown. A test walks the installed registries and fails when an
+operator is on neither list.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Constants, calls, control flow, and what only passes a value on or takes its measure.
+# Constants, calls, control flow, and operators that pass a value on or report its size.
 _CONTROL = _names(
     """
     AllToAll Assert AudioSummary AudioSummaryV2 BatchFunction Case CheckNumerics CheckNumericsV2 CheckPinned
@@ -102,7 +102,7 @@ _STATE = _names(
     """
 )
 
-# Pipelines of tf.data over what the graph holds.
+# tf.data pipelines over data in the graph.
 _DATA = _names(
     """
     AnonymousIterator AnonymousIteratorV2 AnonymousIteratorV3 AnonymousMemoryCache AnonymousMultiDeviceIterator
@@ -270,7 +270,7 @@ _MATH = _names(
     """
 )
 
-# What the TFLite converter registers when it is loaded: kernels of TFLite that it writes for what it recognizes.
+# Operators that the TFLite converter registers when it is loaded: it writes them for patterns that it recognizes.
 _CONVERTER = _names("TFLite_Detection_PostProcess UnidirectionalSequenceLstm UnidirectionalSequenceRnn")
 
 COMPUTING = _CONTROL | _STATE | _DATA | _TEXT | _MATH | _CONVERTER
@@ -407,14 +407,14 @@ _REFUSED_KINDS = (
 
 
 def refusal(operator: str) -> str:
-    """Return why an operator is refused whatever it is given; empty for what is allowed, or not known."""
+    """Return why an operator is refused for all inputs; empty if it is allowed or unknown."""
     if operator in COMPUTING:
         return ""
     return REFUSED.get(operator) or next((why for kind, why in _REFUSED_KINDS if kind.match(operator)), "")
 
 
 def is_known(operator: str) -> bool:
-    """Whether an operator was looked at: it is allowed, allowed in some cases, or refused by name."""
+    """Whether an operator is on a list: allowed, allowed in some cases, or refused by name."""
     return bool(
         operator in COMPUTING
         or operator in READS_ASSET

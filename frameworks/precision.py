@@ -1,7 +1,7 @@
-"""Mixed precision is undone: models of 16-bit arithmetic are opened, and frozen, with that of 32 bits.
+"""Converts models of 16-bit arithmetic (mixed precision) to float32, when they are opened and when they are frozen.
 
-Their variables are float32; that training computed with 16 bits is no part of what was learnt. Files compute in
-float32 (or what their scheme says), and on a CPU the 16-bit types are emulated, by each framework in its own way.
+Their variables are float32: 16-bit arithmetic was a choice of training alone. Files compute in float32 (or as their
+scheme says), and on a CPU each framework emulates the 16-bit types in its own way.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ HALVES = ("float16", "bfloat16")
 
 
 def is_mixed(config: Any) -> bool:
-    """Whether a Keras configuration has a policy of mixed precision."""
+    """Whether a Keras configuration has a mixed-precision policy."""
     return any(f'"{policy}"' in json.dumps(config) for policy in MIXED)
 
 
 def in_float32(config: Any) -> Any:
-    """Return a Keras configuration with float32 in place of mixed policies and of the types that they led to."""
+    """Return a Keras configuration with float32 in place of mixed policies and of the 16-bit types they imply."""
     if isinstance(config, dict):
         return {key: "float32" if _is_half(key, value) else in_float32(value) for key, value in config.items()}
     return [in_float32(value) for value in config] if isinstance(config, list) else config
 
 
 def _is_half(key: str, value: Any) -> bool:
-    # A policy stands there by its name; what is merely called float16 is a layer.
+    # A policy is given by its name; anything else called float16 is a layer.
     return isinstance(value, str) and (value in MIXED or (value in HALVES and key != "name"))
 
 
 def write_archive(path: Path, target: Path) -> None:
-    """Copy a ``.keras`` archive, its configuration in float32."""
+    """Copy a ``.keras`` archive with its configuration in float32."""
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copy:
         for entry in source.infolist():
             if entry.filename == "config.json":
@@ -45,7 +45,7 @@ def write_archive(path: Path, target: Path) -> None:
 
 
 def write_hdf5(path: Path, target: Path) -> None:
-    """Copy a Keras ``.h5`` file, its configuration in float32."""
+    """Copy a Keras ``.h5`` file with its configuration in float32."""
     import h5py
 
     shutil.copyfile(path, target)
@@ -56,7 +56,7 @@ def write_hdf5(path: Path, target: Path) -> None:
 
 
 def graph_in_float32(definition: Any) -> str:
-    """Make every float16 and bfloat16 tensor of a frozen graph float32; return the type it had (empty: none)."""
+    """Change every float16 and bfloat16 tensor of a frozen graph to float32; return the former type (empty: none)."""
     from tensorflow import as_dtype, make_ndarray, make_tensor_proto
 
     halves = {as_dtype(name).as_datatype_enum: name for name in HALVES}

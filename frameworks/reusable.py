@@ -1,4 +1,4 @@
-"""Saves a Keras model as a reusable SavedModel: callable with pictures, its variables there to be trained on.
+"""Saves a Keras model as a reusable SavedModel: callable with images, with trainable variables.
 
 https://www.tensorflow.org/hub/reusable_saved_models
 """
@@ -20,7 +20,7 @@ def save_reusable(tf: Any, model: Any, size: int, folder: Path) -> Path:
     root.trainable_variables = [
         variable if isinstance(variable, tf.Variable) else variable.value for variable in model.trainable_variables
     ]
-    # The seeds of random layers are no part of a Keras 3 model to TensorFlow; some read them even while they infer.
+    # TensorFlow does not track the seeds of random layers in a Keras 3 model; some layers read them in inference too.
     root.rest = list(root.__call__.get_concrete_function().graph.variables)
     root.regularization_losses = []
     tf.saved_model.save(root, str(folder))

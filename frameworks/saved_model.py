@@ -1,9 +1,10 @@
-"""Reads ``saved_model.pb`` without TensorFlow: what can be called, with which shapes, and which operators would run.
+"""Reads ``saved_model.pb`` without TensorFlow: signatures and functions, their shapes, and all operators.
 
 A parser of protobuf's wire format for the few messages that matter (field numbers from tensorflow/core/protobuf/
 saved_model.proto, meta_graph.proto, saved_object_graph.proto and tensorflow/core/framework/graph.proto,
-function.proto, node_def.proto, attr_value.proto). It makes the checks possible before anything is started, and before
-a file from a stranger is given to TensorFlow. Fields that stand twice are all read, so nothing hides behind the last.
+function.proto, node_def.proto, attr_value.proto). So a
+file can be checked before anything is started and before TensorFlow sees it. Repeated fields are all read, so that
+nothing hides behind the last one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ HUB_V1 = "tfhub_module.pb"
 FLOAT32 = 1  # tensorflow/core/framework/types.proto, DT_FLOAT
 STRING = 7  # DT_STRING
 _INIT = "__saved_model_init_op"
-_ASSETS = "saved_model_assets"  # the collection of old files; tensorflow/python/saved_model/constants.py
+_ASSETS = "saved_model_assets"  # the collection in files of TensorFlow 1; tensorflow/python/saved_model/constants.py
 _ASSET_OBJECT = 5  # saved_object_graph.proto, SavedObject.asset
 SERVING, TRAINING = "serve", "train"  # tensorflow/python/saved_model/tag_constants.py
 UNTAGGED = "none"  # what a user writes for the graph without tags
@@ -39,7 +40,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Function:
-    """A function of a graph's library. `plain`: it takes one tensor for each argument, and has its name alone."""
+    """A function of a graph's library. `plain`: each argument is one tensor, and no other function has its name."""
 
     name: str
     arguments: tuple[str, ...]
@@ -69,11 +70,11 @@ class Signature:
 class MetaGraph:
     """One graph of a SavedModel; TF2 has one, the TF1 Hub format one per set of tags.
 
-    `bound` has the functions that objects offer, and for each tensor that is bound to its last arguments whether it is
-    the path of an asset; `children` the names below the root object: ``__call__``, ``trainable_variables`` and so on
-    in Hub's reusable SavedModels. `restore` is the saver's restore node. `assets` are pairs: the node that holds an
-    asset's path, and the name of its file below ``assets/``. `has_defaults`: some input of a signature has a value that
-    the file sets.
+    `bound` maps the functions of objects to a flag for each tensor bound to their last arguments: whether it is the
+    path of an asset. `children` are the names below the root object: ``__call__``, ``trainable_variables`` and so on in
+    Hub's reusable SavedModels. `restore` is the saver's restore node. `assets` are pairs: the node that holds an
+    asset's path, and the name of its file below ``assets/``. `has_defaults`: the file sets a default value for some
+    signature's input.
     """
 
     tags: frozenset[str] = frozenset()
@@ -91,13 +92,13 @@ class MetaGraph:
 
     @property
     def callables(self) -> frozenset[str]:
-        """The functions that objects offer."""
+        """The functions of objects."""
         return frozenset(self.bound)
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A SavedModel's graphs. `hub_v1`: it is in the TF1 Hub format. `tags` are those that the user asks for."""
+    """A SavedModel's graphs. `hub_v1`: it is in the TF1 Hub format. `tags` are the tags that the user requests."""
 
     folder: Path
     graphs: tuple[MetaGraph, ...]
@@ -106,11 +107,11 @@ class SavedModel:
 
     @property
     def main(self) -> MetaGraph:
-        """The graph that is loaded: the one with the wanted tags; without any, the one that is made to serve.
+        """The graph to load: the one with the requested tags; without `tags`, the serving graph.
 
-        That is the only graph, unless it is made for training; the one tagged ``serve`` alone; the only one with
-        ``serve`` among its tags; the one without tags (the TF1 Hub format's own). Raises InputError where none of
-        these is there, or the wanted tags are not.
+        The serving graph is, in this order: the only graph, unless it is a training graph; the one tagged ``serve``
+        alone; the only one with ``serve`` among its tags; the one without tags (the TF1 Hub format). Raises InputError
+        if there is none of these, or none with the requested tags.
         """
         if self.tags:
             wanted = frozenset() if self.tags == UNTAGGED else frozenset(filter(None, self.tags.split(",")))
@@ -221,7 +222,7 @@ def _meta_graph(message: Message) -> MetaGraph:
 
 
 def _add(functions: dict[str, Function], new: Function) -> None:
-    """Add a function. Two of one name are seen as one with the nodes of both: nothing hides behind the last."""
+    """Add a function. Two with one name are merged, with the nodes of both: nothing hides behind the last one."""
     old = functions.get(new.name)
     functions[new.name] = new if old is None else replace(new, nodes=old.nodes + new.nodes, plain=False)
 
@@ -233,7 +234,7 @@ def _asset(message: Message) -> tuple[str, str]:
 
 
 class _Objects:
-    """What is read of a graph of objects: functions with what they are bound to, and the root's children."""
+    """The parts of an object graph that are read: functions with their bound tensors, and the root's children."""
 
     def __init__(self, graphs: list[Message]) -> None:
         self.bound: dict[str, tuple[bool, ...]] = {}

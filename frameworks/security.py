@@ -1,10 +1,10 @@
-"""A SavedModel is a program. This refuses one that may do more than compute, unless it is trusted.
+"""Refuses a SavedModel that may do more than compute, unless it is trusted.
 
 TensorFlow runs whatever the graph says (https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md: "models are
-programs"). So every node of every graph and function must be of an operator that only computes (`operators`), whether
-it would be run or not. Three uses of files are normal and let through: the saver, which every SavedModel carries and
-which only TensorFlow's loader calls; and, for the model's own assets alone (`assets`), tables of words and
-``ReadFile``. It is a filter, not a sandbox: the kernels of operators may have faults of their own.
+programs"). So the operator of every node of every graph and function must only compute (`operators`), whether the node
+would run or not. Three uses of files are normal and allowed: the saver, which every SavedModel has and only
+TensorFlow's loader calls; and, for the model's own assets alone (`assets`), tables of words and ``ReadFile``. This is a
+filter, not a sandbox: the kernels of operators may have bugs.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ def check_security(folder: Path, *, trust: bool, where: str) -> None:
 
 
 def dangerous(folder: Path) -> list[str]:
-    """Return what the SavedModel at `folder` could do beyond computing: an operator and its node each, up to five."""
+    """Return up to five operators, with their nodes, of the SavedModel at `folder` that may do more than compute."""
     saved = read(folder)
     return (_listed(saved, recognized=True) + _listed(saved, recognized=False))[:_LISTED]
 
 
 def _listed(saved: SavedModel, *, recognized: bool) -> list[str]:
-    """Return the first findings, each once: operators that are `known` to do more, or those that are not known."""
+    """Return the first findings without repeats: `recognized` operators that do more than compute, or unknown ones."""
     problems: dict[str, None] = {}
     for graph in saved.graphs:
-        # As TensorFlow's loader decides; a graph with references goes through the loader of TensorFlow 1 (`tf1`).
+        # As TensorFlow's loader decides; the loader of TensorFlow 1 loads a graph with references (`tf1`).
         restored = len(saved.graphs) == 1 and graph.has_objects and not has_references(graph)
         findings = _Graph(graph, restored=restored).findings(recognized=recognized)
         for text in [*(escaping(saved.folder, graph) if recognized else ()), *findings]:
@@ -77,7 +77,7 @@ class _Reach:
 
 
 class _Graph:
-    """One graph of a SavedModel, looked through."""
+    """One graph of a SavedModel, with the nodes and functions that can run."""
 
     def __init__(self, graph: MetaGraph, *, restored: bool) -> None:
         self.graph = graph
@@ -101,7 +101,7 @@ class _Graph:
                     yield f"{operator} {why}" if why else operator
 
     def _why_not(self, function: Function | None, node: Node) -> str | None:
-        """Return why a node is refused; empty where its operator is not known, None where the node is harmless."""
+        """Return why a node is refused; empty if its operator is unknown, None if the node is harmless."""
         if node.op in SAVER:
             writes = node.op in SAVER_WRITES and self.restoring.holds(function, node)
             return "reads or writes files" if writes or self.running.holds(function, node) else None
@@ -117,7 +117,7 @@ class _Graph:
 
 
 def _references(node: Node) -> tuple[str, ...]:
-    """Names of functions that a node may call: by attribute, or by being named like one."""
+    """Names of functions that a node may call: in an attribute, or as its operator."""
     return (node.op, *node.calls)
 
 
@@ -138,7 +138,7 @@ def _bare(tensor: str) -> str:
 
 
 def _called(graph: MetaGraph, nodes: set[str], *, offered: bool) -> set[str]:
-    """Names of the functions that can run: what the model's objects offer, what `nodes` call, and what those call."""
+    """Names of the functions that can run: those of the model's objects, those that `nodes` call, and their callees."""
     gradients: dict[str, list[str]] = {}
     for name, gradient in graph.gradients:
         gradients.setdefault(name, []).append(gradient)

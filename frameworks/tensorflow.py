@@ -1,4 +1,4 @@
-"""The one door to TensorFlow and Keras 2: sets what must be set before they are imported, and keeps them quiet."""
+"""The only place that imports TensorFlow and Keras 2: sets their environment before, and silences their logs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..core.extras import EXTRAS
 
 
 def check_installed() -> None:
-    """Raise NotInstalledError if the extra ``train`` is missing. Looks packages up; imports none."""
+    """Raise NotInstalledError if the extra ``train`` is missing. Imports none of its packages."""
     EXTRAS["train"].require("training needs", "tensorflow", "tf_keras")
 
 
 def check_tfmot_installed() -> None:
-    """Raise NotInstalledError if the extra ``quantize`` is missing. Looks packages up; imports none."""
+    """Raise NotInstalledError if the extra ``quantize`` is missing. Imports none of its packages."""
     EXTRAS["quantize"].require("further training needs", "tensorflow", "tf_keras", "tensorflow_model_optimization")
 
 
 def load() -> tuple[Any, Any]:
     """Import TensorFlow and Keras 2 (seconds at the first call) and return both modules.
 
-    tensorflow-hub and TFMOT stand on Keras 2; TF_USE_LEGACY_KERAS makes ``tf.keras`` the same package as the
-    `tf_keras` returned here, provided that nobody imported TensorFlow in this process before.
+    tensorflow-hub and TFMOT need Keras 2. TF_USE_LEGACY_KERAS makes ``tf.keras`` the same package as the `tf_keras`
+    returned here, unless TensorFlow was imported in this process before.
     Raises NotInstalledError when the extra ``train`` is missing.
     """
     check_installed()
@@ -52,7 +52,7 @@ def load_tfmot() -> Any:
 
 
 def fresh(seed: int) -> tuple[Any, Any]:
-    """Start Keras anew for one piece of work: layer names count from zero, and every generator is seeded.
+    """Reset Keras for one piece of work: layer names count from zero, and every generator is seeded.
 
     Names end up in the frozen graph, so they must not depend on what the process built before. Models that the
     caller built earlier stay usable. Returns what `load` returns.
@@ -70,11 +70,11 @@ def has_gpu() -> bool:
     for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # the GPU is in use already: whoever started it has decided
+        except RuntimeError:  # the GPU is in use already, and its memory setting is fixed
             break
     return bool(gpus)
 
 
 def cores() -> int:
-    """How many threads are worth starting here."""
+    """The number of usable cores."""
     return usable_cores()

@@ -1,6 +1,6 @@
-"""SavedModels of TensorFlow 1 whose variables are references: TensorFlow 2 runs them, but can neither save nor freeze.
+"""SavedModels of TensorFlow 1 with reference variables: TensorFlow 2 runs them, but can neither save nor freeze them.
 
-So a session of TensorFlow 1 makes them constants first, and saves what comes of it as the same SavedModel.
+So a TensorFlow 1 session turns the variables into constants first, and saves the result as the same SavedModel.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ _REFERENCES = frozenset({"Variable", "VariableV2"})
 
 
 def has_references(graph: MetaGraph) -> bool:
-    """Whether variables of the graph are references, as TensorFlow 1 made them unless it was told otherwise."""
+    """Whether the graph has reference variables, the default of TensorFlow 1."""
     return any(node.op in _REFERENCES for node in graph.nodes)
 
 
 def without_references(path: Path, graph: MetaGraph, folder: Path) -> Path:
-    """Return a SavedModel with the signatures of `graph` of the SavedModel at `path`, its variables made constants.
+    """Return a SavedModel with the signatures of `graph` of the SavedModel at `path`, with its variables as constants.
 
-    That is `path` itself if `graph` has no references, else `folder`, replaced. Vocabularies come along, and must
-    stay there as long as the model is used. Raises StageError when TensorFlow cannot restore or convert it.
+    That is `path` itself if `graph` has no references, else `folder`, whose contents are replaced. Vocabularies are
+    copied, and must stay there as long as the model is used. Raises StageError when TensorFlow cannot restore or
+    convert it.
     """
     if not has_references(graph):
         return path
@@ -38,7 +39,7 @@ def without_references(path: Path, graph: MetaGraph, folder: Path) -> Path:
                 shutil.copyfile(path / HUB_V1, folder / HUB_V1)
     except StageError:
         raise
-    except Exception as error:  # TensorFlow raises whatever the file makes it stumble over
+    except Exception as error:  # TensorFlow may raise any exception here
         raise StageError(
             f"the variables of {path}, which are references of TensorFlow 1, cannot be made constants: "
             f"{shorten(str(error), 300)}",
@@ -61,7 +62,7 @@ def _rewrite(path: Path, graph: MetaGraph, folder: Path) -> None:
         definition = v1.graph_util.convert_variables_to_constants(session, loaded.as_graph_def(), wanted)
     assets = {asset.tensor_info.name: str(path / "assets" / asset.filename) for asset in meta.asset_file_def}
     for node in definition.node:
-        if (file := assets.get(f"{node.name}:0")) is not None:  # it names a file where the model was made
+        if (file := assets.get(f"{node.name}:0")) is not None:  # it names a file on the machine that saved the model
             node.attr["value"].tensor.string_val[:] = [file.encode()]
     with v1.Graph().as_default() as constant, v1.Session() as session:
         tf.graph_util.import_graph_def(definition, name="")
