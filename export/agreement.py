@@ -1,7 +1,7 @@
-"""How far a file's answers are from those of the float file it was made from, on the same samples, in this process.
+"""Difference between a file's outputs and those of its float file, on the same samples, in this process.
 
-It serves the choice of a calibration method and the warning at export. It is no measurement: that is made in a fresh
-process on the named runtime, on samples that chose nothing.
+It is used to choose a calibration method and for the warning at export. It is not a measurement: measurements run in a
+fresh process on the named runtime, on samples that no choice was made on.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from ..tasks import Task, task_of
 from ..tasks.agreement import WORDS, Agreement
 from .in_process import Answers, Run
 
-# Below this share of equal top classes, or above this error, a file is worth a warning. int8 files of sound models give
+# A file gets a warning below this share of equal top classes, or above this error. int8 files of sound models give
 # 0.9 to 1 and 0.01 to 0.1.
 LEAST_AGREEMENT = 0.9
 MOST_ERROR = 0.25
 
-# A method takes the place of one before it in the order when its error is this much smaller: less is chance.
+# A method is preferred to an earlier one when its error is smaller by this factor: less is chance.
 _BETTER = 0.9
 
 
 @dataclass
 class Difference:
-    """What two files' answers differ by. `answer` is the judged output, `task` what is counted in it."""
+    """The difference between two files' outputs. `answer` is the judged output, `task` says what is counted in it."""
 
     answer: str = ""
     task: Task = field(default_factory=lambda: task_of(()))
     samples: int = 0
     _outputs: dict[str, Agreement] = field(default_factory=dict)
 
-    def add(self, reference: Answers, found: Answers) -> None:
-        """Take one sample's outputs of the float file and of the other, by name. Raises ValueError for other shapes."""
-        if reference.keys() != found.keys() or any(reference[n].shape != found[n].shape for n in reference):
-            raise ValueError(f"its outputs are {_shapes(found)}, those of the float file {_shapes(reference)}")
+    def add(self, reference: Answers, answers: Answers) -> None:
+        """Add one sample: the outputs of the float file and of the other, by name. ValueError if shapes differ."""
+        if reference.keys() != answers.keys() or any(reference[n].shape != answers[n].shape for n in reference):
+            raise ValueError(f"its outputs are {_shapes(answers)}, those of the float file {_shapes(reference)}")
         self.samples += 1
         for name, expected in reference.items():
             compared = self._outputs.setdefault(name, self.task.agreement(sample_shape(expected.shape)))
-            compared.add(expected.reshape(1, -1), found[name].reshape(1, -1))
+            compared.add(expected.reshape(1, -1), answers[name].reshape(1, -1))
 
     @property
     def _judged(self) -> Agreement | None:
@@ -69,9 +69,9 @@ class Difference:
         ``agreement_by`` says what is counted.
         """
         error = self.error
-        told: dict[str, Any] = {"samples": self.samples, "error": error if np.isfinite(error) else None}
-        told |= {"agreement": self.agreement, "agreement_by": self.by}
-        return {**told, "warning": self._warning()} if self._warning() else told
+        record: dict[str, Any] = {"samples": self.samples, "error": error if np.isfinite(error) else None}
+        record |= {"agreement": self.agreement, "agreement_by": self.by}
+        return {**record, "warning": self._warning()} if self._warning() else record
 
     def _warning(self) -> str:
         on = f"on {self.samples} calibration samples"
@@ -79,8 +79,8 @@ class Difference:
             return f"it gives values that are not finite {on}"
         if self.agreement is not None:
             low = self.agreement < LEAST_AGREEMENT
-            told = f"its {WORDS[self.by]} is that of the float model for {self.agreement:.0%} {on}"
-            return told if low else ""
+            words = f"its {WORDS[self.by]} is that of the float model for {self.agreement:.0%} {on}"
+            return words if low else ""
         low = self.error > MOST_ERROR
         return f"it is {self.error:.0%} of its answers' own spread away from the float model {on}" if low else ""
 
@@ -88,7 +88,7 @@ class Difference:
 def compare(
     reference: Run, others: Mapping[str, Run], samples: Iterable[dict[str, Any]], differences: Mapping[str, Difference]
 ) -> None:
-    """Run the float file and others on all samples, and add what they differ by to `differences`, by the same names."""
+    """Run the float file and `others` on all samples, and add their differences to `differences`, by the same names."""
     for feed in samples:
         expected = reference(feed)
         for name, run in others.items():
@@ -96,7 +96,7 @@ def compare(
 
 
 def nearest(errors: Mapping[str, float]) -> str:
-    """Return the name of the smallest error; of errors that are about the same the first. There must be one."""
+    """Return the name of the smallest error; of nearly equal errors the first. `errors` must not be empty."""
     best = next(iter(errors))
     for name, error in errors.items():
         if error < _BETTER * errors[best]:

@@ -1,8 +1,8 @@
 """Calibrate once: int8 and int16x8 files of one model need the same statistics of the same samples.
 
 The converter runs all calibration samples through reference kernels for every file (and for int16x8 twice, throwing the
-first pass away), which is most of the time such a file takes. Here a calibrator that has seen the samples is kept and
-given to the next file; the files are the same byte for byte (a test compares them).
+first pass away), which is most of the time such a file takes. Here a calibrator that has seen the samples is reused
+for the next file; the files are the same byte for byte (a test compares them).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def calibrate_once(samples: str) -> Iterator[None]:
         return
 
     def make(content: Any, by_name: Any = None, by_function: Any = None) -> Any:
-        if by_name or by_function:  # custom operators: nothing is known of what they keep
+        if by_name or by_function:  # custom operators: their state is unknown
             return real(content, by_name, by_function)
         return _calibrator(real, bytes(content), samples)
 
@@ -42,7 +42,7 @@ def calibrate_once(samples: str) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _calibrator(real: Any, content: bytes, samples: str) -> Any:
-    """Return the calibrator of this float model and these samples; it takes samples once and then keeps them."""
+    """Return the calibrator of this float model and these samples; it is fed once and keeps the statistics."""
     del samples  # part of the key
 
     class Once(real):

@@ -2,7 +2,7 @@
 
 Dense layers with int8 weights, float activations and a scale for each output are version 12 of FULLY_CONNECTED, which
 TFLite 2.17 was the first to have. A 1×1 convolution of one pixel computes the same, and with such weights is version 5
-of CONV_2D, which TFLite has had since 2.4. So the weights keep their scales, at the price of two reshapes a layer.
+of CONV_2D, which TFLite has had since 2.4. So the weights keep their scales, at the cost of two reshapes per layer.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _is_hybrid_per_channel(model: Any, graph: Any, operator: Any) -> bool:
 
 
 def _as_convolution(model: Any, graph: Any, operator: Any) -> list[Any]:
-    """Return the three operators that stand for a dense layer: rows become pictures of one pixel, and rows again."""
+    """Return the three operators that replace a dense layer: rows become images of one pixel, and rows again."""
     from ai_edge_litert import schema_py_generated as schema
 
     source, output = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
@@ -82,7 +82,7 @@ def _as_convolution(model: Any, graph: Any, operator: Any) -> list[Any]:
 
 
 def _own(graph: Any, schema: Any, index: int) -> int:
-    """Return a tensor of the same values that nothing else uses; the scales stay with the first of its sides."""
+    """Return a tensor of the same values that no other operator uses; its scales stay along axis 0."""
     if sum(list(operator.inputs).count(index) for operator in graph.operators) == 1:
         return index
     copy = schema.TensorT()
@@ -105,7 +105,7 @@ def _reshape(model: Any, graph: Any, schema: Any, source: int, target: int) -> A
 
 
 def _tensor(graph: Any, schema: Any, name: str, shape: tuple[int, ...], type_: str = "FLOAT32", buffer: int = 0) -> int:
-    """Add a tensor, and return its index. Buffer 0 is the empty one of every file."""
+    """Add a tensor and return its index. Buffer 0 is empty in every file."""
     tensor = schema.TensorT()
     tensor.name, tensor.shape = name.encode(), np.array(shape, np.int32)
     tensor.type, tensor.buffer = getattr(schema.TensorType, type_), buffer
@@ -122,7 +122,7 @@ def _constant(model: Any, graph: Any, schema: Any, name: str, values: Any) -> in
 
 
 def _code(model: Any, schema: Any, builtin: int) -> int:
-    """Return the index of an operator's code, added at version 1 where there is none."""
+    """Return the index of an operator code, added with version 1 if it is missing."""
     for index, code in enumerate(model.operatorCodes):
         if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
             return index

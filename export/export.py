@@ -58,16 +58,15 @@ def export(
     calibration_record: dict[str, Any] | None = None,
     maker: str = "",
 ) -> Artifact:
-    """Make one file in `folder`, with its sidecar beside it, and return it.
+    """Make one file in `folder`, with its sidecar beside it, and return the artifact.
 
-    `maker` is one of the scheme's (the first, where it is empty). `calibration` is a ``.npy`` of samples, which
-    calibrated schemes need: (N, height, width, 3) uint8 pictures, the model's own tensors (N, …), or a structured array
-    with a field for each input (for token ids: ``ids``, ``lens``). A model after further training is given by itself:
-    its `tuning` goes into the artifact, which belongs to the float model. The file of a model with a tokenizer is of
-    use beside the folder that `place_tokenizer` makes. A model that takes strings has no file: status
-    ``unsupported``. A tool's own errors become the status ``failed`` with a reason, and so does a file that its runtime
-    does not run as it should (`first_run`); only the disk's refusals are raised
-    (StageError), and InputError for a maker or samples that do not fit the variant.
+    `maker` is one of the scheme's makers (default: the first). `calibration` is a ``.npy`` of samples, which calibrated
+    schemes need: (N, height, width, 3) uint8 images, the model's own tensors (N, …), or a structured array with a field
+    for each input (for token ids: ``ids``, ``lens``). For a model after further training, `model.tuning` goes into the
+    artifact, which belongs to the float model. The file of a model with a tokenizer needs the folder that
+    `place_tokenizer` makes. A model that takes strings has no file: status ``unsupported``. An error of a tool, or a
+    file that fails its first run (`first_run`), becomes the status ``failed`` with a reason. Raises StageError for disk
+    errors alone, and InputError for a maker or samples that do not fit the variant.
     """
     started = time.perf_counter()
     maker = maker or variant.scheme.makers[0]
@@ -82,11 +81,11 @@ def export(
         )
         return save(artifact.failed("unsupported", reason, remedy), folder)
     if model.input.dtype == "string":
-        reason = "the model takes strings: it could not be cut at its token ids, and only TensorFlow runs the whole"
+        reason = "the model takes strings: it could not be cut at its token ids, and only TensorFlow can run it"
         remedy = "serve its SavedModel with TensorFlow, or " + (
             "choose a backbone that takes token ids (scratch:average-embedding, package:use_multilingual_v3)"
             if origin_of(model) == "trained"
-            else "save it again without its text layers, so that it takes the numbers that they make, and give that"
+            else "save it again without its text layers, so that it takes their output as its input, and export that"
         )
         return save(artifact.failed("unsupported", reason, remedy), folder)
     if variant.scheme.training not in ("", model.tuning.get("kind")):
@@ -96,18 +95,18 @@ def export(
         )
     samples = _samples(variant, calibration, in_parts=bool(model.tuning.get("head_only")))
     try:
-        content, found = _make(model, variant, options, samples, maker)
+        content, calibrated = _make(model, variant, options, samples, maker)
         release_memory()
         first_run.check(content, variant, model)
     except Exception as error:  # a converter may raise anything; none of it stops the other variants
         return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
     finally:
         release_memory()
-    return finished(artifact, content, folder, _calibration_record(samples, calibration_record, found), started)
+    return finished(artifact, content, folder, _calibration_record(samples, calibration_record, calibrated), started)
 
 
 def described(model: Model, variant: Variant, maker: str, folder: Path) -> Artifact:
-    """Return what is known of a file of `model` before `maker` makes it in `folder`."""
+    """Return the artifact of a file of `model` as it is known before `maker` makes it in `folder`."""
     return Artifact(
         id=artifact_id(model.name, variant),
         model=model.name,
@@ -136,14 +135,14 @@ def export_file(
 ) -> Artifact:
     """Make `artifact` from the float ``.tflite`` at `source`, without TensorFlow, in `folder`; return it.
 
-    `artifact` says what is known: id, model, scheme, labels, contract, answer, the source's sha256 as its parent.
+    `artifact` holds what is known before: id, model, scheme, labels, contract, answer, the source's sha256 as parent.
     ``float32`` is the file itself, or what `writer.conform` makes of it. Otherwise see `export`.
     """
     started = time.perf_counter()
     variant = artifact.variant
     samples = _samples(variant, calibration)
     artifact = replace(artifact, path=folder / file_name(artifact.model, variant))
-    found: dict[str, Any] = {}
+    calibrated: dict[str, Any] = {}
     try:
         content = source.read_bytes()
         if variant.scheme_name == "float32":
@@ -155,20 +154,20 @@ def export_file(
                 raise InputError(f"{variant} cannot be made from a .tflite", f"possible: {possible}")
             artifact = replace(artifact, made_by=_made_by(QUANTIZER, from_ours=False))
             feed, judged = _feeds(artifact.contract, samples), Judged(artifact.answer, task_of(artifact.labels))
-            made, found = quantizer.quantize(content, variant.scheme, feed, judged)
+            quantized, calibrated = quantizer.quantize(content, variant.scheme, feed, judged)
             contract = artifact.contract
             low, high = (contract.low, contract.high) if contract is not None else (0.0, 0.0)
-            first_run.check_supplied(made, variant, content, low, high)
-            content = made
+            first_run.check_supplied(quantized, variant, content, low, high)
+            content = quantized
     except Exception as error:
         return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
-    return finished(artifact, content, folder, _calibration_record(samples, calibration_record, found), started)
+    return finished(artifact, content, folder, _calibration_record(samples, calibration_record, calibrated), started)
 
 
 def _make(
     model: Model, variant: Variant, options: Export, samples: Samples | None, maker: str
 ) -> tuple[bytes, dict[str, Any]]:
-    """Return the bytes of a file, and what calibrating it came to. Raises whatever the tools raise."""
+    """Return the bytes of a file and the record of its calibration. Raises whatever the tools raise."""
     if variant.scheme.searched:
         raise StageError(
             f"{variant} is searched step by step on the model's data", "put it into a recipe, and run that"
@@ -199,14 +198,14 @@ def _feeds(contract: InputContract | None, samples: Samples | None) -> Feeds | N
 
 
 def _calibration_record(
-    samples: Samples | None, record: dict[str, Any] | None, found: dict[str, Any]
+    samples: Samples | None, record: dict[str, Any] | None, calibrated: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what `record` says, how many samples of which size were used, and what the tool `found` with them."""
+    """Return `record` with the number and size of the samples, and `calibrated`, the tool's own record."""
     if samples is None:
         return {}
     fields = samples.dtype.names
     shape = {name: list(samples.dtype[name].shape) for name in fields} if fields else list(samples.shape[1:])
-    return {**(record or {}), "samples": len(samples), "shape": shape, "bytes": samples.nbytes, **found}
+    return {**(record or {}), "samples": len(samples), "shape": shape, "bytes": samples.nbytes, **calibrated}
 
 
 def _other_methods(made_by: str, content: bytes, record: dict[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -219,18 +218,18 @@ def _other_methods(made_by: str, content: bytes, record: dict[str, Any]) -> tupl
             continue
         error = trial.get("error")
         why = f"{trial.get('reason')}" if error is None else (
-            f"its answers are {error:.3g} of their spread away from float's, with the ranges that were taken "
+            f"relative error against the float model {error:.3g}; with the chosen ranges "
             f"({record['method']}) {best['error']:.3g}"
         )  # fmt: skip
-        told = {"made_by": f"{made_by}; ranges: {trial['method']}", "bytes": trial.get("bytes", 0), "why": why}
+        facts = {"made_by": f"{made_by}; ranges: {trial['method']}", "bytes": trial.get("bytes", 0), "why": why}
         state = {"status": "failed" if error is None else "ok", "agreement": trial.get("agreement")}
         chosen = {"bytes": len(content), **where, "agreement": best.get("agreement")}
-        rows.append({**told, **where, **state, "chosen": chosen})
+        rows.append({**facts, **where, **state, "chosen": chosen})
     return tuple(rows)
 
 
 def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str, Any], started: float) -> Artifact:
-    """Write a file and its sidecar, and return the artifact with all that the file says of itself."""
+    """Write a file and its sidecar, and return the artifact with what is read from the file."""
     path = folder / file_name(artifact.model, artifact.variant)
     with explain_disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -259,7 +258,7 @@ def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str,
 
 
 def _kept(content: bytes, variant: Variant) -> dict[str, Any]:
-    """Return the weights that a float16 file of ONNX keeps in float32, for they are beyond its range: name, largest."""
+    """Return the weights that a float16 ONNX file keeps in float32 as out of range: name → largest value."""
     beyond = onnx_schemes.beyond_half(content) if str(variant) == "onnx:float16" else {}
     return {"beyond_float16": beyond} if beyond else {}
 
@@ -267,7 +266,7 @@ def _kept(content: bytes, variant: Variant) -> dict[str, Any]:
 def reference(model: Model) -> Artifact:
     """Return the float reference that every other artifact of `model` is compared with, as an artifact.
 
-    It is the frozen SavedModel itself; for a text model the one that takes the text, original tokenizer and all.
+    It is the frozen SavedModel itself; for a text model the one that takes text, with the original tokenizer.
     """
     variant = Variant("savedmodel", "float32")
     path = model.text_model or model.saved_model
@@ -284,7 +283,7 @@ def reference(model: Model) -> Artifact:
         parent_sha256=model.sha256,
         made_by=_made_by(CONVERTER, from_ours=True),
         answer=model.answer,
-        # Not fed to it, but its ids are made by the same vocabulary: another one is another reference.
+        # It is not fed token ids, but it uses the same vocabulary: another vocabulary is another reference.
         tokenizer_sha256=model.tokenizer.sha256 if model.tokenizer else "",
     )
 
@@ -311,7 +310,7 @@ def save(artifact: Artifact, folder: Path) -> Artifact:
 def load(path: Path) -> Artifact:
     """Read an artifact by its sidecar. Raises InputError when the sidecar is missing or does not fit.
 
-    The file and the tokenizer stand beside it and nowhere else, whatever the sidecar of a stranger says.
+    The file and the tokenizer must stand beside it, whatever an untrusted sidecar says.
     """
     artifact = from_json(Artifact, read_json(path), str(path))
     checked_name(artifact.model, f"{path}: model")  # a run's folder of that name is looked for
@@ -323,16 +322,17 @@ def load(path: Path) -> Artifact:
 
 
 def _beside(path: Path, named: Path | None, field: str) -> Path | None:
-    """Return where that stands which a sidecar names in `field`. Raises InputError for all but a plain name."""
+    """Return the path of what a sidecar names in `field`. Raises InputError for anything but a plain name."""
     if named is None:
         return None
     return below(path.parent, path.parent / checked_name(str(named), f"{path}: {field}"), follow=field == "tokenizer")
 
 
 def _deflated(content: bytes) -> int:
-    """Return the size of a file as a store ships it: deflated, which is ZIP's method (.apk, .ipa), at its best.
+    """Return the size of a file as an app store ships it: deflated as in ZIP (.apk, .ipa), at the highest level.
 
-    In blocks of 8 MiB, on all cores: 250 times deflate's memory, so that the sum is that of the whole within 0.1 %.
+    It is compressed in blocks of 8 MiB on all cores. A block is 250 times deflate's window, so the sum is that of the
+    undivided file within 0.1 %.
     """
     block = 8 << 20
     blocks = [content[start : start + block] for start in range(0, len(content), block)]
@@ -341,6 +341,6 @@ def _deflated(content: bytes) -> int:
 
 
 def _made_by(maker: str, *, from_ours: bool) -> str:
-    """Return the tools with their versions; a float file of ours came from TensorFlow."""
+    """Return the tools with their versions; TensorFlow made our own float files."""
     names = dict.fromkeys((*(("tensorflow",) if from_ours else ()), *_TOOLS[maker]))
     return ", ".join(f"{name} {version}" for name, version in package_versions(list(names)).items())

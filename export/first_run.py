@@ -1,8 +1,7 @@
-"""Every file is run before it is ok: on samples made here, in its own runtime, beside the SavedModel it came from.
+"""First run of every file before its status is ok: on synthetic samples, in its own runtime, against its SavedModel.
 
-A converter may write without a word what its runtime refuses, or what answers with another shape or with NaN. One or
-two samples show that in seconds. How far quantized answers are from the float model's is no matter of these samples:
-calibration samples and the test split tell.
+A converter may silently write a file that its runtime refuses, or that gives another shape or NaN. One or two samples
+show that in seconds. Accuracy of quantized files is not judged here: calibration samples and the test split show it.
 """
 
 from __future__ import annotations
@@ -30,26 +29,26 @@ _RUNTIMES = {"tflite": RUNTIMES["litert"], "onnx": RUNTIMES["onnxruntime"]}  # w
 
 @dataclass(frozen=True)
 class _Answered:
-    """A sample, and what the SavedModel answers to it."""
+    """A sample and the SavedModel's outputs for it."""
 
     sample: Answers
     answers: Answers
 
 
 def check(content: bytes, variant: Variant, model: Model) -> None:
-    """Run the file `content` of `model` in its runtime. Raises CannotMakeError when it is not fit for use.
+    """Run the file `content` of `model` in its runtime. Raises CannotMakeError when it is not usable.
 
-    That is: it does not load or run, lacks an output, answers with another shape, with NaN or infinity where the
-    SavedModel does not, or in float32 and float16 with other numbers.
+    That is: it does not load or run, lacks an output, gives another shape, gives NaN or infinity where the SavedModel
+    does not, or, in float32 and float16, other numbers.
     """
     if _RUNTIMES[variant.format].installed:
         _judge(content, variant, answered(model.saved_model, model.sha256, model.input.low, model.input.high))
 
 
 def check_supplied(content: bytes, variant: Variant, source: bytes, low: float, high: float) -> None:
-    """Run a file that was made of the float ``.tflite`` `source` beside it, and raise CannotMakeError as `check` does.
+    """Compare a file with the float ``.tflite`` `source` that it was made from; raise CannotMakeError as `check` does.
 
-    Where LiteRT cannot run `source` itself, for an operator of somebody's own, there is nothing to say.
+    Nothing is checked where LiteRT cannot run `source` itself, because of a custom operator.
     """
     if not _RUNTIMES["tflite"].installed:
         return
@@ -67,47 +66,47 @@ def _judge(content: bytes, variant: Variant, judged: Sequence[_Answered]) -> Non
     judged = judged if limit else judged[:1]
     try:
         run = {"tflite": litert, "onnx": onnxruntime}[variant.format](content, usable_cores())
-        found = [run(one.sample) for one in judged]
+        answered = [run(one.sample) for one in judged]
     except Exception as error:  # a runtime may refuse a file with anything
         raise CannotMakeError(
-            f"the file was made, and {name} cannot run it: {shorten(str(error), 300)}", _other(variant)
+            f"the file was made, but {name} cannot run it: {shorten(str(error), 300)}", _other(variant)
         ) from error
     errors: dict[str, list[float]] = {}
-    for one, answers in zip(judged, found, strict=True):
+    for one, answers in zip(judged, answered, strict=True):
         for output, wanted in one.answers.items():
             if output not in answers:
-                raise CannotMakeError(f"the file was made, and has no output {output!r}", _other(variant))
+                raise CannotMakeError(f"the file was made, but has no output {output!r}", _other(variant))
             _compare(output, wanted, answers[output], scheme, variant)
             if limit and wanted.dtype.kind == "f" and np.isfinite(wanted).all():
                 errors.setdefault(output, []).append(_distance(wanted, answers[output]))
     for output, distances in errors.items():
         if limit and min(distances) > limit:
             raise CannotMakeError(
-                f"the file was made, and its answers are not the model's: {output!r} is {min(distances):.0%} away from "
-                "what the float model gives to the same samples",
+                f"the file was made, but its outputs differ from the model's: {output!r} is {min(distances):.0%} away "
+                "from the float model's on the same samples",
                 _other(variant),
             )
 
 
-def _compare(output: str, wanted: NDArray[Any], found: NDArray[Any], scheme: Scheme, variant: Variant) -> None:
-    if found.shape != wanted.shape:
+def _compare(output: str, wanted: NDArray[Any], values: NDArray[Any], scheme: Scheme, variant: Variant) -> None:
+    if values.shape != wanted.shape:
         raise CannotMakeError(
-            f"the file was made, and gives {output!r} as {list(found.shape)} where the model gives "
+            f"the file was made, and gives {output!r} as {list(values.shape)} where the model gives "
             f"{list(wanted.shape)}",
             _other(variant),
         )
-    if wanted.dtype.kind == "f" and np.isfinite(wanted).all() and not np.isfinite(found).all():
+    if wanted.dtype.kind == "f" and np.isfinite(wanted).all() and not np.isfinite(values).all():
         half = scheme.weights == "float16"
         raise CannotMakeError(
-            f"the file was made, and answers with NaN or infinity in {output!r}, where the model does not"
-            + (": some weights or activations are beyond 65,504, float16's largest number" if half else ""),
+            f"the file was made, but gives NaN or infinity in {output!r} where the model does not"
+            + (": some weights or activations exceed 65,504, the largest float16 number" if half else ""),
             Remedy((f"{variant.format}:float32", f"{variant.format}:dynamic")) if half else _other(variant),
         )
 
 
-def _distance(wanted: NDArray[Any], found: NDArray[Any]) -> float:
+def _distance(wanted: NDArray[Any], values: NDArray[Any]) -> float:
     size = float(np.linalg.norm(wanted.astype(np.float64)))
-    return float(np.linalg.norm(wanted.astype(np.float64) - found)) / max(size, 1e-6)
+    return float(np.linalg.norm(wanted.astype(np.float64) - values)) / max(size, 1e-6)
 
 
 def _other(variant: Variant) -> Remedy:
@@ -118,9 +117,9 @@ def _other(variant: Variant) -> Remedy:
 
 @lru_cache(maxsize=2)
 def answered(saved_model: Path, sha256: str, low: float, high: float) -> tuple[_Answered, ...]:
-    """Return two samples for the SavedModel, whose hash is `sha256`, with its answers; all its files share them.
+    """Return two samples with the outputs of the SavedModel, whose hash is `sha256`; all its files share them.
 
-    Floats are drawn from [`low`, `high`], the range of pixels.
+    Floats are drawn from [`low`, `high`], the pixel range.
     """
     import tensorflow as tf
 
@@ -140,8 +139,8 @@ def _answers(tf: Any, signature: Any, low: float, high: float) -> Iterator[_Answ
 
 
 def _drawn(takes: Described, low: float, high: float) -> Iterator[Answers]:
-    """Yield two samples: floats from [`low`, `high`], or around 0 where no range is known; whole numbers are 1, which
-    every table of tokens has and which no length exceeds."""
+    """Yield two samples: floats from [`low`, `high`], or around 0 without a range; integers are 1, which is an id in
+    every vocabulary and a valid length."""
     low, high = (low, high) if low < high else (-1.0, 1.0)
     for seed in range(2):
         random = np.random.default_rng(seed)

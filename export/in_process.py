@@ -1,4 +1,4 @@
-"""Files run in this process, by name, floats in and out whatever they store: to look at them, never to measure them."""
+"""Runs files in this process, by tensor name, with float inputs and outputs. For checks, never for measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Described = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]  # an input's shape
 
 
 def litert(content: bytes, threads: int = 1) -> Run:
-    """Return what runs a ``.tflite`` by its signature, fed those inputs that it has. Raises as LiteRT does."""
+    """Return a function that runs a ``.tflite`` by its signature; other inputs are ignored. Raises as LiteRT does."""
     interpreter, runner, takes, gives = _opened(content, threads)
 
     def run(feed: dict[str, Any]) -> Answers:
@@ -32,11 +32,11 @@ def litert_inputs(content: bytes) -> Described:
 
 
 def onnxruntime(content: bytes, threads: int = 0) -> Run:
-    """Return what runs an ``.onnx`` file, fed those inputs that it has. Raises what ONNX Runtime raises."""
+    """Return a function that runs an ``.onnx`` file; other inputs are ignored. Raises as ONNX Runtime does."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is raised
+    options.log_severity_level = 4  # errors are raised
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     inputs = {tensor.name for tensor in session.get_inputs()}

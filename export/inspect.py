@@ -1,4 +1,4 @@
-"""What a file is: inputs, outputs, quantization, metadata, operators with versions and the oldest runtime with them."""
+"""Contents of a file: inputs, outputs, quantization, metadata, operators with versions, and the oldest runtime."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _ORT_OF_OPSET = {
 
 @dataclass(frozen=True)
 class Quantized:
-    """A quantized tensor: how many `scales`, along which `axis` where there are several, and the first of them.
+    """A quantized tensor: the number of `scales`, their `axis` if there are several, and the first scale.
 
-    `blockwise` ones have a scale for each block of values, held in another tensor.
+    `blockwise` tensors have a scale for each block of values, stored in another tensor.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Contents:
     """What `inspect` found in a file.
 
     `min_runtime` is the oldest runtime that has every operator and tensor type, by the table (``tflite 2.17.0``, or
-    ``onnxruntime 1.12``); empty where that is not known, and then `notes` say why. `min_litert` is the oldest
-    ai-edge-litert. `claimed_runtime` is what the file itself says, where that is something else. `needs` are what they
-    follow from: operators, tensor types, ways of storing. `quantized` are the tensors with scales. `metadata` holds
-    ``entries`` (the names of the file's metadata buffers), what its TFLite metadata say
-    (`tflite.metadata.read_metadata`), ``labels`` (names of label files) and ``appended`` (files in the ZIP behind the
-    model); of an ONNX file its properties. `delegates` are estimates of what accelerators would refuse
+    ``onnxruntime 1.12``); empty where unknown, and then `notes` say why. `min_litert` is the oldest ai-edge-litert.
+    `claimed_runtime` is what the file itself states, if it differs. `needs` are what these follow from: operators,
+    tensor types, storage. `quantized` are the tensors with scales. `metadata` holds ``entries`` (the names of the
+    file's metadata buffers), its TFLite metadata (`tflite.metadata.read_metadata`), ``labels`` (names of label files)
+    and ``appended`` (files in the ZIP behind the model); for ONNX the properties. `delegates` estimate what
+    accelerators would refuse
     (`tflite.delegates.estimate`).
     """
 
@@ -92,7 +92,7 @@ def inspect(path: Path) -> Contents:
         raise
     except PermissionError as error:
         raise InputError(f"no permission to read {path}", "fix the file's permissions") from error
-    except Exception as error:  # a file from outside may break its reader in any way
+    except Exception as error:  # an untrusted file may make its reader fail in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
 
 
@@ -118,7 +118,7 @@ def _tflite(path: Path) -> Contents:
 
 
 def _operators(nodes: Sequence[Node]) -> tuple[Operator, ...]:
-    """Return the operators with what they need: of one version, the newest runtime that one of its nodes needs."""
+    """Return the operators with the runtime that they need: for each version the newest that one of its nodes needs."""
     used: dict[tuple[str, int, bool], list[str]] = {}
     for node in nodes:
         used.setdefault((node.op, node.version, node.custom), []).append("" if node.custom else since(node).tflite)
@@ -132,7 +132,7 @@ def _spec(tensor: Tensor) -> TensorSpec:
     one = tensor.scales == 1
     return TensorSpec(
         name=tensor.name,
-        # A batch that is left open is 1 where nobody asks for another; other open dimensions have no such value.
+        # An open batch is 1 unless another is requested; other open dimensions have no default.
         shape=tuple(-1 if i and i in tensor.dynamic else side for i, side in enumerate(tensor.shape)),
         dtype=tensor.dtype,
         scale=tensor.scale if one else None,
@@ -146,27 +146,27 @@ def _quantized(tensor: Tensor) -> Quantized:
 
 
 def _claimed(graph: Graph) -> str:
-    """Return the oldest runtime that the file says it needs; what is no version is nothing."""
+    """Return the oldest runtime that the file states; empty if that is not a version."""
     text = graph.entries.get("min_runtime_version", b"").split(b"\0")[0].decode("ascii", "replace")
     return text if all(part.isdecimal() for part in text.split(".")) and len(text) < 20 else ""
 
 
 def _metadata(graph: Graph, path: Path) -> dict[str, Any]:
-    told: dict[str, Any] = {"entries": sorted(graph.entries)}
+    facts: dict[str, Any] = {"entries": sorted(graph.entries)}
     if ENTRY in graph.entries:
-        told |= read_metadata(graph.entries[ENTRY])
-        tensors = [*told.get("inputs", ()), *told.get("outputs", ()), {"files": told.get("files", ())}]
+        facts |= read_metadata(graph.entries[ENTRY])
+        tensors = [*facts.get("inputs", ()), *facts.get("outputs", ()), {"files": facts.get("files", ())}]
         files = [file for tensor in tensors for file in tensor.get("files", ())]
         if labels := [file["name"] for file in files if file["type"] in ("axis labels", "value labels")]:
-            told["labels"] = labels
+            facts["labels"] = labels
     elif graph.description:
-        told["description"] = graph.description
+        facts["description"] = graph.description
     appended = appended_files(path)
     if isinstance(appended, str):
-        told["problem"] = appended
+        facts["problem"] = appended
     elif appended:
-        told["appended"] = appended
-    return told
+        facts["appended"] = appended
+    return facts
 
 
 def _onnx(path: Path) -> Contents:

@@ -1,7 +1,7 @@
 """``tflite:int8-mixed``: an int8 file in which named operators stay float32, or compute with 16-bit activations.
 
-Two tools can: the converter's quantizer, which leaves named operators alone, and ai-edge-quantizer with a rule for
-their scope. Both start from a calibrated float file; the converter's is kept for the next file of the same model.
+Two tools can do it: the converter's quantizer, which skips named operators, and ai-edge-quantizer with a rule for
+their scope. Both start from a calibrated float file; the converter's is cached for the next file of the same model.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def export_mixed(
     calibration: Path,
     calibration_record: dict[str, Any] | None = None,
 ) -> Artifact:
-    """Make the file in `folder`, with its sidecar beside it, and return it.
+    """Make the file in `folder`, with its sidecar beside it, and return the artifact.
 
-    `kept` are names of operators' output tensors, as the float file has them; names that no operator has are passed
-    over, but not all of them. `calibration` is as for `export.export`. A tool's own errors become the status
-    ``failed`` with a reason; only the disk's refusals are raised (StageError), and InputError for a wrong `maker`.
+    `kept` are names of operators' output tensors in the float file. Unknown names are ignored, but one must be known.
+    `calibration` is as for `export.export`. A tool's errors become the status ``failed`` with a reason. Raises
+    StageError for disk errors alone, and InputError for a wrong `maker`.
     """
     if maker not in MAKERS[keep]:
         raise InputError(f"{maker} cannot keep layers in {keep}", f"its makers: {', '.join(MAKERS[keep])}")
@@ -59,19 +59,19 @@ def export_mixed(
     artifact = described(model, VARIANT, maker, folder)
     try:
         if maker == CONVERTER:
-            content, found = _by_converter(model, kept, samples), {"method": MIN_MAX}
+            content, calibrated = _by_converter(model, kept, samples), {"method": MIN_MAX}
         else:
-            content, found = _by_quantizer(model, kept, keep, samples)
+            content, calibrated = _by_quantizer(model, kept, keep, samples)
         _check(content, kept, keep)
     except Exception as error:  # a tool may raise anything; none of it stops the search
         return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
-    record = {**(calibration_record or {}), "samples": len(samples), "bytes": samples.nbytes, **found}
-    made = finished(artifact, content, folder, record, started)
-    return save(replace(made, storage={**made.storage, "kept": list(kept), "keep": keep}), folder)
+    record = {**(calibration_record or {}), "samples": len(samples), "bytes": samples.nbytes, **calibrated}
+    artifact = finished(artifact, content, folder, record, started)
+    return save(replace(artifact, storage={**artifact.storage, "kept": list(kept), "keep": keep}), folder)
 
 
 def _by_converter(model: Model, kept: Sequence[str], samples: Samples) -> bytes:
-    """Quantize with the converter's own pass, which takes a list of operators to leave in float."""
+    """Quantize with the converter's own pass, which accepts a list of operators to leave in float."""
     from tensorflow.lite.python.convert import mlir_quantize
 
     calibrated = _calibrated(model.saved_model, model.sha256, _Samples(model, samples))
@@ -94,7 +94,7 @@ class _Samples:
 
 @lru_cache(maxsize=1)
 def _calibrated(saved_model: Path, sha256: str, samples: _Samples) -> bytes:
-    """Return the float file with the ranges that calibration found, which the converter quantizes in a second step."""
+    """Return the float file with calibrated ranges, which the converter quantizes in a second step."""
     import tensorflow as tf
 
     del sha256  # part of the key: a folder's content may change
@@ -107,7 +107,7 @@ def _calibrated(saved_model: Path, sha256: str, samples: _Samples) -> bytes:
 
 
 def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples) -> tuple[bytes, dict[str, Any]]:
-    """Quantize with ai-edge-quantizer: int8 everywhere, and a later rule for the scopes of what is kept."""
+    """Quantize with ai-edge-quantizer: int8 everywhere, and a later rule for the scopes of the `kept` operators."""
     from ai_edge_quantizer import quantizer as tool
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
@@ -116,7 +116,7 @@ def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples
     source = write(graph)
     scopes = _scopes(graph, kept)
 
-    def make(found: Any) -> bytes:
+    def make(chosen_ranges: Any) -> bytes:
         maker = tool.Quantizer(source)
         maker.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
         for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # float32 at the edges
@@ -127,7 +127,7 @@ def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples
             else:
                 everything = TFLOperationName.ALL_SUPPORTED
                 maker.update_quantization_recipe(scope, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
-        return write(quantizer.run(maker, found))
+        return write(quantizer.run(maker, chosen_ranges))
 
     tried = quantizer.TRIED[16 if keep == "int16" else 8]
     judged = quantizer.Judged(model.answer, task_of(model.labels))
@@ -135,9 +135,9 @@ def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples
 
 
 def _scopes(graph: Any, kept: Sequence[str]) -> list[str]:
-    """Return one expression for each kept operator: its scope is the names of its outputs, each closed by a semicolon.
+    """Return a regular expression for each kept operator. A scope is its output names, each followed by a semicolon.
 
-    The tool looks for an expression anywhere in a scope and cuts scopes at 10,000 characters.
+    The tool searches for an expression anywhere in a scope, and cuts scopes at 10,000 characters.
     """
     wanted = set(kept)
     scopes = []
@@ -151,13 +151,13 @@ def _scopes(graph: Any, kept: Sequence[str]) -> list[str]:
 
 
 def _check(content: bytes, kept: Sequence[str], keep: str) -> None:
-    """Raise StageError when nothing was kept: names that the tool does not know are passed over in silence."""
+    """Raise StageError when nothing was kept: the tool silently ignores unknown names."""
     graph = read(content)
     if keep == "int16":
         from ai_edge_litert import schema_py_generated as schema
 
-        found = any(tensor.type == schema.TensorType.INT16 for tensor in graph.subgraphs[0].tensors)
+        has_kept = any(tensor.type == schema.TensorType.INT16 for tensor in graph.subgraphs[0].tensors)
     else:
-        found = bool(storage(graph)["float_operators"])
-    if kept and not found:
+        has_kept = bool(storage(graph)["float_operators"])
+    if kept and not has_kept:
         raise StageError(f"the tool kept none of {len(kept)} tensors in {keep}", "use the other tool, or tflite:int8")

@@ -34,8 +34,10 @@ def convert(model: Model, options: Export) -> bytes:
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     weights = Weights()
     meta = weights.taken_from(read_meta_graph(model.saved_model))
-    found = read_interface(meta)
-    interface = Interface(found.inputs, tuple(sorted(found.outputs, key=lambda name: (name != model.answer, name))))
+    signature = read_interface(meta)
+    interface = Interface(
+        signature.inputs, tuple(sorted(signature.outputs, key=lambda name: (name != model.answer, name)))
+    )
     if both := sorted(set(interface.inputs) & set(interface.outputs)):
         raise ValueError(f"an input and an output are both called {both[0]!r}, which an ONNX file cannot have")
     graph = flat_graph(meta, interface)
@@ -75,7 +77,7 @@ def _converted(graph: FlatGraph, weights: Weights, options: Export) -> tuple[Any
 
     with _extended_mapping() as failures, tf.Graph().as_default() as imported, tf.device("/cpu:0"):
         tf.import_graph_def(graph.definition, name="")
-        made = tfonnx.process_tf_graph(
+        converted = tfonnx.process_tf_graph(
             _rewritten(imported),
             continue_on_error=True,  # to hear of all failures, not of the first
             opset=options.onnx_opset,
@@ -83,9 +85,9 @@ def _converted(graph: FlatGraph, weights: Weights, options: Export) -> tuple[Any
             output_names=list(graph.outputs),
             const_node_values=weights.named,
         )
-        made = optimizer.optimize_graph(made)
-        contents = taken_from_onnx(made)
-        proto = made.make_model("edgeproof")
+        converted = optimizer.optimize_graph(converted)
+        contents = taken_from_onnx(converted)
+        proto = converted.make_model("edgeproof")
     # Operators in the body of a loop may have failed and yet be gone: the loop was rewritten as a whole.
     if left := sorted({node.op_type for node in _nodes(proto.graph)} & failures.keys()):
         raise _explained({name: failures[name] for name in left})
@@ -127,8 +129,8 @@ def _explained(failures: Mapping[str, str]) -> StageError:
             f"no ONNX counterpart for {', '.join(f'tf.{name}' for name in unknown)}",
             "use a TFLite variant, or a model without that operator",
         )
-    told = "; ".join(f"tf.{name}: {reason}" for name, reason in failures.items())
-    return StageError(f"ONNX cannot express this use of {shorten(told, 300)}", "use a TFLite variant")
+    reasons = "; ".join(f"tf.{name}: {reason}" for name, reason in failures.items())
+    return StageError(f"ONNX cannot express this use of {shorten(reasons, 300)}", "use a TFLite variant")
 
 
 @contextmanager
@@ -142,7 +144,7 @@ def _extended_mapping() -> Iterator[dict[str, str]]:
     failures: dict[str, str] = {}
     mapping, body = tfonnx.tensorflow_onnx_mapping, tf_loader.function_def_to_graph
 
-    def told(rule: Any, name: str) -> Any:
+    def recording(rule: Any, name: str) -> Any:
         def wrapped(*arguments: Any, **options: Any) -> Any:
             try:
                 return rule(*arguments, **options)
@@ -154,7 +156,7 @@ def _extended_mapping() -> Iterator[dict[str, str]]:
 
     def extended(graph: Any, rules: Mapping[str, Any], *more: Any, **options: Any) -> Any:
         ours: dict[str, Any] = {name: (rule, {}) for name, rule in HANDLERS.items()}
-        wrapped = {name: (told(rule, name), settings) for name, (rule, settings) in {**rules, **ours}.items()}
+        wrapped = {name: (recording(rule, name), settings) for name, (rule, settings) in {**rules, **ours}.items()}
         mapped, unmapped, errors = mapping(graph, wrapped, *more, **options)
         for name in unmapped:
             failures.setdefault(name, "")

@@ -94,10 +94,10 @@ def _rfft(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
 
 def _rfft2(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
     rows, columns = (int(length) for length in _lengths(tf, op, inputs[1]))
-    found = _real_transform(tf, inputs[0], columns)
-    parts = [_fitted(tf, tf.linalg.matrix_transpose(part), rows) for part in (found.real, found.imaginary)]
-    found = _transform(tf, Complex(*parts), 1)
-    return Complex(*(tf.linalg.matrix_transpose(part) for part in (found.real, found.imaginary)))
+    transformed = _real_transform(tf, inputs[0], columns)
+    parts = [_fitted(tf, tf.linalg.matrix_transpose(part), rows) for part in (transformed.real, transformed.imaginary)]
+    transformed = _transform(tf, Complex(*parts), 1)
+    return Complex(*(tf.linalg.matrix_transpose(part) for part in (transformed.real, transformed.imaginary)))
 
 
 def _real_transform(tf: Any, values: Any, length: int) -> Complex:

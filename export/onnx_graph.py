@@ -66,8 +66,8 @@ def flat_graph(meta: Any, interface: Interface) -> FlatGraph:
     main = _main(meta.graph_def, renamed, [signature.outputs[name].name for name in interface.outputs])
     library = _Library(meta.graph_def.library.function)
     body = library.flatten(main)
-    if found := next((node for node in body.nodes if node.op in _RESOURCES), None):
-        raise ValueError(f"the SavedModel is not frozen: {found.name} is neither an input nor a constant")
+    if resource := next((node for node in body.nodes if node.op in _RESOURCES), None):
+        raise ValueError(f"the SavedModel is not frozen: {resource.name} is neither an input nor a constant")
     definition = graph_pb2.GraphDef()
     definition.versions.CopyFrom(meta.graph_def.versions)
     for index, name in enumerate(interface.inputs):
@@ -162,14 +162,14 @@ class _Library:
         """Return `body` with all its calls replaced by the nodes of what they call."""
         nodes: list[Any] = []
         replaced: dict[str, str] = {}
-        taken = {node.name for node in body.nodes} | set(body.arguments)
+        used = {node.name for node in body.nodes} | set(body.arguments)
         for node in body.nodes:
             name = node.attr["f"].func.name if node.op in _CALLS else node.op
             if name not in self._functions:
                 nodes.append(node)
                 continue
             called = self._body(name)
-            names = {inner.name: unused(f"{node.name}/{inner.name}", taken) for inner in called.nodes}
+            names = {inner.name: unused(f"{node.name}/{inner.name}", used) for inner in called.nodes}
             # Without control inputs, which stand last, the inputs are the arguments.
             values = dict(zip(called.arguments, node.input, strict=True))
 

@@ -87,5 +87,5 @@ def _tensor(message: Message) -> TensorSpec:
             tensor = part.grouped()
             dtype = tensor.number(1)
             shape = [side.grouped().number(1, -1) for sides in tensor.parts(2) for side in sides.parts(1)]
-    known = DTYPES[dtype] if 0 <= dtype < len(DTYPES) else f"type {dtype}"
-    return TensorSpec(fields.text(1, _TEXT), tuple(shape), known)
+    name = DTYPES[dtype] if 0 <= dtype < len(DTYPES) else f"type {dtype}"
+    return TensorSpec(fields.text(1, _TEXT), tuple(shape), name)

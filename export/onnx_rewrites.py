@@ -34,12 +34,12 @@ def rewritten(graph: Any, copy: Any) -> dict[str, Any]:
             )
             rule = COMPLEX_RULES.get(op.type) if is_complex else RULES.get(op.type)
             with tf.name_scope(f"{op.name}/"):
-                made = rule(tf, op, inputs) if rule else None
-                if made is None and is_complex:
-                    made = by_parts(tf, op, inputs)
-            if made is None:
-                made = same(copy, op, inputs, f"{op.name}/").outputs
-            outputs = made if isinstance(made, (list, tuple)) else [made]
+                result = rule(tf, op, inputs) if rule else None
+                if result is None and is_complex:
+                    result = by_parts(tf, op, inputs)
+            if result is None:
+                result = same(copy, op, inputs, f"{op.name}/").outputs
+            outputs = result if isinstance(result, (list, tuple)) else [result]
             for tensor, output in zip(op.outputs, outputs, strict=True):
                 if not isinstance(output, Complex):
                     output.set_shape(tensor.shape)
@@ -157,10 +157,10 @@ def _transposed_convolution(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
         reached[axis] = min(sizes[axis], (source[axis] - 1) * strides[axis] + width)
     if reached == list(sizes):
         return None
-    made = tf.nn.conv2d_transpose(
+    convolved = tf.nn.conv2d_transpose(
         inputs[2], inputs[1], reached, strides, padding=op.get_attr("padding").decode(), dilations=dilations
     )
-    return tf.pad(made, [(0, int(size - part)) for size, part in zip(sizes, reached, strict=True)])
+    return tf.pad(convolved, [(0, int(size - part)) for size, part in zip(sizes, reached, strict=True)])
 
 
 # --- pictures
@@ -198,8 +198,8 @@ def _nearest(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
     resized = inputs[0]
     for axis, (here, there) in enumerate(zip(shape[1:3], size, strict=True)):
         numbers = np.arange(here, dtype=np.float32)[:, None]
-        found = _resize(tf, op, numbers, int(there), [], axis)[:, 0]
-        resized = tf.gather(resized, tf.constant(found.astype(np.int32)), axis=axis + 1)
+        positions = _resize(tf, op, numbers, int(there), [], axis)[:, 0]
+        resized = tf.gather(resized, tf.constant(positions.astype(np.int32)), axis=axis + 1)
     return resized
 
 
@@ -209,7 +209,7 @@ def _resize(tf: Any, op: Any, points: Any, size: int, more: Sequence[Any], axis:
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         if op.type == "ScaleAndTranslate":
             scale, translation = more
-            made = tf.raw_ops.ScaleAndTranslate(
+            resized = tf.raw_ops.ScaleAndTranslate(
                 images=pictures,
                 size=there,
                 scale=[scale[axis], 1.0],
@@ -220,8 +220,8 @@ def _resize(tf: Any, op: Any, points: Any, size: int, more: Sequence[Any], axis:
         else:
             names = [name for name in ("align_corners", "half_pixel_centers") if name in op.node_def.attr]
             options = {name: op.get_attr(name) for name in names}
-            made = getattr(tf.raw_ops, op.type)(images=pictures, size=there, **options)
-        return session.run(made)[0, :, 0, :]
+            resized = getattr(tf.raw_ops, op.type)(images=pictures, size=there, **options)
+        return session.run(resized)[0, :, 0, :]
 
 
 def _rgb_to_hsv(tf: Any, _op: Any, inputs: Sequence[Any]) -> Any:

@@ -57,10 +57,10 @@ def _calibrated(content: bytes, source: Path, samples: Feeds, judged: Judged) ->
     feeds = list(samples())
     reference, sizes = onnxruntime(content), {}
     differences = {method: Difference(judged.answer, judged.task) for method in METHODS}
-    for kept, held in folds(feeds, TRIED[8]):
+    for used, held in folds(feeds, TRIED[8]):
         runs = {}
         for method, average in METHODS.items():
-            file = _finished(_int8(source, [feeds[index] for index in kept], average))
+            file = _finished(_int8(source, [feeds[index] for index in used], average))
             sizes[method], runs[method] = len(file), onnxruntime(file)
         compare(reference, runs, [feeds[index] for index in held], differences)
     best = nearest({method: difference.error for method, difference in differences.items()})
@@ -69,20 +69,20 @@ def _calibrated(content: bytes, source: Path, samples: Feeds, judged: Judged) ->
     return _finished(_int8(source, feeds, METHODS[best])), facts
 
 
-def _finished(made: Any) -> bytes:
+def _finished(model: Any) -> bytes:
     """Return a made file's bytes: the oldest format version that it needs, and nothing that differs between runs."""
     import onnx
 
-    used = {node.domain for node in made.graph.node} | {""}
-    opsets = [entry for entry in made.opset_import if entry.domain in used]
-    del made.opset_import[:]
-    made.opset_import.extend(opsets)
+    used = {node.domain for node in model.graph.node} | {""}
+    opsets = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
     # The oldest format version that holds these operators: older engines then read the file too.
-    made.ir_version = onnx.helper.find_min_ir_version_for(opsets, ignore_unknown=True)
-    made.producer_name, made.producer_version = "edgeproof", ""
-    del made.metadata_props[:]
-    onnx.checker.check_model(made)
-    return bytes(made.SerializeToString(deterministic=True))
+    model.ir_version = onnx.helper.find_min_ir_version_for(opsets, ignore_unknown=True)
+    model.producer_name, model.producer_version = "edgeproof", ""
+    del model.metadata_props[:]
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _float16(content: bytes, _folder: Path) -> Any:
@@ -93,10 +93,10 @@ def _float16(content: bytes, _folder: Path) -> Any:
     # weights beyond its range, which the tool would cut off without a word; `beyond_half` names them.
     source = onnx.load_from_string(content)
     beyond = beyond_half(content)
-    kept = [node.name for node in source.graph.node if beyond.keys() & set(node.input)]
-    made = convert_float_to_float16(source, keep_io_types=True, node_block_list=kept)
-    _sort(made.graph)
-    return made
+    in_float32 = [node.name for node in source.graph.node if beyond.keys() & set(node.input)]
+    halved = convert_float_to_float16(source, keep_io_types=True, node_block_list=in_float32)
+    _sort(halved.graph)
+    return halved
 
 
 def beyond_half(content: bytes) -> dict[str, float]:
@@ -117,13 +117,15 @@ def _dynamic(content: bytes, folder: Path) -> Any:
     source = _prepared(content, folder)
     graph = onnx.load(str(source)).graph
     sizes = {weight.name: _product(weight.dims) for weight in graph.initializer}
-    kept = [
+    in_float32 = [
         node.name
         for node in graph.node
         if len(node.input) > 1 and (_groups(node) > 1 or sizes.get(node.input[1], _FEW_WEIGHTS) < _FEW_WEIGHTS)
     ]
     path = folder / "dynamic.onnx"
-    quantize_dynamic(str(source), str(path), per_channel=True, weight_type=QuantType.QUInt8, nodes_to_exclude=kept)
+    quantize_dynamic(
+        str(source), str(path), per_channel=True, weight_type=QuantType.QUInt8, nodes_to_exclude=in_float32
+    )
     return onnx.load(str(path))
 
 
@@ -161,9 +163,9 @@ def _prepared(content: bytes, folder: Path) -> Path:
     source.write_bytes(content)
     # Shapes are fixed: symbolic inference, which needs another package, would add nothing.
     quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
-    made = onnx.load(str(path))
-    _spread_biases(made.graph)
-    onnx.save(made, str(path))
+    prepared = onnx.load(str(path))
+    _spread_biases(prepared.graph)
+    onnx.save(prepared, str(path))
     return path
 
 

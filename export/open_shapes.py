@@ -1,8 +1,8 @@
 """A ``.tflite`` whose shapes are open (−1 in a tensor's ``shape_signature``), made one with fixed shapes.
 
 ``TFLiteConverter.from_keras_model`` leaves the batch open by default. A quantizer wants fixed shapes, and so do
-LiteRT.js and most delegates. The batch becomes 1. What else is open, such as the height and width of a fully
-convolutional network, must be said. LiteRT itself then resizes the file's inputs and infers all other shapes.
+LiteRT.js and most delegates. The batch becomes 1. Other open dimensions, such as the height and width of a fully
+convolutional network, must be given. LiteRT itself then resizes the file's inputs and infers all other shapes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def open_inputs(model: Any) -> dict[str, Shape]:
 
 
 def _inputs(model: Any) -> dict[str, int]:
-    """Return where the main graph's inputs stand among its tensors, by the names that its signature gives them."""
+    """Return the tensor indices of the main graph's inputs, by their names in the signature."""
     graph = model.subgraphs[0]
     called = {int(e.tensorIndex): e.name for definition in (model.signatureDefs or ())[:1] for e in definition.inputs}
     names = {int(index): called.get(int(index)) or graph.tensors[index].name or b"" for index in graph.inputs}
@@ -43,30 +43,31 @@ def described(shapes: Mapping[str, Shape]) -> str:
 def chosen_shapes(content: bytes, size: int | None, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     """Return the fixed shape of each open input of a file: batch 1, and the rest as `size` or `shapes` say.
 
-    `size` is the height and width of pictures; `shapes` are by input name, ``""`` for an only input. Raises InputError
-    when a dimension stays open, or what is said does not fit.
+    `size` is the height and width of images; `shapes` are by input name, ``""`` for a single input. Raises InputError
+    when a dimension stays open, or a given size or shape does not fit.
     """
-    found = open_inputs(read(content))
-    only = next(iter(found), "") if len(found) == 1 else ""
-    said = {name or only: shape for name, shape in shapes.items()}
-    if (said or size) and not found:
+    open_ones = open_inputs(read(content))
+    only = next(iter(open_ones), "") if len(open_ones) == 1 else ""
+    chosen = {name or only: shape for name, shape in shapes.items()}
+    if (chosen or size) and not open_ones:
         raise InputError("all its inputs have fixed shapes", "leave --size and --shape out")
-    if unknown := sorted(said.keys() - found.keys()):
+    if unknown := sorted(chosen.keys() - open_ones.keys()):
         raise InputError(
-            f"no input {unknown[0]!r} has an open shape", f"its open inputs: {described(found)}; e.g. --shape NAME=1,…"
+            f"no input {unknown[0]!r} has an open shape",
+            f"its open inputs: {described(open_ones)}; e.g. --shape NAME=1,…",
         )
-    return {name: _chosen(name, shape, size, said.get(name)) for name, shape in found.items()}
+    return {name: _chosen(name, shape, size, chosen.get(name)) for name, shape in open_ones.items()}
 
 
-def _chosen(name: str, shape: Shape, size: int | None, said: Shape | None) -> Shape:
-    if said is not None:
-        fits = len(said) == len(shape) and all(b > 0 and a in (b, -1) for a, b in zip(shape, said, strict=True))
+def _chosen(name: str, shape: Shape, size: int | None, chosen: Shape | None) -> Shape:
+    if chosen is not None:
+        fits = len(chosen) == len(shape) and all(b > 0 and a in (b, -1) for a, b in zip(shape, chosen, strict=True))
         if not fits:
             raise InputError(
-                f"--shape {','.join(map(str, said))} does not fit {described({name: shape})}",
+                f"--shape {','.join(map(str, chosen))} does not fit {described({name: shape})}",
                 "give a number above 0 for each −1, and the other numbers as they are",
             )
-        return said
+        return chosen
     fixed = (1 if shape[0] < 1 else shape[0], *shape[1:])
     if len(fixed) == 4 and size:
         fixed = (fixed[0], *(size if side < 1 else side for side in fixed[1:3]), fixed[3])
@@ -74,7 +75,7 @@ def _chosen(name: str, shape: Shape, size: int | None, said: Shape | None) -> Sh
         picture = " (--size N)" if len(fixed) == 4 and fixed[3] > 0 else ""
         raise InputError(
             f"it leaves more than the batch open: {described({name: shape})}",
-            f"say it with --shape {name}={','.join('N' if side < 1 else str(side) for side in fixed)}{picture}",
+            f"give --shape {name}={','.join('N' if side < 1 else str(side) for side in fixed)}{picture}",
         )
     return fixed
 

@@ -1,9 +1,9 @@
 """TFLite by ai-edge-quantizer: a float ``.tflite`` and a scheme in, the file's bytes out. TensorFlow is not needed.
 
-What the tool leaves undone is done here. It keeps the float file's operator versions, so that old runtimes load the
-file and answer wrongly (`objects.set_versions`). It puts weights behind the flatbuffer, where not every runtime looks,
-and leaves the old field of operator codes at 0 (`writer`). It leaves in float, without a message, what it has no rule
-for: `storage` counts that, and a file of which little is in its scheme is refused.
+Gaps of the tool are filled here. It keeps the float file's operator versions, so old runtimes load the file and give
+wrong results (`objects.set_versions`). It puts weights behind the flatbuffer, where not every runtime looks, and
+leaves the old field of operator codes at 0 (`writer`). It silently leaves operators in float that it has no rule for:
+`storage` counts them, and a file with few weights in its scheme is refused.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ POSSIBLE = tuple(
     f"tflite:{name}" for name, scheme in SCHEMES["tflite"].items() if QUANTIZER in scheme.makers and not scheme.searched
 )
 
-# How many samples of many values the methods are tried on, by the bits of activations: 16-bit kernels are slow.
+# Number of large samples that the methods are compared on, by the bits of activations: 16-bit kernels are slow.
 TRIED = {8: 48, 16: 16}
 BLOCK = 32
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What a file's answers are judged by: the output `answer`, and the task that says what is counted in it."""
+    """How a file's outputs are judged: the output `answer`, and the task that says what is counted in it."""
 
     answer: str = ""
     task: Task = field(default_factory=lambda: task_of(()))
@@ -52,26 +52,26 @@ UNKNOWN = Judged()
 def quantize(
     content: bytes, scheme: Scheme, samples: Feeds | None = None, judged: Judged = UNKNOWN
 ) -> tuple[bytes, dict[str, Any]]:
-    """Return the float file `content` in `scheme`, and what calibration came to (empty for schemes without).
+    """Return the float file `content` in `scheme`, and the calibration record (empty for schemes without calibration).
 
-    `samples` gives the calibration samples: a dictionary of arrays by input name each, batch 1. Of calibration are
-    told: ``method``, ``methods`` (of all that were tried ``method``, ``samples``, ``error``, ``agreement``, as
+    `samples` gives the calibration samples: a dictionary of arrays by input name each, batch 1. The record holds
+    ``method``, ``methods`` (for each one tried ``method``, ``samples``, ``error``, ``agreement``, as
     `agreement.Difference` has them, or ``reason``) and ``float_agreement`` (of the chosen one). Raises InputError when
-    the file is not a float one that the tool can take (`check_float`), CannotMakeError when what came out is not the
-    scheme, and whatever the tool raises.
+    the tool cannot read the file as a float one (`check_float`), CannotMakeError when the result is not in the scheme,
+    and whatever the tool raises.
     """
     model = check_float(content, scheme)
     _name_signature(model)
     source = write(model)
 
-    def make(found: Any) -> bytes:
+    def make(chosen_ranges: Any) -> bytes:
         from ai_edge_quantizer import quantizer
 
         tool = quantizer.Quantizer(source)
         _configure(tool, scheme, model)
-        made = run(tool, found)
-        _check(made, scheme)
-        return write(made)
+        quantized = run(tool, chosen_ranges)
+        _check(quantized, scheme)
+        return write(quantized)
 
     if not scheme.calibrated:
         return make(None), {}
@@ -83,73 +83,74 @@ def quantize(
 def calibrated(
     source: bytes, make: Callable[[Any], bytes], samples: Feeds, tried: int, judged: Judged
 ) -> tuple[bytes, dict[str, Any]]:
-    """Try the methods of `ranges.METHODS` with `make`, and return the file by the best, and what was found out.
+    """Try the methods of `ranges.METHODS` with `make`; return the best method's file and the calibration record.
 
-    Files are compared with the float file `source` on samples that are held out (`samples.folds`, at most `tried`).
-    The file itself is then made with the ranges of all samples.
+    Files are compared with the float file `source` on held-out samples (`samples.folds`, at most `tried`). The
+    returned file is made with the ranges of all samples.
     """
-    found, fed = extremes(source, samples), list(samples())
-    trials = _tried(source, make, fed, found, folds(fed, tried), judged)
+    reached, fed = extremes(source, samples), list(samples())
+    trials = _tried(source, make, fed, reached, folds(fed, tried), judged)
     errors = {method: trial["error"] for method, trial in trials.items() if "error" in trial}
     if not errors:
         raise CannotMakeError(
-            f"none of the files that were calibrated runs: {next(iter(trials.values()))['reason']}",
+            f"none of the calibrated files runs: {next(iter(trials.values()))['reason']}",
             Remedy(("tflite:dynamic", "tflite:weight-int8")),
         )
     best = nearest(errors)
     agreement = {key: value for key, value in trials[best].items() if key != "bytes"}
     methods = [{"method": method, **trial} for method, trial in trials.items()]
-    return make(ranges(found, best)), {"method": best, "methods": methods, "float_agreement": agreement}
+    return make(ranges(reached, best)), {"method": best, "methods": methods, "float_agreement": agreement}
 
 
 def _tried(
     source: bytes,
     make: Callable[[Any], bytes],
     fed: Sequence[dict[str, Any]],
-    found: Extremes,
+    reached: Extremes,
     trials: Sequence[tuple[list[int], list[int]]],
     judged: Judged,
 ) -> dict[str, dict[str, Any]]:
-    """Return for each method how far its files' answers are from the float file's, or the reason why there is none."""
-    told: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
+    """Return for each method its files' difference from the float file, or the reason why it has no file."""
+    results: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
     differences = {method: Difference(judged.answer, judged.task) for method in METHODS}
     reference = litert(source)
-    for kept, held in trials:
+    for used, held in trials:
         runs = {}
-        for method in (method for method in METHODS if "reason" not in told[method]):
+        for method in (method for method in METHODS if "reason" not in results[method]):
             try:
-                content = make(ranges(found, method, kept))
-                told[method]["bytes"], runs[method] = len(content), litert(content)
-            except CannotMakeError:  # it is not the scheme, whatever the ranges
+                content = make(ranges(reached, method, used))
+                results[method]["bytes"], runs[method] = len(content), litert(content)
+            except CannotMakeError:  # no method's ranges would change that
                 raise
             except Exception as error:  # a tool or a kernel may refuse one method's scales
-                told[method]["reason"] = shorten(f"{type(error).__name__}: {error}", 300)
+                results[method]["reason"] = shorten(f"{type(error).__name__}: {error}", 300)
         compare(reference, runs, [fed[index] for index in held], differences)
-    for method, facts in told.items():
+    for method, facts in results.items():
         if "reason" not in facts:
             record = differences[method].record()
             facts.update(record if record["error"] is not None else {"reason": record["warning"]})
-    return told
+    return results
 
 
-def run(tool: Any, found: Any) -> Any:
-    """Let a configured ``Quantizer`` quantize, with the `ranges` found (or None); return a corrected ``ModelT``."""
-    made = read(bytes(tool.quantize(found, enable_progress_bar=False, enable_progress_report=False).quantized_model))
-    _allow_any_scale(made)
-    set_versions(made)
-    _forget_runtime(made)
-    return made
+def run(tool: Any, chosen_ranges: Any) -> Any:
+    """Run a configured ``Quantizer`` with the calibrated ranges (or None); return a corrected ``ModelT``."""
+    quantized = tool.quantize(chosen_ranges, enable_progress_bar=False, enable_progress_report=False)
+    model = read(bytes(quantized.quantized_model))
+    _allow_any_scale(model)
+    set_versions(model)
+    _forget_runtime(model)
+    return model
 
 
-# Operators that run graphs of their own, and those of a state that outlives a call.
+# Operators that run subgraphs, and those whose state outlives a call.
 _CONTROL = frozenset({"WHILE", "IF", "CALL", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
 _STATE = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"})
 
 
 def check_float(content: bytes, scheme: Scheme | None = None) -> Any:
-    """Return the ``ModelT`` of a float file with fixed shapes, fit for `scheme` where that is given.
+    """Return the ``ModelT`` of a float file with fixed shapes, which `scheme`, if given, can be made from.
 
-    Raises InputError for anything else, CannotMakeError when it is not fit for the scheme alone.
+    Raises InputError for any other file, CannotMakeError when only the scheme is impossible.
     """
     model = read(content)
     remedy = "give a float32 file, as TensorFlow's converter writes it by default"
@@ -158,9 +159,9 @@ def check_float(content: bytes, scheme: Scheme | None = None) -> Any:
             f"it has {len(model.signatureDefs)} signatures",
             "give a file of one: TFLiteConverter.from_saved_model(…, signature_keys=[NAME])",
         )
-    if found := next((tensor for graph in model.subgraphs for tensor in graph.tensors if scales(tensor)), None):
-        name = bytes(found.name or b"").decode("utf-8", "replace")
-        raise InputError(f"it is quantized already: {name} is {type_name(found)} with a scale", remedy)
+    if scaled := next((tensor for graph in model.subgraphs for tensor in graph.tensors if scales(tensor)), None):
+        name = bytes(scaled.name or b"").decode("utf-8", "replace")
+        raise InputError(f"it is quantized already: {name} is {type_name(scaled)} with a scale", remedy)
     stored = {type_name(tensor) for graph in model.subgraphs for tensor in graph.tensors}
     if halves := sorted(stored & {"float16", "bfloat16", "int4", "int2"}):
         raise InputError(f"its weights are {' and '.join(halves)} already", remedy)
@@ -185,7 +186,7 @@ def check_float(content: bytes, scheme: Scheme | None = None) -> Any:
 
 
 def _name_signature(model: Any) -> None:
-    """Give a file without a signature one: calibration feeds its inputs by their names."""
+    """Add a signature to a file without one: calibration feeds inputs by name."""
     if model.signatureDefs:
         return
     from ai_edge_litert import schema_py_generated as schema
@@ -207,7 +208,7 @@ def _name_signature(model: Any) -> None:
 
 
 def input_name(tensor: Any) -> str:
-    """Return a tensor's own name without what TensorFlow's converter wraps it in."""
+    """Return a tensor's name without what TensorFlow's converter adds to it."""
     return plain_name(bytes(tensor.name or b"").decode("utf-8", "replace"))
 
 
@@ -235,9 +236,9 @@ def _configure(tool: Any, scheme: Scheme, model: Any) -> None:
 
 
 def _uneven(model: Any) -> list[str]:
-    """Return expressions for the scopes of the operators whose rows of weights are no whole number of blocks.
+    """Return regular expressions for the scopes of operators whose weight rows are not a multiple of the block size.
 
-    A scope is the names of an operator's outputs, each closed by a semicolon; the tool looks for expressions in it.
+    A scope is an operator's output names, each followed by a semicolon; the tool searches expressions in it.
     """
     graph = model.subgraphs[0]
     scopes = []
@@ -251,9 +252,9 @@ def _uneven(model: Any) -> list[str]:
 
 
 def _allow_any_scale(model: Any) -> None:
-    """Say of 16-bit sums and differences that their scales are no powers of two, which is the schema's default.
+    """Mark the scales of 16-bit additions and subtractions as arbitrary; the schema's default is powers of two.
 
-    The tool leaves that as it was in the float file, and LiteRT's SUB then refuses the file.
+    The tool keeps the float file's setting, and LiteRT's SUB then refuses the file.
     """
     for graph in model.subgraphs:
         for operator in graph.operators:
@@ -263,16 +264,16 @@ def _allow_any_scale(model: Any) -> None:
 
 
 def _forget_runtime(model: Any) -> None:
-    """Drop the float file's claim of the oldest runtime: it is not this file's."""
+    """Drop the float file's minimum runtime version: it does not hold for this file."""
     model.metadata = [entry for entry in model.metadata or () if entry.name != b"min_runtime_version"] or None
 
 
 def _check(model: Any, scheme: Scheme) -> None:
-    """Raise CannotMakeError when a file is in its scheme by name only."""
-    found = storage(model)
-    done = found["weights"].get(scheme.weights, 0)
-    # Tables that were integers before (a model's own packing) are nobody's to quantize.
-    total = done + sum(count for kind, count in found["weights"].items() if kind in FLOATS)
+    """Raise CannotMakeError when too little of a file is in its scheme."""
+    stored = storage(model)
+    done = stored["weights"].get(scheme.weights, 0)
+    # Tables that were integers before (a model's own packing) are not to be quantized.
+    total = done + sum(count for kind, count in stored["weights"].items() if kind in FLOATS)
     if not total:
         raise CannotMakeError("it has no weights of layers that the tool quantizes", Remedy(("tflite:float32",)))
     if done / total < 0.5:
@@ -286,8 +287,8 @@ def _check(model: Any, scheme: Scheme) -> None:
         raise CannotMakeError(
             reason, Remedy(("tflite:int4",)) if block else Remedy(by_converter=("tflite:dynamic", "tflite:float16"))
         )
-    if scheme.calibrated and found["fallen_back"]:
+    if scheme.calibrated and stored["fallen_back"]:
         raise CannotMakeError(
-            f"the tool left operators in float: {counted(found['fallen_back'])}",
+            f"the tool left operators in float: {counted(stored['fallen_back'])}",
             Remedy(("tflite:int8-fallback", "tflite:dynamic", "tflite:weight-int8")),
         )

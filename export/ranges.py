@@ -1,8 +1,8 @@
-"""Ranges of activations by calibration: each sample's extremes of each tensor, and methods that make a range of them.
+"""Activation ranges by calibration: each sample's extremes of each tensor, and methods that derive a range from them.
 
 No method is the best for all models. A moving average cuts the tails. That spends 8 bits on the usual values of
-pictures, whose samples have thousands of values each; it ruins a model whose samples have a few values each, because
-there a sample's extreme is not the tensor's. So the extremes are kept, and `quantizer` tries the methods.
+images, whose samples have thousands of values each. It ruins a model whose samples have a few values each, because
+there a sample's extreme is not the tensor's. So all extremes are stored, and `quantizer` tries the methods.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PERCENTILE = "percentiles of each sample's minimum and maximum (2 and 98)"
 MOVING_AVERAGE = "moving average of each sample's minimum and maximum (0.95)"
 
 _Side = NDArray[np.float64]
-# By sample, the lowest and the highest value of each tensor, by its name.
+# Tensor name → lowest and highest value in each sample.
 Extremes = dict[str, tuple[_Side, _Side]]
 
 
@@ -40,9 +40,9 @@ METHODS: dict[str, Callable[[_Side, _Side], tuple[float, float]]] = {
 
 
 def extremes(source: bytes, samples: Feeds) -> Extremes:
-    """Run the float file `source`, which has a signature, on all `samples`, and return what its tensors reach.
+    """Run the float file `source`, which has a signature, on all `samples`, and return its tensors' extremes.
 
-    The runtime itself records it (its profiler): ten times as fast as reading every tensor back.
+    The runtime's profiler records them: ten times as fast as reading every tensor back.
     """
     from ai_edge_quantizer import calibrator
 
@@ -50,19 +50,19 @@ def extremes(source: bytes, samples: Feeds) -> Extremes:
     recorder = calibrator.Calibrator(source, 1, mode, qsv_update_func=_append)
     key = next(iter(recorder.get_signature_list()))
     recorder.calibrate({key: list(samples())}, None)
-    return {name: (found["min"], found["max"]) for name, found in recorder.get_model_qsvs().items()}
+    return {name: (values["min"], values["max"]) for name, values in recorder.get_model_qsvs().items()}
 
 
-def ranges(found: Extremes, method: str, chosen: Sequence[int] | None = None) -> dict[str, Any]:
-    """Return the range of each tensor by a method, as ai-edge-quantizer takes it; `chosen` samples alone, if given."""
+def ranges(reached: Extremes, method: str, chosen: Sequence[int] | None = None) -> dict[str, Any]:
+    """Return each tensor's range by `method`, in ai-edge-quantizer's form; from `chosen` samples alone, if given."""
     index = slice(None) if chosen is None else list(chosen)
-    made = {}
-    for name, (lows, highs) in found.items():
+    by_tensor = {}
+    for name, (lows, highs) in reached.items():
         low, high = METHODS[method](np.asarray(lows, float)[index], np.asarray(highs, float)[index])
-        made[name] = {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
-    return made
+        by_tensor[name] = {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
+    return by_tensor
 
 
 def _append(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The tool's hook that joins two samples' statistics: keeps both."""
+    """Join two samples' statistics by keeping both; a hook of the tool."""
     return {side: np.concatenate([before[side], now[side]]) for side in ("min", "max")}

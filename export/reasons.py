@@ -1,4 +1,4 @@
-"""What tools say when they fail, in words a person can act on. The table is the knowledge."""
+"""Tools' error messages, and what they mean for the user: a table of patterns, meanings and remedies."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ KNOWN: tuple[tuple[str, str, Remedy], ...] = (
     ),
     (
         r"Encountered unresolved custom op: (\S+?)\.",
-        "its operator {0} is a custom one, and LiteRT, which runs the file to calibrate it, does not carry that",
+        "its operator {0} is a custom one, and LiteRT, which runs the file to calibrate it, does not have it",
         Remedy(("tflite:dynamic", "tflite:weight-int8"), model="without that operator"),
     ),
     (
@@ -90,7 +90,7 @@ KNOWN: tuple[tuple[str, str, Remedy], ...] = (
     ),
 )
 
-# The extras that bring what the tools need.
+# The extras that install what the tools need.
 _EXTRAS = (EXTRAS["onnx"], EXTRAS["quantize"])
 
 
@@ -105,15 +105,15 @@ def explain(error: Exception, origin: Origin = "") -> tuple[str, str]:
             if error.name in extra.packages:
                 return f"{error.name} is not installed here", extra.remedy
     if isinstance(error, KeyError) and len(error.args) == 1:
-        # Raised where the converter looks a sample's inputs up by name.
+        # Raised where the converter looks up a sample's inputs by name.
         return f"the calibration samples hold no values for input {error}", "calibrate with samples of all its inputs"
     text = str(error)
     for pattern, meaning, remedy in KNOWN:
-        if found := re.search(pattern, text):
-            return meaning.format(*found.groups()), remedy.words(origin)
+        if match := re.search(pattern, text):
+            return meaning.format(*match.groups()), remedy.words(origin)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = next((line for line in lines if "error:" in line), lines[0] if lines else "no message")
+    message = next((line for line in lines if "error:" in line), lines[0] if lines else "no message")
     return (
-        f"the converter failed: {type(error).__name__}: {shorten(told, 300)}",
-        "the other variants are not concerned; log.jsonl has the whole message's start",
+        f"the converter failed: {type(error).__name__}: {shorten(message, 300)}",
+        "the other variants are not affected; log.jsonl has more of the message",
     )

@@ -1,4 +1,4 @@
-"""Calibration samples as every tool is fed them: inputs by name, batch 1, as the app will feed them."""
+"""Calibration samples as tools are fed them: inputs by name, batch 1, as the app will feed them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from ..core.model import InputContract
 
 Samples = NDArray[Any]
-# Goes through samples from the start, each a dictionary of arrays by input name.
+# Iterates over the samples from the start, each a dictionary of arrays by input name.
 Feeds = Callable[[], Iterator[dict[str, Any]]]
 
 
 def feeds(contract: InputContract, samples: Samples) -> Feeds:
-    """Return a function that goes through `samples` from the start, one dictionary of arrays by input name at a time.
+    """Return a function that iterates over `samples` from the start, each a dictionary of arrays by input name.
 
     `samples` are what `export.export` reads from its ``.npy``; the arrays have the contract's dtype.
     """
@@ -41,7 +41,7 @@ def identity(samples: Samples) -> str:
     return hashlib.sha256(f"{samples.dtype.descr}".encode() + samples.tobytes()).hexdigest()
 
 
-# A sample of fewer values than this shows little of what a tensor may hold, and many samples are run in a second.
+# A sample of fewer values than this shows little of a tensor's range, and many such samples run in a second.
 _FEW_VALUES = 4096
 _FEW_SAMPLES = 32
 
@@ -52,10 +52,10 @@ def evenly(count: int, at_most: int) -> list[int]:
 
 
 def folds(samples: Sequence[dict[str, Any]], at_most: int) -> list[tuple[list[int], list[int]]]:
-    """Return pairs of indices: those that a trial takes ranges from, and those held out, on which files are compared.
+    """Return pairs of indices: samples that a trial takes ranges from, and held-out samples to compare files on.
 
-    Where samples have few values, four folds hold each of them out once. Else one quarter is, `at_most` of it. Of very
-    few samples none is held out.
+    If samples have few values, there are four folds, and each sample is held out once. Otherwise one quarter is held
+    out, at most `at_most` samples. Of very few samples none is held out.
     """
     every = list(range(len(samples)))
     if len(every) < _FEW_SAMPLES:

@@ -31,11 +31,11 @@ from .samples import Samples, evenly, feeds, identity
 
 
 def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples | None) -> tuple[bytes, dict[str, Any]]:
-    """Return the ``.tflite`` file of `model` in `scheme`, and what calibration came to (empty without samples).
+    """Return the ``.tflite`` file of `model` in `scheme`, and the calibration record (empty without samples).
 
     `calibration`: what `export.export` reads from its ``.npy``, needed by calibrated schemes, and by models that were
-    trained for quantization in parts only. Raises whatever the converter raises, and StageError when what it made is
-    not what the scheme says.
+    trained for quantization in parts only. Raises whatever the converter raises, and StageError when its file is not
+    in the scheme.
     """
     import tensorflow as tf
 
@@ -63,7 +63,7 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
     if scheme.dense_as_conv:
         return dense_as_conv(content), {}
     if scheme.activations == "int16":
-        # The converter leaves the versions of int8's operators, which int16 needs later ones of.
+        # The converter writes the versions of the int8 operators; int16 needs later ones.
         graph = read(content)
         set_versions(graph)
         content = write(graph)
@@ -73,7 +73,7 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
 
 
 def _calibrated(model: Model, content: bytes, calibration: Samples, scheme: Scheme) -> dict[str, Any]:
-    """Return what `quantizer.quantize` does of calibration; there is one method, and so no trial of several."""
+    """Return the calibration record as `quantizer.quantize` does; there is one method, so none are compared."""
     tried = evenly(len(calibration), TRIED[scheme.activation_bits])
     difference = Difference(model.answer, task_of(model.labels))
     source, samples = float_file(model.saved_model, model.sha256), feeds(model.input, calibration[tried])
@@ -116,7 +116,7 @@ def _set_up(tf: Any, converter: Any, scheme: Scheme, *, dense_per_channel: bool)
         converter.target_spec.supported_types = [tf.float16]
     kernels, sets = scheme.arithmetic.kernels, tf.lite.OpsSet
     if kernels == "integer":
-        # Integer kernels alone. It is no promise: see `_check`.
+        # Integer kernels alone. The converter does not guarantee it: see `_check`.
         wide = sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [wide if scheme.activations == "int16" else sets.TFLITE_BUILTINS_INT8]
         if scheme.float_allowed:
@@ -130,24 +130,24 @@ def _set_up(tf: Any, converter: Any, scheme: Scheme, *, dense_per_channel: bool)
 
 
 def _check(content: bytes, scheme: Scheme) -> None:
-    """Raise CannotMakeError when an integer file is not what its scheme promises: the converter says nothing of it.
+    """Raise CannotMakeError when an integer file is not in its scheme: the converter does not report it.
 
-    Asked for integer kernels alone, it still leaves in float what has none, which is wrong unless the scheme allows it.
-    Arithmetic on inputs that are no quantized values, such as the number of tokens, is no falling back.
+    Even with integer kernels alone it leaves operators in float that have none, which is wrong unless the scheme allows
+    it. Arithmetic on inputs that are not quantized, such as the number of tokens, does not count as a fall-back.
     """
-    found = storage(read(content))
-    if scheme.scales == "per-tensor" and set(found["scales"]) - {"per-tensor"}:
+    stored = storage(read(content))
+    if scheme.scales == "per-tensor" and set(stored["scales"]) - {"per-tensor"}:
         raise CannotMakeError(
-            f"the converter left {found['scales'].get('per-channel', 0)} layers with a scale for each channel",
+            f"the converter left {stored['scales'].get('per-channel', 0)} layers with a scale for each channel",
             Remedy(("tflite:int8",), model="whose layers have int8 kernels with one scale"),
         )
-    if scheme.training == "qat" and found["float_operators"]:
+    if scheme.training == "qat" and stored["float_operators"]:
         raise CannotMakeError(
-            f"quantization-aware training left operators in float: {counted(found['float_operators'])}",
+            f"quantization-aware training left operators in float: {counted(stored['float_operators'])}",
             Remedy(("tflite:int8-fallback", "tflite:dynamic")),
         )
-    if not scheme.float_allowed and found["fallen_back"]:
+    if not scheme.float_allowed and stored["fallen_back"]:
         raise CannotMakeError(
-            f"there is no integer kernel for {counted(found['fallen_back'])}",
+            f"there is no integer kernel for {counted(stored['fallen_back'])}",
             Remedy(("tflite:int8-fallback", "tflite:dynamic"), model="without them"),
         )

@@ -26,7 +26,7 @@ def place_tokenizer(model: Model, folder: Path) -> Path:
     """Put the tokenizer of `model` into `folder`, once for all its files, and return where it stands.
 
     ``MODEL.tokenizer/`` holds what `model.tokenizer.folder` holds and ``tokenizer.py``, which needs Python and
-    nothing else. It appears whole or not at all; the same one that stands there already is left alone. Raises
+    nothing else. It appears complete or not at all; an equal folder is left alone. Raises
     ValueError for a model without a tokenizer, StageError when the disk refuses.
     """
     if model.tokenizer is None:
@@ -39,9 +39,9 @@ def place_tokenizer(model: Model, folder: Path) -> Path:
 def copy_tokenizer(source: Path, destination: Path, *, root: Path) -> None:
     """Copy a tokenizer's folder to `destination` below `root`, unless the same one stands there.
 
-    Only what makes ids is taken: the settings, the files that they name, and the golden vectors; beside them comes this
-    program's own ``tokenizer.py``. Whatever else lies in the folder stays there: it may be anybody's, and anything.
-    Raises InputError where a folder stands at `destination` that is no tokenizer.
+    Copied are the settings, the files that they name and the golden vectors; this program's own ``tokenizer.py`` is
+    added. Other files in the folder are untrusted and left out. Raises InputError when a folder at `destination` is
+    not a tokenizer.
     """
     if files.real_path(source) == files.real_path(destination):
         return
@@ -66,7 +66,7 @@ def _parts(folder: Path) -> list[str]:
     """Return the names of what belongs to the tokenizer in `folder`, by its settings."""
     settings = read_json(folder / SETTINGS)
     if not isinstance(settings, dict):
-        raise InputError(f"{folder / SETTINGS} is not a tokenizer's settings", "make the tokenizer anew")
+        raise InputError(f"{folder / SETTINGS} is not a tokenizer's settings", "make the tokenizer again")
     more = settings.get("more", [])
     parts = [settings, *(part for part in (more if isinstance(more, list) else []) if isinstance(part, dict))]
     named = [checked_name(str(part["file"]), f"{folder / SETTINGS}: file") for part in parts if part.get("file")]

@@ -66,7 +66,7 @@ def test_a_right_file_passes(model: Model, format_: str) -> None:
 
 
 def test_a_file_with_other_answers_is_refused(model: Model, shifted: Model, format_: str) -> None:
-    with pytest.raises(StageError, match=r"'y' is .*% away from what the float model gives"):
+    with pytest.raises(StageError, match=r"'y' is .*% away from the float model's"):
         first_run.check(made(shifted, format_), Variant(format_, "float32"), model)
 
 
@@ -80,7 +80,7 @@ def test_a_file_of_a_supplied_one_is_run_beside_that(model: Model, shifted: Mode
     first_run.check_supplied(source, variant, source, 0.0, 0.0)
     with pytest.raises(StageError, match=r"as \[2.*where the model gives \[1"):
         first_run.check_supplied(made(wide, "tflite"), variant, source, 0.0, 0.0)
-    with pytest.raises(StageError, match="% away from what the float model gives"):
+    with pytest.raises(StageError, match="% away from the float model's"):
         first_run.check_supplied(made(shifted, "tflite"), Variant("tflite", "float32"), source, 0.0, 0.0)
     with pytest.raises(StageError, match="cannot run it") as refused:
         first_run.check_supplied(source[: len(source) // 2], variant, source, 0.0, 0.0)

@@ -139,7 +139,7 @@ def _write(
         shutil.copyfile(TEMPLATES / script, folder / script)
     if artifact.tokenizer is not None:
         copy_tokenizer(artifact.tokenizer, folder / "tokenizer", root=folder)
-    taken = roles(artifact)
+    input_roles = roles(artifact)
     names = [tensor.name for tensor in artifact.outputs]
     answer = names.index(artifact.answer) if artifact.answer in names else 0
     kind = answer_kind(artifact, answer, golden.outputs)
@@ -162,7 +162,7 @@ def _write(
             "metadata": is_picture_classifier(artifact),
             "min_runtime": artifact.min_runtime,
             "needs": _needs(artifact),
-            "inputs": [to_json(t) | {"role": role} for t, role in zip(artifact.inputs, taken, strict=True)],
+            "inputs": [to_json(t) | {"role": role} for t, role in zip(artifact.inputs, input_roles, strict=True)],
             "outputs": [to_json(tensor) for tensor in artifact.outputs],
             "answer": answer,
             "answer_kind": kind,
@@ -182,7 +182,7 @@ def _write(
     }
     manifest["siblings"] = [_sibling(other, folder) for other in siblings]
     if can_be_written(artifact):
-        _texts(folder, render_apps(artifact, taken, answer, kind))
+        _texts(folder, render_apps(artifact, input_roles, answer, kind))
     else:
         notes.append(
             "there is no Kotlin and C++ here: the file is ONNX, or has open shapes or types without a name there"
@@ -190,7 +190,7 @@ def _write(
     if artifact.path is not None and micro.is_for_micro(artifact, len(content)):
         original = artifact.path.read_bytes()  # without metadata, which a microcontroller has no use for
         facts = micro.describe(original, artifact.ops)
-        _texts(folder, render_micro(artifact, taken, answer, kind, facts, original))
+        _texts(folder, render_micro(artifact, input_roles, answer, kind, facts, original))
         manifest["micro"] = facts.to_json()
         if facts.missing:
             notes.append(f"TensorFlow Lite for Microcontrollers has no operator {', '.join(facts.missing)}")
@@ -231,13 +231,13 @@ def _consumers(
     if kind == "text" and artifact.tokenizer is not None:
         from .text import text_bundle
 
-        made = text_bundle(artifact, artifact.tokenizer)
-        notes += made.notes
-        if not made.content:
-            return [dict(row) for row in made.consumers]
-        path = f"{STOCK}/{slug(Path(made.name).stem)}.tflite"
-        _bytes(folder / path, made.content)
-        return [dict(row) | {"file": path} for row in made.consumers]
+        text_file = text_bundle(artifact, artifact.tokenizer)
+        notes += text_file.notes
+        if not text_file.content:
+            return [dict(row) for row in text_file.consumers]
+        path = f"{STOCK}/{slug(Path(text_file.name).stem)}.tflite"
+        _bytes(folder / path, text_file.content)
+        return [dict(row) | {"file": path} for row in text_file.consumers]
     if kind != "image":
         return []
     rows = picture_consumers(artifact)

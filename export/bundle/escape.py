@@ -79,9 +79,9 @@ def environment() -> Environment:
             raise TypeError(f"not escaped: {value!r}")
         return value
 
-    made = Environment(  # noqa: S701 — autoescape is for HTML; here `finalize` refuses what is not escaped
+    templates = Environment(  # noqa: S701 — autoescape is for HTML; here `finalize` refuses what is not escaped
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, finalize=finalize, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    made.filters |= {"kotlin": kotlin, "cpp": cpp, "md": markdown, "code": code, "number": number}
-    return made
+    templates.filters |= {"kotlin": kotlin, "cpp": cpp, "md": markdown, "code": code, "number": number}
+    return templates

@@ -74,9 +74,9 @@ def roles(artifact: Artifact) -> tuple[str, ...]:
     elif contract.dtype != "string":
         wanted = {contract.name: "ids"} | ({contract.lengths: "lengths"} if contract.lengths else {})
         wanted |= {name: name for name in _further(artifact)}
-        found = tuple(wanted.get(plain_name(t.name), "") for t in artifact.inputs)
-        if sorted(found) == sorted(wanted.values()):
-            return found
+        input_roles = tuple(wanted.get(plain_name(t.name), "") for t in artifact.inputs)
+        if sorted(input_roles) == sorted(wanted.values()):
+            return input_roles
     names = ", ".join(tensor.name for tensor in artifact.inputs)
     raise InputError(
         f"{artifact.id}: the file's inputs ({names}) are not those of its contract", "export the file again"

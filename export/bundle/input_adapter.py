@@ -113,9 +113,9 @@ class _Front:
 
     def at_least_zero(self, source: int, width: int) -> int:
         """Return 1 where `source` is 0 or more and 0 elsewhere."""
-        found = self._operator("GREATER_EQUAL", [source, self._constant([[0]])], (1, width), "BOOL")
+        at_least = self._operator("GREATER_EQUAL", [source, self._constant([[0]])], (1, width), "BOOL")
         types = {"inDataType": self.schema.TensorType.BOOL, "outDataType": self.schema.TensorType.INT32}
-        return self._operator("CAST", [found], (1, width), options=("CastOptions", types))
+        return self._operator("CAST", [at_least], (1, width), options=("CastOptions", types))
 
     def multiply(self, first: int, second: int, width: int) -> int:
         """Return the product."""
@@ -193,11 +193,11 @@ class _Front:
         """Give the model the signature of its new inputs and its one output."""
         schema = self.schema
         old = (self.model.signatureDefs or [None])[0]
-        kept = {int(entry.tensorIndex): entry.name for entry in old.outputs} if old else {}
+        names = {int(entry.tensorIndex): entry.name for entry in old.outputs} if old else {}
         signature = schema.SignatureDefT()
         signature.signatureKey = old.signatureKey if old else "serving_default"
         signature.inputs = [_entry(schema, self.graph.tensors[index].name, index) for index in self.inputs]
-        name = kept.get(output) or self.frame.answer or self.graph.tensors[output].name
+        name = names.get(output) or self.frame.answer or self.graph.tensors[output].name
         signature.outputs = [_entry(schema, name, output)]
         signature.subgraphIndex = 0
         self.model.signatureDefs = [signature]
@@ -206,16 +206,16 @@ class _Front:
         """Return the tensor of this name among the graph's inputs or outputs; it must be int32 of `shape`, if given."""
         signature = (self.model.signatureDefs or [None])[0]
         entries = getattr(signature, what) or [] if signature else []
-        found = {_text(self.graph.tensors[int(i)].name): int(i) for i in places}
-        found |= {_text(entry.name): int(entry.tensorIndex) for entry in entries}
-        if name not in found:
-            raise InputError(f"the model has no {what[:-1]} {name!r}, only {', '.join(sorted(found))}")
-        tensor = self.graph.tensors[found[name]]
+        indices = {_text(self.graph.tensors[int(i)].name): int(i) for i in places}
+        indices |= {_text(entry.name): int(entry.tensorIndex) for entry in entries}
+        if name not in indices:
+            raise InputError(f"the model has no {what[:-1]} {name!r}, only {', '.join(sorted(indices))}")
+        tensor = self.graph.tensors[indices[name]]
         if shape is not None:
-            given = tuple(int(n) for n in tensor.shape)
-            if given != shape or tensor.type != self.schema.TensorType.INT32:
-                raise InputError(f"the model's input {name!r} has shape {given}, expected {shape} of int32")
-        return found[name]
+            stored = tuple(int(n) for n in tensor.shape)
+            if stored != shape or tensor.type != self.schema.TensorType.INT32:
+                raise InputError(f"the model's input {name!r} has shape {stored}, expected {shape} of int32")
+        return indices[name]
 
     def _constant(self, values: Sequence[Sequence[int]], shape: tuple[int, ...] | None = None) -> int:
         """Add a constant of int32, (rows, columns) or of `shape`."""
@@ -250,10 +250,10 @@ class _Front:
                     tensor.name = name.encode() + b"/inner"
             return name.encode()
         number = len(self._names)
-        while (given := f"front/{number}".encode()) in self._names:
+        while (unused := f"front/{number}".encode()) in self._names:
             number += 1
-        self._names.add(given)
-        return given
+        self._names.add(unused)
+        return unused
 
     def _operator(
         self,

@@ -107,10 +107,10 @@ def render_apps(artifact: Artifact, roles: Sequence[str], answer: int, gives: st
     `gives` is what the judged output is (`golden.answer_kind`).
     """
     context = _context(artifact, roles, answer, gives)
-    made = environment()
+    templates = environment()
     return {
-        "android/Classifier.kt": made.get_template("Classifier.kt.j2").render(context),
-        "cpp/classifier.cc": made.get_template("classifier.cc.j2").render(context),
+        "android/Classifier.kt": templates.get_template("Classifier.kt.j2").render(context),
+        "cpp/classifier.cc": templates.get_template("classifier.cc.j2").render(context),
     }
 
 
@@ -129,14 +129,14 @@ def render_micro(
         "array": Escaped("\n".join(c_array(tflite))),
         "array_bytes": len(tflite),
     }
-    made = environment()
+    templates = environment()
     return {
-        f"micro/{name}": made.get_template(f"{name}.j2").render(context)
+        f"micro/{name}": templates.get_template(f"{name}.j2").render(context)
         for name in ("model_data.h", "model_data.cc", "classifier_micro.cc")
     }
 
 
-def _given(artifact: Artifact, answer: int, gives: str) -> str:
+def _meaning(artifact: Artifact, answer: int, gives: str) -> str:
     """Return in words what the judged output gives."""
     shape = artifact.outputs[answer].shape
     sides = " x ".join(str(side) for side in shape[1:])
@@ -145,9 +145,9 @@ def _given(artifact: Artifact, answer: int, gives: str) -> str:
         "value": "The value that the model gives",
         "picture": f"A picture of {sides} (height, width, channels), row by row",
     }
-    told = words.get(gives, f"The {math.prod(shape)} values that the model gives")
+    meaning = words.get(gives, f"The {math.prod(shape)} values that the model gives")
     several = len(artifact.outputs)
-    return told + (f"; output {answer} of the file's {several}" if several > 1 else "")
+    return meaning + (f"; output {answer} of the file's {several}" if several > 1 else "")
 
 
 def _kind(artifact: Artifact) -> str:
@@ -171,7 +171,7 @@ def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) 
         "scores": gives == "scores",
         "call": Escaped("classify" if gives == "scores" else "answer"),
         "counted": Escaped("kScores" if gives == "scores" else "kValues"),
-        "given": Escaped(_given(artifact, answer, gives)),
+        "given": Escaped(_meaning(artifact, answer, gives)),
         "labels": artifact.labels,
         "inline_labels": 0 < len(artifact.labels) <= MAX_INLINE_LABELS,
         "clamps": kind != "text" and any(tensor.spec.dtype in _LIMITS for tensor in inputs),

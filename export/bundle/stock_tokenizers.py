@@ -130,11 +130,11 @@ def bert_vocabulary(tokenizer: Tokenizer) -> bytes:
     for number, name in named.items():
         if number is not None and number < len(lines):
             lines[number] = name
-    taken = set(lines)
+    used = set(lines)
     for number, line in enumerate(lines):
         if not line:
             name = f"[unused{number}]"
-            while name in taken:
+            while name in used:
                 name += "]"
             lines[number] = name
     return "".join(f"{line}\n" for line in lines).encode()

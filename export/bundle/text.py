@@ -231,12 +231,12 @@ def classify_with_mediapipe(content: bytes, texts: Sequence[str]) -> list[list[t
     if find_spec("mediapipe") is None:
         raise InputError("mediapipe is not installed here", "pip install mediapipe")
     with tempfile.TemporaryDirectory() as name:
-        model, asked, answers = (Path(name) / part for part in ("model.tflite", "texts.json", "answers.json"))
+        model, asked_texts, answers = (Path(name) / part for part in ("model.tflite", "texts.json", "answers.json"))
         model.write_bytes(content)
         # Halves of surrogate pairs are not Unicode: replaced as decoders do, and as core.tokenizer does.
         plain = [text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in texts]
-        asked.write_text(json.dumps(plain), encoding="utf-8")
-        command = [sys.executable, "-c", _CLASSIFY, str(model), str(asked), str(answers)]
+        asked_texts.write_text(json.dumps(plain), encoding="utf-8")
+        command = [sys.executable, "-c", _CLASSIFY, str(model), str(asked_texts), str(answers)]
         try:
             ending = children.run(command, timeout=TIMEOUT)
         except subprocess.TimeoutExpired as error:

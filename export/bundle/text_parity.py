@@ -50,10 +50,10 @@ def compared(function: str, artifact: Artifact, tokenizer_folder: Path, frame: F
     """
     assert artifact.path is not None  # noqa: S101 - _refusal
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch, explain_disk_errors(Path(scratch)):
-        made, facts = Path(scratch) / "made.tflite", Path(scratch) / "facts.json"
-        made.write_bytes(content)
+        rewritten, facts = Path(scratch) / "made.tflite", Path(scratch) / "facts.json"
+        rewritten.write_bytes(content)
         write_json(facts, {"frame": asdict(frame), "labels": list(artifact.labels)})
-        paths = (artifact.path.absolute(), made, tokenizer_folder.absolute(), facts)
+        paths = (artifact.path.absolute(), rewritten, tokenizer_folder.absolute(), facts)
         try:
             return isolated.call(f"{__name__}:{function}", *map(str, paths))
         except isolated.ProcessEndedError as error:
@@ -63,13 +63,13 @@ def compared(function: str, artifact: Artifact, tokenizer_folder: Path, frame: F
             ) from error
 
 
-def measure_files(original: str, made: str, tokenizer_folder: str, facts: str) -> dict[str, Any]:
+def measure_files(original: str, rewritten: str, tokenizer_folder: str, facts: str) -> dict[str, Any]:
     """Compare two files over the golden texts, in this process; return what `TextFile.parity` holds."""
-    told, folder = read_json(Path(facts)), Path(tokenizer_folder)
+    settings, folder = read_json(Path(facts)), Path(tokenizer_folder)
     tokenizer = open_tokenizer(folder)
     stock = stock_tokenizer(folder, tokenizer)
-    pair = _Pair(Path(original).read_bytes(), Path(made).read_bytes(), Frame(**told["frame"]), stock.kind)
-    return _measure(pair, tuple(told["labels"]), tokenizer, stock, golden_texts(folder))
+    pair = _Pair(Path(original).read_bytes(), Path(rewritten).read_bytes(), Frame(**settings["frame"]), stock.kind)
+    return _measure(pair, tuple(settings["labels"]), tokenizer, stock, golden_texts(folder))
 
 
 def own_scores(original: str, _: str, tokenizer_folder: str, facts: str) -> list[list[float]]:
@@ -96,12 +96,12 @@ class _Pair:
     def new(self, tokens: Sequence[int]) -> NDArray[Any]:
         """Return the scores of the rewritten file, fed as stock classifiers do; `tokens` as the model counts them."""
         room = self.frame.room
-        kept = [token - self.frame.offset for token in tokens[:room]]
+        fed = [token - self.frame.offset for token in tokens[:room]]
         if self.kind == "regex":
-            return self._new({IDS: np.array([kept + [PADDING] * (room - len(kept))], np.int32)}, "")
+            return self._new({IDS: np.array([fed + [PADDING] * (room - len(fed))], np.int32)}, "")
         ids, mask = np.zeros((2, 1, room + 2), np.int32)
-        ids[0, 1 : 1 + len(kept)] = kept
-        mask[0, : 2 + len(kept)] = 1
+        ids[0, 1 : 1 + len(fed)] = fed
+        mask[0, : 2 + len(fed)] = 1
         return self._new({IDS: ids, MASK: mask, SEGMENTS: np.zeros_like(ids)}, "")
 
 
@@ -139,14 +139,14 @@ def _measure(
     for text in texts:
         expected = _check(pair, tokenizer, text)
         own, theirs = tokenizer.tokens(text)[:room], stock.tokens(text)[:room]
-        found = pair.new(theirs)
+        answered = pair.new(theirs)
         same_tokens += own == theirs
         if stock.prepare is not None:
             same_prepared += own == stock.tokens(stock.prepare(text))[:room]
-        if top_class(expected) == top_class(found):
+        if top_class(expected) == top_class(answered):
             same_labels += 1
         elif len(examples) < MAX_EXAMPLES:
-            examples.append(example(text, labels, expected, found))
+            examples.append(example(text, labels, expected, answered))
     return {
         "texts": len(texts),
         "same_tokens": same_tokens,
@@ -158,8 +158,8 @@ def _measure(
 
 def _check(pair: _Pair, tokenizer: Tokenizer, text: str) -> NDArray[Any]:
     """Return the model's scores for a text. Raises StageError if the rewritten file gives others for its tokens."""
-    expected, found = pair.own(*tokenizer.encode(text)), pair.new(tokenizer.tokens(text))
-    difference = float(np.abs(expected - found).max())
+    expected, answered = pair.own(*tokenizer.encode(text)), pair.new(tokenizer.tokens(text))
+    difference = float(np.abs(expected - answered).max())
     if not difference <= TOLERANCE:
         raise StageError(
             f"the file rewritten for text classifiers answers otherwise than the model, by {difference:.3g} for "
