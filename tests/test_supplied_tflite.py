@@ -125,7 +125,7 @@ def test_an_open_batch_is_fixed_and_few_values_keep_their_tails(folder: Path, tm
         assert tried.keys() == METHODS.keys()
         assert tried[MOVING_AVERAGE] > 2 * tried[told["calibration"]["method"]]
         (other, *_) = [row for row in told["alternatives"] if MOVING_AVERAGE in row["made_by"]]
-        assert "spread away from float's" in other["why"] and other["status"] == "ok"
+        assert "relative error against the float model" in other["why"] and other["status"] == "ok"
 
 
 def test_a_file_far_from_the_float_model_is_warned_of(folder: Path, tmp_path: Path, edgeproof: Any) -> None:
