@@ -4,57 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .codec import sha256_of
 from .errors import InputError
+from .recipe_quantize import Quantize
+from .recipe_table import Share, Table
+from .recipe_training import Augment, Head, Schedule
 from .target import Target, every_target, parse_runtime
-from .variant import TRAININGS, Variant
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-DISTILL = "share of the loss that is distance from the float model's own answers; the rest is from the labels"
+from .variant import Variant
 
 
-if TYPE_CHECKING:
-    _Model = BaseModel
-else:
-
-    class _Checked(type(BaseModel)):
-        """Turns mistakes in what is made in Python into an InputError, as they are where a file is read.
-
-        Parsing does not come through here: it collects the mistakes of all tables.
-        """
-
-        def __call__(cls, *args: Any, **values: Any) -> Any:
-            try:
-                return super().__call__(*args, **values)
-            except ValidationError as error:
-                from .recipe_file import table_error
-
-                raise table_error(error, cls) from error
-
-    class _Model(BaseModel, metaclass=_Checked):
-        """A pydantic model that is checked so."""
-
-
-class _Table(_Model):
-    # TOML knows inf and nan; JSON, which results are written in, does not.
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[info.field_name or ""].annotation
-        values = value if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(one, bool) for one in values) and kind is not bool and bool not in get_args(kind):
-            raise ValueError("true and false are no values of this key")
-        return value
-
-
-class Data(_Table):
+class Data(Table):
     """Where the labelled samples are, and how they are split.
 
     A source that brings its own splits keeps them. Otherwise `test` and `validation` are cut off, stratified by label
@@ -85,71 +49,11 @@ class Data(_Table):
     )
 
 
-class Augment(_Table):
-    """Random changes to training images. All zero: none."""
-
-    flip: bool = Field(False, description="left-right")
-    rotate: float = Field(0.0, ge=0, le=0.5, description="by at most this share of a full turn")
-    shift: float = Field(0.0, ge=0, le=0.5, description="by at most this share of a side")
-    zoom: float = Field(0.0, ge=0, lt=1, description="by at most this share")
-    brightness: float = Field(0.0, ge=0, le=1, description="at most this relative change")
-    contrast: float = Field(0.0, ge=0, le=1, description="at most this relative change")
-    views: int = Field(
-        4, ge=1, le=64, description="versions of each image in phase one, whose features are computed once a version"
-    )
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is changed at all."""
-        return self.flip or any((self.rotate, self.shift, self.zoom, self.brightness, self.contrast))
-
-
-class Head(_Table):
-    """What stands between backbone and answer."""
-
-    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
-        (), max_length=8, description="units of dense layers before the last, e.g. `[1024]`"
-    )
-    activation: Literal["relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "swish", "tanh", "sigmoid", "linear"] = (
-        Field("relu", description="of those layers")
-    )
-    dropout: float = Field(0.0, ge=0, lt=1, description="after each of those layers")
-    pooling: Literal["avg", "max"] = Field(
-        "avg", description="how a backbone's map of activations becomes a vector; unused where a backbone gives vectors"
-    )
-
-
-class Schedule(_Table):
-    """How the learning rate changes while a phase runs. Keras' own schedules and callback do it."""
-
-    kind: Literal["constant", "cosine", "exponential", "plateau"] = Field(
-        "constant",
-        description='`"constant"`; `"cosine"`: along a cosine over all epochs; `"exponential"`: by a factor an epoch; '
-        '`"plateau"`: when the validation loss gets no better (Keras\' `ReduceLROnPlateau`)',
-    )
-    final: float = Field(0.0, ge=0, le=1, description='`"cosine"`: share of the rate that is left at the end')
-    decay: float = Field(0.9, gt=0, le=1, description='`"exponential"`: factor an epoch')
-    factor: float = Field(0.1, gt=0, lt=1, description='`"plateau"`: factor of each reduction')
-    patience: int = Field(2, ge=1, description='`"plateau"`: epochs without a better loss before a reduction')
-    minimum: float = Field(0.0, ge=0, description='`"plateau"`: the lowest rate')
-
-    @model_validator(mode="after")
-    def _keys_of_this_kind(self) -> Schedule:
-        fields = type(self).model_fields
-        for key, kind in SCHEDULE_KEYS.items():
-            if kind != self.kind and getattr(self, key) != fields[key].default:
-                raise ValueError(f"{key} says how kind = {kind!r} falls, but kind is {self.kind!r}")
-        return self
-
-
-SCHEDULE_KEYS = {
-    "final": "cosine", "decay": "exponential", "factor": "plateau", "patience": "plateau", "minimum": "plateau",
-}  # fmt: skip
 MOMENTUM = ("sgd", "rmsprop")  # the optimizers that have one of their own
 Metric = Literal["accuracy", "top_3_accuracy", "top_5_accuracy", "precision", "recall", "f1", "auc"]
 
 
-class FineTune(_Table):
+class FineTune(Table):
     """Phase two: the top of the backbone learns too, batch norm frozen."""
 
     layers: int = Field(0, ge=0, description="of the backbone's top; `0`: no phase two")
@@ -157,7 +61,7 @@ class FineTune(_Table):
     learning_rate: float = Field(1e-5, gt=0, description="of phase two, at its start")
 
 
-class Train(_Table):
+class Train(Table):
     """How the head, and then perhaps the top of the backbone, is trained."""
 
     epochs: int = Field(10, ge=1, description="of phase one: the head, or all of a `scratch:` model")
@@ -244,7 +148,7 @@ class Train(_Table):
         return self
 
 
-class ModelSpec(_Table):
+class ModelSpec(Table):
     """A backbone to fine-tune, at a fixed input size."""
 
     name: str = Field(
@@ -334,13 +238,13 @@ class ModelSpec(_Table):
         return name
 
 
-class Calibration(_Table):
+class Calibration(Table):
     """Samples from which quantized schemes take their ranges."""
 
     samples: int = Field(200, ge=1, description="of the training split, stratified by label, for calibrated schemes")
 
 
-class Export(_Table):
+class Export(Table):
     """Which files are made from each model."""
 
     variants: tuple[str, ...] = Field(("tflite:float32", "tflite:int8"), description="any of the table below")
@@ -370,73 +274,7 @@ class Export(_Table):
         return _checked(variants, Variant.parse, "variant")
 
 
-class Qat(_Table):
-    """Quantization-aware training.
-
-    It starts from the float model with calibrated ranges, and keeps the epoch whose converted file is best. With a
-    `distill` of 1 the file answers as the float model does, wherever it can; with less it also learns what the float
-    model does not know, and is another model.
-    """
-
-    epochs: int = Field(1, ge=0, description="with batch norm learning")
-    frozen_epochs: int = Field(2, ge=0, description="with batch norm frozen, after those")
-    learning_rate: float = Field(5e-6, gt=0, description="of all of them")
-    batch_size: int = Field(32, ge=1, description="samples a step")
-    samples: int = Field(4000, ge=0, description="training samples an epoch; `0`: all")
-    patience: int = Field(
-        2,
-        ge=0,
-        description="epochs without a better *converted* file, on the validation split, before it ends; `0`: never",
-    )
-    distill: float = Field(1.0, ge=0, le=1, description=DISTILL)
-
-
-class Prune(_Table):
-    """Magnitude pruning."""
-
-    sparsity: Share = Field(0.5, description="share of each layer's weights that become zero")
-    epochs: int = Field(2, ge=1, description="over which they do")
-    learning_rate: float = Field(1e-4, gt=0, description="of these epochs")
-    batch_size: int = Field(32, ge=1, description="samples a step")
-    samples: int = Field(4000, ge=0, description="training samples an epoch; `0`: all")
-    distill: float = Field(0.5, ge=0, le=1, description=DISTILL)
-
-
-class Cluster(_Table):
-    """Weight clustering."""
-
-    clusters: int = Field(16, ge=2, le=256, description="values that each layer's weights take")
-    epochs: int = Field(1, ge=0, description="for which these values train")
-    learning_rate: float = Field(1e-5, gt=0, description="of these epochs")
-    batch_size: int = Field(32, ge=1, description="samples a step")
-    samples: int = Field(4000, ge=0, description="training samples an epoch; `0`: all")
-    distill: float = Field(0.5, ge=0, le=1, description=DISTILL)
-
-
-class Mixed(_Table):
-    """How ``tflite:int8-mixed`` is searched."""
-
-    keep: Literal["float32", "int16"] = Field(
-        "float32", description='what the worst layers are kept in: `"float32"`, or `"int16"` activations'
-    )
-    max_steps: int = Field(8, ge=1, le=64, description="steps of the search, each with further layers")
-
-
-class Quantize(_Table):
-    """What schemes that train or search need to know."""
-
-    qat: Qat = Qat()
-    prune: Prune = Prune()
-    cluster: Cluster = Cluster()
-    mixed: Mixed = Mixed()
-
-    def of(self, training: str) -> Qat | Prune | Cluster:
-        """Return the table of one of `variant.TRAININGS`."""
-        table: Qat | Prune | Cluster = getattr(self, TRAININGS[training].table)
-        return table
-
-
-class LatencyTable(_Table):
+class LatencyTable(Table):
     """How latency is measured: fresh processes in interleaved order. Six give an exact 96.9 % interval."""
 
     processes: int = Field(6, ge=1, le=100, description="fresh processes a cell (a file on a target)")
@@ -446,7 +284,7 @@ class LatencyTable(_Table):
     threads: int = Field(1, ge=1, description="of the runtime")
 
 
-class Evaluate(_Table):
+class Evaluate(Table):
     """On which targets each file is proved."""
 
     targets: tuple[str, ...] = Field(
@@ -467,7 +305,7 @@ class Evaluate(_Table):
         return _checked(targets, Target.parse, "target")
 
 
-class Budget(_Table):
+class Budget(Table):
     """What a file must keep to be recommended. Unset limits are not enforced, except `max_accuracy_drop`."""
 
     max_accuracy_drop: float = Field(
@@ -501,7 +339,7 @@ class Budget(_Table):
         return _checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
 
 
-class Recipe(_Table):
+class Recipe(Table):
     """Everything a run does. `folder` is where the recipe stood: relative paths in it are meant from there."""
 
     name: str = Field(

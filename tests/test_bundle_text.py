@@ -23,7 +23,8 @@ from edgeproof.core.dataset import PreparedData, save_prepared, write_texts
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Augment, Export, ModelSpec, Train
+from edgeproof.core.recipe import Export, ModelSpec, Train
+from edgeproof.core.recipe_training import Augment
 from edgeproof.core.tokenizer import Tokenizer, open_tokenizer
 from edgeproof.core.variant import Variant
 from edgeproof.export import export, place_tokenizer

@@ -16,7 +16,8 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Measurement
 from edgeproof.core.model import load_model
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Budget, Evaluate, Export, LatencyTable, Mixed
+from edgeproof.core.recipe import Budget, Evaluate, Export, LatencyTable
+from edgeproof.core.recipe_quantize import Mixed
 from edgeproof.core.run_log import RunLog
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target

@@ -10,7 +10,8 @@ import pytest
 
 from edgeproof.core import extras
 from edgeproof.core.errors import InputError
-from edgeproof.core.recipe import Augment, FineTune, ModelSpec, Train
+from edgeproof.core.recipe import FineTune, ModelSpec, Train
+from edgeproof.core.recipe_training import Augment
 from edgeproof.train.backbones import check_backbone, identity
 from edgeproof.train.text.settings import check_text_training
 

@@ -19,7 +19,8 @@ from edgeproof.core.dataset import PreparedData, load_prepared, read_texts, save
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract, Model, load_model
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Augment, Export, FineTune, ModelSpec, Train
+from edgeproof.core.recipe import Export, FineTune, ModelSpec, Train
+from edgeproof.core.recipe_training import Augment
 from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.core.variant import Variant
 from edgeproof.export import export

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Augment, ModelSpec, Train
+from edgeproof.core.recipe import ModelSpec, Train
+from edgeproof.core.recipe_training import Augment
 from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train import copies, feature_pass, features
 from edgeproof.train import fit as fitting

@@ -15,7 +15,8 @@ from edgeproof.core.dataset import PreparedData, save_prepared
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract, load_model
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Augment, FineTune, ModelSpec, Train
+from edgeproof.core.recipe import FineTune, ModelSpec, Train
+from edgeproof.core.recipe_training import Augment
 from edgeproof.frameworks.freeze import freeze, graph_sha256, verify
 from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train import feature_file

@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Augment, ModelSpec, Schedule, Train
+from edgeproof.core.recipe import ModelSpec, Train
+from edgeproof.core.recipe_training import Augment, Schedule
 from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train import feature_file, features, keras_fit
 from edgeproof.train.augment import Augmenter, apply

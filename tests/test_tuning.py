@@ -12,7 +12,7 @@ from edgeproof.core import extras
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract, load_model
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Quantize
+from edgeproof.core.recipe_quantize import Quantize
 from edgeproof.frameworks import tensorflow
 from edgeproof.frameworks.freeze import graph_sha256
 from edgeproof.quantize.aware_training import (

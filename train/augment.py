@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.recipe import Augment
+from ..core.recipe_training import Augment
 from ..frameworks.tensorflow import load
 
 DRAWS = 7  # flip, rotate, shift x, shift y, zoom, brightness, contrast

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.codec import read_json, write_json
 from ..core.progress import Listener
-from ..core.recipe import Augment
+from ..core.recipe_training import Augment
 from .augment import Augmenter
 from .feature_file import read_complete
 from .features import FEW_IMAGES, Engine, compute

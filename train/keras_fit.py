@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.errors import StageError
 from ..core.progress import Listener
-from ..core.recipe import Schedule
+from ..core.recipe_training import Schedule
 from ..frameworks.checkpoint import Arrays, load_checkpoint, save_checkpoint
 from ..frameworks.tensorflow import load
 

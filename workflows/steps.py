@@ -13,7 +13,8 @@ from ..core.dataset import PreparedData
 from ..core.extras import EXTRAS
 from ..core.model import Model, TokenizerRecord, load_model
 from ..core.progress import Listener
-from ..core.recipe import Export, Quantize
+from ..core.recipe import Export
+from ..core.recipe_quantize import Quantize
 from ..core.remedies import Remedy, origin_of
 from ..core.store import Store, copy_out
 from ..core.variant import QUANTIZER, Variant

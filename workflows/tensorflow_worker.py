@@ -112,7 +112,7 @@ def _mixed(job: dict[str, Any], _answers: _Answers) -> None:
 def _tune(job: dict[str, Any], answers: _Answers) -> None:
     from ..core.dataset import load_prepared
     from ..core.model import load_model
-    from ..core.recipe import Quantize
+    from ..core.recipe_quantize import Quantize
     from ..quantize.aware_training import train_further
 
     train_further(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.errors import StageError
 from ...core.progress import Listener
-from ...core.recipe import Cluster
+from ...core.recipe_quantize import Cluster
 from ...frameworks.tensorflow import load, load_tfmot
 from .layers import fold_norms
 from .pruning import evaluate_network, prunable_layers, trainable_variables

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...core.errors import StageError
 from ...core.progress import Listener
-from ...core.recipe import Prune
+from ...core.recipe_quantize import Prune
 from ...frameworks.tensorflow import load, load_tfmot
 from .layers import fold_norms
 from .network_loading import fixed

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...core.model import Model
 from ...core.progress import Listener
-from ...core.recipe import Qat
+from ...core.recipe_quantize import Qat
 from ...core.sanitize import shorten
 from ...frameworks.tensorflow import load, load_tfmot
 from .fake_quant_ranges import calibrate, fit_weights, fix_input

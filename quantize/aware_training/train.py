@@ -15,7 +15,7 @@ from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.files import discard, move
 from ...core.model import Model, load_model, save_model
 from ...core.progress import Listener
-from ...core.recipe import Cluster, Prune, Qat, Quantize
+from ...core.recipe_quantize import Cluster, Prune, Qat, Quantize
 from ...core.store import package_versions
 from ...core.variant import TRAININGS
 from ...frameworks.tensorflow import check_tfmot_installed, fresh, load
