@@ -1,4 +1,4 @@
-"""The recipe: one TOML file that says everything a run does. Unknown keys are errors with a "did you mean"."""
+"""The recipe: one TOML file with all settings of a run. Unknown keys are errors, with a "did you mean"."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from .variant import Variant
 
 
 class Data(Table):
-    """Where the labelled samples are, and how they are split.
+    """The labelled samples and their splits.
 
-    A source that brings its own splits keeps them. Otherwise `test` and `validation` are cut off, stratified by label
-    and seeded by the recipe's `seed`.
+    A source's own splits are kept. Missing ones are made by `test` and `validation`, stratified by label and seeded by
+    the recipe's `seed`.
     """
 
     source: str = Field(description="where the images or texts are: a kind and a place, as the tables below list them")
-    test_source: str = Field("", description="another source that is the test split, whole")
+    test_source: str = Field("", description="another source, all of which is the test split")
     validation: Share = Field(
         0.1,
-        description="share of the training samples held back for early stopping, where the source has no such split",
+        description="share of the training samples held back for early stopping, if the source has no such split",
     )
-    test: Share = Field(0.2, description="share held back to prove the files, where the source has no test split")
-    limit_train: int | None = Field(None, ge=2, description="at most so many training samples, stratified")
-    limit_test: int | None = Field(None, ge=1, description="at most so many test samples, stratified")
+    test: Share = Field(0.2, description="share held back to evaluate the files, if the source has no test split")
+    limit_train: int | None = Field(None, ge=2, description="maximum number of training samples, stratified")
+    limit_test: int | None = Field(None, ge=1, description="maximum number of test samples, stratified")
     root: str = Field("", description="what the paths of a `csv:` are relative to; where `tfds:` keeps its data")
     max_pixels: int = Field(
-        64_000_000, ge=1, description="an image whose header promises more is not decoded (decompression bombs)"
+        64_000_000, ge=1, description="an image whose header declares more is not decoded (decompression bombs)"
     )
     max_characters: int = Field(100_000, ge=1, description="a longer text is left out")
     text_column: str = Field("text", min_length=1, description="the column of the texts, in tables of texts")
@@ -54,32 +54,30 @@ Metric = Literal["accuracy", "top_3_accuracy", "top_5_accuracy", "precision", "r
 
 
 class FineTune(Table):
-    """Phase two: the top of the backbone learns too, batch norm frozen."""
+    """Phase two: the top of the backbone is trained too, with batch norm frozen."""
 
-    layers: int = Field(0, ge=0, description="of the backbone's top; `0`: no phase two")
+    layers: int = Field(0, ge=0, description="number of layers at the backbone's top; `0`: no phase two")
     epochs: int = Field(5, ge=1, description="of phase two")
     learning_rate: float = Field(1e-5, gt=0, description="of phase two, at its start")
 
 
 class Train(Table):
-    """How the head, and then perhaps the top of the backbone, is trained."""
+    """Training of the head and, if wanted, of the top of the backbone."""
 
     epochs: int = Field(10, ge=1, description="of phase one: the head, or all of a `scratch:` model")
-    batch_size: int = Field(64, ge=1, description="samples a step")
+    batch_size: int = Field(64, ge=1, description="samples per step")
     learning_rate: float = Field(1e-3, gt=0, description="of phase one, at its start")
     dropout: float = Field(0.2, ge=0, lt=1, description="of the features, before the head")
     patience: int = Field(
         3,
         ge=0,
-        description="epochs without a better validation loss before a phase ends (Keras' `EarlyStopping`); `0`: never. "
-        "The best weights are kept in either case",
+        description="epochs without a better validation loss after which a phase ends (Keras' `EarlyStopping`); `0`: "
+        "never. The best weights are kept in either case",
     )
-    class_weights: bool = Field(
-        False, description="rare classes count more, in inverse proportion to their number of samples"
-    )
+    class_weights: bool = Field(False, description="weight classes in inverse proportion to their number of samples")
     mixed_precision: bool = Field(False, description="float16 arithmetic, on a GPU")
     tensorboard: bool = Field(
-        False, description="logs of Keras' `TensorBoard` beside the model, a folder a phase (extra `tensorboard`)"
+        False, description="logs of Keras' `TensorBoard` beside the model, one folder per phase (extra `tensorboard`)"
     )
     csv_log: bool = Field(
         False, description="`training-1.csv` and `training-2.csv` beside the model, by Keras' `CSVLogger`"
@@ -91,26 +89,25 @@ class Train(Table):
     weight_decay: float | None = Field(
         None,
         ge=0,
-        description='decoupled from the gradient; not set: the optimizer\'s own, which is none except for `"adamw"` '
-        "(`0.004`)",
+        description="decoupled from the gradient; not set: the optimizer's default, which is none except for "
+        '`"adamw"` (`0.004`)',
     )
     label_smoothing: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of each label that is spread over all classes; validation losses are of smoothed labels, "
-        "too",
+        description="share of each label that is spread over all classes; validation losses use smoothed labels too",
     )
     metrics: tuple[Metric, ...] = Field(
         ("accuracy",),
         description='measured after every epoch: `"accuracy"`, `"top_3_accuracy"`, `"top_5_accuracy"`, `"precision"`, '
         '`"recall"` (answers above one half), `"f1"` and `"auc"` (mean over classes)',
     )
-    callbacks: tuple[str, ...] = Field((), description="Keras callbacks of your own, see below")
+    callbacks: tuple[str, ...] = Field((), description="your own Keras callbacks, see below")
     seeds: tuple[int, ...] = Field(
         (),
-        description="train each model once with each of these on the same splits; the first one's is exported, the "
-        "report compares over all",
+        description="train each model once with each of these seeds, on the same splits; the model of the first is "
+        "exported, the report compares all",
     )
     head: Head = Head()
     schedule: Schedule = Schedule()
@@ -128,7 +125,7 @@ class Train(Table):
     @classmethod
     def _accuracy_is_among_them(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(metrics)) != len(metrics):
-            raise ValueError("a metric stands there twice")
+            raise ValueError("a metric is listed twice")
         return metrics if "accuracy" in metrics else ("accuracy", *metrics)
 
     @field_validator("callbacks")
@@ -239,7 +236,7 @@ class ModelSpec(Table):
 
 
 class Calibration(Table):
-    """Samples from which quantized schemes take their ranges."""
+    """The samples that set the ranges of quantized schemes."""
 
     samples: int = Field(200, ge=1, description="of the training split, stratified by label, for calibrated schemes")
 
@@ -253,8 +250,8 @@ class Export(Table):
     )
     maker: Literal["best", "converter", "ai-edge-quantizer"] = Field(
         "best",
-        description='where two tools make a scheme: `"best"` makes both files and takes the one that measures '
-        'better, or `"converter"`, `"ai-edge-quantizer"`',
+        description='for schemes that two tools can make: `"best"` makes both files and takes the one that measures '
+        'better; or `"converter"`, `"ai-edge-quantizer"`',
     )
     trial_samples: int = Field(
         2000,
@@ -275,17 +272,17 @@ class Export(Table):
 
 
 class LatencyTable(Table):
-    """How latency is measured: fresh processes in interleaved order. Six give an exact 96.9 % interval."""
+    """Measurement of latency: fresh processes in interleaved order. Six give an exact 96.9 % interval."""
 
-    processes: int = Field(6, ge=1, le=100, description="fresh processes a cell (a file on a target)")
+    processes: int = Field(6, ge=1, le=100, description="fresh processes per cell (a file on a target)")
     warmup_seconds: float = Field(0.2, ge=0, description="of each process, before anything is timed")
     run_seconds: float = Field(0.5, gt=0, description="for which each process times single inferences")
-    min_runs: int = Field(5, ge=1, description="inferences that each process times at least")
+    min_runs: int = Field(5, ge=1, description="minimum number of inferences that each process times")
     threads: int = Field(1, ge=1, description="of the runtime")
 
 
 class Evaluate(Table):
-    """On which targets each file is proved."""
+    """The targets on which each file is evaluated."""
 
     targets: tuple[str, ...] = Field(
         every_target(),
@@ -306,7 +303,7 @@ class Evaluate(Table):
 
 
 class Budget(Table):
-    """What a file must keep to be recommended. Unset limits are not enforced, except `max_accuracy_drop`."""
+    """The limits that a file must keep to be recommended. Unset limits are not enforced, except `max_accuracy_drop`."""
 
     max_accuracy_drop: float = Field(
         0.01, ge=0, le=1, description="against the float model on the same samples; 0.01 is one point"
@@ -316,9 +313,9 @@ class Budget(Table):
         description='`"interval"`: the whole 95 % interval of the paired difference must be inside; `"estimate"`: the '
         "estimate",
     )
-    min_accuracy: float | None = Field(None, ge=0, le=1, description="share of right answers")
+    min_accuracy: float | None = Field(None, ge=0, le=1, description="share of correct answers")
     max_latency_ms: float | None = Field(None, gt=0, description="95th percentile")
-    max_bytes: int | None = Field(None, gt=0, description="of the file, as it lies on the device")
+    max_bytes: int | None = Field(None, gt=0, description="size of the file on the device")
     max_memory_bytes: int | None = Field(None, gt=0, description="peak of the process")
     runtime: str = Field(
         "", description='the file must run there, e.g. `"tflite-runtime==2.14"`; not set: the recipe\'s `runtime`'
@@ -340,7 +337,7 @@ class Budget(Table):
 
 
 class Recipe(Table):
-    """Everything a run does. `folder` is where the recipe stood: relative paths in it are meant from there."""
+    """All settings of a run. `folder` is the recipe's folder, from which its relative paths start."""
 
     name: str = Field(
         "run",
@@ -377,27 +374,27 @@ class Recipe(Table):
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
         names = [model.name for model in self.model]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two models are called {twice[0]!r}; each needs a name of its own")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two models are called {repeated[0]!r}; each needs its own name")
         return self
 
     @model_validator(mode="after")
     def _budget_is_of_a_target(self) -> Recipe:
-        wanted = self.budget.target
+        target = self.budget.target
         of_runtime = (f"local/{self.runtime}", f"local/{self.runtime.partition('==')[0]}")
-        if wanted and wanted not in (*self.evaluate.targets, *of_runtime):
+        if target and target not in (*self.evaluate.targets, *of_runtime):
             measured = ", ".join(self.evaluate.targets)
             raise ValueError(
-                f"budget.target {wanted!r} is none of evaluate.targets ({measured}), so no file would be measured "
-                "there: add it to them, or leave it out of the budget"
+                f"budget.target {target!r} is none of evaluate.targets ({measured}), so no file would be measured "
+                "there: add it to them, or remove it from the budget"
             )
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the resolved recipe, defaults included, as TOML can hold it (no nulls).
+        """Return the resolved recipe, defaults included, without nulls, which TOML does not have.
 
-        A budget that is not stated stays so: no budget is another question than one of all defaults.
+        An absent budget stays absent: it differs from a budget of all defaults.
         """
         dumped = dict(self.model_dump(mode="json", exclude_none=True))
         if "budget" not in self.model_fields_set:
@@ -415,12 +412,12 @@ class Recipe(Table):
 
 
 def _checked(values: Sequence[str], parse: Any, kind: str) -> tuple[str, ...]:
-    """Parse each value, turning our own errors into the validator's, and refuse doubles."""
+    """Parse each value, turning InputErrors into ValueErrors, and refuse duplicates."""
     for value in values:
         try:
             parse(value)
         except InputError as error:
             raise ValueError(f"{error.message}. {error.remedy}") from None
     if len(set(values)) != len(values):
-        raise ValueError(f"a {kind} stands there twice")
+        raise ValueError(f"a {kind} is listed twice")
     return tuple(values)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 else:
 
     class _Checked(type(BaseModel)):
-        """Turns mistakes in what is made in Python into an InputError, as they are where a file is read.
+        """Raises an InputError for invalid values of a table that is made in Python, as for one that is read.
 
-        Parsing does not come through here: it collects the mistakes of all tables.
+        Parsing does not go through here: it collects the mistakes of all tables.
         """
 
         def __call__(cls, *args: Any, **values: Any) -> Any:
@@ -28,20 +28,20 @@ else:
                 raise table_error(error, cls) from error
 
     class _Model(BaseModel, metaclass=_Checked):
-        """A pydantic model that is checked so."""
+        """A pydantic model with that check."""
 
 
 class Table(_Model):
     """A table of a recipe: immutable, without unknown keys."""
 
-    # TOML knows inf and nan; JSON, which results are written in, does not.
+    # TOML has inf and nan; JSON, in which results are written, does not.
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         kind = cls.model_fields[info.field_name or ""].annotation
-        values = value if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(one, bool) for one in values) and kind is not bool and bool not in get_args(kind):
+        items = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(item, bool) for item in items) and kind is not bool and bool not in get_args(kind):
             raise ValueError("true and false are no values of this key")
         return value

@@ -36,7 +36,7 @@ def table(**more: Any) -> dict[str, Any]:
         ({"train": {"optimizer": "Adamm"}}, "train.optimizer: did you mean 'adam'?"),
         ({"train": {"momentum": 0.9}}, "momentum is for optimizer = 'sgd' or 'rmsprop'"),
         ({"train": {"schedule": {"kind": "cosin"}}}, "did you mean 'cosine'?"),
-        ({"train": {"schedule": {"kind": "cosine", "factor": 0.5}}}, "factor says how kind = 'plateau' falls"),
+        ({"train": {"schedule": {"kind": "cosine", "factor": 0.5}}}, "factor belongs to kind = 'plateau'"),
         ({"train": {"metrics": ["accuracy", "accuracy"]}}, "twice"),
         ({"train": {"metrics": ["acuracy"]}}, "did you mean 'accuracy'?"),
         ({"train": {"callbacks": ["my_callbacks.py"]}}, "not of the form FILE.py:NAME"),
@@ -48,7 +48,7 @@ def table(**more: Any) -> dict[str, Any]:
         ({"model": []}, "model"),
         ({"model": [{"name": "a/b", "backbone": "keras:X"}]}, "name"),
         ({"model": [{"name": "a--b", "backbone": "keras:X"}]}, "'--'"),
-        ({"model": [{"name": "a", "backbone": "k"}, {"name": "a", "backbone": "k"}]}, "name of its own"),
+        ({"model": [{"name": "a", "backbone": "k"}, {"name": "a", "backbone": "k"}]}, "its own name"),
         ({"folder": "/etc"}, "unknown key 'folder'"),
     ],
 )
