@@ -19,15 +19,15 @@ from .onnx_handlers import HANDLERS
 from .onnx_rewrites import needs_rewriting, rewritten
 from .onnx_weights import Weights, put_into, taken_from_onnx
 
-# What the names of nodes have from wrapping functions in functions, and from tf2onnx's counting.
+# Parts of node names that come from nested functions and from tf2onnx's numbering.
 _MADE_UP = re.compile(r"(?:Stateful)?PartitionedCall(?:_\d+)?/|__\d+")
 
 
 def convert(model: Model, options: Export) -> bytes:
     """Return the ``.onnx`` file of `model`: its signature's inputs and outputs, the answer first among these.
 
-    Raises StageError for what ONNX has no counterpart of, whatever tf2onnx raises, and ValueError when an input and an
-    output have one name.
+    Raises StageError for operators without an ONNX counterpart, whatever tf2onnx raises, and ValueError when an input
+    and an output have the same name.
     """
     import onnx
 
@@ -50,7 +50,7 @@ def convert(model: Model, options: Export) -> bytes:
             proto, contents = _converted(graph, weights, options)
     except StageError:
         raise
-    except Exception:  # an optimizer failed halfway: its own way is to go on without that one
+    except Exception:  # an optimizer failed halfway: without the patch, tf2onnx skips that optimizer
         with _steady_order(), _few_einsum_orders():
             proto, contents = _converted(graph, weights, options)
     del graph, weights
@@ -68,7 +68,7 @@ def convert(model: Model, options: Export) -> bytes:
 
 
 def _converted(graph: FlatGraph, weights: Weights, options: Export) -> tuple[Any, list[bytes]]:
-    """Return tf2onnx's ``ModelProto`` of a graph, and what `taken_from_onnx` took out of it.
+    """Return tf2onnx's ``ModelProto`` of a graph, and the weights that `taken_from_onnx` removed from it.
 
     Raises StageError naming the operators that it cannot write.
     """
@@ -79,7 +79,7 @@ def _converted(graph: FlatGraph, weights: Weights, options: Export) -> tuple[Any
         tf.import_graph_def(graph.definition, name="")
         converted = tfonnx.process_tf_graph(
             _rewritten(imported),
-            continue_on_error=True,  # to hear of all failures, not of the first
+            continue_on_error=True,  # to report all failures, not just the first
             opset=options.onnx_opset,
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
@@ -88,14 +88,14 @@ def _converted(graph: FlatGraph, weights: Weights, options: Export) -> tuple[Any
         converted = optimizer.optimize_graph(converted)
         contents = taken_from_onnx(converted)
         proto = converted.make_model("edgeproof")
-    # Operators in the body of a loop may have failed and yet be gone: the loop was rewritten as a whole.
+    # A failed operator in the body of a loop may be gone: loops are rewritten as one.
     if left := sorted({node.op_type for node in _nodes(proto.graph)} & failures.keys()):
         raise _explained({name: failures[name] for name in left})
     return proto, contents
 
 
 def _rewritten(graph: Any) -> Any:
-    """Return a graph by the rules of `onnx_rewrites`, with the loop bodies that it calls."""
+    """Return a graph rewritten by the rules of `onnx_rewrites`, with the loop bodies that it calls."""
     import tensorflow as tf
 
     if not needs_rewriting(graph):
@@ -109,7 +109,7 @@ def _rewritten(graph: Any) -> Any:
 
 
 def _rewritten_body(graph: Any) -> Any:
-    """Return the graph of a function by the rules of `onnx_rewrites`; loops and branches are such functions."""
+    """Return a function's graph rewritten by the rules of `onnx_rewrites`; loops and branches are such functions."""
     from tensorflow.python.framework.func_graph import FuncGraph
 
     if not needs_rewriting(graph):
@@ -135,9 +135,9 @@ def _explained(failures: Mapping[str, str]) -> StageError:
 
 @contextmanager
 def _extended_mapping() -> Iterator[dict[str, str]]:
-    """Within this block tf2onnx tells which operators it has no rule for, and which rules failed (name: reason).
+    """Within this block tf2onnx reports operators that it has no rule for, and rules that failed (name → reason).
 
-    It also has rules of ours: `onnx_handlers`, and in the bodies of loops and branches `onnx_rewrites`.
+    It also uses our rules: `onnx_handlers`, and in the bodies of loops and branches `onnx_rewrites`.
     """
     from tf2onnx import tf_loader, tfonnx
 
@@ -172,10 +172,10 @@ def _extended_mapping() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _steady_order() -> Iterator[None]:
-    """Within this block sets of tf2onnx's nodes have the order in which these were first put into one.
+    """Within this block sets of tf2onnx's nodes are ordered by first insertion.
 
-    Otherwise it is that of their addresses in memory, and now and then an optimizer that goes through such a set meets
-    a pattern before another has made it, and leaves it: one conversion in six gave another file.
+    Otherwise they are ordered by memory address, and now and then an optimizer that iterates over such a set meets a
+    pattern before another has made it, and skips it: one conversion in six gave another file.
     """
     from tf2onnx.graph import Graph, Node
 
@@ -187,7 +187,7 @@ def _steady_order() -> Iterator[None]:
         return int(node.order)
 
     Node.__hash__ = number
-    # It keeps their names in a set, whose order is another in each process.
+    # It keeps their names in a set, whose order differs between processes.
     Graph.find_output_consumers = lambda *which: sorted(consumers(*which), key=lambda node: node.name)
     try:
         yield
@@ -197,11 +197,11 @@ def _steady_order() -> Iterator[None]:
 
 @contextmanager
 def _optimize_in_place() -> Iterator[None]:
-    """Within this block tf2onnx does not write the weights anew for each of its dozen optimizers.
+    """Within this block tf2onnx does not write the weights again for each of its dozen optimizers.
 
-    It copies the graph before each, to go back to when one fails, and brings its protocol buffers up to date after
-    each, which nothing reads before the last; what is replaced in a protocol buffer keeps its memory. A text model of
-    77 MB took 6.6 GB so.
+    It copies the graph before each one, to restore it on failure, and updates its protocol buffers after each one,
+    although nothing reads them before the last. Replaced parts of a protocol buffer keep their memory: a text model of
+    77 MB took 6.6 GB.
     """
     from tf2onnx import optimizer
     from tf2onnx.graph import Graph
@@ -227,8 +227,8 @@ def _optimize_in_place() -> Iterator[None]:
 def _few_einsum_orders() -> Iterator[None]:
     """Within this block tf2onnx tries 120 orders of the letters of an einsum, evenly chosen, instead of all.
 
-    It writes each order as a model and reckons what its transpositions cost. Five letters have 120 orders; attention
-    over two axes has seven letters, and their 5,040 took two minutes.
+    It writes each order as a model and computes the cost of its transpositions. Five letters have 120 orders; attention
+    over two axes has seven letters, and their 5,040 orders took two minutes.
     """
     from tf2onnx.optimizer import einsum_optimizer
 
@@ -269,9 +269,9 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def _name_by_place(proto: Any) -> None:
-    """Name nodes, tensors and weights after where they stand in the graph, and order the weights so.
+    """Name nodes, tensors and weights by their position in the graph, and order the weights by it.
 
-    tf2onnx numbers what it inserts as it goes and keeps any one name of weights that it merges: without this, one
+    tf2onnx numbers what it inserts as it goes, and keeps an arbitrary name of weights that it merges: without this, a
     model gives a different file each time.
     """
     graph = proto.graph
@@ -282,9 +282,9 @@ def _name_by_place(proto: Any) -> None:
 
 
 def _name_graph(graph: Any, names: dict[str, str], waiting: set[str], used: set[str]) -> None:
-    """Rename what a graph holds: `names` are the new names of what it sees, to which its own are added.
+    """Rename the contents of a graph: `names` are the new names visible to it, to which its own are added.
 
-    `waiting` are the weights of the graphs around it, named where they are first used. `used` are all new names.
+    `waiting` are the weights of the enclosing graphs, named at their first use. `used` are all new names.
     """
     inner = {weight.name for weight in graph.initializer} - names.keys()
     waiting |= inner
@@ -327,7 +327,7 @@ def _number_open_sides(graph: Any, numbers: dict[str, str]) -> None:
 
 
 def _name_nested(graph: Any, owner: str, names: dict[str, str], waiting: set[str], used: set[str]) -> None:
-    """Rename what the graph of a loop or branch holds. Its own names are seen in it alone, and gone after it."""
+    """Rename the contents of a loop's or branch's graph. Its own names are visible in it alone."""
     own = {value.name for value in graph.input} | {weight.name for weight in graph.initializer}
     own |= {tensor for node in graph.node for tensor in node.output}
     scope = {old: new for old, new in names.items() if old not in own}
@@ -335,5 +335,5 @@ def _name_nested(graph: Any, owner: str, names: dict[str, str], waiting: set[str
         scope[value.name] = unused(f"{owner}/input_{position}", used)
     _name_graph(graph, scope, {name for name in waiting if name not in own}, used)
     graph.name = owner
-    # Weights of the graphs around it that it was the first to use.
+    # Weights of the enclosing graphs that it was the first to use.
     names.update({old: new for old, new in scope.items() if old in waiting and old not in own})

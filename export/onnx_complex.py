@@ -1,6 +1,6 @@
-"""Complex numbers, which no ONNX runtime computes with, as pairs of real tensors: spectrograms, MFCC, filters.
+"""Complex numbers, which no ONNX runtime supports, as pairs of real tensors: spectrograms, MFCC, filters.
 
-Used by `onnx_rewrites`, which builds a graph anew. The Fourier transform is a product with a table.
+Used by `onnx_rewrites`, which rebuilds a graph. The Fourier transform is a product with a table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Rule = Callable[[Any, Any, Sequence[Any]], Any]
 
 # The Fourier transform is a product with a table of length × length / 2 numbers, twice: 67 MB at this length.
 _LONGEST_TRANSFORM = 4096
-# Operators that do to a complex tensor what they do to its parts.
+# Operators that act on the real and the imaginary part separately.
 _LINEAR = (
     "Identity", "Reshape", "Transpose", "StridedSlice", "Slice", "ExpandDims", "Squeeze", "GatherV2", "ConcatV2",
     "Pack", "Unpack", "Split", "SplitV", "Pad", "Tile", "ReverseV2", "BroadcastTo", "Neg", "Add", "AddV2", "AddN",
@@ -75,13 +75,13 @@ def _table(rows: int, columns: int, length: int) -> tuple[Any, Any]:
             f"transform frames of at most {_LONGEST_TRANSFORM:,} values (tf.signal.stft), or use a TFLite variant",
         )
     angles = -2 * np.pi * (np.outer(np.arange(rows), np.arange(columns)) % length) / length
-    # What is 0 must be: the sign of a rest of 1e-16 would turn the angle of a negative number around.
+    # Exact zeros are needed: the sign of a residue of 1e-16 would flip the angle of a negative number.
     cosines, sines = (np.where(np.abs(part) < 1e-12, 0.0, part) for part in (np.cos(angles), np.sin(angles)))
     return cosines, sines
 
 
 def _fitted(tf: Any, tensor: Any, length: int) -> Any:
-    """Cut the last axis to `length`, or fill it up with zeros."""
+    """Cut or zero-pad the last axis to `length`."""
     have = tensor.shape[-1]
     if have > length:
         return tensor[..., :length]

@@ -1,4 +1,4 @@
-"""A frozen SavedModel as one flat TensorFlow graph: what tf2onnx is given.
+"""A frozen SavedModel as one flat TensorFlow graph, the input of tf2onnx.
 
 tf2onnx knows operators and loops, and no calls of functions. A SavedModel is little else: its signature calls the
 frozen function, a Hub module is a function in that, and Keras compiles layers into functions of their own (grouped
@@ -18,7 +18,7 @@ from typing import Any
 from ..core.model import SIGNATURE
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-# Make resources that live outside the graph: what needs one is not frozen.
+# Operators that make resources outside the graph: a graph with one is not frozen.
 _RESOURCES = ("VarHandleOp", "Variable", "VariableV2", "HashTableV2", "MutableHashTableV2")
 
 
@@ -92,17 +92,17 @@ def flat_graph(meta: Any, interface: Interface) -> FlatGraph:
 
 
 def _take_default(node: Any) -> None:
-    """Make a placeholder that nobody feeds what it stands for; tf2onnx would make it an input of the file."""
+    """Replace a placeholder that is not fed by its default; tf2onnx would make it an input of the file."""
     node.op = "Identity"
     node.attr["T"].type = node.attr["dtype"].type
     del node.attr["dtype"], node.attr["shape"]
 
 
 def optimized(graph: FlatGraph) -> FlatGraph:
-    """Return `graph` with its constants folded by TensorFlow, which tf2onnx counts on: ONNX wants many as attributes.
+    """Return `graph` with its constants folded by TensorFlow. tf2onnx relies on it: ONNX needs many as attributes.
 
-    TensorFlow puts control inputs in, which tf2onnx refuses. What is computed does not depend on these: without
-    variables the order of operators is that of their tensors.
+    TensorFlow adds control inputs, which tf2onnx refuses. The results do not depend on them: without variables the
+    order of operators follows from their tensors.
     """
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
     from tensorflow.python.grappler import tf_optimizer
@@ -112,7 +112,7 @@ def optimized(graph: FlatGraph) -> FlatGraph:
     rewrites = config.graph_options.rewrite_options
     rewrites.optimizers.extend(("constfold", "dependency"))
     rewrites.min_graph_nodes = -1  # small graphs too
-    # What stands around weights for quantization must stay there.
+    # Quantization operators around weights must stay there.
     rewrites.experimental_disable_folding_quantization_emulation = True
     meta = meta_graph_pb2.MetaGraphDef()
     meta.graph_def.CopyFrom(graph.definition)
@@ -134,7 +134,7 @@ class _Body:
 
 
 def _main(graph: Any, renamed: Mapping[str, str], results: Iterable[str]) -> _Body:
-    """Return the nodes of a ``GraphDef`` that `results` need; its tensors called as in `renamed` are the arguments."""
+    """Return the nodes of a ``GraphDef`` that `results` need; the tensors named in `renamed` are the arguments."""
     nodes = {node.name: node for node in graph.node}
 
     def inner(tensor: str) -> str:
@@ -152,14 +152,14 @@ def _main(graph: Any, renamed: Mapping[str, str], results: Iterable[str]) -> _Bo
 
 
 class _Library:
-    """The functions of a graph, each inlined once, when it is first asked for."""
+    """The functions of a graph, each inlined once, at its first use."""
 
     def __init__(self, functions: Iterable[Any]) -> None:
         self._functions = {function.signature.name: function for function in functions}
         self._flat: dict[str, _Body] = {}
 
     def flatten(self, body: _Body) -> _Body:
-        """Return `body` with all its calls replaced by the nodes of what they call."""
+        """Return `body` with all its calls replaced by the nodes of the called functions."""
         nodes: list[Any] = []
         replaced: dict[str, str] = {}
         used = {node.name for node in body.nodes} | set(body.arguments)
@@ -230,7 +230,7 @@ class _Library:
 
 
 def _pruned(body: _Body) -> _Body:
-    """Return `body` with the nodes alone that its results need, in their order."""
+    """Return `body` with only the nodes that its results need, in their order."""
     nodes = {node.name: node for node in body.nodes}
     waiting, needed = list(body.returns), set()
     while waiting:
@@ -242,7 +242,7 @@ def _pruned(body: _Body) -> _Body:
 
 
 def _copy(node: Any) -> Any:
-    """Return a copy of a node without what TensorFlow notes for itself: devices, compilation, gradients, shapes."""
+    """Return a copy of a node without TensorFlow's internal notes: devices, compilation, gradients, shapes."""
     copy = type(node)()
     copy.CopyFrom(node)
     copy.device = ""
@@ -293,7 +293,7 @@ def _flat_name(tensor: str, ports: Mapping[str, list[str]]) -> str:
 
 
 def unused(name: str, used: set[str]) -> str:
-    """Return `name`, numbered if it is taken, and take it."""
+    """Return `name`, numbered if it is in use, and add it to `used`."""
     candidate, number = name, 1
     while candidate in used:
         number += 1

@@ -1,4 +1,4 @@
-"""Rules of ours for tf2onnx: operators that it writes, but not as they are, where ONNX itself can say it right."""
+"""Our rules for tf2onnx: operators that it writes wrongly although ONNX can express them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def _resize(ctx: Any, node: Any, **_: Any) -> None:
-    """Write bilinear and nearest resizing by the size of the result: scales give 31 rows where 61 become 32."""
+    """Write bilinear and nearest resizing by output size: scales would give 31 rows where 61 become 32."""
     from onnx import TensorProto
 
     pictures, size = node.input
@@ -32,7 +32,7 @@ def _resize(ctx: Any, node: Any, **_: Any) -> None:
     settings = {
         "mode": "nearest" if nearest else "linear",
         "coordinate_transformation_mode": "align_corners" if align else "half_pixel" if half else "asymmetric",
-        # TensorFlow takes the point before a position; measured from centres that is the nearest, the later of two.
+        # TensorFlow rounds a position down; measured from pixel centres that is the nearest, the later of two.
         "nearest_mode": "round_prefer_ceil" if align or half else "floor",
     }
     resized = ctx.make_node("Resize", [source, "", "", sizes], settings).output[0]
@@ -50,7 +50,7 @@ def _resize(ctx: Any, node: Any, **_: Any) -> None:
 
 
 def _select(ctx: Any, node: Any, **_: Any) -> None:
-    """Write a choice as one: tf2onnx multiplies with 0 and 1, and a NaN that was not chosen comes through."""
+    """Write a select as `Where`: tf2onnx multiplies with 0 and 1, so a NaN that was not chosen comes through."""
     condition, rank = ctx.get_rank(node.input[0]), ctx.get_rank(node.input[1])
     if node.type == "Select" and condition == 1 and rank != 1:  # the condition chooses rows
         shape = _constant(ctx, "rows", np.array([-1] + [1] * (rank - 1), np.int64))

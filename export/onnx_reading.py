@@ -1,7 +1,7 @@
-"""What an ``.onnx`` file says of itself, read without onnx and without a runtime: edges, operators, opset, properties.
+"""Reads an ``.onnx`` file without onnx and without a runtime: inputs, outputs, operators, opset, properties.
 
-Field numbers from onnx.proto (ONNX 1.17; fields are only ever added). Weights are stepped over, so a file of gigabytes
-costs no more than its graph.
+Field numbers from onnx.proto (ONNX 1.17; fields are only ever added). Weights are skipped, so a file of gigabytes costs
+no more than its graph.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TEXT = 10_000
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """What a file holds. `operators` counts (operator, domain); `opsets` has the version of each domain."""
+    """Contents of a file. `operators` counts (operator, domain); `opsets` has the version of each domain."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -79,7 +79,7 @@ def _model(message: Message, path: Path) -> OnnxGraph:
 
 
 def _tensor(message: Message) -> TensorSpec:
-    """Return an input or output; sides that are left open, or named, are -1."""
+    """Return an input or output; open or named dimensions are -1."""
     fields = message.grouped()
     dtype, shape = 0, []
     for kind in fields.parts(2):

@@ -1,6 +1,6 @@
-"""TensorFlow operators that tf2onnx lacks or gets wrong, in terms of those that it writes.
+"""TensorFlow operators that tf2onnx lacks or gets wrong, in terms of those that it supports.
 
-A graph that has one of them is built anew, operator by operator (`rewritten`); all others are not touched.
+A graph that has one of them is rebuilt operator by operator (`rewritten`); all others stay unchanged.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from .onnx_complex import COMPLEX_RULES, Complex, Rule, by_parts, same
 
 
 def needs_rewriting(graph: Any) -> bool:
-    """Return whether `graph` has an operator of which there is a rule here, or complex numbers."""
+    """Return whether `graph` has an operator with a rule here, or complex numbers."""
     return any(op.type in RULES or any(t.dtype.is_complex for t in op.outputs) for op in graph.get_operations())
 
 
 def rewritten(graph: Any, copy: Any) -> dict[str, Any]:
     """Build `graph` again in the empty graph `copy` by the rules of this module; return its tensors by their old names.
 
-    Raises StageError where complex numbers meet an operator that is not known for them.
+    Raises StageError for complex numbers at an operator without a rule for them.
     """
     import tensorflow as tf
 
@@ -55,15 +55,15 @@ def _erfc(tf: Any, _op: Any, inputs: Sequence[Any]) -> Any:
 
 
 def _expm1(tf: Any, _op: Any, inputs: Sequence[Any]) -> Any:
-    # Near 0 by the hyperbolic tangent of half of it, which loses no digits there.
+    # Near 0 by tanh(x / 2), which loses no digits there.
     (x,) = inputs
     half = tf.tanh(x * 0.5)
     return tf.where(tf.abs(x) < 1.0, 2.0 * half / (1.0 - half), tf.exp(x) - 1.0)
 
 
 def _log1p(tf: Any, _op: Any, inputs: Sequence[Any]) -> Any:
-    # What 1 + x loses of x is put right by what is left of x in it (Kahan; Goldberg, "What every computer scientist
-    # should know about floating-point arithmetic", theorem 4).
+    # The rounding error of 1 + x is corrected by the part of x left in it (Kahan; Goldberg, "What every computer
+    # scientist should know about floating-point arithmetic", theorem 4).
     (x,) = inputs
     sum_ = 1.0 + x
     part = sum_ - 1.0
@@ -109,7 +109,7 @@ def _cross(tf: Any, _op: Any, inputs: Sequence[Any]) -> Any:
 
 
 def _roll(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
-    """Write a roll by known numbers as slices that change places; tf2onnx fails at several axes and negative ones."""
+    """Write a roll by known numbers as swapped slices; tf2onnx fails for several axes and negative ones."""
     shifts, axes = (tf.get_static_value(tensor) for tensor in inputs[1:])
     shape = op.inputs[0].shape
     if shifts is None or axes is None or not shape.is_fully_defined():
@@ -145,7 +145,7 @@ def _set_diagonal(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
 
 
 def _transposed_convolution(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
-    """Write a result that reaches beyond the last kernel as one that does not, with zeros behind."""
+    """Write an output that reaches beyond the last kernel as one that does not, zero-padded."""
     sizes = tf.get_static_value(inputs[0])
     source, kernel = op.inputs[2].shape, op.inputs[1].shape
     if sizes is None or op.get_attr("data_format") != b"NHWC" or op.get_attr("padding") == b"EXPLICIT":
@@ -167,9 +167,9 @@ def _transposed_convolution(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
 
 
 def _resized(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
-    """Write the resizing of pictures to a known size as products with two tables, of rows and of columns.
+    """Write the resizing of images to a known size as products with two tables, of rows and of columns.
 
-    TensorFlow itself gives the tables: how it resizes rows of one lit point each. So any of its methods is met.
+    TensorFlow itself gives the tables, by resizing unit vectors. So all of its methods are covered.
     """
     size, shape = tf.get_static_value(inputs[1]), op.inputs[0].shape
     if size is None or not shape.is_fully_defined():
@@ -186,9 +186,9 @@ def _resized(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
 
 
 def _nearest(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
-    """Write nearest neighbours as look-ups of rows and columns, but for whole factors, which ONNX resizes by alike.
+    """Write nearest neighbours as look-ups of rows and columns, except for integer factors, where ONNX is equal.
 
-    Elsewhere the last bit of a scale decides between two neighbours.
+    With other factors the last bit of a scale decides between two neighbours.
     """
     size, shape = tf.get_static_value(inputs[1]), op.inputs[0].shape
     if size is None or not shape.is_fully_defined():

@@ -1,10 +1,10 @@
-"""ONNX in fewer bits: a float32 ``.onnx`` and a scheme in, bytes out, by the tools that ONNX Runtime carries.
+"""ONNX in fewer bits: a float32 ``.onnx`` and a scheme in, bytes out, by ONNX Runtime's own tools.
 
 The settings are those that were most accurate and fast on the CPU kernels of ONNX Runtime 1.31 (MobileNetV2 at 96 px
 on x86 with VNNI, one thread; float32 takes 1.8 ms). Static: uint8 activations with int8 weights take 0.8 ms, int8 with
-int8 1.9. Averaged ranges agree with float on 96.5 % of 2,000 pictures, the widest ones on 94.4 %; of models whose
-samples have a few values each it is the other way round by far, so both are tried. Dynamic: 27 ms and
-87 % agreement with int8 weights, 7.8 ms and 92 % with uint8 ones, 3.9 ms and 97 % with what `_dynamic` leaves in float.
+int8 1.9. Averaged ranges agree with float on 96.5 % of 2,000 images, the widest ones on 94.4 %; for models whose
+samples have a few values each it is by far the reverse, so both are tried. Dynamic: 27 ms and 87 % agreement with int8
+weights, 7.8 ms and 92 % with uint8 weights, 3.9 ms and 97 % with the float layers of `_dynamic`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from .quantizer import TRIED, UNKNOWN, Judged
 from .ranges import MIN_MAX
 from .samples import Feeds, folds
 
-# How ranges of activations are found, by the tool's setting `CalibMovingAverage`.
+# Calibration methods, with the tool's setting `CalibMovingAverage`.
 METHODS = {MIN_MAX: False, "moving average of each sample's minimum and maximum (0.99)": True}
 
-# Convolutions of groups have one scale for all their channels in dynamic files, whose ranges differ by far; of layers
-# with fewer weights (TFLite's converter has the same bound) nothing is gained.
+# Grouped convolutions have one scale for all channels in dynamic files, although the channels' ranges differ widely.
+# Layers with fewer weights than this (TFLite's converter has the same bound) gain nothing.
 _FEW_WEIGHTS = 1024
 
 
 def convert(
     content: bytes, scheme: Scheme, samples: Feeds | None, judged: Judged = UNKNOWN
 ) -> tuple[bytes, dict[str, Any]]:
-    """Return the float32 file `content` in `scheme`, and what calibration came to, as `quantizer.quantize` has it.
+    """Return the float32 file `content` in `scheme`, and the calibration record, as `quantizer.quantize` does.
 
     Inputs and outputs stay float32, with their names. `samples` gives calibration samples as `samples.feeds` does.
     Raises whatever onnx and onnxruntime raise.
@@ -53,7 +53,7 @@ def convert(
 
 
 def _calibrated(content: bytes, source: Path, samples: Feeds, judged: Judged) -> tuple[bytes, dict[str, Any]]:
-    """Make the file by each of the methods, and return the one whose answers are nearest to the float file's."""
+    """Make the file by each method, and return the one whose outputs are nearest to the float file's."""
     feeds = list(samples())
     reference, sizes = onnxruntime(content), {}
     differences = {method: Difference(judged.answer, judged.task) for method in METHODS}
@@ -70,7 +70,7 @@ def _calibrated(content: bytes, source: Path, samples: Feeds, judged: Judged) ->
 
 
 def _finished(model: Any) -> bytes:
-    """Return a made file's bytes: the oldest format version that it needs, and nothing that differs between runs."""
+    """Return a file's bytes: with the oldest format version that it needs, without what differs between runs."""
     import onnx
 
     used = {node.domain for node in model.graph.node} | {""}
@@ -90,7 +90,7 @@ def _float16(content: bytes, _folder: Path) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     # Operators that the CPU has no half-precision kernel of stay in float32 (the tool's own list). So do those with
-    # weights beyond its range, which the tool would cut off without a word; `beyond_half` names them.
+    # weights beyond its range, which the tool would silently clip; `beyond_half` names them.
     source = onnx.load_from_string(content)
     beyond = beyond_half(content)
     in_float32 = [node.name for node in source.graph.node if beyond.keys() & set(node.input)]
@@ -100,7 +100,7 @@ def _float16(content: bytes, _folder: Path) -> Any:
 
 
 def beyond_half(content: bytes) -> dict[str, float]:
-    """Return the float32 weights of a file with values that float16 has no number for, and the largest of each."""
+    """Return the float32 weights of a file that exceed the float16 range, with the largest value of each."""
     import onnx
     from onnx import numpy_helper
 
@@ -155,7 +155,7 @@ def _int8(source: Path, feeds: Sequence[dict[str, Any]], average: bool) -> Any:
 
 
 def _prepared(content: bytes, folder: Path) -> Path:
-    """Return the file with shapes written in and batch norm folded, as the quantizer wants it."""
+    """Return the file with inferred shapes and folded batch norm, as the quantizer needs it."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -170,7 +170,7 @@ def _prepared(content: bytes, folder: Path) -> Path:
 
 
 def _spread_biases(graph: Any) -> None:
-    """Give each output of a dense layer a bias of its own where one number stood for all, which the tool fails at."""
+    """Give each output of a dense layer its own bias where one number is shared by all: the tool fails on that."""
     from onnx import numpy_helper
 
     values = {weight.name: weight for weight in graph.initializer}
@@ -188,9 +188,9 @@ def _spread_biases(graph: Any) -> None:
 
 
 def _sort(graph: Any) -> None:
-    """Put every node behind those that make its inputs, as the format asks; the float16 tool adds its casts at the end.
+    """Sort the nodes topologically, as the format requires; the float16 tool adds its casts at the end.
 
-    Nodes of nested graphs use tensors of the outer one too, and so wait for these.
+    Nodes of nested graphs use tensors of the outer one too, and so come after these.
     """
     maker = {tensor: index for index, node in enumerate(graph.node) for tensor in node.output}
     needs = {index: sorted({maker[t] for t in _uses(node) if t in maker}) for index, node in enumerate(graph.node)}
@@ -198,7 +198,7 @@ def _sort(graph: Any) -> None:
     depth: dict[int, int] = {}
     for index in order:
         depth[index] = max((depth[source] + 1 for source in needs[index]), default=0)
-    # By depth and then as they stood: equal graphs give equal files.
+    # By depth, then in their old order: equal graphs give equal files.
     nodes = [graph.node[index].SerializeToString() for index in sorted(depth, key=lambda i: (depth[i], i))]
     kind = type(graph.node[0])
     del graph.node[:]
@@ -226,7 +226,7 @@ def _product(sides: Any) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within this block the tools' hints, which are about choices made here, are not logged."""
+    """Within this block the tools' hints are not logged: they are about choices made here."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

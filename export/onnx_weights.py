@@ -1,8 +1,8 @@
-"""Large weights beside the graph: what converts a graph copies it a dozen times, and its weights need not go along.
+"""Large weights beside the graph: converters copy a graph a dozen times, and its weights need not be copied with it.
 
-They are taken out of what the SavedModel holds (`Weights.taken_from`), are hidden from TensorFlow where it would not
-compute with them (`Weights.hide`, `Weights.show`), go to tf2onnx by name, are taken out of what it makes
-(`taken_from_onnx`), and are put into the finished file (`put_into`).
+They are removed from the SavedModel's graph (`Weights.taken_from`), hidden from TensorFlow where it would not compute
+with them (`Weights.hide`, `Weights.show`), passed to tf2onnx by name, removed from its result (`taken_from_onnx`), and
+put into the finished file (`put_into`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-# Bytes of a weight that is worth it. TensorFlow and tf2onnx compute shapes and axes with small ones.
+# Minimum size in bytes. TensorFlow and tf2onnx compute shapes and axes with small constants.
 _LARGE = 2**18
 _MARK = "edgeproof_weight"
-# Operators that nothing is computed of beforehand when one of their inputs is a weight.
+# Operators that are not folded when one of their inputs is a weight.
 _USERS = frozenset(
     ("MatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "DepthwiseConv2dNative", "GatherV2", "ResourceGather")
 )
-# What TensorFlow moves into the weights of a convolution before it.
+# Operators that TensorFlow folds into the weights of a preceding convolution.
 _MOVED = frozenset(("Mul", "RealDiv", "Div"))
 
 
@@ -39,13 +39,13 @@ class Weights:
                 node.attr[_MARK].i = len(self._contents)
                 self._contents.append(tensor.tensor_content)
                 tensor.ClearField("tensor_content")
-        # What was cleared keeps its memory until the whole message goes.
+        # Cleared fields keep their memory until the message is freed.
         return type(meta).FromString(meta.SerializeToString())
 
     def hide(self, definition: Any) -> None:
-        """Make marked constants of a ``GraphDef`` ones without contents, and give the others theirs back.
+        """Replace marked constants of a ``GraphDef`` by ones without contents, and restore the contents of the others.
 
-        A constant has to have its contents where TensorFlow may compute with it, and in loops and branches.
+        A constant needs its contents where TensorFlow may compute with it, and in loops and branches.
         """
         users = _Users(definition)
         inner = {node.name for function in definition.library.function for node in function.node_def}
@@ -68,7 +68,7 @@ class Weights:
         self._contents.clear()
 
     def show(self, definition: Any) -> None:
-        """Make hidden constants of a ``GraphDef`` constants again, for the contents of which `named` stands."""
+        """Turn hidden constants of a ``GraphDef`` back into constants, whose contents are in `named`."""
         for node in definition.node:
             if node.op == "ImmutableConst":
                 node.op = "Const"
@@ -79,7 +79,7 @@ class Weights:
 
 
 class _Users:
-    """Who uses the tensors of a ``GraphDef`` whose inputs have no numbers where they are a node's first output."""
+    """The users of each tensor of a ``GraphDef`` in which a node's first output has no number."""
 
     def __init__(self, definition: Any) -> None:
         self._users: dict[str, list[Any]] = {}
@@ -88,7 +88,7 @@ class _Users:
                 self._users.setdefault(tensor, []).append(node)
 
     def only_apply(self, name: str) -> bool:
-        """Return whether all that use the tensor `name`, as it is, are operators that apply a weight to a tensor."""
+        """Return whether all users of the tensor `name` are operators that apply a weight to a tensor."""
         users = self._users.get(name, ())
         return bool(users) and all(
             self.only_apply(user.name) if user.op == "Identity" else self._applies(user) for user in users
@@ -100,7 +100,7 @@ class _Users:
         return node.op != "Conv2D" or all(user.op not in _MOVED for user in self._users.get(node.name, ()))
 
     def shorten_ways(self, name: str) -> None:
-        """Let those that use `name` through identities use it itself, as folding a constant does."""
+        """Connect users of `name` through identities directly to it, as constant folding does."""
         waiting = [user for user in self._users[name] if user.op == "Identity"]
         while waiting:
             between = waiting.pop()
@@ -111,7 +111,7 @@ class _Users:
 
 
 def taken_from_onnx(graph: Any) -> list[bytes]:
-    """Take the contents of large constants out of a tf2onnx ``Graph``; their tensors' notes say which is whose."""
+    """Remove the contents of large constants from a tf2onnx ``Graph``; their tensors' doc strings hold the indices."""
     from onnx import helper
 
     contents: list[bytes] = []

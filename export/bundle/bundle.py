@@ -37,7 +37,7 @@ STOCK = "stock"  # the folder of files for stock consumers that do not take the 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a consumer that refuses the bundle's file takes instead: a file of the same model, or how to make one."""
+    """The alternative for a consumer that refuses the bundle's file: another file of the model, or how to make one."""
 
     artifact: Artifact | None = None
     command: str = ""
@@ -45,7 +45,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A finished bundle: its folder, the same as one ZIP, and what ``bundle.json`` says."""
+    """A finished bundle: its folder, the same as one ZIP, and the contents of ``bundle.json``."""
 
     folder: Path
     archive: Path
@@ -53,7 +53,7 @@ class Bundle:
 
 
 def shipped(artifact: Artifact, maker: str) -> bytes:
-    """Return the file as the bundle ships it: a ``.tflite`` of pictures with its metadata, any other as it is.
+    """Return the file as the bundle ships it: an image ``.tflite`` with its metadata, any other unchanged.
 
     Raises InputError for a file that is missing or damaged.
     """
@@ -82,13 +82,13 @@ def bundle(
     notes: Sequence[str] = (),
     budget: Mapping[str, Any] | None = None,
 ) -> Bundle:
-    """Write the bundle of an artifact as ``OUT/ID/`` and ``OUT/ID.zip``, each whole or not at all.
+    """Write the bundle of an artifact as ``OUT/ID/`` and ``OUT/ID.zip``, each complete or not at all.
 
-    `golden` are answers of the `shipped` file. `maker` (name and version of the program) stands in the metadata.
-    `offers` say by consumer what to take where the consumer refuses the file; `siblings` are other files of the model,
-    which verify.py names where a runtime is too old for this one. `budget` is what a run's budget came to for this
-    file. Equal arguments give equal bytes.
-    Raises InputError where something that is no bundle stands in the way, or the file does not fit its description;
+    `golden` are outputs of the `shipped` file. `maker` (name and version of the program) is written into the metadata.
+    `offers` are by consumer the alternatives where it refuses the file; `siblings` are other files of the model, which
+    verify.py names where a runtime is too old for this one. `budget` is the verdict of a run's budget on this file.
+    Equal arguments give equal bytes.
+    Raises InputError where OUT holds something that is not a bundle, or the file does not fit its description;
     StageError when the disk refuses.
     """
     name = slug(artifact.id)
@@ -157,7 +157,7 @@ def _write(
             "scheme": artifact.scheme,
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
-            # The artifact's, whose measurements these are; differs where metadata were put in. The answers do not.
+            # The measured artifact's; differs from `sha256` where metadata were added. The outputs are the same.
             "artifact_sha256": artifact.sha256,
             "metadata": is_picture_classifier(artifact),
             "min_runtime": artifact.min_runtime,
@@ -185,7 +185,7 @@ def _write(
         _texts(folder, render_apps(artifact, input_roles, answer, kind))
     else:
         notes.append(
-            "there is no Kotlin and C++ here: the file is ONNX, or has open shapes or types without a name there"
+            "there is no Kotlin or C++ code: the file is ONNX, or has open shapes or types that these languages lack"
         )
     if artifact.path is not None and micro.is_for_micro(artifact, len(content)):
         original = artifact.path.read_bytes()  # without metadata, which a microcontroller has no use for
@@ -203,7 +203,7 @@ def _write(
 
 
 def _needs(artifact: Artifact) -> dict[str, str]:
-    """Return the oldest version of each runtime that has all of a file; those that are not known are left out."""
+    """Return for each runtime the oldest version that supports the file; unknown ones are left out."""
     if artifact.path is None:
         return {}
     contents = inspect(artifact.path)
@@ -213,7 +213,7 @@ def _needs(artifact: Artifact) -> dict[str, str]:
 
 
 def _sibling(other: Artifact, folder: Path) -> dict[str, Any]:
-    """Return what verify.py says of another file of the model, by its place in the bundle where it is in it."""
+    """Return the entry of another file of the model for verify.py, with its place in the bundle if it is in it."""
     stock = f"{STOCK}/{slug(other.id)}.tflite"
     name = stock if (folder / stock).is_file() else other.path.name if other.path is not None else other.id
     return {"name": name, "format": other.format, "scheme": other.scheme, "needs": _needs(other)}
@@ -222,10 +222,10 @@ def _sibling(other: Artifact, folder: Path) -> dict[str, Any]:
 def _consumers(
     artifact: Artifact, folder: Path, maker: str, offers: Mapping[str, Offer], notes: list[str]
 ) -> list[dict[str, Any]]:
-    """Return the rows of stock consumers, and write the files for those that do not take the bundle's own.
+    """Return the rows of stock consumers, and write the files for those that refuse the bundle's own.
 
     A row: ``consumer``, ``accepts`` (the bundle's own file, or the one called ``file``), ``why``; where it does not
-    accept, ``file`` is what it takes instead, and ``command`` makes one where there is none.
+    accept, ``file`` is the alternative, and ``command`` makes one if there is none.
     """
     kind = artifact.contract.kind if artifact.contract else "tensor"
     if kind == "text" and artifact.tokenizer is not None:
@@ -259,7 +259,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _json(path: Path, document: Any) -> None:
-    # Lone surrogates, which a label from JSON may hold, have no UTF-8: ASCII holds all.
+    # Lone surrogates, which a label from JSON may hold, have no UTF-8 encoding: ASCII escapes hold them.
     path.write_text(json.dumps(document, indent=1, ensure_ascii=True) + "\n", encoding="ascii")
 
 
@@ -282,7 +282,7 @@ def _holds_bundle(archive: Path, name: str) -> bool:
 
 
 def _zip(folder: Path, archive: Path, name: str) -> None:
-    """Write `folder` as a ZIP with fixed dates and order, all of it under `name`."""
+    """Write `folder` as a ZIP with fixed dates and order, everything under `name`."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for part in [*_files(folder), folder / SUMS]:
             entry = zipfile.ZipInfo(f"{name}/{part.relative_to(folder).as_posix()}")

@@ -1,6 +1,6 @@
-"""Names from outside, written into languages: each literal ends where it should, whatever the name holds.
+"""Escapes untrusted names for the languages of templates: a literal ends where it should, whatever the name holds.
 
-Templates print nothing but numbers and what a function here has made: `environment` refuses everything else.
+Templates may print only numbers and results of the functions here: `environment` refuses everything else.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def cpp(text: str) -> Escaped:
 
 
 def markdown(text: str) -> Escaped:
-    """Return a text for a Markdown paragraph or table cell: one line, nothing in it a mark or a tag."""
+    """Return a text for a Markdown paragraph or table cell: one line, no markup, no tags."""
     return Escaped(re.sub(r"([\\`*_{}\[\]()<>#+!|~&-])", r"\\\1", shorten(text, 300)))
 
 
 def code(text: str) -> Escaped:
-    """Return a Markdown code span of one line, fenced by more backticks than stand in it; ``|`` would end a cell."""
+    """Return a Markdown code span of one line, fenced by more backticks than it contains; ``|`` would end a cell."""
     line = shorten(text, 300).replace("|", "¦")
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
     pad = " " if line[:1] in ("`", "") or line[-1:] == "`" else ""
@@ -60,19 +60,19 @@ def code(text: str) -> Escaped:
 
 
 def shell(*words: str) -> str:
-    """Return a command line for a POSIX shell. Control characters, which no terminal shows, are taken out first."""
+    """Return a command line for a POSIX shell. Control characters, which no terminal shows, are removed first."""
     return " ".join(shlex.quote(shorten(word, 4000)) for word in words)
 
 
 def number(value: float) -> Escaped:
-    """Return a float literal of Kotlin and C++ (``0.5f``). Raises InputError for what has none."""
+    """Return a float literal of Kotlin and C++ (``0.5f``). Raises InputError for values without one."""
     if not math.isfinite(value):
         raise InputError(f"the file's scale or range is {value}", "expected a finite number; export the file again")
     return Escaped(f"{float(value)!r}f")
 
 
 def environment() -> Environment:
-    """Return the templates' environment. Raises TypeError when a template prints a text that nothing escaped."""
+    """Return the templates' environment. Raises TypeError when a template prints an unescaped text."""
 
     def finalize(value: Any) -> Any:
         if isinstance(value, str) and not isinstance(value, Escaped):

@@ -1,4 +1,4 @@
-"""Golden vectors: inputs and what the file answered to them, for whoever runs it elsewhere."""
+"""Golden vectors: inputs and the file's outputs for them, to check the file on another machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ...tasks.classification import top_class
 
 @dataclass(frozen=True)
 class Golden:
-    """N samples and the file's answers to them, (N, values) float32, real values of the judged output.
+    """N samples and the file's outputs for them, (N, values) float32, real values of the judged output.
 
-    `samples` are pictures (N, height, width, 3) uint8, texts, or the real values of each input (N, …) in the file's
-    order. `truths` are indices into the labels, or None. `source` says in words where the samples are from, `random`
-    that they mean nothing. `runtime`, `version` and `kernels` say what made the answers.
+    `samples` are images (N, height, width, 3) uint8, texts, or the real values of each input (N, …) in the file's
+    order. `truths` are indices into the labels, or None. `source` describes the origin of the samples; `random`: they
+    are not real data. `runtime`, `version` and `kernels` are those that computed the outputs.
     """
 
     samples: NDArray[Any] | tuple[str, ...] | tuple[NDArray[Any], ...]
@@ -39,14 +39,14 @@ class Golden:
 
 
 def tolerance(artifact: Artifact) -> tuple[float, float]:
-    """Return how far a runtime that works may answer from the golden outputs: in the median, and at most."""
+    """Return the allowed difference from the golden outputs on a correct runtime: median and maximum."""
     return artifact.variant.scheme.arithmetic.between_runtimes
 
 
 def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -> str:
-    """Return what the judged output is: ``scores`` of classes, one ``value``, a ``picture``, or ``values``.
+    """Return the kind of the judged output: ``scores`` of classes, one ``value``, a ``picture``, or ``values``.
 
-    Scores are known by their labels, or by being a distribution: shares that add up to one.
+    Scores are recognized by labels, or as a distribution: values that add up to one.
     """
     shape = artifact.outputs[answer].shape
     count = outputs.shape[-1] if outputs.ndim > 1 else 1
@@ -61,7 +61,7 @@ def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -
 
 
 def roles(artifact: Artifact) -> tuple[str, ...]:
-    """Return what each of the file's inputs takes: ``pixels``, ``ids``, ``lengths`` or ``values``.
+    """Return the role of each of the file's inputs: ``pixels``, ``ids``, ``lengths`` or ``values``.
 
     Raises InputError when the file's inputs are not those of its contract.
     """
@@ -84,7 +84,7 @@ def roles(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _further(artifact: Artifact) -> list[str]:
-    """Return the names of what the file takes beside the first tokenizer's ids and their number."""
+    """Return the names of the file's inputs beside the first tokenizer's ids and their number."""
     if artifact.tokenizer is None:
         return []
     try:
@@ -101,7 +101,7 @@ def _further(artifact: Artifact) -> list[str]:
 
 
 def stored_inputs(artifact: Artifact, golden: Golden) -> tuple[NDArray[Any], ...]:
-    """Return what the file is fed for each sample: an array (N, *shape) for each input, quantized where it is."""
+    """Return the file's inputs for all samples: an array (N, *shape) for each input, quantized as it stores them."""
     values: dict[str, NDArray[Any]] = {}
     contract = artifact.contract
     if contract is not None and contract.kind == "text":
@@ -120,7 +120,7 @@ def stored_inputs(artifact: Artifact, golden: Golden) -> tuple[NDArray[Any], ...
         values["pixels"] = (pixels.astype("float32") * factor + offset).astype("float32") if scaled else pixels
     else:
         pairs = zip(map(np.asarray, golden.samples), artifact.inputs, strict=True)
-        # An input without a batch, a waveform or a single number, is fed its sample as it is.
+        # An input without a batch dimension (a waveform, a single number) is fed its sample as it is.
         return tuple(quantized(part if part.ndim > len(t.shape) else part[:, None], t) for part, t in pairs)
     return tuple(quantized(values[role], tensor) for role, tensor in zip(roles(artifact), artifact.inputs, strict=True))
 
@@ -136,10 +136,10 @@ def quantized(values: NDArray[Any], tensor: TensorSpec) -> NDArray[Any]:
 
 
 def write_golden(artifact: Artifact, golden: Golden, folder: Path) -> dict[str, Any]:
-    """Write ``golden.npz`` and ``golden.json`` into `folder`; return what the latter says.
+    """Write ``golden.npz`` and ``golden.json`` into `folder`; return the contents of the latter.
 
     The first holds ``input_0`` … in the file's order as it stores them (N, *shape), ``outputs`` (N, values) float32,
-    and for pictures ``samples`` (N, height, width, 3) uint8. Equal vectors give equal bytes.
+    and for images ``samples`` (N, height, width, 3) uint8. Equal vectors give equal bytes.
     """
     arrays: dict[str, NDArray[Any]] = {
         f"input_{index}": array for index, array in enumerate(stored_inputs(artifact, golden))

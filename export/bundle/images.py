@@ -1,4 +1,4 @@
-"""Metadata of a picture classifier, and which stock consumers take such a file as it is."""
+"""Metadata of an image classifier, and which stock consumers accept such a file unchanged."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CONSUMERS = (MEDIAPIPE, TASK_LIBRARY)
 # Highest versions of operators that tflite-support 0.4.4 has, where our converter writes higher ones: measured.
 TASK_LIBRARY_HAS = {"FULLY_CONNECTED": 11}
 
-# Both take these at a file's edges and nothing else. Measured with mediapipe 1.2.2 and tflite-support 0.4.4; an int8
+# Both accept only these for inputs and outputs. Measured with mediapipe 1.2.2 and tflite-support 0.4.4; an int8
 # input is refused with "Requested one of these types: uint8/float32".
 EDGES = ("float32", "uint8")
 
 
 def is_picture_classifier(artifact: Artifact) -> bool:
-    """Whether a ``.tflite`` takes one RGB picture and gives one vector of scores, of which the labels are known."""
+    """Whether a ``.tflite`` takes one RGB image and gives one vector of scores with known labels."""
     contract = artifact.contract
     if artifact.format != "tflite" or contract is None or contract.kind != "image" or not artifact.labels:
         return False
@@ -39,17 +39,17 @@ def is_picture_classifier(artifact: Artifact) -> bool:
 
 
 def label_file(labels: tuple[str, ...]) -> bytes:
-    """Return the labels, one a line. Whatever would break a line or hide in it becomes a space."""
+    """Return the labels, one per line. Line breaks and invisible characters become spaces."""
     return "".join(shorten(label, max(len(label), 1)) + "\n" for label in labels).encode("utf-8", "replace")
 
 
 def with_metadata(tflite: bytes, artifact: Artifact, maker: str) -> bytes:
-    """Return a picture classifier's file with its metadata and labels in it; `maker` stands as the author."""
+    """Return an image classifier's file with its metadata and labels in it; `maker` is the author."""
     return attach(tflite, pack(picture_metadata(artifact, maker)), {LABELS: label_file(artifact.labels)})
 
 
 def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
-    """Return what stock consumers need to know: how pixels of 0–255 become inputs, and what the outputs are called.
+    """Return the metadata that stock consumers need: how pixels of 0–255 become inputs, and the names of the outputs.
 
     The contract maps pixels linearly onto [low, high], so value = pixel / std - mean / std with the metadata's mean
     and std. For a file that takes RGB 0–255 they are 0 and 1.
@@ -89,13 +89,13 @@ def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
 
 
 def _range(tensor: TensorSpec, low: float, high: float) -> tuple[float, float]:
-    """Return the values that stand in a tensor: of integers their own limits, as the metadata's stats have it."""
+    """Return a tensor's range of stored values, as the metadata's stats need it: for integers the dtype's limits."""
     limits = {"uint8": (0.0, 255.0), "int8": (-128.0, 127.0)}
     return limits.get(tensor.dtype, (low, high))
 
 
 def picture_consumers(artifact: Artifact) -> list[dict[str, Any]]:
-    """Return rows {``consumer``, ``accepts``, ``why``} for the stock consumers of picture classifiers."""
+    """Return rows {``consumer``, ``accepts``, ``why``} for the stock consumers of image classifiers."""
     resize = artifact.contract.resize if artifact.contract else "stretch"
     accepts = f"{artifact.inputs[0].dtype if artifact.inputs else ''} at the edges; the metadata say the rest"
     if resize != "stretch":
@@ -111,7 +111,7 @@ def picture_consumers(artifact: Artifact) -> list[dict[str, Any]]:
 
 
 def refusal(consumer: str, artifact: Artifact) -> str:
-    """Return why a stock consumer does not run an artifact of pictures rightly; empty where it does."""
+    """Return why a stock consumer does not run an image artifact correctly; empty if it does."""
     if artifact.format != "tflite":
         return f"it takes .tflite files, this is {artifact.format}"
     if not is_picture_classifier(artifact):

@@ -1,9 +1,9 @@
 """Rewrites a finished text model so that its inputs are what a stock text classifier feeds.
 
 Our text models take ``ids`` (1, length) and ``lens`` (1,), how many ids are real. Stock classifiers feed other
-tensors: ids between two markers and a mask beside them, or ids with padding and nothing that counts them. A few small
-operators in front of the model turn those into ours. What was there before stays: operators, their order, and every
-byte of the weights. The new operators are version 1 of builtin ones on 32-bit integers, which every runtime has.
+tensors: ids between two markers with a mask, or ids with padding and no count. A few small operators in front of the
+model convert those into ours. The model itself does not change: operators, their order, and every byte of the weights.
+The new operators are version 1 of builtin ones on 32-bit integers, which every runtime has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...core.errors import InputError
 from ...tflite.objects import read
 from ...tflite.writer import write
 
-PADDING = -1  # what `for_padded` takes for "no token": no vocabulary has it
+PADDING = -1  # marks "no token" for `for_padded`: no vocabulary has this id
 
 IDS, MASK, SEGMENTS = "ids", "mask", "segment_ids"
 
@@ -29,10 +29,10 @@ _DEQUANTIZE_VERSION = {"UINT8": 1, "INT8": 2, "INT16": 3}
 
 @dataclass(frozen=True)
 class Frame:
-    """What a model takes: in `ids`, `start`, the tokens, `end` and then `pad`, `length` in all; in `lengths` a count.
+    """A model's inputs: `ids` holds `start`, the tokens, `end` and then `pad`, `length` ids in all; `lengths` a count.
 
-    `ids` and `lengths` are the inputs' names in the file's signature, or the tensors' own where it has none. `offset`
-    is added to the ids of tokens. `answer` names the output that is kept; empty for the first.
+    `ids` and `lengths` are the inputs' names in the file's signature, or the tensors' own without a signature. `offset`
+    is added to the ids of tokens. `answer` names the output to keep; empty: the first.
     """
 
     ids: str
@@ -46,16 +46,16 @@ class Frame:
 
     @property
     def room(self) -> int:
-        """How many tokens fit between start and end."""
+        """Number of tokens that fit between start and end."""
         return self.length - (self.start is not None) - (self.end is not None)
 
 
 def for_masked(tflite: bytes, frame: Frame) -> bytes:
     """Return the model with inputs ``ids``, ``mask`` and ``segment_ids``, each (1, room + 2) int32, as BERT takes.
 
-    ``ids`` holds a marker, the tokens, another marker and anything behind; ``mask`` is 1 on all of them and 0 behind.
-    Which markers they are does not matter: the model gets its own. Segments are not looked at. Raises InputError when
-    the file is not a text model of ours.
+    ``ids`` holds a marker, the tokens, another marker and any values after it; ``mask`` is 1 up to the second marker
+    and 0 after it. Any markers will do: the model gets its own. Segments are ignored. Raises InputError when the file
+    is not a text model of ours.
     """
     front = _Front(tflite, frame)
     width = frame.room + 2
@@ -74,7 +74,7 @@ def for_padded(tflite: bytes, frame: Frame) -> bytes:
 
 
 class _Front:
-    """A model that is being rewritten: new inputs and the operators behind them, until `finish`."""
+    """A model under rewriting: new inputs and the operators behind them, until `finish`."""
 
     def __init__(self, tflite: bytes, frame: Frame) -> None:
         from ai_edge_litert import schema_py_generated as schema
@@ -86,7 +86,7 @@ class _Front:
             self.graph = self.model.subgraphs[0]
         except InputError:
             raise
-        except Exception as error:  # a file from outside may break its reader in any way
+        except Exception as error:  # an untrusted file may make its reader fail in any way
             raise InputError(
                 f"the model file is damaged: {type(error).__name__}: {error}", "make or copy it again"
             ) from error
@@ -96,7 +96,7 @@ class _Front:
         self.old_lengths = self._named(frame.lengths, self.graph.inputs, "inputs", (1,))
         if len(self.graph.inputs) != 2:
             raise InputError(f"the model has {len(self.graph.inputs)} inputs, expected ids and their number")
-        # Their places in the list of tensors are taken by new ones: no tensor is left without a use.
+        # New tensors take their places in the list, so that no tensor is left unused.
         self._free = [self.old_ids, self.old_lengths]
         self._names = {bytes(tensor.name or b"") for tensor in self.graph.tensors}
 
@@ -174,7 +174,7 @@ class _Front:
         return self._named(self.frame.answer, self.graph.outputs, "outputs")
 
     def _as_float(self, output: int) -> int:
-        """Return the output as float32: the model's own, or what dequantizes it."""
+        """Return the output as float32: the model's own, or a new DEQUANTIZE of it."""
         types = {value: name for name, value in vars(self.schema.TensorType).items() if isinstance(value, int)}
         tensor = self.graph.tensors[output]
         kind = types.get(tensor.type, str(tensor.type))
@@ -243,7 +243,7 @@ class _Front:
         return len(self.graph.tensors) - 1
 
     def _unused(self, name: str) -> bytes:
-        """Inputs and outputs keep their plain names; a tensor that bears one already gives it up."""
+        """Return an unused name. Inputs and outputs get plain `name`s; a tensor that has it already is renamed."""
         if name:
             for tensor in self.graph.tensors:
                 if tensor.name == name.encode():
@@ -279,7 +279,7 @@ class _Front:
         return output
 
     def _code(self, name: str, version: int) -> int:
-        """Return the place of an operator of this version in the model's list, adding it where it is not there."""
+        """Return the index of an operator code of this version, added if it is missing."""
         builtin = getattr(self.schema.BuiltinOperator, name)
         for index, code in enumerate(self.model.operatorCodes):
             # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.

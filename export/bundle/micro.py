@@ -1,4 +1,4 @@
-"""For microcontrollers: the file as a C array, the operators that the resolver must know, and how much memory to give.
+"""For microcontrollers: the file as a C array, the operators to register in the resolver, and the memory to reserve.
 
 The runtime is TensorFlow Lite for Microcontrollers. It reads int8 files with int8 at the edges, and has no file system.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from ...core.artifact import Artifact, Operator
 from ...tflite.objects import operator_name, read, type_name
 
-# No microcontroller has room for more, and the text would be six times that.
+# No microcontroller has room for more, and the C text would be six times that.
 MAX_BYTES = 16 << 20
 
 # The builtin operators for which tflite-micro's class MicroMutableOpResolver has a method Add… named after them, and
@@ -47,7 +47,7 @@ def resolver_method(operator: str) -> str:
 
 @dataclass(frozen=True)
 class Micro:
-    """What a microcontroller's program needs to know. `arena_bytes` is an estimate."""
+    """Facts that a microcontroller's program needs. `arena_bytes` is an estimate."""
 
     methods: tuple[str, ...]
     missing: tuple[str, ...]
@@ -82,10 +82,10 @@ def describe(tflite: bytes, operators: Sequence[Operator]) -> Micro:
 
 
 def _memory(tflite: bytes) -> tuple[int, int]:
-    """Return the bytes for activations and for what the interpreter keeps beside them.
+    """Return the bytes for activations and for the interpreter's own data.
 
-    The first is the most that lives at one time: a tensor from the operator that makes it to the last that reads it,
-    each on 16 bytes. The second was fitted to what tflite-micro's recording allocator says of MobileNetV2 files on a
+    The first is the peak of live tensors, each aligned to 16 bytes and alive from its writing operator to the last
+    that reads it. The second was fitted to what tflite-micro's recording allocator reports for MobileNetV2 files on a
     64-bit host: 24 bytes a tensor, 160 an operator, 8 a channel of a convolution, 2.5 KiB in all. On both, the sum is
     within 2 % above the truth; a 32-bit chip needs less, an optimised kernel with buffers of its own (CMSIS-NN) more.
     """

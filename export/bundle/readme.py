@@ -1,4 +1,4 @@
-"""README.md of a bundle: what is in it, who takes its file, and how to see that it works."""
+"""README.md of a bundle: its contents, the consumers of its file, and how to verify it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .escape import Escaped, environment, markdown
 
 
 def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
-    """Return the text, from the artifact and what ``bundle.json`` says."""
+    """Return the text, from the artifact and the contents of ``bundle.json``."""
     kind = artifact.contract.kind if artifact.contract else "tensor"
     context = {
         "about": manifest,

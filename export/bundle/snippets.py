@@ -1,4 +1,4 @@
-"""Code for apps, filled with this file's shapes, types, scales and labels."""
+"""Source code for apps, filled with the file's shapes, types, scales and labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor as the templates want it: expressions of `value` (real) and for outputs of index `i`."""
+    """A tensor for the templates: expressions of `value` (real) and, for outputs, of index `i`."""
 
     spec: TensorSpec
     name: str
@@ -60,7 +60,7 @@ class _Tensor:
 
     @property
     def store_cpp(self) -> Escaped:
-        """The expression of what is stored for `value`. std::nearbyint rounds half to even, as we do."""
+        """The expression of the stored value for `value`. std::nearbyint rounds half to even, as we do."""
         if self.spec.dtype not in _LIMITS:
             return Escaped("value" if self.spec.dtype == "float32" else f"static_cast<{self.cpp_type}>(value)")
         low, high = _LIMITS[self.spec.dtype]
@@ -92,7 +92,7 @@ def _kotlin_group(expression: str) -> str:
 
 
 def can_be_written(artifact: Artifact) -> bool:
-    """Whether Kotlin and C++ can be written for a file: fixed shapes, and types that both languages have."""
+    """Whether Kotlin and C++ code can be written for a file: fixed shapes, and types that both languages have."""
     tensors = (*artifact.inputs, *artifact.outputs)
     return (
         artifact.format == "tflite"
@@ -117,12 +117,12 @@ def render_apps(artifact: Artifact, roles: Sequence[str], answer: int, gives: st
 def render_micro(
     artifact: Artifact, roles: Sequence[str], answer: int, gives: str, micro: Micro, tflite: bytes
 ) -> dict[str, str]:
-    """Return a microcontroller's code by file name, the model's bytes in it."""
+    """Return a microcontroller's code by file name, with the model's bytes in it."""
     kind = _kind(artifact)
     context = _context(artifact, roles, answer, gives) | {
         "micro": micro,
         "methods": [Escaped(method) for method in micro.methods],
-        # A custom operator's name comes from the file: nothing of it may end the comment that it stands in.
+        # A custom operator's name comes from the file: it must not end the comment that it is printed in.
         "missing": [Escaped(re.sub(r"\W", "_", name, flags=re.ASCII)[:80]) for name in micro.missing],
         "micro_sample": Escaped("std::uint8_t" if kind == "image" else "std::int8_t"),
         "micro_name": Escaped("pixels" if kind == "image" else "values"),

@@ -1,8 +1,8 @@
-"""The tokenizers that stock text classifiers bring with them, and our vocabularies in the form that they read.
+"""The tokenizers inside stock text classifiers, and our vocabularies in the form that they read.
 
 MediaPipe Tasks and the Task Library have three: BERT's WordPiece, SentencePiece behind it, and words between matches
-of a regular expression. Each is like one of ours and not the same. Their rules are repeated here so that the
-difference can be counted without them; the tests hold these against the real ones.
+of a regular expression. Each resembles one of ours without being equal. Their rules are repeated here so that the
+differences can be counted without them; the tests compare these with the real ones.
 """
 
 from __future__ import annotations
@@ -47,10 +47,9 @@ _WIDE = {code: code - ord("A") + 0xFF21 for code in _LOWER}
 class Stock:
     """A stock tokenizer that reads our vocabulary.
 
-    `kind` is ``bert``, ``sentencepiece`` or ``regex``, `files` are what it reads, by name. `tokens` gives the ids that
-    it would give for a text, as the model counts them. `prepare` makes of a text one that both tokenizers read alike
-    as far as that can be; None where nothing helps. `says` names the differences. `offset` is what the model still
-    has to add to the ids that come.
+    `kind` is ``bert``, ``sentencepiece`` or ``regex``, `files` are its files, by name. `tokens` returns its ids for a
+    text, in the model's numbering. `prepare` rewrites a text so that both tokenizers read it alike as far as possible;
+    None where nothing helps. `says` names the differences. `offset` is what the model still has to add to the ids.
     """
 
     kind: str
@@ -114,10 +113,10 @@ def _bert(tokenizer: Tokenizer, settings: dict[str, Any], data: bytes) -> Stock:
 
 
 def bert_vocabulary(tokenizer: Tokenizer) -> bytes:
-    """Return a vocabulary for BertTokenizer, a token a line: line n is id n as the model counts.
+    """Return a vocabulary for BertTokenizer, one token per line: line n is the model's id n.
 
-    It looks up the unknown token and the two markers by their names, so these stand where the model has them. Lines
-    that no word can give are filled with names that none can have.
+    It looks up the unknown token and the two markers by name, so these are on the lines of the model's ids. Unused
+    lines are filled with names that no word can have.
     """
     unknown = tokenizer.unknown
     lines = [*[""] * tokenizer.offset, *tokenizer.vocabulary] if tokenizer.offset <= MAX_SPARE else []
@@ -150,7 +149,7 @@ class _BertTokenizer(WordPiece):
 
 
 def _bert_words(text: str) -> Iterator[str]:
-    """Cut a text as the regular expressions of bert_tokenizer.h do, after what its callers do to it."""
+    """Split a text as the regular expressions of bert_tokenizer.h do, after its callers' normalization."""
     text = _as_c_string(text).translate(_LOWER)
     start = 0
     for at, character in enumerate(text):
@@ -204,10 +203,10 @@ def _regex(tokenizer: Tokenizer, settings: dict[str, Any], _: bytes) -> Stock:
 
 
 def surface_forms(tokenizer: Tokenizer, lower_case: bool) -> dict[str, int]:
-    """Return words as texts have them, with the ids that a whitespace tokenizer gives them.
+    """Return words as they occur in texts, with the ids that a whitespace tokenizer gives them.
 
-    Every word that the vocabulary knows; where cases are folded also in capitals and capitalized. Left out are words
-    that no text can give, such with white space in them for one, and three names that RegexTokenizer means otherwise.
+    All words of the vocabulary; where case is folded, also upper-case and capitalized. Left out are words that no text
+    can contain, such as those with white space, and three names with a special meaning for RegexTokenizer.
     """
     table: dict[str, int] = {}
     for token in tokenizer.vocabulary:

@@ -1,7 +1,7 @@
 """A text model's file for stock text classifiers: inputs as they feed them, tokenizer and labels inside.
 
-`text_bundle` makes it and says how far the classifier's tokens, and with them its answers, are ours;
-`compare_with_mediapipe` asks the real one where it is installed.
+`text_bundle` makes it and reports how often the classifier's tokens, and with them its outputs, equal ours;
+`compare_with_mediapipe` runs the real classifier where it is installed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TIMEOUT = 300.0  # seconds
 
 @dataclass(frozen=True)
 class TextFile:
-    """What `text_bundle` made: `content` is the file and `name` its name; both are empty where there can be none.
+    """Result of `text_bundle`: `content` is the file and `name` its name; both are empty where no file is possible.
 
     `consumers` are rows {``consumer``, ``accepts``, ``why``}; `notes` are sentences for whoever ships the file.
     `parity` counts over the golden texts: ``texts``, ``same_tokens`` (as the model's own tokenizer gives),
@@ -73,7 +73,7 @@ def text_bundle(artifact: Artifact, tokenizer_folder: Path) -> TextFile:
 
     The model's operators and weights are the artifact's; what is new is checked here: with the same tokens both files
     have to give the same scores on LiteRT. Raises InputError when the file or the tokenizer is damaged, StageError
-    when the new file does not run or answers otherwise.
+    when the new file does not run or gives other scores.
     """
     why = _refusal(artifact)
     if why or artifact.path is None:
@@ -145,7 +145,7 @@ def _frame(artifact: Artifact, tokenizer: Tokenizer, offset: int) -> Frame:
 
 
 def _metadata(artifact: Artifact, stock: Stock, room: int, labelled: bool) -> ModelMetadata:
-    """Return what the classifiers look for: the tokenizer, the inputs by their names, and the labels."""
+    """Return the metadata that the classifiers read: the tokenizer, the inputs by name, and the labels."""
     words = AssociatedFile(VOCABULARY, "vocabulary", "The tokens that the model knows.")
     labels = AssociatedFile(LABELS, "axis labels", "The classes, in the order of the scores.")
     score = TensorMetadata(
@@ -195,7 +195,7 @@ def _in_words(parity: dict[str, Any]) -> str:
 
 
 def _notes(stock: Stock, frame: Frame) -> tuple[str, ...]:
-    """Return what to know of the file; without a full stop at the end."""
+    """Return notes on the file, without a full stop at the end."""
     fed = "ids with padding behind them" if stock.kind == "regex" else "ids, mask and segment ids"
     return (
         f"it takes {fed}, of up to {frame.room} tokens, instead of ids and their number: small operators in front make "
@@ -224,7 +224,7 @@ with open(answers, "w", encoding="utf-8") as stream:
 
 
 def classify_with_mediapipe(content: bytes, texts: Sequence[str]) -> list[list[tuple[int, str, float]]]:
-    """Return for each text what MediaPipe's TextClassifier gives: (class, label, score), in the order of the classes.
+    """Return for each text the results of MediaPipe's TextClassifier: (class, label, score), in the order of classes.
 
     Raises InputError where mediapipe is not installed, StageError with its own words when it refuses the file.
     """
@@ -249,7 +249,7 @@ def classify_with_mediapipe(content: bytes, texts: Sequence[str]) -> list[list[t
 
 
 def compare_with_mediapipe(file: TextFile, artifact: Artifact, tokenizer_folder: Path) -> dict[str, Any]:
-    """Ask MediaPipe's TextClassifier for the golden texts and compare it with the artifact on LiteRT.
+    """Run MediaPipe's TextClassifier on the golden texts and compare it with the artifact on LiteRT.
 
     Returns ``texts``, ``same_labels`` (the highest score), ``largest_difference`` of a score, and up to five
     ``examples`` as in `TextFile.parity`. Raises InputError and StageError as `classify_with_mediapipe`, and

@@ -1,6 +1,6 @@
-"""A text model's file and the one rewritten for stock text classifiers, run side by side: how alike they are.
+"""Compares a text model's file with the one rewritten for stock text classifiers, on the same texts.
 
-LiteRT runs the files, which may be anybody's; so that is done in a process of its own.
+LiteRT runs the files, which are untrusted, so that is done in another process.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ class _Pair:
         self._own, self._new = _runner(original), _runner(content)
 
     def own(self, ids: Sequence[int], count: int) -> NDArray[Any]:
-        """Return the scores (classes,) of the artifact for what its own tokenizer gives."""
+        """Return the scores (classes,) of the artifact for its own tokenizer's ids."""
         feeds = {self.frame.ids: np.array([ids], np.int32), self.frame.lengths: np.array([count], np.int32)}
         return self._own(feeds, self.frame.answer)
 
     def new(self, tokens: Sequence[int]) -> NDArray[Any]:
-        """Return the scores of the rewritten file, fed as stock classifiers do; `tokens` as the model counts them."""
+        """Return the scores of the rewritten file, fed as stock classifiers do; `tokens` in the model's numbering."""
         room = self.frame.room
         fed = [token - self.frame.offset for token in tokens[:room]]
         if self.kind == "regex":
@@ -106,7 +106,7 @@ class _Pair:
 
 
 def _runner(content: bytes) -> Callable[[dict[str, NDArray[Any]], str], NDArray[Any]]:
-    """Return what runs a file: feeds by name and the name of the answer (empty: the first) → scores (classes,)."""
+    """Return a function that runs a file: feeds by name and the name of the output (empty: the first) → scores."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -131,7 +131,7 @@ def _runner(content: bytes) -> Callable[[dict[str, NDArray[Any]], str], NDArray[
 def _measure(
     pair: _Pair, labels: tuple[str, ...], tokenizer: Tokenizer, stock: Stock, texts: Sequence[str]
 ) -> dict[str, Any]:
-    """Compare over `texts` what the model's tokenizer and the stock one lead to. Raises StageError as `text_bundle`."""
+    """Compare the results of the model's tokenizer and the stock one on `texts`. Raises StageError as `text_bundle`."""
     same_tokens = same_labels = same_prepared = 0
     examples: list[dict[str, Any]] = []
     room = pair.frame.room
@@ -162,7 +162,7 @@ def _check(pair: _Pair, tokenizer: Tokenizer, text: str) -> NDArray[Any]:
     difference = float(np.abs(expected - answered).max())
     if not difference <= TOLERANCE:
         raise StageError(
-            f"the file rewritten for text classifiers answers otherwise than the model, by {difference:.3g} for "
+            f"the file rewritten for text classifiers differs from the model, by {difference:.3g} for "
             f"{shorten(text, EXAMPLE_CHARACTERS)!r}",
             "please report this, with the model",
         )
