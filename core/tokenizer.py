@@ -1,28 +1,27 @@
 #!/usr/bin/env python3
-"""The reference tokenizer of a text model: from a text to the ids that its file takes. Standard library only.
+"""The reference tokenizer of a text model: converts a text to the ids that the model's file takes.
 
-This one file travels with every text model, runs on Python 3.7 or newer, and is written to be read by whoever ports
-it to Kotlin, Swift or C++. Its ids equal those of the TensorFlow Text tokenizer inside the model's string reference;
-how often they do is measured for each model, and ``golden.json`` in the folder holds texts with their ids for a port
-to be checked against.
+This one file is shipped with every text model. It needs Python 3.7 or newer and only the standard library, and is
+written to be ported to Kotlin, Swift or C++. Its ids equal those of the TensorFlow Text tokenizer in the string model;
+how often they do is measured for each model. ``golden.json`` in the folder holds texts with their ids, to check a port.
 
 The folder holds ``tokenizer.json`` and the file that it names::
 
     {"version": 1,
      "kind": "sentencepiece" | "wordpiece" | "whitespace" | "words" | "tensorflow" (class StringPart, not for devices),
-     "file": "sentencepiece.model" or "vocab.txt" (UTF-8, a token a line, its id is the line's number from 0),
+     "file": "sentencepiece.model" or "vocab.txt" (UTF-8, one token per line; its id is the line number from 0),
              or "vocab.json" (a list of tokens, null where an id has none)       (words: or none, if all are hashed)
-     "length": how many ids the model takes,
-     "pad": the id behind the last token,           "unknown": the id of what the vocabulary lacks,
+     "length": the number of ids that the model takes,
+     "pad": the id of padding at the end,           "unknown": the id of tokens that the vocabulary lacks,
      "start": the id before the first token or null,  "end": the id after the last one or null,
      "lower_case": true or false,                   (wordpiece, whitespace)
      "normalize": "" | "NFC" | "NFD" | "NFKC" | "NFKD",   (wordpiece without lower_case, whitespace)
      "max_word_bytes": 100,                         (wordpiece: longer words are unknown)
      "offset": 0,                                   (added to every id of the file, not to the four above)
-     "steps": [{"do": …}, …],                       (words, sentencepiece: done to the text first, see class Steps)
-     "hash": {"kind", "buckets", "add", "key"},     (words: the id of what the vocabulary lacks, instead of unknown)
-     "names": ["ids", "lens"],                      (the model's inputs: the ids and, if it takes that, their number)
-     "more": [{…}, …]}                              (further tokenizers, with settings and files of their own: the model
+     "steps": [{"do": …}, …],                       (words, sentencepiece: applied to the text first, see class Steps)
+     "hash": {"kind", "buckets", "add", "key"},     (words: ids of words that the vocabulary lacks, instead of unknown)
+     "names": ["ids", "lens"],                      (the model's inputs: the ids and perhaps their number)
+     "more": [{…}, …]}                              (further tokenizers, each with its settings and file: the model
                                                      takes their ids as well)
 
 As a program: ``python tokenizer.py FOLDER < lines`` prints for each line its ids without the padding.
@@ -41,7 +40,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 VERSION = 1
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 
-# A damaged or hostile folder must not take the machine with it.
+# Limits, so that a damaged or hostile folder cannot exhaust the machine.
 MAX_SETTINGS_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 26
 MAX_LENGTH = 1 << 20
@@ -56,9 +55,9 @@ MAX_STEPS = 1000
 
 
 class Tokenizer:
-    """Makes token ids from texts.
+    """Converts texts to token ids.
 
-    `size` is one more than the highest id it can give. `vocabulary` are the tokens of ``vocab.txt``, if it has one.
+    `size` is the highest possible id plus one. `vocabulary` are the tokens of ``vocab.txt``, if it has one.
     """
 
     def __init__(self, settings: Dict[str, Any]) -> None:
@@ -81,13 +80,13 @@ class Tokenizer:
             raise ValueError("tokenizer.json: with its start and end ids, length %d has no room" % self.length)
 
     def tokens(self, text: str) -> List[int]:
-        """Return the ids of all of the text's tokens, without start, end, cut or padding."""
+        """Return the ids of all tokens of the text, without start and end ids, truncation or padding."""
         return list(self._ids_of(text))
 
     def encode(self, text: str) -> Tuple[List[int], int]:
-        """Return what the model takes: `length` ids, padded behind, and how many of them are real.
+        """Return the model's input: `length` ids, padded at the end, and the number of ids that are not padding.
 
-        Tokens that do not fit between the start and end ids are left out; no more of a text is read than is needed.
+        Tokens that do not fit between the start and end ids are left out; no more of the text is read than needed.
         """
         room = self.length - len(self._before) - len(self._after)
         ids = list(self._before)
@@ -97,7 +96,7 @@ class Tokenizer:
         return ids + [self.pad] * (self.length - len(ids)), len(ids)
 
     def feed(self, text: str) -> Dict[str, Any]:
-        """Return a model's inputs for one text by their names: ids [[…]] and their number […], of each tokenizer."""
+        """Return a model's inputs for one text by name: ids [[…]] and their number […], for each tokenizer."""
         fed: Dict[str, Any] = {}
         for tokenizer in [self] + self.more:
             ids, count = tokenizer.encode(text)
@@ -105,7 +104,7 @@ class Tokenizer:
         return fed
 
     def fits(self, text: str) -> bool:
-        """Return whether no token is left out when the text is encoded."""
+        """Return whether the text is encoded without leaving out a token."""
         room = self.length - len(self._before) - len(self._after)
         return sum(1 for _ in zip(self._ids_of(text), range(room + 1))) <= room
 
@@ -114,11 +113,11 @@ class Tokenizer:
         return self._ids("".join(self._steps([text])) if self._steps.list else text)
 
     def _ids(self, text: str) -> Iterator[int]:
-        """Give the ids one after the other; `text` is valid Unicode."""
+        """Yield the ids; `text` is valid Unicode."""
         raise NotImplementedError
 
     def _finish(self, size: int, unknown: int) -> None:
-        """Note how many ids the file has and which one stands for the unknown; both as the model sees them."""
+        """Set the number of ids in the file and the unknown token's id; both include the offset."""
         self.unknown = unknown
         ids = [self.pad, unknown, size - 1] + self._before + self._after
         if max(ids) > MAX_ID:
@@ -127,7 +126,7 @@ class Tokenizer:
 
 
 class Words(Tokenizer):
-    """Strings that the steps cut a text into, each looked up in a vocabulary; what it lacks is hashed, or unknown."""
+    """Strings into which the steps divide a text, looked up in a vocabulary; missing ones are hashed, or unknown."""
 
     def __init__(self, settings: Dict[str, Any], data: bytes) -> None:
         super().__init__(settings)
@@ -137,15 +136,15 @@ class Words(Tokenizer):
         self._index = {word: index + self.offset for index, word in enumerate(words) if word is not None}
         self._hash: Optional[Callable[[bytes], int]] = None
         size = len(words) + self.offset if words else 1
-        about = settings.get("hash")
-        if about is None:
+        hashing = settings.get("hash")
+        if hashing is None:
             unknown = _whole(settings, "unknown", 0, MAX_ID)
         else:
-            if not isinstance(about, dict) or about.get("kind") not in HASHES:
-                raise ValueError("tokenizer.json: hash is %r, not one of %s" % (about, ", ".join(HASHES)))
-            self._buckets = _whole(about, "buckets", 1, MAX_ID)
-            self._add = unknown = _whole(about, "add", 0, MAX_ID)
-            self._hash = HASHES[about["kind"]](about)
+            if not isinstance(hashing, dict) or hashing.get("kind") not in HASHES:
+                raise ValueError("tokenizer.json: hash is %r, not one of %s" % (hashing, ", ".join(HASHES)))
+            self._buckets = _whole(hashing, "buckets", 1, MAX_ID)
+            self._add = unknown = _whole(hashing, "add", 0, MAX_ID)
+            self._hash = HASHES[hashing["kind"]](hashing)
             size = max(size, self._buckets + self._add)
         self._finish(size, unknown)
 
@@ -158,10 +157,10 @@ class Words(Tokenizer):
 
 
 class StringPart(Tokenizer):
-    """The model's own operators on text, run by TensorFlow in a process beside this one.
+    """The model's own text operators, run by TensorFlow in a child process.
 
-    For a model whose ids no other kind gives: it is measured with it, and an app has to do the same in a way of its
-    own. The folder ``string_part`` is a SavedModel from ``text`` (1,) to the ids and their number by `names`.
+    It serves to measure a model whose ids no other kind reproduces; an app must compute them in another way. The folder
+    ``string_part`` is a SavedModel from ``text`` (1,) to the ids and their number, called by `names`.
     """
 
     def __init__(self, settings: Dict[str, Any], folder: Any) -> None:
@@ -170,10 +169,10 @@ class StringPart(Tokenizer):
         self._finish(_whole(settings, "size", 1, MAX_ID, 1), self.pad)
 
     def encode(self, text: str) -> Tuple[List[int], int]:
-        """Return the ids and how many of them are real, as the operators make them."""
-        made = self._run(_valid(text))
-        ids = [int(index) for index in made[self.names[0]]]
-        return ids, int(made[self.names[1]]) if len(self.names) > 1 else len(ids)
+        """Return the operators' ids, and the number of ids that are not padding."""
+        outputs = self._run(_valid(text))
+        ids = [int(index) for index in outputs[self.names[0]]]
+        return ids, int(outputs[self.names[1]]) if len(self.names) > 1 else len(ids)
 
     def _ids_of(self, text: str) -> Iterator[int]:
         ids, count = self.encode(text)
@@ -181,7 +180,7 @@ class StringPart(Tokenizer):
 
 
 class _Operators:
-    """The process that runs a folder's string part: a text as JSON in, its ids by name as JSON out, a line each."""
+    """The process that runs a folder's string part. It reads one text and writes its ids by name per line, as JSON."""
 
     PROGRAM = """
 import json, os, sys
@@ -193,36 +192,36 @@ import tensorflow_text
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 def outside(op):
-    known = op_def_registry.get(op)
-    names = [argument.name for argument in [*known.input_arg, *known.attr]] if known else []
+    definition = op_def_registry.get(op)
+    names = [argument.name for argument in [*definition.input_arg, *definition.attr]] if definition else []
     return any(part in op for part in sys.argv[2].split(",")) or (
         op not in sys.argv[4].split(",") and any(part in name for part in sys.argv[3].split(",") for name in names))
 graph = saved_model_pb2.SavedModel.FromString(open(os.path.join(sys.argv[1], "saved_model.pb"), "rb").read())
 nodes = [n for m in graph.meta_graphs for b in [m.graph_def, *m.graph_def.library.function]
          for n in (b.node if hasattr(b, "node") else b.node_def)]
-found = sorted({n.op for n in nodes if outside(n.op)})
-if found:
-    sys.exit("it does more than computing: " + ", ".join(found))
+refused = sorted({n.op for n in nodes if outside(n.op)})
+if refused:
+    sys.exit("it does more than computing: " + ", ".join(refused))
 loaded = tensorflow.saved_model.load(sys.argv[1])
 run = loaded.signatures["serving_default"]
 print("{}", file=answers, flush=True)
 for line in sys.stdin:
-    made = run(text=tensorflow.constant([json.loads(line)]))
-    print(json.dumps({name: value.numpy()[0].tolist() for name, value in made.items()}), file=answers, flush=True)
+    outputs = run(text=tensorflow.constant([json.loads(line)]))
+    print(json.dumps({name: value.numpy()[0].tolist() for name, value in outputs.items()}), file=answers, flush=True)
 """
-    # Operators that read or write outside of the graph, by parts of their names or of their arguments' names. OWN are
-    # for the model's own files. It is a second net: who takes a model from elsewhere looks at it before.
+    # Operators with effects outside the graph, by parts of their names or of their arguments' names. OWN are allowed:
+    # they read the model's own files. This is a second check: external models are checked when they are imported.
     REFUSED = "ReadFile,WriteFile,MatchingFiles,PyFunc,PrintV2,Summary,Dataset,Iterator,RemoteCall,Send,Recv,Dump"
     REFUSED += ",Reader,Rpc,Collective,Mlir,XlaC,Abort,Sleep,TPU,DTensor,Debug,CopyHost,Session,FileSystem"
     REFUSED += ",ImportEvent,Nccl,Stats"
     FILES = "filename,file_,path,vocab_file,address,region,debug_ops,debug_url,descriptor,target,url,uri,_dir,chunk"
     OWN = "InitializeTableFromTextFile,InitializeTableFromTextFileV2,SaveV2,RestoreV2,MergeV2Checkpoints"
-    SECONDS = 600.0  # for its start with TensorFlow, and for each text
+    SECONDS = 600.0  # limit for the start with TensorFlow, and for each text
     _open: Dict[str, "_Operators"] = {}
 
     @classmethod
     def of(cls, folder: str) -> "_Operators":
-        """Return the process for the string part in `folder`, which is started once."""
+        """Return the process for the string part in `folder`. It is started once."""
         path = os.path.join(folder, "string_part", "saved_model.pb")
         if not os.path.isfile(path):
             raise ValueError("the folder string_part is missing")
@@ -235,22 +234,22 @@ for line in sys.stdin:
         import subprocess
         import tempfile
 
-        self._said = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-c", self.PROGRAM, path, self.REFUSED, self.FILES, self.OWN],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, universal_newlines=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, universal_newlines=True,
         )  # fmt: skip
         self._last: Tuple[str, Dict[str, Any]] = ("", {})
         self._answer()
 
     def __call__(self, text: str) -> Dict[str, Any]:
         if self._last[0] != text or not self._last[1]:
-            given: Any = self._process.stdin
+            stdin: Any = self._process.stdin
             try:
-                given.write(json.dumps(text) + "\n")
-                given.flush()
+                stdin.write(json.dumps(text) + "\n")
+                stdin.flush()
             except BrokenPipeError:
-                pass  # why is what the process said at its end
+                pass  # _answer reads the reason from the process's errors
             self._last = (text, self._answer())
         return self._last[1]
 
@@ -266,28 +265,28 @@ for line in sys.stdin:
         if line:
             return dict(json.loads(line))
         process.wait()
-        self._said.seek(0)
-        said = [line for line in self._said.read().splitlines() if line.strip()]
+        self._errors.seek(0)
+        errors = [line for line in self._errors.read().splitlines() if line.strip()]
         raise ValueError(
             "no tokenizer for devices gives this model's ids: they are made by its own operators, in TensorFlow and "
-            "tensorflow_text, which do not run here (%s)" % (said[-1][:200] if said else "they ended without a word")
+            "tensorflow_text, which do not run here (%s)" % (errors[-1][:200] if errors else "without an error message")
         )
 
 
 class Steps:
-    """What is done to a list of strings, at first the one text, before they are looked up. Each step's ``do`` is one of
+    """The steps applied to a list of strings, at first the text alone, before the look-up. A step's ``do`` is one of
 
-    ``lower``, ``upper``: cases; of ASCII alone where ``ascii`` is true
+    ``lower``, ``upper``: change case; only ASCII if ``ascii`` is true
     ``fold``: Unicode's NFKC_Casefold          ``normalize``: to the Unicode ``form``
-    ``strip``: white space at both ends        ``join``: put ``before`` and ``after`` around it
-    ``replace``: the regular expression ``pattern`` (RE2's) by ``with``; the first match only where ``first`` is true
-    ``split``: at every ``separator``, where empty strings stay, or at white space where it is empty
-    ``split_any``: at each character of ``separators``; with ``skip_empty`` without the empty strings
-    ``split_pattern``: at matches of ``pattern``; those that also match ``keep`` are strings of their own
-    ``characters``: each character a string
-    ``ngrams``: for each of ``widths`` so many neighbours joined by ``separator``; beyond the ends ``left``, ``right``
-    ``drop_empty``: empty strings are left out
-    ``fill``: where there are no strings, ``with`` becomes the only one
+    ``strip``: white space at both ends        ``join``: put ``before`` and ``after`` around each string
+    ``replace``: the regular expression ``pattern`` (RE2) by ``with``; only the first match if ``first`` is true
+    ``split``: at every ``separator``, keeping empty strings; at white space if the separator is empty
+    ``split_any``: at each character of ``separators``; with ``skip_empty`` without empty strings
+    ``split_pattern``: at matches of ``pattern``; matches that also match ``keep`` become strings
+    ``characters``: each character becomes a string
+    ``ngrams``: for each of ``widths``, that many neighbours joined by ``separator``; padded with ``left``, ``right``
+    ``drop_empty``: remove empty strings
+    ``fill``: if there are no strings, ``with`` becomes the only one
     """
 
     def __init__(self, steps: Any) -> None:
@@ -296,7 +295,7 @@ class Steps:
         self.list = [self._step(step) for step in steps]
 
     def __call__(self, strings: List[str]) -> List[str]:
-        """Return what all steps, one after the other, make of the strings."""
+        """Apply all steps, in order, to the strings."""
         for step in self.list:
             strings = step(strings)
         return strings
@@ -384,15 +383,15 @@ class Steps:
         pad, short = int(about.get("pad", 0)), bool(about.get("short"))
 
         def ngrams(strings: List[str]) -> List[str]:
-            found: List[str] = []
+            joined: List[str] = []
             for width in widths:
-                beyond = width - 1 if pad < 0 else min(pad, width - 1)
-                row = [left] * beyond + strings + [right] * beyond
-                found += [separator.join(row[at : at + width]) for at in range(len(row) - width + 1)]
-            if not found and short and strings:
-                beyond = max(pad, 0)
-                found.append(separator.join([left] * beyond + strings + [right] * beyond))
-            return found
+                padding = width - 1 if pad < 0 else min(pad, width - 1)
+                row = [left] * padding + strings + [right] * padding
+                joined += [separator.join(row[at : at + width]) for at in range(len(row) - width + 1)]
+            if not joined and short and strings:
+                padding = max(pad, 0)
+                joined.append(separator.join([left] * padding + strings + [right] * padding))
+            return joined
 
         return ngrams
 
@@ -409,12 +408,11 @@ STEPS = ("lower", "upper", "fold", "normalize", "strip", "join", "replace", "spl
 
 
 class SentencePiece(Tokenizer):
-    """A SentencePiece unigram model: of all ways to cut a text into pieces, the one with the highest sum of scores.
+    """A SentencePiece unigram model: the segmentation of a text into pieces with the highest sum of scores.
 
-    The text is normalized by the model's own character map, and spaces become ``▁``. Sums are kept in 32-bit floats,
-    in reading order, as the original does: where two cuts are equally good, rounding decides, and so it must be the
-    same rounding. The method is Kudo's (https://arxiv.org/abs/1804.10959), the file format that of
-    sentencepiece_model.proto.
+    The text is normalized by the model's character map, and spaces become ``▁``. Sums are 32-bit floats in reading
+    order, as in the original: if two segmentations are equally good, rounding decides, so it must be the same. The
+    method is Kudo's (https://arxiv.org/abs/1804.10959), the file format that of sentencepiece_model.proto.
     """
 
     NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -498,13 +496,13 @@ class SentencePiece(Tokenizer):
             was_unknown = index == self._unknown_piece
 
     def _best_pieces(self, text: str) -> Iterator[Tuple[int, str]]:
-        """Give the pieces of the best cut (id, text), each as soon as nothing that follows can change it."""
+        """Yield the pieces (id, text) of the best segmentation, each as soon as later text cannot change it."""
         blocks = self._normalized(text)
         text = ""
-        # For each place of the normalized text: the best sum up to there, where its last piece starts, and its id.
+        # By position in the normalized text: the best sum up to there, the start of its last piece, and that one's id.
         best, origin, piece = array("f", [0.0]), [0], [-1]
         rounded = array("f", [0.0])
-        start = given = reach = 0
+        start = settled = reach = 0
         more = True
         prefixes, scores, longest = self._prefixes, self._scores, self._longest
         while True:
@@ -515,15 +513,15 @@ class SentencePiece(Tokenizer):
                 best.extend([0.0] * len(block))
                 origin.extend([-1] * len(block))
                 piece.extend([-1] * len(block))
-            if start == reach:  # no piece reaches over this place: what lies before it is settled
+            if start == reach:  # no piece crosses this position: the segmentation before it is final
                 path = []
                 at = start
-                while at > given:
+                while at > settled:
                     path.append((piece[at], text[origin[at] : at]))
                     at = origin[at]
-                for found in reversed(path):
-                    yield found
-                given = start
+                for step in reversed(path):
+                    yield step
+                settled = start
             if start == len(text):
                 return
             here = best[start]
@@ -549,7 +547,7 @@ class SentencePiece(Tokenizer):
             start += 1
 
     def _normalized(self, text: str) -> Iterator[str]:
-        """Give the normalized text in blocks that are not empty."""
+        """Yield the normalized text in non-empty blocks."""
         at = 0
         while self._remove_extra_spaces and at < len(text):
             replaced, count = self._replace(text, at)
@@ -559,7 +557,7 @@ class SentencePiece(Tokenizer):
         if at == len(text):
             return
         block = self._space if self._add_dummy_prefix and not self._space_behind else ""
-        held = ""  # spaces that are dropped if nothing follows them
+        trailing = ""  # spaces that are dropped if nothing follows them
         after_space = self._remove_extra_spaces
         while at < len(text):
             plain = self._plain.match(text, at)
@@ -576,13 +574,13 @@ class SentencePiece(Tokenizer):
                     after_space = self._remove_extra_spaces and replaced.endswith(" ")
                     block += replaced.replace(" ", self._space)
             if len(block) >= self.BLOCK:
-                kept = block.rstrip(self._space) if self._remove_extra_spaces else block
-                if kept:
-                    yield held + kept
-                    held = ""
-                held += block[len(kept) :]
+                stripped = block.rstrip(self._space) if self._remove_extra_spaces else block
+                if stripped:
+                    yield trailing + stripped
+                    trailing = ""
+                trailing += block[len(stripped) :]
                 block = ""
-        block = held + block
+        block = trailing + block
         if self._remove_extra_spaces:
             block = block.rstrip(self._space)
         if self._add_dummy_prefix and self._space_behind:
@@ -591,7 +589,7 @@ class SentencePiece(Tokenizer):
             yield block
 
     def _plain_runs(self) -> Any:
-        """Return a pattern for runs of ASCII that normalization leaves as they are; it is here for speed alone."""
+        """Return a pattern for runs of ASCII that normalization does not change; it only serves speed."""
         ascii_characters = [chr(code) for code in range(128)]
         plain = [
             first
@@ -601,29 +599,29 @@ class SentencePiece(Tokenizer):
         ]
         if not plain:
             return re.compile("(?!)")
-        # What follows ASCII can change it, an accent for one: the last character before that is no part of the run.
+        # A following non-ASCII character, such as a combining accent, can change the last one: it is not in the run.
         return re.compile("(?:[%s](?![^\\x00-\\x7f])){1,%d}" % (re.escape("".join(plain)), self.BLOCK))
 
     def _replace(self, text: str, at: int) -> Tuple[str, int]:
-        """Return what the start of text[at:] becomes, and how many characters of it that stands for."""
+        """Return the replacement for the start of text[at:], and the number of characters that it replaces."""
         for end in range(min(at + self._longest_symbol, len(text)), at, -1):
             if text[at:end] in self._symbols:
                 return text[at:end], end - at
         pair = text[at : at + 2]
-        known = self._memo.get(pair)
-        if known is None:
+        result = self._memo.get(pair)
+        if result is None:
             replaced, count, read = self._map.longest(text, at)
-            known = (text[at], 1) if replaced is None else (replaced, count)
+            result = (text[at], 1) if replaced is None else (replaced, count)
             if read <= 2 and len(self._memo) < self.MEMO:
-                self._memo[pair] = known
-        return known
+                self._memo[pair] = result
+        return result
 
 
 class _CharacterMap:
-    """SentencePiece's precompiled map of characters: a Darts-clone double-array trie, and the texts it points to.
+    """SentencePiece's precompiled character map: a Darts-clone double-array trie, and the texts that it refers to.
 
-    A unit of the trie holds 32 bits: a label (bits 0–7), whether a value hangs below it (bit 8), and the distance to
-    its children (bits 10–31, times 256 if bit 9 is set). A value's unit has bit 31 set and the value in the others.
+    A unit of the trie has 32 bits: a label (bits 0–7), whether it has a value (bit 8), and the offset of its children
+    (bits 10–31, times 256 if bit 9 is set). A value's unit has bit 31 set and the value in the other bits.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -638,12 +636,11 @@ class _CharacterMap:
         self._texts = data[4 + size :]
 
     def longest(self, text: str, at: int) -> Tuple[Optional[str], int, int]:
-        """Look up the longest entry that text[at:] starts with; return its replacement, its length and a bound.
+        """Return the replacement of the longest entry at the start of text[at:], its length and a bound.
 
-        The replacement is None where there is no entry. No character from `bound` places after `at` was looked at:
-        whatever follows there, the answer is the same.
+        The replacement is None without an entry. The result depends on at most `bound` characters after `at`.
         """
-        found, count = None, 0
+        value, count = None, 0
         units = self._units
         if not units:
             return None, 0, 1
@@ -652,14 +649,14 @@ class _CharacterMap:
             for byte in text[end].encode():
                 node ^= byte
                 if node >= len(units) or units[node] & 0x800000FF != byte:
-                    return self._text(found), count, end - at + 1
+                    return self._text(value), count, end - at + 1
                 unit = units[node]
                 node ^= _children(unit)
             if unit & 0x100:
                 if node >= len(units):
                     raise ValueError("the SentencePiece model's character map is damaged")
-                found, count = units[node] & 0x7FFFFFFF, end - at + 1
-        return self._text(found), count, len(text) - at + 1
+                value, count = units[node] & 0x7FFFFFFF, end - at + 1
+        return self._text(value), count, len(text) - at + 1
 
     def _text(self, start: Optional[int]) -> Optional[str]:
         if start is None:

@@ -302,7 +302,7 @@ def test_sidecars_name_the_tokenizer_beside_them_and_nothing_else(text: Text, tm
     for hostile in ("../../etc", "/etc/words.tokenizer", "a/../../b"):
         moved = tmp_path / "moved.json"
         moved.write_text(json.dumps(document | {"tokenizer": hostile}))
-        with pytest.raises(InputError, match=r"moved\.json: tokenizer .* is not the plain name of a file"):
+        with pytest.raises(InputError, match=r"moved\.json: tokenizer .* is not a plain file name"):
             load(moved)
 
 
