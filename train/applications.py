@@ -1,4 +1,4 @@
-"""``keras:NAME``: the models of tf.keras.applications, with ImageNet weights, a file's, or none."""
+"""``keras:NAME``: the models of tf.keras.applications, with ImageNet weights, weights from a file, or random ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Applications:
     packages = ()
 
     def check(self, spec: ModelSpec, folder: Path) -> None:
-        """Check the name, the width `alpha`, the image size and a file of weights, which must be what its name says."""
+        """Check the name, the width `alpha`, the image size, and that a weights file has the format of its suffix."""
         family = family_of(name_of(spec))
         check_keys(spec, _KEYS)
         _check_alpha(spec, family.alphas)
@@ -43,7 +43,7 @@ class Applications:
         check_installed()
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
-        """ImageNet weights are known by name: Keras verifies them."""
+        """ImageNet weights are identified by their name, since Keras verifies them."""
         family_of(name_of(spec))
         weights: Any = spec.weights
         if (path := weights_path(spec, folder)) is not None:
@@ -52,11 +52,11 @@ class Applications:
         return {"backbone": spec.backbone, "alpha": spec.alpha, "image_size": spec.image_size, "weights": weights}
 
     def mixes(self, spec: ModelSpec) -> bool:
-        """All are made of Keras layers."""
+        """True: all are built of Keras layers."""
         return True
 
     def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
-        """Build it flat, between its family's preprocessing and a pooling."""
+        """Build it as a flat model, between its family's preprocessing and a pooling layer."""
         name = name_of(spec)
         with precision(mixed=request.mixed):
             return assemble(_application(spec, name, request.folder), family_of(name).preprocessing, spec.image_size)
@@ -83,7 +83,7 @@ def _check_alpha(spec: ModelSpec, alphas: tuple[float, ...]) -> None:
 
 
 def _check_weights_file(path: Path, where: str) -> None:
-    """Refuse, before anything is built, what cannot be a file of Keras weights."""
+    """Raise InputError, before anything is built, for a file that cannot hold Keras weights."""
     choices = "weights may be 'imagenet', 'none', or the path of a .h5, .weights.h5 or .keras file"
     if path.suffix not in SIGNATURES:
         raise InputError(f"{where}: weights = {shorten(path.name)!r} is no kind of weights we know", choices)
@@ -123,7 +123,7 @@ def _application(spec: ModelSpec, name: str, folder: Path) -> Any:
 
 @contextmanager
 def _explain_download(spec: ModelSpec) -> Iterator[None]:
-    """Turn a download that fails, or never ends, into an error that names the ways that need no network."""
+    """Turn a download that fails or never ends into an error whose remedies need no network."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)
     try:
@@ -143,15 +143,15 @@ def _explain_download(spec: ModelSpec) -> Iterator[None]:
 
 
 def _load_file(backbone: Any, path: Path) -> None:
-    """Load a file of weights, whole or not at all.
+    """Load a weights file completely, or raise.
 
-    A file that Keras finds to be of exactly this backbone is taken as it is. A legacy HDF5 file that holds more,
-    such as the classification layer, is taken by layer names, provided that it has every layer of the backbone.
+    A file of exactly this backbone is loaded as it is. A legacy HDF5 file with more layers, such as the classification
+    layer, is loaded by layer names if it has every layer of the backbone.
     """
     try:
         backbone.load_weights(str(path))
         return
-    except Exception as error:  # Keras, h5py and zipfile each have their own
+    except Exception as error:  # Keras, h5py and zipfile each raise their own kinds
         reason: Exception = error
     try:
         if path.suffix == ".h5":

@@ -1,4 +1,4 @@
-"""Random changes to training images, drawn per image from the seed alone, whatever the batches or restarts."""
+"""Random augmentation of training images, drawn per image from the seed, independent of batches and restarts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRAWS = 7  # flip, rotate, shift x, shift y, zoom, brightness, contrast
 
 @dataclass(frozen=True)
 class Changes:
-    """What happens to a batch of n images.
+    """The augmentation of a batch of n images.
 
     `transforms` (n, 8) float32 maps output pixels to input pixels as TensorFlow's projective transforms do;
     `gain` (n,) float32 multiplies values, `contrast` (n,) float32 stretches them around the image's mean.
@@ -28,7 +28,7 @@ class Changes:
 
 
 class Augmenter:
-    """Draws the changes of one pass over a data set of `count` images, and applies them."""
+    """Draws the augmentation of one pass over a data set of `count` images, and applies it."""
 
     def __init__(self, augment: Augment, *, count: int, height: int, width: int, seed: tuple[int, ...]) -> None:
         self.augment = augment
@@ -64,7 +64,7 @@ class Augmenter:
 def apply(images: Any, transforms: Any, gain: Any, contrast: Any) -> Any:
     """Return `images` (n, h, w, 3) of 0–255, changed, as a float32 tensor of the same shape and range.
 
-    Bilinear; what comes from beyond the border is the border's nearest pixel. Works inside ``tf.function``.
+    Bilinear; pixels beyond the border repeat the nearest border pixel. Works inside ``tf.function``.
     """
     tf, _ = load()
     pixels = tf.raw_ops.ImageProjectiveTransformV3(

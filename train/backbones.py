@@ -1,4 +1,4 @@
-"""The table of sources of backbones, for images and for texts, and the ways to one by what a recipe says.
+"""The table of backbone sources, for images and for texts, and how a recipe selects one.
 
 A new source is an object with `source.BackboneSource`'s methods, and a row here.
 """
@@ -39,23 +39,23 @@ TEXTS: dict[str, BackboneSource[TextRequest, TextBase]] = {
 
 
 def check_backbone(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> None:
-    """Raise InputError when the backbone of `spec` cannot be built for data of `kind`, as its source checks that.
+    """Raise InputError when the backbone of `spec` cannot be built for data of `kind`, according to its source.
 
-    `folder` is where relative paths are meant from. Imports no framework.
+    Relative paths start at `folder`. Imports no framework.
     """
     _source(spec, kind).check(spec, folder)
 
 
 def identity(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> dict[str, Any]:
-    """Return what of the backbone decides the result, for a cache key: its names, and the hash of its weights.
+    """Return the properties of the backbone that decide the result, for a cache key: its names and its weights' hash.
 
-    Raises InputError when the weights cannot be read. What a URL names is known by the URL and the recipe's hash.
+    A URL is identified by itself and the recipe's hash. Raises InputError when the weights cannot be read.
     """
     return _source(spec, kind).identity(spec, folder)
 
 
 def packages(spec: ModelSpec, kind: Kind = "image") -> tuple[str, ...]:
-    """Return the distributions whose versions decide what `spec` becomes, beside those that all training needs."""
+    """Return the distributions whose versions affect `spec`, in addition to those that all training needs."""
     return _source(spec, kind).packages
 
 
@@ -83,7 +83,7 @@ def _source(spec: ModelSpec, kind: Kind) -> BackboneSource[Any, Any]:
 def _scheme(
     spec: ModelSpec, sources: Mapping[str, object], others: Mapping[str, object], wrong: str, instead: str
 ) -> str:
-    """Return the scheme of a backbone, one of `sources`; `wrong` and `instead` are said of one of `others`."""
+    """Return the scheme of a backbone, one of `sources`; for one of `others` the error is `wrong` with `instead`."""
     scheme, colon, name = spec.backbone.partition(":")
     shown = repr(shorten(spec.backbone))
     if not colon:

@@ -1,8 +1,8 @@
-"""Keras callbacks of the user's own: ``callbacks = ["my_callbacks.py:make"]`` in the recipe.
+"""The user's own Keras callbacks: ``callbacks = ["my_callbacks.py:make"]`` in the recipe.
 
-They are the user's code, and run as such. A file is meant from the recipe's folder; anything else is a module that
-Python finds. What is named is called without arguments, once a phase, and gives a callback or several. What they raise
-while a model is fitted is told as theirs.
+They are the user's code, and run with full rights. A file is relative to the recipe's folder; anything else is a module
+that Python can import. The named function or class is called without arguments, once a phase, and returns one callback
+or several. Exceptions that callbacks raise during training are reported with their place in the recipe.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ REMEDY = "name a function without arguments that returns a tf_keras callback, or
 
 
 def check_callbacks(train: Train, folder: Path) -> None:
-    """Raise InputError for callbacks whose file or module is not there or is no Python, and for logs that need another
-    package. Only looks; nothing of the user's runs."""
+    """Raise InputError for callbacks whose file or module is missing or is not Python, and for logs that need a missing
+    package. Runs no code of the user's."""
     identity(train, folder)
     for text in train.callbacks:
         _check_syntax(text, _source(text, folder))
@@ -38,16 +38,16 @@ def check_callbacks(train: Train, folder: Path) -> None:
 
 
 def identity(train: Train, folder: Path) -> list[str]:
-    """Return for each callback the SHA-256 of the file that holds it: what a changed file makes another training by.
+    """Return for each callback the SHA-256 of its file, as part of the training's cache key.
 
-    What that file imports in turn is not looked at. Raises InputError where there is no such file.
+    Files that it imports are not hashed. Raises InputError if there is no such file.
     """
     return [hashlib.sha256(_source(text, folder).read_bytes()).hexdigest() for text in train.callbacks]
 
 
 def make(train: Train, folder: Path) -> list[Any]:
-    """Run the user's code and return the callbacks that it gives. Raises InputError when they are none, StageError when
-    the code fails; the callbacks, too, raise StageError for whatever they raise."""
+    """Run the user's code and return its callbacks. Raises InputError for other results, StageError when it fails.
+    The returned callbacks turn every exception into a StageError."""
     _, keras = load()
     callbacks = []
     for text in train.callbacks:
@@ -76,8 +76,8 @@ def make(train: Train, folder: Path) -> list[Any]:
 
 
 def _guard(callback: Any, text: str) -> None:
-    """Have what `callback` raises told as the callback's, named `text` in the recipe. What Keras' base class does by
-    default stays as it is: Keras looks for that."""
+    """Report exceptions of `callback` as those of the callback `text` of the recipe. Methods inherited from Keras' base
+    class stay unchanged, because Keras checks for overridden ones."""
     for name in dir(type(callback)):
         method = getattr(callback, name)
         if (name.startswith("on_") or name in ("set_model", "set_params")) and not getattr(

@@ -1,4 +1,4 @@
-"""What ``[train]`` says of optimizer, learning rate, loss and metrics, as the Keras objects that ``compile`` takes."""
+"""Makes Keras objects for ``compile`` from ``[train]``: optimizer, learning rate, loss and metrics."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def compile_model(
 ) -> Any:
     """Compile `model` (inputs → probabilities (n, classes)) for labels (n,) int32 and return it.
 
-    The schedule is laid over `epochs` of `steps` each. Keras runs `at_once` steps in one call of TensorFlow. Optimizer
-    and metrics get their variables here, so that Keras traces a step once and not twice. `mixed` scales the loss, as
+    The schedule spans `epochs` of `steps` each. Keras runs `at_once` steps in one call of TensorFlow. Optimizer and
+    metrics get their variables here, so that Keras traces a step once and not twice. `mixed` scales the loss, which
     float16 gradients need.
     """
     _, keras = load()
@@ -52,7 +52,7 @@ def compile_model(
 
 
 def make_optimizer(spec: Train, learning_rate: float, *, epochs: int, steps: int) -> Any:
-    """Return the optimizer, with Keras' defaults where the recipe says nothing."""
+    """Return the optimizer, with Keras' defaults for options that the recipe does not set."""
     _, keras = load()
     settings: dict[str, Any] = {"learning_rate": _rate(spec, learning_rate, epochs, steps)}
     if spec.weight_decay is not None:
@@ -88,8 +88,8 @@ def make_loss(smoothing: float, classes: int) -> Any:
 def make_metric(name: str, classes: int) -> Any:
     """Return a Keras metric of labels (n,) and probabilities (n, classes).
 
-    ``top_k_accuracy`` is among the k likeliest; ``precision`` and ``recall`` count answers above one half, over all
-    classes; ``f1`` is the mean over classes; ``auc`` is that of each class against the rest, averaged.
+    ``top_k_accuracy``: the label is among the k likeliest; ``precision`` and ``recall``: of probabilities above one
+    half, over all classes; ``f1``: the mean over classes; ``auc``: each class against the rest, averaged.
     """
     _, keras = load()
     metrics = keras.metrics
@@ -109,7 +109,7 @@ def make_metric(name: str, classes: int) -> Any:
 
 
 def _one_hot(kind: Any, classes: int) -> Any:
-    """Return a metric of one-hot labels as one of labels (n,)."""
+    """Turn a metric of one-hot labels into one of labels (n,)."""
     tf, _ = load()
 
     class OneHot(kind):

@@ -1,7 +1,7 @@
-"""LiteRT copies of backbones, kept between runs: the same backbone need not be converted and checked again.
+"""Cache of LiteRT copies of backbones: the same backbone need not be converted and checked again.
 
-Only copies that gave what Keras gave are kept. A copy is known by what the backbone is known by (`backbones.identity`),
-the packages that made it and how; its content is checked against its hash when it is taken.
+Only copies whose outputs equal Keras's are stored. The key of a copy is the backbone's identity (`backbones.identity`),
+the versions of the packages that converted it, and the settings; its content is checked against its hash when read.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from ..core.codec import sha256_of
 from ..core.store import package_versions
 from .hub.handles import cache_folder
 
-FORMAT = 1  # of how copies are made; a new one forgets the old
-LIMIT = 1 << 30  # bytes of all copies: beyond that, those that were not used for longest go
+FORMAT = 1  # of the conversion; a new version invalidates old copies
+LIMIT = 1 << 30  # bytes of all copies: beyond that, the least recently used are removed
 PACKAGES = ("tensorflow", "tf-keras", "ai-edge-litert", "tensorflow-hub")
 
 
 def copy_path(identity: Any, pooling: str) -> Path:
-    """Return where the copy of a backbone lies, if there is one; the file's content hash is part of its name."""
+    """Return the path of a backbone's copy, which may not exist; the file's content hash is part of its name."""
     key = sha256_of([FORMAT, identity, pooling, package_versions(PACKAGES)])[:32]
     return cache_folder() / "backbones" / key
 
 
 def take(path: Path) -> bytes | None:
-    """Return the copy at `path`; None where there is none, or one that is damaged."""
+    """Return the content of the copy at `path`; None if it is missing or damaged."""
     try:
         for file in path.glob("*.tflite"):
             content = file.read_bytes()
             if hashlib.sha256(content).hexdigest() == file.stem:
-                file.touch()  # it was used
+                file.touch()  # marks it as recently used
                 return content
             file.unlink()
     except OSError:
@@ -41,7 +41,7 @@ def take(path: Path) -> bytes | None:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Keep a copy. A disk that refuses costs the next run its time, and nothing else."""
+    """Store a copy. Errors of the disk are ignored: the next run then converts again."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         final = path / f"{hashlib.sha256(content).hexdigest()}.tflite"

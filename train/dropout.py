@@ -1,8 +1,8 @@
-"""Dropout for heads: of the same distribution as Keras' own, drawn with a quarter of the random bits.
+"""Dropout for heads: the same distribution as Keras' own, with a quarter of the random bits.
 
-On features that are computed already an epoch is a few hundred small products of matrices, and drawing random numbers
-takes most of its time: Keras draws 32 bits for each value and makes a float of them, and asks whether it is below the
-rate. Here a value costs 8 bits, and eight of them are compared at once, in one number of 64 bits.
+On precomputed features an epoch is a few hundred small matrix products, and drawing random numbers takes most of its
+time: Keras draws 32 bits for each value, makes a float of them, and compares it with the rate. Here a value costs 8
+bits, and eight values are compared at once, in one number of 64 bits.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 from ..frameworks.tensorflow import load
 
-_LEVELS = 128  # a value is compared by 7 of its 8 bits; the highest takes the answer
+_LEVELS = 128  # 7 of a value's 8 bits are compared; the highest receives the result
 _ONES = 0x0101010101010101  # in each of the eight bytes
 
 
 def new_dropout(rate: float, name: str) -> Any:
     """Return a Keras layer that drops `rate` of its inputs (n, features) float32 while it trains, and scales the rest.
 
-    A call drops with the next lower or the next higher multiple of 1/128, drawn so that `rate` is met on average; the
-    scale follows from the one it took, so that the expected value is the input's. Its generator is its own,
-    ``layer._random_generator._generator``, as in Keras' layer with ``rng_type="stateful"``.
+    A call drops at the next lower or the next higher multiple of 1/128, drawn so that the mean is `rate`; the scale
+    follows from the multiple that was drawn, so that the expected value is the input's. The layer has its own
+    generator, ``layer._random_generator._generator``, as Keras' layer with ``rng_type="stateful"`` does.
     """
     return _layer()(rate, name=name, dtype="float32", rng_type="stateful")
 
@@ -31,13 +31,13 @@ def _layer() -> Any:
     tf, keras = load()
 
     class Dropout(keras.layers.Dropout):  # type: ignore[name-defined]
-        """`new_dropout` says what it does."""
+        """See `new_dropout`."""
 
         def call(self, inputs: Any, training: Any = None) -> Any:
             if not training:
                 return inputs
             count = tf.size(inputs)
-            # Eight values a number; the last number decides on the threshold, and some of another's may be left over.
+            # Eight values a number; the last number sets the threshold; part of the one before may be unused.
             drawn = self._random_generator._generator.uniform_full_int([(count + 7) // 8 + 1], tf.uint64)
             values, last = drawn[:-1], drawn[-1]
             share = tf.cast(tf.bitwise.right_shift(last, _uint64(40)), tf.float32) / 2**24  # uniform in [0, 1)

@@ -1,6 +1,6 @@
-"""What is known of each family of `tf.keras.applications` without importing it: names, sizes, preprocessing, widths.
+"""The families of `tf.keras.applications` as a table, without importing them: names, sizes, preprocessing, widths.
 
-A test compares this table with what the installed tf-keras has. Sources: the builders' own checks in
+A test compares this table with the installed tf-keras. Sources: the builders' own checks in
 ``tf_keras/src/applications`` (2.21): `obtain_input_shape(min_size=…)`, `preprocess_input`, the accepted `alpha`.
 """
 
@@ -66,7 +66,7 @@ def family_of(name: str) -> Family:
 
 
 def did_you_mean(word: str, choices: Mapping[str, object] | tuple[str, ...]) -> str:
-    """Return a hint that names the closest known word, if one is close, and all of them."""
+    """Return a hint with the closest of `choices`, if one is close, and all of them."""
     by_lower = {name.lower(): name for name in choices}
     close = get_close_matches(word.lower(), by_lower, n=1)
     hint = f"did you mean {by_lower[close[0]]!r}? " if close else ""

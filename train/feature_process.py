@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from ..core import children
 from .feature_worker import BATCH
 
-# Blocks under way: while one is computed the next ones wait for it, so that no core waits for this process.
+# Blocks in flight: while one is computed, the next ones are queued, so that no core waits for this process.
 SLOTS = 3
 BATCHES = 4  # of each interpreter in a block
-# An interpreter holds some three times the bytes of its file (the file, XNNPACK's packed copy, activations). All of
-# them together may take this part of the memory; where that is too little, fewer run, with several threads each.
+# An interpreter needs some three times the bytes of its file (the file, XNNPACK's packed copy, activations). All
+# interpreters together may use this share of the memory; if it is too small, fewer run, with several threads each.
 _TIMES, _SHARE = 3, 0.25
 _ALIGN = 64  # bytes, a cache line
 _HOME = str(Path(__file__).absolute().parents[2])
@@ -35,16 +35,16 @@ _CHILD = (
     "import sys; sys.path.insert(0, sys.argv[1]); from edgeproof.train import feature_worker; feature_worker.main()"
 )
 
-# A block's number, where its features will be, the caller's array for them, and that whole array with its last part.
+# A block's number, the offset of its features, the caller's array for them, and with the last part the full array.
 _Pending = deque[tuple[int, int, NDArray[Any], NDArray[Any] | None]]
 
 
 class EngineError(Exception):
-    """The process ended before it gave all features; the text says how."""
+    """The process ended before it returned all features; the message says how."""
 
 
 class FeatureProcess:
-    """Features of images by LiteRT, in a process that starts at once, beside what the caller does meanwhile.
+    """Computes features of images with LiteRT, in a process that starts at once and runs in parallel with the caller.
 
     `content` is a float32 ``.tflite`` file of batch BATCH, (BATCH, height, width, 3) → (BATCH, features), run on
     `cores` cores. `close` ends the process; so does the end of this object.
@@ -70,7 +70,7 @@ class FeatureProcess:
 
     @cached_property
     def features(self) -> int:
-        """How many features an image has. Waits until the process has loaded the model."""
+        """The number of features of an image. Waits until the process has loaded the model."""
         return int(json.loads(self._line())["width"])
 
     def compute(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -81,9 +81,9 @@ class FeatureProcess:
         return features
 
     def stream(self, blocks: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-        """Yield the features of each of `blocks`, which are read ahead. None may be larger than memory, or empty.
+        """Yield the features of each of `blocks`, which are read ahead. Blocks are not empty and fit in memory.
 
-        Raises EngineError. A stream that is left before its end closes the process: what is under way has no taker.
+        Raises EngineError. Leaving the stream before its end closes the process, since nothing would read its results.
         """
         pending: _Pending = deque()
         try:
@@ -104,8 +104,8 @@ class FeatureProcess:
                 self.close()
 
     def _send(self, images: NDArray[Any], step: int) -> int:
-        """Send a block of at most `step` images; return where in the shared memory its features will be."""
-        image_bytes = _aligned(step * images[0].size * 4)  # of float32, which augmented images are
+        """Send a block of at most `step` images; return the offset of its features in the shared memory."""
+        image_bytes = _aligned(step * images[0].size * 4)  # of float32, the type of augmented images
         slot_bytes = image_bytes + _aligned(step * self.features * 4)
         if self._memory is None:
             self._shared.truncate(SLOTS * slot_bytes)
@@ -158,7 +158,7 @@ def _aligned(count: int) -> int:
 
 
 def _anonymous_file() -> IO[bytes]:
-    """Return an empty file that has no name: in memory where the system has such files."""
+    """Return an empty anonymous file, in memory if the system supports that."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("features"), "r+b")
     return tempfile.TemporaryFile()

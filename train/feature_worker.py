@@ -1,7 +1,7 @@
-"""The process that runs the LiteRT copy of a backbone: blocks of images in shared memory, features back.
+"""The process that runs the LiteRT copy of a backbone on blocks of images in shared memory.
 
-It imports numpy and LiteRT alone, so that it starts in a tenth of a second, and it has an interpreter lock of its
-own: in the process that holds Keras, LiteRT would wait for that lock after each batch. Each core runs batches with an
+It imports numpy and LiteRT alone, so that it starts in a tenth of a second, and it has its own interpreter lock: in the
+process of Keras, LiteRT would wait for that lock after each batch. Each core runs batches with an
 interpreter of its own, which scales better than several threads inside each operator.
 
 Arguments: the model's file, how many interpreters, threads of each, the file descriptor of the shared memory. The first
@@ -30,7 +30,7 @@ BATCH = 8  # more does not pay: 8 images' activations still fit a core's cache
 
 @dataclass
 class _Block:
-    """Images in the shared memory, where their features go, and how many of its batches are not computed yet."""
+    """Images in the shared memory, the place of their features, and the number of batches not computed yet."""
 
     number: int
     images: NDArray[Any]
@@ -40,7 +40,7 @@ class _Block:
 
 
 class Model:
-    """One interpreter of LiteRT, for a file of batch BATCH."""
+    """One LiteRT interpreter, for a file of batch BATCH."""
 
     def __init__(self, content: bytes, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -71,7 +71,7 @@ def main() -> None:
         worker.start()
     memory: mmap.mmap | None = None
     for line in sys.stdin:
-        memory = memory or mmap.mmap(descriptor, 0)  # its size is known from the first block on
+        memory = memory or mmap.mmap(descriptor, 0)  # its size is given with the first block
         block = _block(json.loads(line), memory, models[0])
         for at in range(0, len(block.images), BATCH):
             waiting.put((block, at))
@@ -96,7 +96,7 @@ def _work(model: Model, waiting: queue.SimpleQueue[tuple[_Block, int] | None]) -
             model.compute(block.images[part], block.features[part])
         except Exception:
             traceback.print_exc()
-            os._exit(1)  # the caller would wait for ever for what this thread does not finish
+            os._exit(1)  # otherwise the caller would wait for ever for this thread's blocks
         with block.lock:
             block.left -= 1
             if not block.left:

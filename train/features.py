@@ -1,8 +1,8 @@
-"""Phase one's trick: a frozen base gives each image the same features in every epoch, so they are computed once.
+"""Features for phase one: a frozen base maps each image to the same features in every epoch, so they are computed once.
 
 On a CPU they come from a TFLite copy of the base: XNNPACK runs MobileNetV2 at 96 pixels some eight times faster than
-Keras on the same two cores. The copy is compared with Keras on real samples before it is believed. Making and
-comparing it takes as long as Keras needs for some hundred images, so few images go through Keras.
+Keras on the same two cores. The copy is compared with Keras on real samples before it is used. Converting and
+comparing it takes as long as Keras needs for some hundred images, so Keras computes small data sets.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Engine(Protocol):
 
     @property
     def features(self) -> int:
-        """How many features an image has."""
+        """The number of features of an image."""
         ...
 
     def compute(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -49,11 +49,11 @@ class Engine(Protocol):
         ...
 
     def stream(self, blocks: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-        """Map each block as `compute` does; the next blocks may be read meanwhile."""
+        """Map each block as `compute` does; the next blocks may be read ahead."""
         ...
 
     def close(self) -> Any:
-        """Give back what it holds."""
+        """Release its resources."""
         ...
 
 
@@ -66,12 +66,12 @@ class Extractor:
     compute: Callable[[NDArray[Any]], NDArray[Any]]
 
     def stream(self, blocks: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-        """Map each block, one after the other."""
+        """Map the blocks one after the other."""
         for images in blocks:
             yield self.compute(images)
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: there are no resources to release."""
 
 
 def extractor(
@@ -82,10 +82,10 @@ def extractor(
     begin: Callable[[Engine], None] = lambda extract: None,
     keep: Callable[[bytes], None] = lambda content: None,
 ) -> Engine:
-    """Return the fastest way to compute `base`'s features that gives what Keras gives on `samples` (n, h, w, 3).
+    """Return the fastest engine for `base`'s features whose results equal Keras's on `samples` (n, h, w, 3).
 
-    `begin` is called with the likely answer before it is compared with Keras, so that the caller can start computing;
-    if another one is returned, what that computed is worth nothing. `keep` gets the copy that was found right.
+    `begin` is called with the candidate before it is compared with Keras, so that the caller can start computing; if
+    another engine is returned, those results must be discarded. `keep` gets the copy that passed the comparison.
     """
     keras = keras_extractor(base)
     if has_gpu():
@@ -97,9 +97,9 @@ def extractor(
         content = convert(base)
         litert = FeatureProcess(content, cores())
         begin(litert)
-        answers = litert_extractor(content).compute(samples)  # in this process: the other is at work
+        answers = litert_extractor(content).compute(samples)  # in this process, since the other one is busy
         expected = np.asarray(base.model(samples.astype(np.float32), training=False))
-    except Exception as error:  # the converter and the engine raise whatever they like
+    except Exception as error:  # the converter and the engine may raise any exception
         listener.note("warning", "features come from Keras: the base could not be converted", reason=str(error)[:300])
         return keras
     difference = float(np.abs(expected - answers).max())
@@ -111,7 +111,7 @@ def extractor(
 
 
 def keras_extractor(base: Base) -> Extractor:
-    """Return the plain way, through Keras."""
+    """Return an engine that uses Keras."""
     tf, _ = load()
     shape = [None, *base.model.input_shape[1:]]
 
@@ -129,7 +129,7 @@ def keras_extractor(base: Base) -> Extractor:
 def convert(base: Base) -> bytes:
     """Return `base` in inference mode as a float32 TFLite file of batch BATCH, as `feature_worker` runs it.
 
-    What the converter cannot hold shows when its answers are compared.
+    Conversion defects show when its features are compared.
     """
     tf, _ = load()
 
@@ -147,7 +147,7 @@ def convert(base: Base) -> bytes:
 
 
 def litert_extractor(content: bytes) -> Extractor:
-    """Return what `convert` gave, run by LiteRT in this process, on one core."""
+    """Return an engine that runs the file of `convert` with LiteRT in this process, on one core."""
     model = Model(content, threads=1)
 
     def compute(images: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,4 @@
-"""Phase two: the top layers of the backbone, or all of a Hub module, learn too, slowly, while images stream from the
-disk."""
+"""Phase two: fine-tuning of the backbone's top layers, or of a whole Hub module, on images streamed from the disk."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ PREFETCH = 2
 def unfreeze(base: Base, layers: int) -> list[Any]:
     """Make the top `layers` of the backbone trainable and return their variables, bottom first.
 
-    Counted are layers that have something to learn, from the top down; batch norms are not counted and stay frozen,
-    statistics, scale and offset, as small batches would spoil them. More layers than there are means all.
+    Layers with weights are counted, from the top down. Batch norms are not counted and stay frozen (statistics, scale
+    and offset), as small batches would spoil them. If `layers` exceeds their number, all are unfrozen.
     """
     _, keras = load()
     base.model.trainable = False
@@ -63,12 +62,12 @@ def fine_tune_phase(
     seed: int,
     mixed: bool,
 ) -> Phase:
-    """Return phase two, ready to run; `images` and `labels` are those of training and of validation.
+    """Return phase two, ready to run, on the `images` and `labels` of training and validation.
 
     Images (N, h, w, 3) uint8 may be memory maps larger than memory: each epoch draws an order from seed and number
     and reads a batch at a time. The base runs in inference mode: batch norm frozen, no drop-connect. Layers that are
-    trained as a whole run in training mode instead, as their makers meant, and their regularization losses are added
-    to what is minimised (not to the loss that is reported).
+    trained as a whole run in training mode instead, as their authors intended, and their regularization losses are
+    minimised too (and not part of the reported loss).
     """
     trains_layer = bool(base.whole_layers)
     moved, beside = unfreeze_whole_layers(base) if trains_layer else (unfreeze(base, spec.fine_tune.layers), [])
@@ -123,7 +122,7 @@ def training_batches(
                 spec.augment, count=len(images), height=height, width=width, seed=(seed, 22, epoch + 1)
             )
             for at in range(0, len(order), spec.batch_size):
-                index = np.sort(order[at : at + spec.batch_size])  # within a batch order means nothing to the step
+                index = np.sort(order[at : at + spec.batch_size])  # the order within a batch does not affect the step
                 y = labels[index].astype(np.int32)
                 changes = augmenter.changes(index) if active else None
                 drawn = (changes.transforms, changes.gain, changes.contrast) if changes is not None else ()

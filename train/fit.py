@@ -1,8 +1,8 @@
-"""Training from end to end: a backbone and prepared images in, one frozen and verified model out.
+"""Training from end to end: from a backbone and prepared images to one frozen and verified model.
 
-Phase one trains the head on features computed once, phase two (if the recipe asks) the top of the backbone. Everything
-half done lies in the workspace, so that a run killed at any moment goes on where it was; what is drawn at random
-follows from the seed, the epoch and the image, never from how often the run was interrupted.
+Phase one trains the head on features computed once, phase two (if the recipe sets it) the top of the backbone.
+Unfinished work is in the workspace, so that a killed run resumes where it was; random numbers follow from the seed, the
+epoch and the image, not from interruptions.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ CHECKED_SAMPLES = 8
 
 @dataclass
 class _Work(Work):
-    """A training on images; `mixed`: in float16 where that is faster."""
+    """One training on images; `mixed`: in float16 where that is faster."""
 
     mixed: bool = False
 
     def images(self, split: str) -> NDArray[Any]:
-        """A split's images as a memory map (N, height, width, 3) uint8; empty where there is no such file."""
+        """A split's images as a memory map (N, height, width, 3) uint8; empty if there is no such file."""
         path = self.data.images(split)
         if not path.is_file():
             return np.zeros((0, self.data.height, self.data.width, 3), np.uint8)
@@ -74,16 +74,16 @@ def fit(
 ) -> Model:
     """Train `spec` on `data` as `train` says and return the frozen model.
 
-    `folder` is where the recipe stands: relative paths of weights are meant from there. `workspace` must survive a
-    kill and be given again for the same work; when this returns it holds ``saved_model/``, ``model.json``, ``network/``
-    (what was frozen, for further training; where that cannot be kept, provenance ``not_kept`` says why) and, if asked
-    for, ``tensorboard/``. `Model.sha256` is `freeze.graph_sha256`: the same seed, data and versions on the
-    same machine give the same hash (a Hub module that draws at random while it is fine-tuned excepted). Metrics and
-    history are of the validation split, with the best weights. A model that keeps its own head (``head = "own"``) is
-    not trained: it is only measured and frozen.
+    `folder` is the recipe's folder, where relative paths of weights start. To resume after a kill, call this again with
+    the same `workspace`; when this returns it holds ``saved_model/``, ``model.json``, ``network/`` (the unfrozen model,
+    for further training; if that cannot be stored, provenance ``not_kept`` says why) and, if the recipe sets it,
+    ``tensorboard/``. `Model.sha256` is `freeze.graph_sha256`: the same seed, data and versions on the same machine give
+    the same hash (except for a Hub module that draws random numbers while it is fine-tuned). Metrics and history are of
+    the validation split, with the best weights. A model that keeps its own head (``head = "own"``) is not trained: it
+    is only measured and frozen.
 
-    `shared` is a folder where the features of the unchanged images are kept for the next seeds, which then do not
-    compute them again; one process at a time may use it.
+    `shared` is a folder that stores the features of images without augmentation for the next seeds, which then do not
+    compute them again; only one process at a time may use it.
 
     Raises InputError when the backbone cannot be built or the data do not fit it, StageError when weights cannot be
     fetched, training diverges or the disk is full. Starts TensorFlow and clears Keras' session.
@@ -162,7 +162,7 @@ def _pooled(work: _Work, base: Base) -> Base:
 
 
 def _some(images: NDArray[Any]) -> NDArray[Any]:
-    """Return a few images from all over a split."""
+    """Return a few images, spread over a split."""
     return images[:: max(1, len(images) // CHECKED_SAMPLES)][:CHECKED_SAMPLES]
 
 
@@ -176,8 +176,8 @@ def _check_size(spec: ModelSpec, data: PreparedData) -> None:
 
 
 def _features_key(work: _Work, origin: Any) -> str:
-    """Return what the features of unchanged images depend on, as a folder's name."""
-    start = work.seed if work.spec.weights == "none" else None  # then the backbone is drawn from the seed
+    """Return a folder name that identifies everything the features of images without augmentation depend on."""
+    start = work.seed if work.spec.weights == "none" else None  # then the seed decides the backbone's weights
     parts = [origin, work.data.sha256, start, work.train.head.pooling, package_versions(work.packages)]
     return sha256_of(parts)[:32]
 
@@ -185,8 +185,8 @@ def _features_key(work: _Work, origin: Any) -> str:
 def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelled, str]:
     """Build backbone and head and compute the features of training (each view) and validation.
 
-    The three overlap: a copy of the backbone that an earlier run has left computes while Keras builds, and one that
-    is made here computes while it is compared with Keras and while Keras traces the head's steps.
+    The steps overlap: a copy of the backbone from an earlier run computes while Keras builds, and a new copy computes
+    while it is compared with Keras and while Keras traces the head's steps.
     """
     images = {split: work.images(split) for split in ("train", "validation")}
     if not len(images["validation"]):
@@ -260,7 +260,7 @@ def _train_head(work: _Work, head: Any, training: Labelled, validation: Labelled
 
 
 def _fine_tune(work: _Work, base: Base, head: Any, before: State) -> State:
-    """Run phase two from where phase one ended; if no epoch of it is better, phase one's weights come back."""
+    """Run phase two from the end of phase one; if none of its epochs is better, restore phase one's weights."""
     splits = ("train", "validation")
     phase = fine_tune_phase(
         base,
@@ -277,10 +277,10 @@ def _fine_tune(work: _Work, base: Base, head: Any, before: State) -> State:
 
 
 def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tuple[Path, float, str]:
-    """Save the whole model, frozen, in float32, verified on real images, and keep what it was frozen from.
+    """Save the frozen model in float32, verify it on real images, and store the unfrozen network.
 
-    Both appear under their names only then. Returned are the SavedModel, the largest difference from Keras, and why
-    the network could not be kept (empty where it was).
+    Both get their final names only after verification. Returns the SavedModel, the largest difference from Keras, and
+    why the network could not be stored (empty if it was).
     """
     if work.mixed:
         plain = _pooled(work, build_base(work.spec, ImageRequest(work.folder)))
@@ -291,7 +291,7 @@ def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tupl
     difference = verify(saved, classifier, _some(work.images("train")))
     not_kept = store_network(classifier, base, work.scratch / NETWORK)
     if not_kept:
-        discard(work.workspace / NETWORK, root=work.workspace)  # of other work in this workspace
+        discard(work.workspace / NETWORK, root=work.workspace)  # from other work in this workspace
     else:
         work.place(NETWORK)
     return work.place("saved_model"), difference, not_kept

@@ -1,4 +1,4 @@
-"""Phase one: the head, a small Keras model, and the features that Keras' ``fit`` trains it on."""
+"""Phase one: the head, a small Keras model that Keras' ``fit`` trains on features."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .dropout import new_dropout
 from .keras_fit import Phase
 
 BLOCK_BYTES = 256 << 20  # of features in memory at a time
-RESIDENT_BYTES = 512 << 20  # features of so many bytes are kept in memory whole, and batches gathered from them
-AT_ONCE = 64  # steps that Keras runs in one call: they take a millisecond, and so would the way to Python and back
+RESIDENT_BYTES = 512 << 20  # features up to this size are held in memory, and batches gathered from them
+AT_ONCE = 64  # steps that Keras runs in one call: a step takes a millisecond, and so does a call from Python
 PREFETCH = 16
 INPUT, OUTPUT = "features", "probabilities"
 
@@ -47,8 +47,8 @@ def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
     """Return the head of ``[train]``: features (n, features) → probabilities (n, classes), a Keras model.
 
     Dropout, then for each of ``hidden`` a dense layer, its activation and dropout, then a dense layer with softmax.
-    Weights start as Keras' do (Glorot uniform, zeros), drawn from `seed`. Dropout has a generator of its own, which
-    `keras_fit` sets before each epoch, so that what it drops follows from the seed and the epoch.
+    Weights are initialized with Keras' defaults (Glorot uniform, zeros), drawn from `seed`. Dropout has its own
+    generator, which `keras_fit` seeds before each epoch from the seed and the epoch.
     """
     _, keras = load()
     layers = keras.layers
@@ -69,13 +69,13 @@ def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
 
 
 def apply_head(head: Any, features: Any) -> Any:
-    """Call the layers of `head` one by one on a Keras tensor: the model that results has no model inside it."""
+    """Call the layers of `head` one by one on a Keras tensor, so that the result is a flat model."""
     _, keras = load()
     x = features
     for layer in head.layers[1:]:
         own = layer
         if isinstance(layer, keras.layers.Dropout):
-            # Keras' own: the head's has a generator, which nobody needs who takes the model from here.
+            # Keras' own layer: the model needs no generator from here on.
             own = keras.layers.Dropout(layer.rate, name=layer.name, dtype="float32")
         x = own(x)
     return x
@@ -84,9 +84,9 @@ def apply_head(head: Any, features: Any) -> Any:
 def head_phase(
     head: Any, train: Labelled, validation: Labelled, spec: Train, weights: NDArray[Any], seed: int
 ) -> Phase:
-    """Return phase one, ready to run. Epochs go through the whole of `train` in an order drawn from seed and number.
+    """Return phase one, ready to run. Each epoch goes through all of `train`, in an order drawn from seed and epoch.
 
-    Of an image with several views, an epoch sees one; each image starts with another and goes through all. The loss
+    An epoch uses one view of an image with several; each image starts at another view and cycles through all. The loss
     cross-entropy, with `weights` per class where the recipe asks for them.
     """
     steps = -(-len(train) // spec.batch_size)
@@ -106,14 +106,14 @@ def head_phase(
 
 
 def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> None:
-    """Compile `head` for `samples` a training epoch, and trace its steps, which takes longer than to run a hundred of
-    them and needs no features: it can be done while those are computed."""
+    """Compile `head` for `samples` a training epoch, and trace its steps. Tracing takes longer than a hundred steps,
+    and needs no features, so it can run while they are computed."""
     tf, _ = load()
     width, classes = head.input_shape[-1], head.output_shape[-1]
     compile_model(
         head, spec, classes=classes, learning_rate=spec.learning_rate, epochs=spec.epochs,
         steps=-(-samples // spec.batch_size),
-        at_once=1 if spec.callbacks else AT_ONCE,  # a callback of the user's may want to see every step
+        at_once=1 if spec.callbacks else AT_ONCE,  # a user's callback may handle every step
     )  # fmt: skip
     nothing = Labelled([np.zeros((0, width), np.float32)], np.zeros(0, np.int64))
     trace = [
@@ -121,7 +121,7 @@ def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> No
         *([(head.make_test_function(), False)] if validated else []),
     ]
     for function, weighted in trace:
-        # Going through no batch makes TensorFlow trace the function, optimize and place it, and changes nothing.
+        # A run over zero batches makes TensorFlow trace, optimize and place the function, and changes no weights.
         with suppress(tf.errors.OutOfRangeError):
             function(iter(_dataset(lambda: iter(()), nothing, 0, weighted=weighted)))
 
@@ -133,14 +133,14 @@ def generators(head: Any) -> list[Any]:
 
 
 def evaluate(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the sum of cross-entropies of `logits` (n, classes), and how many are right, as an array of two."""
+    """Return the sum of cross-entropies of `logits` (n, classes) and the number of correct ones, as an array of two."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
     return np.array([losses.sum(), (logits.argmax(axis=1) == labels).sum()])
 
 
 def gather(views: Sequence[NDArray[Any]], view: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
-    """Return row ``index[i]`` of view ``view[i]`` for each i; a memory map is read in the order it lies in."""
+    """Return row ``index[i]`` of view ``view[i]`` for each i; a memory map is read in storage order."""
     out = np.empty((len(index), views[0].shape[1]), np.float32)
     for number, rows in enumerate(views):
         mine = np.flatnonzero(view == number)
@@ -160,7 +160,7 @@ def _training_dataset(train: Labelled, spec: Train, weights: NDArray[Any], seed:
     columns = (labels, weights[labels]) if spec.class_weights else (labels,)
 
     def orders() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Yield for each epoch which images come, and which view of each."""
+        """Yield for each epoch the order of the images, and the view of each."""
         for number in range(first + 1, spec.epochs + 1):
             order = np.random.default_rng((seed, 12, number)).permutation(len(train))
             yield order, (start_view[order] + number - 1) % len(train.views)
@@ -181,8 +181,7 @@ def _training_dataset(train: Labelled, spec: Train, weights: NDArray[Any], seed:
 
 
 def _resident_dataset(train: Labelled, columns: tuple[NDArray[Any], ...], orders: Any, batch: int, batches: int) -> Any:
-    """Return what `_dataset` does, gathered by TensorFlow from features that are in memory: Python is asked once an
-    epoch."""
+    """As `_dataset`, but TensorFlow gathers batches from features in memory: Python code runs once an epoch."""
     tf, _ = load()
     features = tf.concat([tf.constant(np.asarray(view)) for view in train.views], axis=0)
     constants = [tf.constant(column) for column in columns]
@@ -216,12 +215,12 @@ def _validation_dataset(validation: Labelled, spec: Train) -> Any:
 
 
 def _block(data: Labelled, batch: int) -> int:
-    """How many rows are in memory at a time: whole batches."""
+    """The number of rows in memory at a time, a multiple of the batch."""
     return max(1, BLOCK_BYTES // (4 * data.views[0].shape[1] * batch)) * batch
 
 
 def _batched(arrays: tuple[NDArray[Any], ...], batch: int) -> Blocks:
-    """Yield arrays (batches, batch, …) of the rows of `arrays`; those that make no whole batch as one of their own."""
+    """Yield arrays (batches, batch, …) of the rows of `arrays`; the remaining rows come as one smaller batch."""
     rows = len(arrays[0])
     full_rows = rows - rows % batch
     if full_rows:
@@ -245,11 +244,11 @@ def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = Fals
 
 
 def _fed(dataset: Any, batches: int) -> Any:
-    """Return a dataset of batches as Keras is fed with: made ready while others are trained on."""
+    """Return a dataset of batches for Keras, which are prefetched during training."""
     tf, _ = load()
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
-    options.threading.private_threadpool_size = 1  # it copies memory: more threads would only disturb the training
+    options.threading.private_threadpool_size = 1  # it only copies memory: more threads would slow the training
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     return dataset.prefetch(PREFETCH).with_options(options)

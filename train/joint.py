@@ -1,4 +1,4 @@
-"""A Keras model of backbone and head that learns together: phase two of images and texts, and models from scratch."""
+"""A Keras model that trains backbone and head together: phase two of images and texts, and models from scratch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def joint_model(
 ) -> Any:
     """Return a Keras model of `head` (features → probabilities) on ``embed(inputs, training)``, for ``fit``.
 
-    What learns are the variables `learned` of the backbone, and the head; `beside` change too, though no gradient
-    moves them (the running statistics of batch norms). `losses` are regularization terms: they are minimised, and not
-    part of the loss that is reported, so that losses before and after compare.
+    Training moves the head and the backbone's variables `learned`; `beside` change without a gradient (the running
+    statistics of batch norms). `losses` are regularization terms: they are minimised, but are not part of the reported
+    loss, so that losses before and after can be compared.
     """
     tf, keras = load()
     moved = [*learned, *head.trainable_variables]

@@ -1,9 +1,8 @@
-"""Keras' ``fit`` for both phases, with what must survive a kill: the run goes on after its last whole epoch.
+"""Keras' ``fit`` for both phases, with a checkpoint an epoch: a killed run resumes after its last complete epoch.
 
-`keras.callbacks.BackupAndRestore` keeps weights, optimizer and epoch, but not what `EarlyStopping`,
-`ReduceLROnPlateau` and callbacks of the user's own remember, nor the learning rate that one of them set. `_backup`
-keeps those too, in one file that is replaced atomically, so that a run that was killed ends in the same weights as
-one that was not.
+`keras.callbacks.BackupAndRestore` saves weights, optimizer and epoch, but neither the state of `EarlyStopping`,
+`ReduceLROnPlateau` and the user's callbacks, nor a learning rate that one of them set. `_backup` saves those too, in
+one file that is replaced atomically, so that a killed run ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ VALIDATION_LOSS = "val_loss"
 
 @dataclass
 class State:
-    """How far a phase is. `best` is the lowest validation loss so far, seen after epoch `best_epoch`."""
+    """Progress of a phase. `best` is the lowest validation loss so far, after epoch `best_epoch`."""
 
     epoch: int = 0
     best: float = math.inf
@@ -40,11 +39,11 @@ class State:
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of training: a compiled Keras `model` and what it is fitted on.
+    """One phase of training: a compiled Keras `model` and its data.
 
     `batches(first)` gives a dataset of the epochs from `first` (counted from 0) to the last, `steps` batches each, in
-    an order that follows from seed and epoch. `validation` is a dataset, or None where there is no such split.
-    `generators` are those of dropout layers, which are set anew from `seed` before each epoch.
+    an order that follows from seed and epoch. `validation` is a dataset, or None if there is no such split.
+    `generators` are those of dropout layers, which are seeded from `seed` before each epoch.
     """
 
     number: int
@@ -60,7 +59,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Logs:
-    """Where Keras' own logs go: a folder for TensorBoard, a CSV file; None: nowhere."""
+    """Paths of Keras' own logs: a folder for TensorBoard, a CSV file; None: no log."""
 
     tensorboard: Path | None = None
     csv: Path | None = None
@@ -77,13 +76,13 @@ def run(
     logs: Logs = Logs(),
     own: Callable[[], Sequence[Any]] = tuple,
 ) -> State:
-    """Fit, restore the best weights, and return how it went.
+    """Fit, restore the best weights, and return the final state.
 
-    Best is the lowest validation loss; `start` may carry a loss to beat, reached before the first epoch. With
-    `patience` above zero, training stops after that many epochs without a better one. Without validation the last
-    weights are kept. After each epoch everything needed to go on is in `checkpoint`; if that file exists, training
-    goes on from it. `own` makes the user's callbacks. Raises StageError when the loss is not a number, a callback of
-    the user's fails, or the disk is full.
+    Best is the lowest validation loss; `start` may hold a loss to beat, from before the first epoch. With `patience`
+    above zero, training stops after that many epochs without a better one. Without validation the last weights are
+    used. After each epoch `checkpoint` holds everything needed to resume; if the file exists, training resumes from it.
+    `own` makes the user's callbacks. Raises StageError when the loss is not a number, a user's callback fails, or the
+    disk is full.
     """
     state, saved = start, load_state(checkpoint)
     if saved is not None:
@@ -99,7 +98,7 @@ def run(
     callbacks = [*others, _backup(phase, others, stopping, state, saved, checkpoint, listener)]
     phase.model.fit(
         phase.batches(state.epoch),
-        epochs=state.epoch if state.stopped else phase.epochs,  # of a phase that was at its end, the end alone
+        epochs=state.epoch if state.stopped else phase.epochs,  # a finished phase only runs its end
         initial_epoch=state.epoch,
         steps_per_epoch=phase.steps,
         validation_data=phase.validation,
@@ -115,12 +114,12 @@ def run(
 def _callbacks(
     phase: Phase, patience: int, schedule: Schedule, logs: Logs, state: State, listener: Listener
 ) -> list[Any]:
-    """Return Keras' own callbacks, as the recipe asks for them; with validation `EarlyStopping` is the first."""
+    """Return Keras' own callbacks that the recipe sets; with validation `EarlyStopping` is the first."""
     _, keras = load()
     callbacks: list[Any] = []
     validated = phase.validation is not None
     if validated:
-        # With patience 0 nothing stops, and the best weights come back all the same.
+        # With patience 0 nothing stops, and the best weights are still restored.
         never = phase.epochs + 1
         callbacks.append(
             keras.callbacks.EarlyStopping(VALIDATION_LOSS, patience=patience or never, restore_best_weights=True)
@@ -141,7 +140,7 @@ def _callbacks(
 
 
 def _forget_rows(path: Path, epoch: int) -> None:
-    """Drop rows of epochs that were logged and not saved before a kill: they come again."""
+    """Drop log rows of epochs that a kill left without checkpoint: they run again."""
     if epoch and path.is_file():
         head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
         path.write_text("".join([head, *rows[:epoch]]), encoding="utf-8")
@@ -156,10 +155,10 @@ def _backup(
     checkpoint: Path,
     listener: Listener,
 ) -> Any:
-    """Return the callback that comes last: it restores what was saved, keeps `state`, saves it, and tells of it.
+    """Return the last callback: it restores the checkpoint, updates `state`, saves it, and reports progress.
 
-    `stopping` is the one of `others` that keeps the best weights of this phase, or None without validation. Where the
-    user brings another `EarlyStopping`, it may watch something else: the weights that it holds are its own.
+    `stopping` is the one of `others` that holds the best weights of this phase, or None without validation. The user's
+    own `EarlyStopping` may monitor another value, so its weights are saved separately.
     """
     _, keras = load()
     optimizer = phase.model.optimizer
@@ -216,7 +215,7 @@ def _backup(
             listener.progress(phase.task, epoch + 1, phase.epochs, note=_describe(row))
 
         def on_train_end(self, logs: Any = None) -> None:
-            # Other callbacks may have changed the weights at the end: `EarlyStopping` brought the best back.
+            # Other callbacks may have changed the weights at the end, such as `EarlyStopping`, which restores the best.
             final = {"final": self.model.get_weights()}
             save_state(checkpoint, state, {**self.arrays, **final}, self.memories)
 
@@ -224,7 +223,7 @@ def _backup(
 
 
 def _variables(optimizer: Any) -> list[Any]:
-    """The variables of an optimizer, and the learning rate where a callback may set it."""
+    """The variables of an optimizer, and the learning rate if a callback may set it."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     rate = inner._learning_rate
     return [*optimizer.variables, *([rate] if hasattr(rate, "assign") else [])]
@@ -235,7 +234,7 @@ def _mix(seed: int, epoch: int, number: int) -> int:
 
 
 def _memory(callback: Any) -> dict[str, Any]:
-    """Return what a callback remembers in attributes that are numbers or words; logs keep their own files."""
+    """Return a callback's attributes that are numbers or strings; logging callbacks have their own files."""
     _, keras = load()
     if isinstance(callback, keras.callbacks.TensorBoard | keras.callbacks.CSVLogger):
         return {}
@@ -249,12 +248,12 @@ def _remember(callback: Any, memory: dict[str, Any]) -> None:
 
 
 def save_state(path: Path, state: State, arrays: dict[str, Arrays], memories: dict[str, Any]) -> None:
-    """Write a phase's state, its arrays and what callbacks remember."""
+    """Write a phase's state, its arrays and the attributes of callbacks."""
     save_checkpoint(path, {"state": asdict(state), "memories": memories}, arrays)
 
 
 def load_state(path: Path) -> tuple[State, dict[str, Arrays], dict[str, Any]] | None:
-    """Read what `save_state` wrote; None when there is nothing, or nothing whole."""
+    """Read what `save_state` wrote; None when it is missing or incomplete."""
     if (checkpoint := load_checkpoint(path, ("learned", "best", "optimizer"))) is None:
         return None
     facts, arrays = checkpoint

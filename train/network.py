@@ -1,7 +1,7 @@
-"""What an image backbone is: pixels → preprocessing → backbone → global average pooling; and the head on top of it.
+"""Image backbones: pixels → preprocessing → backbone → global average pooling; and the head on top.
 
-The whole is one flat functional Keras model that takes RGB 0–255 as float32, so that whatever is exported from it
-does too, and nobody downstream has to know which arithmetic the backbone's family wants.
+This is one flat functional Keras model that takes RGB 0–255 as float32. So does every exported file, and callers need
+not know the preprocessing of the backbone's family.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ AFFINE: MappingProxyType[str, tuple[NDArray[Any], NDArray[Any]]] = MappingProxyT
 
 @dataclass(frozen=True)
 class Base:
-    """A backbone without a head, or, where `answers`, a whole classifier that keeps its own classes.
+    """A backbone without a head, or, if `answers`, a complete classifier with its own classes.
 
     `model` maps (batch, size, size, 3) float32 pixels to (batch, features) float32, or to probabilities (batch,
-    classes). It starts frozen: nothing in it is trainable. `layers` are those of which ``train.fine_tune.layers``
-    counts the top ones, bottom first, without the preprocessing. `whole_layers` are the layers that phase two trains
+    classes). It starts frozen: nothing in it is trainable. `layers` are the layers that ``train.fine_tune.layers``
+    counts, bottom first, without the preprocessing. `whole_layers` are the layers that phase two trains
     entirely instead (``trainable = true``): in training mode, with their regularization losses. `preprocessing`
-    names what was done to the pixels; `facts` are what else is worth recording. `module` is the `hub.KerasLayer` of a
-    backbone that is not made of Keras' own layers.
+    names the operation on the pixels; `facts` are further entries for the provenance. `module` is the `hub.KerasLayer`
+    of a backbone that is not built of Keras' own layers.
     """
 
     model: Any
@@ -77,7 +77,7 @@ def precision(*, mixed: bool) -> Iterator[None]:
 
 
 def assemble(backbone: Any, preprocessing: Preprocessing, size: int) -> Base:
-    """Put `backbone` between preprocessing and pooling, flat, and freeze it."""
+    """Place `backbone` between preprocessing and pooling as a flat model, and freeze it."""
     _, keras = load()
     image = keras.Input((size, size, 3), name="image")
     pixels = preprocess(image, preprocessing)
@@ -89,7 +89,7 @@ def assemble(backbone: Any, preprocessing: Preprocessing, size: int) -> Base:
 
 
 def pooled(image: Any, activations: Any, layers: Sequence[Any], preprocessing: Preprocessing) -> Base:
-    """Return the backbone that leads from `image` to `activations`, averaged over height and width, and frozen."""
+    """Return the frozen backbone from `image` to `activations`, averaged over height and width."""
     _, keras = load()
     features = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(activations)
     model = keras.Model(image, features, name="base")
@@ -114,7 +114,7 @@ def affine(image: Any, matrix: NDArray[Any], bias: NDArray[Any]) -> Any:
 
 
 def ranged(image: Any, pixels: Pixels) -> Any:
-    """Take a Keras tensor (batch, h, w, 3) of RGB 0–255 to what the model wants."""
+    """Map a Keras tensor (batch, h, w, 3) of RGB 0–255 to the range that the model expects."""
     if pixels.span is None:
         return affine(image, *AFFINE[pixels.mode])
     low, high = pixels.span
@@ -122,15 +122,15 @@ def ranged(image: Any, pixels: Pixels) -> Any:
 
 
 def attach_head(base: Base, head: Any) -> Any:
-    """Return the whole model: `base` and behind it the layers of `head` (`head.new_head`), which ends in
+    """Return the complete model: `base`, followed by the layers of `head` (`head.new_head`), with the output
     ``probabilities`` (batch, classes) float32."""
     _, keras = load()
     return keras.Model(base.model.input, apply_head(head, base.model.output), name="classifier")
 
 
 def pool_by_maximum(base: Base) -> Base | None:
-    """Return `base` with the largest activation of each channel for its features instead of their average; None where
-    the backbone gives vectors and nothing is pooled here."""
+    """Return `base` with global maximum pooling instead of average pooling; None if the backbone returns vectors, and
+    nothing is pooled here."""
     _, keras = load()
     last = base.model.layers[-1]
     kinds = {
@@ -139,7 +139,7 @@ def pool_by_maximum(base: Base) -> Base | None:
     }
     if type(last) not in kinds or base.answers:
         return None
-    features = kinds[type(last)](name=last.name, dtype="float32")(last.get_input_at(-1))  # where it was called last
+    features = kinds[type(last)](name=last.name, dtype="float32")(last.get_input_at(-1))  # of its last call
     model = keras.Model(base.model.input, features, name="base")
     model.trainable = False
     return replace(base, model=model)

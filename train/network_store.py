@@ -1,7 +1,7 @@
-"""What a model was frozen from, kept beside it for further training: its Keras layers, or a module's variables.
+"""Stores the unfrozen model for further training: its Keras layers, or a module's variables.
 
-The frozen SavedModel is for inference alone: its batch norms have no statistics to learn, its graph no layers to
-prune. `frameworks.network_format` is what ``network/`` looks like.
+The frozen SavedModel is for inference alone: its batch norms have no statistics to update, its graph no layers to
+prune. `frameworks.network_format` defines the format of ``network/``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ..frameworks.network_format import HIDDEN, KERAS, MODULE, PREPROCESS, PROBA
 from ..frameworks.tensorflow import load
 from .network import Base
 
-LARGEST = 256 * 2**20  # bytes of a module's variables; larger networks than these are not trained further on a CPU
+LARGEST = 256 * 2**20  # bytes of a module's variables; larger networks are not trained further on a CPU
 OURS = ("tf_keras.", "keras.")
 OWN = (PREPROCESS, HIDDEN, PROBABILITIES)  # layers of ours around a module
 
 
 def store_network(classifier: Any, base: Base, folder: Path) -> str:
-    """Write what `classifier` is made of into `folder`; return why not where that cannot be done (else empty).
+    """Write the layers and weights of `classifier` into `folder`; return the reason if that is not possible, else "".
 
-    A network of Keras' own layers is kept whole: its configuration and its weights in their order, which give a network
-    with the same outputs to the bit. Of a Hub module the variables are kept with their names, and what stands before
-    and behind it; whoever knows its architecture can build it again from those. Layers of others and ``Lambda`` layers
-    would need their code. Raises StageError when the disk refuses.
+    A network of Keras' own layers is stored completely: its configuration and its weights in order, which give a
+    network with bit-identical outputs. Of a Hub module the variables are stored with their names, and the layers before
+    and behind it; further training rebuilds known architectures from those. Custom and ``Lambda`` layers would need
+    their code. Raises StageError when the disk refuses.
     """
     described, arrays, why = _module(classifier, base) if base.module is not None else _layers(classifier)
     with explain_disk_errors(folder):

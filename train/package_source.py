@@ -1,4 +1,4 @@
-"""``package:NAME`` for images: backbones whose weights an installed Python package carries.
+"""``package:NAME`` for images: backbones whose weights are in an installed Python package.
 
 A new one is an object with `Packaged`'s methods and a row of `MODELS`, beside its row of `packaged.PACKAGES`.
 """
@@ -25,18 +25,18 @@ MINIMUM = 32  # MobileNetV2 and EfficientNet-Lite0 halve their input five times
 
 
 class Packaged(Protocol):
-    """One packaged model. `keys` are those of a [[model]] that mean something for it alone."""
+    """One packaged model. `keys` are the keys of [[model]] that apply to it alone."""
 
     keys: frozenset[str]
     mixes: bool
     packages: tuple[str, ...]
 
     def check(self, spec: ModelSpec) -> None:
-        """Raise InputError for what only this model cannot do."""
+        """Raise InputError for settings that this model does not support."""
         ...
 
     def identity(self, spec: ModelSpec) -> dict[str, Any]:
-        """Return what decides the result beside the weights' hash."""
+        """Return what decides the result in addition to the weights' hash."""
         ...
 
     def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
@@ -52,10 +52,10 @@ class MobileNetV2:
     packages: tuple[str, ...] = ()
 
     def check(self, spec: ModelSpec) -> None:
-        """Nothing more than of any."""
+        """Do nothing: there are no further checks."""
 
     def identity(self, spec: ModelSpec) -> dict[str, Any]:
-        """Nothing more than the weights."""
+        """Empty: only the weights decide the result."""
         return {}
 
     def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
@@ -68,7 +68,7 @@ class MobileNetV2:
 
 
 class EfficientNetLite0:
-    """A Hub SavedModel, made here of the package's weights."""
+    """A Hub SavedModel, built here from the package's weights."""
 
     keys = frozenset({"trainable", "head", "output"})
     mixes = False
@@ -90,11 +90,11 @@ class EfficientNetLite0:
         return {"output": spec.output} if spec.output else {}
 
     def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
-        """Build it with its own head (ImageNet's classes), or with the features for a new one, which with
-        ``output = "classification"`` are the logits of ImageNet's classes."""
+        """Build it with its own head (ImageNet's classes), or as features for a new head; with
+        ``output = "classification"`` these are the logits of ImageNet's classes."""
         classifies = spec.head == "own" or spec.output == "classification"
         path = efficientnet_lite.saved_model("classification" if classifies else "feature_vector", request.listener)
-        spec = spec.model_copy(update={"output": ""})  # it chose the module, which has one output
+        spec = spec.model_copy(update={"output": ""})  # it selected the module, which has one output
         return base_of(spec, path, efficientnet_lite.PIXELS, request)
 
 
@@ -107,7 +107,7 @@ class Packages:
     packages = tuple(sorted({name for model in MODELS.values() for name in model.packages}))
 
     def check(self, spec: ModelSpec, folder: Path) -> None:
-        """Check keys and image size; the package must be installed and carry the file that was verified."""
+        """Check keys and image size, and that the package is installed with its verified file."""
         model, where = _model(spec), f"model {spec.name!r}"
         if spec.alpha not in (None, 1.0):
             raise InputError(f"{where}: {spec.backbone} has width 1.0 only, not alpha = {spec.alpha}", "remove alpha")
@@ -123,14 +123,14 @@ class Packages:
         weights_file(name_of(spec))
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
-        """The hash of the weights that were verified."""
+        """The hash of the verified weights."""
         model, name = _model(spec), name_of(spec)
         weights_file(name)
         weights = {"sha256": PACKAGES[name].sha256, **model.identity(spec)}
         return {"backbone": spec.backbone, "alpha": spec.alpha, "image_size": spec.image_size, "weights": weights}
 
     def mixes(self, spec: ModelSpec) -> bool:
-        """Where it is made of Keras layers."""
+        """Whether the model is built of Keras layers."""
         return _model(spec).mixes
 
     def build(self, spec: ModelSpec, request: ImageRequest) -> Base:

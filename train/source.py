@@ -1,6 +1,6 @@
-"""What a source of backbones is, the same for ``keras:``, ``hub:``, ``package:``, ``file:`` and ``scratch:``.
+"""The interface of backbone sources: ``keras:``, ``hub:``, ``package:``, ``file:`` and ``scratch:``.
 
-`backbones` has the table of sources; a source knows neither the table nor the others.
+`backbones` has the table of sources; a source imports neither the table nor the others.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ BuiltT_co = TypeVar("BuiltT_co", covariant=True)
 
 
 class BackboneSource(Protocol[RequestT_contra, BuiltT_co]):
-    """Where backbones of one scheme are from. `folder` is where relative paths of a recipe are meant from."""
+    """A source of the backbones of one scheme. `folder` is where relative paths of a recipe start."""
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The distributions whose versions decide the result, beside those that all training needs."""
+        """The distributions whose versions affect the result, in addition to those that all training needs."""
         ...
 
     def check(self, spec: ModelSpec, folder: Path) -> None:
@@ -42,7 +42,7 @@ class BackboneSource(Protocol[RequestT_contra, BuiltT_co]):
         ...
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
-        """Return what of the backbone decides the result, for a cache key. Raises InputError as `check` does."""
+        """Return the backbone's properties that decide the result, for a cache key. Raises InputError as `check`."""
         ...
 
     def build(self, spec: ModelSpec, request: RequestT_contra) -> BuiltT_co:
@@ -55,9 +55,9 @@ class BackboneSource(Protocol[RequestT_contra, BuiltT_co]):
 class ImageRequest:
     """What an image backbone is built for.
 
-    `mixed` computes in float16 (for GPUs), where the source can (`ImageSource.mixes`). `samples` (N, size, size, 3)
-    uint8 are real images, on which it is found out what somebody else's model gives; `classes` is how many the data
-    have.
+    `mixed` computes in float16 (for GPUs), if the source supports it (`ImageSource.mixes`). `samples` (N, size, size,
+    3) uint8 are real images, on which the outputs of external models are examined; `classes` is the data's number of
+    classes.
     """
 
     folder: Path
@@ -76,12 +76,12 @@ class ImageSource(BackboneSource[ImageRequest, Base], Protocol):
 
 
 def name_of(spec: ModelSpec) -> str:
-    """Return what stands behind the scheme of a backbone."""
+    """Return the part of a backbone behind its scheme."""
     return spec.backbone.partition(":")[2]
 
 
 def check_keys(spec: ModelSpec, meaningful: Set[str]) -> None:
-    """Raise InputError when `spec` sets a key that is not among `meaningful` to anything but its default."""
+    """Raise InputError when `spec` sets a key outside `meaningful` to another value than its default."""
     for key, about in ModelSpec.model_fields.items():
         if key not in meaningful and getattr(spec, key) != about.get_default(call_default_factory=True):
             raise InputError(
@@ -91,7 +91,7 @@ def check_keys(spec: ModelSpec, meaningful: Set[str]) -> None:
 
 
 def check_size(spec: ModelSpec, minimum: int) -> None:
-    """Raise InputError when the pictures are smaller than the backbone can take."""
+    """Raise InputError when images are smaller than the backbone's minimum."""
     if spec.image_size < minimum:
         raise InputError(
             f"model {spec.name!r}: image_size = {spec.image_size} is too small for {spec.backbone}, which needs "
@@ -101,7 +101,7 @@ def check_size(spec: ModelSpec, minimum: int) -> None:
 
 
 def check_head(spec: ModelSpec) -> None:
-    """Raise InputError when a model keeps its own head, and yet is to be fine-tuned."""
+    """Raise InputError when a model keeps its own head but is set to be fine-tuned."""
     if spec.head == "own" and spec.trainable:
         raise InputError(
             f"model {spec.name!r}: with head = 'own' nothing is trained, but trainable = true",
@@ -110,7 +110,7 @@ def check_head(spec: ModelSpec) -> None:
 
 
 def check_pixels(spec: ModelSpec) -> None:
-    """Raise InputError when the recipe says the values of the pixels in two ways."""
+    """Raise InputError when the recipe sets the range of the pixels in two ways."""
     if spec.value_range is not None and spec.preprocessing:
         raise InputError(
             f"model {spec.name!r}: value_range and preprocessing say the same thing twice", "remove one of them"

@@ -1,9 +1,9 @@
 """Reads the tensors of a legacy PyTorch file (before the zip format of PyTorch 1.6) without PyTorch.
 
 Such a file is five pickles (a magic number, a protocol version, facts on the writing system, the object, the keys
-of its storages) and then each storage's raw values. A pickle can name any callable and have it called, so the
-unpickler here knows the few types that a tensor is made of and refuses every other name. What it builds of those may
-still end a process (a key nested 200,000 deep is hashed on the stack), so a process of its own reads the file.
+of its storages) and then each storage's raw values. A pickle can call any callable by name, so the
+unpickler here accepts the few types that make up a tensor and refuses every other name. Even those can crash a process
+(a key nested 200,000 deep is hashed on the stack), so a separate process reads the file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MOST_SIDES = 16  # of a tensor
 
 @dataclass(frozen=True)
 class _Storage:
-    """A flat array that stands behind the pickles; tensors are views of it."""
+    """A flat array, stored behind the pickles; tensors are views of it."""
 
     key: str
     dtype: str
@@ -68,7 +68,7 @@ class _TensorUnpickler(pickle.Unpickler):
         self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return our stand-in for one of a tensor's own types; refuse the rest before anything of it can run."""
+        """Return our replacement for one of a tensor's own types; refuse all other names before their code can run."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -81,7 +81,7 @@ class _TensorUnpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """Return the storage that a tensor names."""
+        """Return the storage that a tensor refers to."""
         match pid:
             case ("storage", str(dtype), str(key), str(), int(size), None) if size >= 0:
                 return _Storage(key, dtype, size)
@@ -100,7 +100,7 @@ def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> _Te
 
 
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a state dict by name, as arrays of their own dtype. Reads it in another process.
+    """Return the tensors of a state dict by name, as arrays of their own dtypes. Reads the file in another process.
 
     Raises InputError when the file is of another format, is damaged, or names anything but tensors' own types.
     """
@@ -122,7 +122,7 @@ def write_tensors(path: str, target: str) -> list[str]:
 
 
 def parse(path: Path) -> dict[str, NDArray[Any]]:
-    """As `read_state_dict`, in this process, which a hostile file may end."""
+    """As `read_state_dict`, in this process, which a hostile file may crash."""
     try:
         if path.stat().st_size > LIMIT_BYTES:
             raise InputError(f"{path} has more than {LIMIT_BYTES >> 30} GiB; that is no file of weights we can read")
@@ -141,7 +141,7 @@ def parse(path: Path) -> dict[str, NDArray[Any]]:
     except InputError:
         raise
     except Exception as error:
-        # The bytes are hostile: the unpickler may stumble over them in any way it likes.
+        # The bytes may be hostile: the unpickler may raise any exception.
         raise _malformed(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -167,7 +167,7 @@ def _read_storages(stream: io.BytesIO, keys: Any, named: dict[str, _Storage]) ->
 
 
 def _view(tensor: _Tensor, flat: NDArray[Any]) -> NDArray[Any]:
-    """Copy a tensor out of its storage. Strides are the file's word only: they must stay inside, and not repeat."""
+    """Copy a tensor out of its storage. Strides come from the file: they must stay inside, and must not repeat elements."""
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride, strict=True))
     if math.prod(tensor.shape) > flat.size or (all(tensor.shape) and last >= flat.size):
         raise pickle.UnpicklingError("a tensor reaches beyond its storage")

@@ -1,7 +1,7 @@
-"""One training and the folder it lives in, for images and texts alike: found again after a kill, tidied at the end.
+"""The workspace folder of one training, on images or texts: resumed after a kill, cleaned up at the end.
 
-What is half done lies in ``scratch/`` with a note of the work it belongs to. What is finished stands beside it under
-its own name, and appears there whole or not at all.
+``scratch/`` holds unfinished work, with a note of the training it belongs to. Finished results are beside it under
+their own names, and appear there atomically.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from . import callbacks
 from .head import class_weights
 from .keras_fit import Logs, Phase, State, run
 
-SCRATCH = "scratch"  # features and checkpoints; gone at the end
-NOTE = "work.json"  # which work a folder belongs to
+SCRATCH = "scratch"  # features and checkpoints; removed at the end
+NOTE = "work.json"  # identifies the training that a folder belongs to
 TENSORBOARD = "tensorboard"
 CSV = "training-{}.csv"  # by phase
 
 
 @dataclass
 class Work:
-    """What one training carries through its steps.
+    """The state of one training, shared by its steps.
 
-    `folder` is where the recipe stands, `workspace` where the training lives, `shared` where features are kept for
-    other seeds. `packages` are those whose versions decide the result. `seconds` says how long each step took.
+    `folder` is the recipe's folder, `workspace` the training's, `shared` stores features for other seeds. `packages`
+    are those whose versions affect the result. `seconds` has the duration of each step.
     """
 
     spec: ModelSpec
@@ -55,14 +55,14 @@ class Work:
 
     @property
     def scratch(self) -> Path:
-        """Where what is half done lies."""
+        """The folder of unfinished work."""
         return self.workspace / SCRATCH
 
     def open(self, identity: Any) -> Model | None:
-        """Make the workspace ready for this work on the backbone of that identity; return the model if it is done.
+        """Prepare the workspace for this training on the backbone of that identity; return the model if it is finished.
 
-        What belongs to other work is thrown away. Raises InputError for data that nothing can be learnt from, and
-        StageError when the disk refuses.
+        Unfinished work of other trainings is removed. Raises InputError for data without two classes or without
+        training samples, and StageError when the disk refuses.
         """
         self._check_classes()
         ours = {"model": self.spec.model_dump(), "train": self.train.model_dump(), "seed": self.seed,
@@ -94,7 +94,7 @@ class Work:
             raise InputError(f"the data have no training {self.data.kind}s", "check the data's source and its splits")
 
     def timed(self, step: str, work: Callable[[], Any]) -> Any:
-        """Run `work`, say that it begins, and note how long it took."""
+        """Report the step, run `work`, and record its duration."""
         self.listener.note("step", step)
         start = time.monotonic()
         result = work()
@@ -102,12 +102,12 @@ class Work:
         return result
 
     def labels(self, split: str) -> NDArray[Any]:
-        """A split's labels (n,) int64; none where there is no such file."""
+        """A split's labels (n,) int64; empty if there is no such file."""
         path = self.data.targets(split)
         return np.load(path) if path.is_file() else np.zeros(0, np.int64)
 
     def weights(self) -> NDArray[Any]:
-        """The weight of each class (classes,) float32, as the recipe wants it."""
+        """The weight of each class (classes,) float32, as the recipe sets it."""
         return class_weights(self.labels("train"), len(self.data.labels), self.train.class_weights)
 
     def run(self, phase: Phase, start: State, checkpoint: str) -> State:
@@ -128,7 +128,7 @@ class Work:
         )
 
     def place(self, name: str, target: str = "") -> Path:
-        """Move the finished folder `name` out of the scratch folder, replacing what stood there; return its place."""
+        """Move the finished folder `name` out of the scratch folder, replacing what is there; return its path."""
         final = self.workspace / (target or name)
         with explain_disk_errors(final):
             move(self.scratch / name, final, root=self.workspace)
@@ -137,10 +137,10 @@ class Work:
     def finish(
         self, state: State, history: list[dict[str, float]], identity: Any, facts: dict[str, Any], **parts: Any
     ) -> Model:
-        """Write down the finished model, tidy up, and return it.
+        """Write the finished model's record, clean up, and return the model.
 
-        `state` is how the last phase went: its best is what was kept. `parts` are the fields of `Model` that the
-        kind of data decides, `facts` what else its provenance says.
+        `state` is the last phase's; its best weights are the model's. `parts` are the fields of `Model` that depend on
+        the kind of data, `facts` further entries of its provenance.
         """
         validated = self.data.counts.get("validation", 0)
         metrics = {"val_samples": float(validated), "epochs": float(len(history))}
@@ -171,7 +171,7 @@ class Work:
         return model
 
     def _tidy(self) -> None:
-        """Drop what only an unfinished training needs; remember what the finished one was."""
+        """Remove what only an unfinished training needs; record the identity of the finished one."""
         note = self.scratch / NOTE
         if note.is_file():
             move(note, self.workspace / NOTE, root=self.workspace)
