@@ -71,17 +71,17 @@ def _begin(values: Iterable[str], incomplete: str) -> list[CompletionItem]:
 def _paths(incomplete: str, suffixes: tuple[str, ...]) -> list[CompletionItem]:
     """Return folders, with a slash behind them, and files with one of `suffixes`; hidden ones where they are begun."""
     head, slash, tail = incomplete.rpartition("/")
-    found = []
+    paths = []
     try:
         for path in sorted(Path(head + slash or ".").expanduser().iterdir()):
             if path.name.startswith(tail) and (tail or not path.name.startswith(".")):
                 if path.is_dir():
-                    found.append(f"{head}{slash}{path.name}/")
+                    paths.append(f"{head}{slash}{path.name}/")
                 elif path.suffix in suffixes:
-                    found.append(f"{head}{slash}{path.name}")
+                    paths.append(f"{head}{slash}{path.name}")
     except OSError:  # no such folder, or none that may be read: nothing to offer
         return []
-    return [CompletionItem(one) for one in found]
+    return [CompletionItem(one) for one in paths]
 
 
 class Bash(BashComplete):
@@ -117,10 +117,10 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         """Return a line for each value: its kind, a comma, and what bash puts in the place of its own word."""
         arguments, incomplete = self.get_completion_args()
         breaks = [mark for mark in _BREAKS if mark in os.environ.get("COMP_BREAKS", _BREAKS)]
-        kept = max((incomplete.rfind(mark) + 1 for mark in breaks), default=0)
+        skipped = max((incomplete.rfind(mark) + 1 for mark in breaks), default=0)
         lines = []
         for item in self.get_completions(arguments, incomplete):
-            value = item.value[kept:] if item.type == "plain" else item.value
+            value = item.value[skipped:] if item.type == "plain" else item.value
             lines.append(f"{item.type},{value}")
         return "\n".join(lines)
 

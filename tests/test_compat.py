@@ -29,7 +29,7 @@ from edgeproof.core.variant import CONVERTER
 from edgeproof.devices import install, locate, missing_runtime, open_runner
 from edgeproof.devices.runtimes import installed_versions, side_installations
 from edgeproof.export import inspect
-from edgeproof.tflite import misfits, needs_of, newest_version, oldest, tflite_of
+from edgeproof.tflite import incompatibilities, needs_of, newest_version, oldest, tflite_of
 from edgeproof.tflite.delegates import estimate
 from edgeproof.tflite.graph import Node, Tensor
 from edgeproof.tflite.metadata import read_metadata
@@ -114,7 +114,7 @@ def check_table(target: Target, folder: Path) -> None:
         pytest.skip(f"{target} is not on this machine")
     answers = opened(target, [one_operator(*key) for key in asked], folder)
     needs = [needs_of([Operator(name, version, 1)]) for name, version in asked]
-    said = [not misfits(need, target.runtime, found.version) for need in needs]
+    said = [not incompatibilities(need, target.runtime, found.version) for need in needs]
     wrong = [(key, real) for key, real, guess in zip(asked, answers, said, strict=True) if real != guess]
     assert not wrong
     assert 300 < sum(answers) < len(asked)
@@ -143,7 +143,7 @@ def test_tensor_types_are_what_runtimes_read(runtime: str, old_litert: Target, t
         path.write_bytes(content)
         assert found is not None
         needs = inspect(path).needs
-        assert (not misfits(needs, target.runtime, found.version)) == real, dtype
+        assert (not incompatibilities(needs, target.runtime, found.version)) == real, dtype
 
 
 @pytest.mark.slow
@@ -188,9 +188,9 @@ def test_litert_is_called_by_the_tensorflow_lite_that_it_is() -> None:
 
 def test_a_version_that_nobody_has_is_refused_by_known_runtimes_and_open_for_newer_ones() -> None:
     needs = needs_of([Operator("ADD", 77, 1), Operator("MyOp", 1, 1, custom=True)])
-    assert [m.operator for m in misfits(needs, "litert", "2.3.0")] == ["ADD"]
-    assert "in no runtime that is known" in misfits(needs, "tflite-runtime", "2.14")[0].reason
-    assert not misfits(needs, "litert", "9.0") and not misfits(needs, "tflite-runtime", "3.0.0")
+    assert [m.operator for m in incompatibilities(needs, "litert", "2.3.0")] == ["ADD"]
+    assert "in no runtime that is known" in incompatibilities(needs, "tflite-runtime", "2.14")[0].reason
+    assert not incompatibilities(needs, "litert", "9.0") and not incompatibilities(needs, "tflite-runtime", "3.0.0")
     assert order(NEWEST["tflite"]) == (2, 23, 0)
 
 
@@ -228,7 +228,9 @@ def test_a_file_that_says_less_than_it_needs_is_seen_through(tmp_path: Path) -> 
     contents = inspect(path)
     assert contents.min_runtime == "tflite 2.17.0" and contents.ops[0].version == 3
     assert "says version 3 and needs version 12" in contents.notes[0]
-    assert misfits(contents.needs, "tflite-runtime", "2.14.0") and not misfits(contents.needs, "litert", "1.0.1")
+    assert incompatibilities(contents.needs, "tflite-runtime", "2.14.0") and not incompatibilities(
+        contents.needs, "litert", "1.0.1"
+    )
     assert [(q.name, q.scales, q.axis) for q in contents.quantized] == [("w", 3, 0)]
 
     path.write_bytes(hybrid_dense(version=3, channels=1))

@@ -1,4 +1,4 @@
-"""TensorFlow's converter with our writer: its own writes every file twice, from objects, and aligns nothing."""
+"""TensorFlow's converter with our writer: its own writes every file twice, from objects, without alignment."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def convert(converter: Any) -> bytes:
 
 @contextmanager
 def _our_writer() -> Iterator[list[bool]]:
-    """Within this block the converter's Python part writes with `write`; what is yielded is empty until it does.
+    """Within this block the converter's Python part writes with `write`; the yielded list is empty until it does.
 
-    It reads a file into objects and writes it anew to share equal buffers, and again to add metadata. Its builder grows
-    by doubling, so that this takes five times the memory of the weights. Files of more than 2 GB pass it by.
+    It reads a file into objects, writes it again to share equal buffers, and again to add metadata. Its builder grows
+    by doubling, so this needs five times the memory of the weights. Files of more than 2 GB skip it.
     """
     from tensorflow.lite.tools import flatbuffer_utils as module
 

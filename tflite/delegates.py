@@ -1,7 +1,7 @@
-"""What accelerators would not take of a file, operator by operator, from their makers' published lists. Estimates.
+"""Operators of a file that accelerators do not support, from their makers' published lists. Estimates.
 
-An accelerator takes the parts of a graph that it can run; the rest goes back to the CPU, and each change costs time.
-The lists are of one version of each compiler or delegate; the compiler itself, on the device, has the last word.
+An accelerator runs the supported parts of a graph; the rest runs on the CPU, and each switch costs time. The lists are
+of one version of each compiler or delegate; the compiler itself, on the device, decides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .graph import Node, Tensor
 
 @dataclass(frozen=True)
 class Delegate:
-    """An accelerator: its name, its list's source, and `why`, which says why it refuses a node ("": it does not)."""
+    """An accelerator: its name, the source of its list, and `why`, the reason for refusing a node ("": accepted)."""
 
     name: str
     source: str
@@ -24,15 +24,15 @@ class Delegate:
 
 
 def estimate(nodes: Sequence[Node]) -> tuple[dict[str, Any], ...]:
-    """Return for each accelerator what it would take of a graph's operators.
+    """Return for each accelerator how much of a graph's operators it supports.
 
     {``delegate``, ``kind`` ("estimated"), ``source``, ``takes`` and ``total`` (operators of the graph), ``refuses``:
     [{``op``, ``count``, ``why``}], most first}.
     """
-    told = []
+    estimates = []
     for delegate in DELEGATES:
         refused = Counter((node.op, why) for node in nodes if (why := delegate.why(node)))
-        told.append(
+        estimates.append(
             {
                 "delegate": delegate.name,
                 "kind": "estimated",
@@ -42,7 +42,7 @@ def estimate(nodes: Sequence[Node]) -> tuple[dict[str, Any], ...]:
                 "refuses": [{"op": op, "count": n, "why": why} for (op, why), n in refused.most_common()],
             }
         )
-    return tuple(told)
+    return tuple(estimates)
 
 
 def _names(text: str) -> frozenset[str]:
@@ -50,7 +50,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 def _flowing(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the tensors that are computed, as against stored."""
+    """Return the tensors that are computed, not stored."""
     return [tensor for tensor in tensors if not tensor.constant]
 
 
@@ -59,14 +59,14 @@ def _dynamic(node: Node, allowed: frozenset[int] = frozenset()) -> str:
     return f"dimension {free[0]} of its shape is only known when it runs" if free else ""
 
 
-def _types(tensors: Sequence[Tensor], taken: frozenset[str]) -> str:
-    wrong = sorted({tensor.dtype for tensor in tensors} - taken)
+def _types(tensors: Sequence[Tensor], accepted: frozenset[str]) -> str:
+    wrong = sorted({tensor.dtype for tensor in tensors} - accepted)
     return f"{' and '.join(wrong)} values" if wrong else ""
 
 
 # --- GPU ------------------------------------------------------------------------------------------------------------
 
-# The newest version of each operator that the delegate's parsers accept; None where they do not ask.
+# The newest version of each operator that the delegate's parsers accept; None where they do not check it.
 _GPU: dict[str, int | None] = {
     **dict.fromkeys(
         _names(
@@ -108,8 +108,8 @@ def _gpu(node: Node) -> str:
     newest = _GPU[node.op]
     if newest is not None and node.version > newest:
         return f"it takes versions up to {newest}, the file has version {node.version}"
-    taken = _GPU_TYPES | _GPU_MORE.get(node.op, frozenset())
-    if wrong := _types(_flowing((*node.inputs, *node.outputs)), taken):
+    accepted = _GPU_TYPES | _GPU_MORE.get(node.op, frozenset())
+    if wrong := _types(_flowing((*node.inputs, *node.outputs)), accepted):
         return wrong
     return _dynamic(node)
 
@@ -152,10 +152,10 @@ def _u85(node: Node) -> str:
     return _ethos(node, _U85, _INTEGERS | {"bool"}, _U85)
 
 
-def _ethos(node: Node, taken: frozenset[str], types: frozenset[str], wide: frozenset[str]) -> str:
+def _ethos(node: Node, accepted: frozenset[str], types: frozenset[str], wide: frozenset[str]) -> str:
     if node.custom:
         return "a custom operator"
-    if node.op not in taken:
+    if node.op not in accepted:
         return "not among its operators"
     maps = _flowing((*node.inputs, *node.outputs))
     if wrong := _types(maps, types):
@@ -168,7 +168,7 @@ def _ethos(node: Node, taken: frozenset[str], types: frozenset[str], wide: froze
         return "feature maps of 64 bits"
     if node.op not in wide and any(tensor.dtype == "int32" for tensor in maps):
         return "feature maps of 32 bits"
-    if taken is _U55 and node.op not in _UNSCALED and any(not tensor.scales for tensor in maps):
+    if accepted is _U55 and node.op not in _UNSCALED and any(not tensor.scales for tensor in maps):
         return "a feature map without a scale"
     if node.op not in _PER_CHANNEL:
         if any(tensor.per_channel for tensor in node.inputs):
@@ -177,7 +177,7 @@ def _ethos(node: Node, taken: frozenset[str], types: frozenset[str], wide: froze
         return f"{wrong.removesuffix(' values')} weights: it takes 8 bits"
     if node.op == "MEAN" and maps and len(maps[0].shape) == 4 and maps[0].shape[0] > 1:
         return f"a batch of {maps[0].shape[0]}"
-    if taken is _U55 and node.op in ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D"):
+    if accepted is _U55 and node.op in ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D"):
         return "strides above 3" if max(node.options.get("strides", (1,))) > 3 else ""
     return ""
 

@@ -1,4 +1,4 @@
-"""The classes that a ``.tflite`` carries with it: a label file, as TFLite metadata name them."""
+"""The classes inside a ``.tflite``: a label file named by its TFLite metadata."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-# Label files of large models have a few hundred kilobytes; an archive may promise anything.
+# Label files of large models have a few hundred kilobytes; an archive may claim any size.
 _MOST_BYTES = 4 * 2**20
 
 
 def embedded_labels(path: Path, names: Sequence[str], count: int | None) -> tuple[str, ...]:
-    """Return the lines of the first of the label files `names` in `path` that has `count` of them; else nothing.
+    """Return the lines of the first of the label files `names` in `path` that has `count` lines; else nothing.
 
-    `names` are what the metadata call axis labels (`inspect.Contents.metadata`). A file that is damaged, or of another
-    number of lines, says nothing of the classes.
+    `names` are the axis labels of the metadata (`inspect.Contents.metadata`). A file that is damaged, or has another
+    number of lines, is ignored.
     """
     if not names or count is None:
         return ()

@@ -1,7 +1,7 @@
 """A ``.tflite`` file's graph, read lazily from its flatbuffer: tensors, operators and their options, metadata entries.
 
-Nothing is run and no weights are copied. Files come from outside: offsets may point anywhere, and a few bytes may be
-referred to a million times, so what is read is counted against a limit that no real model comes near.
+Nothing is run and no weights are copied. Files are untrusted: offsets may point anywhere, and a few bytes may be
+referred to a million times. So reads are counted against a limit that no real model comes near.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.inputs import read_input
 
-# Dimensions, indices and bytes of names that are read of one file: its size, and of a small one some hundred times
-# what models have.
+# Limit of dimensions, indices and bytes of names read from one file: its size; for a small file some hundred times what
+# models have.
 _LIMIT = 5_000_000
 # Tables (tensors, operators and so on): each takes at least two numbers of four bytes, where none is referred to twice.
 _TABLES = 500_000
@@ -28,9 +28,9 @@ IDENTIFIER = b"TFL3"  # at bytes 4–7, where a flatbuffer carries it
 class Tensor:
     """A tensor of the graph.
 
-    `dynamic` are the dimensions that are only known when it runs. `constant` ones are stored in the file. Quantized
-    ones have `scales` (one for each index along `axis`, or a single one) or `blockwise` ones; `scale` and `zero_point`
-    are the first (value = scale × (stored - zero_point)).
+    `dynamic` are the dimensions known only at run time. A `constant` tensor is stored in the file. A quantized one has
+    `scales` (one for each index along `axis`, or a single one) or is `blockwise`; `scale` and `zero_point` are the
+    first (value = scale × (stored - zero_point)).
     """
 
     name: str
@@ -52,7 +52,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Node:
-    """An operator of the graph. `options` are those that some accelerator is particular about."""
+    """An operator of the graph. `options` are those that accelerators restrict."""
 
     op: str
     version: int
@@ -64,7 +64,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """What a file holds. `inputs` and `outputs` are the main graph's, called as its signature calls them.
+    """The contents of a file. `inputs` and `outputs` are the main graph's, with the names of its signature.
 
     `entries` are its metadata buffers. `offsets`: some values lie behind the flatbuffer, at an offset in the file.
     """
@@ -85,7 +85,7 @@ class _Reader:
         self.left = max(_LIMIT, self.size)
         self.tables = min(_TABLES, self.size // _TABLE_BYTES)
         self.offsets = False
-        from . import schema  # and flatbuffers with it, which who only imports this does without
+        from . import schema  # late: importing this module alone does not need flatbuffers
 
         self._schema = schema
         self.model = schema.Model.of(content)
@@ -94,8 +94,8 @@ class _Reader:
         self.activations = {number: name for name, number in schema.ACTIVATIONS.items()}
 
     def spend(self, amount: int) -> int:
-        """Count what is about to be read; return it. Raises InputError when it is more than a model can hold."""
-        # A vector is not longer than the file that holds it; what says otherwise is damaged.
+        """Count `amount` as read, and return it. Raises InputError when the sum is more than a model can hold."""
+        # A vector is not longer than its file; otherwise the file is damaged.
         if amount < 0 or amount > self.size or amount > self.left:
             raise self.too_much()
         self.left -= amount
@@ -126,30 +126,30 @@ class _Reader:
         self.spend(len(values))
         return tuple(values.tolist())
 
-    def tensor(self, found: Any, name: str | None = None) -> Tensor:
-        # These are not read here, but by what makes objects of the whole file.
-        sparsity = found.Sparsity()
-        self.each(found.VariantTensorsLength() + (sparsity.DimMetadataLength() if sparsity else 0))
-        shape = self.numbers(found.ShapeAsNumpy())
-        signature = self.numbers(found.ShapeSignatureAsNumpy())
-        made = Tensor(
-            name=self.text(found.Name()) if name is None else name,
+    def tensor(self, table: Any, name: str | None = None) -> Tensor:
+        # These are not read here, but by the conversion of the whole file to objects.
+        sparsity = table.Sparsity()
+        self.each(table.VariantTensorsLength() + (sparsity.DimMetadataLength() if sparsity else 0))
+        shape = self.numbers(table.ShapeAsNumpy())
+        signature = self.numbers(table.ShapeSignatureAsNumpy())
+        tensor = Tensor(
+            name=self.text(table.Name()) if name is None else name,
             shape=shape,
-            dtype=self.types.get(found.Type(), f"type {found.Type()}"),
+            dtype=self.types.get(table.Type(), f"type {table.Type()}"),
             dynamic=tuple(i for i, side in enumerate(signature or shape) if side < 0),
-            constant=self.stored(found.Buffer()),
+            constant=self.stored(table.Buffer()),
         )
-        quantization = found.Quantization()
+        quantization = table.Quantization()
         if quantization is None:
-            return made
+            return tensor
         scales = quantization.ScaleLength()
         if scales == 0:
             blockwise = quantization.DetailsType() == self._schema.BLOCKWISE
-            return Tensor(**{**vars(made), "blockwise": blockwise})
+            return Tensor(**{**vars(tensor), "blockwise": blockwise})
         zero_points = quantization.ZeroPointLength()
         return Tensor(
             **{
-                **vars(made),
+                **vars(tensor),
                 "scales": scales,
                 "axis": int(quantization.QuantizedDimension()) if scales > 1 else None,
                 "scale": float(quantization.Scale(0)),
@@ -169,15 +169,15 @@ class _Reader:
 
     def codes(self) -> list[tuple[str, int, bool]]:
         """Return name, version and whether it is custom, of each operator code."""
-        made = []
+        codes = []
         for index in self.each(self.model.OperatorCodesLength()):
             code = self.model.OperatorCodes(index)
             # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
             builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
             custom = builtin == self._schema.CUSTOM
             name = self.text(code.CustomCode()) if custom else self.ops.get(builtin, f"BUILTIN_{builtin}")
-            made.append((name or "CUSTOM", int(code.Version()), custom))
-        return made
+            codes.append((name or "CUSTOM", int(code.Version()), custom))
+        return codes
 
     def node(self, op: Any, tensors: list[Tensor], codes: list[tuple[str, int, bool]]) -> Node:
         name, version, custom = codes[op.OpcodeIndex()]
@@ -202,23 +202,23 @@ class _Reader:
         options = op.options(kinds[name]) if name in kinds else None
         if options is None:
             return {}
-        found: dict[str, Any] = {"activation": self.activations.get(options.FusedActivationFunction(), "NONE")}
+        read: dict[str, Any] = {"activation": self.activations.get(options.FusedActivationFunction(), "NONE")}
         if name != "CONCATENATION":
-            found["strides"] = (int(options.StrideH()), int(options.StrideW()))
+            read["strides"] = (int(options.StrideH()), int(options.StrideW()))
         if name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            found["dilation"] = (int(options.DilationHFactor()), int(options.DilationWFactor()))
-        return found
+            read["dilation"] = (int(options.DilationHFactor()), int(options.DilationWFactor()))
+        return read
 
     def entries(self) -> dict[str, bytes]:
         """Return the file's metadata buffers by name."""
-        found = {}
+        entries = {}
         for index in self.each(self.model.MetadataLength()):
             entry = self.model.Metadata(index)
             if not 0 <= entry.Buffer() < self.model.BuffersLength():
                 continue
             data = self.model.Buffers(entry.Buffer()).DataAsNumpy()
-            found[self.text(entry.Name())] = b"" if isinstance(data, int) else data[: self.spend(len(data))].tobytes()
-        return found
+            entries[self.text(entry.Name())] = b"" if isinstance(data, int) else data[: self.spend(len(data))].tobytes()
+        return entries
 
     def graph(self) -> Graph:
         self.each(self.model.BuffersLength())
@@ -256,14 +256,14 @@ class _Reader:
         """Return the names that the first signature gives to the main graph's inputs and outputs, by tensor."""
         if not self.model.SignatureDefsLength():
             return {}, {}
-        found = []
+        names = []
         for index in self.each(self.model.SignatureDefsLength()):
             definition = self.model.SignatureDefs(index)
             inputs = [definition.Inputs(i) for i in self.each(definition.InputsLength())]
             outputs = [definition.Outputs(i) for i in self.each(definition.OutputsLength())]
             one, other = ({int(m.TensorIndex()): self.text(m.Name()) for m in part} for part in (inputs, outputs))
-            found.append((one, other))
-        return found[0]
+            names.append((one, other))
+        return names[0]
 
 
 def read_graph(path: Path) -> Graph:

@@ -1,7 +1,7 @@
-"""What the nodes of a graph need of a runtime; and where the operator versions in a file say too little.
+"""The runtime that a graph's nodes need, and where a file's operator versions are too low.
 
-Some files ask for less than they need: they load in old runtimes, and then are refused at a later step, or answer
-wrongly. Each rule here was seen on a real file in real runtimes.
+Some files state less than they need: they load in old runtimes, and then fail at a later step, or give wrong results.
+Each rule here was observed on a real file in real runtimes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INT16 = {
 
 # Float activations and 8-bit weights that have a scale for each channel. ai-edge-quantizer 0.10 writes version 1: the
 # answers of such a MobileNetV2 agree with the float model's on all of 60 samples in LiteRT, and on 10 % in
-# tflite-runtime 2.14, which takes the first scale for all.
+# tflite-runtime 2.14, which uses the first scale for all channels.
 _HYBRID = frozenset({"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"})
 
 # With float activations and 4-bit weights: NaN in tflite-runtime 2.14, wrong answers in ai-edge-litert 1.0.1, right
@@ -30,7 +30,7 @@ _HYBRID_INT4 = Since("2.19.0", "1.1.0")
 
 
 def computed_version(node: Node) -> int:
-    """Return the version of its operator that computes a node rightly: the file's own number, or a higher one."""
+    """Return the operator version that computes a node correctly: the file's own number, or a higher one."""
     if node.op not in _HYBRID or _weights(node) != ("float32", "int8") or not node.inputs[1].per_channel:
         return node.version
     signature = {
@@ -46,7 +46,7 @@ def computed_version(node: Node) -> int:
 
 
 def since(node: Node) -> Since:
-    """Return the first runtimes that compute a node rightly; empty where the table does not know."""
+    """Return the first runtimes that compute a node correctly; empty where the table does not know."""
     if node.custom:
         return Since("1.5.0", "1.0.0") if node.op in STOCK_CUSTOM else Since("", "")
     first = VERSIONS.get((node.op, computed_version(node)), Since("", ""))

@@ -1,4 +1,4 @@
-"""Would a file load on a runtime, and be computed there? What the table says, before anything is run."""
+"""Whether a file loads and runs on a runtime, by the table of operator versions, before anything is run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ COLUMNS = {"tflite": "TensorFlow Lite", "litert": "ai-edge-litert"}
 class Need:
     """Something that a file needs of a runtime: `what` in words, and the first runtimes with it.
 
-    An operator has its name and the file's `version` of it; `custom` ones may be in a runtime that somebody built.
-    `note` is what a person should know of it.
+    An operator has its name and the file's `version` of it; `custom` ones may be in a custom-built runtime. `note` is a
+    remark for the user.
     """
 
     what: str
@@ -32,7 +32,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Misfit:
+class Incompatibility:
     """A need that a runtime does not meet; `reason` says so in words, with `first`, the runtimes that have it."""
 
     operator: str
@@ -42,35 +42,35 @@ class Misfit:
 
 
 def needs(graph: Graph) -> tuple[Need, ...]:
-    """Return what a graph needs, one for each operator version, tensor type and way of storing."""
-    found = {_operator(node): None for node in graph.nodes}
+    """Return the needs of a graph: one for each operator version, tensor type and kind of storage."""
+    unique = {_operator(node): None for node in graph.nodes}
     for dtype in sorted({tensor.dtype for tensor in graph.tensors}):
         first = type_since(dtype)
-        found[Need(f"{dtype} tensors", first.tflite, first.litert)] = None
+        unique[Need(f"{dtype} tensors", first.tflite, first.litert)] = None
     if graph.offsets:
-        found[Need("weights stored behind the graph (buffer offsets)", OFFSETS.tflite, OFFSETS.litert)] = None
-    return tuple(sorted(found, key=lambda need: (not need.operator, need.operator, need.version)))
+        unique[Need("weights stored behind the graph (buffer offsets)", OFFSETS.tflite, OFFSETS.litert)] = None
+    return tuple(sorted(unique, key=lambda need: (not need.operator, need.operator, need.version)))
 
 
 def needs_of(ops: Sequence[Operator]) -> tuple[Need, ...]:
-    """Return what is known of a file's needs by its operators alone."""
-    made = []
+    """Return the needs of a file that follow from its operators alone."""
+    needs = []
     for op in ops:
-        known = VERSIONS.get((op.name, op.version), Since("", ""))
-        first = op.min_runtime or known.tflite
-        made.append(Need(_called(op.name, op.version), first, known.litert, op.name, op.version, op.custom))
-    return tuple(made)
+        listed = VERSIONS.get((op.name, op.version), Since("", ""))
+        first = op.min_runtime or listed.tflite
+        needs.append(Need(_called(op.name, op.version), first, listed.litert, op.name, op.version, op.custom))
+    return tuple(needs)
 
 
-def misfits(needs: Sequence[Need], runtime: str, version: str) -> tuple[Misfit, ...]:
-    """Return the needs that a runtime does not meet by the table; nothing where the file should load and run.
+def incompatibilities(needs: Sequence[Need], runtime: str, version: str) -> tuple[Incompatibility, ...]:
+    """Return the needs that a runtime does not meet by the table; empty if the file should load and run.
 
-    `runtime` is ``litert``, ``tflite-runtime`` or ``tensorflow``. That it should does not say that it answers rightly:
-    `evaluate.consistency` sees to that. A need that nobody is known to meet is a misfit of runtimes that the table
-    covers; newer ones may meet it.
+    `runtime` is ``litert``, ``tflite-runtime`` or ``tensorflow``. Whether its results are right is not known here:
+    `evaluate.consistency` checks that. A need that no known runtime meets is an incompatibility of the runtimes that
+    the table covers; newer ones may meet it.
     """
     column = RUNTIMES[runtime].versions
-    found = []
+    unmet = []
     for need in needs:
         first = need.litert if column == "litert" else need.tflite
         if need.custom or order(version) >= order(first or _after(NEWEST[column])):
@@ -79,8 +79,8 @@ def misfits(needs: Sequence[Need], runtime: str, version: str) -> tuple[Misfit, 
         words = " or ".join(f"{COLUMNS[name]} {first}" for name, first in runtimes.items() if first)
         from_on = f"there from {words} on" if words else "in no runtime that is known"
         reason = f"needs {need.what} ({from_on}), {_lacks(need, runtime, version)}"
-        found.append(Misfit(need.operator, need.version, reason, words))
-    return tuple(found)
+        unmet.append(Incompatibility(need.operator, need.version, reason, words))
+    return tuple(unmet)
 
 
 def _operator(node: Node) -> Need:
@@ -102,9 +102,9 @@ def _operator(node: Node) -> Need:
 
 
 def _understated(node: Node, first: Since) -> bool:
-    """Whether old runtimes take the file at its word, and answer; int16 they refuse, if late."""
-    known = VERSIONS.get((node.op, node.version))
-    return known is not None and order(known.tflite) < order(first.tflite) and node.inputs[0].dtype != "int16"
+    """Whether old runtimes load the file and give wrong results; int16 they refuse, if late."""
+    listed = VERSIONS.get((node.op, node.version))
+    return listed is not None and order(listed.tflite) < order(first.tflite) and node.inputs[0].dtype != "int16"
 
 
 def _called(name: str, version: int) -> str:
@@ -112,7 +112,7 @@ def _called(name: str, version: int) -> str:
 
 
 def _lacks(need: Need, runtime: str, version: str) -> str:
-    """Say what a runtime has in the place of what is needed."""
+    """Return in words what a runtime has instead of what is needed."""
     if not need.operator:
         return f"which {runtime} {version} does not read"
     newest = newest_version(runtime, version, need.operator)

@@ -1,7 +1,6 @@
-"""What TFLite metadata say of a file: names, normalization, labels; and the files that are appended to it as a ZIP.
+"""Reads TFLite metadata: names, normalization, labels; and lists the files that are appended as a ZIP.
 
-Reading them needs no package. All of it is from outside: what is read is limited, and appended files are listed, never
-unpacked.
+Reading needs no package. The content is untrusted: its size is limited, and appended files are listed, never unpacked.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _MOST, _LONGEST = 1000, 10_000
 
 
 def read_metadata(content: bytes) -> dict[str, Any]:
-    """Return what a ``TFLITE_METADATA`` buffer says; keys without content are left out.
+    """Return the contents of a ``TFLITE_METADATA`` buffer; keys without content are left out.
 
     ``name``, ``description``, ``version``, ``author``, ``license``, ``min_parser_version``; ``inputs`` and ``outputs``
     (by tensor: ``name``, ``description``, ``content``, ``colour``, ``normalization`` {``mean``, ``std``}, ``range``
@@ -40,7 +39,7 @@ def read_metadata(content: bytes) -> dict[str, Any]:
         if content[4:8] != IDENTIFIER:
             return {"problem": "its TFLite metadata are not: the identifier M001 is missing"}
         root = Table.root(content)
-        told: dict[str, Any] = {
+        record: dict[str, Any] = {
             "name": _text(root, Root.NAME),
             "description": _text(root, Root.DESCRIPTION),
             "version": _text(root, Root.VERSION),
@@ -50,35 +49,35 @@ def read_metadata(content: bytes) -> dict[str, Any]:
             "files": _files(_tables(root, Root.FILES)),
         }
         for graph in _tables(root, Root.SUBGRAPHS)[:1]:
-            told["inputs"] = [_tensor(tensor) for tensor in _tables(graph, Subgraph.INPUTS)]
-            told["outputs"] = [_tensor(tensor) for tensor in _tables(graph, Subgraph.OUTPUTS)]
+            record["inputs"] = [_tensor(tensor) for tensor in _tables(graph, Subgraph.INPUTS)]
+            record["outputs"] = [_tensor(tensor) for tensor in _tables(graph, Subgraph.OUTPUTS)]
             units = [*_tables(graph, Subgraph.INPUT_UNITS), *_tables(graph, Subgraph.OUTPUT_UNITS)]
-            told["units"] = [UNITS[unit.value(Union.KIND, "B")] for unit in units]
-        return {key: value for key, value in told.items() if value}
+            record["units"] = [UNITS[unit.value(Union.KIND, "B")] for unit in units]
+        return {key: value for key, value in record.items() if value}
     except (ValueError, IndexError) as error:
         return {"problem": f"its TFLite metadata are damaged: {error}"}
 
 
 def _tensor(table: Table) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "name": _text(table, Tensor.NAME),
         "description": _text(table, Tensor.DESCRIPTION),
         "files": _files(_tables(table, Tensor.FILES)),
     }
     if content := table.table(Tensor.CONTENT):
-        told["content"] = CONTENTS[content.value(Union.KIND, "B")]
+        record["content"] = CONTENTS[content.value(Union.KIND, "B")]
         properties = content.table(Union.TABLE)
-        if told["content"] == "image" and properties:
-            told["colour"] = COLOURS[properties.value(0, "B")]
+        if record["content"] == "image" and properties:
+            record["colour"] = COLOURS[properties.value(0, "B")]
     for unit in _tables(table, Tensor.UNITS):
         kind, options = UNITS[unit.value(Union.KIND, "B")], unit.table(Union.TABLE)
         if kind == "normalization" and options:
-            told["normalization"] = {"mean": _floats(options, 0), "std": _floats(options, 1)}
+            record["normalization"] = {"mean": _floats(options, 0), "std": _floats(options, 1)}
         else:
-            told.setdefault("units", []).append(kind)
+            record.setdefault("units", []).append(kind)
     if stats := table.table(Tensor.STATS):
-        told["range"] = [_floats(stats, Stats.LOW), _floats(stats, Stats.HIGH)]
-    return {key: value for key, value in told.items() if value}
+        record["range"] = [_floats(stats, Stats.LOW), _floats(stats, Stats.HIGH)]
+    return {key: value for key, value in record.items() if value}
 
 
 def _files(tables: list[Table]) -> list[dict[str, str]]:
@@ -108,16 +107,16 @@ def _check_count(table: Table, slot: int) -> None:
 def appended_files(path: Path) -> list[dict[str, Any]] | str:
     """Return name and size of each file that is appended to a model as a ZIP; a text says why they cannot be listed.
 
-    Names are cut and free of control characters. Nothing is unpacked: a name may lead anywhere, a size may be a lie.
+    Names are cut and free of control characters. Nothing is unpacked: names and sizes are untrusted.
     """
     if not zipfile.is_zipfile(path):
         return []
     try:
         with zipfile.ZipFile(path) as archive:
-            found = archive.infolist()[:_MOST]
+            entries = archive.infolist()[:_MOST]
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error) as error:
         return f"a ZIP is appended that cannot be read: {error}"
     return [
         {"name": "".join(c if c.isprintable() else "_" for c in entry.filename[:200]), "bytes": entry.file_size}
-        for entry in found
+        for entry in entries
     ]

@@ -1,4 +1,4 @@
-"""Metadata and files put into a ``.tflite`` whose own bytes stay as they are: a new root leads to them."""
+"""Adds metadata and files to a ``.tflite`` without changing its own bytes: a new root points to both."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _SUBGRAPH_OPERATORS, _OPERATOR_LARGE_OFFSET = 3, 9
 def attach(tflite: bytes, metadata: bytes, files: Mapping[str, bytes]) -> bytes:
     """Return the model file with `metadata` (as `metadata.pack` gives it) in it and `files` by name behind it.
 
-    Nothing of the model is written anew: its bytes follow a new root, which refers to what stands in them, at a
-    distance that keeps every alignment. So weights, operators, order and names stay what they were. Metadata and
-    files that the model already carried are replaced. The files are an uncompressed ZIP at the end, which is how
-    readers find them; its dates are fixed, so that equal arguments give equal bytes. Raises InputError for a file
-    that is no model.
+    The model's bytes are not rewritten: they follow a new root, which points into them, at a distance that keeps every
+    alignment. So weights, operators, order and names do not change. Existing metadata and files are replaced. The files
+    are an uncompressed ZIP at the end, where readers look for them; its dates are fixed, so equal arguments give equal
+    bytes. Raises InputError for a file that is not a model.
     """
     if tflite[4:8] != IDENTIFIER:
         raise InputError("not a TFLite file", "expected the file identifier TFL3")
@@ -53,7 +52,7 @@ def attach(tflite: bytes, metadata: bytes, files: Mapping[str, bytes]) -> bytes:
 
 
 def read_files(tflite: bytes) -> dict[str, bytes]:
-    """Return the files that a model file carries behind it, by name."""
+    """Return the files that are appended to a model file, by name."""
     if not zipfile.is_zipfile(io.BytesIO(tflite)):
         return {}
     with zipfile.ZipFile(io.BytesIO(tflite)) as archive:
@@ -70,8 +69,8 @@ def _without_files(tflite: bytes) -> bytes:
 def _with_metadata(old: bytes, metadata: bytes) -> bytes:
     """Return the flatbuffer with one more buffer, `metadata`, and the entry that names it.
 
-    A flatbuffer's offsets point forward only, and a builder writes from the end: the whole old file goes in first, as
-    a vector of bytes that nothing names, and the new tables before it point into it.
+    A flatbuffer's offsets point forward only, and a builder writes from the end: the old file goes in first, as an
+    unreferenced vector of bytes, and the new tables before it point into it.
     """
     import flatbuffers
 
@@ -89,7 +88,7 @@ def _with_metadata(old: bytes, metadata: bytes) -> bytes:
     builder.CreateByteVector(padded)
 
     def at(position: int) -> int:
-        """Builders count from the end."""
+        """Return a position counted from the end, as builders do."""
         return len(padded) - position
 
     def vector(offsets: list[int]) -> int:
@@ -126,7 +125,7 @@ def _with_metadata(old: bytes, metadata: bytes) -> bytes:
 
 
 def _move_outlying(model: Table, new: bytearray, distance: int) -> None:
-    """Correct what counts from the file's beginning: weights and options that stand behind the flatbuffer."""
+    """Correct offsets that count from the file's beginning: weights and options behind the flatbuffer."""
     places = [(buffer, _BUFFER_OFFSET) for buffer in model.tables(_BUFFERS)]
     for subgraph in model.tables(_SUBGRAPHS):
         places += [(operator, _OPERATOR_LARGE_OFFSET) for operator in subgraph.tables(_SUBGRAPH_OPERATORS)]

@@ -37,7 +37,7 @@ class File:
 
 
 class Union:
-    """Slots of what holds a union: the number of its kind and its table (Content, ProcessUnit)."""
+    """Slots of tables that hold a union: the number of its kind and its table (Content, ProcessUnit)."""
 
     KIND, TABLE = range(2)
 
@@ -69,7 +69,7 @@ UNITS: Final = (
     "sentencepiece tokenizer",
     "regex tokenizer",
 )
-# The oldest schema with a kind of file or unit, by its own history; 1.0.0 has those that are not here.
+# The oldest schema version with a kind of file or unit, by the schema's history; 1.0.0 has all others.
 SINCE: Final = {
     "vocabulary": "1.0.1",
     "scann index": "1.4.0",

@@ -1,4 +1,4 @@
-"""TFLite Metadata: what a file's tensors mean, written into the file for the libraries that run it unchanged.
+"""Writes TFLite Metadata, the meaning of a file's tensors, into the file, for libraries that run it unchanged.
 
 `pack` makes the flatbuffer (`metadata_schema`), `metadata_append.attach` puts it and its files into a ``.tflite``.
 """
@@ -29,7 +29,7 @@ FileKind = Literal["unknown", "descriptions", "axis labels", "value labels", "vo
 
 @dataclass(frozen=True)
 class AssociatedFile:
-    """A file that travels in the model file. `kind` says what it is; ``axis labels``: a name a line, per class."""
+    """A file inside the model file. `kind` says what it is; ``axis labels``: one line per class."""
 
     name: str
     kind: FileKind = "unknown"
@@ -39,7 +39,7 @@ class AssociatedFile:
 
 @dataclass(frozen=True)
 class Normalization:
-    """(value - mean) / std is what the tensor takes; one number for all channels, or one for each."""
+    """The tensor takes (value - mean) / std; one number for all channels, or one for each."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -47,14 +47,14 @@ class Normalization:
 
 @dataclass(frozen=True)
 class BertTokenizer:
-    """WordPiece as BERT does it: `vocabulary` holds a token a line, its id is the line's number from 0."""
+    """WordPiece as in BERT: `vocabulary` holds one token per line; its id is the line number from 0."""
 
     vocabulary: AssociatedFile
 
 
 @dataclass(frozen=True)
 class SentencePieceTokenizer:
-    """SentencePiece: the trained model, and where it is known a vocabulary."""
+    """SentencePiece: the trained model, and a vocabulary if known."""
 
     model: AssociatedFile
     vocabulary: AssociatedFile | None = None
@@ -62,7 +62,7 @@ class SentencePieceTokenizer:
 
 @dataclass(frozen=True)
 class RegexTokenizer:
-    """Words stand between matches of `delimiter`, a regular expression; `vocabulary` holds ``token id`` a line."""
+    """Words between matches of `delimiter`, a regular expression; `vocabulary` holds ``token id`` lines."""
 
     delimiter: str
     vocabulary: AssociatedFile
@@ -73,7 +73,7 @@ ProcessUnit = Normalization | BertTokenizer | SentencePieceTokenizer | RegexToke
 
 @dataclass(frozen=True)
 class ImageContent:
-    """The tensor is a picture."""
+    """The tensor is an image."""
 
     colour: Literal["unknown", "rgb", "grayscale"] = "rgb"
 
@@ -85,7 +85,7 @@ class FeatureContent:
 
 @dataclass(frozen=True)
 class TensorMetadata:
-    """What one input or output means. `low` and `high` are the values it takes: one number, or one per channel."""
+    """The meaning of one input or output. `low` and `high` are its range of values: one number, or one per channel."""
 
     name: str = ""
     description: str = ""
@@ -142,7 +142,7 @@ def _files_of(unit: ProcessUnit) -> tuple[AssociatedFile, ...]:
 
 
 def min_parser_version(metadata: ModelMetadata) -> str:
-    """Return the oldest version of the schema that has all of `metadata` (the schema's own history says which)."""
+    """Return the oldest version of the schema that has all of `metadata`, by the schema's own history."""
     units = [*metadata.input_units, *metadata.output_units]
     needed = ["1.1.0" if units else "1.0.0"]  # units of all inputs or outputs together
     units += [unit for tensor in (*metadata.inputs, *metadata.outputs) for unit in tensor.units]
@@ -152,7 +152,7 @@ def min_parser_version(metadata: ModelMetadata) -> str:
 
 
 def pack(metadata: ModelMetadata) -> bytes:
-    """Return `metadata` as the flatbuffer that stands in the file. Equal metadata give equal bytes."""
+    """Return `metadata` as the flatbuffer for the file. Equal metadata give equal bytes."""
     import flatbuffers
 
     writer = _Writer(flatbuffers.Builder(1024))
@@ -181,7 +181,7 @@ def pack(metadata: ModelMetadata) -> bytes:
 
 
 class _Writer:
-    """Tables of the schema, by their field numbers. An offset of 0 stands for a field that is left out."""
+    """Writes tables of the schema by field numbers. An offset of 0 means a field that is left out."""
 
     def __init__(self, builder: Any) -> None:
         self.builder = builder

@@ -15,36 +15,36 @@ from ..core.extras import EXTRAS
 from .graph import check_work
 from .operator_versions import needed_version
 
-# Operators that only change how a number is written down.
+# Operators that only change the representation of a number.
 CASTS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 
 def read(content: bytes, name: str = "it") -> Any:
-    """Return a file's ``ModelT``, its weights as views of `content` wherever they stand in it.
+    """Return a file's ``ModelT``, its weights as views of `content`.
 
-    Raises InputError when it is no TFLite file; `name` is what messages call it.
+    Raises InputError when it is not a TFLite file; messages call it `name`.
     """
     EXTRAS["litert"].require("changing a .tflite needs")
     from ai_edge_litert import schema_py_generated as schema
 
     check_work(content, name)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    whole = np.frombuffer(content, np.uint8)
+    file_bytes = np.frombuffer(content, np.uint8)
     # Offsets count from the file's beginning; 0 and 1 mean that there is nothing (schema.fbs, table Buffer).
     for buffer in model.buffers or ():
         if buffer.offset > 1:
-            buffer.data = whole[buffer.offset : buffer.offset + buffer.size]
+            buffer.data = file_bytes[buffer.offset : buffer.offset + buffer.size]
             buffer.offset = buffer.size = 0
     for operator in (operator for graph in model.subgraphs or () for operator in graph.operators or ()):
         if operator.largeCustomOptionsOffset > 1:
             start = operator.largeCustomOptionsOffset
-            operator.customOptions = whole[start : start + operator.largeCustomOptionsSize]
+            operator.customOptions = file_bytes[start : start + operator.largeCustomOptionsSize]
             operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
     return model
 
 
 def operator_name(model: Any, operator: Any) -> str:
-    """Return an operator's name, e.g. ``CONV_2D``; of a custom one the name that it was given."""
+    """Return an operator's name, e.g. ``CONV_2D``; for a custom one the custom name."""
     code = model.operatorCodes[operator.opcodeIndex]
     if code.customCode:
         return str(code.customCode.decode("utf-8", "replace"))
@@ -73,12 +73,12 @@ def _names(enumeration: str) -> dict[int, str]:
 
 
 def tensors(graph: Any, indices: Any) -> Iterator[Any]:
-    """Return the tensors of `graph` at `indices`; -1 stands for one that is left out."""
+    """Return the tensors of `graph` at `indices`; -1 means an omitted one."""
     return (graph.tensors[index] for index in (() if indices is None else indices) if index >= 0)
 
 
 def constant(model: Any, tensor: Any) -> bool:
-    """Return whether a tensor's values stand in the file."""
+    """Return whether a tensor's values are stored in the file."""
     data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0
 
@@ -86,7 +86,7 @@ def constant(model: Any, tensor: Any) -> bool:
 def scales(tensor: Any) -> int:
     """Return how many scales a tensor has: 0 for plain numbers, more than 1 for per-channel quantization.
 
-    Blockwise scales stand in another tensor, and count as one for each of the rows here.
+    Blockwise scales are stored in another tensor, and count here as one for each row.
     """
     quantization = tensor.quantization
     if quantization is None:
@@ -105,14 +105,14 @@ def blockwise(tensor: Any) -> bool:
 def set_versions(model: Any) -> None:
     """Raise the version of every operator to what its tensors need; none is lowered.
 
-    A runtime refuses a version that it does not know. A tool that leaves them as they were makes files that an old
-    runtime loads, and runs with kernels that know nothing of, say, a scale for each channel: the answers are wrong.
-    Operators of one kind that need different versions get codes of their own.
+    A runtime refuses a version that it does not know. If a tool leaves the versions unchanged, an old runtime loads the
+    file and runs it with kernels that ignore, say, a scale for each channel: the results are wrong. Operators of one
+    kind that need different versions get separate codes.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     codes: dict[tuple[int, int], int] = {}
-    made: list[Any] = []
+    new_codes: list[Any] = []
     for graph in model.subgraphs:
         for operator in graph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
@@ -121,14 +121,14 @@ def set_versions(model: Any) -> None:
             if key not in codes:
                 new = schema.OperatorCodeT()
                 new.__dict__.update(code.__dict__, version=version)
-                codes[key] = len(made)
-                made.append(new)
+                codes[key] = len(new_codes)
+                new_codes.append(new)
             operator.opcodeIndex = codes[key]
-    model.operatorCodes = made
+    model.operatorCodes = new_codes
 
 
 def _signature(graph: Any, operator: Any) -> dict[str, Any]:
-    """Return what an operator's version depends on; see `versions.needed_version`."""
+    """Return what an operator's version depends on; see `operator_versions.needed_version`."""
     inputs, outputs = list(tensors(graph, operator.inputs)), list(tensors(graph, operator.outputs))
     options = operator.builtinOptions
     return {
@@ -143,7 +143,7 @@ def _signature(graph: Any, operator: Any) -> dict[str, Any]:
 
 
 def _rescale(inputs: list[Any], outputs: list[Any]) -> float:
-    """Return the product of two inputs' scales over the output's: what an integer product is multiplied with."""
+    """Return the product of two inputs' scales over the output's: the factor of an integer product."""
     three = [*inputs[:2], *outputs[:1]]
     if len(three) < 3 or any(scales(tensor) != 1 for tensor in three):
         return 0.0

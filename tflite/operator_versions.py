@@ -1,4 +1,4 @@
-"""Which version of a TFLite operator its tensors need: facts of TensorFlow, for the operators that quantizing changes.
+"""The version of a TFLite operator that its tensors need: facts of TensorFlow, for operators that quantizing changes.
 
 Source: ``GetBuiltinOperatorVersion`` in tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc, TensorFlow 2.21.
 It has no rule for float inputs with int4 weights; the version in which int4 weights came is taken, for a kernel
@@ -13,7 +13,7 @@ from typing import Any
 
 _INT32 = 2  # of schema.fbs, enum TensorType
 
-# Version by the type of the first input, for operators where nothing else counts.
+# Version by the type of the first input, for operators where nothing else matters.
 _INT8_2_INT16_3 = {"int8": 2, "int16": 3}
 _SAME: tuple[tuple[str, Mapping[str, int]], ...] = (
     (

@@ -2,13 +2,13 @@
 
 Facts. Google keeps such a list, ``tflite/converter/tools/versioning/runtime_version.cc`` (441 entries; read in
 github.com/google-ai-edge/LiteRT at commit f677904, 2026-08-21, the file's last change being 82abce8, 2026-07-22). It is
-written by hand and was wrong in 34 places when it was held against real runtimes, so what stands here was asked of
-them: every operator in versions 1 to 20 was put into a file of its own, and the file was loaded in TensorFlow Lite
+written by hand and was wrong in 34 places when compared with real runtimes. So this table was measured on them: every
+operator in versions 1 to 20 was put into a separate file, and the file was loaded in TensorFlow Lite
 2.3 to 2.21 (each minor release, from tflite-runtime's and TensorFlow's wheels) and in each ai-edge-litert from 1.0.0 to
-2.3.0 (2026-11-22). Releases before 2.3 are Google's word, and those after 2.21 too (TensorFlow 2.21 is the latest).
+2.3.0 (2026-11-22). Releases before 2.3 and after 2.21 are from Google's list (TensorFlow 2.21 is the latest).
 
 An ai-edge-litert release is cut from a branch between two releases of TensorFlow: it has all that the older one has and
-some of the newer one. Hence two columns, and `tflite_of` for a person who asks which TensorFlow Lite it is.
+some of the newer one. Hence two columns, and `tflite_of` for the corresponding TensorFlow Lite.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..core.runtime import RUNTIMES
 # Custom operators that stock runtimes are built with (tflite/core/kernels/register.cc).
 STOCK_CUSTOM = frozenset({"AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess"})
 
-# What the table covers: within it, a version that does not stand here exists nowhere.
+# What the table covers: within it, a version that is not listed exists nowhere.
 NEWEST = {"tflite": "2.23.0", "litert": "2.3.0"}
 
-# OPERATOR version:tflite[/ai-edge-litert] ...; ai-edge-litert is 1.0.0 where it is not said. `none`: no runtime has it.
-# A line that begins with a space goes on with the operator above.
+# OPERATOR version:tflite[/ai-edge-litert] ...; ai-edge-litert defaults to 1.0.0. `none`: no runtime has it.
+# A line that begins with a space continues the operator above.
 _TABLE = """
 ABS 1:1.13 2:2.4 3:2.5 4:2.6 5:2.12
 ADD 1:1.5 2:1.14 3:2.4 4:2.6 5:2.13 6:2.23/2.1.6
@@ -202,7 +202,7 @@ WHILE 1:1.15
 ZEROS_LIKE 1:1.12
 """
 
-# Tensor types that came after the first runtimes, asked of the same runtimes in the same way. The first TensorFlow Lite
+# Tensor types newer than the first runtimes, measured on the same runtimes in the same way. The first TensorFlow Lite
 # with bfloat16 lies between 2.15 and 2.17; 2.11 reads int4 too, but not two of them in a byte.
 _TYPES = {
     "uint16": ("2.9.0", "1.0.0"),
@@ -255,8 +255,8 @@ def _read(table: str) -> Iterator[tuple[tuple[str, int], Since]]:
         for part in parts:
             version, _, first = part.partition(":")
             tflite, _, litert = first.partition("/")
-            known = Since("", "") if first == "none" else Since(_full(tflite), litert or "1.0.0")
-            yield (name, int(version)), known
+            since = Since("", "") if first == "none" else Since(_full(tflite), litert or "1.0.0")
+            yield (name, int(version)), since
 
 
 def _full(version: str) -> str:
@@ -264,7 +264,7 @@ def _full(version: str) -> str:
 
 
 def order(version: str) -> tuple[int, ...]:
-    """Return a version as numbers that compare: ``2.14`` as (2, 14, 0). What is no number counts as 0."""
+    """Return a version as comparable numbers: ``2.14`` as (2, 14, 0). A part that is not a number counts as 0."""
     numbers = [int("".join(c for c in part if c.isdecimal()) or 0) for part in version.split(".")[:3]]
     return (*numbers, *(0,) * (3 - len(numbers)))
 
@@ -277,20 +277,20 @@ def oldest(name: str, version: int, column: str = "tflite") -> str:
 
     Empty where the table does not know the version, and for custom operators, which no stock runtime carries.
     """
-    found = VERSIONS.get((name, version))
-    return found.of(column) if found else ""
+    since = VERSIONS.get((name, version))
+    return since.of(column) if since else ""
 
 
 def type_since(dtype: str) -> Since:
-    """Return the first runtimes with a tensor type; the first of all for types that were always there."""
+    """Return the first runtimes with a tensor type; the oldest ones for types that always existed."""
     return Since(*_TYPES.get(dtype, ("1.5.0", "1.0.0")))
 
 
 def has(runtime: str, runtime_version: str, name: str, version: int) -> bool | None:
-    """Return whether a runtime has an operator in a version; None where it is newer than the table and could."""
+    """Return whether a runtime has an operator in a version; None if it is newer than the table."""
     column = RUNTIMES[runtime].versions
-    found = VERSIONS.get((name, version))
-    first = found.of(column) if found else ""
+    since = VERSIONS.get((name, version))
+    first = since.of(column) if since else ""
     if first:
         return order(first) <= order(runtime_version)
     return False if order(runtime_version) <= order(NEWEST[column]) else None
@@ -309,6 +309,6 @@ def tflite_of(runtime: str, runtime_version: str) -> str:
 
 
 def highest(versions: Iterable[str]) -> str:
-    """Return the highest of some versions; empty where one of them is (not known), or there are none."""
-    found = list(versions)
-    return max(found, key=order) if found and all(found) else ""
+    """Return the highest version; empty if one of them is empty (unknown), or there are none."""
+    every = list(versions)
+    return max(every, key=order) if every and all(every) else ""

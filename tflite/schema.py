@@ -1,8 +1,8 @@
-"""The part of the ``.tflite`` format that is read here: tables, their fields' places, and the names of codes.
+"""The part of the ``.tflite`` format that is read here: tables, positions of their fields, and the names of codes.
 
 From TensorFlow Lite's schema.fbs (version 3; fields and codes are only ever added at the end, so newer files are read,
-too). Tables and fields are called as Google's generator calls them, and a test compares each with its code, which comes
-with a runtime. This needs none: a file can be inspected where nothing could run it.
+too). Tables and fields have the names of Google's generated code, and a test compares each with that code, which comes
+with a runtime. This module needs no runtime: a file can be inspected where nothing can run it.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def _item(slot: int, kind: Any) -> Callable[[Any, int], float]:
     """Return what reads one number of a vector, which must be there."""
 
     def read(self: _Record, index: int) -> float:
-        found: float = self.table.Get(kind, self.table.Vector(self.offset(slot)) + index * kind.bytewidth)
-        return found
+        number: float = self.table.Get(kind, self.table.Vector(self.offset(slot)) + index * kind.bytewidth)
+        return number
 
     return read
 

@@ -1,6 +1,6 @@
-"""How a TFLite file stores its numbers: what became of the weights, and which operators still compute in float.
+"""How a TFLite file stores its numbers: the types of its weights, and the operators that still compute in float.
 
-Tools leave in float, without a word, what they have no integer kernel or no rule for. So what they made is counted.
+Tools silently leave operators in float that they have no integer kernel or no rule for. So their results are counted.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ FLOATS = ("float32", "float16", "bfloat16")
 
 
 def storage(model: Any) -> dict[str, Any]:
-    """Return what a file's ``ModelT`` stores its weights in, and what it computes in.
+    """Return the types in which a file's ``ModelT`` stores its weights and computes.
 
     ``weights``: elements by type; ``scales``: quantized weight tensors by ``per-tensor``, ``per-channel``,
-    ``blockwise``; ``integer_operators`` and ``float_operators``: how many compute so (names with counts for float);
+    ``blockwise``; ``integer_operators`` and ``float_operators``: their number (for float by name);
     ``float_islands``: groups of neighbouring float operators beside integer ones; ``fallen_back``: the operators of
     those islands that quantized values have to be made float for. Operators on other types (shapes, token ids) and
     those that only change the type are not counted.
@@ -107,7 +107,7 @@ def _computes(model: Any, graph: Any, operator: Any) -> str:
 
 
 def _dequantized(model: Any, graph: Any, operator: Any, made_by: dict[int, Any]) -> bool:
-    """Return whether an operator takes an activation that was quantized before."""
+    """Return whether an operator takes a dequantized activation."""
     for index in operator.inputs:
         source = made_by.get(index)
         if source is None or operator_name(model, source) != "DEQUANTIZE":
@@ -118,7 +118,7 @@ def _dequantized(model: Any, graph: Any, operator: Any, made_by: dict[int, Any])
 
 
 def _islands(model: Any, graph: Any) -> list[list[Any]]:
-    """Return the groups of float operators that are joined by their tensors."""
+    """Return the groups of float operators that are connected by tensors."""
     islands: list[tuple[set[int], list[Any]]] = []
     for operator in graph.operators:
         if operator_name(model, operator) in CASTS or _computes(model, graph, operator) != "float":

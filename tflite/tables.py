@@ -1,4 +1,4 @@
-"""Tables of a flatbuffer, read without any package. Offsets in a stranger's file may lead anywhere: each is checked."""
+"""Tables of a flatbuffer, read without any package. Offsets in an untrusted file are checked one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 class Table:
     """A table at `position`; slots are numbered in the order of the schema, and the last ones may be left out.
 
-    `fields` is how many there are. All methods raise ValueError where an offset leads out of the file.
+    `fields` is the number of slots. All methods raise ValueError when an offset leads out of the file.
     """
 
     def __init__(self, content: bytes, position: int) -> None:

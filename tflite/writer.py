@@ -1,11 +1,11 @@
-"""The one writer of ``.tflite`` files: objects in, bytes out, with what the schema asks for and some tools leave out.
+"""The one writer of ``.tflite`` files: objects in, bytes out, by rules of the schema that some tools break.
 
 - The values of a tensor begin at a multiple of 16 bytes (``force_align: 16`` in schema.fbs). Python code generated from
   the schema does not align them, and TensorFlow's converter writes with it.
-- An operator code below 127 stands in the old field too (``deprecated_builtin_code``), and 127 for those above.
-  ai-edge-quantizer leaves 0 there, which is ADD for everything that reads the old field.
+- An operator code below 127 is also written into the old field (``deprecated_builtin_code``), and 127 for larger ones.
+  ai-edge-quantizer leaves 0 there, which is ADD for every reader of the old field.
 
-The tables are packed first, without any values. The values then follow them in one pass, so that they are copied once.
+The tables are packed first, without values. The values follow in one pass, so that they are copied once.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 from .graph import IDENTIFIER, check_work
 from .objects import read
 
-# Of what `write` makes of the same objects: part of the keys under which the store keeps files. 1 aligned nothing.
+# Revision of what `write` makes of the same objects: part of the store's keys. Revision 1 had no alignment.
 REVISION = 2
 ALIGNMENT = 16  # schema.fbs: the data of a Buffer have force_align: 16
 _OLD_CODES = 127  # the largest code in the old field: it stands for all that are larger
-# A flatbuffer holds 2 GB. Beyond that, values stand behind it, and buffers name their place in the file.
+# A flatbuffer holds 2 GB. Further values are behind it, and buffers hold their offsets in the file.
 _MOST_INSIDE = 2**31 - 2**20
 _BUFFER_FIELDS, _DATA, _OFFSET, _SIZE = 3, 0, 1, 2
 
@@ -31,8 +31,8 @@ _BUFFER_FIELDS, _DATA, _OFFSET, _SIZE = 3, 0, 1, 2
 def write(model: Any) -> bytes:
     """Return the file of a ``ModelT`` (ai-edge-litert's or TensorFlow's), and set its operators' old codes.
 
-    Values stand inside the flatbuffer, where every runtime looks for them; those of more than 2 GB behind it, where
-    TensorFlow Lite 2.14 and later look.
+    Values are inside the flatbuffer, where every runtime reads them; beyond 2 GB behind it, where TensorFlow Lite 2.14
+    and later read them.
     """
     import flatbuffers
 
@@ -53,7 +53,7 @@ def write(model: Any) -> bytes:
 
 
 def conform(content: bytes) -> bytes:
-    """Return a file as `write` would write it; the file itself, not copied, where nothing is amiss.
+    """Return a file as `write` would write it; the file itself, not copied, if it conforms already.
 
     Raises InputError when it is no TFLite file.
     """
@@ -73,7 +73,7 @@ def _conforms(model: Any) -> bool:
 
 
 class _Buffer:
-    """A table of the vector of buffers whose values are not there yet: `place` is that of the field, from the end."""
+    """A table of the vector of buffers, still without values: `place` is the field's position, from the end."""
 
     def __init__(self, values: Any, inside: bool) -> None:
         self.values, self.inside = values, inside
@@ -92,7 +92,7 @@ class _Buffer:
 
 
 def _parts(tables: bytearray, buffers: list[_Buffer]) -> Iterator[Any]:
-    """Yield the parts of the file in their order: the tables, which now say where the values are, and the values."""
+    """Yield the parts of the file in order: the tables with the offsets of the values, and the values."""
     end = len(tables)
     position = end
     places = []
@@ -118,7 +118,7 @@ def _parts(tables: bytearray, buffers: list[_Buffer]) -> Iterator[Any]:
 
 
 def _bytes(data: Any) -> Any:
-    """Return the values of a buffer as contiguous bytes: not copied where they are that already."""
+    """Return the values of a buffer as contiguous bytes, copied only if needed."""
     if data is None:
         return b""
     if isinstance(data, bytes | bytearray | memoryview):

@@ -1,4 +1,4 @@
-"""What callers hand to the API, brought into one form and checked: files, budgets, classes, counts."""
+"""Converts and checks the API's arguments: files, budgets, classes, counts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def file_path(file: FileLike, where: str = "the file") -> Path:
 
 
 def opened_files(files: FilesLike, targets: Sequence[str]) -> list[Path | Artifact]:
-    """Return paths, and the artifacts that could not be made; with the float model's folder where a target runs it."""
+    """Return paths, and the artifacts that could not be made; add the float model's folder if a target runs it."""
     if isinstance(files, str | os.PathLike | Artifact):
         files = (files,)
     listed: list[Path | Artifact] = []
@@ -54,17 +54,17 @@ def opened_files(files: FilesLike, targets: Sequence[str]) -> list[Path | Artifa
 
 
 def budget_of(budget: Budget | Mapping[str, Any] | None) -> Budget | None:
-    """Return a budget. Raises InputError with every mistake found."""
+    """Return a budget. Raises InputError with all mistakes."""
     return budget if budget is None or isinstance(budget, Budget) else parse_table(Budget, budget, "budget")
 
 
 def labels_or_order(labels: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...] | Literal["from-folders"]:
-    """Return names of classes, or that they are the data's, in their order. Raises InputError."""
+    """Return class names, or ``from-folders`` for the data's own order. Raises InputError."""
     return FROM_FOLDERS if isinstance(labels, str) and labels == FROM_FOLDERS else labels_of(labels)
 
 
 def labels_of(labels: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return names of classes, read from a file where a path is given. Raises InputError."""
+    """Return class names, read from a file if a path is given. Raises InputError."""
     if isinstance(labels, str | os.PathLike):
         return read_labels(Path(labels)) if os.fspath(labels) else ()
     return tuple(map(str, labels))

@@ -1,4 +1,4 @@
-"""All files of one model: by the tool that does best, trained further, searched, adapted to an old runtime."""
+"""Builds all files of one model: with the best tool, after further training, by search, or for an old runtime."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class ModelBuild:
         self.store = store
         self.tf = tf
         self.listener = listener
-        # The plain file of each that is made because the plain one does not load on the recipe's runtime.
+        # Fallback → the plain file that does not load on the recipe's runtime.
         self.instead: dict[str, Artifact] = {}
         self._tuned: dict[str, Model | EdgeproofError] = {}
         self._distribution: dict[str, Any] | None = None
 
     def make_all(self) -> Iterator[Artifact]:
-        """Make every variant that the recipe asks for, and those that its runtime needs instead of some of them."""
+        """Make every variant of the recipe, and the fallbacks that its runtime needs."""
         waiting = [Variant.parse(text) for text in self.recipe.export.variants]
         done = 0
         while done < len(waiting):
@@ -71,7 +71,7 @@ class ModelBuild:
                     waiting.append(variant)
 
     def make(self, variant: Variant) -> Artifact:
-        """Make one variant; what cannot be made is a row that says why."""
+        """Make one variant; a failure is a row with its reason."""
         artifact = self._best(variant)
         warn(artifact, self.listener)
         if not artifact.calibration:
@@ -117,7 +117,7 @@ class ModelBuild:
         return make_file(self.model, variant, self.recipe.export, None, maker=CONVERTER, store=self.store, tf=self.tf)
 
     def _searched(self, variant: Variant) -> Artifact:
-        """Search for the file that keeps the fewest layers out of int8 within the budget's loss of accuracy."""
+        """Search for the file with the fewest layers outside int8 whose accuracy drop is within the budget."""
         recipe, calibration = self.recipe, self._calibration()
         if calibration is None:
             raise ValueError(f"{variant} needs calibration samples")
@@ -159,7 +159,7 @@ class ModelBuild:
         return calibrate(self.data, samples, self.recipe.seed, self.store, self.model.tokenizer)
 
     def _trained_further(self, kind: str) -> Model | EdgeproofError:
-        """Return the model after quantization-aware training or the like; an error that every file of it then has."""
+        """Return the model after further training (``qat`` and others), or the error for all files that need it."""
         if kind not in self._tuned:
             try:
                 self._tuned[kind] = tune(

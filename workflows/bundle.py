@@ -1,4 +1,4 @@
-"""``bundle``: golden vectors, the proof that metadata change no answer, and then the bundle."""
+"""``bundle``: golden vectors, the check that metadata do not change the outputs, and then the bundle."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def bundle(
         The bundle: its folder, archive and manifest.
 
     Raises:
-        InputError: the file is none, is not the one that was measured, or samples do not fit.
-        StageError: no runtime here runs it, or it answers otherwise with the metadata than without.
+        InputError: there is no such file, it is not the one that was measured, or samples do not fit.
+        StageError: no runtime here runs it, or the metadata change its outputs.
     """
     path = source.folder if isinstance(source, Run) else file_path(source)
     if not path.exists():
@@ -86,7 +86,7 @@ def bundle(
 
 @dataclass(frozen=True)
 class _Samples:
-    """Chosen samples: the file that a runner reads, what they are for a `room.Golden`, and where they are from."""
+    """Chosen samples: the file that a runner reads, their values for a `room.Golden`, and their source."""
 
     path: Path
     values: NDArray[Any] | tuple[str, ...] | tuple[NDArray[Any], ...]
@@ -98,27 +98,27 @@ class _Samples:
 def bundle_file(
     path: Path, *, out: Path | None, source: Data | Samples | None, samples: int, listener: Listener
 ) -> room.Bundle:
-    """Bundle the artifact at `path`, or what a run's folder recommends. See `room.bundle` for what is written.
+    """Bundle the artifact at `path`, or the file that a run's folder recommends. See `room.bundle` for the contents.
 
-    `source` are samples; else those of the run's test split, else a text model's own golden texts, else seeded random
-    inputs. Raises InputError for a file that is none or samples that do not fit, StageError when no runtime here runs
-    it, or answers otherwise with the metadata than without.
+    `source` are samples; default: the run's test split, else a text model's own golden texts, else seeded random
+    inputs. Raises InputError for a missing file or samples that do not fit, StageError when no runtime here runs it, or
+    the metadata change its outputs.
     """
     measured: str | None = None
-    evaluation, told, results = None, None, None
+    evaluation, recorded, results = None, None, None
     if (path / "results.json").is_file():
         folder, results = path, load_results(path)
-        path, told = _recommended(folder, results)
-        measured = told.sha256
+        path, recorded = _recommended(folder, results)
+        measured = recorded.sha256
         evaluation = Evaluation.of(folder)
     artifact = open_artifact(path, listener)
-    if told is not None and evaluation is not None:  # how it was evaluated is how it is used
-        labels, contract = artifact.labels or told.labels, artifact.contract or told.contract
+    if recorded is not None and evaluation is not None:  # it is used as it was evaluated
+        labels, contract = artifact.labels or recorded.labels, artifact.contract or recorded.contract
         artifact = replace(artifact, labels=labels, contract=contract)
     if measured not in (None, artifact.sha256):
         raise InputError(
             f"{path} is not the file that was measured: its sha256 is {artifact.sha256}, results.json says {measured}",
-            "run the recipe again, which makes a damaged file anew; or name the file itself to bundle it as it is",
+            "run the recipe again, which replaces a damaged file; or name the file itself to bundle it as it is",
         )
     if artifact.format not in ("tflite", "onnx") or artifact.path is None:
         raise InputError(
@@ -128,10 +128,10 @@ def bundle_file(
     if sidecar.exists() and load_artifact(sidecar).sha256 != artifact.sha256:
         raise InputError(
             f"{path} is not the file that {sidecar.name} describes: its sha256 is {artifact.sha256}",
-            "if it is damaged, make it anew by the command that made it; if it is another file, take the .json away: "
+            "if it is damaged, make it again by the command that made it; if it is another file, remove the .json: "
             "it is then bundled without labels",
         )
-    # The file's own operators: a sidecar from elsewhere may say anything.
+    # The file's own operators: an untrusted sidecar may state anything.
     contents = inspect(path)
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
     check(replace(artifact, path=None, tokenizer=None), str(path))
@@ -173,10 +173,10 @@ def bundle_file(
 
 
 def _judged(results: Results, sha256: str) -> dict[str, Any] | None:
-    """Return what a run's budget came to for the file: ``asked``, ``verdict``, ``why``, ``target``; None without one.
+    """Return the verdict of a run's budget on the file: ``asked``, ``verdict``, ``why``, ``target``; None without one.
 
-    The verdict is the recommendation's, else that of the file's best row: it fits but was not chosen, or was turned
-    down. It is empty for a file that did not run.
+    The verdict is the recommendation's, else that of the file's best row: it fits but was not chosen, or was rejected.
+    It is empty for a file that did not run.
     """
     if not results.budget:
         return None
@@ -187,38 +187,37 @@ def _judged(results: Results, sha256: str) -> dict[str, Any] | None:
         *({**row, "verdict": "met"} for row in chosen.get("fits") or ()),
         *(chosen.get("rejected") or ()),
     ]
-    found: dict[str, Any] = next((row for row in rows if row.get("artifact") in same), {})
+    judged: dict[str, Any] = next((row for row in rows if row.get("artifact") in same), {})
     return {
         "asked": results.budget.get("asked"),
-        **{key: str(found.get(key) or "") for key in ("verdict", "why", "target")},
+        **{key: str(judged.get(key) or "") for key in ("verdict", "why", "target")},
     }
 
 
 def _doubts(budget: dict[str, Any]) -> list[str]:
-    """Return what is said of a file that its run's budget does not vouch for."""
+    """Return the notes on a file that is not shown to fit its run's budget."""
     if budget["verdict"] == "not met":
         return [f"this file does not fit the budget of its run: {budget['why']}"]
     if budget["verdict"] != "not shown":
         return []
-    asked = "; ".join(f"{name} {limit}" for name, limit in limits(budget["asked"] or {}))
+    limited = "; ".join(f"{name} {limit}" for name, limit in limits(budget["asked"] or {}))
     return [
-        f"it is not shown that this file fits the budget of its run ({asked}); the run's report says why, and what "
+        f"it is not shown that this file fits the budget of its run ({limited}); the run's report says why, and what "
         "would show it"
     ]
 
 
 def _recommended(folder: Path, results: Results) -> tuple[Path, Artifact]:
-    """Return the file that the results in `folder` recommend, and what they say of it.
+    """Return the file that the results in `folder` recommend, and its artifact.
 
-    A run's file lies in the run's folder. Files that were evaluated lie anywhere; their hash is the proof that they
-    are meant.
+    A run's file is in the run's folder. Evaluated files may be anywhere; their hash identifies them.
     """
     chosen = results.recommendation.get("artifact")
-    found = next((a for a in results.artifacts if a.id == chosen and a.path is not None), None)
-    if found is None or found.path is None:
+    recommended = next((a for a in results.artifacts if a.id == chosen and a.path is not None), None)
+    if recommended is None or recommended.path is None:
         raise InputError(f"{folder} recommends no file", f"name one: {folder / 'artifacts'}/…")
-    path = folder / found.path
-    return (path if found.path.is_absolute() else below(folder, path, follow=True)), found
+    path = folder / recommended.path
+    return (path if recommended.path.is_absolute() else below(folder, path, follow=True)), recommended
 
 
 def _beside(path: Path, origin: SourceRun | None) -> Path:
@@ -265,7 +264,7 @@ def _samples(
 
 
 def _plain(artifact: Artifact) -> InputSpec:
-    """What a file without a contract takes: arrays of its own shapes."""
+    """Return the input spec of a file without a contract: arrays of its own shapes."""
     from ..train.external import Input
 
     inputs = [Input(t.name, t.shape, "float32" if t.scale else t.dtype) for t in artifact.inputs]
@@ -273,7 +272,7 @@ def _plain(artifact: Artifact) -> InputSpec:
 
 
 def _drawn(artifact: Artifact, data: PreparedData, count: int, workspace: Path, source: str) -> _Samples:
-    """Draw samples of a test split; their classes are known where the data's are the file's."""
+    """Draw samples of a test split; their classes are known if the data's classes are the file's."""
     total = data.counts.get("test", 0)
     if not total:
         raise InputError(f"{source} are none", "name other samples with --data SOURCE")
@@ -301,7 +300,7 @@ def _golden_texts(artifact: Artifact, count: int, workspace: Path) -> _Samples:
 
 
 def _random(artifact: Artifact, count: int, workspace: Path) -> _Samples:
-    """Return inputs that mean nothing: pixels, else standard normal values, small whole numbers where they are ints."""
+    """Return random inputs: pixels, else standard normal values, or 0 and 1 for integers."""
     random = np.random.default_rng(SEED)
     contract, where = artifact.contract, f"random inputs (seed {SEED}), which mean nothing"
     truths: tuple[int | None, ...] = (None,) * count
@@ -315,16 +314,16 @@ def _random(artifact: Artifact, count: int, workspace: Path) -> _Samples:
                 f"{artifact.id}: input {tensor.name} has the shape {tensor.shape}: no sample can be made up for it",
                 "give samples with --data npy:FILE",
             )
-        whole = np.dtype(tensor.dtype).kind in "iub" and not tensor.scale
+        integers = np.dtype(tensor.dtype).kind in "iub" and not tensor.scale
         shape = (count, *sample_shape(tensor.shape))
-        made = random.integers(0, 2, shape) if whole else random.standard_normal(shape)
-        fields.append((tensor.name, np.dtype("float32" if tensor.scale else tensor.dtype), made))
+        drawn = random.integers(0, 2, shape) if integers else random.standard_normal(shape)
+        fields.append((tensor.name, np.dtype("float32" if tensor.scale else tensor.dtype), drawn))
     if len(fields) == 1:
         values = fields[0][2].astype(fields[0][1])
     else:
-        values = np.zeros(count, [(name, dtype, made.shape[1:]) for name, dtype, made in fields])
-        for name, _, made in fields:
-            values[name] = made
+        values = np.zeros(count, [(name, dtype, drawn.shape[1:]) for name, dtype, drawn in fields])
+        for name, _, drawn in fields:
+            values[name] = drawn
     return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
 
 
@@ -347,7 +346,7 @@ def _of_arrays(
 
 
 def _proved(artifact: Artifact, chosen: _Samples, workspace: Path) -> tuple[NDArray[np.float32], dict[str, str]]:
-    """Return the answers of the file as it is shipped, which must be those of the artifact, and what made them."""
+    """Return the outputs of the file as it is shipped, which must equal the artifact's, and the runtime's facts."""
     assert artifact.path is not None  # noqa: S101 - an artifact's file is there, or open_artifact would have said so
     target = _target(artifact)
     path = workspace / f"{slug(artifact.id)}{SUFFIX[artifact.format]}"
@@ -361,11 +360,11 @@ def _proved(artifact: Artifact, chosen: _Samples, workspace: Path) -> tuple[NDAr
         answers.append(np.load(answer, allow_pickle=False))
     if not np.array_equal(answers[0], answers[1], equal_nan=True):
         raise StageError(
-            f"{artifact.id} answers otherwise with the metadata in it than without",
+            f"{artifact.id}: the metadata change its outputs",
             "this is a mistake in edgeproof, please report it; the file itself is as it was",
         )
     if not np.isfinite(answers[0]).all():
-        raise StageError(f"{artifact.id} answers with values that are not finite", "do not ship this file")
+        raise StageError(f"{artifact.id} gives values that are not finite", "do not ship this file")
     facts = {"runtime": target.runtime, "version": outcome.data["runtime_version"], "kernels": outcome.data["kernels"]}
     return answers[0], facts
 
@@ -396,13 +395,13 @@ def _siblings(artifact: Artifact, origin: SourceRun | None) -> list[Artifact]:
 
 
 def _distance(artifact: Artifact, other: Artifact) -> tuple[bool, bool, int]:
-    """Return how much two files differ: in activations first, then in weights, then the size."""
+    """Return a sort key for how much two files differ: in activations, then in weights, then in size."""
     ours, theirs = artifact.variant.scheme, other.variant.scheme
     return (theirs.activations != ours.activations, theirs.weights != ours.weights, other.bytes)
 
 
 def _offers(artifact: Artifact, origin: SourceRun | None) -> dict[str, room.Offer]:
-    """Return for each stock consumer that refuses the file what it takes: a sibling from the run, or a command."""
+    """Return for each stock consumer that refuses the file an alternative: a sibling from the run, or a command."""
     if artifact.contract is None or artifact.contract.kind != "image":
         return {}
     siblings = _siblings(artifact, origin)
@@ -431,7 +430,7 @@ def _offers(artifact: Artifact, origin: SourceRun | None) -> dict[str, room.Offe
 
 
 def _measurements(artifact: Artifact, results: Results | None) -> list[Measurement]:
-    """Return the run's figures of this very file."""
+    """Return the run's measurements of this file, by its hash."""
     if results is None:
         return []
     same = {a.id for a in results.artifacts if a.sha256 == artifact.sha256}

@@ -59,8 +59,8 @@ def _write(data: PreparedData, chosen: Sequence[tuple[str, NDArray[np.int64]]], 
     small = replace(data, folder=folder, counts={"test": count}, sha256=key.rpartition("/")[2], report={})
     if data.kind == "text":
         texts = [read_texts(data.inputs(split)) for split, _ in chosen]
-        taken = (part[index] for part, (_, indices) in zip(texts, chosen, strict=True) for index in indices)
-        write_texts(taken, small.inputs("test"))
+        chosen_texts = (part[index] for part, (_, indices) in zip(texts, chosen, strict=True) for index in indices)
+        write_texts(chosen_texts, small.inputs("test"))
     else:
         arrays = [np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[indices] for split, indices in chosen]
         np.save(small.inputs("test"), np.concatenate(arrays))

@@ -105,11 +105,11 @@ def diagnosed(
     key = store.key("diagnosis", spec, tensors.PACKAGES)
     if store.get(key) is None:
         with store.write(key) as workspace:
-            found = tensors.diagnose(
+            diagnosis = tensors.diagnose(
                 artifact, reference, data,
                 samples=samples, workspace=workspace, listener=listener, split=split, seed=seed,
             )  # fmt: skip
-            write_json(workspace / "diagnosis.json", to_json(found))
+            write_json(workspace / "diagnosis.json", to_json(diagnosis))
     path = store.root / key / "diagnosis.json"
     return from_json(Diagnosis, read_json(path), str(path))
 
@@ -130,35 +130,35 @@ def diagnose_artifact(
     The test split, because it is the loss there that is to be explained; nothing is chosen by it. `artifact` and
     `reference` (the float32 ``.tflite`` of its model) have absolute paths. Raises EdgeproofError when that fails.
     """
-    found = diagnosed(artifact, reference, data, samples=samples, seed=seed, store=store, listener=listener)
-    return write(found, out)
+    diagnosis = diagnosed(artifact, reference, data, samples=samples, seed=seed, store=store, listener=listener)
+    return write(diagnosis, out)
 
 
-def write(found: Diagnosis, out: Path) -> dict[str, Any]:
+def write(diagnosis: Diagnosis, out: Path) -> dict[str, Any]:
     """Write a diagnosis and its columns for Model Explorer into ``out/diagnosis/``; return results.json's row."""
     folder = out / "diagnosis"
-    path, explorer = folder / f"{found.artifact}.json", folder / f"{found.artifact}.model-explorer.json"
-    write_json(path, to_json(found))
-    write_json(explorer, tensors.node_data(found, "own_snr_db"))
+    path, explorer = folder / f"{diagnosis.artifact}.json", folder / f"{diagnosis.artifact}.model-explorer.json"
+    write_json(path, to_json(diagnosis))
+    write_json(explorer, tensors.node_data(diagnosis, "own_snr_db"))
     for figure in ("snr_db", "answer_snr_db"):
-        name = f"{found.artifact}.model-explorer-{figure.removesuffix('_db')}.json"
-        write_json(folder / name, tensors.node_data(found, figure))
-    in_order = [to_json(tensor) for tensor in tensors.in_graph_order(found.tensors)]
+        name = f"{diagnosis.artifact}.model-explorer-{figure.removesuffix('_db')}.json"
+        write_json(folder / name, tensors.node_data(diagnosis, figure))
+    in_order = [to_json(tensor) for tensor in tensors.in_graph_order(diagnosis.tensors)]
     return {
-        "artifact": found.artifact,
+        "artifact": diagnosis.artifact,
         "path": path.relative_to(out).as_posix(),
         "model_explorer": explorer.relative_to(out).as_posix(),
-        "reference": found.reference,
-        "source": found.source,
-        "samples": found.samples,
-        "agreement": found.agreement,
-        "agreement_by": found.facts.get("agreement_by", ""),
-        "answer_snr_db": found.facts.get("answer_snr_db"),
-        "operators": found.facts.get("operators"),
-        "unmatched": len(found.facts.get("unmatched", ())),
-        "engine": found.engine,
-        "suspicions": [to_json(finding) for finding in found.suspicions],
-        "worst": [to_json(tensor) for tensor in found.tensors[:WORST]],
+        "reference": diagnosis.reference,
+        "source": diagnosis.source,
+        "samples": diagnosis.samples,
+        "agreement": diagnosis.agreement,
+        "agreement_by": diagnosis.facts.get("agreement_by", ""),
+        "answer_snr_db": diagnosis.facts.get("answer_snr_db"),
+        "operators": diagnosis.facts.get("operators"),
+        "unmatched": len(diagnosis.facts.get("unmatched", ())),
+        "engine": diagnosis.engine,
+        "suspicions": [to_json(finding) for finding in diagnosis.suspicions],
+        "worst": [to_json(tensor) for tensor in diagnosis.tensors[:WORST]],
         "tensors": [{key: tensor[key] for key in _IN_ORDER} for tensor in in_order],
     }
 
@@ -194,7 +194,7 @@ def diagnose_file(
     with lock(folder):
         check_parts(folder)
         store = open_store(folder, listener)
-        float_file = reference or beside(artifact) or _made(origin, store, listener)
+        float_file = reference or beside(artifact) or _make_float_file(origin, store, listener)
         if float_file is None:
             raise InputError(
                 f"the float32 file of {artifact.model} is not known",
@@ -236,12 +236,14 @@ def beside(artifact: Artifact) -> Path | None:
     return path if other.parent_sha256 == artifact.parent_sha256 else None
 
 
-def _made(origin: SourceRun | None, store: Store, listener: Listener) -> Path | None:
+def _make_float_file(origin: SourceRun | None, store: Store, listener: Listener) -> Path | None:
     """Make the float32 file of a run's model, where the run did not."""
     if origin is None:
         return None
     with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
-        made = make_file(origin.model, FLOAT, origin.recipe.export, None, maker=CONVERTER, store=store, tf=tf)
-    if made.path is None:
-        raise InputError(f"the float32 file of {origin.model.name} cannot be made: {made.reason}", made.remedy)
-    return made.path
+        float_file = make_file(origin.model, FLOAT, origin.recipe.export, None, maker=CONVERTER, store=store, tf=tf)
+    if float_file.path is None:
+        raise InputError(
+            f"the float32 file of {origin.model.name} cannot be made: {float_file.reason}", float_file.remedy
+        )
+    return float_file.path

@@ -58,9 +58,9 @@ def doctor() -> list[Check]:
         A check for each; those whose state is ``missing`` hinder the main job, and have a remedy.
     """
     python = ".".join(str(part) for part in sys.version_info[:3])
-    known = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    tested = (3, 10) <= sys.version_info[:2] <= (3, 13)
     checks = [
-        Check("Python", "ok" if known else "note", python, "" if known else "3.10 to 3.13 are tested"),
+        Check("Python", "ok" if tested else "note", python, "" if tested else "3.10 to 3.13 are tested"),
         Check("machine", "ok", f"{cpu_name()}, {usable_cores()} usable cores"),
     ]
     for module, name, purpose in _MAKERS:

@@ -90,13 +90,13 @@ def evaluate(
     names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
     settings = parse_table(Evaluate, {"targets": names or every_target()}, "evaluate")
     folder = Path(out)
-    source, asked, classes = data_source(data), budget_of(budget), labels_or_order(labels)
+    source, limits, classes = data_source(data), budget_of(budget), labels_or_order(labels)
     pixels = tuple_of_two(value_range)
     opened = opened_files(files, settings.targets)
     check_writable(folder)
     with RunLog(folder / "log.jsonl", listener_of(progress)) as log:
         return evaluate_files(
-            opened, source, settings, folder, resize, log, budget=asked, value_range=pixels, labels=classes
+            opened, source, settings, folder, resize, log, budget=limits, value_range=pixels, labels=classes
         )
 
 
@@ -186,8 +186,8 @@ def evaluate_files(
                 results.add_measurement(failed)
         listener.begin("report")
         results.sort(settings.targets)
-        asked = _asked(budget, float_references(artifacts, settings.targets))
-        results.budget, results.recommendation = select.verdict(results, asked)
+        limits = _enforced(budget, float_references(artifacts, settings.targets))
+        results.budget, results.recommendation = select.verdict(results, limits)
         results.run["finished"] = now()
         results.save(out)
         return Run(out, results, write_report(results, out))
@@ -207,7 +207,7 @@ def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> d
     return references
 
 
-def _asked(budget: Budget | None, references: Mapping[str, str]) -> Budget | None:
+def _enforced(budget: Budget | None, references: Mapping[str, str]) -> Budget | None:
     """Return the budget as it can be asked: a drop that nobody named is no limit where no float model is there."""
     if budget is None or references or "max_accuracy_drop" in budget.model_fields_set:
         return budget

@@ -57,7 +57,7 @@ def init(
     """
     target = Path(path)
     if copy is not None:
-        return _copied(copy, target, given=data is not None or backbone is not None, force=force)
+        return _copied(copy, target, has_options=data is not None or backbone is not None, force=force)
     if target.exists() and not force:
         raise InputError(f"{target} exists already", "give another path, or --force to overwrite it")
     source = data if isinstance(data, Data) else Data(source=DEFAULT_SOURCE if data is None else data)
@@ -93,9 +93,9 @@ def _toml(value: str) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _copied(name: str, target: Path, *, given: bool, force: bool) -> NewRecipe:
+def _copied(name: str, target: Path, *, has_options: bool, force: bool) -> NewRecipe:
     """Write a recipe that comes with edgeproof, with its data, and find out what is missing here to run it."""
-    if given:
+    if has_options:
         raise InputError(
             "--from brings a recipe with its own data and backbone",
             "leave out --data and --backbone; change data.source and model.backbone in the file, or with run --set",

@@ -189,7 +189,7 @@ class _Search:
         self._tell(steps)
         if fits(row, budget):
             return steps
-        kept: list[str] = []
+        kept_names: list[str] = []
         words: list[str] = []
         groups: list[Group] = []
         while len(steps) <= self.settings.max_steps:
@@ -198,9 +198,9 @@ class _Search:
             if not groups:
                 break
             group = groups.pop(0)
-            kept += [name for name in group.tensors if name not in kept]
+            kept_names += [name for name in group.tensors if name not in kept_names]
             words += [word for word in group.words if word not in words]
-            step = self._step(len(steps), kept, tuple(words))
+            step = self._step(len(steps), kept_names, tuple(words))
             if step is None:
                 break
             steps.append(step)
@@ -213,25 +213,25 @@ class _Search:
         """Diagnose a step's file; return what to keep next, the worst first."""
         if int8.path is None or self.reference.path is None:
             return []
-        found = diagnosed(
+        diagnosis_of_step = diagnosed(
             int8, self.reference.path, self.samples,
             samples=SAMPLES, seed=self.seed, store=self.store, listener=self.listener,
         )  # fmt: skip
-        return diagnosis.ranked_groups(int8.path, self.reference.path, found, most)
+        return diagnosis.ranked_groups(int8.path, self.reference.path, diagnosis_of_step, most)
 
     def _step(self, number: int, kept: Sequence[str], words: tuple[str, ...]) -> Step | None:
         """Make a step's file with each tool, measure them, keep the better; None when no tool makes one that runs."""
-        made = []
+        candidates = []
         for maker in self.makers:
-            artifact = self._made(maker, kept)
+            artifact = self._make(maker, kept)
             if artifact.status == "ok":
-                made.append(replace(artifact, id=f"{artifact.id}.step{number}-{maker}"))
+                candidates.append(replace(artifact, id=f"{artifact.id}.step{number}-{maker}"))
             else:
                 self.listener.note("warning", f"int8-mixed, step {number}: {maker}: {artifact.reason}")
-        if not made:
+        if not candidates:
             return None
-        rows = self._measure(made)
-        ran = [(artifact, rows[artifact.id]) for artifact in made if rows[artifact.id].drop is not None]
+        rows = self._measure(candidates)
+        ran = [(artifact, rows[artifact.id]) for artifact in candidates if rows[artifact.id].drop is not None]
         if not ran:
             return None
         # By agreement: on a few hundred samples the drops of two such files can hardly be told apart.
@@ -248,7 +248,7 @@ class _Search:
             }  # fmt: skip
         return Step(best, words, row, loser)
 
-    def _made(self, maker: str, kept: Sequence[str]) -> Artifact:
+    def _make(self, maker: str, kept: Sequence[str]) -> Artifact:
         """Make one file with one tool, or find it; its path is in the store."""
         model, calibration = self.model, self.calibration
         spec = {
@@ -287,8 +287,8 @@ class _Search:
                 )  # fmt: skip
             self.store.finish(key)
         (path,) = (self.store.root / key).glob("*.json")
-        made = load(path)
-        return replace(made, tokenizer=model.tokenizer.folder if model.tokenizer else None)
+        artifact = load(path)
+        return replace(artifact, tokenizer=model.tokenizer.folder if model.tokenizer else None)
 
     def _measure(self, candidates: Sequence[Artifact]) -> dict[str, Measurement]:
         """Answer the trial samples; rows by artifact id."""
@@ -300,8 +300,8 @@ class _Search:
         if not self.evaluate.latency.processes:
             return [None] * len(steps)
         rows = self._trial([step.artifact for step in steps], timed=True)
-        found = [rows[step.artifact.id, str(self.target)].latency_ms for step in steps]
-        return [to_json(latency) if latency is not None else None for latency in found]
+        latencies = [rows[step.artifact.id, str(self.target)].latency_ms for step in steps]
+        return [to_json(latency) if latency is not None else None for latency in latencies]
 
     def _trial(self, candidates: Sequence[Artifact], *, timed: bool) -> dict[tuple[str, str], Measurement]:
         return trial(

@@ -82,14 +82,14 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
             "contract and model are not known. Copy a file together with its .json",
         )
     if open_ones := {spec.name: spec.shape for spec in contents.inputs if -1 in spec.shape[1:]}:
-        told = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in open_ones.items())
+        shapes = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in open_ones.items())
         if path.suffix == ".tflite":
             raise InputError(
-                f"{path} leaves shapes open, and runs with none of them as it is: {told}",
+                f"{path} leaves shapes open, and runs with none of them as it is: {shapes}",
                 f"fix them: `edgeproof export {path} --to tflite:float32` with --size N (of pictures) or "
                 "--shape NAME=1,…",
             )
-    found = Artifact(
+    described = Artifact(
         id=slug(path.stem),
         model=slug(path.stem),
         format=FORMATS[path.suffix],
@@ -103,8 +103,8 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
         min_runtime=contents.min_runtime,
         delegates=contents.delegates,
     )
-    check(replace(found, path=None), str(path))
-    return replace(found, labels=embedded_labels(path, contents.metadata.get("labels") or (), answers(found)))
+    check(replace(described, path=None), str(path))
+    return replace(described, labels=embedded_labels(path, contents.metadata.get("labels") or (), answers(described)))
 
 
 def _check_operators(tokenizer: Path, path: Path) -> None:
@@ -129,9 +129,9 @@ def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
         return InputSpec.of(contract, sorted(inputs, key=lambda one: one.name))
     shape = contract.shape if contract else artifact.inputs[0].shape if artifact.inputs else ()
     if len(artifact.inputs) > 1 or len(shape) != 4 or shape[0] not in (1, -1) or shape[3] != 3 or min(shape[1:]) < 1:
-        found = ", ".join(f"{t.name} {t.shape}" for t in artifact.inputs) or "nothing known"
+        inputs_shown = ", ".join(f"{t.name} {t.shape}" for t in artifact.inputs) or "nothing known"
         raise InputError(
-            f"{artifact.path}: expected one input of shape (1, height, width, 3), found {found}",
+            f"{artifact.path}: expected one input of shape (1, height, width, 3), found {inputs_shown}",
             "a file without a sidecar must take one RGB picture, NHWC, 0–255; others need their .json beside them",
         )
     if shape[1] != shape[2]:

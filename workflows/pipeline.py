@@ -395,6 +395,6 @@ def _targets(recipe: Recipe) -> list[Target]:
     targets = [Target.parse(text) for text in recipe.evaluate.targets]
     if recipe.runtime:
         wanted = parse_runtime(recipe.runtime)
-        found = locate(wanted)
-        targets.append(Target(wanted.device, wanted.runtime) if found and found.folder is None else wanted)
+        installed = locate(wanted)
+        targets.append(Target(wanted.device, wanted.runtime) if installed and installed.folder is None else wanted)
     return list(dict.fromkeys(targets))

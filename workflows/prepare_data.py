@@ -72,10 +72,10 @@ def prepared(
         raise InputError(f"{data.source} holds arrays, and the model takes {wanted.kind}s", "give a source of those")
     scheme, _, rest = data.source.partition(":")
     missing = scheme == "csv" and not (folder / Path(rest).expanduser()).is_file()  # what reads it will say so
-    if not missing and (found := train_data.kind_of(data, folder)) != wanted.kind:
+    if not missing and (held := train_data.kind_of(data, folder)) != wanted.kind:
         table_of_texts = wanted.kind == "text" and data.source.startswith("csv:")
         raise InputError(
-            f"{data.source} holds {found}s, and the model takes {wanted.kind}s"
+            f"{data.source} holds {held}s, and the model takes {wanted.kind}s"
             + (f": there is no column {data.text_column!r}" if table_of_texts else ""),
             "say which column holds the texts, with --text-column" if table_of_texts else "give a source of those",
         )
@@ -134,30 +134,30 @@ def _from_memory(
             data = samples.write(wanted.kind, Path(name))
             try:
                 if wanted.kind == "tensor":
-                    found = _checked_arrays(Path(data.source.partition(":")[2]), wanted, workspace, use)
+                    data_set = _checked_arrays(Path(data.source.partition(":")[2]), wanted, workspace, use)
                 else:
-                    found = _decode(
+                    data_set = _decode(
                         data, wanted, seed=seed, folder=Path(), workspace=workspace, listener=listener, use=use
                     )
             except InputError as error:  # the temporary folder is none of the caller's
                 message = re.sub(rf"{re.escape(name)}/[\w./]*", "the data", error.message)
                 raise InputError(message, error.remedy) from error
-            save_prepared(_with_classes(found, samples, _split(use)), workspace)
+            save_prepared(_with_classes(data_set, samples, _split(use)), workspace)
     return load_prepared(store.root / key)
 
 
-def _with_classes(found: PreparedData, samples: Samples, split: str) -> PreparedData:
+def _with_classes(data: PreparedData, samples: Samples, split: str) -> PreparedData:
     """Give prepared samples the classes that they have in memory."""
     if samples.classes is None:
-        return replace(found, source=samples.source)
+        return replace(data, source=samples.source)
     classes = samples.classes
-    if found.kind != "tensor":  # some may have been left out; what is there is called by its number
-        numbers = np.array([int(label) for label in found.labels], np.int64)
-        classes = numbers[np.load(found.targets(split), allow_pickle=False)]
-    np.save(found.targets(split), classes)
+    if data.kind != "tensor":  # some may have been left out; what is there is called by its number
+        numbers = np.array([int(label) for label in data.labels], np.int64)
+        classes = numbers[np.load(data.targets(split), allow_pickle=False)]
+    np.save(data.targets(split), classes)
     labels = samples.names or tuple(map(str, range(int(samples.classes.max()) + 1)))
-    sha256 = sha256_of([found.sha256, labels, classes.tolist()])
-    return replace(found, source=samples.source, labels=labels, sha256=sha256)
+    sha256 = sha256_of([data.sha256, labels, classes.tolist()])
+    return replace(data, source=samples.source, labels=labels, sha256=sha256)
 
 
 def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> None:
@@ -165,14 +165,14 @@ def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> No
 
     What was prepared long ago is not told again: `listener` is None then.
     """
-    found = entry / train_data.UNREADABLE
-    if not found.is_file():
+    unreadable = entry / train_data.UNREADABLE
+    if not unreadable.is_file():
         return
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / found.name, found.read_text(encoding="utf-8"))
+    write_atomic(folder / unreadable.name, unreadable.read_text(encoding="utf-8"))
     if listener is not None:
-        listener.note("warning", f"all that could not be read, and why: {folder / found.name}")
+        listener.note("warning", f"all that could not be read, and why: {folder / unreadable.name}")
 
 
 def _arrays(source: str, wanted: InputSpec, *, folder: Path, store: Store, use: Use) -> PreparedData:

@@ -104,8 +104,8 @@ def _key(runner: Runner) -> _Key:
 
 def _drop(task: Task, pairs: Mapping[str, tuple[_Scores, _Scores]], same: bool) -> PooledDrop:
     """Return the drop over all splits of `pairs`: the scores of the reference's and of the file's answers."""
-    exact, found = (np.concatenate([pair[side] for pair in pairs.values()]) for side in (0, 1))
-    drop, low, high = task.drop(exact, found, identical=same)
+    exact, scores = (np.concatenate([pair[side] for pair in pairs.values()]) for side in (0, 1))
+    drop, low, high = task.drop(exact, scores, identical=same)
     return PooledDrop(drop, low, high, len(exact), {split: len(pair[0]) for split, pair in pairs.items()})
 
 

@@ -58,7 +58,7 @@ def export_tflite(
     """
     _check_variants(variants)
     store = open_store(out, listener)
-    given, path = path, _fixed(path, size, shapes or {}, store, options.timeout_seconds, listener)
+    supplied, path = path, _fixed(path, size, shapes or {}, store, options.timeout_seconds, listener)
     base = _float_file(path, labels, value_range, output)
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
     if calibrated and source is None:
@@ -77,7 +77,7 @@ def export_tflite(
             calibration = drawn if variant.scheme.calibrated else None
             file = _quantized(path, base, variant, options, calibration, store)
             warn(file, listener)
-            artifacts.append(_put(file, base, given, out))
+            artifacts.append(_put(file, base, supplied, out))
             listener.progress("export", count, len(wanted), str(variant))
     return artifacts if FLOAT32 in variants else artifacts[1:]
 

@@ -39,16 +39,16 @@ def problem(folder: Path) -> str:
 
     Every byte of the files that go to devices is read, of the others those whose size or time has changed.
     """
-    known = checksums.load(_sums(folder))
-    if known is None:
+    stored = checksums.load(_sums(folder))
+    if stored is None:
         return "its checksums are missing"
     try:
-        found = checksums.check(folder, known, complete=False, thorough=(f"{SHIPPED}/",))
+        outcome = checksums.check(folder, stored, complete=False, thorough=(f"{SHIPPED}/",))
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
-    if found.checksums is not known:  # copied, say: the next check need not read it all again
-        checksums.save(found.checksums, _sums(folder))
-    return found.problem
+    if outcome.checksums is not stored:  # copied, say: the next check need not read it all again
+        checksums.save(outcome.checksums, _sums(folder))
+    return outcome.problem
 
 
 def _sums(folder: Path) -> Path:
@@ -77,12 +77,12 @@ class SourceRun:
                 damaged = f" undamaged: {spoilt}"
                 continue
             try:
-                found = load_prepared(entry)
+                data = load_prepared(entry)
             except EdgeproofError:
                 continue
             size = (takes.height, takes.width) if takes.kind == "image" else (0, 0)
-            if found.kind == takes.kind and found.labels == self.model.labels and (found.height, found.width) == size:
-                return found
+            if data.kind == takes.kind and data.labels == self.model.labels and (data.height, data.width) == size:
+                return data
         raise InputError(
             f"{self.folder} no longer holds the samples of {self.model.name}{damaged}",
             "name samples with --data SOURCE, or run the recipe again into this folder",
@@ -111,22 +111,22 @@ class Evaluation:
         for stage in ("renumbered", "data", "arrays", "memory"):
             for entry in sorted((store.root / stage).glob("*")):
                 try:
-                    found = load_prepared(entry)
+                    data = load_prepared(entry)
                 except EdgeproofError:
                     continue
-                if self.sha256 not in (found.sha256, sha256_of([found.sha256, "unlabelled"])):
+                if self.sha256 not in (data.sha256, sha256_of([data.sha256, "unlabelled"])):
                     continue
                 if not store.problem(f"{stage}/{entry.name}", old=True):
-                    return found
+                    return data
         raise InputError(f"{self.folder} no longer holds the samples of {self.source}", "name some with --data SOURCE")
 
 
 def source_run_of(artifact: Path, model: str) -> SourceRun | None:
     """Return the run that the file at `artifact` lies in, where it lies in one that has `model`; else None."""
     folder = artifact.resolve().parent.parent
-    made = folder / "models" / model
-    if artifact.resolve().parent.name != "artifacts" or not (made / "model.json").is_file():
+    model_folder = folder / "models" / model
+    if artifact.resolve().parent.name != "artifacts" or not (model_folder / "model.json").is_file():
         return None
     if not (folder / "recipe.toml").is_file():
         return None
-    return SourceRun(folder, load_recipe(folder / "recipe.toml"), load_model(made))
+    return SourceRun(folder, load_recipe(folder / "recipe.toml"), load_model(model_folder))

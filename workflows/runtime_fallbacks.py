@@ -21,7 +21,7 @@ from ..core.target import Target
 from ..core.variant import Variant
 from ..devices import locate
 from ..export import inspect
-from ..tflite import Misfit, misfits, needs_of
+from ..tflite import Incompatibility, incompatibilities, needs_of
 
 
 def incompatibility(artifact: Artifact, runtime: Target) -> tuple[str, str] | None:
@@ -30,7 +30,7 @@ def incompatibility(artifact: Artifact, runtime: Target) -> tuple[str, str] | No
     The reason names the operator, its version, where it is there from, and what the runtime has; the remedy says what
     there is to choose from.
     """
-    lacking = _misfits(artifact, runtime)
+    lacking = _incompatibilities(artifact, runtime)
     if not lacking:
         return None
     more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
@@ -48,11 +48,11 @@ def fallback_variants(artifact: Artifact, runtime: Target) -> tuple[Variant, ...
     They are what is nearest to its scheme, and the older schemes where nothing is near. Whether they load is for the
     table to say when they are made: `incompatibility` of each.
     """
-    found = _misfits(artifact, runtime)
-    if not found:
+    lacking = _incompatibilities(artifact, runtime)
+    if not lacking:
         return ()
     scheme = artifact.variant.scheme
-    only_dense = {misfit.operator for misfit in found} == {"FULLY_CONNECTED"}
+    only_dense = {one.operator for one in lacking} == {"FULLY_CONNECTED"}
     names = (only_dense and scheme.dense_fallbacks) or scheme.fallbacks
     return tuple(Variant("tflite", name) for name in names if name != scheme.name)
 
@@ -72,27 +72,27 @@ def cost(
     task's, (samples,), by (artifact id, target); without them the drop is the difference of both accuracies and has no
     interval.
     """
-    told: dict[str, Any] = {
+    record: dict[str, Any] = {
         "for": str(runtime).partition("/")[2],
         "instead_of": plain.id,
         "what": adapted.variant.scheme.as_fallback
         or f"{adapted.format}:{adapted.scheme} instead of {plain.format}:{plain.scheme}",
     }
     if plain.bytes and adapted.bytes:
-        told["bytes_ratio"] = adapted.bytes / plain.bytes
+        record["bytes_ratio"] = adapted.bytes / plain.bytes
     ours = {m.target: m for m in results.measurements if m.artifact == adapted.id and m.status == "ok"}
     theirs = {m.target: m for m in results.measurements if m.artifact == plain.id and m.status == "ok"}
     shared = [target for target in theirs if target in ours]
     if not shared:
-        return told
+        return record
     target = shared[0]
     one, other = theirs[target], ours[target]
-    told["target"] = target
+    record["target"] = target
     if accuracy := _drop(one, other, scores or {}):
-        told["accuracy"] = accuracy
+        record["accuracy"] = accuracy
     if one.latency_ms and other.latency_ms and one.latency_ms.median > 0:
-        told["latency_ratio"] = other.latency_ms.median / one.latency_ms.median
-    return told
+        record["latency_ratio"] = other.latency_ms.median / one.latency_ms.median
+    return record
 
 
 def _drop(
@@ -107,7 +107,7 @@ def _drop(
     return {}
 
 
-def _misfits(artifact: Artifact, runtime: Target) -> tuple[Misfit, ...]:
+def _incompatibilities(artifact: Artifact, runtime: Target) -> tuple[Incompatibility, ...]:
     """Return what the table says, of the file itself where it is there, else of what its row says."""
     if artifact.format != "tflite" or artifact.status != "ok" or not runtime.reads("tflite"):
         return ()
@@ -117,10 +117,10 @@ def _misfits(artifact: Artifact, runtime: Target) -> tuple[Misfit, ...]:
             needs = inspect(artifact.path).needs
         except EdgeproofError:  # measuring it will say so
             return ()
-    return misfits(needs, runtime.runtime, version_of(runtime))
+    return incompatibilities(needs, runtime.runtime, version_of(runtime))
 
 
 def version_of(runtime: Target) -> str:
     """Return the version that a target names: the whole number where it is on this machine, else what was written."""
-    found = locate(runtime)
-    return found.version if found else runtime.version
+    installed = locate(runtime)
+    return installed.version if installed else runtime.version

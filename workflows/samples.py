@@ -67,8 +67,8 @@ class Samples:
         The classes of pictures and texts are called by their numbers, filled up with zeros.
         """
         if (kind == "text") != bool(self.texts):
-            found = "texts" if self.texts else "arrays"
-            raise InputError(f"the data are {found}, and the model takes {kind}s", "give samples of that kind")
+            held = "texts" if self.texts else "arrays"
+            raise InputError(f"the data are {held}, and the model takes {kind}s", "give samples of that kind")
         if kind == "text":
             return self._write_lines(folder / "samples.jsonl")
         if kind == "image":

@@ -32,12 +32,12 @@ def recipe_names() -> list[str]:
 
 def page(name: str) -> Path:
     """Return the file of a page, named as ``recipe``, ``recipe.md`` or ``docs/recipe.md``. Raises InputError."""
-    return _ROOT / "docs" / f"{_known(name, page_names(), '.md', 'page')}.md"
+    return _ROOT / "docs" / f"{_resolved(name, page_names(), '.md', 'page')}.md"
 
 
 def recipe(name: str) -> Path:
     """Return the file of a recipe, named as ``qat``, ``qat.toml`` or ``recipes/qat.toml``. Raises InputError."""
-    return _ROOT / "recipes" / f"{_known(name, recipe_names(), '.toml', 'recipe')}.toml"
+    return _ROOT / "recipes" / f"{_resolved(name, recipe_names(), '.toml', 'recipe')}.toml"
 
 
 def first_line(path: Path) -> str:
@@ -46,14 +46,14 @@ def first_line(path: Path) -> str:
         return file.readline().lstrip("# ").strip()
 
 
-def _known(name: str, known: list[str], suffix: str, kind: str) -> str:
+def _resolved(name: str, names: list[str], suffix: str, kind: str) -> str:
     """Return the name among `known` that is meant. Raises InputError, with what comes nearest, where there is none."""
     stem = name.rpartition("/")[2].removesuffix(suffix)
-    if stem in known:
+    if stem in names:
         return stem
-    close = get_close_matches(stem, known, n=1)
+    close = get_close_matches(stem, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise InputError(f"there is no {kind} {shorten(name)!r}", f"{hint}Known: {', '.join(known)}")
+    raise InputError(f"there is no {kind} {shorten(name)!r}", f"{hint}Known: {', '.join(names)}")
 
 
 def copy_recipe(name: str, path: Path, *, force: bool) -> list[Path]:

@@ -135,8 +135,8 @@ def make_file(
             # May pass (memory, time): a row for now, and tried again by the next run.
             return blank(model, variant).failed(error.status, error.message, error.remedy)
         store.finish(key)
-    made = load_artifact(sidecar_path(store.root / key / file_name(model.name, variant)))
-    return replace(made, tokenizer=model.tokenizer.folder if model.tokenizer else None)
+    artifact = load_artifact(sidecar_path(store.root / key / file_name(model.name, variant)))
+    return replace(artifact, tokenizer=model.tokenizer.folder if model.tokenizer else None)
 
 
 def blank(model: Model, variant: Variant) -> Artifact:

@@ -46,7 +46,7 @@ _WRONG = 0.2
 class _Entry:
     """One tool's file, and what came of it: by target its row, its likeness to float, its fault."""
 
-    made: Artifact
+    artifact: Artifact
     alias: Artifact
     rows: dict[str, Measurement] = field(default_factory=dict)
     likeness: dict[str, Scores] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class _Entry:
 
 
 def select_tool(
-    made: Sequence[Artifact],
+    files: Sequence[Artifact],
     reference: Artifact,
     data: PreparedData,
     *,
@@ -72,18 +72,18 @@ def select_tool(
     `data` are tried at most; fewer where the files are slow. Targets that do not read
     the format are passed over. Nothing else may run meanwhile. What was found is kept in `store`.
     """
-    if len(made) == 1:
-        return made[0]
-    entries = [_Entry(one, replace(one, id=f"{one.id}--by-{index}")) for index, one in enumerate(made)]
-    alive = [entry for entry in entries if entry.made.status == "ok"]
-    readers = [target for target in targets if target.reads(made[0].format)] or [Target("local", "litert")]
+    if len(files) == 1:
+        return files[0]
+    entries = [_Entry(one, replace(one, id=f"{one.id}--by-{index}")) for index, one in enumerate(files)]
+    alive = [entry for entry in entries if entry.artifact.status == "ok"]
+    readers = [target for target in targets if target.reads(files[0].format)] or [Target("local", "litert")]
     if len(alive) < 2:
         return _ended(alive[0] if alive else entries[0], entries, {}, data)
     validation = data.counts.get("validation", 0)
     key = store.key(
         "tool-selection",
         {
-            "files": [one.made.sha256 for one in alive],
+            "files": [one.artifact.sha256 for one in alive],
             "reference": reference.sha256,
             "data": data.sha256,
             "targets": [open_runner(alive[0].alias, t).identity() for t in readers],
@@ -92,11 +92,11 @@ def select_tool(
         },
     )
     if (done := store.get(key)) is not None:
-        kept = read_json(done / "selection.json")
-        looked_at = int(kept.get("samples", samples))
+        stored = read_json(done / "selection.json")
+        looked_at = int(stored.get("samples", samples))
         return replace(
-            made[int(kept["winner"])],
-            alternatives=tuple(kept["alternatives"]),
+            files[int(stored["winner"])],
+            alternatives=tuple(stored["alternatives"]),
             chosen_on=min(looked_at, validation),
         )
     quick = evaluate.model_copy(update={"latency": evaluate.latency.model_copy(update=_LATENCY)})
@@ -157,14 +157,14 @@ def _read(
             for (artifact, target), answer in answers.items()
             if artifact == entry.alias.id and answer.likeness is not None
         }
-        known = {target: float(scores.mean()) for target, scores in entry.likeness.items()}
-        best = max(known.values(), default=0.0)
+        average = {target: float(scores.mean()) for target, scores in entry.likeness.items()}
+        best = max(average.values(), default=0.0)
         for target, row in entry.rows.items():
             if row.status != "ok":
                 entry.refused[target] = f"{row.status} on {target}: {row.reason}"
-            elif known.get(target, best) < best - _WRONG:
+            elif average.get(target, best) < best - _WRONG:
                 entry.refused[target] = (
-                    f"answers wrongly on {target}: agrees with float on {known[target]:.1%}{_of(row)} there, on "
+                    f"answers wrongly on {target}: agrees with float on {average[target]:.1%}{_of(row)} there, on "
                     f"{best:.1%} elsewhere"
                 )
 
@@ -191,7 +191,7 @@ def _by_agreement(alive: Sequence[_Entry], target: str, samples: str) -> tuple[_
     if any(target not in entry.likeness for entry in alive):
         return None, {}
     scores = {id(entry): entry.likeness[target] for entry in alive}
-    best = max(alive, key=lambda entry: (scores[id(entry)].mean(), -entry.made.bytes))
+    best = max(alive, key=lambda entry: (scores[id(entry)].mean(), -entry.artifact.bytes))
     whys = {}
     for entry in alive:
         if entry is best:
@@ -238,14 +238,14 @@ def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry 
 
 def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:
     """Return the smallest file; the first one where none is smaller by a hundredth."""
-    smallest = min(alive, key=lambda entry: entry.made.bytes)
+    smallest = min(alive, key=lambda entry: entry.artifact.bytes)
     first = alive[0]
     same = "as near to float and as fast within the noise"
-    if smallest.made.bytes > 0.99 * first.made.bytes:
+    if smallest.artifact.bytes > 0.99 * first.artifact.bytes:
         return first, {id(entry): f"{same}, and of about the same size" for entry in alive}
-    sizes = {id(entry): entry.made.bytes for entry in alive}
+    sizes = {id(entry): entry.artifact.bytes for entry in alive}
     return smallest, {
-        key: f"{same}, and larger: {size:,} bytes against {smallest.made.bytes:,}" for key, size in sizes.items()
+        key: f"{same}, and larger: {size:,} bytes against {smallest.artifact.bytes:,}" for key, size in sizes.items()
     }
 
 
@@ -254,11 +254,16 @@ def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str], data
     rows = []
     for entry in entries:
         if entry is not winner:
-            why = whys.get(id(entry)) or f"{entry.made.status}: {entry.made.reason}"
-            facts = {"made_by": entry.made.made_by, "bytes": entry.made.bytes, "status": entry.made.status, "why": why}
-            chosen = {"bytes": winner.made.bytes, **_figures(winner, data)}
+            why = whys.get(id(entry)) or f"{entry.artifact.status}: {entry.artifact.reason}"
+            facts = {
+                "made_by": entry.artifact.made_by,
+                "bytes": entry.artifact.bytes,
+                "status": entry.artifact.status,
+                "why": why,
+            }
+            chosen = {"bytes": winner.artifact.bytes, **_figures(winner, data)}
             rows.append({**facts, **_figures(entry, data), "chosen": chosen})
-    return replace(winner.made, alternatives=(*rows, *winner.made.alternatives))
+    return replace(winner.artifact, alternatives=(*rows, *winner.artifact.alternatives))
 
 
 def _figures(entry: _Entry, data: PreparedData) -> dict[str, Any]:

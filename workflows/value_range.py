@@ -26,7 +26,7 @@ _REMEDY = "say which values it wants with --value-range LO,HI, e.g. 0,1 or -1,1"
 
 
 @dataclass(frozen=True)
-class _Found:
+class _ValueRange:
     """A range, and how it is known."""
 
     low: float
@@ -38,28 +38,30 @@ class _Found:
         return f"{self.low:g} to {self.high:g} (by {self.by})"
 
 
-def with_value_range(artifact: Artifact, asked: tuple[float, float] | None, listener: Listener) -> Artifact:
+def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, listener: Listener) -> Artifact:
     """Return an artifact of pictures with the values it takes in its contract; one with a contract stays as it is.
 
-    In this order: what was `asked` for, the file's metadata, the scale of its quantized input. `listener` hears what is
+    In this order: what was `requested`, the file's metadata, the scale of its quantized input. `listener` hears what is
     fed unless that is plainly 0–255, and what speaks against it. Raises InputError for a range that is none, and for
     metadata that give each channel a range of its own.
     """
-    if asked is not None and not (asked[0] < asked[1] and isfinite(asked[0]) and isfinite(asked[1])):
-        raise InputError(f"the value range {asked[0]:g},{asked[1]:g} is none", "e.g. --value-range 0,1")
+    if requested is not None and not (
+        requested[0] < requested[1] and isfinite(requested[0]) and isfinite(requested[1])
+    ):
+        raise InputError(f"the value range {requested[0]:g},{requested[1]:g} is none", "e.g. --value-range 0,1")
     if artifact.contract is not None:
-        if asked not in (None, (artifact.contract.low, artifact.contract.high)):
+        if requested not in (None, (artifact.contract.low, artifact.contract.high)):
             listener.note("warning", f"--value-range is not for {artifact.id}: its sidecar says what it takes")
         return artifact
     if artifact.path is None or not _takes_a_picture(artifact.inputs):
         return artifact
     tensor = artifact.inputs[0]
-    known = [found for found in (_by_metadata(artifact, asked is None), _by_scale(tensor)) if found is not None]
+    stated = [one for one in (_by_metadata(artifact, requested is None), _by_scale(tensor)) if one is not None]
     name = artifact.path.name
-    if asked is not None:
-        chosen = _Found(*asked, "--value-range")
-    elif known:
-        chosen = known[0]
+    if requested is not None:
+        chosen = _ValueRange(*requested, "--value-range")
+    elif stated:
+        chosen = stated[0]
     else:
         listener.note(
             "warning",
@@ -68,10 +70,10 @@ def with_value_range(artifact: Artifact, asked: tuple[float, float] | None, list
             remedy=_REMEDY,
         )
         return artifact
-    if against := [other for other in known if not _same(other, chosen)]:
-        told = " and ".join(other.words for other in against)
-        listener.note("warning", f"{name} is given pixels as {chosen.words}, but it takes {told}", remedy=_REMEDY)
-    elif not _same(chosen, _Found(*PIXELS, "")):
+    if against := [other for other in stated if not _same(other, chosen)]:
+        ranges = " and ".join(other.words for other in against)
+        listener.note("warning", f"{name} is given pixels as {chosen.words}, but it takes {ranges}", remedy=_REMEDY)
+    elif not _same(chosen, _ValueRange(*PIXELS, "")):
         listener.note("warning", f"{name} is given pixels as values from {chosen.words}, not 0 to 255")
     contract = InputContract(_plain_name(tensor.name), tensor.shape, tensor.dtype, chosen.low, chosen.high)
     return replace(artifact, contract=contract)
@@ -85,12 +87,12 @@ def _plain_name(name: str) -> str:
     return plain_name(name)
 
 
-def _by_metadata(artifact: Artifact, alone: bool) -> _Found | None:
+def _by_metadata(artifact: Artifact, alone: bool) -> _ValueRange | None:
     """Return what TFLite metadata say: (pixel - mean) / std. `alone`: nothing else says it, so they must be plain."""
     if artifact.path is None or artifact.format != "tflite":
         return None
-    told = inspect(artifact.path).metadata.get("inputs", ())
-    normal = told[0].get("normalization") if told and isinstance(told[0], Mapping) else None
+    tensors = inspect(artifact.path).metadata.get("inputs", ())
+    normal = tensors[0].get("normalization") if tensors and isinstance(tensors[0], Mapping) else None
     if not isinstance(normal, Mapping):
         return None
     means, stds = (_numbers(normal.get(key)) for key in ("mean", "std"))
@@ -107,7 +109,7 @@ def _by_metadata(artifact: Artifact, alone: bool) -> _Found | None:
     return _snapped((PIXELS[0] - means[0]) / stds[0], (PIXELS[1] - means[0]) / stds[0], "its metadata")
 
 
-def _by_scale(tensor: TensorSpec) -> _Found | None:
+def _by_scale(tensor: TensorSpec) -> _ValueRange | None:
     """Return the real values that a quantized input can hold."""
     limits = _LIMITS.get(tensor.dtype)
     if limits is None or not tensor.scale:
@@ -116,15 +118,15 @@ def _by_scale(tensor: TensorSpec) -> _Found | None:
     return _snapped(low, high, "the scale of its input")
 
 
-def _snapped(low: float, high: float, by: str) -> _Found:
+def _snapped(low: float, high: float, by: str) -> _ValueRange:
     """Return a range, as the usual one where it is all but that."""
     for usual in _USUAL:
         if max(abs(low - usual[0]), abs(high - usual[1])) <= _NEAR * (usual[1] - usual[0]):
-            return _Found(*usual, by)
-    return _Found(low, high, by)
+            return _ValueRange(*usual, by)
+    return _ValueRange(low, high, by)
 
 
-def _same(one: _Found, other: _Found) -> bool:
+def _same(one: _ValueRange, other: _ValueRange) -> bool:
     width = max(one.high - one.low, other.high - other.low)
     return max(abs(one.low - other.low), abs(one.high - other.high)) <= _NEAR * width
 

@@ -30,21 +30,21 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     from ..terminal import echo
 
     source = labelled_data(data, columns) if data else None
-    made = bundle(artifact, out=out, data=source, samples=samples, progress=ProgressBars())
+    bundled = bundle(artifact, out=out, data=source, samples=samples, progress=ProgressBars())
     if as_json:
-        show_json({**made.manifest, "folder": str(made.folder), "archive": str(made.archive)})
+        show_json({**bundled.manifest, "folder": str(bundled.folder), "archive": str(bundled.archive)})
         return 0
-    for row in made.manifest["consumers"]:
-        file = row.get("file", made.manifest["file"]["name"] if row["accepts"] else "")
+    for row in bundled.manifest["consumers"]:
+        file = row.get("file", bundled.manifest["file"]["name"] if row["accepts"] else "")
         takes = f"takes {file}" if file else "takes no file of this bundle"
         echo(f"{row['consumer']} {takes}" + ("" if row["accepts"] else f": {row['why']}"))
         if row.get("command"):
             echo(f"  → {row['command']}")
-    for note in made.manifest["notes"]:
+    for note in bundled.manifest["notes"]:
         echo(f"note: {note}")
-    if made.manifest["golden"]["random"]:
+    if bundled.manifest["golden"]["random"]:
         echo("note: the golden inputs are random; --data SOURCE takes samples that mean something")
-    echo(f"{made.archive.stat().st_size:,} bytes  {made.archive}")
+    echo(f"{bundled.archive.stat().st_size:,} bytes  {bundled.archive}")
     echo("next: python verify.py in it, on the device, tells whether the file answers there as it did here")
-    echo(f"bundle: {made.folder}")
+    echo(f"bundle: {bundled.folder}")
     return 0

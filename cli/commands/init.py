@@ -38,8 +38,8 @@ def command(
     from ...workflows.init import DEFAULT_SOURCE, init
     from ..terminal import echo
 
-    asked = any(value is not None for value in (source, *columns.values()))
-    data = labelled_data(DEFAULT_SOURCE if source is None else source, columns) if asked else None
+    has_options = any(value is not None for value in (source, *columns.values()))
+    data = labelled_data(DEFAULT_SOURCE if source is None else source, columns) if has_options else None
     recipe = init(path, data=data, backbone=backbone, copy=origin, force=force)
     if origin is not None:
         for written in recipe.written:
