@@ -167,7 +167,7 @@ def _read_storages(stream: io.BytesIO, keys: Any, named: dict[str, _Storage]) ->
 
 
 def _view(tensor: _Tensor, flat: NDArray[Any]) -> NDArray[Any]:
-    """Copy a tensor out of its storage. Strides come from the file: they must stay inside, and must not repeat elements."""
+    """Copy a tensor out of its storage. The file gives the strides: they must stay inside, without repeats."""
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride, strict=True))
     if math.prod(tensor.shape) > flat.size or (all(tensor.shape) and last >= flat.size):
         raise pickle.UnpicklingError("a tensor reaches beyond its storage")
