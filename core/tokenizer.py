@@ -291,7 +291,7 @@ class Steps:
 
     def __init__(self, steps: Any) -> None:
         if not isinstance(steps, list) or len(steps) > MAX_STEPS:
-            raise ValueError("tokenizer.json: steps is no list of at most %d steps" % MAX_STEPS)
+            raise ValueError("tokenizer.json: steps is not a list of at most %d steps" % MAX_STEPS)
         self.list = [self._step(step) for step in steps]
 
     def __call__(self, strings: List[str]) -> List[str]:
@@ -668,9 +668,9 @@ class _CharacterMap:
 
 
 class WordPiece(Tokenizer):
-    """BERT's tokenizer: words are found by rules, then cut from the left into the longest pieces of the vocabulary.
+    """BERT's tokenizer: divides a text into words by rules, and words from the left into the longest known pieces.
 
-    Pieces that do not start a word are written with ``##``. A word that cannot be cut wholly is one unknown token.
+    Pieces that do not start a word are written with ``##``. A word that cannot be divided is one unknown token.
     """
 
     def __init__(self, settings: Dict[str, Any], data: bytes) -> None:
@@ -709,7 +709,7 @@ class WordPiece(Tokenizer):
 
 
 class Whitespace(Tokenizer):
-    """Words between white space, looked up in a vocabulary."""
+    """Words separated by white space, looked up in a vocabulary."""
 
     def __init__(self, settings: Dict[str, Any], data: bytes) -> None:
         super().__init__(settings)
@@ -733,13 +733,13 @@ KINDS: Dict[str, Callable[[Dict[str, Any], Any], Tokenizer]] = {
 
 
 def open_tokenizer(folder: Any) -> Tokenizer:
-    """Read a tokenizer's folder (a path). Raises ValueError when something about it is wrong."""
+    """Read a tokenizer's folder (a path). Raises ValueError when it is invalid."""
     settings = read_settings(folder)
     try:
         tokenizer = _open(folder, settings)
         more = settings.get("more", [])
         if not isinstance(more, list) or len(more) > MAX_STEPS:
-            raise ValueError("tokenizer.json: more is no list of at most %d tokenizers" % MAX_STEPS)
+            raise ValueError("tokenizer.json: more is not a list of at most %d tokenizers" % MAX_STEPS)
         tokenizer.more = [_open(folder, further) for further in more]
     except ValueError as error:
         raise ValueError("the tokenizer in %s: %s" % (folder, error)) from None
@@ -757,7 +757,7 @@ def _open(folder: Any, settings: Dict[str, Any]) -> Tokenizer:
 
 
 def read_settings(folder: Any) -> Dict[str, Any]:
-    """Read ``tokenizer.json``; what every kind needs is there. Raises ValueError."""
+    """Read ``tokenizer.json`` and check the keys that every kind needs. Raises ValueError."""
     path = os.path.join(str(folder), "tokenizer.json")
     try:
         settings = json.loads(_read(path, MAX_SETTINGS_BYTES).decode("utf-8"))
@@ -777,12 +777,12 @@ def read_file(folder: Any, settings: Dict[str, Any]) -> bytes:
     """Read the file that the settings name. Raises ValueError."""
     name = settings.get("file")
     if not isinstance(name, str) or not re.match(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", name):
-        raise ValueError("tokenizer.json: file %r is not the plain name of a file beside it" % (name,))
+        raise ValueError("tokenizer.json: file %r is not a plain file name" % (name,))
     return _read(os.path.join(str(folder), name), MAX_FILE_BYTES)
 
 
 def word_splitter(kind: str, lower_case: bool, normalize: Any = "") -> Callable[[str], Iterator[str]]:
-    """Return the function that cuts a text into a vocabulary's words, as kind ``wordpiece`` or ``whitespace`` does."""
+    """Return the function that divides a text into words, for the kinds ``wordpiece`` and ``whitespace``."""
 
     def normalized(text: str) -> str:
         if kind == "whitespace" and normalize:
@@ -797,7 +797,7 @@ def word_splitter(kind: str, lower_case: bool, normalize: Any = "") -> Callable[
         return text
 
     def split(text: str) -> Iterator[str]:
-        # Nothing composes, folds or reorders across these white spaces: what lies between them stands alone.
+        # Normalization and folding never cross these white spaces, so the chunks between them are independent.
         for chunk in re.finditer("[^ \t\n\r\f]+", text):
             words = _bert_words if kind == "wordpiece" else _white_space_words
             for word in words(normalized(chunk.group())):
@@ -807,7 +807,7 @@ def word_splitter(kind: str, lower_case: bool, normalize: Any = "") -> Callable[
 
 
 def fold_case(text: str) -> str:
-    """Return the text as Unicode's NFKC_Casefold makes it: compatible forms, no cases, nothing ignorable."""
+    """Return Unicode's NFKC_Casefold of the text: compatibility forms, folded case, no ignorable characters."""
     if _is_ascii(text):
         return text.lower()
     return unicodedata.normalize("NFC", "".join(map(_fold_character, text)))
@@ -816,9 +816,9 @@ def fold_case(text: str) -> str:
 def _fold_character(character: str) -> str:
     if _IGNORABLE.match(character):
         return ""
-    before, folded = "", character
-    while before != folded:
-        before = folded
+    previous, folded = "", character
+    while previous != folded:
+        previous = folded
         folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
         folded = _IGNORABLE.sub("", folded)
     return folded
@@ -833,7 +833,7 @@ _IGNORABLE = re.compile(
 # White_Space of the Unicode Character Database (PropList.txt).
 _WHITE_SPACE = re.compile("[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
 
-# Ideographs that BERT's tokenizer makes words of their own (google-research/bert, tokenization.py).
+# Ideographs, each of which is a word for BERT's tokenizer (google-research/bert, tokenization.py).
 _IDEOGRAPH = re.compile(
     "[\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f\U0002b820-\U0002ceaf"
     "\uf900-\ufaff\U0002f800-\U0002fa1f]"
@@ -847,7 +847,7 @@ def _white_space_words(text: str) -> Iterator[str]:
 
 
 def _bert_words(text: str) -> Iterator[str]:
-    """Cut at white space and control characters; punctuation and ideographs are words of their own."""
+    """Divide at white space and control characters; each punctuation mark and ideograph is a word."""
     start = 0
     for at, character in enumerate(text):
         kind = _bert_kind(character)
@@ -863,7 +863,7 @@ def _bert_words(text: str) -> Iterator[str]:
 
 
 def _bert_kind(character: str) -> str:
-    """Return ``word`` (stands alone), ``space`` (is dropped) or nothing (part of a word)."""
+    """Return ``word`` (a word by itself), ``space`` (dropped) or ``""`` (part of a word)."""
     if "a" <= character <= "z" or "0" <= character <= "9":
         return ""
     category = unicodedata.category(character)
@@ -884,7 +884,7 @@ def _is_ascii(text: str) -> bool:
 
 
 def _valid(text: str) -> str:
-    """Return the text with halves of surrogate pairs, which are not Unicode, replaced byte by byte as decoders do."""
+    """Return the text with halves of surrogate pairs, which are invalid, replaced byte by byte as decoders do."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -904,7 +904,7 @@ def _children(unit: int) -> int:
 def _read(path: str, limit: int) -> bytes:
     try:
         if not os.path.isfile(path):
-            raise ValueError("%s is not there" % path)
+            raise ValueError("%s does not exist" % path)
         with open(path, "rb") as stream:
             data = stream.read(limit + 1)
     except OSError as error:
@@ -998,7 +998,7 @@ _CATEGORIES: Dict[str, str] = {}
 
 
 def python_pattern(pattern: str) -> Any:
-    """Compile a regular expression in RE2's syntax, as TensorFlow's operators have it. Raises ValueError.
+    """Compile a regular expression in RE2's syntax, which TensorFlow's operators use. Raises ValueError.
 
     What Python spells differently is rewritten: POSIX classes, ``\\x{…}``, ``\\p{…}`` by Unicode's categories (scripts
     are refused), white space without the vertical tab, ``$`` for the end of the text alone.
@@ -1039,7 +1039,7 @@ def python_pattern(pattern: str) -> Any:
 
 
 def _escape(pattern: str, at: int, inside: bool) -> Tuple[str, int]:
-    """Return what the escape at pattern[at] is for Python, and where the pattern goes on."""
+    """Return Python's form of the escape at pattern[at], and the position after it."""
     kind = pattern[at + 1 : at + 2]
     if kind == "x" and pattern[at + 2 : at + 3] == "{":
         end = pattern.find("}", at)
@@ -1070,7 +1070,7 @@ def _escape(pattern: str, at: int, inside: bool) -> Tuple[str, int]:
 
 
 def _category(name: str) -> str:
-    """Return the ranges of a Unicode general category (``L``, ``Nd``) as they stand inside brackets."""
+    """Return the ranges of a Unicode general category (``L``, ``Nd``), for use inside brackets."""
     if not re.match("[CLMNPSZ][a-z]?\\Z", name):
         raise ValueError("the class \\p{%s} of a regular expression is not known here" % name)
     if name not in _CATEGORIES:
@@ -1233,16 +1233,16 @@ def _read_json_vocabulary(data: bytes) -> List[Optional[str]]:
         words = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError("the vocabulary is not JSON: %s" % error) from None
-    known = [word for word in words if word is not None] if isinstance(words, list) else [0]
-    if not all(isinstance(word, str) for word in known) or len(set(known)) != len(known) or len(words) > MAX_LINES:
-        raise ValueError("the vocabulary is no list of different texts")
+    tokens = [word for word in words if word is not None] if isinstance(words, list) else [0]
+    if not all(isinstance(token, str) for token in tokens) or len(set(tokens)) != len(tokens) or len(words) > MAX_LINES:
+        raise ValueError("the vocabulary is not a list of different texts")
     return list(words)
 
 
 Fields = Dict[int, List[Any]]
 
 
-# A piece as nearly all are written, field 1 of less than 128 bytes and field 2; it is here for speed alone.
+# The usual form of a piece: field 1 with less than 128 bytes, and field 2. It only serves speed.
 _PLAIN_PIECE = re.compile(b"\x0a[\x01-\x7f]([^\x00]{1,127})\x15(.{4})\\Z", re.DOTALL)
 
 
@@ -1266,7 +1266,7 @@ def _read_model(data: bytes) -> Tuple[List[Tuple[str, float, int]], Fields, Fiel
     if not pieces:
         raise ValueError("the SentencePiece model has no pieces")
     if not all(math.isfinite(score) for _, score, _ in pieces):
-        raise ValueError("the SentencePiece model has scores that are no numbers")
+        raise ValueError("the SentencePiece model has scores that are not finite")
     return pieces, trainer, normalizer
 
 
@@ -1310,25 +1310,25 @@ def _varint(data: bytes, at: int) -> Tuple[int, int]:
 def _number(fields: Fields, number: int, default: int) -> int:
     value = fields.get(number, [default])[-1]
     if not isinstance(value, int):
-        raise ValueError("field %d of the SentencePiece model is no whole number" % number)
+        raise ValueError("field %d of the SentencePiece model is not a whole number" % number)
     return value
 
 
 def _bytes(fields: Fields, number: int) -> bytes:
     value = fields.get(number, [b""])[-1]
     if not isinstance(value, bytes):
-        raise ValueError("field %d of the SentencePiece model is no text" % number)
+        raise ValueError("field %d of the SentencePiece model is not a text" % number)
     return value
 
 
 def _byte_of(piece: str) -> int:
     if not re.match(r"<0x[0-9A-F]{2}>\Z", piece):
-        raise ValueError("the SentencePiece model has a byte piece that names no byte")
+        raise ValueError("the SentencePiece model has an invalid byte piece")
     return int(piece[3:5], 16)
 
 
 def main(arguments: List[str]) -> int:
-    """Print for each line of standard input its ids, the padding left out."""
+    """Print the ids of each line of standard input, without padding."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python tokenizer.py FOLDER < lines\n")
         return 2
@@ -1342,7 +1342,7 @@ def main(arguments: List[str]) -> int:
             ids, count = tokenizer.encode(line.rstrip(b"\r\n").decode("utf-8", "replace"))
             sys.stdout.write(" ".join(map(str, ids[:count])) + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough; Python would complain once more when it leaves
+    except BrokenPipeError:  # the reader has closed the pipe; prevents a second error when Python exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 0
 

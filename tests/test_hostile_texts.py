@@ -180,7 +180,7 @@ def rows(hostile: Path, out: Path, *files: Path) -> list[dict[str, Any]]:
     ("settings", "reason"),
     [
         ({"length": 7}, "takes 12 values along dimension 1 of an input, and is given 7"),
-        ({"file": "../../../../../../etc/passwd"}, "is not the plain name of a file beside it"),
+        ({"file": "../../../../../../etc/passwd"}, "is not a plain file name"),
         ({"length": 10**12}, "not a whole number from 1 to"),
         ({"kind": "evil"}, "the tokenizer does not open"),
     ],

@@ -323,7 +323,7 @@ def test_the_file_needs_nothing_but_an_old_python(folders: dict[str, Path], tmp_
 
 
 def test_the_program_says_what_is_wrong(tmp_path: Path) -> None:
-    for arguments, words in (([], "usage"), ([str(tmp_path)], "tokenizer.json is not there")):
+    for arguments, words in (([], "usage"), ([str(tmp_path)], "tokenizer.json does not exist")):
         done = subprocess.run(
             [sys.executable, "-I", str(CODE), *arguments], capture_output=True, text=True, check=False
         )
@@ -354,10 +354,10 @@ GOOD = {"version": 1, "kind": "wordpiece", "file": "vocab.txt", "length": 8, "pa
         ({"lower_case": "yes"}, "lower_case"),
         ({"normalize": "NFX"}, "normalize"),
         ({"max_word_bytes": 10**6}, "max_word_bytes"),
-        ({"file": "../vocab.txt"}, "plain name"),
-        ({"file": "/etc/passwd"}, "plain name"),
-        ({"file": "gone.txt"}, "not there"),
-        ({"file": 3}, "plain name"),
+        ({"file": "../vocab.txt"}, "plain file name"),
+        ({"file": "/etc/passwd"}, "plain file name"),
+        ({"file": "gone.txt"}, "does not exist"),
+        ({"file": 3}, "plain file name"),
     ],
 )
 def test_wrong_settings_are_named(change: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_files_of_any_size_are_not_read_to_the_end(tmp_path: Path) -> None:
     if hasattr(os, "mkfifo"):
         (tmp_path / "vocab.txt").unlink()
         os.mkfifo(tmp_path / "vocab.txt")
-        with pytest.raises(ValueError, match="not there"):
+        with pytest.raises(ValueError, match="does not exist"):
             open_tokenizer(tmp_path)
 
 
@@ -423,10 +423,10 @@ def test_a_damaged_model_is_refused_or_works(data: Any) -> None:
         (sentencepiece_model([("a", -1.0, 1)], {3: 1}, {}), "0 unknown"),
         (sentencepiece_model([("<unk>", 0.0, 2), ("a", -1.0, 1)], {3: 2}, {}), "unigram"),
         (sentencepiece_model([("<unk>", 0.0, 2), ("a", -1.0, 1), ("a", -1.0, 1)], {}, {}), "twice"),
-        (sentencepiece_model([("<unk>", 0.0, 2), ("a", float("nan"), 1)], {}, {}), "no numbers"),
+        (sentencepiece_model([("<unk>", 0.0, 2), ("a", float("nan"), 1)], {}, {}), "not finite"),
         (sentencepiece_model([("<unk>", 0.0, 2), ("a" * 600, -1.0, 1)], {}, {}), "too long"),
         (sentencepiece_model([("<unk>", 0.0, 2), ("a", -1.0, 1)], {35: 1}, {}), "0 of the 256 byte"),
-        (sentencepiece_model([("<unk>", 0.0, 2), ("<0xZZ>", 0.0, 6)], {35: 1}, {}), "names no byte"),
+        (sentencepiece_model([("<unk>", 0.0, 2), ("<0xZZ>", 0.0, 6)], {35: 1}, {}), "invalid byte piece"),
         (sentencepiece_model([("<unk>", 0.0, 2), ("a", -1.0, 1)], {}, {2: b"\xff\xff\xff\xff"}), "character map"),
     ],
 )  # fmt: skip

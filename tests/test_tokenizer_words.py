@@ -181,7 +181,7 @@ def test_several_tokenizers_feed_a_model_of_several_inputs(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"steps": "lower"}, "no list"),
+        ({"steps": "lower"}, "not a list"),
         ({"steps": [{"do": "magic"}]}, "'magic' is none of"),
         ({"steps": [{"do": "__init__"}]}, "is none of"),
         ({"steps": [{"do": "replace", "pattern": r"\p{Han}", "with": ""}]}, r"\p{Han}"),
