@@ -68,20 +68,20 @@ class Limits:
     def violations(self, cell: Cell) -> list[Violation]:
         """Return every limit that a cell which ran violates, or is not shown to keep."""
         budget, m = self.budget, cell.measurement
-        found = [*_drop(m, budget), *_accuracy(m, budget)]
+        violations = [*_drop(m, budget), *_accuracy(m, budget)]
         if m.latency_ms is None:
             limit = ms(budget.max_latency_ms) if budget.max_latency_ms is not None else ""
-            found.append(_unknown("latency", limit, "it was not measured, so the file cannot be ranked"))
+            violations.append(_unknown("latency", limit, "it was not measured, so the file cannot be ranked"))
         else:
-            found += _over("p95 latency", m.latency_ms.p95, budget.max_latency_ms, ms)
-        found += _size(cell.artifact, budget)
+            violations += _over("p95 latency", m.latency_ms.p95, budget.max_latency_ms, ms)
+        violations += _size(cell.artifact, budget)
         if budget.max_memory_bytes is not None and m.peak_memory_bytes is None:
-            found.append(_unknown("peak memory", size(budget.max_memory_bytes), "it was not measured"))
+            violations.append(_unknown("peak memory", size(budget.max_memory_bytes), "it was not measured"))
         elif m.peak_memory_bytes is not None:
-            found += _over("peak memory", m.peak_memory_bytes, budget.max_memory_bytes, size)
+            violations += _over("peak memory", m.peak_memory_bytes, budget.max_memory_bytes, size)
         if budget.runtime:
-            found += runtime_violations(cell.artifact, budget.runtime, self.rows.get(cell.artifact.id, ()))
-        return found
+            violations += runtime_violations(cell.artifact, budget.runtime, self.rows.get(cell.artifact.id, ()))
+        return violations
 
     def keeps(self, cell: Cell) -> bool:
         """Return whether a cell ran and is within every limit, wherever it ran."""
@@ -124,8 +124,8 @@ def runtime_violations(artifact: Artifact, runtime: str, rows: Sequence[Measurem
         return [Violation(f"does not run on {runtime}: {why}", float("inf"))]
     oldest = _oldest(artifact, wanted)
     if oldest is None:
-        known = f" (it asks for {shorten(artifact.min_runtime)})" if artifact.min_runtime else ""
-        words = f"it was not run there, and which versions have all of its operators is not known{known}"
+        stated = f" (it asks for {shorten(artifact.min_runtime)})" if artifact.min_runtime else ""
+        words = f"it was not run there, and which versions have all of its operators is not known{stated}"
         return [_unknown(f"whether it runs on {runtime}", "", words)]
     # ai-edge-litert has version numbers of its own: which TensorFlow Lite's operators it has is in the table.
     version = tflite_of(wanted.runtime, wanted.version) if wanted.engine.versions == "litert" else wanted.version
@@ -153,82 +153,82 @@ def _version(m: Measurement) -> str:
 
 def _oldest(artifact: Artifact, wanted: Target) -> tuple[int, ...] | None:
     """Return the version that an artifact's `min_runtime` names, where it is of the wanted runtime's kind."""
-    found = _MIN_RUNTIME.fullmatch(artifact.min_runtime)
-    if found is None:
+    match = _MIN_RUNTIME.fullmatch(artifact.min_runtime)
+    if match is None:
         return None
-    family = found[1] or ("tflite" if artifact.format == "tflite" else "onnxruntime")
+    family = match[1] or ("tflite" if artifact.format == "tflite" else "onnxruntime")
     if (family == "onnxruntime") != (wanted.engine.versions == "onnxruntime"):
         return None
-    return tuple(int(part) for part in found[2].split("."))
+    return tuple(int(part) for part in match[2].split("."))
 
 
 def _drop(m: Measurement, budget: Budget) -> list[Violation]:
     if budget.max_accuracy_drop >= 1:  # no limit: even an unknown drop is within it
         return []
     allowed = points(budget.max_accuracy_drop)
-    if (found := m.judged_drop) is None and m.agreement is not None:
+    if (pooled := m.judged_drop) is None and m.agreement is not None:
         bound = 1 - m.agreement
         if bound <= budget.max_accuracy_drop:
             return []
         words = f"agrees with its float model on {agreement_words(m)}, so it may lose up to {points(bound)} of accuracy"
         return [Violation(f"{words}, more than the {allowed} allowed", _times_allowed(bound, budget))]
-    if found is None:
+    if pooled is None:
         why = "the float model has no figure"
         if m.difference is not None:
             why = f"only that no value of its answers is more than {m.difference:.2g} off its float model's"
         if m.relative_error is not None:
             why += f", and that its numbers are {percent(m.relative_error)} of their spread off"
         return [_unknown("the drop of accuracy", allowed, why)]
-    judged = found.drop if budget.drop_by == "estimate" or found.high is None else found.high
+    judged = pooled.drop if budget.drop_by == "estimate" or pooled.high is None else pooled.high
     if judged <= budget.max_accuracy_drop:
         return []
-    interval = points_range(found.low, found.high)
-    known = f" (95 % interval {interval})" if interval else ""
+    interval = points_range(pooled.low, pooled.high)
+    interval_words = f" (95 % interval {interval})" if interval else ""
     excess = _times_allowed(judged, budget)
-    if found.drop > budget.max_accuracy_drop:
-        words = f"loses {points(found.drop)} of accuracy against float{on_splits(found)}{known}"
+    if pooled.drop > budget.max_accuracy_drop:
+        words = f"loses {points(pooled.drop)} of accuracy against float{on_splits(pooled)}{interval_words}"
         words += f", more than the {allowed} allowed"
-        if budget.drop_by == "interval" and found.low is not None and found.low <= budget.max_accuracy_drop:
-            words += f"; {found.samples:,} samples do not exclude that it loses less"
+        if budget.drop_by == "interval" and pooled.low is not None and pooled.low <= budget.max_accuracy_drop:
+            words += f"; {pooled.samples:,} samples do not exclude that it loses less"
         return [Violation(words, excess)]
-    fact, remedy = f"{_not_shown(found, allowed)}{known}", _would_show(found, budget)
-    why = f"{fact}: {_how_many(found, budget)}"
+    fact, remedy = f"{_not_shown(pooled, allowed)}{interval_words}", _would_show(pooled, budget)
+    why = f"{fact}: {_how_many(pooled, budget)}"
     return [Violation(why, excess, remedy, fact if "samples instead of" in remedy else why)]
 
 
-def _not_shown(found: PooledDrop, allowed: str) -> str:
-    drop = found.drop
-    words = f"loses {points(drop)}" if drop > 0 else f"gains {points(-drop)}" if drop < 0 else "loses nothing"
-    of = f" of {' and '.join(found.splits)}" if found.splits else ""
+def _not_shown(drop: PooledDrop, allowed: str) -> str:
+    lost = drop.drop
+    words = f"loses {points(lost)}" if lost > 0 else f"gains {points(-lost)}" if lost < 0 else "loses nothing"
+    of = f" of {' and '.join(drop.splits)}" if drop.splits else ""
     return (
-        f"cannot be shown with {found.samples:,} samples{of} to lose at most {allowed} of accuracy, though on these it "
+        f"cannot be shown with {drop.samples:,} samples{of} to lose at most {allowed} of accuracy, though on these it "
         f"{words}"
     )
 
 
-def _needed(found: PooledDrop, budget: Budget) -> int | None:
+def _needed(pooled: PooledDrop, budget: Budget) -> int | None:
     """Return about how many samples would show that a drop is within the limit, given its estimate."""
-    low, high = found.low or 0.0, found.high or 0.0
-    return samples_needed(found.drop, low, high, found.samples, budget.max_accuracy_drop)
+    low, high = pooled.low or 0.0, pooled.high or 0.0
+    return samples_needed(pooled.drop, low, high, pooled.samples, budget.max_accuracy_drop)
 
 
-def _how_many(found: PooledDrop, budget: Budget) -> str:
+def _how_many(pooled: PooledDrop, budget: Budget) -> str:
     """Return how many samples would tell, in words."""
-    if found.samples < 1:
+    if pooled.samples < 1:
         return "more samples would tell"
-    if (count := _needed(found, budget)) is None:
+    if (count := _needed(pooled, budget)) is None:
         return "no number of samples would show that; allow a little more with budget.max_accuracy_drop"
     return f"about {count:,} samples would be needed"
 
 
-def _would_show(found: PooledDrop, budget: Budget) -> str:
+def _would_show(pooled: PooledDrop, budget: Budget) -> str:
     """Return what would show that a file keeps the limit that its estimate keeps."""
-    count = _needed(found, budget) if found.samples > 0 else None
+    count = _needed(pooled, budget) if pooled.samples > 0 else None
     ways = []
     if count is not None:
         more = "by more data or a larger share of them for the test"
-        ways.append(f"about {count:,} samples instead of {found.samples:,}, {more}")
-    wider = math.ceil(1000 * (found.high or 0.0)) / 1000
+        ways.append(f"about {count:,} samples instead of {pooled.samples:,}, {more}")
+    wider = math.ceil(1000 * (pooled.high or 0.0)) / 1000
     ways += ['budget.drop_by = "estimate", which judges by the estimate alone']
     ways += [f"a wider budget, budget.max_accuracy_drop = {wider:g}"] if wider < 1 else []
     return f"What would show it: {'; or '.join(ways)}."
@@ -248,21 +248,21 @@ def _accuracy(m: Measurement, budget: Budget) -> list[Violation]:
 
 def _size(artifact: Artifact, budget: Budget) -> list[Violation]:
     """The uncompressed size counts: a device stores the file uncompressed, whatever a store's download takes."""
-    found = _over("the file's size", artifact.bytes, budget.max_bytes, size)
-    if found and artifact.compressed_bytes and budget.max_bytes and artifact.compressed_bytes <= budget.max_bytes:
+    violations = _over("the file's size", artifact.bytes, budget.max_bytes, size)
+    if violations and artifact.compressed_bytes and budget.max_bytes and artifact.compressed_bytes <= budget.max_bytes:
         words = f"; compressed it is {size(artifact.compressed_bytes)}, but the file's own bytes count"
-        return [Violation(found[0].why + words, found[0].excess)]
-    return found
+        return [Violation(violations[0].why + words, violations[0].excess)]
+    return violations
 
 
 def _times_allowed(drop: float, budget: Budget) -> float:
     return drop / budget.max_accuracy_drop if budget.max_accuracy_drop else 1 + 100 * drop
 
 
-def _over(what: str, found: float, limit: float | None, words: Callable[[float], str]) -> list[Violation]:
-    if limit is None or found <= limit:
+def _over(what: str, value: float, limit: float | None, words: Callable[[float], str]) -> list[Violation]:
+    if limit is None or value <= limit:
         return []
-    return [Violation(f"{what} {words(found)} is above the {words(limit)} allowed", found / limit)]
+    return [Violation(f"{what} {words(value)} is above the {words(limit)} allowed", value / limit)]
 
 
 def _unknown(what: str, limit: str, why: str) -> Violation:

@@ -56,7 +56,7 @@ def inconsistent_targets(agrees: Mapping[str, Scores]) -> list[Inconsistency]:
     there is nothing to compare, and none is inconsistent. Raises ValueError when the lengths differ.
     """
     agrees = {target: np.asarray(scores, np.float64) for target, scores in agrees.items() if len(scores)}
-    found = []
+    inconsistent = []
     for target, mine in agrees.items():
         others = {name: right for name, right in agrees.items() if name != target}
         if not others:
@@ -64,8 +64,8 @@ def inconsistent_targets(agrees: Mapping[str, Scores]) -> list[Inconsistency]:
         best = max(others, key=lambda name: float(others[name].mean()))
         loss, low, high = paired_loss(others[best], mine, CONFIDENCE)
         if loss > TOLERANCE and low > TOLERANCE:
-            found.append(Inconsistency(target, float(mine.mean()), best, float(others[best].mean()), low, high))
-    return found
+            inconsistent.append(Inconsistency(target, float(mine.mean()), best, float(others[best].mean()), low, high))
+    return inconsistent
 
 
 def inconsistent_rows(
@@ -99,14 +99,14 @@ def inconsistent_rows(
     return failed
 
 
-def _failed(row: Measurement, found: Inconsistency, reference: str) -> Measurement:
-    interval = percent_range(found.low, found.high)
+def _failed(row: Measurement, inconsistency: Inconsistency, reference: str) -> Measurement:
+    interval = percent_range(inconsistency.low, inconsistency.high)
     return replace(
         row,
         status="failed",
-        reason=f"it loads and answers wrongly: it agrees with {reference} on {percent(found.share)} of the "
-        f"{_counted(row)}, where on {found.best_target} it agrees on {percent(found.best)} (it loses "
-        f"{points(found.best - found.share)}, {100 * CONFIDENCE:g} % interval {interval})",
+        reason=f"it loads and answers wrongly: it agrees with {reference} on {percent(inconsistency.share)} of the "
+        f"{_counted(row)}, where on {inconsistency.best_target} it agrees on {percent(inconsistency.best)} (it loses "
+        f"{points(inconsistency.best - inconsistency.share)}, {100 * CONFIDENCE:g} % interval {interval})",
         remedy="do not ship this pair: use another scheme for this runtime, or a newer runtime",
     )
 

@@ -85,8 +85,8 @@ def times(ratio: float) -> str:
 
 def by_design_words(cells: int) -> str:
     """Return how many cells of a table are empty because the runtime does not read the format."""
-    told = "1 cell is" if cells == 1 else f"{cells} cells are"
-    return f"{told} empty by design: the runtime does not read the format"
+    counted = "1 cell is" if cells == 1 else f"{cells} cells are"
+    return f"{counted} empty by design: the runtime does not read the format"
 
 
 def p_value(p: float) -> str:
@@ -116,15 +116,15 @@ def agreement_words(m: Measurement) -> str:
 
 def drop_words(m: Measurement) -> str:
     """Return how far a measurement's accuracy lies from the float model's on the same samples, or can lie."""
-    if (found := m.judged_drop) is None and m.agreement is not None:
+    if (judged := m.judged_drop) is None and m.agreement is not None:
         by_element = "" if counts_samples(m.agreement_by) else ", element by element"
         return f"loses at most {points(1 - m.agreement)} of whatever accuracy that has{by_element}"
-    if found is None:
+    if judged is None:
         return "drop against float not known"
-    way = "below" if found.drop > 0 else "above"
-    interval = points_range(found.low, found.high)
-    told = f"{points(abs(found.drop))} {way} float" if found.drop else "no drop against float"
-    return told + on_splits(found) + (f" (95 % interval of the drop {interval})" if interval else "")
+    way = "below" if judged.drop > 0 else "above"
+    interval = points_range(judged.low, judged.high)
+    distance = f"{points(abs(judged.drop))} {way} float" if judged.drop else "no drop against float"
+    return distance + on_splits(judged) + (f" (95 % interval of the drop {interval})" if interval else "")
 
 
 def on_splits(drop: PooledDrop, on: str = " on ") -> str:
@@ -152,16 +152,16 @@ def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
         "target": ("on", str),
     }
     judged = {"interval": " with its whole 95 % interval", "estimate": " by estimate"}
-    told = []
+    rows = []
     for key, value in asked.items():
         if key == "drop_by" and "max_accuracy_drop" in asked and value in judged:
             continue
         if key == "max_accuracy_drop" and value == 1:  # all of it: no limit
             continue
         if key not in words or not (key in ("target", "runtime") or isinstance(value, int | float)):
-            told.append((key, str(value)))
+            rows.append((key, str(value)))
             continue
         name, unit = words[key]
         how = judged.get(str(asked.get("drop_by")), "") if key == "max_accuracy_drop" else ""
-        told.append((name, unit(value) + how))
-    return told
+        rows.append((name, unit(value) + how))
+    return rows

@@ -246,14 +246,14 @@ def _against_reference(
 
 def _compare(cell: _Cell, exact: predictions.Floats, ours: predictions.Floats, shape: Sequence[int]) -> None:
     """Fill what a cell's answers have in common with the reference's."""
-    found = compare(task_of(cell.runner.artifact.labels), exact, ours, shape)
-    cell.likeness = found.scores
+    agreement = compare(task_of(cell.runner.artifact.labels), exact, ours, shape)
+    cell.likeness = agreement.scores
     cell.row = replace(
         cell.row,
         difference=float(np.abs(exact - ours).max()),
-        agreement=found.share,
-        agreement_by=found.by,
-        relative_error=found.error if found.by == NUMBERS else None,
+        agreement=agreement.share,
+        agreement_by=agreement.by,
+        relative_error=agreement.error if agreement.by == NUMBERS else None,
     )
 
 

@@ -79,9 +79,9 @@ def asked_budget(results: Results) -> Budget:
     """Return the budget that the results say was asked, but for its target; where none was, what `NO_BUDGET` says."""
     if not results.budget.get("asked"):
         return Budget(drop_by="estimate")
-    asked = {k: v for k, v in results.budget.get("asked", {}).items() if k != "target"}
+    limits = {k: v for k, v in results.budget.get("asked", {}).items() if k != "target"}
     try:
-        return Budget.model_validate(asked)
+        return Budget.model_validate(limits)
     except ValidationError:  # of another version, or changed by hand
         return Budget()
 
@@ -169,8 +169,8 @@ def _accuracy(answers: Mapping[int, Correct]) -> dict[str, Any]:
 
 def float_bytes(results: Results, model: str) -> int | None:
     """Return the size of a model before any quantization: of its float32 file, else of the SavedModel."""
-    found = {a.format: a.bytes for a in results.artifacts if a.model == model and a.scheme == "float32" and a.bytes}
-    return next((found[f] for f in ("tflite", "onnx", "savedmodel") if f in found), None)
+    sizes = {a.format: a.bytes for a in results.artifacts if a.model == model and a.scheme == "float32" and a.bytes}
+    return next((sizes[f] for f in ("tflite", "onnx", "savedmodel") if f in sizes), None)
 
 
 def best_files(results: Results, model: str, budget: Budget) -> dict[str, Cell]:
@@ -183,7 +183,7 @@ def best_files(results: Results, model: str, budget: Budget) -> dict[str, Cell]:
 
 
 def _targets(files: Sequence[Mapping[str, Cell]]) -> list[str]:
-    return list(dict.fromkeys(target for found in files for target in found))
+    return list(dict.fromkeys(target for by_target in files for target in by_target))
 
 
 def _target(target: str, a: Cell | None, b: Cell | None, folder: Path | None) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _target(target: str, a: Cell | None, b: Cell | None, folder: Path | None) ->
 def _verdict(row: Mapping[str, Any]) -> str:
     if "difference" not in row:
         return "not compared"
-    found = row["difference"]
-    if found["p_holm"] >= 1 - CONFIDENCE or found["low"] <= 0 <= found["high"]:
+    difference = row["difference"]
+    if difference["p_holm"] >= 1 - CONFIDENCE or difference["low"] <= 0 <= difference["high"]:
         return "not distinguishable"
-    return "a" if found["difference"] > 0 else "b"
+    return "a" if difference["difference"] > 0 else "b"

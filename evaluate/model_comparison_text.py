@@ -16,17 +16,17 @@ def sentence(row: Mapping[str, Any]) -> str:
     a, b = (shorten(str(row[key]), NAME_LIMIT) for key in ("a", "b"))
     if row["verdict"] == "not compared":
         return _told(f"{a} and {b} are not compared in accuracy: {row['why']}", a, row, False, b)
-    found = row["difference"]
-    turned = found["difference"] < 0
+    difference = row["difference"]
+    turned = difference["difference"] < 0
     first, second = (b, a) if turned else (a, b)
-    low, high = (-found["high"], -found["low"]) if turned else (found["low"], found["high"])
-    lead = abs(found["difference"])
+    low, high = (-difference["high"], -difference["low"]) if turned else (difference["low"], difference["high"])
+    lead = abs(difference["difference"])
     facts = f"95 % interval {points_range(low, high)}; {test_words(row)}; {seeds_words(row)}"
     if row["verdict"] != "not distinguishable":
         return _told(f"{first} is more accurate than {second} by {points(lead)} ({facts})", "it", row, turned, second)
     ahead = f"{first} is {points(lead)} ahead" if lead >= 5e-5 else "they are level"
-    told = f"{first} and {second} are not distinguishable in accuracy: {ahead} ({facts})"
-    return _told(told, first, row, turned, second)
+    verdict = f"{first} and {second} are not distinguishable in accuracy: {ahead} ({facts})"
+    return _told(verdict, first, row, turned, second)
 
 
 def test_words(row: Mapping[str, Any]) -> str:
@@ -58,7 +58,7 @@ def _told(verdict: str, subject: str, row: Mapping[str, Any], turned: bool, othe
 def _costs(row: Mapping[str, Any], turned: bool) -> list[str]:
     """Return what the model that is named first costs beside the other."""
     words = (("train_seconds", "takes {} the training time"), ("float_bytes", "is {} the size in float"))
-    return [text.format(times(_ratio(found, turned))) for key, text in words if (found := row[key]["ratio"])]
+    return [text.format(times(_ratio(ratio, turned))) for key, text in words if (ratio := row[key]["ratio"])]
 
 
 def _ratio(value: float, turned: bool) -> float:

@@ -44,12 +44,12 @@ class AccuracyGap:
 def float_accuracies(results: Results) -> dict[str, Share]:
     """Return the accuracy of each model's float reference, by name; models without one are left out."""
     models = {a.id: a.model for a in results.artifacts if a.format == "savedmodel"}
-    found: dict[str, Share] = {}
+    accuracies: dict[str, Share] = {}
     for m in results.measurements:
-        known = m.artifact in models and m.status == "ok"
-        if known and (share := task_of(()).reported(m)) is not None:
-            found.setdefault(models[m.artifact], Share(*share, m.samples))
-    return found
+        is_reference = m.artifact in models and m.status == "ok"
+        if is_reference and (share := task_of(()).reported(m)) is not None:
+            accuracies.setdefault(models[m.artifact], Share(*share, m.samples))
+    return accuracies
 
 
 def accuracy_gap(results: Results, better: str, other: str) -> AccuracyGap:
@@ -64,8 +64,8 @@ def accuracy_gap(results: Results, better: str, other: str) -> AccuracyGap:
             if row["a"] == better:
                 return AccuracyGap(first["difference"], first["low"], first["high"])
             return AccuracyGap(-first["difference"], -first["high"], -first["low"])
-    known = float_accuracies(results)
-    return AccuracyGap(*difference_interval(known[other][:3], known[better][:3]))
+    accuracies = float_accuracies(results)
+    return AccuracyGap(*difference_interval(accuracies[other][:3], accuracies[better][:3]))
 
 
 def behind(results: Results, models: Collection[str], allowed: float) -> dict[str, AccuracyGap]:
@@ -73,24 +73,24 @@ def behind(results: Results, models: Collection[str], allowed: float) -> dict[st
 
     A model of unknown accuracy is behind every model whose accuracy is known.
     """
-    known = {model: share for model, share in float_accuracies(results).items() if model in models}
-    if not known or len(models) < 2:
+    accuracies = {model: share for model, share in float_accuracies(results).items() if model in models}
+    if not accuracies or len(models) < 2:
         return {}
-    top = max(known, key=lambda model: known[model].share)
-    found: dict[str, AccuracyGap] = {}
+    top = max(accuracies, key=lambda model: accuracies[model].share)
+    gaps: dict[str, AccuracyGap] = {}
     for model in models:
-        if model not in known:
-            found[model] = AccuracyGap(
+        if model not in accuracies:
+            gaps[model] = AccuracyGap(
                 1.0, 0.0, 1.0, f"The accuracy of {shorten(model)} is not known, so it does not go first."
             )
         elif model != top:
             lead = accuracy_gap(results, top, model)
             if lead.distinguishable and lead.estimate > allowed:
-                found[model] = replace(
+                gaps[model] = replace(
                     lead,
                     why=f"{shorten(model)} is {points(lead.estimate)} less accurate than {shorten(top)} (95 % interval "
                     f"{points_range(lead.low, lead.high)}).",
                     remedy=f"That is more than the {points(allowed)} that a file may lose: set budget.min_accuracy to "
                     "say what accuracy is enough.",
                 )
-    return found
+    return gaps

@@ -28,8 +28,8 @@ def pareto(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> 
     relative error; where nothing is known of how well any file answers, latency and size alone are compared.
     The order is that of `measurements`.
     """
-    known = _costs(measurements, bytes_of)
-    return [m for m, costs in known if not any(_dominates(other, costs) for _, other in known)]
+    with_costs = _costs(measurements, bytes_of)
+    return [m for m, costs in with_costs if not any(_dominates(other, costs) for _, other in with_costs)]
 
 
 def without_budget(results: Results, runtime: str = "") -> dict[str, Any]:
@@ -108,25 +108,25 @@ def _front(results: Results, candidates: Sequence[Cell], refused: Mapping[str, s
     several, nothing = has_several_models(results), no_exported_file(results, target)
     ran = [c for c in candidates if c.measurement.status == "ok" and c.artifact.id not in refused]
     bytes_of = {c.artifact.id: c.artifact.bytes for c in ran}
-    costs = {(m.artifact, m.target): found for m, found in _costs([c.measurement for c in ran], bytes_of)}
-    known = [c for c in ran if _key(c) in costs]
-    front = [c for c in known if not any(_dominates(other, costs[_key(c)]) for other in costs.values())]
+    costs = {(m.artifact, m.target): cost for m, cost in _costs([c.measurement for c in ran], bytes_of)}
+    compared = [c for c in ran if _key(c) in costs]
+    front = [c for c in compared if not any(_dominates(other, costs[_key(c)]) for other in costs.values())]
     front.sort(key=lambda c: (costs[_key(c)][1], c.artifact.bytes, _key(c)))
     leads = _leads(front, costs)
     beaten = []
-    for cell in known:
+    for cell in compared:
         if cell not in front:
             better = next(c for c in front if _dominates(costs[_key(c)], costs[_key(cell)]))
             beaten.append(_row(cell, _beaten(cell, better, costs, several)))
     rejected = [
         _row(c, did_not_run(c) if c.measurement.status != "ok" else refused.get(c.artifact.id, _not_compared(c)))
         for c in candidates
-        if c not in known
+        if c not in compared
     ]
     return {
         "artifact": None,
         "target": None,
-        "why": _why(front, leads, candidates, len(known), several, target, nothing),
+        "why": _why(front, leads, candidates, len(compared), several, target, nothing),
         "rejected": rejected,
         "fits": [],
         "pareto": [_row(c, _wanted(c, leads[_key(c)])) for c in front],
@@ -140,8 +140,8 @@ def _leads(front: Sequence[Cell], costs: Mapping[tuple[str, str], Costs]) -> dic
     return {
         _key(c): [
             name
-            for name, found, least in zip(_names(c)[-len(best) :], costs[_key(c)], best, strict=True)
-            if found == least
+            for name, value, least in zip(_names(c)[-len(best) :], costs[_key(c)], best, strict=True)
+            if value == least
         ]
         for c in front
     }  # fmt: skip
@@ -206,7 +206,7 @@ def _why(
     if not front:
         return f"No exported file ran{where}: the list of failures says what went wrong and what to do."
     files = f"files that ran{where}" if target else "measured pairs of file and target"
-    told = [
+    leading = [
         f"{artifact_name(c.artifact, several)}{'' if target else f' on {c.measurement.target}'} is "
         f"{_listed(leads[_key(c)])} ({_figure(c, leads[_key(c)])})"
         for c in front
@@ -217,12 +217,12 @@ def _why(
     quality = next(
         (
             f"{name}, "
-            for name, known in (
+            for name, is_known in (
                 ("accuracy", any(m.accuracy is not None for m in judged)),
                 ("agreement with the float model", any(m.agreement is not None for m in judged)),
                 ("relative error", any(m.relative_error is not None for m in judged)),
             )
-            if known
+            if is_known
         ),
         "",
     )
@@ -232,7 +232,7 @@ def _why(
     end = "" if target else " A budget ([budget] in the recipe, or --budget) has one of them chosen."
     if not quality:
         end = " How well they answer is not known: they have no accuracy, and no float model to agree with."
-    return f"{head}: {'; '.join(told)}.{end}"
+    return f"{head}: {'; '.join(leading)}.{end}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple
         return {}, without_budget(results, runtime)
     if runtime and not budget.runtime:
         budget = budget.model_copy(update={"runtime": runtime})
-    asked = {k: v for k, v in budget.model_dump(mode="json", exclude_none=True).items() if v != ""}
+    limits_set = {k: v for k, v in budget.model_dump(mode="json", exclude_none=True).items() if v != ""}
     limits = Limits.of(results, budget)
     candidates = [
         c
@@ -74,7 +74,7 @@ def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple
             for target in targets
         ],
     }  # fmt: skip
-    return {"asked": asked, "met": chosen["verdict"] == MET, "verdict": chosen["verdict"]}, recommendation
+    return {"asked": limits_set, "met": chosen["verdict"] == MET, "verdict": chosen["verdict"]}, recommendation
 
 
 def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target: str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target
     violations = {_key(c): limits.violations(c) for c in ran}
     fitting = sorted((c for c in ran if not violations[_key(c)]), key=_by_latency)
     open_ones = sorted((c for c in ran if violations[_key(c)] and _is_open(violations[_key(c)])), key=_by_latency)
-    known, fitting = (MET, fitting) if fitting else (NOT_SHOWN, open_ones)
+    state, fitting = (MET, fitting) if fitting else (NOT_SHOWN, open_ones)
     if not fitting:
         why = _why_nothing(ran, violations, target, several) if candidates else no_exported_file(results, target)
         rejected = [_turned_down(c, violations) for c in candidates]
@@ -101,10 +101,10 @@ def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target
         if c is not winner
     ]
     rejected = [_turned_down(c, violations) for c in candidates if c not in fitting]
-    if known == NOT_SHOWN:  # none of them fits: they are turned down for what is not shown
+    if state == NOT_SHOWN:  # none of them fits: they are turned down for what is not shown
         rejected = [*(_turned_down(c, violations) for c in fitting if c is not winner), *rejected]
         fits = []
-    return {**_row(winner, why), "verdict": known, "rejected": rejected, "fits": fits}
+    return {**_row(winner, why), "verdict": state, "rejected": rejected, "fits": fits}
 
 
 def _is_open(violations: Sequence[Violation]) -> bool:
@@ -115,8 +115,8 @@ def _is_open(violations: Sequence[Violation]) -> bool:
 def _turned_down(cell: Cell, violations: Mapping[tuple[str, str], Sequence[Violation]]) -> dict[str, Any]:
     if cell.measurement.status != "ok":
         return _row(cell, did_not_run(cell))
-    found = violations[_key(cell)]
-    return {**_row(cell, _told(found)), "verdict": NOT_SHOWN if _is_open(found) else NOT_MET}
+    unmet = violations[_key(cell)]
+    return {**_row(cell, _told(unmet)), "verdict": NOT_SHOWN if _is_open(unmet) else NOT_MET}
 
 
 def _told(violations: Sequence[Violation]) -> str:
@@ -170,21 +170,21 @@ def _beside_models(
     results: Results, winner: Cell, fitting: Sequence[Cell], set_aside: Mapping[str, AccuracyGap], budget: Budget
 ) -> list[str]:
     """Return what another model's best file would cost or save: the most accurate one's, else the fastest one's."""
-    known = float_accuracies(results)
-    models = [m for m in dict.fromkeys(c.artifact.model for c in fitting) if m in known]
+    accuracies = float_accuracies(results)
+    models = [m for m in dict.fromkeys(c.artifact.model for c in fitting) if m in accuracies]
     if winner.artifact.model not in models:
         return []
-    top = max(models, key=lambda m: known[m].share)
+    top = max(models, key=lambda m: accuracies[m].share)
     if top != winner.artifact.model:
         other = best([c for c in fitting if c.artifact.model == top])
-        found = accuracy_gap(results, top, winner.artifact.model)
-        sure = "" if found.distinguishable else ", not distinguishable"
-        if not found.distinguishable and found.estimate > budget.max_accuracy_drop:
-            sure += f" with {known[top].samples:,} samples: a larger test split would tell"
+        gap = accuracy_gap(results, top, winner.artifact.model)
+        sure = "" if gap.distinguishable else ", not distinguishable"
+        if not gap.distinguishable and gap.estimate > budget.max_accuracy_drop:
+            sure += f" with {accuracies[top].samples:,} samples: a larger test split would tell"
         more = "; set budget.min_accuracy higher if that matters more" if budget.min_accuracy is not None else ""
         return [
-            f"The most accurate model, {shorten(top)}, is {points(found.estimate)} better (95 % interval "
-            f"{points_range(found.low, found.high)}{sure}); its best file, {_name(other, True)}, takes "
+            f"The most accurate model, {shorten(top)}, is {points(gap.estimate)} better (95 % interval "
+            f"{points_range(gap.low, gap.high)}{sure}); its best file, {_name(other, True)}, takes "
             f"{times(_latency(other).median / _latency(winner).median)} the latency and "
             f"{_times_size(other, winner)} the size{more}."
         ]
@@ -231,8 +231,8 @@ def _why_winner(
         )
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         parts.append(f"Its latency is not distinguishable from that of {named}{more}: the intervals overlap.")
-    if known := limits.runtime_words(winner):
-        parts.append(known)
+    if runtime_sentence := limits.runtime_words(winner):
+        parts.append(runtime_sentence)
     drop = m.judged_drop
     if not violations and drop is not None and drop.high is not None and drop.high > budget.max_accuracy_drop:
         parts.append(

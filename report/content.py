@@ -54,8 +54,8 @@ class Content:
         """What accuracies are of: the test split, or all samples where a source has none or was asked for whole."""
         report = self.results.data.get("report")
         splits = report.get("splits") if isinstance(report, Mapping) else None
-        whole = isinstance(splits, Mapping) and splits.get("test") == "the whole source"
-        return "all samples of the source" if whole else "the test split"
+        is_whole = isinstance(splits, Mapping) and splits.get("test") == "the whole source"
+        return "all samples of the source" if is_whole else "the test split"
 
     @property
     def dropped_on(self) -> str:
@@ -66,20 +66,20 @@ class Content:
             if drop is not None and cell.measurement.status == "ok":
                 names = groups.setdefault(on_splits(drop), [])
                 names += [name for name in [self.name(cell.artifact)] if name not in names]
-        told = [
+        drops = [
             f"that of {', '.join(names[:NAMED])}{f' and {len(names) - NAMED} more' if len(names) > NAMED else ''}{on}"
             for on, names in sorted(groups.items(), key=lambda group: -len(group[1]))
         ]
-        if not told:
+        if not drops:
             return ""
         first = "drop against float" + max(groups, key=lambda on: len(groups[on]))
-        return "; ".join([first, *told[1:]])
+        return "; ".join([first, *drops[1:]])
 
     @property
     def samples_of(self) -> str:
         """What accuracies and drops are of, as a sentence."""
-        told = "; ".join(part for part in (self.judged_by, self.dropped_on) if part)
-        return f"{told[:1].upper()}{told[1:]}."
+        words = "; ".join(part for part in (self.judged_by, self.dropped_on) if part)
+        return f"{words[:1].upper()}{words[1:]}."
 
     def name(self, artifact: Artifact) -> str:
         """Return an artifact's name as short as is unambiguous."""
@@ -123,13 +123,13 @@ class Content:
     def _agreed(self) -> str:
         """What agreements are shares of: samples, or the answers' elements where an answer is no row of classes."""
         kinds = {c.measurement.agreement_by for c in self.cells if c.by_agreement and c.measurement.status == "ok"}
-        told = ["samples with the float model's answer"] if any(map(counts_samples, kinds)) else []
-        told += [
+        counted = ["samples with the float model's answer"] if any(map(counts_samples, kinds)) else []
+        counted += [
             f"the answers' elements with the float model's {WORDS.get(kind, kind)}"
             for kind in sorted(kinds)
             if not counts_samples(kind)
         ]
-        return " or ".join(told)
+        return " or ".join(counted)
 
     @property
     def judged_by(self) -> str:
@@ -162,14 +162,14 @@ def verdict_of(budget: Mapping[str, Any]) -> str:
 
 def _keys(rows: object) -> set[tuple[str, str]]:
     """Return (artifact, target) of each row of a recommendation."""
-    found = [r for r in rows if isinstance(r, Mapping)] if isinstance(rows, list) else []
-    return {(str(r.get("artifact")), str(r.get("target"))) for r in found}
+    records = [r for r in rows if isinstance(r, Mapping)] if isinstance(rows, list) else []
+    return {(str(r.get("artifact")), str(r.get("target"))) for r in records}
 
 
 def _verdicts(rows: object) -> dict[tuple[str, str], str]:
     """Return the verdict of each row of a recommendation by (artifact, target); empty where it has none."""
-    found = [r for r in rows if isinstance(r, Mapping)] if isinstance(rows, list) else []
-    return {(str(r.get("artifact")), str(r.get("target"))): str(r.get("verdict") or "") for r in found}
+    records = [r for r in rows if isinstance(r, Mapping)] if isinstance(rows, list) else []
+    return {(str(r.get("artifact")), str(r.get("target"))): str(r.get("verdict") or "") for r in records}
 
 
 def quality_words(cell: Cell) -> str:

@@ -99,6 +99,6 @@ def about(seconds: float) -> str:
 
 def clock_time(seconds: float) -> str:
     """Return a duration as a clock shows it: ``0:07``, ``1:02:03``."""
-    whole = int(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    total = int(seconds)
+    hours, minutes, rest = total // 3600, total // 60 % 60, total % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

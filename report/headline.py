@@ -68,7 +68,7 @@ class Headline:
 def headline(content: Content) -> Headline:
     """Return the answer to which file to ship."""
     recommendation, budget = content.results.recommendation, content.results.budget
-    asked = tuple(limits(budget.get("asked", {})))
+    limits_set = tuple(limits(budget.get("asked", {})))
     why = shorten(str(recommendation.get("why", "")), WHY_LIMIT)
     verdict = verdict_of(budget)
     if content.ship:
@@ -76,13 +76,13 @@ def headline(content: Content) -> Headline:
         title = (("Ship ", False), (content.name(artifact), True), (" on ", False), (shorten(m.target), True))
         if verdict == "not shown":
             title = (("Not shown to fit the budget, the best there is: ", False), *title[1:])
-        return Headline(True, title, why, tuple(_figures(m, artifact)), asked, verdict)
+        return Headline(True, title, why, tuple(_figures(m, artifact)), limits_set, verdict)
     if not recommendation:
-        return Headline(False, (("No recommendation: the run has not ended", False),), "", (), asked, "")
+        return Headline(False, (("No recommendation: the run has not ended", False),), "", (), limits_set, "")
     if budget or not content.front:
         nothing = "Nothing fits the budget" if budget else "No file is chosen"
         nothing = "No file ran" if content.nothing_ran else nothing
-        return Headline(False, ((nothing, False),), why, (), asked, verdict)
+        return Headline(False, ((nothing, False),), why, (), limits_set, verdict)
     files = len({artifact for artifact, _ in content.front})
     worth = "1 file that no other beats" if files == 1 else f"{files} files that no other beats"
     return Headline(False, (("No budget was given: ", False), (worth, True)), why, (), (), "")
@@ -119,5 +119,5 @@ def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
 
 
 def _interval(confidence: str, interval: str, more: str = "") -> str:
-    told = interval if interval.startswith("no ") else f"{interval} ({confidence} interval)" if interval else ""
-    return "; ".join(part for part in (told, more) if part)
+    words = interval if interval.startswith("no ") else f"{interval} ({confidence} interval)" if interval else ""
+    return "; ".join(part for part in (words, more) if part)

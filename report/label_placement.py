@@ -106,13 +106,13 @@ def _groups(
     for i in sorted(range(len(places)), key=lambda i: places[i]):
         near = [] if bold[i] else [g for g in groups if not bold[g[0]] and any(_touch(places[i], places[k]) for k in g)]
         groups = [g for g in groups if g not in near] + [[k for g in near for k in g] + [i]]
-    found = []
+    merged = []
     for group in groups:
         names = list(dict.fromkeys(texts[i] for i in group))
         further = f" +{len(names) - most}" if len(names) > most else ""
         xs, ys = zip(*(places[i] for i in group), strict=True)
-        found.append(_Group(", ".join(names[:most]) + further, bold[group[0]], min(xs), max(xs), sum(ys) / len(ys)))
-    return found
+        merged.append(_Group(", ".join(names[:most]) + further, bold[group[0]], min(xs), max(xs), sum(ys) / len(ys)))
+    return merged
 
 
 def _touch(a: tuple[float, float], b: tuple[float, float]) -> bool:

@@ -55,7 +55,7 @@ def scatter(
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.{digits}f} %" if value < 1.0005 else "")
     axes.grid(axis="y", linewidth=1)
     front = _front(axes, shown, low)
-    taken = _reference_line(axes, shown, front, narrow)
+    occupied = _reference_line(axes, shown, front, narrow)
     for cell, x, y in points:
         if y >= low:
             key = (cell.artifact.id, cell.measurement.target)
@@ -65,7 +65,7 @@ def scatter(
             axes.plot([x], [low], "v", color=colour, markersize=7, clip_on=False)
     texts = [_scatter_label(cell, y, low, mark if cell is ship else "") for cell, _, y in points]
     places = [(x, max(y, low)) for _, x, y in points]
-    place_labels(axes, places, texts, [c is ship for c, _, _ in points], near=narrow, taken=taken)
+    place_labels(axes, places, texts, [c is ship for c, _, _ in points], near=narrow, taken=occupied)
     return figure
 
 
@@ -173,14 +173,14 @@ def training(history: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
         axes.set_title(key, loc="left", fontsize=11, color=MUTED)
         epochs = list(range(1, len(history) + 1))
         for name, label, colour in ((key, "training", MUTED), (f"val_{key}", "validation", ACCENT)):
-            found = [
+            curve = [
                 (e, float(row[name])) for e, row in zip(epochs, history, strict=True)
                 if isinstance(row.get(name), int | float)
             ]  # fmt: skip
-            if found:
-                axes.plot(*zip(*found, strict=True), color=colour, linewidth=1.8, marker="o", markersize=3)
+            if curve:
+                axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1.8, marker="o", markersize=3)
                 # The two often end close together: the higher one is named above its end, the lower one below.
-                _name_the_end(axes, found, label, colour, above=_ends_higher(history, key, name))
+                _name_the_end(axes, curve, label, colour, above=_ends_higher(history, key, name))
         for e in epochs[1:]:
             if history[e - 1].get("phase") != history[e - 2].get("phase"):
                 axes.axvline(e - 0.5, color=MUTED, linewidth=1, linestyle=FRONT_STYLE)
@@ -230,9 +230,9 @@ def _accuracy_range(everything: Sequence[Cell]) -> tuple[float, float]:
 
 def _latency_range(shown: Sequence[Cell], pad: float, tail: bool = False) -> tuple[float, float]:
     """Return the limits of a logarithmic latency axis, `pad` (share of its length) wider than what it shows."""
-    found = [c.measurement.latency_ms for c in shown if c.measurement.latency_ms]
-    low = min(v.low for v in found)
-    high = max(max(v.high, v.p95) if tail else v.high for v in found)
+    latencies_shown = [c.measurement.latency_ms for c in shown if c.measurement.latency_ms]
+    low = min(v.low for v in latencies_shown)
+    high = max(max(v.high, v.p95) if tail else v.high for v in latencies_shown)
     spread = max(high / low, 1.3) ** pad
     return low / spread, high * spread
 
@@ -254,10 +254,10 @@ def _latency_axis(axes: Axes, narrow: bool) -> None:
 
 def _reference_line(axes: Axes, shown: Sequence[Cell], front: Sequence[tuple[float, float]], narrow: bool) -> list[Box]:
     """Draw the float model's accuracy as a line, which the files are compared with; return where its name stands."""
-    found = next((c for c in shown if c.artifact.format == "savedmodel"), None)
-    if found is None or found.measurement.accuracy is None:
+    float_model = next((c for c in shown if c.artifact.format == "savedmodel"), None)
+    if float_model is None or float_model.measurement.accuracy is None:
         return []
-    accuracy = found.measurement.accuracy
+    accuracy = float_model.measurement.accuracy
     axes.axhline(accuracy, color=MUTED, linewidth=1)
     # A point's sign under the name is worse than the front's end, a line.
     weighed = [*map(_position, shown), *map(_position, shown), *front[-1:]]

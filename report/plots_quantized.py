@@ -36,8 +36,8 @@ def snr(shown: Sequence[SnrPoint], narrow: bool) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = new_figure(350 if narrow else 760, 300 if narrow else 340, (50, 14, 14, 42))
-    known = [_clip(v) for p in shown for v in (p.snr, p.own) if v is not None]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    values = [_clip(v) for p in shown for v in (p.snr, p.own) if v is not None]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
     pad = max(2.0, 0.08 * (high - low))
     top = min(CEILING, high) + pad
     axes.set_ylim(max(FLOOR, low) - pad, top)
@@ -105,13 +105,13 @@ def _panel(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    found = [
+    points = [
         (step, x, 100 * step.drop, span)
         for step, x, span in zip(steps, values, intervals, strict=True)
         if x is not None and step.drop is not None
     ]
-    axes.plot([x for _, x, _, _ in found], [y for _, _, y, _ in found], color=MUTED, linewidth=1.2, zorder=1)
-    for step, x, y, (low, high) in found:
+    axes.plot([x for _, x, _, _ in points], [y for _, _, y, _ in points], color=MUTED, linewidth=1.2, zorder=1)
+    for step, x, y, (low, high) in points:
         colour = ACCENT if step.chosen else scheme_colour("int8").placeholder
         if step.drop_low is not None and step.drop_high is not None:
             axes.plot([x, x], [100 * step.drop_low, 100 * step.drop_high], color=colour, linewidth=1.4, alpha=0.45)
@@ -133,9 +133,9 @@ def _panel(
     axes.tick_params(length=0, labelsize=10.5, pad=6)
     if axes.get_subplotspec() is None or axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
         axes.set_ylabel("drop, points", fontsize=10.5, color=MUTED)
-    texts = [f"{step.kept} kept, chosen" if step.chosen else f"{step.kept} kept" for step, *_ in found]
-    if found:
-        place_labels(axes, [(x, y) for _, x, y, _ in found], texts, [s.chosen for s, *_ in found], near=narrow)
+    texts = [f"{step.kept} kept, chosen" if step.chosen else f"{step.kept} kept" for step, *_ in points]
+    if points:
+        place_labels(axes, [(x, y) for _, x, y, _ in points], texts, [s.chosen for s, *_ in points], near=narrow)
 
 
 def spoken_snr(shown: Sequence[SnrPoint]) -> str:
@@ -148,7 +148,7 @@ def spoken_snr(shown: Sequence[SnrPoint]) -> str:
 
 def spoken_trade(steps: Sequence[Step]) -> str:
     """Return the drawing's figures in words."""
-    told = [
+    sentences = [
         f"{s.kept} layers kept: drop {100 * s.drop:.2f} points"
         + (f", {number(s.latency)} ms" if s.latency else "")
         + (f", {size(s.bytes)}" if s.bytes else "")
@@ -156,7 +156,7 @@ def spoken_trade(steps: Sequence[Step]) -> str:
         for s in steps
         if s.drop is not None
     ]
-    return f"Drop of accuracy of each step: {'; '.join(told)}"
+    return f"Drop of accuracy of each step: {'; '.join(sentences)}"
 
 
 def _clip(value: float) -> float:

@@ -198,7 +198,7 @@ class ProgressBars:
             self._draw(task)
         elapsed, left = time.monotonic() - self._began, self._estimate.left()
         narrow = self.console.width < _NARROW
-        told = "" if left is None else f"~{about(left)}" if narrow else f", about {about(left)} left"
+        remaining = "" if left is None else f"~{about(left)}" if narrow else f", about {about(left)} left"
         if self._whole is None:
             return
         self._bars.update(
@@ -206,7 +206,7 @@ class ProgressBars:
             description=escape(self._where()),
             total=None if left is None else elapsed + left,
             completed=elapsed,
-            time=told if narrow else clock_time(elapsed) + told,
+            time=remaining if narrow else clock_time(elapsed) + remaining,
             note="" if left is None else "whole run",
         )
 
@@ -262,8 +262,8 @@ def _finished(task: str, total: float, note: str, seconds: float) -> str:
     first = task.partition(" ")[0]
     counted = "files" if task == "diagnose" else _COUNTED.get(task, _COUNTED.get(first, ""))
     counted = counted.removesuffix("s") if total == 1 and counted else counted
-    told = f"{total:,.0f} {counted} in {seconds:.1f} s" if counted else f"done in {seconds:.1f} s"
-    return f"{told} ({note})" if note and first in _TELLING else told
+    summary = f"{total:,.0f} {counted} in {seconds:.1f} s" if counted else f"done in {seconds:.1f} s"
+    return f"{summary} ({note})" if note and first in _TELLING else summary
 
 
 def _count(done: float, total: float) -> str:

@@ -30,8 +30,8 @@ def figure(value: Any) -> float | None:
 
 def decibels(value: Any) -> str:
     """Return decibels with one decimal and a true minus."""
-    found = figure(value)
-    return f"{found:.1f} dB".replace("-", "−") if found is not None else "–"
+    value_db = figure(value)
+    return f"{value_db:.1f} dB".replace("-", "−") if value_db is not None else "–"
 
 
 def layer(name: str) -> str:
@@ -46,32 +46,32 @@ def layer(name: str) -> str:
 
 def flat(record: Mapping[str, Any], prefix: str = "", depth: int = 2) -> list[tuple[str, str]]:
     """Return a record's simple values with readable titles; lists of records are left to results.json."""
-    found: list[tuple[str, str]] = []
+    facts: list[tuple[str, str]] = []
     for key, value in record.items():
         title = shorten(f"{prefix}{key}".replace("_", " "), NAME_LIMIT)
         title = title[:1].upper() + title[1:]
         if isinstance(value, Mapping):
-            found += flat(value, f"{prefix}{key}, ", depth - 1) if depth > 0 else []
+            facts += flat(value, f"{prefix}{key}, ", depth - 1) if depth > 0 else []
         elif isinstance(value, list | tuple):
             if value and not any(isinstance(v, Mapping | list | tuple) for v in value):
-                found.append((title, shorten(", ".join(scalar(key, v) for v in value), REASON_LIMIT)))
+                facts.append((title, shorten(", ".join(scalar(key, v) for v in value), REASON_LIMIT)))
         elif value not in (None, ""):
-            found.append((title, scalar(key, value)))
-    return found
+            facts.append((title, scalar(key, value)))
+    return facts
 
 
 def counted(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return a record of counts, one row for each of its parts: ``{"weights": {"int8": 9}}`` is Weights, int8 9."""
-    found = []
+    facts = []
     for key, value in record.items():
         title = shorten(str(key).replace("_", " "), NAME_LIMIT)
         if isinstance(value, Mapping):
-            told = ", ".join(f"{shorten(str(k), 40)} {scalar(str(k), v)}" for k, v in value.items())
+            words = ", ".join(f"{shorten(str(k), 40)} {scalar(str(k), v)}" for k, v in value.items())
         else:
-            told = scalar(str(key), value) if value not in (None, "") else ""
-        if told:
-            found.append((title[:1].upper() + title[1:], shorten(told, REASON_LIMIT)))
-    return found
+            words = scalar(str(key), value) if value not in (None, "") else ""
+        if words:
+            facts.append((title[:1].upper() + title[1:], shorten(words, REASON_LIMIT)))
+    return facts
 
 
 def scalar(key: str, value: Any) -> str:
@@ -93,5 +93,5 @@ def scalar(key: str, value: Any) -> str:
 
 def share(value: Any) -> str:
     """Return a share in per cent."""
-    found = figure(value)
-    return percent(found) if found is not None else "–"
+    number = figure(value)
+    return percent(number) if number is not None else "–"

@@ -29,9 +29,9 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
 
     content = Content(results)
     parts: list[RenderableType] = []
-    if told := caption(content):
+    if words := caption(content):
         # Not the table's own caption, which is broken at the table's width.
-        parts += [table(results, width), Text(told, style="dim"), ""]
+        parts += [table(results, width), Text(words, style="dim"), ""]
     if content.by_design():
         parts += [Text(f"{by_design_words(content.by_design())}."), ""]
     failed = [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
@@ -49,10 +49,10 @@ def _is_settled(content: Content) -> bool:
 
 def by_target(content: Content) -> list[str]:
     """Return a line for each target: the file to ship there, or why none, or its Pareto front; nothing for one."""
-    found = choices(content)
-    if len(found) < 2:
+    by_target = choices(content)
+    if len(by_target) < 2:
         return []
-    return [f"on {choice.target}: {brief(choice)}" for choice in found]
+    return [f"on {choice.target}: {brief(choice)}" for choice in by_target]
 
 
 # The table's columns: heading, key of a row, justify.
@@ -98,16 +98,16 @@ def _table(
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, padding, 0, 0))
+    grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, padding, 0, 0))
     for heading, _, justify in columns:
-        made.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
+        grid.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
     for model, row in _by_model(content, rows):
         if model:
-            made.add_row("", Text(model, style="bold"))
+            grid.add_row("", Text(model, style="bold"))
         if row:
             cells = [Text(_mark(row) if key == "mark" else row[key]) for _, key, _ in columns]
-            made.add_row(*cells, style="bold green" if row["ship"] else "")
-    return made
+            grid.add_row(*cells, style="bold green" if row["ship"] else "")
+    return grid
 
 
 def _lines(content: Content, rows: Sequence[Mapping[str, str]], width: int) -> Iterator[RenderableType]:
@@ -122,8 +122,8 @@ def _lines(content: Content, rows: Sequence[Mapping[str, str]], width: int) -> I
             style = "bold green" if row["ship"] else ""
             drop = "" if row["drop"] == "–" else f"drop {row['drop']}"
             kind = row["kind"] if len({one["kind"] for one in rows}) > 1 else ""
-            told = (row["accuracy"], drop, row["latency"], row["size"], kind)
-            figures = [text for text in told if text not in ("", "–")]
+            cells = (row["accuracy"], drop, row["latency"], row["size"], kind)
+            figures = [text for text in cells if text not in ("", "–")]
             yield Text(f"{_mark(row) or ' '} {row['variant']} on {row['target']}", style=style)
             yield Padding(Text(filled(figures, width - 4), style="" if style else "dim"), (0, 0, 0, 4), expand=False)
 
@@ -147,10 +147,10 @@ def caption(content: Content) -> str:
     kinds = {cell.measurement.kind for cell in content.cells if cell.measurement.status == "ok"}
     one = "text, tokenizing and inference," if content.tokenizes else "inference"
     drop = f"; {content.dropped_on}" if content.dropped_on else ""
-    told = f"{content.judged_by}{drop}; latency of one {one} at batch 1"
+    words = f"{content.judged_by}{drop}; latency of one {one} at batch 1"
     if content.ship and len(content.picks) > 1:
-        told += "; → recommended, • recommended on its target"
-    return f"{told}; all {next(iter(kinds))}" if len(kinds) == 1 else told if kinds else ""
+        words += "; → recommended, • recommended on its target"
+    return f"{words}; all {next(iter(kinds))}" if len(kinds) == 1 else words if kinds else ""
 
 
 def problems(results: Results) -> list[str]:
@@ -166,7 +166,7 @@ def problems(results: Results) -> list[str]:
 
 def recommendation(results: Results) -> str:
     """Return the answer: which file to ship on which target and why, or why none; then what the budget asked."""
-    found = headline(Content(results))
-    asked = "; ".join(f"{name} {limit}" for name, limit in limits(results.budget.get("asked", {})))
-    verdict = f"Budget {found.verdict_words} ({asked})." if found.verdict else ""
-    return "\n".join(part for part in (f"{found.text}.", found.why, verdict) if part)
+    answer = headline(Content(results))
+    limits_set = "; ".join(f"{name} {limit}" for name, limit in limits(results.budget.get("asked", {})))
+    verdict = f"Budget {answer.verdict_words} ({limits_set})." if answer.verdict else ""
+    return "\n".join(part for part in (f"{answer.text}.", answer.why, verdict) if part)

@@ -13,9 +13,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def environment(**filters: Callable[..., Any]) -> Environment:
     """Return an environment that knows `filters` beside Jinja's own."""
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
-    made.filters |= filters
-    return made
+    templates.filters |= filters
+    return templates

@@ -52,10 +52,10 @@ class DataSection:
 
 def data_section(content: Content) -> DataSection:
     """Return what there is to say of the data of a run."""
-    found = content.results.data
-    report = dict(part) if isinstance(part := found.get("report"), Mapping) else {}
-    facts = [("Source", shorten(str(found["source"]), 160))] if found.get("source") else []
-    splits = _splits(content, _mapping(found.get("counts")), report)
+    data = content.results.data
+    report = dict(part) if isinstance(part := data.get("report"), Mapping) else {}
+    facts = [("Source", shorten(str(data["source"]), 160))] if data.get("source") else []
+    splits = _splits(content, _mapping(data.get("counts")), report)
     warnings = tuple(_warnings(report))
     tables = [*_classes(content, report), *_examples(content, report)]
     facts += _pictures(report)
@@ -90,10 +90,10 @@ def _taken(report: dict[str, Any], key: str) -> Mapping[Any, Any]:
 def _splits(content: Content, counts: Mapping[Any, Any], report: dict[str, Any]) -> Table:
     """Return a row for each split: how many samples it has, how many were left out, and how it came about."""
     how, listed = _taken(report, "splits"), _taken(report, "found")
-    kept = _taken(report, "kept")
+    remaining = _taken(report, "kept")
     rows = []
     for split, n in counts.items():
-        before, after = listed.get(split), kept.get(split, n)
+        before, after = listed.get(split), remaining.get(split, n)
         left_out = before - after if isinstance(before, int) and isinstance(after, int) else 0
         rows.append((title(split), scalar(n), f"{left_out:,}" if left_out else "–", scalar(how.get(split, ""))))
     headings = ("Split", f"{title(content.noun)}s", "Left out", "How it came about")
@@ -102,31 +102,33 @@ def _splits(content: Content, counts: Mapping[Any, Any], report: dict[str, Any])
 
 def _warnings(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what the check warns of, with its remedy."""
-    found = report.get("warnings")
-    if not isinstance(found, list | tuple) or not all(isinstance(one, Mapping) and "what" in one for one in found):
+    listed = report.get("warnings")
+    if not isinstance(listed, list | tuple) or not all(isinstance(one, Mapping) and "what" in one for one in listed):
         return
     del report["warnings"]
-    for one in found:
+    for one in listed:
         yield shorten(str(one["what"]), REASON_LIMIT), shorten(str(one.get("remedy", "")), REASON_LIMIT)
 
 
 def _classes(content: Content, report: dict[str, Any]) -> Iterator[Table]:
     """Yield the classes with their samples in each split."""
-    found = report.get("classes")
-    if not isinstance(found, Mapping) or not found or not all(isinstance(one, Mapping) for one in found.values()):
+    classes = report.get("classes")
+    if not isinstance(classes, Mapping) or not classes or not all(isinstance(one, Mapping) for one in classes.values()):
         return
     del report["classes"]
-    splits = tuple(dict.fromkeys(split for one in found.values() for split in one))
-    rows = [(shorten(str(label), NAME_LIMIT), *(scalar(one.get(s, 0)) for s in splits)) for label, one in found.items()]
+    splits = tuple(dict.fromkeys(split for one in classes.values() for split in one))
+    rows = [
+        (shorten(str(label), NAME_LIMIT), *(scalar(one.get(s, 0)) for s in splits)) for label, one in classes.items()
+    ]
     more = ""
     if len(rows) > _CLASSES:
         first = splits[0] if splits else ""
-        order = sorted(found, key=lambda label: n if isinstance(n := found[label].get(first), int) else 0)
+        order = sorted(classes, key=lambda label: n if isinstance(n := classes[label].get(first), int) else 0)
         chosen = {*order[: _CLASSES // 2], *order[-_CLASSES // 2 :]}
-        rows = [row for row, label in zip(rows, found, strict=True) if label in chosen]
+        rows = [row for row, label in zip(rows, classes, strict=True) if label in chosen]
         more = f"the {_CLASSES // 2} classes with the fewest samples and those with the most; all are in results.json"
     headings = ("Class", *(title(split) for split in splits))
-    yield Table(f"Classes ({len(found):,})", headings, tuple(rows), more=more, figures=True)
+    yield Table(f"Classes ({len(classes):,})", headings, tuple(rows), more=more, figures=True)
 
 
 def _examples(content: Content, report: dict[str, Any]) -> Iterator[Table]:
@@ -141,18 +143,18 @@ def _examples(content: Content, report: dict[str, Any]) -> Iterator[Table]:
             {"file": "File", "label": "Label", "same_as": "Same as", "other_label": "Labelled"},
         ),
     ):
-        found = report.get(key)
-        examples = found.get("examples") if isinstance(found, Mapping) else None
-        if not isinstance(found, Mapping) or not isinstance(examples, list | tuple):
+        part = report.get(key)
+        examples = part.get("examples") if isinstance(part, Mapping) else None
+        if not isinstance(part, Mapping) or not isinstance(examples, list | tuple):
             continue
         if not all(isinstance(one, Mapping) for one in examples):
             continue
         del report[key]
         rows = tuple(tuple(shorten(str(one.get(k, "")), 200) or "–" for k in columns) for one in examples)
-        count = found.get("count")
+        count = part.get("count")
         more = ""
         if isinstance(count, int) and count > len(rows):
-            where = f" {shorten(str(found['list']))} names all" if found.get("list") else ""
+            where = f" {shorten(str(part['list']))} names all" if part.get("list") else ""
             more = f"… and {count - len(rows):,} more.{where}"
         if rows:
             yield Table(f"{heading} ({scalar(count)})", tuple(columns.values()), rows, more=more)
@@ -165,20 +167,20 @@ def _pictures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         del report["sizes"]
         smallest, median, largest = (f"{sizes[k][0]:,} × {sizes[k][1]:,}" for k in ("smallest", "median", "largest"))
         words = [smallest if smallest == largest else f"{smallest} to {largest}, median {median}"]
-        told = {
+        labels = {
             "different": "different ones",
             "smaller_than_input": "smaller than the model's input",
             "longer_than_2_to_1": "more than twice as long as wide",
         }
-        for key, what in told.items():
+        for key, what in labels.items():
             if isinstance(count := sizes.get(key), int) and count > (1 if key == "different" else 0):
                 words.append(f"{count:,} {what}")
         yield "Sizes, pixels", "; ".join(words)
     for key, heading in (("modes", "Modes"), ("formats", "Formats")):
-        if isinstance(found := report.get(key), Mapping) and all(isinstance(n, int) for n in found.values()):
+        if isinstance(counts := report.get(key), Mapping) and all(isinstance(n, int) for n in counts.values()):
             del report[key]
-            if found:
-                yield heading, shorten(", ".join(f"{scalar(k)} {n:,}" for k, n in found.items()), REASON_LIMIT)
+            if counts:
+                yield heading, shorten(", ".join(f"{scalar(k)} {n:,}" for k, n in counts.items()), REASON_LIMIT)
 
 
 def _is_size(value: Any) -> bool:
@@ -235,8 +237,8 @@ def scalar(value: Any) -> str:
 
 
 def _build(content: Content) -> dict[str, Any] | None:
-    found = data_section(content)
-    return {"data": found} if found else None
+    section = data_section(content)
+    return {"data": section} if section else None
 
 
 SECTION = Section("data", "Data", _build, "data.html.j2")

@@ -143,16 +143,18 @@ def _loss(artifact: Artifact, content: Content) -> str:
     for m in content.results.measurements:
         if m.artifact == artifact.id and m.status == "ok" and (drop := m.judged_drop) is not None:
             interval = points_range(drop.low, drop.high)
-            known = "; ".join(part for part in (interval and f"95 % interval {interval}", on_splits(drop, "")) if part)
-            return f"{lost_words(drop.drop)} on {shorten(m.target, NAME_LIMIT)}{f' ({known})' if known else ''}"
+            details = "; ".join(
+                part for part in (interval and f"95 % interval {interval}", on_splits(drop, "")) if part
+            )
+            return f"{lost_words(drop.drop)} on {shorten(m.target, NAME_LIMIT)}{f' ({details})' if details else ''}"
     return ""
 
 
 def title(content: Content) -> str:
     """Return the section's heading: no accuracy dropped where every file that was looked into answers as well."""
     named = {str(row.get("artifact")) for row in content.results.diagnoses if isinstance(row, Mapping)}
-    found = [m.judged_drop for m in content.results.measurements if m.artifact in named]
-    drops = [drop.drop for drop in found if drop is not None]
+    judged = [m.judged_drop for m in content.results.measurements if m.artifact in named]
+    drops = [drop.drop for drop in judged if drop is not None]
     lost = not drops or any(points(drop) != points(0) for drop in drops if drop > 0)
     return "Why accuracy dropped" if lost else "Where quantization changes the answers"
 
@@ -161,15 +163,17 @@ def _marked(ranked: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
     """Return the ranks of the worst tensors by their operators' places: weights do their harm where they are used."""
     numbered = list(enumerate(ranked, 1))
     suspected = [(rank, t) for rank, t in numbered if t.get("cause")]
-    found: dict[Any, int] = {}
+    ranks: dict[Any, int] = {}
     for rank, t in (suspected or numbered)[:MARKED]:
-        found.setdefault(figure(t.get("position")), rank)
-    return found
+        ranks.setdefault(figure(t.get("position")), rank)
+    return ranks
 
 
-def _findings(found: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+def _findings(suspicions: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Return the suspicions, those next to each other of one cause with one remedy together."""
-    for (cause, remedy), group in groupby(found, lambda row: (str(row.get("cause", "")), str(row.get("remedy", "")))):
+    for (cause, remedy), group in groupby(
+        suspicions, lambda row: (str(row.get("cause", "")), str(row.get("remedy", "")))
+    ):
         alike = list(group)
         tensors = [str(t) for row in alike if isinstance(row.get("tensors"), list) for t in row["tensors"]]
         yield Finding(

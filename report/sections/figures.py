@@ -61,13 +61,13 @@ def _agreement(m: Measurement) -> str:
 
 def latency_confidence(content: Content) -> str:
     """Return what the latency intervals cover, where that is the same for all: ``96.9 % interval``."""
-    found = {m.latency_ms.confidence for m in (c.measurement for c in content.cells) if m.latency_ms}
-    return f"{percent(found.pop())} interval" if len(found) == 1 else "interval"
+    confidences = {m.latency_ms.confidence for m in (c.measurement for c in content.cells) if m.latency_ms}
+    return f"{percent(confidences.pop())} interval" if len(confidences) == 1 else "interval"
 
 
 def _build(content: Content) -> dict[str, Any] | None:
-    found = figure_rows(content)
-    return {"figures": found, "confidence": latency_confidence(content)} if found else None
+    rows = figure_rows(content)
+    return {"figures": rows, "confidence": latency_confidence(content)} if rows else None
 
 
 SECTION = Section("figures", "Figures", _build, "figures.html.j2")

@@ -41,9 +41,9 @@ class FileRow:
 
 def files(content: Content) -> list[FileRow]:
     """Return the files that were made, in the run's order; the SavedModel has none of its own."""
-    made = [a for a in content.results.artifacts if a.status == "ok" and a.format != "savedmodel"]
-    largest = max((a.bytes for a in made), default=0) or 1
-    return [_file(a, largest, content) for a in made]
+    exported = [a for a in content.results.artifacts if a.status == "ok" and a.format != "savedmodel"]
+    largest = max((a.bytes for a in exported), default=0) or 1
+    return [_file(a, largest, content) for a in exported]
 
 
 def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
@@ -51,7 +51,7 @@ def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
     kinds, count = len(artifact.ops), sum(op.count for op in artifact.ops)
     calibration = artifact.calibration
     samples = calibration.get("samples", calibration.get("count"))
-    made = [shorten(artifact.made_by, 120)] if artifact.made_by else []
+    tools = [shorten(artifact.made_by, 120)] if artifact.made_by else []
     return FileRow(
         name=artifact_name(artifact, content.several),
         summary=scheme.summary if scheme else "",
@@ -65,7 +65,7 @@ def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
         calibration=f"{samples} training {content.noun}s" if samples else "given" if calibration else "none",
         compressed=size(artifact.compressed_bytes) if artifact.compressed_bytes else "",
         storage=tuple(counted(artifact.storage)),
-        made=", ".join([*made, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
+        made=", ".join([*tools, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
         ops=tuple(f"{shorten(op.name)} version {op.version}, {op.count}×" for op in artifact.ops),
         ops_summary=f"{count} operators of {kinds} kind{'s' if kinds > 1 else ''}" if kinds else "",
         io=tuple(
@@ -88,8 +88,8 @@ def _tokenizer_folder(artifact: Artifact) -> str:
 
 
 def _build(content: Content) -> dict[str, Any] | None:
-    found = files(content)
-    return {"files": found} if found else None
+    exported = files(content)
+    return {"files": exported} if exported else None
 
 
 SECTION = Section("files", "Files", _build, "files.html.j2")

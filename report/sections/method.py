@@ -18,11 +18,11 @@ from .model_comparison import is_comparison
 def method(content: Content) -> dict[str, str]:
     """Return the facts that the section on how things were measured names; empty where they are not known."""
     plan = _plan(content)
-    found = [c.measurement for c in content.cells if c.measurement.status == "ok"]
-    timed = [m.latency_ms for m in found if m.latency_ms]
+    measured = [c.measurement for c in content.cells if c.measurement.status == "ok"]
+    timed = [m.latency_ms for m in measured if m.latency_ms]
     warmup, run = plan.get("warmup_seconds"), plan.get("run_seconds")
     return {
-        "samples": _span((m.samples for m in found if m.samples), "test sample"),
+        "samples": _span((m.samples for m in measured if m.samples), "test sample"),
         "processes": _span((t.processes for t in timed), "fresh process", "fresh processes"),
         "threads": _span((t.threads for t in timed), "thread"),
         "warmup": f"{warmup:g} s" if isinstance(warmup, int | float) else "",
@@ -32,11 +32,11 @@ def method(content: Content) -> dict[str, str]:
 
 def _span(values: Iterable[int], one: str, many: str = "") -> str:
     """Return ``6 processes`` or ``3 to 6 processes``; nothing for no values."""
-    found = sorted(set(values))
-    if not found:
+    distinct = sorted(set(values))
+    if not distinct:
         return ""
-    numbers = " to ".join(f"{v:,}" for v in dict.fromkeys((found[0], found[-1])))
-    return f"{numbers} {one if found[-1] == 1 else many or one + 's'}"
+    numbers = " to ".join(f"{v:,}" for v in dict.fromkeys((distinct[0], distinct[-1])))
+    return f"{numbers} {one if distinct[-1] == 1 else many or one + 's'}"
 
 
 def _plan(content: Content) -> Mapping[str, Any]:

@@ -123,19 +123,21 @@ def model_rows(content: Content) -> list[ModelRow]:
 def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
     name, status = str(model.get("name", "")), str(model.get("status", "ok"))
     backbone = str(model.get("backbone", ""))
-    found = standing(content, model)
+    over_seeds = standing(content, model)
     train, bytes_ = model.get("train_seconds"), float_bytes(content.results, name)
     files = best_files(content.results, name, asked_budget(content.results))
-    known = f"{percent(found.mean)}" if found else "not known" if not model.get("labels") else "not measured"
+    accuracy = (
+        f"{percent(over_seeds.mean)}" if over_seeds else "not known" if not model.get("labels") else "not measured"
+    )
     return ModelRow(
         name=shorten(name, NAME_LIMIT),
         backbone=shorten(backbone, 120),
         origin=origin(backbone),
         status=shorten(status, NAME_LIMIT),
         reason=shorten(str(model.get("reason", "")), REASON_LIMIT),
-        accuracy=known,
-        interval=percent_range(found.low, found.high) if found else "",
-        seeds=_seeds(found),
+        accuracy=accuracy,
+        interval=percent_range(over_seeds.low, over_seeds.high) if over_seeds else "",
+        seeds=_seeds(over_seeds),
         train=seconds(train) if isinstance(train, int | float) else "–",
         size=size(bytes_) if bytes_ else "–",
         best=tuple(
@@ -147,7 +149,7 @@ def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
             )
             for target, cell in files.items()
         ),
-        standing=found,
+        standing=over_seeds,
     )
 
 
@@ -168,13 +170,15 @@ def standing(content: Content, model: Mapping[str, Any]) -> Standing | None:
     return Standing(share.share, share.low, share.high, (share.share,)) if share else None
 
 
-def _seeds(found: Standing | None) -> str:
-    if found is None:
+def _seeds(over_seeds: Standing | None) -> str:
+    if over_seeds is None:
         return ""
-    if len(found.seeds) == 1:
+    if len(over_seeds.seeds) == 1:
         return "1 seed"
-    low, high = min(found.seeds), max(found.seeds)
-    return f"{len(found.seeds)} seeds, {100 * low:.1f} to {100 * high:.1f}; exported {percent(found.seeds[0])}"
+    low, high = min(over_seeds.seeds), max(over_seeds.seeds)
+    return (
+        f"{len(over_seeds.seeds)} seeds, {100 * low:.1f} to {100 * high:.1f}; exported {percent(over_seeds.seeds[0])}"
+    )
 
 
 def pair_rows(content: Content) -> list[PairRow]:
@@ -189,15 +193,15 @@ def pair_rows(content: Content) -> list[PairRow]:
 
 
 def _pair(row: Mapping[str, Any]) -> PairRow:
-    found, first = row.get("difference"), row.get("first")
-    several = found is not None and max(len(row[f"accuracy_{k}"]["seeds"]) for k in ("a", "b")) > 1
+    difference, first = row.get("difference"), row.get("first")
+    several = difference is not None and max(len(row[f"accuracy_{k}"]["seeds"]) for k in ("a", "b")) > 1
     return PairRow(
         pair=(shorten(str(row["a"]), NAME_LIMIT), shorten(str(row["b"]), NAME_LIMIT)),
         verdict=shorten(str(row["verdict"]), NAME_LIMIT),
         sentence=shorten(str(row["sentence"]), 2000),
-        difference=signed_points(found["difference"]) if found else "–",
-        interval=points_range(found["low"], found["high"]) if found else "",
-        test=p_value(found["p_holm"]) if found else "",
+        difference=signed_points(difference["difference"]) if difference else "–",
+        interval=points_range(difference["low"], difference["high"]) if difference else "",
+        test=p_value(difference["p_holm"]) if difference else "",
         first=signed_points(first["difference"]) if first and several else "",
         first_interval=points_range(first["low"], first["high"]) if first and several else "",
         mcnemar=p_value(first["p_holm"]) if first else "",

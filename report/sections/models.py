@@ -108,8 +108,8 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
 def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's settings of a model that differ from the defaults, without name and backbone."""
     defaults = {name: entry.get_default() for name, entry in ModelSpec.model_fields.items()}
-    told = {"name", "backbone", "trust"}
-    return {k: v for k, v in spec.items() if k not in told and (k not in defaults or v != defaults[k])}
+    shown_elsewhere = {"name", "backbone", "trust"}
+    return {k: v for k, v in spec.items() if k not in shown_elsewhere and (k not in defaults or v != defaults[k])}
 
 
 def _is_trusted(provenance: Mapping[str, Any]) -> bool:
@@ -120,13 +120,13 @@ def _is_trusted(provenance: Mapping[str, Any]) -> bool:
 
 def _outputs(model: Mapping[str, Any], content: Content) -> list[tuple[str, str]]:
     """Return the outputs of a model that has several, with the one that is judged."""
-    made = [a for a in content.results.artifacts if a.model == model.get("name") and len(a.outputs) > 1]
-    if not made:
+    exported = [a for a in content.results.artifacts if a.model == model.get("name") and len(a.outputs) > 1]
+    if not exported:
         return []
-    answer = made[0].answer or made[0].outputs[0].name
+    answer = exported[0].answer or exported[0].outputs[0].name
     named = [
         f"{shorten(s.name)} {s.dtype} {' × '.join(map(str, s.shape))}{' (judged)' if s.name == answer else ''}"
-        for s in made[0].outputs
+        for s in exported[0].outputs
     ]
     return [("Outputs", shorten("; ".join(named), REASON_LIMIT))]
 
@@ -134,8 +134,8 @@ def _outputs(model: Mapping[str, Any], content: Content) -> list[tuple[str, str]
 def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
     """Return what is known of a tokenizer and of how often it gives the reference's ids."""
     kind, length = shorten(str(record.get("kind", "")), 40), record.get("length")
-    found = record.get("parity")
-    parity: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    stored = record.get("parity")
+    parity: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
     samples, same, cut = (parity.get(key) for key in ("samples", "same", "truncated"))
     vocabulary = (
         "sentencepiece.model" if kind == "sentencepiece" else "vocabularies" if kind == "words" else "vocab.txt"
@@ -151,8 +151,8 @@ def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
     facts.append(
         ("Golden vectors", "golden.json: texts, their ids and the float model's probabilities, to test an app")
     )
-    known = isinstance(samples, int) and isinstance(same, int)
-    if known:
+    is_counted = isinstance(samples, int) and isinstance(same, int)
+    if is_counted:
         facts.append(("Parity", f"{same:,} of {samples:,} test texts give the same ids as in the reference (measured)"))
     if isinstance(cut, int):
         facts.append(("Truncated", f"{cut:,} test texts are longer than {scalar(length)} tokens"))
@@ -164,7 +164,7 @@ def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
         for e in (examples if isinstance(examples, list) else [])[:EXAMPLES_SHOWN]
         if isinstance(e, Mapping)
     )
-    return TokenizerCard(tuple(facts), not known or same == samples, mismatches)
+    return TokenizerCard(tuple(facts), not is_counted or same == samples, mismatches)
 
 
 def _shown(text: Any, limit: int) -> str:

@@ -44,7 +44,7 @@ def grid_words(content: Content) -> str:
     cells = [cell for _, rows in grid(content) for _, row in rows for cell in row]
     marks = {cell.mark for cell in cells}
     timed = "answer, tokenizing and inference" if content.tokenizes else "inference"
-    told = {
+    sentences = {
         f"{content.judged_by[:1].upper()}{content.judged_by[1:]}; then median latency of one {timed}.": any(
             cell.accuracy or cell.latency for cell in cells
         ),
@@ -58,7 +58,7 @@ def grid_words(content: Content) -> str:
         f"On the front: no other pair of file and target beats it in {content.quality.lower()}, latency and size at "
         "once.": "on the front" in marks,
     }
-    return " ".join(sentence for sentence, is_there in told.items() if is_there)
+    return " ".join(sentence for sentence, is_there in sentences.items() if is_there)
 
 
 def _grid_cell(content: Content, artifact: Artifact, target: str) -> GridCell:

@@ -27,7 +27,7 @@ def problems(content: Content) -> list[Problem]:
 
     The cells of an artifact that could not be made are not told again for every target.
     """
-    found = [
+    entries = [
         Problem(
             shorten(str(m.get("name", "")), NAME_LIMIT),
             (),
@@ -39,7 +39,7 @@ def problems(content: Content) -> list[Problem]:
         for m in content.results.models
         if m.get("status", "ok") != "ok"
     ]
-    found += [
+    entries += [
         Problem(content.name(a), (), a.status, shorten(a.reason, REASON_LIMIT), shorten(a.remedy, REASON_LIMIT))
         for a in content.results.artifacts
         if a.status != "ok"
@@ -49,15 +49,15 @@ def problems(content: Content) -> list[Problem]:
         m = cell.measurement
         if cell.is_problem and cell.artifact.status == "ok":
             grouped.setdefault((content.name(cell.artifact), m.status, m.reason, m.remedy), []).append(m.target)
-    return found + [
+    return entries + [
         Problem(name, tuple(where), status, shorten(reason, REASON_LIMIT), shorten(remedy, REASON_LIMIT))
         for (name, status, reason, remedy), where in grouped.items()
     ]
 
 
 def _build(content: Content) -> dict[str, Any] | None:
-    found = problems(content)
-    return {"problems": found} if found else None
+    entries = problems(content)
+    return {"problems": entries} if entries else None
 
 
 SECTION = Section("problems", "Failures", _build, "problems.html.j2")

@@ -52,12 +52,14 @@ class Step:
     @property
     def words(self) -> dict[str, str]:
         """The figures with their units."""
-        known = self.latency_low is not None and self.latency_high is not None
+        has_interval = self.latency_low is not None and self.latency_high is not None
         return {
             "drop": signed_points(self.drop) if self.drop is not None else "–",
             "drop_interval": points_range(self.drop_low, self.drop_high),
             "latency": ms(self.latency) if self.latency is not None else "–",
-            "latency_interval": f"{number(self.latency_low or 0)} to {number(self.latency_high or 0)}" if known else "",
+            "latency_interval": f"{number(self.latency_low or 0)} to {number(self.latency_high or 0)}"
+            if has_interval
+            else "",
             "size": size(self.bytes) if self.bytes else "–",
         }
 
@@ -125,19 +127,19 @@ def trades(content: Content) -> list[Trade]:
 def _trade(artifact: Artifact, content: Content) -> Trade:
     steps = tuple(_step(row) for row in artifact.trade if isinstance(row, Mapping))
     first, chosen = (steps[0] if steps else None), next((s for s in steps if s.chosen), None)
-    told = _bought(first, chosen) if first and chosen else "No step was chosen."
+    summary = _bought(first, chosen) if first and chosen else "No step was chosen."
     why = next((str(row["why"]) for row in rows(artifact.trade) if row.get("why")), "")
-    told += f" {why[:1].upper()}{shorten(why[1:], REASON_LIMIT)}." if why else ""
+    summary += f" {why[:1].upper()}{shorten(why[1:], REASON_LIMIT)}." if why else ""
     of = next((str(row["samples_of"]) for row in rows(artifact.trade) if row.get("samples_of")), "")
-    told += f" Tried on {shorten(of, NAME_LIMIT)}." if of and of not in told else ""
-    return Trade(content.name(artifact), told, steps)
+    summary += f" Tried on {shorten(of, NAME_LIMIT)}." if of and of not in summary else ""
+    return Trade(content.name(artifact), summary, steps)
 
 
 def _bought(first: Step, chosen: Step) -> str:
     """Return what the chosen step has before the first, in a sentence."""
     if chosen is first:
         return "Nothing is kept: the plain file is the one that was taken."
-    kept = f"{chosen.kept} layer{'s' if chosen.kept > 1 else ''} kept in {chosen.keep}"
+    layers_kept = f"{chosen.kept} layer{'s' if chosen.kept > 1 else ''} kept in {chosen.keep}"
     parts = []
     if first.drop is not None and chosen.drop is not None:
         parts.append(f"the drop is {points(chosen.drop)} instead of {points(first.drop)}")
@@ -145,12 +147,16 @@ def _bought(first: Step, chosen: Step) -> str:
         parts.append(f"{times(chosen.latency / first.latency)} the latency")
     if first.bytes and chosen.bytes:
         parts.append(f"{times(chosen.bytes / first.bytes)} the size")
-    return f"With {kept}: {', at '.join(parts[:2])}{' and ' + parts[2] if len(parts) > 2 else ''}." if parts else kept
+    return (
+        f"With {layers_kept}: {', at '.join(parts[:2])}{' and ' + parts[2] if len(parts) > 2 else ''}."
+        if parts
+        else layers_kept
+    )
 
 
 def _step(row: Mapping[str, Any]) -> Step:
-    kept = row.get("kept")
-    layers = kept if isinstance(kept, list | tuple) else []
+    names = row.get("kept")
+    layers = names if isinstance(names, list | tuple) else []
     latency = row.get("latency_ms")
     latency = latency if isinstance(latency, Mapping) else {"median": latency}
     samples, bytes_ = row.get("samples"), row.get("bytes")
@@ -179,7 +185,7 @@ def tool_selections(content: Content) -> list[ToolSelection]:
 def _tool_selection(artifact: Artifact, content: Content) -> ToolSelection:
     rivals = rows(artifact.alternatives)
     own: Mapping[str, Any] = next((r["chosen"] for r in rivals if isinstance(r.get("chosen"), Mapping)), {})
-    taken = Maker(
+    winner = Maker(
         made_by=shorten(artifact.made_by, 120) or "not known",
         tools=shorten(artifact.made_by, 120) or "not known",
         taken=True,
@@ -202,21 +208,21 @@ def _tool_selection(artifact: Artifact, content: Content) -> ToolSelection:
         )
         for row in rivals
     ]
-    return ToolSelection(content.name(artifact), (taken, *others))
+    return ToolSelection(content.name(artifact), (winner, *others))
 
 
-def _apart(made_by: str, taken: str) -> str:
+def _apart(made_by: str, chosen: str) -> str:
     """Return the tools of a file that the taken one was not made by."""
-    ours = [part for part in made_by.split(", ") if part and part not in taken.split(", ")]
+    ours = [part for part in made_by.split(", ") if part and part not in chosen.split(", ")]
     return shorten(", ".join(ours), 120) or "the same tools in another way"
 
 
 def _trialled(own: Mapping[str, Any]) -> str:
     """Return the samples and the target of the trial."""
     samples, target = own.get("samples"), str(own.get("target") or "")
-    known = isinstance(samples, int) and samples and target
-    words = shorten(str(own.get("samples_of") or ""), NAME_LIMIT) or (f"{samples:,} samples" if known else "")
-    return f"compared on {words} on {shorten(target, NAME_LIMIT)}" if known else ""
+    is_complete = isinstance(samples, int) and samples and target
+    words = shorten(str(own.get("samples_of") or ""), NAME_LIMIT) or (f"{samples:,} samples" if is_complete else "")
+    return f"compared on {words} on {shorten(target, NAME_LIMIT)}" if is_complete else ""
 
 
 def _agreement(row: Mapping[str, Any]) -> str:
@@ -228,13 +234,13 @@ def _agreement(row: Mapping[str, Any]) -> str:
 
 
 def _percent(value: Any) -> str:
-    found = figure(value)
-    return percent(found) if found is not None else ""
+    share = figure(value)
+    return percent(share) if share is not None else ""
 
 
 def _ms(latency: Any) -> str:
-    found = figure(latency.get("median")) if isinstance(latency, Mapping) else figure(latency)
-    return ms(found) if found is not None else ""
+    milliseconds = figure(latency.get("median")) if isinstance(latency, Mapping) else figure(latency)
+    return ms(milliseconds) if milliseconds is not None else ""
 
 
 def trainings(content: Content) -> list[TrainingCard]:
@@ -245,11 +251,11 @@ def trainings(content: Content) -> list[TrainingCard]:
             record = artifact.training
             key = (artifact.model, str(record.get("kind", "")), str(record.get("sha256") or record.get("of", "")))
             groups.setdefault(key, []).append(artifact)
-    return [_training(made, content) for made in groups.values()]
+    return [_training(group, content) for group in groups.values()]
 
 
-def _training(made: Sequence[Artifact], content: Content) -> TrainingCard:
-    record = made[0].training
+def _training(files: Sequence[Artifact], content: Content) -> TrainingCard:
+    record = files[0].training
     kind = str(record.get("kind", ""))
     facts: list[tuple[str, str]] = []
     layers = record.get("layers")
@@ -261,7 +267,7 @@ def _training(made: Sequence[Artifact], content: Content) -> TrainingCard:
     facts += flat({k: v for k, v in record.items() if k not in _TOLD})
     small = [
         f"{content.name(a)} {size(a.compressed_bytes)} of {size(a.bytes)}"
-        for a in made
+        for a in files
         if a.compressed_bytes and a.bytes
     ]
     if small:
@@ -271,9 +277,9 @@ def _training(made: Sequence[Artifact], content: Content) -> TrainingCard:
     if why and not head_only:
         facts.append(("Why", why))
     return TrainingCard(
-        name=shorten(made[0].model, NAME_LIMIT) if content.several else "",
+        name=shorten(files[0].model, NAME_LIMIT) if content.several else "",
         title=_training_title(kind),
-        files=tuple(content.name(a) for a in made),
+        files=tuple(content.name(a) for a in files),
         facts=tuple(facts),
         warning=f"Only the head was trained{f': {why}' if why else ''}" if head_only else "",
         history=tuple(rows(record.get("history"))),
@@ -287,50 +293,52 @@ def calibrations(content: Content) -> list[CalibrationCard]:
         if artifact.calibration and artifact.status == "ok":
             shared = {key: value for key, value in artifact.calibration.items() if key not in _OWN}
             groups.setdefault(repr(sorted(shared.items(), key=str)), []).append(artifact)
-    return [_calibration(made, content) for made in groups.values()]
+    return [_calibration(group, content) for group in groups.values()]
 
 
 def warnings(content: Content) -> list[tuple[str, str]]:
     """Return (files, warning) of everything that a person should know of how the files were made."""
-    found = [(", ".join(card.files), card.warning) for card in trainings(content) if card.warning]
-    return found + [(", ".join(card.files), warning) for card in calibrations(content) for warning in card.warnings]
+    from_training = [(", ".join(card.files), card.warning) for card in trainings(content) if card.warning]
+    return from_training + [
+        (", ".join(card.files), warning) for card in calibrations(content) for warning in card.warnings
+    ]
 
 
-def _calibration(made: Sequence[Artifact], content: Content) -> CalibrationCard:
-    record = {k: v for k, v in made[0].calibration.items() if k not in _NOT_SHOWN | _OWN}
+def _calibration(files: Sequence[Artifact], content: Content) -> CalibrationCard:
+    record = {k: v for k, v in files[0].calibration.items() if k not in _NOT_SHOWN | _OWN}
     warnings = list(_warnings(record))
     own: list[tuple[str, str]] = []
-    for artifact in made:
-        name, found = content.name(artifact), artifact.calibration.get("float_agreement")
+    for artifact in files:
+        name, agreement = content.name(artifact), artifact.calibration.get("float_agreement")
         method = shorten(str(artifact.calibration.get("method", "")), REASON_LIMIT)
-        if isinstance(found, Mapping):
-            warnings += [f"{name}: {warning}" for warning in _warnings(dict(found))]
-            method += f"; {_distance(found)}"
+        if isinstance(agreement, Mapping):
+            warnings += [f"{name}: {warning}" for warning in _warnings(dict(agreement))]
+            method += f"; {_distance(agreement)}"
         if method:
             own.append((f"Ranges of {name}", method))
     if isinstance(drawn := record.get("per_class"), Mapping) and len(each := set(map(str, drawn.values()))) == 1:
         record["per_class"] = f"{each.pop()} of each of {len(drawn)}"
     return CalibrationCard(
-        files=tuple(content.name(a) for a in made),
+        files=tuple(content.name(a) for a in files),
         facts=(*flat(record), *own),
         warnings=tuple(shorten(w, REASON_LIMIT) for w in warnings),
     )
 
 
-def _distance(found: Mapping[str, Any]) -> str:
+def _distance(record: Mapping[str, Any]) -> str:
     """Return how far a file was from the float model on the samples that it was calibrated with."""
-    agreement, error, samples = (figure(found.get(key)) for key in ("agreement", "error", "samples"))
-    counted = WORDS.get(str(found.get("agreement_by", "")), "answer")
-    told = [f"{counted} as the float model's on {percent(agreement)}"] if agreement is not None else []
-    told += [f"answers differ by {percent(error)} of their spread"] if error is not None else []
-    return f"{', '.join(told) or 'not compared'} ({samples or 0:,.0f} calibration samples)"
+    agreement, error, samples = (figure(record.get(key)) for key in ("agreement", "error", "samples"))
+    counted = WORDS.get(str(record.get("agreement_by", "")), "answer")
+    parts = [f"{counted} as the float model's on {percent(agreement)}"] if agreement is not None else []
+    parts += [f"answers differ by {percent(error)} of their spread"] if error is not None else []
+    return f"{', '.join(parts) or 'not compared'} ({samples or 0:,.0f} calibration samples)"
 
 
 def _warnings(record: dict[str, Any]) -> Iterable[str]:
     """Take the warnings out of a calibration's record, at its top or in its parts, and return them."""
     for key in [k for k in record if k in ("warning", "warnings")]:
-        found = record.pop(key)
-        yield from (str(w) for w in (found if isinstance(found, list | tuple) else [found]) if w)
+        listed = record.pop(key)
+        yield from (str(w) for w in (listed if isinstance(listed, list | tuple) else [listed]) if w)
     for key, value in list(record.items()):
         if isinstance(value, Mapping):
             inner = dict(value)
@@ -339,16 +347,16 @@ def _warnings(record: dict[str, Any]) -> Iterable[str]:
 
 
 def _build(content: Content) -> dict[str, Any] | None:
-    found = (trades(content), trainings(content), tool_selections(content), calibrations(content))
-    if not any(found):
+    parts = (trades(content), trainings(content), tool_selections(content), calibrations(content))
+    if not any(parts):
         return None
     allowed = figure(content.results.budget.get("asked", {}).get("max_accuracy_drop"))
     return {
-        "trades": [(card, _trade_drawing(card, allowed, i)) for i, card in enumerate(found[0])],
+        "trades": [(card, _trade_drawing(card, allowed, i)) for i, card in enumerate(parts[0])],
         "allowed": points(allowed) if allowed is not None else "",
-        "trainings": [(card, curve(card.history, f"tuning{i}")) for i, card in enumerate(found[1])],
-        "tool_selections": found[2],
-        "calibrations": found[3],
+        "trainings": [(card, curve(card.history, f"tuning{i}")) for i, card in enumerate(parts[1])],
+        "tool_selections": parts[2],
+        "calibrations": parts[3],
     }
 
 

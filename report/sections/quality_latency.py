@@ -73,12 +73,12 @@ def _latencies(content: Content) -> list[tuple[str, Markup]]:
 
 def _parts(content: Content) -> list[tuple[str, list[dict[str, str]]]]:
     """Return model by model how each cell's latency is split into tokenizing and inference, fastest first."""
-    found = [(model, _split(group)) for model, group in _by_model(content.timed())]
-    return [(shorten(model) if content.several else "", rows) for model, rows in found if rows]
+    split = [(model, _split(group)) for model, group in _by_model(content.timed())]
+    return [(shorten(model) if content.several else "", rows) for model, rows in split if rows]
 
 
 def _split(cells: Sequence[Cell]) -> list[dict[str, str]]:
-    found = [
+    split = [
         (latency.median, c, latency.tokenize, latency.infer)
         for c in cells
         if (latency := c.measurement.latency_ms) and latency.tokenize is not None and latency.infer is not None
@@ -93,7 +93,7 @@ def _split(cells: Sequence[Cell]) -> list[dict[str, str]]:
             "share": f"{100 * tokenize / (tokenize + infer) if tokenize + infer > 0 else 0:.1f}",
             "colour": scheme_colour(c.artifact.scheme).name,
         }
-        for total, c, tokenize, infer in sorted(found, key=lambda row: row[0])
+        for total, c, tokenize, infer in sorted(split, key=lambda row: row[0])
     ]
 
 

@@ -86,8 +86,8 @@ class Choice:
             (self.rejected, "is turned down", "are turned down"),
             (self.failed, "did not run", "did not run"),
         )
-        told = [f"{len(rows)} {one if len(rows) == 1 else many}" for rows, one, many in groups if rows]
-        return ", ".join(told)
+        counts = [f"{len(rows)} {one if len(rows) == 1 else many}" for rows, one, many in groups if rows]
+        return ", ".join(counts)
 
 
 def choices(content: Content) -> list[Choice]:
@@ -102,15 +102,15 @@ def choices(content: Content) -> list[Choice]:
 
 def _of_an_older_run(recommendation: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of a run that knew one recommendation only: the others by their targets."""
-    found: dict[str, dict[str, Any]] = {}
+    by_target: dict[str, dict[str, Any]] = {}
     if recommendation.get("artifact"):
         chosen = {key: recommendation.get(key) for key in ("target", "artifact", "why")}
-        found[str(chosen["target"])] = chosen
+        by_target[str(chosen["target"])] = chosen
     for part in ("fits", "rejected"):
         for row in recommendation.get(part, []):
             target = str(row.get("target", ""))
-            found.setdefault(target, {"target": target, "why": ""}).setdefault(part, []).append(row)
-    return list(found.values())
+            by_target.setdefault(target, {"target": target, "why": ""}).setdefault(part, []).append(row)
+    return list(by_target.values())
 
 
 def _choice(row: Mapping[str, Any], content: Content, names: Mapping[str, Artifact]) -> Choice:
@@ -118,9 +118,9 @@ def _choice(row: Mapping[str, Any], content: Content, names: Mapping[str, Artifa
     cell = content.by_key.get((str(row.get("artifact")), target))
     overall = cell is not None and cell is content.ship
     rejected = [(r, content.by_key.get((str(r.get("artifact")), target))) for r in _rows(row, "rejected")]
-    ran = [r for r, found in rejected if found is None or found.measurement.status == "ok"]
+    ran = [r for r, measured in rejected if measured is None or measured.measurement.status == "ok"]
     unshown = [r for r in ran if r.get("verdict") == "not shown"]
-    failed = [(r, found) for r, found in rejected if found is not None and found.measurement.status != "ok"]
+    failed = [(r, measured) for r, measured in rejected if measured is not None and measured.measurement.status != "ok"]
 
     def turned(rows: Iterable[Mapping[str, Any]], status: str) -> tuple[Turned, ...]:
         return tuple(_turned(r, status, content, names) for r in rows)
@@ -138,13 +138,13 @@ def _choice(row: Mapping[str, Any], content: Content, names: Mapping[str, Artifa
         beaten=turned(_rows(row, "beaten"), "beaten"),
         rejected=turned(unshown, "not shown")
         + turned([r for r in ran if r not in unshown], "over budget" if content.results.budget else "turned down"),
-        failed=tuple(_turned(r, found.measurement.status, content, names) for r, found in failed),
+        failed=tuple(_turned(r, measured.measurement.status, content, names) for r, measured in failed),
     )
 
 
 def _rows(row: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
-    found = row.get(part)
-    return [r for r in found if isinstance(r, Mapping)] if isinstance(found, list) else []
+    records = row.get(part)
+    return [r for r in records if isinstance(r, Mapping)] if isinstance(records, list) else []
 
 
 def _turned(row: Mapping[str, Any], status: str, content: Content, names: Mapping[str, Artifact]) -> Turned:
@@ -202,17 +202,17 @@ def _front(rows: Sequence[Mapping[str, Any]], content: Content) -> Iterable[Fron
 def brief(choice: Choice) -> str:
     """Return a target's recommendation on one line, as the terminal and Markdown show it."""
     if choice.file:
-        told = [f"drop {value} points" if name.startswith("Drop") else value for name, value, _ in choice.figures]
+        figures = [f"drop {value} points" if name.startswith("Drop") else value for name, value, _ in choice.figures]
         unsure = ", not shown to fit the budget" if choice.verdict == "not shown" else ""
-        return f"{choice.file} ({', '.join(told)}){unsure}"
+        return f"{choice.file} ({', '.join(figures)}){unsure}"
     if choice.front:
         return "; ".join(f"{row.name}, {row.lead[:1].lower()}{row.lead[1:]}" for row in choice.front)
     return choice.why or "nothing"
 
 
 def _build(content: Content) -> dict[str, Any] | None:
-    found = choices(content)
-    return {"choices": found} if found else None
+    by_target = choices(content)
+    return {"choices": by_target} if by_target else None
 
 
 def _title(content: Content) -> str:

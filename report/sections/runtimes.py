@@ -53,10 +53,10 @@ class Refusal:
 
 def runtime_rows(content: Content) -> list[RuntimeRow]:
     """Return a row per file of which anything is known; nothing where no operator's oldest runtime is."""
-    made = [a for a in content.results.artifacts if a.status == "ok" and a.format != "savedmodel"]
-    if not any(op.min_runtime for a in made for op in a.ops):
+    exported = [a for a in content.results.artifacts if a.status == "ok" and a.format != "savedmodel"]
+    if not any(op.min_runtime for a in exported for op in a.ops):
         return []
-    return [_row(a, content) for a in made]
+    return [_row(a, content) for a in exported]
 
 
 def _row(artifact: Artifact, content: Content) -> RuntimeRow:
@@ -112,23 +112,23 @@ def _price(record: Mapping[str, Any]) -> Iterable[str]:
 
 def refusals(content: Content) -> list[Refusal]:
     """Return what each delegate would not take; files with the same answer are grouped."""
-    found: dict[Refusal, list[str]] = {}
+    grouped: dict[Refusal, list[str]] = {}
     for artifact in content.results.artifacts:
         for row in artifact.delegates:
             if isinstance(row, Mapping):
-                found.setdefault(_refusal(row), []).append(content.name(artifact))
-    told = [replace(refusal, names=tuple(names)) for refusal, names in found.items()]
-    return sorted(told, key=lambda refusal: refusal.delegate)
+                grouped.setdefault(_refusal(row), []).append(content.name(artifact))
+    merged = [replace(refusal, names=tuple(names)) for refusal, names in grouped.items()]
+    return sorted(merged, key=lambda refusal: refusal.delegate)
 
 
 def _refusal(row: Mapping[str, Any]) -> Refusal:
     takes, total = row.get("takes"), row.get("total")
-    known = isinstance(total, int) and isinstance(takes, int)
+    is_counted = isinstance(total, int) and isinstance(takes, int)
     return Refusal(
         delegate=shorten(str(row.get("delegate", "")), NAME_LIMIT),
         names=(),
-        takes=f"takes {takes} of {total} operators" if known else "not known",
-        whole=known and takes == total,
+        takes=f"takes {takes} of {total} operators" if is_counted else "not known",
+        whole=is_counted and takes == total,
         refuses=tuple(_refused(row)),
         kind="estimated" if row.get("kind", "estimated") == "estimated" else shorten(str(row["kind"]), 20),
         source=shorten(str(row.get("source", "")), REASON_LIMIT),
@@ -143,12 +143,12 @@ def _refused(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _build(content: Content) -> dict[str, Any] | None:
-    found = {
+    parts = {
         "runtimes": runtime_rows(content),
         "workarounds": workarounds(content),
         "refusals": refusals(content),
     }
-    return found if any(found.values()) else None
+    return parts if any(parts.values()) else None
 
 
 SECTION = Section("runtimes", "Runtimes", _build, "runtimes.html.j2")
