@@ -1,7 +1,7 @@
-"""scratch:average-embedding: a vocabulary learnt from the training texts, an embedding a token, their average.
+"""scratch:average-embedding: a vocabulary learnt from the training texts, and the mean of the tokens' embeddings.
 
-The few-hundred-kilobyte choice: what a bag of words can tell, it tells in microseconds. All of it learns, from
-random numbers, in seconds.
+The smallest text model: a bag of words in a few hundred kilobytes that answers in microseconds. All of it is trained,
+from random weights, in seconds.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class AverageEmbedding:
         check_text_installed()
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
-        """The choices of the recipe: all else follows from the texts."""
+        """The recipe's settings: everything else follows from the texts."""
         return {key: getattr(spec, key) for key in sorted(_KEYS - {"name"})}
 
     def build(self, spec: ModelSpec, request: TextRequest) -> TextBase:
-        """Learn the vocabulary from the texts, write the tokenizer, and return the network at its start."""
+        """Learn the vocabulary from the texts, write the tokenizer, and return the untrained network."""
         return _build(spec, request.texts(), seed=request.seed, scratch=request.scratch)
 
 
@@ -97,8 +97,8 @@ def _build(spec: ModelSpec, texts: Sequence[str], *, seed: int, scratch: Path) -
 def mean(table: Any, ids: Any, lens: Any, length: int) -> Any:
     """Return the mean of the embeddings of the first `lens` (n,) of `ids` (n, ≤ length).
 
-    Written so that integer schemes can follow: which ids count is looked up by the length, as 16-bit kernels have no
-    comparison; and a mean is divided by the root of n twice, as 1/n in eight bits keeps too little of a long text.
+    Written for integer schemes: the mask is looked up by the length, as 16-bit kernels have no comparison; and the sum
+    is divided by the root of n twice, as 1/n in eight bits loses too much precision for a long text.
     """
     tf, _ = load()
     count = np.arange(length + 1)

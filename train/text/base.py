@@ -1,7 +1,7 @@
-"""What a text backbone is to the rest of training: a function from texts to features, and perhaps a cut at its ids.
+"""The interface of text backbones: a function from texts to features, and optionally a cut at its token ids.
 
-Two paths lead through every backbone that can be cut: texts → (original tokenizer) → ids → features, which is the
-reference, and ids → features, which ships. They share the weights, so what one learns the other knows.
+Every backbone that can be cut has two paths: texts → (original tokenizer) → ids → features, which is the reference,
+and ids → features, which is exported. They share their weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ IDS, LENGTHS = "ids", "lens"
 
 @dataclass(frozen=True)
 class IdsInput:
-    """Token ids as a file takes them: `name` (1, length) int32 and, if there is a name for it, `lengths` (1,) int32."""
+    """An input of token ids: `name` (1, length) int32 and, unless its name is empty, `lengths` (1,) int32."""
 
     length: int
     name: str = IDS
@@ -32,13 +32,13 @@ class IdsInput:
 
 @dataclass(frozen=True)
 class Cut:
-    """A backbone from its token ids on.
+    """The part of a backbone behind its token ids.
 
     `tokenizer` is the folder of the device tokenizer. `inputs` are what a file takes, nearly always one. `tokenize`
     maps texts (n,) string to the tensors of all inputs in order, ids (n, length or less) int32, padded behind, and
     lengths (n,) int32, with the tokenizer of the reference. `embed(tensors, training)` gives features (n, width).
     `singly`: it takes one text at a time. `string_part(folder, why)` writes the encoder's own operators as a tokenizer
-    that needs TensorFlow, for where no other gives its ids, and returns what that is.
+    that needs TensorFlow, used when no other gives its ids, and returns its description.
     """
 
     tokenizer: Path
@@ -50,7 +50,7 @@ class Cut:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all tensors that a file takes, in order."""
+        """The names of all inputs of a file, in order."""
         return tuple(name for part in self.inputs for name in part.names)
 
 
@@ -58,11 +58,11 @@ class Cut:
 class TextBase:
     """A text backbone without a head.
 
-    `embed(texts, training)` maps texts (n,) string to features (n, width) float32: what learns, and the reference where
-    there is no cut. `keep` is what must be saved with it (weights, tables, models of tokenizers). `learned` are the
-    variables that fine-tuning changes, `losses` their regularization. Without a `cut`, `note` says why there is none.
-    `recut` makes the cut anew, with the weights as they are now, where it holds those of an earlier time.
-    `from_scratch`: its start is random, so that it always learns as a whole.
+    `embed(texts, training)` maps texts (n,) string to features (n, width) float32: it is trained, and is the reference
+    if there is no cut. `keep` must be saved with it (weights, tables, tokenizer models). `learned` are the variables
+    that fine-tuning changes, `losses` their regularization. Without a `cut`, `note` says why there is none. `recut`
+    repeats the cut with the current weights, if the cut holds earlier ones as constants. `from_scratch`: its weights
+    are random, so that it is always trained as a whole.
     """
 
     features: int
@@ -79,9 +79,9 @@ class TextBase:
 
 @dataclass(frozen=True)
 class TextRequest:
-    """What a text backbone is built for: the training `texts`, of which `samples` gives about so many from all over.
+    """What a text backbone is built for: the training `texts`; `samples(n)` returns about n of them, spread evenly.
 
-    `folder` is where relative handles are meant from, `scratch` where a tokenizer may be written.
+    Relative handles start at `folder`; a tokenizer may be written to `scratch`.
     """
 
     folder: Path

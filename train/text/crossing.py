@@ -1,7 +1,7 @@
-"""What crosses the frontier of a text encoder, told by running its string part on real texts, one at a time.
+"""The tensors that cross the frontier of a text encoder, classified by running its string part on single real texts.
 
-Of one text come token ids and much that follows from their number: row splits [0, n], positions 0…n-1, row numbers.
-Files take the ids, padded to a fixed length, and n; the rest is rebuilt from them.
+A text gives token ids and tensors that follow from their number n: row splits [0, n], positions 0…n-1, row numbers.
+Files take the ids, padded to a fixed length, and n; the other tensors are recomputed from them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Ids:
-    """Token ids: as many as the text has, flat (n,) or a row (1, n). `pad` stands behind the shorter rows of a batch.
+    """Token ids: as many as the text has, flat (n,) or a row (1, n). `pad` fills the shorter rows of a batch.
 
     `end` is the id that every text ends with, if there is one.
     """
@@ -43,7 +43,7 @@ class Ids:
 
 @dataclass(frozen=True)
 class Whole:
-    """A fixed number of token ids, (1, n), padded by the encoder itself: they cross as they are."""
+    """A fixed number of token ids, (1, n), padded by the encoder itself: they cross unchanged."""
 
     number: int
     shape: tuple[int, int]
@@ -61,7 +61,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Positions:
-    """A row for each id: columns that count from their `first`, or stay at it. Shape (n,) where `flat`."""
+    """A row for each id: columns that count up from `first`, or are constant. Shape (n,) if `flat`."""
 
     of: int
     first: tuple[int, ...]
@@ -80,7 +80,7 @@ Crossing = Fixed | Ids | Whole | Linear | Positions | Empty
 
 
 class StringPart:
-    """Runs the operators before the frontier: texts (n,) string → the tensors that are asked for, in TensorFlow."""
+    """Runs the operators before the frontier: texts (n,) string → the wanted tensors, in TensorFlow."""
 
     def __init__(self, frontier: Frontier, wanted: Sequence[str]) -> None:
         tf, _ = load()
@@ -117,7 +117,7 @@ class StringPart:
 
 
 def describe_crossing(frontier: Frontier, texts: Sequence[str]) -> tuple[StringPart, dict[str, Crossing]]:
-    """Return the string part and what each crossing tensor is, from its values on `texts`. Raises NoFrontier."""
+    """Return the string part and the kind of each crossing tensor, from its values on `texts`. Raises NoFrontier."""
     part = StringPart(frontier, frontier.crossing)
     probes = list(dict.fromkeys([*texts, *(text.split()[0] for text in texts if text.split()), ""]))[: MAX_PROBES + 1]
     seen: list[list[NDArray[Any]]] = []
@@ -134,24 +134,24 @@ def describe_crossing(frontier: Frontier, texts: Sequence[str]) -> tuple[StringP
 
 
 class _Describer:
-    """Names each crossing tensor by what its values over the probed texts have in common."""
+    """Classifies each crossing tensor by the pattern of its values over the probe texts."""
 
     def __init__(self, part: StringPart, columns: dict[str, list[NDArray[Any]]], probes: Sequence[str]) -> None:
         self.part = part
         self.columns = columns
         self.probes = probes
-        self.lengths: list[list[int]] = []  # of the ids found so far, text by text
+        self.lengths: list[list[int]] = []  # of the ids so far, text by text
         self.content: list[list[list[int]]] = []
         self.inputs = 0
 
     def all(self) -> dict[str, Crossing]:
-        """Describe all. What follows from the number of ids can only be seen when the ids are known."""
+        """Classify all tensors: ids first, since dependence on their number can be detected only then."""
         crossing: dict[str, Crossing] = {}
         for name, values in self.columns.items():
             if _same(values):
                 crossing[name] = Fixed(values[0])
         rest = [name for name in self.columns if name not in crossing]
-        # Ids vary in content; counting rows have content that the number of ids decides.
+        # Ids differ between texts of equal length; the number of ids decides the values of counting rows.
         for name in sorted(rest, key=lambda name: (self._counts_only(name), rest.index(name))):
             crossing[name] = self._varying(name, self.columns[name])
         if not self.inputs:
@@ -159,7 +159,7 @@ class _Describer:
         return {name: crossing[name] for name in self.columns}
 
     def _counts_only(self, name: str) -> bool:
-        """Whether texts of one shape always have the same values."""
+        """Whether the shape decides the values."""
         by_shape: dict[tuple[int, ...], NDArray[Any]] = {}
         for value in self.columns[name]:
             if not np.array_equal(by_shape.setdefault(value.shape, value), value):
@@ -197,7 +197,7 @@ class _Describer:
         return Ids(len(self.lengths) - 1, row, self._padding(name, row), end, size)
 
     def _padding(self, name: str, row: bool) -> int:
-        """Return what stands behind the shorter of two texts in a batch."""
+        """Return the id that pads the shorter of two texts in a batch."""
         if not row:
             return 0
         at = self.part.wanted.index(name)
@@ -211,7 +211,7 @@ class _Describer:
         return int(behind.pop()) if len(behind) == 1 else 0
 
     def _of_length(self, of: int, lengths: NDArray[Any], values: list[NDArray[Any]]) -> Crossing | None:
-        """Return how the number of ids decides `values`, if it does."""
+        """Return the rule by which the number of ids decides `values`; None if there is none."""
         if (lengths < 0).any():
             return None
         if values[0].dtype == bool:
@@ -254,7 +254,7 @@ def _one_shape(values: Sequence[NDArray[Any]]) -> bool:
 
 
 def _without_control(definition: Any) -> Any:
-    """Return a copy of a GraphDef in which nothing waits for what it does not read: checks of inputs, mostly."""
+    """Return a copy of a GraphDef without control inputs, which mostly order checks of inputs."""
     copy = type(definition).FromString(definition.SerializeToString())
     for node in copy.node:
         data_inputs = [name for name in node.input if not name.startswith("^")]

@@ -1,4 +1,4 @@
-"""A strings-in encoder as two halves: its own operators make token ids of texts, its own network makes features."""
+"""Divides an encoder of strings into two halves: its operators from texts to token ids, and its network from there."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CHECKED = 8
 
 @dataclass(frozen=True)
 class Divided:
-    """`inputs` are what crosses, in the order of the file's inputs: ids with their number, or whole tensors.
+    """A divided encoder. `inputs` are the crossing tensors of a file, in order (`Ids` with their number, or `Whole`).
 
-    `padded`: the network gives a text the same features whatever padding stands behind it, so all shapes are fixed.
-    `difference` is the largest one between the two halves and the whole, relative to the largest feature.
+    `padded`: padding does not change a text's features, so all shapes are fixed. `difference` is the largest one
+    between the two halves and the original, relative to the largest feature.
     """
 
     frontier: Frontier
@@ -42,10 +42,10 @@ class Divided:
         return tuple(next(name for name, what in self.crossing.items() if what is i) for i in self.inputs)
 
     def tokenize(self, texts: Any) -> tuple[Any, ...]:
-        """Return for texts (n,) string ids (n, length) and their number (n,), int32, of each input one after the other.
+        """Return for texts (n,) string the ids (n, length) and their number (n,), int32, of each input in turn.
 
-        A whole tensor has no number. Ids that do not fit are left out; where every text ends with one id, so does one
-        that was cut. Can be traced.
+        A `Whole` has no number. Ids beyond the length are cut; if every text ends with the same id, a cut text does
+        too. Can be traced.
         """
         tf, _ = load()
         if texts.shape[0] == 1:
@@ -103,7 +103,7 @@ class Divided:
 
 
 def inputs_of(divided: Divided) -> tuple[IdsInput, ...]:
-    """Return what a file made of `divided` takes: of each crossing ids ``ids`` and ``lens``, ``ids_2`` and so on."""
+    """Return the inputs of a file of `divided`: ``ids`` and ``lens`` for the first ids, ``ids_2`` and so on."""
     inputs = []
     for number, what in enumerate(divided.inputs, 1):
         ending = f"_{number}" if number > 1 else ""
@@ -115,9 +115,9 @@ def inputs_of(divided: Divided) -> tuple[IdsInput, ...]:
 def divide(embed: Callable[[Any], Any], texts: Sequence[str], length: int, flat: Flat | None = None) -> Divided:
     """Divide `embed`, which maps texts (n,) string to features (n, width), where its strings end.
 
-    `texts` are real ones: on them the halves must give what the whole gives. `length` is how many token ids a file will
-    take; `flat` is what `flatten` gave, if it was called before. Raises NoFrontier, with the reason, when that cannot
-    be had.
+    On the real `texts` the halves must give the same features as `embed`. `length` is the number of token ids that a
+    file takes; `flat` is the result of `flatten`, if it was called before. Raises NoFrontier with the reason if the
+    encoder cannot be divided.
     """
     frontier = find_frontier(flat or flatten(embed))
     part, crossing = describe_crossing(frontier, texts)
@@ -134,7 +134,7 @@ def divide(embed: Callable[[Any], Any], texts: Sequence[str], length: int, flat:
         divided = Divided(frontier, part, crossing, ordered, length, padded, 0.0)
         try:
             difference = _difference(divided, embed, short)
-        except Exception as error:  # placing an operator anew may fail in any way
+        except Exception as error:  # placing an operator again may raise any exception
             reasons.append(shorten(str(error), 200))
             continue
         if difference <= CLOSE:
@@ -144,7 +144,7 @@ def divide(embed: Callable[[Any], Any], texts: Sequence[str], length: int, flat:
 
 
 def _fitting(part: StringPart, crossing: dict[str, Crossing], text: str, length: int) -> str | None:
-    """Return the start of `text` that gives at most `length` ids; None where not even one word does."""
+    """Return the start of `text` that gives at most `length` ids; None if even one word gives more."""
     words = text.split()
     count = len(words)
     while True:

@@ -1,4 +1,4 @@
-"""Features of a frozen text backbone: computed once, whatever the epochs and seeds."""
+"""Features of a frozen text backbone: computed once for all epochs and seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH = 16
 
 
 def extractor(base: TextBase) -> Callable[[Sequence[str]], NDArray[Any]]:
-    """Return what maps texts to features (n, width) float32: the reference path, with the original tokenizer."""
+    """Return a function from texts to features (n, width) float32: the reference path, with the original tokenizer."""
     tf, _ = load()
     if base.cut is not None and base.cut.singly:
         return _one_by_one(base, base.cut)
@@ -24,7 +24,7 @@ def extractor(base: TextBase) -> Callable[[Sequence[str]], NDArray[Any]]:
 
     def compute(texts: Sequence[str]) -> NDArray[Any]:
         out = np.empty((len(texts), base.features), np.float32)
-        order = np.argsort([len(text) for text in texts], kind="stable")  # texts of like length need little padding
+        order = np.argsort([len(text) for text in texts], kind="stable")  # texts of similar length need little padding
         for at in range(0, len(texts), BATCH):
             index = order[at : at + BATCH]
             out[index] = infer(tf.constant([texts[i] for i in index])).numpy()

@@ -1,8 +1,8 @@
-"""Training on texts from end to end: a backbone and prepared texts in, an ids model, its reference and tokenizer out.
+"""Training on texts from end to end: from a backbone and prepared texts to an ids model, its reference and tokenizer.
 
-The promises are those of training on images (`train.fit`): what is half done lies in the workspace and survives a
-kill; what is drawn at random follows from the seed and the epoch. A frozen backbone's features are computed once and
-the head is trained on them; what learns as a whole (from scratch, or ``trainable = true``) is trained on its ids.
+The guarantees are those of training on images (`train.fit`): unfinished work is in the workspace and survives a kill;
+random numbers follow from the seed and the epoch. A frozen backbone's features are computed once and the head is
+trained on them; a model that is trained as a whole (from scratch, or ``trainable = true``) is trained on its ids.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from .tokenizer_parity import choose_golden, measure_parity, write_golden
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "numpy")
 CHECKED_SAMPLES = 8
-ENOUGH = 0.99  # of the test texts: with fewer, the device's tokenizer is another one than the model's
+ENOUGH = 0.99  # of the test texts: below this rate the device's tokenizer is not equivalent to the model's
 OWN_OPERATORS = "tensorflow"
 SPLITS = ("train", "validation")
 
@@ -59,12 +59,12 @@ class _Work(Work):
     """A training on texts."""
 
     def texts(self, split: str) -> list[str]:
-        """A split's texts; none where there is no such file."""
+        """A split's texts; empty if there is no such file."""
         path = self.data.inputs(split)
         return read_texts(path) if path.is_file() else []
 
     def samples(self, count: int) -> list[str]:
-        """About `count` training texts, from all of the split."""
+        """About `count` training texts, spread over the split."""
         texts = self.texts("train")
         return texts[:: max(1, len(texts) // count)][:count]
 
@@ -82,14 +82,14 @@ def fit_text(
 ) -> Model:
     """Train `spec` on the texts of `data` as `train` says and return the frozen model.
 
-    `folder` is where the recipe stands: relative handles are meant from there. `workspace` must survive a kill and be
-    given again for the same work; when this returns it holds ``saved_model/`` (from the ids on), ``text_model/``,
-    ``tokenizer/``, ``model.json`` and, if asked for, ``tensorboard/``. A backbone that cannot be cut at its ids has
-    a ``saved_model/`` that takes strings, and provenance ``uncut`` says why. `shared` is a folder where a frozen
-    backbone's features are kept for other seeds.
+    `folder` is the recipe's folder, where relative handles start. To resume after a kill, call this again with the same
+    `workspace`; when this returns it holds ``saved_model/`` (from the ids on), ``text_model/``, ``tokenizer/``,
+    ``model.json`` and, if the recipe sets it, ``tensorboard/``. A backbone that cannot be cut at its ids has a
+    ``saved_model/`` that takes strings, and provenance ``uncut`` says why. `shared` is a folder that stores a frozen
+    backbone's features for other seeds.
 
-    `Model.sha256` is over the ids model's graph, the labels and the tokenizer: the same seed, data and versions on
-    the same machine give the same hash. The parity of the device tokenizer is measured over the test split.
+    `Model.sha256` covers the ids model's graph, the labels and the tokenizer: the same seed, data and versions on the
+    same machine give the same hash. The parity of the device tokenizer is measured over the test split.
 
     Raises InputError when the backbone cannot be built or the data do not fit it, StageError when a model cannot be
     fetched, training diverges, the two models differ or the disk is full. Starts TensorFlow.
@@ -114,7 +114,7 @@ def fit_text(
     head = new_head(base.features, len(data.labels), train, seed)
     state, history = _train(work, base, head, identity)
 
-    if base.recut is not None and work.spec.trainable:  # its cut holds the weights as they were before
+    if base.recut is not None and work.spec.trainable:  # its cut holds the weights from before training
         base = replace(base, cut=work.timed("freeze", base.recut))
     saved = work.timed("freeze", lambda: _save(work, base, head, identity))
     facts = {
@@ -135,7 +135,7 @@ def _build(work: _Work) -> TextBase:
 
 
 def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State, list[dict[str, float]]]:
-    """Run the phases that the backbone asks for; return how the last one went, and the history of all."""
+    """Run the phases that the backbone needs; return the state of the last one, and the history of all."""
     if not work.data.counts.get("validation"):
         work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
     if base.from_scratch:
@@ -159,7 +159,7 @@ def _together(work: _Work, base: TextBase, head: Any, number: int, start: State)
 
 
 def _features(work: _Work, base: TextBase, identity: Any) -> tuple[Labelled, Labelled]:
-    """Compute the features of training and validation, or find those of a run that was killed or of another seed."""
+    """Compute the features of training and validation, reusing those of a killed run or of another seed."""
     place = work.scratch
     if work.shared is not None:
         place = work.shared / sha256_of([identity, work.data.sha256, package_versions(work.packages)])[:32]
@@ -184,11 +184,11 @@ def _features(work: _Work, base: TextBase, identity: Any) -> tuple[Labelled, Lab
 
 
 def _save(work: _Work, base: TextBase, head: Any, identity: Any) -> dict[str, Any]:
-    """Save and verify everything; it appears under its name only then. Return what of the `Model` it decides."""
+    """Save and verify all files, then give them their final names. Return the fields of `Model` that they decide."""
     save_text_model(base, head, work.scratch / "text_model")
     if base.cut is not None:
         return _save_cut(work, base, base.cut, head)
-    for name in ("text_model", "tokenizer"):  # of other work in this workspace
+    for name in ("text_model", "tokenizer"):  # from other work in this workspace
         discard(work.workspace / name, root=work.workspace)
     return {
         "saved_model": work.place("text_model", "saved_model"),
@@ -248,7 +248,7 @@ def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Any) -> dict[str, Any
 
 
 def _golden(work: _Work, device: Any, ids_model: Callable[..., NDArray[Any]]) -> None:
-    """Write the golden vectors: texts, their ids by the device tokenizer, the ids model's probabilities for those."""
+    """Write the golden vectors: texts, their ids from the device tokenizer, and the ids model's probabilities."""
     texts = work.texts("test") or work.texts("train")
     chosen = [texts[index] for index in choose_golden(texts)]
     probabilities = ids_model(*device_arrays(device, chosen))
@@ -256,6 +256,6 @@ def _golden(work: _Work, device: Any, ids_model: Callable[..., NDArray[Any]]) ->
 
 
 def device_arrays(device: Tokenizer, texts: Sequence[str]) -> list[NDArray[Any]]:
-    """Return what the device's tokenizer gives for `texts`: an array (n, …) int32 for each of the model's inputs."""
+    """Return the device tokenizer's output for `texts`: an array (n, …) int32 for each of the model's inputs."""
     encoded = encode_texts(device, texts)
     return [encoded[name] for name in encoded.dtype.names or ()]

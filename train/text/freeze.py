@@ -1,4 +1,4 @@
-"""Writes a text model: the ids model that ships, frozen, and the string model that it is compared with."""
+"""Writes a text model: the frozen ids model that is exported, and the string model that it is compared with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT = "text"
 
 
 def save_ids_model(cut: Cut, head: Any, folder: Path) -> None:
-    """Save the network from the ids on as a SavedModel, every weight a constant; what stood there is replaced.
+    """Save the network from the ids on as a SavedModel with constant weights, replacing what is there.
 
     Its one signature ``serving_default`` takes ``ids`` (1, length) int32 and ``lens`` (1,) int32, and the same of the
     cut's further inputs, and gives ``probabilities`` (1, classes) float32. Raises StageError as `make_constant`.
@@ -49,8 +49,8 @@ def save_ids_model(cut: Cut, head: Any, folder: Path) -> None:
 def save_text_model(base: TextBase, head: Any, folder: Path) -> None:
     """Save the reference as a SavedModel: ``text`` (1,) string → ``probabilities`` (1, classes) float32.
 
-    Its weights stay variables, as encoders may be larger than a graph can be, and only TensorFlow will run it; those of
-    an encoder that was divided are constants, as its files hold them.
+    Its weights stay variables, as encoders may exceed the size limit of a graph, and only TensorFlow runs it; those of
+    a divided encoder are constants, as in its files.
     """
     tf, _ = load()
 
@@ -65,15 +65,15 @@ def save_text_model(base: TextBase, head: Any, folder: Path) -> None:
 
 
 def run_texts(folder: Path, texts: Sequence[str]) -> NDArray[Any]:
-    """Return what the string model at `folder` gives: (n, classes) float32."""
+    """Return the outputs (n, classes) float32 of the string model at `folder`."""
     tf, _ = load()
     signature = serving(folder)
     return np.concatenate([signature(**{TEXT: tf.constant([text])})[OUTPUT].numpy() for text in texts])
 
 
 def open_ids_model(folder: Path) -> Callable[..., NDArray[Any]]:
-    """Return what runs the ids model at `folder`: ids (n, length) and lens (n,), and further inputs in the order of
-    their names (``ids``, ``lens``, ``ids_2``, …), → (n, classes) float32."""
+    """Return a function that runs the ids model at `folder`: ids (n, length), lens (n,) and further inputs in order of
+    their names (``ids``, ``lens``, ``ids_2``, …) → (n, classes) float32."""
     tf, _ = load()
     signature = serving(folder)
     inputs = read(folder).signatures[SIGNATURE].inputs
@@ -91,12 +91,12 @@ def open_ids_model(folder: Path) -> Callable[..., NDArray[Any]]:
 
 
 def ids_sha256(folder: Path, labels: tuple[str, ...], tokenizer_sha256: str) -> str:
-    """Return the hash of what an ids model computes, of its labels and of its tokenizer."""
+    """Return the hash of an ids model's graph, its labels and its tokenizer."""
     return sha256_of([graph_sha256(folder, labels), tokenizer_sha256])
 
 
 def strings_sha256(base: TextBase, head: Any, labels: tuple[str, ...], identity: Any) -> str:
-    """Return the hash of a model that cannot be cut: of its origin, its labels and every weight that was learnt."""
+    """Return the hash of a model that cannot be cut: of its origin, its labels and every trained weight."""
     digest = hashlib.sha256(canonical([identity, list(labels)]).encode())
     for variable in (*base.learned, *head.weights):
         digest.update(np.ascontiguousarray(variable.numpy()).tobytes())

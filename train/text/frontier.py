@@ -1,8 +1,8 @@
-"""Finds where strings end in a text encoder's graph: the tensors of numbers that the string part hands to the rest.
+"""Finds where strings end in a text encoder's graph: the numeric tensors that the string part passes to the rest.
 
-The graph is made flat first: calls inlined, variables turned into constants. An operator belongs to the string part
-when it reads text or a lookup table, or when only such operators read what it computes. Bookkeeping of ragged rows that
-no file format has belongs to it too, as long as it handles whole numbers. All else is the numeric part.
+The graph is flattened first: calls are inlined, variables become constants. An operator belongs to the string part
+if it reads text or a lookup table, or if only such operators read its results. Bookkeeping of ragged rows, which no
+file format has, belongs to it too, as long as it is on integers. All else is the numeric part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...core.sanitize import shorten
 from ...frameworks.tensorflow import load
 
 TEXT = "text"
-# Ragged rows at work: exact in the string part, and in no runtime. On embeddings (floats) they have to be replaced.
+# Operators on ragged rows: exact in the string part, but in no runtime. On embeddings (floats) they are replaced.
 BOOKKEEPING = frozenset(
     {
         "RaggedGather", "RaggedRange", "RaggedTensorToSparse", "RaggedTensorToTensor", "RaggedCross",
@@ -25,7 +25,7 @@ BOOKKEEPING = frozenset(
 )  # fmt: skip
 TABLES = frozenset({"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2"})
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-# Of whole numbers, place by place.
+# Elementwise operators on integers.
 SIMPLE = frozenset(
     {
         "Identity", "Cast", "Add", "AddV2", "Sub", "Mul", "FloorMod", "FloorDiv", "Maximum", "Minimum", "Equal",
@@ -43,9 +43,9 @@ class NoFrontier(Exception):  # noqa: N818 - a finding, which its catcher turns 
 class Flat:
     """A function of texts (n,) string as one graph without calls or variables.
 
-    `definition` is its GraphDef, `graph` the same for looking around in. `tables` maps placeholders to the tables and
-    tokenizer models that stay outside the graph. `answer` is the name of the tensor it computes. `batch` is the number
-    of texts it takes, None for any.
+    `definition` is its GraphDef, `graph` the same as a `tf.Graph`. `tables` maps placeholders to the tables and
+    tokenizer models that stay outside the graph. `answer` is the name of its output tensor. `batch` is the number of
+    texts it takes, None for any.
     """
 
     graph: Any
@@ -68,7 +68,7 @@ class Frontier:
 def flatten(embed: Callable[[Any], Any], batch: int | None = None) -> Flat:
     """Return `embed`, a function of texts (n,) string, as a flat graph with its present weights. Raises NoFrontier.
 
-    `batch` is the number of texts it takes, where it does not take any number.
+    `batch` is the number of texts it takes, if that is fixed.
     """
     tf, _ = load()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -85,7 +85,7 @@ def flatten(embed: Callable[[Any], Any], batch: int | None = None) -> Flat:
     }
     try:
         frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    except Exception as error:  # TensorFlow raises whatever the graph makes it stumble over
+    except Exception as error:  # TensorFlow may raise any exception here
         raise NoFrontier(f"its variables cannot be made constants: {shorten(str(error), 200)}") from error
     left = {tensor.name for tensor in frozen.inputs[1:]}
     return Flat(
@@ -98,13 +98,13 @@ def flatten(embed: Callable[[Any], Any], batch: int | None = None) -> Flat:
 
 
 def _holds_tables(function: Any) -> bool:
-    """Whether functions make tables of their own, as those of TensorFlow 1 do: TensorFlow does not inline such ones."""
+    """Whether functions create their own tables, as in TensorFlow 1: TensorFlow does not inline such functions."""
     library = function.graph.as_graph_def().library.function
     return any(node.op in TABLES for called in library for node in called.node_def)
 
 
 def _without_calls(function: Any) -> Callable[[Any], Any]:
-    """Return what does the same as the concrete `function`, with the operators of what it calls instead of calls."""
+    """Return an equivalent of the concrete `function` in which the callees' operators replace the calls."""
     tf, _ = load()
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
@@ -128,7 +128,7 @@ def _without_calls(function: Any) -> Callable[[Any], Any]:
 
     def replay(texts: Any) -> Any:
         traced = tf.compat.v1.get_default_graph()
-        for variable in function.graph.variables:  # only those that a graph knows are made constants
+        for variable in function.graph.variables:  # only watched variables become constants
             traced.watch_variable(variable)
         capture = traced.capture
         own = [texts, *map(capture, function.captured_inputs)]
@@ -139,7 +139,7 @@ def _without_calls(function: Any) -> Callable[[Any], Any]:
 
 
 def place_operator(op: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Place a copy of `op` on other inputs in the graph that is being traced; return what it gives."""
+    """Place a copy of `op` on other inputs in the graph that is being traced; return its outputs."""
     tf, _ = load()
     definition = tf.compat.v1.GraphDef()
     versions = op.graph.graph_def_versions
@@ -166,8 +166,8 @@ def find_frontier(flat: Flat) -> Frontier:
     tf, _ = load()
     answer = flat.graph.get_tensor_by_name(flat.answer)
     needed = _ancestors([answer.op])
-    operations = [op for op in flat.graph.get_operations() if op.name in needed]  # in an order that can be computed
-    # What only tables decide is not for files either.
+    operations = [op for op in flat.graph.get_operations() if op.name in needed]  # in topological order
+    # Values that depend on tables alone cannot be in files either.
     made_inside = [op.name for op in operations if op.type in TABLES]
     from_text = {TEXT, *(name.split(":")[0] for name in flat.tables), *made_inside}
     for op in operations:
@@ -200,9 +200,9 @@ def _crossing(numbers: Iterable[Any], strings: set[str]) -> list[str]:
 
 
 def _merged(operations: Sequence[Any], strings: set[str], from_text: set[str]) -> set[str]:
-    """Take simple operators on whole numbers into the string part where fewer tensors cross behind them.
+    """Move simple integer operators into the string part if fewer tensors cross behind them.
 
-    What a table finds and what a hash gives become one id: where(found != -1, found, hash + size).
+    Example: a table's result and a hash become one id, where(found != -1, found, hash + size).
     """
     simple = {
         op.name
@@ -242,7 +242,7 @@ def _is_bookkeeping(op: Any) -> bool:
 def _ancestors(operations: Iterable[Any], boundary: Container[str] = ()) -> set[str]:
     """Return the names of these operators and of all whose results they need; control edges do not count.
 
-    What lies before the operators of `boundary` is not looked at.
+    The search stops at the operators of `boundary`.
     """
     names: set[str] = set()
     waiting = list(operations)

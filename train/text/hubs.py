@@ -1,8 +1,8 @@
 """Hub text encoders behind `hub.KerasLayer`: those that take strings, and pairs of a preprocessor and an encoder.
 
-https://www.tensorflow.org/hub/common_saved_model_apis/text says what their SavedModels promise. A pair is cut between
-its two halves: the encoder's three inputs can be made from ids and their number. An encoder of strings is divided where
-its strings end (`divide`), whatever its network is.
+https://www.tensorflow.org/hub/common_saved_model_apis/text defines their interface. A pair is cut between its two
+models: the encoder's three inputs can be computed from ids and their number. An encoder of strings is divided where its
+strings end (`divide`), for any network.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .tokenizer_recovery import TokenizerNotFound, find_tokenizer, tokenizer_of,
 
 IDS, MASK, TYPES = "input_word_ids", "input_mask", "input_type_ids"
 SIGNATURE_V2 = "serving_default"
-SAMPLES = 64  # texts on which a cut is tried
+SAMPLES = 64  # texts on which a cut is verified
 _KEYS = frozenset(
     {"name", "backbone", "max_tokens", "sha256", "tags", "signature", "output", "arguments", "preprocessor",
      "trainable", "trust"}
@@ -48,7 +48,7 @@ class HubEncoders:
     def check(self, spec: ModelSpec, folder: Path) -> None:
         """Check keys, the extra ``text`` and both handles.
 
-        What is here already must be a SavedModel that only computes, with the signature that is asked for.
+        A local model must be a SavedModel that only computes and has the requested signature.
         """
         where = f"model {spec.name!r}"
         check_keys(spec, _KEYS)
@@ -64,7 +64,7 @@ class HubEncoders:
                 check_security(local, trust=spec.trust, where=where)
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
-        """The choices of the recipe, and what the handles name."""
+        """The recipe's settings, and the identities of both handles."""
         decides: dict[str, Any] = {
             key: getattr(spec, key) for key in sorted(_KEYS - {"name", "sha256", "preprocessor"})
         }
@@ -74,7 +74,7 @@ class HubEncoders:
         return decides
 
     def build(self, spec: ModelSpec, request: TextRequest) -> TextBase:
-        """Load the encoder, and find where it can be cut by trying that on real texts."""
+        """Load the encoder, and cut it at its token ids if the cut is correct on real texts."""
         where, scratch = f"model {spec.name!r}", request.scratch
         texts, listener = request.samples(SAMPLES), request.listener
         encoder = resolve(name_of(spec), sha256=spec.sha256, folder=request.folder, listener=listener)
@@ -92,10 +92,10 @@ def handle_of(preprocessor: str) -> str:
 
 
 def check_encoder(spec: ModelSpec, path: Path) -> str:
-    """Check, without TensorFlow, the encoder's SavedModel at `path`; return its signature to use, or nothing.
+    """Check, without TensorFlow, the encoder's SavedModel at `path`; return the signature to use, or "".
 
-    Nothing means that the model itself is called, or (in the TF1 Hub format) its default. Raises InputError when the
-    graph does more than computing, lacks the signature, or cannot be fine-tuned but `trainable` asks for that.
+    An empty signature means that the model itself is called, or (in the TF1 Hub format) its default. Raises InputError
+    when the graph may do more than compute, lacks the signature, or cannot be fine-tuned although `trainable` is set.
     """
     where = f"model {spec.name!r}"
     check_security(path, trust=spec.trust, where=where)
@@ -126,7 +126,7 @@ def layer_of(handle: Any, **arguments: Any) -> Any:
 
 
 def _load(spec: ModelSpec, path: Path, where: str, scratch: Path) -> Any:
-    """Load the encoder. What comes out of a signature is a dictionary; `_pick` chooses from it."""
+    """Load the encoder. A signature returns a dictionary; `_pick` selects from it."""
     signature = check_encoder(spec, path)
     options: dict[str, Any] = {"trainable": spec.trainable, "arguments": dict(spec.arguments)}
     if signature:
@@ -136,7 +136,7 @@ def _load(spec: ModelSpec, path: Path, where: str, scratch: Path) -> Any:
     plain = without_references(path, graph, scratch / "constant")
     try:
         return layer_of(str(plain), **options)
-    except Exception as error:  # TensorFlow raises whatever it likes on a file from elsewhere
+    except Exception as error:  # TensorFlow may raise any exception on an external file
         raise InputError(
             f"{where}: the SavedModel {path} cannot be loaded: {shorten(str(error), 300)}",
             "set signature to one of the model's, if it is not callable by itself",
@@ -144,7 +144,7 @@ def _load(spec: ModelSpec, path: Path, where: str, scratch: Path) -> Any:
 
 
 def _pick(spec: ModelSpec, result: Any, where: str, *, fallback: Sequence[str] = POOLED) -> Any:
-    """Return the (n, width) float features among what an encoder gave."""
+    """Return the (n, width) float features among an encoder's outputs."""
     tf, _ = load()
     outputs = dict(result) if isinstance(result, dict) else {"": result}
     if spec.output and list(outputs) == [""]:
@@ -177,7 +177,7 @@ def _first(spec: ModelSpec, embed: Callable[[Any, bool], Any], texts: Sequence[s
     except InputError:
         raise
     except Exception as error:
-        reason = str(error).split("(type KerasLayer).")[-1].strip()  # Keras puts its own words before the cause
+        reason = str(error).split("(type KerasLayer).")[-1].strip()  # Keras puts its own text before the cause
         remedy = "an encoder that has a preprocessor needs preprocessor = 'hub:HANDLE'; one of images has no place here"
         if "unexpected keyword argument" in reason:
             remedy = "remove it from arguments"
@@ -273,9 +273,9 @@ def _pair(
 
 
 def _packer(spec: ModelSpec, path: Path, texts: Sequence[str], where: str) -> tuple[Callable[[Any], Any], int, Any]:
-    """Return what maps texts to the encoder's inputs, how many ids a text gives, and the preprocessor to keep.
+    """Return the function from texts to the encoder's inputs, the number of ids of a text, and the preprocessor.
 
-    Preprocessors with ``tokenize`` and ``bert_pack_inputs`` are asked for spec.max_tokens; others give what they give.
+    Preprocessors with ``tokenize`` and ``bert_pack_inputs`` use spec.max_tokens; others have a fixed length.
     """
     tf, _ = load()
     sample = tf.constant(list(texts)[:2])

@@ -1,4 +1,4 @@
-"""Training backbone and head together: a model from scratch, or the fine-tuning of a whole text encoder."""
+"""Trains backbone and head together: a model from scratch, or fine-tuning of a whole text encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKENIZE_BATCH = 256
 
 
 class Samples:
-    """Texts with their labels, tokenized once where the backbone learns from its ids."""
+    """Texts with their labels, tokenized once if the backbone is trained on its ids."""
 
     def __init__(self, base: TextBase, texts: Sequence[str], labels: NDArray[Any]) -> None:
         self.labels = labels
@@ -40,7 +40,7 @@ class Samples:
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """What `batch` gives, as TensorFlow writes it down."""
+        """The output signature of `batch` for TensorFlow."""
         tf, _ = load()
         if not self._tensors:
             return (tf.TensorSpec([None], tf.string),)
@@ -50,7 +50,7 @@ class Samples:
 def tokenize(cut: Cut, texts: Sequence[str]) -> tuple[NDArray[Any], ...]:
     """Return ids (n, length) and lengths (n,) int32 of `texts` by the reference tokenizer, padded to full length.
 
-    Of a cut with several inputs the same for each, in order.
+    For a cut with several inputs, the same for each, in order.
     """
     tf, _ = load()
     tensors: list[NDArray[Any]] = []
@@ -82,10 +82,10 @@ def joint_phase(
     head.
 
     The loss is cross-entropy with `weights` per class, the backbone's regularization added. The order of the texts and
-    the dropout of the head follow from seed and epoch alone; how a Hub encoder draws at random inside itself while it
-    is fine-tuned was decided when it was saved, and may differ from run to run.
+    the dropout of the head follow from seed and epoch alone; random numbers inside a Hub encoder are fixed by its
+    SavedModel, and may differ from run to run.
     """
-    # A cut that takes one text at a time holds the weights as constants: the whole learns, and is cut anew.
+    # A cut for single texts holds the weights as constants: the uncut model is trained, and cut again.
     by_ids = base.cut if base.cut is not None and not base.cut.singly else None
 
     def embed(inputs: tuple[Any, ...], training: bool) -> Any:

@@ -1,6 +1,6 @@
-"""Reads the device's tokenizer off a string part: the steps that its operators do, and the vocabulary in its tables.
+"""Derives a device tokenizer from a string part: the steps of its operators, and the vocabulary in its tables.
 
-What is read is a proposal, nothing more: it counts where the ids it gives are those that cross the frontier.
+The result is only a candidate: it is used if its ids equal those that cross the frontier.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .crossing import StringPart
 from .frontier import TABLES, TEXT, Flat, Frontier, place_operator
 from .vocabulary import TokenizerData
 
-# Words that no vocabulary has, to learn what becomes of those.
+# Words that no vocabulary has, to learn which ids unknown words get.
 STRANGE = "zqxvkj qwzzxj wvutqzx 918273645x ẑq̃ü≠ xqzvkjw jzzqkx"
 _SAME = frozenset({"Identity", "Reshape", "Squeeze", "ExpandDims", "Snapshot", "EnsureShape", "StopGradient"})
 _FIND = frozenset({"LookupTableFind", "LookupTableFindV2"})
@@ -27,11 +27,11 @@ Step = dict[str, Any]
 
 
 class NotLifted(Exception):  # noqa: N818 - a finding, which its catcher turns into a note
-    """The string part does something that the device's tokenizer cannot; the message names it."""
+    """The string part has a step that the device's tokenizer does not support; the message names it."""
 
 
 def sentencepiece_steps(frontier: Frontier, source: str) -> list[Step]:
-    """Return what is done to a text before the SentencePiece operator that `source` comes from. Raises NotLifted."""
+    """Return the steps before the SentencePiece operator that `source` comes from. Raises NotLifted."""
     doors = [op for op in _doors(frontier, source) if op.type.startswith(("Sentencepiece", "TFText>FastSentencepiece"))]
     if not doors:
         raise NotLifted("no SentencePiece operator gives its ids")
@@ -102,7 +102,7 @@ class _StringIds:
             self.ends["end"] = last.pop()
 
     def split(self, table: Mapping[bytes, int]) -> tuple[set[tuple[int, int]], dict[bytes, int]]:
-        """Return (id, the table's value) of strings that the table has, and the ids of those that it lacks."""
+        """Return (id, the table's value) of strings in the table, and the ids of strings outside it."""
         matched: set[tuple[int, int]] = set()
         strange: dict[bytes, int] = {}
         for strings, ids in self.pairs:
@@ -117,7 +117,7 @@ class _StringIds:
 def _unknown(
     strange: Mapping[bytes, int], hashes: Sequence[Any], finds: Sequence[Any], size: int, by: int, pad: int | None
 ) -> dict[str, Any]:
-    """Return the settings that say which id a string gets that the table lacks."""
+    """Return the settings for the ids of strings outside the table."""
     for op in hashes:
         about: dict[str, Any] = {"kind": _HASH[op.type], "buckets": int(op.get_attr("num_buckets")), "add": 0}
         if about["kind"] == "siphash":
@@ -195,13 +195,13 @@ def _ngrams(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
 
 
 def _neighbours(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
-    """What tensorflow_text's ``ngrams`` joins."""
+    """The slices that tensorflow_text's ``ngrams`` joins."""
     step = {"do": "ngrams", "widths": [int(op.get_attr("width"))], "separator": _text(op.get_attr("string_separator"))}
     return [step], op.inputs[0]
 
 
 def _joined(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
-    """Strings around each string, or neighbours joined: slices of one list."""
+    """A prefix and suffix for each string, or joined neighbours: slices of one list."""
     separator = _text(op.get_attr("separator"))
     constants = [_constant(tensor) for tensor in op.inputs]
     own = [at for at, value in enumerate(constants) if value is None]
@@ -222,7 +222,7 @@ def _joined(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
 
 
 def _characters(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
-    """UnicodeEncode of what UnicodeDecode gave, a character each."""
+    """UnicodeEncode of UnicodeDecode's output: single characters."""
     waiting, seen = [op.inputs[0].op], set()
     while waiting:
         ancestor = waiting.pop()
@@ -235,7 +235,7 @@ def _characters(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
 
 
 def _filled(flat: Flat, op: Any, tensor: Any) -> tuple[list[Step], Any]:
-    """SparseFillEmptyRows: a text without a word gets one, as NNLM does. Its other strings stay."""
+    """SparseFillEmptyRows: a text without words gets one, as in NNLM; other texts are unchanged."""
     if tensor.name != op.outputs[1].name:
         raise NotLifted("it looks up which texts are empty")
     return [{"do": "fill", "with": _text(_constant(op.inputs[3]))}], op.inputs[1]
@@ -278,7 +278,7 @@ _STEPS: dict[str, Callable[[Flat, Any, Any], tuple[list[Step], Any]]] = {
 
 
 def _doors(frontier: Frontier, source: str) -> list[Any]:
-    """Return the operators nearest to `source` that read strings of the text and give numbers."""
+    """Return the operators nearest to `source` that map strings of the text to numbers."""
     doors: dict[str, Any] = {}
     waiting, seen = [frontier.flat.graph.get_tensor_by_name(source)], set()
     while waiting:
@@ -288,7 +288,7 @@ def _doors(frontier: Frontier, source: str) -> list[Any]:
             continue
         seen.add(op.name)
         if any(_is_string(argument) and argument.op.name in frontier.strings for argument in op.inputs):
-            # Where strings are split is no door to ids: only their number comes from there.
+            # Operators that split strings do not count: only the number of ids comes from them.
             if not any(_is_string(result) for result in op.outputs):
                 doors[op.name] = op
             continue

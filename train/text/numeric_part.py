@@ -1,7 +1,7 @@
-"""The numeric part of a text encoder, written anew for one text and a fixed number of token ids.
+"""Rebuilds the numeric part of a text encoder for one text and a fixed number of token ids.
 
-Every operator is placed again, in order, under inputs of fixed shapes; those that work on a row a token go through
-`rows`. Weights are constants. What comes out holds only operators that TFLite and ONNX have, if the network does.
+Every operator is placed again, in order, on inputs of fixed shapes; `rows` handles operators on one row per token.
+Weights are constants. The result has only operators of TFLite and ONNX, if the network does.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _FULL = (1 << 31) - 1
 
 
 class NumericPart:
-    """Called with what crosses the frontier, it gives the encoder's answer.
+    """A function from the crossing tensors to the encoder's output.
 
-    `padded`: rows of ids keep their padding, as in a batch beside a longer text, and every shape is fixed. Otherwise
-    they are cut to the text's own length, as the original does with a single text.
+    `padded`: rows of ids keep their padding, as in a batch with a longer text, and every shape is fixed. Otherwise
+    they are cut to the text's own length, as for a single text in the original.
     """
 
     def __init__(self, frontier: Frontier, crossing: Mapping[str, Crossing], length: int, *, padded: bool) -> None:
@@ -35,9 +35,9 @@ class NumericPart:
         self.nodes = {node.name: node for node in frontier.flat.definition.node}
 
     def __call__(self, values: Sequence[Any], lengths: Sequence[Any]) -> Any:
-        """Return the answer for `values` ((1, length) int32 ids, or whole tensors) and `lengths` ((1,) int32, or None).
+        """Return the output for `values` ((1, length) int32 ids, or `Whole`) and `lengths` ((1,) int32, or None).
 
-        While a function is traced; both are in the order of the inputs' numbers.
+        For tracing; both are in the order of the inputs' numbers.
         """
         computed: dict[str, Value] = {}
         masks: dict[int, tuple[Any, Any]] = {}
@@ -83,12 +83,12 @@ class NumericPart:
         ids = tf.cast(values[what.number], dtype)
         if not what.row:
             return Rows(ids[0], mask, count)
-        # Behind the text stands what stands there in a batch, whatever the caller has put there.
+        # Positions behind the text get the padding of a batch, whatever the caller passes there.
         ids = tf.where(mask[None, :], ids, tf.constant(what.pad, dtype))
         return ids if self.padded else ids[:, :count]
 
     def _placed(self, op: Any, inputs: Sequence[Value]) -> list[Value]:
-        """Return what `op` gives for these inputs."""
+        """Return the outputs of `op` for these inputs."""
         tf, _ = load()
         if op.type == "Const":
             return [self._constant(op)]
@@ -108,7 +108,7 @@ class NumericPart:
         return _placed(op, [_real(value) for value in inputs])
 
     def _fixed_part(self, op: Any) -> Any:
-        """Return the number that `op` takes out of a crossing vector, where no text changes it: that of the texts."""
+        """Return the number that `op` takes from a crossing vector if it is the same for all texts: the batch."""
         tf, _ = load()
         what, begin = self.crossing.get(op.inputs[0].name), tf.get_static_value(op.inputs[1])
         one = begin is not None and op.get_attr("shrink_axis_mask") == 1
@@ -122,7 +122,7 @@ class NumericPart:
         return tf.constant(tf.make_ndarray(self.nodes[op.name].attr["value"].tensor), op.outputs[0].dtype)
 
     def _on_rows(self, op: Any, inputs: Sequence[Value]) -> list[Value] | None:
-        """Return what `op` gives where rows are among its inputs, or None where that takes the real rows."""
+        """Return the outputs of `op` with rows among its inputs, or None if it needs the real rows."""
         tf, _ = load()
         kind, first = op.type, inputs[0]
         if isinstance(first, SizeOf):
@@ -142,7 +142,7 @@ class NumericPart:
             gathered = on_rows.gather(inputs[0], inputs[1], -1 if axis is None else int(axis))
             return None if gathered is None else [gathered]
         if kind in ("Unique", "UniqueV2") and isinstance(first, Rows) and first.data.shape.rank == 1:
-            # Not made unique: each row stays where it is, and stands for itself.
+            # Rows are not made unique: each keeps its place and represents itself.
             return [first, first.like(tf.range(first.length, dtype=op.outputs[1].dtype), places=True)]
         name = kind.removesuffix("WithNumSegments")
         if name in on_rows.SPARSE_SEGMENTS and isinstance(inputs[1], Rows):
@@ -213,7 +213,7 @@ class NumericPart:
         return [rows.like(tf.reshape(rows.data, [rows.length, *sides[1:]]), places=rows.places)]
 
     def _sliced(self, op: Any, rows: Rows, inputs: Sequence[Value]) -> list[Value] | None:
-        """A slice that takes all rows and chooses among their columns."""
+        """A slice of all rows and some of their columns."""
         tf, _ = load()
         begin, end, strides = (tf.get_static_value(_real(value)) for value in inputs[1:])
         if (
@@ -257,7 +257,7 @@ class NumericPart:
         return [on_rows.dense(rows, default, size)]
 
     def _bincount(self, op: Any, inputs: Sequence[Value]) -> Any:
-        """Counts of token ids: no runtime has the operator, all have a sum of one-hot rows."""
+        """Counts of token ids, as a sum of one-hot rows: no runtime has the operator."""
         tf, _ = load()
         values = inputs[1] if op.type == "RaggedBincount" else inputs[0]
         size = tf.get_static_value(_real(inputs[2 if op.type == "RaggedBincount" else 1]))
@@ -270,7 +270,7 @@ class NumericPart:
 
 
 def _bounded(operands: Sequence[Any]) -> Any:
-    """Return the value of ``min(a, max(b, …))`` where b is not below a: how long a vector of counts is made."""
+    """Return the value of ``min(a, max(b, …))`` with b not below a: the length of a vector of counts."""
     tf, _ = load()
     for high, low in (tuple(operands), tuple(operands)[::-1]):
         most, other = tf.get_static_value(high), low
@@ -287,7 +287,7 @@ def _bounded(operands: Sequence[Any]) -> Any:
 
 
 def _placed(op: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Place a copy of `op`, in 32 bits where runtimes have no kernel for whole numbers of 64: ids are smaller."""
+    """Place a copy of `op`, in int32 where runtimes have no int64 kernel: ids are small enough."""
     tf, _ = load()
     if op.type == "FloorDiv" and inputs[0].dtype == tf.int64:
         first, second = (tf.cast(value, tf.int32) for value in inputs)
@@ -300,7 +300,7 @@ def _real(value: Value) -> Any:
 
 
 def _of_size(op: Any, size: SizeOf, inputs: Sequence[Value]) -> list[Value] | None:
-    """Follow a number of rows as long as it is one."""
+    """Handle operators on a number of rows as long as the result is one too."""
     tf, _ = load()
     if op.type in ("Identity", "Cast"):
         return [size]

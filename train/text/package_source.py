@@ -1,4 +1,4 @@
-"""``package:NAME`` for texts: the multilingual sentence encoder, of the weights that an installed package carries."""
+"""``package:NAME`` for texts: the multilingual sentence encoder, with weights from an installed package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TextPackages:
     packages = ("tensorflow-hub", "tensorflow-text")
 
     def check(self, spec: ModelSpec, folder: Path) -> None:
-        """Check the name, keys, the extra ``text`` and the package: the very files that were verified (33 MB)."""
+        """Check the name, keys, the extra ``text`` and the package's verified files (33 MB)."""
         _check_name(spec)
         check_keys(spec, _KEYS)
         check_text_installed()
@@ -34,7 +34,7 @@ class TextPackages:
             multilingual.package_file(file)
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
-        """The choices of the recipe, and the hashes of the verified files."""
+        """The recipe's settings, and the hashes of the verified files."""
         _check_name(spec)
         for file in multilingual.SHA256:
             multilingual.package_file(file)
@@ -42,7 +42,7 @@ class TextPackages:
         return {**chosen, "weights": multilingual.SHA256, "format": multilingual.FORMAT}
 
     def build(self, spec: ModelSpec, request: TextRequest) -> TextBase:
-        """Load it; its Hub SavedModel is built first where the cache has none."""
+        """Load it; its Hub SavedModel is built first if the cache has none."""
         _check_name(spec)
         return _build(spec, scratch=request.scratch)
 

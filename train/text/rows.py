@@ -1,8 +1,8 @@
-"""A tensor with a row per token, of which a text has any number: kept at a fixed size, with a mask.
+"""Tensors with one row per token, at a fixed size with a mask.
 
-Networks behind TensorFlow's string operators gather, partition, weigh and sum such rows with operators of sparse and
-ragged tensors, which TFLite and ONNX lack. Each handler here does on padded rows what its operator does on real ones,
-at batch 1: there is one text, so all rows belong to segment 0. Where no handler fits, the real rows are cut out.
+Networks behind TensorFlow's string operators gather, partition, weigh and sum such rows with operators on sparse and
+ragged tensors, which TFLite and ONNX lack. Each handler here computes on padded rows what its operator computes on real
+ones, at batch 1: there is one text, so all rows belong to segment 0. If no handler fits, the real rows are cut out.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from ...frameworks.tensorflow import load
 class Rows:
     """`data` (length, …) of which the rows with `mask` (length,) bool exist, in this order; `count` () int32 of them.
 
-    `prefix`: they are the first ones. `places`: the values are themselves places among the `length` rows, whichever
-    of these exist.
+    `prefix`: the existing rows are the first ones. `places`: the values are themselves indices of the `length` rows.
     """
 
     data: Any
@@ -32,11 +31,11 @@ class Rows:
 
     @property
     def length(self) -> int:
-        """How many rows there may be."""
+        """The largest number of rows."""
         return int(self.mask.shape[0])
 
     def like(self, data: Any, *, places: bool = False) -> Rows:
-        """Return other values for the same rows."""
+        """Return the same rows with other values."""
         return Rows(data, self.mask, self.count, self.prefix, places)
 
     def only(self, mask: Any) -> Rows:
@@ -46,14 +45,14 @@ class Rows:
         return Rows(self.data, both, tf.reduce_sum(tf.cast(both, tf.int32)), False, self.places)
 
     def real(self) -> Any:
-        """Return the rows that exist, and no others: a tensor whose size only the text decides."""
+        """Return only the rows that exist, as a tensor whose size depends on the text."""
         tf, _ = load()
         if self.places and not self.prefix:
             raise ValueError("places among rows are numbered anew where rows are left out")
         return self.data[: self.count] if self.prefix else tf.boolean_mask(self.data, self.mask)
 
     def cleared(self) -> Any:
-        """Return `data` with zeros where no row is."""
+        """Return `data` with zeros in place of missing rows."""
         tf, _ = load()
         shape = [self.length] + [1] * (len(self.data.shape) - 1)
         return tf.where(tf.reshape(self.mask, shape), self.data, tf.zeros_like(self.data))
@@ -101,7 +100,7 @@ SEGMENTS = {
 
 
 def elementwise(emit: Callable[[Sequence[Any]], Any], inputs: Sequence[Value]) -> list[Value] | None:
-    """Apply an operator value by value to rows and whatever broadcasts over them."""
+    """Apply an elementwise operator to rows and tensors that broadcast over them."""
     first = next(value for value in inputs if isinstance(value, Rows))
     rank = len(first.data.shape)
     for value in inputs:
@@ -143,7 +142,7 @@ def pooled(rows: Rows, how: str) -> Any:
         summed = tf.reduce_sum(rows.cleared(), axis=0, keepdims=True)
         return summed if how == "sum" else None
     width = int(np.prod(rows.data.shape[1:], dtype=int))
-    # A matrix product with the mask: every runtime has it, in integers too.
+    # As a matrix product with the mask, which every runtime has, in integers too.
     weights = tf.cast(rows.mask, rows.data.dtype)[None, :]
     summed = tf.reshape(tf.matmul(weights, tf.reshape(rows.data, [rows.length, width])), [1, *rows.data.shape[1:]])
     if how == "sum":
@@ -153,7 +152,7 @@ def pooled(rows: Rows, how: str) -> Any:
 
 
 def filled(values: Rows, default: Any) -> list[Value]:
-    """SparseFillEmptyRows of one row: a text without any value gets the default one."""
+    """SparseFillEmptyRows of one row: a text without values gets the default value."""
     tf, _ = load()
     empty = tf.equal(values.count, 0)
     first = tf.constant(np.arange(values.length) == 0)
@@ -172,13 +171,13 @@ def filled(values: Rows, default: Any) -> list[Value]:
 
 
 def partitioned(data: Rows, partitions: Rows, count: int) -> list[Value]:
-    """DynamicPartition: the rows of each part, where they are."""
+    """DynamicPartition: the rows of each part, in place."""
     tf, _ = load()
     return [data.only(tf.equal(partitions.data, number)) for number in range(count)]
 
 
 def stitched(indices: Sequence[Rows], data: Sequence[Rows]) -> Value | None:
-    """DynamicStitch of what DynamicPartition took apart: each row comes from the part that has it."""
+    """DynamicStitch of DynamicPartition's parts: each row comes from the part that has it."""
     tf, _ = load()
     if not all(part.places for part in indices) or len({part.length for part in data}) != 1:
         return None

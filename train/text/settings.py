@@ -1,4 +1,4 @@
-"""What of a recipe's table ``train`` means something when the data are texts."""
+"""Checks which keys of a recipe's table ``train`` apply to texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ...core.recipe import Train
 
 
 def check_text_training(train: Train) -> None:
-    """Raise InputError for keys of the table ``train`` that mean nothing when the data are texts."""
+    """Raise InputError for keys of the table ``train`` that do not apply to texts."""
     if train.augment.active:
         raise InputError("train.augment changes images; the data are texts", "remove the table train.augment")
     if train.head.pooling != "avg":

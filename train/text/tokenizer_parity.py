@@ -1,4 +1,4 @@
-"""The same tokenizer twice: as operators of TensorFlow Text, and on the device. How often their ids agree."""
+"""Compares two implementations of a tokenizer: operators of TensorFlow Text, and the device's."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def tf_tokenizer(settings: Mapping[str, Any], vocabulary: Sequence[str] | None, 
     """Return a tf.Module that maps texts (n,) string to a RaggedTensor (n, None) int32 of all their tokens' ids.
 
     `settings` are those of ``tokenizer.json``; `vocabulary` belongs to kinds ``wordpiece`` and ``whitespace``, `model`
-    (its bytes) to ``sentencepiece``. Can be called in a tf.function and saved in a SavedModel, with which the
-    vocabulary then travels; whoever loads that has imported tensorflow_text.
+    (its bytes) to ``sentencepiece``. Can be called in a tf.function and saved in a SavedModel, which then
+    contains the vocabulary; loading it requires tensorflow_text to be imported.
     """
     tf, _ = load()
     import tensorflow_text as tf_text
@@ -93,7 +93,7 @@ def tf_tokenizer(settings: Mapping[str, Any], vocabulary: Sequence[str] | None, 
 
 
 def reference_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer of `folder` in TensorFlow: a tf.Module that gives what the device's `encode` gives.
+    """Return the tokenizer of `folder` in TensorFlow: a tf.Module with the results of the device's `encode`.
 
     Called with texts (n,) string it returns ids (n, length) int32, with start and end ids, cut and padded, and how
     many of them are real, (n,) int32. Raises InputError when the folder is not a tokenizer's.
@@ -105,7 +105,7 @@ def reference_tokenizer(folder: Path) -> Any:
         data = read_file(folder, settings)
     except ValueError as error:
         raise InputError(str(error)) from error
-    # What was left out of the settings the device has found in the file.
+    # The device tokenizer has read settings that are left out from the file.
     settings = {**settings, "unknown": device.unknown}
     if settings["kind"] == "sentencepiece":
         tokenize = tf_tokenizer(settings, None, data)
@@ -125,7 +125,7 @@ def reference_tokenizer(folder: Path) -> Any:
             return self.fit(self.tokenizer(texts))
 
         def fit(self, rows: Any) -> tuple[Any, Any]:
-            """Cut and pad what `tokenizer` gave, and set the start and end ids."""
+            """Cut and pad the output of `tokenizer`, and set the start and end ids."""
             rows = rows[:, :room]
             count = rows.nrows()
             ends = [tf.tile(tf.constant([[i]], tf.int32), [count, 1]) for i in (*before, *after)]
@@ -142,11 +142,11 @@ def measure_parity(
     listener: Listener,
     original: Callable[[Any], Sequence[Any]] | None = None,
 ) -> dict[str, Any]:
-    """Compare what the model is fed by the reference and by the device tokenizer, over all `texts`.
+    """Compare the model inputs of the reference and of the device tokenizer, over all `texts`.
 
-    `original` is the tokenizer inside the string model where that is another one than `reference_tokenizer` (a Hub
-    encoder's own): it maps texts (n,) string to ids (n, length or less) and their number (n,), and the same for each
-    further input of the model.
+    `original` is the tokenizer inside the string model if that is not `reference_tokenizer` (a Hub encoder's own): it
+    maps texts (n,) string to ids (n, length or less) and their number (n,), and the same for each further input of the
+    model.
 
     Returns ``samples``, ``same`` (texts with equal ids and length), ``rate`` (their share; 1.0 for no texts),
     ``truncated`` (texts with more tokens than fit) and up to ten ``examples`` of differences: the beginning of
@@ -190,10 +190,10 @@ def _difference(text: str, parts: Sequence[Tokenizer], expected: Sequence[Sequen
 
 
 def choose_golden(texts: Sequence[str]) -> list[int]:
-    """Return the indices, in order, of up to 32 different texts that try a tokenizer hard. Same texts, same choice.
+    """Return the indices, in order, of up to 32 different texts that are hard for a tokenizer. Deterministic.
 
     The shortest and the longest; those with most characters beyond ASCII, most punctuation, digits, capitals and
-    white space for their length; and, spread evenly, others as they come.
+    white space for their length; and others, spread evenly.
     """
     chosen: list[int] = []
     seen: set[str] = set()
@@ -227,7 +227,7 @@ def choose_golden(texts: Sequence[str]) -> list[int]:
 
 
 def write_golden(folder: Path, texts: Sequence[str], probabilities: Any, labels: Sequence[str]) -> None:
-    """Write ``golden.json`` into a tokenizer's folder: what a port must give for `texts`.
+    """Write ``golden.json`` into a tokenizer's folder: the expected outputs of a port for `texts`.
 
     `probabilities` (n, number of labels) are the float reference's. The file: ``version``, ``labels``, ``vectors``
     [{``text``, ``ids`` (padded), ``count`` (how many ids are real), ``probabilities``}], and ``ids_2``, ``count_2`` and
@@ -243,7 +243,7 @@ def write_golden(folder: Path, texts: Sequence[str], probabilities: Any, labels:
         for number, part in enumerate([device, *device.more], 1):
             ending = f"_{number}" if number > 1 else ""
             vector[f"ids{ending}"], vector[f"count{ending}"] = part.encode(text)
-        # Seven digits are what float32 has.
+        # float32 has seven digits.
         vectors.append(vector | {"probabilities": [float(f"{p:.7g}") for p in row]})
     write_json(folder / GOLDEN, {"version": GOLDEN_VERSION, "labels": list(labels), "vectors": vectors})
 
@@ -270,7 +270,7 @@ def _share(text: str, wanted: Any) -> float:
 
 
 def _absent(vocabulary: Sequence[str]) -> str:
-    """Return a token that the vocabulary lacks, so that looking it up gives the id of the unknown."""
+    """Return a token outside the vocabulary, whose look-up gives the unknown id."""
     token, tokens = PAD, set(vocabulary)
     while token in tokens:
         token += "?"

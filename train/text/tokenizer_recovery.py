@@ -1,7 +1,7 @@
-"""Finds the device's tokenizer for what a Hub model does with texts inside: believed only where real texts prove it.
+"""Finds the device tokenizer that equals a Hub model's own, verified on real texts.
 
-The steps and tables of a string part are read off its graph (`lift`); vocabularies and SentencePiece models stand among
-a SavedModel's assets and in its graph. Each proposal is tried on texts: it must give the very ids that cross.
+The steps and tables of a string part are derived from its graph (`lift`); vocabularies and SentencePiece models are
+among a SavedModel's assets and in its graph. Each proposal is checked on texts: it must give exactly the crossing ids.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VOCABULARY_BYTES = 64 << 20
 
 
 class TokenizerNotFound(Exception):  # noqa: N818 - a finding, which its catcher turns into a note
-    """No setting of the device's tokenizer gives the ids that were asked for; the message says why."""
+    """No setting of the device's tokenizer gives the expected ids; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Proposal:
-    """A tokenizer and where it was found."""
+    """A tokenizer and its origin."""
 
     origin: str
     data: TokenizerData
@@ -56,9 +56,9 @@ class _Proposal:
 def find_tokenizer(
     path: Path, texts: Sequence[str], ids: NDArray[Any], lens: NDArray[Any], folder: Path
 ) -> dict[str, Any]:
-    """Write to `folder` the tokenizer that turns `texts` into `ids` (n, length) and `lens` (n,); return what it is.
+    """Write to `folder` the tokenizer that maps `texts` to `ids` (n, length) and `lens` (n,); return its description.
 
-    `path` is the preprocessor's SavedModel. Start, end and padding are read off the ids. Raises TokenizerNotFound.
+    `path` is the preprocessor's SavedModel. Start, end and padding are derived from the ids. Raises TokenizerNotFound.
     """
     ends = _ends(ids, lens)
     proposals = [
@@ -73,9 +73,9 @@ def find_tokenizer(
 
 
 def tokenizer_of(divided: Divided, path: Path, texts: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Write to `folder` the tokenizers that give what crosses the frontier of `divided`; return what they are.
+    """Write to `folder` the tokenizers that give the crossing ids of `divided`; return their description.
 
-    `path` is the encoder's SavedModel. Raises TokenizerNotFound, saying what of the string part has no counterpart.
+    `path` is the encoder's SavedModel. Raises TokenizerNotFound, naming the step that the device does not support.
     """
     tf, _ = load()
     arrays = iter([np.asarray(part) for part in divided.tokenize(tf.constant(list(texts)))])
@@ -96,9 +96,9 @@ def tokenizer_of(divided: Divided, path: Path, texts: Sequence[str], folder: Pat
 
 
 def write_string_part(divided: Divided, keep: Any, folder: Path, why: str) -> dict[str, Any]:
-    """Write to `folder` a tokenizer that is the encoder's own operators, in TensorFlow, and return what it is.
+    """Write to `folder` a tokenizer of the encoder's own operators, in TensorFlow; return its description.
 
-    `keep` is the loaded encoder, with the tables; `why` says why there is no other. What stood in `folder` is replaced.
+    `keep` is the loaded encoder with its tables; `why` says why there is no other. Replaces what is in `folder`.
     """
     tf, _ = load()
     discard(folder, root=folder.parent)
@@ -122,7 +122,7 @@ def write_string_part(divided: Divided, keep: Any, folder: Path, why: str) -> di
 def _proposals(
     divided: Divided, path: Path, source: str, texts: Sequence[str], ids: NDArray[Any], lens: NDArray[Any] | None
 ) -> tuple[list[_Proposal], str]:
-    """Return what may give the ids of one crossing tensor, and why there is nothing more."""
+    """Return candidate tokenizers for one crossing tensor, and why there are no others."""
     why: list[str] = []
     proposals: list[_Proposal] = []
     length = int(ids.shape[1])
@@ -160,10 +160,10 @@ def _proposals(
 
 
 def _ends(ids: NDArray[Any], lens: NDArray[Any] | None) -> list[dict[str, Any]]:
-    """Return the settings that can be read off ids: length, padding, and what each text starts and ends with.
+    """Return the settings that follow from ids: length, padding, and the start and end ids.
 
-    All texts may happen to start or end alike, with the piece for a space for one: without those ids comes, too,
-    after what is likelier.
+    All texts may start or end alike by chance, for example with the piece for a space; so variants without start or end
+    id follow the likelier ones.
     """
     if lens is None:
         raise TokenizerNotFound("its ids cross already padded")
@@ -181,7 +181,7 @@ def _ends(ids: NDArray[Any], lens: NDArray[Any] | None) -> list[dict[str, Any]]:
 def _best(
     proposals: Sequence[_Proposal], texts: Sequence[str], ids: NDArray[Any], lens: NDArray[Any] | None, why: str
 ) -> _Proposal:
-    """Return the proposal with which most texts get their ids. Raises TokenizerNotFound when too few do."""
+    """Return the proposal that gives most texts their ids. Raises TokenizerNotFound if there are too few."""
     best, best_proposal = 0.0, None
     for proposal in proposals:
         same = _agreement(proposal.data, texts, ids, lens)
@@ -198,7 +198,7 @@ def _best(
 
 
 def _agreement(data: TokenizerData, texts: Sequence[str], ids: NDArray[Any], lens: NDArray[Any] | None) -> float:
-    """Return the share of texts to which a tokenizer gives the same ids; 0 where it is no tokenizer at all."""
+    """Return the share of texts to which a tokenizer gives the same ids; 0 if it cannot be opened."""
     with TemporaryDirectory(prefix="edgeproof-") as folder:
         try:
             write_tokenizer(Path(folder), data.settings, data.vocabulary, data.model)
@@ -232,7 +232,7 @@ def _tables(divided: Divided) -> Iterator[_Source]:
 
 
 def _sources(path: Path) -> Iterator[_Source]:
-    """Yield what a SavedModel's assets and graph hold of vocabularies and SentencePiece models."""
+    """Yield the vocabularies and SentencePiece models in a SavedModel's assets and graph."""
     for asset in sorted((path / "assets").glob("**/*")):
         if not asset.is_file() or asset.stat().st_size > VOCABULARY_BYTES:
             continue

@@ -1,6 +1,6 @@
-"""A finished model of the user's that takes a string, TextVectorization and the like inside: cut at its token ids.
+"""Cuts the user's finished model of strings (with TextVectorization, for example) at its token ids.
 
-There are no data here. The texts that the cut is tried on are made of words from the model's own tables.
+There are no data here. The cut is verified on texts of words from the model's own tables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .lift import exported_tables
 from .tokenizer_parity import choose_golden, measure_parity, write_golden
 from .tokenizer_recovery import TokenizerNotFound, tokenizer_of, write_string_part
 
-MAX_TOKENS = 128  # where the model itself says nothing
+MAX_TOKENS = 128  # if the model has no length of its own
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog.", "It was the best film I have seen this year!", "a", "hello world",
     "Prices rose by 3.5% in 2024, the bank said; nobody was surprised.", "What a waste of time... (and money)",
@@ -37,7 +37,7 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class CutModel:
-    """What `cut_user_model` made: `saved_model` from token ids on, and what goes with it."""
+    """The result of `cut_user_model`: `saved_model` from token ids on, and its tokenizer."""
 
     contract: InputContract
     tokenizer: TokenizerRecord
@@ -94,7 +94,7 @@ def cut_user_model(
 
 
 def _save(divided: Divided, answer: str, folder: Path) -> None:
-    """Save what comes behind the token ids, every weight a constant."""
+    """Save the part behind the token ids, with constant weights."""
     tf, _ = load()
     specifications = []
     for part in inputs_of(divided):
@@ -112,7 +112,7 @@ def _save(divided: Divided, answer: str, folder: Path) -> None:
 
 
 def _texts(tokens: Sequence[Any]) -> list[str]:
-    """Return sentences, and rows of words that the model knows."""
+    """Return sentences, and sequences of words from the model's tables."""
     random = np.random.default_rng(7)
     words = [token.decode("utf-8", "replace") for token in tokens if isinstance(token, bytes) and token]
     sentences = [" ".join(random.choice(words, random.integers(1, 12))) for _ in range(24)] if words else []

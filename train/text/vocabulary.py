@@ -1,7 +1,7 @@
-"""Vocabularies learnt from training texts, and the folder in which a tokenizer travels.
+"""Learns vocabularies from training texts, and writes tokenizer folders.
 
-Nothing here needs TensorFlow: words are found by the device tokenizer's own rules, so what is learnt is what the
-device will look up.
+Nothing here needs TensorFlow: the device tokenizer's own rules split the texts, so the vocabulary has the words that
+the device looks up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAD, UNKNOWN = "[PAD]", "[UNK]"
 RESERVED = (PAD, UNKNOWN)
 GOLDEN = "golden.json"
 
-# Words that occur once teach a vocabulary nothing that holds for other texts.
+# Words that occur once do not generalize to other texts.
 MIN_COUNT = 2
 # Longer words are unknown to the tokenizer anyway, and rarer ones hardly move the counts of pairs.
 MAX_WORD_CHARACTERS = 100
@@ -35,9 +35,9 @@ def learn(
 ) -> list[str]:
     """Learn a vocabulary of at most `size` tokens; a token's id is its place. ``[PAD]`` is 0 and ``[UNK]`` is 1.
 
-    The same texts give the same vocabulary, whatever their order. ``whitespace``: the most frequent words, ties in
-    the order of their characters. ``wordpiece``: single characters, and what comes of joining the most frequent
-    pair of neighbours again and again (Sennrich et al., https://arxiv.org/abs/1508.07909); pieces inside a word start
+    The same texts in any order give the same vocabulary. ``whitespace``: the most frequent words, ties in
+    the order of their characters. ``wordpiece``: single characters, and pieces made by joining the most frequent
+    pair of neighbours repeatedly (Sennrich et al., https://arxiv.org/abs/1508.07909); pieces inside a word start
     with ``##``. Raises InputError when the texts hold no words, or when `size` leaves no room for any.
     """
     if size <= len(RESERVED):
@@ -89,7 +89,7 @@ def write_tokenizer(
     except ValueError as error:
         raise InputError(str(error)) from error
     for document, opened in zip([first, *documents[1:]], [tokenizer, *tokenizer.more], strict=True):
-        if document["unknown"] is None:  # a SentencePiece model knows its own
+        if document["unknown"] is None:  # a SentencePiece model has its own
             document["unknown"] = opened.unknown
     write_json(folder / "tokenizer.json", first)
 
@@ -143,8 +143,8 @@ def _letters(word: str) -> list[str]:
 def _joined(words: list[list[str]], weights: list[int], room: int, pieces_known: set[str]) -> list[str]:
     """Return up to `room` new pieces. `words` are lists of pieces that occur `weights` times, and are joined in place.
 
-    Each pair's count is kept while its neighbours change, and only the words that hold a pair are looked at when it
-    is joined. The heap may hold outdated counts: they are noticed when they come up, as the true one is kept aside.
+    The counts of pairs are updated incrementally: joining a pair visits only the words that contain it. The heap may
+    hold outdated counts; they are detected when popped, as the true counts are stored separately.
     """
     counts: Counter[tuple[str, str]] = Counter()
     holders: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
