@@ -1,4 +1,4 @@
-"""Trials: files compared on validation samples, never the test split, while it is open which of them is made."""
+"""Trials: candidate files compared on validation samples, never on the test split."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ..evaluate.measure import Answered, measure
 
 
 def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> PreparedData:
-    """Return a data set whose test split are `samples` of the validation split, filled up with training samples.
+    """Return a data set whose test split is `samples` of the validation split, filled up with training samples.
 
-    What was trained on is the easier half of them, for float and for quantized files alike.
+    Training samples are easier, but for float and quantized files alike.
     """
     key = store.key("trial-data", {"data": data.sha256, "samples": samples, "seed": seed})
     if store.get(key) is None:
@@ -40,13 +40,12 @@ def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> Pre
 
 
 def unused(data: PreparedData, samples: int, seed: int) -> NDArray[np.int64]:
-    """Return which validation samples `trial_data` leaves aside when it takes `samples`: a larger trial's hold all of
-    a smaller one's."""
+    """Return the validation samples that `trial_data` leaves out; a larger trial contains a smaller one."""
     return np.sort(np.random.default_rng(seed).permutation(data.counts.get("validation", 0))[samples:])
 
 
 def counted(data: PreparedData, samples: int) -> str:
-    """Return what `trial_data` takes for `samples` of a data set, in words: ``481 validation samples``."""
+    """Return the samples of `trial_data` in words: ``481 validation samples``."""
     validation = min(samples, data.counts.get("validation", 0))
     training = min(samples - validation, data.counts.get("train", 0))
     parts = [f"{n:,} {split}" for n, split in ((validation, "validation"), (training, "training")) if n]
@@ -54,7 +53,7 @@ def counted(data: PreparedData, samples: int) -> str:
 
 
 def _write(data: PreparedData, chosen: Sequence[tuple[str, NDArray[np.int64]]], folder: Path, key: str) -> None:
-    """Write the chosen samples of each split into `folder` as a data set of its own."""
+    """Write the chosen samples of each split into `folder` as a data set."""
     count = sum(len(indices) for _, indices in chosen)
     small = replace(data, folder=folder, counts={"test": count}, sha256=key.rpartition("/")[2], report={})
     if data.kind == "text":
@@ -84,9 +83,9 @@ def trial(
 ) -> tuple[dict[tuple[str, str], Measurement], dict[tuple[str, str], Answered]]:
     """Measure `candidates` on `data` (as `trial_data` gives it) against `reference`.
 
-    The reference (a float file) runs on the first of `targets` and is among the rows. Only where `timed` are
-    latencies taken, and then nothing else may run. All must bear the name of one model, and differ in their ids.
-    Returns the rows, and what was answered, both by (artifact id, target).
+    The reference (a float file) runs on the first of `targets` and is among the rows. With `timed` latencies are
+    measured too, and nothing else may run. All files must be of one model and differ in their ids. Returns the rows and
+    the answers, both by (artifact id, target).
     """
     rows: dict[tuple[str, str], Measurement] = {}
 
@@ -111,16 +110,16 @@ def trial(
 
 
 def _scratch(store: Store) -> Path:
-    """Where the single latencies of trials go: what ships is measured again, into the run's own folder."""
+    """Return the folder for the raw latencies of trials; shipped files are measured again, into the run's folder."""
     return store.root / "trials"
 
 
 class _Notes(Silent):
-    """Passes notes on, and keeps the steps of a trial out of the list of a run's steps."""
+    """Forwards notes, and hides the steps of a trial from the list of a run's steps."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
     def note(self, level: str, message: str, **facts: Any) -> None:
-        """Pass it on."""
+        """Forward the note."""
         self._listener.note(level, message, **facts)

@@ -1,4 +1,4 @@
-"""The targets that can be named here, and which would work; versions of runtimes beside this environment."""
+"""``devices``: the targets of this machine and whether they work; runtime versions beside this environment."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..devices import install as install_runtime
 
 @dataclass(frozen=True)
 class AvailableTarget:
-    """A target that can be named on this machine.
+    """A target of this machine.
 
-    `version` is the runtime's, empty where it is not installed. `reads` are the formats that it runs. Where it is not
-    `ready`, `reason` says why and `remedy` what to do. `folder` is where a version beside this environment lies.
+    `version` is the runtime's, empty if it is not installed. `reads` are the formats that it runs. If it is not
+    `ready`, `reason` says why and `remedy` what to do. `folder` holds a version beside this environment.
     """
 
     target: str
@@ -34,7 +34,7 @@ def devices(install: Sequence[str] = (), *, progress: Listener | None = None) ->
     Args:
         install: versions of runtimes to put beside this environment first, written ``litert==1.0.1``. Each is then a
             target of its own, ``local/litert==1.0.1``.
-        progress: hears where each installed version is.
+        progress: the listener; it is told the folder of each installed version.
 
     Returns:
         One row for each target.

@@ -1,4 +1,4 @@
-"""``diagnose``, also of a run's file that lost accuracy: find the float file, compare the two."""
+"""``diagnose``, also for a run's file that lost accuracy: find the float file, compare the two."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def diagnose(
     out: str | os.PathLike[str] | None = None,
     progress: Listener | None = None,
 ) -> Diagnosis:
-    """Compare every tensor of a quantized file with the float model's on the same samples, and say what went wrong.
+    """Compare every tensor of a quantized file with the float model's on the same samples, and find the causes.
 
     Args:
         file: a quantized ``.tflite``, or its artifact.
@@ -127,8 +127,8 @@ def diagnose_artifact(
 ) -> dict[str, Any]:
     """Diagnose a run's file on its test split, write the result into ``out/diagnosis/``, return results.json's row.
 
-    The test split, because it is the loss there that is to be explained; nothing is chosen by it. `artifact` and
-    `reference` (the float32 ``.tflite`` of its model) have absolute paths. Raises EdgeproofError when that fails.
+    It is the test split because the loss was measured there; nothing is chosen by it. `artifact` and `reference` (the
+    float32 ``.tflite`` of its model) have absolute paths. Raises EdgeproofError on failure.
     """
     diagnosis = diagnosed(artifact, reference, data, samples=samples, seed=seed, store=store, listener=listener)
     return write(diagnosis, out)
@@ -219,7 +219,7 @@ def diagnose_file(
 
 
 def home(path: Path, out: Path | None) -> Path:
-    """Return the folder that a diagnosis goes to: `out`, else the run that the file lies in, else where it lies."""
+    """Return the folder for a diagnosis: `out`, else the run that holds the file, else the file's folder."""
     here = path.resolve().parent
     in_run = here.name == "artifacts" and (here.parent / "recipe.toml").is_file()
     return out or (here.parent if in_run else here)
@@ -237,7 +237,7 @@ def beside(artifact: Artifact) -> Path | None:
 
 
 def _make_float_file(origin: SourceRun | None, store: Store, listener: Listener) -> Path | None:
-    """Make the float32 file of a run's model, where the run did not."""
+    """Make the float32 file of a run's model if the run did not; None without a run."""
     if origin is None:
         return None
     with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:

@@ -1,4 +1,4 @@
-"""The checks of ``edgeproof doctor``. They look packages up by their metadata and import none of them."""
+"""The checks of ``edgeproof doctor``. They read packages' metadata and import none of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..core.target import DEVICES, Target
 from ..devices import device
 from ..train.backbones import check_backbone
 
-# Module, extra, what it is for.
+# Module, extra, purpose.
 _MAKERS = (
     ("tensorflow", "train", "training and TFLite conversion"),
     ("tf_keras", "train", "training"),
@@ -32,7 +32,7 @@ _MAKERS = (
     ("tensorflow_datasets", "tfds", "tfds: sources"),
 )
 _NEEDED = {"train", "onnx"}
-# Backbones whose weights an installed package carries: name, what their data are, what is said of them.
+# Backbones whose weights an installed package contains: name, kind of data, description.
 _PACKAGED: tuple[tuple[str, Kind, str], ...] = (
     ("mobilenet_v2", "image", "ImageNet weights"),
     ("efficientnet_lite0", "image", "ImageNet weights"),
@@ -43,7 +43,7 @@ _HERE = Path()
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: ``missing`` hinders the main job, ``note`` does not."""
+    """The result of one check: ``missing`` prevents the main job, ``note`` does not."""
 
     what: str
     state: Literal["ok", "missing", "note"]
@@ -55,7 +55,7 @@ def doctor() -> list[Check]:
     """Check this environment: Python, packages, runtimes, weights, disk. Imports none of the packages.
 
     Returns:
-        A check for each; those whose state is ``missing`` hinder the main job, and have a remedy.
+        One check each; those whose state is ``missing`` prevent the main job, and have a remedy.
     """
     python = ".".join(str(part) for part in sys.version_info[:3])
     tested = (3, 10) <= sys.version_info[:2] <= (3, 13)

@@ -1,4 +1,4 @@
-"""``evaluate``: measure files that exist, on test samples and targets."""
+"""``evaluate``: measure existing files on test samples and targets."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def evaluate(
         labels: the classes of files that do not say theirs, in the order of the output; the path of a file of them;
             or ``from-folders``, which says that this is the order of the data's own classes.
         value_range: what files without a sidecar want pixels in. Default: what the file says, else 0 to 255.
-        resize: how pictures are brought to size. Default: as in training.
+        resize: how images are resized. Default: as in training.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -113,7 +113,7 @@ def evaluate_files(
 ) -> Run:
     """Measure every file on every target, as `evaluate`; an artifact among `files` is one that could not be made.
 
-    Files whose classes nobody says have no accuracy: they are judged by agreement with their float model.
+    Files of unknown classes have no accuracy: they are judged by agreement with their float model.
     """
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
@@ -142,7 +142,7 @@ def evaluate_files(
         results.add_measurement(row)
         results.save(out)
 
-    # Files that take the same samples are measured together; those whose classes are not known by themselves.
+    # Files that take the same samples are measured together; those of unknown classes separately.
     groups: dict[tuple[InputSpec, str], list[Artifact]] = {}
     for artifact in artifacts:
         by_position = labels == FROM_FOLDERS or (isinstance(source, Samples) and source.numbered)
@@ -194,10 +194,10 @@ def evaluate_files(
 
 
 def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:
-    """Return for each model the id of the float artifact that its files are compared with, where one is among them.
+    """Return for each model the id of the float artifact that its files are compared with, if one is among them.
 
-    That is its SavedModel where a target runs one, and otherwise its float32 .tflite. Only a sidecar tells that a
-    .tflite is one: without it a file's inside is not known, and a quantized one would be compared with itself.
+    That is its SavedModel if a target runs one, and otherwise its float32 .tflite. Only a sidecar identifies a float
+    .tflite: without it a quantized file might be compared with itself.
     """
     runs = {f for f in ("savedmodel", "tflite") if any(Target.parse(t).reads(f) for t in targets)}
     references = {a.model: a.id for a in artifacts if a.format == "savedmodel" and a.format in runs}
@@ -208,7 +208,7 @@ def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> d
 
 
 def _enforced(budget: Budget | None, references: Mapping[str, str]) -> Budget | None:
-    """Return the budget as it can be asked: a drop that nobody named is no limit where no float model is there."""
+    """Return the budget that is enforced: without a float model, an unset drop is not limited."""
     if budget is None or references or "max_accuracy_drop" in budget.model_fields_set:
         return budget
     return budget.model_copy(update={"max_accuracy_drop": 1.0})
@@ -224,10 +224,10 @@ def _data(
     *,
     classes_known: bool,
 ) -> PreparedData:
-    """Prepare the source's test samples, its classes numbered as in `group` where they are the same classes.
+    """Prepare the source's test samples, with classes numbered as in `group` if they are the same classes.
 
-    Where the files' classes are not known, the labels are left aside: as many folders as outputs do not say which is
-    which. The group is then judged by agreement with its float model, which must be among the files.
+    If the files' classes are not known, the labels are ignored: an equal number of folders and outputs does not give
+    their order. The group is then judged by agreement with its float model, which must be among the files.
     """
     data = prepared(source, wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
     named = next((a for a in group if a.labels), None)
@@ -251,7 +251,7 @@ def _data(
 
 
 def _named_by_position(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:
-    """Return data whose class numbers are positions in the output with the names that the files have for them."""
+    """Return data whose class numbers are positions in the output, with the files' names for them."""
     first = next((a for a in group if a.labels), group[0])
     labels = first.labels or tuple(map(str, range(answers(first) or len(data.labels))))
     if len(data.labels) > len(labels):
@@ -263,7 +263,7 @@ def _named_by_position(data: PreparedData, group: Sequence[Artifact]) -> Prepare
 
 
 def _labelled(artifact: Artifact, labels: tuple[str, ...]) -> Artifact:
-    """Return an artifact with the classes that it does not say itself. Raises InputError where they cannot be its."""
+    """Return an artifact without classes with those of `labels`. Raises InputError if they cannot be its classes."""
     if artifact.labels and artifact.labels != labels:
         raise InputError(
             f"{artifact.id} says its own {len(artifact.labels)} classes ({shown(artifact.labels)}), and --labels are "
@@ -302,7 +302,7 @@ def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: 
 
 
 def _need_reference(group: Sequence[Artifact], targets: Sequence[str], data: PreparedData) -> None:
-    """Raise InputError unless the float model of every file in `group` is there to be compared with."""
+    """Raise InputError unless the float model of every file in `group` is among the files."""
     references = float_references(group, targets)
     for artifact in group:
         if artifact.model not in references:

@@ -1,4 +1,4 @@
-"""``export``: variants of a model, ours or somebody else's, calibrated with the user's data."""
+"""``export``: variants of a model, our own or an external one, calibrated with the user's data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user may have to say about a model that somebody else made; see `train.external.import_model`."""
+    """A user's settings for an external model; see `train.external.import_model`."""
 
     trust: bool = False
     output: str = ""
@@ -94,7 +94,7 @@ def export(
         output: which of several outputs is judged.
         tags: which of several graphs of a SavedModel is used.
         signature: which signature or function of a SavedModel is used.
-        trust: let the file bring code of its own (Lambda layers, custom classes).
+        trust: run code that the file contains (Lambda layers, custom classes).
         custom_objects: modules, or paths of ``.py`` files, that define what the file needs. They are imported.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
@@ -130,14 +130,14 @@ def export(
 
 
 def _default_folder(path: Path) -> Path:
-    """Return where files of a model go that are put nowhere else."""
+    """Return the default folder for the files of a model."""
     if is_ours(path):
         return open_model(path).saved_model.parent / "artifacts"
     return Path("exported") / slug(path.name.split(".")[0] or "model")
 
 
 def _float_model(path: Path, folder: Path) -> Path | None:
-    """Return the folder of the float model that files were made of."""
+    """Return the folder of the float model that the files were made from."""
     if path.suffix == ".tflite":
         return None
     return open_model(path).saved_model.parent if is_ours(path) else folder / "model"
@@ -148,7 +148,7 @@ def _listed(variants: str | Variant | Sequence[str | Variant]) -> Sequence[str |
 
 
 def _shapes(shapes: Mapping[str, Sequence[int]] | Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Return shapes by input; an empty name is the only input."""
+    """Return shapes by input name; an empty name means the only input."""
     by_name = shapes if isinstance(shapes, Mapping) else {"": shapes} if len(shapes) else {}
     try:
         return {str(name): tuple(int(side) for side in shape) for name, shape in by_name.items()}
@@ -165,11 +165,11 @@ def export_model(
     out: Path,
     listener: Listener,
 ) -> list[Artifact]:
-    """Make each variant of the model at `path` in `out`; somebody else's is frozen into ``out/model`` first.
+    """Make each variant of the model at `path` in `out`; an external model is frozen into ``out/model`` first.
 
-    Where two tools make a variant, `options.maker` says which; ``best`` tries both on the calibration source's samples,
-    and is the first where there are none. A ``.tflite`` is quantized as it is. Raises InputError before
-    anything is made when the file is refused, calibration data are missing, or a variant takes a training.
+    If two tools make a variant, `options.maker` chooses; ``best`` tries both on the calibration source's samples, and
+    is the first tool without samples. A ``.tflite`` is quantized as it is. Raises InputError before anything is made
+    when the file is refused, calibration data are missing, or a variant needs training.
     """
     if path.suffix == ".tflite" and path.is_file():
         return _export_tflite(path, choices, variants, options, source, out, listener)
@@ -231,7 +231,7 @@ def _best(
     tf: TensorFlowProcess,
     listener: Listener,
 ) -> Artifact:
-    """Make a file with each of its tools, and return the one that measures better on the samples that there are."""
+    """Make a file with each of its tools, and return the one that measures better on the samples."""
     tools = makers(variant, options)
     if data is None:
         tools = tools[:1]
@@ -289,7 +289,7 @@ def _export_tflite(
 def _imported(
     path: Path, choices: Choices, key: dict[str, Any], store: Store, tf: TensorFlowProcess, out: Path
 ) -> Model:
-    """Freeze somebody else's model, or take it from the store, and put it into ``out/model``."""
+    """Freeze an external model, or take it from the store, and put it into ``out/model``."""
     name = slug(path.name.split(".")[0] or "model").replace("--", "-")
     entry = store.key("adopted", {**key, "name": name}, external.PACKAGES)
     if store.get(entry, shipped=True) is None:

@@ -15,8 +15,8 @@ _COLUMNS = ("variant", "status", "bytes", "path", "min_runtime", "made_by", "rea
 class Files(Mapping[str, Artifact]):
     """Artifacts by variant, such as ``files["tflite:int8"]``. Shows itself as a table in a notebook.
 
-    A file that could not be made is there too, with a status, a reason and a remedy. `folder` is where they are.
-    `model` is the folder of the float model that they were made of; None where that is a ``.tflite``.
+    A file that could not be made is included, with a status, a reason and a remedy. `folder` holds the files. `model`
+    is the folder of the float model that they were made from; None if that is a ``.tflite``.
     """
 
     def __init__(self, artifacts: Sequence[Artifact], folder: Path, model: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""What a run or an evaluation came to, as Python sees it."""
+"""The result of a run or an evaluation in the Python API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..report import write as write_report
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The file to ship: `artifact` (its path absolute) on `target`, and `why`. Both are None where there is none."""
+    """The file to ship: `artifact` (with an absolute path) on `target`, and `why`. Both are None if there is none."""
 
     artifact: Artifact | None
     target: str | None
@@ -25,8 +25,8 @@ class Recommendation:
 class Run:
     """A finished run or evaluation.
 
-    `folder` holds its files, `results` are its results.json, `report` is the page for people. `failures` are the models
-    that could not be made, with why. Shows its table in a notebook.
+    `folder` holds its files, `results` are its results.json, `report` is the HTML report. `failures` are the models
+    that could not be made, with reasons. Shows its table in a notebook.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def budget_met(self) -> bool:
-        """Whether a file is shown to fit the budget; true where nothing was asked for."""
+        """Whether a file is shown to fit the budget; true without a budget."""
         return self.verdict in ("", "met")
 
     def to_pandas(self) -> Any:

@@ -1,4 +1,4 @@
-"""A recipe to start from: written for a data source, or copied from those that come with edgeproof."""
+"""``init``: a recipe to start from, written for a data source or copied from edgeproof's own recipes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def init(
 
 
 def _filled(target: Path, source: Data, backbone: str, *, is_text: bool) -> str:
-    """Return the template with the marks in it replaced."""
+    """Return the template with its placeholders replaced."""
     text = _TEMPLATE.read_text(encoding="utf-8")
     for mark, value in (
         ("@NAME@", slug(target.stem)),
@@ -89,15 +89,15 @@ def _filled(target: Path, source: Data, backbone: str, *, is_text: bool) -> str:
 
 
 def _toml(value: str) -> str:
-    """Return a string as TOML has it: JSON's escapes are TOML's, too, but for one character."""
+    """Return a TOML string: JSON's escapes are valid in TOML, except for one character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _copied(name: str, target: Path, *, has_options: bool, force: bool) -> NewRecipe:
-    """Write a recipe that comes with edgeproof, with its data, and find out what is missing here to run it."""
+    """Write one of edgeproof's own recipes, with its data, and list what is missing here to run it."""
     if has_options:
         raise InputError(
-            "--from brings a recipe with its own data and backbone",
+            "--from copies a recipe with its own data and backbone",
             "leave out --data and --backbone; change data.source and model.backbone in the file, or with run --set",
         )
     written = copy_recipe(name, target, force=force)

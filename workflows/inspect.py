@@ -1,4 +1,4 @@
-"""What a file is, without running it."""
+"""``inspect``: a file's contents, without running it."""
 
 from __future__ import annotations
 

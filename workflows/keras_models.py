@@ -1,4 +1,4 @@
-"""A model by its path, or in memory: a Keras model is saved into a temporary file, for the process that freezes it."""
+"""Models given by path or in memory: a Keras model is saved to a temporary file, for the process that freezes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REMEDY = "give the path of a Keras file or SavedModel, or a Keras model"
 
 @contextmanager
 def model_path(model: ModelLike) -> Iterator[Path]:
-    """Give the path of a model; one in memory has a file for as long as the block takes. Raises InputError."""
+    """Yield the path of a model; a model in memory has a file for the duration of the block. Raises InputError."""
     if isinstance(model, Model):
         yield model.saved_model.parent
         return

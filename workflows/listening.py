@@ -1,4 +1,4 @@
-"""Who hears how far the work is: the listener that was given, a bar in a notebook, and else nobody."""
+"""The listener of a workflow: the given one, progress bars in a notebook, or none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..core.progress import Listener, Silent
 
 
 def listener_of(progress: Listener | None) -> Listener:
-    """Return `progress`, and where there is none what is usual here."""
+    """Return `progress`, or the default: bars in a notebook, else silence."""
     if progress is not None:
         return progress
     if _in_notebook():
@@ -19,7 +19,7 @@ def listener_of(progress: Listener | None) -> Listener:
 
 
 def _in_notebook() -> bool:
-    """Whether this is a notebook, which rich tells by its shell. IPython is asked only where it is imported already."""
+    """Whether this is a notebook, by its IPython shell. IPython is checked only if it is imported already."""
     if "IPython" not in sys.modules:
         return False
     from rich.console import Console

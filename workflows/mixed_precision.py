@@ -1,8 +1,8 @@
-"""The search for ``tflite:int8-mixed``: keep the worst layers out of int8, one group a step, until the loss is small.
+"""The search for ``tflite:int8-mixed``: keep the worst layers out of int8, one group per step, until the drop is small.
 
-The diagnosis of the plain int8 file ranks the groups. Each step's file is made by every tool that can, and measured in
-a trial on validation samples; the test split is not touched. All steps' files are then timed together, so that the
-trade shows what each step costs.
+The diagnosis of the plain int8 file ranks the groups. Each step's file is made by every suitable tool, and measured in
+a trial on validation samples; the test split is not used. All steps' files are then timed together, so that the
+trade-off shows the cost of each step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .tensorflow_process import CrashError, TensorFlowProcess
 
 @dataclass(frozen=True)
 class Step:
-    """A file of the search: what it keeps, in words, its row in the trial, and the other tool's file where it lost."""
+    """A file of the search: the layers that it keeps, its row in the trial, and the other tool's file if it lost."""
 
     artifact: Artifact
     kept: tuple[str, ...]
@@ -61,12 +61,12 @@ def search_mixed(
     tf: TensorFlowProcess,
     listener: Listener,
 ) -> Artifact:
-    """Search, and return the chosen file as the model's ``tflite:int8-mixed``, with the whole trade in it.
+    """Search, and return the chosen file as the model's ``tflite:int8-mixed``, with all steps in its `trade`.
 
     `int8` is the plain int8 file, step 0; `reference` the float32 ``.tflite`` that drops are measured against. The
     first step whose drop fits `budget` (by its interval or its estimate, as the budget says) is chosen; if none does,
-    the first that can hardly be told from the best, and the trade says so. `target` is where trials run. What can be
-    made of it is a row with a status, as elsewhere; nothing is raised for what a tool or a runtime does.
+    the first that is close to the best, and the trade says so. Trials run on `target`. Failures of tools and runtimes
+    become a row with a status; they are not raised.
     """
     blank = replace(int8, id=artifact_id(model.name, VARIANT), scheme=VARIANT.scheme_name, alternatives=())
     if int8.path is None or reference.path is None:
@@ -114,9 +114,9 @@ def search_mixed(
 
 
 def choose(steps: Sequence[Step], budget: Budget, samples: str) -> tuple[Step, str]:
-    """Return the step to take, and why: the first that fits the budget, else the simplest of the best.
+    """Return the chosen step, and why: the first that fits the budget, else the simplest of the best.
 
-    `samples` says in words which samples the steps were tried on.
+    `samples` describes the samples of the trial.
     """
     what = "the whole interval of its drop" if budget.drop_by == "interval" else "its drop"
     limit = f"{budget.max_accuracy_drop:.2%}"
@@ -193,7 +193,7 @@ class _Search:
         words: list[str] = []
         groups: list[Group] = []
         while len(steps) <= self.settings.max_steps:
-            if not groups:  # what the worst ones drowned out shows when they are gone
+            if not groups:  # without the worst layers, others stand out
                 groups = self._groups(steps[-1].artifact, self.settings.max_steps + 1 - len(steps))
             if not groups:
                 break
@@ -220,7 +220,7 @@ class _Search:
         return diagnosis.ranked_groups(int8.path, self.reference.path, diagnosis_of_step, most)
 
     def _step(self, number: int, kept: Sequence[str], words: tuple[str, ...]) -> Step | None:
-        """Make a step's file with each tool, measure them, keep the better; None when no tool makes one that runs."""
+        """Make a step's file with each tool, and return the better one; None when no tool makes one that runs."""
         candidates = []
         for maker in self.makers:
             artifact = self._make(maker, kept)
@@ -249,7 +249,7 @@ class _Search:
         return Step(best, words, row, loser)
 
     def _make(self, maker: str, kept: Sequence[str]) -> Artifact:
-        """Make one file with one tool, or find it; its path is in the store."""
+        """Make one file with one tool, or take it from the store; its path is in the store."""
         model, calibration = self.model, self.calibration
         spec = {
             "model": model.sha256,
@@ -280,7 +280,7 @@ class _Search:
                     calibration_record={**to_json(calibration), "images": None},
                 )
             except CrashError as error:
-                # May pass (memory, time): tried again by the next run.
+                # Possibly transient (memory, time): the next run tries again.
                 return Artifact(
                     artifact_id(model.name, VARIANT), model.name, "tflite", VARIANT.scheme_name, None,
                     status=error.status, reason=error.message, remedy=error.remedy,
@@ -291,7 +291,7 @@ class _Search:
         return replace(artifact, tokenizer=model.tokenizer.folder if model.tokenizer else None)
 
     def _measure(self, candidates: Sequence[Artifact]) -> dict[str, Measurement]:
-        """Answer the trial samples; rows by artifact id."""
+        """Measure the candidates on the trial samples; return rows by artifact id."""
         rows = self._trial(candidates, timed=False)
         return {artifact.id: rows[artifact.id, str(self.target)] for artifact in candidates}
 

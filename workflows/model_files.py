@@ -1,4 +1,4 @@
-"""Models and artifacts named by a path on the command line."""
+"""Opens models and artifacts by path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
 
 
 def _folder(path: Path) -> Path:
-    """Return the folder of a model that is named by one of its parts."""
+    """Return the folder of a model, given one of its parts."""
     return path.parent if path.name in ("saved_model", "text_model") else path
 
 
@@ -56,10 +56,10 @@ def open_model(path: Path) -> Model:
 
 
 def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
-    """Return what is known of a file: its sidecar where it fits, else what the file says. Raises InputError.
+    """Return the artifact of a file: its sidecar if it matches, else the file's own contents. Raises InputError.
 
-    A folder is taken as a model, whose SavedModel is the float reference. `listener` hears of a sidecar that is of
-    other contents than the file's.
+    A folder is a model, whose SavedModel is the float reference. `listener` gets a warning for a sidecar of another
+    file.
     """
     if path.is_dir():
         model = open_model(path)
@@ -78,7 +78,7 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
             return artifact
         (listener or Silent()).note(
             "warning",
-            f"{sidecar.name} is not of this {path.name} (its sha256 is another), so it is left aside: labels, input "
+            f"{sidecar.name} does not match this {path.name} (another sha256), so it is ignored: labels, input "
             "contract and model are not known. Copy a file together with its .json",
         )
     if open_ones := {spec.name: spec.shape for spec in contents.inputs if -1 in spec.shape[1:]}:
@@ -114,14 +114,14 @@ def _check_operators(tokenizer: Path, path: Path) -> None:
 
 
 def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
-    """Return what samples an artifact takes; `resize` overrules its contract. Raises InputError where none fit."""
+    """Return the input spec of an artifact; `resize` overrides its contract. Raises InputError if unsupported."""
     contract = artifact.contract
     if contract is not None and contract.kind != "image":
         inputs = (
             model_inputs(open_model(artifact.path))
             if artifact.format == "savedmodel" and artifact.path
             else [
-                # Of a quantized file the real values are fed; what they are stored as is the runtime's matter.
+                # A quantized file is fed real values; the runner quantizes them.
                 Input(t.name, t.shape, "float32" if t.scale else t.dtype)
                 for t in artifact.inputs
             ]
@@ -142,13 +142,13 @@ def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
 
 
 def answers(artifact: Artifact) -> int | None:
-    """Return how many numbers the judged output of an artifact has; None where that is not known."""
+    """Return the number of values in an artifact's judged output; None if unknown."""
     named = [t for t in artifact.outputs if t.name == artifact.answer] or artifact.outputs[:1]
     return named[0].shape[-1] if named and named[0].shape else None
 
 
 def _scheme(contents: Contents) -> str:
-    """Guess the scheme of a file without a sidecar, from the dtype at its edges and what is quantized inside."""
+    """Guess the scheme of a file without a sidecar, from the dtypes of its inputs, outputs and quantized tensors."""
     edge = contents.inputs[0].dtype if contents.inputs else "float32"
     if edge in ("int8", "uint8"):
         return f"int8-{edge}io"
@@ -165,7 +165,7 @@ def _scheme(contents: Contents) -> str:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read a file of class names, one a line: the line is the class, so a name may stand there twice.
+    """Read a file of class names, one per line. The line number is the class, so names may repeat.
 
     Raises InputError when there are none, or a line among them is empty.
     """
@@ -180,7 +180,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise InputError(f"{path} holds no class names", "give a UTF-8 text file, one class a line")
     if "" in labels:
         raise InputError(
-            f"{path}: line {labels.index('') + 1} is empty, and a class is told by its line", "write a name there"
+            f"{path}: line {labels.index('') + 1} is empty, but each line is a class", "write a name there"
         )
     return tuple(labels)
 
@@ -195,7 +195,7 @@ def read_range(text: str) -> tuple[float, float]:
 
 
 def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Read ``NAME=1,64,3`` or, for an only input, ``1,64,3``. Raises InputError for anything else."""
+    """Read ``NAME=1,64,3`` or, for a single input, ``1,64,3``. Raises InputError for anything else."""
     shapes = {}
     for text in texts:
         name, _, sides = text.rpartition("=")

@@ -1,6 +1,6 @@
-"""The steps of a command and what they usually take, in seconds: what `estimate` starts from, until it knows better.
+"""The steps of a command and their usual duration in seconds: the starting values of the estimate of the rest.
 
-The figures are those of two cores and a small network. Latency is the exception: the recipe says how long it takes.
+The figures are for two cores and a small network. The duration of latency measurements follows from the recipe.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DATA, BUILD, EPOCH, FINE_TUNED_EPOCH = 3.0, 15.0, 0.3, 20.0
 CONVERT, CALIBRATED, TRAINED, SEARCHED, TENSORFLOW = 2.0, 6.0, 60.0, 120.0, 6.0
 LOAD, ACCURACY, PROCESS, DIAGNOSIS = 0.5, 6.0, 0.8, 8.0
 VALIDATION = "accuracy on validation"
-# How many samples the usual times of accuracies are for; of few samples, starting the processes takes what is left.
+# Number of samples that the usual times of accuracies are for; with few samples, process starts take the time.
 SAMPLES, LEAST = 2000, 0.1
 
 
@@ -44,7 +44,7 @@ def run_steps(recipe: Recipe, targets: Sequence[Target]) -> Iterator[Step]:
 
 
 def share_of_samples(count: int) -> float:
-    """Return by what the usual times of accuracies are multiplied for so many samples."""
+    """Return the factor on the usual times of accuracies for `count` samples."""
     return max(LEAST, count / SAMPLES)
 
 

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before anything is started: said at once, in one message. Exit status 2."""
+"""Checks before anything is started. All mistakes are reported in one message, with exit status 2."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..train.backbones import check_backbone
 from ..train.callbacks import check_callbacks
 from ..train.text.settings import check_text_training
 
-# What making files of a format needs beyond the extra `train`; the same for what a tool or a training needs.
+# Packages for a format beyond the extra `train`; likewise for a tool or a training.
 _FORMATS = {"onnx": (("tf2onnx", "onnx"), "onnx"), "tflite": (("ai_edge_litert",), "litert")}
 _TOOLS = {QUANTIZER: (("ai_edge_quantizer",), "quantize"), ORT_QUANTIZER: (("onnxruntime",), "onnx")}
 _TRAINING = (("tensorflow_model_optimization",), "quantize")
@@ -35,7 +35,7 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
         fingerprint = train_data.fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
     except EdgeproofError as error:
         problems.append(error)
-        # Whether a broken table was to hold images or texts is not known: models for either are right.
+        # A broken table may hold images or texts: models for either are accepted.
         kinds = ["image", "text"] if recipe.data.source.startswith("csv:") else kinds
     if kind == "text":
         try:
@@ -60,7 +60,7 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
         return fingerprint
     if len(problems) == 1:
         raise problems[0]
-    # Two models with the same trouble need to be told once.
+    # The same problem of two models is reported once.
     lines = list(dict.fromkeys(str(problem).replace("\n", "\n  ") for problem in problems))
     raise InputError("\n".join([f"{len(lines)} things are in the way:", *(f"  - {line}" for line in lines)]))
 
@@ -68,7 +68,7 @@ def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
 def check_new(recipe: Recipe) -> list[str]:
     """Check a recipe that is about to be written. Return what is missing on this machine to run it, with remedies.
 
-    Raises InputError where no machine could run it: the data cannot be trained on, or the backbone does not fit.
+    Raises InputError if no machine could run it: the data cannot be trained on, or the backbone does not fit.
     """
     train_data.check_trainable(recipe.data, seed=recipe.seed, folder=recipe.folder)
     kind: Kind = train_data.kind_of(recipe.data, recipe.folder)
@@ -92,12 +92,12 @@ def _wrong_with(spec: ModelSpec, folder: Path, kind: Kind) -> EdgeproofError | N
 
 
 def check_makers(variants: Iterable[Variant]) -> list[InputError]:
-    """Return what is missing here to make these variants, each with the variants that want it."""
+    """Return what is missing here to make these variants, each with the variants that need it."""
     wanted: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for variant in variants:
         scheme = variant.scheme
         needs = [_FORMATS[variant.format], *([_TRAINING] if scheme.training else [])]
-        if len(scheme.makers) == 1:  # where there are several, those that are here do
+        if len(scheme.makers) == 1:  # of several tools, the installed ones are enough
             needs += [_TOOLS[maker] for maker in scheme.makers if maker in _TOOLS]
         for need in needs:
             wanted.setdefault(need, []).append(str(variant))
@@ -111,7 +111,7 @@ def check_makers(variants: Iterable[Variant]) -> list[InputError]:
 
 
 def check_runtimes(recipe: Recipe) -> list[InputError]:
-    """Return what is missing of the versions of runtimes that a recipe names."""
+    """Return the missing runtime versions that a recipe names."""
     named = [*recipe.evaluate.targets, *([f"local/{recipe.runtime}"] if recipe.runtime else [])]
     targets = [target for target in map(Target.parse, dict.fromkeys(named)) if target.version]
     return [InputError(*missing) for target in targets if (missing := missing_runtime(target))]
@@ -119,7 +119,7 @@ def check_runtimes(recipe: Recipe) -> list[InputError]:
 
 def check_writable(out: Path) -> None:
     """Raise InputError unless `out` is a folder that can be written to, or can be made."""
-    remedy = "choose another folder with --out, or mend this one's permissions"
+    remedy = "choose another folder with --out, or fix this one's permissions"
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; the run needs a folder there", "choose another folder with --out")
     existing = next((p for p in (out, *out.absolute().parents) if p.exists()), Path("/"))

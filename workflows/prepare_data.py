@@ -1,4 +1,4 @@
-"""Prepared data, found in the store or made now: the same way for ``run``, ``export`` and ``evaluate``."""
+"""Prepares data, or takes them from the store, in the same way for ``run``, ``export`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Use = Literal["all", "train", "test"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What samples a model takes: texts, pictures of `size` × `size` pixels made by `resize`, or arrays of `inputs`."""
+    """A model's samples: texts, images of `size` × `size` pixels resized by `resize`, or arrays of `inputs`."""
 
     kind: Kind
     size: int = 0
@@ -39,7 +39,7 @@ class InputSpec:
 
     @classmethod
     def of(cls, contract: InputContract, inputs: Sequence[external.Input] = ()) -> InputSpec:
-        """Return what an input contract asks for; `inputs` are all of a model that takes arrays."""
+        """Return the spec of an input contract; `inputs` are all inputs of a model that takes arrays."""
         if contract.kind == "image":
             return cls("image", contract.height, contract.resize)
         return cls(contract.kind, inputs=tuple(inputs) if contract.kind == "tensor" else ())
@@ -58,11 +58,11 @@ def prepared(
     fingerprint: dict[str, Any] | None = None,
     beside: Path | None = None,
 ) -> PreparedData:
-    """Return the data set of `data` for a model that takes `wanted`, from the store or made now.
+    """Return the data set of `data` for a model that takes `wanted`, prepared now or taken from the store.
 
-    `folder` is where relative paths are meant from. `fingerprint` saves looking at the source a second time; `tf`
-    is the process that reads catalogues with TensorFlow, where one runs. The list of samples that could not be read is
-    put into the folder of the store, or into `beside` where the store is one of the moment.
+    Relative paths are relative to `folder`. `fingerprint` saves reading the source a second time; `tf` is a running
+    process that reads catalogues with TensorFlow. The list of samples that could not be read is put beside the store,
+    or into `beside` if the store is temporary.
     """
     if isinstance(data, Samples):
         return _from_memory(data, wanted, seed=seed, store=store, listener=listener, use=use)
@@ -71,7 +71,7 @@ def prepared(
     if data.source.startswith("npy:"):
         raise InputError(f"{data.source} holds arrays, and the model takes {wanted.kind}s", "give a source of those")
     scheme, _, rest = data.source.partition(":")
-    missing = scheme == "csv" and not (folder / Path(rest).expanduser()).is_file()  # what reads it will say so
+    missing = scheme == "csv" and not (folder / Path(rest).expanduser()).is_file()  # its reader reports that
     if not missing and (held := train_data.kind_of(data, folder)) != wanted.kind:
         table_of_texts = wanted.kind == "text" and data.source.startswith("csv:")
         raise InputError(
@@ -111,7 +111,7 @@ def prepared(
 def _decode(
     data: Data, wanted: InputSpec, *, seed: int, folder: Path, workspace: Path, listener: Listener, use: Use
 ) -> PreparedData:
-    """Read, check and split pictures or texts into `workspace`."""
+    """Read, check and split images or texts into `workspace`."""
     if wanted.kind == "text":
         return train_data.prepare_texts(
             data, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use
@@ -125,7 +125,7 @@ def _decode(
 def _from_memory(
     samples: Samples, wanted: InputSpec, *, seed: int, store: Store, listener: Listener, use: Use
 ) -> PreparedData:
-    """Return samples that are in memory, prepared as those of a file are; their classes keep their numbers."""
+    """Return samples in memory, prepared like those of a file; their classes keep their numbers."""
     inputs = [asdict(one) for one in wanted.inputs]
     spec = {"sha256": samples.sha256, "kind": wanted.kind, "size": wanted.size, "resize": wanted.resize, "use": use}
     key = store.key("memory", {**spec, "inputs": inputs})
@@ -139,7 +139,7 @@ def _from_memory(
                     data_set = _decode(
                         data, wanted, seed=seed, folder=Path(), workspace=workspace, listener=listener, use=use
                     )
-            except InputError as error:  # the temporary folder is none of the caller's
+            except InputError as error:  # the caller does not know the temporary folder
                 message = re.sub(rf"{re.escape(name)}/[\w./]*", "the data", error.message)
                 raise InputError(message, error.remedy) from error
             save_prepared(_with_classes(data_set, samples, _split(use)), workspace)
@@ -147,11 +147,11 @@ def _from_memory(
 
 
 def _with_classes(data: PreparedData, samples: Samples, split: str) -> PreparedData:
-    """Give prepared samples the classes that they have in memory."""
+    """Replace the classes of prepared samples by those in memory."""
     if samples.classes is None:
         return replace(data, source=samples.source)
     classes = samples.classes
-    if data.kind != "tensor":  # some may have been left out; what is there is called by its number
+    if data.kind != "tensor":  # samples may have been left out; labels are class numbers
         numbers = np.array([int(label) for label in data.labels], np.int64)
         classes = numbers[np.load(data.targets(split), allow_pickle=False)]
     np.save(data.targets(split), classes)
@@ -161,9 +161,9 @@ def _with_classes(data: PreparedData, samples: Samples, split: str) -> PreparedD
 
 
 def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> None:
-    """Put the list of samples that could not be read into `folder`, beside the report or the bundle; say where it is.
+    """Put the list of samples that could not be read into `folder`, beside the report or the bundle; report its path.
 
-    What was prepared long ago is not told again: `listener` is None then.
+    For data prepared earlier nothing is reported: `listener` is None.
     """
     unreadable = entry / train_data.UNREADABLE
     if not unreadable.is_file():
@@ -176,7 +176,7 @@ def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> No
 
 
 def _arrays(source: str, wanted: InputSpec, *, folder: Path, store: Store, use: Use) -> PreparedData:
-    """Return the samples of ``npy:FILE``. They have no classes and no splits: all of them serve."""
+    """Return the samples of ``npy:FILE``. They have no classes and no splits: all are used."""
     scheme, _, rest = source.partition(":")
     if scheme != "npy":
         hint = ""
@@ -189,7 +189,7 @@ def _arrays(source: str, wanted: InputSpec, *, folder: Path, store: Store, use: 
     path = folder / Path(rest).expanduser()
     facts = {"source": str(path.resolve()), "split": _split(use), "inputs": [asdict(i) for i in wanted.inputs]}
     key = store.key("arrays", facts)
-    # Made anew each time: to see whether the file has changed costs as much.
+    # Made again each time: checking whether the file has changed costs as much.
     with store.write(key) as workspace:
         _checked_arrays(path, wanted, workspace, use)
     return load_prepared(store.root / key)
