@@ -1,4 +1,4 @@
-"""Models that somebody else made: Keras files and SavedModels, checked before anything runs, frozen, or fine-tuned."""
+"""External models: Keras files and SavedModels, checked before anything runs, then frozen or fine-tuned."""
 
 from .identify import ModelFile, identify
 from .import_model import PACKAGES, import_key, import_model

@@ -1,7 +1,7 @@
-"""``file:PATH`` as a backbone: the user's own Keras file or SavedModel, fine-tuned on other pictures, or kept as it is.
+"""``file:PATH`` as a backbone: the user's own Keras file or SavedModel, fine-tuned on other images, or used unchanged.
 
-A Keras 2 file is taken apart into its layers, so that ``train.fine_tune.layers`` counts them. A Keras 3 file is cut in
-a process of its own and comes back as a reusable SavedModel; that and the user's SavedModels go the way of Hub modules.
+A Keras 2 file is split into its layers, so that ``train.fine_tune.layers`` counts them. A Keras 3 file is cut in a
+separate process and returned as a reusable SavedModel; that and the user's SavedModels are handled as Hub modules.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .keras_model import ADVICE, every_layer, open_keras
 from .load import named
 from .pixel_range import pixel_range
 
-# The keys of a [[model]] that mean something for a file.
+# The keys of [[model]] that apply to a file.
 KEYS = frozenset(
     {"name", "backbone", "image_size", "resize", "sha256", "output", "value_range", "preprocessing", "trainable",
      "head", "trust", "custom_objects"}
@@ -39,7 +39,7 @@ SAVED_MODEL_KEYS = KEYS | {"tags", "signature", "arguments"}
 
 
 def file_of(spec: ModelSpec, folder: Path) -> Path:
-    """Return the file or folder behind ``file:``; relative paths are meant from `folder`."""
+    """Return the file or folder behind ``file:``; relative paths start at `folder`."""
     return folder / Path(name_of(spec)).expanduser()
 
 
@@ -49,8 +49,8 @@ class Files:
     packages = ("tensorflow-hub",)
 
     def check(self, spec: ModelSpec, folder: Path) -> None:
-        """Check the file itself and that it carries no code (`identify`), its hash where the recipe pins one, keys that
-        mean nothing here, that the range of its pixels is known, and what it is opened with."""
+        """Check the file, that it has no code (`identify`), its hash if the recipe pins one, keys that do not apply,
+        that the range of its pixels is known, and the modules that it needs."""
         where = f"model {spec.name!r}"
         check_installed()
         file = _examined(spec, folder)
@@ -74,7 +74,7 @@ class Files:
             check_module(spec, file.path)
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
-        """The file's content, the code that it needs, and the choices of the recipe."""
+        """The hashes of the file and of the code that it needs, and the recipe's settings."""
         keys = sorted(SAVED_MODEL_KEYS - {"name", "backbone", "resize", "sha256"})
         chosen = {key: getattr(spec, key) for key in keys}
         file = _examined(spec, folder)
@@ -85,15 +85,15 @@ class Files:
         return {"backbone": "file", **chosen, **outside, "weights": {"sha256": sha256_file(file.path)}}
 
     def mixes(self, spec: ModelSpec) -> bool:
-        """A model's own types are fixed."""
+        """False: the types of a finished model are fixed."""
         return False
 
     def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
-        """Build the file as a backbone at its image size, or with ``head = "own"`` as a whole classifier.
+        """Build the file as a backbone at its image size, or with ``head = "own"`` as a complete classifier.
 
-        The features are what the layer ``spec.output`` gives; without one, what the classification layer at the end is
-        given, where there is one, else the whole output; averaged over height and width. Raises InputError when the
-        file cannot be used so, StageError when it cannot be opened.
+        The features are the output of the layer ``spec.output``; without one, the input of the classification layer at
+        the end, or the model's output if there is no such layer; averaged over height and width. Raises InputError when
+        the file is not suitable, StageError when it cannot be opened.
         """
         listener = request.listener
         file = _examined(spec, request.folder)
@@ -114,7 +114,7 @@ class Files:
                 return _keras2(spec, file, pixels, request, Path(scratch), definitions)
             except EdgeproofError:
                 raise
-            except Exception as error:  # Keras raises anything for a file from outside
+            except Exception as error:  # Keras may raise any exception for an external file
                 reason = shorten(f"{type(error).__name__}: {error}", 300)
             listener.note("warning", f"{file.path.name} is of Keras {file.version}; trying Keras 3", said=reason)
             try:
@@ -130,7 +130,7 @@ def _trusted(spec: ModelSpec) -> bool:
 
 
 def _objects(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
-    """Return the modules of `spec`; files of Python are meant from `folder`."""
+    """Return the modules of `spec`; paths of Python files start at `folder`."""
     return tuple(str((folder / name).resolve()) if name.endswith(".py") else name for name in spec.custom_objects)
 
 
@@ -142,7 +142,7 @@ def _examined(spec: ModelSpec, folder: Path) -> ModelFile:
 
 
 def _pixels(spec: ModelSpec, file: ModelFile) -> Pixels:
-    """Return what the file's pixels must be: as the recipe says, or as the file tells. Raises InputError otherwise."""
+    """Return the pixels that the file expects, from the recipe or from the file. Raises InputError if unknown."""
     if spec.value_range is not None:
         return Pixels(spec.value_range, why="the recipe's value_range")
     if spec.preprocessing:
@@ -159,7 +159,7 @@ def _pixels(spec: ModelSpec, file: ModelFile) -> Pixels:
 
 
 def _spec_of_cut(spec: ModelSpec) -> ModelSpec:
-    """Return `spec` for a SavedModel that was cut here: what it said about the file is done."""
+    """Return `spec` for a SavedModel that was cut here, without the settings that the cut has applied."""
     return spec.model_copy(update={"output": "", "tags": "", "signature": "", "arguments": {}})
 
 
@@ -198,7 +198,7 @@ def _keras2(
 
 
 def _flat(spec: ModelSpec, backbone: Any, pixels: Pixels, features: str) -> Base:
-    """Put the layers of `backbone` behind the preprocessing, one by one, and freeze them."""
+    """Place the layers of `backbone` behind the preprocessing, one by one, and freeze them."""
     _, keras = load()
     image = keras.Input((spec.image_size, spec.image_size, 3), name="image")
     model = keras.Model(image, backbone.call(ranged(image, pixels)), name="base")

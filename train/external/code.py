@@ -1,8 +1,8 @@
-"""What in a Keras model's configuration is code, found by reading the JSON: nothing of it is run or imported.
+"""Finds code in a Keras model's configuration by reading the JSON: nothing in it is run or imported.
 
-Keras builds a model by calling what the configuration names. Its own safe mode has been got round several times
+Keras builds a model by calling the names in its configuration. Its own safe mode has been bypassed several times
 (CVE-2024-3660, CVE-2025-1550, CVE-2025-8747, CVE-2025-9906), and does not cover HDF5 files in every version. So this
-is a list of what is known to be harmless; what is not on it counts as code.
+is an allow list of harmless names; everything else counts as code.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Layers of Keras 2 and 3 that do no more than arithmetic on what they are given; a test compares the list with the
-# installed Keras packages.
+# Layers of Keras 2 and 3 that only compute on their inputs; a test compares the list with the installed Keras packages.
 LAYERS = _names(
     """
     Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
@@ -64,7 +63,7 @@ _PARTS = _names(
     """
 )
 
-# What is refused by name, and why.
+# Names that are refused, and why.
 _DANGEROUS = {
     "Lambda": "carries Python code",
     "__lambda__": "carries Python code",
@@ -87,7 +86,7 @@ _SYMBOLS = re.compile(
     r"max|maximum|mean|min|minimum|permute_dimensions|pow|prod|relu|reshape|sigmoid|softmax|sqrt|square|squeeze|stack|"
     r"std|sum|tanh|transpose|var)$"
 )
-# Of these, what reads a file that an argument names; a test looks at the arguments of the installed TensorFlow's.
+# Of these, functions that read a file given by an argument; a test checks the arguments in the installed TensorFlow.
 _READS_FILES = frozenset({"nn.fixed_unigram_candidate_sampler"})
 _ROOT_SYMBOLS = _names(
     """
@@ -104,7 +103,7 @@ _ROOT_SYMBOLS = _names(
 
 
 def find_code(config: Any) -> list[str]:
-    """Return what of a model's configuration is, or may be, code: one sentence each, with the layer's name.
+    """Return the parts of a model's configuration that are or may be code: one sentence each, with the layer's name.
 
     `config` is the parsed JSON of ``config.json`` (Keras archive) or ``model_config`` (HDF5).
     """
@@ -125,7 +124,7 @@ def hub_handles(config: Any) -> list[str]:
 
 
 def _is_hub_layer(entry: dict[str, Any]) -> bool:
-    """Whether an entry is a `hub.KerasLayer`: harmless by itself, and as harmless as the module that it loads."""
+    """Whether an entry is a `hub.KerasLayer`: harmless if the module that it loads is."""
     config = entry.get("config")
     return (
         entry.get("class_name") == "KerasLayer"
@@ -137,7 +136,7 @@ def _is_hub_layer(entry: dict[str, Any]) -> bool:
 
 
 def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
-    """Return (class, registered name) of what a configuration names and neither Keras nor the file defines."""
+    """Return (class, registered name) of names in a configuration that neither Keras nor the file defines."""
     external = []
     for entry in _entries(_uncompiled(config)):
         name = entry.get("class_name")
@@ -151,7 +150,7 @@ def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
 
 
 def custom_objects(config: Any) -> list[tuple[str, str, str]]:
-    """Return (module, class or function, registered name) of what a configuration takes from other packages."""
+    """Return (module, class or function, registered name) of a configuration's objects from other packages."""
     objects = []
     for entry in _entries(_uncompiled(config)):
         module, name = entry.get("module"), entry.get("class_name")
@@ -198,7 +197,7 @@ def _walk(config: Any) -> Iterator[str]:
 
 
 def _judge(entry: dict[str, Any]) -> str:
-    """Return why an object of the configuration is not harmless, or nothing."""
+    """Return why an object of the configuration is not harmless; empty if it is."""
     name, module, registered = (entry.get(key) for key in ("class_name", "module", "registered_name"))
     if not isinstance(name, str) or not isinstance(module, str | None) or not isinstance(registered, str | None):
         return f"an object with the unreadable class name {shorten(str(name))!r}"
@@ -222,7 +221,7 @@ def _judge(entry: dict[str, Any]) -> str:
 
 
 def _judge_function(entry: dict[str, Any]) -> str:
-    """A function is known by its name alone where Keras looks it up among its own activations."""
+    """A function is harmless if Keras looks up its name among its own activations."""
     module, name = entry.get("module"), entry.get("config")
     plain_name = isinstance(name, str) and re.fullmatch(r"[a-z_][a-z0-9_]*", name)
     if plain_name and module in ("builtins", "keras.activations", "tf_keras.activations"):

@@ -1,4 +1,4 @@
-"""Keras files from outside, looked through before Keras opens them: no escapes, no bombs, no links."""
+"""Checks external Keras files before Keras opens them: no path escapes, decompression bombs or links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...frameworks.hdf5 import DAMAGED, check, check_members
 
 LARGEST_JSON = 256 << 20
 MEMBERS = 20_000
-# What zipfile and the reading of what is in it raise over hostile bytes.
+# The exceptions of zipfile and its decompressors on hostile bytes.
 ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RecursionError, NotImplementedError,
     RuntimeError, MemoryError, OverflowError,
@@ -25,7 +25,7 @@ ZIP_ERRORS = (
 
 
 def read_archive(path: Path) -> tuple[Any, Any]:
-    """Return (config, metadata), the parsed JSON of a Keras archive. Raises InputError for what is none, or hostile."""
+    """Return (config, metadata), the parsed JSON of a Keras archive. Raises InputError if it is invalid or hostile."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -36,7 +36,7 @@ def read_archive(path: Path) -> tuple[Any, Any]:
                     f"{path} is a zip archive without {' and '.join(sorted(missing))}, so it is no Keras model",
                     "expected what model.save('NAME.keras') writes",
                 )
-            if damaged := archive.testzip():  # h5py jumps about in an entry, and so no checksum is looked at then
+            if damaged := archive.testzip():  # h5py seeks in an entry, so zipfile does not verify its checksum then
                 raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
             config = json.loads(_read(archive, "config.json"))
             metadata = json.loads(_read(archive, "metadata.json"))
@@ -49,10 +49,10 @@ def read_archive(path: Path) -> tuple[Any, Any]:
 
 
 def check_entries(path: Path, entries: list[zipfile.ZipInfo], *, unpacked: bool = True) -> None:
-    """Raise InputError unless the entries of a zip archive are plain files and folders of some proportion, each once.
+    """Raise InputError unless the entries of a zip archive are plain files and folders of plausible size, each once.
 
-    Where they will be `unpacked`, their names are names of files too. What an entry declares is what is read of it:
-    zipfile stops there, and its checksum must fit.
+    If they will be `unpacked`, their names must be safe as paths. At most the declared size of an entry is read:
+    zipfile stops there, and the checksum must fit.
     """
     size = path.stat().st_size
     if len(entries) > MEMBERS:
@@ -78,9 +78,9 @@ def _read(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def read_hdf5(path: Path) -> tuple[Any, str]:
-    """Return (model configuration, Keras version) of a Keras HDF5 file; the version is empty where it does not say.
+    """Return (model configuration, Keras version) of a Keras HDF5 file; the version is empty if the file has none.
 
-    Raises InputError for what is no Keras model, or hostile.
+    Raises InputError for other files, and hostile ones.
     """
     attributes = check(path)
     if "model_config" not in attributes:

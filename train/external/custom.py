@@ -1,8 +1,8 @@
-"""What a Keras file needs of outside it: classes that its maker wrote, and the Hub modules inside its layers.
+"""External objects of a Keras file: classes of its author, and the Hub modules of its layers.
 
-Classes come from the modules or files that the user names (``--custom-objects``): they are imported, so this runs their
-code. A `hub.KerasLayer` names its module by a path or URL that whoever made the file chose. It is looked at like any
-SavedModel from outside, and fetched only for a file that is trusted; the layer is then given what was looked at.
+Classes come from the modules or files that the user names (``--custom-objects``): they are imported, which runs their
+code. A `hub.KerasLayer` has a path or URL that the file's author chose. Its module is checked like any external
+SavedModel, and fetched only for a trusted file; the layer then loads the checked copy.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ DEFINE = (
 
 @dataclass(frozen=True)
 class Definitions:
-    """What a file is opened with: `objects` are modules or files to import, `modules` SavedModel folders by handle."""
+    """External definitions of a file: `objects` are modules or files to import, `modules` SavedModels by handle."""
 
     objects: tuple[str, ...] = ()
     modules: dict[str, str] = field(default_factory=dict)
 
 
 def check_objects(names: Sequence[str]) -> None:
-    """Raise InputError for a file of Python that is not there. Imports nothing."""
+    """Raise InputError for a missing Python file. Imports nothing."""
     for name in names:
         check_plain(Path(name))
         if name.endswith(".py") and not Path(name).is_file():
@@ -64,7 +64,7 @@ def identify_objects(names: Sequence[str]) -> dict[str, str]:
 def load_objects(names: Sequence[str]) -> dict[str, Any]:
     """Import modules or files and return their classes and functions by name.
 
-    What they register with Keras is known to it then. Raises InputError when one cannot be imported.
+    This also runs their registrations with Keras. Raises InputError when one cannot be imported.
     """
     objects: dict[str, Any] = {}
     for name in names:
@@ -84,7 +84,7 @@ def load_objects(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _file(path: Path) -> Any:
-    """Import a file under its own name; files beside it can be imported by it."""
+    """Import a file under its own name; it can import files beside it."""
     path = path.resolve()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
@@ -98,9 +98,9 @@ def _file(path: Path) -> Any:
 
 
 def check_modules(path: Path, config: Any, *, trust: bool) -> dict[str, Any]:
-    """Look at the Hub modules that the layers of the file at `path` load; return what identifies each.
+    """Check the Hub modules that the layers of the file at `path` load; return the identity of each.
 
-    Raises InputError when one is no SavedModel, does more than computing, or would have to be fetched without `trust`.
+    Raises InputError when one is no SavedModel, may do more than compute, or must be fetched without `trust`.
     """
     identities = {}
     for handle in hub_handles(config):
@@ -127,7 +127,7 @@ def check_modules(path: Path, config: Any, *, trust: bool) -> dict[str, Any]:
 
 
 def fetch_modules(path: Path, config: Any, *, trust: bool, listener: Listener) -> dict[str, str]:
-    """Return a vetted SavedModel folder for each Hub module of the file at `path`, fetched if need be and trusted."""
+    """Return a checked SavedModel folder for each Hub module of the file at `path`; fetches only with `trust`."""
     check_modules(path, config, trust=trust)
     folders = {}
     for handle in hub_handles(config):

@@ -28,11 +28,11 @@ def check_picture(opened: Opened, size: int) -> None:
 
 
 def cut_features(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple[Any, str]:
-    """Return the model up to its features, and a word on what was taken.
+    """Return the model up to its features, and a description of these.
 
-    `output` names the layer that gives the features. Without it they are what the classification layer at the end is
-    given: a dense layer with a softmax (or sigmoid), or the softmax alone where something else makes the logits. A
-    model that ends otherwise gives its whole output. `own` keeps the head. What has height and width, or steps, is
+    `output` names the layer that gives the features. Without it they are the input of the classification layer at
+    the end: a dense layer with a softmax (or sigmoid), or the softmax alone if another layer computes the logits. For
+    other models the features are the output. `own` keeps the head. Features with height and width, or steps, are
     averaged over them.
 
     Raises InputError when the model has no such layer, or several outputs to choose from.
@@ -64,7 +64,7 @@ def _named(opened: Opened, output: str) -> Any:
     layers = opened.model.layers
     layer = next((layer for layer in layers if layer.name == output), None)
     if layer is not None and layer._inbound_nodes:  # a subclassed model keeps no tensors of its layers
-        return _only(layer._inbound_nodes[-1].outputs)  # of a nested model `output` would be the tensor inside it
+        return _only(layer._inbound_nodes[-1].outputs)  # for a nested model, `output` would be the inner tensor
     if output in opened.outputs:
         outputs = opened.output
         return outputs[output] if isinstance(outputs, dict) else _only(outputs[opened.outputs.index(output)])
@@ -83,7 +83,7 @@ def _only(tensors: Any) -> Any:
 
 
 def _before_head(keras: Any, answer: Any) -> tuple[Any, str]:
-    """Step back over a softmax at the end and the dense layer that makes its logits, into nested models too."""
+    """Step back over a final softmax and the dense layer of its logits, in nested models too."""
     last, arguments = _producer(answer)
     if len(arguments) != 1:
         return answer, "its whole output"
@@ -102,7 +102,7 @@ def _before_head(keras: Any, answer: Any) -> tuple[Any, str]:
 
 
 def _producer(tensor: Any) -> tuple[Any, list[Any]]:
-    """Return the layer whose call made a tensor, and the tensors of that call."""
+    """Return the layer whose call produced a tensor, and the input tensors of that call."""
     layer, node = tensor._keras_history[:2]
     call = layer._inbound_nodes[node]
     return layer, list(getattr(call, "keras_inputs", None) or getattr(call, "input_tensors", None) or [])

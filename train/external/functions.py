@@ -1,6 +1,6 @@
-"""What of a SavedModel can be called: its signatures, else the functions of its objects, each of their traces.
+"""The callables of a SavedModel: its signatures, or else each trace of its objects' functions.
 
-A function without a signature is named by what it takes, so that a person can choose it: ``NAME:x=float32:Nx16000`` is
+A function without a signature is named by its inputs, so that the user can choose it: ``NAME:x=float32:Nx16000`` is
 the function NAME of a batch of 16,000 numbers, ``NAME:x=string:scalar`` that of one text.
 """
 
@@ -22,12 +22,12 @@ from .tensors import Tensor
 DEFAULTS = ("serving_default", "default")
 CALL = "__call__"
 _PARSES = re.compile(r"Parse(Single)?(Sequence)?Example")
-_HIDDEN = re.compile(r"_|call_and_return_")  # what Keras keeps for itself
+_HIDDEN = re.compile(r"_|call_and_return_")  # Keras's internal functions
 
 
 @dataclass(frozen=True)
 class Called:
-    """A way to call a SavedModel: `call` maps a list of tensors, in the order of `inputs`, to that of `outputs`.
+    """A callable of a SavedModel: `call` maps a list of tensors, in the order of `inputs`, to those of `outputs`.
 
     `name` is the signature's or function's name; empty for the only way to call the model itself.
     """
@@ -40,7 +40,7 @@ class Called:
 
 @dataclass(frozen=True)
 class _Traced:
-    """One trace of a function: `values` are its arguments that are no tensors, `outside` its operators on files."""
+    """One trace of a function: `values` are its non-tensor arguments, `outside` its operators on files."""
 
     owner: str
     function: Any
@@ -63,7 +63,7 @@ def load_saved_model(path: Path, tags: list[str]) -> Any:
     for attempt in range(2):
         try:
             return tf.saved_model.load(str(path), tags=tags)
-        except Exception as error:  # TensorFlow's loader raises whatever the file makes it stumble over
+        except Exception as error:  # TensorFlow's loader may raise any exception
             missing = re.search(r"Op type not registered '([\w>]+)'", str(error))
             if missing and not attempt and _register_text_operators():
                 continue
@@ -88,9 +88,9 @@ def _register_text_operators() -> bool:
 
 
 def choose(tf: Any, owner: Any, path: Path, wanted: str) -> Called:
-    """Return how the loaded SavedModel is called: as `wanted` says, else in the one way that is clear.
+    """Return the callable of the loaded SavedModel that `wanted` names, or the only unambiguous one.
 
-    Raises InputError when `wanted` is not there, or the choice is the user's.
+    Raises InputError when `wanted` does not exist, or several callables are possible.
     """
     signatures = list(owner.signatures)
     if wanted in signatures or (not wanted and signatures):
@@ -110,9 +110,9 @@ def choose(tf: Any, owner: Any, path: Path, wanted: str) -> Called:
 
 
 def parsed_examples(owner: Any, name: str) -> tuple[str, str] | None:
-    """Return what is wrong with a signature that takes serialized ``tf.Example``, and the remedy; None for others.
+    """Return the problem of a signature of serialized ``tf.Example``, and the remedy; None for other signatures.
 
-    Those are texts to TensorFlow, and estimators serve nothing else unless they are asked to.
+    TensorFlow declares these as strings; they are the default of estimators.
     """
     if name not in owner.signatures or not any(map(_PARSES.match, _operators(owner.signatures[name]))):
         return None
@@ -139,9 +139,9 @@ def _by_signature(signature: Any, name: str) -> Called:
 
 
 def _functions(tf: Any, owner: Any) -> Iterator[_Traced]:
-    """Yield every trace of the functions that the model's own object offers, those for training left out.
+    """Yield every inference trace of the functions of the model's root object.
 
-    Of the traces of one function those come first whose arguments that are no tensors have their default values.
+    Among the traces of one function, those whose non-tensor arguments have their defaults come first.
     """
     offered = dict(vars(owner))
     for name in sorted(offered, key=lambda one: (one != CALL, one)):
@@ -159,7 +159,7 @@ def _trace(tf: Any, name: str, function: Any) -> _Traced | None:
     flat = tf.nest.flatten([positional, named])
     specs = [spec for spec in flat if isinstance(spec, tf.TensorSpec)]
     if not specs or any(isinstance(spec, tf.TypeSpec) and not isinstance(spec, tf.TensorSpec) for spec in flat):
-        return None  # nothing to feed; or sparse and ragged tensors, which no file here holds
+        return None  # no inputs; or sparse and ragged tensors, which no file format here supports
     names = _argument_names(function)
     values: list[tuple[str, Any]] = []
     for at, value in enumerate(positional):
@@ -186,10 +186,10 @@ def _works_on_files(operator: str) -> bool:
 
 
 def _clear(traced: list[_Traced]) -> _Traced | None:
-    """Return the one trace that is meant: what computes from numbers or texts alone, called in only one way.
+    """Return the unambiguous trace: one on numbers or texts alone, without alternatives.
 
-    The model's own ``__call__`` stands before its other functions. Traces that take the same tensors differ in
-    arguments that are no tensors only; the first has what the model itself takes for them.
+    The model's own ``__call__`` precedes its other functions. Traces with the same tensors differ only in non-tensor
+    arguments; the first has the model's defaults.
     """
     able = [one for one in traced if not one.outside]
     for group in ([one for one in able if one.owner == CALL], able):
@@ -201,7 +201,7 @@ def _clear(traced: list[_Traced]) -> _Traced | None:
 
 
 def _named(traced: list[_Traced], wanted: str, path: Path, signatures: list[str]) -> _Traced:
-    """Return the trace that `wanted` names: by its whole name, or a part that only one has."""
+    """Return the trace that `wanted` names: by its full name, or by a part of only one name."""
     matches = [one for one in traced if one.title == wanted] or [one for one in traced if wanted in one.title]
     if len(matches) > 1 and (clear := _clear(matches)) is not None:
         matches = [clear]

@@ -1,4 +1,4 @@
-"""What a file or folder from outside is, and whether it may be opened, before any framework is loaded."""
+"""Identifies an external file or folder, and whether it may be opened, before any framework is loaded."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What `identify` found: the file or folder, and how it is opened.
+    """The result of `identify`: the file or folder, and how it is opened.
 
     `keras` is the major version of Keras that wrote it, 0 for a SavedModel; `version` is that version as the file says
-    it. `config` is the Keras configuration. `code` lists what of it is code (empty unless it was trusted),
+    it. `config` is the Keras configuration. `code` lists its code (empty unless it was trusted),
     `modules` the handles of the Hub modules that its layers load.
     """
 
@@ -59,17 +59,17 @@ class ModelFile:
 
     @property
     def title(self) -> str:
-        """What it is, in words."""
+        """The kind of model, in words."""
         kind = {"keras-archive": "archive", "keras-hdf5": "HDF5 file"}.get(self.format)
         return f"Keras {self.version} {kind}" if kind else "SavedModel"
 
 
 def identify(path: Path, *, trust: bool) -> ModelFile:
-    """Find out what `path` is by its content, not its name, and refuse what carries code unless `trust`.
+    """Identify `path` by its content, not its name, and refuse code unless `trust`.
 
-    Raises InputError for what is not a model, is damaged or hostile, or carries code: Lambda layers, classes that are
-    not Keras's own, operators that run Python or touch files. Reads the whole of a Keras file's structure; imports no
-    framework and runs nothing.
+    Raises InputError for a file that is not a model, is damaged or hostile, or contains code: Lambda layers, classes
+    that are not Keras's own, operators that run Python or access files. Reads the complete structure of a Keras file;
+    imports no framework and runs nothing.
     """
     if path.name == GRAPH and path.is_file():
         path = path.parent
@@ -87,7 +87,7 @@ def identify(path: Path, *, trust: bool) -> ModelFile:
     start = _start(path)
     if start.startswith(_HDF5):
         config, version = read_hdf5(path)
-        version = version or "2"  # older than the attribute
+        version = version or "2"  # the file is older than the attribute
         kind: Literal["keras-archive", "keras-hdf5"] = "keras-hdf5"
     elif start.startswith(_ZIP) and path.suffix.lower() not in _OTHERS:
         config, metadata = read_archive(path)
@@ -106,7 +106,7 @@ def identify(path: Path, *, trust: bool) -> ModelFile:
 
 
 def _remedy(config: Any) -> str:
-    """Return how a file with code is opened all the same: what the file does not define has to be said."""
+    """Return the remedy for a file with code: missing definitions must be supplied."""
     if not defined_elsewhere(config):
         return TRUSTING
     return f"{DEFINE}. Better: save the model again as a SavedModel (model.export), which carries no Python"
@@ -126,7 +126,7 @@ def _start(path: Path) -> bytes:
 
 
 def _major(path: Path, version: str, config: Any) -> Literal[2, 3]:
-    """Return 2 or 3. TensorFlow's own Keras numbered itself after TensorFlow (2.x) until Keras 3."""
+    """Return 2 or 3. TensorFlow's own Keras had TensorFlow's version numbers (2.x) until Keras 3."""
     if match := re.match(r"(\d+)\.", version + "."):
         major = int(match[1])
         if major in (1, 2):

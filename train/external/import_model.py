@@ -1,8 +1,8 @@
-"""Takes a model that somebody else made and freezes it, unchanged, into the one SavedModel that export reads.
+"""Freezes an external model, unchanged, into the one SavedModel that export reads.
 
-Nothing of the file is guessed that cannot be known. The range of a picture's pixels is what the user says, what the
-preprocessing that a Keras model begins with tells, or that of a uint8 input. Where none of these tells, the input is a
-``tensor``: it is fed as the model takes it. Logits stay logits.
+Unknown properties are not guessed. The range of an image's pixels comes from the user, from the preprocessing layers at
+the start of a Keras model, or from a uint8 input. Without any of these, the input is a ``tensor``, which is fed
+unchanged. Logits stay logits.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SCRATCH = "scratch"
 
 @dataclass(frozen=True)
 class _Judged:
-    """The input contract and how its range is known."""
+    """The input contract and the source of its range."""
 
     contract: InputContract
     range_from: str
@@ -59,10 +59,10 @@ def import_key(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     custom_objects: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what decides the result of `import_model`, for a cache key.
+    """Return the values that decide the result of `import_model`, for a cache key.
 
-    Checks the file first and needs no TensorFlow, so it is also the check before anything is started. Raises
-    InputError as `identify`, and for choices that contradict themselves.
+    Checks the file first, without TensorFlow, so it also serves as the check before anything is started. Raises
+    InputError as `identify`, and for contradictory options.
     """
     check_installed()
     trust = trust or bool(custom_objects)
@@ -107,17 +107,17 @@ def import_model(
 
     `workspace` then holds ``saved_model/`` and ``model.json``. The batch is fixed to 1; `size` fixes an open height
     and width in pixels, `shapes` the shape of inputs by name (``""``: the only one). `tags` and `signature` choose the
-    graph and the function of a SavedModel that is used, `output` which output is judged; the others stay in the file.
-    `labels` are the classes in the order of that output, by position: a name may stand there twice. `value_range` is
-    what pixels of 0–255 are mapped onto. `trust` lets the file bring code; `custom_objects` are modules (or ``.py``
-    files) that define what the file needs, which are imported, and trusting them is trusting the file.
+    graph and the function of a SavedModel that is used, `output` the output that is evaluated; the others stay in the
+    file. `labels` are the classes in the order of that output; a name may occur twice. `value_range` is the range that
+    pixels of 0–255 are mapped to. `trust` permits code in the file; `custom_objects` are modules (or ``.py`` files)
+    with the file's own classes: they are imported, and trusting them is trusting the file.
 
     The contract is ``image`` for one square RGB input (NHWC) of a known range, ``text`` for one string, ``tensor``
-    for all else. With several inputs it describes the first; ``provenance["inputs"]`` has all. `Model.sha256` is over
-    the file and these choices. The frozen model is run beside the original on random inputs.
+    for all else. With several inputs it describes the first; ``provenance["inputs"]`` has all. `Model.sha256` covers
+    the file and these options. The frozen model is compared with the original on random inputs.
 
-    Raises InputError when the file is none of these, carries code, or leaves open what is asked here; StageError when
-    it cannot be opened or saved, or the frozen model answers differently.
+    Raises InputError when the file is none of these, contains code, or an option is missing or wrong; StageError when
+    it cannot be opened or saved, or the frozen model's outputs differ.
     """
     start = time.monotonic()
     key = import_key(
@@ -139,7 +139,7 @@ def import_model(
         scratch.mkdir(parents=True)
     try:
         listener.progress("adopt", 0, 3, f"opening the {file.title}")
-        with as_written(load()[0]):  # what the original answers is the measure
+        with as_written(load()[0]):  # the original's outputs are the reference
             source = _one_text(open_source(file, options, known_range, scratch, listener))
         judged = _judge(source, file, value_range, known_range)
         answer, count = _answer(source, output, listener)
@@ -210,7 +210,7 @@ def _cut_at_ids(
     folder: Path,
     listener: Listener,
 ) -> CutModel | None:
-    """Cut a model of one string where its strings end; None for others, and where that cannot be (which is noted).
+    """Cut a model of one string where its strings end; None for other models, and (with a note) if it cannot be cut.
 
     `saved` is the frozen model.
     """
@@ -258,7 +258,7 @@ def _provenance(source: Source, file: ModelFile, key: dict[str, Any], judged: _J
 
 
 def _unpacked(file: ModelFile, trust: bool, listener: Listener) -> ModelFile:
-    """Unpack an archive of a SavedModel and look at what was in it."""
+    """Unpack an archive of a SavedModel and identify its content."""
     if file.format != "archive":
         return file
     folder = resolve(str(file.path.absolute()), sha256="", folder=Path(), listener=listener)
@@ -266,7 +266,7 @@ def _unpacked(file: ModelFile, trust: bool, listener: Listener) -> ModelFile:
 
 
 def _one_text(source: Source) -> Source:
-    """Return a text model so that it takes (1,) strings, as all text models here do. Others stay as they are."""
+    """Return a text model with an input of (1,) strings, as all text models here have. Others are unchanged."""
     inputs = source.plain.inputs
     if len(inputs) != 1 or inputs[0][2] != "string":
         return source
@@ -284,7 +284,7 @@ def _one_text(source: Source) -> Source:
 def _judge(
     source: Source, file: ModelFile, value_range: tuple[float, float] | None, known_range: tuple[float, float] | None
 ) -> _Judged:
-    """Return what a caller feeds."""
+    """Return the input contract."""
     name, shape, dtype = source.plain.inputs[0]
     only = len(source.plain.inputs) == 1
     if only and dtype == "string":
@@ -308,7 +308,7 @@ def _judge(
 
 
 def _answer(source: Source, output: str, listener: Listener) -> tuple[str, int]:
-    """Return the name of the output that is judged and its number of classes (0: it is no vector)."""
+    """Return the name of the evaluated output and its number of classes (0: it is no vector)."""
     names = dict(zip(source.outputs, source.plain.outputs, strict=True))
     if output:
         if output not in names and output not in names.values():
@@ -329,11 +329,11 @@ def _classes(source: Source, output: str) -> int:
 
 
 def _verify(source: Source, saved: Path, tolerance: float) -> float:
-    """Run the saved model beside the original. Raises StageError when they differ; returns by how much they may."""
+    """Compare the saved model with the original. Raises StageError when they differ; returns the tolerance."""
     names = [name for name, _, _ in source.plain.inputs]
     try:
         frozen = answers(saved, names, source.examples)
-    except Exception as error:  # a graph may fail in any way
+    except Exception as error:  # a graph may raise any exception
         raise StageError(
             f"the frozen model does not run: {shorten(str(error), 300)}",
             "save it again where it was made, as a plain SavedModel with one signature",

@@ -1,4 +1,4 @@
-"""Starts the process that holds Keras 3, and turns what became of it into results or messages."""
+"""Starts the process of Keras 3, and turns its outcome into results or messages."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SECONDS = 900
 
 
 class KerasError(Exception):
-    """Keras 3 could not open the file; the text is its own."""
+    """Keras 3 could not open the file; the message is its own."""
 
 
 def check_keras3() -> None:
-    """Raise InputError when Keras 3 is missing. Looks the package up; does not import it."""
+    """Raise InputError when Keras 3 is missing. Does not import it."""
     version = package_versions(["keras"]).get("keras", "") if find_spec("keras") else ""
     if not version.startswith("3."):
         present = f"keras {version} is" if version else "it is not"
@@ -35,8 +35,8 @@ def check_keras3() -> None:
 def run(job: dict[str, Any], config: Any, folder: Path, *, trust: bool) -> dict[str, Any]:
     """Do a job of `keras3_process` in `folder`, which must be empty; return its result.
 
-    Without `trust` the process is an isolated Python: neither the current folder nor PYTHONPATH can bring it code.
-    Raises KerasError for what Keras itself says, InputError and StageError as the process found, StageError when it
+    Without `trust` the process is an isolated Python: it imports no code from the current folder or PYTHONPATH.
+    Raises KerasError for Keras's own errors, InputError and StageError as reported by the process, StageError when it
     crashed or did not end.
     """
     check_keras3()

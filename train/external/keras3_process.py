@@ -1,8 +1,8 @@
-"""The process that holds Keras 3: opens one file, saves it as a plain SavedModel, and writes down what it answers.
+"""The process of Keras 3: opens one file, saves it as a plain SavedModel, and records its outputs on examples.
 
-Its own process because Keras 2, which tensorflow_hub stands on, and Keras 3 cannot share one. Run as
-``python -I -m edgeproof.train.external.keras3_process JOB.json``. The job names the file and a folder for what comes of
-it: ``saved_model/``, ``answers.npz`` and ``result.json``, which says what was found or why not.
+It is separate because Keras 2, which tensorflow_hub needs, and Keras 3 cannot share a process. Run as
+``python -I -m edgeproof.train.external.keras3_process JOB.json``. The job names the file and an output folder for
+``saved_model/``, ``answers.npz`` and ``result.json``, which has the result or the error.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         return dict(zip(outputs, opened.call(tf, list(values)), strict=True))
 
     module = tf.Module()
-    module.model = opened.model  # what it consists of is saved with it
+    module.model = opened.model  # its tracked parts are saved with it
     module.serve = tf.function(serve, input_signature=specs, autograph=False)
-    # The seeds of random layers are no part of the model to TensorFlow; some read them even while they infer.
+    # TensorFlow does not track the seeds of random layers; some layers read them in inference too.
     module.rest = list(module.serve.get_concrete_function().graph.variables)
     tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.serve})
     value_range = tuple(job["value_range"]) if job["value_range"] else None
 
     def answer(values: list[Any]) -> dict[str, Any]:
-        # As fit and predict call the model: called eagerly, a few layers compute otherwise (Resizing of uint8 rounds).
+        # As in fit and predict: called eagerly, a few layers compute differently (Resizing of uint8 rounds).
         expected: dict[str, Any] = module.serve(*map(tf.constant, values))
         return expected
 
@@ -80,7 +80,7 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     stored = {f"{number}/{place}": value for number, one in enumerate(examples) for place, value in enumerate(one)}
     for number, answers in enumerate(expected):
         stored |= {f"{number}/{name}": np.asarray(value) for name, value in answers.items()}
-    # NumPy would pickle objects, and forget what bfloat16 is.
+    # NumPy would pickle objects, and lose the type bfloat16.
     kinds = {"O": "S", "V": "float32"}
     plain = {key: value.astype(kinds.get(value.dtype.kind, value.dtype)) for key, value in stored.items()}
     np.savez(folder / "answers.npz", **plain)

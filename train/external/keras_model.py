@@ -1,6 +1,6 @@
-"""A Keras file, opened with the Keras that is given: Keras 2 in this process, Keras 3 in one of its own.
+"""Opens a Keras file with a given Keras: Keras 2 in this process, Keras 3 in its own.
 
-Nothing of ours but plain helpers is imported here: the process that holds Keras 3 must not meet Keras 2.
+This module imports only plain helpers of ours: the process of Keras 3 must not import Keras 2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ADVICE = "open it where it was made and save it as a SavedModel (model.export), 
 
 @dataclass(frozen=True)
 class Opened:
-    """A Keras model: `input` and `output` as it is called (a tensor, a list, a dictionary), and both as flat lists."""
+    """A Keras model: `input` and `output` in its own structure (a tensor, a list, a dictionary), and as flat lists."""
 
     model: Any
     input: Any
@@ -45,10 +45,10 @@ class Opened:
 def open_keras(
     tf: Any, keras: Any, path: Path, config: Any, trust: bool, definitions: Definitions | None = None
 ) -> Opened:
-    """Load the file with `keras` (tf_keras or keras 3), uncompiled. Only call it on what `identify` let through.
+    """Load the file with `keras` (tf_keras or keras 3), uncompiled. Only for files that `identify` accepted.
 
-    `definitions` says what it needs of outside it. Raises whatever Keras raises, InputError when a class is not known,
-    or the model was saved before it had inputs.
+    `definitions` has its external objects. Raises whatever Keras raises, and InputError when a class is unknown or the
+    model was saved before it had inputs.
     """
     definitions = definitions or Definitions()
     scope = {**_ours(tf, keras), **hub_layer(definitions.modules), **load_objects(definitions.objects)}
@@ -63,9 +63,9 @@ def open_keras(
             raise InputError(f"the file needs {shorten(plain)}, which its maker wrote and Keras does not have", DEFINE)
     with keras.utils.custom_object_scope(scope):
         if _major(keras) == 3:
-            if trust:  # legacy HDF5 files know no safe_mode argument
+            if trust:  # legacy HDF5 files have no safe_mode argument
                 keras.config.enable_unsafe_deserialization()
-            # Saving would trace and keep this signature too, in training mode: random layers then draw numbers.
+            # Saving would also trace this signature, in training mode, in which random layers draw numbers.
             keras.Model._default_save_signature = None
             model = keras.saving.load_model(str(path), compile=False, safe_mode=not trust)
         else:
@@ -74,7 +74,7 @@ def open_keras(
 
 
 def describe(tf: Any, keras: Any, model: Any) -> Opened:
-    """Return what a loaded model takes and gives. Raises InputError when that is not known, or no file can hold it."""
+    """Return a loaded model with its inputs and outputs. Raises InputError when they are unknown or unsupported."""
     inputs_structure, outputs_structure = _structure(model, "input"), _structure(model, "output")
     if inputs_structure is None:
         inputs_structure, outputs_structure = _called_anew(keras, model)
@@ -101,10 +101,10 @@ def _structure(model: Any, side: str) -> Any:
 
 
 def _called_anew(keras: Any, model: Any) -> tuple[Any, Any]:
-    """Return input and output of a subclassed model, which keeps none of its own: it is called as it was built.
+    """Return input and output of a subclassed model, which stores neither, by calling it as it was built.
 
-    The file has the shapes of the first argument's tensors, of whatever batch. (None, None) where it has none, or the
-    model takes more arguments (``call(self, a, b)``).
+    The file has the shapes of the first argument's tensors, with any batch. (None, None) if it has none, or the model
+    takes more arguments (``call(self, a, b)``).
     """
     shapes = (model.get_build_config() or {}).get("input_shape")
     if not shapes:
@@ -112,7 +112,7 @@ def _called_anew(keras: Any, model: Any) -> tuple[Any, Any]:
     ids = any(type(layer).__name__ == "Embedding" for layer in every_layer(model))
 
     def tensor(shape: Any, name: str) -> Any:
-        # A matrix that an embedding is made of holds token ids: the file has shapes and no types.
+        # A matrix before an embedding holds token ids; the file has shapes but no types.
         dtype = "int32" if ids and len(shape) == 2 else None
         return keras.Input(batch_shape=(None, *shape[1:]), name=name, dtype=dtype)
 
@@ -124,7 +124,7 @@ def _called_anew(keras: Any, model: Any) -> tuple[Any, Any]:
         inputs = tensor(shapes, "input")
     try:
         return inputs, model(inputs, training=False)
-    except Exception:  # the call is the maker's own, and may take more than the file says
+    except Exception:  # the author's own call may need more arguments than the file records
         return None, None
 
 
@@ -138,7 +138,7 @@ def every_layer(model: Any) -> Iterator[Any]:
 
 
 def _output_names(model: Any, structure: Any, outputs: list[Any]) -> tuple[str, ...]:
-    """The keys where the model gives a dictionary, else the names of the layers that the outputs come from."""
+    """The keys if the model returns a dictionary, else the names of the output layers."""
     if isinstance(structure, dict) and len(structure) == len(outputs):
         return tuple(sorted(str(key) for key in structure))  # the order in which nest flattens
     names = list(getattr(model, "output_names", None) or [])
@@ -165,7 +165,7 @@ def _dtype(tensor: Any) -> str:
 
 
 def _ours(tf: Any, keras: Any) -> dict[str, Any]:
-    """Names that files of tf.keras.applications use without being layers of Keras."""
+    """Names in files of tf.keras.applications that are not layers of Keras."""
     objects: dict[str, Any] = {"relu6": tf.nn.relu6}
     if _major(keras) == 2:
         convnext = importlib.import_module("tf_keras.src.applications.convnext")

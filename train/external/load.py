@@ -1,4 +1,4 @@
-"""Opens what `identify` let through and makes a plain function of it: Keras 2 here, Keras 3 elsewhere, SavedModels."""
+"""Opens files that `identify` accepted as plain functions: Keras 2 here, Keras 3 in its own process, SavedModels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """An opened model: as the file describes it (`inputs`, `outputs`), as a function, and what it says to examples.
+    """An opened model: the file's description (`inputs`, `outputs`), a function, and its outputs on examples.
 
     `examples` are lists of arrays in the order of `inputs`; `expected` the original's outputs by safe name. `opened_by`
     names the library, `signature` what was called of a SavedModel.
@@ -82,8 +82,8 @@ def open_source(
         except EdgeproofError as error:
             if number == 0:
                 raise
-            reasons.append(error.message)  # the second one was only worth a try
-        except Exception as error:  # Keras raises anything for a file from outside
+            reasons.append(error.message)  # the second attempt is optional
+        except Exception as error:  # Keras may raise any exception for an external file
             reasons.append(shorten(f"{type(error).__name__}: {error}", 300))
         else:
             if number:
@@ -112,7 +112,7 @@ def _keras2(
     inputs = _fixed(opened.inputs, shapes)
     outputs = _safe_outputs(opened.outputs, inputs)
     plain = Plain(trace(lambda values: opened.call(tf, values), inputs), inputs, outputs, opened.model)
-    with unchanged(plain.function):  # a graph, as fit and predict call the model
+    with unchanged(plain.function):  # a graph, as in fit and predict
         examples, expected = answered_examples(
             lambda values: _by_name(outputs, plain.function(*map(tf.constant, values))),
             opened.inputs, shapes, value_range, EXAMPLES,
@@ -164,9 +164,9 @@ def _keras3(
 
 
 def named(file: ModelFile, scratch: Path) -> Path:
-    """Return a path to the file whose ending is the one that Keras expects of its content.
+    """Return a path to the file with the suffix that Keras expects for its content.
 
-    Of a model of mixed precision that is a copy in `scratch` which computes in float32.
+    For a mixed-precision model that is a copy in `scratch` that computes in float32.
     """
     wanted = (".keras",) if file.format == "keras-archive" else (".h5", ".hdf5")
     if is_mixed(file.config):
@@ -206,7 +206,7 @@ def _saved_model(path: Path, options: ImportOptions, value_range: tuple[float, f
                 lambda values: _by_name(plain.outputs, called.call([tf.constant(value) for value in values])),
                 called.inputs, shapes, value_range, EXAMPLES,
             )  # fmt: skip
-    except Exception as error:  # the graph may refuse what it is given in any way
+    except Exception as error:  # the graph may refuse its inputs with any exception
         inputs_text = ", ".join(f"{name} {describe(shape)}" for name, shape, _ in fixed)
         raise StageError(
             f"{path} cannot compute what it is given ({inputs_text}) in its own process: {shorten(str(error), 300)}",

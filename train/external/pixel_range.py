@@ -1,4 +1,4 @@
-"""Which pixels a Keras model wants, where it begins with its own preprocessing and so tells."""
+"""Derives the pixel range of a Keras model from the preprocessing layers at its start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .code import layers
 
 Range = tuple[float, float]
 
-# What may stand before the preprocessing without changing the range: models themselves, shapes.
+# Layers that may precede the preprocessing without changing the range: models, shapes.
 _TRANSPARENT = {
     "Functional", "Model", "Sequential", "InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Cropping2D",
     "Identity", "DTypePolicy", "Policy", "FloatDTypePolicy", "__keras_tensor__",
@@ -19,9 +19,9 @@ _ONLY_TRAINING = ("Random", "Gaussian", "Dropout", "SpatialDropout")
 
 
 def pixel_range(config: Any) -> Range | None:
-    """Return the range of pixels that the model of this configuration is meant for, None where it does not tell.
+    """Return the pixel range that the model of this configuration expects, None if unknown.
 
-    Only a ``Rescaling`` or a ``Normalization`` with numbers of its own at the very beginning tells. A scale that
+    Only a ``Rescaling`` or a ``Normalization`` with its own numbers at the very beginning determines it. A scale that
     brings 255 to a few units is meant for 0–255; one near one (or above) for small numbers, of -1–1 where it adds as
     much as it multiplies. A mean above two is one of 0–255.
     """

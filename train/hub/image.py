@@ -1,8 +1,8 @@
 """A Hub image module as a backbone: RGB 0–255 → the module's range → `hub.KerasLayer` → a feature vector, or classes.
 
-What the module gives is found out on real samples, not assumed. With a new head, probabilities are taken as their
-logarithm: a softmax squashes all but its winner towards zero, where a linear head sees nothing; the logarithm gives
-the logits back up to a constant per image, and a linear head can do with that all it could do with the logits.
+The kind of the module's output is determined on real samples. With a new head, probabilities are replaced by their
+logarithm: a softmax pushes all classes but the likeliest towards zero, where a linear head cannot separate them; the
+logarithm restores the logits up to a constant per image, which is equivalent for a linear head.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .handles import check_recipe_handle
 from .module import Module, check_hub_installed, check_module, kind_of
 from .pixel_ranges import Pixels, pixels_of
 
-SMALLEST = 1e-7  # under a logarithm; about float32's resolution of a probability near one
+SMALLEST = 1e-7  # added before the logarithm; about float32's resolution of a probability near one
 NOISE_SAMPLES = 4
-# What of a [[model]] means something, beside the keys that every model has.
+# The keys of [[model]] that apply here, in addition to those of every model.
 _EVERY = frozenset({"name", "backbone", "image_size", "resize"})
 _KEYS = frozenset(
     {"sha256", "tags", "signature", "output", "arguments", "value_range", "preprocessing", "trainable", "head", "trust"}
 )
-UNSTEADY = 1e-4  # of the largest output; kernels that split their work differ in the last bits only
+UNSTEADY = 1e-4  # of the largest output; parallel kernels differ in the last bits only
 
 
 class HubModules:
@@ -40,7 +40,7 @@ class HubModules:
     packages = ("tensorflow-hub",)
 
     def check(self, spec: ModelSpec, folder: Path) -> None:
-        """Check keys, the extra ``hub`` and the handle; what is here already must be a module that fits the recipe."""
+        """Check keys, the extra ``hub`` and the handle; a local module must fit the recipe."""
         check_keys(spec, _EVERY | _KEYS)
         check_hub_installed()
         check_pixels(spec)
@@ -51,13 +51,13 @@ class HubModules:
             check_module(spec, local)
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
-        """What a URL names is known by the URL and the recipe's hash."""
+        """The identity of the handle; a URL is identified by itself and the recipe's hash."""
         chosen = {key: getattr(spec, key) for key in sorted(_KEYS - {"sha256"})}
         weights = identify(name_of(spec), spec.sha256, folder)
         return {"backbone": spec.backbone, "image_size": spec.image_size, **chosen, "weights": weights}
 
     def mixes(self, spec: ModelSpec) -> bool:
-        """A module's own types are fixed."""
+        """False: a module's types are fixed."""
         return False
 
     def build(self, spec: ModelSpec, request: ImageRequest) -> Base:
@@ -78,7 +78,7 @@ class HubModules:
 
 
 def base_of(spec: ModelSpec, path: Path, pixels: Pixels, request: ImageRequest) -> Base:
-    """Build the SavedModel at `path` as a `Base`. Without samples, noise stands in for images."""
+    """Build the SavedModel at `path` as a `Base`. Without samples, noise replaces images."""
     tf, keras = load()
     module = Module(spec, path)
     size, samples = spec.image_size, request.samples
@@ -92,11 +92,11 @@ def base_of(spec: ModelSpec, path: Path, pixels: Pixels, request: ImageRequest) 
     values = _flat(answers, spec, len(samples))
     kind = kind_of(values)
     if kind == "scores" and spec.head == "new":
-        kind = "values"  # features may well lie between 0 and 1; only a classifier's do so for a reason
+        kind = "values"  # features may also be between 0 and 1; only for a classifier does this mean probabilities
     output = module.apply(mapped)
     if answers.ndim == 4:
         output = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(output)
-    if tuple(output.shape[1:]) != values.shape[1:]:  # the graph does not tell: what came out tells
+    if tuple(output.shape[1:]) != values.shape[1:]:  # not known from the graph, so the output decides
         output = keras.layers.Reshape(values.shape[1:], name="features")(output)
     facts = {"gives": kind, "pixels": pixels.name}
     if module.call.signature:
@@ -119,7 +119,7 @@ def base_of(spec: ModelSpec, path: Path, pixels: Pixels, request: ImageRequest) 
 
 
 def _check_steady(first: NDArray[Any], second: NDArray[Any], spec: ModelSpec) -> None:
-    """Refuse a module whose answers to the same images differ: it can be neither trained on nor proven."""
+    """Raise InputError for a module whose outputs on the same images differ: it cannot be trained on or verified."""
     if not np.allclose(first, second, rtol=UNSTEADY, atol=UNSTEADY * float(np.abs(first).max(initial=0.0))):
         raise InputError(
             f"model {spec.name!r}: the module answers differently each time: it draws random numbers while it infers",
@@ -129,7 +129,7 @@ def _check_steady(first: NDArray[Any], second: NDArray[Any], spec: ModelSpec) ->
 
 
 def _flat(answers: NDArray[Any], spec: ModelSpec, samples: int) -> NDArray[Any]:
-    """Return the module's output on the samples as (N, features), averaged over the picture where it has places."""
+    """Return the module's output on the samples as (N, features), averaged over height and width if it has them."""
     where = f"model {spec.name!r}"
     if answers.ndim not in (2, 4) or len(answers) != samples or answers.dtype.kind != "f" or not answers.size:
         raise InputError(

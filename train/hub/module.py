@@ -1,4 +1,4 @@
-"""Runs a Hub SavedModel through `hub.KerasLayer`: which signature, which output, and what a failure means."""
+"""Runs a Hub SavedModel through `hub.KerasLayer`: selects signature and output, and explains failures."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ...frameworks.tf1 import without_references
 
 DEFAULT_V1 = "default"
 DEFAULT_V2 = "serving_default"
-SUM_TOLERANCE = 1e-3  # a softmax in float16 still adds up to one within this
+SUM_TOLERANCE = 1e-3  # the tolerance for the sum of a softmax in float16
 
 Kind = Literal["probabilities", "scores", "values"]
 
 
 def check_hub_installed() -> None:
-    """Raise InputError if the extra ``hub`` is missing. Looks packages up; imports none."""
+    """Raise InputError if the extra ``hub`` is missing. Imports none of its packages."""
     check_installed()
     extra = EXTRAS["hub"]
     extra.require("hub: backbones need", "tensorflow_hub")
@@ -39,7 +39,7 @@ def check_hub_installed() -> None:
 
 
 def check_text_installed() -> None:
-    """Raise InputError if the extra ``text`` is missing. Looks packages up; imports none."""
+    """Raise InputError if the extra ``text`` is missing. Imports none of its packages."""
     EXTRAS["text"].require("training on texts needs")
     check_hub_installed()
 
@@ -58,18 +58,18 @@ def load_hub() -> Any:
 
 @dataclass(frozen=True)
 class Call:
-    """How a SavedModel is called: by a `signature` (with the name of its image input), or as it is where empty."""
+    """How a SavedModel is called: by a `signature` (with the name of its image input), or itself if that is empty."""
 
     signature: str = ""
     input: str = ""
 
 
 def check_module(spec: ModelSpec, folder: Path) -> tuple[SavedModel, Call]:
-    """Check, without TensorFlow, that the SavedModel at `folder` can be used as `spec` says, and decide how.
+    """Check, without TensorFlow, that the SavedModel at `folder` can be used for `spec`, and return how it is called.
 
-    Raises InputError when its graph does more than computing (`check_security`), when it has no such signature or
-    output, when a fixed input size is another than `image_size`, or when it cannot be fine-tuned but `trainable` asks
-    for that.
+    Raises InputError when its graph may do more than compute (`check_security`), when it has no such signature or
+    output, when a fixed input size differs from `image_size`, or when it cannot be fine-tuned although `trainable` is
+    set.
     """
     where = f"model {spec.name!r}"
     saved = read(folder, spec.tags)
@@ -114,7 +114,7 @@ def check_size(spec: ModelSpec, shape: Any, where: str) -> None:
 
 
 def check_output(wanted: str, outputs: list[str], where: str) -> None:
-    """Raise InputError unless `wanted` (or, where that is empty, one that stands out) is among `outputs`."""
+    """Raise InputError unless `outputs` has `wanted` (or, if that is empty, a default output)."""
     if wanted and wanted not in outputs:
         raise InputError(
             f"{where}: the model has no output {shorten(wanted)!r}",
@@ -128,7 +128,7 @@ def check_output(wanted: str, outputs: list[str], where: str) -> None:
 
 
 class Module:
-    """A loaded module: `layer` is the `hub.KerasLayer`; `apply` calls it and picks the output that is wanted."""
+    """A loaded module: `layer` is the `hub.KerasLayer`; `apply` calls it and selects the wanted output."""
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         """Load the SavedModel at `folder` (seconds). Raises InputError as `check_module`, or when it does not load;
@@ -146,7 +146,7 @@ class Module:
                 self.layer = hub.KerasLayer(str(path), name="module", **options)
         except EdgeproofError:
             raise
-        except Exception as error:  # TensorFlow's loader raises whatever the file makes it stumble over
+        except Exception as error:  # TensorFlow's loader may raise any exception
             raise InputError(
                 f"{self.where}: TensorFlow cannot load the SavedModel {folder}: {shorten(str(error), 300)}",
                 "check that it was saved whole, by a TensorFlow no newer than this one; operators of other packages "
@@ -179,7 +179,7 @@ class Module:
         return f" and arguments {sorted(self.spec.arguments)}" if self.spec.arguments else ""
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the recipe's extra arguments as the call takes them. Raises InputError for unknown ones."""
+        """Return the recipe's extra arguments for the call. Raises InputError for unknown ones."""
         values = dict(self.spec.arguments)
         if not self.call.signature:
             return values
@@ -194,7 +194,7 @@ class Module:
         return {name: tf.constant(value, tf.dtypes.as_dtype(inputs[name].dtype)) for name, value in values.items()}
 
     def _traced_shapes(self) -> list[Any]:
-        """Return the shape of images that the model was traced for, if there is only one."""
+        """Return the shape of images for which the model was traced, if there is only one."""
         if self.call.signature:
             return []
         tf, _ = load()
@@ -205,7 +205,7 @@ class Module:
 
 
 def kind_of(values: NDArray[Any]) -> Kind:
-    """Tell what a model's outputs (N, classes) on real samples are.
+    """Classify a model's outputs (N, classes) on real samples.
 
     ``probabilities``: a distribution (none negative, each row adds up to one); ``scores``: each between 0 and 1, but
     not adding up (a sigmoid per class); ``values``: anything else, such as logits or features.
