@@ -1,7 +1,7 @@
-"""The pipeline: recipe → data → models → artifacts → measurements → verdict. The only place that knows all the stages.
+"""The pipeline: recipe → data → models → artifacts → measurements → verdict. The only module that knows all stages.
 
-Each step asks the store first. What is there is not made again, so a run that was killed goes on, and a changed
-recipe redoes what the change concerns and nothing else.
+Each step looks into the store first. Finished work is not repeated, so a killed run continues, and a changed recipe
+redoes only what the change affects.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ from .runtime_fallbacks import cost, incompatibility
 from .steps import put, to_json_model
 from .tensorflow_process import TensorFlowProcess
 
-TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert")  # beside those of the source of a backbone
+TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert")  # in addition to those of a backbone's source
 REFERENCE_TARGET = Target("local", "tensorflow")
-# Which samples are answered rightly, by artifact and target.
+# Which samples are answered correctly, by artifact and target.
 _Right = Mapping[tuple[str, str], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
 class _Trained:
-    """A model, the same trained with the further `seeds` (`model` has the first), and the data of all of them."""
+    """A model trained with the first seed, the models of the further `seeds`, and their data."""
 
     model: Model
     others: tuple[Model, ...]
@@ -65,7 +65,7 @@ class _Trained:
 
 
 class Pipeline:
-    """One run of one recipe into one folder. `listener` also measures how long tasks take."""
+    """One run of one recipe into one folder. `listener` also measures the duration of tasks."""
 
     def __init__(self, recipe: Recipe, out: Path, listener: RunLog, store: Store, tf: TensorFlowProcess) -> None:
         self.recipe = recipe
@@ -91,11 +91,11 @@ class Pipeline:
         )
 
     def run(self, fingerprint: dict[str, Any]) -> None:
-        """Do everything. What fails is in `failures` and in the results' rows; the rest is done all the same."""
+        """Run all stages. Failures are in `failures` and in the results' rows; the rest is done all the same."""
         self.listener.plan(run_steps(self.recipe, self.targets))
         models = [trained for spec in self.recipe.model if (trained := self._model(spec, fingerprint))]
         artifacts = {trained.model.name: self._artifacts(trained.model, trained.data) for trained in models}
-        # Nothing may run beside a latency measurement, and memory is better used by what is measured.
+        # Nothing may run during a latency measurement, and the measured files need the memory.
         self.tf.stop()
         correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
         # Models on the same arrays are measured together: their cells take turns, so that latencies compare.
@@ -106,14 +106,14 @@ class Pipeline:
         self.listener.begin("diagnose")
         self._diagnose(models)
         self.listener.begin("report")
-        # Before the verdict: which model is more accurate counts there.
+        # Before the verdict, which depends on which model is more accurate.
         budget = self.recipe.budget if "budget" in self.recipe.model_fields_set else None
         self.results.comparisons = compare_models(self.results, correct, budget=budget, folder=self.out)
         self.results.budget, self.results.recommendation = select.verdict(self.results, budget, self.recipe.runtime)
         self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
 
     def save(self) -> None:
-        """Write results.json and results.csv as they stand."""
+        """Write results.json and results.csv in their present state."""
         self.results.save(self.out)
 
     def _data(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> PreparedData:
@@ -131,7 +131,7 @@ class Pipeline:
         return data
 
     def _model(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> _Trained | None:
-        """Prepare the data and train one model with every seed; None when that fails (why is in `failures`)."""
+        """Prepare the data and train one model with every seed; None on failure (the reason is in `failures`)."""
         seeds = self.recipe.train.seeds or (self.recipe.seed,)
         data = None
         try:
@@ -143,7 +143,7 @@ class Pipeline:
             model = load_model(entry)
             copy_out(entry, self.out / "models" / spec.name, root=self.out, mark="model.json")
         except EdgeproofError as error:
-            # Data that cannot be used concern all models; what a model refuses concerns that model.
+            # Unusable data affect all models; what one model refuses affects that model.
             if len(self.recipe.model) == 1 or (error.exit_code == 2 and data is None):
                 raise
             self.failures.append(f"{spec.name}: {error.message}")
@@ -160,7 +160,7 @@ class Pipeline:
         return _Trained(model, others, seeds, data)
 
     def _fit(self, spec: ModelSpec, data: PreparedData, seed: int, shared: Path | None) -> Path:
-        """Train one model with one seed, or find it in the store; return its folder there."""
+        """Train one model with one seed, or take it from the store; return its folder there."""
         train = to_json_model(self.recipe.train.model_copy(update={"seeds": ()}))
         identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
         recipe_part = {"spec": to_json_model(spec), "train": train, "seed": seed, "backbone": identity}
@@ -183,7 +183,7 @@ class Pipeline:
 
     @contextmanager
     def _shared_features(self, spec: ModelSpec, data: PreparedData, seeds: int) -> Iterator[Path | None]:
-        """Give a folder for what training with several seeds has in common; it is gone when all are trained."""
+        """Yield a temporary folder for what trainings with several seeds share."""
         if seeds == 1:
             yield None
             return
@@ -226,9 +226,9 @@ class Pipeline:
     def _measure(
         self, models: Sequence[_Trained], artifacts: Sequence[Artifact]
     ) -> dict[str, dict[int, NDArray[np.bool_]]]:
-        """Measure the files of models on the same data; return for each model and seed which samples it gets right.
+        """Measure the files of models on the same data; return for each model and seed which samples are correct.
 
-        That is the float reference's. The models of further seeds are answered with TensorFlow, and not timed.
+        These are the float reference's answers. Models of further seeds run in TensorFlow, and are not timed.
         """
         self.listener.begin("measure")
         data, evaluate = models[0].data, self.recipe.evaluate
@@ -281,7 +281,7 @@ class Pipeline:
     def _correct(
         self, models: Sequence[_Trained], right: _Right, rows: Mapping[str, Measurement]
     ) -> dict[str, dict[int, NDArray[np.bool_]]]:
-        """Return for each model and seed which samples the float reference gets right; write down its repeats.
+        """Return for each model and seed which samples the float reference gets right; record the repeats.
 
         `right` has that by artifact and target, `rows` are the references' measurements by artifact.
         """
@@ -309,7 +309,7 @@ class Pipeline:
         return correct
 
     def _name_incompatibility(self, row: Measurement, artifacts: Sequence[Artifact]) -> None:
-        """Say which operator keeps a file off the recipe's runtime, and what there is to choose from."""
+        """Write the operator that prevents a file from loading on the recipe's runtime, and the alternatives."""
         artifact = next((a for a in artifacts if a.id == row.artifact), None)
         if artifact is None or self.runtime is None or Target.parse(row.target).runtime != self.runtime.runtime:
             return
@@ -317,9 +317,9 @@ class Pipeline:
             self.results.add_measurement(replace(row, reason=problem[0], remedy=problem[1]))
 
     def _judge(self, artifact: Artifact, right: _Right) -> None:
-        """Write where an artifact loads, and what it cost to make it load there, into its row and sidecar.
+        """Write where an artifact loads, and the cost of a fallback, into its row and sidecar.
 
-        One that loads nowhere is not ``ok``.
+        An artifact that loads nowhere is not ``ok``.
         """
         rows = [m for m in self.results.measurements if m.artifact == artifact.id]
         readers = [m for m in rows if Target.parse(m.target).reads(artifact.format)]
@@ -338,7 +338,7 @@ class Pipeline:
         self._record(judged)
 
     def _diagnose(self, models: Sequence[_Trained]) -> None:
-        """Find out why quantized files lost accuracy: those that the recipe says."""
+        """Diagnose the quantized files that the recipe selects."""
         if self.recipe.evaluate.diagnose == "none":
             return
         data = {trained.model.name: trained.data for trained in models}
@@ -367,7 +367,7 @@ class Pipeline:
             self.listener.progress("diagnose", len(todo), len(todo))
 
     def _is_to_be_explained(self, artifact: Artifact) -> bool:
-        """Whether a file is quantized and ran, and may have lost more than the budget allows (or all are wanted)."""
+        """Whether a file is quantized, ran, and may have lost more than the budget allows (or all are selected)."""
         rows = [m for m in self.results.measurements if m.artifact == artifact.id and m.status == "ok"]
         if artifact.format != "tflite" or artifact.variant.scheme.weights == "float32" or not rows:
             return False
@@ -378,9 +378,9 @@ class Pipeline:
 
 
 def _may_lose_more(row: Measurement, budget: Budget) -> bool:
-    """Whether a cell loses accuracy, and that is more than the budget allows, or may be; without classes by agreement.
+    """Whether a cell loses, or may lose, more accuracy than the budget allows; without classes by agreement.
 
-    Where the estimate keeps the budget and too few samples say no more, only a loss beyond chance is looked into.
+    If the estimate is within the budget and the samples are too few, only a loss beyond chance counts.
     """
     if (loss := row.judged_drop) is None:
         return row.agreement is not None and 1 - row.agreement > budget.max_accuracy_drop
@@ -391,7 +391,7 @@ def _may_lose_more(row: Measurement, budget: Budget) -> bool:
 
 
 def _targets(recipe: Recipe) -> list[Target]:
-    """Return the recipe's targets, and that of its runtime unless the version installed here is what it names."""
+    """Return the recipe's targets, and that of its runtime unless the installed version is the named one."""
     targets = [Target.parse(text) for text in recipe.evaluate.targets]
     if recipe.runtime:
         wanted = parse_runtime(recipe.runtime)

@@ -1,16 +1,16 @@
-"""What quantization costs, on all samples that chose nothing: test, and validation where it did not choose the file.
+"""The accuracy drop of quantization on all unbiased samples: test, and validation if the file was not chosen on it.
 
-More samples show more: of 121 test samples no file shows that it loses at most 1 point, of 400 it may. But a sample
-that helped to choose a file shows it better than it is. Which samples those are:
+More samples show more: with 121 test samples no file can show that it loses at most 1 point, with 400 it may. But a
+file looks too good on samples that it was chosen on. Which samples are biased:
 
 - test: never. Nothing is chosen on it.
 - validation, for files that were chosen on it: of two tools' files, of the steps of int8-mixed, of the epochs of
   further training. `Artifact.chosen_on` says on how many samples; those are left out, which is often all.
 - validation, for the other files: training kept the epoch with the lowest validation loss. That chose the float model,
-  on both sides of the difference, and no file beside another. It leaves no trace in the difference: of 3,000
-  simulated trainings (`tests/test_pooling.py`) the drop was 0.74 points on validation and 0.72 on new samples, 0.02 ±
-  0.04 apart. Had accuracy chosen the epoch, the drop would be overstated, never understated: luck that the float model
-  has on these samples is lost by quantization. Accuracy itself may be flattered, so it stays that of test.
+  on both sides of the difference, and not one file over another. It does not bias the difference: in 3,000 simulated
+  trainings (`tests/test_pooling.py`) the drop was 0.74 points on validation and 0.72 on new samples, 0.02 ± 0.04 apart.
+  If accuracy had chosen the epoch, the drop would be overstated, never understated: quantization loses the float
+  model's luck on these samples. Accuracy itself may be biased, so it remains that of test.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def pooled(
 ) -> Iterator[Measurement]:
     """Yield the rows of files with a drop again, with the `pooled_drop`; a row that fails on validation is not ok.
 
-    `rows` are those of the test split, `answers` what `measure` returned for it, `references` what it was given. Files
-    are answered on the validation split where some of it may count, on the whole of it: what a later run may count is
-    then in the store. Nothing is timed.
+    `rows` are those of the test split, `answers` the result of `measure` for it, `references` its argument. If a part
+    of the validation split may count, files answer all of it, so that a later run finds it in the store. Nothing is
+    timed.
     """
     first = {model: next((key for key in answers if key[0] == id_), None) for model, id_ in references.items()}
     judged = {(row.artifact, row.target): row for row in rows if row.status == "ok" and row.drop is not None}
@@ -110,17 +110,17 @@ def _drop(task: Task, pairs: Mapping[str, tuple[_Scores, _Scores]], same: bool) 
 
 
 def _scores(answers: Mapping[_Key, Answered]) -> dict[_Key, _Scores]:
-    """Return how well each cell answers each sample, where that is known."""
+    """Return each cell's score of each sample, where known."""
     return {key: answer.scores for key, answer in answers.items() if answer.scores is not None}
 
 
 class _Renamed(Silent):
-    """Passes on how far the answers are, under a name of their own: files are loaded already."""
+    """Forwards the progress of the answers under another name: files are loaded already."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
     def progress(self, task: str, done: float, total: float, note: str = "") -> None:
-        """Pass it on, under another name."""
+        """Forward the progress under another name."""
         if task == "accuracy":
             self._listener.progress(VALIDATION, done, total, note)

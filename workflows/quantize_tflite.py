@@ -1,4 +1,4 @@
-"""A float ``.tflite`` that is supplied without its model: quantized by ai-edge-quantizer, without TensorFlow."""
+"""Quantizes a supplied float ``.tflite`` with ai-edge-quantizer, without its model and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -49,12 +49,11 @@ def export_tflite(
     size: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> list[Artifact]:
-    """Make each variant of the float file at `path` in `out`, and put the file itself there as ``float32`` beside them.
+    """Make each variant of the float file at `path` in `out`, and copy the file itself there as ``float32``.
 
-    What its sidecar says of it is taken over, where it has one; `labels`, `value_range` and `output` say it otherwise.
-    Shapes that it leaves open are fixed, in what stands there as ``float32`` too: the batch at 1, the others as `size`
-    or `shapes` say. Raises InputError before anything is made when the file cannot be quantized, a shape stays open,
-    or data to calibrate with are missing.
+    Its sidecar, if any, is used; `labels`, `value_range` and `output` override it. Open shapes are fixed, also in the
+    ``float32`` copy: the batch at 1, the others by `size` or `shapes`. Raises InputError before anything is made when
+    the file cannot be quantized, a shape stays open, or calibration data are missing.
     """
     _check_variants(variants)
     store = open_store(out, listener)
@@ -103,13 +102,13 @@ def _fixed(
     timeout: float,
     listener: Listener,
 ) -> Path:
-    """Return the file itself where its shapes are fixed, else a copy in the store whose are."""
+    """Return the file itself if its shapes are fixed, else a copy with fixed shapes in the store."""
     content = path.read_bytes()
     try:
         wanted = chosen_shapes(content, size, shapes)
     except EdgeproofError as error:
         raise InputError(f"{path}: {error.message}", error.remedy) from error
-    except Exception as error:  # a file from outside may break its reader in any way
+    except Exception as error:  # an untrusted file may make its reader fail in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
     if not wanted:
         return path
@@ -131,7 +130,7 @@ def _fixed(
 
 
 def _float_file(path: Path, labels: tuple[str, ...], value_range: tuple[float, float] | None, output: str) -> Artifact:
-    """Return what is known of a float file. Raises InputError when it is none, or does not fit what is said of it."""
+    """Return the artifact of a float file. Raises InputError when it is not one, or does not fit the options."""
     artifact = open_artifact(path)
     remedy = "give the float32 file that it was made from"
     if (
@@ -166,7 +165,7 @@ def _float_file(path: Path, labels: tuple[str, ...], value_range: tuple[float, f
 
 
 def _contract(path: Path, artifact: Artifact, value_range: tuple[float, float] | None) -> InputContract:
-    """Return what a caller feeds: pictures where the range of their values is known, else arrays as they are."""
+    """Return the input contract: images if their value range is known, else arrays as they are."""
     if artifact.contract is not None and value_range is None:
         return artifact.contract
     if not artifact.inputs:
@@ -221,7 +220,7 @@ def _calibration(
 def _quantized(
     path: Path, base: Artifact, variant: Variant, options: Export, calibration: Calibration | None, store: Store
 ) -> Artifact:
-    """Make one file in a process of its own, or find it in the store; a failure is a row that says why."""
+    """Make one file in another process, or take it from the store; a failure is a row with its reason."""
     blank = Artifact(
         id=artifact_id(base.model, variant),
         model=base.model,
@@ -257,7 +256,7 @@ def _quantized(
 
 
 def _put(artifact: Artifact, base: Artifact, path: Path, out: Path) -> Artifact:
-    """Put a file, its sidecar and its tokenizer into `out`; the supplied file itself stays as it is where it is."""
+    """Put a file, its sidecar and its tokenizer into `out`; the supplied file itself is not changed."""
     destination = out / file_name(artifact.model, artifact.variant)
     if destination.exists() and destination.samefile(path):
         return open_artifact(path)

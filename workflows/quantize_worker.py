@@ -1,7 +1,6 @@
-"""The process in which a brought ``.tflite`` is run: given fixed shapes, or quantized. Reads one job as JSON.
+"""The process that runs a supplied ``.tflite`` to fix its shapes or to quantize it. Reads one job as JSON.
 
-A process of its own, because the file may come from anywhere and the tool runs it to calibrate. TensorFlow is not
-imported in it.
+It is a separate process because the file is untrusted and the tool runs it to calibrate. TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from .tensorflow_process import CrashError
 def run_job(job: dict[str, Any], *, log: Path, timeout: float) -> None:
     """Do a job in a fresh process: ``source``, ``artifact``, ``folder``, ``calibration``, ``record``.
 
-    Or ``source``, ``shapes`` and ``fixed``: where its copy with these shapes goes. What it prints goes to `log`. Raises
-    CrashError when it dies or takes longer than `timeout` seconds.
+    Or ``source``, ``shapes`` and ``fixed``, the path of its copy with these shapes. Its output goes to `log`. Raises
+    CrashError when it crashes or takes longer than `timeout` seconds.
     """
     command = [sys.executable, "-m", "edgeproof.workflows.quantize_worker"]
     with explain_disk_errors(log):

@@ -1,4 +1,4 @@
-"""``run``: everything a recipe says, from data to report."""
+"""``run``: all stages of a recipe, from data to report."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _run(recipe: Recipe, folder: Path, log: RunLog, fingerprint: dict[str, Any],
         try:
             pipeline.run(fingerprint)
         except BaseException:
-            with suppress(EdgeproofError):  # the disk may be the reason
+            with suppress(EdgeproofError):  # a disk error may be the reason
                 pipeline.save()
             raise
     pipeline.save()
@@ -90,14 +90,14 @@ def _run(recipe: Recipe, folder: Path, log: RunLog, fingerprint: dict[str, Any],
 
 
 def _inputs(recipe: Recipe, fingerprint: dict[str, Any]) -> str:
-    """Hash all that a run depends on: recipe, data, weights, packages, machine."""
+    """Return the hash of all that a run depends on: recipe, data, weights, packages, machine."""
     kind = kind_of(recipe.data, recipe.folder)
     backbones = [backbone_identity(spec, folder=recipe.folder, kind=kind) for spec in recipe.model]
     return sha256_of([recipe.sha256, fingerprint, backbones, environment(), __version__])
 
 
 def _unchanged(folder: Path, inputs: str, listener: Listener) -> Run | None:
-    """Return the finished run in a folder if nothing that it depends on has changed since, and none of its files."""
+    """Return the finished run in a folder if neither its files nor anything that it depends on has changed."""
     page = folder / "report.html"
     if not (page.exists() and (folder / "results.json").exists()):
         return None
@@ -106,7 +106,7 @@ def _unchanged(folder: Path, inputs: str, listener: Listener) -> Run | None:
     except EdgeproofError:
         return None
     passing = {"crashed", "timeout", "skipped"}
-    # What was not made cannot be measured either: such rows stay `skipped` as often as the run is repeated.
+    # A file that was not made cannot be measured: its rows stay `skipped` however often the run is repeated.
     usable = {a.id for a in results.artifacts if a.status == "ok"}
     statuses = [a.status for a in results.artifacts] + [m.status for m in results.measurements if m.artifact in usable]
     complete = (

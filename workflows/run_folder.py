@@ -1,4 +1,4 @@
-"""A run's folder: what a finished one still knows of its files, and whether they are still what the run wrote."""
+"""A run's folder: the checksums of a finished run's files, and the run or evaluation that a file came from."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ FILES = ("report.html", "report.md", "results.json", "results.csv", "recipe.toml
 
 
 def check_parts(folder: Path) -> None:
-    """Raise InputError when a part of a run's folder is a link that leads out of it: nothing is written there."""
+    """Raise InputError when a part of a run's folder is a link that leads out of it."""
     for name in FOLDERS:
         below(folder, folder / name, follow=True)
 
 
 def remember(folder: Path) -> None:
-    """Write down the checksums of all that a finished run has put into its folder."""
+    """Store the checksums of a finished run's files."""
     written = [path for name in FOLDERS for path in plain_files(folder / name)]
     written += [folder / name for name in FILES if (folder / name).is_file()]
     checksums.save(checksums.compute(folder, written), below(folder / STORE, _sums(folder)))
 
 
 def problem(folder: Path) -> str:
-    """Return what of a finished run's files is no longer as the run wrote it; an empty text where all is.
+    """Return which of a finished run's files has changed; an empty text if none has.
 
-    Every byte of the files that go to devices is read, of the others those whose size or time has changed.
+    Files that go to devices are read completely, the others only if their size or time has changed.
     """
     stored = checksums.load(_sums(folder))
     if stored is None:
@@ -46,7 +46,7 @@ def problem(folder: Path) -> str:
         outcome = checksums.check(folder, stored, complete=False, thorough=(f"{SHIPPED}/",))
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
-    if outcome.checksums is not stored:  # copied, say: the next check need not read it all again
+    if outcome.checksums is not stored:  # after a copy: the next check need not read all of it again
         checksums.save(outcome.checksums, _sums(folder))
     return outcome.problem
 
@@ -57,7 +57,7 @@ def _sums(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class SourceRun:
-    """The run in `folder` that made a file, and the model that the file is of."""
+    """The run in `folder` that made a file, and the file's model."""
 
     folder: Path
     recipe: Recipe
@@ -69,7 +69,7 @@ class SourceRun:
         return open_store(self.folder)
 
     def data(self) -> PreparedData:
-        """Return the prepared samples that the model was trained and proved on; InputError when they are gone."""
+        """Return the prepared samples that the model was trained and measured on; InputError when they are gone."""
         takes = self.model.input
         damaged = ""
         for entry in sorted((self.store.root / "data").glob("*")):
@@ -91,7 +91,7 @@ class SourceRun:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation in `folder`: of what data, and the hash of what they were prepared to."""
+    """An evaluation in `folder`: its data source, and the hash of the prepared data."""
 
     folder: Path
     source: str
@@ -99,7 +99,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, folder: Path) -> Evaluation | None:
-        """Return the evaluation in a folder; None where its results name no data, or are a run's of a recipe."""
+        """Return the evaluation in a folder; None if its results name no data, or belong to a recipe's run."""
         data = load_results(folder).data
         if (folder / "recipe.toml").is_file() or not (data.get("source") and data.get("sha256")):
             return None
@@ -122,7 +122,7 @@ class Evaluation:
 
 
 def source_run_of(artifact: Path, model: str) -> SourceRun | None:
-    """Return the run that the file at `artifact` lies in, where it lies in one that has `model`; else None."""
+    """Return the run that holds the file at `artifact` and has `model`; else None."""
     folder = artifact.resolve().parent.parent
     model_folder = folder / "models" / model
     if artifact.resolve().parent.name != "artifacts" or not (model_folder / "model.json").is_file():

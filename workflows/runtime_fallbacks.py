@@ -1,7 +1,7 @@
-"""A recipe's ``runtime``: what does not load there, which files to make instead, and what those cost.
+"""A recipe's ``runtime``: files that do not load there, the fallbacks to make instead, and their cost.
 
-By the table of operator versions (`export.compat`), before anything is run; whether a file then answers rightly there
-is measured (`evaluate.consistency`).
+It uses the table of operator versions (`tflite.runtime_versions`), before anything is run; whether a file then gives
+correct results there is measured (`evaluate.consistency`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ..tflite import Incompatibility, incompatibilities, needs_of
 
 
 def incompatibility(artifact: Artifact, runtime: Target) -> tuple[str, str] | None:
-    """Return (reason, remedy) when a file does not load on `runtime` by the table; None when it should, or is no file.
+    """Return (reason, remedy) if a file does not load on `runtime` by the table; None if it should, or is no file.
 
-    The reason names the operator, its version, where it is there from, and what the runtime has; the remedy says what
-    there is to choose from.
+    The reason names the operator, its version, the first runtime with it, and what the runtime has; the remedy lists
+    the alternatives.
     """
     lacking = _incompatibilities(artifact, runtime)
     if not lacking:
@@ -43,10 +43,10 @@ def incompatibility(artifact: Artifact, runtime: Target) -> tuple[str, str] | No
 
 
 def fallback_variants(artifact: Artifact, runtime: Target) -> tuple[Variant, ...]:
-    """Return the variants to make of the same model because this file does not load on `runtime`; none if it does.
+    """Return the variants to make of the same model if this file does not load on `runtime`; none if it does.
 
-    They are what is nearest to its scheme, and the older schemes where nothing is near. Whether they load is for the
-    table to say when they are made: `incompatibility` of each.
+    They are the nearest to its scheme, or older schemes if none is near. Whether they load is checked when they are
+    made, by `incompatibility`.
     """
     lacking = _incompatibilities(artifact, runtime)
     if not lacking:
@@ -64,13 +64,12 @@ def cost(
     runtime: Target,
     scores: Mapping[tuple[str, str], NDArray[Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return what a work-around costs against the plain file, for `Artifact.workaround`.
+    """Return the cost of a fallback against the plain file, for `Artifact.workaround`.
 
     {``for``, ``instead_of`` (id), ``what`` (words), ``bytes_ratio`` (adapted / plain), and of the first target where
     both ran: ``target``, ``accuracy`` {``drop``, ``low``, ``high``, ``samples``} (plain minus adapted, on the same
-    samples), ``latency_ratio`` (of medians, adapted / plain)}. What is not known is left out. `scores` are the
-    task's, (samples,), by (artifact id, target); without them the drop is the difference of both accuracies and has no
-    interval.
+    samples), ``latency_ratio`` (of medians, adapted / plain)}. Unknown keys are left out. `scores` are the task's,
+    (samples,), by (artifact id, target); without them the drop is the difference of both accuracies, without interval.
     """
     record: dict[str, Any] = {
         "for": str(runtime).partition("/")[2],
@@ -108,19 +107,19 @@ def _drop(
 
 
 def _incompatibilities(artifact: Artifact, runtime: Target) -> tuple[Incompatibility, ...]:
-    """Return what the table says, of the file itself where it is there, else of what its row says."""
+    """Return the incompatibilities by the table, of the file itself if it exists, else of its row."""
     if artifact.format != "tflite" or artifact.status != "ok" or not runtime.reads("tflite"):
         return ()
     needs = needs_of(artifact.ops)
     if artifact.path is not None and artifact.path.is_file():
         try:
             needs = inspect(artifact.path).needs
-        except EdgeproofError:  # measuring it will say so
+        except EdgeproofError:  # its measurement reports the error
             return ()
     return incompatibilities(needs, runtime.runtime, version_of(runtime))
 
 
 def version_of(runtime: Target) -> str:
-    """Return the version that a target names: the whole number where it is on this machine, else what was written."""
+    """Return the version of a target: the full number if it is on this machine, else as written."""
     installed = locate(runtime)
     return installed.version if installed else runtime.version

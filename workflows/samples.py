@@ -1,6 +1,6 @@
-"""Samples that are in memory: arrays or texts, with or without their classes.
+"""Samples in memory: arrays or texts, with or without classes.
 
-What reads files reads them too: they are written into a temporary folder, as pictures, lines or arrays.
+They are written into a temporary folder, as images, lines or arrays, for the readers of files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Samples:
 
     @property
     def numbered(self) -> bool:
-        """Whether the classes are told by their position in the model's output, and not by name."""
+        """Whether the classes are positions in the model's output, and not names."""
         return self.classes is not None and not self.names
 
     @property
@@ -64,7 +64,7 @@ class Samples:
     def write(self, kind: Kind, folder: Path) -> Data:
         """Write the samples into `folder` for a model that takes `kind`; return their source. Raises InputError.
 
-        The classes of pictures and texts are called by their numbers, filled up with zeros.
+        The classes of images and texts are named by their zero-padded numbers.
         """
         if (kind == "text") != bool(self.texts):
             held = "texts" if self.texts else "arrays"
@@ -165,7 +165,7 @@ def _array(value: Any, name: str) -> NDArray[Any]:
 
 
 def _classes(value: Any, count: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return the classes (count,) as numbers, and their names where they are told by name."""
+    """Return the classes (count,) as numbers, and their names if they are given by name."""
     array = _array(value, "y")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]

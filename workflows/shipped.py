@@ -1,4 +1,4 @@
-"""The docs and recipes that are installed with edgeproof: where they are, and what they are called."""
+"""The docs and recipes that are installed with edgeproof: their paths and names."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def recipe(name: str) -> Path:
 
 
 def first_line(path: Path) -> str:
-    """Return what a page or a recipe is about: its first line, without its mark."""
+    """Return the subject of a page or a recipe: its first line, without ``#``."""
     with path.open(encoding="utf-8") as file:
         return file.readline().lstrip("# ").strip()
 
 
 def _resolved(name: str, names: list[str], suffix: str, kind: str) -> str:
-    """Return the name among `known` that is meant. Raises InputError, with what comes nearest, where there is none."""
+    """Return the name among `names` that is meant. Raises InputError, with the nearest one, if there is none."""
     stem = name.rpartition("/")[2].removesuffix(suffix)
     if stem in names:
         return stem
@@ -57,7 +57,7 @@ def _resolved(name: str, names: list[str], suffix: str, kind: str) -> str:
 
 
 def copy_recipe(name: str, path: Path, *, force: bool) -> list[Path]:
-    """Write a recipe to `path`, and beside it the data that it names by a relative path; return what was written.
+    """Write a recipe to `path`, and beside it the data that it names by a relative path; return the written files.
 
     Raises InputError when a file is there already and holds something else, unless `force`.
     """

@@ -1,4 +1,4 @@
-"""One model's files: calibration samples, further training, one file by one tool; each found in the store or made."""
+"""Build steps of one model: calibration samples, further training, one file by one tool; each cached in the store."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def tune(
 ) -> Model:
     """Train `model` further (``qat``, ``pruned``, ``clustered``), or take the result from the store.
 
-    Raises EdgeproofError when that cannot be done with this model.
+    Raises EdgeproofError when it is impossible for this model.
     """
     spec = {
         "model": model.sha256,
@@ -100,7 +100,7 @@ def make_file(
     store: Store,
     tf: TensorFlowProcess,
 ) -> Artifact:
-    """Make one file with one tool, or find it; its path is in the store. A failure is a row that says why."""
+    """Make one file with one tool, or take it from the store, where its path is. A failure is a row with its reason."""
     record = {**to_json(calibration), "images": None} if calibration else None
     spec = {
         "model": model.sha256,
@@ -132,7 +132,7 @@ def make_file(
                 maker=maker,
             )
         except CrashError as error:
-            # May pass (memory, time): a row for now, and tried again by the next run.
+            # Possibly transient (memory, time): a row for now; the next run tries again.
             return blank(model, variant).failed(error.status, error.message, error.remedy)
         store.finish(key)
     artifact = load_artifact(sidecar_path(store.root / key / file_name(model.name, variant)))
@@ -140,7 +140,7 @@ def make_file(
 
 
 def blank(model: Model, variant: Variant) -> Artifact:
-    """Return the row of a file that is not there."""
+    """Return the row of a file that does not exist."""
     return Artifact(
         artifact_id(model.name, variant), model.name, variant.format, variant.scheme_name, None,
         labels=model.labels, contract=model.input, parent_sha256=model.tuning.get("of", model.sha256),
@@ -149,7 +149,7 @@ def blank(model: Model, variant: Variant) -> Artifact:
 
 
 def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
-    """Put an artifact's file, its sidecar and its tokenizer into `out`; return it as it stands there."""
+    """Put an artifact's file, its sidecar and its tokenizer into `out`; return the artifact there."""
     if artifact.path is not None:
         destination = out / file_name(artifact.model, artifact.variant)
         copy_out(artifact.path, destination, root=out)
@@ -159,13 +159,13 @@ def put(artifact: Artifact, model: Model, out: Path) -> Artifact:
 
 
 def warn(artifact: Artifact, listener: Listener) -> None:
-    """Tell of a file whose answers are far from the float model's on calibration samples, if they are."""
+    """Warn of a file whose outputs are far from the float model's on calibration samples."""
     if artifact.status == "ok" and (warning := artifact.calibration.get("float_agreement", {}).get("warning")):
         listener.note("warning", f"{artifact.id}: {warning}", remedy=FAR_FROM_FLOAT.words(artifact.origin))
 
 
 def makers(variant: Variant, options: Export) -> tuple[str, ...]:
-    """Return the tools that are to make a variant: the one that is wished, or all that are here to find the best."""
+    """Return the tools for a variant: the chosen one, or all installed ones, to select the best."""
     able = variant.scheme.makers
     if options.maker in able:
         return (options.maker,)

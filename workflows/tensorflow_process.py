@@ -1,4 +1,4 @@
-"""The caller's side of the process that holds TensorFlow: give it a job, hear its progress, outlive its crash."""
+"""The caller's side of the TensorFlow process: sends jobs, receives progress, and survives crashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..core.files import discard, open_log
 from ..core.progress import Listener
 from ..core.sanitize import shorten
 
-# Seconds without a word after which a job is ended that has no time of its own: a model from outside may never end.
+# Seconds of silence after which a job without a time limit is ended: an untrusted model may never end.
 SILENCE = {"adopt": 1800.0, "fit": 3600.0, "tune": 3600.0}
 
 
@@ -32,7 +32,7 @@ class CrashError(StageError):
 
 
 class TensorFlowProcess:
-    """A context manager. The process starts with `start` or with the first job, and anew after a crash."""
+    """A context manager. The process starts with `start` or with the first job, and again after a crash."""
 
     def __init__(self, log: Path, listener: Listener) -> None:
         self._log = log
@@ -48,7 +48,7 @@ class TensorFlowProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start the process now, so that it imports TensorFlow while something else is done."""
+        """Start the process now, so that it imports TensorFlow in the meantime."""
         if self._process is not None:
             return
         self._lines = queue.SimpleQueue()
@@ -100,12 +100,12 @@ class TensorFlowProcess:
         process = self._process
         if process is None or process.stdin is None:
             raise StageError("the TensorFlow process could not be started", f"see {self._log}")
-        with suppress(BrokenPipeError):  # it died before: the queue's end says so below
+        with suppress(BrokenPipeError):  # it ended before: the end of the queue reports it below
             process.stdin.write(json.dumps({"job": job, **facts}) + "\n")
             process.stdin.flush()
         while True:
             try:
-                # The time-out is for silence and work alike: a converter says nothing while it works.
+                # The time-out covers silence too: a converter reports nothing while it works.
                 line = self._lines.get(timeout=timeout or SILENCE.get(job))
             except queue.Empty:
                 self.stop()
@@ -150,7 +150,7 @@ def _too_long(job: str, timeout: float | None) -> CrashError:
 
 
 def _pump(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
-    """Move the process's lines into a queue that can be waited on; None is the end."""
+    """Move the process's lines into a queue that can be waited on; None marks the end."""
     if process.stdout is not None:
         with process.stdout:
             for line in process.stdout:

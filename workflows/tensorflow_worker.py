@@ -1,7 +1,7 @@
 """The process that holds TensorFlow: reads jobs as JSON lines, does them one after another, answers in JSON lines.
 
-Its own process because TensorFlow takes seconds to import (paid once, while the data is being prepared), because its
-converter can take a process down, and because two runtimes in one process disturb each other.
+It is a separate process because TensorFlow takes seconds to import (once, while the data are being prepared), because
+its converter can crash a process, and because two runtimes in one process disturb each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..core.progress import Silent
 
 
 class _Answers(Silent):
-    """Writes answers to the standard output that this process was given; what TensorFlow prints goes to the log."""
+    """Writes answers to the original standard output; TensorFlow's output goes to the log."""
 
     def __init__(self) -> None:
         self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -149,7 +149,7 @@ JOBS = {"adopt": _adopt, "prepare": _prepare, "fit": _fit, "tune": _tune, "expor
 
 
 def _end_with_parent(parent: int) -> None:
-    """Leave when the process that started this one is gone: a killed run must not keep writing into its store."""
+    """Exit when the parent process is gone: a killed run must not keep writing into its store."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,9 +1,9 @@
-"""Tool selection: where two tools make the same scheme, both files are measured, and the better one is taken.
+"""Tool selection: if two tools make the same scheme, both files are measured, and the better one is chosen.
 
-The rule, in this order: a file that cannot be made, does not run, or answers wrongly on a target that the other runs on
-loses; then the one that agrees more often with the float model wins, where the two can be told apart on the samples;
-then the faster one, where that can be told; then the smaller. The trial is on validation samples, never on the test
-split, and what ships is measured again.
+The rule, in this order: a file loses that cannot be made, does not run, or gives wrong results on a target that the
+other runs on; then the file wins that agrees more often with the float model, if the difference is significant; then
+the faster one, if that difference is significant; then the smaller. The trial is on validation samples, never on the
+test split, and shipped files are measured again.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from ..evaluate.measure import Answered
 from ..tasks.agreement import NUMBERS, WORDS, Scores, counts_samples
 from .candidate_trial import counted, trial, trial_data
 
-# A selection takes seconds, not minutes: on each target a few samples show whether a file answers rightly there at all;
-# on one target as many as fit into the time tell two good files apart.
+# A selection takes seconds, not minutes: on each target a few samples show whether a file's results are right at all;
+# on one target as many samples as fit into the time separate two good files.
 _FEW = 24
 _ANSWER_SECONDS = 3.0
 _LATENCY = {"processes": 4, "warmup_seconds": 0.05, "run_seconds": 0.15, "min_runs": 3}
-# Two differences are looked at, each of several selections a run: a stricter level than 5 % keeps chance out.
+# Two differences are tested in each of several selections per run: hence a stricter level than 5 %.
 _LEVEL = 0.01
-# A file that agrees on one target so much less than on another is not computed there as it is meant to be.
+# A file whose agreement on one target is lower by this than on another is computed wrongly there.
 _WRONG = 0.2
 
 
 @dataclass
 class _Entry:
-    """One tool's file, and what came of it: by target its row, its likeness to float, its fault."""
+    """One tool's file and its results by target: row, likeness to float, reason for refusal."""
 
     artifact: Artifact
     alias: Artifact
@@ -66,11 +66,11 @@ def select_tool(
     store: Store,
     listener: Listener,
 ) -> Artifact:
-    """Return the best of `made`, files of one variant by several tools, with the others as its `alternatives`.
+    """Return the best of `files`, one variant made by several tools, with the others as its `alternatives`.
 
-    `reference` is the float32 file of the same format, which agreement is with. `samples` of the validation split of
-    `data` are tried at most; fewer where the files are slow. Targets that do not read
-    the format are passed over. Nothing else may run meanwhile. What was found is kept in `store`.
+    Agreement is with `reference`, the float32 file of the same format. At most `samples` of the validation split of
+    `data` are used; fewer if the files are slow. Targets that do not read the format are skipped. Nothing else may run
+    meanwhile. The result is cached in `store`.
     """
     if len(files) == 1:
         return files[0]
@@ -122,7 +122,7 @@ def select_tool(
             winner, whys = _by_speed(alive, str(shared), store.root)
     if winner is None:
         winner, whys = _by_size(alive)
-    # Also where speed or size decided: had these samples shown that the file is worse, it had not been taken.
+    # Also if speed or size decided: had these samples shown that the file is worse, it would not have been chosen.
     best = replace(_ended(winner, entries, whys, data), chosen_on=min(looked_at, validation))
     with store.write(key) as folder:
         write_json(
@@ -137,7 +137,7 @@ def select_tool(
 
 
 def _affordable(alive: Sequence[_Entry], target: Target, inputs: Path, evaluate: Evaluate, samples: int) -> int:
-    """Return how many samples all files can answer on a target in a few seconds, from one run of each."""
+    """Return the number of samples that all files can answer on a target in a few seconds, from one run of each."""
     spent = 0.0
     for entry in alive:
         outcome = open_runner(entry.alias, target, timeout_seconds=evaluate.timeout_seconds).load(inputs)
@@ -149,7 +149,7 @@ def _affordable(alive: Sequence[_Entry], target: Target, inputs: Path, evaluate:
 def _read(
     alive: Sequence[_Entry], rows: dict[tuple[str, str], Measurement], answers: dict[tuple[str, str], Answered]
 ) -> None:
-    """Put what was measured to its file, and say where a file does not run or answers otherwise than elsewhere."""
+    """Assign the measurements to the files, and record where a file does not run or agrees less than elsewhere."""
     for entry in alive:
         entry.rows |= {target: row for (artifact, target), row in rows.items() if artifact == entry.alias.id}
         entry.likeness |= {
@@ -170,7 +170,7 @@ def _read(
 
 
 def _by_running(alive: Sequence[_Entry]) -> tuple[_Entry | None, dict[int, str]]:
-    """Return the file that runs wherever another one does not, if it is one alone."""
+    """Return the file that runs wherever another one does not, if there is exactly one."""
     runs = {id(entry): set(entry.rows) - set(entry.refused) for entry in alive}
     whys: dict[int, str] = {}
     for entry in alive:
@@ -187,7 +187,7 @@ def _by_running(alive: Sequence[_Entry]) -> tuple[_Entry | None, dict[int, str]]
 
 
 def _by_agreement(alive: Sequence[_Entry], target: str, samples: str) -> tuple[_Entry | None, dict[int, str]]:
-    """Return the file that is more like float than all others, beyond chance on these samples."""
+    """Return the file that is significantly closer to float than all others on these samples."""
     if any(target not in entry.likeness for entry in alive):
         return None, {}
     scores = {id(entry): entry.likeness[target] for entry in alive}
@@ -206,21 +206,21 @@ def _by_agreement(alive: Sequence[_Entry], target: str, samples: str) -> tuple[_
 
 
 def _is_better(best: Scores, other: Scores) -> bool:
-    """Whether a file's likeness to float is more than another's, beyond chance."""
+    """Whether a file's likeness to float is significantly higher than another's."""
     if np.isin(best, (0, 1)).all() and np.isin(other, (0, 1)).all():
         return mcnemar(best.astype(bool), other.astype(bool)) < _LEVEL
     return paired_loss(best, other, 1 - _LEVEL)[1] > 0
 
 
 def _of(row: Measurement) -> str:
-    """Return what shares of agreement are shares of, where it is not whole samples."""
+    """Return what shares of agreement are shares of, if not whole samples."""
     if row.agreement_by == NUMBERS:
         return " (less the relative error of its numbers)"
     return "" if counts_samples(row.agreement_by) else f" ({WORDS[row.agreement_by]})"
 
 
 def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry | None, dict[int, str]]:
-    """Return the file that is faster than all others, where the interval of the ratio says so."""
+    """Return the file that is faster than all others by the interval of the ratio."""
     times = {id(entry): process_medians(entry.latency, root) for entry in alive if entry.latency is not None}
     if len(times) < len(alive) or not all(times.values()):
         return None, {}
@@ -237,7 +237,7 @@ def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry 
 
 
 def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:
-    """Return the smallest file; the first one where none is smaller by a hundredth."""
+    """Return the smallest file; the first one if none is smaller by 1 %."""
     smallest = min(alive, key=lambda entry: entry.artifact.bytes)
     first = alive[0]
     same = "as near to float and as fast within the noise"
@@ -250,7 +250,7 @@ def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:
 
 
 def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str], data: PreparedData) -> Artifact:
-    """Return the winner's artifact with a row for each other tool's file, before those of its own trials."""
+    """Return the winner's artifact with a row for each other tool's file, before the rows of its own trials."""
     rows = []
     for entry in entries:
         if entry is not winner:
@@ -267,7 +267,7 @@ def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str], data
 
 
 def _figures(entry: _Entry, data: PreparedData) -> dict[str, Any]:
-    """Return what was measured of a file on the target where most samples were answered."""
+    """Return a file's measurements on the target with the most answered samples."""
     answering = [row for row in entry.rows.values() if row.agreement is not None or row.difference is not None]
     row = max(answering, key=lambda row: row.samples, default=None)
     timed = entry.latency.latency_ms if entry.latency else None

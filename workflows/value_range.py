@@ -1,7 +1,7 @@
-"""What a finished file without a sidecar wants the values of a picture in: read off the file, or told by the user.
+"""The pixel range of a file without a sidecar: read from the file, or given by the user.
 
-An evaluation that feeds 0–255 to a file that wants −1 to 1 gives a figure, and a wrong one. So it is said, before there
-is one, what is fed and how that is known.
+An evaluation that feeds 0–255 to a file that expects −1 to 1 gives wrong figures. So the fed range and its origin are
+reported first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..core.progress import Listener
 from ..export import inspect
 
 PIXELS = (0.0, 255.0)
-# The ranges that models are trained with. A scale that was calibrated comes this close to one, as a share of its width.
+# The usual ranges of models. A calibrated scale is this close to one of them, as a share of its width.
 _USUAL = (PIXELS, (0.0, 1.0), (-1.0, 1.0), (-128.0, 127.0))
 _NEAR = 0.02
 _LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
@@ -27,7 +27,7 @@ _REMEDY = "say which values it wants with --value-range LO,HI, e.g. 0,1 or -1,1"
 
 @dataclass(frozen=True)
 class _ValueRange:
-    """A range, and how it is known."""
+    """A range of pixel values, and its origin in words."""
 
     low: float
     high: float
@@ -39,11 +39,11 @@ class _ValueRange:
 
 
 def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, listener: Listener) -> Artifact:
-    """Return an artifact of pictures with the values it takes in its contract; one with a contract stays as it is.
+    """Return an image artifact with its pixel range in a contract; an artifact with a contract is not changed.
 
-    In this order: what was `requested`, the file's metadata, the scale of its quantized input. `listener` hears what is
-    fed unless that is plainly 0–255, and what speaks against it. Raises InputError for a range that is none, and for
-    metadata that give each channel a range of its own.
+    In this order: `requested`, the file's metadata, the scale of its quantized input. `listener` is told the fed range
+    unless it is 0–255, and contradictions. Raises InputError for an invalid range, and for metadata with a separate
+    range for each channel.
     """
     if requested is not None and not (
         requested[0] < requested[1] and isfinite(requested[0]) and isfinite(requested[1])
@@ -88,7 +88,7 @@ def _plain_name(name: str) -> str:
 
 
 def _by_metadata(artifact: Artifact, alone: bool) -> _ValueRange | None:
-    """Return what TFLite metadata say: (pixel - mean) / std. `alone`: nothing else says it, so they must be plain."""
+    """Return the range by TFLite metadata: (pixel - mean) / std. `alone`: they decide, so they must be unambiguous."""
     if artifact.path is None or artifact.format != "tflite":
         return None
     tensors = inspect(artifact.path).metadata.get("inputs", ())
@@ -110,7 +110,7 @@ def _by_metadata(artifact: Artifact, alone: bool) -> _ValueRange | None:
 
 
 def _by_scale(tensor: TensorSpec) -> _ValueRange | None:
-    """Return the real values that a quantized input can hold."""
+    """Return the range of real values that a quantized input can hold."""
     limits = _LIMITS.get(tensor.dtype)
     if limits is None or not tensor.scale:
         return None
@@ -119,7 +119,7 @@ def _by_scale(tensor: TensorSpec) -> _ValueRange | None:
 
 
 def _snapped(low: float, high: float, by: str) -> _ValueRange:
-    """Return a range, as the usual one where it is all but that."""
+    """Return a range, rounded to a usual one if it is close to it."""
     for usual in _USUAL:
         if max(abs(low - usual[0]), abs(high - usual[1])) <= _NEAR * (usual[1] - usual[0]):
             return _ValueRange(*usual, by)
