@@ -18,14 +18,14 @@ from .operators import SAVER
 from .precision import HALVES, graph_in_float32
 from .tensorflow import load
 
-TOLERANCE = 1e-4  # of the largest value, or of one; constants are folded, kernels stay the same
+TOLERANCE = 1e-4  # relative to the largest value (at least one); constants are folded, kernels stay the same
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A model as a concrete function of `inputs` (name, shape, dtype) in order, giving a list in order of `outputs`.
+    """A model as a concrete function of `inputs` (name, shape, dtype) in order; returns a list in order of `outputs`.
 
-    `owner` keeps what the function needs: variables, tables.
+    `owner` keeps the function's variables and tables alive.
     """
 
     function: Any
@@ -44,9 +44,9 @@ def trace(call: Callable[[list[Any]], list[Any]], inputs: Sequence[tuple[str, tu
 
 @dataclass(frozen=True)
 class Saved:
-    """How a model was saved: whether its weights are constants, and the variables that it remembers something in.
+    """How a model was saved: whether its weights are constants, and its state variables.
 
-    `halves` is the 16-bit type that the original computes with, where it does; what is saved computes in float32.
+    `halves` is the original's 16-bit type, if it has one; the saved model computes in float32.
     """
 
     constant: bool
@@ -55,15 +55,15 @@ class Saved:
 
     @property
     def tolerance(self) -> float:
-        """By how much the answers may differ from the original's."""
+        """The largest accepted difference from the original's outputs."""
         return {"": TOLERANCE, "float16": 0.01, "bfloat16": 0.08}[self.halves]  # ten times the rounding of one number
 
 
 def save(plain: Plain, folder: Path) -> Saved:
-    """Save `plain` as a SavedModel at `folder`, replacing what stood there, and return how.
+    """Save `plain` as a SavedModel at `folder`, replacing what is there, and return how.
 
     Its signature ``serving_default`` has the names of `plain`. A model with lookup tables or a state keeps them, and
-    its variables, beside the graph. Raises StageError when TensorFlow cannot save it, or the graph would write files.
+    its variables, beside the graph. Raises StageError when TensorFlow cannot save it, or the graph writes files.
     """
     tf, _ = load()
     specs = [tf.TensorSpec(shape, dtype, name=name) for name, shape, dtype in plain.inputs]
@@ -72,7 +72,7 @@ def save(plain: Plain, folder: Path) -> Saved:
         frozen = make_constant(plain.function, beside=tables)
     except RandomError:
         raise
-    except StageError as error:  # saved with what it needs instead; its answers will tell whether that is enough
+    except StageError as error:  # saved with its variables and tables; the comparison of outputs decides
 
         def serve(*values: Any) -> dict[str, Any]:
             return dict(zip(plain.outputs, plain.function(*values), strict=True))
@@ -87,7 +87,7 @@ def save(plain: Plain, folder: Path) -> Saved:
         definition = fix_shapes(definition, plain.inputs, wanted)
 
     def constant(*values: Any) -> dict[str, Any]:
-        # Imported anew, so that every shape follows from the fixed ones.
+        # Imported again, so that every shape is inferred from the fixed ones.
         feeds = {f"{name}:0": value for (name, _, _), value in zip(plain.inputs, values, strict=True)}
         feeds = {
             name: tf.cast(value, "float32") if value.dtype.name in HALVES else value for name, value in feeds.items()
@@ -120,7 +120,7 @@ def answers(
 def difference(expected: dict[str, NDArray[Any]], actual: dict[str, NDArray[Any]]) -> float:
     """Return the largest difference relative to the largest expected value of its output (at least one).
 
-    Texts, whole numbers and NaN must be the same; where they are not, or an output is missing, it is infinite.
+    Texts, integers and NaN must be equal; otherwise, or if an output is missing, the difference is infinite.
     """
     worst = 0.0
     for name, value in expected.items():

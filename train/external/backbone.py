@@ -178,7 +178,7 @@ def _keras3(
         result = keras3.run(job, file.config, scratch / "keras3", trust=_trusted(spec))
     except keras3.KerasError as error:
         raise StageError(f"{file.path} could not be opened: {shorten(str(error), 300)}", ADVICE) from error
-    message = f"{file.path.name} was opened with Keras {result['keras']}; taken is {result['taken']}"
+    message = f"{file.path.name} was opened with Keras {result['keras']}; its features are {result['taken']}"
     request.listener.note("info", message)
     return base_of(_spec_of_cut(spec), scratch / "keras3" / "saved_model", pixels, request)
 
@@ -190,7 +190,7 @@ def _keras2(
     opened = open_keras(tf, keras, named(file, scratch), file.config, _trusted(spec), definitions)
     check_picture(opened, spec.image_size)
     backbone, features = cut_features(keras, opened, spec.output, own=spec.head == "own")
-    request.listener.note("info", f"{file.path.name}: taken is {features}")
+    request.listener.note("info", f"{file.path.name}: its features are {features}")
     if spec.head == "own":
         saved = save_reusable(tf, backbone, spec.image_size, scratch / "own")
         return base_of(_spec_of_cut(spec), saved, pixels, request)
