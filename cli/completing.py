@@ -1,4 +1,4 @@
-"""What a shell may complete: variants, targets, recipes, pages of the docs; and the script for bash."""
+"""Shell completion: variants, targets, recipes, pages of the docs; and the script for bash."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-# Where bash ends a word, beside spaces. It replaces nothing but what stands behind the last of them.
+# Characters besides spaces at which bash ends a word. It replaces only the text after the last one.
 _BREAKS = ":="
 
 
 def variants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return what may stand behind ``--to``."""
+    """Return the values of ``--to``."""
     from ..core.variant import SCHEMES
 
     return [
@@ -34,19 +34,19 @@ def variants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 
 def targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return what may stand behind ``--on``: the runtimes, and the versions that lie beside them."""
+    """Return the values of ``--on``: the runtimes, and the installed further versions."""
     from ..workflows.devices import devices
 
     return _begin((row.target for row in devices()), incomplete)
 
 
 def recipes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the TOML files and folders that a path may go on with."""
+    """Return the TOML files and folders that complete a path."""
     return _paths(incomplete, (".toml",))
 
 
 def models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the finished files and folders that a path may go on with."""
+    """Return the model files and folders that complete a path."""
     return _paths(incomplete, (".tflite", ".onnx"))
 
 
@@ -69,7 +69,7 @@ def _begin(values: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 
 def _paths(incomplete: str, suffixes: tuple[str, ...]) -> list[CompletionItem]:
-    """Return folders, with a slash behind them, and files with one of `suffixes`; hidden ones where they are begun."""
+    """Return folders, with a slash after them, and files with one of `suffixes`; hidden ones only after a dot."""
     head, slash, tail = incomplete.rpartition("/")
     paths = []
     try:
@@ -79,15 +79,15 @@ def _paths(incomplete: str, suffixes: tuple[str, ...]) -> list[CompletionItem]:
                     paths.append(f"{head}{slash}{path.name}/")
                 elif path.suffix in suffixes:
                     paths.append(f"{head}{slash}{path.name}")
-    except OSError:  # no such folder, or none that may be read: nothing to offer
+    except OSError:  # no such folder, or not readable: nothing to offer
         return []
     return [CompletionItem(one) for one in paths]
 
 
 class Bash(BashComplete):
-    """Completion for bash that knows words with a colon or an equals sign in them, such as ``tflite:int8``.
+    """Completion for bash that supports words with a colon or an equals sign, such as ``tflite:int8``.
 
-    Bash ends a word at these. So it hands over the line as it stands, and gets only what follows the last of them.
+    Bash ends a word at these. So the script passes the whole line, and gets only the text after the last of them.
     """
 
     source_template = """\
@@ -107,14 +107,14 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the one that is being written, and that one."""
+        """Return the words before the incomplete one, and the incomplete one."""
         line = os.environ["COMP_LINE"]
         words = split_arg_string(line)
         unfinished = "" if line[-1:].isspace() or not words else words.pop()
         return words[1:], unfinished
 
     def complete(self) -> str:
-        """Return a line for each value: its kind, a comma, and what bash puts in the place of its own word."""
+        """Return a line for each value: its kind, a comma, and the text that replaces bash's word."""
         arguments, incomplete = self.get_completion_args()
         breaks = [mark for mark in _BREAKS if mark in os.environ.get("COMP_BREAKS", _BREAKS)]
         skipped = max((incomplete.rfind(mark) + 1 for mark in breaks), default=0)
@@ -126,7 +126,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 def register() -> None:
-    """Make click complete for bash by `Bash`."""
+    """Register `Bash` as click's completion for bash."""
     add_completion_class(Bash)
 
 

@@ -1,4 +1,4 @@
-"""What a command that proves files exits with: one rule for ``run`` and ``evaluate``."""
+"""The exit status of commands that measure files: one rule for ``run`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ OK, BUDGET, FAILED = 0, 1, 3
 
 
 def exit_status(results: Results, *, strict: bool = False, failures: int = 0) -> int:
-    """Return 3 where models failed or nothing was proved, 1 where the budget is not met, else 0.
+    """Return 3 if models failed or nothing was measured, 1 if the budget is not met, else 0.
 
-    With `strict` a budget that is not shown to be met counts as not met. Without a budget nothing is asked.
+    With `strict` a budget that is not shown to be met counts as not met. Without a budget nothing is enforced.
     """
     if failures or nothing_proved(results):
         return FAILED
@@ -19,10 +19,10 @@ def exit_status(results: Results, *, strict: bool = False, failures: int = 0) ->
 
 
 def nothing_proved(results: Results) -> bool:
-    """Whether no file that was asked for ran anywhere.
+    """Whether no requested file ran anywhere.
 
-    The float model itself is what files are compared with: where files were asked for, its own rows prove nothing.
+    The float model is only the reference: if files were requested, its own rows do not count.
     """
     exported = {a.id for a in results.artifacts if a.format != "savedmodel"}
-    asked = exported or {a.id for a in results.artifacts}
-    return not any(m.status == "ok" and m.artifact in asked for m in results.measurements)
+    requested = exported or {a.id for a in results.artifacts}
+    return not any(m.status == "ok" and m.artifact in requested for m in results.measurements)

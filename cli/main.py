@@ -18,15 +18,15 @@ COMMANDS = (
     "docs", "completion",
 )  # fmt: skip
 
-# What is mostly meant where a file stands in the command's place.
+# The likely command if a file is given in place of a command.
 _FOR_FILES = {".toml": "run", ".tflite": "inspect", ".onnx": "inspect"}
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of `edgeproof.cli.commands`, imported when they are asked for."""
+    """A group whose commands are modules of `edgeproof.cli.commands`, imported on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which a newcomer meets them."""
+        """Return the commands in the order of first use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -39,7 +39,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is named first; say what comes nearest where there is none of that name."""
+        """Find the command that is named first; for an unknown name, suggest the nearest command."""
         name = args[0]
         if name not in COMMANDS and name[:1].isalnum() and not ctx.resilient_parsing:
             from difflib import get_close_matches
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
 
 
 def _bash_completion() -> None:
-    """Let bash complete values with a colon; asked for by the environment alone, so that nothing else pays for it."""
+    """Let bash complete values with a colon; only if the environment requests it, to keep other calls fast."""
     if any(name.endswith("EDGEPROOF_COMPLETE") for name in os.environ):
         from .completing import register
 
@@ -87,7 +87,7 @@ def status(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         show_usage_error(error)
         return error.exit_code
-    except BrokenPipeError:  # the reader of our output is gone: not our fault, and no traceback's worth
+    except BrokenPipeError:  # the reader of our output is gone: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -96,10 +96,10 @@ def status(arguments: list[str] | None = None) -> int:
 
 
 def explain(error: Exception) -> int:
-    """Say what is wrong on stderr, and return the exit status."""
+    """Print the error on stderr, and return the exit status."""
     from ..core.errors import EdgeproofError, explain_os_error
 
-    if isinstance(error, OSError):  # a full disk or a forbidden folder may be met anywhere
+    if isinstance(error, OSError):  # a full disk or missing permissions may occur anywhere
         error = explain_os_error(error)
     if isinstance(error, EdgeproofError):
         show_error(f"error: {error}")

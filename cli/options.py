@@ -14,7 +14,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def text_columns(command: Command) -> Command:
-    """Add the options that say how a table of texts is read; the command takes them as ``**columns``."""
+    """Add the options for reading a table of texts; the command takes them as ``**columns``."""
     for option in (
         click.option("--encoding", metavar="NAME", help="Of texts.  [default: utf-8]"),
         click.option("--label-column", metavar="NAME", help="Of a table of texts.  [default: label]"),
@@ -25,7 +25,7 @@ def text_columns(command: Command) -> Command:
 
 
 def labelled_data(source: str, columns: dict[str, str | None]) -> Data:
-    """Return a data source with the options that were given, as a recipe's [data] holds them. Raises InputError."""
+    """Return a data source with the given options, as in a recipe's [data]. Raises InputError."""
     from ..workflows.samples import data_of
 
     return data_of(source, columns)

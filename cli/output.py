@@ -1,4 +1,4 @@
-"""What a command leaves on stdout: one JSON document, or the table and the report's path."""
+"""A command's output on stdout: one JSON document, or the table and the report's path."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def show(run: Run, *, as_json: bool) -> None:
-    """Print a run: its table, what it says, what to do next, and last where the report is.
+    """Print a run: its table, its conclusions, the next command, and last the report's path.
 
-    With `as_json` it is results.json that is printed, and nothing else.
+    With `as_json` only results.json is printed.
     """
     if as_json:
         show_json(run.results.to_json())
@@ -35,7 +35,7 @@ def show(run: Run, *, as_json: bool) -> None:
 
 
 def show_parts(parts: Iterable[RenderableType], *, whole_lines: bool = False) -> None:
-    """Print lines and tables; `whole_lines` are left to the terminal to break, so that they can be copied."""
+    """Print lines and tables; with `whole_lines` the terminal breaks lines, so that they can be copied."""
     from rich.text import Text
 
     from .terminal import stdout_console
@@ -46,7 +46,7 @@ def show_parts(parts: Iterable[RenderableType], *, whole_lines: bool = False) ->
 
 
 def show_json(document: Any) -> None:
-    """Print one document of strict JSON; only ASCII where the terminal or pipe is not UTF-8, so that it stays JSON."""
+    """Print one document of strict JSON, in ASCII if the terminal or pipe is not UTF-8."""
     text = encode_json(document, indent=2)
     encoding = (sys.stdout.encoding or "utf-8").lower().replace("-", "").replace("_", "")
     echo(text if encoding == "utf8" or text.isascii() else json.dumps(json.loads(text), indent=2))

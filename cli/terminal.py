@@ -1,6 +1,6 @@
-"""What a command prints: through here, and nowhere else, so that no name or text from outside steers the terminal.
+"""All output of the commands goes through here, so that no untrusted name or text controls the terminal.
 
-Characters that the terminal's encoding lacks are written out as well, instead of ending the command.
+Characters that the terminal's encoding lacks are escaped as well, instead of ending the command.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ _UNBROKEN = 10_000
 
 
 def write_out_what_is_not_encodable() -> None:
-    """Let stdout and stderr write what their encoding lacks (as ASCII lacks ✓) as escapes."""
+    """Let stdout and stderr escape characters that their encoding lacks (ASCII lacks ✓)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def echo(message: str, *, err: bool = False, newline: bool = True) -> None:
-    """Print a text, with what steers a terminal written out."""
+    """Print a text with control characters escaped."""
     stream = sys.stderr if err else sys.stdout
     stream.write(visible(message) + ("\n" if newline else ""))
     stream.flush()
 
 
 def show_usage_error(error: click.ClickException) -> None:
-    """Print an error of click's own, which may quote what was typed."""
+    """Print one of click's own errors, which may quote the user's input."""
     text = io.StringIO()
     error.show(text)
     echo(text.getvalue(), err=True, newline=False)
 
 
 def show_error(message: str) -> None:
-    """Print a message on stderr, broken between words where that is a terminal."""
+    """Print a message on stderr, wrapped between words if that is a terminal."""
     if not sys.stderr.isatty():
         echo(message, err=True)
         return
@@ -53,7 +53,7 @@ def show_error(message: str) -> None:
 
 
 def stdout_console() -> Console:
-    """Return the console for results. In a pipe or a file nothing is broken to a width, unless COLUMNS asks for one."""
+    """Return the console for results. In a pipe or a file lines are not wrapped, unless COLUMNS is set."""
     screen = console()
     if not screen.is_terminal and not os.environ.get("COLUMNS"):
         screen.width = _UNBROKEN

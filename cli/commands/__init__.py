@@ -1,1 +1,1 @@
-"""One module a sub-command, each with a click command called `command`. Heavy imports stand inside the functions."""
+"""One module per sub-command, each with a click command called `command`. Heavy imports are inside the functions."""

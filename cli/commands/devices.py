@@ -1,4 +1,4 @@
-"""``edgeproof devices``: the targets that can be named here, and which would work; versions of runtimes beside them."""
+"""``edgeproof devices``: the targets of this machine and whether they work; installs further runtime versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def command(install: tuple[str, ...], as_json: bool) -> None:
     from ..terminal import echo
 
     class Installed(Silent):
-        """Prints where each version is."""
+        """Prints the folder of each version."""
 
         def note(self, level: str, message: str, **facts: Any) -> None:
             echo(message, err=True)

@@ -1,4 +1,4 @@
-"""``edgeproof diagnose``: where a quantized file departs from its float model, and why."""
+"""``edgeproof diagnose``: where a quantized file differs from its float model, and why."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def command(
 ) -> None:
     """Compare every tensor of ARTIFACT, a quantized .tflite, with the float model on the same samples.
 
-    Of a file in a run's folder the float file and the samples (of the test split, where the loss was measured) are
-    known; of others say them with --float and --data. OUT/diagnosis/ gets the figures as JSON, and files that Model
-    Explorer (Google's viewer of .tflite graphs) loads as node data.
+    For a file in a run's folder the float file and the samples (of the test split, where the loss was measured) are
+    known; for other files give them with --float and --data. OUT/diagnosis/ gets the figures as JSON, and files that
+    Model Explorer (Google's viewer of .tflite graphs) loads as node data.
     """
     from ...core.codec import to_json
     from ...report.diagnosis_table import diagnosis_summary

@@ -1,11 +1,11 @@
-"""``edgeproof doctor``: is this environment whole, and what would mend it?"""
+"""``edgeproof doctor``: checks this environment and says how to fix it."""
 
 from __future__ import annotations
 
 import click
 
 
-@click.command(short_help="Check this environment and say what would mend it.")
+@click.command(short_help="Check this environment and say how to fix it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(as_json: bool) -> int:
     """Check Python, packages, runtimes, weights and disk. Exit status 1 when something is missing for the main job."""

@@ -1,4 +1,4 @@
-"""``edgeproof evaluate``: prove files that exist already, on data of the user's."""
+"""``edgeproof evaluate``: prove existing files on the user's data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ..options import labelled_data, text_columns
     help="e.g. local/litert; repeatable.  [default: all]",
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/evaluate"), show_default=True)
-@click.option("--resize", type=click.Choice(["stretch", "crop", "pad"]), help="How pictures are brought to size.")
+@click.option("--resize", type=click.Choice(["stretch", "crop", "pad"]), help="How pictures are resized.")
 @click.option(
     "--value-range",
     metavar="LO,HI",

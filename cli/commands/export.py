@@ -1,4 +1,4 @@
-"""``edgeproof export``: more files from a model that is trained already, whoever made it."""
+"""``edgeproof export``: files from a trained model, our own or an external one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from ..options import labelled_data, text_columns
 @click.option("--output", default="", help="Which of several outputs is judged.")
 @click.option("--tags", default="", help="Which of several graphs of a SavedModel is used, e.g. serve,gpu; or none.")
 @click.option("--signature", default="", help="Which signature or function of a SavedModel is used.")
-@click.option("--trust", is_flag=True, help="Let the file bring code of its own (Lambda layers, custom classes).")
+@click.option("--trust", is_flag=True, help="Run code that the file contains (Lambda layers, custom classes).")
 @click.option(
     "--custom-objects",
     metavar="MODULE",

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Write a commented recipe to PATH, for images or for texts, as the data source has them.
 
-    The data are looked at first: what cannot be trained on is told, and nothing is written.
+    The data are checked first: if they cannot be trained on, an error says why, and nothing is written.
 
     Examples: edgeproof init --data folder:photos    edgeproof init --from quickstart
     """

@@ -1,4 +1,4 @@
-"""``edgeproof inspect``: what a file says of itself."""
+"""``edgeproof inspect``: a file's contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edgeproof run``: everything a recipe says, from data to report."""
+"""``edgeproof run``: all stages of a recipe, from data to report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], strict: 
     fits, the best one is recommended as such, with what would show it; the exit status is then 0. It is 3 when no file
     ran anywhere, or a model could not be made.
 
-    The same command goes on where a killed run stopped; a changed recipe redoes only what the change concerns.
+    The same command continues a killed run; a changed recipe redoes only what the change affects.
 
     Examples: edgeproof run recipes/quickstart.toml --set train.epochs=3
     """
