@@ -1,7 +1,6 @@
-"""What the reports say, worked out once: the terminal, Markdown and HTML lay out these same words and figures.
+"""The contents of the reports, computed once: the terminal, Markdown and HTML lay out the same words and figures.
 
-Everything here is plain text; each output escapes it for itself. Names that came from outside are put on one line
-and cut to a length.
+Everything here is plain text; each output escapes it itself. Untrusted names are put on one line and shortened.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from ..evaluate.formatting import (
 from ..tasks.agreement import WORDS, counts_samples
 
 NAME_LIMIT = 60
-# What one sample is called, by the kind of input.
+# The name of one sample, by the kind of input.
 _NOUNS = {"image": "image", "text": "text"}
 REASON_LIMIT = 600
 NAMED = 8
 
 
 class Content:
-    """A run's results as every section reads them. `folder` is the run's, where raw files are; None: not known."""
+    """A run's results as the sections read them. `folder` is the run's, with raw files; None: not known."""
 
     def __init__(self, results: Results, folder: Path | None = None) -> None:
         self.results = results
@@ -51,7 +50,7 @@ class Content:
 
     @property
     def tested_on(self) -> str:
-        """What accuracies are of: the test split, or all samples where a source has none or was asked for whole."""
+        """The samples of accuracies: the test split, or all samples of the source if it has none or all were chosen."""
         report = self.results.data.get("report")
         splits = report.get("splits") if isinstance(report, Mapping) else None
         is_whole = isinstance(splits, Mapping) and splits.get("test") == "the whole source"
@@ -59,7 +58,7 @@ class Content:
 
     @property
     def dropped_on(self) -> str:
-        """Which samples the drops are of, where the run says it: most files' first, then which are of others."""
+        """The samples of the drops, if the run states them: those of most files first, then exceptions."""
         groups: dict[str, list[str]] = {}
         for cell in self.cells:
             drop = cell.measurement.pooled_drop
@@ -77,7 +76,7 @@ class Content:
 
     @property
     def samples_of(self) -> str:
-        """What accuracies and drops are of, as a sentence."""
+        """The samples of accuracies and drops, as a sentence."""
         words = "; ".join(part for part in (self.judged_by, self.dropped_on) if part)
         return f"{words[:1].upper()}{words[1:]}."
 
@@ -92,7 +91,7 @@ class Content:
 
     @property
     def nothing_ran(self) -> bool:
-        """Whether files were to be measured, and none of them ran anywhere."""
+        """Whether there were files to measure, and none of them ran anywhere."""
         tried = [c.measurement.status for c in self.cells if not c.is_reference and not c.is_by_design]
         return bool(tried) and "ok" not in tried
 
@@ -115,7 +114,7 @@ class Content:
 
     @property
     def quality(self) -> str:
-        """What the drawings show against latency: accuracy, or agreement where nothing has an accuracy."""
+        """The quantity that the plots show against latency: accuracy, or agreement if nothing has an accuracy."""
         shown = self.measured()
         return "Agreement" if shown and all(c.by_agreement for c in shown) else "Accuracy"
 

@@ -1,8 +1,7 @@
-"""How long the rest of a run takes: from what its steps took so far, and before that from what they usually take.
+"""Estimate of the time left of a run: from the durations of its steps so far, and before that from usual ones.
 
-A step that is under way and tells how far it is, is drawn out at its own pace. One that is still to come takes what
-others of its kind took in this run, or else what is usual on a small machine, slower or faster as the run was so far.
-It is an estimate: nothing but the display depends on it.
+A running step with progress is extrapolated at its own pace. A later step takes as long as others of its kind in this
+run, or else the usual time on a small machine, scaled by the run's speed so far. Only the display depends on it.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from collections.abc import Callable, Iterable
 
 from ..core.progress import Step
 
-# How much slower or faster than usual a machine is believed to be.
+# Bounds of a machine's speed relative to the usual one.
 _PACE = (0.2, 10.0)
 
 
 class Estimate:
-    """The steps of a run, in their order, and what is known of them by now."""
+    """The steps of a run, in order, and their durations so far."""
 
     def __init__(self, steps: Iterable[Step], clock: Callable[[], float] = time.monotonic) -> None:
         self.steps = list(steps)
@@ -27,7 +26,7 @@ class Estimate:
         self._task, self._task_began, self._share = "", clock(), 0.0
 
     def begin(self, kind: str, model: str = "") -> None:
-        """Say that a step begins: the one before it is done, and so are those that were passed over."""
+        """Begin a step: the one before it is done, and so are skipped ones."""
         self.end()
         begun = next((s for s in self.steps if s.took is None and (s.kind, s.model) == (kind, model)), None)
         if begun is None:
@@ -39,13 +38,13 @@ class Estimate:
         self._task, self._share = "", 0.0
 
     def end(self) -> None:
-        """Say that the step under way is done."""
+        """End the running step."""
         if self._current is not None:
             self._current.took = self._clock() - self._began
             self._current = None
 
     def progress(self, task: str, done: float, total: float) -> None:
-        """Hear how far a part of the step under way is; a part that is a step of its own begins that step."""
+        """Record the progress of a part of the running step; a part that is a step itself begins that step."""
         if (self._current is None or self._current.kind != task) and any(
             step.kind == task and step.took is None for step in self.steps
         ):
@@ -55,13 +54,13 @@ class Estimate:
         self._share = done / total if total else 0.0
 
     def scale(self, kind: str, factor: float) -> None:
-        """Expect steps of a kind that are still to come to take `factor` times as long as was planned."""
+        """Scale the planned time of the remaining steps of a kind by `factor`."""
         for step in self.steps:
             if step.kind == kind and step.took is None:
                 step.usual *= factor
 
     def left(self) -> float | None:
-        """Return the seconds that are left of the whole run; None where nothing is planned."""
+        """Return the estimated seconds left of the whole run; None without a plan."""
         if not self.steps:
             return None
         return sum(self._expected(step) for step in self.steps if step.took is None)
@@ -74,7 +73,7 @@ class Estimate:
         rest = max(0.0, usual - (now - self._began))
         if 0 < self._share <= 1:
             drawn_out = (now - self._task_began) * (1 - self._share) / self._share
-            # Of a step with several parts the others are not known; the usual time bounds it from below.
+            # The other parts of the step are unknown; the usual time is a lower bound.
             return drawn_out if self._task == step.kind else max(drawn_out, rest)
         return rest
 
@@ -90,7 +89,7 @@ class Estimate:
 
 
 def about(seconds: float) -> str:
-    """Return a duration as an estimate is told: ``10 s``, ``4 min``, ``1 h 20 min``."""
+    """Return an estimated duration in words: ``10 s``, ``4 min``, ``1 h 20 min``."""
     if seconds < 55:
         return f"{max(5, 5 * round(seconds / 5))} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else. No script runs in it, and its own policy forbids every request."""
+"""report.html: one self-contained file. It has no scripts, and its own policy forbids every request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file says of itself, on the terminal."""
+"""The contents of a file, on the terminal."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Direct labels that keep out of each other's way: each point's name is put where it covers least.
+"""Placement of direct labels without overlap: each point's name is put where it covers least.
 
-Points that touch share one label, for two would only push each other away.
+Points that touch share one label.
 """
 
 from __future__ import annotations

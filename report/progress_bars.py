@@ -1,7 +1,7 @@
-"""What a person sees while work goes on: progress bars on stderr or in a notebook, plain lines where none can be drawn.
+"""Progress display: bars on stderr or in a notebook, plain lines where bars cannot be drawn.
 
-Nothing is silent for more than three seconds: between the steps that tell how far they are, a bar of the whole run, or
-a line, says which model is at which step, and about how long the rest takes.
+It is never silent for more than three seconds: between steps with progress of their own, a bar of the whole run, or a
+line, shows the model, the step, and the estimated time left.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ..core.terminal import console as safe_console
 from ..core.terminal import wrap_lines
 from .estimate import Estimate, about, clock_time
 
-# Seconds after which a line is written where no bars are drawn; and how often bars are brought up to date.
+# Seconds after which a line is written where no bars are drawn; and the interval of updates.
 SILENCE, TICK = 2.5, 0.5
-# What a step is called while it goes on; others by their own name.
+# Names of running steps; other steps have their own names.
 _STEPS = {
     "preflight": "looking at recipe, data and tools",
     "data": "reading the data",
@@ -46,7 +46,7 @@ _STEPS = {
     "freeze": "freezing",
     "parity": "comparing tokenizers",
 }
-# What a task that is done has counted, by its name or the first word of it; others count parts of their own.
+# What a finished task has counted, by its name or first word.
 _COUNTED = {
     "data": "samples",
     "features": "samples",
@@ -61,13 +61,13 @@ _COUNTED = {
     "compare": "texts",
     "measure": "samples",
 }
-# Those whose last note is about all of it, as the accuracy after the last epoch is, and not about its last part.
+# Tasks whose last note is about the whole task, such as the accuracy after the last epoch, not about its last part.
 _TELLING = ("features", "train", "fine-tune")
 
 
 @dataclass
 class _Task:
-    """A task that tells how far it is; `bar` is the one that is drawn for it."""
+    """A task with progress; `bar` is its bar."""
 
     label: str
     bar: TaskID
@@ -79,7 +79,7 @@ class _Task:
 
 
 class ProgressBars:
-    """A Listener (`core.progress`) that draws. A context manager, which can be entered again.
+    """A Listener (`core.progress`) that draws. A reusable context manager.
 
     `console` is where (default: stderr, or the notebook). `silence`: seconds without a line after which one is written
     where no bars can be drawn.
@@ -93,7 +93,7 @@ class ProgressBars:
         self._start()
 
     def _start(self) -> None:
-        """Forget what was told before."""
+        """Reset the state."""
         self._bars = Progress(*_columns(self.console.width), console=self.console, disable=not self._drawn)
         self._tasks: dict[str, _Task] = {}
         self._whole: TaskID | None = None
@@ -121,26 +121,26 @@ class ProgressBars:
             self._bars.stop()
 
     def plan(self, steps: Iterable[Step]) -> None:
-        """Say which steps are to come: from then on the rest of the run is estimated."""
+        """Set the steps to come: from then on the time left is estimated."""
         with self._lock:
             self._estimate = Estimate(steps)
 
     def scale(self, kind: str, factor: float) -> None:
-        """Say that the steps of a kind are larger or smaller than was planned, by a factor."""
+        """Scale the planned time of the steps of a kind by a factor."""
         with self._lock:
             self._estimate.scale(kind, factor)
 
     def begin(self, step: str, model: str = "") -> None:
-        """Say that a step begins, of one model or of all; until it tells more, this is what is shown."""
+        """Begin a step, of one model or of all; it is shown until it reports progress."""
         with self._lock:
             self._estimate.begin(step, model)
-            while self._tasks:  # what ended early, such as a training that stopped in time
+            while self._tasks:  # tasks that ended early, such as a training that stopped early
                 self._bars.remove_task(self._tasks.popitem()[1].bar)
             self._model, self._step, self._detail = shorten(model, 30), step, ""
             self._step_began = time.monotonic()
 
     def progress(self, task: str, done: float, total: float, note: str = "") -> None:
-        """Move a task's bar; a task that is complete leaves one line behind."""
+        """Move a task's bar; a complete task leaves one line."""
         with self._lock:
             self._estimate.progress(task, done, total)
             if (row := self._tasks.get(task)) is None:
@@ -157,7 +157,7 @@ class ProgressBars:
                 self._draw(row)
 
     def note(self, level: str, message: str, **facts: Any) -> None:
-        """Show a warning, with its remedy where it has one. A ``step`` is shown while it goes on."""
+        """Show a warning, with its remedy if it has one. A ``step`` is shown while it runs."""
         with self._lock:
             if level == "step":
                 self._detail = message
@@ -167,7 +167,7 @@ class ProgressBars:
                 self._say(f"[yellow]![/] {escape(message)}{remedy}")
 
     def _tick(self, over: threading.Event) -> None:
-        """Bring the bars up to date, or write a line after some silence, until all is over."""
+        """Update the bars, or write a line after some silence, until `over` is set."""
         while not over.wait(min(TICK, self._silence)):
             with self._lock:
                 if over.is_set():
@@ -193,7 +193,7 @@ class ProgressBars:
         )
 
     def _draw_all(self) -> None:
-        """Bring all bars up to date, and that of the whole run, which names the step where no other bar does."""
+        """Update all bars and that of the whole run, which names the step if no other bar does."""
         for task in self._tasks.values():
             self._draw(task)
         elapsed, left = time.monotonic() - self._began, self._estimate.left()
@@ -211,13 +211,13 @@ class ProgressBars:
         )
 
     def _where(self) -> str:
-        """Return which model is at which step."""
+        """Return the current step and its model."""
         step = self._detail or self._step
         words = _STEPS.get(step, step) or "starting"
         return f"{self._model}: {words}" if self._model else words
 
     def _now(self) -> str:
-        """Return the line that breaks a silence: model, step, how far it is, how long, and what is left of it all."""
+        """Return the line after a silence: model, step, progress, elapsed time and time left."""
         now = time.monotonic()
         task = max(self._tasks.values(), key=lambda one: one.updated, default=None)
         if task is not None and task.updated >= self._step_began:
@@ -236,7 +236,7 @@ class ProgressBars:
 
 
 def _can_draw(console: Console) -> bool:
-    """Whether bars can be moved: on a terminal that understands it, or in a notebook that has ipywidgets."""
+    """Whether bars can be drawn: on a terminal that supports it, or in a notebook with ipywidgets."""
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None
     return console.is_terminal and not console.is_dumb_terminal
@@ -246,7 +246,7 @@ _NARROW, _WIDE = 64, 100
 
 
 def _columns(width: int) -> Iterator[ProgressColumn]:
-    """Yield the columns of the bars that a terminal has room for; the name comes first and is the last to be cut."""
+    """Yield the columns of the bars that fit the terminal; the name comes first and is the last to be cut."""
     yield SpinnerColumn()
     yield TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
     if width >= _NARROW:
@@ -258,7 +258,7 @@ def _columns(width: int) -> Iterator[ProgressColumn]:
 
 
 def _finished(task: str, total: float, note: str, seconds: float) -> str:
-    """Return what a task that is done came to: ``4,500 samples in 3.1 s (litert)``."""
+    """Return the summary of a finished task: ``4,500 samples in 3.1 s (litert)``."""
     first = task.partition(" ")[0]
     counted = "files" if task == "diagnose" else _COUNTED.get(task, _COUNTED.get(first, ""))
     counted = counted.removesuffix("s") if total == 1 and counted else counted

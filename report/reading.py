@@ -1,6 +1,6 @@
-"""Reading records of results.json that have no class of their own: written by a stage, by another version, or by hand.
+"""Reads records of results.json that have no class: written by a stage, by another version, or by hand.
 
-What is not of the expected kind is left out; nothing here fails on it.
+Values of an unexpected type are left out; nothing here fails on them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A section of the HTML report: what it is called, what it shows, and how that is laid out."""
+"""A section of the HTML report: its name, contents and template."""
 
 from __future__ import annotations
 
