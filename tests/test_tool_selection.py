@@ -123,7 +123,7 @@ def test_the_faster_one_wins_where_it_can_be_told(
 ) -> None:
     pair = [entry("a", 10, first, tmp_path), entry("b", 10, second, tmp_path)]
     found, whys = tool_selection._by_speed(pair, "local/litert", tmp_path)
-    assert (found.made.id if found else None) == winner
+    assert (found.artifact.id if found else None) == winner
     if winner:
         assert "2.00 times as slow on local/litert" in whys[id(pair[0])]
 
@@ -131,7 +131,7 @@ def test_the_faster_one_wins_where_it_can_be_told(
 def test_else_the_smaller_one_wins_and_else_the_first() -> None:
     pair = [entry("a", 1000), entry("b", 900)]
     found, whys = tool_selection._by_size(pair)
-    assert found.made.id == "b" and "1,000 bytes against 900" in whys[id(pair[0])]
+    assert found.artifact.id == "b" and "1,000 bytes against 900" in whys[id(pair[0])]
     pair = [entry("a", 1000), entry("b", 998)]
     found, whys = tool_selection._by_size(pair)
-    assert found.made.id == "a" and "about the same size" in whys[id(pair[1])]
+    assert found.artifact.id == "a" and "about the same size" in whys[id(pair[1])]
