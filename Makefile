@@ -42,9 +42,9 @@ docs: $(VENV)/.ready  ## Write the tables of docs/recipe.md, and the API referen
 benchmark: $(VENV)/.ready  ## Time Edgeproof against what one would write by hand (some 20 minutes)
 	$(BIN)/python -m benchmarks
 
-# What scripts see (tests/contract.json) only grows: entries that are gone or changed still fail.
-contract: $(VENV)/.ready  ## Record new commands, options and keys in tests/contract.json
-	EDGEPROOF_ADD_TO_CONTRACT=1 $(BIN)/pytest -n 2 tests/test_contract.py tests/test_cli.py tests/test_diagnosis.py tests/test_run_text.py
+# What scripts see (tests/support/contract.json) only grows: entries that are gone or changed still fail.
+contract: $(VENV)/.ready  ## Record new commands, options and keys in tests/support/contract.json
+	EDGEPROOF_ADD_TO_CONTRACT=1 $(BIN)/pytest -n 2 tests/test_contract.py tests/cli/test_commands.py tests/quantize/test_diagnosis.py tests/workflows/test_run_text.py
 
 # One resolution for all supported Pythons, with markers where they differ.
 constraints: $(VENV)/.ready  ## Resolve constraints.txt anew from pyproject.toml

@@ -1,4 +1,4 @@
-"""Intervals, percentiles and tests: every method is exact or checked by simulation in tests/test_statistics.py.
+"""Intervals, percentiles and tests: every method is exact or checked by simulation in tests/core/test_statistics.py.
 
 Student's t distribution comes from SciPy. Only intervals over several seeds need it, and only training has seeds; so
 SciPy is part of the extra `train`, and is imported when it is called.

@@ -118,17 +118,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 
 
 @pytest.fixture(scope="session")
-def foreign_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def external_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of plain Keras 2 and 3 and plain TensorFlow, made by processes without any code of ours."""
-    made = made_once(tmp_path_factory, "foreign", lambda folder: made_by_plain_keras("foreign_files.py", folder).name)
+    made = made_once(tmp_path_factory, "foreign", lambda folder: made_by_plain_keras("external_files.py", folder).name)
     folder = tmp_path_factory.mktemp("foreign") / "files"
     shutil.copytree(made, folder, symlinks=True)
     return folder
 
 
 def made_by_plain_keras(script: str, folder: Path) -> Path:
-    """Run a script of this folder once for Keras 2 and once for Keras 3, side by side; return `folder`."""
-    path = Path(__file__).with_name(script)
+    """Run a script of `support` once for Keras 2 and once for Keras 3, side by side; return `folder`."""
+    path = Path(__file__).parent / "support" / script
     makers = [subprocess.Popen([sys.executable, str(path), version, str(folder)], stderr=subprocess.PIPE)
               for version in "23"]  # fmt: skip
     for maker in makers:

@@ -1,7 +1,8 @@
 """What scripts see stays: commands, options, exit statuses, keys of the recipe and of every document.
 
-The record is tests/contract.json. An entry that is gone or changed fails; a new one is added by `make contract`. The
-documents of runs on texts, diagnoses, exports and proofs of finished files are held by the tests that make them.
+The record is tests/support/contract.json. An entry that is gone or changed fails; a new one is added by
+`make contract`. The documents of runs on texts, diagnoses, exports and proofs of finished files are held by the tests
+that make them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import pytest
 from edgeproof.cli import completing
 from edgeproof.cli.main import status
 
-from . import contract
-from .bundle_models import mean_colour_model
 from .conftest import TinyRun
+from .support import contract
+from .support.bundle_models import mean_colour_model
 
 
 def test_commands_keep_their_arguments_options_defaults_and_choices() -> None:

@@ -38,7 +38,7 @@ def image(row: RowSpec, folder: Path) -> Source:
     keys = {"name": "model", "backbone": f"hub:{module}", "image_size": row.size, **row.options["spec"]}
     spec = ModelSpec.model_validate(keys)
     if spec.head == "own":
-        from tests.test_hub_images import CLASSES
+        from tests.train.test_hub_images import CLASSES
 
         data = _first_classes(data, CLASSES, folder / "fewer")
     fine_tune = FineTune(epochs=2, learning_rate=1e-3)  # with trainable = true: of the whole module
@@ -46,7 +46,7 @@ def image(row: RowSpec, folder: Path) -> Source:
 
 
 def _module(folder: Path, *, tf1: bool = False, rescaling: bool = False, **options: Any) -> None:
-    from tests.test_hub_images import tf1_module, tf2_module
+    from tests.train.test_hub_images import tf1_module, tf2_module
 
     if rescaling:
         _, keras = fresh(7)
@@ -94,7 +94,7 @@ def text(row: RowSpec, folder: Path) -> Source:
 
 
 def _encoder(builder: str, folder: Path) -> dict[str, Any]:
-    from tests import text_models
+    from tests.support import text_models
 
     if builder == "bert":
         if not (folder / "preprocessor").exists():
@@ -108,7 +108,7 @@ def _encoder(builder: str, folder: Path) -> dict[str, Any]:
 
 
 def _sentences(folder: Path) -> PreparedData:
-    from tests.text_models import sentences
+    from tests.support.text_models import sentences
 
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (split, count) in enumerate(TEXTS.items()):

@@ -40,7 +40,7 @@ _PACKAGES = (
     ("mobilenet_v2", "MobileNetV2 (packaged)"),
 )
 
-# (id, title, builder in tests/text_models.py, or a backbone)
+# (id, title, builder in tests/support/text_models.py, or a backbone)
 _TEXTS = (
     ("bert", "BERT pair: preprocessor and encoder", "bert"),
     ("words", "word embeddings summed (Swivel), TF2", "word_encoder"),
@@ -54,7 +54,7 @@ _TEXTS = (
 _TFLITE = ("model", "tflite:float32", "tflite:dynamic", "tflite:int8", "tflite:int16x8")
 
 _INTS = {"high": 20}
-_OWN = {"asked": {"custom_objects": ("tests/foreign_layers.py",)}}
+_OWN = {"asked": {"custom_objects": ("tests/support/external_layers.py",)}}
 _PIXELS = {"low": 0, "high": 255}
 # (id, title, builder in user_files.py, version of Keras, suffix, cells, options of the samples and, as "asked", options
 # of the import)

@@ -56,7 +56,7 @@ def integer_lookup(keras: Any) -> Any:
 
 def own_layers(keras: Any) -> Any:
     """Layers and an activation that a user's module defines; one layer is registered, one is not."""
-    from tests import foreign_layers as own
+    from tests.support import external_layers as own
 
     x = source = keras.Input((4,), name="x")
     for layer in (own.Scale(3.0), own.Shift(0.5), keras.layers.Dense(3, activation=own.bent, name="y")):
@@ -117,9 +117,9 @@ _OWN: dict[str, Callable[[Any], Any]] = {
 
 
 def _keras_builders() -> dict[str, Callable[[Any], Any]]:
-    from tests import foreign_files, freeze_files
+    from tests.support import external_files, freeze_files
 
-    shared = {name: getattr(foreign_files, name) for name in ("nested", "plain", "texts")}
+    shared = {name: getattr(external_files, name) for name in ("nested", "plain", "texts")}
     return {**shared, **freeze_files.MODELS, **_OWN}
 
 
@@ -210,7 +210,7 @@ def without_signature(tf: Any, folder: Path) -> None:
 
 def several_graphs(tf: Any, folder: Path) -> None:
     """Graphs for training, evaluation and serving."""
-    from tests.test_foreign_saved_models import several
+    from tests.train.test_external_saved_models import several
 
     several(folder, [(["train"], 1.0), (["eval"], 2.0), (["serve"], 5.0)])
 

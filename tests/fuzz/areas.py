@@ -237,7 +237,7 @@ def _model(box: Path, draw: random.Random) -> Inputs:
 
 @cache
 def _results_document() -> Any:
-    from ..test_report import example
+    from ..report.test_report import example
 
     made: Results = example()
     kept = {artifact.id for artifact in made.artifacts[:3]}

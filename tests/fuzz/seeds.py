@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..bundle_models import mean_colour_model
+from ..support.bundle_models import mean_colour_model
 
 RECIPE = """
 name = "fuzz"

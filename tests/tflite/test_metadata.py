@@ -30,7 +30,7 @@ from edgeproof.tflite.metadata_writer import (
     pack,
 )
 
-from ..bundle_models import mean_colour_model
+from ..support.bundle_models import mean_colour_model
 
 WORDS = AssociatedFile("vocab.txt", "vocabulary")
 METADATA = ModelMetadata(

@@ -15,7 +15,7 @@ import pytest
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.variant import SCHEMES
 
-from ..scheme_files import LITERT, Files, shared
+from ..support.scheme_files import LITERT, Files, shared
 
 pytestmark = pytest.mark.slow
 

@@ -19,8 +19,8 @@ from edgeproof.tflite.metadata_writer import ModelMetadata, pack
 from edgeproof.tflite.objects import read
 from edgeproof.tflite.writer import conform, write
 
-from ..bundle_models import mean_colour_model
-from ..scheme_files import Files, made, shared
+from ..support.bundle_models import mean_colour_model
+from ..support.scheme_files import Files, made, shared
 
 PLAIN = [(name, maker) for name, scheme in SCHEMES["tflite"].items() if not scheme.searched for maker in scheme.makers]
 

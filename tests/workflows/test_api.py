@@ -27,8 +27,8 @@ from edgeproof.core.codec import to_json
 from edgeproof.core.results import Results
 from edgeproof.workflows.files import Files
 
-from ..bundle_models import mean_colour_model
 from ..conftest import TinyRun
+from ..support.bundle_models import mean_colour_model
 
 COLOURS = ("blue", "green", "red")
 HOSTILE = "<script>alert(1)</script>\x1b[2J&"

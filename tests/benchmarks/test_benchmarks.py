@@ -1,0 +1,109 @@
+"""The benchmarks run and give a table with ratios. What the times are is never asserted."""
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def benchmarks(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_quick_runs_give_tables_with_ratios(tmp_path: Path) -> None:
+    expected = {("head_training", "head_passes"): 3, ("startup", "conversion", "accuracy"): 3}
+
+    def run(names: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        return benchmarks(*names, "--quick", "--out", str(folder / "table.md"), TMPDIR=str(folder))
+
+    with ThreadPoolExecutor(len(expected)) as pool:  # for the tests' sake: the figures are not looked at
+        finished = list(pool.map(run, expected))
+    for (names, ratios), done in zip(expected.items(), finished, strict=True):
+        assert done.returncode == 0, done.stderr
+        written = (tmp_path / names[0] / "table.md").read_text(encoding="utf-8")
+        rows = [line for line in written.splitlines() if line.startswith("| ")][1:]
+        assert len(re.findall(r"\| \d[\d.]* s \| \d[\d.]* s \| \d+\.\d× \|", written)) == ratios
+        assert all(row.endswith("| not judged |") for row in rows)
+        assert "was measured" in written
+        assert "figures mean nothing" in written
+        assert [path.name for path in (tmp_path / names[0]).iterdir()] == ["table.md"]  # the working folder is gone
+
+
+def test_wrong_options_are_refused_before_anything_runs() -> None:
+    for arguments in (["--write", "--quick"], ["--write", "startup"], ["no-such"], ["--repeat", "0"]):
+        done = benchmarks(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+def test_the_table_replaces_what_stands_between_the_marks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.sides import BenchmarkError, Row
+
+    from benchmarks import table
+
+    rows = [
+        Row("one | thing", (3.0, 1.0, 2.0), (0.5, 0.4, 0.6), "≥ 4×", True, "same answers"),
+        Row("another", (), (120.4,), "≤ 3 s", False),
+    ]
+    written = table.markdown(rows, "Measured here.")
+    assert "| one \\| thing | 2.00 s (1.00–3.00) | 0.500 s (0.400–0.600) | 4.0× | 3 | ≥ 4× | yes |" in written
+    assert "| another | – | 120 s | – | 1 | ≤ 3 s | NO |" in written
+    document = tmp_path / "README.md"
+    document.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
+    for _ in range(2):  # doing it twice changes nothing more
+        table.replace_table(document, written)
+        assert document.read_text(encoding="utf-8") == f"before\n{table.BEGIN}\n{written}\n{table.END}\nafter\n"
+    for broken in ("no marks", f"{table.END}{table.BEGIN}", f"{table.BEGIN}{table.END}" * 2):
+        document.write_text(broken, encoding="utf-8")
+        with pytest.raises(BenchmarkError, match=r"README\.md"):
+            table.replace_table(document, written)
+
+
+def test_both_documents_have_a_place_for_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.__main__ import DOCUMENTS
+
+    from benchmarks import table
+
+    for document in DOCUMENTS:
+        table.check_marks(document)
+
+
+def test_sides_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.sides import in_turns, seconds
+
+    order: list[str] = []
+
+    def side(name: str, number: int) -> dict[str, float]:
+        order.append(name)
+        return {"seconds": number}
+
+    by_hand, ours = in_turns(3, lambda n: side("a", n), lambda n: side("b", n))
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert seconds(by_hand) == seconds(ours) == (0, 1, 2)
+
+
+def test_a_side_that_fails_is_told_with_the_end_of_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.sides import BenchmarkError, run_python
+
+    with pytest.raises(BenchmarkError, match=r"exit status 1(.|\n)*no such thing"):
+        run_python(["-c", "raise SystemExit('no such thing')"], tmp_path / "log")

@@ -1,0 +1,263 @@
+"""Every runner keeps one contract, on real files in real runtimes; what goes wrong is an Outcome, not an exception."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edgeproof.cli.commands.devices import command
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.documents import parse_toml
+from edgeproof.core.errors import InputError
+from edgeproof.core.runner import LatencyPlan, Runner
+from edgeproof.core.runtime import RUNTIMES
+from edgeproof.core.target import DEVICES, Target, every_target
+from edgeproof.core.variant import Variant
+from edgeproof.devices import device, missing_runtime, open_runner
+from edgeproof.devices.local import AGENT, Local, LocalRunner
+from edgeproof.devices.remedies import explain
+from edgeproof.devices.runtimes import installed_versions
+
+from ..conftest import TinyRun
+
+REPO = Path(__file__).parents[2]
+
+PAIRS = [
+    ("savedmodel:float32", "tensorflow"),
+    ("tflite:float32", "litert"),
+    ("tflite:int8-int8io", "litert"),
+    ("tflite:int8-uint8io", "tflite-runtime"),
+    ("tflite:float32", "tflite-runtime"),
+    ("onnx:float32", "onnxruntime"),
+]
+
+
+def runner(tiny: TinyRun, variant: str, runtime: str) -> Runner:
+    if not installed_versions()[runtime]:
+        pytest.skip(f"{runtime} is not installed in this Python")
+    return open_runner(tiny.artifact(variant), Target("local", runtime), timeout_seconds=120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "runtime"), PAIRS)
+def test_a_runner_keeps_the_contract(tiny: TinyRun, tmp_path: Path, variant: str, runtime: str) -> None:
+    inputs = tiny.data.images("test")
+    run = runner(tiny, variant, runtime)
+
+    loaded = run.load(inputs)
+    assert loaded.ok, loaded.reason
+    assert loaded.data["finite"] is True
+    assert loaded.data["load_ms"] > 0 and loaded.data["first_ms"] > 0 and loaded.data["run_ms"] > 0
+    assert loaded.data["peak_memory_bytes"] >= loaded.data["import_memory_bytes"] > 1 << 20
+    assert loaded.data["runtime_version"] == run.identity()["runtime_version"]
+
+    assert run.infer(inputs, tmp_path / "all.npy", 0, 12).ok
+    assert run.infer(inputs, tmp_path / "part.npy", 5, 9).ok
+    outputs = np.load(tmp_path / "all.npy")
+    assert outputs.shape == (12, 10) and outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=0.05)
+    np.testing.assert_array_equal(outputs[5:9], np.load(tmp_path / "part.npy"))
+
+    timed = run.time(inputs, LatencyPlan(warmup_seconds=0.01, run_seconds=0.02, min_runs=7))
+    assert timed.ok
+    assert len(timed.data["runs_ms"]) >= 7 and len(timed.data["warmup_ms"]) >= 1
+    assert all(t > 0 for t in timed.data["runs_ms"])
+
+
+@pytest.mark.slow
+def test_runtimes_agree_on_float_files(tiny: TinyRun, tmp_path: Path) -> None:
+    inputs = tiny.data.images("test")
+    answers = []
+    for variant, runtime in PAIRS:
+        if variant.endswith("float32") and installed_versions()[runtime]:
+            path = tmp_path / f"{runtime}.npy"
+            assert runner(tiny, variant, runtime).infer(inputs, path, 0, 20).ok
+            answers.append(np.load(path))
+    assert len(answers) >= 3
+    for other in answers[1:]:
+        np.testing.assert_allclose(answers[0], other, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_format_that_the_runtime_does_not_read_is_unsupported(tiny: TinyRun) -> None:
+    outcome = open_runner(tiny.artifact("tflite:float32"), Target("local", "onnxruntime")).load(Path("unused"))
+    assert outcome.status == "unsupported"
+    assert "does not read tflite" in outcome.reason and "litert" in outcome.remedy
+
+
+def broken(path: Path, format_: str, content: bytes) -> Artifact:
+    path.write_bytes(content)
+    return Artifact("broken", "m", format_, "float32", path)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "format_"), [("litert", "tflite"), ("tflite-runtime", "tflite"), ("onnxruntime", "onnx")]
+)
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x1c\0\0\0TFL3" + b"\xff" * 200])
+def test_a_damaged_file_is_a_typed_outcome(tmp_path: Path, runtime: str, format_: str, content: bytes) -> None:
+    if not installed_versions()[runtime]:
+        pytest.skip(f"{runtime} is not installed in this Python")
+    inputs = tmp_path / "in.npy"
+    np.save(inputs, np.zeros((1, 8, 8, 3), np.uint8))
+    artifact = broken(tmp_path / f"x.{format_}", format_, content)
+    outcome = open_runner(artifact, Target("local", runtime), timeout_seconds=60).load(inputs)
+    assert outcome.status in ("unsupported", "failed", "crashed")
+    assert outcome.reason and len(outcome.reason) < 600
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("verb", "remapped"), [("infer", False), ("load", False), ("time", True)])
+def test_answers_are_exact_and_latency_is_of_tensorflow_as_it_comes(verb: str, remapped: bool) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import agent; "
+        "agent.TensorFlow({'threads': 1, 'verb': sys.argv[2], 'module': 'tensorflow'}); import tensorflow; "
+        "print('open', file=sys.stderr); "
+        "sys.exit(int(tensorflow.config.optimizer.get_experimental_options().get('remapping', True)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(AGENT.parent), verb], check=False, capture_output=True)
+    assert done.returncode == int(remapped) and b"open" in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_a_timeout_and_one_that_dies_a_crash(tiny: TinyRun, tmp_path: Path) -> None:
+    artifact, target = tiny.artifact("tflite:float32"), Target("local", "litert")
+    inputs = tiny.data.images("test")
+    hung = LocalRunner(artifact, target, timeout_seconds=0.01).load(inputs)
+    assert hung.status == "timeout" and "timeout_seconds" in hung.remedy
+
+    dies = tmp_path / "python"
+    dies.write_text("#!/bin/sh\necho 'assertion failed: kernel' >&2\nkill -SEGV $$\n")
+    dies.chmod(0o755)
+    crashed = LocalRunner(artifact, target, python=str(dies)).load(inputs)
+    assert crashed.status == "crashed"
+    assert "SIGSEGV" in crashed.reason and "assertion failed: kernel" in crashed.reason
+
+
+@pytest.mark.slow
+def test_what_an_old_runtime_refuses_is_said_in_words(tiny: TinyRun) -> None:
+    run = runner(tiny, "tflite:dynamic", "tflite-runtime")
+    outcome = run.load(tiny.data.images("test"))
+    assert outcome.status == "unsupported"
+    assert "FULLY_CONNECTED version 12" in outcome.reason and "tflite-runtime 2.14.0" in outcome.reason
+    assert "tflite:dynamic-conv" in outcome.remedy
+
+
+def test_an_artifact_without_a_file_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    artifact = Artifact("a", "m", "tflite", "int8", None).failed("failed", "no integer kernel", "use float16")
+    outcome = open_runner(artifact, Target("local", "litert")).load(tmp_path)
+    assert outcome.status == "skipped"
+    assert "no integer kernel" in outcome.reason and outcome.remedy == "use float16"
+
+
+def test_the_agent_imports_nothing_but_numpy_and_the_runtime() -> None:
+    """What travels to a device must run there: no edgeproof, no other package, before the runtime is chosen."""
+    code = (
+        "import sys, runpy; before = set(sys.modules); "
+        f"sys.argv = ['agent', '-']; ns = runpy.run_path({str(AGENT)!r}, run_name='agent'); "
+        "import sys; print(' '.join(sorted({m.split('.')[0] for m in set(sys.modules) - before})))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set((done.stdout + done.stderr).split())
+    assert not loaded & {"numpy", "edgeproof", "pydantic", *(runtime.module for runtime in RUNTIMES.values())}
+
+
+def test_each_runtime_names_a_session_of_the_agent_and_each_session_has_a_runtime() -> None:
+    code = f"import runpy, sys; ns = runpy.run_path({str(AGENT)!r}); print(*ns['SESSIONS'], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stderr.split()) == {runtime.session for runtime in RUNTIMES.values()}
+
+
+def test_what_a_bundle_calls_a_runtime_is_what_its_row_says() -> None:
+    """A bundle's code travels alone and so has names of its own."""
+    names = runpy.run_path(str(REPO / "export" / "bundle" / "templates" / "model.py"))
+    for name, interpreter in (*names["TFLITE"][:2], *names["ONNX"]):
+        runtime = RUNTIMES[name]
+        assert interpreter == runtime.interpreter
+        assert names["NAMES"].get(name, name) == runtime.title
+        assert names["DISTRIBUTIONS"].get(name, name) == runtime.distribution
+
+
+def test_a_python_without_a_wheel_is_the_one_that_the_extra_leaves_out() -> None:
+    project = parse_toml((REPO / "pyproject.toml").read_text("utf-8"), "pyproject.toml")["project"]
+    for runtime in RUNTIMES.values():
+        requirements = project["optional-dependencies"][runtime.extra.name]
+        requirement = next(one for one in requirements if one.startswith(runtime.distribution))
+        below = ".".join(map(str, runtime.python_below or ()))
+        assert requirement.partition("python_version < ")[2].strip("'") == below
+
+
+def test_the_agent_answers_one_json_document(tmp_path: Path) -> None:
+    job = {"verb": "load", **RUNTIMES["litert"].job(), "artifact": "/none.tflite", "inputs": str(tmp_path / "none.npy")}
+    done = subprocess.run(
+        [sys.executable, "-I", str(AGENT), "-"], input=json.dumps(job | {"threads": 1}), capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    answer = json.loads(done.stdout)
+    assert answer["status"] == "failed" and "none.npy" in answer["reason"]
+
+
+def test_messages_that_are_not_known_are_kept_short() -> None:
+    reason, remedy = explain("x" * 10_000 + "\nmore", "litert", "2.3")
+    assert len(reason) <= 300 and remedy == ""
+    reason, remedy = explain(
+        "Didn't find op for builtin opcode 'GELU' version '2'. An older", "tflite-runtime", "2.14.0"
+    )
+    assert reason == "needs operator GELU version 2, which tflite-runtime 2.14.0 does not have" and remedy
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_missing_runtime_has_a_remedy(runtime: str) -> None:
+    reason, remedy = RUNTIMES[runtime].not_installed()
+    assert runtime in reason and remedy
+
+
+def test_variants_and_runtimes_fit() -> None:
+    for variant, runtime in PAIRS:
+        assert Target("local", runtime).reads(Variant.parse(variant).format)
+
+
+class Pretended(Local):
+    """A device that nobody has: this machine under another name, with no runtime on it."""
+
+    def runtimes(self) -> dict[str, str]:
+        return dict.fromkeys(RUNTIMES, "")
+
+    def missing_runtime(self, target: Target) -> tuple[str, str] | None:
+        return f"{target} is pretended", "nothing helps"
+
+    def environment(self) -> dict[str, Any]:
+        return {"cpu": "none"}
+
+
+def test_a_device_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("edgeproof.devices.pretended")
+    module.DEVICE = Pretended()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(InputError, match="unknown device 'pretended'"):
+        Target.parse("pretended/litert")
+    monkeypatch.setitem(DEVICES, "pretended", "pretended")
+    target = Target.parse("pretended/litert")
+    assert str(target) in every_target()
+    assert device("pretended").environment() == {"cpu": "none"} and device().environment()["cpu"] != "none"
+    assert missing_runtime(target) == ("pretended/litert is pretended", "nothing helps")
+    assert open_runner(Artifact("a", "m", "tflite", "int8", None), target).target == target
+    listed = json.loads(CliRunner().invoke(command, ["--json"]).stdout)
+    assert {"target": "pretended/litert", "ready": False, "remedy": "nothing helps"}.items() <= next(
+        row for row in listed if row["target"] == str(target)
+    ).items()
+
+
+def test_each_device_s_module_has_it() -> None:
+    for name in DEVICES:
+        assert (
+            isinstance(device(name).environment()["cores"], int) and device(name).runtimes().keys() == RUNTIMES.keys()
+        )

@@ -1,0 +1,187 @@
+"""Bundles of models that are no classifiers, runtimes that are too old, and examples that fail without a traceback."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeproof.core.recipe import Data, Evaluate
+from edgeproof.core.run_log import RunLog
+from edgeproof.export.bundle import Bundle
+from edgeproof.export.bundle.escape import TEMPLATES
+from edgeproof.workflows.evaluate import evaluate_files
+
+from ..conftest import TinyRun
+from ..support.bundle_models import mean_colour_model
+from .test_bundle import bare, bundle_of, by_hand, compiles, on_device  # noqa: F401  (bare is a fixture)
+
+# What stands in for an answer: the graph of `mean_colour_model` with other outputs.
+KINDS = ("scores", "values", "value", "picture", "several")
+
+
+def answering(kind: str) -> bytes:
+    """A file that takes a picture (1, 8, 8, 3) and gives scores, values, one value, a picture, or two outputs."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(mean_colour_model(), 0)
+    graph = model.subgraphs[0]
+    if kind == "values":  # the means, and no distribution
+        graph.outputs, graph.operators = [4], graph.operators[:2]
+    elif kind == "several":
+        graph.outputs = [5, 4]
+    elif kind == "value":
+        graph.outputs, graph.operators = [2], graph.operators[:1]
+        graph.tensors[2].shape = [1]
+        graph.tensors[1].shape = [3]
+        model.buffers[1].data = np.frombuffer(np.array([1, 2, 3], "int32").tobytes(), "uint8")
+    elif kind == "picture":
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.LOGISTIC
+        code.version = 1
+        model.operatorCodes.append(code)
+        mask = schema.TensorT()
+        mask.name, mask.shape, mask.type, mask.buffer = b"mask", [1, 8, 8, 3], schema.TensorType.FLOAT32, 0
+        graph.tensors.append(mask)
+        only = schema.OperatorT()
+        only.opcodeIndex, only.inputs, only.outputs = len(model.operatorCodes) - 1, [0], [len(graph.tensors) - 1]
+        graph.operators, graph.outputs = [only], [len(graph.tensors) - 1]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    folder = tmp_path_factory.mktemp("answers")
+    made = {}
+    for kind in KINDS:
+        path = folder / f"{kind}.tflite"
+        path.write_bytes(answering(kind))
+        made[kind] = bundle_of(path, folder / "out", samples=4)
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scripts_speak_of_what_the_file_gives(bundles: dict[str, Bundle], bare: Path, kind: str) -> None:  # noqa: F811
+    made = bundles[kind]
+    wanted = "scores" if kind == "several" else kind
+    assert made.manifest["file"]["answer_kind"] == wanted
+    verified, shown = (on_device(made.folder, bare, script) for script in ("verify.py", "example.py"))
+    assert verified.returncode == shown.returncode == 0, verified.stdout + shown.stderr
+    told = "4 of 4 top classes are the same" if wanted == "scores" else "4 of 4 answers are the golden ones"
+    assert told in verified.stdout
+    lines = shown.stdout.splitlines()[1:]
+    golden = np.load(made.folder / "golden.npz", allow_pickle=False)["outputs"][0]
+    if wanted == "scores":
+        assert lines[0].split() == [f"{golden.max():.4f}", "class", str(golden.argmax())]
+        assert [line.split(":")[0] for line in lines[3:]] == (["scaled"] if kind == "several" else [])
+    elif kind == "picture":
+        assert lines == [f"192 values of shape [1, 8, 8, 3], {golden.min():.4g} to {golden.max():.4g}"]
+    else:
+        assert [float(value) for value in lines[0].split(",")] == pytest.approx(golden.tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_code_for_apps_speaks_of_it_too(bundles: dict[str, Bundle], tmp_path: Path, kind: str) -> None:
+    folder = bundles[kind].folder
+    kotlin, cpp = (folder / "android/Classifier.kt").read_text(), (folder / "cpp/classifier.cc").read_text()
+    for text in (kotlin, cpp):
+        assert ("Scores by class" in text) == (kind in ("scores", "several"))
+        assert "0 labels" not in text
+        assert ("output 0 of the file's 2" in text) == (kind == "several")
+    assert ("A picture of 8 x 8 x 3" in cpp) == (kind == "picture")
+    assert ("kScores" in cpp) == (kind in ("scores", "several"))
+    compiles(folder / "cpp" / "classifier.cc", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_runtime_that_is_too_old_is_told_so_and_what_runs_there(tiny: TinyRun, bare: Path, tmp_path: Path) -> None:  # noqa: F811
+    if not (bare / "tflite_runtime").exists():
+        pytest.skip("tflite-runtime is not installed")
+    path = tiny.artifact("tflite:dynamic").path
+    assert path is not None
+    made = bundle_of(path, tmp_path)
+    done = on_device(made.folder, bare, "verify.py", "--runtime", "tflite-runtime")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the file needs tflite-runtime 2.17.0 or newer, and 2.14" in done.stdout
+    (named,) = [one for one in made.manifest["siblings"] if f"take {one['name']}," in done.stdout]
+    assert named["format"] == "tflite"
+    assert [int(part) for part in named["needs"]["tflite-runtime"].split(".")] <= [2, 14, 0]
+
+
+def script(name: str) -> ModuleType:
+    """A bundle's script as a module."""
+    spec = importlib.util.spec_from_file_location(f"bundled_{name}", TEMPLATES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_too_old_compares_versions_as_numbers_and_names_a_file_that_runs() -> None:
+    model = script("model")
+    others = [
+        {"name": "new.tflite", "format": "tflite", "needs": {"litert": "2.11.0"}},
+        {"name": "x.onnx", "format": "onnx", "needs": {"onnxruntime": "1.1"}},
+        {"name": "old.tflite", "format": "tflite", "needs": {"litert": "1.2.0"}},
+    ]
+    about: dict[str, Any] = {"file": {"format": "tflite", "needs": {"litert": "2.10.0"}}, "siblings": others}
+    assert "take old.tflite" in model.too_old(about, "litert", "2.9.1")
+    assert model.too_old(about, "litert", "2.10.0") == model.too_old(about, "litert", "2.11") == ""
+    assert model.too_old(about, "litert", "unknown") == model.too_old(about, "tensorflow", "1.0") == ""
+    assert "no file that was made beside" in model.too_old(about | {"siblings": []}, "litert", "2.9.1")
+    assert model.too_old({"file": {"format": "tflite"}}, "litert", "1.0") == "", "a bundle of an earlier version"
+
+
+def test_the_example_fails_in_words(bundles: dict[str, Bundle], bare: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = by_hand(tmp_path / "made")
+    made = bundle_of(folder, tmp_path / "out")
+    np.save(tmp_path / "wrong.npy", np.zeros((3, 3), "uint8"))
+    (tmp_path / "junk.npy").write_bytes(b"junk")
+    (tmp_path / "picture.png").write_bytes(b"junk")
+    for argument in ("nowhere.npy", "wrong.npy", "junk.npy", "picture.png"):
+        done = on_device(made.folder, bare, "example.py", str(tmp_path / argument))
+        assert done.returncode == 1 and argument in done.stderr and "Traceback" not in done.stderr
+    done = on_device(bundles["values"].folder, bare, "example.py", str(tmp_path / "wrong.npy"))
+    assert done.returncode == 1 and "holds (3, 3), expected (8, 8, 3)" in done.stderr
+    (made.folder / "golden.json").unlink()
+    (made.folder / made.manifest["file"]["name"]).write_bytes(b"TFL3" * 20)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for where in (bare, empty):  # a damaged bundle, and a device without numpy
+        done = on_device(made.folder, where, "example.py")
+        assert done.returncode == 1 and done.stderr.strip() and "Traceback" not in done.stderr
+    done = on_device(made.folder, empty, "verify.py")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_bundle_of_an_evaluation_has_its_samples(tmp_path: Path) -> None:
+    for number, colour in enumerate(("red", "green", "blue")):
+        for copy in range(5):
+            path = tmp_path / "photos" / colour / f"{copy}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), tuple(40 * copy + 30 if i == number else 9 for i in range(3))).save(path)
+    path = by_hand(tmp_path / "made")
+    settings = Evaluate(targets=("local/litert",))
+    data = Data(source=f"folder:{tmp_path}/photos")
+    with RunLog(None) as listener:
+        evaluate_files([path], data, settings, tmp_path / "run", None, listener)
+    results = tmp_path / "run" / "results.json"
+    told = json.loads(results.read_text())
+    told["recommendation"] = {"artifact": told["artifacts"][0]["id"], "target": "local/litert"}
+    results.write_text(json.dumps(told))
+    made = bundle_of(tmp_path / "run", tmp_path / "out", samples=6)
+    assert not made.manifest["golden"]["random"] and f"{tmp_path}/photos" in made.manifest["golden"]["source"]
+    samples = np.load(made.folder / "golden.npz", allow_pickle=False)["samples"]
+    assert len(samples) == 6 and set(np.unique(samples)) <= {9, 30, 70, 110, 150, 190}
+    truths = json.loads((made.folder / "golden.json").read_text())["truths"]
+    assert all(sample[0, 0].argmax() == truth for sample, truth in zip(samples, truths, strict=True))

@@ -1,0 +1,158 @@
+"""Files are read without any runtime: what is known of the formats is compared with what runtimes' own code says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from ai_edge_litert import schema_py_generated as google
+from onnx import TensorProto, helper
+
+from edgeproof.core.errors import InputError
+from edgeproof.export import inspect
+from edgeproof.export.onnx_reading import DTYPES
+from edgeproof.tflite import schema
+
+from ..support.bundle_models import mean_colour_model
+
+TABLES = [
+    value for value in vars(schema).values() if isinstance(value, type) and value.__name__ in vars(google)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (schema.OPERATORS, google.BuiltinOperator),
+        (schema.TENSOR_TYPES, google.TensorType),
+        (schema.ACTIVATIONS, google.ActivationFunctionType),
+    ],
+)
+def test_codes_are_called_as_in_the_format(ours: dict[str, int], theirs: Any) -> None:
+    assert {name: number for name, number in vars(theirs).items() if isinstance(number, int)} == ours
+    assert google.QuantizationDetails.BlockwiseQuantization == schema.BLOCKWISE
+
+
+class Recorded:
+    """Stands in for a table of the file, and writes down which field of it is read, as what."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.Pos, self.Bytes = 0, b""
+
+    def Offset(self, place: int) -> int:  # noqa: N802
+        self.asked.append(place)
+        return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *facts: self.asked.append((name, *facts)) or 0
+
+
+def test_every_field_stands_where_the_format_has_it() -> None:
+    compared = 0
+    assert len(TABLES) == 15
+    for ours in TABLES:
+        theirs = getattr(google, ours.__name__)
+        for field in vars(ours):
+            if field.startswith("_") or field in ("options", "of", "data_start"):
+                continue
+            one, other = Recorded(), Recorded()
+            mine, generated = ours.__new__(ours), theirs()
+            mine.content, mine.table, generated._tab = b"", one, other
+            indexed = field in ("Scale", "ZeroPoint") or hasattr(ours, f"{field}Length")
+            found, expected = (getattr(table, field)(*([1] if indexed else [])) for table in (mine, generated))
+            assert one.asked[0] == other.asked[0], (ours.__name__, field)
+            if not indexed:
+                assert found == expected, (ours.__name__, field)
+            compared += 1
+    assert compared > 50
+
+
+def test_a_tflite_file_is_inspected_without_a_runtime(tmp_path: Path) -> None:
+    path = tmp_path / "mean.tflite"
+    path.write_bytes(mean_colour_model())
+    assert "AVERAGE_POOL_2D" in _inspected(path) or "MEAN" in _inspected(path)
+
+
+@pytest.fixture
+def rich_model(tmp_path: Path) -> Path:
+    """An ONNX file with open and named sides, weights that are listed as inputs, two domains and properties."""
+    sides: list[Any] = [None, "length", 3]
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [3, 2], np.ones(6, np.float32))
+    edges = [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in (
+        ("x", TensorProto.FLOAT, sides), ("w", TensorProto.FLOAT, [3, 2]), ("names", TensorProto.STRING, [1]),
+        ("half", TensorProto.BFLOAT16, [1]), ("none", TensorProto.INT8, None),
+    )]  # fmt: skip
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Gelu", ["y"], ["z"], domain="a.b")]
+    nodes += [helper.make_node("MatMul", ["x", "w"], ["u"])]
+    out = [helper.make_tensor_value_info("z", TensorProto.FLOAT, [])]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("a.b", 3)]
+    model = helper.make_model(helper.make_graph(nodes, "g", edges, out, [weight]), opset_imports=opsets)
+    helper.set_model_props(model, {"author": "Zoë"})
+    path = tmp_path / "rich.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_an_onnx_file_is_read_as_onnx_reads_it(rich_model: Path) -> None:
+    told = inspect(rich_model)
+    model = onnx.load(str(rich_model))
+    weights = {weight.name for weight in model.graph.initializer}
+    for ours, theirs in ((told.inputs, model.graph.input), (told.outputs, model.graph.output)):
+        expected = [
+            (
+                value.name,
+                tuple(d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim),
+                helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            )
+            for value in theirs
+            if value.name not in weights
+        ]
+        assert [(spec.name, spec.shape, spec.dtype) for spec in ours] == expected
+    assert {(op.name, op.version, op.count) for op in told.ops} == {("MatMul", 17, 2), ("Gelu", 3, 1)}
+    assert told.metadata == {"author": "Zoë"} and told.min_runtime == "onnxruntime 1.12"
+
+
+def test_onnx_types_are_called_as_onnx_calls_them() -> None:
+    for number, name in enumerate(DTYPES[1:], 1):
+        assert helper.tensor_dtype_to_np_dtype(number).name == name
+
+
+def test_an_onnx_file_is_inspected_without_onnx_or_a_runtime(rich_model: Path) -> None:
+    assert "MatMul" in _inspected(rich_model) and "rich.onnx" in _inspected(rich_model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("cut", "damaged: (Value|Index)Error"),
+        ("empty", "is empty"),
+        ("noise", "damaged: (Value|Index)Error"),
+        ("foreign", "is not an ONNX model"),
+    ],
+)
+def test_what_is_no_onnx_file_is_refused(rich_model: Path, kind: str, said: str) -> None:
+    content = rich_model.read_bytes()
+    noise = np.random.default_rng(1).bytes(500)
+    defective = {"cut": content[: len(content) // 2], "empty": b"", "noise": noise, "foreign": b"\x08\x01"}
+    rich_model.write_bytes(defective[kind])
+    with pytest.raises(InputError, match=said):
+        inspect(rich_model)
+
+
+def _inspected(path: Path) -> str:
+    """Inspect a file in a process that has no runtime, no TensorFlow and no onnx."""
+    absent = ("ai_edge_litert", "tflite_runtime", "tensorflow", "onnx", "onnxruntime")
+    code = (
+        f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
+        f"sys.argv = ['edgeproof', 'inspect', {str(path)!r}]\n"
+        "from edgeproof.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
