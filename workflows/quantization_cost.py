@@ -9,8 +9,8 @@ file looks too good on samples that it was chosen on. Which samples are biased:
 - validation, for the other files: training kept the epoch with the lowest validation loss. That chose the float model,
   on both sides of the difference, and not one file over another. It does not bias the difference: in 3,000 simulated
   trainings (`tests/workflows/test_quantization_cost.py`) the drop was 0.74 points on validation and 0.72 on new
-  samples, 0.02 ± 0.04 apart. If accuracy had chosen the epoch, the drop would be overstated, never understated: quantization loses the float
-  model's luck on these samples. Accuracy itself may be biased, so it remains that of test.
+  samples, 0.02 ± 0.04 apart. If accuracy had chosen the epoch, the drop would be overstated, never understated:
+  quantization loses the float model's luck on these samples. Accuracy itself may be biased, so it remains that of test.
 """
 
 from __future__ import annotations
