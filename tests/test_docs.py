@@ -6,15 +6,27 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pdoc
 import pytest
 from pydantic import BaseModel
-from tools import docs
 
 import edgeproof
+
+
+def _load_tool(name: str) -> Any:
+    """Import a script of tools/ by its path: other packages install a folder of that name."""
+    spec = spec_from_file_location(f"edgeproof_tools_{name}", Path(__file__).parents[1] / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+docs = _load_tool("docs")
 
 
 def test_the_tables_of_the_recipe_are_those_of_the_models() -> None:

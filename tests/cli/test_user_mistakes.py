@@ -104,7 +104,7 @@ def test_a_sidecar_of_another_file_is_left_aside_and_that_is_said(file: Path) ->
     assert not heard.notes
     file.write_bytes(file.read_bytes() + b"\0")
     assert open_artifact(file, heard).labels == ()
-    assert "mean.json is not of this mean.tflite" in heard.notes[0]
+    assert "mean.json does not match this mean.tflite" in heard.notes[0]
 
 
 def test_a_sidecar_cannot_bring_a_tokenizer_that_is_not_there_nor_links_that_lead_out(
