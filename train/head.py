@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +107,6 @@ def head_phase(
 def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> None:
     """Compile `head` for `samples` a training epoch, and trace its steps. Tracing takes longer than a hundred steps,
     and needs no features, so it can run while they are computed."""
-    tf, _ = load()
     width, classes = head.input_shape[-1], head.output_shape[-1]
     compile_model(
         head, spec, classes=classes, learning_rate=spec.learning_rate, epochs=spec.epochs,
@@ -121,9 +119,7 @@ def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> No
         *([(head.make_test_function(), False)] if validated else []),
     ]
     for function, weighted in trace:
-        # A run over zero batches makes TensorFlow trace, optimize and place the function, and changes no weights.
-        with suppress(tf.errors.OutOfRangeError):
-            function(iter(_dataset(lambda: iter(()), nothing, 0, weighted=weighted)))
+        function.get_concrete_function(iter(_dataset(lambda: iter(()), nothing, 0, weighted=weighted)))
 
 
 def generators(head: Any) -> list[Any]:

@@ -68,7 +68,7 @@ def test_a_module_that_is_installed_serves_by_its_name(
     monkeypatch.syspath_prepend(str(Path(LAYERS).parent))
     monkeypatch.setenv("PYTHONPATH", ":".join([str(Path(LAYERS).parent), *sys.path]))
     for name in ("own2.h5", "own3.keras"):
-        model = take(external_files / name, tmp_path / "model", custom_objects=("foreign_layers",))
+        model = take(external_files / name, tmp_path / "model", custom_objects=("external_layers",))
         np.testing.assert_allclose(answer(model), np.load(external_files / f"{name[:4]}.npy"), rtol=1e-5)
 
 
