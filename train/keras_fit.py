@@ -120,7 +120,7 @@ def _callbacks(
     validated = phase.validation is not None
     if validated:
         # With patience 0 nothing stops, and the best weights are still restored.
-        never = phase.epochs + 1
+        never = 1 << 31  # whatever the number of epochs: a resumed phase takes this value from its checkpoint
         callbacks.append(
             keras.callbacks.EarlyStopping(VALIDATION_LOSS, patience=patience or never, restore_best_weights=True)
         )
