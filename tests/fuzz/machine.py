@@ -16,7 +16,6 @@ from typing import Any
 from unittest import mock
 
 from edgeproof.cli.main import status
-from edgeproof.core import recipe, recipe_file
 from edgeproof.workflows import evaluate
 
 from . import seeds
@@ -208,13 +207,13 @@ def _other_nodes(draw: random.Random) -> bytes:
 
 def as_it_runs(arguments: list[str]) -> int:
     """Run ``evaluate`` with few and short measurements, and without its report."""
-    parse = recipe_file.parse_table
+    parse = evaluate.parse_table
 
     def quick(kind: Any, table: dict[str, Any], where: str) -> Any:
         return parse(kind, table | _QUICK if where == "evaluate" else table, where)
 
     with (
-        mock.patch.object(recipe, "parse_table", quick),
-        mock.patch.object(evaluate.report, "write", lambda _, out: out / "report.html"),
+        mock.patch.object(evaluate, "parse_table", quick),
+        mock.patch.object(evaluate, "write_report", lambda _, out: out / "report.html"),
     ):
         return status(arguments)
