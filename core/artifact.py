@@ -118,7 +118,7 @@ class Artifact:
     workaround: dict[str, Any] = field(default_factory=dict)
     """The change made for an old runtime, and its cost compared with the unchanged file."""
     storage: dict[str, Any] = field(default_factory=dict)
-    """For a quantized file: how its weights are stored, and which operators compute in float (`export.storage`)."""
+    """For a quantized file: how its weights are stored, and which operators compute in float (`tflite.storage`)."""
     origin: Origin = ""
     """The model's origin (``trained``, ``external`` or ``tflite``), for remedies."""
     chosen_on: Count = 0

@@ -20,7 +20,7 @@ _SUBGRAPH_OPERATORS, _OPERATOR_LARGE_OFFSET = 3, 9
 
 
 def attach(tflite: bytes, metadata: bytes, files: Mapping[str, bytes]) -> bytes:
-    """Return the model file with `metadata` (as `metadata.pack` gives it) in it and `files` by name behind it.
+    """Return the model file with `metadata` (as `metadata_writer.pack` gives it) in it and `files` by name behind it.
 
     The model's bytes are not rewritten: they follow a new root, which points into them, at a distance that keeps every
     alignment. So weights, operators, order and names do not change. Existing metadata and files are replaced. The files

@@ -30,6 +30,7 @@ BATCHES = 4  # of each interpreter in a block
 # interpreters together may use this share of the memory; if it is too small, fewer run, with several threads each.
 _TIMES, _SHARE = 3, 0.25
 _ALIGN = 64  # bytes, a cache line
+_ENDING_SECONDS = 5
 _HOME = str(Path(__file__).absolute().parents[2])
 _CHILD = (
     "import sys; sys.path.insert(0, sys.argv[1]); from edgeproof.train import feature_worker; feature_worker.main()"
@@ -138,8 +139,12 @@ class FeatureProcess:
         return line
 
     def _ended(self) -> EngineError:
-        self._process.kill()
-        return EngineError(f"the process that runs LiteRT ended with status {self._process.wait()}")
+        try:
+            status = self._process.wait(_ENDING_SECONDS)  # its pipes close before it has ended
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        return EngineError(f"the process that runs LiteRT ended with status {status}")
 
 
 def _end(process: subprocess.Popen[str], shared: IO[bytes], model: Path) -> None:

@@ -20,7 +20,7 @@ import threading
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +62,14 @@ class Model:
 def main() -> None:
     """Serve until stdin ends."""
     path, instances, threads, descriptor = sys.argv[2], *map(int, sys.argv[3:])
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints is no answer
     content = Path(path).read_bytes()
+    Path(path).unlink()  # so that it does not stay when the caller is killed
     models = [Model(content, threads) for _ in range(instances)]
-    _tell(json.dumps({"width": models[0].width}))
+    print(json.dumps({"width": models[0].width}), file=answers)
     waiting: queue.SimpleQueue[tuple[_Block, int] | None] = queue.SimpleQueue()
-    workers = [threading.Thread(target=_work, args=(model, waiting)) for model in models]
+    workers = [threading.Thread(target=_work, args=(model, waiting, answers)) for model in models]
     for worker in workers:
         worker.start()
     memory: mmap.mmap | None = None
@@ -88,7 +91,7 @@ def _block(place: dict[str, Any], memory: mmap.mmap, model: Model) -> _Block:
     )
 
 
-def _work(model: Model, waiting: queue.SimpleQueue[tuple[_Block, int] | None]) -> None:
+def _work(model: Model, waiting: queue.SimpleQueue[tuple[_Block, int] | None], answers: IO[str]) -> None:
     while (item := waiting.get()) is not None:
         block, at = item
         part = slice(at, at + BATCH)
@@ -100,9 +103,4 @@ def _work(model: Model, waiting: queue.SimpleQueue[tuple[_Block, int] | None]) -
         with block.lock:
             block.left -= 1
             if not block.left:
-                _tell(str(block.number))
-
-
-def _tell(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+                print(block.number, file=answers)

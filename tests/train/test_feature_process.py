@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +63,9 @@ def test_it_leaves_nothing_behind(process):
     process.compute(IMAGES[:9])
     (child,) = [one for one in psutil.Process().children() if one.pid == process._process.pid]
     model = child.cmdline()[-4]
-    assert Path(model).exists()
+    assert not Path(model).exists(), "it would stay if the caller was killed"
     process.close()
-    assert not child.is_running() and not Path(model).exists()
+    assert not child.is_running()
     process.close()  # once more is harmless
 
 
@@ -83,6 +85,25 @@ def test_a_process_that_ends_or_never_starts_is_an_error_that_says_so(process):
         process.compute(IMAGES)
     with pytest.raises(EngineError, match="status 1"):
         FeatureProcess(b"no model", cores=1).compute(IMAGES)
+
+
+@pytest.mark.slow
+def test_it_ends_when_its_caller_is_killed(content, tmp_path):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(content)
+    code = (
+        "import sys, time; from pathlib import Path; from edgeproof.train.feature_process import FeatureProcess; "
+        f"process = FeatureProcess(Path({str(model)!r}).read_bytes(), 1); "
+        "print(process.features, process._process.pid, flush=True); time.sleep(600)"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert caller.stdout is not None
+    features, child = map(int, caller.stdout.readline().split())
+    assert features == 5 and psutil.pid_exists(child)
+    caller.kill()
+    caller.communicate()
+    psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=30)
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.slow
