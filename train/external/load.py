@@ -76,6 +76,7 @@ def open_source(
     modules = fetch_modules(file.path, file.config, trust=options.trust, listener=listener)
     definitions = Definitions(options.custom_objects, modules)
     reasons: list[str] = []
+    first: Exception | None = None
     for number, attempt in enumerate(tries):
         try:
             source = attempt(file, options, value_range, scratch / str(number), definitions)
@@ -85,6 +86,7 @@ def open_source(
             reasons.append(error.message)  # the second attempt is optional
         except Exception as error:  # Keras may raise any exception for an external file
             reasons.append(shorten(f"{type(error).__name__}: {error}", 300))
+            first = first or error
         else:
             if number:
                 listener.note(
@@ -96,7 +98,7 @@ def open_source(
     remedy = (
         f"check that the file is whole; if it needs classes or functions of its maker, {DEFINE}; otherwise {ADVICE}"
     )
-    raise StageError(f"{file.path} could not be opened: {reasons[0]}", remedy)
+    raise StageError(f"{file.path} could not be opened: {reasons[0]}", remedy) from first
 
 
 def _keras2(
