@@ -57,9 +57,12 @@ def samples() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return x, (x.mean((1, 2)) * [1, 2, 4]).argmax(1)
 
 
+Measured = tuple[ep.Run, list[Path], list[psutil.Process]]
+
+
 @pytest.fixture(scope="module")
-def measured(model: Path, samples: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[ep.Run, Path]:
-    """The file measured on arrays in memory, by a thread; and the folder that temporary files would be left in."""
+def measured(model: Path, samples: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """The file measured on arrays in memory, by a thread; the temporary files and the processes that it left."""
     temporary, out = tmp_path_factory.mktemp("temporary"), tmp_path_factory.mktemp("api") / "run"
     runs: list[ep.Run] = []
 
@@ -68,6 +71,7 @@ def measured(model: Path, samples: tuple[Any, Any], tmp_path_factory: pytest.Tem
         budget = {"min_accuracy": 0.5}
         runs.append(ep.evaluate(files, samples, "local/litert", value_range=(0, 255), out=out, budget=budget))
 
+    processes = psutil.Process().children(recursive=True)  # other tests may still hold theirs
     before, tempfile.tempdir = tempfile.tempdir, str(temporary)
     try:
         thread = threading.Thread(target=work)
@@ -75,11 +79,12 @@ def measured(model: Path, samples: tuple[Any, Any], tmp_path_factory: pytest.Tem
         thread.join()
     finally:
         tempfile.tempdir = before
-    return runs[0], temporary
+    left = [process for process in psutil.Process().children(recursive=True) if process not in processes]
+    return runs[0], list(temporary.iterdir()), left
 
 
-def test_arrays_with_classes_are_measured_by_accuracy(measured: tuple[ep.Run, Path]) -> None:
-    run, temporary = measured
+def test_arrays_with_classes_are_measured_by_accuracy(measured: Measured) -> None:
+    run, left_files, left_processes = measured
     (row,) = run.results.measurements
     assert (row.status, row.accuracy, row.samples) == ("ok", 1.0, 30)
     assert run.results.data["source"] == "arrays in memory"
@@ -88,7 +93,7 @@ def test_arrays_with_classes_are_measured_by_accuracy(measured: tuple[ep.Run, Pa
     assert artifact is not None and artifact.path is not None and artifact.path.is_file()
     assert run.recommendation.target == "local/litert" and run.report.is_file()
     assert run.artifacts["lost"].status == "crashed" and "out of memory" in run.report.read_text(encoding="utf-8")
-    assert not list(temporary.iterdir()) and not psutil.Process().children(recursive=True)
+    assert not left_files and not left_processes
 
 
 def test_arrays_without_classes_are_measured_by_agreement_and_need_a_float_model(
@@ -136,10 +141,8 @@ def test_inspect_does_what_the_command_does(model: Path, capfd: pytest.CaptureFi
     assert json.loads(json.dumps(inspection.to_dict())) == printed(capfd, "inspect", model)
 
 
-def test_compare_and_report_do_what_the_commands_do(
-    measured: tuple[ep.Run, Path], capfd: pytest.CaptureFixture[str]
-) -> None:
-    run, _ = measured
+def test_compare_and_report_do_what_the_commands_do(measured: Measured, capfd: pytest.CaptureFixture[str]) -> None:
+    run, *_ = measured
     comparison = ep.compare(run, run.folder)
     assert json.loads(json.dumps(comparison.to_dict())) == printed(capfd, "compare", run.folder, run.folder)
     assert [cell.latency and cell.latency.estimate for cell in comparison.cells] == [1.0]
@@ -171,9 +174,9 @@ def test_init_does_what_the_command_does(tmp_path: Path) -> None:
 
 
 def test_bundle_does_what_the_command_does(
-    measured: tuple[ep.Run, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    measured: Measured, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run, _ = measured
+    run, *_ = measured
     bundle = ep.bundle(run, out=tmp_path / "a", samples=3)
     document = printed(capfd, "bundle", run.folder, "--out", tmp_path / "b", "--samples", 3)
     assert bundle.manifest["golden"]["count"] == 3 and "arrays in memory" in bundle.manifest["golden"]["source"]
@@ -364,8 +367,8 @@ def test_what_the_caller_did_wrong_is_an_input_error(case: str, model: Path, tmp
     assert str(tempfile.gettempdir()) + "/edgeproof-" not in str(caught.value)
 
 
-def test_hostile_names_are_escaped_in_a_notebook(measured: tuple[ep.Run, Path]) -> None:
-    run, _ = measured
+def test_hostile_names_are_escaped_in_a_notebook(measured: Measured) -> None:
+    run, *_ = measured
     artifact = Artifact("a", "a", "tflite", "int8", None, status="failed", reason=HOSTILE)
     results = Results(run={"name": HOSTILE}, environment={})
     results.add_artifact(artifact)
@@ -384,9 +387,9 @@ def test_hostile_names_are_escaped_in_a_notebook(measured: tuple[ep.Run, Path]) 
 
 
 def test_frames_have_a_row_for_each_measurement_and_say_what_is_missing(
-    measured: tuple[ep.Run, Path], monkeypatch: pytest.MonkeyPatch
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, _ = measured
+    run, *_ = measured
     shown: list[Any] = [run, run.results, ep.compare(run, run), Files([], Path(), None)]
     assert [len(one.to_pandas()) for one in shown] == [1, 1, 1, 0]
     frame = run.to_pandas()
