@@ -73,18 +73,30 @@ def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "rec
 
 def parse_budget(pairs: Sequence[str]) -> Budget:
     """Read ``key=value`` pairs with the keys of a recipe's [budget]. Raises InputError with every mistake found."""
+    return parse_table(Budget, _parse_pairs(pairs, "--budget", "budget", "max_accuracy_drop=0.02"), "budget")
+
+
+def parse_latency(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read ``key=value`` pairs with the keys of a recipe's [evaluate.latency]; the values are not checked.
+
+    Raises InputError for a pair of another form, and for a key that is given twice.
+    """
+    return _parse_pairs(pairs, "--latency", "evaluate.latency", "threads=4")
+
+
+def _parse_pairs(pairs: Sequence[str], option: str, table_name: str, example: str) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        key = key.strip().removeprefix("budget.")
+        key = key.strip().removeprefix(f"{table_name}.")
         if not equals or not key:
             raise InputError(
-                f"--budget {shorten(pair, 100)!r} is not of the form KEY=VALUE", "e.g. --budget max_accuracy_drop=0.02"
+                f"{option} {shorten(pair, 100)!r} is not of the form KEY=VALUE", f"e.g. {option} {example}"
             )
         if key in table:
-            raise InputError(f"--budget {key} is given twice", "give each key once")
+            raise InputError(f"{option} {key} is given twice", "give each key once")
         table[key] = _value(text)
-    return parse_table(Budget, table, "budget")
+    return table
 
 
 def parse_table(kind: type[T], table: Mapping[str, Any], name: str) -> T:

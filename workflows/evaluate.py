@@ -55,6 +55,7 @@ def evaluate(
     *,
     out: str | os.PathLike[str] = "runs/evaluate",
     budget: Budget | Mapping[str, Any] | None = None,
+    latency: Mapping[str, Any] | None = None,
     labels: Sequence[str] | str | os.PathLike[str] = (),
     value_range: tuple[float, float] | None = None,
     resize: Literal["stretch", "crop", "pad"] | None = None,
@@ -73,6 +74,7 @@ def evaluate(
         targets: where they are measured, such as ``local/litert``. Default: every runtime that there is.
         out: the folder of the results and the report.
         budget: what a file must keep to be recommended; without one the Pareto front is shown.
+        latency: how it is measured, with the keys of a recipe's [evaluate.latency], such as ``{"threads": 4}``.
         labels: the classes of files that do not say theirs, in the order of the output; the path of a file of them;
             or ``from-folders``, which says that this is the order of the data's own classes.
         value_range: what files without a sidecar want pixels in. Default: what the file says, else 0 to 255.
@@ -88,7 +90,8 @@ def evaluate(
         StageError: the disk refuses.
     """
     names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-    settings = parse_table(Evaluate, {"targets": names or every_target()}, "evaluate")
+    table = {"targets": names or every_target(), "latency": dict(latency or {})}
+    settings = parse_table(Evaluate, table, "evaluate")
     folder = Path(out)
     source, limits, classes = data_source(data), budget_of(budget), labels_or_order(labels)
     pixels = tuple_of_two(value_range)

@@ -55,6 +55,13 @@ from ..options import labelled_data, text_columns
     multiple=True,
     help="What a file must keep, as in a recipe's [budget], e.g. max_accuracy_drop=0.02; repeatable.",
 )
+@click.option(
+    "--latency",
+    "timing",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="How latency is measured, as in a recipe's [evaluate.latency], e.g. threads=4 or processes=10; repeatable.",
+)
 @click.option("--strict", is_flag=True, help="Exit status 1 also when it is not shown that a file fits the budget.")
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
@@ -67,6 +74,7 @@ def command(
     value_range: str | None,
     labels: str | None,
     limits: tuple[str, ...],
+    timing: tuple[str, ...],
     strict: bool,
     as_json: bool,
     **columns: str | None,
@@ -79,7 +87,7 @@ def command(
     With --budget one file is recommended per target, and the exit status is 1 when none fits. Where the samples are too
     few to show that one fits, the best is recommended as such. The exit status is 3 when no file ran anywhere.
     """
-    from ...core.recipe_file import parse_budget
+    from ...core.recipe_file import parse_budget, parse_latency
     from ...report.progress_bars import ProgressBars
     from ...workflows.evaluate import evaluate
     from ...workflows.model_files import read_range
@@ -92,6 +100,7 @@ def command(
         targets,
         out=out,
         budget=parse_budget(limits) if limits else None,
+        latency=parse_latency(timing),
         labels=labels or (),
         value_range=read_range(value_range) if value_range else None,
         resize=resize,

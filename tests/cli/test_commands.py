@@ -212,7 +212,7 @@ def test_evaluate_proves_finished_files(tiny: TinyRun, tmp_path: Path, pictures:
     done = edgeproof(
         "evaluate", str(bare), str(folder / "tiny--onnx-float32.onnx"), str(tiny.folder / "models" / "tiny"),
         "--data", f"csv:{pictures}", "--on", "local/litert", "--on", "local/onnxruntime", "--on", "local/tensorflow",
-        "--out", str(tmp_path / "e"), "--json", "--labels", "from-folders",
+        "--out", str(tmp_path / "e"), "--json", "--labels", "from-folders", "--latency", "processes=2",
     )  # fmt: skip
     document = json.loads(done.stdout)
     hold_document("evaluate --json", document)

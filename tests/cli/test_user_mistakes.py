@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,13 @@ from edgeproof.core import tokenizer
 from edgeproof.core.codec import to_json, write_json
 from edgeproof.core.errors import InputError, StageError, explain_disk_errors
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe_file import parse_budget, parse_recipe
+from edgeproof.core.recipe_file import parse_budget, parse_latency, parse_recipe
 from edgeproof.core.results import SCHEMA, load_results
 from edgeproof.core.target import Target, parse_runtime
 from edgeproof.export import inspect, sidecar
 from edgeproof.export.inspect import Quantized
 from edgeproof.workflows.bundle import bundle_file
+from edgeproof.workflows.evaluate import evaluate
 from edgeproof.workflows.model_files import _scheme, open_artifact
 
 from ..support.bundle_models import mean_colour_model
@@ -64,6 +66,20 @@ def test_a_target_that_promises_a_version_names_one(text: str) -> None:
 def test_a_budget_is_finite_for_json_knows_no_infinity(limit: str) -> None:
     with pytest.raises(InputError, match=r"budget\.max"):
         parse_budget([limit])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["threads"], "--latency 'threads' is not of the form KEY=VALUE"),
+        (["thread=2"], "did you mean 'threads'"),
+        (["threads=0", "processes=no"], "evaluate.latency.threads"),
+        (["threads=2", "evaluate.latency.threads=4"], "--latency threads is given twice"),
+    ],
+)
+def test_settings_of_latency_are_checked_before_anything_is_read(settings: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        evaluate("missing.tflite", "folder:missing", latency=parse_latency(settings))
 
 
 def test_a_recipe_is_finite_too() -> None:

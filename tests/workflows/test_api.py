@@ -114,11 +114,14 @@ def test_evaluate_does_what_the_command_does(
     budget = {"max_bytes": 100_000, "min_accuracy": 0.2}
     run = ep.evaluate(
         [model], source, ["local/litert"], value_range=(0, 255), labels="from-folders", resize="crop", out=out,
-        budget=ep.Budget(**budget),
+        budget=ep.Budget(**budget), latency={"threads": 2, "processes": 2},
     )  # fmt: skip
+    assert run.results.measurements[0].latency_ms.threads == 2
+    assert run.results.measurements[0].latency_ms.processes == 2
     document = printed(
         capfd, "evaluate", model, "--data", source, "--on", "local/litert", "--value-range", "0,255", "--labels",
-        "from-folders", "--resize", "crop", "--out", out, *(f"--budget={key}={value}" for key, value in budget.items()),
+        "from-folders", "--resize", "crop", "--out", out, "--latency", "threads=2", "--latency", "processes=2",
+        *(f"--budget={key}={value}" for key, value in budget.items()),
     )  # fmt: skip
     assert _without_times(document) == _without_times(run.results.to_json())
     assert json.loads((out / "results.json").read_text()) == document
