@@ -113,15 +113,15 @@ class Ending:
         return f"{'was ended by' if self.status < 0 else 'ended with'} {self.cause}"
 
     @property
-    def last_words(self) -> str:
+    def last_error_line(self) -> str:
         """The last line of its errors, shortened, or ``""``. Log lines of frameworks are skipped."""
         lines = (line.strip() for line in reversed(self.errors.splitlines()))
         return shorten(next((line for line in lines if line and not line.startswith(_NO_CAUSE)), ""), 300)
 
     @property
-    def said(self) -> str:
+    def error_suffix(self) -> str:
         """The last line of its errors as the end of a sentence."""
-        return f"; it said: {self.last_words}" if self.last_words else ""
+        return f"; it said: {self.last_error_line}" if self.last_error_line else ""
 
     @property
     def out_of_memory(self) -> bool:

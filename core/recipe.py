@@ -265,7 +265,7 @@ class Export(Table):
 
     @field_validator("variants")
     @classmethod
-    def _known(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_variants(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
         if any(variant.startswith("savedmodel:") for variant in variants):
             raise ValueError("the SavedModel is always made; list only tflite: and onnx: variants")
         return _checked(variants, Variant.parse, "variant")
@@ -298,7 +298,7 @@ class Evaluate(Table):
 
     @field_validator("targets")
     @classmethod
-    def _known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         return _checked(targets, Target.parse, "target")
 
 
@@ -327,12 +327,12 @@ class Budget(Table):
 
     @field_validator("target")
     @classmethod
-    def _known(cls, target: str) -> str:
+    def _check_target(cls, target: str) -> str:
         return _checked((target,), Target.parse, "target")[0] if target else ""
 
     @field_validator("runtime")
     @classmethod
-    def _known_runtime(cls, runtime: str) -> str:
+    def _check_runtime(cls, runtime: str) -> str:
         return _checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
 
 
@@ -368,7 +368,7 @@ class Recipe(Table):
 
     @field_validator("runtime")
     @classmethod
-    def _known_runtime(cls, runtime: str) -> str:
+    def _check_runtime(cls, runtime: str) -> str:
         return _checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
 
     @model_validator(mode="after")

@@ -61,11 +61,11 @@ class Tokenizer:
     """
 
     def __init__(self, settings: Dict[str, Any]) -> None:
-        self.length = _whole(settings, "length", 1, MAX_LENGTH)
-        self.pad = _whole(settings, "pad", 0, MAX_ID)
-        self.start = None if settings.get("start") is None else _whole(settings, "start", 0, MAX_ID)
-        self.end = None if settings.get("end") is None else _whole(settings, "end", 0, MAX_ID)
-        self.offset = _whole(settings, "offset", 0, MAX_ID, 0)
+        self.length = _integer(settings, "length", 1, MAX_LENGTH)
+        self.pad = _integer(settings, "pad", 0, MAX_ID)
+        self.start = None if settings.get("start") is None else _integer(settings, "start", 0, MAX_ID)
+        self.end = None if settings.get("end") is None else _integer(settings, "end", 0, MAX_ID)
+        self.offset = _integer(settings, "offset", 0, MAX_ID, 0)
         self.unknown = 0
         self.size = 0
         self.vocabulary: List[str] = []
@@ -138,12 +138,12 @@ class Words(Tokenizer):
         size = len(words) + self.offset if words else 1
         hashing = settings.get("hash")
         if hashing is None:
-            unknown = _whole(settings, "unknown", 0, MAX_ID)
+            unknown = _integer(settings, "unknown", 0, MAX_ID)
         else:
             if not isinstance(hashing, dict) or hashing.get("kind") not in HASHES:
                 raise ValueError("tokenizer.json: hash is %r, not one of %s" % (hashing, ", ".join(HASHES)))
-            self._buckets = _whole(hashing, "buckets", 1, MAX_ID)
-            self._add = unknown = _whole(hashing, "add", 0, MAX_ID)
+            self._buckets = _integer(hashing, "buckets", 1, MAX_ID)
+            self._add = unknown = _integer(hashing, "add", 0, MAX_ID)
             self._hash = HASHES[hashing["kind"]](hashing)
             size = max(size, self._buckets + self._add)
         self._finish(size, unknown)
@@ -166,7 +166,7 @@ class StringPart(Tokenizer):
     def __init__(self, settings: Dict[str, Any], folder: Any) -> None:
         super().__init__(settings)
         self._run = _Operators.of(str(folder))
-        self._finish(_whole(settings, "size", 1, MAX_ID, 1), self.pad)
+        self._finish(_integer(settings, "size", 1, MAX_ID, 1), self.pad)
 
     def encode(self, text: str) -> Tuple[List[int], int]:
         """Return the operators' ids, and the number of ids that are not padding."""
@@ -378,7 +378,7 @@ class Steps:
         return _every(list)
 
     def _ngrams(self, about: Dict[str, Any]) -> Callable[[List[str]], List[str]]:
-        widths = [_whole({"widths": width}, "widths", 1, 100) for width in about["widths"]]
+        widths = [_integer({"widths": width}, "widths", 1, 100) for width in about["widths"]]
         separator, left, right = (str(about.get(key, "")) for key in ("separator", "left", "right"))
         pad, short = int(about.get("pad", 0)), bool(about.get("short"))
 
@@ -437,7 +437,7 @@ class SentencePiece(Tokenizer):
         self._memo: Dict[str, Tuple[str, int]] = {}
         self._plain = self._plain_runs()
         unknown = self._unknown_piece + self.offset
-        if settings.get("unknown") is not None and _whole(settings, "unknown", 0, MAX_ID) != unknown:
+        if settings.get("unknown") is not None and _integer(settings, "unknown", 0, MAX_ID) != unknown:
             raise ValueError("tokenizer.json: unknown is %s, the model's is %d" % (settings["unknown"], unknown))
         self._finish(len(pieces) + self.offset, unknown)
 
@@ -677,10 +677,10 @@ class WordPiece(Tokenizer):
         super().__init__(settings)
         self.vocabulary = _read_vocabulary(data)
         self._split = word_splitter("wordpiece", _flag(settings, "lower_case"), _form(settings))
-        self._max_bytes = _whole(settings, "max_word_bytes", 1, MAX_WORD_BYTES, 100)
+        self._max_bytes = _integer(settings, "max_word_bytes", 1, MAX_WORD_BYTES, 100)
         self._index = {token: index for index, token in enumerate(self.vocabulary)}
         self._longest = max(len(token) for token in self.vocabulary)
-        self._finish(len(self.vocabulary) + self.offset, _whole(settings, "unknown", 0, MAX_ID))
+        self._finish(len(self.vocabulary) + self.offset, _integer(settings, "unknown", 0, MAX_ID))
 
     def _ids(self, text: str) -> Iterator[int]:
         for word in self._split(text):
@@ -716,7 +716,7 @@ class Whitespace(Tokenizer):
         self.vocabulary = _read_vocabulary(data)
         self._split = word_splitter("whitespace", _flag(settings, "lower_case"), _form(settings))
         self._index = {token: index + self.offset for index, token in enumerate(self.vocabulary)}
-        self._finish(len(self.vocabulary) + self.offset, _whole(settings, "unknown", 0, MAX_ID))
+        self._finish(len(self.vocabulary) + self.offset, _integer(settings, "unknown", 0, MAX_ID))
 
     def _ids(self, text: str) -> Iterator[int]:
         for word in self._split(text):
@@ -934,7 +934,7 @@ def _read_vocabulary(data: bytes) -> List[str]:
     return lines
 
 
-def _whole(settings: Dict[str, Any], key: str, low: int, high: int, default: Optional[int] = None) -> int:
+def _integer(settings: Dict[str, Any], key: str, low: int, high: int, default: Optional[int] = None) -> int:
     value = settings.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError("tokenizer.json: %s is %r, not a whole number from %d to %d" % (key, value, low, high))

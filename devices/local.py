@@ -108,7 +108,7 @@ class LocalRunner:
         if ending.status or not ending.output:
             return Outcome(
                 "crashed",
-                f"the process of {self.target.runtime} {ending.how}{ending.said}",
+                f"the process of {self.target.runtime} {ending.how}{ending.error_suffix}",
                 ending.remedy("this runtime cannot run this file; do not ship the pair"),
             )
         reply = json.loads(ending.output)

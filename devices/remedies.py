@@ -10,7 +10,7 @@ from ..core.sanitize import shorten
 
 _OTHER_SHAPE = "give samples of the file's shape; for texts, put MODEL.tokenizer/ and the sidecar (.json) back"
 # (pattern in the runtime's message, reason, remedy); the pattern's groups replace the numbers in braces.
-KNOWN: tuple[tuple[str, str, str | Remedy], ...] = (
+MESSAGES: tuple[tuple[str, str, str | Remedy], ...] = (
     (
         r"Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'",
         "needs operator FULLY_CONNECTED version 12 (per-channel weights), which {runtime} {version} does not have",
@@ -102,7 +102,7 @@ def explain(reason: str, runtime: str, version: str, origin: Origin = "") -> tup
 
     An unknown message is shortened and returned without a remedy.
     """
-    for pattern, meaning, remedy in KNOWN:
+    for pattern, meaning, remedy in MESSAGES:
         if match := re.search(pattern, reason):
             words = shorten(meaning.format(*match.groups(), runtime=runtime, version=version), 400)
             return words, remedy.words(origin) if isinstance(remedy, Remedy) else remedy

@@ -129,10 +129,10 @@ def _fill(workspace: Path, target: Target) -> None:
     """Install the runtime alone, and what it lacks then: the packages of this environment come behind it."""
     # By PEP 440 ==2.14 is 2.14.0 alone; here it names all of 2.14.
     parts = target.version.count(".") + 1
-    wanted = f"{target.engine.distribution}=={target.version}" + (".*" if parts < 3 else "")
-    _pip(workspace, target, ["--no-deps", wanted])
+    requirement = f"{target.engine.distribution}=={target.version}" + (".*" if parts < 3 else "")
+    _pip(workspace, target, ["--no-deps", requirement])
     problem = _does_not_import(workspace, target.engine.interpreter)
-    for more in (["--no-deps", "numpy<2"], [wanted]):
+    for more in (["--no-deps", "numpy<2"], [requirement]):
         if not problem:
             return
         _pip(workspace, target, ["--upgrade", *more])
@@ -159,19 +159,20 @@ def _pip(workspace: Path, target: Target, arguments: Sequence[str]) -> None:
         raise StageError(*_explained(done.stdout + done.stderr, target))
 
 
-def _explained(said: str, target: Target) -> tuple[str, str]:
+def _explained(output: str, target: Target) -> tuple[str, str]:
     what, python = f"{target.runtime} {target.version}", f"Python {sys.version_info.major}.{sys.version_info.minor}"
-    if "No module named pip" in said:
+    if "No module named pip" in output:
         return f"{what} cannot be installed: this Python has no pip", "python -m ensurepip, and try again"
-    if re.search(r"connection|Temporary failure|Max retries|Network is unreachable|timed out", said):
+    if re.search(r"connection|Temporary failure|Max retries|Network is unreachable|timed out", output):
         return f"{what} cannot be fetched: the package index does not answer", "check the network or pip's settings"
-    if match := re.search(r"\(from versions: (.*?)\)", said, re.DOTALL):
+    if match := re.search(r"\(from versions: (.*?)\)", output, re.DOTALL):
         versions = "" if match[1] == "none" else f"; there are {shorten(match[1], 200)}"
         return (
             f"there is no wheel of {what} for {python} on this kind of machine{versions}",
             "choose another version, or run edgeproof in a Python that it was made for",
         )
-    lines = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:] or ["no words"]
+    lines = output.splitlines()
+    lines = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["no words"]
     return f"pip could not install {what}: {shorten(lines[0], 300)}", "see pip's own words with pip install"
 
 
@@ -195,8 +196,8 @@ def _does_not_import(workspace: Path, module: str) -> str:
 
 def _version_in(folder: Path, name: str) -> str:
     """Return the version of a distribution that lies in a folder."""
-    wanted = name.replace("-", "_")
+    normalized = name.replace("-", "_")
     for package in distributions(path=[str(folder)]):
-        if (package.metadata["Name"] or "").lower().replace("-", "_") == wanted:
+        if (package.metadata["Name"] or "").lower().replace("-", "_") == normalized:
             return package.version
     raise StageError(f"pip installed no {name}", "see pip's own words with pip install")

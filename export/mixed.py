@@ -38,7 +38,7 @@ MAKERS: dict[str, tuple[str, ...]] = {"float32": (CONVERTER, QUANTIZER), "int16"
 
 def export_mixed(
     model: Model,
-    kept: Sequence[str],
+    kept_names: Sequence[str],
     *,
     keep: Literal["float32", "int16"],
     maker: str,
@@ -48,9 +48,9 @@ def export_mixed(
 ) -> Artifact:
     """Make the file in `folder`, with its sidecar beside it, and return the artifact.
 
-    `kept` are names of operators' output tensors in the float file. Unknown names are ignored, but one must be known.
-    `calibration` is as for `export.export`. A tool's errors become the status ``failed`` with a reason. Raises
-    StageError for disk errors alone, and InputError for a wrong `maker`.
+    `kept_names` are names of operators' output tensors in the float file. Unknown names are ignored, but one must
+    be known. `calibration` is as for `export.export`. A tool's errors become the status ``failed`` with a reason.
+    Raises StageError for disk errors alone, and InputError for a wrong `maker`.
     """
     if maker not in MAKERS[keep]:
         raise InputError(f"{maker} cannot keep layers in {keep}", f"its makers: {', '.join(MAKERS[keep])}")
@@ -59,23 +59,23 @@ def export_mixed(
     artifact = described(model, VARIANT, maker, folder)
     try:
         if maker == CONVERTER:
-            content, calibrated = _by_converter(model, kept, samples), {"method": MIN_MAX}
+            content, calibrated = _by_converter(model, kept_names, samples), {"method": MIN_MAX}
         else:
-            content, calibrated = _by_quantizer(model, kept, keep, samples)
-        _check(content, kept, keep)
+            content, calibrated = _by_quantizer(model, kept_names, keep, samples)
+        _check(content, kept_names, keep)
     except Exception as error:  # a tool may raise anything; none of it stops the search
         return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
     record = {**(calibration_record or {}), "samples": len(samples), "bytes": samples.nbytes, **calibrated}
     artifact = finished(artifact, content, folder, record, started)
-    return save(replace(artifact, storage={**artifact.storage, "kept": list(kept), "keep": keep}), folder)
+    return save(replace(artifact, storage={**artifact.storage, "kept": list(kept_names), "keep": keep}), folder)
 
 
-def _by_converter(model: Model, kept: Sequence[str], samples: Samples) -> bytes:
+def _by_converter(model: Model, kept_names: Sequence[str], samples: Samples) -> bytes:
     """Quantize with the converter's own pass, which accepts a list of operators to leave in float."""
     from tensorflow.lite.python.convert import mlir_quantize
 
     calibrated = _calibrated(model.saved_model, model.sha256, _Samples(model, samples))
-    return conform(bytes(mlir_quantize(calibrated, fully_quantize=False, denylisted_nodes=list(kept))))
+    return conform(bytes(mlir_quantize(calibrated, fully_quantize=False, denylisted_nodes=list(kept_names))))
 
 
 class _Samples:
@@ -106,15 +106,15 @@ def _calibrated(saved_model: Path, sha256: str, samples: _Samples) -> bytes:
     return convert(converter)
 
 
-def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples) -> tuple[bytes, dict[str, Any]]:
-    """Quantize with ai-edge-quantizer: int8 everywhere, and a later rule for the scopes of the `kept` operators."""
+def _by_quantizer(model: Model, kept_names: Sequence[str], keep: str, samples: Samples) -> tuple[bytes, dict[str, Any]]:
+    """Quantize with ai-edge-quantizer: int8 everywhere, and a later rule for the scopes of the operators to keep."""
     from ai_edge_quantizer import quantizer as tool
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
     graph = read(tflite.float_file(model.saved_model, model.sha256))
     source = write(graph)
-    scopes = _scopes(graph, kept)
+    scopes = _scopes(graph, kept_names)
 
     def make(chosen_ranges: Any) -> bytes:
         maker = tool.Quantizer(source)
@@ -134,23 +134,23 @@ def _by_quantizer(model: Model, kept: Sequence[str], keep: str, samples: Samples
     return quantizer.calibrated(source, make, feeds(model.input, samples), tried, judged)
 
 
-def _scopes(graph: Any, kept: Sequence[str]) -> list[str]:
+def _scopes(graph: Any, kept_names: Sequence[str]) -> list[str]:
     """Return a regular expression for each kept operator. A scope is its output names, each followed by a semicolon.
 
     The tool searches for an expression anywhere in a scope, and cuts scopes at 10,000 characters.
     """
-    wanted = set(kept)
+    names_to_keep = set(kept_names)
     scopes = []
     main = graph.subgraphs[0]
     for op in main.operators:
         names = [bytes(main.tensors[index].name or b"").decode("utf-8", "replace") for index in op.outputs]
-        if wanted.intersection(names):
+        if names_to_keep.intersection(names):
             scope = "".join(f"{name};" for name in names if name)[:10_000]
             scopes.append(f"^{re.escape(scope)}$")
     return scopes
 
 
-def _check(content: bytes, kept: Sequence[str], keep: str) -> None:
+def _check(content: bytes, kept_names: Sequence[str], keep: str) -> None:
     """Raise StageError when nothing was kept: the tool silently ignores unknown names."""
     graph = read(content)
     if keep == "int16":
@@ -159,5 +159,6 @@ def _check(content: bytes, kept: Sequence[str], keep: str) -> None:
         has_kept = any(tensor.type == schema.TensorType.INT16 for tensor in graph.subgraphs[0].tensors)
     else:
         has_kept = bool(storage(graph)["float_operators"])
-    if kept and not has_kept:
-        raise StageError(f"the tool kept none of {len(kept)} tensors in {keep}", "use the other tool, or tflite:int8")
+    if kept_names and not has_kept:
+        what = f"the tool kept none of {len(kept_names)} tensors in {keep}"
+        raise StageError(what, "use the other tool, or tflite:int8")

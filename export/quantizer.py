@@ -89,16 +89,16 @@ def calibrated(
     returned file is made with the ranges of all samples.
     """
     reached, fed = extremes(source, samples), list(samples())
-    trials = _tried(source, make, fed, reached, folds(fed, tried), judged)
-    errors = {method: trial["error"] for method, trial in trials.items() if "error" in trial}
+    by_method = _tried(source, make, fed, reached, folds(fed, tried), judged)
+    errors = {method: trial["error"] for method, trial in by_method.items() if "error" in trial}
     if not errors:
         raise CannotMakeError(
-            f"none of the calibrated files runs: {next(iter(trials.values()))['reason']}",
+            f"none of the calibrated files runs: {next(iter(by_method.values()))['reason']}",
             Remedy(("tflite:dynamic", "tflite:weight-int8")),
         )
     best = nearest(errors)
-    agreement = {key: value for key, value in trials[best].items() if key != "bytes"}
-    methods = [{"method": method, **trial} for method, trial in trials.items()]
+    agreement = {key: value for key, value in by_method[best].items() if key != "bytes"}
+    methods = [{"method": method, **trial} for method, trial in by_method.items()]
     return make(ranges(reached, best)), {"method": best, "methods": methods, "float_agreement": agreement}
 
 
@@ -107,14 +107,14 @@ def _tried(
     make: Callable[[Any], bytes],
     fed: Sequence[dict[str, Any]],
     reached: Extremes,
-    trials: Sequence[tuple[list[int], list[int]]],
+    splits: Sequence[tuple[list[int], list[int]]],
     judged: Judged,
 ) -> dict[str, dict[str, Any]]:
     """Return for each method its files' difference from the float file, or the reason why it has no file."""
     results: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
     differences = {method: Difference(judged.answer, judged.task) for method in METHODS}
     reference = litert(source)
-    for used, held in trials:
+    for used, held in splits:
         runs = {}
         for method in (method for method in METHODS if "reason" not in results[method]):
             try:

@@ -60,18 +60,19 @@ def place_labels(
     bold: Sequence[bool],
     *,
     near: bool,
-    taken: Sequence[Box] = (),
+    obstacles: Sequence[Box] = (),
 ) -> None:
     """Write `texts` beside `points` (data coordinates) where they overlap points and each other least.
 
-    Where everything is taken a text is left out, unless it is `bold`; with `near` that happens sooner, for no text
-    then stands so far from its point that it needs a line to it. `taken` (pixels of the figure) is left free.
+    A text without a free place is left out, unless it is `bold`. With `near` that happens sooner, because no text
+    then stands so far from its point that it needs a line to it. No text covers the `obstacles` (boxes in pixels of
+    the figure).
     """
     around = PLACES[:NEAR] if near else PLACES
     places = [(float(x), float(y)) for x, y in axes.transData.transform(points)]
     frame = axes.bbox
     full: list[Box] = [(x - POINT, y - POINT, x + POINT, y + POINT) for x, y in places]
-    full += taken
+    full += obstacles
     for group in sorted(_groups(places, texts, bold, 2 if near else 3), key=lambda g: (not g.bold, g.left, g.y)):
         width = len(group.text) * FONT * LETTER * (1.08 if group.bold else 1.0)
         reach = 1.4 if group.bold else 1.0  # a bold label's point has a ring around it

@@ -65,7 +65,7 @@ def scatter(
             axes.plot([x], [low], "v", color=colour, markersize=7, clip_on=False)
     texts = [_scatter_label(cell, y, low, mark if cell is ship else "") for cell, _, y in points]
     places = [(x, max(y, low)) for _, x, y in points]
-    place_labels(axes, places, texts, [c is ship for c, _, _ in points], near=narrow, taken=occupied)
+    place_labels(axes, places, texts, [c is ship for c, _, _ in points], near=narrow, obstacles=occupied)
     return figure
 
 

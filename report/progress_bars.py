@@ -96,7 +96,7 @@ class ProgressBars:
         """Reset the state."""
         self._bars = Progress(*_columns(self.console.width), console=self.console, disable=not self._drawn)
         self._tasks: dict[str, _Task] = {}
-        self._whole: TaskID | None = None
+        self._run_bar: TaskID | None = None
         self._estimate = Estimate(())
         self._model, self._step, self._detail = "", "", ""
         self._began = self._step_began = self._heard = time.monotonic()
@@ -105,7 +105,7 @@ class ProgressBars:
     def __enter__(self) -> ProgressBars:
         self._start()
         if self._drawn:
-            self._whole = self._bars.add_task("starting", total=None, count="", time="", note="")
+            self._run_bar = self._bars.add_task("starting", total=None, count="", time="", note="")
         self._bars.start()
         threading.Thread(target=self._tick, args=(self._over,), name="progress", daemon=True).start()
         return self
@@ -115,9 +115,9 @@ class ProgressBars:
     ) -> None:
         self._over.set()
         with self._lock:
-            if self._whole is not None:
-                self._bars.remove_task(self._whole)
-                self._whole = None
+            if self._run_bar is not None:
+                self._bars.remove_task(self._run_bar)
+                self._run_bar = None
             self._bars.stop()
 
     def plan(self, steps: Iterable[Step]) -> None:
@@ -199,10 +199,10 @@ class ProgressBars:
         elapsed, left = time.monotonic() - self._began, self._estimate.left()
         narrow = self.console.width < _NARROW
         remaining = "" if left is None else f"~{about(left)}" if narrow else f", about {about(left)} left"
-        if self._whole is None:
+        if self._run_bar is None:
             return
         self._bars.update(
-            self._whole,
+            self._run_bar,
             description=escape(self._where()),
             total=None if left is None else elapsed + left,
             completed=elapsed,

@@ -41,7 +41,7 @@ def filled(page: str) -> str:
     """Return the page with the tables of all keys as the models have them. Raises ValueError for a missing place."""
     for name, table in tables().items():
         pattern = re.compile(rf"(<!-- {re.escape(name)}:begin -->\n).*?(<!-- {re.escape(name)}:end -->)", re.DOTALL)
-        page, count = pattern.subn(lambda found, text=table: f"{found[1]}\n{text}\n{found[2]}", page)
+        page, count = pattern.subn(lambda match, text=table: f"{match[1]}\n{text}\n{match[2]}", page)
         if count != 1:
             raise ValueError(f"{PAGE.name} has {count} places for the table {name!r}, expected 1")
     return page
@@ -62,16 +62,16 @@ def table_of(field: FieldInfo) -> type[BaseModel] | None:
 
 def _kinds(name: str, kind: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
     """Return a table and those inside it that have keys of their own, by name."""
-    found = [(name, kind)] if any(not table_of(field) for field in kind.model_fields.values()) else []
+    kinds = [(name, kind)] if any(not table_of(field) for field in kind.model_fields.values()) else []
     for key, field in kind.model_fields.items():
         if inner := table_of(field):
-            found += _kinds(key if name == "recipe" else f"{name}.{key}", inner)
-    return found
+            kinds += _kinds(key if name == "recipe" else f"{name}.{key}", inner)
+    return kinds
 
 
 def _rows(kind: type[BaseModel]) -> list[str]:
     fields = {key: field for key, field in kind.model_fields.items() if not (field.exclude or table_of(field))}
-    return [f"| `{key}` | {_default(field)} | {_told(key, field)} |\n" for key, field in fields.items()]
+    return [f"| `{key}` | {_default(field)} | {_description(key, field)} |\n" for key, field in fields.items()]
 
 
 def _default(field: FieldInfo) -> str:
@@ -91,18 +91,18 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _told(key: str, field: FieldInfo) -> str:
+def _description(key: str, field: FieldInfo) -> str:
     """Return a key's description, with its choices and both its bounds where the description does not say them."""
     if not field.description:
         raise ValueError(f"the key {key!r} has no description")
-    told = field.description
+    text = field.description
     choices = [f"`{_toml(choice)}`" for choice in _choices(field.annotation) if choice]
-    if any(choice not in told for choice in choices):
-        told = ", ".join(choices[:-1]) + f" or {choices[-1]}: {told}"
+    if any(choice not in text for choice in choices):
+        text = ", ".join(choices[:-1]) + f" or {choices[-1]}: {text}"
     bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "le") if hasattr(rule, name)}
     if field.annotation is int and len(bounds) == 2:
-        told += f"; {bounds['ge']} to {bounds['le']}"
-    return told
+        text += f"; {bounds['ge']} to {bounds['le']}"
+    return text
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from ..quantize.calibration import Calibration
 from ..quantize.distribution_check import check_distribution
 from .mixed_precision import search_mixed
 from .runtime_fallbacks import fallback_variants
-from .steps import blank, calibrate, make_file, makers, tune, warn
+from .steps import blank, calibrate, make_file, makers, train_further, warn
 from .tensorflow_process import TensorFlowProcess
 from .tool_selection import select_tool
 
@@ -51,7 +51,7 @@ class ModelBuild:
         self.listener = listener
         # Fallback → the plain file that does not load on the recipe's runtime.
         self.instead: dict[str, Artifact] = {}
-        self._tuned: dict[str, Model | EdgeproofError] = {}
+        self._further_models: dict[str, Model | EdgeproofError] = {}
         self._distribution: dict[str, Any] | None = None
 
     def make_all(self) -> Iterator[Artifact]:
@@ -160,9 +160,9 @@ class ModelBuild:
 
     def _trained_further(self, kind: str) -> Model | EdgeproofError:
         """Return the model after further training (``qat`` and others), or the error for all files that need it."""
-        if kind not in self._tuned:
+        if kind not in self._further_models:
             try:
-                self._tuned[kind] = tune(
+                self._further_models[kind] = train_further(
                     self.model,
                     kind,
                     self.recipe.quantize,
@@ -173,5 +173,5 @@ class ModelBuild:
                     tf=self.tf,
                 )
             except EdgeproofError as error:
-                self._tuned[kind] = error
-        return self._tuned[kind]
+                self._further_models[kind] = error
+        return self._further_models[kind]

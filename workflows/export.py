@@ -197,7 +197,7 @@ def export_model(
         )
     with lock(out):
         store = open_store(out, listener)
-        listener.plan(export_steps(variants, path.name, adopts=bool(key)))
+        listener.plan(export_steps(variants, path.name, imports_model=bool(key)))
         listener.begin("model", path.name)
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
             tf.start()
@@ -291,10 +291,10 @@ def _imported(
 ) -> Model:
     """Freeze an external model, or take it from the store, and put it into ``out/model``."""
     name = slug(path.name.split(".")[0] or "model").replace("--", "-")
-    entry = store.key("adopted", {**key, "name": name}, external.PACKAGES)
+    entry = store.key("imported", {**key, "name": name}, external.PACKAGES)
     if store.get(entry, shipped=True) is None:
         with store.write(entry) as workspace:
-            tf.call("adopt", path=str(path.resolve()), name=name, workspace=str(workspace), choices=asdict(choices))
+            tf.call("import", path=str(path.resolve()), name=name, workspace=str(workspace), choices=asdict(choices))
     copy_out(store.root / entry, out / "model", root=out, mark="model.json")
     return load_model(out / "model")
 

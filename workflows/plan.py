@@ -31,7 +31,7 @@ def run_steps(recipe: Recipe, targets: Sequence[Target]) -> Iterator[Step]:
             epochs += FINE_TUNED_EPOCH * recipe.train.fine_tune.epochs
         yield Step("train", BUILD + seeds * epochs, spec.name)
     for spec in recipe.model:
-        yield Step("export", sum(map(_making, variants)), spec.name)
+        yield Step("export", sum(map(_seconds_to_make, variants)), spec.name)
     formats = ["savedmodel", *(variant.format for variant in variants)] * len(recipe.model)
     yield from measuring(formats, targets, recipe.evaluate)
     pooled = [v.format for v in variants if len(v.scheme.makers) == 1 and not v.scheme.training] * len(recipe.model)
@@ -48,10 +48,10 @@ def share_of_samples(count: int) -> float:
     return max(LEAST, count / SAMPLES)
 
 
-def export_steps(variants: Sequence[Variant], model: str, *, adopts: bool) -> Iterator[Step]:
+def export_steps(variants: Sequence[Variant], model: str, *, imports_model: bool) -> Iterator[Step]:
     """Yield the steps of ``edgeproof export``."""
-    yield Step("model", TENSORFLOW + (BUILD if adopts else 0.0), model)
-    yield Step("export", sum(map(_making, variants)), model)
+    yield Step("model", TENSORFLOW + (BUILD if imports_model else 0.0), model)
+    yield Step("export", sum(map(_seconds_to_make, variants)), model)
 
 
 def measuring(formats: Sequence[str], targets: Sequence[Target], settings: Evaluate) -> Iterator[Step]:
@@ -64,7 +64,7 @@ def measuring(formats: Sequence[str], targets: Sequence[Target], settings: Evalu
     yield Step("latency", latency.processes * once * cells, fixed=True)
 
 
-def _making(variant: Variant) -> float:
+def _seconds_to_make(variant: Variant) -> float:
     scheme = variant.scheme
     if scheme.searched:
         return SEARCHED

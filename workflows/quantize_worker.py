@@ -33,7 +33,7 @@ def run_job(job: dict[str, Any], *, log: Path, timeout: float) -> None:
             remedy = "raise its timeout_seconds, or calibrate with fewer --samples"
             raise CrashError(f"quantizing did not end within {timeout:g} s", remedy, "timeout") from error
     if ending.status:
-        why = f"the quantizing process ended ({ending.cause}){ending.said}"
+        why = f"the quantizing process ended ({ending.cause}){ending.error_suffix}"
         raise CrashError(why, ending.remedy(f"{log} has what it printed"), "crashed")
 
 

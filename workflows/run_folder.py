@@ -73,8 +73,8 @@ class SourceRun:
         takes = self.model.input
         damaged = ""
         for entry in sorted((self.store.root / "data").glob("*")):
-            if spoilt := self.store.problem(f"data/{entry.name}", old=True):
-                damaged = f" undamaged: {spoilt}"
+            if defect := self.store.problem(f"data/{entry.name}", old=True):
+                damaged = f" undamaged: {defect}"
                 continue
             try:
                 data = load_prepared(entry)

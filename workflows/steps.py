@@ -30,7 +30,7 @@ FAR_FROM_FLOAT = Remedy(
     ("tflite:int16x8", "tflite:dynamic", "tflite:qat-int8"),
     also=("see with `edgeproof diagnose` which layers lose it, and look whether --calibrate has samples as the app's",),
 )
-TUNERS = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert")
+TRAINING_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert")
 
 
 def to_json_model(table: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def calibrate(
     return quantize.load(store.root / key)
 
 
-def tune(
+def train_further(
     model: Model,
     kind: str,
     settings: Quantize,
@@ -74,11 +74,11 @@ def tune(
         "calibration": calibration.sha256 if calibration else None,
         "seed": seed,
     }
-    key = store.key("tuned", spec, TUNERS)
+    key = store.key("trained_further", spec, TRAINING_PACKAGES)
     if store.get(key) is None:
         with store.write(key) as workspace:
             tf.call(
-                "tune",
+                "train_further",
                 model=str(model.saved_model.parent),
                 kind=kind,
                 settings=to_json_model(settings),

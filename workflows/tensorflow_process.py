@@ -20,7 +20,7 @@ from ..core.progress import Listener
 from ..core.sanitize import shorten
 
 # Seconds of silence after which a job without a time limit is ended: an untrusted model may never end.
-SILENCE = {"adopt": 1800.0, "fit": 3600.0, "tune": 3600.0}
+SILENCE = {"import": 1800.0, "fit": 3600.0, "train_further": 3600.0}
 
 
 class CrashError(StageError):
@@ -135,7 +135,7 @@ class TensorFlowProcess:
     def _post_mortem(self, job: str) -> CrashError:
         code = self._forget(self._process) if self._process else 0
         ending = Ending(code, errors=tail_of(self._log))
-        why = f"{job}: the TensorFlow process ended ({ending.cause}){ending.said}"
+        why = f"{job}: the TensorFlow process ended ({ending.cause}){ending.error_suffix}"
         return CrashError(why, ending.remedy(f"{self._log} has what it printed"), "crashed")
 
 

@@ -109,7 +109,7 @@ def _mixed(job: dict[str, Any], _answers: _Answers) -> None:
     )
 
 
-def _tune(job: dict[str, Any], answers: _Answers) -> None:
+def _train_further(job: dict[str, Any], answers: _Answers) -> None:
     from ..core.dataset import load_prepared
     from ..core.model import load_model
     from ..core.recipe_quantize import Quantize
@@ -127,7 +127,7 @@ def _tune(job: dict[str, Any], answers: _Answers) -> None:
     )
 
 
-def _adopt(job: dict[str, Any], answers: _Answers) -> None:
+def _import_model(job: dict[str, Any], answers: _Answers) -> None:
     from ..train.external import import_model
 
     choices = job["choices"]
@@ -145,7 +145,14 @@ def _adopt(job: dict[str, Any], answers: _Answers) -> None:
     )
 
 
-JOBS = {"adopt": _adopt, "prepare": _prepare, "fit": _fit, "tune": _tune, "export": _export, "mixed": _mixed}
+JOBS = {
+    "import": _import_model,
+    "prepare": _prepare,
+    "fit": _fit,
+    "train_further": _train_further,
+    "export": _export,
+    "mixed": _mixed,
+}
 
 
 def _end_with_parent(parent: int) -> None:

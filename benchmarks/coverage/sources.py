@@ -140,7 +140,7 @@ def _file(row: RowSpec, folder: Path) -> Source:
     supplied = path if path.suffix == ".tflite" else None
     path = path.with_suffix(".keras") if supplied else path
     model = import_model(
-        path, name="model", workspace=folder / "adopted", listener=Silent(), **options.pop("asked", {})
+        path, name="model", workspace=folder / "imported", listener=Silent(), **options.pop("asked", {})
     )
     if options.get("texts"):
         inputs = folder / "texts.jsonl"

@@ -242,8 +242,8 @@ def classify_with_mediapipe(content: bytes, texts: Sequence[str]) -> list[list[t
         except subprocess.TimeoutExpired as error:
             raise StageError(f"MediaPipe's TextClassifier did not answer within {TIMEOUT:.0f} s") from error
         if ending.status or not answers.is_file():
-            said = ending.last_words or f"it {ending.how}"
-            raise StageError(f"MediaPipe's TextClassifier refuses the file: {said}")
+            message = ending.last_error_line or f"it {ending.how}"
+            raise StageError(f"MediaPipe's TextClassifier refuses the file: {message}")
         results = read_json(answers)
     return [sorted((int(place), str(label), float(score)) for place, label, score in result) for result in results]
 

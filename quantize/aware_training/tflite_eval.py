@@ -72,7 +72,7 @@ def run(content: bytes, stored: NDArray[Any], contract: InputContract, folder: P
     except subprocess.TimeoutExpired as error:
         raise CrashError(f"it did not end within {TIMEOUT:g} seconds") from error
     if ending.status or not target.is_file():
-        raise CrashError(ending.cause if ending.status < 0 else ending.last_words or "no message")
+        raise CrashError(ending.cause if ending.status < 0 else ending.last_error_line or "no message")
     values = np.load(target, allow_pickle=False)
     for path in (file, source, target):
         path.unlink(missing_ok=True)

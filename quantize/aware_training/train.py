@@ -99,12 +99,12 @@ def train_further(
     listener.progress(f"tune {kind}", 1, 3, "training")
     trained = _train(model, table, training_data, workspace / SCRATCH, listener)
     listener.progress(f"tune {kind}", 2, 3, "freezing")
-    tuned = _finish(model, kind, trained, training_data, workspace, started)
+    trained_model = _finish(model, kind, trained, training_data, workspace, started)
     with explain_disk_errors(workspace):
         write_json(workspace / NOTE, key)
         discard(workspace / SCRATCH, root=workspace)
     listener.progress(f"tune {kind}", 3, 3, model.name)
-    return tuned
+    return trained_model
 
 
 def _check_kind(model: Model, kind: str) -> None:
@@ -189,8 +189,8 @@ def _finish(
         **trained.facts,
     }
     sha256 = sha256_of([model.sha256, list(model.labels), to_json(model.input), kind, digest(trained.weights)])
-    tuned = replace(
+    trained_model = replace(
         model, saved_model=final, sha256=sha256, network=None, text_model=None, tokenizer=None, tuning=tuning
     )
-    save_model(tuned, workspace)
+    save_model(trained_model, workspace)
     return load_model(workspace)  # as later stages load it

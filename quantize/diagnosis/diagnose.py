@@ -143,7 +143,7 @@ def _run(job: dict[str, Any], workspace: Path, name: str, count: int, listener: 
         return
     if refusals:
         raise refusals[-1]
-    last = ending.last_words or "nothing"
+    last = ending.last_error_line or "nothing"
     if ending.status < 0:
         remedy = ending.remedy("the runtime cannot run one of the files")
         raise StageError(f"diagnosing {name}: the process {ending.how}; it said: {last}", remedy)

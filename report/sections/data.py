@@ -23,12 +23,11 @@ _SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the section: rows of words. `told` says what it is about, `more` what it leaves out."""
+    """A table of the section: rows of words. `more` says what it leaves out."""
 
     title: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    told: str = ""
     more: str = ""
     figures: bool = False
 
@@ -82,15 +81,15 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _taken(report: dict[str, Any], key: str) -> Mapping[Any, Any]:
+def _pop_table(report: dict[str, Any], key: str) -> Mapping[Any, Any]:
     """Remove and return a part of the check that has a place of its own, if it is a table of values."""
     return report.pop(key) if isinstance(report.get(key), Mapping) else {}
 
 
 def _splits(content: Content, counts: Mapping[Any, Any], report: dict[str, Any]) -> Table:
     """Return a row for each split: how many samples it has, how many were left out, and how it came about."""
-    how, listed = _taken(report, "splits"), _taken(report, "found")
-    remaining = _taken(report, "kept")
+    how, listed = _pop_table(report, "splits"), _pop_table(report, "found")
+    remaining = _pop_table(report, "kept")
     rows = []
     for split, n in counts.items():
         before, after = listed.get(split), remaining.get(split, n)

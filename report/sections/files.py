@@ -32,7 +32,7 @@ class FileRow:
     calibration: str
     compressed: str
     storage: tuple[tuple[str, str], ...]
-    made: str
+    origin: str
     ops: tuple[str, ...]
     ops_summary: str
     io: tuple[str, ...]
@@ -65,7 +65,7 @@ def _file(artifact: Artifact, largest: int, content: Content) -> FileRow:
         calibration=f"{samples} training {content.noun}s" if samples else "given" if calibration else "none",
         compressed=size(artifact.compressed_bytes) if artifact.compressed_bytes else "",
         storage=tuple(counted(artifact.storage)),
-        made=", ".join([*tools, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
+        origin=", ".join([*tools, *([f"in {seconds(artifact.seconds)}"] if artifact.seconds else [])]),
         ops=tuple(f"{shorten(op.name)} version {op.version}, {op.count}×" for op in artifact.ops),
         ops_summary=f"{count} operators of {kinds} kind{'s' if kinds > 1 else ''}" if kinds else "",
         io=tuple(

@@ -1,5 +1,5 @@
-"""What the report says of runtimes: which is the oldest that can load a file, what was worked around, what delegates
-would not take, and where a file loads but answers otherwise."""
+"""What the report says of runtimes: the oldest one that loads a file, workarounds, what delegates would not take, and
+where a file loads but answers otherwise."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Refusal:
     delegate: str
     names: tuple[str, ...]
     takes: str
-    whole: bool
+    takes_all: bool
     refuses: tuple[tuple[str, str], ...]
     kind: str
     source: str
@@ -80,7 +80,7 @@ def _because(artifact: Artifact) -> str:
 
 
 def workarounds(content: Content) -> list[Workaround]:
-    """Return the files that were changed for a runtime, and their price."""
+    """Return the files that were changed for a runtime, and what that costs."""
     return [_workaround(a, content) for a in content.results.artifacts if a.workaround]
 
 
@@ -92,12 +92,12 @@ def _workaround(artifact: Artifact, content: Content) -> Workaround:
     facts = [("Made for", shorten(str(record["for"]), NAME_LIMIT))] if record.get("for") else []
     if plain:
         facts.append(("Instead of", names.get(plain, shorten(plain, NAME_LIMIT))))
-    facts += [("Its price", words) for words in ["; ".join(_price(record))] if words]
+    facts += [("Its cost", words) for words in ["; ".join(_cost(record))] if words]
     return Workaround(content.name(artifact), f"{what[:1].upper()}{what[1:]}", tuple(facts))
 
 
-def _price(record: Mapping[str, Any]) -> Iterable[str]:
-    """Return what a work-around costs against the plain file, where both ran."""
+def _cost(record: Mapping[str, Any]) -> Iterable[str]:
+    """Return what a workaround costs compared with the plain file, where both ran."""
     accuracy = record.get("accuracy")
     if isinstance(accuracy, Mapping) and (drop := figure(accuracy.get("drop"))) is not None:
         interval = points_range(figure(accuracy.get("low")), figure(accuracy.get("high")))
@@ -128,7 +128,7 @@ def _refusal(row: Mapping[str, Any]) -> Refusal:
         delegate=shorten(str(row.get("delegate", "")), NAME_LIMIT),
         names=(),
         takes=f"takes {takes} of {total} operators" if is_counted else "not known",
-        whole=is_counted and takes == total,
+        takes_all=is_counted and takes == total,
         refuses=tuple(_refused(row)),
         kind="estimated" if row.get("kind", "estimated") == "estimated" else shorten(str(row["kind"]), 20),
         source=shorten(str(row.get("source", "")), REASON_LIMIT),

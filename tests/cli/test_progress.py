@@ -108,7 +108,7 @@ def test_what_is_done_is_told_with_what_was_counted() -> None:
             ("export m", 6, "onnx:float32"),
             ("diagnose m--tflite-int8", 64, ""),
             ("diagnose", 2, "m--tflite-int8"),
-            ("adopt", 3, "m"),
+            ("freeze", 3, "m"),
         ):
             listener.progress(task, 0, total)
             listener.progress(task, total, total, note)
@@ -120,7 +120,7 @@ def test_what_is_done_is_told_with_what_was_counted() -> None:
         "✓ export m: 6 files in T s",
         "✓ diagnose m--tflite-int8: 64 samples in T s",
         "✓ m: diagnose: 2 files in T s",
-        "✓ m: adopt: done in T s",
+        "✓ m: freeze: done in T s",
     ]
 
 

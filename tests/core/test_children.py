@@ -117,12 +117,12 @@ def test_an_ending_says_what_happened(tmp_path: Path) -> None:
     code = "import os, sys; print(sys.stdin.read().upper()); print('INFO: x\\nwhy\\n → remedy\\n', file=sys.stderr); "
     ending = children.run(python(code + "sys.exit(3)"), timeout=60, input=b"told")
     assert (ending.status, ending.output, ending.cause) == (3, b"TOLD\n", "exit status 3")
-    assert ending.how == "ended with exit status 3" and ending.said == "; it said: why"
+    assert ending.how == "ended with exit status 3" and ending.error_suffix == "; it said: why"
     assert not ending.out_of_memory and ending.remedy("another one") == "another one"
     log = tmp_path / "log.txt"
     log.write_text("of before\n")
     ending = children.run(python(code + "sys.stdout.flush(); os.kill(os.getpid(), 11)"), timeout=60, log=log)
-    assert ending.how == "was ended by SIGSEGV" and ending.output == b"" and ending.last_words == "why"
+    assert ending.how == "was ended by SIGSEGV" and ending.output == b"" and ending.last_error_line == "why"
     assert log.read_text().startswith("of before\n")
     assert children.run(python("pass"), timeout=60) == children.Ending(0)
 
@@ -131,7 +131,7 @@ def test_what_a_process_writes_is_heard_line_by_line_and_its_silence_ends_it(tmp
     code = "import sys, time\nfor n in range(3): print(n, flush=True)\nprint('why', file=sys.stderr); "
     lines: list[str] = []
     ending = children.stream(python(code + "sys.exit(1)"), silence=60, log=tmp_path / "e.txt", hear=lines.append)
-    assert lines == ["0\n", "1\n", "2\n"] and ending.status == 1 and ending.said == "; it said: why"
+    assert lines == ["0\n", "1\n", "2\n"] and ending.status == 1 and ending.error_suffix == "; it said: why"
     with pytest.raises(subprocess.TimeoutExpired):
         children.stream(python(code + "time.sleep(600)"), silence=2, log=tmp_path / "e.txt", hear=lines.append)
     assert len(lines) == 6
@@ -175,8 +175,8 @@ def test_a_saved_model_that_never_answers_is_given_up(tmp_path: Path, monkeypatc
         "signature": "",
         "custom_objects": [],
     }
-    monkeypatch.setitem(tensorflow_process.SILENCE, "adopt", 45.0)
+    monkeypatch.setitem(tensorflow_process.SILENCE, "import", 45.0)
     with TensorFlowProcess(tmp_path / "log.txt", Silent()) as process:
         with pytest.raises(CrashError, match="it said nothing for 45 s") as caught:
-            process.call("adopt", path=str(tmp_path / "m"), name="m", workspace=str(tmp_path / "w"), choices=choices)
+            process.call("import", path=str(tmp_path / "m"), name="m", workspace=str(tmp_path / "w"), choices=choices)
         assert caught.value.status == "timeout"

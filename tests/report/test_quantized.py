@@ -299,7 +299,7 @@ def test_runtimes_name_operators_workarounds_and_what_delegates_refuse(finished)
                   "FULLY_CONNECTED 1×: version 12 is not supported"):  # fmt: skip
         assert found in words
     assert "**tflite:dynamic-conv**: Dense layers stored as 1×1 convolutions; Made for tflite" in markdown
-    assert [r.whole for r in runtimes.refusals(Content(results))] == [True, False]
+    assert [r.takes_all for r in runtimes.refusals(Content(results))] == [True, False]
 
 
 def test_parts_without_anything_to_say_are_not_there(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeproof.frameworks.tensorflow import load
-from edgeproof.train.text.crossing import Fixed, Ids, Linear, Positions, Whole
+from edgeproof.train.text.crossing import Fixed, Ids, Linear, PaddedIds, Positions
 from edgeproof.train.text.divide import divide
 from edgeproof.train.text.frontier import NoFrontier, find_frontier, flatten, reads
 
@@ -105,7 +105,7 @@ def test_a_recurrent_network_and_ids_of_a_fixed_number() -> None:
         return tf.while_loop(lambda at, _: at < 5, step, [0, state], shape_invariants=shapes)[1]
 
     divided = divide(embed, TEXTS, 12)
-    assert [type(what) for what in divided.inputs] == [Whole] and divided.inputs[0].shape == (1, 5)
+    assert [type(what) for what in divided.inputs] == [PaddedIds] and divided.inputs[0].shape == (1, 5)
     check(divided, embed, sentences(10, 3)[0])
 
 

@@ -63,7 +63,7 @@ def run(job: dict[str, Any], config: Any, folder: Path, *, trust: bool) -> dict[
 def _result(folder: Path, ending: children.Ending) -> dict[str, Any]:
     path = folder / "result.json"
     if ending.status or not path.is_file():
-        why = f"the process that opened the file with Keras 3 ended ({ending.cause}){ending.said}"
+        why = f"the process that opened the file with Keras 3 ended ({ending.cause}){ending.error_suffix}"
         raise StageError(why, ending.remedy(ADVICE))
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if "error" not in result:

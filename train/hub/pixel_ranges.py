@@ -35,20 +35,20 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _HandleRule:
     pattern: str  # of PUBLISHER/MODEL…, in lower case, dashes as underscores
     pixels: Pixels
 
 
 _PAGES = "the model's page in github.com/tensorflow/tfhub.dev"
-KNOWN = (
-    _Known(r"adityakane(2001)?/regnety", Pixels(BYTES, why=_PAGES)),
-    _Known(r"sayakpaul/(vit|mixer|bit|distill_bit|mlp_mixer)", Pixels(SYMMETRIC, why=_PAGES)),
-    _Known(r"sayakpaul/convnext", Pixels(None, "torch", why=_PAGES)),
-    _Known(r"rishit_dagli/(xcit|swin_transformer|tnt)", Pixels(SYMMETRIC, why=_PAGES)),
-    _Known(r"bohemian_visual_recognition_alliance/", Pixels(SYMMETRIC, why=_PAGES)),
-    _Known(r"deepmind/bigbigan", Pixels(SYMMETRIC, why=_PAGES)),
-    _Known(r"(google|tensorflow)/", Pixels(UNIT, why="Hub's convention for images, which its publisher follows")),
+HANDLE_RULES = (
+    _HandleRule(r"adityakane(2001)?/regnety", Pixels(BYTES, why=_PAGES)),
+    _HandleRule(r"sayakpaul/(vit|mixer|bit|distill_bit|mlp_mixer)", Pixels(SYMMETRIC, why=_PAGES)),
+    _HandleRule(r"sayakpaul/convnext", Pixels(None, "torch", why=_PAGES)),
+    _HandleRule(r"rishit_dagli/(xcit|swin_transformer|tnt)", Pixels(SYMMETRIC, why=_PAGES)),
+    _HandleRule(r"bohemian_visual_recognition_alliance/", Pixels(SYMMETRIC, why=_PAGES)),
+    _HandleRule(r"deepmind/bigbigan", Pixels(SYMMETRIC, why=_PAGES)),
+    _HandleRule(r"(google|tensorflow)/", Pixels(UNIT, why="Hub's convention for images, which its publisher follows")),
 )
 
 
@@ -61,7 +61,7 @@ def pixels_of(spec: ModelSpec, handle: str) -> Pixels:
         why = "the recipe's preprocessing"
         return Pixels(_MODES[mode], why=why) if mode in _MODES else Pixels(None, mode, why=why)
     name = _publisher_and_model(handle)
-    for rule in KNOWN:
+    for rule in HANDLE_RULES:
         if re.match(rule.pattern, name):
             return rule.pixels
     return Pixels(UNIT)

@@ -42,7 +42,7 @@ class Ids:
 
 
 @dataclass(frozen=True)
-class Whole:
+class PaddedIds:
     """A fixed number of token ids, (1, n), padded by the encoder itself: they cross unchanged."""
 
     number: int
@@ -76,7 +76,7 @@ class Empty:
     of: int
 
 
-Crossing = Fixed | Ids | Whole | Linear | Positions | Empty
+Crossing = Fixed | Ids | PaddedIds | Linear | Positions | Empty
 
 
 class StringPart:
@@ -180,7 +180,7 @@ class _Describer:
             self.inputs += 1
             self.lengths.append([-1] * len(values))
             self.content.append([])
-            return Whole(len(self.lengths) - 1, (1, values[0].shape[1]), int(max(v.max() for v in values)) + 1)
+            return PaddedIds(len(self.lengths) - 1, (1, values[0].shape[1]), int(max(v.max() for v in values)) + 1)
         shown = ", ".join(sorted(map(str, shapes))[:3])
         raise NoFrontier(f"a tensor of shapes {shown} ({values[0].dtype}) crosses that no fixed input can stand for")
 

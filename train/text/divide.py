@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...core.sanitize import shorten
 from ...frameworks.tensorflow import load
 from .base import IDS, LENGTHS, IdsInput
-from .crossing import Crossing, Ids, StringPart, Whole, describe_crossing
+from .crossing import Crossing, Ids, PaddedIds, StringPart, describe_crossing
 from .frontier import Flat, Frontier, NoFrontier, find_frontier, flatten
 from .numeric_part import NumericPart
 
@@ -22,7 +22,7 @@ CHECKED = 8
 
 @dataclass(frozen=True)
 class Divided:
-    """A divided encoder. `inputs` are the crossing tensors of a file, in order (`Ids` with their number, or `Whole`).
+    """A divided encoder. `inputs` are the crossing tensors of a file, in order (`Ids` with their number, `PaddedIds`).
 
     `padded`: padding does not change a text's features, so all shapes are fixed. `difference` is the largest one
     between the two halves and the original, relative to the largest feature.
@@ -31,7 +31,7 @@ class Divided:
     frontier: Frontier
     part: StringPart
     crossing: dict[str, Crossing]
-    inputs: tuple[Ids | Whole, ...]
+    inputs: tuple[Ids | PaddedIds, ...]
     length: int
     padded: bool
     difference: float
@@ -44,7 +44,7 @@ class Divided:
     def tokenize(self, texts: Any) -> tuple[Any, ...]:
         """Return for texts (n,) string the ids (n, length) and their number (n,), int32, of each input in turn.
 
-        A `Whole` has no number. Ids beyond the length are cut; if every text ends with the same id, a cut text does
+        A `PaddedIds` has no number. Ids beyond the length are cut; if every text ends with the same id, a cut text does
         too. Can be traced.
         """
         tf, _ = load()
@@ -68,7 +68,7 @@ class Divided:
         values = dict(zip(self.part.wanted, self.part(text), strict=True))
         tensors: list[Any] = []
         for what, source in zip(self.inputs, self.sources, strict=True):
-            if isinstance(what, Whole):
+            if isinstance(what, PaddedIds):
                 tensors.append(tf.ensure_shape(tf.cast(values[source], tf.int32), what.shape))
                 continue
             ids = tf.cast(tf.reshape(values[source], [-1]), tf.int32)
@@ -121,9 +121,9 @@ def divide(embed: Callable[[Any], Any], texts: Sequence[str], length: int, flat:
     """
     frontier = find_frontier(flat or flatten(embed))
     part, crossing = describe_crossing(frontier, texts)
-    inputs: dict[int, Ids | Whole] = {}
+    inputs: dict[int, Ids | PaddedIds] = {}
     for what in crossing.values():
-        if isinstance(what, Ids | Whole):
+        if isinstance(what, Ids | PaddedIds):
             inputs.setdefault(what.number, what)
     ordered = tuple(inputs[number] for number in sorted(inputs))
     short = [text for text in (_fitting(part, crossing, text, length) for text in texts[:CHECKED]) if text is not None]

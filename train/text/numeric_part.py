@@ -13,7 +13,7 @@ import numpy as np
 
 from ...frameworks.tensorflow import load
 from . import rows as on_rows
-from .crossing import Crossing, Empty, Fixed, Ids, Linear, Positions, Whole
+from .crossing import Crossing, Empty, Fixed, Ids, Linear, PaddedIds, Positions
 from .frontier import Frontier, place_operator
 from .rows import ELEMENTWISE, SUMS, UNARY, Rows, SizeOf, Value
 
@@ -35,7 +35,7 @@ class NumericPart:
         self.nodes = {node.name: node for node in frontier.flat.definition.node}
 
     def __call__(self, values: Sequence[Any], lengths: Sequence[Any]) -> Any:
-        """Return the output for `values` ((1, length) int32 ids, or `Whole`) and `lengths` ((1,) int32, or None).
+        """Return the output for `values` ((1, length) int32 ids, or `PaddedIds`) and `lengths` ((1,) int32, or None).
 
         For tracing; both are in the order of the inputs' numbers.
         """
@@ -63,7 +63,7 @@ class NumericPart:
         dtype = self.frontier.flat.graph.get_tensor_by_name(name).dtype
         if isinstance(what, Fixed):
             return tf.constant(what.value, dtype)
-        if isinstance(what, Whole):
+        if isinstance(what, PaddedIds):
             return tf.cast(values[what.number], dtype)
         of = what.number if isinstance(what, Ids) else what.of
         if of not in masks:

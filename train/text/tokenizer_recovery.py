@@ -22,7 +22,7 @@ from ...core.tokenizer import VERSION, open_tokenizer
 from ...frameworks.freeze import write
 from ...frameworks.tensorflow import load
 from . import lift
-from .crossing import Whole
+from .crossing import PaddedIds
 from .divide import Divided, inputs_of
 from .vocabulary import TokenizerData, write_tokenizer
 
@@ -82,7 +82,7 @@ def tokenizer_of(divided: Divided, path: Path, texts: Sequence[str], folder: Pat
     chosen: list[_Proposal] = []
     for what, source in zip(divided.inputs, divided.sources, strict=True):
         ids = next(arrays)
-        lens = None if isinstance(what, Whole) else next(arrays)
+        lens = None if isinstance(what, PaddedIds) else next(arrays)
         proposals, why = _proposals(divided, path, source, texts, ids, lens)
         chosen.append(_best(proposals, texts, ids, lens, why))
     discard(folder, root=folder.parent)

@@ -24,8 +24,8 @@ def read_picture(path, contract):
     if path.endswith(".npy"):
         pixels = numpy.load(path, allow_pickle=False)
         if pixels.shape != (height, width, 3) or pixels.dtype != numpy.uint8:
-            wanted = "expected ({}, {}, 3) uint8".format(height, width)
-            raise SystemExit("{} is {} {}, {}".format(path, pixels.shape, pixels.dtype, wanted))
+            expected = "expected ({}, {}, 3) uint8".format(height, width)
+            raise SystemExit("{} is {} {}, {}".format(path, pixels.shape, pixels.dtype, expected))
         return pixels
     try:
         from PIL import Image, ImageOps

@@ -53,8 +53,8 @@ class Model:
         try:
             self._run = load(module, path)
         except Exception as error:  # a runtime may refuse a file in any way
-            said = "{}: {}".format(type(error).__name__, error)
-            raise BundleError(too_old(self.about, self.runtime, self.version) or "the file does not run: " + said)
+            message = "{}: {}".format(type(error).__name__, error)
+            raise BundleError(too_old(self.about, self.runtime, self.version) or "the file does not run: " + message)
         self._tokenizer = None
 
     def _tflite(self, module, path):
@@ -84,8 +84,8 @@ class Model:
 
     def outputs(self, stored):
         """Return all of the file's outputs, each as it is shaped, real values where it is quantized."""
-        found = self._run([numpy.asarray(value) for value in stored])
-        return [real(values, about) for values, about in zip(found, self.about["file"]["outputs"])]
+        stored_outputs = self._run([numpy.asarray(value) for value in stored])
+        return [real(values, about) for values, about in zip(stored_outputs, self.about["file"]["outputs"])]
 
     def prepare(self, sample):
         """Return what the file is fed for one sample.
@@ -154,8 +154,8 @@ def numbers(version):
 
 def is_older(version, needed):
     """Return whether a version is known to be older than the one that is needed."""
-    found, wanted = numbers(version), numbers(needed)
-    return bool(found and wanted and found < wanted)
+    installed, required = numbers(version), numbers(needed)
+    return bool(installed and required and installed < required)
 
 
 def too_old(about, runtime, version):
@@ -175,16 +175,16 @@ def too_old(about, runtime, version):
     return "{}. Update it; no file that was made beside this one runs on it".format(words)
 
 
-def find_runtime(known, wanted=""):
-    """Return (name, module) of the runtime called `wanted`, or of the first that is installed."""
-    for name, module in known:
-        if wanted in ("", name):
+def find_runtime(runtimes, asked=""):
+    """Return (name, module) of the runtime called `asked`, or of the first that is installed."""
+    for name, module in runtimes:
+        if asked in ("", name):
             try:
                 return name, importlib.import_module(module)
             except ImportError:
                 continue
-    names = [name for name, _ in known]
-    raise BundleError("no runtime: install one of {} (looked for: {})".format(", ".join(names), wanted or "any"))
+    names = [name for name, _ in runtimes]
+    raise BundleError("no runtime: install one of {} (looked for: {})".format(", ".join(names), asked or "any"))
 
 
 def version_of(runtime):

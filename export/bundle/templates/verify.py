@@ -23,14 +23,14 @@ NEEDED = ("bundle.json", "golden.json", "golden.npz", "model.py")
 def check_files(folder):
     """Return what is wrong with the bundle's files: changed ones and missing ones."""
     wrong = []
-    sums = os.path.join(folder, "SHA256SUMS")
-    if not os.path.isfile(sums):
+    path_of_sums = os.path.join(folder, "SHA256SUMS")
+    if not os.path.isfile(path_of_sums):
         return ["SHA256SUMS is missing"]
-    with open(sums, encoding="utf-8", errors="replace") as stream:
+    with open(path_of_sums, encoding="utf-8", errors="replace") as stream:
         lines = [line.rstrip("\n").partition("  ") for line in stream if line.strip()]
     listed = [name for _, _, name in lines]
     wrong += ["SHA256SUMS does not list {}".format(name) for name in NEEDED if name not in listed]
-    for wanted, _, name in lines:
+    for expected, _, name in lines:
         path = os.path.join(folder, *name.split("/"))
         if not os.path.isfile(path):
             wrong.append("{} is missing".format(name))
@@ -39,7 +39,7 @@ def check_files(folder):
         with open(path, "rb") as stream:
             for block in iter(lambda: stream.read(1 << 20), b""):
                 digest.update(block)
-        if digest.hexdigest() != wanted:
+        if digest.hexdigest() != expected:
             wrong.append("{} is not the file that was bundled".format(name))
     return wrong
 
@@ -54,20 +54,20 @@ def replay(model, golden, arrays):
     for index in range(golden["count"]):
         stored = [arrays["input_{}".format(k)][index] for k in range(count)]
         if len(samples):
-            made = model.prepare(samples[index])
-            for about, ours, theirs in zip(model.inputs_about, made, stored):
+            prepared = model.prepare(samples[index])
+            for about, ours, theirs in zip(model.inputs_about, prepared, stored):
                 if ours.shape != theirs.shape or not numpy.array_equal(ours, theirs):
                     wrong.append("sample {}: the {} are prepared otherwise here".format(index, about["role"]))
-        expected, found = arrays["outputs"][index], model.run(stored)
-        if found.shape != expected.shape or not numpy.isfinite(found).all():
-            wrong.append("sample {}: the answer is {}, expected {} finite values".format(index, found, expected.size))
+        expected, answer = arrays["outputs"][index], model.run(stored)
+        if answer.shape != expected.shape or not numpy.isfinite(answer).all():
+            wrong.append("sample {}: the answer is {}, expected {} finite values".format(index, answer, expected.size))
             continue
-        differences.append(float(numpy.abs(found - expected).max()))
-        same += int(found.argmax()) == int(expected.argmax())
+        differences.append(float(numpy.abs(answer - expected).max()))
+        same += int(answer.argmax()) == int(expected.argmax())
         if differences[-1] > golden["tolerance"]["most"]:
             line = "sample {}: the answer differs by {:.3g}".format(index, differences[-1])
             if model.gives == "scores":
-                line += " (class {}, expected {})".format(int(found.argmax()), int(expected.argmax()))
+                line += " (class {}, expected {})".format(int(answer.argmax()), int(expected.argmax()))
             wrong.append(line)
     if differences:
         median, most = float(numpy.median(differences)), max(differences)
