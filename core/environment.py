@@ -13,11 +13,12 @@ from typing import Any
 
 import psutil
 
+from .maker import MAKERS, TF2ONNX
 from .runtime import RUNTIMES
 from .store import package_versions
 
 PACKAGES = (
-    "edgeproof", "tf-keras", *(runtime.distribution for runtime in RUNTIMES.values()), "onnx", "tf2onnx", "numpy",
+    "edgeproof", "tf-keras", *(row.distribution for row in RUNTIMES.values()), *MAKERS[TF2ONNX].distributions, "numpy",
 )  # fmt: skip
 _MIN_RSS = 3 << 29  # bytes; below this, releasing memory is not worth its time
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .codec import sha256_of
 from .errors import InputError
+from .maker import MakerChoice
 from .recipe_quantize import Quantize
 from .recipe_table import Share, Table
 from .recipe_training import Augment, Head, Schedule
@@ -248,7 +249,7 @@ class Export(Table):
     dense_per_channel: bool = Field(
         True, description="`false`: `tflite:dynamic` is what `tflite:dynamic-per-tensor` is, which old runtimes load"
     )
-    maker: Literal["best", "converter", "ai-edge-quantizer"] = Field(
+    maker: MakerChoice = Field(
         "best",
         description='for schemes that two tools can make: `"best"` makes both files and takes the one that measures '
         'better; or `"converter"`, `"ai-edge-quantizer"`',

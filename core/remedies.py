@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import StageError
+from .maker import CONVERTER, MAKERS, QUANTIZER
 from .model import Model
-from .variant import QUANTIZER, Variant
+from .variant import Variant
 
 # `""`: unknown, for a file without a sidecar. It is treated as a supplied .tflite, which has the fewest options.
 Origin = Literal["trained", "external", "tflite", ""]
 
 # How to use TensorFlow's converter.
 _CONVERTER: dict[Origin, str] = {
-    "trained": "with TensorFlow's converter (export.maker = 'converter')",
-    "external": "with TensorFlow's converter (--maker converter)",
+    "trained": f"with {MAKERS[CONVERTER].title} (export.maker = '{CONVERTER}')",
+    "external": f"with {MAKERS[CONVERTER].title} (--maker {CONVERTER})",
     "tflite": "of the SavedModel or Keras file that it was converted from",
     "": "of the SavedModel or Keras file that it was converted from",
 }

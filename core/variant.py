@@ -8,10 +8,8 @@ from difflib import get_close_matches
 from typing import Literal
 
 from .errors import InputError
+from .maker import CONVERTER, ORT_QUANTIZER, QUANTIZER, TF2ONNX, TFMOT
 
-# The tools that make files: TensorFlow's TFLite converter, Google's ai-edge-quantizer (from a float .tflite), tf2onnx,
-# and ONNX Runtime's own quantizer.
-CONVERTER, QUANTIZER, TF2ONNX, ORT_QUANTIZER = "converter", "ai-edge-quantizer", "tf2onnx", "onnxruntime"
 DENSE_FALLBACKS = ("dynamic-conv", "dynamic-per-tensor")
 
 
@@ -46,10 +44,14 @@ INT16 = Arithmetic("integer", (1e-2, 5e-2))
 
 @dataclass(frozen=True)
 class Training:
-    """What a float model goes through before it is converted: `words` for it, and its `table` in ``[quantize]``."""
+    """What a float model goes through before it is converted: `words` for it, and its `table` in ``[quantize]``.
+
+    `maker` names the tool, a row of `core.maker.MAKERS`.
+    """
 
     words: str
     table: str
+    maker: str = TFMOT
 
 
 TRAININGS = {
@@ -64,9 +66,9 @@ class Scheme:
     """How a file stores numbers, and what making it takes. The row says all of a scheme; nothing reads its name.
 
     `io` is the dtype of inputs and outputs. `calibrated` schemes read samples of the training data to find the
-    ranges of activations. `makers` are the tools that make it; where there are several, the file that measures better
-    is taken. `training` names what the float model goes through first, one of `TRAININGS`. `searched` schemes are found
-    step by step, each step measured.
+    ranges of activations. `makers` name the tools that make it, rows of `core.maker.MAKERS`; where there are several,
+    the file that measures better is taken. `training` names what the float model goes through first, one of
+    `TRAININGS`. `searched` schemes are found step by step, each step measured.
 
     Settings of the tools: `scales` of weights are one for each channel, for a whole tensor, for a whole tensor of dense
     layers only, or for every 32 weights. `float_allowed`: operators without an integer kernel stay in float.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +17,15 @@ from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
 from ..core.environment import release_memory, usable_cores
 from ..core.errors import InputError, StageError, explain_disk_errors
 from ..core.files import below
+from ..core.maker import CONVERTER, MAKERS, ORT_QUANTIZER, QUANTIZER, TF2ONNX, makers_of
 from ..core.model import InputContract, Model
 from ..core.recipe import Export
 from ..core.remedies import origin_of
 from ..core.sanitize import checked_name
 from ..core.store import package_versions
-from ..core.variant import CONVERTER, ORT_QUANTIZER, QUANTIZER, TF2ONNX, Variant
+from ..core.variant import Scheme, Variant
 from ..tasks import task_of
-from ..tflite.objects import read
+from ..tflite.objects import WRITER, read
 from ..tflite.storage import storage
 from ..tflite.writer import conform
 from . import first_run, onnx, onnx_schemes, quantizer, tflite
@@ -33,19 +35,13 @@ from .reasons import explain
 from .samples import Feeds, Samples, feeds
 from .tokenizer import tokenizer_folder
 
-# What the work depends on beside its inputs; part of its key in the store.
-PACKAGES = {
-    "tflite": ("tensorflow", "ai-edge-quantizer", "ai-edge-litert"),
-    "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
-    "savedmodel": (),
-}
-# Whose versions stand in `made_by`.
-_TOOLS = {
-    CONVERTER: ("tensorflow",),
-    QUANTIZER: ("ai-edge-quantizer",),
-    TF2ONNX: ("tensorflow", "tf2onnx", "onnx"),
-    ORT_QUANTIZER: ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
-}
+_TENSORFLOW = MAKERS[CONVERTER].distributions  # froze what all of our files are made from
+
+
+def packages_of(format_: str) -> tuple[str, ...]:
+    """Return what the work on files of a format depends on beside its inputs; part of its key in the store."""
+    makers = (package for maker in makers_of(format_) for package in maker.distributions)
+    return (*_TENSORFLOW, *makers, *(WRITER.packages.values() if format_ == "tflite" else ()))
 
 
 def export(
@@ -172,13 +168,26 @@ def _make(
         raise StageError(
             f"{variant} is searched step by step on the model's data", "put it into a recipe, and run that"
         )
-    feed, judged = _feeds(model.input, samples), Judged(model.answer, task_of(model.labels))
-    if variant.format == "onnx":
-        return onnx_schemes.convert(onnx.convert(model, options), variant.scheme, feed, judged)
-    if maker == QUANTIZER:
-        source = tflite.float_file(model.saved_model, model.sha256)
-        return quantizer.quantize(source, variant.scheme, feed, judged)
-    return tflite.convert(model, variant.scheme, options, samples)
+    return CALLS[maker](model, variant.scheme, options, samples)
+
+
+def _by_quantizer(model: Model, scheme: Scheme, _: Export, samples: Samples | None) -> tuple[bytes, dict[str, Any]]:
+    source = tflite.float_file(model.saved_model, model.sha256)
+    return quantizer.quantize(source, scheme, _feeds(model.input, samples), Judged(model.answer, task_of(model.labels)))
+
+
+def _by_onnx(model: Model, scheme: Scheme, options: Export, samples: Samples | None) -> tuple[bytes, dict[str, Any]]:
+    judged = Judged(model.answer, task_of(model.labels))
+    return onnx_schemes.convert(onnx.convert(model, options), scheme, _feeds(model.input, samples), judged)
+
+
+# What calls each maker: a model, a scheme, the options and the samples → the file's bytes, the calibration's record.
+CALLS: dict[str, Callable[[Model, Scheme, Export, Samples | None], tuple[bytes, dict[str, Any]]]] = {
+    CONVERTER: tflite.convert,
+    QUANTIZER: _by_quantizer,
+    TF2ONNX: _by_onnx,
+    ORT_QUANTIZER: _by_onnx,
+}
 
 
 def _samples(variant: Variant, calibration: Path | None, *, in_parts: bool = False) -> Samples | None:
@@ -341,6 +350,7 @@ def _deflated(content: bytes) -> int:
 
 
 def _made_by(maker: str, *, from_ours: bool) -> str:
-    """Return the tools with their versions; TensorFlow made our own float files."""
-    names = dict.fromkeys((*(("tensorflow",) if from_ours else ()), *_TOOLS[maker]))
+    """Return the tools with their versions; of a supplied file it is not known what made that."""
+    before = [*_TENSORFLOW, *(name for one in MAKERS[maker].line for name in one.distributions)] if from_ours else []
+    names = dict.fromkeys((*before, *MAKERS[maker].distributions))
     return ", ".join(f"{name} {version}" for name, version in package_versions(list(names)).items())

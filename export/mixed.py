@@ -18,8 +18,9 @@ import numpy as np
 
 from ..core.artifact import Artifact
 from ..core.errors import InputError, StageError
+from ..core.maker import CONVERTER, QUANTIZER
 from ..core.model import SIGNATURE, Model
-from ..core.variant import CONVERTER, QUANTIZER, Variant
+from ..core.variant import Variant
 from ..tasks import task_of
 from ..tflite.converter import convert
 from ..tflite.objects import read

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.maker import QUANTIZER
 from ..core.model import SIGNATURE, plain_name
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.sanitize import shorten
-from ..core.variant import QUANTIZER, SCHEMES, Scheme
+from ..core.variant import SCHEMES, Scheme
 from ..tasks import Task, task_of
 from ..tflite.objects import operator_name, read, scales, set_versions, type_name
 from ..tflite.storage import FLOATS, WEIGHTS, counted, storage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..core.errors import EdgeproofError
-from ..core.extras import EXTRAS
+from ..core.maker import MAKERS
 from ..core.remedies import OVERFLOW, CannotMakeError, Origin, Remedy
 from ..core.sanitize import shorten
 
@@ -90,9 +90,6 @@ KNOWN: tuple[tuple[str, str, Remedy], ...] = (
     ),
 )
 
-# The extras that install what the tools need.
-_EXTRAS = (EXTRAS["onnx"], EXTRAS["quantize"])
-
 
 def explain(error: Exception, origin: Origin = "") -> tuple[str, str]:
     """Return (reason, remedy) for a model of `origin`. Messages are cut: a converter may dump the whole model."""
@@ -101,9 +98,9 @@ def explain(error: Exception, origin: Origin = "") -> tuple[str, str]:
     if isinstance(error, EdgeproofError):
         return error.message, error.remedy
     if isinstance(error, ModuleNotFoundError):
-        for extra in _EXTRAS:
-            if error.name in extra.packages:
-                return f"{error.name} is not installed here", extra.remedy
+        for maker in MAKERS.values():
+            if error.name in maker.extra.packages:
+                return f"{error.name} is not installed here", maker.extra.remedy
     if isinstance(error, KeyError) and len(error.args) == 1:
         # Raised where the converter looks up a sample's inputs by name.
         return f"the calibration samples hold no values for input {error}", "calibrate with samples of all its inputs"

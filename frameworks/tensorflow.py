@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.environment import usable_cores
 from ..core.extras import EXTRAS
+from ..core.maker import MAKERS, TFMOT
 
 
 def check_installed() -> None:
@@ -17,7 +18,8 @@ def check_installed() -> None:
 
 def check_tfmot_installed() -> None:
     """Raise NotInstalledError if the extra ``quantize`` is missing. Imports none of its packages."""
-    EXTRAS["quantize"].require("further training needs", "tensorflow", "tf_keras", "tensorflow_model_optimization")
+    tfmot = MAKERS[TFMOT]
+    tfmot.extra.require("further training needs", "tensorflow", "tf_keras", *tfmot.modules)
 
 
 def load() -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from ..core.extras import EXTRAS
 from .graph import check_work
 from .operator_versions import needed_version
 
+WRITER = EXTRAS["litert"]  # brings the schema's classes, of which files are written
 # Operators that only change the representation of a number.
 CASTS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
@@ -24,7 +25,7 @@ def read(content: bytes, name: str = "it") -> Any:
 
     Raises InputError when it is not a TFLite file; messages call it `name`.
     """
-    EXTRAS["litert"].require("changing a .tflite needs")
+    WRITER.require("changing a .tflite needs")
     from ai_edge_litert import schema_py_generated as schema
 
     check_work(content, name)

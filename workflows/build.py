@@ -9,12 +9,13 @@ from typing import Any
 from ..core.artifact import Artifact, artifact_id
 from ..core.dataset import PreparedData
 from ..core.errors import EdgeproofError
+from ..core.maker import CONVERTER
 from ..core.model import Model
 from ..core.progress import Listener
 from ..core.recipe import Recipe
 from ..core.store import Store
 from ..core.target import Target
-from ..core.variant import CONVERTER, Variant
+from ..core.variant import Variant
 from ..quantize.calibration import Calibration
 from ..quantize.distribution_check import check_distribution
 from .mixed_precision import search_mixed

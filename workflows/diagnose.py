@@ -11,11 +11,12 @@ from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
 from ..core.dataset import PreparedData
 from ..core.diagnosis import Diagnosis
 from ..core.errors import InputError
+from ..core.maker import CONVERTER
 from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.run_log import RunLog
 from ..core.store import Store, lock, open_store
-from ..core.variant import CONVERTER, Variant
+from ..core.variant import Variant
 from ..quantize import diagnosis as tensors
 from .arguments import FileLike, at_least_one, file_path
 from .listening import listener_of

@@ -13,25 +13,20 @@ from ..core.dataset import Kind
 from ..core.environment import cpu_name, usable_cores
 from ..core.errors import EdgeproofError
 from ..core.extras import EXTRAS
+from ..core.maker import MAKERS
 from ..core.recipe import ModelSpec
 from ..core.store import package_versions
 from ..core.target import DEVICES, Target
 from ..devices import device
 from ..train.backbones import check_backbone
 
-# Module, extra, purpose.
-_MAKERS = (
-    ("tensorflow", "train", "training and TFLite conversion"),
-    ("tf_keras", "train", "training"),
-    ("tf2onnx", "onnx", "ONNX conversion"),
-    ("onnx", "onnx", "ONNX files"),
-    ("tensorflow_model_optimization", "quantize", "qat, pruned and clustered schemes"),
-    ("ai_edge_quantizer", "quantize", "int4 and weight-only schemes, finished .tflite files"),
-    ("tensorflow_hub", "hub", "hub: backbones, package: ones of that format"),
-    ("tensorflow_text", "text", "text backbones"),
-    ("tensorflow_datasets", "tfds", "tfds: sources"),
+# What makes no file: module, extra, purpose, and whether the main job needs it.
+_OTHERS = (
+    ("tf_keras", "train", "training", True),
+    ("tensorflow_hub", "hub", "hub: backbones, package: ones of that format", False),
+    ("tensorflow_text", "text", "text backbones", False),
+    ("tensorflow_datasets", "tfds", "tfds: sources", False),
 )
-_NEEDED = {"train", "onnx"}
 # Backbones whose weights an installed package contains: name, kind of data, description.
 _PACKAGED: tuple[tuple[str, Kind, str], ...] = (
     ("mobilenet_v2", "image", "ImageNet weights"),
@@ -63,11 +58,12 @@ def doctor() -> list[Check]:
         Check("Python", "ok" if tested else "note", python, "" if tested else "3.10 to 3.13 are tested"),
         Check("machine", "ok", f"{cpu_name()}, {usable_cores()} usable cores"),
     ]
-    for module, name, purpose in _MAKERS:
+    makers = ((module, one.extra.name, one.purpose, one.needed) for one in MAKERS.values() for module in one.modules)
+    for module, name, purpose, needed in (*makers, *_OTHERS):
         extra = EXTRAS[name]
         distribution = extra.packages[module]
         if extra.missing(module):
-            state: Literal["missing", "note"] = "missing" if name in _NEEDED else "note"
+            state: Literal["missing", "note"] = "missing" if needed else "note"
             checks.append(Check(distribution, state, f"not installed ({purpose})", extra.remedy))
         else:
             version = package_versions([distribution]).get(distribution, "?")

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..core.artifact import Artifact
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
+from ..core.maker import CONVERTER, MAKERS, MakerChoice
 from ..core.model import Model, check_model, load_model
 from ..core.progress import Listener
 from ..core.recipe import Data, Evaluate, Export
@@ -19,7 +20,7 @@ from ..core.run_log import RunLog
 from ..core.sanitize import slug
 from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target
-from ..core.variant import CONVERTER, Variant
+from ..core.variant import Variant
 from ..devices import device
 from ..quantize.calibration import Calibration
 from ..train import external
@@ -63,7 +64,7 @@ def export(
     out: str | os.PathLike[str] | None = None,
     calibration: DataLike | None = None,
     samples: int = 200,
-    maker: Literal["best", "converter", "ai-edge-quantizer"] = "best",
+    maker: MakerChoice = "best",
     labels: Sequence[str] | str | os.PathLike[str] = (),
     value_range: tuple[float, float] | None = None,
     size: int | None = None,
@@ -270,7 +271,7 @@ def _export_tflite(
             "leave --trust, --custom-objects, --tags and --signature out",
         )
     if options.maker == CONVERTER:
-        raise InputError(f"{path} is a .tflite, which TensorFlow's converter does not read", "leave --maker out")
+        raise InputError(f"{path} is a .tflite, which {MAKERS[CONVERTER].title} does not read", "leave --maker out")
     return export_tflite(
         path,
         variants,

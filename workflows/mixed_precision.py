@@ -22,7 +22,7 @@ from ..core.recipe import Budget, Evaluate, Export
 from ..core.recipe_quantize import Mixed
 from ..core.store import Store
 from ..core.target import Target
-from ..export import PACKAGES, load
+from ..export import load, packages_of
 from ..export.mixed import MAKERS, VARIANT
 from ..quantize import diagnosis
 from ..quantize.calibration import Calibration
@@ -265,7 +265,7 @@ class _Search:
             "maker": maker,
             "writer": REVISION,
         }
-        key = self.store.key("mixed", spec, PACKAGES["tflite"])
+        key = self.store.key("mixed", spec, packages_of("tflite"))
         if self.store.get(key, shipped=True) is None:
             try:
                 self.tf.call(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,15 @@ from .. import data as train_data
 from ..core.dataset import Kind
 from ..core.errors import EdgeproofError, InputError, NotInstalledError
 from ..core.extras import EXTRAS
+from ..core.maker import CONVERTER, MAKERS
 from ..core.recipe import ModelSpec, Recipe
 from ..core.target import Target
-from ..core.variant import ORT_QUANTIZER, QUANTIZER, Variant
+from ..core.variant import TRAININGS, Variant
 from ..devices import missing_runtime
+from ..tflite.objects import WRITER
 from ..train.backbones import check_backbone
 from ..train.callbacks import check_callbacks
 from ..train.text.settings import check_text_training
-
-# Packages for a format beyond the extra `train`; likewise for a tool or a training.
-_FORMATS = {"onnx": (("tf2onnx", "onnx"), "onnx"), "tflite": (("ai_edge_litert",), "litert")}
-_TOOLS = {QUANTIZER: (("ai_edge_quantizer",), "quantize"), ORT_QUANTIZER: (("onnxruntime",), "onnx")}
-_TRAINING = (("tensorflow_model_optimization",), "quantize")
 
 
 def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -93,21 +90,28 @@ def _wrong_with(spec: ModelSpec, folder: Path, kind: Kind) -> EdgeproofError | N
 
 def check_makers(variants: Iterable[Variant]) -> list[InputError]:
     """Return what is missing here to make these variants, each with the variants that need it."""
-    wanted: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    wanted: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for variant in variants:
-        scheme = variant.scheme
-        needs = [_FORMATS[variant.format], *([_TRAINING] if scheme.training else [])]
-        if len(scheme.makers) == 1:  # of several tools, the installed ones are enough
-            needs += [_TOOLS[maker] for maker in scheme.makers if maker in _TOOLS]
-        for need in needs:
+        for need in _needs(variant):
             wanted.setdefault(need, []).append(str(variant))
     problems: list[InputError] = []
-    for (modules, name), affected in wanted.items():
+    for (name, modules), affected in wanted.items():
         extra = EXTRAS[name]
         remedy = f"{extra.remedy}, or leave {'it' if len(affected) == 1 else 'them'} out"
         if error := extra.error(f"{', '.join(affected)}: needs", *modules, remedy=remedy):
             problems.append(error)
     return problems
+
+
+def _needs(variant: Variant) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Return what a variant needs: names of extras, with the modules. TensorFlow is what every backbone needs."""
+    scheme = variant.scheme
+    if variant.format == "tflite":
+        yield WRITER.name, tuple(WRITER.packages)
+    tools = [TRAININGS[scheme.training].maker] if scheme.training else []
+    if len(scheme.makers) == 1:  # of several tools, the installed ones are enough
+        tools += [maker.name for maker in MAKERS[scheme.makers[0]].line]
+    yield from ((MAKERS[tool].extra.name, MAKERS[tool].modules) for tool in tools if tool != CONVERTER)
 
 
 def check_runtimes(recipe: Recipe) -> list[InputError]:

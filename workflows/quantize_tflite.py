@@ -10,7 +10,7 @@ from typing import Any
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import sha256_file, to_json
 from ..core.errors import EdgeproofError, InputError
-from ..core.extras import EXTRAS
+from ..core.maker import MAKERS, QUANTIZER
 from ..core.model import InputContract, TokenizerRecord, plain_name
 from ..core.progress import Listener
 from ..core.recipe import Data, Export
@@ -22,6 +22,7 @@ from ..export import load as load_artifact
 from ..export import save as save_artifact
 from ..export import sidecar as sidecar_path
 from ..quantize.calibration import Calibration
+from ..tflite.objects import WRITER
 from ..tflite.writer import REVISION
 from ..train.external import Input
 from .model_files import open_artifact
@@ -33,6 +34,7 @@ from .tensorflow_process import CrashError
 
 SEED = 1
 FLOAT32 = Variant("tflite", "float32")
+_TOOL = MAKERS[QUANTIZER]
 
 
 def export_tflite(
@@ -88,10 +90,9 @@ def _check_variants(variants: Sequence[Variant]) -> None:
             f"{', '.join(wrong)} cannot be made from a .tflite: that needs the SavedModel or Keras file it came from",
             f"possible from a .tflite are {', '.join(possible)}",
         )
-    modules = ("ai_edge_litert", *(["ai_edge_quantizer"] if set(variants) != {FLOAT32} else []))
-    EXTRAS["quantize"].require(
-        "quantizing a .tflite needs", *modules, remedy="pip install ai-edge-quantizer (or 'edgeproof[quantize]')"
-    )
+    modules = (*WRITER.packages, *(_TOOL.modules if set(variants) != {FLOAT32} else ()))
+    remedy = f"pip install {_TOOL.distributions[0]} (or 'edgeproof[{_TOOL.extra.name}]')"
+    _TOOL.extra.require("quantizing a .tflite needs", *modules, remedy=remedy)
 
 
 def _fixed(
@@ -238,7 +239,7 @@ def _quantized(
     )
     record = {**to_json(calibration), "images": None} if calibration else None
     spec: dict[str, Any] = {"file": base.sha256, "artifact": to_json(blank), "calibration": record, "writer": REVISION}
-    key = store.key("quantized", spec, ("ai-edge-quantizer", "ai-edge-litert"))
+    key = store.key("quantized", spec, (*_TOOL.distributions, *WRITER.packages.values()))
     if store.get(key, shipped=True) is None:
         job = {
             "source": str(path.resolve()),

@@ -10,18 +10,19 @@ from .. import quantize
 from ..core.artifact import Artifact, artifact_id, file_name
 from ..core.codec import to_json
 from ..core.dataset import PreparedData
-from ..core.extras import EXTRAS
+from ..core.maker import MAKERS
 from ..core.model import Model, TokenizerRecord, load_model
 from ..core.progress import Listener
 from ..core.recipe import Export
 from ..core.recipe_quantize import Quantize
 from ..core.remedies import Remedy, origin_of
 from ..core.store import Store, copy_out
-from ..core.variant import QUANTIZER, Variant
-from ..export import PACKAGES, place_tokenizer
+from ..core.variant import Variant
 from ..export import load as load_artifact
+from ..export import packages_of, place_tokenizer
 from ..export import save as save_artifact
 from ..export import sidecar as sidecar_path
+from ..quantize import aware_training
 from ..quantize.calibration import Calibration
 from ..tflite.writer import REVISION
 from .tensorflow_process import CrashError, TensorFlowProcess
@@ -30,7 +31,6 @@ FAR_FROM_FLOAT = Remedy(
     ("tflite:int16x8", "tflite:dynamic", "tflite:qat-int8"),
     also=("see with `edgeproof diagnose` which layers lose it, and look whether --calibrate has samples as the app's",),
 )
-TRAINING_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert")
 
 
 def to_json_model(table: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def train_further(
         "calibration": calibration.sha256 if calibration else None,
         "seed": seed,
     }
-    key = store.key("trained_further", spec, TRAINING_PACKAGES)
+    key = store.key("trained_further", spec, aware_training.PACKAGES)
     if store.get(key) is None:
         with store.write(key) as workspace:
             tf.call(
@@ -117,7 +117,7 @@ def make_file(
         "opset": options.onnx_opset if variant.format == "onnx" else None,
         **({"writer": REVISION} if variant.format == "tflite" else {}),
     }
-    key = store.key("artifact", spec, PACKAGES[variant.format])
+    key = store.key("artifact", spec, packages_of(variant.format))
     if store.get(key, shipped=True) is None:
         try:
             tf.call(
@@ -169,6 +169,4 @@ def makers(variant: Variant, options: Export) -> tuple[str, ...]:
     able = variant.scheme.makers
     if options.maker in able:
         return (options.maker,)
-    if len(able) > 1 and EXTRAS["quantize"].missing("ai_edge_quantizer"):
-        return tuple(maker for maker in able if maker != QUANTIZER)
-    return able
+    return tuple(maker for maker in able if MAKERS[maker].installed) or able

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import click
 
+from ...core.maker import MakerChoice
 from .. import completing
 from ..options import labelled_data, text_columns
 
@@ -34,7 +35,7 @@ from ..options import labelled_data, text_columns
 @click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, help="Calibration samples.")
 @click.option(
     "--maker",
-    type=click.Choice(["best", "converter", "ai-edge-quantizer"]),
+    type=click.Choice(get_args(MakerChoice)),
     default="best",
     show_default=True,
     help="The tool, where several make a variant; best tries them on samples of --calibrate.",
@@ -65,7 +66,7 @@ def command(
     out: Path | None,
     calibrate: str,
     samples: int,
-    maker: Literal["best", "converter", "ai-edge-quantizer"],
+    maker: MakerChoice,
     labels: Path | None,
     value_range: str | None,
     size: int | None,

@@ -13,6 +13,7 @@ from ...core.codec import read_json, sha256_file, sha256_of, to_json, write_json
 from ...core.dataset import PreparedData
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.files import discard, move
+from ...core.maker import MAKERS, TFMOT
 from ...core.model import Model, load_model, save_model
 from ...core.progress import Listener
 from ...core.recipe_quantize import Cluster, Prune, Qat, Quantize
@@ -30,7 +31,7 @@ from .tflite_eval import model_values
 from .training import State
 from .training_data import TrainingData, check_data, prepare_training_data
 
-PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy")
+PACKAGES = ("edgeproof", "tensorflow", "tf-keras", *MAKERS[TFMOT].distributions, "ai-edge-litert", "numpy")
 SCRATCH = "scratch"
 NOTE = "work.json"
 COMPARED = 8  # samples on which a network is compared with the frozen model

@@ -10,9 +10,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from edgeproof.core.maker import CONVERTER, QUANTIZER
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.remedies import CannotMakeError, Origin, Remedy, can_be_made, origin_of
-from edgeproof.core.variant import CONVERTER, QUANTIZER, Variant
+from edgeproof.core.variant import Variant
 from edgeproof.devices import remedies as devices
 from edgeproof.export import reasons
 from edgeproof.export.quantizer import POSSIBLE

@@ -11,12 +11,13 @@ import pytest
 
 from edgeproof.core.artifact import Operator
 from edgeproof.core.errors import InputError, StageError
+from edgeproof.core.maker import CONVERTER, QUANTIZER
 from edgeproof.core.model import save_model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export
 from edgeproof.core.store import Store
 from edgeproof.core.target import parse_runtime
-from edgeproof.core.variant import CONVERTER, HALF, QUANTIZER, SCHEMES, Variant
+from edgeproof.core.variant import HALF, SCHEMES, Variant
 from edgeproof.export import dense_as_conv, export, quantizer
 from edgeproof.export.bundle import golden_vectors
 from edgeproof.export.ranges import METHODS

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from edgeproof.core.artifact import Artifact
+from edgeproof.core.maker import QUANTIZER
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.recipe import Export
 from edgeproof.core.target import Target
-from edgeproof.core.variant import QUANTIZER, Variant
+from edgeproof.core.variant import Variant
 from edgeproof.devices import open_runner
 from edgeproof.export import export
 from edgeproof.tflite import objects

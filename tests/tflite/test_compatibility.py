@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from edgeproof.core.artifact import Artifact, Operator
 from edgeproof.core.codec import to_json
 from edgeproof.core.errors import InputError, StageError
+from edgeproof.core.maker import CONVERTER
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.results import Results
 from edgeproof.core.target import Target, parse_runtime
-from edgeproof.core.variant import CONVERTER
 from edgeproof.devices import install, locate, missing_runtime, open_runner
 from edgeproof.devices.runtimes import installed_versions, side_installations
 from edgeproof.export import inspect

@@ -13,6 +13,7 @@ import pytest
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.diagnosis import Diagnosis, TensorError
 from edgeproof.core.errors import InputError
+from edgeproof.core.maker import CONVERTER, QUANTIZER
 from edgeproof.core.measurement import Measurement
 from edgeproof.core.model import load_model
 from edgeproof.core.progress import Silent
@@ -21,7 +22,7 @@ from edgeproof.core.recipe_quantize import Mixed
 from edgeproof.core.run_log import RunLog
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
-from edgeproof.core.variant import CONVERTER, QUANTIZER, Variant
+from edgeproof.core.variant import Variant
 from edgeproof.export.mixed import export_mixed
 from edgeproof.quantize.diagnosis import Group, ranked_groups
 from edgeproof.quantize.diagnosis.graph import read_graph

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from edgeproof.core.artifact import Artifact
+from edgeproof.core.maker import CONVERTER
 from edgeproof.core.recipe import Data, Evaluate
 from edgeproof.core.run_log import RunLog
-from edgeproof.core.variant import CONVERTER
 from edgeproof.tflite import objects
 from edgeproof.tflite.writer import write
 from edgeproof.workflows.evaluate import evaluate_files

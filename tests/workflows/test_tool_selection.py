@@ -12,12 +12,12 @@ import pytest
 
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData
+from edgeproof.core.maker import CONVERTER, QUANTIZER
 from edgeproof.core.measurement import Latency, Measurement
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Evaluate
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
-from edgeproof.core.variant import CONVERTER, QUANTIZER
 from edgeproof.workflows import tool_selection
 from edgeproof.workflows.tool_selection import select_tool
 
