@@ -128,6 +128,14 @@ def test_answers_are_exact_and_latency_is_of_tensorflow_as_it_comes(verb: str, r
 
 
 @pytest.mark.slow
+def test_tensorflow_is_imported_without_keras_which_can_still_be_used() -> None:
+    code = f"import runpy; run = runpy.run_path({str(AGENT)!r}); tf = run['_import_without_keras']('tensorflow'); "
+    code += "import sys; assert not {'keras', 'tf_keras'} & sys.modules.keys(); assert tf.keras.layers.Dense(2)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_a_process_that_hangs_is_a_timeout_and_one_that_dies_a_crash(tiny: TinyRun, tmp_path: Path) -> None:
     artifact, target = tiny.artifact("tflite:float32"), Target("local", "litert")
     inputs = tiny.data.images("test")
