@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from .codec import sha256_of
 from .errors import InputError
 from .maker import MakerChoice
+from .opset import NEWEST, OLDEST
 from .recipe_quantize import Quantize
 from .recipe_table import Share, Table
 from .recipe_training import Augment, Head, Schedule
@@ -260,7 +261,7 @@ class Export(Table):
         description="samples on which files are compared before one is chosen: of the validation split, filled up from "
         "training; never of the test split",
     )
-    onnx_opset: int = Field(17, ge=13, le=21, description="version of ONNX's operators")
+    onnx_opset: int = Field(17, ge=OLDEST, le=NEWEST, description="version of ONNX's operators")
     timeout_seconds: float = Field(900, gt=0, description="for one conversion")
     calibration: Calibration = Calibration()
 

@@ -13,6 +13,9 @@ from .extras import EXTRAS, Extra
 
 # How a runtime counts its versions: as TensorFlow Lite, as LiteRT (which began again at 1.0), or as ONNX Runtime.
 Versions = Literal["tflite", "litert", "onnxruntime"]
+FAMILIES: dict[Versions, str] = {
+    "tflite": "TensorFlow Lite", "litert": EXTRAS["litert"].packages["ai_edge_litert"], "onnxruntime": "ONNX Runtime",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ class Target:
         return f"{self.device}/{self.runtime}" + (f"=={self.version}" if self.version else "")
 
 
+TRIAL_TARGET = Target("local", "litert")  # where files are compared while one of them is chosen
+
+
 def every_target() -> tuple[str, ...]:
     """Return all targets without versions as text, one per device and runtime."""
     return tuple(f"{device}/{runtime}" for device in DEVICES for runtime in RUNTIMES)

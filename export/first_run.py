@@ -18,13 +18,10 @@ from numpy.typing import NDArray
 from ..core.environment import usable_cores
 from ..core.model import Model
 from ..core.remedies import CannotMakeError, Remedy
-from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
 from ..core.variant import Scheme, Variant
 from ..frameworks.as_written import as_written
-from .in_process import Answers, Described, litert, litert_inputs, onnxruntime
-
-_RUNTIMES = {"tflite": RUNTIMES["litert"], "onnx": RUNTIMES["onnxruntime"]}  # what runs the files of a format
+from .in_process import ENGINES, Answers, Described, litert, litert_inputs
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def check(content: bytes, variant: Variant, model: Model) -> None:
     That is: it does not load or run, lacks an output, gives another shape, gives NaN or infinity where the SavedModel
     does not, or, in float32 and float16, other numbers.
     """
-    if _RUNTIMES[variant.format].installed:
+    if ENGINES[variant.format][0].installed:
         _judge(content, variant, answered(model.saved_model, model.sha256, model.input.low, model.input.high))
 
 
@@ -50,7 +47,7 @@ def check_supplied(content: bytes, variant: Variant, source: bytes, low: float, 
 
     Nothing is checked where LiteRT cannot run `source` itself, because of a custom operator.
     """
-    if not _RUNTIMES["tflite"].installed:
+    if not ENGINES["tflite"][0].installed:
         return
     try:
         reference = litert(source, usable_cores())
@@ -61,15 +58,15 @@ def check_supplied(content: bytes, variant: Variant, source: bytes, low: float, 
 
 
 def _judge(content: bytes, variant: Variant, judged: Sequence[_Answered]) -> None:
-    scheme, name = variant.scheme, _RUNTIMES[variant.format].title
+    scheme, (runtime, opened) = variant.scheme, ENGINES[variant.format]
     limit = scheme.arithmetic.from_float
     judged = judged if limit else judged[:1]
     try:
-        run = {"tflite": litert, "onnx": onnxruntime}[variant.format](content, usable_cores())
+        run = opened(content, usable_cores())
         answered = [run(one.sample) for one in judged]
     except Exception as error:  # a runtime may refuse a file with anything
         raise CannotMakeError(
-            f"the file was made, but {name} cannot run it: {shorten(str(error), 300)}", _other(variant)
+            f"the file was made, but {runtime.title} cannot run it: {shorten(str(error), 300)}", _other(variant)
         ) from error
     errors: dict[str, list[float]] = {}
     for one, answers in zip(judged, answered, strict=True):

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.runtime import RUNTIMES, Runtime
+
 Answers = dict[str, NDArray[Any]]
 Run = Callable[[dict[str, Any]], Answers]
 Described = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]  # an input's shape and dtype by its name
@@ -46,6 +48,13 @@ def onnxruntime(content: bytes, threads: int = 0) -> Run:
         return dict(zip(names, session.run(names, {n: v for n, v in feed.items() if n in inputs}), strict=True))
 
     return run
+
+
+# What runs the files of a format in this process: the runtime, and the function above.
+ENGINES: dict[str, tuple[Runtime, Callable[[bytes, int], Run]]] = {
+    "tflite": (RUNTIMES["litert"], litert),
+    "onnx": (RUNTIMES["onnxruntime"], onnxruntime),
+}
 
 
 def _opened(content: bytes, threads: int) -> tuple[Any, Any, dict[str, Any], dict[str, Any]]:

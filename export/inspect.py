@@ -10,6 +10,7 @@ from typing import Any
 from ..core.artifact import Operator, TensorSpec
 from ..core.errors import InputError
 from ..core.inputs import check_plain
+from ..core.opset import RUNTIME_OF
 from ..tflite.delegates import estimate
 from ..tflite.graph import Graph, Node, Tensor, read_graph
 from ..tflite.kernels import since
@@ -18,19 +19,6 @@ from ..tflite.metadata import appended_files, read_metadata
 from ..tflite.metadata_schema import ENTRY
 from ..tflite.runtime_versions import highest
 from .onnx_reading import read_onnx
-
-# First ONNX Runtime release with each default-domain opset; source: onnxruntime.ai, "ONNX Runtime compatibility".
-_ORT_OF_OPSET = {
-    13: "1.7",
-    14: "1.8",
-    15: "1.10",
-    16: "1.11",
-    17: "1.12",
-    18: "1.14",
-    19: "1.15",
-    20: "1.17",
-    21: "1.18",
-}
 
 
 @dataclass(frozen=True)
@@ -175,7 +163,7 @@ def _onnx(path: Path) -> Contents:
         Operator(name, graph.opsets.get(domain, 0), count) for (name, domain), count in sorted(graph.operators.items())
     )
     opset = graph.opsets.get("", 0)
-    oldest_ort = _ORT_OF_OPSET.get(opset, "")
+    oldest_ort = RUNTIME_OF.get(opset, "")
     return Contents(
         inputs=graph.inputs,
         outputs=graph.outputs,

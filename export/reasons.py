@@ -6,6 +6,7 @@ import re
 
 from ..core.errors import EdgeproofError
 from ..core.maker import MAKERS
+from ..core.opset import OLDEST, WRITTEN
 from ..core.remedies import OVERFLOW, CannotMakeError, Origin, Remedy
 from ..core.sanitize import shorten
 
@@ -51,7 +52,7 @@ KNOWN: tuple[tuple[str, str, Remedy], ...] = (
     (
         r"Unsupported onnx opset|Opset (\d+) is not supported",
         "tf2onnx does not write this opset",
-        Remedy(also=("choose export.onnx_opset between 13 and 18",)),
+        Remedy(also=(f"choose export.onnx_opset between {OLDEST} and {WRITTEN}",)),
     ),
     (
         r"`representative_dataset` must be specified",

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.artifact import Operator
-from ..core.runtime import RUNTIMES
+from ..core.runtime import FAMILIES, RUNTIMES
 from .graph import Graph, Node
 from .kernels import computed_version, since
 from .runtime_versions import NEWEST, OFFSETS, STOCK_CUSTOM, VERSIONS, Since, newest_version, order, type_since
-
-COLUMNS = {"tflite": "TensorFlow Lite", "litert": "ai-edge-litert"}
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,8 @@ def incompatibilities(needs: Sequence[Need], runtime: str, version: str) -> tupl
         first = need.litert if column == "litert" else need.tflite
         if need.custom or order(version) >= order(first or _after(NEWEST[column])):
             continue
-        runtimes = {"tflite": need.tflite, "litert": need.litert}
-        words = " or ".join(f"{COLUMNS[name]} {first}" for name, first in runtimes.items() if first)
+        first_ones = ((FAMILIES["tflite"], need.tflite), (FAMILIES["litert"], need.litert))
+        words = " or ".join(f"{family} {version}" for family, version in first_ones if version)
         from_on = f"there from {words} on" if words else "in no runtime that is known"
         reason = f"needs {need.what} ({from_on}), {_lacks(need, runtime, version)}"
         unmet.append(Incompatibility(need.operator, need.version, reason, words))

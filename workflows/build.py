@@ -14,7 +14,7 @@ from ..core.model import Model
 from ..core.progress import Listener
 from ..core.recipe import Recipe
 from ..core.store import Store
-from ..core.target import Target
+from ..core.target import TRIAL_TARGET, Target
 from ..core.variant import Variant
 from ..quantize.calibration import Calibration
 from ..quantize.distribution_check import check_distribution
@@ -23,8 +23,6 @@ from .runtime_fallbacks import fallback_variants
 from .steps import blank, calibrate, make_file, makers, train_further, warn
 from .tensorflow_process import TensorFlowProcess
 from .tool_selection import select_tool
-
-TRIAL_TARGET = Target("local", "litert")
 
 
 class ModelBuild:

@@ -114,7 +114,7 @@ def _fixed(
     if not wanted:
         return path
     spec = {"file": sha256_file(path), "shapes": wanted, "writer": REVISION}
-    key = store.key("fixed-shapes", spec, ("ai-edge-litert",))
+    key = store.key("fixed-shapes", spec, tuple(WRITER.packages.values()))
     if store.get(key, shipped=True) is None:
         target = store.partial(key).resolve() / path.name
         target.parent.mkdir(parents=True, exist_ok=True)

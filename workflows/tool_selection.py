@@ -24,7 +24,7 @@ from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.statistics import mcnemar, paired_loss, ratio_interval
 from ..core.store import Store
-from ..core.target import Target
+from ..core.target import TRIAL_TARGET, Target
 from ..devices import open_runner
 from ..evaluate.cells import process_medians
 from ..evaluate.measure import Answered
@@ -76,7 +76,7 @@ def select_tool(
         return files[0]
     entries = [_Entry(one, replace(one, id=f"{one.id}--by-{index}")) for index, one in enumerate(files)]
     alive = [entry for entry in entries if entry.artifact.status == "ok"]
-    readers = [target for target in targets if target.reads(files[0].format)] or [Target("local", "litert")]
+    readers = [target for target in targets if target.reads(files[0].format)] or [TRIAL_TARGET]
     if len(alive) < 2:
         return _ended(alive[0] if alive else entries[0], entries, {}, data)
     validation = data.counts.get("validation", 0)

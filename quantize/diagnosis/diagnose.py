@@ -16,12 +16,14 @@ from ...core.diagnosis import Diagnosis
 from ...core.environment import usable_cores
 from ...core.errors import InputError, StageError
 from ...core.progress import Listener, Silent
+from ...core.runtime import RUNTIMES
 from ...core.store import package_versions
 from . import samples as drawing
 from .causes import find_causes
 from .graph import read_graph
 
-PACKAGES = ("ai-edge-litert",)
+_LITERT = RUNTIMES["litert"].distribution
+PACKAGES = (_LITERT,)
 # Part of a diagnosis's key in the store: increase it when the meaning of a figure or a rule changes.
 VERSION = 2
 SILENT_SECONDS = 900
@@ -77,7 +79,7 @@ def diagnose(
             f"no tensor of {path.name} has a counterpart in {reference.name}",
             "give the float32 .tflite of the same model with --float",
         )
-    version = package_versions(PACKAGES).get("ai-edge-litert", "")
+    version = package_versions(PACKAGES).get(_LITERT, "")
     facts = {key: value for key, value in result.items() if key not in ("rows", "samples", "agreement")}
     return Diagnosis(
         artifact=artifact.id,
@@ -88,7 +90,7 @@ def diagnose(
         agreement=result["agreement"],
         tensors=tensors,
         suspicions=findings,
-        engine=f"ai-edge-litert {version}, built-in kernels",
+        engine=f"{_LITERT} {version}, built-in kernels",
         facts={**facts, "split": split, "seed": seed},
     )
 

@@ -29,7 +29,7 @@ ORIGINS: tuple[Origin, ...] = get_args(Origin)
 def every_remedy() -> Iterator[Remedy]:
     """All that are written down in tables."""
     yield from (remedy for _, _, remedy in reasons.KNOWN)
-    yield from (remedy for _, _, remedy in devices.KNOWN if isinstance(remedy, Remedy))
+    yield from (remedy for _, _, remedy in devices.MESSAGES if isinstance(remedy, Remedy))
     yield from causes._REMEDIES.values()
     yield steps.FAR_FROM_FLOAT
 
