@@ -171,6 +171,12 @@ def _make(
     return CALLS[maker](model, variant.scheme, options, samples)
 
 
+def _by_converter(
+    model: Model, scheme: Scheme, options: Export, samples: Samples | None
+) -> tuple[bytes, dict[str, Any]]:
+    return tflite.convert(model, scheme, options, samples)
+
+
 def _by_quantizer(model: Model, scheme: Scheme, _: Export, samples: Samples | None) -> tuple[bytes, dict[str, Any]]:
     source = tflite.float_file(model.saved_model, model.sha256)
     return quantizer.quantize(source, scheme, _feeds(model.input, samples), Judged(model.answer, task_of(model.labels)))
@@ -183,7 +189,7 @@ def _by_onnx(model: Model, scheme: Scheme, options: Export, samples: Samples | N
 
 # What calls each maker: a model, a scheme, the options and the samples → the file's bytes, the calibration's record.
 CALLS: dict[str, Callable[[Model, Scheme, Export, Samples | None], tuple[bytes, dict[str, Any]]]] = {
-    CONVERTER: tflite.convert,
+    CONVERTER: _by_converter,
     QUANTIZER: _by_quantizer,
     TF2ONNX: _by_onnx,
     ORT_QUANTIZER: _by_onnx,
