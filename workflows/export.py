@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..core.artifact import Artifact
+from ..core.codec import to_json
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
 from ..core.maker import CONVERTER, MAKERS, MakerChoice
@@ -40,21 +40,6 @@ from .tensorflow_process import TensorFlowProcess
 from .tool_selection import select_tool
 
 SEED = 1
-
-
-@dataclass(frozen=True)
-class Choices:
-    """A user's settings for an external model; see `train.external.import_model`."""
-
-    trust: bool = False
-    output: str = ""
-    tags: str = ""
-    signature: str = ""
-    labels: tuple[str, ...] = ()
-    value_range: tuple[float, float] | None = None
-    size: int | None = None
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    custom_objects: tuple[str, ...] = ()
 
 
 def export(
@@ -110,7 +95,7 @@ def export(
     wanted = [v if isinstance(v, Variant) else Variant.parse(v) for v in dict.fromkeys(_listed(variants))]
     table = {"variants": list(map(str, wanted)), "maker": maker, "calibration": {"samples": samples}}
     options = parse_table(Export, table, "export")
-    choices = Choices(
+    stated = external.ImportOptions(
         trust=trust,
         output=output,
         tags=tags,
@@ -126,7 +111,7 @@ def export(
         folder = Path(out) if out is not None else _default_folder(path)
         check_writable(folder)
         with RunLog(folder / "log.jsonl", listener_of(progress)) as log:
-            artifacts = export_model(path, choices, wanted, options, source, folder, log)
+            artifacts = export_model(path, stated, wanted, options, source, folder, log)
         return Files(artifacts, folder, _float_model(path, folder))
 
 
@@ -159,7 +144,7 @@ def _shapes(shapes: Mapping[str, Sequence[int]] | Sequence[int]) -> dict[str, tu
 
 def export_model(
     path: Path,
-    choices: Choices,
+    stated: external.ImportOptions,
     variants: Sequence[Variant],
     options: Export,
     source: Data | Samples | None,
@@ -173,7 +158,7 @@ def export_model(
     when the file is refused, calibration data are missing, or a variant needs training.
     """
     if path.suffix == ".tflite" and path.is_file():
-        return _export_tflite(path, choices, variants, options, source, out, listener)
+        return _export_tflite(path, stated, variants, options, source, out, listener)
     if learnt := [str(v) for v in variants if v.scheme.training or v.scheme.searched]:
         raise InputError(
             f"{', '.join(learnt)}: is trained or searched with the model's own data",
@@ -183,13 +168,13 @@ def export_model(
     if problems:
         raise problems[0]
     ours = is_ours(path)
-    if ours and choices != Choices():
+    if ours and stated != external.ImportOptions():
         raise InputError(
             f"{path} was made by edgeproof, which knows its classes, range and outputs",
             "leave out all options on other people's models: --trust, --custom-objects, --labels, --output, --tags, "
             "--signature, --value-range, --size and --shape",
         )
-    key = None if ours else external.import_key(path, **asdict(choices))
+    key = None if ours else external.import_key(path, stated)
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
     if calibrated and source is None:
         raise InputError(
@@ -202,7 +187,7 @@ def export_model(
         listener.begin("model", path.name)
         with TensorFlowProcess(store.root / "tensorflow.log", listener) as tf:
             tf.start()
-            model = _imported(path, choices, key, store, tf, out) if key else open_model(path)
+            model = _imported(path, stated, key, store, tf, out) if key else open_model(path)
             check_model(model.saved_model.parent)
             listener.note("info", f"{model.name}: {_described(model)}")
             data = _samples(model, source, store, listener) if source else None
@@ -258,14 +243,14 @@ def _best(
 
 def _export_tflite(
     path: Path,
-    choices: Choices,
+    stated: external.ImportOptions,
     variants: Sequence[Variant],
     options: Export,
     source: Data | Samples | None,
     out: Path,
     listener: Listener,
 ) -> list[Artifact]:
-    if choices.trust or choices.tags or choices.signature or choices.custom_objects:
+    if stated.trust or stated.tags or stated.signature or stated.custom_objects:
         raise InputError(
             f"{path} is a .tflite: it has no code, and is not opened by tags or signatures",
             "leave --trust, --custom-objects, --tags and --signature out",
@@ -279,23 +264,19 @@ def _export_tflite(
         source,
         out,
         listener,
-        labels=choices.labels,
-        value_range=choices.value_range,
-        output=choices.output,
-        size=choices.size,
-        shapes=choices.shapes,
+        stated,
     )
 
 
 def _imported(
-    path: Path, choices: Choices, key: dict[str, Any], store: Store, tf: TensorFlowProcess, out: Path
+    path: Path, stated: external.ImportOptions, key: dict[str, Any], store: Store, tf: TensorFlowProcess, out: Path
 ) -> Model:
     """Freeze an external model, or take it from the store, and put it into ``out/model``."""
     name = slug(path.name.split(".")[0] or "model").replace("--", "-")
     entry = store.key("imported", {**key, "name": name}, external.PACKAGES)
     if store.get(entry, shipped=True) is None:
         with store.write(entry) as workspace:
-            tf.call("import", path=str(path.resolve()), name=name, workspace=str(workspace), choices=asdict(choices))
+            tf.call("import", path=str(path.resolve()), name=name, workspace=str(workspace), options=to_json(stated))
     copy_out(store.root / entry, out / "model", root=out, mark="model.json")
     return load_model(out / "model")
 

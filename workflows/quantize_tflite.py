@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ..export import sidecar as sidecar_path
 from ..quantize.calibration import Calibration
 from ..tflite.objects import WRITER
 from ..tflite.writer import REVISION
-from ..train.external import Input
+from ..train.external import ImportOptions, Input
 from .model_files import open_artifact
 from .prepare_data import InputSpec, prepared
 from .quantize_worker import run_job
@@ -44,23 +44,18 @@ def export_tflite(
     source: Data | Samples | None,
     out: Path,
     listener: Listener,
-    *,
-    labels: tuple[str, ...] = (),
-    value_range: tuple[float, float] | None = None,
-    output: str = "",
-    size: int | None = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    stated: ImportOptions,
 ) -> list[Artifact]:
     """Make each variant of the float file at `path` in `out`, and copy the file itself there as ``float32``.
 
-    Its sidecar, if any, is used; `labels`, `value_range` and `output` override it. Open shapes are fixed, also in the
-    ``float32`` copy: the batch at 1, the others by `size` or `shapes`. Raises InputError before anything is made when
-    the file cannot be quantized, a shape stays open, or calibration data are missing.
+    Its sidecar, if any, is used; labels, value range and output that the user has `stated` override it. Open shapes are
+    fixed, also in the ``float32`` copy: the batch at 1, the others as stated. Raises InputError before anything is made
+    when the file cannot be quantized, a shape stays open, or calibration data are missing.
     """
     _check_variants(variants)
     store = open_store(out, listener)
-    supplied, path = path, _fixed(path, size, shapes or {}, store, options.timeout_seconds, listener)
-    base = _float_file(path, labels, value_range, output)
+    supplied, path = path, _fixed(path, stated, store, options.timeout_seconds, listener)
+    base = _float_file(path, stated)
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]
     if calibrated and source is None:
         raise InputError(
@@ -97,8 +92,7 @@ def _check_variants(variants: Sequence[Variant]) -> None:
 
 def _fixed(
     path: Path,
-    size: int | None,
-    shapes: Mapping[str, tuple[int, ...]],
+    stated: ImportOptions,
     store: Store,
     timeout: float,
     listener: Listener,
@@ -106,7 +100,7 @@ def _fixed(
     """Return the file itself if its shapes are fixed, else a copy with fixed shapes in the store."""
     content = path.read_bytes()
     try:
-        wanted = chosen_shapes(content, size, shapes)
+        wanted = chosen_shapes(content, stated.size, stated.shapes)
     except EdgeproofError as error:
         raise InputError(f"{path}: {error.message}", error.remedy) from error
     except Exception as error:  # an untrusted file may make its reader fail in any way
@@ -130,7 +124,7 @@ def _fixed(
     return store.root / key / path.name
 
 
-def _float_file(path: Path, labels: tuple[str, ...], value_range: tuple[float, float] | None, output: str) -> Artifact:
+def _float_file(path: Path, stated: ImportOptions) -> Artifact:
     """Return the artifact of a float file. Raises InputError when it is not one, or does not fit the options."""
     artifact = open_artifact(path)
     remedy = "give the float32 file that it was made from"
@@ -145,12 +139,13 @@ def _float_file(path: Path, labels: tuple[str, ...], value_range: tuple[float, f
     except Exception as error:  # a file from outside may break its reader in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
     named = [plain_name(tensor.name) for tensor in artifact.outputs]
-    answer = output or artifact.answer or next(iter(named), "")
+    answer = stated.output or artifact.answer or next(iter(named), "")
     if answer not in (*named, *(tensor.name for tensor in artifact.outputs)):
         raise InputError(f"{path} has no output {shorten(answer)!r}", f"it has: {', '.join(named)}")
     count = next(
         (t.shape[-1] for t, name in zip(artifact.outputs, named, strict=True) if name == answer and t.shape), 0
     )
+    labels = stated.labels
     if labels and count != len(labels):
         raise InputError(
             f"{len(labels)} labels were given, but the output {answer!r} has {count} values", "give one label per value"
@@ -159,7 +154,7 @@ def _float_file(path: Path, labels: tuple[str, ...], value_range: tuple[float, f
         artifact,
         model=artifact.model if artifact.contract else slug(path.stem).replace("--", "-"),
         labels=labels or artifact.labels,
-        contract=_contract(path, artifact, value_range),
+        contract=_contract(path, artifact, stated.value_range),
         answer=answer,
         parent_sha256=artifact.parent_sha256 or sha256_file(path),
     )

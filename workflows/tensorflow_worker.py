@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from ..core.codec import from_json
 from ..core.errors import EdgeproofError
 from ..core.progress import Silent
 
@@ -128,21 +129,10 @@ def _train_further(job: dict[str, Any], answers: _Answers) -> None:
 
 
 def _import_model(job: dict[str, Any], answers: _Answers) -> None:
-    from ..train.external import import_model
+    from ..train.external import ImportOptions, import_model
 
-    choices = job["choices"]
-    import_model(
-        Path(job["path"]),
-        name=job["name"],
-        workspace=Path(job["workspace"]),
-        listener=answers,
-        **{
-            **choices,
-            "labels": tuple(choices["labels"]),
-            "value_range": tuple(choices["value_range"]) if choices["value_range"] else None,
-            "shapes": {name: tuple(shape) for name, shape in choices["shapes"].items()},
-        },
-    )
+    options = from_json(ImportOptions, job["options"])
+    import_model(Path(job["path"]), options, name=job["name"], workspace=Path(job["workspace"]), listener=answers)
 
 
 JOBS = {

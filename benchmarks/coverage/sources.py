@@ -133,15 +133,14 @@ def random_weights(name: str, size: int, images: NDArray[Any], path: Path) -> No
 
 def _file(row: RowSpec, folder: Path) -> Source:
     """Build a user's file and import it in the way of `edgeproof export`."""
-    from edgeproof.train.external import import_model
+    from edgeproof.train.external import ImportOptions, import_model
 
     asked, options = row.options, dict(row.options["samples"])
     path = user_files.build(str(asked["build"]), str(asked["keras"]), folder / "theirs", str(asked["suffix"]))
     supplied = path if path.suffix == ".tflite" else None
     path = path.with_suffix(".keras") if supplied else path
-    model = import_model(
-        path, name="model", workspace=folder / "imported", listener=Silent(), **options.pop("asked", {})
-    )
+    stated = ImportOptions(**options.pop("asked", {}))
+    model = import_model(path, stated, name="model", workspace=folder / "imported", listener=Silent())
     if options.get("texts"):
         inputs = folder / "texts.jsonl"
         write_texts(["a good film", "bad film", "Good, good!", "film", "nothing of that"], inputs)

@@ -14,7 +14,9 @@ import psutil
 import pytest
 
 from edgeproof.core import children
+from edgeproof.core.codec import to_json
 from edgeproof.core.progress import Silent
+from edgeproof.train.external import ImportOptions
 from edgeproof.workflows import tensorflow_process
 from edgeproof.workflows.doctor import doctor
 from edgeproof.workflows.tensorflow_process import CrashError, TensorFlowProcess
@@ -164,19 +166,9 @@ def test_a_saved_model_that_never_answers_is_given_up(tmp_path: Path, monkeypatc
     root = tf.train.Checkpoint()
     root.__call__ = tf.function(waits, input_signature=[tf.TensorSpec([1, 3], tf.float32)])
     tf.saved_model.save(root, str(tmp_path / "m"))
-    choices = {
-        "trust": False,
-        "labels": [],
-        "value_range": None,
-        "shapes": {},
-        "size": None,
-        "output": "",
-        "tags": "",
-        "signature": "",
-        "custom_objects": [],
-    }
+    options = to_json(ImportOptions())
     monkeypatch.setitem(tensorflow_process.SILENCE, "import", 45.0)
     with TensorFlowProcess(tmp_path / "log.txt", Silent()) as process:
         with pytest.raises(CrashError, match="it said nothing for 45 s") as caught:
-            process.call("import", path=str(tmp_path / "m"), name="m", workspace=str(tmp_path / "w"), choices=choices)
+            process.call("import", path=str(tmp_path / "m"), name="m", workspace=str(tmp_path / "w"), options=options)
         assert caught.value.status == "timeout"

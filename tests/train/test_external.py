@@ -23,7 +23,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Export, ModelSpec
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
-from edgeproof.train.external import identify, import_key, import_model, model_inputs, tensor_data
+from edgeproof.train.external import ImportOptions, identify, import_key, import_model, model_inputs, tensor_data
 from edgeproof.train.external.backbone import Files
 from edgeproof.train.external.code import LAYERS, custom_objects, defined_elsewhere, find_code
 from edgeproof.train.external.pixel_range import pixel_range
@@ -48,7 +48,7 @@ class Heard(Silent):
 
 
 def take(path: Path, folder: Path, **asked: Any) -> Model:
-    return import_model(path, name="theirs", workspace=folder, listener=Silent(), **asked)
+    return import_model(path, ImportOptions(**asked), name="theirs", workspace=folder, listener=Silent())
 
 
 def run_tflite(path: Path, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -434,11 +434,12 @@ def test_what_is_not_there_and_what_contradicts_itself(tmp_path: Path) -> None:
 
 @slow
 def test_keys_say_what_was_asked_and_of_what(files: Path) -> None:
-    key = import_key(files / "plain2.h5", size=32)
-    assert key == import_key(files / "plain2.h5", size=32)
-    assert key != import_key(files / "plain2.h5", size=48) and key != import_key(files / "plain2.keras", size=32)
+    small, large = ImportOptions(size=32), ImportOptions(size=48)
+    key = import_key(files / "plain2.h5", small)
+    assert key == import_key(files / "plain2.h5", small)
+    assert key != import_key(files / "plain2.h5", large) and key != import_key(files / "plain2.keras", small)
     with pytest.raises(InputError, match="is empty"):
-        import_key(files / "plain2.h5", value_range=(1.0, 1.0))
+        import_key(files / "plain2.h5", ImportOptions(value_range=(1.0, 1.0)))
     with pytest.raises(InputError, match="weights without the model"):
         import_key(files / "weights.h5")
 

@@ -18,7 +18,7 @@ from edgeproof.core.model import Model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import ModelSpec
 from edgeproof.frameworks import tensorflow
-from edgeproof.train.external import identify, import_key, import_model
+from edgeproof.train.external import ImportOptions, identify, import_key, import_model
 from edgeproof.train.external.backbone import Files
 from edgeproof.train.source import ImageRequest
 
@@ -28,7 +28,7 @@ LAYERS = str(Path(__file__).parents[1] / "support" / "external_layers.py")
 
 
 def take(path: Path, folder: Path, **asked: Any) -> Model:
-    return import_model(path, name="theirs", workspace=folder, listener=Silent(), **asked)
+    return import_model(path, ImportOptions(**asked), name="theirs", workspace=folder, listener=Silent())
 
 
 def answer(model: Model) -> Any:
@@ -88,9 +88,9 @@ def test_definitions_that_do_not_serve_are_told(external_files: Path, tmp_path: 
     with pytest.raises(StageError, match="bent") as caught:
         take(path, tmp_path / "model", custom_objects=(str(tmp_path / "half.py"),))
     assert "--custom-objects" in caught.value.remedy
-    key = import_key(path, custom_objects=(str(tmp_path / "half.py"),))
+    key = import_key(path, ImportOptions(custom_objects=(str(tmp_path / "half.py"),)))
     (tmp_path / "half.py").write_text(Path(LAYERS).read_text())
-    assert import_key(path, custom_objects=(str(tmp_path / "half.py"),)) != key
+    assert import_key(path, ImportOptions(custom_objects=(str(tmp_path / "half.py"),))) != key
 
 
 # --- Hub modules inside ----------------------------------------------------------------------------------------------

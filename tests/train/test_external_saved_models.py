@@ -16,7 +16,7 @@ from edgeproof.core.recipe import Export, ModelSpec
 from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.frameworks import tensorflow
-from edgeproof.train.external import import_model
+from edgeproof.train.external import ImportOptions, import_model
 from edgeproof.train.external.backbone import Files
 from edgeproof.train.hub.image import HubModules
 from edgeproof.train.source import ImageRequest
@@ -54,7 +54,7 @@ def several(folder: Path, graphs: Graphs, *, side: int = 0, reads: str = "") -> 
 
 
 def take(path: Path, folder: Path, **asked: Any) -> Model:
-    return import_model(path, name="theirs", workspace=folder, listener=Silent(), **asked)
+    return import_model(path, ImportOptions(**asked), name="theirs", workspace=folder, listener=Silent())
 
 
 def answer(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.model import Model
 from edgeproof.core.progress import Silent
 from edgeproof.frameworks import tensorflow
-from edgeproof.train.external import import_model
+from edgeproof.train.external import ImportOptions, import_model
 from edgeproof.train.external.tensors import Tensor, fixed_shapes
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def keras3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def take(path: Path, folder: Path, **asked: Any) -> Model:
-    return import_model(path, name="m", workspace=folder, listener=Silent(), **asked)
+    return import_model(path, ImportOptions(**asked), name="m", workspace=folder, listener=Silent())
 
 
 def answer(model: Model, value: Any) -> Any:

@@ -21,7 +21,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.devices import open_runner
 from edgeproof.export import export
 from edgeproof.frameworks import tensorflow
-from edgeproof.train.external import import_model
+from edgeproof.train.external import ImportOptions, import_model
 from edgeproof.train.external.samples import model_inputs, tensor_data
 from edgeproof.train.external.tensors import Tensor, fixed_shapes
 
@@ -64,8 +64,8 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, NDArray[Any
     samples = (random.normal(size=(40, LENGTH)) * random.uniform(0.2, 3, (40, 1))).astype(np.float32)
     expected = np.stack([call(tf.constant(sample))["scores"].numpy() for sample in samples])
     model = import_model(
-        folder / "module", name="sounds", workspace=folder / "taken", listener=Silent(), output="scores",
-        shapes={"waveform": (LENGTH,)},
+        folder / "module", ImportOptions(output="scores", shapes={"waveform": (LENGTH,)}), name="sounds",
+        workspace=folder / "taken", listener=Silent(),
     )  # fmt: skip
     return model, samples, expected
 

@@ -2,6 +2,17 @@
 
 from .identify import ModelFile, identify
 from .import_model import PACKAGES, import_key, import_model
+from .options import ImportOptions
 from .samples import Input, model_inputs, tensor_data
 
-__all__ = ["PACKAGES", "Input", "ModelFile", "identify", "import_key", "import_model", "model_inputs", "tensor_data"]
+__all__ = [
+    "PACKAGES",
+    "ImportOptions",
+    "Input",
+    "ModelFile",
+    "identify",
+    "import_key",
+    "import_model",
+    "model_inputs",
+    "tensor_data",
+]

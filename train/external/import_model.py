@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...core.codec import sha256_of
+from ...core.codec import sha256_of, to_json
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.files import discard, move, remove
 from ...core.model import InputContract, Model, save_model
@@ -30,12 +29,14 @@ from ..text.user_model import CutModel, cut_user_model
 from . import keras3
 from .custom import check_modules, check_objects, identify_objects
 from .identify import ModelFile, content_sha256, identify
-from .load import ImportOptions, Source, describe_inputs, open_source
+from .load import Source, describe_inputs, open_source
+from .options import ImportOptions
 from .pixel_range import pixel_range
 from .tensors import describe
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "keras", "tensorflow-text")
 SCRATCH = "scratch"
+DEFAULTS = ImportOptions()
 
 
 @dataclass(frozen=True)
@@ -46,71 +47,36 @@ class _Judged:
     range_from: str
 
 
-def import_key(
-    path: Path,
-    *,
-    trust: bool = False,
-    output: str = "",
-    tags: str = "",
-    signature: str = "",
-    labels: tuple[str, ...] = (),
-    value_range: tuple[float, float] | None = None,
-    size: int | None = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    custom_objects: Sequence[str] = (),
-) -> dict[str, Any]:
+def import_key(path: Path, options: ImportOptions = DEFAULTS) -> dict[str, Any]:
     """Return the values that decide the result of `import_model`, for a cache key.
 
     Checks the file first, without TensorFlow, so it also serves as the check before anything is started. Raises
     InputError as `identify`, and for contradictory options.
     """
     check_installed()
-    trust = trust or bool(custom_objects)
-    check_objects(custom_objects)
-    file = identify(path, trust=trust)
+    check_objects(options.custom_objects)
+    file = identify(path, trust=options.trusted)
     if file.keras == 3:
         keras3.check_keras3()
+    value_range = options.value_range
     if value_range is not None and not value_range[0] < value_range[1]:
         raise InputError(f"the value range {value_range[0]:g},{value_range[1]:g} is empty", "e.g. --value-range 0,1")
     return {
         "sha256": content_sha256(file.path),
-        "trust": trust,
-        "output": output,
-        "tags": tags,
-        "signature": signature,
-        "labels": list(labels),
-        "value_range": list(value_range) if value_range else None,
-        "size": size,
-        "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
-        "modules": check_modules(file.path, file.config, trust=trust),
-        "custom_objects": identify_objects(custom_objects),
+        **to_json(options),
+        "trust": options.trusted,
+        "modules": check_modules(file.path, file.config, trust=options.trusted),
+        "custom_objects": identify_objects(options.custom_objects),
     }
 
 
 def import_model(
-    path: Path,
-    *,
-    name: str,
-    workspace: Path,
-    listener: Listener,
-    trust: bool = False,
-    output: str = "",
-    tags: str = "",
-    signature: str = "",
-    labels: tuple[str, ...] = (),
-    value_range: tuple[float, float] | None = None,
-    size: int | None = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    custom_objects: Sequence[str] = (),
+    path: Path, options: ImportOptions = DEFAULTS, *, name: str, workspace: Path, listener: Listener
 ) -> Model:
     """Freeze the model at `path` (SavedModel folder or ``.tar.gz``, Keras 2 or 3 archive or HDF5 file) and return it.
 
-    `workspace` then holds ``saved_model/`` and ``model.json``. The batch is fixed to 1; `size` fixes an open height
-    and width in pixels, `shapes` the shape of inputs by name (``""``: the only one). `tags` and `signature` choose the
-    graph and the function of a SavedModel that is used, `output` the output that is evaluated; the others stay in the
-    file. `labels` are the classes in the order of that output; a name may occur twice. `value_range` is the range that
-    pixels of 0–255 are mapped to. `trust` permits code in the file; `custom_objects` are modules (or ``.py`` files)
-    with the file's own classes: they are imported, and trusting them is trusting the file.
+    `workspace` then holds ``saved_model/`` and ``model.json``. The batch is fixed to 1. Outputs that are not evaluated
+    stay in the file.
 
     The contract is ``image`` for one square RGB input (NHWC) of a known range, ``text`` for one string, ``tensor``
     for all else. With several inputs it describes the first; ``provenance["inputs"]`` has all. `Model.sha256` covers
@@ -120,18 +86,14 @@ def import_model(
     it cannot be opened or saved, or the frozen model's outputs differ.
     """
     start = time.monotonic()
-    key = import_key(
-        path, trust=trust, output=output, tags=tags, signature=signature, labels=labels, value_range=value_range,
-        size=size, shapes=shapes, custom_objects=custom_objects,
-    )  # fmt: skip
-    trust = trust or bool(custom_objects)
-    file = _unpacked(identify(path, trust=trust), trust, listener)
+    key = import_key(path, options)
+    labels, value_range = options.labels, options.value_range
+    file = _unpacked(identify(path, trust=options.trusted), options.trusted, listener)
     for sentence in file.code:
         listener.note("warning", f"{path.name} is trusted: {sentence}")
-    for module in custom_objects:
+    for module in options.custom_objects:
         listener.note("warning", f"{module} is imported, and so its code runs: --custom-objects says so")
     fresh(0)
-    options = ImportOptions(trust, tags, signature, size, shapes, value_range, tuple(custom_objects))
     known_range = value_range or (pixel_range(file.config) if file.keras else None)
     scratch = workspace / SCRATCH
     with explain_disk_errors(workspace):
@@ -142,7 +104,7 @@ def import_model(
         with as_written(load()[0]):  # the original's outputs are the reference
             source = _one_text(open_source(file, options, known_range, scratch, listener))
         judged = _judge(source, file, value_range, known_range)
-        answer, count = _answer(source, output, listener)
+        answer, count = _answer(source, options.output, listener)
         if labels and count != len(labels):
             raise InputError(
                 f"{len(labels)} labels were given, but the output {answer!r} has the shape "

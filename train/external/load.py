@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,10 @@ from .custom import DEFINE, Definitions, fetch_modules
 from .functions import choose, load_saved_model, parsed_examples
 from .identify import ModelFile
 from .keras_model import ADVICE, open_keras
-from .tensors import Tensor, answered_examples, describe, fixed_shapes, safe_names
+from .options import ImportOptions
+from .tensors import Tensor, answered_examples, describe, safe_names
 
 EXAMPLES = keras3_process.EXAMPLES
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What the user states about a file; see `import_model`."""
-
-    trust: bool = False
-    tags: str = ""
-    signature: str = ""
-    size: int | None = None
-    shapes: Mapping[str, tuple[int, ...]] | None = None
-    value_range: tuple[float, float] | None = None
-    custom_objects: tuple[str, ...] = ()
-
-    def fix(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
-        """Return the inputs' fixed shapes. Raises InputError."""
-        return fixed_shapes(inputs, size=self.size, shapes=self.shapes or {})
 
 
 @dataclass(frozen=True)
@@ -73,7 +57,7 @@ def open_source(
     if file.format == "saved-model":
         return _saved_model(file.path, options, value_range, scratch)
     tries = [_keras2, _keras3] if file.keras == 2 else [_keras3, _keras2]
-    modules = fetch_modules(file.path, file.config, trust=options.trust, listener=listener)
+    modules = fetch_modules(file.path, file.config, trust=options.trusted, listener=listener)
     definitions = Definitions(options.custom_objects, modules)
     reasons: list[str] = []
     first: Exception | None = None
@@ -109,7 +93,7 @@ def _keras2(
     definitions: Definitions,
 ) -> Source:
     tf, keras = load()
-    opened = open_keras(tf, keras, named(file, scratch), file.config, options.trust, definitions)
+    opened = open_keras(tf, keras, named(file, scratch), file.config, options.trusted, definitions)
     shapes = options.fix(opened.inputs)
     inputs = _fixed(opened.inputs, shapes)
     outputs = _safe_outputs(opened.outputs, inputs)
@@ -133,11 +117,11 @@ def _keras3(
         "task": "model",
         "path": str(named(file, scratch)),
         "size": options.size,
-        "shapes": dict(options.shapes or {}),
+        "shapes": dict(options.shapes),
         "value_range": value_range,
         "custom_objects": list(definitions.objects),
     }
-    result = keras3.run(job, file.config, scratch / "keras3", trust=options.trust)
+    result = keras3.run(job, file.config, scratch / "keras3", trust=options.trusted)
     folder = scratch / "keras3"
     described = tuple(keras3_process.tensor(one) for one in result["inputs"])
     shapes = options.fix(described)
