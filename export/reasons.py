@@ -11,7 +11,7 @@ from ..core.remedies import OVERFLOW, CannotMakeError, Origin, Remedy
 from ..core.sanitize import shorten
 
 # (pattern in a tool's message, what it means, what to do); groups of the pattern fill the braces.
-KNOWN: tuple[tuple[str, str, Remedy], ...] = (
+MESSAGES: tuple[tuple[str, str, Remedy], ...] = (
     (
         r"Quantization (?:to 16x8-bit )?not yet supported for op: '?(\w+)",
         "there is no integer kernel for {0}",
@@ -106,7 +106,7 @@ def explain(error: Exception, origin: Origin = "") -> tuple[str, str]:
         # Raised where the converter looks up a sample's inputs by name.
         return f"the calibration samples hold no values for input {error}", "calibrate with samples of all its inputs"
     text = str(error)
-    for pattern, meaning, remedy in KNOWN:
+    for pattern, meaning, remedy in MESSAGES:
         if match := re.search(pattern, text):
             return meaning.format(*match.groups()), remedy.words(origin)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

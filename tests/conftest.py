@@ -62,13 +62,13 @@ class TinyRun:
 
     def artifact(self, variant: str) -> Artifact:
         """The artifact of a variant, its path absolute."""
-        wanted = Variant.parse(variant)
-        found = next(
-            a for a in self.finished.results.artifacts if (a.format, a.scheme) == (wanted.format, wanted.scheme_name)
+        asked = Variant.parse(variant)
+        matching = next(
+            a for a in self.finished.results.artifacts if (a.format, a.scheme) == (asked.format, asked.scheme_name)
         )
-        if found.path is None:
-            return found
-        return replace(found, path=self.folder / found.path)
+        if matching.path is None:
+            return matching
+        return replace(matching, path=self.folder / matching.path)
 
 
 def class_folders(folder: Path) -> None:
@@ -111,18 +111,18 @@ def result_of(folder: Path) -> Any:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """The tiny run; made by the first test that asks. Each process of the tests has a copy."""
     recipe = parse_recipe(RECIPE)
-    made = made_once(tmp_path_factory, "tiny", lambda folder: run_recipe(recipe, folder))
+    run = made_once(tmp_path_factory, "tiny", lambda folder: run_recipe(recipe, folder))
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    shutil.copytree(made, folder, symlinks=True)
-    return TinyRun(recipe, folder, replace(result_of(made), folder=folder, report=folder / "report.html"))
+    shutil.copytree(run, folder, symlinks=True)
+    return TinyRun(recipe, folder, replace(result_of(run), folder=folder, report=folder / "report.html"))
 
 
 @pytest.fixture(scope="session")
 def external_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of plain Keras 2 and 3 and plain TensorFlow, made by processes without any code of ours."""
-    made = made_once(tmp_path_factory, "foreign", lambda folder: made_by_plain_keras("external_files.py", folder).name)
+    name = made_once(tmp_path_factory, "foreign", lambda folder: made_by_plain_keras("external_files.py", folder).name)
     folder = tmp_path_factory.mktemp("foreign") / "files"
-    shutil.copytree(made, folder, symlinks=True)
+    shutil.copytree(name, folder, symlinks=True)
     return folder
 
 
@@ -132,6 +132,6 @@ def made_by_plain_keras(script: str, folder: Path) -> Path:
     makers = [subprocess.Popen([sys.executable, str(path), version, str(folder)], stderr=subprocess.PIPE)
               for version in "23"]  # fmt: skip
     for maker in makers:
-        _, said = maker.communicate()
-        assert maker.returncode == 0, said[-2000:]
+        _, errors = maker.communicate()
+        assert maker.returncode == 0, errors[-2000:]
     return folder

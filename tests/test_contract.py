@@ -138,8 +138,8 @@ def test_variants_and_targets_keep_their_names() -> None:
 
 def test_an_entry_that_is_gone_or_changed_fails_and_a_new_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(contract.ADD, raising=False)
-    told = contract.tree({"rows": [{"a": 1, "loads": {"x": "ok"}}, {"a": None, "b": []}], "empty": {}})
-    assert told == {
+    recorded = contract.tree({"rows": [{"a": 1, "loads": {"x": "ok"}}, {"a": None, "b": []}], "empty": {}})
+    assert recorded == {
         "": "table", "empty": "table", "rows": "list", "rows[]": "table", "rows[].a": "integer|null",
         "rows[].b": "absent|list", "rows[].loads": "absent|table", "rows[].loads.*": "text",
     }  # fmt: skip

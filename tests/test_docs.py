@@ -50,7 +50,7 @@ class Example:
     """It has a `named` field."""
 
     named: int
-    told: int
+    words: int
     """Told below it."""
     untold: int
 
@@ -81,14 +81,14 @@ def undocumented(name: str, value: Any) -> Iterator[str]:
         yield name
     if not inspect.isclass(value):
         return
-    told = " ".join(inspect.getdoc(kind) or "" for kind in inspect.getmro(value) if _ours(kind))
+    text = " ".join(inspect.getdoc(kind) or "" for kind in inspect.getmro(value) if _ours(kind))
     if dataclasses.is_dataclass(value):
         members = pdoc.doc.Class(value.__module__, value.__qualname__, value, (value.__module__, name)).members
         fields = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
-        yield from (f"{name}.{key}" for key in fields if not (members[key].docstring or f"`{key}`" in told))
+        yield from (f"{name}.{key}" for key in fields if not (members[key].docstring or f"`{key}`" in text))
     if issubclass(value, BaseModel):
         keys = value.model_fields.items()
-        yield from (f"{name}.{k}" for k, f in keys if not (f.description or docs.table_of(f) or f"`{k}`" in told))
+        yield from (f"{name}.{k}" for k, f in keys if not (f.description or docs.table_of(f) or f"`{k}`" in text))
     for kind in filter(_ours, inspect.getmro(value)):
         for member, inner in vars(kind).items():
             if isinstance(inner, property | classmethod | staticmethod) or inspect.isroutine(inner):

@@ -47,13 +47,13 @@ def first_part(build):
     def builder(**arguments):
         import tf_keras as keras
 
-        whole = build(**arguments)
-        outer = [layer for layer in whole.layers if not isinstance(layer, keras.Model)]
+        full_model = build(**arguments)
+        outer = [layer for layer in full_model.layers if not isinstance(layer, keras.Model)]
         ends = [layer for layer in outer if len(layer.output.shape) == 4 and layer.output.shape[1] > 1]
-        behind = set(whole.layers[min(len(whole.layers) // SHARE, MOST) :])
-        quarter = keras.Model(whole.input, next(layer for layer in ends if layer in behind).output)
+        behind = set(full_model.layers[min(len(full_model.layers) // SHARE, MOST) :])
+        quarter = keras.Model(full_model.input, next(layer for layer in ends if layer in behind).output)
         kinds = {kind_of(layer) for layer in quarter.layers}
-        parts = (keras.Model(whole.input, layer.output, name=whole.name) for layer in ends[1:])
+        parts = (keras.Model(full_model.input, layer.output, name=full_model.name) for layer in ends[1:])
         return next(part for part in parts if kinds <= {kind_of(layer) for layer in part.layers})
 
     return builder
@@ -144,20 +144,20 @@ def test_only_what_is_missing_or_failed_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "row_id", "status", "told"),
+    ("seconds", "row_id", "status", "message"),
     [(0.05, "keras:VGG16", "timeout", "not done after"), (600.0, "keras:NoSuchNet", "crashed", "exit status 1")],
 )
 def test_a_row_that_takes_its_process_down_is_told_and_leaves_nothing(
-    seconds: float, row_id: str, status: str, told: str, tmp_path: Path
+    seconds: float, row_id: str, status: str, message: str, tmp_path: Path
 ) -> None:
     from benchmarks.coverage.process import Limits, run_row
     from benchmarks.coverage.rows import all_rows
 
-    made = {}
+    cells = {}
     row = replace(all_rows()[0], id=row_id)  # the worker does not know the second
-    run_row(row, ("model", "tflite:int8"), Limits(seconds), tmp_path, stop=threading.Event(), keep=made.update)
-    assert made["model"]["status"] == status and told in made["model"]["reason"] and made["model"]["remedy"]
-    assert made["tflite:int8"]["status"] == "skipped"
+    run_row(row, ("model", "tflite:int8"), Limits(seconds), tmp_path, stop=threading.Event(), keep=cells.update)
+    assert cells["model"]["status"] == status and message in cells["model"]["reason"] and cells["model"]["remedy"]
+    assert cells["tflite:int8"]["status"] == "skipped"
     assert not list(tmp_path.iterdir())
 
 
@@ -165,11 +165,11 @@ def test_what_is_ended_from_outside_is_not_a_result(tmp_path: Path) -> None:
     from benchmarks.coverage.process import Limits, run_row
     from benchmarks.coverage.rows import all_rows
 
-    stop, kept = threading.Event(), []
+    stop, results = threading.Event(), []
     stop.set()
     with pytest.raises(InterruptedError):
-        run_row(all_rows()[0], ("model",), Limits(), tmp_path, stop=stop, keep=kept.append)
-    assert kept == [{}] and not list(tmp_path.iterdir())
+        run_row(all_rows()[0], ("model",), Limits(), tmp_path, stop=stop, keep=results.append)
+    assert results == [{}] and not list(tmp_path.iterdir())
 
 
 # --- how agreement is judged ------------------------------------------------------------------------------------------
@@ -229,6 +229,6 @@ def test_the_page_counts_marks_and_explains(tmp_path: Path) -> None:
 def test_the_state_in_the_docs_has_no_row_that_is_not_in_the_matrix() -> None:
     from benchmarks.coverage.rows import all_rows
 
-    known = {row.id: row.cells for row in all_rows()}
+    cells_by_row = {row.id: row.cells for row in all_rows()}
     for row, result in json.loads((ROOT / "docs" / "coverage.json").read_text(encoding="utf-8"))["rows"].items():
-        assert set(result["cells"]) <= set(known[row])
+        assert set(result["cells"]) <= set(cells_by_row[row])

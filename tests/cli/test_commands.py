@@ -118,10 +118,10 @@ def test_what_is_here_is_told_as_text_and_as_json(command: str) -> None:
 @pytest.mark.slow
 def test_in_a_pipe_no_line_is_broken(tiny: TinyRun) -> None:
     """There nobody has 80 columns; COLUMNS asks for a width all the same."""
-    whole = edgeproof("report", str(tiny.folder), COLUMNS="").stdout.splitlines()
+    wide = edgeproof("report", str(tiny.folder), COLUMNS="").stdout.splitlines()
     narrow = edgeproof("report", str(tiny.folder), COLUMNS="60").stdout.splitlines()
-    assert len(max(whole[:-1], key=len)) > 100 and len(max(narrow[:-1], key=len)) <= 60, "the last is the report's path"
-    assert any(line.split()[:1] == ["file"] and "size" in line for line in whole)
+    assert len(max(wide[:-1], key=len)) > 100 and len(max(narrow[:-1], key=len)) <= 60, "the last is the report's path"
+    assert any(line.split()[:1] == ["file"] and "size" in line for line in wide)
 
 
 def test_completion_scripts() -> None:
@@ -163,12 +163,12 @@ def test_report_inspect_and_compare(tiny: TinyRun, tmp_path: Path) -> None:
     edgeproof("report", str(tmp_path / "copy"))
     assert (tmp_path / "copy" / "report.html").exists()
     file = tiny.folder / "artifacts" / "tiny--tflite-int8-int8io.tflite"
-    found = json.loads(edgeproof("inspect", str(file), "--json").stdout)
-    assert found["inputs"][0]["dtype"] == "int8" and found["inputs"][0]["scale"] > 0
-    assert {"name": "CONV_2D", "version": 3}.items() <= next(o for o in found["ops"] if o["name"] == "CONV_2D").items()
+    facts = json.loads(edgeproof("inspect", str(file), "--json").stdout)
+    assert facts["inputs"][0]["dtype"] == "int8" and facts["inputs"][0]["scale"] > 0
+    assert {"name": "CONV_2D", "version": 3}.items() <= next(o for o in facts["ops"] if o["name"] == "CONV_2D").items()
     assert "CONV_2D" in edgeproof("inspect", str(file)).stdout
-    found = json.loads(edgeproof("inspect", str(file.with_name("tiny--onnx-float32.onnx")), "--json").stdout)
-    assert found["inputs"][0]["shape"] == [1, 32, 32, 3] and found["outputs"][0]["name"] == "probabilities"
+    facts = json.loads(edgeproof("inspect", str(file.with_name("tiny--onnx-float32.onnx")), "--json").stdout)
+    assert facts["inputs"][0]["shape"] == [1, 32, 32, 3] and facts["outputs"][0]["name"] == "probabilities"
     assert json.loads(edgeproof("compare", str(tiny.folder), str(tiny.folder), "--json").stdout)
 
 

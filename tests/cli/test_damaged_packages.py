@@ -38,8 +38,8 @@ def test_a_package_with_a_damaged_record_is_there_and_of_no_known_version(capsys
     assert recorded_version("onnx") == "?" and installed_version("litert") == "unknown"
     for command in ("devices", "doctor"):
         assert status([command, "--json"]) in (0, 1)
-        told = json.loads(capsys.readouterr().out)
-        rows = told["checks"] if command == "doctor" else told
+        report = json.loads(capsys.readouterr().out)
+        rows = report["checks"] if command == "doctor" else report
         assert any("unknown" in row.values() for row in rows)
 
 

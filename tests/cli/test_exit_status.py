@@ -12,11 +12,11 @@ from edgeproof.core.results import Results
 
 def run(*rows, budget=None):
     """Each row: (format, target, status)."""
-    made = Results(run={}, environment={}, budget=budget or {})
+    results = Results(run={}, environment={}, budget=budget or {})
     for format_, target, status in rows:
-        made.add_artifact(Artifact(f"m--{format_}", "m", format_, "float32", Path("f")))
-        made.add_measurement(Measurement(f"m--{format_}", target, "local", target.split("/")[1], status=status))
-    return made
+        results.add_artifact(Artifact(f"m--{format_}", "m", format_, "float32", Path("f")))
+        results.add_measurement(Measurement(f"m--{format_}", target, "local", target.split("/")[1], status=status))
+    return results
 
 
 @pytest.mark.parametrize("status", ["crashed", "timeout", "failed", "unsupported", "skipped"])

@@ -90,8 +90,8 @@ def test_a_broken_table_is_told_and_its_models_are_not_blamed(
 
 def test_a_broken_table_does_not_hide_what_is_wrong_with_a_model(tmp_path: Path) -> None:
     table = {**recipe("csv:none.csv"), "model": [{"name": "m", "backbone": "keras:MobilNetV2"}]}
-    told = str(refusal(table, tmp_path))
-    assert "2 things are in the way" in told and "there is no file" in told and "MobileNetV2" in told
+    message = str(refusal(table, tmp_path))
+    assert "2 things are in the way" in message and "there is no file" in message and "MobileNetV2" in message
 
 
 def test_why_a_class_has_no_text_left_is_told(tmp_path: Path) -> None:
@@ -105,19 +105,19 @@ def test_init_writes_a_recipe_for_texts_where_the_data_are(tmp_path: Path) -> No
     write_table(tmp_path / "t.csv", texts(30, {"a": ["x"], "b": ["y"]}))
     path = tmp_path / "texts.toml"
     edgeproof("init", str(path), "--data", "csv:t.csv")
-    made = load_recipe(path)
-    assert made.model[0].backbone == "scratch:average-embedding"
-    assert preflight(made, tmp_path / "out")
+    recipe = load_recipe(path)
+    assert recipe.model[0].backbone == "scratch:average-embedding"
+    assert preflight(recipe, tmp_path / "out")
     class_folders(tmp_path / '😀\x01"\\')
     edgeproof("init", str(path), "--force", "--data", 'folder:😀\x01"\\', "--backbone", "package:mobilenet_v2")
     assert load_recipe(path).data.source == 'folder:😀\x01"\\'
-    said = edgeproof("init", str(tmp_path / "no.toml"), "--data", "folder:a\udcff", status=2).stderr
-    assert "not Unicode" in said and not (tmp_path / "no.toml").exists()
+    errors = edgeproof("init", str(tmp_path / "no.toml"), "--data", "folder:a\udcff", status=2).stderr
+    assert "not Unicode" in errors and not (tmp_path / "no.toml").exists()
 
 
 def test_doctor_tells_of_hub_and_text() -> None:
-    found = {check.what for check in doctor()}
-    assert {"tensorflow-hub", "tensorflow-text", "package:efficientnet_lite0", "package:use_multilingual_v3"} <= found
+    checks = {check.what for check in doctor()}
+    assert {"tensorflow-hub", "tensorflow-text", "package:efficientnet_lite0", "package:use_multilingual_v3"} <= checks
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +170,9 @@ def rows(hostile: Path, out: Path, *files: Path) -> list[dict[str, Any]]:
         str(out), "--json", status=3,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
-    found = json.loads(done.stdout)["measurements"]
-    assert isinstance(found, list)
-    return found
+    measurements = json.loads(done.stdout)["measurements"]
+    assert isinstance(measurements, list)
+    return measurements
 
 
 @pytest.mark.slow
@@ -209,10 +209,10 @@ def test_a_tokenizer_that_is_gone_or_another_is_a_row_with_a_remedy(hostile: Pat
 
 
 def test_a_wrong_length_is_explained_as_onnxruntime_says_it() -> None:
-    said = (
+    message = (
         "InvalidArgument: [ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: ids for the "
         "following indices\n index: 1 Got: 7 Expected: 12\n Please fix either the inputs/outputs or the model."
     )
-    reason, remedy = explain(said, "onnxruntime", "1.20")
+    reason, remedy = explain(message, "onnxruntime", "1.20")
     assert reason == "the file takes 12 values along dimension 1 of its input ids, and is given 7"
     assert "MODEL.tokenizer/" in remedy

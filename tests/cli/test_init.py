@@ -149,13 +149,13 @@ def test_what_init_writes_can_be_run(source: str, data: Path, tmp_path: Path) ->
     if source.startswith(FETCHED):
         return
     if kind_of(recipe.data, data) == "text":
-        made = prepare_texts(recipe.data, seed=1, folder=data, workspace=tmp_path / "w", listener=Silent())
+        prepared = prepare_texts(recipe.data, seed=1, folder=data, workspace=tmp_path / "w", listener=Silent())
     else:
-        made = prepare(
+        prepared = prepare(
             recipe.data, seed=1, image_size=8, resize="stretch", folder=data, workspace=tmp_path / "w",
             listener=Silent(), workers=1,
         )  # fmt: skip
-    assert len(made.labels) == 2 and min(made.counts.values()) > 0
+    assert len(prepared.labels) == 2 and min(prepared.counts.values()) > 0
 
 
 @pytest.mark.parametrize("source", BAD)
@@ -226,9 +226,9 @@ def test_a_packed_recipe_says_what_this_machine_lacks(
     real = extras.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "tf2onnx" else real(name))
     assert status(["init", str(path), "--from", "quickstart", "--force"]) == 0
-    told = capsys.readouterr()
-    assert "not here yet: onnx:" in told.err and "pip install 'edgeproof[onnx]'" in told.err
-    assert "start it with" in told.out
+    printed = capsys.readouterr()
+    assert "not here yet: onnx:" in printed.err and "pip install 'edgeproof[onnx]'" in printed.err
+    assert "start it with" in printed.out
 
 
 def test_what_this_machine_lacks_is_told_and_the_recipe_is_written(

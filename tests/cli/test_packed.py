@@ -135,8 +135,8 @@ def test_targets_complete_to_versions_that_lie_beside(monkeypatch: pytest.Monkey
     (tmp_path / f"litert-1.0.1-py{sys.version_info.major}{sys.version_info.minor}").mkdir()
     monkeypatch.setenv("EDGEPROOF_RUNTIMES", str(tmp_path))
     context, parameter = click.Context(edgeproof), click.Option(["--on"])
-    found = [item.value for item in completing.targets(context, parameter, "local/litert")]
-    assert found == ["local/litert", "local/litert==1.0.1"]
+    completions = [item.value for item in completing.targets(context, parameter, "local/litert")]
+    assert completions == ["local/litert", "local/litert==1.0.1"]
 
 
 def test_every_command_that_takes_a_recipe_a_variant_or_a_target_completes_it() -> None:

@@ -68,9 +68,9 @@ def test_lines_begin_before_any_step_is_named_and_end_with_the_work() -> None:
     listener, stream = drawn()
     with listener:
         waits_for(stream, "· starting, 0:00\n")
-    told = stream.getvalue()
+    output = stream.getvalue()
     time.sleep(0.2)
-    assert stream.getvalue() == told
+    assert stream.getvalue() == output
 
 
 @pytest.mark.parametrize(("width", "rest"), [(40, "~2 min"), (72, "about 2 min left"), (120, "about 2 min left")])
@@ -92,9 +92,9 @@ def test_a_bar_that_ended_early_does_not_stay() -> None:
         listener.progress("train head", 3, 10)
         waits_for(stream, "m: train head 3/10")
         listener.begin("export", "m")
-        told = len(stream.getvalue())
+        length = len(stream.getvalue())
         waits_for(stream, "m: making the files")
-        assert "train head" not in stream.getvalue()[told:]
+        assert "train head" not in stream.getvalue()[length:]
 
 
 def test_what_is_done_is_told_with_what_was_counted() -> None:
@@ -131,13 +131,13 @@ def test_lines_are_broken_between_words_in_a_terminal_and_nowhere_in_a_pipe() ->
         listener, stream = drawn(width)
         with listener:
             listener.note("warning", message, remedy=remedy)
-        told = stream.getvalue()
+        output = stream.getvalue()
         if width is None:
-            assert told == f"! {message}\n  → {remedy}\n"
+            assert output == f"! {message}\n  → {remedy}\n"
             continue
         lines = ["! 5 images could not be", "  read and are left out:", "  円/é.jpg",
                  "  → mend or remove them,", "    or see /a/long/path"]  # fmt: skip
-        assert "\n".join(lines) + "\n" in told
+        assert "\n".join(lines) + "\n" in output
 
 
 def test_a_listener_that_draws_is_entered_again_for_the_next_run() -> None:

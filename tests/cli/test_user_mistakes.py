@@ -48,9 +48,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def described(path: Path, **told: Any) -> None:
-    """Write the sidecar of a file, with `told` in it."""
-    artifact = replace(open_artifact(path), path=Path(path.name), **told)
+def described(path: Path, **fields: Any) -> None:
+    """Write the sidecar of a file, with `fields` in it."""
+    artifact = replace(open_artifact(path), path=Path(path.name), **fields)
     write_json(sidecar(path), to_json(artifact))
 
 
@@ -94,9 +94,9 @@ def test_a_recipe_is_finite_too() -> None:
 
 def test_evaluate_refuses_a_target_that_is_none_before_it_starts(file: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(file), "--data", "builtin:fashion-mnist-mini", "--out", str(tmp_path / "out")]
-    found = CliRunner().invoke(edgeproof, [*arguments, "--on", "local/lite-rt"]).exception
-    assert isinstance(found, InputError)
-    assert "unknown runtime 'lite-rt'" in found.message
+    error = CliRunner().invoke(edgeproof, [*arguments, "--on", "local/lite-rt"]).exception
+    assert isinstance(error, InputError)
+    assert "unknown runtime 'lite-rt'" in error.message
     assert not (tmp_path / "out").exists()
 
 
@@ -143,8 +143,8 @@ def test_a_sidecar_cannot_bring_a_tokenizer_that_is_not_there_nor_links_that_lea
     (folder / "id_ed25519").write_text("secret")
     (folder / "tokenizer.py").write_text("import this")
     (folder / "vocab.txt").write_text("a\n")
-    made = bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Silent())
-    shipped = {path.name: path.read_text("utf-8") for path in (made.folder / "tokenizer").iterdir()}
+    bundle = bundle_file(file, out=tmp_path / "b", source=None, samples=1, listener=Silent())
+    shipped = {path.name: path.read_text("utf-8") for path in (bundle.folder / "tokenizer").iterdir()}
     assert shipped.keys() == {"tokenizer.json", "vocab.txt", "tokenizer.py"}, "what makes ids, and nothing else"
     assert shipped["tokenizer.py"] == Path(tokenizer.__file__).read_text("utf-8"), "this program's, not the stranger's"
 
@@ -153,7 +153,7 @@ def test_a_bundle_that_cannot_be_written_leaves_nothing_behind(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "b"
-    whole = bundle_file(file, out=out, source=None, samples=1, listener=Silent())
+    complete = bundle_file(file, out=out, source=None, samples=1, listener=Silent())
     before = sorted(out.rglob("*"))
 
     def full(source: object, target: object, *rest: object) -> None:
@@ -170,7 +170,7 @@ def test_a_bundle_that_cannot_be_written_leaves_nothing_behind(
     with pytest.raises(StageError, match="the disk is full"):
         bundle_file(file, out=out, source=None, samples=1, listener=Silent())
     assert sorted(out.rglob("*")) == before
-    assert whole.archive.is_file()
+    assert complete.archive.is_file()
 
 
 def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path) -> None:
@@ -182,10 +182,10 @@ def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_is_no_mistake_of_ours_wherever_it_is_met(capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(OSError(errno.ENOSPC, "No space left on device")) == 3
     assert explain(OSError(errno.EROFS, "Read-only file system", "log.jsonl")) == 3
-    said = capsys.readouterr().err
-    assert "the disk is full" in said
-    assert "no permission to write log.jsonl" in said
-    assert "mistake in edgeproof" not in said
+    errors = capsys.readouterr().err
+    assert "the disk is full" in errors
+    assert "no permission to write log.jsonl" in errors
+    assert "mistake in edgeproof" not in errors
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,13 @@ def test_what_a_library_prints_is_no_part_of_the_result_and_the_current_folder_b
 
 def test_only_processes_with_limits_import_h5py() -> None:
     """The reader in a process of its own, and what runs in the process that holds TensorFlow."""
-    found = {
+    modules = {
         path.relative_to(HOME).as_posix()
         for room in ROOMS
         for path in (HOME / room).rglob("*.py")
         if re.search(r"^\s*(import|from) h5py", path.read_text(), re.MULTILINE)
     }
-    assert found == {"frameworks/hdf5.py", "train/applications.py", "frameworks/precision.py"}
+    assert modules == {"frameworks/hdf5.py", "train/applications.py", "frameworks/precision.py"}
 
 
 def test_keras_files_are_examined_without_h5py_in_this_process(tmp_path: Path) -> None:

@@ -82,16 +82,16 @@ def test_files_that_are_mapped_are_no_memory_that_a_watched_process_holds(
 
 
 def test_what_does_not_end_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
-    told = tmp_path / "pid"
+    pid_file = tmp_path / "pid"
     code = (
         "import subprocess, sys, time, pathlib\n"
         "inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"pathlib.Path({str(told)!r}).write_text(str(inner.pid))\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(inner.pid))\n"
         "time.sleep(600)"
     )
     with pytest.raises(subprocess.TimeoutExpired):
         children.run(python(code), timeout=3)
-    pid = int(told.read_text())
+    pid = int(pid_file.read_text())
     for _ in range(100):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return
@@ -143,13 +143,13 @@ def test_no_other_module_starts_a_process() -> None:
     """`core/children.py` limits what it starts, and ends it."""
     home = Path(__file__).parents[2]
     starts = re.compile(r"subprocess\.(Popen\(|run\(|check_|call\()")
-    found = {
+    modules = {
         path.relative_to(home).as_posix()
         for room in ROOMS
         for path in (home / room).rglob("*.py")
         if starts.search(path.read_text())
     }
-    assert found == STARTING
+    assert modules == STARTING
 
 
 @pytest.mark.slow

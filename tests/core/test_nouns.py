@@ -157,38 +157,38 @@ def results() -> Results:
         artifact_id("m", Variant("savedmodel", "float32")), "m", "savedmodel", "float32", Path("models/m")
     )
     other = Artifact("m--tflite-int8", "m", "tflite", "int8", Path("artifacts/m--tflite-int8.tflite"), bytes=7)
-    found = Results(run={"name": "r"}, environment={"cpu": "c"})
-    found.add_model(Model("m", "b", Path("s"), "h", tuple(HOSTILE), InputContract("image", (1, 8, 8, 3)), 1.0))
+    created = Results(run={"name": "r"}, environment={"cpu": "c"})
+    created.add_model(Model("m", "b", Path("s"), "h", tuple(HOSTILE), InputContract("image", (1, 8, 8, 3)), 1.0))
     for artifact in (reference, other):
-        found.add_artifact(artifact)
+        created.add_artifact(artifact)
         for runtime in ("tensorflow", "litert"):
-            found.add_measurement(Measurement(artifact.id, f"local/{runtime}", "local", runtime, status="skipped"))
-    return found
+            created.add_measurement(Measurement(artifact.id, f"local/{runtime}", "local", runtime, status="skipped"))
+    return created
 
 
 def test_rows_are_replaced_in_place_and_the_reference_gives_the_model_its_accuracy() -> None:
-    found = results()
-    reference, other = found.artifacts
-    found.add_artifact(other)
+    document = results()
+    reference, other = document.artifacts
+    document.add_artifact(other)
     row = Measurement(reference.id, "local/tensorflow", "local", "tensorflow", accuracy=0.5, samples=10)
-    found.add_measurement(row)
-    assert [a.id for a in found.artifacts] == [reference.id, other.id]
-    assert found.measurements[0] == row and len(found.measurements) == 4
-    assert found.models[0]["accuracy"] == 0.5 and found.models[0]["samples"] == 10
+    document.add_measurement(row)
+    assert [a.id for a in document.artifacts] == [reference.id, other.id]
+    assert document.measurements[0] == row and len(document.measurements) == 4
+    assert document.models[0]["accuracy"] == 0.5 and document.models[0]["samples"] == 10
 
 
 def test_results_json_is_the_contract_and_can_be_read_back(tmp_path: Path) -> None:
-    found = results()
+    original = results()
     timed = Latency(1, 0.9, 1.1, 0.97, 2, 3, 4, 6, 99, 1)
-    found.add_measurement(Measurement("m--tflite-int8", "local/litert", "local", "litert", latency_ms=timed))
-    found.save(tmp_path)
+    original.add_measurement(Measurement("m--tflite-int8", "local/litert", "local", "litert", latency_ms=timed))
+    original.save(tmp_path)
     document = json.loads((tmp_path / "results.json").read_text())
     assert document["schema"] == 1
     assert {"run", "environment", "models", "artifacts", "measurements", "budget", "recommendation"} <= document.keys()
     latency = document["measurements"][3]["latency_ms"]
     assert {"median", "low", "high", "p90", "p95", "p99", "processes", "runs", "threads"} <= latency.keys()
     assert document["models"][0]["labels"] == HOSTILE
-    assert load_results(tmp_path).to_json() == found.to_json()
+    assert load_results(tmp_path).to_json() == original.to_json()
     rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
     assert len(rows) == 4 and rows[3]["latency_median"] == "1" and rows[3]["bytes"] == "7"
 

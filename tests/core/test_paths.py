@@ -75,11 +75,11 @@ def test_a_slug_is_always_a_plain_name(name: str) -> None:
 @given(st.lists(st.sampled_from(["..", ".", "", "a", "b c", "con", "x" * 201]), max_size=5).map("/".join))
 def test_a_checked_path_stays_below_its_folder(path: str) -> None:
     try:
-        found = checked_path(path, "it")
+        checked = checked_path(path, "it")
     except InputError:
         return
     assert not path.startswith("/") and ".." not in path.split("/")
-    assert os.path.normpath(Path("/root") / found).startswith("/root")
+    assert os.path.normpath(Path("/root") / checked).startswith("/root")
 
 
 # Files and folders
@@ -215,11 +215,11 @@ def strange(tmp_path: Path) -> Path:
     return file
 
 
-def describe(file: Path, **told: Any) -> None:
-    """Write the sidecar of a file, with `told` in it as it is."""
+def describe(file: Path, **fields: Any) -> None:
+    """Write the sidecar of a file, with `fields` in it as it is."""
     sidecar = sidecar_path(file)
     sidecar.unlink(missing_ok=True)
-    sidecar.write_text(json.dumps(to_json(replace(open_artifact(file), path=Path(file.name))) | told))
+    sidecar.write_text(json.dumps(to_json(replace(open_artifact(file), path=Path(file.name))) | fields))
 
 
 @pytest.mark.parametrize("field", ["id", "model", "path", "tokenizer"])
@@ -242,8 +242,8 @@ def test_no_command_touches_what_a_sidecar_names_elsewhere(strange: Path, tmp_pa
             ["diagnose", strange, "--float", strange, "--data", "builtin:fashion-mnist-mini", "--out", out],
             ["bundle", strange, "--out", out],
         ):
-            found = CliRunner().invoke(edgeproof, list(map(str, command))).exception
-            assert isinstance(found, InputError) and "m.json" in found.message, (command, found)
+            error = CliRunner().invoke(edgeproof, list(map(str, command))).exception
+            assert isinstance(error, InputError) and "m.json" in error.message, (command, error)
             shutil.rmtree(out, ignore_errors=True)
         assert contents(tmp_path) == before
 
@@ -343,8 +343,8 @@ def test_no_command_writes_through_a_folders_links(strange: Path, tmp_path: Path
         ):
             if (command[0], link) == ("diagnose", "log.jsonl"):
                 continue  # its log lies in diagnosis/
-            found = CliRunner().invoke(edgeproof, list(map(str, command))).exception
-            assert isinstance(found, InputError) and link in found.message, (command, found)
+            error = CliRunner().invoke(edgeproof, list(map(str, command))).exception
+            assert isinstance(error, InputError) and link in error.message, (command, error)
         assert contents(precious) == before
         for name in (link, "log.jsonl"):
             (out / name).unlink(missing_ok=True)
@@ -359,10 +359,10 @@ def test_a_runs_results_bundle_no_file_from_outside_the_run(strange: Path, tmp_p
     (run / "artifacts").mkdir(parents=True)
     (run / "artifacts" / "m.tflite").symlink_to(secret)
 
-    def recommends(path: str, **told: Any) -> Path:
+    def recommends(path: str, **fields: Any) -> Path:
         document = {
             "schema": SCHEMA, "run": {}, "environment": {}, "models": [], "measurements": [],
-            "artifacts": [to_json(artifact) | {"path": path} | told], "recommendation": {"artifact": artifact.id},
+            "artifacts": [to_json(artifact) | {"path": path} | fields], "recommendation": {"artifact": artifact.id},
         }  # fmt: skip
         write_json(run / "results.json", document)
         return run
@@ -374,7 +374,7 @@ def test_a_runs_results_bundle_no_file_from_outside_the_run(strange: Path, tmp_p
         with pytest.raises(InputError, match="is not the file that was measured"):
             bundle_file(recommends(path, sha256=sha256), out=tmp_path / "o", source=None, samples=1, listener=Silent())
     assert not (tmp_path / "o").exists()
-    made = bundle_file(
+    bundle = bundle_file(
         recommends(str(secret), sha256=sha256_file(secret)),
         out=tmp_path / "o",
         source=None,
@@ -382,28 +382,28 @@ def test_a_runs_results_bundle_no_file_from_outside_the_run(strange: Path, tmp_p
         listener=Silent(),
     )
     aligned = conform(secret.read_bytes())  # the same values, each at a multiple of 16 bytes
-    assert made.manifest["file"]["sha256"] == hashlib.sha256(aligned).hexdigest()
+    assert bundle.manifest["file"]["sha256"] == hashlib.sha256(aligned).hexdigest()
 
 
 def test_a_bundle_replaces_no_folder_and_no_archive_of_somebody_elses(strange: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
 
-    def made() -> Path:
+    def bundle() -> Path:
         return bundle_file(strange, out=out, source=None, samples=1, listener=Silent()).archive
 
-    assert made() == made(), "its own it replaces"
+    assert bundle() == bundle(), "its own it replaces"
     shutil.rmtree(out / "m")
-    assert made() == out / "m.zip"
+    assert bundle() == out / "m.zip"
     shutil.rmtree(out / "m")
     for there in (b"mine", b"PK\x05\x06" + bytes(18)):  # no archive; an empty one
         (out / "m.zip").write_bytes(there)
         with pytest.raises(InputError, match=r"m\.zip exists and is no bundle"):
-            made()
+            bundle()
         assert (out / "m.zip").read_bytes() == there
 
 
 def test_an_artifact_cannot_even_be_made_with_an_id_that_is_no_name() -> None:
-    made = Artifact("m--tflite-int8", "m", "tflite", "int8", None)
+    artifact = Artifact("m--tflite-int8", "m", "tflite", "int8", None)
     for name in NO_NAMES:
         with pytest.raises(InputError, match="is not a plain file name"):
-            replace(made, id=name)
+            replace(artifact, id=name)

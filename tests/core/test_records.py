@@ -81,14 +81,14 @@ def test_every_field_of_every_noun_is_what_it_was_or_is_refused(noun: Any) -> No
 
 
 def test_a_run_s_record_is_told_or_refused_whatever_stands_in_it(tmp_path: Path) -> None:
-    made = example(folder=tmp_path)
-    kept = {artifact.id for artifact in made.artifacts[:3]}  # a few rows: each is read and shown hundreds of times
-    made.artifacts = made.artifacts[:3]
-    made.measurements = [row for row in made.measurements if row.artifact in kept]
-    made.save(tmp_path)
-    whole, whole_document = load_results(tmp_path), read_json(tmp_path / "results.json")
+    original = example(folder=tmp_path)
+    ids = {artifact.id for artifact in original.artifacts[:3]}  # a few rows: each is read and shown hundreds of times
+    original.artifacts = original.artifacts[:3]
+    original.measurements = [row for row in original.measurements if row.artifact in ids]
+    original.save(tmp_path)
+    loaded, whole_document = load_results(tmp_path), read_json(tmp_path / "results.json")
     documents = mutants(whole_document, random.Random(14))
-    told = refused = 0
+    read = refused = 0
     for number in range(240):
         (tmp_path / "results.json").write_text(json.dumps(next(documents)), encoding="utf-8")
         try:
@@ -96,17 +96,17 @@ def test_a_run_s_record_is_told_or_refused_whatever_stands_in_it(tmp_path: Path)
             screen = Console(file=io.StringIO(), width=100)
             for part in summary(results):
                 screen.print(part)
-            compare.compare(whole, results, folder_a=tmp_path, folder_b=tmp_path, force=True).to_dict()
+            compare.compare(loaded, results, folder_a=tmp_path, folder_b=tmp_path, force=True).to_dict()
             results.to_csv()
             encode_json(results.to_json())
             render_markdown(results)
             if number % 100 == 0:  # drawing takes a second
                 render_html(results, tmp_path)
-            told += 1
+            read += 1
         except EdgeproofError as error:
             refused += 1
             assert error.remedy
-    assert told > 20
+    assert read > 20
     assert refused > 100
 
 

@@ -21,14 +21,14 @@ from edgeproof.frameworks import tensorflow
 from edgeproof.quantize.diagnosis import causes
 from edgeproof.workflows import steps
 
-from ..support.scheme_files import frozen, made
+from ..support.scheme_files import frozen, make
 
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 
 def every_remedy() -> Iterator[Remedy]:
     """All that are written down in tables."""
-    yield from (remedy for _, _, remedy in reasons.KNOWN)
+    yield from (remedy for _, _, remedy in reasons.MESSAGES)
     yield from (remedy for _, _, remedy in devices.MESSAGES if isinstance(remedy, Remedy))
     yield from causes._REMEDIES.values()
     yield steps.FAR_FROM_FLOAT
@@ -93,13 +93,13 @@ def recurrent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
 @pytest.mark.slow
 def test_what_is_advised_for_a_loop_can_be_made(recurrent: tuple[Model, Path], tmp_path: Path) -> None:
     model, samples = recurrent
-    failed = made(model, "tflite:int8", tmp_path, samples, QUANTIZER)
+    failed = make(model, "tflite:int8", tmp_path, samples, QUANTIZER)
     assert failed.status == "failed" and "graphs of its own" in failed.reason
     advised = re.findall(r"tflite:[a-z0-9-]+", failed.remedy)
     assert advised == ["tflite:dynamic", "tflite:weight-int8"]
     for name in advised:
         assert QUANTIZER in Variant.parse(name).scheme.makers
-        found = made(model, name, tmp_path, None, QUANTIZER)
-        assert found.status == "ok", (name, found.reason)
-        assert found.storage["weights"]["int8"] == 32 * (3 + 8)
-    assert made(model, "tflite:dynamic", tmp_path, None, CONVERTER).status == "ok"
+        artifact = make(model, name, tmp_path, None, QUANTIZER)
+        assert artifact.status == "ok", (name, artifact.reason)
+        assert artifact.storage["weights"]["int8"] == 32 * (3 + 8)
+    assert make(model, "tflite:dynamic", tmp_path, None, CONVERTER).status == "ok"

@@ -114,9 +114,9 @@ def test_median_lies_in_its_interval(values):
     ],
 )
 def test_median_interval_takes_the_innermost_pair_that_covers(n, rank, confidence):
-    _, low, high, found = median_interval([float(i) for i in range(1, n + 1)])
+    _, low, high, coverage = median_interval([float(i) for i in range(1, n + 1)])
     assert (low, high) == (rank, n + 1 - rank)
-    assert found == pytest.approx(confidence, abs=1e-5)
+    assert coverage == pytest.approx(confidence, abs=1e-5)
 
 
 def test_median_interval_has_the_coverage_that_it_claims():
@@ -179,8 +179,8 @@ def test_ratio_needs_positive_values():
 
 def test_difference_interval_is_newcombe_s():
     # Newcombe 1998, table II, contrast (a): 56/70 - 48/80 gives .0524 to .3339.
-    found = difference_interval((48 / 80, *wilson(48, 80)), (56 / 70, *wilson(56, 70)))
-    assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    interval = difference_interval((48 / 80, *wilson(48, 80)), (56 / 70, *wilson(56, 70)))
+    assert interval == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 50, 1000, 1_000_000])

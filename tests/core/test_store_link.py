@@ -93,8 +93,8 @@ def test_a_link_to_anything_else_is_refused_and_nothing_is_touched(
         ("diagnose", file, "--data", "folder:nowhere", "--float", file),
     ):
         assert status([*command, "--out", str(run)]) == 2
-        said = capsys.readouterr().err
-        assert why in said and "ln -sfn" in said, command
+        errors = capsys.readouterr().err
+        assert why in errors and "ln -sfn" in errors, command
     now = {path for path in tmp_path.rglob("*") if run not in (path, *path.parents)}
     assert sorted(map(str, now)) == before
 

@@ -97,7 +97,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, pieces: bytes) -> dict[str
     root = tmp_path_factory.mktemp("tokenizers")
     texts = corpus()
     common = {"length": 24, "pad": 0, "unknown": 1}
-    made = {
+    tokenizers = {
         "sentencepiece": ({"kind": "sentencepiece", "length": 24, "pad": 0, "start": 1, "end": 2}, None, pieces),
         "shifted": ({"kind": "sentencepiece", "length": 24, "pad": 0, "offset": 100}, None, pieces),
         "wordpiece": (
@@ -116,9 +116,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory, pieces: bytes) -> dict[str
             None,
         ),
     }
-    for name, (document, vocabulary, model) in made.items():
+    for name, (document, vocabulary, model) in tokenizers.items():
         write_tokenizer(root / name, document, vocabulary, model)
-    return {name: root / name for name in made}
+    return {name: root / name for name in tokenizers}
 
 
 @pytest.fixture(scope="session")
@@ -160,9 +160,9 @@ def test_each_character_alone_is_treated_as_tensorflow_text_does(pairs: dict[str
     around = [f"a{character}b" for character in characters[:0x3400]]
     assert [tokenizer.tokens(text) for text in around] == reference.tokenizer(around).to_list()
     folded = [text.decode() for text in tf_text.case_fold_utf8(characters).numpy()]
-    known = [(c, there) for c, there in zip(characters, folded, strict=True) if old(c)]
-    assert len(known) > 50_000
-    assert [device.fold_case(character) for character, _ in known] == [there for _, there in known]
+    old_characters = [(c, there) for c, there in zip(characters, folded, strict=True) if old(c)]
+    assert len(old_characters) > 50_000
+    assert [device.fold_case(character) for character, _ in old_characters] == [there for _, there in old_characters]
 
 
 # --- SentencePiece models of every make -----------------------------------------------------------------------------

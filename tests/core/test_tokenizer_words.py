@@ -24,7 +24,7 @@ TEXTS = [
 SPLIT = {"do": "split", "separator": " "}
 
 
-def made(folder: Path, steps: list[dict[str, Any]], **settings: Any) -> device.Tokenizer:
+def open_steps(folder: Path, steps: list[dict[str, Any]], **settings: Any) -> device.Tokenizer:
     common = {"kind": "words", "length": 8, "steps": steps, "unknown": 0} | settings
     write_tokenizer(folder, common, None if "hash" in settings else ["a", "b"])
     return open_tokenizer(folder)
@@ -73,7 +73,7 @@ def test_steps_do_what_tensorflows_operators_do(
     step: dict[str, Any], operator: Callable[[Any, Any], Any], tmp_path: Path
 ) -> None:
     tf, _ = load()
-    tokenizer = made(tmp_path, [step])
+    tokenizer = open_steps(tmp_path, [step])
     expected = [one.decode() for one in operator(tf, tf.constant(TEXTS)).numpy()]
     assert [strings(tokenizer, text)[0] for text in TEXTS] == expected
 
@@ -93,10 +93,10 @@ def test_regular_expressions_mean_what_they_mean_to_tensorflow(tmp_path: Path) -
     tf, _ = load()
     for pattern, rewrite in PATTERNS:
         for first in (False, True):
-            tokenizer = made(tmp_path, [{"do": "replace", "pattern": pattern, "with": rewrite, "first": first}])
+            tokenizer = open_steps(tmp_path, [{"do": "replace", "pattern": pattern, "with": rewrite, "first": first}])
             replaced = tf.strings.regex_replace(TEXTS, pattern, rewrite, replace_global=not first).numpy()
-            found = [strings(tokenizer, text)[0] for text in TEXTS]
-            assert found == [one.decode() for one in replaced], pattern
+            results = [strings(tokenizer, text)[0] for text in TEXTS]
+            assert results == [one.decode() for one in replaced], pattern
 
 
 @pytest.mark.slow
@@ -119,12 +119,12 @@ def test_splits_and_ngrams_are_those_of_tensorflow(tmp_path: Path) -> None:
 
         def ngrams(x: Any, step: dict[str, Any] = step) -> Any:
             rows = tf.strings.split(x, " ")
-            made, splits = tf.raw_ops.StringNGrams(
+            grams, splits = tf.raw_ops.StringNGrams(
                 data=rows.flat_values, data_splits=rows.row_splits, separator="_", ngram_widths=step["widths"],
                 left_pad=step["left"], right_pad=step["right"], pad_width=step["pad"],
                 preserve_short_sequences=step["short"],
             )  # fmt: skip
-            return tf.RaggedTensor.from_row_splits(made, splits)
+            return tf.RaggedTensor.from_row_splits(grams, splits)
 
         cases.append(([SPLIT, step], ngrams))
     for skip in (True, False):
@@ -132,8 +132,8 @@ def test_splits_and_ngrams_are_those_of_tensorflow(tmp_path: Path) -> None:
             step = {"do": "split_any", "separators": separators, "skip_empty": skip}
 
             def split(x: Any, separators: str = separators, skip: bool = skip) -> Any:
-                made = tf.raw_ops.StringSplit(input=x, delimiter=separators, skip_empty=skip)
-                return tf.RaggedTensor.from_value_rowids(made.values, made.indices[:, 0], nrows=len(TEXTS))
+                parts = tf.raw_ops.StringSplit(input=x, delimiter=separators, skip_empty=skip)
+                return tf.RaggedTensor.from_value_rowids(parts.values, parts.indices[:, 0], nrows=len(TEXTS))
 
             cases.append(([step], split))
 
@@ -144,7 +144,7 @@ def test_splits_and_ngrams_are_those_of_tensorflow(tmp_path: Path) -> None:
     words = {"do": "split_any", "separators": " ", "skip_empty": True}
     cases.append(([words, {"do": "fill", "with": "<none>"}], filled))
     for steps, operator in cases:
-        tokenizer = made(tmp_path, steps)
+        tokenizer = open_steps(tmp_path, steps)
         rows = [[one.decode() for one in row] for row in operator(tf.constant(TEXTS)).to_list()]
         assert [strings(tokenizer, text) for text in TEXTS] == rows, steps
 
@@ -179,7 +179,7 @@ def test_several_tokenizers_feed_a_model_of_several_inputs(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"steps": "lower"}, "not a list"),
         ({"steps": [{"do": "magic"}]}, "'magic' is none of"),
@@ -195,13 +195,13 @@ def test_several_tokenizers_feed_a_model_of_several_inputs(tmp_path: Path) -> No
         ({"more": [{"kind": "words"}]}, ""),
     ],
 )
-def test_settings_that_say_nothing_possible_are_refused(change: dict[str, Any], told: str, tmp_path: Path) -> None:
-    made(tmp_path, [SPLIT])
+def test_settings_that_say_nothing_possible_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    open_steps(tmp_path, [SPLIT])
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError) as caught:
         open_tokenizer(tmp_path)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_patterns_that_python_cannot_have_are_refused_by_name() -> None:

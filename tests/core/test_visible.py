@@ -82,12 +82,12 @@ def test_no_command_lets_a_name_steer_the_terminal(
         "data": ["evaluate", str(file), "--data", f"folder:{name}", "--out", str(tmp_path / "out")],
     }[case]
     code = status([*arguments, *(["--json"] if as_json and case != "usage" else [])])
-    said = capfd.readouterr()
+    printed = capfd.readouterr()
     assert code == (0 if case == "inspect" else 2)
-    assert harmless(said.out + said.err)
-    assert "evil" in said.out + said.err
+    assert harmless(printed.out + printed.err)
+    assert "evil" in printed.out + printed.err
     if case == "inspect" and as_json:
-        assert json.loads(said.out)["file"] == str(file)
+        assert json.loads(printed.out)["file"] == str(file)
 
 
 @pytest.mark.slow

@@ -39,8 +39,8 @@ def test_the_files_are_those_of_the_card() -> None:
 
 
 def test_the_card_and_the_licence_say_what_they_must() -> None:
-    for said in ("MIT", "Zalando", "1708.07747", *FASHION_MNIST):
-        assert said in CARD
+    for phrase in ("MIT", "Zalando", "1708.07747", *FASHION_MNIST):
+        assert phrase in CARD
     licence = (HERE / "LICENSE").read_text(encoding="utf-8")
     assert "Zalando SE" in licence
     assert "Permission is hereby granted" in licence
@@ -79,8 +79,8 @@ def test_the_script_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_it_prepares(tmp_path: Path) -> None:
     data = Data(source="builtin:fashion-mnist-mini", limit_train=900, limit_test=500)
-    known = fingerprint(data, seed=3, folder=tmp_path)
-    assert known["sources"]["source"]["labels.txt"] == HASHES["labels.txt"]
+    expected = fingerprint(data, seed=3, folder=tmp_path)
+    assert expected["sources"]["source"]["labels.txt"] == HASHES["labels.txt"]
     prepared = prepare(
         data, seed=3, image_size=32, resize="stretch", folder=tmp_path, workspace=tmp_path / "w", listener=Silent(),
         workers=2,

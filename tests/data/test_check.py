@@ -73,9 +73,9 @@ def test_the_same_image_in_two_splits_is_dropped_from_the_one_that_learns(tmp_pa
     assert report["classes"] == {
         "a": {"train": 4, "validation": 4, "test": 4}, "b": {"train": 5, "validation": 4, "test": 4},
     }  # fmt: skip
-    told = " ".join(w["what"] for w in report["warnings"])
-    assert "leak: 4 images of training or validation also in a split that is used to evaluate" in told
-    assert "1 image with another label" in told
+    warnings = " ".join(w["what"] for w in report["warnings"])
+    assert "leak: 4 images of training or validation also in a split that is used to evaluate" in warnings
+    assert "1 image with another label" in warnings
     assert all(w["remedy"] for w in report["warnings"])
 
 
@@ -92,32 +92,32 @@ def test_no_test_pixels_are_left_in_training(tmp_path: Path) -> None:
     assert prepared.report["leaks"]["count"] == 24 - sum(prepared.counts.values()) > 0
 
 
-def spoil(folder: Path) -> None:
-    whole = io.BytesIO()
-    Image.effect_noise((30, 30), 90).save(whole, "JPEG")
+def add_defective_files(folder: Path) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((30, 30), 90).save(stream, "JPEG")
     (folder / "train/a/zero.png").write_bytes(b"")
     (folder / "train/a/text.png").write_text("not an image")
-    (folder / "train/b/cut.jpg").write_bytes(whole.getvalue()[:-200])
+    (folder / "train/b/cut.jpg").write_bytes(stream.getvalue()[:-200])
     draw(folder / "test/b/large.png", 1, size=(60, 50))
 
 
 def test_unreadable_files_are_dropped_and_named(tmp_path: Path) -> None:
     draw_splits(tmp_path / "set")
-    spoil(tmp_path / "set")
+    add_defective_files(tmp_path / "set")
     prepared = run(tmp_path, max_pixels=1000)
     assert prepared.counts == {"train": 8, "validation": 8, "test": 8}
-    found = prepared.report["unreadable"]
-    assert found["count"] == 4
-    why = {(e["file"], e["split"]): e["why"] for e in found["examples"]}
+    unreadable = prepared.report["unreadable"]
+    assert unreadable["count"] == 4
+    why = {(e["file"], e["split"]): e["why"] for e in unreadable["examples"]}
     assert why["train/a/zero.png", "train"] == "empty: zero bytes"
     assert why["train/a/text.png", "train"].startswith("not an image")
     assert "runcated" in why["train/b/cut.jpg", "train"]
     assert why["test/b/large.png", "test"] == "60 × 50 pixels, more than data.max_pixels = 1000"
-    told = prepared.report["warnings"][0]["what"]
-    assert "4 images could not be read and are left out: " in told and told.endswith(" and 1 more")
-    named = [name for name in ("zero.png", "text.png", "cut.jpg", "large.png") if name in told]
+    warning = prepared.report["warnings"][0]["what"]
+    assert "4 images could not be read and are left out: " in warning and warning.endswith(" and 1 more")
+    named = [name for name in ("zero.png", "text.png", "cut.jpg", "large.png") if name in warning]
     assert len(named) == 3
-    with (tmp_path / "out" / found["list"]).open(newline="") as stream:
+    with (tmp_path / "out" / unreadable["list"]).open(newline="") as stream:
         rows = {(row["file"], row["split"]): row["why"] for row in csv.DictReader(stream)}
     assert rows == why, "the file has all of them"
 
@@ -127,10 +127,10 @@ def test_the_list_of_unreadable_files_stands_beside_the_report(tmp_path: Path) -
     for number in range(30):
         (tmp_path / f"set/train/a/{number:02}.png").write_bytes(b"")
     watch = Watch([], [])
-    wanted, data = InputSpec("image", 16, "stretch"), Data(source="folder:set")
+    spec, data = InputSpec("image", 16, "stretch"), Data(source="folder:set")
     store = Store(tmp_path / "run" / ".store")
     for _ in range(2):
-        prepared(data, wanted, seed=1, folder=tmp_path, store=store, listener=watch)
+        prepared(data, spec, seed=1, folder=tmp_path, store=store, listener=watch)
     path = tmp_path / "run" / "unreadable.csv"
     assert sum(str(path) in note for note in watch.notes) == 1, "said once, when they were read"
     with path.open(newline="") as stream:
@@ -140,7 +140,7 @@ def test_the_list_of_unreadable_files_stands_beside_the_report(tmp_path: Path) -
 
 def test_or_stop_the_run(tmp_path: Path) -> None:
     draw_splits(tmp_path / "set")
-    spoil(tmp_path / "set")
+    add_defective_files(tmp_path / "set")
     with pytest.raises(InputError) as caught:
         run(tmp_path, max_pixels=1000, on_unreadable="stop")
     for name in ("zero.png", "text.png", "cut.jpg", "large.png"):

@@ -88,8 +88,8 @@ def test_a_table_of_texts_without_labels(tmp_path: Path, name: str, content: str
     (tmp_path / name).write_text(content)
     data = Data(source=f"{name.split('.')[1]}:{name}")
     fingerprint(data, seed=1, folder=tmp_path, use="train")
-    found = prepare_texts(data, seed=1, folder=tmp_path, workspace=tmp_path / "out", listener=Silent(), use="train")
-    assert found.labels == () and read_texts(found.inputs("train")) == ["good film", "bad film"]
+    prepared = prepare_texts(data, seed=1, folder=tmp_path, workspace=tmp_path / "out", listener=Silent(), use="train")
+    assert prepared.labels == () and read_texts(prepared.inputs("train")) == ["good film", "bad film"]
 
 
 def test_training_still_needs_classes_and_says_how_they_are_given(tmp_path: Path) -> None:

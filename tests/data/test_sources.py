@@ -348,8 +348,8 @@ def test_a_gzip_bomb_is_told_before_it_is_unpacked(tmp_path: Path, monkeypatch: 
 
 
 def test_a_broken_gzip_file_is_explained(tmp_path: Path) -> None:
-    whole = gzip.compress(idx_bytes(np.random.default_rng(1).integers(0, 256, (9, 9, 9), np.uint8)))
-    for content in (b"no gzip", whole[:-20], whole[:200] + b"\0\0\0\0" + whole[204:]):
+    compressed = gzip.compress(idx_bytes(np.random.default_rng(1).integers(0, 256, (9, 9, 9), np.uint8)))
+    for content in (b"no gzip", compressed[:-20], compressed[:200] + b"\0\0\0\0" + compressed[204:]):
         (tmp_path / "x.gz").write_bytes(content)
         with pytest.raises(InputError, match="is not a valid idx file"):
             read_idx(tmp_path / "x.gz", 3)

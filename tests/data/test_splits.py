@@ -95,9 +95,9 @@ def test_limits_are_kept_nested_and_stratified(sizes: list[int], data: st.DataOb
     for part in (TRAIN, TEST):
         assert len(less[part]) <= small
         assert {name.split("/")[0] for name in less[part]} == {str(i) for i in range(len(sizes))}
-    whole = named(source)
-    assert all(a <= b for a, b in zip(less, whole, strict=True))
-    assert len(more[TRAIN]) == min(large, len(whole[TRAIN]))
+    all_samples = named(source)
+    assert all(a <= b for a, b in zip(less, all_samples, strict=True))
+    assert len(more[TRAIN]) == min(large, len(all_samples[TRAIN]))
 
 
 def test_limit_train_counts_training_images_and_validation_shrinks_along() -> None:

@@ -49,17 +49,17 @@ def run(folder: Path, source: str, *, use: Any = "all", **options: Any) -> Prepa
 def texts(prepared: PreparedData, split: str) -> list[tuple[str, str]]:
     """Return (text, label) of a split."""
     targets = np.load(prepared.targets(split), allow_pickle=False)
-    found = read_texts(prepared.inputs(split))
+    content = read_texts(prepared.inputs(split))
     assert targets.dtype == np.int64
-    assert len(found) == len(targets) == prepared.counts[split]
-    return [(text, prepared.labels[target]) for text, target in zip(found, targets, strict=True)]
+    assert len(content) == len(targets) == prepared.counts[split]
+    return [(text, prepared.labels[target]) for text, target in zip(content, targets, strict=True)]
 
 
 def everything(prepared: PreparedData) -> list[tuple[str, str]]:
     return [pair for split in SPLITS for pair in texts(prepared, split)]
 
 
-def told(prepared: PreparedData) -> str:
+def warnings_of(prepared: PreparedData) -> str:
     return " ".join(warning["what"] for warning in prepared.report["warnings"])
 
 
@@ -285,14 +285,14 @@ def test_bytes_that_are_not_in_the_encoding(tmp_path: Path) -> None:
         **{f"row {row}": "its label is not utf-8" for row in (23, 24, 25)},
     }
     assert prepared.report["not_in_encoding"] == 1
-    assert "1 text of 22 is not utf-8 text, the others are: mixed encodings?" in told(prepared)
+    assert "1 text of 22 is not utf-8 text, the others are: mixed encodings?" in warnings_of(prepared)
     assert ("last one", "b") in everything(prepared)
     with pytest.raises(InputError, match="row 23: its label is not utf-8"):
         run(tmp_path, "csv:t.csv", on_unreadable="stop")
     as_latin = run(tmp_path, "csv:t.csv", encoding="latin-1")
     assert as_latin.labels == ("a", "b", "é")
     assert ("naïve", "a") in everything(as_latin)
-    assert "UTF-8 that was decoded in another" in told(as_latin)
+    assert "UTF-8 that was decoded in another" in warnings_of(as_latin)
 
 
 def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_quotation_marks_are_letters_in_tsv(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("\n".join(["text\tlabel", *rows]))
     prepared = run(tmp_path, "tsv:t.tsv")
     assert ('5" pipe 0', "0") in everything(prepared)
-    assert "12 texts of 18 in quotation marks, which are part of a text" in told(prepared)
+    assert "12 texts of 18 in quotation marks, which are part of a text" in warnings_of(prepared)
 
 
 # --- folders
@@ -331,8 +331,8 @@ def test_a_folder_a_class_with_splits(tmp_path: Path) -> None:
     assert (prepared.height, prepared.width, prepared.resize) == (0, 0, "")
     assert prepared.counts == {"train": 9, "validation": 8, "test": 8}
     assert ("without an ending\r\n", "a") in texts(prepared, "train")
-    assert "1 file left out, for their endings: '.png'" in told(prepared)
-    assert "1 file beside the class folders" in told(prepared)
+    assert "1 file left out, for their endings: '.png'" in warnings_of(prepared)
+    assert "1 file beside the class folders" in warnings_of(prepared)
     assert load_prepared(tmp_path / "out") == prepared
 
 
@@ -421,8 +421,8 @@ def test_each_text_stands_once(tmp_path: Path) -> None:
     }
     assert ("Un café,  s'il vous plaît\n", "a") in texts(prepared, "test")
     assert ("The train text number 0 of b", "b") in texts(prepared, "train")
-    assert "leak: 3 texts of training or validation also in a split that is used to evaluate" in told(prepared)
-    assert "1 text of 30 repeats one of the same split: used once" in told(prepared)
+    assert "leak: 3 texts of training or validation also in a split that is used to evaluate" in warnings_of(prepared)
+    assert "1 text of 30 repeats one of the same split: used once" in warnings_of(prepared)
     assert all(warning["remedy"] for warning in report["warnings"])
 
 
@@ -435,9 +435,9 @@ def test_no_text_is_in_two_splits_and_none_is_lost(tmp_path: Path, numbers: list
     prepared = prepare_texts(
         Data(source="csv:t.csv"), seed=seed, folder=tmp_path, workspace=tmp_path / "out", listener=Silent()
     )
-    found = [" ".join(text.split()) for text, _ in everything(prepared)]
-    assert sorted(found) == sorted({" ".join(text.split()) for text, _ in rows})
-    assert prepared.report["duplicates"] == len(rows) - len(found)
+    normalized = [" ".join(text.split()) for text, _ in everything(prepared)]
+    assert sorted(normalized) == sorted({" ".join(text.split()) for text, _ in rows})
+    assert prepared.report["duplicates"] == len(rows) - len(normalized)
 
 
 def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
@@ -463,7 +463,7 @@ def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
         "9 texts of 98 shorter than 10 characters",
         "imbalanced classes: 58 training texts of 'Good', 1 of 'good '",
     ):
-        assert part in told(prepared)
+        assert part in warnings_of(prepared)
 
 
 def test_clean_texts_raise_no_warning(tmp_path: Path) -> None:
@@ -493,7 +493,7 @@ def test_a_test_source_is_the_test_split(tmp_path: Path) -> None:
     assert prepared.counts == {"train": 7, "validation": 8, "test": 7}
     assert sorted(texts(prepared, "test")) == sorted((text, label) for text, label in rows)
     assert prepared.report["leaks"]["examples"][0]["same_as"] == "test_source/row 8"
-    assert "the test split of 'textfolder:set' (8 texts) is left out" in told(prepared)
+    assert "the test split of 'textfolder:set' (8 texts) is left out" in warnings_of(prepared)
 
 
 def test_everything_into_one_split(tmp_path: Path) -> None:
@@ -567,7 +567,7 @@ def test_a_table_and_a_folder_in_a_package(tmp_path: Path, site: Path) -> None:
         prepared = run(tmp_path, f"package:Some_Corpus/{path}")
         assert prepared.labels == ("x", "y", "z")
         assert sum(prepared.counts.values()) == 12
-        assert "1 file in" in told(prepared)
+        assert "1 file in" in warnings_of(prepared)
     data = Data(source="package:some-corpus/texts")
     before = fingerprint(data, seed=1, folder=tmp_path)
     identity = before["sources"]["source"]

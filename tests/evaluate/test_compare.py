@@ -22,11 +22,11 @@ MACHINE = {"cpu": "Some CPU", "cores": 2, "os": "Linux-6.1"}
 
 def run(name, medians, *, right=1640, model="m", environment=MACHINE, folder=None, variants=("tflite:int8",)):
     """A run whose cells all have the given process medians; with `folder`, their raw files too."""
-    made = Results(run={"name": name}, environment=dict(environment), data={"sha256": "same"})
+    results = Results(run={"name": name}, environment=dict(environment), data={"sha256": "same"})
     for variant in variants:
         format_, scheme = variant.split(":")
         artifact = Artifact(f"{model}--{format_}-{scheme}", model, format_, scheme, Path("f"), bytes=3 * 2**20)
-        made.add_artifact(artifact)
+        results.add_artifact(artifact)
         low, high = wilson(right, 2000)
         raw = f"raw/{artifact.id}.json"
         if folder:
@@ -34,7 +34,7 @@ def run(name, medians, *, right=1640, model="m", environment=MACHINE, folder=Non
             processes = [{"runs_ms": [m * 0.99, m, m * 1.01]} for m in medians]
             (folder / raw).write_text(json.dumps({"processes": processes}))
         latency = Latency(*median_interval(medians), *percentiles(medians), len(medians), 3 * len(medians), 1)
-        made.add_measurement(
+        results.add_measurement(
             Measurement(
                 artifact.id,
                 "local/litert",
@@ -48,7 +48,7 @@ def run(name, medians, *, right=1640, model="m", environment=MACHINE, folder=Non
                 raw=raw,
             )
         )
-    return made
+    return results
 
 
 def noise(scale, seed):
@@ -149,9 +149,9 @@ def test_one_model_each_is_the_same_one_whatever_its_name_and_several_go_by_name
     extra = run("b", [3.0], model="one")
     both.artifacts += extra.artifacts
     both.measurements += extra.measurements
-    found = compare(run("a", [3.0], model="one"), both)
-    assert [c.model for c in found.cells] == ["one"]
-    assert found.only_b == ("tflite:int8 of two on local/litert",)
+    comparison = compare(run("a", [3.0], model="one"), both)
+    assert [c.model for c in comparison.cells] == ["one"]
+    assert comparison.only_b == ("tflite:int8 of two on local/litert",)
 
 
 def test_nothing_in_common_is_an_error():
@@ -162,9 +162,9 @@ def test_nothing_in_common_is_an_error():
 def test_a_cell_that_fails_now_is_shown_as_such():
     b = run("b", [3.0])
     b.measurements = [replace(b.measurements[0], status="crashed", accuracy=None, latency_ms=None)]
-    found = compare(run("a", [3.0]), b)
-    assert found.cells[0].latency is None
-    assert "ok → crashed" in shown(comparison_table(found))
+    comparison = compare(run("a", [3.0]), b)
+    assert comparison.cells[0].latency is None
+    assert "ok → crashed" in shown(comparison_table(comparison))
 
 
 def test_different_kinds_have_no_latency_ratio():
@@ -177,12 +177,12 @@ def test_different_kinds_have_no_latency_ratio():
 
 def test_table_and_json_hold_every_cell_and_survive_hostile_names():
     a = run("[red]a\n", noise(3, 1), variants=("tflite:int8", "tflite:float32"))
-    found = compare(a, a)
-    text = shown(comparison_table(found))
+    comparison = compare(a, a)
+    text = shown(comparison_table(comparison))
     assert "[red]a" in text
     for part in ("tflite:int8", "tflite:float32", "82.0 %", "0.00 [", "1.00× [", "3.00 MiB", "measured"):
         assert part in text
-    assert json.loads(json.dumps(found.to_dict()))["cells"][1]["variant"] == "tflite:float32"
+    assert json.loads(json.dumps(comparison.to_dict()))["cells"][1]["variant"] == "tflite:float32"
 
 
 def test_what_makes_two_runs_hard_to_compare_is_said_on_the_terminal_too():
@@ -202,12 +202,12 @@ def test_files_without_known_classes_are_shown_by_their_agreement():
         results.measurements = [replace(m, accuracy=None, accuracy_low=None, accuracy_high=None, agreement=share)]
         results.comparisons = [{"a": "x", "b": "y", "verdict": "not compared"}]
         results.models = [{"name": "m", "tokenizer": None, "repeats": []}]
-    made = compare(a, b)
-    (cell,) = made.cells
+    comparison = compare(a, b)
+    (cell,) = comparison.cells
     assert cell.accuracy is None
     assert (cell.agreement_a, cell.agreement_b) == (0.98, 0.995)
-    assert "98.0 % → 99.5 % agree" in shown(comparison_table(made))
-    json.dumps(made.to_dict())
+    assert "98.0 % → 99.5 % agree" in shown(comparison_table(comparison))
+    json.dumps(comparison.to_dict())
 
 
 @pytest.mark.parametrize(
@@ -225,10 +225,10 @@ def test_what_an_agreement_is_a_share_of_is_said(by, words):
         (m,) = results.measurements
         unknown = {"accuracy": None, "accuracy_low": None, "accuracy_high": None}
         results.measurements = [replace(m, **unknown, agreement=0.99, agreement_by=kind)]
-    made = compare(a, b)
-    (cell,) = made.to_dict()["cells"]
+    comparison = compare(a, b)
+    (cell,) = comparison.to_dict()["cells"]
     assert (cell["agreement_by_a"], cell["agreement_by_b"]) == by
-    assert words in shown(comparison_table(made, 40))
+    assert words in shown(comparison_table(comparison, 40))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])

@@ -35,9 +35,9 @@ def test_the_measured_case_is_caught_and_rounding_is_not() -> None:
     rng = np.random.default_rng(1)
     reference = rng.integers(0, 10, 500)
     well, wrong = flipped(reference, 0.06, rng), flipped(reference, 0.97, rng)
-    (found,) = inconsistent_targets({"local/litert": well, "local/tflite-runtime==2.14": wrong}, reference)
-    assert (found.target, found.best_target) == ("local/tflite-runtime==2.14", "local/litert")
-    assert found.best == pytest.approx(0.94) and found.share < 0.05 and found.low > 0.8
+    (broken,) = inconsistent_targets({"local/litert": well, "local/tflite-runtime==2.14": wrong}, reference)
+    assert (broken.target, broken.best_target) == ("local/tflite-runtime==2.14", "local/litert")
+    assert broken.best == pytest.approx(0.94) and broken.share < 0.05 and broken.low > 0.8
     # Two sets of int8 kernels on an unsure model: each moves other answers, neither loses.
     unsure = {"a": flipped(reference, 0.12, rng), "b": flipped(reference, 0.08, rng)}
     assert inconsistent_targets(unsure, reference) == []
@@ -61,14 +61,14 @@ def test_the_best_target_is_never_broken_and_a_broken_one_lost_more_than_the_tol
     reference = rng.integers(0, 10, samples)
     tops = {"a": flipped(reference, one, rng), "b": flipped(reference, other, rng), "c": reference.copy()}
     shares = {target: float((top == reference).mean()) for target, top in tops.items()}
-    found = {broken.target: broken for broken in inconsistent_targets(tops, reference)}
-    assert "c" not in found
-    for target, broken in found.items():
+    by_target = {broken.target: broken for broken in inconsistent_targets(tops, reference)}
+    assert "c" not in by_target
+    for target, broken in by_target.items():
         assert broken.share == shares[target] and broken.best - broken.share > TOLERANCE and broken.low > TOLERANCE
     # Nothing depends on the order, or on what the classes are called.
     names = rng.permutation(10)
     renamed = inconsistent_targets({t: names[top] for t, top in reversed(tops.items())}, names[reference])
-    assert {b.target for b in renamed} == set(found)
+    assert {b.target for b in renamed} == set(by_target)
 
 
 @settings(deadline=None)
@@ -121,6 +121,6 @@ def test_rows_that_are_broken_are_replaced_by_failed_ones() -> None:
 def test_answers_without_a_top_class_are_judged_by_their_elements() -> None:
     rng = np.random.default_rng(3)
     well, wrong = 1 - 0.02 * rng.random(60), 0.4 + 0.1 * rng.random(60)  # shares of pixels
-    (found,) = broken_by_scores({"local/litert": well, "local/tflite-runtime": wrong})
-    assert found.target == "local/tflite-runtime" and found.low > TOLERANCE
+    (broken,) = broken_by_scores({"local/litert": well, "local/tflite-runtime": wrong})
+    assert broken.target == "local/tflite-runtime" and broken.low > TOLERANCE
     assert broken_by_scores({"a": well, "b": well - 0.05 * rng.random(60)}) == []

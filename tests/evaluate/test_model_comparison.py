@@ -43,8 +43,8 @@ def test_pooled_intervals_cover_the_truth_and_pooling_naively_would_not(seed_eff
     for _ in range(draws):
         easy = rng.normal(0, 1.5, n)
         a, b = (trained(rng, level, easy, 3, n, seed_effect) for level in (1.9, 1.6))
-        found = seeds_difference(a, b)
-        covered += found.low <= exact <= found.high
+        pooled = seeds_difference(a, b)
+        covered += pooled.low <= exact <= pooled.high
         _, low, high = paired_drop(a.ravel(), b.ravel())
         naive += low <= exact <= high
         _, low, high = seeds_accuracy(a.mean(axis=1), n)
@@ -56,20 +56,20 @@ def test_pooled_intervals_cover_the_truth_and_pooling_naively_would_not(seed_eff
 
 def test_without_a_difference_the_test_errs_as_seldom_as_it_says():
     rng = np.random.default_rng(5)
-    found = []
+    p_values = []
     for _ in range(600):
         easy = rng.normal(0, 1.5, 400)
-        found.append(seeds_difference(*(trained(rng, 1.6, easy, 3, 400, 0.06) for _ in range(2))).p)
-    assert 0.015 <= np.mean(np.array(found) < 0.05) <= 0.07
+        p_values.append(seeds_difference(*(trained(rng, 1.6, easy, 3, 400, 0.06) for _ in range(2))).p)
+    assert 0.015 <= np.mean(np.array(p_values) < 0.05) <= 0.07
 
 
 @given(ANSWERS)
 def test_one_seed_is_the_paired_interval(answers):
     a, b = answers.T
-    found = seeds_difference([a], [b])
-    assert (found.estimate, found.low, found.high) == pytest.approx(paired_drop(a, b))
-    assert found.freedom == np.inf
-    assert found.seeds_part == pytest.approx(0)
+    difference = seeds_difference([a], [b])
+    assert (difference.estimate, difference.low, difference.high) == pytest.approx(paired_drop(a, b))
+    assert difference.freedom == np.inf
+    assert difference.seeds_part == pytest.approx(0)
 
 
 @given(ANSWERS, st.integers(2, 4))
@@ -83,14 +83,14 @@ def test_seeds_that_answer_alike_tell_no_more_than_one(answers, seeds):
 def test_difference_turned_round_is_its_negative_and_p_goes_with_the_interval(seeds_a, seeds_b, n, seed):
     rng = np.random.default_rng(seed)
     a, b = rng.random((seeds_a, n)) < 0.8, rng.random((seeds_b, n)) < rng.random()
-    found, turned = seeds_difference(a, b), seeds_difference(b, a)
-    assert (turned.estimate, turned.low, turned.high) == pytest.approx((-found.estimate, -found.high, -found.low))
-    assert turned.p == pytest.approx(found.p)
-    assert found.estimate == pytest.approx(a.mean() - b.mean())
-    assert 0 <= found.seeds_part <= 1
-    if abs(found.p - 0.05) > 1e-9:
-        assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
-    assert tuple(seeds_difference(a[::-1], b))[:4] == pytest.approx(tuple(found)[:4], abs=1e-9)
+    one, turned = seeds_difference(a, b), seeds_difference(b, a)
+    assert (turned.estimate, turned.low, turned.high) == pytest.approx((-one.estimate, -one.high, -one.low))
+    assert turned.p == pytest.approx(one.p)
+    assert one.estimate == pytest.approx(a.mean() - b.mean())
+    assert 0 <= one.seeds_part <= 1
+    if abs(one.p - 0.05) > 1e-9:
+        assert (one.p < 0.05) == (not one.low <= 0 <= one.high)
+    assert tuple(seeds_difference(a[::-1], b))[:4] == pytest.approx(tuple(one)[:4], abs=1e-9)
 
 
 @given(st.integers(0, 50), st.integers(1, 50))
@@ -207,9 +207,9 @@ def test_a_more_accurate_model_is_named_first_with_what_it_costs(tmp_path):
     assert target["latency_ratio"]["method"].startswith("process medians")
     words = row["sentence"]
     assert words.startswith("large is more accurate than small by 6 points (95 % interval +")
-    for found in ("p < 0.001; 3 seeds", "it takes 2.00× the training time", "is 2.00× the size in float",
+    for phrase in ("p < 0.001; 3 seeds", "it takes 2.00× the training time", "is 2.00× the size in float",
                   "as long (1.9", "on local/litert (tflite:int8)"):  # fmt: skip
-        assert found in words
+        assert phrase in words
     json.dumps(row)
 
 

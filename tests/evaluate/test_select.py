@@ -28,18 +28,18 @@ def latency(median, spread=0.02, processes=6):
 
 def results(*rows):
     """Each row: (variant, runtime, accuracy, drop, median in ms, bytes, changes to the measurement)."""
-    made = Results(run={"name": "t"}, environment={})
+    created = Results(run={"name": "t"}, environment={})
     for variant, runtime, accuracy, drop, median, size, *changes in rows:
         format_, scheme = variant.split(":")
         artifact = Artifact(f"m--{format_}-{scheme}", "m", format_, scheme, Path("f"), bytes=size)
-        made.add_artifact(artifact)
+        created.add_artifact(artifact)
         m = Measurement(
             artifact.id, f"local/{runtime}", "local", runtime, accuracy=accuracy, accuracy_low=accuracy - 0.017,
             accuracy_high=accuracy + 0.017, samples=2000, drop=drop, drop_low=drop - 0.005, drop_high=drop + 0.005,
             latency_ms=latency(median), peak_memory_bytes=60 * MIB,
         )  # fmt: skip
-        made.add_measurement(replace(m, **changes[0]) if changes else m)
-    return made
+        created.add_measurement(replace(m, **changes[0]) if changes else m)
+    return created
 
 
 TYPICAL = (
@@ -196,8 +196,8 @@ def test_every_candidate_is_told_of_once_and_the_winner_keeps_every_limit(figure
         m = Measurement(f"a{i}", "local/litert", "local", "litert", accuracy=accuracy, latency_ms=latency(median))
         rows.add_measurement(replace(m, samples=100, drop=0.9 - accuracy))
     budget, chosen = verdict(rows, Budget(max_accuracy_drop=drop, max_latency_ms=max_latency))
-    told = [r["artifact"] for r in chosen["rejected"] + chosen["fits"]] + [chosen["artifact"]] * budget["met"]
-    assert sorted(told) == sorted(f"a{i}" for i in range(len(figures)))
+    listed = [r["artifact"] for r in chosen["rejected"] + chosen["fits"]] + [chosen["artifact"]] * budget["met"]
+    assert sorted(listed) == sorted(f"a{i}" for i in range(len(figures)))
     if budget["met"]:
         accuracy, median, _ = figures[int(chosen["artifact"][1:])]
         assert 0.9 - accuracy <= drop
@@ -213,21 +213,21 @@ def test_distinguishable_is_symmetric():
 
 def models(*rows, comparisons=()):
     """Each row: (model, accuracy of its float model, accuracy of its int8 file, median in ms, bytes)."""
-    made = results()
+    created = results()
     for model, float_accuracy, accuracy, median, size in rows:
         reference = Artifact(f"{model}--savedmodel-float32", model, "savedmodel", "float32", Path("f"), bytes=size)
         int8 = Artifact(f"{model}--tflite-int8", model, "tflite", "int8", Path("f"), bytes=size)
         for artifact, share, runtime in ((reference, float_accuracy, "tensorflow"), (int8, accuracy, "litert")):
-            made.add_artifact(artifact)
-            known = share is not None
+            created.add_artifact(artifact)
+            has_share = share is not None
             m = Measurement(
                 artifact.id, f"local/{runtime}", "local", runtime, accuracy=share, samples=2000, agreement=0.999,
-                accuracy_low=share - 0.017 if known else None, accuracy_high=share + 0.017 if known else None,
-                drop=float_accuracy - share if known else None, latency_ms=latency(median),
+                accuracy_low=share - 0.017 if has_share else None, accuracy_high=share + 0.017 if has_share else None,
+                drop=float_accuracy - share if has_share else None, latency_ms=latency(median),
             )  # fmt: skip
-            made.add_measurement(m)
-    made.comparisons = list(comparisons)
-    return made
+            created.add_measurement(m)
+    created.comparisons = list(comparisons)
+    return created
 
 
 def test_a_faster_model_that_is_much_less_accurate_does_not_win_in_silence():

@@ -213,9 +213,9 @@ def test_a_runtime_that_does_not_read_the_format_is_said():
     (onnx,) = results(("onnx:float32", "onnxruntime", 0.82, 0.0, 3.0, MIB)).artifacts
     (violation,) = runtime_violations(onnx, "tflite-runtime==2.14", [])
     assert violation.why == "tflite-runtime does not read onnx files"
-    known = replace(onnx, min_runtime="onnxruntime 1.12")
-    assert runtime_violations(known, "onnxruntime==1.17", []) == []
-    assert runtime_violations(known, "onnxruntime==1.11", []) != []
+    with_version = replace(onnx, min_runtime="onnxruntime 1.12")
+    assert runtime_violations(with_version, "onnxruntime==1.17", []) == []
+    assert runtime_violations(with_version, "onnxruntime==1.11", []) != []
 
 
 def test_the_recipe_s_runtime_counts_where_the_budget_names_none():
@@ -318,10 +318,10 @@ def test_every_candidate_is_told_of_once_on_its_target(figures, budgeted):
     budget = Budget(max_accuracy_drop=0.3) if budgeted else None
     _, chosen = verdict(rows, budget)
     for here in chosen["targets"]:
-        told = [r["artifact"] for part in ("rejected", "fits") for r in here[part]]
-        told += [here["artifact"]] if budgeted and here["artifact"] else []
-        told += [] if budgeted else [r["artifact"] for part in ("pareto", "beaten") for r in here[part]]
-        assert sorted(told) == sorted(m.artifact for m in rows.measurements if m.target == here["target"])
+        listed = [r["artifact"] for part in ("rejected", "fits") for r in here[part]]
+        listed += [here["artifact"]] if budgeted and here["artifact"] else []
+        listed += [] if budgeted else [r["artifact"] for part in ("pareto", "beaten") for r in here[part]]
+        assert sorted(listed) == sorted(m.artifact for m in rows.measurements if m.target == here["target"])
     if budgeted and chosen["artifact"]:
         (winner,) = (m for m in rows.measurements if m.artifact == chosen["artifact"])
         assert winner.drop_high <= 0.3

@@ -120,9 +120,9 @@ def test_mediapipe_runs_the_bundles_files_unchanged(
         path = tiny.artifact(variant).path
         assert path is not None
         bundles.append(bundle_of(path, tmp_path / "out"))
-    files = [made.folder / made.manifest["file"]["name"] for made in bundles]
+    files = [result.folder / result.manifest["file"]["name"] for result in bundles]
     offered = micro_bundle.folder / micro_bundle.manifest["consumers"][0]["file"]
-    jobs = [[str(file), str(made.folder / "golden.npz")] for file, made in zip(files, bundles, strict=True)]
+    jobs = [[str(file), str(result.folder / "golden.npz")] for file, result in zip(files, bundles, strict=True)]
     jobs.append([str(offered), str(micro_bundle.folder / "golden.npz")])
     script = Path(__file__).parents[1] / "support" / "mediapipe_classify.py"
     done = subprocess.run(
@@ -130,17 +130,17 @@ def test_mediapipe_runs_the_bundles_files_unchanged(
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answers = json.loads(done.stdout.splitlines()[-1])
-    for made, answer in zip(bundles, answers, strict=False):
-        row = next(r for r in made.manifest["consumers"] if r["consumer"] == images.MEDIAPIPE)
-        if made is micro_bundle:
+    for result, answer in zip(bundles, answers, strict=False):
+        row = next(r for r in result.manifest["consumers"] if r["consumer"] == images.MEDIAPIPE)
+        if result is micro_bundle:
             assert not row["accepts"]
             assert "int8" in row["why"]
             assert "INT8" in answer["refused"]
             continue
         assert row["accepts"]
-        golden = np.load(made.folder / "golden.npz", allow_pickle=False)["outputs"]
+        golden = np.load(result.folder / "golden.npz", allow_pickle=False)["outputs"]
         assert np.allclose(answer["scores"], golden, rtol=0, atol=1e-6)
-        assert answer["labels"] == (made.folder / "labels.txt").read_text("utf-8").split("\n")[:-1]
+        assert answer["labels"] == (result.folder / "labels.txt").read_text("utf-8").split("\n")[:-1]
     # The hand-made file's scores differ from picture to picture, so a wrong normalization could not pass.
     assert np.ptp(np.array(answers[0]["scores"]), axis=0).max() > 0.01
     assert np.array(answers[-1]["scores"]).shape == (8, 10)
@@ -188,11 +188,11 @@ def test_without_such_a_variant_the_command_that_makes_it_is_named(tiny: TinyRun
     assert path is not None
     for part in (path, path.with_suffix(".json")):
         shutil.copy(part, run / "artifacts")
-    made = bundle_of(run / "artifacts" / path.name, tmp_path / "out")
-    row = made.manifest["consumers"][0]
+    result = bundle_of(run / "artifacts" / path.name, tmp_path / "out")
+    row = result.manifest["consumers"][0]
     assert row["command"].startswith("edgeproof export '")
     assert "--to tflite:int8 " in row["command"]
-    assert made.manifest["golden"]["random"]  # the run's samples did not come along
+    assert result.manifest["golden"]["random"]  # the run's samples did not come along
 
 
 def test_of_a_run_the_recommended_file_is_taken(tiny: TinyRun, tmp_path: Path) -> None:
@@ -215,16 +215,16 @@ def test_of_a_run_the_recommended_file_is_taken(tiny: TinyRun, tmp_path: Path) -
 def test_verify_and_example_need_numpy_and_a_runtime_alone(
     which: str, bare: Path, request: pytest.FixtureRequest
 ) -> None:
-    made: Bundle = request.getfixturevalue(which)
-    verified = on_device(made.folder, bare, "verify.py")
+    result: Bundle = request.getfixturevalue(which)
+    verified = on_device(result.folder, bare, "verify.py")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "8 of 8 top classes are the same" in verified.stdout
-    golden = np.load(made.folder / "golden.npz", allow_pickle=False)
-    labels = made.manifest["labels"]
+    golden = np.load(result.folder / "golden.npz", allow_pickle=False)
+    labels = result.manifest["labels"]
     for arguments in ((), ("picture.npy",)):
         if arguments:
-            np.save(made.folder.parent / "picture.npy", golden["samples"][0])
-        shown = on_device(made.folder, bare, "example.py", *arguments)
+            np.save(result.folder.parent / "picture.npy", golden["samples"][0])
+        shown = on_device(result.folder, bare, "example.py", *arguments)
         assert shown.returncode == 0, shown.stderr
         lines = shown.stdout.splitlines()[-3:]
         assert lines[0].split(maxsplit=1)[1] == labels[int(golden["outputs"][0].argmax())]
@@ -338,24 +338,24 @@ def test_the_golden_vectors_are_the_runs_own_and_the_files_answers(
 ) -> None:
     pictures = np.load(tiny.data.images("test"))
     classes = np.load(tiny.data.targets("test"))
-    for made in (float_bundle, micro_bundle):
-        golden = np.load(made.folder / "golden.npz", allow_pickle=False)
-        truths = json.loads((made.folder / "golden.json").read_text())["truths"]
+    for result in (float_bundle, micro_bundle):
+        golden = np.load(result.folder / "golden.npz", allow_pickle=False)
+        truths = json.loads((result.folder / "golden.json").read_text())["truths"]
         for sample, truth in zip(golden["samples"], truths, strict=True):
             (row, *_) = np.flatnonzero((pictures == sample).all(axis=(1, 2, 3)))
             assert classes[row] == truth
-        assert not made.manifest["golden"]["random"]
-        assert made.manifest["golden"]["made_by"]["runtime"] == "litert"
+        assert not result.manifest["golden"]["random"]
+        assert result.manifest["golden"]["made_by"]["runtime"] == "litert"
     stored = np.load(micro_bundle.folder / "golden.npz", allow_pickle=False)
     assert stored["input_0"].dtype == np.int8
     assert np.array_equal(stored["input_0"][:, 0].astype(int) + 128, stored["samples"])
 
 
 def test_a_file_without_a_run_gets_random_vectors_that_are_called_so(tmp_path: Path, bare: Path) -> None:
-    made = bundle_of(by_hand(tmp_path / "here"), tmp_path / "out")
-    assert made.manifest["golden"]["random"]
-    assert "random" in (made.folder / "README.md").read_text("utf-8")
-    assert on_device(made.folder, bare, "verify.py").returncode == 0
+    result = bundle_of(by_hand(tmp_path / "here"), tmp_path / "out")
+    assert result.manifest["golden"]["random"]
+    assert "random" in (result.folder / "README.md").read_text("utf-8")
+    assert on_device(result.folder, bare, "verify.py").returncode == 0
     with pytest.raises(InputError):
         bundle_of(by_hand(tmp_path / "here"), tmp_path / "out", source="npy:/nowhere.npy")
 
@@ -365,12 +365,12 @@ def test_files_that_take_arrays_are_bundled_too(tmp_path: Path, bare: Path) -> N
     path.write_bytes(mean_colour_model())
     values = np.random.default_rng(1).random((5, 8, 8, 3), "float32")
     np.save(tmp_path / "values.npy", values)
-    made = bundle_of(path, tmp_path / "out", source=f"npy:{tmp_path / 'values.npy'}")
-    assert made.manifest["consumers"] == []
-    assert made.manifest["golden"]["count"] == 5
-    assert on_device(made.folder, bare, "verify.py").returncode == 0
+    result = bundle_of(path, tmp_path / "out", source=f"npy:{tmp_path / 'values.npy'}")
+    assert result.manifest["consumers"] == []
+    assert result.manifest["golden"]["count"] == 5
+    assert on_device(result.folder, bare, "verify.py").returncode == 0
     np.savez(tmp_path / "one.npz", values[0])
-    shown = on_device(made.folder, bare, "example.py", str(tmp_path / "one.npz"))
+    shown = on_device(result.folder, bare, "example.py", str(tmp_path / "one.npz"))
     assert "class " in shown.stdout, shown.stderr
 
 
@@ -495,8 +495,8 @@ def compiles(source: Path, folder: Path) -> None:
 
 
 def test_the_cpp_compiles(float_bundle: Bundle, micro_bundle: Bundle, tmp_path: Path) -> None:
-    for made in (float_bundle, micro_bundle):
-        compiles(made.folder / "cpp" / "classifier.cc", tmp_path)
+    for result in (float_bundle, micro_bundle):
+        compiles(result.folder / "cpp" / "classifier.cc", tmp_path)
     hostile = bundle_of(by_hand(tmp_path / "h", HOSTILE, "x'; evil(); $(id)"), tmp_path / "out")
     compiles(hostile.folder / "cpp" / "classifier.cc", tmp_path)
     for name in ("classifier_micro.cc", "model_data.cc"):
@@ -600,17 +600,17 @@ def test_templates_refuse_what_nothing_escaped() -> None:
 
 
 def test_hostile_names_stay_names(tmp_path: Path, bare: Path) -> None:
-    made = bundle_of(by_hand(tmp_path / "here", HOSTILE, "x`$(evil)` & 'b'; -b"), tmp_path / "out")
-    assert made.folder.parent == tmp_path / "out"
-    assert re.fullmatch(r"[\w.-]+", made.folder.name)
-    assert len((made.folder / "labels.txt").read_text("utf-8").splitlines()) == 3
-    assert made.manifest["labels"] == list(HOSTILE)
-    readme = (made.folder / "README.md").read_text("utf-8")
+    result = bundle_of(by_hand(tmp_path / "here", HOSTILE, "x`$(evil)` & 'b'; -b"), tmp_path / "out")
+    assert result.folder.parent == tmp_path / "out"
+    assert re.fullmatch(r"[\w.-]+", result.folder.name)
+    assert len((result.folder / "labels.txt").read_text("utf-8").splitlines()) == 3
+    assert result.manifest["labels"] == list(HOSTILE)
+    readme = (result.folder / "README.md").read_text("utf-8")
     assert "<b>" not in readme
-    shown = on_device(made.folder, bare, "example.py")
+    shown = on_device(result.folder, bare, "example.py")
     assert shown.returncode == 0, shown.stderr
     assert len(shown.stdout.splitlines()) == 4
-    kotlin = (made.folder / "android" / "Classifier.kt").read_text("utf-8")
+    kotlin = (result.folder / "android" / "Classifier.kt").read_text("utf-8")
     assert all(escape.kotlin(label) in kotlin for label in HOSTILE)
 
 

@@ -61,26 +61,26 @@ def answering(kind: str) -> bytes:
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     folder = tmp_path_factory.mktemp("answers")
-    made = {}
+    by_kind = {}
     for kind in KINDS:
         path = folder / f"{kind}.tflite"
         path.write_bytes(answering(kind))
-        made[kind] = bundle_of(path, folder / "out", samples=4)
-    return made
+        by_kind[kind] = bundle_of(path, folder / "out", samples=4)
+    return by_kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scripts_speak_of_what_the_file_gives(bundles: dict[str, Bundle], bare: Path, kind: str) -> None:  # noqa: F811
-    made = bundles[kind]
-    wanted = "scores" if kind == "several" else kind
-    assert made.manifest["file"]["answer_kind"] == wanted
-    verified, shown = (on_device(made.folder, bare, script) for script in ("verify.py", "example.py"))
+    bundle = bundles[kind]
+    gives = "scores" if kind == "several" else kind
+    assert bundle.manifest["file"]["answer_kind"] == gives
+    verified, shown = (on_device(bundle.folder, bare, script) for script in ("verify.py", "example.py"))
     assert verified.returncode == shown.returncode == 0, verified.stdout + shown.stderr
-    told = "4 of 4 top classes are the same" if wanted == "scores" else "4 of 4 answers are the golden ones"
-    assert told in verified.stdout
+    expected = "4 of 4 top classes are the same" if gives == "scores" else "4 of 4 answers are the golden ones"
+    assert expected in verified.stdout
     lines = shown.stdout.splitlines()[1:]
-    golden = np.load(made.folder / "golden.npz", allow_pickle=False)["outputs"][0]
-    if wanted == "scores":
+    golden = np.load(bundle.folder / "golden.npz", allow_pickle=False)["outputs"][0]
+    if gives == "scores":
         assert lines[0].split() == [f"{golden.max():.4f}", "class", str(golden.argmax())]
         assert [line.split(":")[0] for line in lines[3:]] == (["scaled"] if kind == "several" else [])
     elif kind == "picture":
@@ -108,11 +108,11 @@ def test_a_runtime_that_is_too_old_is_told_so_and_what_runs_there(tiny: TinyRun,
         pytest.skip("tflite-runtime is not installed")
     path = tiny.artifact("tflite:dynamic").path
     assert path is not None
-    made = bundle_of(path, tmp_path)
-    done = on_device(made.folder, bare, "verify.py", "--runtime", "tflite-runtime")
+    bundle = bundle_of(path, tmp_path)
+    done = on_device(bundle.folder, bare, "verify.py", "--runtime", "tflite-runtime")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "the file needs tflite-runtime 2.17.0 or newer, and 2.14" in done.stdout
-    (named,) = [one for one in made.manifest["siblings"] if f"take {one['name']}," in done.stdout]
+    (named,) = [one for one in bundle.manifest["siblings"] if f"take {one['name']}," in done.stdout]
     assert named["format"] == "tflite"
     assert [int(part) for part in named["needs"]["tflite-runtime"].split(".")] <= [2, 14, 0]
 
@@ -121,9 +121,9 @@ def script(name: str) -> ModuleType:
     """A bundle's script as a module."""
     spec = importlib.util.spec_from_file_location(f"bundled_{name}", TEMPLATES / f"{name}.py")
     assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_too_old_compares_versions_as_numbers_and_names_a_file_that_runs() -> None:
@@ -143,23 +143,23 @@ def test_too_old_compares_versions_as_numbers_and_names_a_file_that_runs() -> No
 
 def test_the_example_fails_in_words(bundles: dict[str, Bundle], bare: Path, tmp_path: Path) -> None:  # noqa: F811
     folder = by_hand(tmp_path / "made")
-    made = bundle_of(folder, tmp_path / "out")
+    bundle = bundle_of(folder, tmp_path / "out")
     np.save(tmp_path / "wrong.npy", np.zeros((3, 3), "uint8"))
     (tmp_path / "junk.npy").write_bytes(b"junk")
     (tmp_path / "picture.png").write_bytes(b"junk")
     for argument in ("nowhere.npy", "wrong.npy", "junk.npy", "picture.png"):
-        done = on_device(made.folder, bare, "example.py", str(tmp_path / argument))
+        done = on_device(bundle.folder, bare, "example.py", str(tmp_path / argument))
         assert done.returncode == 1 and argument in done.stderr and "Traceback" not in done.stderr
     done = on_device(bundles["values"].folder, bare, "example.py", str(tmp_path / "wrong.npy"))
     assert done.returncode == 1 and "holds (3, 3), expected (8, 8, 3)" in done.stderr
-    (made.folder / "golden.json").unlink()
-    (made.folder / made.manifest["file"]["name"]).write_bytes(b"TFL3" * 20)
+    (bundle.folder / "golden.json").unlink()
+    (bundle.folder / bundle.manifest["file"]["name"]).write_bytes(b"TFL3" * 20)
     empty = tmp_path / "empty"
     empty.mkdir()
     for where in (bare, empty):  # a damaged bundle, and a device without numpy
-        done = on_device(made.folder, where, "example.py")
+        done = on_device(bundle.folder, where, "example.py")
         assert done.returncode == 1 and done.stderr.strip() and "Traceback" not in done.stderr
-    done = on_device(made.folder, empty, "verify.py")
+    done = on_device(bundle.folder, empty, "verify.py")
     assert done.returncode == 1 and "Traceback" not in done.stderr
 
 
@@ -176,12 +176,12 @@ def test_a_bundle_of_an_evaluation_has_its_samples(tmp_path: Path) -> None:
     with RunLog(None) as listener:
         evaluate_files([path], data, settings, tmp_path / "run", None, listener)
     results = tmp_path / "run" / "results.json"
-    told = json.loads(results.read_text())
-    told["recommendation"] = {"artifact": told["artifacts"][0]["id"], "target": "local/litert"}
-    results.write_text(json.dumps(told))
-    made = bundle_of(tmp_path / "run", tmp_path / "out", samples=6)
-    assert not made.manifest["golden"]["random"] and f"{tmp_path}/photos" in made.manifest["golden"]["source"]
-    samples = np.load(made.folder / "golden.npz", allow_pickle=False)["samples"]
+    document = json.loads(results.read_text())
+    document["recommendation"] = {"artifact": document["artifacts"][0]["id"], "target": "local/litert"}
+    results.write_text(json.dumps(document))
+    bundle = bundle_of(tmp_path / "run", tmp_path / "out", samples=6)
+    assert not bundle.manifest["golden"]["random"] and f"{tmp_path}/photos" in bundle.manifest["golden"]["source"]
+    samples = np.load(bundle.folder / "golden.npz", allow_pickle=False)["samples"]
     assert len(samples) == 6 and set(np.unique(samples)) <= {9, 30, 70, 110, 150, 190}
-    truths = json.loads((made.folder / "golden.json").read_text())["truths"]
+    truths = json.loads((bundle.folder / "golden.json").read_text())["truths"]
     assert all(sample[0, 0].argmax() == truth for sample, truth in zip(samples, truths, strict=True))

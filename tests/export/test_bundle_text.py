@@ -158,9 +158,9 @@ def test_what_was_there_stays_and_what_is_new_is_old() -> None:
     names = [tensor.name for tensor in new.tensors]
     assert len(set(names)) == len(names) and [names[i] for i in new.inputs] == [b"ids", b"mask", b"segment_ids"]
     for number in range(len(after.buffers)):  # schema.fbs: force_align 16
-        found = schema.Model.GetRootAs(written, 0).Buffers(number)
-        if not found.DataIsNone():
-            vector = found._tab.Vector(found._tab.Offset(4))
+        stored = schema.Model.GetRootAs(written, 0).Buffers(number)
+        if not stored.DataIsNone():
+            vector = stored._tab.Vector(stored._tab.Offset(4))
             assert vector % 16 == 0
 
 
@@ -323,7 +323,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
         np.save(root / f"{split}-labels.npy", classes)
     data = PreparedData(root, "made up", LABELS, 0, 0, "", counts, "d" * 64, {}, "text")
     save_prepared(data, root)
-    made: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     for kind in ("wordpiece", "whitespace"):
         spec = ModelSpec.model_validate(
             {
@@ -341,8 +341,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
             variant = Variant("tflite", scheme)
             artifact = export(model, variant, options=Export(), folder=root, calibration=samples)
             assert artifact.status == "ok", artifact.reason
-            made[f"{kind}:{scheme}"] = replace(artifact, tokenizer=folder)
-    return made
+            artifacts[f"{kind}:{scheme}"] = replace(artifact, tokenizer=folder)
+    return artifacts
 
 
 @needs_mediapipe
@@ -355,11 +355,11 @@ def test_a_stock_classifier_runs_each_file_and_answers_as_we_do(models: dict[str
         assert artifact.path.read_bytes() == before
         assert file.name.endswith("--text-classifier.tflite") and "/" not in file.name
         assert all(row["accepts"] and row["why"] for row in file.consumers) and file.notes
-        found = compare_with_mediapipe(file, artifact, artifact.tokenizer)
+        comparison = compare_with_mediapipe(file, artifact, artifact.tokenizer)
         texts = len(golden_texts(artifact.tokenizer))
-        assert file.parity["texts"] == found["texts"] == texts > 20
-        assert file.parity["same_tokens"] == texts and found["same_labels"] == texts, (name, found)
-        assert found["largest_difference"] < 1e-4, name
+        assert file.parity["texts"] == comparison["texts"] == texts > 20
+        assert file.parity["same_tokens"] == texts and comparison["same_labels"] == texts, (name, comparison)
+        assert comparison["largest_difference"] < 1e-4, name
     [answer] = classify_with_mediapipe(file.content, ["goal match coach team"])
     assert [label for _, label, _ in answer] == ["sport", '=mo"ney()  '] and answer[0][2] > 0.5
 

@@ -31,9 +31,9 @@ def test_calibrating_once_changes_no_byte(tiny: TinyRun, monkeypatch: pytest.Mon
     (entry,) = (tiny.folder / ".store" / "calibration").iterdir()
     samples = np.load(entry / "calibration.npy")
     for scheme in ("int8", "int8-uint8io"):
-        made, _ = tflite.convert(model, Variant("tflite", scheme).scheme, Export(), samples)
+        content, _ = tflite.convert(model, Variant("tflite", scheme).scheme, Export(), samples)
         path = tiny.artifact(f"tflite:{scheme}").path
-        assert path is not None and made == path.read_bytes(), scheme
+        assert path is not None and content == path.read_bytes(), scheme
 
 
 def test_optimizing_onnx_in_place_changes_no_byte(tiny: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,10 +82,10 @@ def test_files_say_what_they_are(tiny: TinyRun) -> None:
         assert artifact.path is not None
         contents = inspect(artifact.path)
         assert (contents.inputs, contents.outputs) == (artifact.inputs, artifact.outputs)
-        (found,) = contents.inputs
-        assert (found.name, found.shape, found.dtype) == ("image", (1, 32, 32, 3), dtype)
+        (file_input,) = contents.inputs
+        assert (file_input.name, file_input.shape, file_input.dtype) == ("image", (1, 32, 32, 3), dtype)
         assert contents.outputs[0].name == "probabilities" and contents.outputs[0].shape == (1, 10)
-        assert (found.scale is not None) == (quantized is not None)
+        assert (file_input.scale is not None) == (quantized is not None)
     assert tiny.artifact("onnx:float32").min_runtime == "onnxruntime 1.12"
     assert {o.name: o.version for o in tiny.artifact("tflite:dynamic").ops}["FULLY_CONNECTED"] == 12
 

@@ -50,7 +50,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return frozen(two, {"x": ((1, 4), "float32")}, tmp_path_factory.mktemp("wide"))
 
 
-def made(model: Model, format_: str) -> bytes:
+def convert_to(model: Model, format_: str) -> bytes:
     if format_ == "onnx":
         return onnx.convert(model, Export())
     return tflite.convert(model, Variant("tflite", "float32").scheme, Export(), None)[0]
@@ -62,26 +62,26 @@ def format_(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_a_right_file_passes(model: Model, format_: str) -> None:
-    first_run.check(made(model, format_), Variant(format_, "float32"), model)
+    first_run.check(convert_to(model, format_), Variant(format_, "float32"), model)
 
 
 def test_a_file_with_other_answers_is_refused(model: Model, shifted: Model, format_: str) -> None:
     with pytest.raises(StageError, match=r"'y' is .*% away from the float model's"):
-        first_run.check(made(shifted, format_), Variant(format_, "float32"), model)
+        first_run.check(convert_to(shifted, format_), Variant(format_, "float32"), model)
 
 
 def test_a_file_with_another_shape_is_refused(model: Model, wide: Model, format_: str) -> None:
     with pytest.raises(StageError, match=r"as \[2.*where the model gives \[1"):
-        first_run.check(made(wide, format_), Variant(format_, "int8"), model)
+        first_run.check(convert_to(wide, format_), Variant(format_, "int8"), model)
 
 
 def test_a_file_of_a_supplied_one_is_run_beside_that(model: Model, shifted: Model, wide: Model) -> None:
-    source, variant = made(model, "tflite"), Variant("tflite", "weight-int8")
+    source, variant = convert_to(model, "tflite"), Variant("tflite", "weight-int8")
     first_run.check_supplied(source, variant, source, 0.0, 0.0)
     with pytest.raises(StageError, match=r"as \[2.*where the model gives \[1"):
-        first_run.check_supplied(made(wide, "tflite"), variant, source, 0.0, 0.0)
+        first_run.check_supplied(convert_to(wide, "tflite"), variant, source, 0.0, 0.0)
     with pytest.raises(StageError, match="% away from the float model's"):
-        first_run.check_supplied(made(shifted, "tflite"), Variant("tflite", "float32"), source, 0.0, 0.0)
+        first_run.check_supplied(convert_to(shifted, "tflite"), Variant("tflite", "float32"), source, 0.0, 0.0)
     with pytest.raises(StageError, match="cannot run it") as refused:
         first_run.check_supplied(source[: len(source) // 2], variant, source, 0.0, 0.0)
     assert "onnx" not in explain(refused.value, "tflite")[1]  # which nobody makes of a .tflite
@@ -90,7 +90,7 @@ def test_a_file_of_a_supplied_one_is_run_beside_that(model: Model, shifted: Mode
 def test_a_file_that_does_not_load_is_a_row(
     model: Model, format_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = made(model, format_)
+    content = convert_to(model, format_)
     broken = content[: len(content) // 2]
     if format_ == "onnx":
         monkeypatch.setattr(onnx, "convert", lambda *_: broken)
@@ -108,7 +108,7 @@ def test_the_float_model_answers_once_for_all_files(model: Model, monkeypatch: p
     loads: list[str] = []
     real = tf.saved_model.load
     monkeypatch.setattr(tf.saved_model, "load", lambda path, *rest: (loads.append(path), real(path, *rest))[1])
-    content = made(model, "onnx")
+    content = convert_to(model, "onnx")
     for _ in range(3):
         first_run.check(content, Variant("onnx", "float32"), model)
     assert loads == [str(model.saved_model)]
@@ -132,8 +132,8 @@ def test_weights_beyond_float16_stay_in_float32_and_are_named(tmp_path: Path) ->
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     assert list(artifact.storage["beyond_float16"].values()) == [3e5]
     samples = {"x": np.array([[0.5, 0.1, 0.2]], np.float32)}
-    wanted, found = tensorflow_answers(model, samples)["y"], onnx_answers(artifact.path, samples)["y"]
-    np.testing.assert_allclose(found, wanted, rtol=5e-3)
+    expected, answers = tensorflow_answers(model, samples)["y"], onnx_answers(artifact.path, samples)["y"]
+    np.testing.assert_allclose(answers, expected, rtol=5e-3)
 
 
 def test_answers_that_are_no_numbers_are_refused(model: Model, format_: str, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_answers_that_are_no_numbers_are_refused(model: Model, format_: str, tmp
     def overflows(x: Any) -> dict[str, Any]:
         return {**serve(x), "y": tf.math.log(x[:, :3] - 1e6)}
 
-    content = made(frozen(overflows, {"x": ((1, 4), "float32")}, tmp_path), format_)
+    content = convert_to(frozen(overflows, {"x": ((1, 4), "float32")}, tmp_path), format_)
     with pytest.raises(StageError, match=r"NaN or infinity in 'y'.*65,504") as refused:
         first_run.check(content, Variant(format_, "float16"), model)
     assert f"{format_}:float32" in refused.value.remedy

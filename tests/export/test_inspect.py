@@ -65,10 +65,10 @@ def test_every_field_stands_where_the_format_has_it() -> None:
             mine, generated = ours.__new__(ours), theirs()
             mine.content, mine.table, generated._tab = b"", one, other
             indexed = field in ("Scale", "ZeroPoint") or hasattr(ours, f"{field}Length")
-            found, expected = (getattr(table, field)(*([1] if indexed else [])) for table in (mine, generated))
+            value, expected = (getattr(table, field)(*([1] if indexed else [])) for table in (mine, generated))
             assert one.asked[0] == other.asked[0], (ours.__name__, field)
             if not indexed:
-                assert found == expected, (ours.__name__, field)
+                assert value == expected, (ours.__name__, field)
             compared += 1
     assert compared > 50
 
@@ -100,10 +100,10 @@ def rich_model(tmp_path: Path) -> Path:
 
 
 def test_an_onnx_file_is_read_as_onnx_reads_it(rich_model: Path) -> None:
-    told = inspect(rich_model)
+    contents = inspect(rich_model)
     model = onnx.load(str(rich_model))
     weights = {weight.name for weight in model.graph.initializer}
-    for ours, theirs in ((told.inputs, model.graph.input), (told.outputs, model.graph.output)):
+    for ours, theirs in ((contents.inputs, model.graph.input), (contents.outputs, model.graph.output)):
         expected = [
             (
                 value.name,
@@ -114,8 +114,8 @@ def test_an_onnx_file_is_read_as_onnx_reads_it(rich_model: Path) -> None:
             if value.name not in weights
         ]
         assert [(spec.name, spec.shape, spec.dtype) for spec in ours] == expected
-    assert {(op.name, op.version, op.count) for op in told.ops} == {("MatMul", 17, 2), ("Gelu", 3, 1)}
-    assert told.metadata == {"author": "Zoë"} and told.min_runtime == "onnxruntime 1.12"
+    assert {(op.name, op.version, op.count) for op in contents.ops} == {("MatMul", 17, 2), ("Gelu", 3, 1)}
+    assert contents.metadata == {"author": "Zoë"} and contents.min_runtime == "onnxruntime 1.12"
 
 
 def test_onnx_types_are_called_as_onnx_calls_them() -> None:
@@ -128,7 +128,7 @@ def test_an_onnx_file_is_inspected_without_onnx_or_a_runtime(rich_model: Path) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         ("cut", "damaged: (Value|Index)Error"),
         ("empty", "is empty"),
@@ -136,12 +136,12 @@ def test_an_onnx_file_is_inspected_without_onnx_or_a_runtime(rich_model: Path) -
         ("foreign", "is not an ONNX model"),
     ],
 )
-def test_what_is_no_onnx_file_is_refused(rich_model: Path, kind: str, said: str) -> None:
+def test_what_is_no_onnx_file_is_refused(rich_model: Path, kind: str, message: str) -> None:
     content = rich_model.read_bytes()
     noise = np.random.default_rng(1).bytes(500)
     defective = {"cut": content[: len(content) // 2], "empty": b"", "noise": noise, "foreign": b"\x08\x01"}
     rich_model.write_bytes(defective[kind])
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         inspect(rich_model)
 
 

@@ -87,16 +87,16 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     folder = tmp_path_factory.mktemp("two")
     path = saved_model(folder / "saved_model", lopsided, right=((1, 4), "float32"), left=((1, 4), "float32"))
     contract = InputContract("left", (1, 4), "float32", kind="tensor")
-    foreign = model(path, contract, "scores")
+    imported = model(path, contract, "scores")
     samples = np.zeros(40, dtype=[("left", np.float32, (4,)), ("right", np.float32, (4,))])
     random = np.random.default_rng(1)
     samples["left"], samples["right"] = random.normal(size=(2, 40, 4))
     np.save(folder / "test.npy", samples)
     files = {
-        format_: export(foreign, Variant(format_, "float32"), options=Export(), folder=folder)
+        format_: export(imported, Variant(format_, "float32"), options=Export(), folder=folder)
         for format_ in ("tflite", "onnx")
     }
-    return Two(foreign, folder / "test.npy", samples, {**files, "savedmodel": float_artifact(foreign)})
+    return Two(imported, folder / "test.npy", samples, {**files, "savedmodel": float_artifact(imported)})
 
 
 def runner(artifact: Artifact, runtime: str) -> Runner:
@@ -108,9 +108,9 @@ def runner(artifact: Artifact, runtime: str) -> Runner:
 def answers(run: Runner, inputs: Path, folder: Path, count: int) -> NDArray[np.float32]:
     outcome = run.infer(inputs, folder / "answers.npy", 0, count)
     assert outcome.ok, outcome.reason
-    found: NDArray[np.float32] = np.load(folder / "answers.npy")
-    assert found.dtype == np.float32 and found.ndim == 2
-    return found
+    values: NDArray[np.float32] = np.load(folder / "answers.npy")
+    assert values.dtype == np.float32 and values.ndim == 2
+    return values
 
 
 def test_files_keep_all_names(two: Two) -> None:
@@ -131,8 +131,8 @@ def test_files_keep_all_names(two: Two) -> None:
 @pytest.mark.parametrize("answer", ["scores", "a_grid"])
 def test_every_runtime_feeds_and_answers_by_name(two: Two, tmp_path: Path, runtime: str, answer: str) -> None:
     artifact = replace(two.files[RUNTIMES[runtime]], answer=answer)
-    found = answers(runner(artifact, runtime), two.inputs, tmp_path, 40)
-    np.testing.assert_allclose(found, expected(two.samples, answer), atol=1e-5)
+    outputs = answers(runner(artifact, runtime), two.inputs, tmp_path, 40)
+    np.testing.assert_allclose(outputs, expected(two.samples, answer), atol=1e-5)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -166,12 +166,12 @@ def test_a_file_without_signature_is_fed_by_its_tensors_names(two: Two, tmp_path
     builder.Finish(content.Pack(builder), b"TFL3")
     path = tmp_path / "old.tflite"
     path.write_bytes(builder.Output())
-    made = inspect(path)
-    assert {i.name for i in made.inputs} == {"serving_default_left:0", "serving_default_right:0"}
-    name = next(o.name for o in made.outputs if o.shape == (1, 3))
+    contents = inspect(path)
+    assert {i.name for i in contents.inputs} == {"serving_default_left:0", "serving_default_right:0"}
+    name = next(o.name for o in contents.outputs if o.shape == (1, 3))
     old = replace(two.files["tflite"], path=path, answer=name)
-    found = answers(runner(old, runtime), two.inputs, tmp_path, 40)
-    np.testing.assert_allclose(found, expected(two.samples), atol=1e-5)
+    outputs = answers(runner(old, runtime), two.inputs, tmp_path, 40)
+    np.testing.assert_allclose(outputs, expected(two.samples), atol=1e-5)
 
 
 def test_one_model_gives_one_onnx_file(two: Two, tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def test_quantized_inputs_and_outputs_are_each_scaled_by_their_own(two: Two, tmp
         calibration=tmp_path / "calibration.npy",
     )  # fmt: skip
     assert artifact.status == "ok" and {i.dtype for i in artifact.inputs} == {"int8"}
-    found = answers(runner(artifact, runtime), two.inputs, tmp_path, 40)
-    np.testing.assert_allclose(found, expected(two.samples), atol=0.1)
+    outputs = answers(runner(artifact, runtime), two.inputs, tmp_path, 40)
+    np.testing.assert_allclose(outputs, expected(two.samples), atol=0.1)
 
 
 def test_calibration_without_one_of_the_inputs_is_a_row(two: Two, tmp_path: Path) -> None:
@@ -241,16 +241,16 @@ def test_improper_names_and_loops_survive_onnx(tmp_path: Path) -> None:
 
     path = saved_model(tmp_path / "saved_model", loop, x=((1, 4), "float32"))
     contract = InputContract("x", (1, 4), "float32", kind="tensor")
-    made = model(path, contract, "out/a-b.c")
-    artifact = export(made, Variant("onnx", "float32"), options=Export(), folder=tmp_path)
+    imported = model(path, contract, "out/a-b.c")
+    artifact = export(imported, Variant("onnx", "float32"), options=Export(), folder=tmp_path)
     assert artifact.status == "ok", artifact.reason
     assert [i.name for i in artifact.inputs] == ["x"]
     assert [o.name for o in artifact.outputs] == ["out/a-b.c", "input_0"]
     samples = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     np.save(tmp_path / "in.npy", samples)
-    found = answers(runner(artifact, "onnxruntime"), tmp_path / "in.npy", tmp_path, 5)
-    wanted = answers(runner(float_artifact(made), "tensorflow"), tmp_path / "in.npy", tmp_path, 5)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    outputs = answers(runner(artifact, "onnxruntime"), tmp_path / "in.npy", tmp_path, 5)
+    reference = answers(runner(float_artifact(imported), "tensorflow"), tmp_path / "in.npy", tmp_path, 5)
+    np.testing.assert_allclose(outputs, reference, rtol=1e-5)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -263,24 +263,24 @@ def test_pixels_are_mapped_onto_the_models_range(tmp_path: Path, runtime: str) -
         picture=((1, 8, 8, 3), "float32"),
     )
     contract = InputContract("picture", (1, 8, 8, 3), "float32", -1.0, 1.0)
-    made = model(path, contract, "means")
+    means = model(path, contract, "means")
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
     images[0], images[1] = 0, 255
     np.save(tmp_path / "in.npy", images)
-    wanted = (images / 127.5 - 1).mean(axis=(1, 2))
+    expected = (images / 127.5 - 1).mean(axis=(1, 2))
     format_ = RUNTIMES[runtime]
-    artifact = float_artifact(made)
+    artifact = float_artifact(means)
     if format_ != "savedmodel":
-        artifact = export(made, Variant(format_, "float32"), options=Export(), folder=tmp_path)
-    found = answers(runner(artifact, runtime), tmp_path / "in.npy", tmp_path, 6)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+        artifact = export(means, Variant(format_, "float32"), options=Export(), folder=tmp_path)
+    outputs = answers(runner(artifact, runtime), tmp_path / "in.npy", tmp_path, 6)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
     if format_ == "tflite":
         quantized = export(
-            made, Variant("tflite", "int8-uint8io"), options=Export(), folder=tmp_path, calibration=tmp_path / "in.npy"
+            means, Variant("tflite", "int8-uint8io"), options=Export(), folder=tmp_path, calibration=tmp_path / "in.npy"
         )
         assert quantized.inputs[0].scale == pytest.approx(2 / 255, rel=1e-3), "calibration saw the mapped pixels"
-        found = answers(runner(quantized, runtime), tmp_path / "in.npy", tmp_path, 6)
-        np.testing.assert_allclose(found, wanted, atol=0.03)
+        outputs = answers(runner(quantized, runtime), tmp_path / "in.npy", tmp_path, 6)
+        np.testing.assert_allclose(outputs, expected, atol=0.03)
 
 
 def measured(
@@ -292,11 +292,11 @@ def measured(
         rows[row.artifact, row.target] = row
 
     settings = Evaluate.model_validate({"latency": {"processes": 1, "warmup_seconds": 0.01, "run_seconds": 0.01}})
-    found = measure(
+    by_cell = measure(
         runners, data, references=references, settings=settings, seed=1, cores=2, store=Store(folder / "store"),
         raw_folder=folder / "raw", listener=Silent(), on_row=keep, **more,
     )  # fmt: skip
-    return rows, found
+    return rows, by_cell
 
 
 def tensors(inputs: Path, count: int) -> PreparedData:
@@ -307,26 +307,26 @@ def test_without_classes_there_is_agreement_and_no_accuracy(two: Two, tmp_path: 
     reference = two.files["savedmodel"]
     runners = [runner(two.files[f], r) for r, f in RUNTIMES.items() if installed_versions()[r]]
     data = tensors(two.inputs, 40)
-    rows, found = measured(runners, data, tmp_path, {"two": reference.id}, untimed=(two.files["onnx"].id,))
-    assert found.keys() == rows.keys() and len(rows) == len(runners)
+    rows, by_cell = measured(runners, data, tmp_path, {"two": reference.id}, untimed=(two.files["onnx"].id,))
+    assert by_cell.keys() == rows.keys() and len(rows) == len(runners)
     for key, row in rows.items():
         assert row.status == "ok", row.reason
         assert row.accuracy is row.accuracy_low is row.drop is None
         assert row.samples == 40 and row.agreement == 1.0
         assert row.difference is not None and row.difference < 1e-5
         assert (row.latency_ms is None) == (row.artifact == two.files["onnx"].id)
-        assert found[key].scores is None and (found[key].likeness == 1).all()
+        assert by_cell[key].scores is None and (by_cell[key].likeness == 1).all()
 
 
 def test_an_answer_of_one_value_has_a_difference_and_no_class(two: Two, tmp_path: Path) -> None:
-    foreign = replace(two.model, answer="z_sum")
-    reference = float_artifact(foreign)
+    imported = replace(two.model, answer="z_sum")
+    reference = float_artifact(imported)
     runners = [runner(reference, "tensorflow"), runner(replace(two.files["tflite"], answer="z_sum"), "litert")]
-    rows, found = measured(runners, tensors(two.inputs, 40), tmp_path, {"two": reference.id}, untimed=(reference.id,))
+    rows, by_cell = measured(runners, tensors(two.inputs, 40), tmp_path, {"two": reference.id}, untimed=(reference.id,))
     row = rows[two.files["tflite"].id, "local/litert"]
     assert row.status == "ok" and row.agreement is None and row.accuracy is None
     assert row.difference is not None and row.difference < 1e-5
-    assert all(answer.scores is None for answer in found.values())
+    assert all(answer.scores is None for answer in by_cell.values())
 
 
 def test_another_data_set_is_loaded_again(two: Two, tmp_path: Path) -> None:
@@ -360,8 +360,8 @@ def test_an_answer_whose_size_changes_is_a_failure(tmp_path: Path) -> None:
     import tensorflow as tf
 
     path = saved_model(tmp_path / "saved_model", lambda x: {"y": tf.boolean_mask(x, x > 0)}, x=((1, 4), "float32"))
-    made = model(path, InputContract("x", (1, 4), "float32", kind="tensor"), "y")
+    frozen_model = model(path, InputContract("x", (1, 4), "float32", kind="tensor"), "y")
     np.save(tmp_path / "in.npy", np.array([[1, 1, 1, 1], [1, -1, -1, -1]], np.float32))
-    run = runner(float_artifact(made), "tensorflow")
+    run = runner(float_artifact(frozen_model), "tensorflow")
     outcome: Outcome = run.infer(tmp_path / "in.npy", tmp_path / "out.npy", 0, 2)
     assert outcome.status == "failed" and "4 values, then 1" in outcome.reason

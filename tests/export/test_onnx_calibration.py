@@ -35,7 +35,7 @@ def test_samples_of_few_values_keep_their_tails() -> None:
     import onnxruntime
 
     content, values = sensors(), np.random.default_rng(1).normal(size=(600, 1, 8)).astype(np.float32)
-    made, facts = onnx_schemes.convert(content, SCHEMES["onnx"]["int8"], lambda: ({"x": row} for row in values[:200]))
+    model, facts = onnx_schemes.convert(content, SCHEMES["onnx"]["int8"], lambda: ({"x": row} for row in values[:200]))
     assert facts["method"] == MIN_MAX
     errors = {row["method"]: row["error"] for row in facts["methods"]}
     average = next(method for method in errors if "average" in method)
@@ -46,4 +46,4 @@ def test_samples_of_few_values_keep_their_tails() -> None:
         return np.array([session.run(None, {"x": row})[0].item() for row in values[200:]])
 
     expected = answers(content)
-    assert np.sqrt(np.mean((answers(made) - expected) ** 2)) < 0.1 * expected.std()
+    assert np.sqrt(np.mean((answers(model) - expected) ** 2)) < 0.1 * expected.std()

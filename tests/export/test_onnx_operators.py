@@ -26,14 +26,14 @@ def test_exact_gelu_agrees_also_where_it_is_almost_nothing(tmp_path: Path) -> No
     artifact = exported(model)
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     samples = {"x": np.linspace(-20, 20, count, dtype=np.float32)[None]}
-    wanted, found = tensorflow_answers(model, samples), onnx_answers(artifact.path, samples)
-    for name in wanted:
-        np.testing.assert_allclose(found[name], wanted[name], rtol=2e-7, atol=5e-7)
+    expected, answers = tensorflow_answers(model, samples), onnx_answers(artifact.path, samples)
+    for name in expected:
+        np.testing.assert_allclose(answers[name], expected[name], rtol=2e-7, atol=5e-7)
     # Keras' definition, in double precision.
     from scipy.special import erfc
 
     exact = samples["x"].astype(np.float64)
-    np.testing.assert_allclose(found["y"], 0.5 * exact * erfc(-exact / np.sqrt(2)), rtol=2e-7, atol=5e-7)
+    np.testing.assert_allclose(answers["y"], 0.5 * exact * erfc(-exact / np.sqrt(2)), rtol=2e-7, atol=5e-7)
 
 
 def test_functions_of_numbers_keep_their_digits(tmp_path: Path) -> None:
@@ -56,10 +56,10 @@ def test_functions_of_numbers_keep_their_digits(tmp_path: Path) -> None:
     artifact = exported(model)
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     samples = {"x": np.array([[-1e-6, 1e-6, -3e-4, 3e-4, -0.5, 0.5, -2.0, 2.0, 10.0]], np.float32)}
-    wanted, found = tensorflow_answers(model, samples), onnx_answers(artifact.path, samples)
-    assert np.isfinite(wanted["no_nan"]).all() and wanted["xdivy"][0, 0] == 0
-    for name in wanted:
-        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-6, atol=1e-12, err_msg=name)
+    expected, answers = tensorflow_answers(model, samples), onnx_answers(artifact.path, samples)
+    assert np.isfinite(expected["no_nan"]).all() and expected["xdivy"][0, 0] == 0
+    for name in expected:
+        np.testing.assert_allclose(answers[name], expected[name], rtol=1e-6, atol=1e-12, err_msg=name)
 
 
 def test_tensors_are_moved_counted_and_set(tmp_path: Path) -> None:
@@ -116,12 +116,12 @@ def test_pictures_are_resized_to_the_very_size(tmp_path: Path, here: tuple[int, 
     import tensorflow as tf
 
     def serve(x: Any) -> dict[str, Any]:
-        made = {method: tf.image.resize(x, there, method) for method in METHODS}
-        made["smooth"] = tf.image.resize(x, there, "bilinear", antialias=True)
+        resized = {method: tf.image.resize(x, there, method) for method in METHODS}
+        resized["smooth"] = tf.image.resize(x, there, "bilinear", antialias=True)
         for kind in ("ResizeBilinear", "ResizeNearestNeighbor"):
             for ways in ({"align_corners": True}, {"half_pixel_centers": True}, {}):
-                made["_".join([kind, *ways])] = getattr(tf.raw_ops, kind)(images=x, size=there, **ways)
-        return made
+                resized["_".join([kind, *ways])] = getattr(tf.raw_ops, kind)(images=x, size=there, **ways)
+        return resized
 
     artifact = agree(serve, {"x": ((1, *here, 2), "float32")}, tmp_path, tolerance=3e-5, answer="bilinear")
     assert {output.shape for output in artifact.outputs} == {(1, *there, 2)}
@@ -158,8 +158,8 @@ def test_complex_numbers_become_pairs_of_real_ones(tmp_path: Path) -> None:
         transform = tf.signal.stft(x, 64, 32, fft_length=60)
         mel = tf.abs(transform) @ tf.signal.linear_to_mel_weight_matrix(10, 31, 16000, 80.0, 7600.0)
         picture = tf.signal.rfft2d(tf.reshape(x, (1, 20, 20)), (18, 24))
-        whole = tf.signal.fft(tf.cast(x, tf.complex64))
-        turned = whole * tf.exp(tf.complex(tf.zeros_like(x), x)) / tf.complex(x, tf.ones_like(x))
+        spectrum = tf.signal.fft(tf.cast(x, tf.complex64))
+        turned = spectrum * tf.exp(tf.complex(tf.zeros_like(x), x)) / tf.complex(x, tf.ones_like(x))
         return {
             "y": tf.signal.mfccs_from_log_mel_spectrograms(tf.math.log(mel + 1e-6)),
             "power": tf.math.real(transform * tf.math.conj(transform)),

@@ -17,7 +17,7 @@ def layer(name: str) -> Any:
     import tf_keras as keras
 
     layers = keras.layers
-    made: dict[str, Any] = {
+    built: dict[str, Any] = {
         "LSTM": layers.LSTM(5),
         "GRU": layers.GRU(5, return_sequences=True),
         "SimpleRNN": layers.SimpleRNN(5),
@@ -27,7 +27,7 @@ def layer(name: str) -> Any:
     }
     keras.utils.set_random_seed(1)
     x = keras.Input((7, 3))
-    return keras.Model(x, made[name](x))
+    return keras.Model(x, built[name](x))
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_recurrent_layers_become_onnx_and_the_same_file_each_time(
 ) -> None:
     model = layer(name)
     artifact = agree(lambda x: {"y": model(x, training=False)}, STEPS, tmp_path)
-    found = {op.name: op.count for op in artifact.ops if op.name in ("LSTM", "GRU", "Loop", "RNN")}
-    assert found == operators
+    counts = {op.name: op.count for op in artifact.ops if op.name in ("LSTM", "GRU", "Loop", "RNN")}
+    assert counts == operators
     assert [i.name for i in artifact.inputs] == ["x"] and [o.name for o in artifact.outputs] == ["y"]
     assert exported(model_at(tmp_path, STEPS)).sha256 == artifact.sha256
 

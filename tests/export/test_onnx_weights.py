@@ -41,9 +41,9 @@ def test_large_weights_are_where_they_belong_whatever_uses_them(tmp_path: Path) 
     file = onnx.load(artifact.path)
     assert not any(initializer.doc_string for initializer in file.graph.initializer)
     # Small changes of the answers would not tell whether it is the weights' own numbers.
-    found = [numpy_helper.to_array(initializer) for initializer in file.graph.initializer]
-    assert any(np.array_equal(value, shared.numpy()) for value in found)
-    assert any(np.array_equal(value, table.numpy()) for value in found)
+    weights = [numpy_helper.to_array(initializer) for initializer in file.graph.initializer]
+    assert any(np.array_equal(value, shared.numpy()) for value in weights)
+    assert any(np.array_equal(value, table.numpy()) for value in weights)
 
 
 def test_attention_over_two_axes_becomes_products_of_matrices(tmp_path: Path) -> None:
@@ -53,5 +53,5 @@ def test_attention_over_two_axes_becomes_products_of_matrices(tmp_path: Path) ->
     x = keras.Input((3, 4, 8))
     model = keras.Model(x, layer(x, x))
     artifact = agree(lambda x: {"y": model(x, training=False)}, {"x": ((1, 3, 4, 8), "float32")}, tmp_path)
-    found = {op.name for op in artifact.ops}
-    assert "Einsum" not in found and found & {"MatMul", "Gemm"}
+    operators = {op.name for op in artifact.ops}
+    assert "Einsum" not in operators and operators & {"MatMul", "Gemm"}

@@ -29,7 +29,7 @@ from edgeproof.tflite.writer import write
 from edgeproof.workflows import runtime_fallbacks, steps
 from edgeproof.workflows.tensorflow_process import TensorFlowProcess
 
-from ..support.scheme_files import LITERT, OLD, ONNX, Files, classify, frozen, made, raw_dynamic, shared, weights
+from ..support.scheme_files import LITERT, OLD, ONNX, Files, classify, frozen, make, raw_dynamic, shared, weights
 
 pytestmark = pytest.mark.slow
 
@@ -80,8 +80,8 @@ def test_versions_that_these_files_do_not_show(operator: str, signature: dict[st
 
 
 def test_int8_per_tensor_has_one_scale_a_layer(files: Files) -> None:
-    found = files.storage("tflite:int8-per-tensor")
-    assert found["scales"] == {"per-tensor": 6} and not found["float_operators"]
+    storage = files.storage("tflite:int8-per-tensor")
+    assert storage["scales"] == {"per-tensor": 6} and not storage["float_operators"]
     assert files.storage("tflite:int8", CONVERTER)["scales"] == {"per-channel": 6}
     assert files.agreement(files("tflite:int8-per-tensor")) > 0.6
 
@@ -95,7 +95,7 @@ def test_a_scheme_is_its_row_whatever_it_is_called(
         as_fallback="pretended",
     )  # fmt: skip
     monkeypatch.setitem(SCHEMES["tflite"], row.name, row)
-    artifact = made(files.model, "tflite:int8-pretended", tmp_path)
+    artifact = make(files.model, "tflite:int8-pretended", tmp_path)
     assert artifact.status == "ok", artifact.reason
     assert artifact.path is not None
     assert storage(objects.read(artifact.path.read_bytes()))["weights"].keys() == {"float16"}
@@ -133,13 +133,13 @@ def test_int8_is_strict_and_fallback_counts_its_islands(files: Files, tmp_path: 
 
     model = frozen(serve, tmp_path / "sum")
     for scheme in ("int8", "int8-int8io", "int16x8"):
-        strict = made(model, f"tflite:{scheme}", tmp_path, files.samples, CONVERTER)
+        strict = make(model, f"tflite:{scheme}", tmp_path, files.samples, CONVERTER)
         assert strict.status == "failed" and "CUMSUM" in strict.reason, scheme
         assert "no integer kernel" in strict.reason
         assert "int8-fallback" in strict.remedy
-    tool = made(model, "tflite:int8", tmp_path, files.samples, QUANTIZER)
+    tool = make(model, "tflite:int8", tmp_path, files.samples, QUANTIZER)
     assert tool.status == "failed" and "CUMSUM" in tool.reason
-    loose = made(model, "tflite:int8-fallback", tmp_path, files.samples)
+    loose = make(model, "tflite:int8-fallback", tmp_path, files.samples)
     assert loose.storage["fallen_back"] == {"CUMSUM": 1} and loose.storage["float_islands"] == 1
     assert loose.storage["integer_operators"] >= 3 and loose.inputs[0].dtype == "float32"
 
@@ -165,13 +165,13 @@ def fake_quantized(image: Any) -> Any:
 def test_qat_takes_the_ranges_from_the_graph(files: Files, tmp_path: Path) -> None:
     trained = frozen(fake_quantized, tmp_path / "trained", kind="qat", of="float", head_only=False)
     for variant, edge in (("tflite:qat-int8", "float32"), ("tflite:qat-int8-int8io", "int8")):
-        found = made(trained, variant, tmp_path, files.samples)
-        assert found.status == "ok", found.reason
-        assert not found.storage["float_operators"] and found.calibration == {}
-        assert found.inputs[0].dtype == found.outputs[0].dtype == edge
-        assert found.parent_sha256 == "float" and found.training["kind"] == "qat"
-    assert found.inputs[0].scale == pytest.approx(1.0)  # the range that was in the graph: 0 to 255
-    wrong = made(replace(trained, tuning={}), "tflite:qat-int8", tmp_path)
+        exported = make(trained, variant, tmp_path, files.samples)
+        assert exported.status == "ok", exported.reason
+        assert not exported.storage["float_operators"] and exported.calibration == {}
+        assert exported.inputs[0].dtype == exported.outputs[0].dtype == edge
+        assert exported.parent_sha256 == "float" and exported.training["kind"] == "qat"
+    assert exported.inputs[0].scale == pytest.approx(1.0)  # the range that was in the graph: 0 to 255
+    wrong = make(replace(trained, tuning={}), "tflite:qat-int8", tmp_path)
     assert wrong.status == "failed" and "no further training" in wrong.reason
 
 
@@ -184,20 +184,20 @@ def test_qat_in_parts_is_calibrated_for_the_rest(files: Files, tmp_path: Path) -
         }
 
     head = frozen(serve, tmp_path / "head", kind="qat", of="float", head_only=True)
-    found = made(head, "tflite:qat-int8", tmp_path, files.samples)
-    assert found.status == "ok" and not found.storage["float_operators"]
-    assert found.calibration["samples"] == 60
-    whole = replace(head, tuning={**head.tuning, "head_only": False})
-    refused = made(whole, "tflite:qat-int8", tmp_path, files.samples)
+    exported = make(head, "tflite:qat-int8", tmp_path, files.samples)
+    assert exported.status == "ok" and not exported.storage["float_operators"]
+    assert exported.calibration["samples"] == 60
+    entire = replace(head, tuning={**head.tuning, "head_only": False})
+    refused = make(entire, "tflite:qat-int8", tmp_path, files.samples)
     assert refused.status == "failed" and "left operators in float" in refused.reason
 
 
 def test_trained_further_files_are_made_as_their_plain_ones(files: Files, tmp_path: Path) -> None:
     pruned = replace(files.model, tuning={"kind": "pruned", "of": "float"})
     for variant, same in (("tflite:pruned-dynamic", "tflite:dynamic"), ("tflite:pruned-int8", "tflite:int8")):
-        found = made(pruned, variant, tmp_path, files.samples)
-        assert found.sha256 == files(same, CONVERTER).sha256 and found.parent_sha256 == "float"
-    assert made(pruned, "tflite:clustered-float32", tmp_path).status == "failed"
+        exported = make(pruned, variant, tmp_path, files.samples)
+        assert exported.sha256 == files(same, CONVERTER).sha256 and exported.parent_sha256 == "float"
+    assert make(pruned, "tflite:clustered-float32", tmp_path).status == "failed"
 
 
 def test_dense_layers_as_convolutions_run_where_version_12_does_not(files: Files, tmp_path: Path) -> None:
@@ -225,18 +225,18 @@ def test_dense_as_convolution_shapes(tmp_path: Path) -> None:
         return {"probabilities": tf.matmul(tf.matmul(first, shared), weights(64, 32))}
 
     model = frozen(serve, tmp_path / "dense", (5, 64))
-    plain, conv = (made(model, f"tflite:dynamic{which}", tmp_path) for which in ("", "-conv"))
+    plain, conv = (make(model, f"tflite:dynamic{which}", tmp_path) for which in ("", "-conv"))
     assert "FULLY_CONNECTED" in {o.name for o in plain.ops} and "FULLY_CONNECTED" not in {o.name for o in conv.ops}
     sample = weights(5, 64)
-    found = []
+    answers = []
     for artifact in (plain, conv):
         from ai_edge_litert.interpreter import Interpreter
 
         runner = Interpreter(str(artifact.path)).get_signature_runner("serving_default")
-        found.append(runner(image=sample)["probabilities"])
-    np.testing.assert_allclose(found[1], found[0], atol=0.05 * np.abs(found[0]).max())
+        answers.append(runner(image=sample)["probabilities"])
+    np.testing.assert_allclose(answers[1], answers[0], atol=0.05 * np.abs(answers[0]).max())
     assert plain.path is not None
-    untouched = made(model, "tflite:float32", tmp_path).path
+    untouched = make(model, "tflite:float32", tmp_path).path
     assert untouched is not None and dense_as_conv.dense_as_conv(untouched.read_bytes()) == untouched.read_bytes()
 
 
@@ -247,19 +247,19 @@ QUANTIZED = {
 
 @pytest.mark.parametrize("scheme", QUANTIZED)
 def test_the_quantizers_files_are_what_they_say_and_run(files: Files, tmp_path: Path, scheme: str) -> None:
-    found = files(f"tflite:{scheme}", QUANTIZER)
-    assert found.status == "ok", found.reason
-    assert "ai-edge-quantizer" in found.made_by and found.inputs[0].dtype == found.outputs[0].dtype == "float32"
-    assert found.storage["weights"][QUANTIZED[scheme]] > 0.9 * sum(found.storage["weights"].values())
-    assert bool(found.storage["integer_operators"]) == SCHEMES["tflite"][scheme].calibrated
-    assert found.bytes < files("tflite:float32").bytes / 3 and 0 < found.compressed_bytes < found.bytes
-    assert files.agreement(found) > (0.6 if QUANTIZED[scheme] == "int8" else 0.3)
+    file = files(f"tflite:{scheme}", QUANTIZER)
+    assert file.status == "ok", file.reason
+    assert "ai-edge-quantizer" in file.made_by and file.inputs[0].dtype == file.outputs[0].dtype == "float32"
+    assert file.storage["weights"][QUANTIZED[scheme]] > 0.9 * sum(file.storage["weights"].values())
+    assert bool(file.storage["integer_operators"]) == SCHEMES["tflite"][scheme].calibrated
+    assert file.bytes < files("tflite:float32").bytes / 3 and 0 < file.compressed_bytes < file.bytes
+    assert files.agreement(file) > (0.6 if QUANTIZED[scheme] == "int8" else 0.3)
     # No claim of the float file about the oldest runtime, and no weights behind the flatbuffer.
     model = objects.read(files.content(f"tflite:{scheme}", QUANTIZER))
     assert b"min_runtime_version" not in [entry.name for entry in model.metadata or ()]
     assert write(model) == files.content(f"tflite:{scheme}", QUANTIZER)
-    again = made(files.model, f"tflite:{scheme}", tmp_path, files.samples, QUANTIZER)
-    assert again.sha256 == found.sha256
+    again = make(files.model, f"tflite:{scheme}", tmp_path, files.samples, QUANTIZER)
+    assert again.sha256 == file.sha256
 
 
 def test_an_old_runtime_refuses_what_it_would_answer_wrongly(files: Files, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_blocks_are_for_dense_layers(files: Files, tmp_path: Path) -> None:
             "probabilities": tf.nn.softmax(tf.reduce_mean(tf.nn.conv2d(here, weights(3, 3, 64, 10), 2, "SAME"), (1, 2)))
         }
 
-    refused = made(frozen(convolve, tmp_path / "conv"), "tflite:int4-block32", tmp_path)
+    refused = make(frozen(convolve, tmp_path / "conv"), "tflite:int4-block32", tmp_path)
     assert refused.status == "failed" and "dense and embedding-lookup layers" in refused.reason
     assert "tflite:int4" in refused.remedy
 
@@ -287,26 +287,26 @@ def test_blocks_are_for_dense_layers(files: Files, tmp_path: Path) -> None:
         hidden = tf.nn.relu(tf.matmul(image, weights(128, 96)))
         return {"probabilities": tf.nn.softmax(tf.matmul(hidden, weights(96, 8)))}
 
-    found = made(frozen(serve, tmp_path / "dense", (1, 128)), "tflite:int4-block32", tmp_path)
-    assert found.status == "ok", found.reason
-    assert found.storage["scales"] == {"blockwise": 2} and set(found.storage["weights"]) == {"int4"}
+    exported = make(frozen(serve, tmp_path / "dense", (1, 128)), "tflite:int4-block32", tmp_path)
+    assert exported.status == "ok", exported.reason
+    assert exported.storage["scales"] == {"blockwise": 2} and set(exported.storage["weights"]) == {"int4"}
 
     def uneven(image: Any) -> Any:
         hidden = tf.nn.relu(tf.matmul(image, weights(128, 100)))
         return {"probabilities": tf.nn.softmax(tf.matmul(hidden, weights(100, 8)))}
 
-    found = made(frozen(uneven, tmp_path / "uneven", (1, 128)), "tflite:int4-block32", tmp_path)
-    assert found.status == "ok" and found.storage["weights"] == {"int4": 12800, "float32": 800}
+    exported = make(frozen(uneven, tmp_path / "uneven", (1, 128)), "tflite:int4-block32", tmp_path)
+    assert exported.status == "ok" and exported.storage["weights"] == {"int4": 12800, "float32": 800}
 
 
 def test_what_the_quantizer_cannot_take_is_told(files: Files) -> None:
-    for variant, said in (("tflite:int8", "quantized already"), ("tflite:float16", "float16")):
-        with pytest.raises(InputError, match=said):
+    for variant, message in (("tflite:int8", "quantized already"), ("tflite:float16", "float16")):
+        with pytest.raises(InputError, match=message):
             quantizer.quantize(files.content(variant, CONVERTER), SCHEMES["tflite"]["weight-int8"])
-    for change, said in ((_open, "leaves shapes open"), (_two_signatures, "2 signatures")):
+    for change, message in ((_open, "leaves shapes open"), (_two_signatures, "2 signatures")):
         model = objects.read(files.content("tflite:float32"))
         change(model)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             quantizer.check_float(write(model))
     with pytest.raises(InputError, match="TFLite"):
         quantizer.check_float(b"nothing of the kind")
@@ -344,16 +344,16 @@ def test_a_file_in_its_scheme_by_name_only_is_refused(files: Files) -> None:
 
 def test_calibration_is_recorded_with_its_size_and_method(files: Files) -> None:
     by_converter, by_tool = (files("tflite:int8", maker).calibration for maker in (CONVERTER, QUANTIZER))
-    told = {"sha256": "known", "samples": 60, "shape": [32, 32, 3], "bytes": 60 * 32 * 32 * 3, "method": "min-max"}
-    assert {key: by_converter[key] for key in told} == told
+    record = {"sha256": "known", "samples": 60, "shape": [32, 32, 3], "bytes": 60 * 32 * 32 * 3, "method": "min-max"}
+    assert {key: by_converter[key] for key in record} == record
     assert by_converter["float_agreement"]["agreement"] > 0.6 and by_converter["float_agreement"]["samples"] == 48
     tried = {row["method"]: row["error"] for row in by_tool["methods"]}
     assert tried.keys() == METHODS.keys() and tried[by_tool["method"]] * 0.9 <= min(tried.values())
     assert files("tflite:dynamic", QUANTIZER).calibration == {}
     with pytest.raises(InputError, match="does not make"):
-        made(files.model, "tflite:weight-int8", files.folder, maker=CONVERTER)
+        make(files.model, "tflite:weight-int8", files.folder, maker=CONVERTER)
     with pytest.raises(InputError, match="needs calibration samples"):
-        made(files.model, "onnx:int8", files.folder)
+        make(files.model, "onnx:int8", files.folder)
 
 
 @pytest.mark.parametrize("scheme", ["float16", "dynamic", "int8"])
@@ -361,23 +361,23 @@ def test_onnx_in_fewer_bits(files: Files, tmp_path: Path, scheme: str) -> None:
     import onnx
     import onnxruntime
 
-    found, plain = files(f"onnx:{scheme}"), files("onnx:float32")
-    assert found.status == "ok", found.reason
-    assert found.bytes < plain.bytes / (1.8 if scheme == "float16" else 2)
-    assert (found.inputs, found.outputs) == (plain.inputs, plain.outputs)
+    artifact, plain = files(f"onnx:{scheme}"), files("onnx:float32")
+    assert artifact.status == "ok", artifact.reason
+    assert artifact.bytes < plain.bytes / (1.8 if scheme == "float16" else 2)
+    assert (artifact.inputs, artifact.outputs) == (plain.inputs, plain.outputs)
     assert files.agreement(plain, ONNX) == 1
-    assert files.agreement(found, ONNX) > (0.95 if scheme == "float16" else 0.6)
+    assert files.agreement(artifact, ONNX) > (0.95 if scheme == "float16" else 0.6)
     again = export(files.model, Variant("onnx", scheme), options=Export(), folder=tmp_path, calibration=files.samples)
-    assert again.sha256 == found.sha256
+    assert again.sha256 == artifact.sha256
     # What the engine makes of it: integer convolutions, not float ones between conversions.
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "run.onnx")
-    onnxruntime.InferenceSession(str(found.path), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
     run = [node.op_type for node in onnx.load(str(tmp_path / "run.onnx")).graph.node]
     if scheme == "int8":
         assert run.count("QLinearConv") == 4 and not {"Conv", "FusedConv", "Gemm", "MatMul", "FusedGemm"} & set(run)
-        tried = {row["method"]: row["error"] for row in found.calibration["methods"]}
-        assert len(tried) == 2 and tried[found.calibration["method"]] * 0.9 <= min(tried.values())
+        tried = {row["method"]: row["error"] for row in artifact.calibration["methods"]}
+        assert len(tried) == 2 and tried[artifact.calibration["method"]] * 0.9 <= min(tried.values())
     if scheme == "dynamic":
         assert run.count("ConvInteger") == 2 and not {"Gemm", "MatMul"} & set(run)
 
@@ -398,6 +398,6 @@ def test_tools_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch, files
     import sys
 
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
-    found = made(files.model, "tflite:weight-int8", tmp_path)
-    assert found.status == "failed" and "ai_edge_quantizer is not installed" in found.reason
-    assert "edgeproof[quantize]" in found.remedy
+    exported = make(files.model, "tflite:weight-int8", tmp_path)
+    assert exported.status == "failed" and "ai_edge_quantizer is not installed" in exported.reason
+    assert "edgeproof[quantize]" in exported.remedy

@@ -135,8 +135,8 @@ def runner(artifact: Artifact, runtime: str) -> Runner:
 def answers(run: Runner, inputs: Path, folder: Path, start: int = 0, stop: int = len(TEXTS)) -> NDArray[np.float32]:
     outcome = run.infer(inputs, folder / "answers.npy", start, stop)
     assert outcome.ok, outcome.reason
-    found: NDArray[np.float32] = np.load(folder / "answers.npy")
-    return found
+    values: NDArray[np.float32] = np.load(folder / "answers.npy")
+    return values
 
 
 def test_every_variant_is_a_file_or_a_row_with_a_reason(text: Text) -> None:
@@ -216,18 +216,18 @@ def test_a_run_measures_files_against_the_string_model(text: Text, tmp_path: Pat
             untimed={"words--savedmodel-float32", "words--onnx-float32"},
         )  # fmt: skip
 
-    found = run()
-    for (artifact, _), answer in found.items():
+    results = run()
+    for (artifact, _), answer in results.items():
         row = rows[artifact]
         assert row.status == "ok" and row.samples == len(TEXTS) and row.agreement == 1.0 and row.drop == 0
         assert row.accuracy == answer.scores.mean() and row.difference is not None and row.difference < 1e-5
-    assert len(found) == 3
+    assert len(results) == 3
     timed = rows["words--tflite-float32"].latency_ms
     assert timed and timed.tokenize and timed.infer and timed.median > max(timed.tokenize, timed.infer)
     assert [rows[a].latency_ms for a in ("words--savedmodel-float32", "words--onnx-float32")] == [None, None]
     first = dict(rows)
     for key, answer in run().items():
-        np.testing.assert_array_equal(answer.scores, found[key].scores)
+        np.testing.assert_array_equal(answer.scores, results[key].scores)
     for artifact, row in rows.items():
         assert replace(row, measured_at="") == replace(first[artifact], measured_at=""), "nothing is measured twice"
 
@@ -279,11 +279,11 @@ def test_the_tokenizer_beside_a_file_is_complete_and_placed_once(text: Text, tmp
     assert placed == out / "words.tokenizer"
     names = {"tokenizer.json", "vocab.txt", "golden.json", "tokenizer.py"}
     assert {p.name for p in placed.iterdir()} == names and list(out.iterdir()) == [placed]
-    said = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-I", str(placed / "tokenizer.py"), str(placed)], input="good film\n", text=True,
         capture_output=True, check=True,
     )  # fmt: skip
-    assert [int(n) for n in re.findall(r"\d+", said.stdout)] == [WORDS.index("good"), WORDS.index("film")]
+    assert [int(n) for n in re.findall(r"\d+", printed.stdout)] == [WORDS.index("good"), WORDS.index("film")]
     before = {p: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (placed, *placed.iterdir())}
     assert place_tokenizer(text.model, out) == placed
     assert {p: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (placed, *placed.iterdir())} == before
@@ -318,8 +318,8 @@ def test_a_model_that_takes_strings_is_measured_and_not_exported(text: Text, tmp
         )
     reference = float_artifact(strings)
     assert reference.contract == contract and reference.path == text.model.text_model
-    found = answers(runner(reference, "tensorflow"), text.data.inputs("test"), tmp_path)
-    assert found.shape == (len(TEXTS), 3)
+    given = answers(runner(reference, "tensorflow"), text.data.inputs("test"), tmp_path)
+    assert given.shape == (len(TEXTS), 3)
 
 
 def test_calibration_sees_what_the_device_will_feed(text: Text, tmp_path: Path) -> None:
@@ -344,9 +344,9 @@ def test_calibrating_once_changes_no_byte_of_a_text_file(text: Text, monkeypatch
     monkeypatch.setattr(tflite, "calibrate_once", lambda _: nullcontext())
     samples = np.load(text.folder / "calibration.npy")
     for scheme in ("int8-uint8io", "int8"):
-        made, _ = tflite.convert(text.model, Variant("tflite", scheme).scheme, Export(), samples)
+        converted, _ = tflite.convert(text.model, Variant("tflite", scheme).scheme, Export(), samples)
         path = text.files[f"tflite:{scheme}"].path
-        assert path is not None and made == path.read_bytes(), scheme
+        assert path is not None and converted == path.read_bytes(), scheme
 
 
 def test_one_text_model_gives_one_onnx_file(text: Text, tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def check(model: Model, files: Path, name: str, folder: Path, variant: str = "tf
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     run = runner(artifact.path)
     for given, expected in rows(files, name, model):
-        found = list(run(**given).values())
+        outputs = list(run(**given).values())
         for value in expected:  # outputs of SavedModels have other names: shapes tell them apart here
-            same = [one for one in found if one.shape == value.shape]
+            same = [one for one in outputs if one.shape == value.shape]
             np.testing.assert_allclose(
                 same[0], value, atol=TOLERANCE.get(name[:-1] if variant.endswith("32") else variant, 1e-5)
             )
@@ -113,8 +113,8 @@ def test_a_state_that_is_an_input_and_an_output_goes_to_onnx_too(files: Path, tm
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     session = onnxruntime.InferenceSession(str(artifact.path), providers=["CPUExecutionProvider"])
     for given, expected in rows(files, "streaming2", model):
-        for value, found in zip(expected, session.run(["y", "next"], given), strict=True):
-            np.testing.assert_allclose(found, value, atol=1e-5)
+        for value, output in zip(expected, session.run(["y", "next"], given), strict=True):
+            np.testing.assert_allclose(output, value, atol=1e-5)
 
 
 @slow
@@ -129,10 +129,10 @@ def test_in_evaluations_every_sample_starts_from_the_state_that_was_saved(files:
         job = {**RUNTIMES[runtime].job(), "artifact": str(path), "inputs": str(tmp_path / "same.npy"), "threads": 1,
                "verb": "infer", "start": 0, "stop": 3, "outputs": str(tmp_path / f"{runtime}.npy"),
                "feed": {"kind": "tensor", "input": "x"}}  # fmt: skip
-        said = run_agent(Path(agent.__file__), job)
-        assert said["status"] == "ok", said["reason"]
-        found = np.load(tmp_path / f"{runtime}.npy")
-        np.testing.assert_allclose(found, np.repeat(expected[0], 3, axis=0), atol=1e-5)
+        reply = run_agent(Path(agent.__file__), job)
+        assert reply["status"] == "ok", reply["reason"]
+        answers = np.load(tmp_path / f"{runtime}.npy")
+        np.testing.assert_allclose(answers, np.repeat(expected[0], 3, axis=0), atol=1e-5)
 
 
 def run_agent(program: Path, job: dict[str, Any]) -> dict[str, Any]:
@@ -178,8 +178,8 @@ def test_int8_of_a_loop_is_a_reason_with_a_remedy_that_works(files: Path, tmp_pa
                           calibration=tmp_path / "steps.npy")  # fmt: skip
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     run, expected = runner(artifact.path), np.asarray(unrolled(samples))
-    found = np.concatenate([next(iter(run(x=one[None]).values())) for one in samples])
-    assert np.sqrt(((found - expected) ** 2).mean()) < 0.05 * np.abs(expected).max()
+    answers = np.concatenate([next(iter(run(x=one[None]).values())) for one in samples])
+    assert np.sqrt(((answers - expected) ** 2).mean()) < 0.05 * np.abs(expected).max()
 
 
 def swish_and_loops() -> Any:

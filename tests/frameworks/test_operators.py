@@ -64,8 +64,8 @@ def registry() -> list[Any]:
     from tensorflow.core.framework import op_def_pb2
     from tensorflow.python.client import pywrap_tf_session
 
-    found = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
-    return list(found.op)
+    registered = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    return list(registered.op)
 
 
 def test_every_operator_that_is_installed_is_allowed_or_refused_by_name() -> None:
@@ -103,12 +103,12 @@ def test_no_function_that_a_keras_file_may_name_reads_a_file(prefix: str) -> Non
         for name, function in functions.items():
             if name.startswith("_") or not callable(function):
                 continue
-            found = {name for name in inspect.signature(function).parameters if FILE_LIKE.search(name)}
+            parameters = {name for name in inspect.signature(function).parameters if FILE_LIKE.search(name)}
             symbol = f"{prefix}{module}.{name}"
             layer = {"class_name": "TFOpLambda", "config": {"name": "call", "function": symbol}}
-            assert bool(find_code(layer)) == bool(found - harmless - sizes), symbol
-    (told,) = find_code({"class_name": "TFOpLambda", "config": {"function": "nn.fixed_unigram_candidate_sampler"}})
-    assert told.endswith("reads files")
+            assert bool(find_code(layer)) == bool(parameters - harmless - sizes), symbol
+    (finding,) = find_code({"class_name": "TFOpLambda", "config": {"function": "nn.fixed_unigram_candidate_sampler"}})
+    assert finding.endswith("reads files")
 
 
 # --- nodes and where their paths come from ----------------------------------------------------------------------------
@@ -202,17 +202,17 @@ def test_every_operator_that_is_refused_by_name_is_refused_wherever_it_stands(pl
         graph.node(name, into=into, name=f"node{number}")
     folder = graph.save(tmp_path / "m")
     (meta,) = read(folder).graphs
-    found = set()
+    refused = set()
     while nodes := dangerous(folder):  # five at a time
-        found |= {text.split(" (")[0] for text in nodes}
-        kept = [n for n in (meta.nodes if into is None else meta.functions["body"].nodes) if n.op not in found]
+        refused |= {text.split(" (")[0] for text in nodes}
+        others = [n for n in (meta.nodes if into is None else meta.functions["body"].nodes) if n.op not in refused]
         shorter = Graph()
         body = None if place == "graph" else shorter.function("body")
-        for node in kept:
+        for node in others:
             shorter.node(node.op, into=body, name=node.name)
         shutil.rmtree(folder)
         shorter.save(folder)
-    assert found == set(names)
+    assert refused == set(names)
 
 
 @pytest.mark.parametrize(("op", "attribute", "harmless", "harmful"), ATTRIBUTES)
@@ -273,8 +273,8 @@ def test_a_path_that_a_function_reads_must_come_from_an_asset(
         source = "given" if calls.endswith("asset") else graph.node("Const", into=outer) + ":output:0"
         kind = "If" if calls.endswith("If") else "StatefulPartitionedCall"
         graph.node(kind, "given" if kind == "If" else source, into=outer, f="reader")
-    found = dangerous(graph.save(tmp_path / "m", "words.txt"))
-    assert (found == []) == harmless, found
+    findings = dangerous(graph.save(tmp_path / "m", "words.txt"))
+    assert (findings == []) == harmless, findings
 
 
 @pytest.mark.parametrize(
@@ -296,8 +296,8 @@ def test_a_path_that_a_graph_of_tensorflow_1_reads_must_come_from_an_asset(
     constant, asset = graph.const("/etc/passwd"), graph.const("/home/maker/words.txt")
     graph.asset(asset, "words.txt")
     given = graph.node("Placeholder")
-    made = graph.node("StringJoin", constant, asset)
-    sources = {"asset": asset, "constant": constant, "input": given, "join": made}
+    joined = graph.node("StringJoin", constant, asset)
+    sources = {"asset": asset, "constant": constant, "input": given, "join": joined}
     if source == "argument":
         graph.node("ReadFile", "path", into=graph.function("reader", "path"))
         graph.answer(graph.node("StatefulPartitionedCall", constant, f="reader"), signature)
@@ -305,8 +305,8 @@ def test_a_path_that_a_graph_of_tensorflow_1_reads_must_come_from_an_asset(
         if source == "default":
             graph.meta.signature_def[signature].defaults["path"].string_val.append(b"/etc/passwd")
         graph.answer(graph.node("ReadFile", sources.get(source, given)), signature)
-    found = dangerous(graph.save(tmp_path / "m", "words.txt"))
-    assert (found == []) == harmless, found
+    findings = dangerous(graph.save(tmp_path / "m", "words.txt"))
+    assert (findings == []) == harmless, findings
 
 
 def test_a_table_of_words_that_tensorflow_saved_reads_an_asset(tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ def main() -> int:
             break
         with tempfile.TemporaryDirectory(prefix="edgeproof-fuzz-") as folder:
             count = asked.inputs or AREAS[name].inputs
-            found = run_area(AREAS[name], count, seed, Path(folder), here=asked.here)
-        tallies[name] += found
+            counts = run_area(AREAS[name], count, seed, Path(folder), here=asked.here)
+        tallies[name] += counts
         if not asked.here:
-            print("\n".join(["", *found.wrong]), file=sys.stderr)  # noqa: T201
+            print("\n".join(["", *counts.wrong]), file=sys.stderr)  # noqa: T201
             print(f"seed {seed}: {name}: {tallies[name]}", file=sys.stderr, flush=True)  # noqa: T201
     if asked.here:
         print(json.dumps({name: tally.to_dict() for name, tally in tallies.items()}))  # noqa: T201

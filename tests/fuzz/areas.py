@@ -149,9 +149,9 @@ def _arguments(box: Path, draw: random.Random) -> Inputs:
 
 
 def _tflite(box: Path, draw: random.Random) -> Inputs:
-    whole = [seeds.tflite(), *(seeds.tflite(scale) for scale in (0.1, float("nan"), float("inf"), -1.0, 1e-45))]
+    intact = [seeds.tflite(), *(seeds.tflite(scale) for scale in (0.1, float("nan"), float("inf"), -1.0, 1e-45))]
     while True:
-        content = draw.choice(whole)
+        content = draw.choice(intact)
         _written(box, a_DOT_tflite=changed(content, draw) if draw.random() < 0.97 else content)
         yield draw.choice(
             (
@@ -166,9 +166,9 @@ def _tflite(box: Path, draw: random.Random) -> Inputs:
 
 
 def _onnx(box: Path, draw: random.Random) -> Inputs:
-    whole = seeds.onnx()
+    intact = seeds.onnx()
     while True:
-        _written(box, a_DOT_onnx=changed(whole, draw))
+        _written(box, a_DOT_onnx=changed(intact, draw))
         yield draw.choice(
             (
                 ("inspect", "a.onnx"),
@@ -186,7 +186,7 @@ def _sidecar(box: Path, draw: random.Random) -> Inputs:
         tok__vocabulary_DOT_txt="a\nb\n",
         tok__tokenizer_DOT_json=json.dumps(seeds.TOKENIZER),
     )
-    whole = to_json(
+    intact = to_json(
         replace(
             open_artifact(box / "a.tflite"),
             path=Path("a.tflite"),
@@ -200,7 +200,7 @@ def _sidecar(box: Path, draw: random.Random) -> Inputs:
             training={"kind": "qat", "history": [{"loss": 1.0}]},
         )
     )
-    for document in mutants(whole, draw):
+    for document in mutants(intact, draw):
         text = json.dumps(document).encode()
         _written(box, a_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
         yield draw.choice(
@@ -222,8 +222,8 @@ def _model(box: Path, draw: random.Random) -> Inputs:
               {"val_accuracy": 0.5}, [{"loss": 1.0}], {"a": 1}, tuning={"kind": "qat", "of": "cd" * 32}),
         folder,
     )  # fmt: skip
-    whole = json.loads((folder / "model.json").read_text())
-    for document in mutants(whole, draw):
+    intact = json.loads((folder / "model.json").read_text())
+    for document in mutants(intact, draw):
         text = json.dumps(document).encode()
         _written(folder, model_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
         yield draw.choice(
@@ -239,17 +239,17 @@ def _model(box: Path, draw: random.Random) -> Inputs:
 def _results_document() -> Any:
     from ..report.test_report import example
 
-    made: Results = example()
-    kept = {artifact.id for artifact in made.artifacts[:3]}
-    made.artifacts = made.artifacts[:3]
-    made.measurements = [row for row in made.measurements if row.artifact in kept]
-    return json.loads(json.dumps(made.to_json()))
+    results: Results = example()
+    ids = {artifact.id for artifact in results.artifacts[:3]}
+    results.artifacts = results.artifacts[:3]
+    results.measurements = [row for row in results.measurements if row.artifact in ids]
+    return json.loads(json.dumps(results.to_json()))
 
 
 def _results(box: Path, draw: random.Random) -> Inputs:
-    whole = _results_document()
-    _written(box, other__results_DOT_json=json.dumps(whole))
-    for document in mutants(whole, draw):
+    intact = _results_document()
+    _written(box, other__results_DOT_json=json.dumps(intact))
+    for document in mutants(intact, draw):
         text = json.dumps(document).encode()
         _written(box, run__results_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
         yield draw.choice(
@@ -270,13 +270,13 @@ def _report(box: Path, draw: random.Random) -> Inputs:
 
 
 def _saved_model(box: Path, draw: random.Random) -> Inputs:
-    whole = [
+    intact = [
         seeds.saved_model("Relu", "Softmax"),
         seeds.saved_model("ReadFile", "PyFunc"),
         seeds.saved_model("StatefulPartitionedCall", "While"),
     ]
     while True:
-        _written(box, m__saved_model_DOT_pb=changed(draw.choice(whole), draw))
+        _written(box, m__saved_model_DOT_pb=changed(draw.choice(intact), draw))
         if draw.random() < 0.1:
             _written(box, m__fingerprint_DOT_pb=draw.randbytes(30), m__assets__words_DOT_txt="a\nb")
         yield (
@@ -303,8 +303,8 @@ def _archive(box: Path, draw: random.Random) -> Inputs:
     )
     while True:
         files = {"saved_model.pb": seeds.saved_model("Relu"), draw.choice(names): b"i" * 50}
-        whole = seeds.archive(files)
-        _written(box, m_DOT_tar_DOT_gz=changed(whole, draw) if draw.random() < 0.8 else whole)
+        intact = seeds.archive(files)
+        _written(box, m_DOT_tar_DOT_gz=changed(intact, draw) if draw.random() < 0.8 else intact)
         yield "m.tar.gz", OUT
 
 
@@ -346,10 +346,10 @@ def _keras(box: Path, draw: random.Random) -> Inputs:
 
 
 def _hdf5(box: Path, draw: random.Random) -> Inputs:
-    whole = seeds.hdf5()
+    intact = seeds.hdf5()
     configs = mutants(seeds.KERAS_CONFIG, draw)
     while True:
-        _written(box, m_DOT_h5=seeds.hdf5(next(configs)) if draw.random() < 0.4 else changed(whole, draw))
+        _written(box, m_DOT_h5=seeds.hdf5(next(configs)) if draw.random() < 0.4 else changed(intact, draw))
         yield "export", "m.h5", "--to", "tflite:int8", "--out", OUT
 
 
@@ -359,13 +359,13 @@ def _tables(box: Path, draw: random.Random) -> Inputs:
     _text_sidecar(box)
     _written(box, p_DOT_png=seeds.picture("PNG"), labels_DOT_txt=seeds.LABELS)
     pictures = "file,label\n" + "".join(f"p.png,class{i % 3}\n" for i in range(6))
-    whole = {
+    intact = {
         "csv": seeds.TABLE.encode(), "tsv": seeds.TABLE.replace(",", "\t").encode(), "jsonl": seeds.LINES.encode(),
         "pictures": pictures.encode(),
     }  # fmt: skip
     while True:
-        kind = draw.choice(sorted(whole))
-        _written(box, t_DOT_data=changed(whole[kind], draw))
+        kind = draw.choice(sorted(intact))
+        _written(box, t_DOT_data=changed(intact[kind], draw))
         source = f"{'csv' if kind == 'pictures' else kind}:t.data"
         columns = draw.choice(
             ((), (), ("--text-column", "label"), ("--encoding", draw.choice(("x", "utf-16", "latin-1", "idna"))))
@@ -421,10 +421,10 @@ def _pictures(box: Path, draw: random.Random) -> Inputs:
         for index in range(2):
             _written(box, **{f"pictures__{label}__{index}.png": seeds.picture("PNG", 30 * index + len(label))})
     kinds = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO")
-    whole = {kind: seeds.picture(kind) for kind in kinds}
+    intact = {kind: seeds.picture(kind) for kind in kinds}
     while True:
         kind = draw.choice(kinds)
-        _written(box, **{f"pictures__red__x.{kind.lower()}": changed(whole[kind], draw)})
+        _written(box, **{f"pictures__red__x.{kind.lower()}": changed(intact[kind], draw)})
         yield "evaluate", "a.tflite", "--data", draw.choice(("folder:pictures", "images:pictures/red")), *_NOWHERE
         (box / "pictures" / "red" / f"x.{kind.lower()}").unlink()
 
@@ -433,9 +433,9 @@ def _arrays(box: Path, draw: random.Random) -> Inputs:
     _written(box, a_DOT_tflite=seeds.tflite())
     artifact = replace(open_artifact(box / "a.tflite"), contract=InputContract("image", (1, 8, 8, 3), kind="tensor"))
     write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"))))
-    whole = seeds.array()
+    intact = seeds.array()
     while True:
-        _written(box, x_DOT_npy=changed(whole[:160] if draw.random() < 0.5 else whole, draw))
+        _written(box, x_DOT_npy=changed(intact[:160] if draw.random() < 0.5 else intact, draw))
         yield "evaluate", "a.tflite", "--data", "npy:x.npy", *_NOWHERE
 
 

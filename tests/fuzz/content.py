@@ -35,7 +35,7 @@ def _number(content: bytes, draw: random.Random) -> bytes:
     return content[:at] + struct.pack("<I", number) + content[at + 4 :]
 
 
-def _cut(content: bytes, draw: random.Random) -> bytes:
+def _truncated(content: bytes, draw: random.Random) -> bytes:
     return content[: draw.randrange(len(content) + 1)]
 
 
@@ -60,5 +60,5 @@ def _random(content: bytes, draw: random.Random) -> bytes:
 
 
 _CHANGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    _flip, _flip, _byte, _byte, _number, _number, _number, _cut, _drop, _repeat, _insert, _random,
+    _flip, _flip, _byte, _byte, _number, _number, _number, _truncated, _drop, _repeat, _insert, _random,
 )  # fmt: skip

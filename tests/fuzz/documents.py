@@ -42,8 +42,8 @@ def without(document: Any, place: Place) -> Any:
     """Return a copy of a document in which a key or an entry is missing."""
     first, rest = place[0], place[1:]
     if isinstance(document, dict):
-        kept = {key: value for key, value in document.items() if rest or key != first}
-        return {key: without(value, rest) if rest and key == first else value for key, value in kept.items()}
+        remaining = {key: value for key, value in document.items() if rest or key != first}
+        return {key: without(value, rest) if rest and key == first else value for key, value in remaining.items()}
     return [without(v, rest) if rest and at == first else v for at, v in enumerate(document) if rest or at != first]
 
 

@@ -75,7 +75,8 @@ def run_area(area: Area, inputs: int, seed: int, folder: Path, *, here: bool = F
         tally.codes[ended.code] += 1
         tally.answers.add(_answer(ended.err or ended.out))
         tally.longest = max(tally.longest, ended.seconds)
-        tally.wrong += [f"{area.name}, seed {seed}, input {number}: {_told(arguments)}: {what}" for what in ended.wrong]
+        where = f"{area.name}, seed {seed}, input {number}: {_command(arguments)}"
+        tally.wrong += [f"{where}: {what}" for what in ended.wrong]
     return tally
 
 
@@ -85,12 +86,12 @@ def _ready(box: Path, commands: Iterator[tuple[str, ...]]) -> Iterator[tuple[str
         yield arguments
 
 
-def _answer(said: str) -> str:
+def _answer(output: str) -> str:
     """Return what was said, without what differs from input to input: numbers, paths and quoted parts."""
-    return re.sub(r"\d+|'[^']*'|/\S+|\(found .*", "…", said[:20_000])[:2000]
+    return re.sub(r"\d+|'[^']*'|/\S+|\(found .*", "…", output[:20_000])[:2000]
 
 
-def _told(arguments: tuple[str, ...]) -> str:
+def _command(arguments: tuple[str, ...]) -> str:
     return ascii(" ".join(arguments))[:200]
 
 

@@ -184,14 +184,14 @@ def _limit() -> Iterator[None]:
 
 def _listing(box: Path, out: Path) -> set[tuple[str, int, int]]:
     """Return what stands in the folder beside `out`: names, sizes and times."""
-    found = set()
+    entries = set()
     for here, folders, names in os.walk(box):
         folders[:] = [folder for folder in folders if Path(here, folder) != out]
         for name in names:
-            told = Path(here, name).lstat()
-            found.add((os.path.join(here, name), told.st_size, told.st_mtime_ns))  # noqa: PTH118
-        found |= {(os.path.join(here, folder), 0, 0) for folder in folders}  # noqa: PTH118
-    return found
+            status = Path(here, name).lstat()
+            entries.add((os.path.join(here, name), status.st_size, status.st_mtime_ns))  # noqa: PTH118
+        entries |= {(os.path.join(here, folder), 0, 0) for folder in folders}  # noqa: PTH118
+    return entries
 
 
 def _reset_peak() -> int:

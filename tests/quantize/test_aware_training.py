@@ -160,18 +160,18 @@ def test_quantization_aware_training_gives_integer_files_that_answer_as_float(sm
     model, workspace, heard = quantized
     assert {part.name for part in workspace.iterdir()} == {"saved_model", "model.json", "work.json"}
     assert load_model(workspace) == model
-    known = model.tuning
-    assert (known["kind"], known["of"], known["head_only"]) == ("qat", small.model.sha256, False)
-    assert known["layers"] == {"quantized": 7, "total": 7}
-    assert [row["epoch"] for row in known["history"]] == [0, 1, 2]
-    assert known["history"][0]["val_agreement"] > 0.9  # calibrated
+    facts = model.tuning
+    assert (facts["kind"], facts["of"], facts["head_only"]) == ("qat", small.model.sha256, False)
+    assert facts["layers"] == {"quantized": 7, "total": 7}
+    assert [row["epoch"] for row in facts["history"]] == [0, 1, 2]
+    assert facts["history"][0]["val_agreement"] > 0.9  # calibrated
     assert model.sha256 != small.model.sha256 and (model.name, model.labels) == ("small", LABELS)
     content = tflite_eval.convert(model.saved_model, quantized=True)
-    found = tflite_eval.run(content, np.load(small.data.images("validation")), model.input, workspace / "x")
-    assert not found.float_operators
-    best = known["history"][known["best_epoch"]]
+    outputs = tflite_eval.run(content, np.load(small.data.images("validation")), model.input, workspace / "x")
+    assert not outputs.float_operators
+    best = facts["history"][facts["best_epoch"]]
     expected = answers(small.model, pixels(small)).argmax(1)
-    assert (found.values.argmax(1) == expected).mean() == pytest.approx(best["val_agreement"]) and expected.any()
+    assert (outputs.values.argmax(1) == expected).mean() == pytest.approx(best["val_agreement"]) and expected.any()
     converter = tf.lite.TFLiteConverter.from_saved_model(str(model.saved_model))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -220,8 +220,8 @@ def test_the_same_seed_gives_the_same_weights_and_a_killed_training_goes_on(smal
     assert {k: v for k, v in again.tuning.items() if k != "seconds"} == {
         k: v for k, v in model.tuning.items() if k != "seconds"
     }
-    found = Heard()
-    assert further(small, "qat", tmp_path, listener=found) == again and not found.tasks  # done already
+    resumed = Heard()
+    assert further(small, "qat", tmp_path, listener=resumed) == again and not resumed.tasks  # done already
 
 
 @pytest.mark.slow
@@ -291,25 +291,25 @@ def kernels_in(content):
     interpreter.allocate_tensors()
     written = {index for op in interpreter._get_ops_details() for index in op["outputs"]}
     inputs = {detail["index"] for detail in interpreter.get_input_details()}
-    found = [
+    kernels = [
         interpreter.get_tensor(t["index"])
         for t in interpreter.get_tensor_details()
         if t["index"] not in written | inputs and len(t["shape"]) in (2, 4) and t["dtype"] in (np.float32, np.int8)
     ]
-    return {tensor.shape: tensor for tensor in found}
+    return {tensor.shape: tensor for tensor in kernels}
 
 
 @pytest.mark.slow
 def test_pruned_files_hold_the_zeros_that_were_asked_for(small, tmp_path):
     model = further(small, "pruned", tmp_path)
-    known = model.tuning
-    assert known["sparsity"] == 0.6 and known["zero_weights"] >= 0.6 * known["pruned_weights"] - 4
-    assert known["layers"]["total"] == 7 and known["layers"]["pruned"] == 4
+    facts = model.tuning
+    assert facts["sparsity"] == 0.6 and facts["zero_weights"] >= 0.6 * facts["pruned_weights"] - 4
+    assert facts["layers"]["total"] == 7 and facts["layers"]["pruned"] == 4
     for quantized in (False, True):  # as float32 and as dynamic
-        found = kernels_in(tflite_eval.convert(model.saved_model, quantized=quantized))
+        kernels = kernels_in(tflite_eval.convert(model.saved_model, quantized=quantized))
         for shape in ((16, 1, 1, 8), (8, 1, 1, 16), (32, 3, 3, 8), (3, 32)):
-            assert (found[shape] == 0).sum() >= math.floor(0.6 * math.prod(shape)), shape
-        assert (found[(1, 3, 3, 16)] == 0).mean() < 0.2 > (found[(8, 3, 3, 3)] == 0).mean()
+            assert (kernels[shape] == 0).sum() >= math.floor(0.6 * math.prod(shape)), shape
+        assert (kernels[(1, 3, 3, 16)] == 0).mean() < 0.2 > (kernels[(8, 3, 3, 3)] == 0).mean()
     right = answers(model, pixels(small)).argmax(1) == np.load(small.data.targets("validation"))
     assert right.mean() > 0.5
 
@@ -317,12 +317,12 @@ def test_pruned_files_hold_the_zeros_that_were_asked_for(small, tmp_path):
 @pytest.mark.slow
 def test_clustered_files_hold_as_few_values_as_were_asked_for(small, tmp_path):
     model = further(small, "clustered", tmp_path)
-    known = model.tuning
-    assert known["clusters"] == 8 and known["distinct_values"] <= 8 and known["layers"]["clustered"] == 3
-    found = kernels_in(tflite_eval.convert(model.saved_model, quantized=False))
+    facts = model.tuning
+    assert facts["clusters"] == 8 and facts["distinct_values"] <= 8 and facts["layers"]["clustered"] == 3
+    kernels = kernels_in(tflite_eval.convert(model.saved_model, quantized=False))
     for shape in ((16, 1, 1, 8), (8, 1, 1, 16), (32, 3, 3, 8)):
-        assert 2 <= len(np.unique(found[shape])) <= 8
-    assert len(np.unique(found[(1, 3, 3, 16)])) > 100  # depthwise: left alone
+        assert 2 <= len(np.unique(kernels[shape])) <= 8
+    assert len(np.unique(kernels[(1, 3, 3, 16)])) > 100  # depthwise: left alone
     right = answers(model, pixels(small)).argmax(1) == np.load(small.data.targets("validation"))
     assert right.mean() > 0.6
 
@@ -342,8 +342,8 @@ def test_of_a_network_that_is_not_known_only_the_head_is_trained(small, tmp_path
     images = pixels(small, "train")[:30]
     samples = ({model.input.name: one[None]} for one in images)
     content = tflite_eval.convert(model.saved_model, quantized=True, samples=lambda: samples)
-    found = tflite_eval.run(content, np.load(small.data.images("validation")), model.input, tmp_path / "x")
-    assert (found.values.argmax(1) == answers(small.model, pixels(small)).argmax(1)).mean() > 0.9
+    outputs = tflite_eval.run(content, np.load(small.data.images("validation")), model.input, tmp_path / "x")
+    assert (outputs.values.argmax(1) == answers(small.model, pixels(small)).argmax(1)).mean() > 0.9
     for kind in ("pruned", "clustered"):
         with pytest.raises(StageError, match=r"cannot be pruned or clustered: it came as a graph"):
             further(small, kind, tmp_path / kind, model=unknown)
@@ -385,9 +385,9 @@ def test_a_file_that_takes_its_interpreter_down_ends_no_training(small, tmp_path
 
 def test_what_cannot_be_trained_is_told_before_anything_starts(small, tmp_path, monkeypatch):
     text = replace(small.model, input=InputContract("ids", (1, 8), "int32", kind="text", lengths="lens"))
-    with pytest.raises(StageError, match="takes texts") as told:
+    with pytest.raises(StageError, match="takes texts") as raised:
         further(small, "qat", tmp_path, model=text)
-    assert "tflite:dynamic" in told.value.remedy
+    assert "tflite:dynamic" in raised.value.remedy
     with pytest.raises(InputError, match="unknown further training 'qaat'"):
         further(small, "qaat", tmp_path)
     with pytest.raises(InputError, match=r"already trained further \(qat\)"):

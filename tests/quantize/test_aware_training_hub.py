@@ -54,8 +54,8 @@ def test_a_module_of_a_known_architecture_is_built_again(mobile):
     assert {"conv_dw_3", "conv_pw_13_bn", "pool", "hidden_1", "probabilities"} <= {layer.name for layer in flat.layers}
     expected = signature_answers(model.saved_model, model.input.name, model.answer, pictures)
     np.testing.assert_allclose(np.asarray(flat(pictures)), expected, atol=1e-5)
-    found = flat.get_layer("conv_pw_13").get_weights()[0]
-    np.testing.assert_array_equal(found, network.get_layer("conv_pw_13").get_weights()[0])
+    kernel = flat.get_layer("conv_pw_13").get_weights()[0]
+    np.testing.assert_array_equal(kernel, network.get_layer("conv_pw_13").get_weights()[0])
 
 
 def slim(name: str) -> str:
@@ -86,8 +86,8 @@ def test_variables_find_their_places_by_other_libraries_names_and_by_their_order
     rebuilt = next(rebuild(renamed, {**arrays, **numbered}))
     flat = network_loading.flatten(rebuilt)
     for layer in (layer for layer in network.layers if layer.weights):
-        for weight, found in zip(layer.get_weights(), flat.get_layer(layer.name).get_weights(), strict=True):
-            np.testing.assert_array_equal(found, weight)
+        for weight, copied in zip(layer.get_weights(), flat.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(copied, weight)
 
 
 @pytest.mark.slow

@@ -63,19 +63,19 @@ def look(defective: Defective, name: str, reference: str, folder: Path, samples:
 def test_the_culprit_comes_first(
     defective: Defective, tmp_path: Path, name: str, reference: str, cause: str, culprit: str, says: str
 ) -> None:
-    found = look(defective, name, reference, tmp_path)
-    first = found.suspicions[0]
+    diagnosis = look(defective, name, reference, tmp_path)
+    first = diagnosis.suspicions[0]
     assert first.cause == cause
     assert says in first.why
     assert first.remedy
-    assert found.tensors[0].cause == cause  # the ranking agrees with the words
-    assert found.tensors[0].name in first.tensors
+    assert diagnosis.tensors[0].cause == cause  # the ranking agrees with the words
+    assert diagnosis.tensors[0].name in first.tensors
     if cause == "calibration":  # it shows everywhere
         assert len(first.tensors) >= 4 and culprit in first.tensors
     else:
         assert len(first.tensors) == 1 and culprit in first.tensors[0]
-    assert found.agreement is not None and found.agreement < 0.97
-    assert found.facts["unmatched"] == []
+    assert diagnosis.agreement is not None and diagnosis.agreement < 0.97
+    assert diagnosis.facts["unmatched"] == []
 
 
 @pytest.mark.slow
@@ -87,15 +87,15 @@ def test_healthy_files_are_not_suspected(
     defective: Defective, tmp_path: Path, name: str, scheme: str, least: float
 ) -> None:
     artifact = defective.artifact(name, scheme)
-    found = diagnose(artifact, defective.file("plain-float32"), defective.data, samples=60, workspace=tmp_path)
-    assert found.suspicions == ()
-    assert found.facts["answer_snr_db"] > least
-    assert found.facts["unmatched"] == []
-    assert all(tensor.cause == "" for tensor in found.tensors)
-    weights = [tensor for tensor in found.tensors if tensor.kind == "weight"]
+    diagnosis = diagnose(artifact, defective.file("plain-float32"), defective.data, samples=60, workspace=tmp_path)
+    assert diagnosis.suspicions == ()
+    assert diagnosis.facts["answer_snr_db"] > least
+    assert diagnosis.facts["unmatched"] == []
+    assert all(tensor.cause == "" for tensor in diagnosis.tensors)
+    weights = [tensor for tensor in diagnosis.tensors if tensor.kind == "weight"]
     assert {tensor.operator for tensor in weights} >= {"CONV_2D", "FULLY_CONNECTED"}
     assert all(tensor.snr_db is not None and tensor.snr_db > 38 for tensor in weights)
-    order = [tensor.position for tensor in in_graph_order(found.tensors)]
+    order = [tensor.position for tensor in in_graph_order(diagnosis.tensors)]
     assert order == sorted(order)
 
 
@@ -104,7 +104,7 @@ def test_figures_are_those_of_the_files(defective: Defective, tmp_path: Path) ->
     """The same figures, computed here from both files' tensors, found by name."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    found = look(defective, "plain-int8", "plain-float32", tmp_path, samples=8)
+    diagnosis = look(defective, "plain-int8", "plain-float32", tmp_path, samples=8)
     count = defective.data.counts["test"]
     chosen = np.sort(np.random.default_rng(1).permutation(count)[:8])
     images = np.load(defective.data.images("test"))[chosen].astype(np.float32)
@@ -129,7 +129,7 @@ def test_figures_are_those_of_the_files(defective: Defective, tmp_path: Path) ->
     scale, zero = details[1]["model/flatten/Reshape"]["quantization"]
     theirs = values[0]["model/flatten/Reshape"].astype(np.float64)
     ours = (values[1]["model/flatten/Reshape"].astype(np.float64) - zero) * scale
-    row = next(t for t in found.tensors if t.name == "model/flatten/Reshape")
+    row = next(t for t in diagnosis.tensors if t.name == "model/flatten/Reshape")
     assert row.snr_db == pytest.approx(10 * np.log10((theirs**2).sum() / ((ours - theirs) ** 2).sum()), abs=0.01)
     assert row.cosine == pytest.approx((ours * theirs).sum() / np.sqrt((ours**2).sum() * (theirs**2).sum()), abs=1e-5)
     assert (row.low, row.high) == pytest.approx((scale * (-128 - zero), scale * (127 - zero)), rel=1e-5)
@@ -139,7 +139,7 @@ def test_figures_are_those_of_the_files(defective: Defective, tmp_path: Path) ->
     scales = details[1]["model/second/Conv2D"]["quantization_parameters"]["scales"].reshape(-1, 1, 1, 1)
     kernel = values[1]["model/second/Conv2D"][0].astype(np.float64) * scales
     exact = values[0]["model/second/Conv2D"][0].astype(np.float64)
-    weight = next(t for t in found.tensors if t.name == "model/second/Conv2D" and t.kind == "weight")
+    weight = next(t for t in diagnosis.tensors if t.name == "model/second/Conv2D" and t.kind == "weight")
     assert weight.snr_db == pytest.approx(10 * np.log10((exact**2).sum() / ((kernel - exact) ** 2).sum()), abs=0.01)
 
 
@@ -153,11 +153,11 @@ def test_ai_edge_quantizer_files_are_compared_too(defective: Defective, tmp_path
         content, _ = quantize(source, variant.scheme, lambda: ({"image": one[None]} for one in samples))
         path.write_bytes(content)
         artifact = replace(defective.artifact("plain-int8", scheme), id=scheme, path=path)
-        found = diagnose(
+        diagnosis = diagnose(
             artifact, defective.file("plain-float32"), defective.data, samples=20, workspace=tmp_path / scheme
         )
-        assert found.facts["unmatched"] == []
-        weights = [t for t in found.tensors if t.kind == "weight" and t.dtype == variant.scheme.weights]
+        assert diagnosis.facts["unmatched"] == []
+        weights = [t for t in diagnosis.tensors if t.kind == "weight" and t.dtype == variant.scheme.weights]
         kernels = [weight for weight in weights if np.prod(weight.shape) > 100]
         assert len(kernels) >= 4
         bounds = (12, 26) if scheme == "int4" else (38, 60)  # 6 dB a bit
@@ -193,9 +193,9 @@ def test_dense_layers_as_convolutions_are_matched(defective: Defective, tmp_path
     path.write_bytes(dense_as_conv(defective.file("plain-dynamic").read_bytes()))
     ours, theirs = read_graph(path), read_graph(defective.file("plain-float32"))
     assert not any(op.name == "FULLY_CONNECTED" for op in ours.ops)
-    found = match(ours, theirs)
+    matches = match(ours, theirs)
     dense = next(op for op in theirs.ops if op.name == "FULLY_CONNECTED")
-    (ours_of_it,) = (p for p, q in found.ops.items() if q == dense.position)
+    (ours_of_it,) = (p for p, q in matches.ops.items() if q == dense.position)
     assert ours.ops[ours_of_it].name == "CONV_2D"
     artifact = replace(defective.artifact("plain-dynamic", "dynamic-conv"), path=path)
     result = diagnose(
@@ -208,8 +208,8 @@ def test_dense_layers_as_convolutions_are_matched(defective: Defective, tmp_path
 
 @pytest.mark.slow
 def test_another_models_float_file_is_told(defective: Defective, tmp_path: Path) -> None:
-    found = match(read_graph(defective.file("plain-int8")), read_graph(defective.file("shares-float32")))
-    assert len(found.ops) + len(found.unmatched) == 8
+    matches = match(read_graph(defective.file("plain-int8")), read_graph(defective.file("shares-float32")))
+    assert len(matches.ops) + len(matches.unmatched) == 8
     with pytest.raises((InputError, StageError), match="float"):
         look(defective, "plain-int8", "missing", tmp_path)
     damaged = tmp_path / "damaged.tflite"
@@ -245,28 +245,28 @@ def test_rewritten_files_compute_the_same(defective: Defective) -> None:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     def opened(content: bytes) -> Any:
-        made = Interpreter(
+        interpreter = Interpreter(
             model_content=content,
             experimental_preserve_all_tensors=True,
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
-        made.allocate_tensors()
-        return made
+        interpreter.allocate_tensors()
+        return interpreter
 
     path = defective.file("plain-float32")
     graph = read_graph(path)
     image = np.load(defective.data.images("test"))[:1].astype(np.float32)
-    whole = opened(path.read_bytes())
-    whole.set_tensor(graph.inputs[0], image)
-    whole.invoke()
-    apart = isolate_operators(graph, {})
-    parts = opened(apart.content)
-    for (position, k), place in apart.inputs.items():
-        parts.set_tensor(place, whole.get_tensor(graph.ops[position].inputs[k]))
+    original = opened(path.read_bytes())
+    original.set_tensor(graph.inputs[0], image)
+    original.invoke()
+    isolated = isolate_operators(graph, {})
+    parts = opened(isolated.content)
+    for (position, k), place in isolated.inputs.items():
+        parts.set_tensor(place, original.get_tensor(graph.ops[position].inputs[k]))
     parts.invoke()
     results = [op.outputs[0] for op in graph.ops]
     for index in results:
-        np.testing.assert_allclose(parts.get_tensor(index), whole.get_tensor(index), atol=1e-6)
+        np.testing.assert_allclose(parts.get_tensor(index), original.get_tensor(index), atol=1e-6)
     answer = results[-2]
     disturbed = inject_errors(graph, results[:-1], answer, {})
     model = opened(disturbed.content)
@@ -274,10 +274,10 @@ def test_rewritten_files_compute_the_same(defective: Defective) -> None:
     for index, place in disturbed.errors.items():
         model.set_tensor(place, np.zeros(graph.tensors[index].shape, np.float32))
     model.invoke()
-    np.testing.assert_allclose(model.get_tensor(disturbed.answer), whole.get_tensor(answer), atol=1e-5)
+    np.testing.assert_allclose(model.get_tensor(disturbed.answer), original.get_tensor(answer), atol=1e-5)
     model.set_tensor(disturbed.errors[answer], np.ones(graph.tensors[answer].shape, np.float32))
     model.invoke()
-    np.testing.assert_allclose(model.get_tensor(disturbed.answer), whole.get_tensor(answer) + 1, atol=1e-5)
+    np.testing.assert_allclose(model.get_tensor(disturbed.answer), original.get_tensor(answer) + 1, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -336,10 +336,10 @@ def test_the_command_finds_what_a_run_knows(
 ) -> None:
     path = _run_folder(defective, tmp_path / "run")
     program.main(["diagnose", str(path), "--samples", "20", "--json"], standalone_mode=False)
-    found = json.loads(capsys.readouterr().out)
-    hold_document("diagnose --json", found)
-    assert found["suspicions"][0]["cause"] == "outlier-channel"
-    assert found["source"].endswith("(test)")
+    document = json.loads(capsys.readouterr().out)
+    hold_document("diagnose --json", document)
+    assert document["suspicions"][0]["cause"] == "outlier-channel"
+    assert document["source"].endswith("(test)")
     assert (tmp_path / "run" / "diagnosis" / "hard--tflite-int8.json").is_file()
     program.main(["diagnose", str(path), "--samples", "20"], standalone_mode=False)
     printed = " ".join(capsys.readouterr().out.split())
@@ -384,9 +384,9 @@ def test_storing_is_off_by_half_a_step_at_most_and_parts_add_up(values: list[flo
 
 @given(st.floats(1e-6, 1e6), st.floats(0, 1e6))
 def test_decibels(signal: float, noise: float) -> None:
-    found = decibels(signal, noise)
-    assert found is not None and found <= HIGHEST_DB
-    assert decibels(signal, noise * 10 + 1e-3) <= found  # type: ignore[operator]
+    level = decibels(signal, noise)
+    assert level is not None and level <= HIGHEST_DB
+    assert decibels(signal, noise * 10 + 1e-3) <= level  # type: ignore[operator]
     assert decibels(0.0, noise) is None
 
 
@@ -433,5 +433,5 @@ def test_the_viewers_file_has_results_of_the_figure() -> None:
         TensorError("w", "weight", "CONV_2D", 1, (1,), "int8", own_snr_db=40.0),
         TensorError("b", "activation", "MUL", 1, (1,), "int8"),
     )
-    made = node_data(Diagnosis("m", "", "", "", 1, None, tensors, ()), "own_snr_db")
-    assert made["main"]["results"] == {"a": {"value": 12.35}}
+    nodes = node_data(Diagnosis("m", "", "", "", 1, None, tensors, ()), "own_snr_db")
+    assert nodes["main"]["results"] == {"a": {"value": 12.35}}

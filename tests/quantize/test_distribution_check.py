@@ -41,10 +41,10 @@ def fashion(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 @pytest.mark.parametrize("samples", [32, 100, 200])
 def test_honest_draws_are_alike(fashion: PreparedData, tmp_path: Path, samples: int) -> None:
     for seed in range(8):
-        found = check_distribution(draw(fashion, samples, seed, tmp_path), fashion, seed=seed)
-        assert found["alike"], (seed, found["why"])
-        assert found["checked_against"] == "test" and 300 < found["samples"] <= 500
-        assert [channel["name"] for channel in found["channels"]] == ["red", "green", "blue"]
+        record = check_distribution(draw(fashion, samples, seed, tmp_path), fashion, seed=seed)
+        assert record["alike"], (seed, record["why"])
+        assert record["checked_against"] == "test" and 300 < record["samples"] <= 500
+        assert [channel["name"] for channel in record["channels"]] == ["red", "green", "blue"]
 
 
 Change = Callable[[Any], Any]
@@ -59,14 +59,14 @@ CHANGES: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_goes_wrong_is_named(fashion: PreparedData, tmp_path: Path, name: str) -> None:
-    change, said = CHANGES[name]
+    change, words = CHANGES[name]
     honest = draw(fashion, 200, 1, tmp_path)
     changed = change(np.load(honest.images))
     np.save(tmp_path / "changed.npy", changed)
-    found = check_distribution(replace(honest, images=tmp_path / "changed.npy", count=len(changed)), fashion)
-    assert not found["alike"] and said in found["why"]
+    record = check_distribution(replace(honest, images=tmp_path / "changed.npy", count=len(changed)), fashion)
+    assert not record["alike"] and words in record["why"]
     if name == "0–1 instead of 0–255":
-        assert "look like pixels of 0 to 1" in found["why"]
+        assert "look like pixels of 0 to 1" in record["why"]
 
 
 def test_classes_out_of_proportion_are_no_difference(fashion: PreparedData, tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_classes_out_of_proportion_are_no_difference(fashion: PreparedData, tmp_
     np.save(tmp_path / "test.npy", np.load(fashion.images("test"))[chosen])
     np.save(tmp_path / "test-labels.npy", labels[chosen])
     skewed = replace(fashion, folder=tmp_path, counts={"test": len(chosen)})
-    found = check_distribution(draw(fashion, 200, 1, tmp_path), skewed)
-    assert found["alike"], found["why"]
+    record = check_distribution(draw(fashion, 200, 1, tmp_path), skewed)
+    assert record["alike"], record["why"]
 
 
 def test_classes_that_calibration_never_saw_are_named(fashion: PreparedData, tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_no_distribution_is_told_to_differ_from_itself(
     tmp_path_factory: pytest.TempPathFactory, kind: str, count: int, width: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    found = tensors(tmp_path_factory.mktemp("draw"), DRAWS[kind](random, count, width), DRAWS[kind](random, 500, width))
-    assert found["alike"], found["why"]
+    row = tensors(tmp_path_factory.mktemp("draw"), DRAWS[kind](random, count, width), DRAWS[kind](random, 500, width))
+    assert row["alike"], row["why"]
 
 
 def tensors(folder: Path, calibration: Any, data: Any) -> dict[str, Any]:
@@ -117,10 +117,10 @@ def test_one_of_many_features_is_found(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     ours, theirs = random.normal(size=(200, 40)), random.normal(size=(500, 40))
     ours[:, 17] *= 1000
-    found = tensors(tmp_path, ours, theirs)
-    assert "another range (channel 17)" in found["why"]
-    assert [channel["name"] for channel in found["channels"] if channel["differs"]] == ["channel 17"]
-    assert len(found["channels"]) == 17  # the first sixteen, and the one that differs
+    record = tensors(tmp_path, ours, theirs)
+    assert "another range (channel 17)" in record["why"]
+    assert [channel["name"] for channel in record["channels"] if channel["differs"]] == ["channel 17"]
+    assert len(record["channels"]) == 17  # the first sixteen, and the one that differs
     ours[:, 17] /= 1000
     ours[:, 3] = np.clip(ours[:, 3], -0.7, 0.7)
     assert "channel 3" in tensors(tmp_path, ours, theirs)["why"]

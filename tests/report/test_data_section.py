@@ -43,11 +43,11 @@ REPORT: dict[str, Any] = {
 
 
 def results(report: Any) -> Results:
-    made = Results(run={"name": "r"}, environment={})
-    made.data = {
+    created = Results(run={"name": "r"}, environment={})
+    created.data = {
         "source": "folder:pictures", "counts": {"train": 100, "validation": 10, "test": 20}, "report": report
     }  # fmt: skip
-    return made
+    return created
 
 
 def test_the_data_are_told_in_tables_and_words() -> None:
@@ -76,8 +76,8 @@ def test_the_data_are_told_in_tables_and_words() -> None:
 
 
 def test_both_reports_have_the_section() -> None:
-    made = results(REPORT)
-    markdown, page = render_markdown(made), render_html(made)
+    example = results(REPORT)
+    markdown, page = render_markdown(example), render_html(example)
     assert "### Data" in markdown and "| Validation | 10 | – | cut off by seed 1: 0.1 of each class |" in markdown
     assert "| class 3 | 10 | 1 | 2 |" in markdown and "| cat/0.jpg | train | truncated |" in markdown
     for part in ("24 images could not be read", "mend or remove them", "unreadable.csv names all"):
@@ -98,14 +98,14 @@ def test_of_many_classes_the_smallest_and_largest_are_shown() -> None:
     "value", [None, 3, "word", [1], ["x"], {}, {"examples": 3}, {"count": [], "examples": [{}]}, [{}]]
 )
 def test_a_part_of_any_type_breaks_no_report(key: str, value: Any) -> None:
-    made = results({**REPORT, key: value})
-    data_section(Content(made))
+    changed = results({**REPORT, key: value})
+    data_section(Content(changed))
     if value == "word":
-        assert "word" in str(data_section(Content(made)))
-        assert "word" in render_html(made)
+        assert "word" in str(data_section(Content(changed)))
+        assert "word" in render_html(changed)
 
 
 def test_a_run_without_data_has_no_section() -> None:
-    made = Results(run={"name": "r"}, environment={})
-    assert not data_section(Content(made))
-    assert "### Data" not in render_markdown(made) and 'id="data"' not in render_html(made)
+    empty = Results(run={"name": "r"}, environment={})
+    assert not data_section(Content(empty))
+    assert "### Data" not in render_markdown(empty) and 'id="data"' not in render_html(empty)

@@ -105,14 +105,14 @@ def texts(labels=TOPICS, mismatch="!!!! <b>wow</b> =HYPERLINK(1)|x", agreement_o
     correct = rng.random(n) < 0.95
     for text, (took, lost, mib) in FILES.items():
         variant = Variant.parse(text)
-        made = Artifact(
+        artifact = Artifact(
             artifact_id(name, variant), name, variant.format, variant.scheme_name, Path("f"), bytes=int(mib * 2**20),
             labels=tuple(labels), inputs=(TensorSpec("ids", (1, 64), "int32"), TensorSpec("lens", (1,), "int32")),
             outputs=(TensorSpec("probabilities", (1, 5), "float32"), TensorSpec("embedding", (1, 512), "float32")),
             answer="probabilities", calibration={"samples": 200} if variant.scheme.calibrated else {},
             tokenizer=None if variant.format == "savedmodel" else Path("artifacts/use-multilingual.tokenizer"),
         )  # fmt: skip
-        results.add_artifact(made)
+        results.add_artifact(artifact)
         answers = correct.copy()
         answers[np.flatnonzero(correct)[:lost]] = False
         tokenize = None if variant.format == "savedmodel" else 0.35
@@ -124,13 +124,13 @@ def texts(labels=TOPICS, mismatch="!!!! <b>wow</b> =HYPERLINK(1)|x", agreement_o
             tokenize, None if tokenize is None else took,
         )  # fmt: skip
         runtime = RUNTIME[variant.format]
-        known = {
+        about = {
             "accuracy": float(answers.mean()), "accuracy_low": low, "accuracy_high": high, "drop": drop,
             "drop_low": drop_low, "drop_high": drop_high,
         }  # fmt: skip
         results.add_measurement(
             Measurement(
-                made.id,
+                artifact.id,
                 f"local/{runtime}",
                 "local",
                 runtime,
@@ -141,14 +141,14 @@ def texts(labels=TOPICS, mismatch="!!!! <b>wow</b> =HYPERLINK(1)|x", agreement_o
                 load_ms=3.1,
                 first_ms=9.0,
                 peak_memory_bytes=160 * 2**20,
-                **({} if agreement_only else known),
+                **({} if agreement_only else about),
             )
         )
     results.budget, results.recommendation = verdict(results, Budget(max_accuracy_drop=0.02))
     return results
 
 
-def foreign():
+def external():
     """A file of somebody else's: no classes, several outputs, code of its own."""
     results = texts(labels=(), agreement_only=True)
     results.models[0] |= {
@@ -198,10 +198,10 @@ def test_compared_models_are_a_table_a_drawing_and_a_sentence_for_each_pair(comp
     assert "distinguishable efficientnet_lite0 is more accurate than mobilenet_v2 by" in words
     assert row["sentence"] in words
     assert row["sentence"] in terminal(results)
-    for found in ("tf.keras.applications", "TensorFlow Hub", "keras: MobileNetV2", "21.7 s", "34.2 s",
+    for phrase in ("tf.keras.applications", "TensorFlow Hub", "keras: MobileNetV2", "21.7 s", "34.2 s",
                   "8.44 MiB", "3 seeds, ", "exported ", "int8 on local/ litert 2.9", "McNemar",
                   "over all seeds"):  # fmt: skip
-        assert found in words
+        assert phrase in words
     drawing = re.search(r'aria-label="(Accuracy of the models[^"]+)"', html)[1]
     shares = [f"{100 * repeat['accuracy']:.1f} %" for repeat in results.models[0]["repeats"]]
     assert f"seeds {', '.join(shares)}" in drawing
@@ -260,10 +260,10 @@ def test_a_model_that_failed_is_a_row_with_its_reason(tmp_path):
 def test_text_runs_speak_of_texts_and_tokens(news):
     results, html, markdown = news
     words = Page(html).words
-    for told in (html, markdown, terminal(results)):
-        assert "image" not in told.casefold()
-        assert "picture" not in told.casefold()
-    for found in (
+    for output in (html, markdown, terminal(results)):
+        assert "image" not in output.casefold()
+        assert "picture" not in output.casefold()
+    for phrase in (
         "Split Texts Left out", "Test 425",
         "200 training texts", "takes token ids (ids, int32 1 × 64) padded behind, and how many are "
         "real (lens, int32 1)", "ids from 0 to 128009", "takes the text, (1,) string", "64 token ids", "golden.json",
@@ -272,7 +272,7 @@ def test_text_runs_speak_of_texts_and_tokens(news):
         "reference: 5 17 904", "on the device: 5 17 17 33", "not the same everywhere", "reference tokenizer",
         "Shortest: 501", "weights in a Python package", "sport/ 12.txt – sport/9.txt",
     ):  # fmt: skip
-        assert found in words
+        assert phrase in words
     assert "424 of 425 test texts" in markdown
     assert "one text, tokenizing and inference, at batch 1" in terminal(results).replace("\n", " ")
 
@@ -306,24 +306,24 @@ def test_a_reference_that_takes_strings_says_so(tmp_path):
 
 
 def test_models_of_somebody_else_are_judged_by_agreement(tmp_path):
-    results = foreign()
+    results = external()
     html, markdown = written(results, tmp_path)
     words = Page(html).words
     assert results.recommendation["artifact"] == "use-multilingual--tflite-dynamic"
     assert "agrees with its float model on 99.8 % of 425 samples, loses at most 0.24 points" in words
-    for found in (
+    for phrase in (
         "Agreement with its float model 99.8 %", "Agreement against latency", "99.8 % agree", "≤ 0.24",
         "so it may lose up to 44.71 points of accuracy", "Classes not known", "brings code of its own", "(judged)",
         "values as the model takes them", "supplied as a file",
     ):  # fmt: skip
-        assert found in words
+        assert phrase in words
     assert "Accuracy against latency" not in words
     assert "99.8 % agree" in markdown
     assert "99.8 % agree" in terminal(results)
 
 
 def test_models_with_one_value_are_shown_with_their_difference(tmp_path):
-    results = foreign()
+    results = external()
     results.measurements = [replace(m, agreement=None, difference=0.00314) for m in results.measurements]
     results.budget, results.recommendation = verdict(results, Budget())
     assert results.recommendation["artifact"] is None
@@ -396,7 +396,7 @@ def test_a_models_drawing_has_its_own_pareto_front_and_names_its_points_once(tmp
         for row in results.models
     ]
     fronts = [re.findall(r'd="([^"]+)"[^>]*stroke-dasharray', drawing) for drawing in drawings]
-    assert all(len(found) == 1 for found in fronts) and fronts[0] != fronts[1]
+    assert all(len(front) == 1 for front in fronts) and fronts[0] != fronts[1]
     assert "the model’s Pareto front" in Page(html).words
     assert "Small strokes below: the single seeds" not in Page(html).words
     assert "Small strokes below: the single seeds" in Page(written(seeded(), tmp_path)[0]).words
@@ -404,7 +404,7 @@ def test_a_models_drawing_has_its_own_pareto_front_and_names_its_points_once(tmp
 
 def test_the_terminal_says_what_its_figures_are(tmp_path):
     assert "accuracy on the test split; latency of one text, tokenizing" in terminal(texts())
-    results = foreign()
+    results = external()
     shown = terminal(results)
     assert (
         "accuracy on the test split" not in shown and "agree: share of samples with the float model's answer" in shown

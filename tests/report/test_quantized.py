@@ -44,11 +44,11 @@ def blocks():
 
 def tensor_errors(rng, hard=(4, 5, 22, 37)):
     """A tensor for each activation; the operators at `hard` do harm themselves."""
-    level, found = 46.0, []
+    level, errors = 46.0, []
     for i, (name, kind, operator) in enumerate(blocks()):
         own = float(rng.normal(11 if i in hard else 34, 2))
         level = -10 * np.log10(10 ** (-level / 10) * 0.93 + 10 ** (-own / 10) * 0.6)
-        found.append(
+        errors.append(
             TensorError(
                 name, kind, operator, i, (1, 12, 12, 96), "int8", snr_db=float(level), own_snr_db=own,
                 cosine=float(1 - 0.4 * 10 ** (-level / 10)), saturated=0.0212 if i in hard else 0.0001,
@@ -57,7 +57,7 @@ def tensor_errors(rng, hard=(4, 5, 22, 37)):
                 why="channel 17 spans 23.5 times what the median channel does" if i in hard else "",
             )
         )  # fmt: skip
-    return found
+    return errors
 
 
 def diagnosis(artifact, rng):
@@ -66,7 +66,7 @@ def diagnosis(artifact, rng):
     weight = TensorError("model/block_1_depthwise/kernel", "weight", "DEPTHWISE_CONV_2D", 5, (1, 3, 3, 96), "int8",
                          snr_db=19.5, cause="weights", why="one scale for all channels")  # fmt: skip
     ranked = (*sorted(tensors, key=lambda t: t.own_snr_db)[:11], weight)
-    whole = Diagnosis(
+    complete = Diagnosis(
         artifact, "ef" * 32, "mobilenet--tflite-float32", "validation split", 64, 0.91, ranked,
         (
             Finding("outlier-channel", "4 layers have a channel whose range is over 20 times the others'",
@@ -76,7 +76,7 @@ def diagnosis(artifact, rng):
                       "set export.calibration.samples = 200"),
         ),
     )  # fmt: skip
-    document = to_json(whole)
+    document = to_json(complete)
     keys = ("name", "operator", "position", "kind", "snr_db", "own_snr_db", "cosine", "saturated", "range_use")
     return {
         **{k: document[k] for k in ("artifact", "reference", "samples", "agreement", "suspicions")},
@@ -229,7 +229,7 @@ def test_each_target_has_its_card_and_a_reason_for_every_other_file(finished):
 def test_why_accuracy_dropped_is_said_drawn_and_tabled(finished):
     results, html, markdown = finished
     part = section(html, "diagnosis")
-    for found in (
+    for phrase in (
         "loses 4.05 points of accuracy on local/litert (95 % interval +3.10 to +5.00)",
         "Outlier channel. 4 layers have a channel whose range",
         "train with quantization (tflite:qat-int8)",
@@ -241,7 +241,7 @@ def test_why_accuracy_dropped_is_said_drawn_and_tabled(finished):
         "91.0 % (measured)",
         "diagnosis/mobilenet--tflite-int8.model-explorer.json",
     ):
-        assert found in part.words
+        assert phrase in part.words
     drawings = re.findall(r'<svg class="plot (?:wide|narrow)".*?</svg>', html, re.DOTALL)
     labels = [re.search(r'aria-label="([^"]+)"', d)[1] for d in drawings]
     assert sum("worst: 1 block_11_project; 2 block_6_project" in label for label in labels) == 2
@@ -261,9 +261,9 @@ def test_a_diagnosis_that_found_nothing_says_so(tmp_path):
 
 def test_the_trade_of_a_search_is_told_with_its_steps(finished):
     results, html, markdown = finished
-    told = "With 6 layers kept in float32: the drop is 0.52 points instead of 4.05 points, at 1.22× the latency"
-    assert told in section(html, "quantization").words
-    assert told in markdown
+    sentence = "With 6 layers kept in float32: the drop is 0.52 points instead of 4.05 points, at 1.22× the latency"
+    assert sentence in section(html, "quantization").words
+    assert sentence in markdown
     for words in (section(html, "quantization").words, markdown):
         assert "Tried on 481 validation and 19 training samples." in words
     (trade,) = trades(Content(results))
@@ -275,14 +275,14 @@ def test_the_trade_of_a_search_is_told_with_its_steps(finished):
 def test_further_training_and_makers_and_calibration_are_recorded(finished):
     results, html, _ = finished
     words = section(html, "quantization").words
-    for found in ("Quantization-aware training tflite: qat-int8, tflite: qat-int8-int8io", "65 of 71", "Pruning",
+    for phrase in ("Quantization-aware training tflite: qat-int8, tflite: qat-int8-int8io", "65 of 71", "Pruning",
                   "Only the head was trained: the backbone comes from TensorFlow Hub", "50.0 %",
                   "tflite:pruned-dynamic 1.28 MiB of 2.54 MiB",
                   "tensorflow 2.21.0 taken compared on 481 validation and 19 training samples on",
                   "agrees on 96.2 %, 2.6 points less", "crashed the process ended with signal 11",
                   "tflite: int8, tflite: int8-mixed channel 2 of the calibration samples is brighter",
                   "Ranges of tflite:int8 min and max"):  # fmt: skip
-        assert found in words
+        assert phrase in words
     qat, pruned = provenance.trainings(Content(results))
     assert (len(qat.files), qat.warning, len(qat.history)) == (2, "", 3)
     assert pruned.warning
@@ -292,12 +292,12 @@ def test_further_training_and_makers_and_calibration_are_recorded(finished):
 def test_runtimes_name_operators_workarounds_and_what_delegates_refuse(finished):
     results, html, markdown = finished
     words = section(html, "runtimes").words
-    for found in ("tflite 2.17.0 FULLY_CONNECTED version 12", "Dense layers stored as 1×1 convolutions",
+    for phrase in ("tflite 2.17.0 FULLY_CONNECTED version 12", "Dense layers stored as 1×1 convolutions",
                   "tflite-runtime==2.14", "Instead of tflite:dynamic", "1.08× the latency; 1.01× the size; measured on",
                   "a drop of +0.05 points (95 % interval −0.10 to +0.20)",
                   "takes 36 of 38 operators estimated", "takes 38 of 38 operators",
                   "FULLY_CONNECTED 1×: version 12 is not supported"):  # fmt: skip
-        assert found in words
+        assert phrase in words
     assert "**tflite:dynamic-conv**: Dense layers stored as 1×1 convolutions; Made for tflite" in markdown
     assert [r.takes_all for r in runtimes.refusals(Content(results))] == [True, False]
 
@@ -340,11 +340,11 @@ def test_csv_says_what_was_recommended_where_and_is_safe(hostile, finished, tmp_
     results, _, _ = finished
     results.save(tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text(encoding="utf-8"))))
-    said = {(r["artifact"], r["target"]): r["verdict"] for r in rows}
-    assert said["mobilenet--tflite-dynamic-conv", "local/litert"] == "recommended"
-    assert said["mobilenet--onnx-float32", "local/onnxruntime"] == "recommended"
-    assert said["mobilenet--tflite-int8", "local/litert"] == "rejected"
-    assert said["mobilenet--savedmodel-float32", "local/tensorflow"] == ""
+    verdicts = {(r["artifact"], r["target"]): r["verdict"] for r in rows}
+    assert verdicts["mobilenet--tflite-dynamic-conv", "local/litert"] == "recommended"
+    assert verdicts["mobilenet--onnx-float32", "local/onnxruntime"] == "recommended"
+    assert verdicts["mobilenet--tflite-int8", "local/litert"] == "rejected"
+    assert verdicts["mobilenet--savedmodel-float32", "local/tensorflow"] == ""
     assert {r["training"] for r in rows} == {"", "qat", "pruned"}
     assert {r["agreement_by"] for r in rows if r["agreement"]} == {"class"}
     (small,) = {r["compressed_bytes"] for r in rows if r["scheme"] == "pruned-dynamic"}

@@ -63,7 +63,7 @@ REASONS = {
 def example(models=("mobilenet",), labels=CLASSES, folder=None, seed=1, n=2000):
     """A finished run: seven artifacts per model on four runtimes, with raw files when `folder` is given."""
     rng = np.random.default_rng(seed)
-    made = Results(
+    results = Results(
         run={
             "name": "quickstart", "started": "2026-11-22T16:21:29+00:00", "finished": "2026-11-22T16:25:02+00:00",
             "recipe_sha256": "ab" * 32, "edgeproof_version": "0.1.0",
@@ -86,20 +86,20 @@ def example(models=("mobilenet",), labels=CLASSES, folder=None, seed=1, n=2000):
         },
     )  # fmt: skip
     for number, model in enumerate(models):
-        made.models.append(_model(model, labels, rng))
+        results.models.append(_model(model, labels, rng))
         correct = rng.random(n) < 0.824 + 0.02 * number
         reference = Artifact(
             artifact_id(model, Variant("savedmodel", "float32")), model, "savedmodel", "float32", Path("saved_model"),
             bytes=9_480_000, sha256="cd" * 32,
         )  # fmt: skip
-        made.add_artifact(reference)
+        results.add_artifact(reference)
         for variant in BEHAVIOUR:
-            made.add_artifact(_artifact(model, Variant.parse(variant), 8_853_384 * (1 + number), labels))
-        for artifact in [a for a in made.artifacts if a.model == model]:
+            results.add_artifact(_artifact(model, Variant.parse(variant), 8_853_384 * (1 + number), labels))
+        for artifact in [a for a in results.artifacts if a.model == model]:
             for runtime in RUNTIMES:
-                made.add_measurement(_measure(artifact, runtime, correct, rng, folder, 1 + 0.9 * number))
-    made.budget, made.recommendation = verdict(made, Budget(max_latency_ms=40))
-    return made
+                results.add_measurement(_measure(artifact, runtime, correct, rng, folder, 1 + 0.9 * number))
+    results.budget, results.recommendation = verdict(results, Budget(max_latency_ms=40))
+    return results
 
 
 def _model(name, labels, rng):
@@ -317,13 +317,13 @@ def test_page_says_what_was_found(finished):
     assert (ship["artifact"], ship["target"]) == ("mobilenet--tflite-int8", "local/litert")
     assert "Ship tflite:int8 on local/litert" in words
     assert ship["why"] in words
-    for found in (
+    for phrase in (
         "accuracy drop at most 1 point", "set export.dense_per_channel = false", "no answer within 600 s",
         "package:mobilenet_v2", "1 × 96 × 96 × 3", "21.7 s for 13 epochs", "Ankle boot", "train/7/broken.png",
         "4,500", "200 training images", "FULLY_CONNECTED version 9, 1×", "ef" * 32, "6 fresh processes",
         "warms up for 0.2 s and is timed for 0.5 s", "Intel(R) Xeon(R)", "ai-edge-litert", "8.00 GiB",
     ):  # fmt: skip
-        assert found in words
+        assert phrase in words
 
 
 def test_drawings_follow_the_page_s_colours_and_tell_their_figures_in_words(finished):
@@ -530,11 +530,11 @@ def test_which_samples_a_drop_is_of_is_said_in_every_output(tmp_path):
     results.budget, results.recommendation = verdict(results, Budget(max_latency_ms=40))
     results.save(tmp_path)
     (html, markdown), shown = written(results, tmp_path), terminal(results)
-    told = "rop against float on test and validation, 2,500 samples; that of tflite:int8 on test, 2,000 samples"
+    sentence = "rop against float on test and validation, 2,500 samples; that of tflite:int8 on test, 2,000 samples"
     words = Page(html).words
-    assert f"d{told}." in words and "epochs of further training" in words
-    assert f"d{told}." in markdown
-    assert told in " ".join(shown.split())
+    assert f"d{sentence}." in words and "epochs of further training" in words
+    assert f"d{sentence}." in markdown
+    assert sentence in " ".join(shown.split())
     assert "−0.20 to +0.50 (95 % interval); test, 2,000 samples" in words, "of the recommended file"
     assert "−0.09 to +0.11" in words
     assert to_json(load_results(tmp_path).measurements) == to_json(results.measurements)

@@ -84,10 +84,10 @@ def trained_backbone(data: PreparedData, path: Path) -> Path:
     keras.utils.set_random_seed(2)
     backbone = small_network()
     head = keras.layers.Dense(len(LABELS), activation="softmax")
-    whole = keras.Model(backbone.input, head(keras.layers.GlobalAveragePooling2D()(backbone.output)))
-    whole.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
+    classifier = keras.Model(backbone.input, head(keras.layers.GlobalAveragePooling2D()(backbone.output)))
+    classifier.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
     images, labels = np.load(data.images("train")).astype(np.float32), np.load(data.targets("train"))
-    whole.fit(images, labels, batch_size=16, epochs=25, verbose=0)
+    classifier.fit(images, labels, batch_size=16, epochs=25, verbose=0)
     backbone.save(path)
     return path
 

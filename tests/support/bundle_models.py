@@ -16,21 +16,21 @@ def mean_colour_model(size: int = 8, outlying: bool = False) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     def tensor(name: str, shape: list[int], kind: int, buffer: int) -> Any:
-        made = schema.TensorT()
-        made.name, made.shape, made.type, made.buffer = name.encode(), shape, kind, buffer
-        return made
+        new = schema.TensorT()
+        new.name, new.shape, new.type, new.buffer = name.encode(), shape, kind, buffer
+        return new
 
     def operator(code: int, inputs: list[int], outputs: list[int], kind: int, options: Any) -> Any:
-        made = schema.OperatorT()
-        made.opcodeIndex, made.inputs, made.outputs = code, inputs, outputs
-        made.builtinOptionsType, made.builtinOptions = kind, options
-        return made
+        new = schema.OperatorT()
+        new.opcodeIndex, new.inputs, new.outputs = code, inputs, outputs
+        new.builtinOptionsType, new.builtinOptions = kind, options
+        return new
 
     def opcode(builtin: int, version: int) -> Any:
-        made = schema.OperatorCodeT()
-        made.builtinCode = made.deprecatedBuiltinCode = builtin
-        made.version = version
-        return made
+        new = schema.OperatorCodeT()
+        new.builtinCode = new.deprecatedBuiltinCode = builtin
+        new.version = version
+        return new
 
     options, builtin, types = schema.BuiltinOptions, schema.BuiltinOperator, schema.TensorType
     graph = schema.SubGraphT()

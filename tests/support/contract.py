@@ -36,17 +36,17 @@ CHOSEN_BY_FIGURES = ("recommendation.", "comparisons[].targets[].", "alternative
 Tree = dict[str, Any]
 
 
-def hold(name: str, found: Tree) -> None:
+def hold(name: str, current: Tree) -> None:
     """Fail when something recorded under `name` is gone or changed, or when something new is not recorded."""
     if os.environ.get(ADD):
-        _add(name, found)
+        _add(name, current)
     recorded: Tree = json.loads(RECORD.read_text(encoding="utf-8")).get(name, {})
-    broken = [*_lost(recorded, found), *_changed(recorded, found)]
+    broken = [*_lost(recorded, current), *_changed(recorded, current)]
     assert not broken, (
         f"{name}: scripts rely on what is gone or changed here. Keep it, and add beside it what is new:\n  "
         + "\n  ".join(broken)
     )
-    new = [f"{path}: {value}" for path, value in found.items() if path not in recorded]
+    new = [f"{path}: {value}" for path, value in current.items() if path not in recorded]
     assert not new, (
         f"{name}: new, and not in {RECORD.name} yet. `make contract` adds it; from then on it must stay:\n  "
         + "\n  ".join(new)
@@ -98,12 +98,12 @@ def tree(document: Any) -> Tree:
 
 def commands() -> Tree:
     """Return every command with its arguments, options, defaults and choices."""
-    found: Tree = {}
+    tree: Tree = {}
     context = click.Context(edgeproof)
     for name in edgeproof.list_commands(context):
         command = edgeproof.get_command(context, name)
         assert command is not None
-        found[name] = "command"
+        tree[name] = "command"
         arguments = [p for p in command.params if isinstance(p, click.Argument)]
         for parameter in command.params:
             if isinstance(parameter, click.Argument):
@@ -111,10 +111,10 @@ def commands() -> Tree:
             else:
                 names = [*parameter.opts, *parameter.secondary_opts]
             for option in names:
-                found[f"{name} {option}"] = _parameter(parameter)
+                tree[f"{name} {option}"] = _parameter(parameter)
                 for choice in getattr(parameter.type, "choices", ()):
-                    found[f"{name} {option} {choice}"] = "choice"
-    return found
+                    tree[f"{name} {option} {choice}"] = "choice"
+    return tree
 
 
 def recipe() -> Tree:
@@ -131,11 +131,11 @@ def _recipe_keys(table: dict[str, Any], definitions: dict[str, Any], place: str)
             yield place + key, "list of tables" if inner is not field else "table"
             yield from _recipe_keys(definitions[name], definitions, f"{place}{key}.")
             continue
-        told = {k: v for k, v in field.items() if k not in ("title", "description", "examples")}
-        choices = told.pop("enum", ()) or told.get("items", {}).pop("enum", ())
+        facts = {k: v for k, v in field.items() if k not in ("title", "description", "examples")}
+        choices = facts.pop("enum", ()) or facts.get("items", {}).pop("enum", ())
         if key in table.get("required", ()):
-            told["required"] = True
-        yield place + key, told
+            facts["required"] = True
+        yield place + key, facts
         for choice in choices:
             yield f"{place}{key} = {choice!r}", "choice"
 
@@ -164,19 +164,19 @@ def _type(value: Any) -> str:
     return "null" if value is None else kinds[type(value)]
 
 
-def _lost(recorded: Tree, found: Tree) -> Iterator[str]:
+def _lost(recorded: Tree, current: Tree) -> Iterator[str]:
     for path, value in recorded.items():
-        if path in found or value == "absent":
+        if path in current or value == "absent":
             continue
-        holder_is_gone = path.endswith("[]") or path.rpartition(".")[0] not in found
+        holder_is_gone = path.endswith("[]") or path.rpartition(".")[0] not in current
         if _chosen(path) and (holder_is_gone or "absent" in value):
             continue
         yield f"{path} is gone (it was: {value})"
 
 
-def _changed(recorded: Tree, found: Tree) -> Iterator[str]:
+def _changed(recorded: Tree, current: Tree) -> Iterator[str]:
     for path, value in recorded.items():
-        now = found.get(path, value)
+        now = current.get(path, value)
         if now == value:
             continue
         if _chosen(path) and set(now.split("|")) <= {*value.split("|"), "absent", "null"}:
@@ -188,12 +188,12 @@ def _chosen(path: str) -> bool:
     return any(part in path for part in CHOSEN_BY_FIGURES)
 
 
-def _add(name: str, found: Tree) -> None:
-    """Write into the record what is new in `found`; several processes of the tests may do so at once."""
+def _add(name: str, current: Tree) -> None:
+    """Write into the record what is new in `current`; several processes of the tests may do so at once."""
     with RECORD.open("r+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         record = json.load(stream)
-        record[name] = dict(sorted((found | record.get(name, {})).items()))
+        record[name] = dict(sorted((current | record.get(name, {})).items()))
         stream.seek(0)
         stream.truncate()
         stream.write(_lines(record))

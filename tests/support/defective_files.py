@@ -47,11 +47,11 @@ def make(folder: Path, *names: str) -> Defective:
         listener=Silent(),
     )
     script = Path(__file__).with_name("defective_models.py")
-    made = subprocess.run(
+    done = subprocess.run(
         [sys.executable, str(script), str(data.folder), str(folder), *names],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert made.returncode == 0, made.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-2000:]
     return Defective(folder, data)

@@ -68,27 +68,27 @@ class Files:
         self.tf, self.out = tf, out
 
     def converter(self, saved: Path, samples: Any = None) -> Any:
-        made = self.tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=["serving_default"])
+        new = self.tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=["serving_default"])
         if samples is not None:
-            made.optimizations = [self.tf.lite.Optimize.DEFAULT]
-            made.target_spec.supported_ops = [self.tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            made.representative_dataset = lambda: ({"image": one[None]} for one in samples)
-        return made
+            new.optimizations = [self.tf.lite.Optimize.DEFAULT]
+            new.target_spec.supported_ops = [self.tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            new.representative_dataset = lambda: ({"image": one[None]} for one in samples)
+        return new
 
     def float32(self, name: str, saved: Path) -> None:
         (self.out / f"{name}-float32.tflite").write_bytes(self.converter(saved).convert())
 
     def int8(self, name: str, saved: Path, samples: Any, *, per_tensor: bool = False) -> None:
-        made = self.converter(saved, samples)
-        made._experimental_disable_per_channel = per_tensor
-        (self.out / f"{name}-int8.tflite").write_bytes(made.convert())
+        converter = self.converter(saved, samples)
+        converter._experimental_disable_per_channel = per_tensor
+        (self.out / f"{name}-int8.tflite").write_bytes(converter.convert())
 
     def weights(self, name: str, saved: Path, kind: Any = None) -> None:
-        made = self.converter(saved)
-        made.optimizations = [self.tf.lite.Optimize.DEFAULT]
+        converter = self.converter(saved)
+        converter.optimizations = [self.tf.lite.Optimize.DEFAULT]
         if kind is not None:
-            made.target_spec.supported_types = [kind]
-        (self.out / f"{name}.tflite").write_bytes(made.convert())
+            converter.target_spec.supported_types = [kind]
+        (self.out / f"{name}.tflite").write_bytes(converter.convert())
 
     def with_range(self, name: str, saved: Path, samples: Any, layer: str, factor: float) -> None:
         """Quantize with the calibrated range of one layer's result changed."""
@@ -96,9 +96,9 @@ class Files:
         from ai_edge_litert import schema_py_generated as schema
         from tensorflow.lite.python.convert import mlir_quantize
 
-        made = self.converter(saved, samples)
-        made._experimental_calibrate_only = True
-        model = schema.ModelT.InitFromPackedBuf(made.convert(), 0)
+        converter = self.converter(saved, samples)
+        converter._experimental_calibrate_only = True
+        model = schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
         graph = model.subgraphs[0]
         results = {int(op.outputs[0]) for op in graph.operators}
         (place,) = (i for i in results if f"/{layer}/Relu" in graph.tensors[i].name.decode())

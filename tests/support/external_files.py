@@ -167,10 +167,12 @@ def main(version: str, folder: Path) -> None:
             model.save(str(folder / f"{name}{version}{suffix}"))
         if inputs:
             values = list(inputs.values())
-            said = model(values if len(values) > 1 else values[0], training=False)
-            answers = dict(zip(outputs, said if len(outputs) > 1 else [said], strict=True))
-            kept = {f"in/{key}": value for key, value in inputs.items()}
-            np.savez(folder / f"{name}{version}.npz", **kept, **{f"out/{k}": np.asarray(v) for k, v in answers.items()})
+            output = model(values if len(values) > 1 else values[0], training=False)
+            answers = dict(zip(outputs, output if len(outputs) > 1 else [output], strict=True))
+            arrays = {f"in/{key}": value for key, value in inputs.items()}
+            np.savez(
+                folder / f"{name}{version}.npz", **arrays, **{f"out/{k}": np.asarray(v) for k, v in answers.items()}
+            )
     for suffix in (".keras", ".h5"):
         with_lambda(keras).save(str(folder / f"lambda{version}{suffix}"))
     texts(keras).save(str(folder / f"texts{version}.keras"))

@@ -148,16 +148,16 @@ def main(version: str, folder: Path) -> None:
         given = inputs_of(np, name, model)
         # The measure of a mixed model is the one of its weights that computes in float32.
         exact = plain_precision(keras, model) if name in ("float16", "bfloat16") else model
-        kept = {f"in/{one.name.split(':')[0]}": value for one, value in zip(model.inputs, given, strict=True)}
+        arrays = {f"in/{one.name.split(':')[0]}": value for one, value in zip(model.inputs, given, strict=True)}
         rows = []
         for at in range(3):  # one by one, as a device does: a stateful model remembers
-            said = exact(
+            outputs = exact(
                 [value[at : at + 1] for value in given] if len(given) > 1 else given[0][at : at + 1], training=False
             )
-            rows.append([np.asarray(one) for one in (said if isinstance(said, list | tuple) else [said])])
+            rows.append([np.asarray(one) for one in (outputs if isinstance(outputs, list | tuple) else [outputs])])
         names = list(model.output_names)
         answers = {f"out/{key}": np.concatenate([row[at] for row in rows]) for at, key in enumerate(names)}
-        np.savez(folder / f"{name}{version}.npz", **kept, **answers)
+        np.savez(folder / f"{name}{version}.npz", **arrays, **answers)
 
 
 def plain_precision(keras: Any, model: Any) -> Any:

@@ -25,9 +25,9 @@ def classify(file: str, golden: str) -> dict[str, Any]:
     with classifier:
         for pixels in np.load(golden, allow_pickle=False)["samples"]:
             picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
-            found = sorted(classifier.classify(picture).classifications[0].categories, key=lambda c: c.index)
-            rows.append([category.score for category in found])
-            labels = [category.category_name for category in found]
+            categories = sorted(classifier.classify(picture).classifications[0].categories, key=lambda c: c.index)
+            rows.append([category.score for category in categories])
+            labels = [category.category_name for category in categories]
     return {"labels": labels, "scores": rows}
 
 

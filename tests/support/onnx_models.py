@@ -90,10 +90,10 @@ def agree(function: Function, inputs: Inputs, folder: Path, *, tolerance: float 
     assert artifact.status == "ok" and artifact.path is not None, artifact.reason
     for seed in range(2):
         samples = random_samples(inputs, seed)
-        wanted, found = tensorflow_answers(model, samples), onnx_answers(artifact.path, samples)
-        assert found.keys() == wanted.keys()
-        for name, value in wanted.items():
-            assert (found[name].shape, found[name].dtype) == (value.shape, value.dtype), name
+        expected, answers = tensorflow_answers(model, samples), onnx_answers(artifact.path, samples)
+        assert answers.keys() == expected.keys()
+        for name, value in expected.items():
+            assert (answers[name].shape, answers[name].dtype) == (value.shape, value.dtype), name
             scale = max(1.0, float(np.abs(value.astype(np.float64)).max(initial=0)))
-            np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance * scale, err_msg=name)
+            np.testing.assert_allclose(answers[name], value, rtol=0, atol=tolerance * scale, err_msg=name)
     return artifact

@@ -58,7 +58,7 @@ def frozen(serve: Any, folder: Path, shape: tuple[int, ...] = (1, 32, 32, 3), **
     return Model(folder.name, "test", folder, folder.name, (), contract, 0.0, answer="probabilities", tuning=tuning)
 
 
-def made(model: Model, variant: str, folder: Path, samples: Path | None = None, maker: str = "") -> Artifact:
+def make(model: Model, variant: str, folder: Path, samples: Path | None = None, maker: str = "") -> Artifact:
     return export(
         model, Variant.parse(variant), options=Export(), folder=folder, calibration=samples,
         calibration_record={"sha256": "known"}, maker=maker,
@@ -78,17 +78,17 @@ class Files:
         self.samples, self.inputs = folder / "calibration.npy", folder / "test.npy"
         np.save(self.samples, np.clip(pictures[:60], 0, 255).astype(np.uint8))
         np.save(self.inputs, np.clip(pictures[60:], 0, 255).astype(np.uint8))
-        self._made: dict[tuple[str, str], Artifact] = {}
+        self._files: dict[tuple[str, str], Artifact] = {}
 
     def __call__(self, variant: str, maker: str = "") -> Artifact:
-        if (variant, maker) not in self._made:
-            self._made[variant, maker] = made(self.model, variant, self.folder / f"by {maker}", self.samples, maker)
-        return self._made[variant, maker]
+        if (variant, maker) not in self._files:
+            self._files[variant, maker] = make(self.model, variant, self.folder / f"by {maker}", self.samples, maker)
+        return self._files[variant, maker]
 
     def content(self, variant: str, maker: str = "") -> bytes:
-        found = self(variant, maker)
-        assert found.path is not None, (found.reason, found.remedy)
-        return found.path.read_bytes()
+        artifact = self(variant, maker)
+        assert artifact.path is not None, (artifact.reason, artifact.remedy)
+        return artifact.path.read_bytes()
 
     def storage(self, variant: str, maker: str = "") -> dict[str, Any]:
         return storage(objects.read(self.content(variant, maker)))

@@ -149,9 +149,9 @@ def word_encoder(
         if hide_punctuation:
             texts = tf.strings.regex_replace(texts, r"[[:punct:]]", "")
         rows = tf.strings.split(texts)
-        found = tf.ragged.map_flat_values(lambda flat: tf.gather(root.embeddings, root.table.lookup(flat)), rows)
+        vectors = tf.ragged.map_flat_values(lambda flat: tf.gather(root.embeddings, root.table.lookup(flat)), rows)
         count = tf.cast(tf.maximum(rows.row_lengths(), 1), tf.float32)[:, None]
-        out = tf.reduce_sum(found, axis=1) / tf.sqrt(count)
+        out = tf.reduce_sum(vectors, axis=1) / tf.sqrt(count)
         return tf.nn.relu(tf.matmul(out, root.dense)) if hidden else out
 
     root.__call__ = tf.function(call, input_signature=[tf.TensorSpec([None], tf.string)])
@@ -176,9 +176,9 @@ def word_encoder_v1(folder: Path, words: list[str], *, width: int = 8, reference
         table = tf.lookup.StaticHashTable(initializer, len(words))
         embeddings = v1.get_variable("embeddings", initializer=start, use_resource=not references)
         rows = tf.strings.split(texts)
-        found = tf.ragged.map_flat_values(lambda flat: tf.gather(embeddings, table.lookup(flat)), rows)
+        vectors = tf.ragged.map_flat_values(lambda flat: tf.gather(embeddings, table.lookup(flat)), rows)
         count = tf.cast(tf.maximum(rows.row_lengths(), 1), tf.float32)[:, None]
-        out = tf.reduce_sum(found, axis=1) / tf.sqrt(count)
+        out = tf.reduce_sum(vectors, axis=1) / tf.sqrt(count)
         session.run([v1.global_variables_initializer(), v1.tables_initializer()])
         builder = v1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(

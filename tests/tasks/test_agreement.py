@@ -12,8 +12,8 @@ from edgeproof.tasks.agreement import CLASS, CLASSES, NUMBERS, SIDES, WHOLE, Agr
 from edgeproof.tasks.classification import Classification
 
 
-def compare(reference: np.ndarray, found: np.ndarray, shape: tuple[int, ...] = (), classes: int = 0) -> Agreement:
-    return tasks.compare(Classification(classes), reference, found, shape)
+def compare(reference: np.ndarray, other: np.ndarray, shape: tuple[int, ...] = (), classes: int = 0) -> Agreement:
+    return tasks.compare(Classification(classes), reference, other, shape)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -23,14 +23,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def answers(kind: str, rng: np.random.Generator, n: int = 30) -> np.ndarray:
     """Answers of a float model of each kind, (n, …)."""
-    made = {
+    examples = {
         CLASS: lambda: softmax(3 * rng.normal(size=(n, 5))),
         CLASSES: lambda: softmax(3 * rng.normal(size=(n, 8, 6, 4))),
         SIDES: lambda: 1 / (1 + np.exp(-3 * rng.normal(size=(n, 9)))),
         WHOLE: lambda: rng.integers(0, 7, (n, 8, 6)).astype(float),
         NUMBERS: lambda: rng.normal(size=(n, 4)),
     }
-    return made[kind]()
+    return examples[kind]()
 
 
 def flat(values: np.ndarray) -> np.ndarray:
@@ -51,12 +51,12 @@ def test_each_kind_of_answer_is_known_by_the_float_models_own(kind: str) -> None
 def test_one_pixel_of_a_map_and_one_word_of_a_sentence_are_a_small_part_and_not_all_of_it() -> None:
     rng = np.random.default_rng(2)
     exact = softmax(rng.normal(size=(20, 100, 100, 2)))
-    found = exact.copy()
-    found[:, 0, 0] = found[:, 0, 0, ::-1]  # one of 10,000 pixels has the other class
-    found = softmax(np.log(found) * (1 + 0.5 * rng.random((*exact.shape[:3], 1))))  # all values move, no class does
-    told = compare(flat(exact), flat(found), (100, 100, 2))
-    assert told.by == CLASSES and told.share == pytest.approx(0.9999)
-    assert (flat(exact).argmax(1) == flat(found).argmax(1)).mean() < 0.9, "what a flattened answer would say"
+    other = exact.copy()
+    other[:, 0, 0] = other[:, 0, 0, ::-1]  # one of 10,000 pixels has the other class
+    other = softmax(np.log(other) * (1 + 0.5 * rng.random((*exact.shape[:3], 1))))  # all values move, no class does
+    agreement = compare(flat(exact), flat(other), (100, 100, 2))
+    assert agreement.by == CLASSES and agreement.share == pytest.approx(0.9999)
+    assert (flat(exact).argmax(1) == flat(other).argmax(1)).mean() < 0.9, "what a flattened answer would say"
 
 
 def test_what_only_looks_like_classes_or_sides_is_numbers() -> None:
@@ -72,8 +72,8 @@ def test_what_only_looks_like_classes_or_sides_is_numbers() -> None:
 
 def test_of_numbers_the_likeness_is_what_the_relative_error_leaves() -> None:
     exact = np.random.default_rng(4).normal(size=(400, 6))
-    told = compare(flat(exact), flat(exact + 0.1), (6,))
-    assert told.error == pytest.approx(0.1, rel=0.1) and told.scores.mean() == pytest.approx(0.9, rel=0.02)
+    agreement = compare(flat(exact), flat(exact + 0.1), (6,))
+    assert agreement.error == pytest.approx(0.1, rel=0.1) and agreement.scores.mean() == pytest.approx(0.9, rel=0.02)
     assert compare(flat(exact), flat(exact * np.nan), (6,)).error == float("inf")
     assert compare(flat(exact), flat(exact * np.nan), (6,)).scores.max() == 0
 
@@ -82,9 +82,9 @@ def test_of_numbers_the_likeness_is_what_the_relative_error_leaves() -> None:
 @given(st.sampled_from([CLASS, CLASSES, SIDES, WHOLE, NUMBERS]), st.integers(0, 2**32 - 1), st.integers(1, 29))
 def test_it_does_not_matter_in_which_parts_the_answers_come(kind: str, seed: int, cut: int) -> None:
     rng = np.random.default_rng(seed)
-    exact, found = answers(kind, rng), answers(kind, rng)
-    whole = compare(flat(exact), flat(found), exact.shape[1:])
-    parts = compare(flat(exact[:cut]), flat(found[:cut]), exact.shape[1:])
-    parts.add(flat(exact[cut:]), flat(found[cut:]))
-    assert parts.by == whole.by and parts.error == pytest.approx(whole.error)
-    assert np.allclose(parts.scores, whole.scores) and ((whole.scores >= 0) & (whole.scores <= 1)).all()
+    exact, other = answers(kind, rng), answers(kind, rng)
+    at_once = compare(flat(exact), flat(other), exact.shape[1:])
+    parts = compare(flat(exact[:cut]), flat(other[:cut]), exact.shape[1:])
+    parts.add(flat(exact[cut:]), flat(other[cut:]))
+    assert parts.by == at_once.by and parts.error == pytest.approx(at_once.error)
+    assert np.allclose(parts.scores, at_once.scores) and ((at_once.scores >= 0) & (at_once.scores <= 1)).all()

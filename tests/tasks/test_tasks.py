@@ -43,23 +43,23 @@ def test_a_sample_is_right_where_the_highest_value_is_its_class(tmp_path: Path) 
 
 def test_what_cannot_be_scored_has_no_score(tmp_path: Path) -> None:
     answers = np.zeros((4, 3), np.float32)
-    known = np.array([0, 1, 2, 2])
+    targets = np.array([0, 1, 2, 2])
     unknown = task_of(())
     assert unknown.targets(prepared(tmp_path, ()), "test") is None
-    assert unknown.scores(answers, known) is None, "how many classes there are is not known"
+    assert unknown.scores(answers, targets) is None, "how many classes there are is not known"
     assert task_of(LABELS).scores(answers, None) is None
-    assert task_of(LABELS).scores(answers[:, :2], known) is None, "not one value for each class"
-    assert task_of(("only",)).scores(answers[:, :1], known) is None, "one class is always right"
+    assert task_of(LABELS).scores(answers[:, :2], targets) is None, "not one value for each class"
+    assert task_of(("only",)).scores(answers[:, :1], targets) is None, "one class is always right"
 
 
 def test_the_drop_is_paired_and_the_very_same_answers_lose_nothing() -> None:
     task = task_of(LABELS)
-    reference, found = np.arange(100) < 90, np.arange(100) < 85
-    assert task.drop(reference, found) == paired_drop(reference, found)
+    reference, scores = np.arange(100) < 90, np.arange(100) < 85
+    assert task.drop(reference, scores) == paired_drop(reference, scores)
     assert task.drop(reference, reference, identical=True) == (0, 0, 0)
     assert task.drop(reference, reference).high > 0, "equal scores need not be equal answers"
     with pytest.raises(ValueError, match="equal length"):
-        task.drop(reference, found[:50])
+        task.drop(reference, scores[:50])
 
 
 def test_a_row_of_an_older_version_gets_its_interval_again() -> None:

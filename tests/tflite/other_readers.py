@@ -56,14 +56,14 @@ def tf2onnx(path: Path) -> Callable[[Any], Any]:
 
 def main(reader: str, samples: str, *paths: str) -> None:
     """Write what `reader`, one of the functions above, answers."""
-    pictures, told = np.load(samples), {}
+    pictures, answers = np.load(samples), {}
     for path in paths:
         try:
             run = globals()[reader](Path(path))
-            told[path] = [int(np.argmax(run(picture[None]))) for picture in pictures]
+            answers[path] = [int(np.argmax(run(picture[None]))) for picture in pictures]
         except Exception as error:
-            told[path] = f"{type(error).__name__}: {error}"
-    sys.stdout.write("\n" + json.dumps(told) + "\n")
+            answers[path] = f"{type(error).__name__}: {error}"
+    sys.stdout.write("\n" + json.dumps(answers) + "\n")
 
 
 if __name__ == "__main__":

@@ -94,12 +94,12 @@ with os.fdopen(answer, "w") as stream:
 
 def opened(target: Target, contents: Sequence[bytes], folder: Path) -> list[bool]:
     """Whether each file opens in the runtime that a target names."""
-    found = locate(target)
-    if found is None:
+    location = locate(target)
+    if location is None:
         pytest.skip(f"{target} is not on this machine")
     source = folder / "contents.json"
     source.write_text(json.dumps([content.hex() for content in contents]))
-    command = [sys.executable, "-I", "-c", _OPEN, str(found.folder or ""), target.engine.module, str(source)]
+    command = [sys.executable, "-I", "-c", _OPEN, str(location.folder or ""), target.engine.module, str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     answers: list[bool] = json.loads(done.stdout)
     return answers
@@ -109,13 +109,13 @@ def check_table(target: Target, folder: Path) -> None:
     """What the table says of each row, and of the version after an operator's last, is what the runtime does."""
     last = {name: max(v for n, v in VERSIONS if n == name) for name, _ in VERSIONS}
     asked = [*VERSIONS, *((name, version + 1) for name, version in last.items())]
-    found = locate(target)
-    if found is None:
+    location = locate(target)
+    if location is None:
         pytest.skip(f"{target} is not on this machine")
     answers = opened(target, [one_operator(*key) for key in asked], folder)
     needs = [needs_of([Operator(name, version, 1)]) for name, version in asked]
-    said = [not incompatibilities(need, target.runtime, found.version) for need in needs]
-    wrong = [(key, real) for key, real, guess in zip(asked, answers, said, strict=True) if real != guess]
+    predicted = [not incompatibilities(need, target.runtime, location.version) for need in needs]
+    wrong = [(key, real) for key, real, guess in zip(asked, answers, predicted, strict=True) if real != guess]
     assert not wrong
     assert 300 < sum(answers) < len(asked)
 
@@ -137,13 +137,13 @@ def test_tensor_types_are_what_runtimes_read(runtime: str, old_litert: Target, t
     target = Target.parse(f"local/{runtime}")
     types = ["UINT16", "INT4", "BFLOAT16", "INT2", "UINT4", "FLOAT8_E4M3FN", "FLOAT8_E5M2", "FLOAT32", "INT8", "BOOL"]
     contents = [one_operator("ADD", 1, dtype) for dtype in types]
-    found, answers = locate(target), opened(target, contents, tmp_path)
+    location, answers = locate(target), opened(target, contents, tmp_path)
     for dtype, content, real in zip(types, contents, answers, strict=True):
         path = tmp_path / f"{dtype}.tflite"
         path.write_bytes(content)
-        assert found is not None
+        assert location is not None
         needs = inspect(path).needs
-        assert (not incompatibilities(needs, target.runtime, found.version)) == real, dtype
+        assert (not incompatibilities(needs, target.runtime, location.version)) == real, dtype
 
 
 @pytest.mark.slow
@@ -199,14 +199,14 @@ def test_a_version_that_nobody_has_is_refused_by_known_runtimes_and_open_for_new
 
 def hybrid_dense(version: int, channels: int) -> bytes:
     """A dense layer with float activations and int8 weights, with one scale or one for each channel."""
-    made = []
+    tensors = []
     for name, shape, kind in (("x", [1, 4], "FLOAT32"), ("w", [3, 4], "INT8"), ("y", [1, 3], "FLOAT32")):
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.type = name.encode(), shape, getattr(schema.TensorType, kind)
-        made.append(tensor)
-    made[1].buffer = 1
-    made[1].quantization = schema.QuantizationParametersT()
-    made[1].quantization.scale, made[1].quantization.zeroPoint = [0.5, 0.1, 2.0][:channels], [0] * channels
+        tensors.append(tensor)
+    tensors[1].buffer = 1
+    tensors[1].quantization = schema.QuantizationParametersT()
+    tensors[1].quantization.scale, tensors[1].quantization.zeroPoint = [0.5, 0.1, 2.0][:channels], [0] * channels
     code, node = schema.OperatorCodeT(), schema.OperatorT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
     code.version = version
@@ -217,7 +217,7 @@ def hybrid_dense(version: int, channels: int) -> bytes:
     )
     graph, model, empty, weights = schema.SubGraphT(), schema.ModelT(), schema.BufferT(), schema.BufferT()
     weights.data = np.arange(-6, 6, dtype=np.int8).view(np.uint8)
-    graph.tensors, graph.inputs, graph.outputs, graph.operators = made, [0], [2], [node]
+    graph.tensors, graph.inputs, graph.outputs, graph.operators = tensors, [0], [2], [node]
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [empty, weights]
     return built(model)
 
@@ -395,17 +395,17 @@ def test_appended_files_are_listed_and_not_unpacked(tiny: TinyRun, tmp_path: Pat
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300))
 def test_metadata_of_any_bytes_are_read_or_told(noise: bytes) -> None:
-    told = read_metadata(b"\x08\0\0\0M001" + noise)
-    assert isinstance(told, dict)
-    assert json.dumps(told)
+    metadata = read_metadata(b"\x08\0\0\0M001" + noise)
+    assert isinstance(metadata, dict)
+    assert json.dumps(metadata)
 
 
 def test_metadata_are_read(tmp_path: Path) -> None:
     content = metadata()
-    told = read_metadata(content)
-    assert told["name"] == "flowers" and told["description"] == "which flower"
-    assert told["inputs"][0]["normalization"] == {"mean": [127.5], "std": [127.5]}
-    assert told["outputs"][0]["files"] == [{"name": "labels.txt", "type": "axis labels"}]
+    parsed = read_metadata(content)
+    assert parsed["name"] == "flowers" and parsed["description"] == "which flower"
+    assert parsed["inputs"][0]["normalization"] == {"mean": [127.5], "std": [127.5]}
+    assert parsed["outputs"][0]["files"] == [{"name": "labels.txt", "type": "axis labels"}]
     for cut in range(0, len(content), 7):
         read_metadata(content[:cut])
 
@@ -475,7 +475,7 @@ def test_what_does_not_load_is_named_with_what_to_make_instead(tiny: TinyRun) ->
     assert runtime_fallbacks.incompatibility(tiny.artifact("onnx:float32"), runtime) is None
 
 
-def test_the_price_of_a_work_around() -> None:
+def test_the_cost_of_a_fallback() -> None:
     def row(artifact: str, target: str, median: float, accuracy: float) -> Measurement:
         latency = Latency(median, median, median, 0.9, median, median, median, 6, 100, 1)
         device, _, runtime = target.partition("/")
@@ -490,10 +490,10 @@ def test_the_price_of_a_work_around() -> None:
         ("p", "local/litert"): np.arange(100) < 90,
         ("a", "local/litert"): np.arange(100) < 88,
     }
-    told = runtime_fallbacks.cost(results, plain, adapted, parse_runtime("tflite-runtime==2.14"), correct)
-    assert told["for"] == "tflite-runtime==2.14" and told["instead_of"] == "p" and told["target"] == "local/litert"
-    assert told["latency_ratio"] == 1.5 and told["bytes_ratio"] == 1.1
-    drop = told["accuracy"]
+    cost = runtime_fallbacks.cost(results, plain, adapted, parse_runtime("tflite-runtime==2.14"), correct)
+    assert cost["for"] == "tflite-runtime==2.14" and cost["instead_of"] == "p" and cost["target"] == "local/litert"
+    assert cost["latency_ratio"] == 1.5 and cost["bytes_ratio"] == 1.1
+    drop = cost["accuracy"]
     assert drop["drop"] == pytest.approx(0.02) and drop["low"] < 0.02 < drop["high"] and drop["samples"] == 100
     bare = runtime_fallbacks.cost(results, plain, adapted, parse_runtime("tflite-runtime==2.14"))
     assert bare["accuracy"] == {"drop": pytest.approx(0.02), "samples": 100}
@@ -511,8 +511,8 @@ def test_a_version_that_is_installed_needs_no_side_installation(
     monkeypatch.setenv("EDGEPROOF_RUNTIMES", str(tmp_path / "none"))
     version = installed_versions()["litert"]
     target = parse_runtime(f"litert=={version}")
-    found = install(target)
-    assert found.folder is None and found.version == version and missing_runtime(target) is None
+    location = install(target)
+    assert location.folder is None and location.version == version and missing_runtime(target) is None
     assert not (tmp_path / "none").exists() and side_installations() == []
 
 

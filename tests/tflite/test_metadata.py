@@ -54,10 +54,10 @@ METADATA = ModelMetadata(
 
 def official() -> Any:
     """The schema's generated reader, as mediapipe carries it; loaded alone, without mediapipe's libraries."""
-    found = importlib.util.find_spec("mediapipe")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("mediapipe")
+    if package is None or package.origin is None:
         pytest.skip("mediapipe is not installed")
-    path = Path(found.origin).parent / "tasks" / "metadata" / "metadata_schema_py_generated.py"
+    path = Path(package.origin).parent / "tasks" / "metadata" / "metadata_schema_py_generated.py"
     spec = importlib.util.spec_from_file_location("metadata_schema", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -141,13 +141,13 @@ def test_the_oldest_reader_is_named(metadata: ModelMetadata, version: str) -> No
 
 def test_the_model_stays_what_it_was() -> None:
     plain = mean_colour_model()
-    made = attach(plain, pack(METADATA), {"labels.txt": b"r\ng\nb\n"})
-    at = made.index(plain)
+    written = attach(plain, pack(METADATA), {"labels.txt": b"r\ng\nb\n"})
+    at = written.index(plain)
     assert at % 16 == 0  # every alignment inside is kept
-    assert metadata_of(made) == [pack(METADATA)]
-    assert read_files(made) == {"labels.txt": b"r\ng\nb\n"}
-    assert np.array_equal(answers(plain), answers(made))
-    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+    assert metadata_of(written) == [pack(METADATA)]
+    assert read_files(written) == {"labels.txt": b"r\ng\nb\n"}
+    assert np.array_equal(answers(plain), answers(written))
+    with zipfile.ZipFile(io.BytesIO(written)) as archive:
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
@@ -165,10 +165,10 @@ def test_weights_behind_the_flatbuffer_are_found_where_they_went() -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     plain = mean_colour_model(outlying=True)
-    made = attach(plain, pack(METADATA), {"labels.txt": b"r\ng\nb\n"})
-    buffer = schema.ModelT.InitFromPackedBuf(made, 0).buffers[2]
-    assert made[buffer.offset : buffer.offset + buffer.size] == plain[-12:]
-    assert np.array_equal(answers(mean_colour_model()), answers(made))
+    written = attach(plain, pack(METADATA), {"labels.txt": b"r\ng\nb\n"})
+    buffer = schema.ModelT.InitFromPackedBuf(written, 0).buffers[2]
+    assert written[buffer.offset : buffer.offset + buffer.size] == plain[-12:]
+    assert np.array_equal(answers(mean_colour_model()), answers(written))
 
 
 def test_what_is_no_model_is_refused() -> None:
@@ -189,10 +189,10 @@ def test_damaged_models_are_refused_or_rewritten_but_nothing_else(changes: list[
     except InputError as error:
         assert error.message
         return
-    kept = new[len(new) + -(-len(old) // 16) * -16 :][: len(old)]
+    tail = new[len(new) + -(-len(old) // 16) * -16 :][: len(old)]
     # A damaged field may make outlying weights of a table's buffers; where these begin is corrected, 8 bytes for each.
     moved = 8 * 16 if changes else 0
-    assert len(kept) == len(old) and sum(a != b for a, b in zip(kept, old, strict=True)) <= moved
+    assert len(tail) == len(old) and sum(a != b for a, b in zip(tail, old, strict=True)) <= moved
 
 
 @pytest.mark.parametrize("package", ["edgeproof.export.bundle", "edgeproof.workflows.bundle"])

@@ -20,17 +20,17 @@ from ..support.scheme_files import LITERT, Files, shared
 pytestmark = pytest.mark.slow
 
 # None of these readers knows int4: OpenVINO 2026.4 and tf2onnx 1.17 refuse it, Vela 5.2 dies of it.
-KNOWN = [
+FILES = [
     (name, maker)
     for name, scheme in SCHEMES["tflite"].items()
     if not scheme.searched and not scheme.training and scheme.weights != "int4"
     for maker in scheme.makers
 ]
 # tflite-micro has no kernels for weights of another type than the activations, but of int16 with int8.
-MICRO = [(name, maker) for name, maker in KNOWN if name == "float32" or SCHEMES["tflite"][name].calibrated]
+MICRO = [(name, maker) for name, maker in FILES if name == "float32" or SCHEMES["tflite"][name].calibrated]
 # 16-bit quantization came to ONNX with opset 21, and tf2onnx 1.17 writes up to 18.
-TO_ONNX = [(name, maker) for name, maker in KNOWN if SCHEMES["tflite"][name].activations != "int16"]
-READERS = {"openvino": KNOWN, "tf2onnx": TO_ONNX, "tflite_micro": MICRO}
+TO_ONNX = [(name, maker) for name, maker in FILES if SCHEMES["tflite"][name].activations != "int16"]
+READERS = {"openvino": FILES, "tf2onnx": TO_ONNX, "tflite_micro": MICRO}
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +49,27 @@ def path_of(artifact: Artifact) -> Path:
 
 @pytest.mark.parametrize("reader", [pytest.param(name, marks=needs(name)) for name in READERS])
 def test_runtimes_of_other_makes_answer_as_litert_does(files: Files, reader: str) -> None:
-    made = {f"{name} by {maker}": files(f"tflite:{name}", maker) for name, maker in READERS[reader]}
+    artifacts = {f"{name} by {maker}": files(f"tflite:{name}", maker) for name, maker in READERS[reader]}
     script = Path(__file__).with_name("other_readers.py")
-    paths = [str(path_of(artifact)) for artifact in made.values()]
+    paths = [str(path_of(artifact)) for artifact in artifacts.values()]
     command = [sys.executable, str(script), reader, str(files.inputs), *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    refused = {name: told[str(a.path)] for name, a in made.items() if not isinstance(told[str(a.path)], list)}
+    replies = json.loads(done.stdout.splitlines()[-1])
+    refused = {
+        name: replies[str(a.path)] for name, a in artifacts.items() if not isinstance(replies[str(a.path)], list)
+    }
     assert not refused
     agree = {
-        name: float((files.answers(artifact, LITERT).argmax(axis=1) == np.array(told[str(artifact.path)])).mean())
-        for name, artifact in made.items()
+        name: float((files.answers(artifact, LITERT).argmax(axis=1) == np.array(replies[str(artifact.path)])).mean())
+        for name, artifact in artifacts.items()
     }
     assert min(agree.values()) > 0.6, agree
 
 
 @needs("ethosu")
 def test_the_compiler_for_ethos_u_takes_whole_int8_files(files: Files, tmp_path: Path) -> None:
-    for name, maker in KNOWN:
+    for name, maker in FILES:
         path = path_of(files(f"tflite:{name}", maker))
         command = [sys.executable, "-m", "ethosu.vela", str(path), "--output-dir", str(tmp_path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -20,7 +20,7 @@ from edgeproof.tflite.objects import read
 from edgeproof.tflite.writer import conform, write
 
 from ..support.bundle_models import mean_colour_model
-from ..support.scheme_files import Files, made, shared
+from ..support.scheme_files import Files, make, shared
 
 PLAIN = [(name, maker) for name, scheme in SCHEMES["tflite"].items() if not scheme.searched for maker in scheme.makers]
 
@@ -55,13 +55,13 @@ def assert_as_the_schema_asks(content: bytes) -> None:
     assert conform(content) is content
 
 
-def plain(found: Any) -> Any:
+def plain(table: Any) -> Any:
     """A tree of objects as what compares: no empty fields, no buffers' places, and codes by the new field."""
-    if isinstance(found, np.ndarray | list | tuple):
-        return [plain(value) for value in found]
-    if not hasattr(found, "__dict__"):
-        return found
-    fields = {name: plain(value) for name, value in vars(found).items() if name != "deprecatedBuiltinCode"}
+    if isinstance(table, np.ndarray | list | tuple):
+        return [plain(value) for value in table]
+    if not hasattr(table, "__dict__"):
+        return table
+    fields = {name: plain(value) for name, value in vars(table).items() if name != "deprecatedBuiltinCode"}
     return {name: value for name, value in fields.items() if value not in (None, [], 0, b"")}
 
 
@@ -73,19 +73,19 @@ def test_every_schemes_file_is_as_the_schema_asks(files: Files, tmp_path: Path, 
         assert_as_the_schema_asks(files.content(f"tflite:{scheme}", maker))
         return
     trained = replace(files.model, tuning={"kind": kind, "of": "float", "head_only": True})
-    found = made(trained, f"tflite:{scheme}", tmp_path, files.samples, maker)
-    assert found.path is not None, found.reason
-    assert_as_the_schema_asks(found.path.read_bytes())
+    artifact = make(trained, f"tflite:{scheme}", tmp_path, files.samples, maker)
+    assert artifact.path is not None, artifact.reason
+    assert_as_the_schema_asks(artifact.path.read_bytes())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("keep", "maker"), [(keep, maker) for keep, makers in MAKERS.items() for maker in makers])
 def test_so_is_mixed_precision(files: Files, tmp_path: Path, keep: Any, maker: str) -> None:
     graph = read(files.content("tflite:float32")).subgraphs[0]
-    kept = [graph.tensors[graph.operators[2].outputs[0]].name.decode()]
-    found = export_mixed(files.model, kept, keep=keep, maker=maker, folder=tmp_path, calibration=files.samples)
-    assert found.path is not None, found.reason
-    assert_as_the_schema_asks(found.path.read_bytes())
+    names = [graph.tensors[graph.operators[2].outputs[0]].name.decode()]
+    artifact = export_mixed(files.model, names, keep=keep, maker=maker, folder=tmp_path, calibration=files.samples)
+    assert artifact.path is not None, artifact.reason
+    assert_as_the_schema_asks(artifact.path.read_bytes())
 
 
 def converted(model: Model) -> Any:
@@ -119,9 +119,9 @@ def test_a_supplied_file_is_aligned_before_metadata_go_in(outlying: bool) -> Non
     content = mean_colour_model(outlying=outlying)
     crooked = attach(content, pack(ModelMetadata("a")), {"labels.txt": b"r\ng\nb\n"})
     assert any(start % 16 for start in starts(crooked))
-    made = attach(conform(crooked), pack(ModelMetadata("b")), {"labels.txt": b"r\ng\nb\n"})
-    assert not [start for start in starts(made) if start % 16]
-    assert conform(made) is made
+    written = attach(conform(crooked), pack(ModelMetadata("b")), {"labels.txt": b"r\ng\nb\n"})
+    assert not [start for start in starts(written) if start % 16]
+    assert conform(written) is written
 
 
 def answer(content: bytes) -> Any:
@@ -153,8 +153,8 @@ def test_options_that_stand_behind_the_graph_are_kept() -> None:
     model = read(mean_colour_model())
     operator = model.subgraphs[0].operators[0]
     operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize = 1 << 20, 4
-    found = schema.ModelT.InitFromPackedBuf(write(read(write(model).ljust(1 << 20, b"\0") + b"abcd")), 0)
-    operator = found.subgraphs[0].operators[0]
+    read_again = schema.ModelT.InitFromPackedBuf(write(read(write(model).ljust(1 << 20, b"\0") + b"abcd")), 0)
+    operator = read_again.subgraphs[0].operators[0]
     assert (bytes(operator.customOptions), operator.largeCustomOptionsOffset) == (b"abcd", 0)
 
 

@@ -57,13 +57,13 @@ def unpacked(content: bytes, folder: Path) -> dict[str, bytes]:
     return {path.relative_to(target).as_posix(): path.read_bytes() for path in plain_files(target)}
 
 
-WHOLE = {name.removeprefix("./"): content for name, content in PARTS.items()}
+UNPACKED = {name.removeprefix("./"): content for name, content in PARTS.items()}
 PACKED = gzip.compress(tar(PARTS), mtime=0)
 
 
 def test_a_whole_archive_is_unpacked(tmp_path: Path) -> None:
     for number, form in enumerate((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
-        assert unpacked(gzip.compress(tar(PARTS, form)), tmp_path / str(number)) == WHOLE
+        assert unpacked(gzip.compress(tar(PARTS, form)), tmp_path / str(number)) == UNPACKED
     long = {f"{'folder' * 20}/{'name' * 40}": b"x", "variables/ключ": b"y"}  # extended headers
     assert unpacked(gzip.compress(tar(long)), tmp_path / "long") == long
 
@@ -75,11 +75,11 @@ def test_flipped_bits_are_noticed_or_change_nothing(tmp_path_factory: pytest.Tem
     for bit in bits:
         damaged[bit // 8] ^= 1 << bit % 8
     try:
-        found = unpacked(bytes(damaged), tmp_path_factory.mktemp("flipped") / "x")
+        files = unpacked(bytes(damaged), tmp_path_factory.mktemp("flipped") / "x")
     except InputError as error:
         assert "m.tar.gz was not unpacked" in error.message
     else:
-        assert found == WHOLE and all(bit < 80 for bit in bits)
+        assert files == UNPACKED and all(bit < 80 for bit in bits)
 
 
 @given(st.integers(0, 2), st.integers(0, 511), st.integers(1, 255))
@@ -91,10 +91,10 @@ def test_a_damaged_header_is_not_the_archives_end(
     headers = [plain.index(name.encode()) for name in PARTS]
     plain[headers[member] + at] ^= change
     try:
-        found = unpacked(gzip.compress(bytes(plain), 1), tmp_path_factory.mktemp("header") / "x")
+        files = unpacked(gzip.compress(bytes(plain), 1), tmp_path_factory.mktemp("header") / "x")
     except InputError:
         return
-    assert len(found) == len(WHOLE)
+    assert len(files) == len(UNPACKED)
 
 
 @pytest.mark.parametrize("end", range(0, len(PACKED), 97))
@@ -104,7 +104,7 @@ def test_a_cut_archive_is_refused(tmp_path: Path, end: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("a" * 256, "bytes, more than"), ("é" * 200, "bytes, more than"), ("/".join(["ab"] * 40), "not a path below"),
         ("/".join(["a" * 200] * 8), "not a path below"), ("a/" * 3000 + "b", "not a path below"), ("a\nb", "U.000A"),
@@ -113,15 +113,15 @@ def test_a_cut_archive_is_refused(tmp_path: Path, end: int) -> None:
         ("/x", "leads out"),
     ],
 )  # fmt: skip
-def test_a_name_that_no_file_should_have_is_refused(tmp_path: Path, name: str, told: str) -> None:
+def test_a_name_that_no_file_should_have_is_refused(tmp_path: Path, name: str, message: str) -> None:
     for number, form in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             unpacked(gzip.compress(tar({"saved_model.pb": b"x", name: b"y"}, form)), tmp_path / str(number))
         assert {path.name for path in plain_files(tmp_path / str(number))} <= {"m.tar.gz", "saved_model.pb"}
 
 
 def test_bytes_behind_the_end_are_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unpacked(PACKED + b"\0" * 512, tmp_path / "padding") == WHOLE
+    assert unpacked(PACKED + b"\0" * 512, tmp_path / "padding") == UNPACKED
     with pytest.raises(InputError, match="was not unpacked"):
         unpacked(PACKED + b"more", tmp_path / "more")
     for limit in ("SMALL_BYTES", "OVERHEAD"):
@@ -171,14 +171,14 @@ def zipped(path: Path, parts: dict[str, bytes], method: int = zipfile.ZIP_DEFLAT
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_flipped_bit_in_a_keras_archives_content_is_noticed(tmp_path: Path, method: int) -> None:
     """Also in what is not read by us: weights, which Keras reads here and there, and so without a checksum."""
-    whole = zipped(tmp_path / "m.keras", GOOD, method).read_bytes()
+    intact = zipped(tmp_path / "m.keras", GOOD, method).read_bytes()
     assert read_archive(tmp_path / "m.keras")[0]["class_name"] == "Sequential"
     with zipfile.ZipFile(tmp_path / "m.keras") as file:
         entries = file.infolist()
     for entry in entries:
         start = entry.header_offset + 30 + len(entry.filename)
         for at in range(start, start + entry.compress_size, 7):
-            damaged = bytearray(whole)
+            damaged = bytearray(intact)
             damaged[at] ^= 1 << at % 8
             (tmp_path / "m.keras").write_bytes(damaged)
             try:
@@ -191,15 +191,15 @@ def test_a_flipped_bit_in_a_keras_archives_content_is_noticed(tmp_path: Path, me
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("../x", "file name"), ("/etc/x", "not a path below"), ("a/../x", "file name"), ("..\\x", "file name"),
         ("C:/x", "file name"), ("a/con", "file name"), ("a" * 300, "file name"), ("a\x01b", "file name"),
         (".", "without a name"), ("/".join("a" * 50), "not a path below"),
     ],
 )  # fmt: skip
-def test_a_zip_entrys_name_is_a_path_below_a_folder(tmp_path: Path, name: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_a_zip_entrys_name_is_a_path_below_a_folder(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_archive(zipped(tmp_path / "m.keras", GOOD | {name: b"x"}))
 
 
@@ -240,9 +240,9 @@ def test_arrays_in_a_zip_are_checked_and_keep_the_names_that_models_give(tmp_pat
     np.savez(path, **{"x:0": np.arange(8, dtype=np.float32).reshape(2, 4)})
     contract = InputContract("x:0", (1, 4), kind="tensor")
     assert tensor_data(path, tmp_path / "good", contract, split="train").counts["train"] == 2
-    whole = path.read_bytes()
-    damaged = bytearray(whole)
-    damaged[whole.index(b"\x00\x00\x80\x3f")] ^= 1
+    intact = path.read_bytes()
+    damaged = bytearray(intact)
+    damaged[intact.index(b"\x00\x00\x80\x3f")] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(InputError, match="cannot be read"):
         tensor_data(path, tmp_path / "flipped", contract, split="train")

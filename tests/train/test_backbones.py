@@ -76,13 +76,13 @@ def test_the_model_takes_pixels_and_gives_what_keras_gives(name):
     plain.set_weights(base.model.get_weights()[skip:])
     module = importlib.import_module(f"tf_keras.applications.{BY_NAME[name].module}")
     expected = plain(module.preprocess_input(pixels(size).copy()), training=False).numpy()
-    found = base.model(pixels(size), training=False).numpy()
+    features = base.model(pixels(size), training=False).numpy()
     assert expected.std() > 0
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(features, expected, atol=1e-4 * np.abs(expected).max())
     assert not base.model.trainable_weights
     assert not any(isinstance(layer, keras.Model) for layer in base.model.layers), "the model must be flat"
-    whole = attach_head(base, new_head(base.features, 4, Train(), 1))
-    np.testing.assert_allclose(whole(pixels(size)).numpy().sum(axis=1), 1, rtol=1e-5)
+    full_model = attach_head(base, new_head(base.features, 4, Train(), 1))
+    np.testing.assert_allclose(full_model(pixels(size)).numpy().sum(axis=1), 1, rtol=1e-5)
 
 
 def test_mixed_precision_computes_in_float16_and_answers_in_float32():
@@ -93,9 +93,9 @@ def test_mixed_precision_computes_in_float16_and_answers_in_float32():
     assert keras.mixed_precision.global_policy().name == "float32"
     assert mixed.layers[-1].compute_dtype == "float16" and plain.layers[-1].compute_dtype == "float32"
     plain.model.set_weights(mixed.model.get_weights())
-    found, expected = mixed.model(pixels(32)).numpy(), plain.model(pixels(32)).numpy()
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+    answer, expected = mixed.model(pixels(32)).numpy(), plain.model(pixels(32)).numpy()
+    assert answer.dtype == np.float32
+    np.testing.assert_allclose(answer, expected, atol=0.02 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_weights_come_from_each_kind_of_file(tmp_path, file):
         saved.save_weights(tmp_path / file)
     base = build_base(spec("keras:MobileNet", weights=file, alpha=0.25, image_size=48), ImageRequest(tmp_path))
     for layer in base.layers:
-        for found, expected in zip(layer.get_weights(), saved.get_layer(layer.name).get_weights(), strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for loaded, expected in zip(layer.get_weights(), saved.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(loaded, expected)
 
 
 @pytest.mark.slow

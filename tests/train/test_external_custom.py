@@ -76,13 +76,13 @@ def test_definitions_that_do_not_serve_are_told(external_files: Path, tmp_path: 
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "broken.py").write_text("raise RuntimeError('no such board')")
     path = external_files / "own2.h5"
-    for module, told in (
+    for module, message in (
         (tmp_path / "empty.py", r"needs (Scale|Shift)"),
         (tmp_path / "broken.py", "RuntimeError: no such board"),
         ("no_such_module", "No module named"),
         (tmp_path / "gone.py", "there is no such file"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             take(path, tmp_path / "model", custom_objects=(str(module),))
     (tmp_path / "half.py").write_text(Path(LAYERS).read_text().replace("def bent", "def straight"))
     with pytest.raises(StageError, match="bent") as caught:
@@ -110,8 +110,8 @@ def test_a_file_with_a_hub_layer_as_backbone(external_files: Path) -> None:
     Files().check(spec, external_files)
     assert Files().identity(spec, external_files)["modules"]
     base = Files().build(spec, ImageRequest(external_files, classes=3))
-    found = base.model(np.full((1, 24, 24, 3), 255, np.float32))
-    np.testing.assert_allclose(found, np.load(external_files / "hub2.npy"), rtol=1e-5)
+    features = base.model(np.full((1, 24, 24, 3), 255, np.float32))
+    np.testing.assert_allclose(features, np.load(external_files / "hub2.npy"), rtol=1e-5)
 
 
 def test_classes_of_the_user_in_a_recipe(external_files: Path, tmp_path: Path) -> None:
@@ -147,13 +147,13 @@ def test_what_a_hub_layer_loads_is_looked_at_and_fetched_only_with_trust(externa
     root.__call__ = call
     tf.saved_model.save(root, str(tmp_path / "evil"))
     file = external_files / "hub2.h5"
-    for handle, told in (
+    for handle, message in (
         (str(tmp_path / "evil"), "WriteFile"),
         (str(tmp_path / "gone"), "does not exist"),
         ("/etc/hostname", "neither a folder nor"),
         ("https://tfhub.dev/google/some/1", "not on this machine"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             identify(with_handle(file, tmp_path / "m.h5", handle), trust=False)
     # Beside the file, or at another place that is named: what is there is taken.
     shutil.copytree(external_files / "hub_module", tmp_path / "beside")

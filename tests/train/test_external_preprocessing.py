@@ -63,14 +63,14 @@ def test_whole_numbers_and_buckets_become_arithmetic_in_every_format(tmp_path: P
     model, inputs, expected = built(keras, name)
     path = tmp_path / f"m{kind}"
     model.save(str(path)) if kind else model.export(str(path))
-    taken = import_model(path, name="m", workspace=tmp_path / "model", listener=Silent())
-    assert taken.provenance["constant"]
+    imported = import_model(path, name="m", workspace=tmp_path / "model", listener=Silent())
+    assert imported.provenance["constant"]
     for text, run in (("tflite:float32", run_tflite), ("onnx:float32", run_onnx)):
-        artifact = export(taken, Variant.parse(text), options=Export(), folder=tmp_path)
+        artifact = export(imported, Variant.parse(text), options=Export(), folder=tmp_path)
         assert artifact.path is not None, artifact.reason
         for values, answer in zip(inputs, expected, strict=True):
-            found = run(artifact.path, {taken.provenance["inputs"][0]["name"]: values})[taken.answer]
-            np.testing.assert_allclose(found, answer, rtol=1e-5, atol=1e-6)
+            outputs = run(artifact.path, {imported.provenance["inputs"][0]["name"]: values})[imported.answer]
+            np.testing.assert_allclose(outputs, answer, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["int", "tf_idf"])
@@ -89,13 +89,13 @@ def test_texts_keep_their_tables_alive_and_answer_as_before(tmp_path: Path, mode
     model.export(str(tmp_path / "m"))
     del model, vectorize
     for path in (tmp_path / "m.keras", tmp_path / "m"):
-        taken = import_model(path, name="m", workspace=tmp_path / "model", listener=Silent())
-        assert taken.text_model is not None  # the files are of what comes behind the token ids
-        signature = tf.saved_model.load(str(taken.text_model)).signatures["serving_default"]
+        imported = import_model(path, name="m", workspace=tmp_path / "model", listener=Silent())
+        assert imported.text_model is not None  # the files are of what comes behind the token ids
+        signature = tf.saved_model.load(str(imported.text_model)).signatures["serving_default"]
         (name,) = signature.structured_input_signature[1]
-        found = [signature(**{name: tf.constant([text])})[taken.answer].numpy()[0] for text in texts]
+        outputs = [signature(**{name: tf.constant([text])})[imported.answer].numpy()[0] for text in texts]
         alike = len(texts) if mode == "tf_idf" else 2  # a shorter text in a batch is padded, and averaged so
-        np.testing.assert_allclose(found[:alike], expected[:alike], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(outputs[:alike], expected[:alike], rtol=1e-5, atol=1e-6)
 
 
 def test_names_for_answers_come_out_of_a_table_of_numbers(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_names_for_answers_come_out_of_a_table_of_numbers(tmp_path: Path) -> Non
     model = keras.Model(given, [scores, names])
     model.get_layer("scores").set_weights([np.eye(3, dtype=np.float32), np.zeros(3, np.float32)])
     model.save(str(tmp_path / "m.keras"))
-    taken = import_model(tmp_path / "m.keras", name="m", workspace=tmp_path / "model", listener=Silent())
+    imported = import_model(tmp_path / "m.keras", name="m", workspace=tmp_path / "model", listener=Silent())
     for text, run in (("tflite:float32", run_tflite), ("onnx:float32", run_onnx)):
-        artifact = export(taken, Variant.parse(text), options=Export(), folder=tmp_path)
+        artifact = export(imported, Variant.parse(text), options=Export(), folder=tmp_path)
         assert artifact.path is not None, artifact.reason
-        said = [run(artifact.path, {"x": one[None]})["names"][0] for one in np.eye(3, dtype=np.float32)]
-        assert [word.decode() if isinstance(word, bytes) else word for word in said] == ["[UNK]", "no", "yes"]
+        answers = [run(artifact.path, {"x": one[None]})["names"][0] for one in np.eye(3, dtype=np.float32)]
+        assert [word.decode() if isinstance(word, bytes) else word for word in answers] == ["[UNK]", "no", "yes"]

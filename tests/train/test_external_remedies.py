@@ -54,8 +54,8 @@ def test_ragged_inputs_are_made_dense_on_the_same_layers(tmp_path: Path) -> None
         take(tmp_path / "ragged.keras", tmp_path / "model")
     assert "dense inputs" in caught.value.remedy
     values = np.arange(12, dtype=np.float32).reshape(1, 4, 3)
-    found = answer(take(tmp_path / "dense.keras", tmp_path / "model"), values)
-    np.testing.assert_allclose(found, values.mean(1) @ dense.kernel.numpy(), rtol=1e-5)
+    outputs = answer(take(tmp_path / "dense.keras", tmp_path / "model"), values)
+    np.testing.assert_allclose(outputs, values.mean(1) @ dense.kernel.numpy(), rtol=1e-5)
 
 
 def test_a_lambda_layer_is_exported_as_a_saved_model_where_it_was_made(tmp_path: Path) -> None:
@@ -67,19 +67,19 @@ def test_a_lambda_layer_is_exported_as_a_saved_model_where_it_was_made(tmp_path:
         identify(tmp_path / "m.keras", trust=False)
     assert "model.export" in caught.value.remedy
     model.export(str(tmp_path / "m"))
-    found = answer(take(tmp_path / "m", tmp_path / "model"), np.ones((1, 3), np.float32))
-    np.testing.assert_allclose(found, [[3, 3, 3]])
+    outputs = answer(take(tmp_path / "m", tmp_path / "model"), np.ones((1, 3), np.float32))
+    np.testing.assert_allclose(outputs, [[3, 3, 3]])
 
 
 def test_a_model_of_texts_is_saved_without_its_text_layers(tmp_path: Path) -> None:
     _, keras = tensorflow.load()
     words = keras.layers.TextVectorization(output_sequence_length=4, vocabulary=["good", "bad"])
     rest = [keras.layers.Embedding(4, 3), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(2)]
-    whole, numbers = keras.Input((1,), dtype="string"), keras.Input((4,), dtype="int32", name="ids")
-    x, y = words(whole), numbers
+    text_input, numbers = keras.Input((1,), dtype="string"), keras.Input((4,), dtype="int32", name="ids")
+    x, y = words(text_input), numbers
     for layer in rest:
         x, y = layer(x), layer(y)
-    keras.Model(whole, x).save(str(tmp_path / "texts.keras"))
+    keras.Model(text_input, x).save(str(tmp_path / "texts.keras"))
     keras.Model(numbers, y).save(str(tmp_path / "ids.keras"))
     texts = take(tmp_path / "texts.keras", tmp_path / "texts")
     refused = export(texts, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
@@ -89,5 +89,5 @@ def test_a_model_of_texts_is_saved_without_its_text_layers(tmp_path: Path) -> No
     ids = take(tmp_path / "ids.keras", tmp_path / "ids")
     file = export(ids, Variant.parse("tflite:float32"), options=Export(), folder=tmp_path)
     assert file.path is not None, file.reason
-    found = run_tflite(file.path, {"ids": np.array([[2, 3, 0, 0]], np.int32)})[ids.answer]
-    np.testing.assert_allclose(found, answer(texts, [b"good bad"]), rtol=1e-4, atol=1e-6)
+    outputs = run_tflite(file.path, {"ids": np.array([[2, 3, 0, 0]], np.int32)})[ids.answer]
+    np.testing.assert_allclose(outputs, answer(texts, [b"good bad"]), rtol=1e-4, atol=1e-6)

@@ -178,9 +178,9 @@ def test_a_speech_model_is_called_with_waves_never_with_file_names(speech: Path,
     for text, run in (("tflite:float32", run_tflite), ("onnx:float32", run_onnx)):
         artifact = export(model, Variant.parse(text), options=Export(), folder=tmp_path)
         assert artifact.path is not None, artifact.reason
-        found = run(artifact.path, {model.input.name: wave})
-        np.testing.assert_allclose(found["predictions"], original["predictions"], rtol=1e-4)
-        assert found["class_ids"] == original["class_ids"]
+        outputs = run(artifact.path, {model.input.name: wave})
+        np.testing.assert_allclose(outputs["predictions"], original["predictions"], rtol=1e-4)
+        assert outputs["class_ids"] == original["class_ids"]
     with pytest.raises(InputError, match=r"__call__:x=string:scalar .* works on files \(ReadFile\)") as caught:
         take(speech, tmp_path / "model", signature="string")
     remedy = caught.value.remedy.split("--signature: ")[1]

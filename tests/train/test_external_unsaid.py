@@ -97,10 +97,10 @@ def answer(model: Model, value: Any) -> Any:
 )
 def test_a_keras_3_file_answers_as_predict_did(keras3: Path, tmp_path: Path, name: str, given: str, dtype: str) -> None:
     model = take(keras3 / f"{name}.keras", tmp_path, custom_objects=(str(keras3 / "theirs.py"),))
-    known = np.load(keras3 / "known.npz")
-    assert model.input.dtype == dtype and model.input.shape == (1, *known[given].shape[1:])
-    found = np.concatenate([answer(model, one[None].astype(dtype)) for one in known[given]])
-    np.testing.assert_allclose(found, known[name], rtol=1e-4, atol=1e-5)
+    reference = np.load(keras3 / "known.npz")
+    assert model.input.dtype == dtype and model.input.shape == (1, *reference[given].shape[1:])
+    answers = np.concatenate([answer(model, one[None].astype(dtype)) for one in reference[given]])
+    np.testing.assert_allclose(answers, reference[name], rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_of_several_arguments_is_told_what_helps(keras3: Path, tmp_path: Path) -> None:

@@ -133,9 +133,9 @@ def test_training_goes_on_with_keras_when_the_process_ends(tmp_path, monkeypatch
     assert any("LiteRT did not go through all images" in note[1] for note in notes)
     monkeypatch.setattr(features, "FeatureProcess", FeatureProcess)
     monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "other"))
-    whole, _ = train("whole")
-    assert whole.provenance["features_engine"] == "litert"
-    assert abs(whole.metrics["val_accuracy"] - model.metrics["val_accuracy"]) < 0.05
+    uninterrupted, _ = train("whole")
+    assert uninterrupted.provenance["features_engine"] == "litert"
+    assert abs(uninterrupted.metrics["val_accuracy"] - model.metrics["val_accuracy"]) < 0.05
 
 
 @pytest.mark.slow

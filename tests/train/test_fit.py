@@ -92,20 +92,19 @@ def fitted(data, tmp_path_factory):
 @pytest.mark.slow
 def test_the_result_is_one_frozen_model_with_all_that_is_to_be_known_of_it(fitted, data):
     model, workspace, _ = fitted
-    found = {p.name for p in workspace.iterdir()}
-    assert found == {"saved_model", "model.json", "network", "tensorboard", "work.json"}
+    names = {p.name for p in workspace.iterdir()}
+    assert names == {"saved_model", "model.json", "network", "tensorboard", "work.json"}
     assert load_model(workspace) == model
     assert model.labels == LABELS and model.input == InputContract("image", (1, SIZE, SIZE, 3))
     assert [(r["phase"], r["epoch"]) for r in model.history] == [(1, n) for n in (1, 2, 3, 4)] + [(2, 1), (2, 2)]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < model.history[0].keys()
     assert model.metrics["val_loss"] == min(r["val_loss"] for r in model.history)
     assert model.metrics["val_samples"] == 30 and model.metrics["epochs"] == 6
-    known = model.provenance
-    assert known["seed"] == 3 and known["preprocessing"] == "torch" and known["features_engine"] == "keras"
-    assert (
-        known["parameters"] == 2_257_984 + 12 + 1280 * 3 + 3
-    )  # MobileNetV2's, our fixed 1×1 convolution's, the head's
-    assert known["data"]["sha256"] == data.sha256 and known["packages"]["tf-keras"]
+    provenance = model.provenance
+    assert (provenance["seed"], provenance["preprocessing"], provenance["features_engine"]) == (3, "torch", "keras")
+    # MobileNetV2's, our fixed 1×1 convolution's, the head's
+    assert provenance["parameters"] == 2_257_984 + 12 + 1280 * 3 + 3
+    assert provenance["data"]["sha256"] == data.sha256 and provenance["packages"]["tf-keras"]
 
 
 @pytest.mark.slow
@@ -120,9 +119,9 @@ def test_the_saved_model_answers_by_its_signature_and_has_learned(fitted, data):
     assert (out.shape.as_list(), out.dtype) == ([1, 3], tf.float32)
     assert not serve.variables
     images, labels = np.load(data.images("test")), np.load(data.targets("test"))
-    found = np.concatenate([serve(tf.constant(i[None], tf.float32))["probabilities"].numpy() for i in images])
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
-    assert (found.argmax(axis=1) == labels).mean() > 0.7
+    answers = np.concatenate([serve(tf.constant(i[None], tf.float32))["probabilities"].numpy() for i in images])
+    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+    assert (answers.argmax(axis=1) == labels).mean() > 0.7
     assert graph_sha256(model.saved_model, model.labels) == model.sha256
     assert graph_sha256(model.saved_model, ("other", *LABELS[1:])) != model.sha256
 
@@ -142,7 +141,7 @@ def test_tensorboard_can_read_the_logs(fitted):
 
     tf, _ = load()
     model, workspace, _ = fitted
-    found = {}
+    tags = {}
     root = workspace / "tensorboard"
     for file in (path for path in root.rglob("*") if path.is_file()):
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
@@ -150,10 +149,10 @@ def test_tensorboard_can_read_the_logs(fitted):
             for value in event.summary.value:
                 if value.tag.startswith("epoch_"):
                     key = str(file.parent.relative_to(root)), value.tag, event.step
-                    found[key] = float(tf.make_ndarray(value.tensor))
-    assert found["phase-2/validation", "epoch_loss", 1] == pytest.approx(model.history[-1]["val_loss"])
-    assert found["phase-1/train", "epoch_accuracy", 0] == pytest.approx(model.history[0]["accuracy"])
-    assert sum("phase-1/train" in key for key in found) == 4 * 2
+                    tags[key] = float(tf.make_ndarray(value.tensor))
+    assert tags["phase-2/validation", "epoch_loss", 1] == pytest.approx(model.history[-1]["val_loss"])
+    assert tags["phase-1/train", "epoch_accuracy", 0] == pytest.approx(model.history[0]["accuracy"])
+    assert sum("phase-1/train" in key for key in tags) == 4 * 2
 
 
 @pytest.mark.slow

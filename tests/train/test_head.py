@@ -37,15 +37,15 @@ class Notes(Silent):
         self.notes.append((level, message))
 
 
-def made_up(count=300, width=20, classes=4):
+def random_samples(count=300, width=20, classes=4):
     rng = np.random.default_rng(count)
     rows = rng.normal(size=(count, width)).astype(np.float32)
     return rows, (rows @ rng.normal(size=(width, classes))).argmax(axis=1)
 
 
 def head_run(tmp_path, train, *, views=None, rows=None, labels=None, patience=0, seed=5, name="head.npz", **more):
-    made = made_up()
-    rows, labels = (made[0] if rows is None else rows), (made[1] if labels is None else labels)
+    samples = random_samples()
+    rows, labels = (samples[0] if rows is None else rows), (samples[1] if labels is None else labels)
     fresh(1)
     head = new_head(rows.shape[1], 4, train, seed)
     data = Labelled(views or [rows[:250]], labels[:250])
@@ -67,14 +67,14 @@ def head_run(tmp_path, train, *, views=None, rows=None, labels=None, patience=0,
 def test_an_epoch_is_what_keras_fit_does(tmp_path, balanced):
     """The same start, order, batches (the last one smaller), optimizer and class weights: the same weights after."""
     _, keras = fresh(1)
-    rows, labels = made_up()
+    rows, labels = random_samples()
     train = Train(epochs=1, batch_size=64, dropout=0, learning_rate=0.01, class_weights=balanced)
     model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(4, activation="softmax")])
     model.set_weights(new_head(20, 4, train, 5).get_weights())
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     order = np.random.default_rng((5, 12, 1)).permutation(250)
     weights = dict(enumerate(class_weights(labels[:250], 4, balanced).tolist()))
-    found = model.fit(
+    history = model.fit(
         rows[order], labels[order], batch_size=64, shuffle=False, verbose=0, class_weight=weights,
         validation_data=(rows[250:], labels[250:]),
     ).history  # fmt: skip
@@ -82,8 +82,8 @@ def test_an_epoch_is_what_keras_fit_does(tmp_path, balanced):
     for ours, theirs in zip(head.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     row = state.history[0]
-    assert row["val_loss"] == pytest.approx(found["val_loss"][0], abs=1e-4)
-    assert row["accuracy"] == pytest.approx(found["accuracy"][0], abs=1e-6)
+    assert row["val_loss"] == pytest.approx(history["val_loss"][0], abs=1e-4)
+    assert row["accuracy"] == pytest.approx(history["accuracy"][0], abs=1e-6)
 
 
 def test_the_head_is_the_layers_that_the_recipe_names():
@@ -95,7 +95,7 @@ def test_the_head_is_the_layers_that_the_recipe_names():
         ("Dropout", "dropout"), ("Dense", "hidden_1"), ("Dropout", "hidden_1_dropout"),
         ("Dense", "hidden_2"), ("Dropout", "hidden_2_dropout"), ("Dense", "probabilities"),
     ]  # fmt: skip
-    rows, _ = made_up()
+    rows, _ = random_samples()
     (k1, b1, k2, b2, k3, b3) = head.get_weights()
     logits = np.tanh(np.tanh(rows @ k1 + b1) @ k2 + b2) @ k3 + b3
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -142,7 +142,7 @@ def test_the_head_learns_and_stops_and_keeps_the_best(tmp_path):
     losses = [row["val_loss"] for row in state.history]
     assert state.best == min(losses)
     assert len(losses) == losses.index(min(losses)) + 1 + 3 < 60
-    rows, labels = made_up()
+    rows, labels = random_samples()
     kernel, bias = head.get_weights()
     loss, right = evaluate(rows[250:] @ kernel + bias, labels[250:]) / 50
     assert loss == pytest.approx(state.best, abs=1e-5)
@@ -152,7 +152,7 @@ def test_the_head_learns_and_stops_and_keeps_the_best(tmp_path):
 def test_without_patience_all_epochs_run_and_the_best_weights_come_back(tmp_path):
     head, state = head_run(tmp_path, Train(epochs=8, batch_size=16, learning_rate=0.3))
     assert state.epoch == 8 > state.best_epoch
-    rows, labels = made_up()
+    rows, labels = random_samples()
     kernel, bias = head.get_weights()
     assert evaluate(rows[250:] @ kernel + bias, labels[250:])[0] / 50 == pytest.approx(state.best, abs=1e-5)
 
@@ -173,14 +173,14 @@ EVERYTHING = Train(
 )
 def test_going_on_from_a_checkpoint_ends_where_an_uninterrupted_run_ends(tmp_path, how):
     """Dropout, optimizer, learning rate and what EarlyStopping and ReduceLROnPlateau remember go on as they were."""
-    whole, state = head_run(tmp_path, how, name="whole.npz", patience=4)
+    uninterrupted, state = head_run(tmp_path, how, name="whole.npz", patience=4)
 
     class Killed(Silent):
         def progress(self, task, done, total, note=""):
             if done == 3:
                 raise KeyboardInterrupt
 
-    rows, labels = made_up()
+    rows, labels = random_samples()
     fresh(1)
     head = new_head(20, 4, how, 5)
     weights = np.ones(4, np.float32)
@@ -194,10 +194,10 @@ def test_going_on_from_a_checkpoint_ends_where_an_uninterrupted_run_ends(tmp_pat
         )  # fmt: skip
     again, resumed = head_run(tmp_path, how, name="part.npz", patience=4)
     assert resumed == state
-    for found, expected in zip(again.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for value, expected in zip(again.get_weights(), uninterrupted.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
     done, same = head_run(tmp_path, how, name="part.npz", patience=4)
-    assert same == state and np.array_equal(done.get_weights()[0], whole.get_weights()[0])
+    assert same == state and np.array_equal(done.get_weights()[0], uninterrupted.get_weights()[0])
 
 
 def test_a_damaged_checkpoint_counts_as_none(tmp_path):
@@ -210,7 +210,7 @@ def test_a_damaged_checkpoint_counts_as_none(tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_remedy(tmp_path):
-    rows, labels = made_up()
+    rows, labels = random_samples()
     rows = rows.copy()
     rows[7] = np.nan
     with pytest.raises(StageError, match="not a number") as caught:
@@ -220,7 +220,7 @@ def test_a_loss_that_is_not_a_number_stops_with_a_remedy(tmp_path):
 
 def test_the_learning_rate_falls_as_the_schedule_says(tmp_path):
     """Plain SGD on one step an epoch: what the weights move by is the rate times a gradient that can be computed."""
-    rows, labels = made_up()
+    rows, labels = random_samples()
     one_hot = np.eye(4)[labels[:250]]
     for schedule, rates in {
         "constant": [0.1, 0.1, 0.1, 0.1],
@@ -244,7 +244,7 @@ def test_the_learning_rate_falls_as_the_schedule_says(tmp_path):
 def test_on_a_plateau_the_rate_is_multiplied(tmp_path):
     how = Train(epochs=5, batch_size=250, learning_rate=50.0, optimizer="sgd", dropout=0,
                 schedule={"kind": "plateau", "patience": 1, "factor": 0.1, "minimum": 1.0})  # fmt: skip
-    labels = made_up()[1]
+    labels = random_samples()[1]
     labels[250:] = (labels[250:] + 1) % 4  # what is learnt is wrong there: validation gets worse
     _, state = head_run(tmp_path, how, labels=labels)
     rates = [row["lr"] for row in state.history]
@@ -257,7 +257,7 @@ def test_on_a_plateau_the_rate_is_multiplied(tmp_path):
 
 
 def test_smoothed_labels_and_metrics_are_what_they_are_by_definition(tmp_path):
-    rows, labels = made_up()
+    rows, labels = random_samples()
     how = Train(epochs=1, batch_size=64, label_smoothing=0.2, metrics=["top_3_accuracy", "precision", "recall", "f1",
                                                                         "auc"])  # fmt: skip
     head, state = head_run(tmp_path, how)
@@ -267,9 +267,9 @@ def test_smoothed_labels_and_metrics_are_what_they_are_by_definition(tmp_path):
     assert row["val_accuracy"] == pytest.approx((shares.argmax(axis=1) == y).mean())
     among = [label in order[-3:] for label, order in zip(y, shares.argsort(axis=1), strict=True)]
     assert row["val_top_3_accuracy"] == pytest.approx(np.mean(among))
-    said, true = shares > 0.5, np.eye(4, dtype=bool)[y]
-    assert row["val_precision"] == pytest.approx((said & true).sum() / said.sum(), abs=1e-5)
-    assert row["val_recall"] == pytest.approx((said & true).sum() / len(y), abs=1e-5)
+    predicted, true = shares > 0.5, np.eye(4, dtype=bool)[y]
+    assert row["val_precision"] == pytest.approx((predicted & true).sum() / predicted.sum(), abs=1e-5)
+    assert row["val_recall"] == pytest.approx((predicted & true).sum() / len(y), abs=1e-5)
     top = np.eye(4, dtype=bool)[shares.argmax(axis=1)]
     f1 = 2 * (top & true).sum(axis=0) / (top.sum(axis=0) + true.sum(axis=0))
     assert row["val_f1"] == pytest.approx(f1.mean(), abs=1e-5)
@@ -280,7 +280,7 @@ def test_smoothed_labels_and_metrics_are_what_they_are_by_definition(tmp_path):
 def test_backbone_and_head_together_learn_as_one_keras_model_would():
     """A dense layer for a backbone: the same start, order, weights of samples and penalty give the same weights."""
     tf, keras = fresh(1)
-    rows, labels = made_up()
+    rows, labels = random_samples()
     how = Train(epochs=1, batch_size=50, learning_rate=0.01, dropout=0, label_smoothing=0.0)
     weights = np.array([1.0, 2.0, 0.5, 1.5], np.float32)
     start = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32) / 4
@@ -300,12 +300,12 @@ def test_backbone_and_head_together_learn_as_one_keras_model_would():
     compile_model(joint, how, classes=4, learning_rate=0.01, epochs=1, steps=5)
     plain.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     fitting = {"batch_size": 50, "shuffle": False, "verbose": 0, "sample_weight": weights[labels[:250]]}
-    found = joint.fit(rows[:250], labels[:250], **fitting).history
+    history = joint.fit(rows[:250], labels[:250], **fitting).history
     expected = plain.fit(rows[:250], labels[:250], **fitting).history
     for ours, theirs in zip([kernel.numpy(), *head.get_weights()], plain.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    assert found["accuracy"] == pytest.approx(expected["accuracy"])
-    assert 0.05 < expected["loss"][0] - found["loss"][0] < 1, "the penalty is not part of the loss that is told"
+    assert history["accuracy"] == pytest.approx(expected["accuracy"])
+    assert 0.05 < expected["loss"][0] - history["loss"][0] < 1, "the penalty is not part of the loss that is told"
     assert mean.numpy() == pytest.approx(rows[200:250].mean(), abs=1e-5)
     assert [v.shape for v in joint.get_weights()] == [(20, 6), (6, 4), (4,), ()]
 
@@ -406,10 +406,10 @@ def test_what_a_callback_raises_is_told_as_the_callbacks(tmp_path, name, what):
 @pytest.mark.parametrize("validated", [True, False])
 def test_an_early_stopping_of_the_users_own_watches_what_it_says_also_after_a_kill(tmp_path, validated):
     (tmp_path / "own.py").write_text(OWN)
-    rows, labels = made_up(400 if validated else 250)
+    rows, labels = random_samples(400 if validated else 250)
     how = Train(epochs=6, batch_size=64, learning_rate=0.5, callbacks=["own.py:stopping"])
     more = {"rows": rows, "labels": labels, "own": lambda: make(how, tmp_path)}
-    whole, state = head_run(tmp_path, how, name="whole.npz", **more)
+    uninterrupted, state = head_run(tmp_path, how, name="whole.npz", **more)
     assert state.epoch > 2, "accuracy rises for longer than its patience"
     for epochs in (2, 4):
         head_run(tmp_path, how.model_copy(update={"epochs": epochs}), name="part.npz", **more)
@@ -417,7 +417,7 @@ def test_an_early_stopping_of_the_users_own_watches_what_it_says_also_after_a_ki
     assert resumed.history == state.history and resumed.stopped == state.stopped
     finished, _ = head_run(tmp_path, how, name="part.npz", **more)
     for one in (again, finished):
-        weights = zip(whole.get_weights(), one.get_weights(), strict=True)
+        weights = zip(uninterrupted.get_weights(), one.get_weights(), strict=True)
         assert all(np.array_equal(a, b) for a, b in weights)
 
 
@@ -480,9 +480,9 @@ def test_no_augmentation_changes_nothing():
 
 
 def test_a_flip_mirrors_some_and_leaves_the_others():
-    found = changed(Augment(flip=True), IMAGES)
-    same = np.isclose(found, IMAGES, atol=1e-2).all(axis=(1, 2, 3))
-    mirrored = np.isclose(found, IMAGES[:, :, ::-1], atol=1e-2).all(axis=(1, 2, 3))
+    flipped = changed(Augment(flip=True), IMAGES)
+    same = np.isclose(flipped, IMAGES, atol=1e-2).all(axis=(1, 2, 3))
+    mirrored = np.isclose(flipped, IMAGES[:, :, ::-1], atol=1e-2).all(axis=(1, 2, 3))
     assert (same ^ mirrored).all() and same.any() and mirrored.any()
 
 
@@ -497,11 +497,11 @@ def test_a_shift_moves_right_by_that_share():
 @settings(max_examples=25)
 @given(seed=st.integers(0, 1000), index=st.lists(st.integers(0, 19), min_size=1, max_size=8))
 def test_what_happens_to_an_image_depends_on_seed_and_image_alone(seed, index):
-    whole = changed(ALL, IMAGES, seed=(seed,))
+    all_images = changed(ALL, IMAGES, seed=(seed,))
     part = changed(ALL, IMAGES, np.array(index), seed=(seed,))
-    np.testing.assert_allclose(part, whole[index], atol=1e-3)
-    assert whole.min() >= 0 and whole.max() <= 255 and whole.shape == IMAGES.shape
-    assert not np.allclose(whole, changed(ALL, IMAGES, seed=(seed + 1,)), atol=1)
+    np.testing.assert_allclose(part, all_images[index], atol=1e-3)
+    assert all_images.min() >= 0 and all_images.max() <= 255 and all_images.shape == IMAGES.shape
+    assert not np.allclose(all_images, changed(ALL, IMAGES, seed=(seed + 1,)), atol=1)
 
 
 # --- features -------------------------------------------------------------------------------------------------------
@@ -519,10 +519,10 @@ SAMPLES = np.random.default_rng(1).integers(0, 256, (21, 32, 32, 3)).astype(np.u
 
 @pytest.mark.slow
 def test_litert_gives_kerass_features(small_base):
-    found = features.extractor(small_base, SAMPLES[:4], Silent())
-    assert found.engine == "litert" and found.features == 1280
+    extractor = features.extractor(small_base, SAMPLES[:4], Silent())
+    assert extractor.engine == "litert" and extractor.features == 1280
     expected = features.keras_extractor(small_base).compute(SAMPLES)
-    np.testing.assert_allclose(found.compute(SAMPLES), expected, atol=1e-4 * expected.max())
+    np.testing.assert_allclose(extractor.compute(SAMPLES), expected, atol=1e-4 * expected.max())
     np.testing.assert_allclose(expected, small_base.model(SAMPLES.astype(np.float32), training=False), atol=1e-4)
 
 
@@ -551,10 +551,10 @@ def sums(images):
 
 
 @settings(max_examples=30, deadline=None)
-@given(kept=st.integers(0, 400), block=st.integers(1, 30))
-def test_features_go_on_where_a_kill_left_them(tmp_path_factory, kept, block):
+@given(stored=st.integers(0, 400), block=st.integers(1, 30))
+def test_features_go_on_where_a_kill_left_them(tmp_path_factory, stored, block):
     path = tmp_path_factory.mktemp("features") / "f.npy"
-    computed, told = [], []
+    computed, reported = [], []
 
     def count(images):
         computed.append(len(images))
@@ -563,21 +563,21 @@ def test_features_go_on_where_a_kill_left_them(tmp_path_factory, kept, block):
     extract = features.Extractor("test", 2, count)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_file, "BLOCK", block)
-        whole = np.array(features.compute(extract, SAMPLES, path, augmenter=None, progress=lambda n: None))
-        np.testing.assert_array_equal(whole, sums(SAMPLES))
+        complete = np.array(features.compute(extract, SAMPLES, path, augmenter=None, progress=lambda n: None))
+        np.testing.assert_array_equal(complete, sums(SAMPLES))
         content = path.read_bytes()
-        path.write_bytes(content[:kept])  # a kill may leave any part of the file
+        path.write_bytes(content[:stored])  # a kill may leave any part of the file
         computed.clear()
-        again = features.compute(extract, SAMPLES, path, augmenter=None, progress=told.append)
-    np.testing.assert_array_equal(again, whole)
+        again = features.compute(extract, SAMPLES, path, augmenter=None, progress=reported.append)
+    np.testing.assert_array_equal(again, complete)
     assert path.read_bytes() == content
-    rows = max(0, min(kept, len(content)) - (len(content) - 21 * 8)) // 8
+    rows = max(0, min(stored, len(content)) - (len(content) - 21 * 8)) // 8
     whole_blocks = rows if rows == 21 else rows - rows % block
-    assert sum(computed) == 21 - whole_blocks and sum(told) == 21
+    assert sum(computed) == 21 - whole_blocks and sum(reported) == 21
 
 
 def test_augmented_features_are_of_the_changed_images(tmp_path):
     extract = features.Extractor("test", 2, sums)
     augmenter = Augmenter(ALL, count=21, height=32, width=32, seed=(1, 2))
-    found = features.compute(extract, SAMPLES, tmp_path / "f.npy", augmenter=augmenter, progress=lambda n: None)
-    np.testing.assert_allclose(found, sums(changed(ALL, SAMPLES)), atol=1e-2)
+    computed = features.compute(extract, SAMPLES, tmp_path / "f.npy", augmenter=augmenter, progress=lambda n: None)
+    np.testing.assert_allclose(computed, sums(changed(ALL, SAMPLES)), atol=1e-2)

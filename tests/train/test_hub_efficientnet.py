@@ -17,7 +17,7 @@ from edgeproof.train.hub import efficientnet_lite
 from edgeproof.train.source import ImageRequest
 from edgeproof.train.torch_pickle import read_state_dict
 
-GATE = 1e-3  # of a logit; logits here spread over about ±5
+TOLERANCE = 1e-3  # of a logit; logits here spread over about ±5
 SIZE = 65  # odd: SAME pads both sides then, and the far side only where the map is even
 STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1))  # repeats, kernel, first stride
 
@@ -113,11 +113,11 @@ def test_every_logit_is_that_of_plain_numpy(classifier, reference):
     module = tf.saved_model.load(str(classifier))
     logits = module((pixels - 127) / 128).numpy()[0]
     assert reference.std() > 0.5
-    assert np.abs(logits - reference).max() < GATE
+    assert np.abs(logits - reference).max() < TOLERANCE
     base = build_base(spec(head="own"), ImageRequest(Path(), samples=structured_image()[None], classes=1000))
     expected = np.exp(reference - reference.max())
-    found = base.model(pixels).numpy()[0]
-    np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-5)
+    given = base.model(pixels).numpy()[0]
+    np.testing.assert_allclose(given, expected / expected.sum(), atol=1e-5)
     assert base.facts == {"gives": "values", "pixels": "[-0.992188, 1]"}
 
 
@@ -133,7 +133,7 @@ def test_the_gate_catches_each_mistake_the_conversion_could_make(state, referenc
     layers = efficientnet_lite.Layers(efficientnet_lite.convert(state))
     features = efficientnet_lite.features(layers, pixels / 255 if mistake == "pixels" else (pixels - 127) / 128, False)
     difference = np.abs(features.numpy()[0] @ state["_fc.weight"].T + state["_fc.bias"] - reference).max()
-    assert (difference < GATE) if mistake == "none" else (difference > 100 * GATE)
+    assert (difference < TOLERANCE) if mistake == "none" else (difference > 100 * TOLERANCE)
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_features_come_through_the_hub_path_from_one_build_in_the_cache(cache, s
     assert heard.notes == 1 and base.features == 1280 and not base.answers
     features = base.model(structured_image()[None].astype(np.float32)).numpy()[0]
     logits = state["_fc.weight"] @ features + state["_fc.bias"]
-    assert np.abs(logits - reference).max() < GATE
+    assert np.abs(logits - reference).max() < TOLERANCE
 
 
 def test_an_unexpected_set_of_tensors_is_refused(state):

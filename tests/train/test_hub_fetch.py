@@ -120,16 +120,16 @@ def test_a_url_is_asked_for_the_compressed_form_followed_and_kept(tmp_path):
     heard = Heard()
     with served(hub) as (url, requests):
         handle = f"{url}/google/model/1"
-        found = resolve(handle, sha256="", folder=tmp_path, listener=heard)
-        assert (found / "saved_model.pb").read_bytes() == GRAPH
-        assert (found / "variables" / "variables.index").stat().st_size == 5000
+        module = resolve(handle, sha256="", folder=tmp_path, listener=heard)
+        assert (module / "saved_model.pb").read_bytes() == GRAPH
+        assert (module / "variables" / "variables.index").stat().st_size == 5000
         assert [path for path, _, _ in requests] == ["/google/model/1", "/storage/model.tar.gz"]
-        assert resolve(handle, sha256="", folder=tmp_path, listener=heard) == found
+        assert resolve(handle, sha256="", folder=tmp_path, listener=heard) == module
         assert len(requests) == 2, "the second time there is nothing to ask"
-    assert resolve(handle, sha256=SHA, folder=tmp_path, listener=heard) == found, "nor a network to ask"
+    assert resolve(handle, sha256=SHA, folder=tmp_path, listener=heard) == module, "nor a network to ask"
     assert any(SHA in note and "pin it" in note for note in heard.notes)
     assert heard.tasks[-1][1:] == (len(MODEL), len(MODEL))
-    assert already_here(handle, "", tmp_path) == found
+    assert already_here(handle, "", tmp_path) == module
     assert not left_over()
 
 
@@ -209,8 +209,8 @@ def broken_after(half, *, tag, ranges):
 @pytest.mark.parametrize(("tag", "ranges"), [('"v1"', True), ('"v1"', False), ("", False)])
 def test_a_download_that_breaks_goes_on_or_begins_anew(tmp_path, tag, ranges):
     with served(broken_after(40, tag=tag, ranges=ranges)) as (url, requests):
-        found = resolve(f"{url}/google/model/1", sha256=SHA, folder=tmp_path, listener=Silent())
-    assert (found / "saved_model.pb").read_bytes() == GRAPH and len(requests) == 2
+        module = resolve(f"{url}/google/model/1", sha256=SHA, folder=tmp_path, listener=Silent())
+    assert (module / "saved_model.pb").read_bytes() == GRAPH and len(requests) == 2
     assert ("Range" in requests[1][2]) == bool(tag)
     assert not left_over()
 
@@ -258,10 +258,10 @@ def test_processes_that_want_the_same_model_fetch_it_once(tmp_path):
         several = [context.Process(target=_resolve, args=arguments) for _ in range(4)]
         for process in several:
             process.start()
-        found = {queue.get(timeout=30) for _ in several}
+        folders = {queue.get(timeout=30) for _ in several}
         for process in several:
             process.join()
-    assert len(found) == 1 and len(requests) == 2
+    assert len(folders) == 1 and len(requests) == 2
 
 
 def test_a_cache_that_cannot_be_written_names_the_way_out(tmp_path, monkeypatch):
@@ -293,11 +293,11 @@ def test_a_folder_is_taken_as_it_is_and_a_tar_gz_is_unpacked_once(tmp_path):
     with pytest.raises(InputError, match=pin):
         resolve("m", sha256="1" * 64, folder=tmp_path, listener=Silent())
     (tmp_path / "m.tar.gz").write_bytes(packed(("saved_model.pb", GRAPH), ("variables/v", b"1"), top="some/model/"))
-    found = resolve("m.tar.gz", sha256="", folder=tmp_path, listener=Silent())
-    assert found.name == "model" and (found / "saved_model.pb").read_bytes() == GRAPH
-    changed = (found / "saved_model.pb").stat().st_mtime_ns
-    assert resolve("m.tar.gz", sha256=sha256_file(tmp_path / "m.tar.gz"), folder=tmp_path, listener=Silent()) == found
-    assert (found / "saved_model.pb").stat().st_mtime_ns == changed
+    module = resolve("m.tar.gz", sha256="", folder=tmp_path, listener=Silent())
+    assert module.name == "model" and (module / "saved_model.pb").read_bytes() == GRAPH
+    changed = (module / "saved_model.pb").stat().st_mtime_ns
+    assert resolve("m.tar.gz", sha256=sha256_file(tmp_path / "m.tar.gz"), folder=tmp_path, listener=Silent()) == module
+    assert (module / "saved_model.pb").stat().st_mtime_ns == changed
 
 
 def test_identity_is_by_content_and_the_same_before_and_after_a_download(tmp_path):

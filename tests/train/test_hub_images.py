@@ -142,19 +142,19 @@ def tf1_module(folder, *, side=SIZE, references=False):
             features = momentum * tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(images, kernel, 2, "SAME")), [1, 2])
             utils = v1.saved_model.utils
             inputs = {"images": utils.build_tensor_info(images)}
-            made = {}
+            built = {}
             for name, extra, outputs in (
                 ("default", {}, {"default": features}),
                 ("image_classification", {}, {"default": tf.matmul(features, dense), "hidden": features}),
                 ("with_gain", {"gain": utils.build_tensor_info(momentum)}, {"default": features}),
             ):
                 tensors = {key: utils.build_tensor_info(value) for key, value in outputs.items()}
-                made[name] = v1.saved_model.build_signature_def({**inputs, **extra}, tensors)
+                built[name] = v1.saved_model.build_signature_def({**inputs, **extra}, tensors)
             session.run(v1.global_variables_initializer())
             if tags:
-                builder.add_meta_graph(list(tags), signature_def_map=made)
+                builder.add_meta_graph(list(tags), signature_def_map=built)
             else:
-                builder.add_meta_graph_and_variables(session, [], signature_def_map=made)
+                builder.add_meta_graph_and_variables(session, [], signature_def_map=built)
     builder.save()
     (folder / "tfhub_module.pb").write_bytes(b"\x08\x03")  # ModuleDef.format: FORMAT_V3
     return folder
@@ -172,12 +172,12 @@ def program(folder, build, **signatures):
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory):
     """Each kind of module, made when it is first asked for."""
-    folder, made = tmp_path_factory.mktemp("modules"), {}
+    folder, paths = tmp_path_factory.mktemp("modules"), {}
 
     def get(name, maker=tf2_module, **options):
-        if name not in made:
-            made[name] = maker(folder / name, **options)
-        return made[name]
+        if name not in paths:
+            paths[name] = maker(folder / name, **options)
+        return paths[name]
 
     return get
 
@@ -220,8 +220,8 @@ def test_known_publishers_have_their_range_and_unknown_ones_a_note(modules):
         "https://tfhub.dev/adityakane2001/regnety200mf_feature_extractor/1": "[0, 255]",
         "https://www.kaggle.com/models/rishit-dagli/xcit/TensorFlow2/nano-12-p16-224/1": "[-1, 1]",
     }.items():
-        found = pixels_of(spec("x"), handle)
-        assert found.name == name and found.why
+        pixel_range = pixels_of(spec("x"), handle)
+        assert pixel_range.name == name and pixel_range.why
     assert pixels_of(spec("x", value_range=(0, 2)), "https://tfhub.dev/sayakpaul/vit_b16_fe/1").name == "[0, 2]"
     for unknown in ("https://example.org/google/x/1", "../google/x", "https://tfhub.dev/somebody/x/1"):
         assert pixels_of(spec("x"), unknown).name == "[0, 1]" and not pixels_of(spec("x"), unknown).why
@@ -277,9 +277,9 @@ def test_what_a_module_gives_is_found_out_not_assumed():
 def test_probabilities_become_logarithms_for_a_new_head(modules):
     logits = called(modules("logits", gives="logits"), pixels() / 255.0).numpy()
     base = build_base(spec(modules("probabilities", gives="probabilities")), ImageRequest(Path(), samples=pixels()))
-    found = base.model(pixels().astype(np.float32)).numpy()
+    features = base.model(pixels().astype(np.float32)).numpy()
     assert base.facts["gives"] == "probabilities"
-    shift = found - logits
+    shift = features - logits
     np.testing.assert_allclose(shift - shift.mean(1, keepdims=True), 0, atol=1e-4)
 
 
@@ -288,11 +288,11 @@ def test_its_own_head_answers_in_probabilities(modules, gives):
     heard = Heard()
     own = spec(modules(gives, gives=gives), head="own")
     base = build_base(own, ImageRequest(Path(), samples=pixels(), classes=CLASSES, listener=heard))
-    found = base.model(pixels().astype(np.float32)).numpy()
+    answers = base.model(pixels().astype(np.float32)).numpy()
     expected = called(modules(gives), pixels() / 255.0).numpy()
     if gives == "logits":
         expected = np.exp(expected) / np.exp(expected).sum(1, keepdims=True)
-    np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(answers, expected / expected.sum(1, keepdims=True), atol=1e-5)
     assert base.answers and any("class number i" in note for note in heard.notes)
     with pytest.raises(InputError, match="5 classes of its own, the data have 3"):
         build_base(own, ImageRequest(Path(), samples=pixels(), classes=3))
@@ -306,16 +306,16 @@ def test_the_tf1_hub_format_works_through_its_signatures(modules):
     tf, _ = load()
     signatures = tf.saved_model.load(str(folder), tags=[]).signatures
     images = tf.constant(pixels() / 255.0, tf.float32)
-    found = {}
+    features = {}
     for signature, output in (("", ""), ("image_classification", ""), ("image_classification", "hidden")):
         base = build_base(spec(folder, signature=signature, output=output), ImageRequest(Path(), samples=pixels()))
         expected = signatures[signature or "default"](images)[output or "default"]
-        found[signature, output] = base.model(pixels().astype(np.float32)).numpy()
-        np.testing.assert_allclose(found[signature, output], expected, atol=1e-4)
+        features[signature, output] = base.model(pixels().astype(np.float32)).numpy()
+        np.testing.assert_allclose(features[signature, output], expected, atol=1e-4)
     double = build_base(
         spec(folder, signature="with_gain", arguments={"gain": 2}), ImageRequest(Path(), samples=pixels())
     )
-    np.testing.assert_allclose(double.model(pixels().astype(np.float32)), 2 * found["", ""], atol=1e-4)
+    np.testing.assert_allclose(double.model(pixels().astype(np.float32)), 2 * features["", ""], atol=1e-4)
     with pytest.raises(InputError, match="takes no argument 'rate'"):
         build_base(spec(folder, signature="with_gain", arguments={"rate": 2}), ImageRequest(Path()))
 
@@ -387,9 +387,9 @@ def test_the_early_check_of_a_hub_module_imports_no_framework(modules):
 def test_a_missing_extra_is_told_with_its_remedy(modules, monkeypatch):
 
     real = extras.find_spec
-    for missing, told in (("tensorflow_hub", "tensorflow_hub"), ("pkg_resources", "setuptools")):
+    for missing, message in (("tensorflow_hub", "tensorflow_hub"), ("pkg_resources", "setuptools")):
         monkeypatch.setattr(extras, "find_spec", lambda name, gone=missing: None if name == gone else real(name))
-        with pytest.raises(InputError, match=told) as caught:
+        with pytest.raises(InputError, match=message) as caught:
             check_backbone(spec(modules("features")), folder=Path())
         assert "pip install 'edgeproof[hub]'" in caught.value.remedy
 
@@ -484,8 +484,8 @@ def test_the_light_reader_sees_every_operator_that_tensorflow_sees(modules):
     from tensorflow.core.protobuf import saved_model_pb2
 
     for folder in (modules("features"), modules("tf1", tf1_module)):
-        whole = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-        for theirs, ours in zip(whole.meta_graphs, read(folder).graphs, strict=True):
+        parsed = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        for theirs, ours in zip(parsed.meta_graphs, read(folder).graphs, strict=True):
             assert [(n.name, n.op, tuple(n.input)) for n in theirs.graph_def.node] == [
                 (n.name, n.op, n.inputs) for n in ours.nodes
             ]
@@ -556,13 +556,13 @@ def trained(spec_, data, workspace, how=FAST, **others):
 @pytest.fixture(scope="module")
 def learned(modules, data, tmp_path_factory):
     """A module with a head that has learnt, trained when it is first asked for."""
-    made = {}
+    models = {}
 
     def get(name, maker=tf2_module, **options):
-        if name not in made:
+        if name not in models:
             chosen = spec(modules(name, maker, **options))
-            made[name] = trained(chosen, data, tmp_path_factory.mktemp(name), how=LONG)
-        return made[name]
+            models[name] = trained(chosen, data, tmp_path_factory.mktemp(name), how=LONG)
+        return models[name]
 
     return get
 
@@ -722,11 +722,11 @@ def test_features_are_computed_once_for_all_seeds(modules, data, tmp_path, monke
     monkeypatch.setattr(feature_pass, "compute", counted)
     shared, alone = tmp_path / "shared", []
     for seed in (3, 4):
-        made = fit(
+        model = fit(
             spec(modules("features")), FAST, seed=seed, data=data, folder=Path(), workspace=tmp_path / str(seed),
             listener=Silent(), shared=shared,
         )  # fmt: skip
-        alone.append(made)
+        alone.append(model)
     assert sum(computed) == once and alone[0].sha256 != alone[1].sha256
     assert alone[1].provenance["features_engine"] == "keras"
     assert trained(spec(modules("features")), data, tmp_path / "plain").sha256 == alone[0].sha256
@@ -784,14 +784,14 @@ def test_every_kind_of_module_exports_and_answers_like_the_frozen_model(
     np.save(tmp_path / "calibration.npy", np.load(data.images("train")))
     variants = [("tflite:float32", 1e-4), ("onnx:float32", 1e-4), ("tflite:int8", 0.15)]
     for variant, tolerance in variants[: 1 if module == "tf1-references" else 3]:
-        made = export(
+        artifact = export(
             model, Variant.parse(variant), options=Export(), folder=tmp_path,
             calibration=tmp_path / "calibration.npy",
         )  # fmt: skip
-        assert made.status == "ok", f"{variant}: {made.reason}"
-        found = run_file(made.path, images)
-        assert np.abs(found - expected).max() < tolerance, variant
-        assert (found.argmax(1) == expected.argmax(1)).mean() > 0.9
+        assert artifact.status == "ok", f"{variant}: {artifact.reason}"
+        outputs = run_file(artifact.path, images)
+        assert np.abs(outputs - expected).max() < tolerance, variant
+        assert (outputs.argmax(1) == expected.argmax(1)).mean() > 0.9
 
 
 def test_a_module_is_loaded_through_keras_layer(modules):

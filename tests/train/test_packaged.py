@@ -19,7 +19,7 @@ from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train import packaged
 from edgeproof.train.torch_pickle import MAGIC, PROTOCOL, parse, read_state_dict
 
-GATE = 1e-3  # of a logit; logits here spread over about ±5
+TOLERANCE = 1e-3  # of a logit; logits here spread over about ±5
 SIZE = 64
 
 
@@ -92,14 +92,14 @@ def difference(model, reference):
 def test_every_logit_is_torchvisions(reference):
     fresh(1)
     assert reference.std() > 0.5
-    assert difference(packaged.mobilenet_v2(SIZE, classifier=True), reference) < GATE
+    assert difference(packaged.mobilenet_v2(SIZE, classifier=True), reference) < TOLERANCE
 
 
 @pytest.mark.slow
 def test_the_gate_catches_an_epsilon_that_was_not_folded(reference, monkeypatch):
     fresh(1)
     monkeypatch.setattr(packaged, "fold_epsilon", lambda gamma, variance: gamma)
-    assert difference(packaged.mobilenet_v2(SIZE, classifier=True), reference) > 100 * GATE
+    assert difference(packaged.mobilenet_v2(SIZE, classifier=True), reference) > 100 * TOLERANCE
 
 
 def test_the_layers_are_those_of_keras_but_for_the_padding():
@@ -123,7 +123,7 @@ def test_the_gate_catches_keras_own_padding(state, reference):
     _, keras = fresh(1)
     stock = keras.applications.MobileNetV2(input_shape=(SIZE, SIZE, 3), weights=None, classifier_activation=None)
     packaged.assign(stock.layers, packaged.convert(state))
-    assert difference(stock, reference) > 100 * GATE
+    assert difference(stock, reference) > 100 * TOLERANCE
 
 
 def test_an_unexpected_set_of_tensors_is_refused(state):
@@ -272,17 +272,17 @@ def test_every_other_name_is_refused(tmp_path, name):
 def test_damaged_files_are_told_never_crash(tmp_path_factory, noise, cut):
     folder = tmp_path_factory.mktemp("damaged")
     storage = FloatStorage("7", np.arange(4, dtype=np.float32))
-    whole = legacy_file(folder / "w.pth", OrderedDict(a=Tensor(storage, 0, (2, 2), (2, 1))), [storage]).read_bytes()
-    cut %= len(whole)
-    for content in (noise, whole[:cut], whole[:cut] + noise):
-        if content == whole:
+    intact = legacy_file(folder / "w.pth", OrderedDict(a=Tensor(storage, 0, (2, 2), (2, 1))), [storage]).read_bytes()
+    cut %= len(intact)
+    for content in (noise, intact[:cut], intact[:cut] + noise):
+        if content == intact:
             continue
         (folder / "w.pth").write_bytes(content)
         try:
-            found = parse(folder / "w.pth")
+            tensors = parse(folder / "w.pth")
         except InputError:
             continue
-        assert set(found) == {"a"} and found["a"].shape == (2, 2)  # the noise hit nothing but values
+        assert set(tensors) == {"a"} and tensors["a"].shape == (2, 2)  # the noise hit nothing but values
 
 
 def test_a_file_that_is_absent_is_told(tmp_path):
@@ -292,12 +292,12 @@ def test_a_file_that_is_absent_is_told(tmp_path):
 
 # A dictionary with one key, and one with several: the opcodes before the key and behind it.
 @pytest.mark.parametrize(("before", "behind"), [(b"}", b"Ns."), (b"}(", b"Nu.")])
-@pytest.mark.parametrize(("depth", "told"), [(10, "more than named tensors"), (200_000, "crashes the process")])
-def test_a_key_nested_deep_ends_another_process_than_ours(tmp_path, before, behind, depth, told):
+@pytest.mark.parametrize(("depth", "message"), [(10, "more than named tensors"), (200_000, "crashes the process")])
+def test_a_key_nested_deep_ends_another_process_than_ours(tmp_path, before, behind, depth, message):
     head = b"".join(pickle.dumps(part, 2) for part in (MAGIC, PROTOCOL, {}))
     tuples = b"N" + b"\x85" * depth
     (tmp_path / "w.pth").write_bytes(head + b"\x80\x02" + before + tuples + behind + pickle.dumps([], 2))
-    with pytest.raises(InputError, match=f"not a legacy PyTorch state dict: .*{told}"):
+    with pytest.raises(InputError, match=f"not a legacy PyTorch state dict: .*{message}"):
         read_state_dict(tmp_path / "w.pth")
 
 
@@ -307,6 +307,6 @@ def test_tensors_come_out_of_the_other_process_as_they_are(tmp_path, monkeypatch
     legacy_file(tmp_path / "w.pth", OrderedDict({"a/../é": tensor, "0": Tensor(storage, 5, (), ())}), [storage])
     (tmp_path / "numpy.py").write_text("raise SystemExit('the current folder is imported')")
     monkeypatch.chdir(tmp_path)
-    found = read_state_dict(Path("w.pth"))
-    assert list(found) == ["a/../é", "0"] and found["0"] == 5
-    np.testing.assert_array_equal(found["a/../é"], [[0, 3], [1, 4], [2, 5]])
+    tensors = read_state_dict(Path("w.pth"))
+    assert list(tensors) == ["a/../é", "0"] and tensors["0"] == 5
+    np.testing.assert_array_equal(tensors["a/../é"], [[0, 3], [1, 4], [2, 5]])

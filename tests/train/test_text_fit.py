@@ -169,10 +169,10 @@ def test_what_stands_behind_the_text_does_not_matter(fit: Callable[..., Model]) 
     model = fit(**SCRATCH)
     infer = open_ids_model(model.saved_model)
     ids, lens = encoded(model, ["goal and coach", "bank"])
-    spoilt = ids.copy()
-    for row, count in zip(spoilt, lens, strict=True):
+    changed = ids.copy()
+    for row, count in zip(changed, lens, strict=True):
         row[count:] = 7
-    np.testing.assert_array_equal(infer(ids, lens), infer(spoilt, lens))
+    np.testing.assert_array_equal(infer(ids, lens), infer(changed, lens))
     assert np.isfinite(infer(ids, np.zeros(2, np.int32))).all()
 
 
@@ -182,8 +182,8 @@ def test_golden_vectors_are_what_the_ids_model_answers(fit: Callable[..., Model]
     golden = json.loads((model.tokenizer.folder / "golden.json").read_text())
     assert tuple(golden["labels"]) == LABELS and len(golden["vectors"]) >= 10
     ids = np.array([vector["ids"] for vector in golden["vectors"]])
-    found = open_ids_model(model.saved_model)(ids, np.array([vector["count"] for vector in golden["vectors"]]))
-    np.testing.assert_allclose(found, [vector["probabilities"] for vector in golden["vectors"]], atol=1e-6)
+    answers = open_ids_model(model.saved_model)(ids, np.array([vector["count"] for vector in golden["vectors"]]))
+    np.testing.assert_allclose(answers, [vector["probabilities"] for vector in golden["vectors"]], atol=1e-6)
 
 
 def test_the_same_work_is_not_done_twice_and_other_work_gives_another_model(
@@ -243,9 +243,9 @@ def test_every_scheme_of_the_small_model_answers_as_it_does(
     )
     assert artifact.status == "ok", artifact.reason
     ids, lens = encoded(model, read_texts(root / "data" / "test.jsonl"))
-    found = run_file(artifact.path, ids, lens)
+    answers = run_file(artifact.path, ids, lens)
     expected = open_ids_model(model.saved_model)(ids, lens)
-    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
+    assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
 
 
 def run_file(path: Any, ids: Any, lens: Any) -> np.ndarray[Any, Any]:
@@ -377,8 +377,8 @@ def test_hashed_words_of_an_nnlm_are_cut_and_its_files_answer_as_the_encoder(
     texts = [*read_texts(root / "data" / "test.jsonl")[:20], *TRICKY]
     expected = run_texts(model.text_model, texts)
     for variant in ("tflite:float32", "tflite:dynamic", "onnx:float32"):
-        found = answers_of_file(model, variant, texts, tmp_path)
-        np.testing.assert_allclose(found, expected, atol=1e-4 if "dynamic" not in variant else 0.1, err_msg=variant)
+        answers = answers_of_file(model, variant, texts, tmp_path)
+        np.testing.assert_allclose(answers, expected, atol=1e-4 if "dynamic" not in variant else 0.1, err_msg=variant)
 
 
 def test_words_and_pairs_of_words_become_two_inputs_of_ids(
@@ -409,8 +409,8 @@ def test_ids_that_no_device_tokenizer_gives_come_from_the_encoders_own_operators
     assert "UnsortedSegmentJoin" in model.provenance["tokenizer"]["why"]
     assert any("no tokenizer for devices" in note for note in heard.notes) and model.text_model is not None
     texts = [*read_texts(root / "data" / "test.jsonl")[:10], *TRICKY]
-    found = answers_of_file(model, "tflite:float32", texts, tmp_path)
-    np.testing.assert_allclose(found, run_texts(model.text_model, texts), atol=1e-4)
+    answers = answers_of_file(model, "tflite:float32", texts, tmp_path)
+    np.testing.assert_allclose(answers, run_texts(model.text_model, texts), atol=1e-4)
 
 
 def test_what_is_fine_tuned_as_strings_is_cut_with_the_weights_it_ends_with(

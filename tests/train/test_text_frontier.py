@@ -35,8 +35,8 @@ def check(divided: Any, embed: Any, texts: list[str]) -> None:
     tf, _ = load()
     run = divided.compiled()
     for text in texts:
-        found = run(*divided.tokenize(tf.constant([text]))).numpy()
-        np.testing.assert_allclose(found, embed(tf.constant([text])).numpy(), atol=1e-5)
+        features = run(*divided.tokenize(tf.constant([text]))).numpy()
+        np.testing.assert_allclose(features, embed(tf.constant([text])).numpy(), atol=1e-5)
 
 
 def test_ids_cross_and_what_follows_from_their_number_is_rebuilt() -> None:
@@ -45,8 +45,8 @@ def test_ids_cross_and_what_follows_from_their_number_is_rebuilt() -> None:
 
     def embed(texts: Any) -> Any:
         split = tf.strings.split(texts)
-        found = tf.gather(rows, tf.ragged.map_flat_values(words.lookup, split))
-        return tf.reduce_mean(found, axis=1)
+        vectors = tf.gather(rows, tf.ragged.map_flat_values(words.lookup, split))
+        return tf.reduce_mean(vectors, axis=1)
 
     frontier = find_frontier(flatten(embed))
     assert {reads(frontier.flat, name).type for name in frontier.crossing} == {"LookupTableFindV2", "StringSplitV2"}
@@ -136,6 +136,10 @@ def test_what_cannot_be_cut_says_why(what: str) -> None:
             return tf.matmul(tf.cast(tf.strings.length(texts), tf.float32)[:, None], rows)
         return tf.tile(rows, [2, 1])[:1]
 
-    told = {"strings": "operators on text themselves", "length": "crosses", "nothing": "does not depend on the text"}
-    with pytest.raises(NoFrontier, match=told[what]):
+    messages = {
+        "strings": "operators on text themselves",
+        "length": "crosses",
+        "nothing": "does not depend on the text",
+    }
+    with pytest.raises(NoFrontier, match=messages[what]):
         divide(embed, TEXTS, 8)

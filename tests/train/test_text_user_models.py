@@ -124,20 +124,20 @@ def sparse_encoder() -> Any:
             join = tf_text.Reduction.STRING_JOIN
             rows = tf.RaggedTensor.from_sparse(split)
             pairs = tf_text.ngrams(rows, 2, reduction_type=join, string_separator="_")
-            found = tf.ragged.map_flat_values(lambda flat: tf.strings.to_hash_bucket_fast(flat, 50), pairs)
-            return single + tf.reduce_sum(tf.ragged.map_flat_values(lambda at: tf.gather(self.pairs, at), found), 1)
+            buckets = tf.ragged.map_flat_values(lambda flat: tf.strings.to_hash_bucket_fast(flat, 50), pairs)
+            return single + tf.reduce_sum(tf.ragged.map_flat_values(lambda at: tf.gather(self.pairs, at), buckets), 1)
 
     return Encoder()
 
 
-@pytest.mark.parametrize(("made", "kind"), [(pieces_encoder, "sentencepiece"), (sparse_encoder, "words")])
-def test_an_encoder_that_is_exported_as_it_is_gets_the_devices_tokenizer(made: Any, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("build", "kind"), [(pieces_encoder, "sentencepiece"), (sparse_encoder, "words")])
+def test_an_encoder_that_is_exported_as_it_is_gets_the_devices_tokenizer(build: Any, kind: str, tmp_path: Path) -> None:
     tf, _ = load()
-    encoder = made()
+    encoder = build()
     tf.saved_model.save(encoder, str(tmp_path / "encoder"))
     texts = [*TEXTS, "", " ", "...", "the"]
-    found = [encoder(tf.constant([text])) for text in texts]
-    expected = np.concatenate([next(iter(one.values())) if isinstance(one, dict) else one for one in found])
+    features = [encoder(tf.constant([text])) for text in texts]
+    expected = np.concatenate([next(iter(one.values())) if isinstance(one, dict) else one for one in features])
     model = import_model(tmp_path / "encoder", name="m", workspace=tmp_path / "ws", listener=Silent())
     assert model.tokenizer is not None and model.tokenizer.kind == kind, model.provenance["tokenizer"]
     assert model.tokenizer.parity["rate"] == 1.0

@@ -308,21 +308,21 @@ def test_a_listener_hears_the_work_and_is_entered_and_left(
         """Notes what it hears."""
 
         def __init__(self) -> None:
-            self.told: list[str] = []
+            self.events: list[str] = []
 
         def __enter__(self) -> Heard:
-            self.told.append("entered")
+            self.events.append("entered")
             return self
 
         def __exit__(self, *_: object) -> None:
-            self.told.append("left")
+            self.events.append("left")
 
         def begin(self, step: str, model: str = "") -> None:
-            self.told.append(step)
+            self.events.append(step)
 
     heard = Heard()
     ep.bundle(model, out=tmp_path / "b", data=(samples[0],), samples=2, progress=heard)
-    assert heard.told == ["entered", "bundle", "left"]
+    assert heard.events == ["entered", "bundle", "left"]
 
 
 WRONG: dict[str, tuple[Callable[[Path, Path], Any], str]] = {

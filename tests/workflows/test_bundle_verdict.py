@@ -56,13 +56,13 @@ def test_a_bundle_says_what_its_runs_budget_came_to(
     doubt = (
         "it is not shown that this file fits the budget of its run (accuracy drop at most 1 point); the run's report"
     )
-    for told in (manifest, printed):
+    for output in (manifest, printed):
         if verdict:
             asked = {"max_accuracy_drop": 0.01}
-            assert told["budget"] == {"asked": asked, "verdict": verdict, "why": WHY, "target": "local/litert"}
+            assert output["budget"] == {"asked": asked, "verdict": verdict, "why": WHY, "target": "local/litert"}
         else:
-            assert told["budget"] is None
-        assert [note.startswith(doubt) for note in told["notes"]] == [True] * (verdict == "not shown")
+            assert output["budget"] is None
+        assert [note.startswith(doubt) for note in output["notes"]] == [True] * (verdict == "not shown")
     assert (doubt in readme.replace("\\", "")) == (verdict == "not shown")
     if verdict == "not shown":  # as words for a person, too
         assert status(["bundle", str(run), "--out", str(tmp_path / "out"), "--samples", "1"]) == 0
@@ -86,9 +86,9 @@ def test_files_that_were_not_chosen_have_the_verdict_of_their_own_row(file: Path
         ({"rejected": [row]}, ""),  # it did not run
         ({}, ""),
     ):
-        found = _judged(load_results(results(file, budget("met"), **other, **rows)), sha256)
-        assert found is not None and found["verdict"] == verdict
-        assert found["why"] == (row["why"] if rows else "")
+        judged = _judged(load_results(results(file, budget("met"), **other, **rows)), sha256)
+        assert judged is not None and judged["verdict"] == verdict
+        assert judged["why"] == (row["why"] if rows else "")
     assert _judged(load_results(results(file, budget("met"))), "0" * 64) == {
         "asked": {"max_accuracy_drop": 0.01}, "verdict": "", "why": "", "target": "",
     }  # fmt: skip
@@ -111,6 +111,6 @@ def test_samples_that_could_not_be_read_are_listed_beside_the_bundle_and_not_in_
     with (tmp_path / "out" / "unreadable.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["file"] for row in rows] == ["a/broken.png"] and "not an image" in rows[0]["why"]
-    said = capsys.readouterr().err
-    assert f"{tmp_path}/out/unreadable.csv" in said.replace("\n", "") and "a/broken.png" in said
+    errors = capsys.readouterr().err
+    assert f"{tmp_path}/out/unreadable.csv" in errors.replace("\n", "") and "a/broken.png" in errors
     assert not list((tmp_path / "out" / "mean").rglob("unreadable.csv"))

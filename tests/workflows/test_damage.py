@@ -30,7 +30,7 @@ from edgeproof.workflows.model_files import open_artifact
 
 from ..cli.test_user_mistakes import Heard
 from ..support.bundle_models import mean_colour_model
-from ..train.test_archives import PACKED, WHOLE
+from ..train.test_archives import PACKED, UNPACKED
 
 KEY = "stage/key"
 CONTENT = {"array.npy": b"\x93NUMPY" + bytes(range(256)) * 20, "sub/weights": b"w" * 5000, "empty": b""}
@@ -52,7 +52,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(b"")
 
 
@@ -102,12 +102,12 @@ def test_one_byte_anywhere_is_noticed(tmp_path: Path) -> None:
     store, chosen = finished(tmp_path), random.Random(1)
     for _ in range(60):
         path = tmp_path / KEY / chosen.choice(["array.npy", "sub/weights"])
-        whole = path.read_bytes()
-        content = bytearray(whole)
+        intact = path.read_bytes()
+        content = bytearray(intact)
         content[chosen.randrange(len(content))] ^= chosen.randrange(1, 256)
         path.write_bytes(content)
         assert f"the content of {path.relative_to(tmp_path / KEY)} has changed" in store.problem(KEY)
-        path.write_bytes(whole)
+        path.write_bytes(intact)
         assert not store.problem(KEY)
 
 
@@ -235,7 +235,7 @@ def test_a_finished_run_is_unchanged_until_one_of_its_files_is_not(run: Path) ->
     assert run_folder.problem(run) == ""
     for path in [path for path in files.plain_files(run) if ".store" not in path.parts and path.name != "notes.txt"]:
         content = path.read_bytes()
-        for damage in (flip, cut, Path.unlink):
+        for damage in (flip, truncate, Path.unlink):
             damage(path)
             assert path.name in run_folder.problem(run)
             path.write_bytes(content)
@@ -272,7 +272,7 @@ def test_damaged_samples_are_not_taken_for_golden_vectors(tmp_path: Path) -> Non
 # Files that a command is given
 
 
-@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
 def test_a_damaged_model_is_neither_measured_nor_exported(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     """Its answers would be looked up by the hash of what it was."""
     folder = tmp_path / "m"
@@ -284,8 +284,8 @@ def test_a_damaged_model_is_neither_measured_nor_exported(tmp_path: Path, damage
     assert open_artifact(folder).sha256 == "ab"
     damage(folder / "saved_model" / "variables" / "variables.index")
     for command in (["evaluate", "--data", "builtin:fashion-mnist-mini"], ["export", "--to", "tflite:float32"]):
-        found = CliRunner().invoke(edgeproof, [*command, str(folder), "--out", str(tmp_path / "out")]).exception
-        assert isinstance(found, InputError) and "is damaged: saved_model/variables/variables.index" in found.message
+        error = CliRunner().invoke(edgeproof, [*command, str(folder), "--out", str(tmp_path / "out")]).exception
+        assert isinstance(error, InputError) and "is damaged: saved_model/variables/variables.index" in error.message
 
 
 def test_a_damaged_file_is_not_bundled(tmp_path: Path) -> None:
@@ -315,13 +315,13 @@ def test_a_damaged_module_in_the_cache_is_unpacked_anew(tmp_path: Path, monkeypa
     def held() -> dict[str, bytes]:
         return {path.relative_to(resolved()).as_posix(): path.read_bytes() for path in files.plain_files(resolved())}
 
-    assert held() == WHOLE and not heard.notes
+    assert held() == UNPACKED and not heard.notes
     name = "variables/variables.data-00000-of-00001"
-    for damage in (flip, cut, Path.unlink):
+    for damage in (flip, truncate, Path.unlink):
         damage(resolved() / name)
-        assert held() == WHOLE
+        assert held() == UNPACKED
     assert len(heard.notes) == 3 and all("is damaged, so it is made again" in note for note in heard.notes)
     # One that an earlier version unpacked is taken as it is.
     key = f"models/{sha256_file(tmp_path / 'm.tar.gz')}"
     (cache().root / "sums" / f"{key}.json").unlink()
-    assert held() == WHOLE and len(heard.notes) == 3
+    assert held() == UNPACKED and len(heard.notes) == 3

@@ -86,35 +86,35 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.slow
 def test_it_recovers_what_an_outlier_costs(search: Search) -> None:
-    found = search.run()
-    assert found.status == "ok" and found.path is not None
-    assert (found.id, found.scheme) == ("hard--tflite-int8-mixed", "int8-mixed")
-    plain, kept = found.trade[0], found.trade[1]
+    result = search.run()
+    assert result.status == "ok" and result.path is not None
+    assert (result.id, result.scheme) == ("hard--tflite-int8-mixed", "int8-mixed")
+    plain, mixed = result.trade[0], result.trade[1]
     assert plain["kept"] == [] and plain["drop"] > 0.3 and not plain["chosen"]
-    assert len(found.trade) == 2 and kept["chosen"] and "fits" in kept["why"]
+    assert len(result.trade) == 2 and mixed["chosen"] and "fits" in mixed["why"]
     # The layer that makes the outlier and the one that reads it, and nothing else.
-    assert len(kept["kept"]) == 2 and "first" in kept["kept"][0] and "second" in kept["kept"][1]
-    assert kept["bytes"] > plain["bytes"] and kept["samples"] == 1000
-    assert kept["samples_of"] == "1,000 validation samples"
-    assert found.chosen_on == search.defective.data.counts["validation"] == 1000
-    assert all(step["latency_ms"]["median"] > 0 and step["latency_ms"]["processes"] == 2 for step in found.trade)
-    (other,) = found.alternatives
-    assert {found.made_by, other["made_by"]} == {kept["made_by"], other["made_by"]} and other["bytes"] > 0
-    assert f"% of {kept['samples_of']}, the other on" in other["why"]
+    assert len(mixed["kept"]) == 2 and "first" in mixed["kept"][0] and "second" in mixed["kept"][1]
+    assert mixed["bytes"] > plain["bytes"] and mixed["samples"] == 1000
+    assert mixed["samples_of"] == "1,000 validation samples"
+    assert result.chosen_on == search.defective.data.counts["validation"] == 1000
+    assert all(step["latency_ms"]["median"] > 0 and step["latency_ms"]["processes"] == 2 for step in result.trade)
+    (other,) = result.alternatives
+    assert {result.made_by, other["made_by"]} == {mixed["made_by"], other["made_by"]} and other["bytes"] > 0
+    assert f"% of {mixed['samples_of']}, the other on" in other["why"]
     # On the test split, which the search never saw, all but half a point of the loss is back.
     rows, _ = trial(
-        [search.int8, found], replace(search.reference, id="float"), search.defective.data,
+        [search.int8, result], replace(search.reference, id="float"), search.defective.data,
         targets=[TARGET], evaluate=EVALUATE, seed=1, store=search.store, listener=Silent(), timed=False,
     )  # fmt: skip
     assert (rows[search.int8.id, str(TARGET)].drop or 0) > 0.3
-    assert (rows[found.id, str(TARGET)].drop or 0) <= 0.005
+    assert (rows[result.id, str(TARGET)].drop or 0) <= 0.005
 
 
 @pytest.mark.slow
 def test_no_conversions_stand_between_neighbours(search: Search) -> None:
-    found = search.run()
-    assert found.path is not None
-    ops = read_graph(found.path).ops
+    result = search.run()
+    assert result.path is not None
+    ops = read_graph(result.path).ops
     casts = Counter(op.name for op in ops)
     # One island: in at its front and out at its back, beside the file's own edges.
     assert casts["DEQUANTIZE"] == 2 and casts["QUANTIZE"] == 2
@@ -128,26 +128,26 @@ def test_a_second_search_makes_and_measures_nothing(search: Search, tmp_path: Pa
 
 @pytest.mark.slow
 def test_sixteen_bits_are_kept_by_the_tool_that_can(search: Search) -> None:
-    found = search.run(settings=Mixed(keep="int16", max_steps=1), makers=(CONVERTER,))
-    assert found.path is not None and "ai-edge-quantizer" in found.made_by
-    assert found.trade[1]["keep"] == "int16" and found.trade[1]["drop"] < 0.05
-    kept = [t for t in read_graph(found.path).tensors if t.dtype == "INT16"]
-    assert kept
-    assert found.bytes < 1.1 * search.int8.bytes  # weights stay int8
+    result = search.run(settings=Mixed(keep="int16", max_steps=1), makers=(CONVERTER,))
+    assert result.path is not None and "ai-edge-quantizer" in result.made_by
+    assert result.trade[1]["keep"] == "int16" and result.trade[1]["drop"] < 0.05
+    sixteen_bit = [t for t in read_graph(result.path).tensors if t.dtype == "INT16"]
+    assert sixteen_bit
+    assert result.bytes < 1.1 * search.int8.bytes  # weights stay int8
 
 
 @pytest.mark.slow
 def test_plain_int8_that_fits_is_the_answer(search: Search) -> None:
-    found = search.run(budget=Budget(max_accuracy_drop=1.0))
-    assert found.sha256 == search.int8.sha256 and found.scheme == "int8-mixed"
-    (only,) = found.trade
+    result = search.run(budget=Budget(max_accuracy_drop=1.0))
+    assert result.sha256 == search.int8.sha256 and result.scheme == "int8-mixed"
+    (only,) = result.trade
     assert only["chosen"] and only["kept"] == [] and "fits already" in only["why"]
 
 
 @pytest.mark.slow
 def test_a_file_that_is_not_there_is_a_row(search: Search) -> None:
-    found = search.run(int8=search.int8.failed("failed", "no kernel", "use another"))
-    assert found.status == "failed" and "no kernel" in found.reason and found.remedy == "use another"
+    result = search.run(int8=search.int8.failed("failed", "no kernel", "use another"))
+    assert result.status == "failed" and "no kernel" in result.reason and result.remedy == "use another"
 
 
 @pytest.mark.slow
@@ -157,10 +157,10 @@ def test_when_no_tool_makes_a_step_the_search_ends_with_what_it_has(
     """The groups' names are wrong on purpose: both tools then keep nothing, which they themselves do not say."""
     wrong = Group(("no such tensor",), 1.0, ("nothing (ADD)",))
     monkeypatch.setattr("edgeproof.quantize.diagnosis.ranked_groups", lambda *_: [wrong])
-    said = Listening()
-    found = search.run(listener=said)
-    assert found.path is not None and len(found.trade) == 1 and "no step fits" in found.trade[0]["why"]
-    assert len([note for note in said.notes if "kept none of 1" in note]) == 2
+    heard = Listening()
+    result = search.run(listener=heard)
+    assert result.path is not None and len(result.trade) == 1 and "no step fits" in result.trade[0]["why"]
+    assert len([note for note in heard.notes if "kept none of 1" in note]) == 2
 
 
 class Listening(Silent):

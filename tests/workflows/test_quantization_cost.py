@@ -91,8 +91,8 @@ class Runs:
         )  # fmt: skip
 
     def pooled(self, runners: list[Runner] | None = None) -> dict[str, Measurement]:
-        found = pooled(list(self.rows.values()), runners or self.runners, self.answers, self.data, **self.given)
-        return {row.artifact: row for row in found}
+        costs = pooled(list(self.rows.values()), runners or self.runners, self.answers, self.data, **self.given)
+        return {row.artifact: row for row in costs}
 
     def answered(self) -> int:
         return len(list((self.store.root / "answers").iterdir()))
@@ -129,9 +129,9 @@ def drop_by_hand(
 def test_each_file_is_judged_on_the_samples_that_did_not_choose_it(
     runs: Runs, data: PreparedData, weights: np.ndarray[Any, Any]
 ) -> None:
-    found = runs.pooled()
-    assert REFERENCE not in found and len(found) == 5
-    same, strange = found.pop("net--onnx-same"), found.pop("net--onnx-strange")
+    costs = runs.pooled()
+    assert REFERENCE not in costs and len(costs) == 5
+    same, strange = costs.pop("net--onnx-same"), costs.pop("net--onnx-strange")
     assert same.pooled_drop == PooledDrop(0.0, 0.0, 0.0, 90, {"test": 40, "validation": 50}), "the very same answers"
     assert (strange.status, strange.pooled_drop) == ("failed", None) and strange.remedy
     assert strange.reason == "on the validation samples: it answers with NaN or infinity on 1 of 50 samples"
@@ -139,9 +139,9 @@ def test_each_file_is_judged_on_the_samples_that_did_not_choose_it(
     samples = np.load(data.inputs("validation"))
     left = np.array([at for at, sample in enumerate(samples) if sample.tobytes() not in trial])
     for name, validation in (("float16", slice(None)), ("dynamic", left), ("int8", slice(0))):
-        assert found[f"net--onnx-{name}"].pooled_drop == drop_by_hand(data, weights, validation), name
-    assert [len(drop.splits) for row in found.values() if (drop := row.pooled_drop)] == [2, 2, 1]
-    for row in found.values():  # all else is of the test split, as it was
+        assert costs[f"net--onnx-{name}"].pooled_drop == drop_by_hand(data, weights, validation), name
+    assert [len(drop.splits) for row in costs.values() if (drop := row.pooled_drop)] == [2, 2, 1]
+    for row in costs.values():  # all else is of the test split, as it was
         assert replace(row, pooled_drop=None) == runs.rows[row.artifact, row.target]
         assert row.drop and row.samples == 40 and row.judged_drop is row.pooled_drop
     assert runs.answered() == 6 + 5, "a file that validation chose does not answer it again"
@@ -181,16 +181,16 @@ def sizes() -> Iterator[tuple[int, int, int]]:
 
 def test_what_a_trial_leaves_aside_is_exactly_what_it_does_not_take(data: PreparedData, tmp_path: Path) -> None:
     samples = np.load(data.inputs("validation"))
-    for taken, count, seed in sizes():
+    for used, count, seed in sizes():
         few = replace(data, folder=tmp_path, counts={"train": 10, "validation": count}, sha256=f"{count}")
         np.save(few.inputs("validation"), samples[:count])
         np.save(few.targets("validation"), np.zeros(count, np.int64))
         for split in ("inputs", "targets"):
             (tmp_path / getattr(data, split)("train").name).write_bytes(getattr(data, split)("train").read_bytes())
-        left = samples[:count][unused(few, taken, seed)]
-        assert len(left) == max(0, count - taken)
-        if taken:
-            tried = np.load(trial_data(few, taken, seed, Store(tmp_path / "store")).inputs("test"))
+        left = samples[:count][unused(few, used, seed)]
+        assert len(left) == max(0, count - used)
+        if used:
+            tried = np.load(trial_data(few, used, seed, Store(tmp_path / "store")).inputs("test"))
             assert not {one.tobytes() for one in tried} & {one.tobytes() for one in left}
 
 
@@ -207,7 +207,7 @@ def trainings(count: int, chosen_by: str, seed: int = 1) -> np.ndarray[Any, Any]
         return x, (x @ truth + 4 * random.gumbel(size=(count, samples, classes))).argmax(axis=2)
 
     (x, y), validation, others = draw(200), draw(200), draw(2000)
-    weights, best, kept = np.zeros_like(truth), np.full(count, np.inf), np.zeros_like(truth)
+    weights, best, chosen = np.zeros_like(truth), np.full(count, np.inf), np.zeros_like(truth)
     for _ in range(25):
         for batch in np.array_split(random.permutation(200), 10):
             likely = np.exp(x[:, batch] @ weights)
@@ -217,14 +217,14 @@ def trainings(count: int, chosen_by: str, seed: int = 1) -> np.ndarray[Any, Any]
         logs = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
         loss = -np.take_along_axis(logs, validation[1][..., None], axis=2).mean(axis=(1, 2))
         score = loss if chosen_by == "loss" else -(logits.argmax(axis=2) == validation[1]).mean(axis=1)
-        kept[score < best], best = weights[score < best], np.minimum(score, best)
-    step = np.abs(kept).max(axis=(1, 2), keepdims=True) / 3
-    quantized = np.round(kept / step) * step
+        chosen[score < best], best = weights[score < best], np.minimum(score, best)
+    step = np.abs(chosen).max(axis=(1, 2), keepdims=True) / 3
+    quantized = np.round(chosen / step) * step
 
     def right(samples: tuple[Any, Any], used: Any) -> Any:
         return ((samples[0] @ used).argmax(axis=2) == samples[1]).mean(axis=1)
 
-    return np.array([right(samples, kept) - right(samples, quantized) for samples in (validation, others)])
+    return np.array([right(samples, chosen) - right(samples, quantized) for samples in (validation, others)])
 
 
 @pytest.mark.slow

@@ -89,9 +89,9 @@ def test_arrays_calibrate_what_takes_no_pictures(files: Files, mine: Path, tmp_p
     out = tmp_path / "out"
     arguments = ("export", str(mine), "--to", "tflite:int16x8", "--out", str(out), "--json")
     done = edgeproof(*arguments, "--calibrate", f"npy:{tmp_path / 'arrays.npy'}")
-    (found,) = json.loads(done.stdout)
-    assert found["contract"]["kind"] == "tensor" and found["calibration"]["samples"] == 60
-    assert found["calibration"]["method"] == "min-max"
+    (artifact,) = json.loads(done.stdout)
+    assert artifact["contract"]["kind"] == "tensor" and artifact["calibration"]["samples"] == 60
+    assert artifact["calibration"]["method"] == "min-max"
     done = edgeproof(*arguments, status=2)
     assert "--calibrate" in done.stderr
 
@@ -99,9 +99,9 @@ def test_arrays_calibrate_what_takes_no_pictures(files: Files, mine: Path, tmp_p
 def test_what_is_known_of_our_own_float_file_is_taken_over(files: Files, tmp_path: Path) -> None:
     path = files("tflite:float32").path
     done = edgeproof("export", str(path), "--to", "tflite:weight-int8", "--out", str(tmp_path / "out"), "--json")
-    (found,) = json.loads(done.stdout)
-    assert found["id"] == "model--tflite-weight-int8" and found["contract"]["kind"] == "image"
-    assert found["parent_sha256"] == "model" and found["answer"] == "probabilities"
+    (artifact,) = json.loads(done.stdout)
+    assert artifact["id"] == "model--tflite-weight-int8" and artifact["contract"]["kind"] == "image"
+    assert artifact["parent_sha256"] == "model" and artifact["answer"] == "probabilities"
 
 
 REFUSED = {
@@ -117,22 +117,22 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("said", REFUSED)
-def test_what_cannot_be_is_refused_before_anything_is_made(files: Files, mine: Path, tmp_path: Path, said: str) -> None:
-    arguments, remedy = REFUSED[said]
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_cannot_be_is_refused_before_anything_is_made(files: Files, mine: Path, tmp_path: Path, why: str) -> None:
+    arguments, remedy = REFUSED[why]
     path = mine
-    if said == "not a float file":
+    if why == "not a float file":
         path = files("tflite:int8", CONVERTER).path or mine
-    elif said == "cannot be quantized":  # an int8 file without its sidecar
+    elif why == "cannot be quantized":  # an int8 file without its sidecar
         path = tmp_path / "quantized.tflite"
         path.write_bytes(files.content("tflite:int8", CONVERTER))
-    elif said == "is damaged":
+    elif why == "is damaged":
         path = tmp_path / "cut.tflite"
         path.write_bytes(mine.read_bytes()[:3000])
     (tmp_path / "labels.txt").write_text("a\nb\nc")
     given = [str(tmp_path / "labels.txt") if argument == "LABELS" else argument for argument in arguments]
     done = edgeproof("export", str(path), *given, "--out", str(tmp_path / "out"), status=2)
-    assert said in done.stderr and remedy in done.stderr
+    assert why in done.stderr and remedy in done.stderr
     assert not list((tmp_path / "out").glob("*.tflite"))
 
 

@@ -160,8 +160,8 @@ def test_damage_is_noticed_made_anew_and_said(tiny: TinyRun, tmp_path: Path) -> 
     cells = {(m.artifact, m.target): (m.status, m.accuracy) for m in tiny.finished.results.measurements}
 
     shipped = run / "artifacts" / "tiny--tflite-int8.tflite"
-    whole, times = shipped.read_bytes(), shipped.stat()
-    shipped.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+    intact, times = shipped.read_bytes(), shipped.stat()
+    shipped.write_bytes(intact[:1000] + bytes([intact[1000] ^ 1]) + intact[1001:])
     os.utime(shipped, ns=(times.st_atime_ns, times.st_mtime_ns))
     (run / "artifacts" / "tiny--tflite-float16.tflite").unlink()
     (stored,) = (run / ".store" / "artifact").glob("*/tiny--tflite-float16.tflite")
@@ -176,11 +176,11 @@ def test_damage_is_noticed_made_anew_and_said(tiny: TinyRun, tmp_path: Path) -> 
     for artifact in again.results.artifacts:
         if artifact.path is not None and artifact.format != "savedmodel":
             assert sha256_file(run / artifact.path) == artifact.sha256, "what ships is what was measured"
-    assert shipped.read_bytes() == whole and arrays.read_bytes() == samples
-    said = [json.loads(line)["message"] for line in (run / "log.jsonl").read_text().splitlines()]
-    assert sum("is not as its run left it" in line for line in said) == 1
-    assert sum("the store's artifact" in line and "is damaged" in line for line in said) == 1
-    assert sum("the store's data" in line and "is damaged" in line for line in said) == 1
+    assert shipped.read_bytes() == intact and arrays.read_bytes() == samples
+    messages = [json.loads(line)["message"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert sum("is not as its run left it" in line for line in messages) == 1
+    assert sum("the store's artifact" in line and "is damaged" in line for line in messages) == 1
+    assert sum("the store's data" in line and "is damaged" in line for line in messages) == 1
     entries = _entries(run)
     assert run_recipe(tiny.recipe, run).results.to_json() == again.results.to_json() and _entries(run) == entries
 

@@ -51,9 +51,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "export", str(folder / "colours.h5"), "--to", "tflite:float32", "--to", "tflite:int8", "--maker", "converter",
         "--labels", str(folder / "labels.txt"), "--calibrate", f"folder:{flat}", "--out", str(folder / "out"), "--json",
     )  # fmt: skip
-    made = {row["scheme"]: row for row in json.loads(done.stdout)}
-    assert made["int8"]["status"] == "ok" and made["int8"]["labels"] == list(LABELS)
-    assert made["int8"]["calibration"]["count"] == 12 and made["int8"]["calibration"]["per_class"] == {}
+    rows = {row["scheme"]: row for row in json.loads(done.stdout)}
+    assert rows["int8"]["status"] == "ok" and rows["int8"]["labels"] == list(LABELS)
+    assert rows["int8"]["calibration"]["count"] == 12 and rows["int8"]["calibration"]["per_class"] == {}
     return folder
 
 

@@ -53,15 +53,15 @@ def test_grey_pictures_of_another_size_are_brought_to_size(tmp_path: Path) -> No
 
 def test_texts_that_stand_twice_are_left_out_with_their_classes(tmp_path: Path) -> None:
     data = prepare((["one", "two", "one", "three"], [2, 1, 2, 0]), InputSpec("text"), tmp_path)
-    found = dict(zip(read_texts(data.inputs("test")), np.load(data.targets("test")).tolist(), strict=True))
-    assert data.counts["test"] == 3 and found == {"one": 2, "two": 1, "three": 0}
+    classes = dict(zip(read_texts(data.inputs("test")), np.load(data.targets("test")).tolist(), strict=True))
+    assert data.counts["test"] == 3 and classes == {"one": 2, "two": 1, "three": 0}
 
 
 def test_texts_with_classes_by_name(tmp_path: Path) -> None:
     texts, names = ["one\ntwo", "日本語", "three"], ["../b", "a", "../b"]
     data = prepare((texts, names), InputSpec("text"), tmp_path)
-    found = dict(zip(read_texts(data.inputs("test")), np.load(data.targets("test")).tolist(), strict=True))
-    assert data.labels == ("../b", "a") and found == {"one\ntwo": 0, "日本語": 1, "three": 0}
+    classes = dict(zip(read_texts(data.inputs("test")), np.load(data.targets("test")).tolist(), strict=True))
+    assert data.labels == ("../b", "a") and classes == {"one\ntwo": 0, "日本語": 1, "three": 0}
     assert data.source == "texts in memory"
 
 

@@ -32,24 +32,24 @@ INT8, INT16 = SCHEMES["tflite"]["int8"], SCHEMES["tflite"]["int16x8"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files as ``from_keras_model`` writes them: a regression of 8 sensors, a picture of any size, an LSTM, a GRU."""
     tf, keras = tensorflow.fresh(7)
-    made = tmp_path_factory.mktemp("supplied")
+    root = tmp_path_factory.mktemp("supplied")
     layers = keras.layers
 
     def write(name: str, model: Any) -> None:
-        (made / name).write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+        (root / name).write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
     sensors = keras.Sequential([layers.Dense(16, activation="relu", input_shape=(8,)), layers.Dense(1)])
     write("sensors.tflite", sensors)
     # Heavier tails than the normal distribution's, as measured values have them.
     values = np.random.default_rng(1).standard_t(6, (300, 8)).astype(np.float32)
-    np.save(made / "sensors.npy", values)
+    np.save(root / "sensors.npy", values)
     picture = [layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", input_shape=(None, None, 3))]
     write("picture.tflite", keras.Sequential([*picture, layers.GlobalAveragePooling2D(), layers.Dense(3)]))
     for kind in ("LSTM", "GRU"):
         model = keras.Sequential([getattr(layers, kind)(8, input_shape=(6, 3)), layers.Dense(2)])
         one = tf.function(model).get_concrete_function(tf.TensorSpec((1, 6, 3)))
         converter = tf.lite.TFLiteConverter.from_concrete_functions([one], model)
-        (made / f"{kind.lower()}.tflite").write_bytes(converter.convert())
+        (root / f"{kind.lower()}.tflite").write_bytes(converter.convert())
     module, matrix = tf.Module(), np.random.default_rng(3).normal(size=(4, 4)).astype(np.float32)
     module.state = tf.Variable(tf.zeros((1, 4)))
 
@@ -58,19 +58,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return {"y": tf.matmul(module.state, matrix)}
 
     module.serve = tf.function(remember, input_signature=[tf.TensorSpec((1, 4), name="x")])
-    tf.saved_model.save(module, str(made / "state"), signatures=module.serve.get_concrete_function())
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(made / "state"))
+    tf.saved_model.save(module, str(root / "state"), signatures=module.serve.get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(root / "state"))
     converter.experimental_enable_resource_variables = True
-    (made / "state.tflite").write_bytes(converter.convert())
-    np.save(made / "matrix.npy", matrix)
+    (root / "state.tflite").write_bytes(converter.convert())
+    np.save(root / "matrix.npy", matrix)
     # One input is a thousand times the other, and does not matter: eight bits have no room for both.
     scaled = tf.function(lambda x: tf.matmul(x, [[1e-5], [1.0]]))
     one = scaled.get_concrete_function(tf.TensorSpec((1, 2), name="x"))
     content = tf.lite.TFLiteConverter.from_concrete_functions([one]).convert()
-    (made / "scaled.tflite").write_bytes(content)
-    np.save(made / "scaled.npy", (np.random.default_rng(4).normal(size=(80, 2)) * [1000, 1]).astype(np.float32))
-    np.save(made / "windows.npy", np.random.default_rng(2).normal(size=(40, 6, 3)).astype(np.float32))
-    return made
+    (root / "scaled.tflite").write_bytes(content)
+    np.save(root / "scaled.npy", (np.random.default_rng(4).normal(size=(80, 2)) * [1000, 1]).astype(np.float32))
+    np.save(root / "windows.npy", np.random.default_rng(2).normal(size=(40, 6, 3)).astype(np.float32))
+    return root
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def edgeproof(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
     def run(*arguments: object, status: int = 0) -> str:
         monkeypatch.setattr("sys.argv", ["edgeproof", *map(str, arguments)])
-        found = _status()
+        outcome = _status()
         out, err = capfd.readouterr()
-        assert found == status, out + err
+        assert outcome == status, out + err
         return str(out + err)
 
     return run
@@ -94,12 +94,12 @@ def answers(content: bytes, inputs: Any) -> Any:
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
-    found = []
+    values = []
     for sample in inputs:
         interpreter.set_tensor(takes["index"], sample[None])
         interpreter.invoke()
-        found.append(interpreter.get_tensor(gives["index"])[0])
-    return np.array(found)
+        values.append(interpreter.get_tensor(gives["index"])[0])
+    return np.array(values)
 
 
 def test_an_open_batch_is_fixed_and_few_values_keep_their_tails(folder: Path, tmp_path: Path, edgeproof: Any) -> None:
@@ -116,20 +116,20 @@ def test_an_open_batch_is_fixed_and_few_values_keep_their_tails(folder: Path, tm
     assert answers(beside, values[150:]) == pytest.approx(expected, abs=1e-6)
     spread = expected.std()
     for scheme, limit in (("int8", 0.2), ("int16x8", 0.2)):
-        told = json.loads((tmp_path / f"sensors--tflite-{scheme}.json").read_text())
-        assert told["status"] == "ok" and told["calibration"]["method"] != MOVING_AVERAGE
-        found = answers((tmp_path / f"sensors--tflite-{scheme}.tflite").read_bytes(), values[150:])
-        assert np.sqrt(np.mean((found - expected) ** 2)) < limit * spread
+        sidecar = json.loads((tmp_path / f"sensors--tflite-{scheme}.json").read_text())
+        assert sidecar["status"] == "ok" and sidecar["calibration"]["method"] != MOVING_AVERAGE
+        outputs = answers((tmp_path / f"sensors--tflite-{scheme}.tflite").read_bytes(), values[150:])
+        assert np.sqrt(np.mean((outputs - expected) ** 2)) < limit * spread
         # What was tried stands there with its figures, and the moving average would have been several times as bad.
-        tried = {row["method"]: row["error"] for row in told["calibration"]["methods"]}
+        tried = {row["method"]: row["error"] for row in sidecar["calibration"]["methods"]}
         assert tried.keys() == METHODS.keys()
-        assert tried[MOVING_AVERAGE] > 2 * tried[told["calibration"]["method"]]
-        (other, *_) = [row for row in told["alternatives"] if MOVING_AVERAGE in row["made_by"]]
+        assert tried[MOVING_AVERAGE] > 2 * tried[sidecar["calibration"]["method"]]
+        (other, *_) = [row for row in sidecar["alternatives"] if MOVING_AVERAGE in row["made_by"]]
         assert "relative error against the float model" in other["why"] and other["status"] == "ok"
 
 
 def test_a_file_far_from_the_float_model_is_warned_of(folder: Path, tmp_path: Path, edgeproof: Any) -> None:
-    said = " ".join(
+    printed = " ".join(
         edgeproof("export", folder / "scaled.tflite", "--to", "tflite:int8", "--to", "tflite:int16x8", "--calibrate",
                   f"npy:{folder / 'scaled.npy'}", "--out", tmp_path).split()
     )  # fmt: skip
@@ -137,9 +137,9 @@ def test_a_file_far_from_the_float_model_is_warned_of(folder: Path, tmp_path: Pa
         json.loads((tmp_path / f"scaled--tflite-{scheme}.json").read_text())["calibration"]["float_agreement"]
         for scheme in ("int8", "int16x8")
     )
-    assert far["error"] > 0.5 and far["warning"] in said and "use tflite:int16x8" in said
+    assert far["error"] > 0.5 and far["warning"] in printed and "use tflite:int16x8" in printed
     assert near["error"] < 0.05 and "warning" not in near  # what was advised
-    assert said.count("away from the float model") == 1
+    assert printed.count("away from the float model") == 1
 
 
 def test_a_picture_of_open_size_is_resized(folder: Path, tmp_path: Path, edgeproof: Any) -> None:
@@ -147,8 +147,8 @@ def test_a_picture_of_open_size_is_resized(folder: Path, tmp_path: Path, edgepro
     refused = edgeproof("export", path, "--to", "tflite:float32", "--out", tmp_path, status=2)
     assert "leaves more than the batch open" in refused and "--size N" in refused
     for command in (("evaluate", path, "--data", "npy:x.npy"), ("diagnose", path), ("bundle", path)):
-        said = " ".join(edgeproof(*command, status=2).split())
-        assert "leaves shapes open" in said and "--to tflite:float32" in said
+        printed = " ".join(edgeproof(*command, status=2).split())
+        assert "leaves shapes open" in printed and "--to tflite:float32" in printed
     assert inspect(path).inputs[0].shape == (1, -1, -1, 3)
     edgeproof("export", path, "--to", "tflite:float32", "--size", 20, "--value-range", "0,1", "--out", tmp_path)
     fixed = tmp_path / "picture--tflite-float32.tflite"
@@ -175,7 +175,7 @@ def resized(content: bytes, pictures: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("size", "shapes", "said"),
+    ("size", "shapes", "message"),
     [
         (None, {"nothing": (1, 8, 8, 3)}, "has an open shape"),
         (None, {"": (1, 8, 8, 4)}, "does not fit"),
@@ -184,9 +184,9 @@ def resized(content: bytes, pictures: Any) -> Any:
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(
-    folder: Path, size: int | None, shapes: dict[str, tuple[int, ...]], said: str
+    folder: Path, size: int | None, shapes: dict[str, tuple[int, ...]], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said) as refused:
+    with pytest.raises(InputError, match=message) as refused:
         chosen_shapes((folder / "picture.tflite").read_bytes(), size, shapes)
     assert refused.value.remedy
 
@@ -200,24 +200,24 @@ def test_a_loop_is_quantized_where_that_takes_no_calibration(folder: Path, tmp_p
         quantizer.quantize(content, INT8, lambda: iter([]))
     for name in ("dynamic", "weight-int8"):  # the remedy
         assert f"tflite:{name}" in refused.value.remedy
-        made, _ = quantizer.quantize(content, SCHEMES["tflite"][name])
-        assert storage(objects.read(made))["weights"] == {"int8": 8 * 3 * (3 + 8) + 16}
-        assert np.abs(answers(made, windows) - expected).max() < 0.1 * expected.std()
+        quantized, _ = quantizer.quantize(content, SCHEMES["tflite"][name])
+        assert storage(objects.read(quantized))["weights"] == {"int8": 8 * 3 * (3 + 8) + 16}
+        assert np.abs(answers(quantized, windows) - expected).max() < 0.1 * expected.std()
 
 
 def test_a_state_between_calls_stays_one(folder: Path) -> None:
     content = (folder / "state.tflite").read_bytes()
-    found = inspect(folder / "state.tflite")
-    assert {"CALL_ONCE", "VAR_HANDLE", "ASSIGN_VARIABLE"} <= {operator.name for operator in found.ops}
-    assert storage(objects.read(content))["weights"] == {"float32": 16} and found.min_runtime == "tflite 2.6.0"
+    contents = inspect(folder / "state.tflite")
+    assert {"CALL_ONCE", "VAR_HANDLE", "ASSIGN_VARIABLE"} <= {operator.name for operator in contents.ops}
+    assert storage(objects.read(content))["weights"] == {"float32": 16} and contents.min_runtime == "tflite 2.6.0"
     with pytest.raises(CannotMakeError, match="keeps a state between its calls"):
         quantizer.quantize(content, INT16, lambda: iter([]))
-    made, _ = quantizer.quantize(content, SCHEMES["tflite"]["dynamic"])
+    quantized, _ = quantizer.quantize(content, SCHEMES["tflite"]["dynamic"])
     fed = np.array([[1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1]], np.float32)
     states = np.array([[1, 0, 0, 0], [0.5, 2, 0, 0], [0.25, 1, 0, 1]])  # half of the last one, and what comes in
     expected = states @ np.load(folder / "matrix.npy")
     assert answers(content, fed) == pytest.approx(expected, abs=1e-5)
-    assert answers(made, fed) == pytest.approx(expected, abs=0.1)
+    assert answers(quantized, fed) == pytest.approx(expected, abs=0.1)
 
 
 def test_weights_of_recurrent_operators_are_counted(folder: Path) -> None:
@@ -241,19 +241,19 @@ def test_trials_hold_samples_out() -> None:
     few = [{"x": np.zeros(8)} for _ in range(40)]
     parts = samples.folds(few, 48)
     assert sorted(index for _, held in parts for index in held) == list(range(40))
-    assert all(not set(kept) & set(held) and len(kept) + len(held) == 40 for kept, held in parts)
+    assert all(not set(used) & set(held) and len(used) + len(held) == 40 for used, held in parts)
     many = [{"x": np.zeros(10_000)} for _ in range(40)]
-    ((kept, held),) = samples.folds(many, 6)
-    assert len(held) == 6 and not set(kept) & set(held)
+    ((used, held),) = samples.folds(many, 6)
+    assert len(held) == 6 and not set(used) & set(held)
     assert samples.folds(few[:5], 48) == [([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])]
 
 
 def test_only_rows_of_classes_have_a_top_class() -> None:
     def difference(reference: Any, other: Any, classes: int = 0) -> agreement.Difference:
-        found = agreement.Difference(task=Classification(classes))
+        total = agreement.Difference(task=Classification(classes))
         for one, two in zip(reference, other, strict=True):
-            found.add({"out": one}, {"out": two})
-        return found
+            total.add({"out": one}, {"out": two})
+        return total
 
     logits = np.random.default_rng(0).normal(size=(20, 1, 3))
     swapped = logits[:, :, ::-1]
@@ -288,6 +288,6 @@ def test_a_fused_lstm_forgets_one_sample_before_the_next(folder: Path, tmp_path:
             folder / "windows.npy", tmp_path / "answers.npy", 0, len(windows)
         )
         assert outcome.ok, outcome.reason
-        found = np.load(tmp_path / "answers.npy").reshape(len(windows), -1)
-        assert found == pytest.approx(np.concatenate(alone), abs=1e-5)
+        outputs = np.load(tmp_path / "answers.npy").reshape(len(windows), -1)
+        assert outputs == pytest.approx(np.concatenate(alone), abs=1e-5)
     assert np.ptp(np.concatenate(alone)[:, 0]) > 0.01

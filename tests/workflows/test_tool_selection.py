@@ -39,10 +39,14 @@ def pictures(files: Files) -> PreparedData:
 
 
 def hold(
-    made: list[Artifact], files: Files, data: PreparedData, store: Path, targets: tuple[Target, ...] = (ONNX, LITERT)
+    candidates: list[Artifact],
+    files: Files,
+    data: PreparedData,
+    store: Path,
+    targets: tuple[Target, ...] = (ONNX, LITERT),
 ) -> Artifact:
     return select_tool(
-        made, files("tflite:float32"), data, targets=targets, evaluate=Evaluate(), samples=60, seed=1,
+        candidates, files("tflite:float32"), data, targets=targets, evaluate=Evaluate(), samples=60, seed=1,
         store=Store(store), listener=Silent(),
     )  # fmt: skip
 
@@ -50,17 +54,17 @@ def hold(
 def test_the_better_of_two_files_is_taken_and_kept(
     files: Files, pictures: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = [files("tflite:int8", CONVERTER), files("tflite:int8", QUANTIZER)]
-    best = hold(made, files, pictures, tmp_path)
+    candidates = [files("tflite:int8", CONVERTER), files("tflite:int8", QUANTIZER)]
+    best = hold(candidates, files, pictures, tmp_path)
     (loser,) = best.alternatives
-    assert {best.made_by, loser["made_by"]} == {one.made_by for one in made}
-    assert best.path in {one.path for one in made} and best.id == made[0].id
+    assert {best.made_by, loser["made_by"]} == {one.made_by for one in candidates}
+    assert best.path in {one.path for one in candidates} and best.id == candidates[0].id
     assert loser["why"] and loser["status"] == "ok"
     assert best.chosen_on == 60, "all of them took part, whatever decided"
     for figures in (loser, loser["chosen"]):
         assert figures["agreement"] > 0.5 and figures["samples"] == 60 and figures["target"] == "local/litert"
     monkeypatch.setattr(tool_selection, "trial", None)  # what was found is not looked for again
-    assert hold(made, files, pictures, tmp_path) == best
+    assert hold(candidates, files, pictures, tmp_path) == best
 
 
 def test_a_file_that_answers_wrongly_somewhere_loses(files: Files, pictures: PreparedData, tmp_path: Path) -> None:
@@ -83,8 +87,8 @@ def test_a_file_that_does_not_run_somewhere_loses(files: Files, pictures: Prepar
 def test_a_file_that_could_not_be_made_loses(files: Files, pictures: PreparedData, tmp_path: Path) -> None:
     good = files("tflite:int8", QUANTIZER)
     bad = files("tflite:int8", CONVERTER).failed("failed", "no kernel")
-    for made in ([good, bad], [bad, good]):
-        best = hold(made, files, pictures, tmp_path)
+    for candidates in ([good, bad], [bad, good]):
+        best = hold(candidates, files, pictures, tmp_path)
         assert best.path == good.path and best.alternatives[0]["why"] == "failed: no kernel"
         assert best.chosen_on == 0, "nothing was tried"
     assert hold([bad, bad], files, pictures, tmp_path).status == "failed"
@@ -101,12 +105,12 @@ def test_a_file_that_agrees_less_loses(files: Files, pictures: PreparedData, tmp
 
 def entry(name: str, size: int, medians: list[float] | None = None, root: Path = Path()) -> tool_selection._Entry:
     artifact = Artifact(name, "m", "tflite", "int8", None, bytes=size, made_by=name)
-    made = tool_selection._Entry(artifact, artifact)
+    created = tool_selection._Entry(artifact, artifact)
     if medians:
         (root / f"{name}.json").write_text(json.dumps({"processes": [{"runs_ms": [value] * 3} for value in medians]}))
         latency = Latency(medians[0], 0, 0, 0.9, 0, 0, 0, len(medians), 3, 1)
-        made.latency = Measurement(name, "local/litert", "local", "litert", raw=f"{name}.json", latency_ms=latency)
-    return made
+        created.latency = Measurement(name, "local/litert", "local", "litert", raw=f"{name}.json", latency_ms=latency)
+    return created
 
 
 @pytest.mark.parametrize(
@@ -122,16 +126,16 @@ def test_the_faster_one_wins_where_it_can_be_told(
     tmp_path: Path, first: list[float], second: list[float], winner: Any
 ) -> None:
     pair = [entry("a", 10, first, tmp_path), entry("b", 10, second, tmp_path)]
-    found, whys = tool_selection._by_speed(pair, "local/litert", tmp_path)
-    assert (found.artifact.id if found else None) == winner
+    best, whys = tool_selection._by_speed(pair, "local/litert", tmp_path)
+    assert (best.artifact.id if best else None) == winner
     if winner:
         assert "2.00 times as slow on local/litert" in whys[id(pair[0])]
 
 
 def test_else_the_smaller_one_wins_and_else_the_first() -> None:
     pair = [entry("a", 1000), entry("b", 900)]
-    found, whys = tool_selection._by_size(pair)
-    assert found.artifact.id == "b" and "1,000 bytes against 900" in whys[id(pair[0])]
+    winner, whys = tool_selection._by_size(pair)
+    assert winner.artifact.id == "b" and "1,000 bytes against 900" in whys[id(pair[0])]
     pair = [entry("a", 1000), entry("b", 998)]
-    found, whys = tool_selection._by_size(pair)
-    assert found.artifact.id == "a" and "about the same size" in whys[id(pair[1])]
+    winner, whys = tool_selection._by_size(pair)
+    assert winner.artifact.id == "a" and "about the same size" in whys[id(pair[1])]

@@ -101,8 +101,8 @@ def test_a_bundles_metadata_say_its_range(tmp_path: Path, expected: tuple[float,
     shipped = room.shipped(replace(plain, contract=contract, labels=("r", "g", "b")), "test")
     (tmp_path / "shipped.tflite").write_bytes(shipped)
     heard = Heard()
-    found = with_value_range(open_artifact(tmp_path / "shipped.tflite"), None, heard).contract
-    assert found is not None and (found.low, found.high) == pytest.approx(expected)
+    bundled = with_value_range(open_artifact(tmp_path / "shipped.tflite"), None, heard).contract
+    assert bundled is not None and (bundled.low, bundled.high) == pytest.approx(expected)
     assert bool(heard.notes) == (expected != (0.0, 255.0))
     assert all("by its metadata" in note for note in heard.notes)
 
@@ -111,8 +111,8 @@ def test_where_nothing_is_known_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(mean_colour_model())
     heard = Heard()
     with_value_range(open_artifact(tmp_path / "m.tflite"), None, heard)
-    (told,) = heard.notes
-    assert "does not say which values it wants" in told and "--value-range LO,HI" in told
+    (note,) = heard.notes
+    assert "does not say which values it wants" in note and "--value-range LO,HI" in note
     heard = Heard()
     artifact = with_value_range(open_artifact(tmp_path / "m.tflite"), (0.0, 1.0), heard)
     assert artifact.contract is not None and artifact.contract.high == 1.0 and "0 to 1" in heard.notes[0]

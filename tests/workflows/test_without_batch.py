@@ -83,9 +83,9 @@ def test_a_waveform_without_a_batch_goes_all_the_way(
     model, samples, expected = sounds
     assert model.input.shape == (LENGTH,)
     np.save(tmp_path / "samples.npy", samples)
-    made, found = made_and_answered(model, variant, runtime, tmp_path / "samples.npy")
-    assert [spec.shape for spec in made.inputs] == [(LENGTH,)]
-    assert np.abs(found.reshape(expected.shape) - expected).max() < close
+    exported, outputs = make_and_run(model, variant, runtime, tmp_path / "samples.npy")
+    assert [spec.shape for spec in exported.inputs] == [(LENGTH,)]
+    assert np.abs(outputs.reshape(expected.shape) - expected).max() < close
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,9 @@ def test_a_single_number_among_several_inputs_has_no_batch(
 ) -> None:
     model, samples, expected = scaled
     np.savez(tmp_path / "samples.npz", **samples)
-    made, found = made_and_answered(model, variant, runtime, tmp_path / "samples.npz")
-    assert {spec.name: spec.shape for spec in made.inputs} == {"x": (1, 6), "gain": ()}
-    assert np.abs(found.reshape(expected.shape) - expected).max() < close
+    exported, outputs = make_and_run(model, variant, runtime, tmp_path / "samples.npz")
+    assert {spec.name: spec.shape for spec in exported.inputs} == {"x": (1, 6), "gain": ()}
+    assert np.abs(outputs.reshape(expected.shape) - expected).max() < close
 
 
 @pytest.mark.slow
@@ -142,11 +142,11 @@ def test_a_bundle_replays_inputs_without_a_batch(
     made_by: str, variant: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     model, samples, expected = request.getfixturevalue(made_by)
-    made = export(model, Variant.parse(variant), options=Export(), folder=tmp_path)
-    assert made.status == "ok" and made.path is not None, made.reason
+    exported = export(model, Variant.parse(variant), options=Export(), folder=tmp_path)
+    assert exported.status == "ok" and exported.path is not None, exported.reason
     source = tmp_path / ("samples.npz" if isinstance(samples, dict) else "samples.npy")
     np.savez(source, **samples) if isinstance(samples, dict) else np.save(source, samples)
-    edgeproof("bundle", str(made.path), "--out", str(tmp_path / "bundles"), "--data", f"npy:{source}")
+    edgeproof("bundle", str(exported.path), "--out", str(tmp_path / "bundles"), "--data", f"npy:{source}")
     (bundle,) = (path for path in (tmp_path / "bundles").iterdir() if path.is_dir())
     done = subprocess.run([sys.executable, "verify.py"], cwd=bundle, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "answers as it should" in done.stdout, done.stdout + done.stderr
@@ -159,16 +159,16 @@ def test_a_bundle_replays_inputs_without_a_batch(
     assert f"{expected[0].max():.4f}" in done.stdout
 
 
-def made_and_answered(model: Model, variant: str, runtime: str, samples: Path) -> tuple[Artifact, NDArray[Any]]:
+def make_and_run(model: Model, variant: str, runtime: str, samples: Path) -> tuple[Artifact, NDArray[Any]]:
     """Make a file beside `samples`, run it on them, and return both."""
     folder = samples.parent
     data = tensor_data(samples, folder / "data", model.input, inputs=model_inputs(model))
-    made = export(
+    exported = export(
         model, Variant.parse(variant), options=Export(), folder=folder,
         calibration=data.inputs("test") if variant.endswith("int8") else None,
     )  # fmt: skip
-    assert made.status == "ok", made.reason
-    return made, answers(made, runtime, data.inputs("test"), folder)
+    assert exported.status == "ok", exported.reason
+    return exported, answers(exported, runtime, data.inputs("test"), folder)
 
 
 def answers(artifact: Artifact, runtime: str, inputs: Path, folder: Path) -> NDArray[Any]:
@@ -176,5 +176,5 @@ def answers(artifact: Artifact, runtime: str, inputs: Path, folder: Path) -> NDA
         inputs, folder / "answers.npy", 0, len(np.load(inputs))
     )
     assert outcome.ok, outcome.reason
-    found: NDArray[Any] = np.load(folder / "answers.npy")
-    return found
+    values: NDArray[Any] = np.load(folder / "answers.npy")
+    return values
