@@ -22,7 +22,7 @@ from ..core.maker import CONVERTER, QUANTIZER
 from ..core.model import SIGNATURE, Model
 from ..core.variant import Variant
 from ..tasks import task_of
-from ..tflite.converter import convert
+from ..tflite.converter import convert, saved_model_converter
 from ..tflite.objects import read
 from ..tflite.storage import storage
 from ..tflite.writer import conform, write
@@ -99,7 +99,7 @@ def _calibrated(saved_model: Path, sha256: str, samples: _Samples) -> bytes:
     import tensorflow as tf
 
     del sha256  # part of the key: a folder's content may change
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
+    converter = saved_model_converter(saved_model, SIGNATURE)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = samples.feeds

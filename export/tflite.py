@@ -18,6 +18,7 @@ from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
 from ..tasks import task_of
 from ..tflite.converter import convert as run_converter
+from ..tflite.converter import saved_model_converter
 from ..tflite.objects import read, set_versions
 from ..tflite.storage import counted, storage
 from ..tflite.writer import write
@@ -100,9 +101,7 @@ def float_file(saved_model: Path, sha256: str) -> bytes:
 
 
 def _converter(saved_model: Path) -> Any:
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
+    converter = saved_model_converter(saved_model, SIGNATURE)
     converter.experimental_enable_resource_variables = True  # where a model keeps a state
     return converter
 

@@ -1,12 +1,58 @@
-"""TensorFlow's converter with our writer: its own writes every file twice, from objects, without alignment."""
+"""TensorFlow's converter, without what it loads and writes in vain.
+
+Its own constructor loads a SavedModel, converting loads it twice more, and the file is written twice, from objects,
+without alignment. All of that is left out here, and the file has the same bytes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from .writer import conform, write
+
+
+def saved_model_converter(folder: Path, signature: str) -> Any:
+    """Return a ``TFLiteConverter`` of a signature of the SavedModel in `folder`, whose one graph is tagged ``serve``.
+
+    Raises OSError when the SavedModel cannot be read.
+    """
+    from tensorflow.lite.python import lite
+
+    kind = lite.conversion_metadata_fb.ModelType.TF_SAVED_MODEL
+    lite.TFLiteConverterBase._set_original_model_type(kind)  # goes into the file's metadata
+    return _converter_class()(str(folder), {"serve"}, [signature])
+
+
+@cache
+def _converter_class() -> Any:
+    """Return TensorFlow's class (2.21), which reads the SavedModel once.
+
+    The compiler reads the SavedModel by itself. The Python part needs only the names of operators: they show whether
+    the model was trained for quantization.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python import lite
+
+    class Converter(lite.TFLiteSavedModelConverterV2):  # type: ignore[misc]
+        def _parse_saved_model_args(self, always_enable_saved_model_import: bool = False) -> None:
+            content, _ = lite._parse_saved_model_with_debug_info(self.saved_model_dir)
+            self._saved_model_version = content.saved_model_schema_version
+            graph = content.meta_graphs[0].graph_def
+            bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+            self._operators = {node.op for body in bodies for node in body}
+
+        @lite._export_metrics  # type: ignore[untyped-decorator]
+        def convert(self) -> Any:
+            graph = tf.compat.v1.GraphDef()
+            for operator in sorted(self._operators):
+                graph.node.add(name=operator, op=operator)
+            return self._convert_from_saved_model(graph)
+
+    return Converter
 
 
 def convert(converter: Any) -> bytes:

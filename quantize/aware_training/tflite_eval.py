@@ -19,6 +19,7 @@ from ...core.model import SIGNATURE, InputContract
 from ...core.sanitize import shorten
 from ...frameworks.tensorflow import load
 from ...tflite.converter import convert as run_converter
+from ...tflite.converter import saved_model_converter
 
 TIMEOUT = 900.0  # seconds
 
@@ -42,7 +43,7 @@ def convert(saved_model: Path, *, quantized: bool, samples: Callable[[], Iterato
     inputs by name), by calibration. Raises whatever the converter raises.
     """
     tf, _ = load()
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
+    converter = saved_model_converter(saved_model, SIGNATURE)
     if quantized:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if samples is not None:
