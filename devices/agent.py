@@ -25,6 +25,7 @@ import sys
 import time
 from importlib import import_module
 from itertools import islice
+from types import ModuleType
 from typing import Any, Dict, List, Optional, Tuple
 
 # Output of the runtimes goes to standard error, so that standard output holds the report alone.
@@ -218,17 +219,23 @@ class Onnx(Session):
 
 
 def _import_without_keras(name: str) -> Any:
-    """Import TensorFlow without Keras, which inference does not need and which takes a third of the time.
+    """Import TensorFlow or tensorflow_text without Keras, which takes a third of the time and inference does not need.
 
-    TensorFlow imports it at its end, where it can, and loads it when ``tf.keras`` is used.
+    TensorFlow imports it at its end, where it can, and loads it when ``tf.keras`` is used. tensorflow_text imports its
+    layers for Keras.
     """
-    optional = [module for module in ("keras.src.optimizers", "tf_keras.src.optimizers") if module not in sys.modules]
-    sys.modules.update(dict.fromkeys(optional))  # type: ignore[arg-type]  # this makes their import fail
+    stand_ins: Dict[str, Any] = {
+        "keras.src.optimizers": None,  # None makes the import fail
+        "tf_keras.src.optimizers": None,
+        "tensorflow_text.python.keras": ModuleType("tensorflow_text.python.keras"),
+    }
+    stand_ins = {module: stand_in for module, stand_in in stand_ins.items() if module not in sys.modules}
+    sys.modules.update(stand_ins)
     try:
         return import_module(name)
     finally:
-        for module in optional:
-            del sys.modules[module]
+        for module in stand_ins:
+            sys.modules.pop(module, None)
 
 
 class TensorFlow(Session):
@@ -247,7 +254,7 @@ class TensorFlow(Session):
         self.module = tensorflow
         if (job.get("feed") or {}).get("kind") == "string":
             try:  # models that take strings may need its operators; if it is missing, loading such a model fails
-                import tensorflow_text  # noqa: F401
+                _import_without_keras("tensorflow_text")
             except Exception as error:
                 sys.stderr.write("tensorflow_text: {}\n".format(error))
 

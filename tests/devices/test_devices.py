@@ -129,7 +129,8 @@ def test_answers_are_exact_and_latency_is_of_tensorflow_as_it_comes(verb: str, r
 
 @pytest.mark.slow
 def test_tensorflow_is_imported_without_keras_which_can_still_be_used() -> None:
-    code = f"import runpy; run = runpy.run_path({str(AGENT)!r}); tf = run['_import_without_keras']('tensorflow'); "
+    code = f"import runpy; load = runpy.run_path({str(AGENT)!r})['_import_without_keras']; tf = load('tensorflow'); "
+    code += "text = load('tensorflow_text'); assert text.WhitespaceTokenizer().tokenize(['a b']).shape[0] == 1; "
     code += "import sys; assert not {'keras', 'tf_keras'} & sys.modules.keys(); assert tf.keras.layers.Dense(2)"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
