@@ -232,8 +232,8 @@ def _against_reference(
     """Fill what compares a cell with its float reference once both have answered; report the row."""
     if cell.answers is None or cell.row.difference is not None:
         return
-    wanted = references.get(cell.runner.artifact.model)
-    reference = next((c for c in cells if c.runner.artifact.id == wanted and c.answers is not None), None)
+    reference_id = references.get(cell.runner.artifact.model)
+    reference = next((c for c in cells if c.runner.artifact.id == reference_id and c.answers is not None), None)
     if reference is not None and reference.answers is not None:
         exact, ours = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (reference.answers, cell.answers))
         if exact.shape == ours.shape:

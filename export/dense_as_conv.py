@@ -97,8 +97,8 @@ def _reshape(model: Any, graph: Any, schema: Any, source: int, target: int) -> A
     options.newShape = shape
     operator = schema.OperatorT()
     operator.opcodeIndex = _code(model, schema, schema.BuiltinOperator.RESHAPE)
-    wanted = _constant(model, graph, schema, f"{_text(graph.tensors[target].name)}/shape", shape)
-    operator.inputs, operator.outputs = np.array([source, wanted], np.int32), np.array([target], np.int32)
+    new_shape = _constant(model, graph, schema, f"{_text(graph.tensors[target].name)}/shape", shape)
+    operator.inputs, operator.outputs = np.array([source, new_shape], np.int32), np.array([target], np.int32)
     operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
     operator.builtinOptions = options
     return operator

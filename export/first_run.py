@@ -70,12 +70,12 @@ def _judge(content: bytes, variant: Variant, judged: Sequence[_Answered]) -> Non
         ) from error
     errors: dict[str, list[float]] = {}
     for one, answers in zip(judged, answered, strict=True):
-        for output, wanted in one.answers.items():
+        for output, reference in one.answers.items():
             if output not in answers:
                 raise CannotMakeError(f"the file was made, but has no output {output!r}", _other(variant))
-            _compare(output, wanted, answers[output], scheme, variant)
-            if limit and wanted.dtype.kind == "f" and np.isfinite(wanted).all():
-                errors.setdefault(output, []).append(_distance(wanted, answers[output]))
+            _compare(output, reference, answers[output], scheme, variant)
+            if limit and reference.dtype.kind == "f" and np.isfinite(reference).all():
+                errors.setdefault(output, []).append(_distance(reference, answers[output]))
     for output, distances in errors.items():
         if limit and min(distances) > limit:
             raise CannotMakeError(
@@ -85,14 +85,14 @@ def _judge(content: bytes, variant: Variant, judged: Sequence[_Answered]) -> Non
             )
 
 
-def _compare(output: str, wanted: NDArray[Any], values: NDArray[Any], scheme: Scheme, variant: Variant) -> None:
-    if values.shape != wanted.shape:
+def _compare(output: str, reference: NDArray[Any], values: NDArray[Any], scheme: Scheme, variant: Variant) -> None:
+    if values.shape != reference.shape:
         raise CannotMakeError(
             f"the file was made, and gives {output!r} as {list(values.shape)} where the model gives "
-            f"{list(wanted.shape)}",
+            f"{list(reference.shape)}",
             _other(variant),
         )
-    if wanted.dtype.kind == "f" and np.isfinite(wanted).all() and not np.isfinite(values).all():
+    if reference.dtype.kind == "f" and np.isfinite(reference).all() and not np.isfinite(values).all():
         half = scheme.weights == "float16"
         raise CannotMakeError(
             f"the file was made, but gives NaN or infinity in {output!r} where the model does not"
@@ -101,9 +101,9 @@ def _compare(output: str, wanted: NDArray[Any], values: NDArray[Any], scheme: Sc
         )
 
 
-def _distance(wanted: NDArray[Any], values: NDArray[Any]) -> float:
-    size = float(np.linalg.norm(wanted.astype(np.float64)))
-    return float(np.linalg.norm(wanted.astype(np.float64) - values)) / max(size, 1e-6)
+def _distance(reference: NDArray[Any], values: NDArray[Any]) -> float:
+    size = float(np.linalg.norm(reference.astype(np.float64)))
+    return float(np.linalg.norm(reference.astype(np.float64) - values)) / max(size, 1e-6)
 
 
 def _other(variant: Variant) -> Remedy:

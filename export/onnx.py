@@ -47,12 +47,12 @@ def convert(model: Model, options: Export) -> bytes:
     del meta
     try:
         with _steady_order(), _optimize_in_place(), _few_einsum_orders():
-            proto, contents = _converted(graph, weights, options)
+            proto, contents = _convert(graph, weights, options)
     except StageError:
         raise
     except Exception:  # an optimizer failed halfway: without the patch, tf2onnx skips that optimizer
         with _steady_order(), _few_einsum_orders():
-            proto, contents = _converted(graph, weights, options)
+            proto, contents = _convert(graph, weights, options)
     del graph, weights
     _rename(proto.graph, interface.inputs, interface.outputs)
     _name_by_place(proto)
@@ -67,7 +67,7 @@ def convert(model: Model, options: Export) -> bytes:
     return content
 
 
-def _converted(graph: FlatGraph, weights: Weights, options: Export) -> tuple[Any, list[bytes]]:
+def _convert(graph: FlatGraph, weights: Weights, options: Export) -> tuple[Any, list[bytes]]:
     """Return tf2onnx's ``ModelProto`` of a graph, and the weights that `taken_from_onnx` removed from it.
 
     Raises StageError naming the operators that it cannot write.

@@ -24,8 +24,8 @@ def _resize(ctx: Any, node: Any, **_: Any) -> None:
         zero, two = (_constant(ctx, "limit", np.array([n], np.int64)) for n in (0, 2))
         channels_first = ctx.make_node("Transpose", [pictures], {"perm": [0, 3, 1, 2]}).output[0]
         first_sides = ctx.make_node("Slice", [ctx.make_node("Shape", [channels_first]).output[0], zero, two]).output[0]
-        wanted = ctx.make_node("Cast", [size], {"to": TensorProto.INT64}).output[0]
-        sizes = ctx.make_node("Concat", [first_sides, wanted], {"axis": 0}).output[0]
+        new_size = ctx.make_node("Cast", [size], {"to": TensorProto.INT64}).output[0]
+        sizes = ctx.make_node("Concat", [first_sides, new_size], {"axis": 0}).output[0]
     if not nearest and ctx.get_dtype(pictures) != TensorProto.FLOAT:
         pictures = ctx.make_node("Cast", [pictures], {"to": TensorProto.FLOAT}).output[0]
     source = ctx.make_node("Transpose", [pictures], {"perm": [0, 3, 1, 2]}).output[0]

@@ -57,8 +57,8 @@ def as_arithmetic(frozen: Any, tables: dict[str, Table]) -> Any:
     """
     tf, _ = load()
     definition = frozen.graph.as_graph_def()
-    wanted = [tensor.name.split(":")[0] for tensor in (*frozen.outputs, *frozen.inputs)]
-    remaining = [name for name in dict.fromkeys(wanted) if name not in tables]
+    names = [tensor.name.split(":")[0] for tensor in (*frozen.outputs, *frozen.inputs)]
+    remaining = [name for name in dict.fromkeys(names) if name not in tables]
     for operators in ((_LOOKUP, _BUCKET), (_COUNT,)):
         if not any(node.op in operators for node in definition.node):
             continue

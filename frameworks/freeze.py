@@ -35,12 +35,12 @@ def caller(frozen: Any, inputs: Sequence[Any]) -> Callable[[Mapping[str, Any]], 
     tf, _ = load()
     if not operators(frozen) & LOOPS:
         return lambda values: list(frozen(*(values[tensor.name.split(":")[0]] for tensor in frozen.inputs)))
-    wanted = [tensor.name for tensor in frozen.outputs]
-    definition = fix_shapes(frozen.graph.as_graph_def(), [(i.name, i.shape, i.dtype) for i in inputs], wanted)
+    names = [tensor.name for tensor in frozen.outputs]
+    definition = fix_shapes(frozen.graph.as_graph_def(), [(i.name, i.shape, i.dtype) for i in inputs], names)
 
     def call(values: Mapping[str, Any]) -> list[Any]:
         feeds = {f"{name}:0": value for name, value in values.items()}
-        return list(tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=wanted, name=""))
+        return list(tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=names, name=""))
 
     return call
 

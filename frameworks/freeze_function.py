@@ -82,9 +82,9 @@ def save(plain: Plain, folder: Path) -> Saved:
     definition = as_arithmetic(frozen, tables)
     _check(definition)
     halves = graph_in_float32(definition)
-    wanted = [tensor.name for tensor in frozen.outputs]
+    names = [tensor.name for tensor in frozen.outputs]
     if operators(frozen) & LOOPS:
-        definition = fix_shapes(definition, plain.inputs, wanted)
+        definition = fix_shapes(definition, plain.inputs, names)
 
     def constant(*values: Any) -> dict[str, Any]:
         # Imported again, so that every shape is inferred from the fixed ones.
@@ -92,7 +92,7 @@ def save(plain: Plain, folder: Path) -> Saved:
         feeds = {
             name: tf.cast(value, "float32") if value.dtype.name in HALVES else value for name, value in feeds.items()
         }
-        results = tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=wanted, name="")
+        results = tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=names, name="")
         return dict(zip(plain.outputs, results, strict=True))
 
     write(constant, specs, folder)

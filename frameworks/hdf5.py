@@ -27,7 +27,7 @@ def check(path: Path) -> dict[str, str]:
     Raises InputError for links to other files, external or virtual data sets, declared sizes out of proportion to the
     file's, and for a file that is not HDF5. Reads in another process.
     """
-    attributes: dict[str, str] = _apart("file_attributes", path)
+    attributes: dict[str, str] = _in_child("file_attributes", path)
     return attributes
 
 
@@ -35,10 +35,10 @@ def check_members(path: Path) -> None:
     """Check every HDF5 file in a zip archive. Raises InputError as `check`. Reads in another process."""
     with zipfile.ZipFile(path) as archive:
         if any(name.endswith(".h5") for name in archive.namelist()):
-            _apart("check_members_here", path)
+            _in_child("check_members_here", path)
 
 
-def _apart(function: str, path: Path) -> Any:
+def _in_child(function: str, path: Path) -> Any:
     try:
         return isolated.call(f"{__name__}:{function}", str(path.absolute()), str(path))
     except isolated.ProcessEndedError as error:

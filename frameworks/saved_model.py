@@ -114,8 +114,8 @@ class SavedModel:
         if there is none of these, or none with the requested tags.
         """
         if self.tags:
-            wanted = frozenset() if self.tags == UNTAGGED else frozenset(filter(None, self.tags.split(",")))
-            candidates = [graph for graph in self.graphs if graph.tags == wanted]
+            tags = frozenset() if self.tags == UNTAGGED else frozenset(filter(None, self.tags.split(",")))
+            candidates = [graph for graph in self.graphs if graph.tags == tags]
             if not candidates:
                 raise InputError(
                     f"{self.folder} has no graph with the tags {shorten(self.tags)!r}",

@@ -56,10 +56,10 @@ def _rewrite(path: Path, graph: MetaGraph, folder: Path) -> None:
         t for signature in signatures.values() for t in (*signature.inputs.values(), *signature.outputs.values())
     ]
     initializers = {name.split(":")[0] for name in graph.initializers}
-    wanted = sorted(initializers | {tensor.node.split(":")[0] for tensor in tensors})
+    names = sorted(initializers | {tensor.node.split(":")[0] for tensor in tensors})
     with v1.Graph().as_default() as loaded, v1.Session() as session:
         meta = v1.saved_model.loader.load(session, sorted(graph.tags), str(path))
-        definition = v1.graph_util.convert_variables_to_constants(session, loaded.as_graph_def(), wanted)
+        definition = v1.graph_util.convert_variables_to_constants(session, loaded.as_graph_def(), names)
     assets = {asset.tensor_info.name: str(path / "assets" / asset.filename) for asset in meta.asset_file_def}
     for node in definition.node:
         if (file := assets.get(f"{node.name}:0")) is not None:  # it names a file on the machine that saved the model

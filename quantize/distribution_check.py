@@ -95,15 +95,15 @@ def _stratified(calibration: Calibration, data: PreparedData, split: str, seed: 
         return np.sort(random.permutation(count)[:_MOST_SAMPLES])
     labels = np.load(data.targets(split), allow_pickle=False)
     groups = [random.permutation(np.flatnonzero(labels == index)) for index in range(len(data.labels))]
-    wanted = np.array([calibration.per_class.get(label, 0) for label in data.labels], float)
+    targets = np.array([calibration.per_class.get(label, 0) for label in data.labels], float)
     there = np.array([len(group) for group in groups], float)
-    both = (wanted > 0) & (there > 0)
+    both = (targets > 0) & (there > 0)
     if not both.any():
         return np.sort(random.permutation(count)[:_MOST_SAMPLES])
-    scale = min(_MOST_SAMPLES / wanted[both].sum(), float((there[both] / wanted[both]).min()))
+    scale = min(_MOST_SAMPLES / targets[both].sum(), float((there[both] / targets[both]).min()))
     # At least as many as the calibration has: a rare class must not leave too few samples to compare.
-    scale = max(scale, min(1.0, _MOST_SAMPLES / wanted.sum()))
-    takes = np.minimum(np.ceil(wanted * scale), there).astype(int)
+    scale = max(scale, min(1.0, _MOST_SAMPLES / targets.sum()))
+    takes = np.minimum(np.ceil(targets * scale), there).astype(int)
     return np.sort(np.concatenate([group[:take] for group, take in zip(groups, takes, strict=True)]))
 
 

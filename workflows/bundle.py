@@ -236,10 +236,10 @@ def _samples(
 ) -> _Samples:
     kind = artifact.contract.kind if artifact.contract else "tensor"
     if source is not None:
-        wanted = input_spec_of(artifact, None) if artifact.contract else _plain(artifact)
+        spec = input_spec_of(artifact, None) if artifact.contract else _plain(artifact)
         data = prepared(
             source,
-            wanted,
+            spec,
             seed=SEED,
             folder=Path(),
             store=Store(workspace / "store", listener),

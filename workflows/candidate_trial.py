@@ -32,8 +32,8 @@ def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> Pre
         random = np.random.default_rng(seed)
         chosen: list[tuple[str, NDArray[np.int64]]] = []
         for split in ("validation", "train"):
-            wanted = samples - sum(len(indices) for _, indices in chosen)
-            chosen.append((split, np.sort(random.permutation(data.counts.get(split, 0))[:wanted])))
+            missing = samples - sum(len(indices) for _, indices in chosen)
+            chosen.append((split, np.sort(random.permutation(data.counts.get(split, 0))[:missing])))
         with store.write(key) as folder:
             _write(data, [(split, indices) for split, indices in chosen if len(indices)], folder, key)
     return load_prepared(store.root / key)

@@ -80,7 +80,7 @@ def diagnose(
         return diagnose_file(path, float_file, source, at_least_one(samples, "samples"), folder, log)
 
 
-def diagnosed(
+def compare_files(
     artifact: Artifact,
     reference: Path,
     data: PreparedData,
@@ -131,7 +131,7 @@ def diagnose_artifact(
     It is the test split because the loss was measured there; nothing is chosen by it. `artifact` and `reference` (the
     float32 ``.tflite`` of its model) have absolute paths. Raises EdgeproofError on failure.
     """
-    diagnosis = diagnosed(artifact, reference, data, samples=samples, seed=seed, store=store, listener=listener)
+    diagnosis = compare_files(artifact, reference, data, samples=samples, seed=seed, store=store, listener=listener)
     return write(diagnosis, out)
 
 
@@ -214,7 +214,9 @@ def diagnose_file(
         elif origin is not None:
             data = origin.data()
         seed = origin.recipe.seed if origin else SEED
-        diagnosis = diagnosed(artifact, float_file, data, samples=samples, seed=seed, store=store, listener=listener)
+        diagnosis = compare_files(
+            artifact, float_file, data, samples=samples, seed=seed, store=store, listener=listener
+        )
         write(diagnosis, folder)
     return diagnosis
 

@@ -219,7 +219,7 @@ def _enforced(budget: Budget | None, references: Mapping[str, str]) -> Budget | 
 
 def _data(
     source: Data | Samples,
-    wanted: InputSpec,
+    spec: InputSpec,
     group: Sequence[Artifact],
     targets: Sequence[str],
     store: Store,
@@ -232,7 +232,7 @@ def _data(
     If the files' classes are not known, the labels are ignored: an equal number of folders and outputs does not give
     their order. The group is then judged by agreement with its float model, which must be among the files.
     """
-    data = prepared(source, wanted, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
+    data = prepared(source, spec, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
     named = next((a for a in group if a.labels), None)
     if isinstance(source, Samples) and source.numbered:
         data = _named_by_position(data, group)

@@ -92,8 +92,8 @@ def export(
             this model, or a package is missing. Nothing was made.
         StageError: the model cannot be frozen, or the disk refuses.
     """
-    wanted = [v if isinstance(v, Variant) else Variant.parse(v) for v in dict.fromkeys(_listed(variants))]
-    table = {"variants": list(map(str, wanted)), "maker": maker, "calibration": {"samples": samples}}
+    asked = [v if isinstance(v, Variant) else Variant.parse(v) for v in dict.fromkeys(_listed(variants))]
+    table = {"variants": list(map(str, asked)), "maker": maker, "calibration": {"samples": samples}}
     options = parse_table(Export, table, "export")
     stated = external.ImportOptions(
         trust=trust,
@@ -111,7 +111,7 @@ def export(
         folder = Path(out) if out is not None else _default_folder(path)
         check_writable(folder)
         with RunLog(folder / "log.jsonl", listener_of(progress)) as log:
-            artifacts = export_model(path, stated, wanted, options, source, folder, log)
+            artifacts = export_model(path, stated, asked, options, source, folder, log)
         return Files(artifacts, folder, _float_model(path, folder))
 
 

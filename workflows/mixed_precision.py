@@ -29,7 +29,7 @@ from ..quantize.calibration import Calibration
 from ..quantize.diagnosis import Group
 from ..tflite.writer import REVISION
 from .candidate_trial import counted, trial, trial_data
-from .diagnose import SAMPLES, diagnosed
+from .diagnose import SAMPLES, compare_files
 from .tensorflow_process import CrashError, TensorFlowProcess
 
 
@@ -213,7 +213,7 @@ class _Search:
         """Diagnose a step's file; return what to keep next, the worst first."""
         if int8.path is None or self.reference.path is None:
             return []
-        diagnosis_of_step = diagnosed(
+        diagnosis_of_step = compare_files(
             int8, self.reference.path, self.samples,
             samples=SAMPLES, seed=self.seed, store=self.store, listener=self.listener,
         )  # fmt: skip

@@ -118,10 +118,10 @@ class Pipeline:
 
     def _data(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> PreparedData:
         self.listener.begin("data", spec.name)
-        wanted = InputSpec("text") if self.kind == "text" else InputSpec("image", spec.image_size, spec.resize)
+        input_spec = InputSpec("text") if self.kind == "text" else InputSpec("image", spec.image_size, spec.resize)
         recipe = self.recipe
         data = prepared(
-            recipe.data, wanted, seed=recipe.seed, folder=recipe.folder, store=self.store, listener=self.listener,
+            recipe.data, input_spec, seed=recipe.seed, folder=recipe.folder, store=self.store, listener=self.listener,
             tf=self.tf, fingerprint=fingerprint,
         )  # fmt: skip
         if not self.results.data:  # the first model's; the others' splits are the same
@@ -394,7 +394,7 @@ def _targets(recipe: Recipe) -> list[Target]:
     """Return the recipe's targets, and that of its runtime unless the installed version is the named one."""
     targets = [Target.parse(text) for text in recipe.evaluate.targets]
     if recipe.runtime:
-        wanted = parse_runtime(recipe.runtime)
-        installed = locate(wanted)
-        targets.append(Target(wanted.device, wanted.runtime) if installed and installed.folder is None else wanted)
+        runtime = parse_runtime(recipe.runtime)
+        installed = locate(runtime)
+        targets.append(Target(runtime.device, runtime.runtime) if installed and installed.folder is None else runtime)
     return list(dict.fromkeys(targets))

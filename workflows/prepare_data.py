@@ -47,7 +47,7 @@ class InputSpec:
 
 def prepared(
     data: Data | Samples,
-    wanted: InputSpec,
+    input_spec: InputSpec,
     *,
     seed: int,
     folder: Path,
@@ -58,30 +58,32 @@ def prepared(
     fingerprint: dict[str, Any] | None = None,
     beside: Path | None = None,
 ) -> PreparedData:
-    """Return the data set of `data` for a model that takes `wanted`, prepared now or taken from the store.
+    """Return the data set of `data` for a model that takes `input_spec`, prepared now or taken from the store.
 
     Relative paths are relative to `folder`. `fingerprint` saves reading the source a second time; `tf` is a running
     process that reads catalogues with TensorFlow. The list of samples that could not be read is put beside the store,
     or into `beside` if the store is temporary.
     """
     if isinstance(data, Samples):
-        return _from_memory(data, wanted, seed=seed, store=store, listener=listener, use=use)
-    if wanted.kind == "tensor":
-        return _arrays(data.source, wanted, folder=folder, store=store, use=use)
+        return _from_memory(data, input_spec, seed=seed, store=store, listener=listener, use=use)
+    if input_spec.kind == "tensor":
+        return _arrays(data.source, input_spec, folder=folder, store=store, use=use)
     if data.source.startswith("npy:"):
-        raise InputError(f"{data.source} holds arrays, and the model takes {wanted.kind}s", "give a source of those")
+        raise InputError(
+            f"{data.source} holds arrays, and the model takes {input_spec.kind}s", "give a source of those"
+        )
     scheme, _, rest = data.source.partition(":")
     missing = scheme == "csv" and not (folder / Path(rest).expanduser()).is_file()  # its reader reports that
-    if not missing and (held := train_data.kind_of(data, folder)) != wanted.kind:
-        table_of_texts = wanted.kind == "text" and data.source.startswith("csv:")
+    if not missing and (held := train_data.kind_of(data, folder)) != input_spec.kind:
+        table_of_texts = input_spec.kind == "text" and data.source.startswith("csv:")
         raise InputError(
-            f"{data.source} holds {held}s, and the model takes {wanted.kind}s"
+            f"{data.source} holds {held}s, and the model takes {input_spec.kind}s"
             + (f": there is no column {data.text_column!r}" if table_of_texts else ""),
             "say which column holds the texts, with --text-column" if table_of_texts else "give a source of those",
         )
     table = dict(data.model_dump(mode="json"))
     source = fingerprint or train_data.fingerprint(data, seed=seed, folder=folder, use=use)
-    settings = {"kind": wanted.kind, "image_size": wanted.size, "resize": wanted.resize}
+    settings = {"kind": input_spec.kind, "image_size": input_spec.size, "resize": input_spec.resize}
     key = store.key("data", {"source": source, "data": table, "use": use, **settings})
     fresh = store.get(key) is None
     if fresh:
@@ -93,15 +95,15 @@ def prepared(
                         "prepare",
                         data=table,
                         seed=seed,
-                        image_size=wanted.size,
-                        resize=wanted.resize,
+                        image_size=input_spec.size,
+                        resize=input_spec.resize,
                         folder=str(folder.absolute()),
                         workspace=str(workspace.absolute()),
                         workers=usable_cores(),
                         use=use,
                     )
             else:
-                _decode(data, wanted, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use)
+                _decode(data, input_spec, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use)
     place = store.root.parent if store.root.name == STORE else beside
     if place is not None:
         _list_unreadable(store.root / key, place, listener if fresh else None)
@@ -109,35 +111,41 @@ def prepared(
 
 
 def _decode(
-    data: Data, wanted: InputSpec, *, seed: int, folder: Path, workspace: Path, listener: Listener, use: Use
+    data: Data, input_spec: InputSpec, *, seed: int, folder: Path, workspace: Path, listener: Listener, use: Use
 ) -> PreparedData:
     """Read, check and split images or texts into `workspace`."""
-    if wanted.kind == "text":
+    if input_spec.kind == "text":
         return train_data.prepare_texts(
             data, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use
         )  # fmt: skip
     return train_data.prepare(
-        data, seed=seed, image_size=wanted.size, resize=wanted.resize, folder=folder, workspace=workspace,
+        data, seed=seed, image_size=input_spec.size, resize=input_spec.resize, folder=folder, workspace=workspace,
         listener=listener, workers=usable_cores(), use=use,
     )  # fmt: skip
 
 
 def _from_memory(
-    samples: Samples, wanted: InputSpec, *, seed: int, store: Store, listener: Listener, use: Use
+    samples: Samples, input_spec: InputSpec, *, seed: int, store: Store, listener: Listener, use: Use
 ) -> PreparedData:
     """Return samples in memory, prepared like those of a file; their classes keep their numbers."""
-    inputs = [asdict(one) for one in wanted.inputs]
-    spec = {"sha256": samples.sha256, "kind": wanted.kind, "size": wanted.size, "resize": wanted.resize, "use": use}
+    inputs = [asdict(one) for one in input_spec.inputs]
+    spec = {
+        "sha256": samples.sha256,
+        "kind": input_spec.kind,
+        "size": input_spec.size,
+        "resize": input_spec.resize,
+        "use": use,
+    }
     key = store.key("memory", {**spec, "inputs": inputs})
     if store.get(key) is None:
         with tempfile.TemporaryDirectory(prefix="edgeproof-samples-") as name, store.write(key) as workspace:
-            data = samples.write(wanted.kind, Path(name))
+            data = samples.write(input_spec.kind, Path(name))
             try:
-                if wanted.kind == "tensor":
-                    data_set = _checked_arrays(Path(data.source.partition(":")[2]), wanted, workspace, use)
+                if input_spec.kind == "tensor":
+                    data_set = _checked_arrays(Path(data.source.partition(":")[2]), input_spec, workspace, use)
                 else:
                     data_set = _decode(
-                        data, wanted, seed=seed, folder=Path(), workspace=workspace, listener=listener, use=use
+                        data, input_spec, seed=seed, folder=Path(), workspace=workspace, listener=listener, use=use
                     )
             except InputError as error:  # the caller does not know the temporary folder
                 message = re.sub(rf"{re.escape(name)}/[\w./]*", "the data", error.message)
@@ -175,30 +183,34 @@ def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> No
         listener.note("warning", f"all that could not be read, and why: {folder / unreadable.name}")
 
 
-def _arrays(source: str, wanted: InputSpec, *, folder: Path, store: Store, use: Use) -> PreparedData:
+def _arrays(source: str, input_spec: InputSpec, *, folder: Path, store: Store, use: Use) -> PreparedData:
     """Return the samples of ``npy:FILE``. They have no classes and no splits: all are used."""
     scheme, _, rest = source.partition(":")
     if scheme != "npy":
         hint = ""
-        if len(wanted.inputs) == 1 and wanted.inputs[0].shape[-1:] == (3,) and len(wanted.inputs[0].shape) == 4:
+        if (
+            len(input_spec.inputs) == 1
+            and input_spec.inputs[0].shape[-1:] == (3,)
+            and len(input_spec.inputs[0].shape) == 4
+        ):
             hint = "; if it takes pictures, say which range their values have when you export it: --value-range 0,1"
         raise InputError(
             f"{source}: the model takes arrays of its own shape",
             f"give them as npy:FILE (a .npy, or a .npz for several inputs){hint}",
         )
     path = folder / Path(rest).expanduser()
-    facts = {"source": str(path.resolve()), "split": _split(use), "inputs": [asdict(i) for i in wanted.inputs]}
+    facts = {"source": str(path.resolve()), "split": _split(use), "inputs": [asdict(i) for i in input_spec.inputs]}
     key = store.key("arrays", facts)
     # Made again each time: checking whether the file has changed costs as much.
     with store.write(key) as workspace:
-        _checked_arrays(path, wanted, workspace, use)
+        _checked_arrays(path, input_spec, workspace, use)
     return load_prepared(store.root / key)
 
 
-def _checked_arrays(path: Path, wanted: InputSpec, workspace: Path, use: Use) -> PreparedData:
-    first = wanted.inputs[0]
+def _checked_arrays(path: Path, input_spec: InputSpec, workspace: Path, use: Use) -> PreparedData:
+    first = input_spec.inputs[0]
     contract = InputContract(first.name, first.shape, first.dtype, kind="tensor")
-    return external.tensor_data(path, workspace, contract, inputs=wanted.inputs, split=_split(use))
+    return external.tensor_data(path, workspace, contract, inputs=input_spec.inputs, split=_split(use))
 
 
 def _split(use: Use) -> str:

@@ -60,14 +60,14 @@ def pooled(
     judged = {(row.artifact, row.target): row for row in rows if row.status == "ok" and row.drop is not None}
     cells = {key: r for r in runners if (key := _key(r)) in judged and key != first.get(r.artifact.model)}
     counts = {key: unused(data, runner.artifact.chosen_on, seed) for key, runner in cells.items()}
-    wanted = {key for key in cells if len(counts[key])}
-    wanted |= {beside for model in {cells[key].artifact.model for key in wanted} if (beside := first[model])}
+    keys = {key for key in cells if len(counts[key])}
+    keys |= {beside for model in {cells[key].artifact.model for key in keys} if (beside := first[model])}
     again: dict[_Key, Measurement] = {}
     more: dict[_Key, Answered] = {}
-    if wanted:
+    if keys:
         more = measure(
             # The references first: others are compared with the first of a model's.
-            sorted((r for r in runners if _key(r) in wanted), key=lambda r: _key(r) not in first.values()),
+            sorted((r for r in runners if _key(r) in keys), key=lambda r: _key(r) not in first.values()),
             data,
             references=references,
             settings=settings,

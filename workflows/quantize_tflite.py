@@ -62,19 +62,19 @@ def export_tflite(
             f"{', '.join(calibrated)} must be calibrated",
             "add --calibrate SOURCE, with samples like those of the training, e.g. folder:images or npy:samples.npy",
         )
-    wanted = [*([] if FLOAT32 in variants else [FLOAT32]), *variants]
+    needed = [*([] if FLOAT32 in variants else [FLOAT32]), *variants]
     with lock(out):
         listener.note("info", f"{base.model}: {_described(base)}")
         drawn = _calibration(base, source, options, store, listener) if calibrated and source else None
         artifacts = []
         listener.begin("export", base.model)
-        listener.progress("export", 0, len(wanted))
-        for count, variant in enumerate(wanted, 1):
+        listener.progress("export", 0, len(needed))
+        for count, variant in enumerate(needed, 1):
             calibration = drawn if variant.scheme.calibrated else None
             file = _quantized(path, base, variant, options, calibration, store)
             warn(file, listener)
             artifacts.append(_put(file, base, supplied, out))
-            listener.progress("export", count, len(wanted), str(variant))
+            listener.progress("export", count, len(needed), str(variant))
     return artifacts if FLOAT32 in variants else artifacts[1:]
 
 
@@ -100,26 +100,26 @@ def _fixed(
     """Return the file itself if its shapes are fixed, else a copy with fixed shapes in the store."""
     content = path.read_bytes()
     try:
-        wanted = chosen_shapes(content, stated.size, stated.shapes)
+        input_shapes = chosen_shapes(content, stated.size, stated.shapes)
     except EdgeproofError as error:
         raise InputError(f"{path}: {error.message}", error.remedy) from error
     except Exception as error:  # an untrusted file may make its reader fail in any way
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", "make or copy it again") from error
-    if not wanted:
+    if not input_shapes:
         return path
-    spec = {"file": sha256_file(path), "shapes": wanted, "writer": REVISION}
+    spec = {"file": sha256_file(path), "shapes": input_shapes, "writer": REVISION}
     key = store.key("fixed-shapes", spec, tuple(WRITER.packages.values()))
     if store.get(key, shipped=True) is None:
         target = store.partial(key).resolve() / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        lists = {name: list(shape) for name, shape in wanted.items()}
+        lists = {name: list(shape) for name, shape in input_shapes.items()}
         job = {"source": str(path.resolve()), "shapes": lists, "fixed": str(target)}
         try:
             run_job(job, log=store.root / "quantizer.log", timeout=timeout)
         except CrashError as error:
             raise InputError(f"{path}: {error.message}", "give the shapes that it was trained with") from error
         store.finish(key)
-    shapes_words = ", ".join(f"{name} {shape}" for name, shape in wanted.items())
+    shapes_words = ", ".join(f"{name} {shape}" for name, shape in input_shapes.items())
     listener.note("info", f"{path.name} leaves shapes open; its files take {shapes_words}")
     return store.root / key / path.name
 

@@ -31,7 +31,7 @@ def remember(folder: Path) -> None:
     """Store the checksums of a finished run's files."""
     written = [path for name in FOLDERS for path in plain_files(folder / name)]
     written += [folder / name for name in FILES if (folder / name).is_file()]
-    checksums.save(checksums.compute(folder, written), below(folder / STORE, _sums(folder)))
+    checksums.save(checksums.compute(folder, written), below(folder / STORE, _checksums_path(folder)))
 
 
 def problem(folder: Path) -> str:
@@ -39,7 +39,7 @@ def problem(folder: Path) -> str:
 
     Files that go to devices are read completely, the others only if their size or time has changed.
     """
-    stored = checksums.load(_sums(folder))
+    stored = checksums.load(_checksums_path(folder))
     if stored is None:
         return "its checksums are missing"
     try:
@@ -47,11 +47,11 @@ def problem(folder: Path) -> str:
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
     if outcome.checksums is not stored:  # after a copy: the next check need not read all of it again
-        checksums.save(outcome.checksums, _sums(folder))
+        checksums.save(outcome.checksums, _checksums_path(folder))
     return outcome.problem
 
 
-def _sums(folder: Path) -> Path:
+def _checksums_path(folder: Path) -> Path:
     return folder / STORE / "sums" / "run.json"
 
 

@@ -64,13 +64,13 @@ def copy_recipe(name: str, path: Path, *, force: bool) -> list[Path]:
     source = recipe(name)
     text = source.read_text(encoding="utf-8")
     inside = tomllib.loads(text)["data"]["source"].partition(":")[2]
-    wanted = [(source, path)]
+    files = [(source, path)]
     if inside and (source.parent / inside).is_file():
-        wanted.append((source.parent / inside, path.parent / inside))
-    there = [to for origin, to in wanted if to.exists() and (to == path or to.read_bytes() != origin.read_bytes())]
+        files.append((source.parent / inside, path.parent / inside))
+    there = [to for origin, to in files if to.exists() and (to == path or to.read_bytes() != origin.read_bytes())]
     if there and not force:
         raise InputError(f"{there[0]} exists already", "give another path, or --force to overwrite it")
-    for origin, to in wanted:
+    for origin, to in files:
         to.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(to, origin.read_text(encoding="utf-8"))
-    return [to for _, to in wanted]
+    return [to for _, to in files]

@@ -163,9 +163,9 @@ class _Reusable:
 def _name(layer: Any, names: set[str]) -> None:
     if getattr(layer, "_edgeproof_named", False):
         return
-    wanted, number = layer.name, 1
+    name, number = layer.name, 1
     while layer.name in names:
         number += 1
-        layer._name = f"{wanted}_{number}"
+        layer._name = f"{name}_{number}"
     names.add(layer.name)
     layer._edgeproof_named = True

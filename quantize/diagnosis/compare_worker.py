@@ -100,9 +100,9 @@ class Comparison:
 
     def _answer(self) -> int:
         """Return the float file's tensor that is compared: the answer, before a softmax that hides differences."""
-        wanted = self.job.get("answer") or ""
+        answer = self.job.get("answer") or ""
         named = {name: index for index, name in self.reference.output_names.items()}
-        index = named.get(wanted, self.reference.outputs[0])
+        index = named.get(answer, self.reference.outputs[0])
         while (op := self.reference.producer.get(index)) is not None and op.name in (*_SOFT, "RESHAPE", *CASTS):
             index = op.inputs[0]
             if op.name in _SOFT:
@@ -180,11 +180,11 @@ class Comparison:
 
     def _compare_answers(self) -> None:
         """Add the sample's two answers to the agreement."""
-        wanted = self.job.get("answer") or ""
+        answer = self.job.get("answer") or ""
         places = []
         for graph in (self.quantized, self.reference):
             named = {name: index for index, name in graph.output_names.items()}
-            places.append(named.get(wanted, graph.outputs[0]))
+            places.append(named.get(answer, graph.outputs[0]))
         quantized, reference = self._real(places[0]), self.reference_runner.stored(places[1])
         if quantized.size == reference.size:
             if self.agreement is None:

@@ -2,7 +2,7 @@
 
 Each command is one that stops before a runtime or TensorFlow is started, by a mistake that it would tell of last: the
 samples are missing, or nothing to calibrate with was given. So everything that reads the input runs, in this process.
-In the areas of `machine` a file is really run.
+In the areas of `environment` a file is really run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgeproof.export import sidecar
 from edgeproof.train.hub.archive import unpack
 from edgeproof.workflows.model_files import open_artifact
 
-from . import machine, seeds
+from . import environment, seeds
 from .content import changed
 from .documents import STRANGERS, mutants, places
 
@@ -42,15 +42,15 @@ Inputs = Iterator[tuple[str, ...]]
 class Area:
     """`make` fills a folder with inputs without end, each time yielding the command line that reads one.
 
-    `inputs` are how many of each 2,000 are of this area. `apart`: the reader is a C library that may take the process
-    down, so that this area has one of its own. `entry` takes the command line and returns the status. `starts`: each
+    `inputs` are how many of each 2,000 are of this area. `isolated`: the reader is a C library that may crash, so
+    that this area has a process of its own. `entry` takes the command line and returns the status. `starts`: each
     input is opened in processes that the command starts.
     """
 
     name: str
     inputs: int
     make: Callable[[Path, random.Random], Inputs]
-    apart: bool = False
+    isolated: bool = False
     entry: Callable[[list[str]], int] = status
     starts: bool = False
 
@@ -461,16 +461,16 @@ AREAS = {
         Area("report", 8, _report),
         Area("saved-model", 150, _saved_model),
         Area("archive", 80, _archive, entry=_unpack),
-        Area("keras", 100, _keras, apart=True, entry=_as_the_reader_does),
-        Area("hdf5", 60, _hdf5, apart=True, entry=_as_the_reader_does),
+        Area("keras", 100, _keras, isolated=True, entry=_as_the_reader_does),
+        Area("hdf5", 60, _hdf5, isolated=True, entry=_as_the_reader_does),
         Area("tables", 100, _tables),
         Area("tokenizer", 60, _tokenizer),
         Area("pictures", 50, _pictures),
         Area("arrays", 40, _arrays),
         Area("labels", 40, _labels),
-        Area("devices", 40, machine.devices, entry=machine.in_an_environment),
-        Area("doctor", 8, machine.doctor, entry=machine.in_an_environment),
-        Area("running-tflite", 50, machine.running_tflite, entry=machine.as_it_runs, starts=True),
-        Area("running-onnx", 25, machine.running_onnx, entry=machine.as_it_runs, starts=True),
+        Area("devices", 40, environment.devices, entry=environment.in_an_environment),
+        Area("doctor", 8, environment.doctor, entry=environment.in_an_environment),
+        Area("running-tflite", 50, environment.running_tflite, entry=environment.as_it_runs, starts=True),
+        Area("running-onnx", 25, environment.running_onnx, entry=environment.as_it_runs, starts=True),
     )
 }

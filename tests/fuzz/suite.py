@@ -64,8 +64,8 @@ class Tally:
 
 def run_area(area: Area, inputs: int, seed: int, folder: Path, *, here: bool = False) -> Tally:
     """Run an area's inputs below `folder`; a process of its own for what may take one down, unless `here`."""
-    if area.apart and not here:
-        return _apart(area, inputs, seed)
+    if area.isolated and not here:
+        return _in_child(area, inputs, seed)
     box = folder / "box"
     box.mkdir()
     tally = Tally()
@@ -95,7 +95,7 @@ def _command(arguments: tuple[str, ...]) -> str:
     return ascii(" ".join(arguments))[:200]
 
 
-def _apart(area: Area, inputs: int, seed: int) -> Tally:
+def _in_child(area: Area, inputs: int, seed: int) -> Tally:
     command = [sys.executable, "-m", "tests.fuzz", "--here", "--area", area.name, "--inputs", str(inputs)]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}

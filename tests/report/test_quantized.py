@@ -101,7 +101,7 @@ def steps():
 
 
 def quantized(folder=None, budget=None):
-    """A finished run with everything of issue 4 in it: a diagnosed int8, a searched int8-mixed, qat, pruned, makers."""
+    """A finished run with every kind of quantization: a diagnosed int8, a searched int8-mixed, qat, pruned, makers."""
     results = example(folder=folder)
     rng = np.random.default_rng(5)
     plain = next(a for a in results.artifacts if a.scheme == "int8")

@@ -53,7 +53,7 @@ class Files:
         that the range of its pixels is known, and the modules that it needs."""
         where = f"model {spec.name!r}"
         check_installed()
-        file = _examined(spec, folder)
+        file = _identified(spec, folder)
         check_keys(spec, SAVED_MODEL_KEYS if file.keras == 0 else KEYS)
         check_objects(_objects(spec, folder))
         if spec.sha256 and (other := sha256_file(file.path)) != spec.sha256:
@@ -77,7 +77,7 @@ class Files:
         """The hashes of the file and of the code that it needs, and the recipe's settings."""
         keys = sorted(SAVED_MODEL_KEYS - {"name", "backbone", "resize", "sha256"})
         chosen = {key: getattr(spec, key) for key in keys}
-        file = _examined(spec, folder)
+        file = _identified(spec, folder)
         outside = {
             "modules": check_modules(file.path, file.config, trust=_trusted(spec)),
             "custom_objects": identify_objects(_objects(spec, folder)),
@@ -96,7 +96,7 @@ class Files:
         the file is not suitable, StageError when it cannot be opened.
         """
         listener = request.listener
-        file = _examined(spec, request.folder)
+        file = _identified(spec, request.folder)
         if file.format == "archive":
             path = resolve(str(file.path.absolute()), sha256=spec.sha256, folder=Path(), listener=listener)
             file = identify(path, trust=_trusted(spec))
@@ -134,7 +134,7 @@ def _objects(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
     return tuple(str((folder / name).resolve()) if name.endswith(".py") else name for name in spec.custom_objects)
 
 
-def _examined(spec: ModelSpec, folder: Path) -> ModelFile:
+def _identified(spec: ModelSpec, folder: Path) -> ModelFile:
     try:
         return identify(file_of(spec, folder), trust=_trusted(spec))
     except InputError as error:

@@ -87,22 +87,22 @@ def _register_text_operators() -> bool:
     return True
 
 
-def choose(tf: Any, owner: Any, path: Path, wanted: str) -> Called:
-    """Return the callable of the loaded SavedModel that `wanted` names, or the only unambiguous one.
+def choose(tf: Any, owner: Any, path: Path, asked: str) -> Called:
+    """Return the callable of the loaded SavedModel that `asked` names, or the only unambiguous one.
 
-    Raises InputError when `wanted` does not exist, or several callables are possible.
+    Raises InputError when `asked` does not exist, or several callables are possible.
     """
     signatures = list(owner.signatures)
-    if wanted in signatures or (not wanted and signatures):
-        name = wanted or next((n for n in DEFAULTS if n in signatures), signatures[0] if len(signatures) == 1 else "")
+    if asked in signatures or (not asked and signatures):
+        name = asked or next((n for n in DEFAULTS if n in signatures), signatures[0] if len(signatures) == 1 else "")
         if not name:
             raise InputError(
                 f"{path} has {len(signatures)} signatures", f"choose one with --signature: {', '.join(signatures)}"
             )
         return _by_signature(owner.signatures[name], name)
     traced = list(_functions(tf, owner))
-    if wanted:
-        return _by_trace(tf, _named(traced, wanted, path, signatures))
+    if asked:
+        return _by_trace(tf, _named(traced, asked, path, signatures))
     only = _clear(traced)
     if only is None:
         raise InputError(*_listed(traced, path))
@@ -200,18 +200,18 @@ def _clear(traced: list[_Traced]) -> _Traced | None:
     return None
 
 
-def _named(traced: list[_Traced], wanted: str, path: Path, signatures: list[str]) -> _Traced:
-    """Return the trace that `wanted` names: by its full name, or by a part of only one name."""
-    matches = [one for one in traced if one.title == wanted] or [one for one in traced if wanted in one.title]
+def _named(traced: list[_Traced], name: str, path: Path, signatures: list[str]) -> _Traced:
+    """Return the trace that `name` names: by its full name, or by a part of only one name."""
+    matches = [one for one in traced if one.title == name] or [one for one in traced if name in one.title]
     if len(matches) > 1 and (clear := _clear(matches)) is not None:
         matches = [clear]
     if not matches:
         has = [*signatures, *(one.title for one in traced)]
         what = "signature or function" if traced else "signature"
-        raise InputError(f"{path} has no {what} {shorten(wanted)!r}", f"it has: {'; '.join(has) or 'none'}")
+        raise InputError(f"{path} has no {what} {shorten(name)!r}", f"it has: {'; '.join(has) or 'none'}")
     if len(matches) > 1:
         raise InputError(
-            f"{path} has {len(matches)} functions that {shorten(wanted)!r} may mean",
+            f"{path} has {len(matches)} functions that {shorten(name)!r} may mean",
             f"write the whole name: {'; '.join(one.title for one in matches)}",
         )
     if matches[0].outside:

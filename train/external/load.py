@@ -154,17 +154,17 @@ def named(file: ModelFile, scratch: Path) -> Path:
 
     For a mixed-precision model that is a copy in `scratch` that computes in float32.
     """
-    wanted = (".keras",) if file.format == "keras-archive" else (".h5", ".hdf5")
+    suffixes = (".keras",) if file.format == "keras-archive" else (".h5", ".hdf5")
     if is_mixed(file.config):
-        path = scratch / f"float32{wanted[0]}"
+        path = scratch / f"float32{suffixes[0]}"
         with explain_disk_errors(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
             (write_archive if file.format == "keras-archive" else write_hdf5)(file.path, path)
         return path.resolve()
-    if file.path.suffix in wanted:
+    if file.path.suffix in suffixes:
         return file.path.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
-    path = scratch / f"model{wanted[0]}"
+    path = scratch / f"model{suffixes[0]}"
     path.unlink(missing_ok=True)
     path.symlink_to(file.path.resolve())
     return path

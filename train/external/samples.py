@@ -65,18 +65,18 @@ def tensor_data(
     Raises InputError when the file is not that, holds objects (pickles), has other shapes or dtypes, no samples, or NaN
     or infinite values; StageError when the disk refuses.
     """
-    wanted = list(inputs) or [_only(model_input)]
-    if any(one.dtype == "string" for one in wanted):
+    needed = list(inputs) or [_only(model_input)]
+    if any(one.dtype == "string" for one in needed):
         raise InputError("the model takes texts, not arrays", "give texts, e.g. csv:FILE or textfolder:FOLDER")
-    arrays = _open(path, [one.name for one in wanted])
-    for one, array in zip(wanted, arrays, strict=True):
+    arrays = _open(path, [one.name for one in needed])
+    for one, array in zip(needed, arrays, strict=True):
         _check(path, one, array)
     if len({len(array) for array in arrays}) != 1:
-        counts = ", ".join(f"{one.name} {len(array)}" for one, array in zip(wanted, arrays, strict=True))
+        counts = ", ".join(f"{one.name} {len(array)}" for one, array in zip(needed, arrays, strict=True))
         raise InputError(f"{path} has a different number of samples for each input: {counts}", "give as many of each")
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        sha256 = _copy(path, arrays, wanted, folder / f"{split}.npy")
+        sha256 = _copy(path, arrays, needed, folder / f"{split}.npy")
     data = PreparedData(
         folder=folder,
         source=f"npy:{path}",
@@ -86,7 +86,7 @@ def tensor_data(
         resize="",
         counts={"train": 0, "validation": 0, "test": 0, split: len(arrays[0])},
         sha256=sha256,
-        report={"arrays": {one.name: [list(a.shape), str(a.dtype)] for one, a in zip(wanted, arrays, strict=True)}},
+        report={"arrays": {one.name: [list(a.shape), str(a.dtype)] for one, a in zip(needed, arrays, strict=True)}},
         kind="tensor",
     )
     save_prepared(data, folder)
@@ -96,14 +96,14 @@ def tensor_data(
 def _check(path: Path, one: Input, array: NDArray[Any]) -> None:
     expected = one.sample
     shown = f"{path} has the shape {describe(array.shape)} and dtype {array.dtype}"
-    wanted = f"the model's input {one.name!r} takes {describe((None, *expected))} {one.dtype}"
+    expectation = f"the model's input {one.name!r} takes {describe((None, *expected))} {one.dtype}"
     if array.ndim != len(expected) + 1 or array.shape[1:] != expected:
         hint = " (a single sample? numpy.save(FILE, array[None]))" if array.shape == expected else ""
-        raise InputError(f"{shown}, but {wanted}", f"give an array of samples, one after another{hint}")
+        raise InputError(f"{shown}, but {expectation}", f"give an array of samples, one after another{hint}")
     if not len(array):
         raise InputError(f"{path} holds no sample", "give at least one")
     if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, np.dtype(one.dtype), "same_kind"):
-        raise InputError(f"{shown}, but {wanted}", f"convert it: array.astype({one.dtype!r})")
+        raise InputError(f"{shown}, but {expectation}", f"convert it: array.astype({one.dtype!r})")
 
 
 def _open(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
@@ -138,17 +138,17 @@ def _members(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         return [arrays[name] for name in names]
 
 
-def _copy(path: Path, arrays: list[NDArray[Any]], wanted: list[Input], target: Path) -> str:
+def _copy(path: Path, arrays: list[NDArray[Any]], expected: list[Input], target: Path) -> str:
     """Write the samples block by block, one array as it is, several as fields; return the hash of what was written."""
-    fields = np.dtype([(one.name, one.dtype, one.sample) for one in wanted])
-    single = len(wanted) == 1
-    dtype, shape = (np.dtype(wanted[0].dtype), arrays[0].shape) if single else (fields, arrays[0].shape[:1])
+    fields = np.dtype([(one.name, one.dtype, one.sample) for one in expected])
+    single = len(expected) == 1
+    dtype, shape = (np.dtype(expected[0].dtype), arrays[0].shape) if single else (fields, arrays[0].shape[:1])
     copy = np.lib.format.open_memmap(target, "w+", dtype, shape)
     rows = max(1, BLOCK_BYTES // max(1, fields.itemsize))
     digest = hashlib.sha256(str(dtype.descr).encode())
     for at in range(0, len(arrays[0]), rows):
         part = slice(at, at + rows)
-        for one, array in zip(wanted, arrays, strict=True):
+        for one, array in zip(expected, arrays, strict=True):
             block = array[part].astype(one.dtype)
             if not np.isfinite(block).all():
                 raise InputError(f"{path} holds NaN or infinite values (from sample {at} on)", "leave those out")

@@ -58,12 +58,12 @@ def fixed_shapes(
     ]
 
 
-def _fixed(tensor: Tensor, several: bool, size: int | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+def _fixed(tensor: Tensor, several: bool, size: int | None, given: tuple[int, ...] | None) -> tuple[int, ...]:
     shown = f"the input {tensor.name!r} has the shape {describe(tensor.shape)}"
-    if wanted is not None:
-        if tensor.shape is not None and not _fits(tensor.shape, wanted):
-            raise InputError(f"{shown}, but {describe(wanted)} was asked for", "give a shape that fits it")
-        return _sane(tensor, wanted)
+    if given is not None:
+        if tensor.shape is not None and not _fits(tensor.shape, given):
+            raise InputError(f"{shown}, but {describe(given)} was asked for", "give a shape that fits it")
+        return _sane(tensor, given)
     example = f"say which with --shape {tensor.name}=1,…"
     if tensor.shape is None:
         raise InputError(f"{shown}: its rank is not known", example)
@@ -92,8 +92,8 @@ def _fixed(tensor: Tensor, several: bool, size: int | None, wanted: tuple[int, .
     return _sane(tensor, fixed)
 
 
-def _fits(shape: Shape, wanted: tuple[int, ...]) -> bool:
-    return len(shape) == len(wanted) and all(s in (None, w) for s, w in zip(shape, wanted, strict=True))
+def _fits(shape: Shape, given: tuple[int, ...]) -> bool:
+    return len(shape) == len(given) and all(s in (None, w) for s, w in zip(shape, given, strict=True))
 
 
 def _sane(tensor: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -113,14 +113,14 @@ def check_size(spec: ModelSpec, shape: Any, where: str) -> None:
         )
 
 
-def check_output(wanted: str, outputs: list[str], where: str) -> None:
-    """Raise InputError unless `outputs` has `wanted` (or, if that is empty, a default output)."""
-    if wanted and wanted not in outputs:
+def check_output(output: str, outputs: list[str], where: str) -> None:
+    """Raise InputError unless `outputs` has `output` (or, if that is empty, a default output)."""
+    if output and output not in outputs:
         raise InputError(
-            f"{where}: the model has no output {shorten(wanted)!r}",
+            f"{where}: the model has no output {shorten(output)!r}",
             f"it has: {shorten(', '.join(map(repr, sorted(outputs))), 400)}" if outputs else "remove output",
         )
-    if not wanted and len(outputs) > 1 and DEFAULT_V1 not in outputs:
+    if not output and len(outputs) > 1 and DEFAULT_V1 not in outputs:
         raise InputError(
             f"{where}: the model has {len(outputs)} outputs, and none is called {DEFAULT_V1!r}",
             f"choose one with output = '…': {shorten(', '.join(map(repr, sorted(outputs))), 400)}",

@@ -82,12 +82,12 @@ Crossing = Fixed | Ids | PaddedIds | Linear | Positions | Empty
 class StringPart:
     """Runs the operators before the frontier: texts (n,) string → the wanted tensors, in TensorFlow."""
 
-    def __init__(self, frontier: Frontier, wanted: Sequence[str]) -> None:
+    def __init__(self, frontier: Frontier, names: Sequence[str]) -> None:
         tf, _ = load()
         flat = frontier.flat
-        self.wanted = tuple(wanted)
+        self.tensor_names = tuple(names)
         self.tables = flat.tables
-        needed = [flat.graph.get_tensor_by_name(name) for name in wanted]
+        needed = [flat.graph.get_tensor_by_name(name) for name in names]
         self.definition = tf.compat.v1.graph_util.extract_sub_graph(
             _without_control(flat.definition), sorted({tensor.op.name for tensor in needed})
         )
@@ -101,7 +101,7 @@ class StringPart:
         feeds = {f"{TEXT}:0": texts, **{name: capture(table) for name, table in self.tables.items()}}
         return list(
             tf.graph_util.import_graph_def(
-                self.definition, input_map=feeds, return_elements=list(self.wanted), name="strings"
+                self.definition, input_map=feeds, return_elements=list(self.tensor_names), name="strings"
             )
         )
 
@@ -129,7 +129,7 @@ def describe_crossing(frontier: Frontier, texts: Sequence[str]) -> tuple[StringP
             refused = error
     if len(seen) < 2:
         raise NoFrontier(f"its string part does not run on single texts: {shorten(str(refused), 200)}")
-    columns = {name: [values[at] for values in seen] for at, name in enumerate(part.wanted)}
+    columns = {name: [values[at] for values in seen] for at, name in enumerate(part.tensor_names)}
     return part, _Describer(part, columns, probes).all()
 
 
@@ -200,7 +200,7 @@ class _Describer:
         """Return the id that pads the shorter of two texts in a batch."""
         if not row:
             return 0
-        at = self.part.wanted.index(name)
+        at = self.part.tensor_names.index(name)
         ordered = sorted(self.probes, key=len)
         try:
             batch = self.part.values([ordered[len(ordered) // 2], ordered[-1]])[at]

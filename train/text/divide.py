@@ -13,7 +13,7 @@ from ...core.sanitize import shorten
 from ...frameworks.tensorflow import load
 from .base import IDS, LENGTHS, IdsInput
 from .crossing import Crossing, Ids, PaddedIds, StringPart, describe_crossing
-from .frontier import Flat, Frontier, NoFrontier, find_frontier, flatten
+from .frontier import FlatEncoder, Frontier, NoFrontier, find_frontier, flatten
 from .numeric_part import NumericPart
 
 CLOSE = 1e-4  # of the largest feature: folded constants and sums in another order differ in the last bits
@@ -65,7 +65,7 @@ class Divided:
 
     def _one(self, text: Any) -> tuple[Any, ...]:
         tf, _ = load()
-        values = dict(zip(self.part.wanted, self.part(text), strict=True))
+        values = dict(zip(self.part.tensor_names, self.part(text), strict=True))
         tensors: list[Any] = []
         for what, source in zip(self.inputs, self.sources, strict=True):
             if isinstance(what, PaddedIds):
@@ -112,7 +112,7 @@ def inputs_of(divided: Divided) -> tuple[IdsInput, ...]:
     return tuple(inputs)
 
 
-def divide(embed: Callable[[Any], Any], texts: Sequence[str], length: int, flat: Flat | None = None) -> Divided:
+def divide(embed: Callable[[Any], Any], texts: Sequence[str], length: int, flat: FlatEncoder | None = None) -> Divided:
     """Divide `embed`, which maps texts (n,) string to features (n, width), where its strings end.
 
     On the real `texts` the halves must give the same features as `embed`. `length` is the number of token ids that a

@@ -139,7 +139,7 @@ def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State
     if not work.data.counts.get("validation"):
         work.listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
     if base.from_scratch:
-        state = work.timed("train", lambda: _together(work, base, head, 1, State()))
+        state = work.timed("train", lambda: _train_jointly(work, base, head, 1, State()))
         return state, state.history
     splits = work.timed("features", lambda: _features(work, base, identity))
     phase = head_phase(head, splits[0], splits[1], work.train, work.weights(), work.seed)
@@ -147,12 +147,12 @@ def _train(work: _Work, base: TextBase, head: Any, identity: Any) -> tuple[State
     history = state.history
     if work.spec.trainable:
         before = State(best=state.best, best_accuracy=state.best_accuracy)
-        state = work.timed("fine_tune", lambda: _together(work, base, head, 2, before))
+        state = work.timed("fine_tune", lambda: _train_jointly(work, base, head, 2, before))
         history = [*history, *state.history]
     return state, history
 
 
-def _together(work: _Work, base: TextBase, head: Any, number: int, start: State) -> State:
+def _train_jointly(work: _Work, base: TextBase, head: Any, number: int, start: State) -> State:
     training, validation = (Samples(base, work.texts(split), work.labels(split)) for split in SPLITS)
     phase = joint_phase(base, head, training, validation, work.train, work.weights(), number=number, seed=work.seed)
     return work.run(phase, start, f"together-{number}.npz")

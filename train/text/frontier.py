@@ -40,7 +40,7 @@ class NoFrontier(Exception):  # noqa: N818 - a finding, which its catcher turns 
 
 
 @dataclass(frozen=True)
-class Flat:
+class FlatEncoder:
     """A function of texts (n,) string as one graph without calls or variables.
 
     `definition` is its GraphDef, `graph` the same as a `tf.Graph`. `tables` maps placeholders to the tables and
@@ -59,13 +59,13 @@ class Flat:
 class Frontier:
     """A flat graph divided: `strings` and `numbers` are names of operators, `crossing` tensors between them."""
 
-    flat: Flat
+    flat: FlatEncoder
     strings: frozenset[str]
     numbers: tuple[str, ...]
     crossing: tuple[str, ...]
 
 
-def flatten(embed: Callable[[Any], Any], batch: int | None = None) -> Flat:
+def flatten(embed: Callable[[Any], Any], batch: int | None = None) -> FlatEncoder:
     """Return `embed`, a function of texts (n,) string, as a flat graph with its present weights. Raises NoFrontier.
 
     `batch` is the number of texts it takes, if that is fixed.
@@ -88,7 +88,7 @@ def flatten(embed: Callable[[Any], Any], batch: int | None = None) -> Flat:
     except Exception as error:  # TensorFlow may raise any exception here
         raise NoFrontier(f"its variables cannot be made constants: {shorten(str(error), 200)}") from error
     left = {tensor.name for tensor in frozen.inputs[1:]}
-    return Flat(
+    return FlatEncoder(
         frozen.graph,
         frozen.graph.as_graph_def(),
         {name: table for name, table in captures.items() if name in left},
@@ -154,14 +154,14 @@ def place_operator(op: Any, inputs: Sequence[Any]) -> list[Any]:
         del node.attr[key]
     if any(value.HasField("func") or value.list.func for value in dict(node.attr).values()):
         definition.library.CopyFrom(op.graph.as_graph_def().library)
-    wanted = [f"{node.name}:{at}" for at in range(len(op.outputs))]
-    if not wanted:
+    names = [f"{node.name}:{at}" for at in range(len(op.outputs))]
+    if not names:
         return []
     feeds = {f"given_{at}:0": value for at, value in enumerate(inputs)}
-    return list(tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=wanted, name="at"))
+    return list(tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=names, name="at"))
 
 
-def find_frontier(flat: Flat) -> Frontier:
+def find_frontier(flat: FlatEncoder) -> Frontier:
     """Divide a flat graph where its strings end. Raises NoFrontier when nothing numeric lies behind them."""
     tf, _ = load()
     answer = flat.graph.get_tensor_by_name(flat.answer)
@@ -223,7 +223,7 @@ def _merged(operations: Sequence[Any], strings: set[str], from_text: set[str]) -
     return strings
 
 
-def reads(flat: Flat, name: str) -> Any:
+def reads(flat: FlatEncoder, name: str) -> Any:
     """Return the operator that computes the tensor called `name`."""
     return flat.graph.get_tensor_by_name(name).op
 

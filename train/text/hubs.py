@@ -149,8 +149,8 @@ def _pick(spec: ModelSpec, result: Any, where: str, *, fallback: Sequence[str] =
     outputs = dict(result) if isinstance(result, dict) else {"": result}
     if spec.output and list(outputs) == [""]:
         raise InputError(f"{where}: the encoder has one output without a name, not {spec.output!r}", "remove output")
-    wanted = (spec.output,) if spec.output else ("", *fallback)
-    name = next((n for n in wanted if n in outputs), None)
+    names = (spec.output,) if spec.output else ("", *fallback)
+    name = next((n for n in names if n in outputs), None)
     if name is None and not spec.output and len(outputs) == 1:
         name = next(iter(outputs))
     if name is None:

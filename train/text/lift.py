@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...core.tokenizer import HASHES
 from ...frameworks.tensorflow import load
 from .crossing import StringPart
-from .frontier import TABLES, TEXT, Flat, Frontier, place_operator
+from .frontier import TABLES, TEXT, FlatEncoder, Frontier, place_operator
 from .vocabulary import TokenizerData
 
 # Words that no vocabulary has, to learn which ids unknown words get.
@@ -136,7 +136,7 @@ def _unknown(
     return {"unknown": pad or 0}
 
 
-def steps_to(flat: Flat, tensor: Any) -> list[Step]:
+def steps_to(flat: FlatEncoder, tensor: Any) -> list[Step]:
     """Return the steps from the text to the strings `tensor`. Raises NotLifted, naming the operator."""
     steps: list[Step] = []
     while True:
@@ -151,7 +151,7 @@ def steps_to(flat: Flat, tensor: Any) -> list[Step]:
         steps += new_steps[::-1]
 
 
-def _regex(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _regex(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     if op.type == "StaticRegexReplace":
         pattern, rewrite = op.get_attr("pattern"), op.get_attr("rewrite")
     else:
@@ -160,28 +160,28 @@ def _regex(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     return [step if op.get_attr("replace_global") else step | {"first": True}], op.inputs[0]
 
 
-def _case(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _case(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     step: Step = {"do": "lower" if op.type == "StringLower" else "upper"}
     return [step if op.get_attr("encoding") else step | {"ascii": True}], op.inputs[0]
 
 
-def _split_v1(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _split_v1(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     separators = _text(_constant(op.inputs[1]))
     return [{"do": "split_any", "separators": separators, "skip_empty": bool(op.get_attr("skip_empty"))}], op.inputs[0]
 
 
-def _split_v2(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _split_v2(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     if op.get_attr("maxsplit") >= 0:
         raise NotLifted("it splits a text a fixed number of times")
     return [{"do": "split", "separator": _text(_constant(op.inputs[1]))}], op.inputs[0]
 
 
-def _split_pattern(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _split_pattern(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     step = {"do": "split_pattern", "pattern": _text(_constant(op.inputs[1])), "keep": _text(_constant(op.inputs[2]))}
     return [step], op.inputs[0]
 
 
-def _ngrams(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _ngrams(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     step = {
         "do": "ngrams",
         "widths": [int(width) for width in op.get_attr("ngram_widths")],
@@ -194,13 +194,13 @@ def _ngrams(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     return [step], op.inputs[0]
 
 
-def _neighbours(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _neighbours(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     """The slices that tensorflow_text's ``ngrams`` joins."""
     step = {"do": "ngrams", "widths": [int(op.get_attr("width"))], "separator": _text(op.get_attr("string_separator"))}
     return [step], op.inputs[0]
 
 
-def _joined(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _joined(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     """A prefix and suffix for each string, or joined neighbours: slices of one list."""
     separator = _text(op.get_attr("separator"))
     constants = [_constant(tensor) for tensor in op.inputs]
@@ -221,7 +221,7 @@ def _joined(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     return [{"do": "ngrams", "widths": [len(own)], "separator": between}], _unsliced(op.inputs[own[0]])
 
 
-def _characters(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _characters(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     """UnicodeEncode of UnicodeDecode's output: single characters."""
     waiting, seen = [op.inputs[0].op], set()
     while waiting:
@@ -234,26 +234,26 @@ def _characters(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
     raise NotLifted("it makes strings of numbers")
 
 
-def _filled(flat: Flat, op: Any, tensor: Any) -> tuple[list[Step], Any]:
+def _filled(flat: FlatEncoder, op: Any, tensor: Any) -> tuple[list[Step], Any]:
     """SparseFillEmptyRows: a text without words gets one, as in NNLM; other texts are unchanged."""
     if tensor.name != op.outputs[1].name:
         raise NotLifted("it looks up which texts are empty")
     return [{"do": "fill", "with": _text(_constant(op.inputs[3]))}], op.inputs[1]
 
 
-def _drop_empty(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _drop_empty(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     return [{"do": "drop_empty"}], op.inputs[0]
 
 
-def _simple(*steps: Step) -> Callable[[Flat, Any, Any], tuple[list[Step], Any]]:
+def _simple(*steps: Step) -> Callable[[FlatEncoder, Any, Any], tuple[list[Step], Any]]:
     return lambda flat, op, tensor: (list(steps), op.inputs[0])
 
 
-def _normalized(flat: Flat, op: Any, _: Any) -> tuple[list[Step], Any]:
+def _normalized(flat: FlatEncoder, op: Any, _: Any) -> tuple[list[Step], Any]:
     return [{"do": "normalize", "form": _text(op.get_attr("normalization_form"))}], op.inputs[0]
 
 
-_STEPS: dict[str, Callable[[Flat, Any, Any], tuple[list[Step], Any]]] = {
+_STEPS: dict[str, Callable[[FlatEncoder, Any, Any], tuple[list[Step], Any]]] = {
     "StaticRegexReplace": _regex,
     "RegexReplace": _regex,
     "StringLower": _case,
@@ -296,7 +296,7 @@ def _doors(frontier: Frontier, source: str) -> list[Any]:
     return list(doors.values())
 
 
-def exported_tables(flat: Flat) -> Iterator[tuple[str, dict[bytes, int]]]:
+def exported_tables(flat: FlatEncoder) -> Iterator[tuple[str, dict[bytes, int]]]:
     """Yield name and content of each of the graph's tables from strings to numbers."""
     for op in flat.graph.get_operations():
         if op.type in _FIND and _is_string(op.inputs[1]):
@@ -305,7 +305,7 @@ def exported_tables(flat: Flat) -> Iterator[tuple[str, dict[bytes, int]]]:
                 yield op.name, table
 
 
-def _exported(flat: Flat, find: Any) -> dict[bytes, int]:
+def _exported(flat: FlatEncoder, find: Any) -> dict[bytes, int]:
     tf, _ = load()
     source = _plain(find.inputs[0])
     handle = flat.tables.get(source.name)

@@ -265,8 +265,8 @@ def _tensor(texts: Sequence[str]) -> Any:
     return tf.constant([text.encode("utf-8", "surrogatepass") for text in texts], tf.string)
 
 
-def _share(text: str, wanted: Any) -> float:
-    return sum(map(bool, map(wanted, text))) / max(1, len(text))
+def _share(text: str, predicate: Any) -> float:
+    return sum(map(bool, map(predicate, text))) / max(1, len(text))
 
 
 def _absent(vocabulary: Sequence[str]) -> str:
