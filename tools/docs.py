@@ -19,7 +19,7 @@ from edgeproof.core.recipe import Recipe
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "recipe.md"
 API = ROOT / "build" / "docs"
-HEAD = "| key | default | what it says |\n|---|---|---|\n"
+HEAD = "| key | default | description |\n|---|---|---|\n"
 
 
 def main() -> None:
