@@ -21,6 +21,11 @@ def plain_name(tensor: str) -> str:
     return tensor.removeprefix(f"{SIGNATURE}_").removesuffix(":0")
 
 
+def pixel_scale(low: float, high: float) -> tuple[float, float]:
+    """Return factor and offset that map pixels of 0–255 to [`low`, `high`]; (1, 0) for 0–255 itself."""
+    return (high - low) / 255.0, low
+
+
 def sample_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of one sample for an input of `shape`: without the batch dimension (1 or -1), if it has one.
 
@@ -58,9 +63,7 @@ class InputContract:
     @property
     def scale(self) -> tuple[float, float]:
         """Factor and offset from samples as they are stored, pixels of 0–255, to the values that the model takes."""
-        if self.kind != "image" or (self.low, self.high) == (0.0, 255.0):
-            return 1.0, 0.0
-        return (self.high - self.low) / 255.0, self.low
+        return pixel_scale(self.low, self.high) if self.kind == "image" else (1.0, 0.0)
 
     @property
     def batchless(self) -> bool:

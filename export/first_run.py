@@ -21,6 +21,7 @@ from ..core.remedies import CannotMakeError, Remedy
 from ..core.sanitize import shorten
 from ..core.variant import Scheme, Variant
 from ..frameworks.as_written import as_written
+from ..frameworks.freeze import signature_of
 from .in_process import ENGINES, Answers, Described, litert, litert_inputs
 
 
@@ -122,7 +123,7 @@ def answered(saved_model: Path, sha256: str, low: float, high: float) -> tuple[_
 
     del sha256  # part of the key: a folder's content may change
     with as_written(tf):
-        return tuple(_answers(tf, tf.saved_model.load(str(saved_model)).signatures["serving_default"], low, high))
+        return tuple(_answers(tf, signature_of(saved_model), low, high))
 
 
 def _answers(tf: Any, signature: Any, low: float, high: float) -> Iterator[_Answered]:

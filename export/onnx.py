@@ -14,7 +14,8 @@ from ..core.errors import StageError
 from ..core.model import Model
 from ..core.recipe import Export
 from ..core.sanitize import shorten
-from .onnx_graph import FlatGraph, Interface, flat_graph, optimized, read_interface, read_meta_graph, unused
+from ..frameworks.meta_graph import Interface, read_interface, read_meta_graph
+from .onnx_graph import FlatGraph, flat_graph, optimized, unused
 from .onnx_handlers import HANDLERS
 from .onnx_rewrites import needs_rewriting, rewritten
 from .onnx_weights import Weights, put_into, taken_from_onnx

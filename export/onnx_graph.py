@@ -4,18 +4,17 @@ tf2onnx knows operators and loops, and no calls of functions. A SavedModel is li
 frozen function, a Hub module is a function in that, and Keras compiles layers into functions of their own (grouped
 convolutions, models under ``jit_compile``). TensorFlow's inlining leaves some of these as they are: those marked as not
 to be inlined or to be compiled, and those within the bodies of loops and branches. So it is done here, on the
-definitions of the functions, where it is a matter of names. The file is read as it stands, without loading it into
-TensorFlow: a model of 1.4 GB would be in memory twice more.
+definitions of the functions, where it is a matter of names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..core.model import SIGNATURE
+from ..frameworks.meta_graph import Interface
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # Operators that make resources outside the graph: a graph with one is not frozen.
@@ -29,28 +28,6 @@ class FlatGraph:
     definition: Any
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Interface:
-    """The names of a signature's inputs and outputs."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-def read_interface(meta: Any) -> Interface:
-    """Return the names in the signature of a ``MetaGraphDef``, each kind sorted."""
-    signature = meta.signature_def[SIGNATURE]
-    return Interface(tuple(sorted(signature.inputs)), tuple(sorted(signature.outputs)))
-
-
-def read_meta_graph(saved_model: Path) -> Any:
-    """Return the ``MetaGraphDef`` of the SavedModel at `saved_model`. Raises OSError when there is none."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    content = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
-    return content.meta_graphs[0]
 
 
 def flat_graph(meta: Any, interface: Interface) -> FlatGraph:

@@ -16,6 +16,7 @@ from ..core.model import SIGNATURE, Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
 from ..core.variant import Scheme
+from ..frameworks.meta_graph import has_loops
 from ..tasks import task_of
 from ..tflite.converter import convert as run_converter
 from ..tflite.converter import saved_model_converter
@@ -50,7 +51,8 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if integer and calibration is not None:
         converter.representative_dataset = feeds(model.input, calibration)
-    if calibration is not None and converter.representative_dataset is not None and _has_loops(model.saved_model):
+    # TensorFlow 2.21's calibrator cannot run loops.
+    if calibration is not None and converter.representative_dataset is not None and has_loops(model.saved_model):
         raise CannotMakeError(
             "the converter's calibration crashes on loops, which the model's recurrent layers are",
             Remedy(
@@ -80,15 +82,6 @@ def _calibrated(model: Model, content: bytes, calibration: Samples, scheme: Sche
     source, samples = float_file(model.saved_model, model.sha256), feeds(model.input, calibration[tried])
     compare(litert(source), {"": litert(content)}, samples(), {"": difference})
     return {"method": MIN_MAX, "float_agreement": difference.record()}
-
-
-def _has_loops(saved_model: Path) -> bool:
-    """Whether the graph of a SavedModel has loops, which the calibrator (TensorFlow 2.21) cannot run."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    graph = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0]
-    bodies = [graph.graph_def.node, *(called.node_def for called in graph.graph_def.library.function)]
-    return any(node.op in ("While", "StatelessWhile") for body in bodies for node in body)
 
 
 @lru_cache(maxsize=1)

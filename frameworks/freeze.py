@@ -74,7 +74,7 @@ def serving(folder: Path) -> Callable[..., dict[str, Any]]:
     It runs without graph optimizers, see `as_written`.
     """
     tf, _ = load()
-    signature = _signature(folder)
+    signature = signature_of(folder)
 
     def call(*only: Any, **tensors: Any) -> dict[str, Any]:
         with as_written(tf):
@@ -84,7 +84,8 @@ def serving(folder: Path) -> Callable[..., dict[str, Any]]:
     return call
 
 
-def _signature(folder: Path) -> Any:
+def signature_of(folder: Path) -> Any:
+    """Load the SavedModel at `folder` and return its signature, a function of tensors by name."""
     tf, _ = load()
     return tf.saved_model.load(str(folder)).signatures[SIGNATURE]
 
@@ -157,7 +158,7 @@ def graph_sha256(folder: Path, labels: tuple[str, ...]) -> str:
     counters that differ each time a model is saved, as the bytes of ``saved_model.pb`` do. Two trainings that end in
     the same weights have the same hash.
     """
-    function = _signature(folder)
+    function = signature_of(folder)
     definition = function.graph.as_graph_def()
     bodies = {called.signature.name: called for called in definition.library.function}
     hashes: dict[str, bytes] = {}

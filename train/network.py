@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.model import pixel_scale
 from ..frameworks.network_format import PREPROCESS
 from ..frameworks.tensorflow import load
 from .families import Preprocessing
 from .head import apply_head
-from .hub.pixel_ranges import BYTES, Pixels
+from .hub.pixel_ranges import Pixels
 
 # ImageNet's statistics as imagenet_utils.preprocess_input has them: RGB of 0–1, and BGR of 0–255.
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -117,8 +118,8 @@ def ranged(image: Any, pixels: Pixels) -> Any:
     """Map a Keras tensor (batch, h, w, 3) of RGB 0–255 to the range that the model expects."""
     if pixels.span is None:
         return affine(image, *AFFINE[pixels.mode])
-    low, high = pixels.span
-    return image if (low, high) == BYTES else affine(image, np.eye(3) * (high - low) / 255, np.full(3, low))
+    factor, offset = pixel_scale(*pixels.span)
+    return image if (factor, offset) == (1.0, 0.0) else affine(image, _EYE * factor, np.full(3, offset))
 
 
 def attach_head(base: Base, head: Any) -> Any:

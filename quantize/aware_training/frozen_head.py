@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import StageError
-from ...core.model import SIGNATURE, Model
-from ...frameworks.freeze import write
+from ...core.model import Model
+from ...frameworks.freeze import signature_of, write
 from ...frameworks.tensorflow import load
 
 THROUGH = ("Identity", "StopGradient")  # operators that do not change values
@@ -40,7 +40,7 @@ def freeze(function: Callable[[Any], Any], model: Model, folder: Path) -> Path:
 def signature_answers(folder: Path, name: str, answer: str, samples: NDArray[Any]) -> NDArray[Any]:
     """Run `samples` (N, …) one by one through the SavedModel at `folder`: the output `answer` (N, classes)."""
     tf, _ = load()
-    serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    serve = signature_of(folder)
     return np.concatenate([serve(**{name: tf.constant(one[None])})[answer].numpy() for one in samples])
 
 
@@ -72,7 +72,7 @@ def cut_head(model: Model) -> HeadCut:
     tf, _ = load()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    signature = tf.saved_model.load(str(model.saved_model)).signatures[SIGNATURE]
+    signature = signature_of(model.saved_model)
     inlined = convert_variables_to_constants_v2(signature, lower_control_flow=False)
     graph = inlined.graph
     outputs = dict(zip(sorted(signature.structured_outputs), inlined.outputs, strict=True))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeproof.export.onnx_graph import flat_graph, optimized, read_interface, read_meta_graph
+from edgeproof.export.onnx_graph import flat_graph, optimized
+from edgeproof.frameworks.meta_graph import read_interface, read_meta_graph
 
 from ..support.onnx_models import agree, frozen
 

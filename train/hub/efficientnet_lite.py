@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...core.errors import InputError
 from ...core.progress import Listener
 from ...frameworks.efficientnet_lite import EPSILON, HEAD, LITE, Block
+from ...frameworks.reusable import write_reusable
 from ...frameworks.tensorflow import load
 from ..packaged import PACKAGES, weights_file
 from ..torch_pickle import read_state_dict
@@ -81,13 +82,17 @@ def save(state: dict[str, NDArray[Any]], part: Part, folder: Path) -> None:
     function = tf.function(call)
     for training in (False, True):
         function.get_concrete_function(images, training=training)
-    root = tf.train.Checkpoint()
-    root.__call__ = function
-    root.variables = list(layers.used.values())
-    root.trainable_variables = [variable for variable in layers.used.values() if variable.trainable]
-    root.regularization_losses = [tf.function(regularize, input_signature=[])]
-    serve = tf.function(lambda inputs: {"default": call(inputs)}, input_signature=[images])
-    tf.saved_model.save(root, str(folder), signatures={"serving_default": serve})
+    variables = list(layers.used.values())
+    write_reusable(
+        tf,
+        tf.train.Checkpoint(),
+        function,
+        folder,
+        variables=variables,
+        trainable=[variable for variable in variables if variable.trainable],
+        losses=[tf.function(regularize, input_signature=[])],
+        serve=tf.function(lambda inputs: {"default": call(inputs)}, input_signature=[images]),
+    )
 
 
 def convert(state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -25,6 +25,7 @@ from ...core.codec import sha256_file, sha256_of
 from ...core.errors import InputError, NotInstalledError, explain_disk_errors
 from ...core.files import copy
 from ...core.store import package_versions, recorded_version
+from ...frameworks.reusable import write_reusable
 from ...frameworks.tensorflow import load
 from ..hub.fetch import cache, locked
 
@@ -190,15 +191,14 @@ def build(arrays: Mapping[str, NDArray[Any]], pieces: bytes, folder: Path) -> No
         return encode(root.weights, *tokenize(texts, max_tokens))
 
     root.tokenize = tf.function(tokenize, autograph=False)
-    root.__call__ = tf.function(call, autograph=False)
-    for function in (root.tokenize, root.__call__):
+    encoder = tf.function(call, autograph=False)
+    for function in (root.tokenize, encoder):
         function.get_concrete_function(strings)
         function.get_concrete_function(strings, count)
-    root.variables = list(root.weights.values())
-    root.trainable_variables = [v for v in root.variables if v.trainable]
-    root.regularization_losses = []
+    variables = list(root.weights.values())
+    trainable = [variable for variable in variables if variable.trainable]
     serve = tf.function(lambda text: {"embeddings": call(text)}, input_signature=[strings], autograph=False)
-    tf.saved_model.save(root, str(folder), signatures={"serving_default": serve})
+    write_reusable(tf, root, encoder, folder, variables=variables, trainable=trainable, serve=serve)
 
 
 def main(arguments: list[str]) -> int:

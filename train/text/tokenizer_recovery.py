@@ -20,6 +20,7 @@ from ...core.errors import InputError
 from ...core.files import discard
 from ...core.tokenizer import VERSION, open_tokenizer
 from ...frameworks.freeze import write
+from ...frameworks.meta_graph import nodes, read_meta_graphs
 from ...frameworks.tensorflow import load
 from . import lift
 from .crossing import PaddedIds
@@ -253,13 +254,9 @@ def _sources(path: Path) -> Iterator[_Source]:
 def _inner_models(path: Path) -> list[bytes]:
     """Return the SentencePiece models that tensorflow_text keeps as an attribute of its operators."""
     load()
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    proto = SavedModel.FromString((path / "saved_model.pb").read_bytes())
     models: dict[bytes, None] = {}
-    for meta in proto.meta_graphs:
-        bodies = [meta.graph_def.node, *(function.node_def for function in meta.graph_def.library.function)]
-        models |= {node.attr["model"].s: None for body in bodies for node in body if node.op == "SentencepieceOp"}
+    for meta in read_meta_graphs(path):
+        models |= {node.attr["model"].s: None for node in nodes(meta) if node.op == "SentencepieceOp"}
     return [model for model in models if model]
 
 
