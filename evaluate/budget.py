@@ -20,15 +20,17 @@ from dataclasses import dataclass
 
 from ..core.artifact import Artifact
 from ..core.errors import InputError
+from ..core.formatting import ms, on_splits, percent, points, points_range, size
 from ..core.measurement import Measurement, PooledDrop
 from ..core.recipe import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import samples_needed
 from ..core.target import Target, parse_runtime, same_version
+from ..tasks import metric_of
+from ..tasks.quality import loss_of
 from ..tflite import tflite_of
 from .cells import Cell
-from .formatting import accuracy_words, agreement_words, ms, on_splits, percent, points, points_range, size
 
 REASON_LIMIT = 300
 _MIN_RUNTIME = re.compile(r"(?:(tflite|onnxruntime) )?(\d+(?:\.\d+)*)")
@@ -166,19 +168,14 @@ def _drop(m: Measurement, budget: Budget) -> list[Violation]:
     if budget.max_accuracy_drop >= 1:  # no limit: even an unknown drop is within it
         return []
     allowed = points(budget.max_accuracy_drop)
-    if (pooled := m.judged_drop) is None and m.agreement is not None:
-        bound = 1 - m.agreement
-        if bound <= budget.max_accuracy_drop:
+    loss = loss_of(m)
+    if loss.most is not None:
+        if loss.most <= budget.max_accuracy_drop:
             return []
-        words = f"agrees with its float model on {agreement_words(m)}, so it may lose up to {points(bound)} of accuracy"
-        return [Violation(f"{words}, more than the {allowed} allowed", _times_allowed(bound, budget))]
-    if pooled is None:
-        why = "the float model has no figure"
-        if m.difference is not None:
-            why = f"only that no value of its answers is more than {m.difference:.2g} off its float model's"
-        if m.relative_error is not None:
-            why += f", and that its numbers are {percent(m.relative_error)} of their spread off"
-        return [_unknown("the drop of accuracy", allowed, why)]
+        words = f"{loss.why}, so it may lose up to {points(loss.most)} of accuracy, more than the {allowed} allowed"
+        return [Violation(words, _times_allowed(loss.most, budget))]
+    if (pooled := loss.drop) is None:
+        return [_unknown("the drop of accuracy", allowed, loss.why)]
     judged = pooled.drop if budget.drop_by == "estimate" or pooled.high is None else pooled.high
     if judged <= budget.max_accuracy_drop:
         return []
@@ -237,13 +234,13 @@ def _would_show(pooled: PooledDrop, budget: Budget) -> str:
 def _accuracy(m: Measurement, budget: Budget) -> list[Violation]:
     if budget.min_accuracy is None:
         return []
-    if m.accuracy is None:
+    if (metric := metric_of(m)) is None:
         return [_unknown("accuracy", percent(budget.min_accuracy), "it was not measured")]
-    if m.accuracy >= budget.min_accuracy:
+    if metric.value >= budget.min_accuracy:
         return []
     # Shares of wrong answers, so that missing 99 % by one point counts for more than missing 80 % by one.
-    ratio = (1 - m.accuracy) / max(1 - budget.min_accuracy, 1e-3)
-    return [Violation(f"{accuracy_words(m)} is below the {percent(budget.min_accuracy)} asked", ratio)]
+    ratio = (1 - metric.value) / max(1 - budget.min_accuracy, 1e-3)
+    return [Violation(f"{metric.phrase} is below the {percent(budget.min_accuracy)} asked", ratio)]
 
 
 def _size(artifact: Artifact, budget: Budget) -> list[Violation]:

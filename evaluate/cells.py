@@ -15,6 +15,8 @@ from ..core.measurement import Measurement
 from ..core.results import Results
 from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
+from ..tasks import Quality, quality_of
+from ..tasks.quality import Loss, loss_of
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class Cell:
         return m.status in ("unsupported", "skipped") and not_read
 
     @property
-    def by_agreement(self) -> bool:
-        """Whether the file has no accuracy and is judged by its agreement with the float model."""
-        return self.measurement.accuracy is None and self.measurement.agreement is not None
+    def quality(self) -> Quality:
+        """The figure that says how well the file answers."""
+        return quality_of(self.measurement)
 
     @property
-    def quality(self) -> float | None:
-        """Accuracy; where that is not known, agreement with the float model."""
-        return self.measurement.agreement if self.by_agreement else self.measurement.accuracy
+    def loss(self) -> Loss:
+        """What the file loses against its float model."""
+        return loss_of(self.measurement)
 
     @property
     def is_problem(self) -> bool:

@@ -18,7 +18,7 @@ from ..core.frames import data_frame, html_table
 from ..core.measurement import Measurement
 from ..core.results import Results
 from ..core.statistics import CONFIDENCE, difference_interval, ratio_interval
-from ..tasks import task_of
+from ..tasks import Quality, comparable, task_of
 from .cells import Cell, cells, process_medians
 
 MACHINE = ("cpu", "cores", "os")
@@ -68,6 +68,19 @@ class CellComparison:
     by_design: bool = False
     agreement_by_a: str = ""
     agreement_by_b: str = ""
+
+    @property
+    def qualities(self) -> tuple[Quality | None, Quality | None]:
+        """How well both files answer, by the kind of figure that counts for the two; None where one lacks it."""
+        figures = (
+            (self.accuracy_a, self.agreement_a, self.agreement_by_a),
+            (self.accuracy_b, self.agreement_b, self.agreement_by_b),
+        )
+        a, b = comparable(
+            [Measurement("", self.target, "", "", accuracy=accuracy, agreement=agreement, agreement_by=by)
+             for accuracy, agreement, by in figures]
+        )  # fmt: skip
+        return a, b
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core.artifact import Artifact
+from ..core.formatting import percent, percent_range, points
 from ..core.measurement import Measurement
 from ..core.statistics import paired_loss
-from ..tasks.agreement import NUMBERS, Scores, counts_samples
-from .formatting import percent, percent_range, points
+from ..tasks.agreement import Scores, shares_of
 from .measure import Answered
 
 TOLERANCE = 0.10
@@ -105,14 +105,8 @@ def _failed(row: Measurement, inconsistency: Inconsistency, reference: str) -> M
         row,
         status="failed",
         reason=f"it loads and answers wrongly: it agrees with {reference} on {percent(inconsistency.share)} of the "
-        f"{_counted(row)}, where on {inconsistency.best_target} it agrees on {percent(inconsistency.best)} (it loses "
-        f"{points(inconsistency.best - inconsistency.share)}, {100 * CONFIDENCE:g} % interval {interval})",
+        f"{shares_of(row.agreement_by)}, where on {inconsistency.best_target} it agrees on "
+        f"{percent(inconsistency.best)} (it loses {points(inconsistency.best - inconsistency.share)}, "
+        f"{100 * CONFIDENCE:g} % interval {interval})",
         remedy="do not ship this pair: use another scheme for this runtime, or a newer runtime",
     )
-
-
-def _counted(row: Measurement) -> str:
-    """Return what the shares of agreement are shares of."""
-    if row.agreement_by == NUMBERS:
-        return "spread of the answers"
-    return "samples" if counts_samples(row.agreement_by) else "answers' elements"

@@ -25,7 +25,7 @@ from ..core.recipe import Evaluate
 from ..core.runner import LatencyPlan, Outcome, Runner
 from ..core.store import Store, copy_out
 from ..tasks import Task, compare, task_of
-from ..tasks.agreement import NUMBERS, Scores
+from ..tasks.agreement import Scores
 from . import latency, predictions
 
 _LASTING = ("ok", "unsupported", "failed")
@@ -181,8 +181,7 @@ def _answer(
         cell.scores = task.scores(outputs, targets)
         cell.row = replace(cell.row, samples=samples)
         if cell.scores is not None:
-            share, low, high = task.estimate(cell.scores)
-            cell.row = replace(cell.row, accuracy=share, accuracy_low=low, accuracy_high=high)
+            cell.row = task.recorded(cell.row, task.estimate(cell.scores))
         for other in cells:
             if other.runner.artifact.model == cell.runner.artifact.model:
                 _against_reference(other, cells, references, task, on_row)
@@ -246,15 +245,9 @@ def _against_reference(
 
 def _compare(cell: _Cell, exact: predictions.Floats, ours: predictions.Floats, shape: Sequence[int]) -> None:
     """Fill what a cell's answers have in common with the reference's."""
-    agreement = compare(task_of(cell.runner.artifact.labels), exact, ours, shape)
-    cell.likeness = agreement.scores
-    cell.row = replace(
-        cell.row,
-        difference=float(np.abs(exact - ours).max()),
-        agreement=agreement.share,
-        agreement_by=agreement.by,
-        relative_error=agreement.error if agreement.by == NUMBERS else None,
-    )
+    alike = compare(task_of(cell.runner.artifact.labels), exact, ours, shape)
+    cell.likeness = alike.scores
+    cell.row = alike.recorded(replace(cell.row, difference=float(np.abs(exact - ours).max())))
 
 
 def _shape(reference: _Cell, cells: Sequence[_Cell]) -> tuple[int, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.formatting import number, p_value, points, points_range, times
 from ..core.sanitize import shorten
-from .formatting import number, p_value, points, points_range, times
 
 NAME_LIMIT = 60
 

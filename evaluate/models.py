@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ..core.formatting import points, points_range
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import difference_interval
 from ..tasks import task_of
-from .formatting import points, points_range
 
 
 class Share(NamedTuple):

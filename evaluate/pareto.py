@@ -5,19 +5,18 @@ Estimates are compared, without their intervals: the front shows a choice, it do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.formatting import ms, size, times
 from ..core.measurement import Measurement
 from ..core.results import Results
 from ..core.sanitize import shorten
+from ..tasks import Quality, comparable
 from .budget import REASON_LIMIT, rows_by_artifact, runtime_violations
 from .cells import Cell, artifact_name, cells, has_several_models
-from .formatting import accuracy_words, drop_words, ms, percent, size, times
 
 Costs = tuple[float, ...]
-
-_NEAREST = "the nearest to its float model"
 
 
 def pareto(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> list[Measurement]:
@@ -79,24 +78,14 @@ def sentence(words: str) -> str:
 
 def _costs(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> list[tuple[Measurement, Costs]]:
     """Return what each measurement costs, less being better; those that lack a figure are left out."""
-    loss = _loss(measurements)
-    return [
-        (m, (*lost, m.latency_ms.median, float(bytes_of[m.artifact])))
-        for m in measurements
-        if m.status == "ok" and (lost := loss(m)) is not None and m.latency_ms is not None
-    ]
-
-
-def _loss(measurements: Sequence[Measurement]) -> Callable[[Measurement], tuple[float, ...] | None]:
-    """Return the loss of a measurement (None: not known), by the best kind of figure that any of them has."""
     ran = [m for m in measurements if m.status == "ok"]
-    if any(m.accuracy is not None for m in ran):
-        return lambda m: None if m.accuracy is None else (-m.accuracy,)
-    if any(m.agreement is not None for m in ran):
-        return lambda m: None if m.agreement is None else (-m.agreement,)
-    if any(m.relative_error is not None for m in ran):
-        return lambda m: None if m.relative_error is None else (m.relative_error,)
-    return lambda _: ()
+    figures = comparable(ran)
+    nothing_known = not any(figures)
+    return [
+        (m, (*([figure.cost] if figure else []), m.latency_ms.median, float(bytes_of[m.artifact])))
+        for m, figure in zip(ran, figures, strict=True)
+        if (figure or nothing_known) and m.latency_ms is not None
+    ]
 
 
 def _dominates(a: Costs, b: Costs) -> bool:
@@ -148,17 +137,13 @@ def _leads(front: Sequence[Cell], costs: Mapping[tuple[str, str], Costs]) -> dic
 
 
 def _names(cell: Cell) -> tuple[str, str, str]:
-    return (
-        "the most accurate" if cell.measurement.accuracy is not None else _NEAREST,
-        "the fastest",
-        "the smallest",
-    )
+    return cell.quality.best, "the fastest", "the smallest"
 
 
 def _wanted(cell: Cell, leads: Sequence[str]) -> str:
     m = cell.measurement
     latency = ms(m.latency_ms.median) if m.latency_ms else ""
-    figures = f"{accuracy_words(m)}, {drop_words(m)}, {latency}, {size(cell.artifact.bytes)}"
+    figures = f"{cell.quality.phrase}, {cell.loss.phrase}, {latency}, {size(cell.artifact.bytes)}"
     return sentence(f"{_listed(leads) or 'between the others'}: {figures}")
 
 
@@ -168,18 +153,18 @@ def _beaten(cell: Cell, better: Cell, costs: Mapping[tuple[str, str], Costs], se
     bulk = f"{times(its[-1] / mine[-1])} the size" if mine[-1] else "no larger"
     where = f" on {better.measurement.target}" if better.measurement.target != cell.measurement.target else ""
     return (
-        f"{artifact_name(better.artifact, several)}{where} {_answers(mine[:-2], its[:-2])}, at "
+        f"{artifact_name(better.artifact, several)}{where} {_answers(cell.quality, better.quality)}, at "
         f"{times(its[-2] / mine[-2])} the latency and {bulk}."
     )
 
 
-def _answers(mine: Costs, its: Costs) -> str:
-    """Return how well a better file answers beside another, by what `_loss` compares."""
-    if not its:
+def _answers(mine: Quality, its: Quality) -> str:
+    """Return how well a better file answers beside another."""
+    if not its.better:
         return "is better"
-    of_numbers = its[0] > 0 or mine[0] > 0
-    one, other = (percent(abs(value)) + " off" * of_numbers for value in (its[0], mine[0]))
-    return f"answers as well ({one})" if its == mine else f"answers better ({one} against {other})"
+    if its.value == mine.value:
+        return f"answers as well ({its.compared})"
+    return f"answers better ({its.compared} against {mine.compared})"
 
 
 def _not_compared(cell: Cell) -> str:
@@ -213,24 +198,13 @@ def _why(
         if leads[_key(c)]
     ]
     beats = "is beaten by no other" if len(front) == 1 else "are beaten by no other"
-    judged = [c.measurement for c in front]
-    quality = next(
-        (
-            f"{name}, "
-            for name, is_known in (
-                ("accuracy", any(m.accuracy is not None for m in judged)),
-                ("agreement with the float model", any(m.agreement is not None for m in judged)),
-                ("relative error", any(m.relative_error is not None for m in judged)),
-            )
-            if is_known
-        ),
-        "",
-    )
-    head = f"{len(front)} of the {count} {files} {beats} in {quality}latency and size at once"
+    quality = front[0].quality
+    judged_by = f"{quality.full_name}, " if quality.better else ""
+    head = f"{len(front)} of the {count} {files} {beats} in {judged_by}latency and size at once"
     if count == 1:
         head = f"One file was measured{where}"
     end = "" if target else " A budget ([budget] in the recipe, or --budget) has one of them chosen."
-    if not quality:
+    if not judged_by:
         end = " How well they answer is not known: they have no accuracy, and no float model to agree with."
     return f"{head}: {'; '.join(leading)}.{end}"
 
@@ -242,10 +216,8 @@ def _listed(words: Sequence[str]) -> str:
 def _figure(cell: Cell, leads: Sequence[str]) -> str:
     m = cell.measurement
     words = []
-    if any("accurate" in lead or "float" in lead for lead in leads) and cell.quality is not None:
-        words.append(percent(cell.quality))
-    elif m.relative_error is not None and _NEAREST in leads:
-        words.append(f"{percent(m.relative_error)} off")
+    if cell.quality.best in leads:
+        words.append(cell.quality.compared)
     if "the fastest" in leads and m.latency_ms:
         words.append(ms(m.latency_ms.median))
     if "the smallest" in leads:

@@ -20,14 +20,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.formatting import latency_words, ms, points, points_range, size, times
 from ..core.measurement import Latency
 from ..core.recipe import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE
+from ..tasks import metric_of
 from .budget import Limits, Violation
 from .cells import Cell, artifact_name, cells, has_several_models
-from .formatting import accuracy_words, drop_words, latency_words, ms, percent, points, points_range, size, times
 from .models import AccuracyGap, accuracy_gap, behind, float_accuracies
 from .pareto import did_not_run, no_exported_file, pareto, sentence, without_budget
 
@@ -211,15 +212,15 @@ def _why_winner(
     passed_over: bool,
     violations: Sequence[Violation],
 ) -> str:
-    m, budget = winner.measurement, limits.budget
+    m, model, budget = winner.measurement, winner.artifact.model, limits.budget
     others = [c for c in tied if c is not winner]
     fits = "may fit" if violations else "fit" if others else "fits"
     place = f"the smallest of the fastest files that {fits}" if others else f"the fastest file that {fits}"
     among = ", of the models that are not behind in accuracy" if passed_over else ""
     # What is not shown is its drop, which the sentence after this one is about.
-    drop_told = "" if violations else f"{drop_words(m)}, "
+    drop_told = "" if violations else f"{winner.loss.phrase}, "
     parts = [
-        f"{_name(winner, several)} is {place} the budget{among}: {latency_words(m)}, {accuracy_words(m)}, "
+        f"{_name(winner, several)} is {place} the budget{among}: {latency_words(m)}, {winner.quality.phrase}, "
         f"{drop_told}{size(winner.artifact.bytes)}; {m.kind}."
     ]
     if violations:
@@ -245,11 +246,11 @@ def _why_winner(
             f"Its latency rests on {count} process{'es' if count > 1 else ''}, too few for a 95 % interval: "
             "set evaluate.latency.processes to 6 or more."
         )
-    same = [c for c in fitting if c.artifact.model == winner.artifact.model]
-    better = max(same, key=lambda c: c.measurement.accuracy or 0.0)
-    if (better.measurement.accuracy_low or 0.0) > (m.accuracy_high or 1.0):
+    same = [(metric, c) for c in fitting if c.artifact.model == model and (metric := metric_of(c.measurement))]
+    best_metric, better = max(same, key=lambda pair: pair[0].value, default=(None, winner))
+    if best_metric and (own := metric_of(m)) and (best_metric.low or 0.0) > (own.high or 1.0):
         parts.append(
-            f"{_name(better, several)} is more accurate ({percent(better.measurement.accuracy or 0.0)}) at "
+            f"{_name(better, several)} is more accurate ({best_metric.text}) at "
             f"{times(_latency(better).median / _latency(winner).median)} the latency; "
             "set budget.min_accuracy if that matters more."
         )

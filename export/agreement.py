@@ -14,13 +14,9 @@ import numpy as np
 
 from ..core.model import sample_shape
 from ..tasks import Task, task_of
-from ..tasks.agreement import WORDS, Agreement
+from ..tasks.agreement import Agreement
+from ..tasks.quality import likeness
 from .in_process import Answers, Run
-
-# A file gets a warning below this share of equal top classes, or above this error. int8 files of sound models give
-# 0.9 to 1 and 0.01 to 0.1.
-LEAST_AGREEMENT = 0.9
-MOST_ERROR = 0.25
 
 # A method is preferred to an earlier one when its error is smaller by this factor: less is chance.
 _BETTER = 0.9
@@ -77,12 +73,8 @@ class Difference:
         on = f"on {self.samples} calibration samples"
         if not np.isfinite(self.error):
             return f"it gives values that are not finite {on}"
-        if self.agreement is not None:
-            low = self.agreement < LEAST_AGREEMENT
-            words = f"its {WORDS[self.by]} is that of the float model for {self.agreement:.0%} {on}"
-            return words if low else ""
-        low = self.error > MOST_ERROR
-        return f"it is {self.error:.0%} of its answers' own spread away from the float model {on}" if low else ""
+        alike = likeness(self.agreement, self.by, self.error)
+        return f"{alike.warning} {on}" if alike and alike.warning else ""
 
 
 def compare(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..core.formatting import by_design_words, ms, number, signed_points, size, times
 from ..core.sanitize import shorten
 from ..evaluate.compare import CellComparison, Comparison
-from ..evaluate.formatting import by_design_words, ms, number, percent, signed_points, size, times
 from ..tasks.agreement import counts_samples
+from ..tasks.quality import AgreementShare, Likeness
 from .widths import filled, first_that_fits
 
 if TYPE_CHECKING:
@@ -112,9 +113,10 @@ def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
         ratio = cell.latency
         latency = f"{times(ratio.estimate)} [{number(ratio.low)}, {number(ratio.high)}]"
         latency = f"= {latency}" if ratio.verdict == "not distinguishable" else latency
-    right = _both(cell.accuracy_a, cell.accuracy_b, percent)
-    if cell.accuracy_a is None and cell.accuracy_b is None and (cell.agreement_a, cell.agreement_b) != (None, None):
-        right = f"{_both(cell.agreement_a, cell.agreement_b, percent)} agree{_of_elements(cell)}"
+    first, second = cell.qualities
+    right = _both(first, second, lambda figure: figure.text)
+    if isinstance(first or second, Likeness):
+        right += f" {AgreementShare.suffix}{_of_elements(cell)}"
     return (
         right,
         accuracy,

@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.artifact import Artifact
+from ..core.formatting import on_splits
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..evaluate.cells import Cell, artifact_name, cells, has_several_models
-from ..evaluate.formatting import (
-    on_splits,
-    percent,
-    points_range,
-    signed_points,
-)
-from ..tasks.agreement import WORDS, counts_samples
+from ..tasks.classification import Accuracy
+from ..tasks.quality import AgreementShare, Likeness, Quality, caption
 
 NAME_LIMIT = 60
 # The name of one sample, by the kind of input.
@@ -104,48 +100,33 @@ class Content:
         ]
 
     def measured(self) -> list[Cell]:
-        """Return the timed cells that have an accuracy or an agreement as well."""
-        return [c for c in self.timed() if c.quality is not None]
+        """Return the timed cells that answer with a share as well, from 0 to 1: an accuracy or an agreement."""
+        return [c for c in self.timed() if c.quality.better == "higher"]
 
     @property
     def by_agreement(self) -> bool:
         """Whether some files could only be judged by their agreement with their float model."""
-        return any(c.by_agreement for c in self.cells if c.measurement.status == "ok")
+        return any(isinstance(c.quality, AgreementShare) for c in self.cells if c.measurement.status == "ok")
+
+    @property
+    def _drawn(self) -> type[Quality]:
+        """The kind of figure that the plots show against latency: a metric, or agreement if no file has a metric."""
+        return min((type(c.quality) for c in self.measured()), key=lambda kind: kind.rank, default=Accuracy)
 
     @property
     def quality(self) -> str:
-        """The quantity that the plots show against latency: accuracy, or agreement if nothing has an accuracy."""
-        shown = self.measured()
-        return "Agreement" if shown and all(c.by_agreement for c in shown) else "Accuracy"
+        """The name of that kind, with a capital letter."""
+        return self._drawn.name.capitalize()
 
     @property
-    def _agreed(self) -> str:
-        """What agreements are shares of: samples, or the answers' elements where an answer is no row of classes."""
-        kinds = {c.measurement.agreement_by for c in self.cells if c.by_agreement and c.measurement.status == "ok"}
-        counted = ["samples with the float model's answer"] if any(map(counts_samples, kinds)) else []
-        counted += [
-            f"the answers' elements with the float model's {WORDS.get(kind, kind)}"
-            for kind in sorted(kinds)
-            if not counts_samples(kind)
-        ]
-        return " or ".join(counted)
+    def by_metric(self) -> bool:
+        """Whether that kind is a metric, which has intervals."""
+        return not issubclass(self._drawn, Likeness)
 
     @property
     def judged_by(self) -> str:
-        """What stands where an accuracy would: shares of right answers, of answers as the float model's, or less."""
-        ran = [c for c in self.cells if c.measurement.status == "ok"]
-        kinds = {
-            f"accuracy on {self.tested_on}": any(c.measurement.accuracy is not None for c in ran),
-            f"agree: share of {self._agreed}": self.by_agreement,
-            "off: relative error of the float model's numbers": any(
-                c.quality is None and c.measurement.relative_error is not None for c in ran
-            ),
-            "differs: by how much at most from the float model's answers": any(
-                c.quality is None and c.measurement.relative_error is None and c.measurement.difference is not None
-                for c in ran
-            ),
-        }
-        return "; ".join(name for name, is_there in kinds.items() if is_there) or "no accuracy"
+        """What stands where a metric would: shares of right answers, of answers as the float model's, or less."""
+        return caption((c.quality for c in self.cells if c.measurement.status == "ok"), self.tested_on)
 
     def by_design(self) -> int:
         """Return how many cells are empty because the runtime does not read the format."""
@@ -169,28 +150,3 @@ def _verdicts(rows: object) -> dict[tuple[str, str], str]:
     """Return the verdict of each row of a recommendation by (artifact, target); empty where it has none."""
     records = [r for r in rows if isinstance(r, Mapping)] if isinstance(rows, list) else []
     return {(str(r.get("artifact")), str(r.get("target"))): str(r.get("verdict") or "") for r in records}
-
-
-def quality_words(cell: Cell) -> str:
-    """Return a cell's accuracy in words, or how often it agrees with its float model, or how far it is from it."""
-    if cell.quality is None and cell.measurement.relative_error is not None:
-        return f"{percent(cell.measurement.relative_error)} off"
-    if cell.quality is None and cell.measurement.difference is not None:
-        return f"differs ≤ {cell.measurement.difference:.2g}"
-    if cell.quality is None:
-        return "no accuracy"
-    return f"{percent(cell.quality)} agree" if cell.by_agreement else percent(cell.quality)
-
-
-def drop_points(cell: Cell) -> str:
-    """Return a cell's drop in points; by agreement it is known only what it cannot exceed."""
-    m = cell.measurement
-    if (drop := m.judged_drop) is not None:
-        return signed_points(drop.drop)
-    return f"≤ {100 * (1 - m.agreement):.2f}" if m.agreement is not None else "–"
-
-
-def drop_interval(cell: Cell) -> str:
-    """Return the interval of a cell's drop; nothing where there is none."""
-    drop = cell.measurement.judged_drop
-    return points_range(drop.low, drop.high) if drop else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.diagnosis import Diagnosis
 from ..quantize.diagnosis import short_name
-from ..tasks.agreement import WORDS
+from ..tasks.agreement import words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,7 @@ def diagnosis_summary(diagnosis: Diagnosis) -> Iterator[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    counted = WORDS.get(str(diagnosis.facts.get("agreement_by", "")), "answer")
+    counted = words(str(diagnosis.facts.get("agreement_by", "")))
     agreement = "" if diagnosis.agreement is None else f"; the {counted} is the same on {diagnosis.agreement:.1%}"
     snr = diagnosis.facts.get("answer_snr_db")
     yield Text.assemble(

@@ -6,20 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..core.artifact import Artifact
-from ..core.measurement import Measurement
-from ..core.sanitize import shorten
-from ..evaluate.formatting import (
+from ..core.formatting import (
     limits,
     ms,
     ms_range,
     on_splits,
     percent,
-    percent_range,
     points_range,
     signed_points,
     size,
 )
-from ..tasks.agreement import WORDS, counts_samples
+from ..core.measurement import Measurement
+from ..core.sanitize import shorten
+from ..tasks import quality_of
 from .content import Content, verdict_of
 
 WHY_LIMIT = 2000
@@ -89,20 +88,8 @@ def headline(content: Content) -> Headline:
 
 
 def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
-    if m.accuracy is not None:
-        interval = percent_range(m.accuracy_low, m.accuracy_high)
-        yield Figure("Accuracy", percent(m.accuracy), _interval("95 %", interval, f"{m.samples:,} samples"), m.kind)
-    elif m.agreement is not None:
-        same = "same answer" if counts_samples(m.agreement_by) else f"same {WORDS.get(m.agreement_by, 'answer')}"
-        samples = f"{same}; {m.samples:,} samples" if m.samples else same
-        yield Figure("Agreement with its float model", percent(m.agreement), samples, m.kind)
-    elif m.relative_error is not None:
-        most = f"; any value ≤ {m.difference:.2g}" if m.difference is not None else ""
-        samples = f"of the answers' spread{most}; {m.samples:,} samples"
-        yield Figure("Error against its float model", percent(m.relative_error), samples, m.kind)
-    elif m.difference is not None:
-        samples = f"in any value; {m.samples:,} samples"
-        yield Figure("Difference from its float model", f"≤ {m.difference:.2g}", samples, m.kind)
+    if (quality := quality_of(m)).title:
+        yield Figure(quality.title, quality.text, quality.note, m.kind)
     if (drop := m.judged_drop) is not None:
         unit = "point" if abs(round(100 * drop.drop, 2)) == 1 else "points"
         note = _interval("95 %", points_range(drop.low, drop.high), on_splits(drop, ""))

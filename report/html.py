@@ -9,9 +9,9 @@ from typing import NamedTuple
 from jinja2 import Environment
 from markupsafe import Markup
 
+from ..core.formatting import size
 from ..core.results import Results
 from ..core.sanitize import shorten
-from ..evaluate.formatting import size
 from .content import Content
 from .headline import headline
 from .palette import style_variables

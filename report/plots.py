@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core.formatting import ms
 from ..core.sanitize import shorten
 from ..evaluate.cells import Cell
-from ..evaluate.formatting import ms
+from ..tasks import metric_of
 from .label_placement import Box, place_labels
 from .palette import PAGE, marker, scheme_colour
 
@@ -213,17 +214,17 @@ def new_figure(width: float, height: float, margins: tuple[float, float, float, 
 def _position(cell: Cell) -> tuple[float, float]:
     """Return (median latency, accuracy or agreement) of a cell that has both."""
     m = cell.measurement
-    if m.latency_ms is None or cell.quality is None:
+    if m.latency_ms is None or cell.quality.better != "higher":
         raise ValueError(f"{cell.artifact.id} on {m.target} lacks accuracy or latency")
-    return m.latency_ms.median, cell.quality
+    return m.latency_ms.median, cell.quality.value
 
 
 def _accuracy_range(everything: Sequence[Cell]) -> tuple[float, float]:
     """Return the limits of the accuracy axis: all but what lies off the scale, with its intervals."""
     best = max(_position(c)[1] for c in everything)
-    inside = [(c.measurement, _position(c)[1]) for c in everything if _position(c)[1] >= best - OFF_SCALE]
-    low = min(m.accuracy_low if m.accuracy_low is not None else quality for m, quality in inside)
-    high = max(m.accuracy_high if m.accuracy_high is not None else quality for m, quality in inside)
+    inside = [c.quality for c in everything if _position(c)[1] >= best - OFF_SCALE]
+    low = min(figure.low if figure.low is not None else figure.value for figure in inside)
+    high = max(figure.high if figure.high is not None else figure.value for figure in inside)
     pad = max(0.003, 0.06 * (high - low))
     return max(-0.02, low - pad), min(1.02, high + pad)
 
@@ -255,15 +256,14 @@ def _latency_axis(axes: Axes, narrow: bool) -> None:
 def _reference_line(axes: Axes, shown: Sequence[Cell], front: Sequence[tuple[float, float]], narrow: bool) -> list[Box]:
     """Draw the float model's accuracy as a line, which the files are compared with; return where its name stands."""
     float_model = next((c for c in shown if c.artifact.format == "savedmodel"), None)
-    if float_model is None or float_model.measurement.accuracy is None:
+    if float_model is None or (metric := metric_of(float_model.measurement)) is None:
         return []
-    accuracy = float_model.measurement.accuracy
-    axes.axhline(accuracy, color=MUTED, linewidth=1)
+    axes.axhline(metric.value, color=MUTED, linewidth=1)
     # A point's sign under the name is worse than the front's end, a line.
     weighed = [*map(_position, shown), *map(_position, shown), *front[-1:]]
     points = [(float(x), float(y)) for x, y in axes.transData.transform(weighed)]
-    line, frame = float(axes.transData.transform((1.0, accuracy))[1]), axes.bbox
-    name = "float model" if narrow else "accuracy of the float model"
+    line, frame = float(axes.transData.transform((1.0, metric.value))[1]), axes.bbox
+    name = "float model" if narrow else f"{metric.name} of the float model"
     width = 6.0 * len(name)
     # At the end, above or below, where it is farthest from points; the front's end at the right edge is one.
     boxes: dict[tuple[str, str], Box] = {
@@ -273,7 +273,7 @@ def _reference_line(axes: Axes, shown: Sequence[Cell], front: Sequence[tuple[flo
     }
     side, base = min(boxes, key=lambda place: sum(_is_near(point, boxes[place]) for point in points))
     axes.annotate(
-        name, (0 if side == "left" else 1, accuracy), xycoords=("axes fraction", "data"),
+        name, (0 if side == "left" else 1, metric.value), xycoords=("axes fraction", "data"),
         xytext=(2 if side == "left" else -2, 4 if base == "bottom" else -4), textcoords="offset pixels", ha=side,
         va=base, fontsize=10, color=MUTED,
     )  # fmt: skip
@@ -307,12 +307,12 @@ def _filling(cell: Cell, colour: str) -> dict[str, Any]:
 
 
 def _point(axes: Axes, cell: Cell, x: float, y: float, chosen: bool, unbeaten: bool) -> None:
-    m = cell.measurement
+    m, quality = cell.measurement, cell.quality
     colour = MUTED if cell.is_reference else scheme_colour(cell.artifact.scheme).placeholder
     if m.latency_ms:
         axes.plot([m.latency_ms.low, m.latency_ms.high], [y, y], color=colour, linewidth=1.4, alpha=0.55)
-    if m.accuracy_low is not None and m.accuracy_high is not None:
-        axes.plot([x, x], [m.accuracy_low, m.accuracy_high], color=colour, linewidth=1.4, alpha=0.4)
+    if quality.low is not None and quality.high is not None:
+        axes.plot([x, x], [quality.low, quality.high], color=colour, linewidth=1.4, alpha=0.4)
     if chosen:
         axes.plot([x], [y], "o", markersize=17, markerfacecolor="none", color=ACCENT, markeredgewidth=1.8)
     elif unbeaten:

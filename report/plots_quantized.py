@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..evaluate.formatting import number, size
+from ..core.formatting import number, size
 from .label_placement import place_labels
 from .palette import PAGE, scheme_colour
 from .plots import ACCENT, FRONT_STYLE, INK, MUTED, new_figure

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.formatting import percent, seconds, size
 from ..core.sanitize import shorten
-from ..evaluate.formatting import percent, seconds, size
 from .content import NAME_LIMIT, REASON_LIMIT
 
 # The axes of plots overflow long before floats do.

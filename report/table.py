@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..core.formatting import by_design_words, limits
 from ..core.results import Results
 from ..core.sanitize import shorten
-from ..evaluate.formatting import by_design_words, limits
 from .content import Content
 from .headline import headline
 from .sections.figures import figure_rows

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..core.measurement import Measurement
 from .classification import Classification
+from .quality import LargestDifference, Quality, Unknown, likeness_of
 from .task import Estimate, Task, compare
 
-__all__ = ["TASKS", "Estimate", "Task", "compare", "task_of"]
+__all__ = ["TASKS", "Estimate", "Quality", "Task", "comparable", "compare", "metric_of", "quality_of", "task_of"]
 
 # What makes the task of so many labels, by the task's name.
 TASKS: dict[str, Callable[[int], Task]] = {Classification.name: Classification}
@@ -16,3 +18,25 @@ TASKS: dict[str, Callable[[int], Task]] = {Classification.name: Classification}
 def task_of(labels: Sequence[str], name: str = Classification.name) -> Task:
     """Return the task of data or of a file whose answers have these `labels`; none: the classes are not known."""
     return TASKS[name](len(labels))
+
+
+def metric_of(row: Measurement) -> Quality | None:
+    """Return the metric of whichever task a row of results has; None where right answers are not known."""
+    return next((metric for task in TASKS.values() if (metric := task(0).quality(row))), None)
+
+
+def quality_of(row: Measurement) -> Quality:
+    """Return the figure that says how well a row's file answers: the metric, else the likeness to the float model."""
+    if figure := metric_of(row) or likeness_of(row):
+        return figure
+    return Unknown() if row.difference is None else LargestDifference(row.difference, row.samples)
+
+
+def comparable(rows: Sequence[Measurement]) -> list[Quality | None]:
+    """Return the figures of several rows by the one kind that counts for all: the best kind that any of them has.
+
+    None where a row lacks it.
+    """
+    figures = [quality_of(row) for row in rows]
+    kind = min((figure.rank for figure in figures if figure.better), default=None)
+    return [figure if figure.rank == kind else None for figure in figures]

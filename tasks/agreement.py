@@ -17,10 +17,13 @@ The flattened answer of more than one row has no top class: of a hundred thousan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..core.measurement import Measurement
 
 CLASS = "class"
 CLASSES = "class of each element"
@@ -28,8 +31,7 @@ SIDES = "side of one half of each element"
 WHOLE = "whole number of each element"
 NUMBERS = "numbers"
 
-# What stands before "the float model's" in a sentence, and after "agree:" in a caption.
-WORDS = {CLASS: "top class", CLASSES: CLASSES, SIDES: SIDES, WHOLE: WHOLE, NUMBERS: NUMBERS, "": "top class"}
+_WORDS = {CLASS: "top class", CLASSES: CLASSES, SIDES: SIDES, WHOLE: WHOLE, NUMBERS: NUMBERS, "": "top class"}
 
 Scores = NDArray[np.float64]
 
@@ -37,6 +39,18 @@ Scores = NDArray[np.float64]
 def counts_samples(by: str) -> bool:
     """Return whether an agreement counts whole samples; otherwise elements. Results of older versions do not say."""
     return by in ("", CLASS)
+
+
+def words(by: str) -> str:
+    """Return what is the same where two answers agree, as it stands before "the float model's" in a sentence."""
+    return _WORDS.get(by, "answer")
+
+
+def shares_of(by: str) -> str:
+    """Return what the mean of `Agreement.scores` is a share of."""
+    if by == NUMBERS:
+        return "spread of the answers"
+    return "samples" if counts_samples(by) else "answers' elements"
 
 
 _SUM_OFF = 1e-2  # of a distribution stored in 16 bits
@@ -119,6 +133,11 @@ class Agreement:
         scale = self._scale()
         errors = np.sqrt(found / scale) if scale > 0 else (found > 0).astype(np.float64)
         return np.asarray(1 - np.nan_to_num(np.clip(errors, 0, 1), nan=1.0))
+
+    def recorded(self, row: Measurement) -> Measurement:
+        """Return a row of results with how alike the answers are."""
+        error = self.error if self.by == NUMBERS else None
+        return replace(row, agreement=self.share, agreement_by=self.by, relative_error=error)
 
     @property
     def share(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..core.measurement import Measurement
 from ..core.sanitize import shorten
 from ..core.statistics import paired_drop, wilson
 from .agreement import Agreement, Scores
+from .quality import Quality
 from .task import Estimate
 
 
@@ -22,11 +24,19 @@ def top_class(answers: NDArray[Any]) -> NDArray[np.int64]:
     return classes
 
 
+class Accuracy(Quality):
+    """The share of samples whose top class is their own."""
+
+    name = full_name = "accuracy"
+    title = "Accuracy"
+    best = "the most accurate"
+
+
 class Classification:
     """Samples of one class each. `classes` is how many there are; 0: not known, and then nothing is right or wrong."""
 
     name = "classification"
-    metric = "accuracy"
+    metric = Accuracy.name
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
@@ -49,6 +59,16 @@ class Classification:
         """Return the accuracy with its Wilson interval."""
         right = int(scores.sum())
         return Estimate(right / max(1, len(scores)), *wilson(right, len(scores)))
+
+    def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
+        """Return a row with the accuracy and its interval."""
+        return replace(row, accuracy=estimate.value, accuracy_low=estimate.low, accuracy_high=estimate.high)
+
+    def quality(self, row: Measurement) -> Accuracy | None:
+        """Return the accuracy that a row has."""
+        if row.accuracy is None:
+            return None
+        return Accuracy(row.accuracy, row.samples, row.accuracy_low, row.accuracy_high)
 
     def reported(self, row: Measurement) -> Estimate | None:
         """Return a row's accuracy with its interval, recomputed where an older version did not write it."""

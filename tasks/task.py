@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..core.dataset import PreparedData
 from ..core.measurement import Measurement
 from .agreement import Agreement, Scores
+from .quality import Quality
 
 
 class Estimate(NamedTuple):
@@ -39,8 +40,14 @@ class Task(Protocol):
     def estimate(self, scores: NDArray[Any]) -> Estimate:
         """Return the metric over all samples. Raises ValueError for no sample."""
 
+    def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
+        """Return a row of results with the metric."""
+
+    def quality(self, row: Measurement) -> Quality | None:
+        """Return the metric that a row of results has, with its words; None where it has none."""
+
     def reported(self, row: Measurement) -> Estimate | None:
-        """Return the metric of a row of results; None where it has none. Rows of older versions lack the interval."""
+        """Return the metric of a row with its interval, which rows of older versions lack; None without samples."""
 
     def not_comparable(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         """Return why two models (rows of `Results.models`) do not answer the same question; empty where they do."""

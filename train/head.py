@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.recipe import Train
 from ..frameworks.tensorflow import load
+from ..tasks.classification import top_class
 from .compile import compile_model
 from .dropout import new_dropout
 from .keras_fit import Phase
@@ -132,7 +133,7 @@ def evaluate(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     """Return the sum of cross-entropies of `logits` (n, classes) and the number of correct ones, as an array of two."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
-    return np.array([losses.sum(), (logits.argmax(axis=1) == labels).sum()])
+    return np.array([losses.sum(), (top_class(logits) == labels).sum()])
 
 
 def gather(views: Sequence[NDArray[Any]], view: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:

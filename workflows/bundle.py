@@ -19,6 +19,7 @@ from ..core.codec import check, read_json
 from ..core.dataset import PreparedData, read_texts, write_texts
 from ..core.errors import EdgeproofError, InputError, StageError
 from ..core.files import below
+from ..core.formatting import limits
 from ..core.measurement import Measurement
 from ..core.model import sample_shape
 from ..core.progress import Listener
@@ -31,7 +32,6 @@ from ..core.store import Store
 from ..core.target import Target
 from ..core.variant import SUFFIX
 from ..devices import device, open_runner
-from ..evaluate.formatting import limits
 from ..export import bundle as room
 from ..export import inspect
 from ..export import load as load_artifact

@@ -27,6 +27,7 @@ from ..export.mixed import MAKERS, VARIANT
 from ..quantize import diagnosis
 from ..quantize.calibration import Calibration
 from ..quantize.diagnosis import Group
+from ..tasks.quality import likeness_of
 from ..tflite.writer import REVISION
 from .candidate_trial import counted, trial, trial_data
 from .diagnose import SAMPLES, compare_files
@@ -125,17 +126,23 @@ def choose(steps: Sequence[Step], budget: Budget, samples: str) -> tuple[Step, s
             if number == 0:
                 return step, f"plain int8 fits already ({what} is at most {limit}): nothing has to be kept"
             return step, f"the first step that fits: {what} is at most {limit}"
-    ran = [step for step in steps if step.row.status == "ok" and step.row.agreement is not None]
-    best = max(step.row.agreement or 0.0 for step in ran)
+    ran = [step for step in steps if step.row.status == "ok" and likeness_of(step.row)]
+    best = max(_likeness(step.row) for step in ran)
     # The one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984): of all that can hardly be
     # told from the best, the simplest. By agreement, which a few hundred samples tell better than a difference of
     # accuracies.
     error = (best * (1 - best) / ran[0].row.samples) ** 0.5
-    first = next(step for step in ran if (step.row.agreement or 0.0) >= best - error)
+    first = next(step for step in ran if _likeness(step.row) >= best - error)
     return first, (
         f"no step fits on {samples} ({what} must be at most {limit}); this is the first whose "
-        f"answers agree with the float model's as well as any step's ({first.row.agreement:.1%})"
+        f"answers agree with the float model's as well as any step's ({_likeness(first.row):.1%})"
     )
+
+
+def _likeness(row: Measurement) -> float:
+    """Return how like the float model's a step's answers are, from 0 to 1; 0 where they were not compared."""
+    alike = likeness_of(row)
+    return alike.share if alike else 0.0
 
 
 def fits(row: Measurement, budget: Budget) -> bool:
@@ -235,7 +242,7 @@ class _Search:
         if not ran:
             return None
         # By agreement: on a few hundred samples the drops of two such files can hardly be told apart.
-        ran.sort(key=lambda pair: (-(pair[1].agreement or 0.0), pair[1].drop or 0.0, pair[1].difference or 0.0))
+        ran.sort(key=lambda pair: (-_likeness(pair[1]), pair[1].drop or 0.0, pair[1].difference or 0.0))
         (best, row), others = ran[0], ran[1:]
         loser = None
         if others:
@@ -243,8 +250,8 @@ class _Search:
             loser = {
                 "made_by": other.made_by, "bytes": other.bytes, "agreement": measured.agreement, "latency_ms": None,
                 "status": measured.status, "drop": measured.drop,
-                "why": f"agrees with the float model on {measured.agreement or 0.0:.1%} of {self.of}, the other on "
-                f"{row.agreement or 0.0:.1%}",
+                "why": f"agrees with the float model on {_likeness(measured):.1%} of {self.of}, the other on "
+                f"{_likeness(row):.1%}",
             }  # fmt: skip
         return Step(best, words, row, loser)
 

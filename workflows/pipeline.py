@@ -35,6 +35,7 @@ from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
 from ..export import reference as float_artifact
 from ..export import save as save_artifact
+from ..tasks.quality import loss_of
 from ..train.backbones import identity as backbone_identity
 from ..train.backbones import packages as backbone_packages
 from ..train.callbacks import identity as callback_identity
@@ -382,8 +383,9 @@ def _may_lose_more(row: Measurement, budget: Budget) -> bool:
 
     If the estimate is within the budget and the samples are too few, only a loss beyond chance counts.
     """
-    if (loss := row.judged_drop) is None:
-        return row.agreement is not None and 1 - row.agreement > budget.max_accuracy_drop
+    lost = loss_of(row)
+    if (loss := lost.drop) is None:
+        return lost.most is not None and lost.most > budget.max_accuracy_drop
     if loss.drop > budget.max_accuracy_drop:
         return True
     by_interval = budget.drop_by == "interval" and loss.high is not None and loss.low is not None

@@ -21,6 +21,7 @@ from ..core.target import Target
 from ..core.variant import Variant
 from ..devices import locate
 from ..export import inspect
+from ..tasks import metric_of
 from ..tflite import Incompatibility, incompatibilities, needs_of
 
 
@@ -101,8 +102,9 @@ def _drop(
     if pair[0] is not None and pair[1] is not None and len(pair[0]) == len(pair[1]) > 0:
         drop, low, high = paired_loss(pair[0], pair[1])
         return {"drop": drop, "low": low, "high": high, "samples": len(pair[0])}
-    if plain.accuracy is not None and adapted.accuracy is not None and plain.samples == adapted.samples:
-        return {"drop": plain.accuracy - adapted.accuracy, "samples": adapted.samples}
+    one, other = metric_of(plain), metric_of(adapted)
+    if one and other and plain.samples == adapted.samples:
+        return {"drop": one.value - other.value, "samples": adapted.samples}
     return {}
 
 

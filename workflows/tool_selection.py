@@ -28,7 +28,8 @@ from ..core.target import TRIAL_TARGET, Target
 from ..devices import open_runner
 from ..evaluate.cells import process_medians
 from ..evaluate.measure import Answered
-from ..tasks.agreement import NUMBERS, WORDS, Scores, counts_samples
+from ..tasks.agreement import NUMBERS, Scores, counts_samples, words
+from ..tasks.quality import likeness_of
 from .candidate_trial import counted, trial, trial_data
 
 # A selection takes seconds, not minutes: on each target a few samples show whether a file's results are right at all;
@@ -216,7 +217,7 @@ def _of(row: Measurement) -> str:
     """Return what shares of agreement are shares of, if not whole samples."""
     if row.agreement_by == NUMBERS:
         return " (less the relative error of its numbers)"
-    return "" if counts_samples(row.agreement_by) else f" ({WORDS[row.agreement_by]})"
+    return "" if counts_samples(row.agreement_by) else f" ({words(row.agreement_by)})"
 
 
 def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry | None, dict[int, str]]:
@@ -268,7 +269,7 @@ def _ended(winner: _Entry, entries: Sequence[_Entry], whys: dict[int, str], data
 
 def _figures(entry: _Entry, data: PreparedData) -> dict[str, Any]:
     """Return a file's measurements on the target with the most answered samples."""
-    answering = [row for row in entry.rows.values() if row.agreement is not None or row.difference is not None]
+    answering = [row for row in entry.rows.values() if likeness_of(row)]
     row = max(answering, key=lambda row: row.samples, default=None)
     timed = entry.latency.latency_ms if entry.latency else None
     return {

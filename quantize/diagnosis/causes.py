@@ -97,9 +97,7 @@ def find_causes(
         findings += _main_tensors(rows, file, causes, explained=bool(findings))
         if not findings:
             findings += _distributed(rows, file, causes)
-    elif (
-        result["agreement"] is not None and result["samples"] >= _COUNTED and result["agreement"] < LIMITS["agreement"]
-    ):
+    elif _disagrees(result):
         findings += _last_operator(rows, file, causes)
     ranked = sorted(rows, key=lambda row: _rank(row, causes))
     return tuple(_tensor(row, *causes.get(id(row), ("", ""))) for row in ranked), tuple(findings)
@@ -118,8 +116,13 @@ def _lossy(result: dict[str, Any], trained: bool) -> bool:
         return agreement is not None and bool(agreement < LIMITS["agreement_trained"])
     if snr is None:
         return True
-    disagrees = agreement is not None and result["samples"] >= _COUNTED and agreement < LIMITS["agreement"]
-    return bool(snr < LIMITS["near_db"] or (disagrees and snr < LIMITS["very_near_db"]))
+    return bool(snr < LIMITS["near_db"] or (_disagrees(result) and snr < LIMITS["very_near_db"]))
+
+
+def _disagrees(result: dict[str, Any]) -> bool:
+    """Whether enough samples show that the answers often differ from the float model's."""
+    agreement, enough = result["agreement"], result["samples"] >= _COUNTED
+    return agreement is not None and enough and bool(agreement < LIMITS["agreement"])
 
 
 # --- causes that concern the whole file -----------------------------------------------------------------------------

@@ -11,15 +11,15 @@ from typing import Any
 from markupsafe import Markup
 
 from ...core.artifact import Artifact
-from ...core.sanitize import shorten
-from ...evaluate.formatting import (
+from ...core.formatting import (
     lost_words,
     on_splits,
     percent,
     points,
     points_range,
 )
-from ...tasks.agreement import WORDS, counts_samples
+from ...core.sanitize import shorten
+from ...tasks.agreement import counts_samples, words
 from .. import plots_quantized
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import decibels, figure, layer, rows, share
@@ -110,7 +110,7 @@ def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], conten
     agreement = figure(row.get("agreement"))
     if agreement is not None:
         by = str(row.get("agreement_by") or "")
-        counted = f", {WORDS.get(by, by)}" if not counts_samples(by) else ""
+        counted = f", {words(by)}" if not counts_samples(by) else ""
         facts.append(("Agreement with float", f"{percent(agreement)} (measured{counted})"))
     for title, key in (
         ("Compared with", "reference"),

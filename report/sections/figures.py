@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...core.measurement import Measurement
+from ...core.formatting import ms, ms_range, percent, size
 from ...core.sanitize import shorten
 from ...evaluate.cells import artifact_name
-from ...evaluate.formatting import ms, ms_range, percent, percent_range, size
-from ...tasks.agreement import counts_samples
-from ..content import NAME_LIMIT, Content, drop_interval, drop_points, quality_words
+from ...tasks.quality import likeness_of
+from ..content import NAME_LIMIT, Content
 from ..section import Section
 
 
@@ -31,11 +30,11 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "ship": "yes" if cell is content.ship else "",
                 "pick": "yes" if (cell.artifact.id, m.target) in content.picks else "",
                 "version": shorten(f"{m.runtime} {m.runtime_version}".strip(), NAME_LIMIT),
-                "accuracy": quality_words(cell),
-                "accuracy_interval": percent_range(m.accuracy_low, m.accuracy_high),
-                "drop": drop_points(cell),
-                "drop_interval": drop_interval(cell),
-                "agreement": _agreement(m),
+                "accuracy": cell.quality.short,
+                "accuracy_interval": cell.quality.interval,
+                "drop": cell.loss.points,
+                "drop_interval": cell.loss.interval,
+                "agreement": alike.column if (alike := likeness_of(m)) else "–",
                 "difference": f"≤ {m.difference:.2g}" if m.difference is not None else "",
                 "latency": ms(latency.median) if latency else "–",
                 "latency_interval": ms_range(latency) if latency else "",
@@ -50,13 +49,6 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def _agreement(m: Measurement) -> str:
-    """Return how often a measurement agrees with float: of samples, or of elements; of numbers the relative error."""
-    if m.agreement is None:
-        return f"{percent(m.relative_error)} off" if m.relative_error is not None else "–"
-    return percent(m.agreement) + ("" if counts_samples(m.agreement_by) else " of elements")
 
 
 def latency_confidence(content: Content) -> str:

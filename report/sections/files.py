@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.artifact import Artifact
+from ...core.formatting import seconds, size
 from ...core.sanitize import shorten
 from ...core.variant import SCHEMES
 from ...evaluate.cells import artifact_name
-from ...evaluate.formatting import seconds, size
 from ..content import Content
 from ..palette import scheme_colour
 from ..reading import counted

@@ -7,9 +7,9 @@ from typing import Any
 
 from ...core.codec import read_json
 from ...core.errors import InputError
+from ...core.formatting import size
 from ...core.sanitize import shorten
 from ...evaluate.cells import raw_path
-from ...evaluate.formatting import size
 from ..content import Content
 from ..section import Section
 from .model_comparison import is_comparison

@@ -10,10 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ...core.errors import InputError
-from ...core.sanitize import shorten
-from ...core.statistics import seeds_accuracy
-from ...evaluate.cells import artifact_name
-from ...evaluate.formatting import (
+from ...core.formatting import (
     ms,
     number,
     p_value,
@@ -25,6 +22,9 @@ from ...evaluate.formatting import (
     size,
     times,
 )
+from ...core.sanitize import shorten
+from ...core.statistics import seeds_accuracy
+from ...evaluate.cells import artifact_name
 from ...evaluate.model_comparison import NO_BUDGET, asked_budget, best_files, float_bytes
 from ...evaluate.models import float_accuracies
 from .. import plots

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.formatting import percent, seconds
 from ...core.recipe import ModelSpec
 from ...core.sanitize import shorten
-from ...evaluate.formatting import percent, seconds
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..section import Section
 from ..training_curve import curve

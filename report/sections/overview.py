@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.artifact import Artifact
+from ...core.formatting import ms
 from ...core.sanitize import shorten
 from ...evaluate.cells import Cell
-from ...evaluate.formatting import ms
-from ..content import NAME_LIMIT, REASON_LIMIT, Content, quality_words, verdict_of
+from ..content import NAME_LIMIT, REASON_LIMIT, Content, verdict_of
 from ..section import Section
 
 
@@ -73,7 +73,7 @@ def _grid_cell(content: Content, artifact: Artifact, target: str) -> GridCell:
         return GridCell(m.status, target, note=shorten(m.reason, REASON_LIMIT))
     state, mark = _standing(content, cell)
     latency = ms(m.latency_ms.median) if m.latency_ms else "no latency"
-    return GridCell(state, target, quality_words(cell), latency, m.kind, mark=mark)
+    return GridCell(state, target, cell.quality.short, latency, m.kind, mark=mark)
 
 
 def _standing(content: Content, cell: Cell) -> tuple[str, str]:

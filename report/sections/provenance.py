@@ -10,10 +10,11 @@ from typing import Any
 from markupsafe import Markup
 
 from ...core.artifact import Artifact
+from ...core.formatting import ms, number, percent, points, points_range, signed_points, size, times
 from ...core.sanitize import shorten
 from ...core.variant import TRAININGS
-from ...evaluate.formatting import ms, number, percent, points, points_range, signed_points, size, times
-from ...tasks.agreement import WORDS, counts_samples
+from ...tasks.agreement import words
+from ...tasks.quality import likeness
 from .. import plots_quantized
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import figure, flat, rows
@@ -226,16 +227,10 @@ def _trialled(own: Mapping[str, Any]) -> str:
 
 
 def _agreement(row: Mapping[str, Any]) -> str:
-    """Return a file's agreement in its trial, and what it counts; of numbers the relative error."""
-    if (error := figure(row.get("relative_error"))) is not None:
-        return f"{percent(error)} off"
-    by = str(row.get("agreement_by", ""))
-    return _percent(row.get("agreement")) + (" of elements" if not counts_samples(by) else "")
-
-
-def _percent(value: Any) -> str:
-    share = figure(value)
-    return percent(share) if share is not None else ""
+    """Return how like the float model's a file's answers were in its trial."""
+    error, by = figure(row.get("relative_error")), str(row.get("agreement_by", ""))
+    alike = likeness(figure(row.get("agreement")), by, error)
+    return alike.column if alike else ""
 
 
 def _ms(latency: Any) -> str:
@@ -328,7 +323,7 @@ def _calibration(files: Sequence[Artifact], content: Content) -> CalibrationCard
 def _distance(record: Mapping[str, Any]) -> str:
     """Return how far a file was from the float model on the samples that it was calibrated with."""
     agreement, error, samples = (figure(record.get(key)) for key in ("agreement", "error", "samples"))
-    counted = WORDS.get(str(record.get("agreement_by", "")), "answer")
+    counted = words(str(record.get("agreement_by", "")))
     parts = [f"{counted} as the float model's on {percent(agreement)}"] if agreement is not None else []
     parts += [f"answers differ by {percent(error)} of their spread"] if error is not None else []
     return f"{', '.join(parts) or 'not compared'} ({samples or 0:,.0f} calibration samples)"

@@ -9,9 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ...core.formatting import ms
 from ...core.sanitize import shorten
 from ...evaluate.cells import Cell, artifact_name, process_medians
-from ...evaluate.formatting import ms, percent
+from ...tasks.quality import Likeness
 from .. import plots
 from ..content import Content, verdict_of
 from ..palette import marker, scheme_colour
@@ -44,14 +45,14 @@ def _scatters(content: Content) -> list[tuple[str, Markup]]:
     drawings = []
     mark = "the best there is" if verdict_of(content.results.budget) == "not shown" else "ship this"
     for i, (model, group) in enumerate(_by_model(content.measured())):
-        alike = [c for c in content.measured() if c.by_agreement == group[0].by_agreement]
-        what = "Agreement with the float model" if group[0].by_agreement else "Accuracy"
+        kind = type(group[0].quality)
+        alike = [c for c in content.measured() if isinstance(c.quality, kind)]
         drawing = inline(
             partial(plots.scatter, [c for c in group if c in alike], alike, content.ship, content.front, mark),
             f"scatter{i}",
-            f"{what} against latency, {shorten(model)}: {_spoken(group)}",
+            f"{kind.full_name.capitalize()} against latency, {shorten(model)}: {_spoken(group)}",
         )
-        caption = [shorten(model)] * content.several + ["agreement with its float model"] * group[0].by_agreement
+        caption = [shorten(model)] * content.several + [kind.title.lower()] * issubclass(kind, Likeness)
         drawings.append((": ".join(caption), drawing))
     return drawings
 
@@ -124,7 +125,7 @@ def _spoken(group: Sequence[Cell]) -> str:
     """Return a drawing's figures in words, for those who cannot see it."""
     return "; ".join(
         f"{shorten(c.variant)} on {shorten(c.measurement.target)} "
-        + (f"{percent(c.quality)}, " if c.quality is not None else "")
+        + (f"{c.quality.text}, " if c.quality.better == "higher" else "")
         + f"{latency.median:.3g} ms"
         for c in group
         if (latency := c.measurement.latency_ms)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.artifact import Artifact
+from ...core.formatting import ms, ms_range, on_splits, points_range, signed_points, size
 from ...core.sanitize import shorten
 from ...evaluate.cells import Cell
-from ...evaluate.formatting import ms, ms_range, on_splits, percent, percent_range, points_range, signed_points, size
-from ..content import NAME_LIMIT, REASON_LIMIT, Content, drop_interval, drop_points, quality_words
+from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..section import Section
 
 WHY_LIMIT = 2000
@@ -162,10 +162,8 @@ def _turned(row: Mapping[str, Any], status: str, content: Content, names: Mappin
 def _figures(cell: Cell) -> Iterable[tuple[str, str, str]]:
     """Return (name, figure, interval) of a recommended file: what its budget limits."""
     m = cell.measurement
-    if m.accuracy is not None:
-        yield "Accuracy", percent(m.accuracy), percent_range(m.accuracy_low, m.accuracy_high)
-    elif m.agreement is not None:
-        yield "Agreement", percent(m.agreement), f"{m.samples:,} samples" if m.samples else ""
+    if cell.quality.better == "higher":
+        yield cell.quality.name.capitalize(), cell.quality.text, cell.quality.aside
     if (drop := m.judged_drop) is not None:
         yield "Drop, points", signed_points(drop.drop), points_range(drop.low, drop.high) + on_splits(drop, "; ")
     if m.latency_ms:
@@ -188,10 +186,10 @@ def _front(rows: Sequence[Mapping[str, Any]], content: Content) -> Iterable[Fron
             name=content.name(cell.artifact),
             where=shorten(m.target, NAME_LIMIT),
             lead=shorten(lead, NAME_LIMIT),
-            accuracy=quality_words(cell),
-            interval=percent_range(m.accuracy_low, m.accuracy_high),
-            drop=drop_points(cell),
-            drop_interval=drop_interval(cell),
+            accuracy=cell.quality.short,
+            interval=cell.quality.interval,
+            drop=cell.loss.points,
+            drop_interval=cell.loss.interval,
             latency=ms(m.latency_ms.median) if m.latency_ms else "–",
             latency_interval=ms_range(m.latency_ms) if m.latency_ms else "",
             size=size(cell.artifact.bytes),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...core.artifact import Artifact
+from ...core.formatting import points_range, signed_points, times
 from ...core.runtime import RUNTIMES
 from ...core.sanitize import shorten
-from ...evaluate.formatting import points_range, signed_points, times
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import figure, rows
 from ..section import Section

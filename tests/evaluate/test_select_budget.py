@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof.core.errors import InputError
+from edgeproof.core.formatting import limits
 from edgeproof.core.measurement import PooledDrop
 from edgeproof.core.recipe import Budget
 from edgeproof.core.recipe_file import parse_budget
 from edgeproof.core.statistics import paired_drop, samples_needed
 from edgeproof.evaluate.budget import runtime_violations
-from edgeproof.evaluate.formatting import limits
 from edgeproof.evaluate.select import verdict
 
 from .test_select import MIB, TYPICAL, results

@@ -1,12 +1,11 @@
-"""Figures as people read them, with their units: the same words in the terminal, the reports and the reasons."""
+"""Figures as people read them, with their units: the same in the terminal, the reports and the reasons."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ..core.measurement import Latency, Measurement, PooledDrop
-from ..tasks.agreement import WORDS, counts_samples
+from .measurement import Latency, Measurement, PooledDrop
 
 
 def percent(share: float) -> str:
@@ -92,39 +91,6 @@ def by_design_words(cells: int) -> str:
 def p_value(p: float) -> str:
     """Return a p value: ``p = 0.012``, ``p < 0.001``, ``p = 1``."""
     return "p < 0.001" if p < 0.001 else f"p = {f'{p:.2g}' if p < 0.095 else f'{p:.2f}'.rstrip('0').rstrip('.')}"
-
-
-def accuracy_words(m: Measurement) -> str:
-    """Return a measurement's accuracy with its interval, as a sentence needs it; without classes its agreement."""
-    if m.accuracy is None and m.agreement is not None:
-        return f"agrees with its float model on {agreement_words(m)}"
-    if m.accuracy is None and m.relative_error is not None:
-        of = f" on {m.samples:,} samples" if m.samples else ""
-        return f"{percent(m.relative_error)} of their spread off its float model's numbers{of}"
-    if m.accuracy is None:
-        return "accuracy not known"
-    interval = percent_range(m.accuracy_low, m.accuracy_high)
-    return f"accuracy {percent(m.accuracy)}" + (f" (95 % interval {interval})" if interval else "")
-
-
-def agreement_words(m: Measurement) -> str:
-    """Return a measurement's agreement with what it is a share of: ``98.0 % of 500 samples``."""
-    samples = f"{m.samples:,} samples" if m.samples else "the samples"
-    of = "" if counts_samples(m.agreement_by) else f"the answers' elements ({WORDS.get(m.agreement_by, '')}) in "
-    return f"{percent(m.agreement or 0.0)} of {of}{samples}"
-
-
-def drop_words(m: Measurement) -> str:
-    """Return how far a measurement's accuracy lies from the float model's on the same samples, or can lie."""
-    if (judged := m.judged_drop) is None and m.agreement is not None:
-        by_element = "" if counts_samples(m.agreement_by) else ", element by element"
-        return f"loses at most {points(1 - m.agreement)} of whatever accuracy that has{by_element}"
-    if judged is None:
-        return "drop against float not known"
-    way = "below" if judged.drop > 0 else "above"
-    interval = points_range(judged.low, judged.high)
-    distance = f"{points(abs(judged.drop))} {way} float" if judged.drop else "no drop against float"
-    return distance + on_splits(judged) + (f" (95 % interval of the drop {interval})" if interval else "")
 
 
 def on_splits(drop: PooledDrop, on: str = " on ") -> str:
