@@ -53,6 +53,13 @@ def shares_of(by: str) -> str:
     return "samples" if counts_samples(by) else "answers' elements"
 
 
+def qualifier(by: str) -> str:
+    """Return what follows such a share in brackets; empty where it counts whole samples."""
+    if by == NUMBERS:
+        return " (less the relative error of its numbers)"
+    return "" if counts_samples(by) else f" ({words(by)})"
+
+
 _SUM_OFF = 1e-2  # of a distribution stored in 16 bits
 _CHUNK = 2**22  # values that are compared at once
 

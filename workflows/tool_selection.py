@@ -28,7 +28,7 @@ from ..core.target import TRIAL_TARGET, Target
 from ..devices import open_runner
 from ..evaluate.cells import process_medians
 from ..evaluate.measure import Answered
-from ..tasks.agreement import NUMBERS, Scores, counts_samples, words
+from ..tasks.agreement import Scores, qualifier
 from ..tasks.quality import likeness_of
 from .candidate_trial import counted, trial, trial_data
 
@@ -165,8 +165,8 @@ def _read(
                 entry.refused[target] = f"{row.status} on {target}: {row.reason}"
             elif average.get(target, best) < best - _WRONG:
                 entry.refused[target] = (
-                    f"answers wrongly on {target}: agrees with float on {average[target]:.1%}{_of(row)} there, on "
-                    f"{best:.1%} elsewhere"
+                    f"answers wrongly on {target}: agrees with float on "
+                    f"{average[target]:.1%}{qualifier(row.agreement_by)} there, on {best:.1%} elsewhere"
                 )
 
 
@@ -199,8 +199,9 @@ def _by_agreement(alive: Sequence[_Entry], target: str, samples: str) -> tuple[_
             continue
         if not _is_better(scores[id(best)], scores[id(entry)]):
             return None, {}
+        of = f"{qualifier(entry.rows[target].agreement_by)} of {samples}"
         whys[id(entry)] = (
-            f"agrees with float on {scores[id(entry)].mean():.1%}{_of(entry.rows[target])} of {samples} on {target}, "
+            f"agrees with float on {scores[id(entry)].mean():.1%}{of} on {target}, "
             f"the chosen file on {scores[id(best)].mean():.1%}"
         )
     return best, whys
@@ -211,13 +212,6 @@ def _is_better(best: Scores, other: Scores) -> bool:
     if np.isin(best, (0, 1)).all() and np.isin(other, (0, 1)).all():
         return mcnemar(best.astype(bool), other.astype(bool)) < _LEVEL
     return paired_loss(best, other, 1 - _LEVEL)[1] > 0
-
-
-def _of(row: Measurement) -> str:
-    """Return what shares of agreement are shares of, if not whole samples."""
-    if row.agreement_by == NUMBERS:
-        return " (less the relative error of its numbers)"
-    return "" if counts_samples(row.agreement_by) else f" ({words(row.agreement_by)})"
 
 
 def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry | None, dict[int, str]]:

@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproof import tasks
-from edgeproof.tasks.agreement import CLASS, CLASSES, NUMBERS, SIDES, WHOLE, Agreement
+from edgeproof.tasks.agreement import (
+    CLASS,
+    CLASSES,
+    NUMBERS,
+    SIDES,
+    WHOLE,
+    Agreement,
+    qualifier,
+    shares_of,
+    words,
+)
 from edgeproof.tasks.classification import Classification
 
 
@@ -88,3 +98,12 @@ def test_it_does_not_matter_in_which_parts_the_answers_come(kind: str, seed: int
     parts.add(flat(exact[cut:]), flat(other[cut:]))
     assert parts.by == at_once.by and parts.error == pytest.approx(at_once.error)
     assert np.allclose(parts.scores, at_once.scores) and ((at_once.scores >= 0) & (at_once.scores <= 1)).all()
+
+
+def test_a_share_says_what_it_is_a_share_of() -> None:
+    assert [shares_of(by) for by in ("", CLASS, CLASSES, NUMBERS)] == [
+        "samples", "samples", "answers' elements", "spread of the answers"
+    ]  # fmt: skip
+    assert qualifier("") == qualifier(CLASS) == "" and qualifier(SIDES) == f" ({SIDES})"
+    assert qualifier(NUMBERS) == " (less the relative error of its numbers)"
+    assert words("") == words(CLASS) == "top class" and words("of another version") == "answer"
