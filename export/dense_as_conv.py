@@ -7,12 +7,14 @@ of CONV_2D, which TFLite has had since 2.4. So the weights keep their scales, at
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import StageError
-from ..tflite.objects import operator_name, read, scales, set_versions, type_name
+from ..tflite.edit import add_constant, add_tensor, new_operator
+from ..tflite.objects import name_of, operator_name, read, scales, set_versions, type_name
 from ..tflite.writer import write
 
 
@@ -50,87 +52,43 @@ def _as_convolution(model: Any, graph: Any, operator: Any) -> list[Any]:
     from ai_edge_litert import schema_py_generated as schema
 
     source, output = graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]
-    weights = _own(graph, schema, operator.inputs[1])
+    weights = _own(graph, operator.inputs[1])
+    name = name_of(output)
     outs, ins = (int(side) for side in graph.tensors[weights].shape)
     elements = int(np.prod(source.shape))
     if min((*source.shape, *output.shape), default=0) < 1 or elements % ins:
-        raise StageError(
-            f"the dense layer {_text(output.name)} has no fixed shape", "use tflite:dynamic-per-tensor, or tflite:int8"
-        )
+        raise StageError(f"the dense layer {name} has no fixed shape", "use tflite:dynamic-per-tensor, or tflite:int8")
     rows = elements // ins
     graph.tensors[weights].shape = np.array([outs, 1, 1, ins], np.int32)
-    pixels = _tensor(graph, schema, f"{_text(output.name)}/pixels", (rows, 1, 1, ins))
-    answers = _tensor(graph, schema, f"{_text(output.name)}/conv", (rows, 1, 1, outs))
+    pixels = add_tensor(graph, f"{name}/pixels".encode(), (rows, 1, 1, ins), "float32")
+    answers = add_tensor(graph, f"{name}/conv".encode(), (rows, 1, 1, outs), "float32")
     bias = operator.inputs[2] if len(operator.inputs) > 2 and operator.inputs[2] >= 0 else None
     if bias is None:
-        bias = _constant(model, graph, schema, f"{_text(output.name)}/bias", np.zeros(outs, np.float32))
-    options = schema.Conv2DOptionsT()
-    options.padding = schema.Padding.VALID
-    options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
-    options.fusedActivationFunction = operator.builtinOptions.fusedActivationFunction
-    convolution = schema.OperatorT()
-    convolution.opcodeIndex = _code(model, schema, schema.BuiltinOperator.CONV_2D)
-    convolution.inputs = np.array([pixels, weights, bias], np.int32)
-    convolution.outputs = np.array([answers], np.int32)
-    convolution.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
-    convolution.builtinOptions = options
+        bias = add_constant(model, graph, f"{name}/bias".encode(), np.zeros(outs, np.float32))
+    options = {
+        "padding": schema.Padding.VALID,
+        **dict.fromkeys(("strideW", "strideH", "dilationWFactor", "dilationHFactor"), 1),
+        "fusedActivationFunction": operator.builtinOptions.fusedActivationFunction,
+    }
+    places = [pixels, weights, bias], [answers]
+    convolution = new_operator(model, "CONV_2D", *places, ("Conv2DOptions", options), version=None)
     return [
-        _reshape(model, graph, schema, operator.inputs[0], pixels),
+        _reshape(model, graph, operator.inputs[0], pixels),
         convolution,
-        _reshape(model, graph, schema, answers, operator.outputs[0]),
+        _reshape(model, graph, answers, operator.outputs[0]),
     ]
 
 
-def _own(graph: Any, schema: Any, index: int) -> int:
+def _own(graph: Any, index: int) -> int:
     """Return a tensor of the same values that no other operator uses; its scales stay along axis 0."""
     if sum(list(operator.inputs).count(index) for operator in graph.operators) == 1:
         return index
-    copy = schema.TensorT()
-    copy.__dict__.update(graph.tensors[index].__dict__)
-    graph.tensors.append(copy)
+    graph.tensors.append(copy.copy(graph.tensors[index]))
     return len(graph.tensors) - 1
 
 
-def _reshape(model: Any, graph: Any, schema: Any, source: int, target: int) -> Any:
+def _reshape(model: Any, graph: Any, source: int, target: int) -> Any:
     shape = np.asarray(graph.tensors[target].shape, np.int32)
-    options = schema.ReshapeOptionsT()
-    options.newShape = shape
-    operator = schema.OperatorT()
-    operator.opcodeIndex = _code(model, schema, schema.BuiltinOperator.RESHAPE)
-    new_shape = _constant(model, graph, schema, f"{_text(graph.tensors[target].name)}/shape", shape)
-    operator.inputs, operator.outputs = np.array([source, new_shape], np.int32), np.array([target], np.int32)
-    operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
-    operator.builtinOptions = options
-    return operator
-
-
-def _tensor(graph: Any, schema: Any, name: str, shape: tuple[int, ...], type_: str = "FLOAT32", buffer: int = 0) -> int:
-    """Add a tensor and return its index. Buffer 0 is empty in every file."""
-    tensor = schema.TensorT()
-    tensor.name, tensor.shape = name.encode(), np.array(shape, np.int32)
-    tensor.type, tensor.buffer = getattr(schema.TensorType, type_), buffer
-    tensor.hasRank = True
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _constant(model: Any, graph: Any, schema: Any, name: str, values: Any) -> int:
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    return _tensor(graph, schema, name, values.shape, values.dtype.name.upper(), len(model.buffers) - 1)
-
-
-def _code(model: Any, schema: Any, builtin: int) -> int:
-    """Return the index of an operator code, added with version 1 if it is missing."""
-    for index, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
-            return index
-    code = schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
-def _text(name: Any) -> str:
-    return bytes(name or b"").decode("utf-8", "replace")
+    new_shape = add_constant(model, graph, f"{name_of(graph.tensors[target])}/shape".encode(), shape)
+    options = ("ReshapeOptions", {"newShape": shape})
+    return new_operator(model, "RESHAPE", [source, new_shape], [target], options, version=None)

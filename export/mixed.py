@@ -23,7 +23,7 @@ from ..core.model import SIGNATURE, Model
 from ..core.variant import Variant
 from ..tasks import task_of
 from ..tflite.converter import convert, saved_model_converter
-from ..tflite.objects import read
+from ..tflite.objects import name_of, read, type_name
 from ..tflite.storage import storage
 from ..tflite.writer import conform, write
 from . import quantizer, tflite
@@ -144,7 +144,7 @@ def _scopes(graph: Any, kept_names: Sequence[str]) -> list[str]:
     scopes = []
     main = graph.subgraphs[0]
     for op in main.operators:
-        names = [bytes(main.tensors[index].name or b"").decode("utf-8", "replace") for index in op.outputs]
+        names = [name_of(main.tensors[index]) for index in op.outputs]
         if names_to_keep.intersection(names):
             scope = "".join(f"{name};" for name in names if name)[:10_000]
             scopes.append(f"^{re.escape(scope)}$")
@@ -155,9 +155,7 @@ def _check(content: bytes, kept_names: Sequence[str], keep: str) -> None:
     """Raise StageError when nothing was kept: the tool silently ignores unknown names."""
     graph = read(content)
     if keep == "int16":
-        from ai_edge_litert import schema_py_generated as schema
-
-        has_kept = any(tensor.type == schema.TensorType.INT16 for tensor in graph.subgraphs[0].tensors)
+        has_kept = any(type_name(tensor) == "int16" for tensor in graph.subgraphs[0].tensors)
     else:
         has_kept = bool(storage(graph)["float_operators"])
     if kept_names and not has_kept:

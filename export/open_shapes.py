@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.model import plain_name
-from ..tflite.objects import constant, read
+from ..tflite.objects import constant, read, text
 from ..tflite.writer import write
 
 Shape = tuple[int, ...]
@@ -32,7 +32,7 @@ def _inputs(model: Any) -> dict[str, int]:
     graph = model.subgraphs[0]
     called = {int(e.tensorIndex): e.name for definition in (model.signatureDefs or ())[:1] for e in definition.inputs}
     names = {int(index): called.get(int(index)) or graph.tensors[index].name or b"" for index in graph.inputs}
-    return {plain_name(bytes(name).decode("utf-8", "replace")): index for index, name in names.items()}
+    return {plain_name(text(name)): index for index, name in names.items()}
 
 
 def described(shapes: Mapping[str, Shape]) -> str:

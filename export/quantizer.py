@@ -20,7 +20,8 @@ from ..core.remedies import CannotMakeError, Remedy
 from ..core.sanitize import shorten
 from ..core.variant import SCHEMES, Scheme
 from ..tasks import Task, task_of
-from ..tflite.objects import operator_name, read, scales, set_versions, type_name
+from ..tflite.edit import sign
+from ..tflite.objects import name_of, operator_name, read, scales, set_versions, type_name
 from ..tflite.storage import FLOATS, WEIGHTS, counted, storage
 from ..tflite.writer import write
 from .agreement import Difference, compare, nearest
@@ -161,7 +162,7 @@ def check_float(content: bytes, scheme: Scheme | None = None) -> Any:
             "give a file of one: TFLiteConverter.from_saved_model(…, signature_keys=[NAME])",
         )
     if scaled := next((tensor for graph in model.subgraphs for tensor in graph.tensors if scales(tensor)), None):
-        name = bytes(scaled.name or b"").decode("utf-8", "replace")
+        name = name_of(scaled)
         raise InputError(f"it is quantized already: {name} is {type_name(scaled)} with a scale", remedy)
     stored = {type_name(tensor) for graph in model.subgraphs for tensor in graph.tensors}
     if halves := sorted(stored & {"float16", "bfloat16", "int4", "int2"}):
@@ -190,27 +191,17 @@ def _name_signature(model: Any) -> None:
     """Add a signature to a file without one: calibration feeds inputs by name."""
     if model.signatureDefs:
         return
-    from ai_edge_litert import schema_py_generated as schema
-
     graph = model.subgraphs[0]
-
-    def named(indices: Any) -> list[Any]:
-        entries = []
-        for index in indices:
-            entry = schema.TensorMapT()
-            entry.name, entry.tensorIndex = input_name(graph.tensors[index]).encode(), int(index)
-            entries.append(entry)
-        return entries
-
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
-    signature.inputs, signature.outputs = named(graph.inputs), named(graph.outputs)
-    model.signatureDefs = [signature]
+    inputs, outputs = (
+        {int(index): input_name(graph.tensors[index]).encode() for index in indices}
+        for indices in (graph.inputs, graph.outputs)
+    )
+    sign(model, SIGNATURE.encode(), inputs, outputs)
 
 
 def input_name(tensor: Any) -> str:
     """Return a tensor's name without what TensorFlow's converter adds to it."""
-    return plain_name(bytes(tensor.name or b"").decode("utf-8", "replace"))
+    return plain_name(name_of(tensor))
 
 
 def _configure(tool: Any, scheme: Scheme, model: Any) -> None:
@@ -247,7 +238,7 @@ def _uneven(model: Any) -> list[str]:
         place = next(iter(WEIGHTS.get(operator_name(model, operator), ())), -1)
         weights = graph.tensors[operator.inputs[place]] if 0 <= place < len(operator.inputs) else None
         if weights is not None and weights.shape is not None and len(weights.shape) and weights.shape[-1] % BLOCK:
-            names = (bytes(graph.tensors[index].name or b"").decode("utf-8", "replace") for index in operator.outputs)
+            names = (name_of(graph.tensors[index]) for index in operator.outputs)
             scopes.append(f"^{re.escape(''.join(f'{name};' for name in names))[:10_000]}")
     return scopes
 

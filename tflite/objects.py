@@ -48,10 +48,20 @@ def operator_name(model: Any, operator: Any) -> str:
     """Return an operator's name, e.g. ``CONV_2D``; for a custom one the custom name."""
     code = model.operatorCodes[operator.opcodeIndex]
     if code.customCode:
-        return str(code.customCode.decode("utf-8", "replace"))
+        return text(code.customCode)
     # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
     builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
     return _names("BuiltinOperator").get(builtin, f"BUILTIN_{builtin}")
+
+
+def text(name: bytes | str | None) -> str:
+    """Return a name from a file's objects; empty where there is none."""
+    return name if isinstance(name, str) else bytes(name or b"").decode("utf-8", "replace")
+
+
+def name_of(tensor: Any) -> str:
+    """Return a tensor's name."""
+    return text(tensor.name)
 
 
 def type_name(tensor: Any) -> str:

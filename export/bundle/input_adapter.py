@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError
-from ...tflite.objects import read
+from ...core.model import SIGNATURE
+from ...tflite.edit import add_constant, add_tensor, new_operator, sign, type_number
+from ...tflite.objects import name_of, read, text, type_name
 from ...tflite.writer import write
 
 PADDING = -1  # marks "no token" for `for_padded`: no vocabulary has this id
@@ -24,7 +26,7 @@ PADDING = -1  # marks "no token" for `for_padded`: no vocabulary has this id
 IDS, MASK, SEGMENTS = "ids", "mask", "segment_ids"
 
 # Versions of DEQUANTIZE by the type that it reads (tflite/converter/tools/versioning/op_version.cc).
-_DEQUANTIZE_VERSION = {"UINT8": 1, "INT8": 2, "INT16": 3}
+_DEQUANTIZE_VERSION = {"uint8": 1, "int8": 2, "int16": 3}
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,6 @@ class _Front:
     """A model under rewriting: new inputs and the operators behind them, until `finish`."""
 
     def __init__(self, tflite: bytes, frame: Frame) -> None:
-        from ai_edge_litert import schema_py_generated as schema
-
-        self.schema: Any = schema
         self.frame = frame
         try:
             self.model = read(tflite)
@@ -113,8 +112,8 @@ class _Front:
 
     def at_least_zero(self, source: int, width: int) -> int:
         """Return 1 where `source` is 0 or more and 0 elsewhere."""
-        at_least = self._operator("GREATER_EQUAL", [source, self._constant([[0]])], (1, width), "BOOL")
-        types = {"inDataType": self.schema.TensorType.BOOL, "outDataType": self.schema.TensorType.INT32}
+        at_least = self._operator("GREATER_EQUAL", [source, self._constant([[0]])], (1, width), "bool")
+        types = {"inDataType": type_number("bool"), "outDataType": type_number("int32")}
         return self._operator("CAST", [at_least], (1, width), options=("CastOptions", types))
 
     def multiply(self, first: int, second: int, width: int) -> int:
@@ -175,45 +174,37 @@ class _Front:
 
     def _as_float(self, output: int) -> int:
         """Return the output as float32: the model's own, or a new DEQUANTIZE of it."""
-        types = {value: name for name, value in vars(self.schema.TensorType).items() if isinstance(value, int)}
         tensor = self.graph.tensors[output]
-        kind = types.get(tensor.type, str(tensor.type))
-        if kind == "FLOAT32":
+        kind = type_name(tensor)
+        if kind == "float32":
             return output
         if kind not in _DEQUANTIZE_VERSION:
-            raise InputError(f"the answer is {kind.lower()}, expected float32 or 8 or 16 bits")
-        new = self._tensor(tuple(int(n) for n in tensor.shape), "FLOAT32", "scores")
-        operator = self.schema.OperatorT()
-        operator.opcodeIndex = self._code("DEQUANTIZE", _DEQUANTIZE_VERSION[kind])
-        operator.inputs, operator.outputs = [output], [new]
+            raise InputError(f"the answer is {kind}, expected float32 or 8 or 16 bits")
+        new = self._tensor(tuple(int(n) for n in tensor.shape), "float32", "scores")
+        operator = new_operator(self.model, "DEQUANTIZE", [output], [new], version=_DEQUANTIZE_VERSION[kind])
         self.graph.operators.append(operator)
         return new
 
     def _sign(self, output: int) -> None:
         """Give the model the signature of its new inputs and its one output."""
-        schema = self.schema
         old = (self.model.signatureDefs or [None])[0]
         names = {int(entry.tensorIndex): entry.name for entry in old.outputs} if old else {}
-        signature = schema.SignatureDefT()
-        signature.signatureKey = old.signatureKey if old else "serving_default"
-        signature.inputs = [_entry(schema, self.graph.tensors[index].name, index) for index in self.inputs]
         name = names.get(output) or self.frame.answer or self.graph.tensors[output].name
-        signature.outputs = [_entry(schema, name, output)]
-        signature.subgraphIndex = 0
-        self.model.signatureDefs = [signature]
+        key = old.signatureKey if old else SIGNATURE
+        sign(self.model, key, {index: self.graph.tensors[index].name for index in self.inputs}, {output: name})
 
     def _named(self, name: str, places: Sequence[int], what: str, shape: tuple[int, ...] | None = None) -> int:
         """Return the tensor of this name among the graph's inputs or outputs; it must be int32 of `shape`, if given."""
         signature = (self.model.signatureDefs or [None])[0]
         entries = getattr(signature, what) or [] if signature else []
-        indices = {_text(self.graph.tensors[int(i)].name): int(i) for i in places}
-        indices |= {_text(entry.name): int(entry.tensorIndex) for entry in entries}
+        indices = {name_of(self.graph.tensors[int(i)]): int(i) for i in places}
+        indices |= {text(entry.name): int(entry.tensorIndex) for entry in entries}
         if name not in indices:
             raise InputError(f"the model has no {what[:-1]} {name!r}, only {', '.join(sorted(indices))}")
         tensor = self.graph.tensors[indices[name]]
         if shape is not None:
             stored = tuple(int(n) for n in tensor.shape)
-            if stored != shape or tensor.type != self.schema.TensorType.INT32:
+            if stored != shape or type_name(tensor) != "int32":
                 raise InputError(f"the model's input {name!r} has shape {stored}, expected {shape} of int32")
         return indices[name]
 
@@ -221,26 +212,18 @@ class _Front:
         """Add a constant of int32, (rows, columns) or of `shape`."""
         array: NDArray[np.int32] = np.asarray(values, np.int32)
         array = array.reshape(array.shape if shape is None else shape)
-        buffer = self.schema.BufferT()
-        buffer.data = np.frombuffer(array.astype("<i4").tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        index = self._tensor(array.shape)
-        self.graph.tensors[index].buffer = len(self.model.buffers) - 1
-        return index
+        return self._placed(add_constant(self.model, self.graph, self._unused(""), array))
 
-    def _tensor(self, shape: tuple[int, ...], kind: str = "INT32", name: str = "") -> int:
-        tensor = self.schema.TensorT()
-        tensor.shape = [int(n) for n in shape]
-        tensor.type = getattr(self.schema.TensorType, kind)
-        tensor.buffer = 0
-        tensor.name = self._unused(name)
-        tensor.hasRank = True
-        if self._free:
-            index = self._free.pop(0)
-            self.graph.tensors[index] = tensor
+    def _tensor(self, shape: tuple[int, ...], dtype: str = "int32", name: str = "") -> int:
+        return self._placed(add_tensor(self.graph, self._unused(name), shape, dtype))
+
+    def _placed(self, index: int) -> int:
+        """Return where a tensor that was added last stands: in the place of an old input, while there is one."""
+        if not self._free:
             return index
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
+        place = self._free.pop(0)
+        self.graph.tensors[place] = self.graph.tensors.pop()
+        return place
 
     def _unused(self, name: str) -> bytes:
         """Return an unused name. Inputs and outputs get plain `name`s; a tensor that has it already is renamed."""
@@ -260,43 +243,9 @@ class _Front:
         name: str,
         inputs: list[int],
         shape: tuple[int, ...],
-        kind: str = "INT32",
+        dtype: str = "int32",
         options: tuple[str, dict[str, Any]] | None = None,
     ) -> int:
-        schema = self.schema
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(name, 1)
-        operator.inputs = inputs
-        output = self._tensor(shape, kind)
-        operator.outputs = [output]
-        if options is not None:
-            table, values = options
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, table)
-            operator.builtinOptions = getattr(schema, f"{table}T")()
-            for key, value in values.items():
-                setattr(operator.builtinOptions, key, value)
-        self.operators.append(operator)
+        output = self._tensor(shape, dtype)
+        self.operators.append(new_operator(self.model, name, inputs, [output], options))
         return output
-
-    def _code(self, name: str, version: int) -> int:
-        """Return the index of an operator code of this version, added if it is missing."""
-        builtin = getattr(self.schema.BuiltinOperator, name)
-        for index, code in enumerate(self.model.operatorCodes):
-            # Codes above 127 do not fit the old field; the new one is 0 in files from before it existed.
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == version:
-                return index
-        code = self.schema.OperatorCodeT()
-        code.builtinCode, code.version = builtin, version
-        code.deprecatedBuiltinCode = min(builtin, 127)
-        self.model.operatorCodes.append(code)
-        return len(self.model.operatorCodes) - 1
-
-
-def _entry(schema: Any, name: bytes | str, index: int) -> Any:
-    entry = schema.TensorMapT()
-    entry.name, entry.tensorIndex = name, index
-    return entry
-
-
-def _text(name: bytes | str | None) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name or ""

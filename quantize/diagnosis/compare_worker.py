@@ -21,8 +21,9 @@ from ...core.model import plain_name, sample_shape
 from ...tasks.agreement import Agreement
 from ...tasks.classification import Classification
 from ...tflite.objects import CASTS
+from ...tflite.values import Floats
 from .error_stats import HIGHEST_DB, ErrorStats, decibels, weight_figures
-from .graph import CHANNEL_AXIS, Floats, Graph, Op, Tensor, read_graph
+from .graph import CHANNEL_AXIS, Graph, Op, Tensor, read_graph
 from .isolate import InjectionFile, IsolatedFile, inject_errors, isolate_operators
 from .matching import Matches, match
 from .running import FileRunner

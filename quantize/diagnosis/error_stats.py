@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import Floats
+from ...tflite.values import Floats
 
 # A higher ratio is rounding in float32.
 HIGHEST_DB = 140.0

@@ -14,15 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError
-from ...tflite.objects import CASTS, activation, operator_name, read, type_name
+from ...tflite.objects import CASTS, activation, constant, name_of, operator_name, read, text, type_name
+from ...tflite.values import BITS, Floats, real_values, scales_of
 
-Floats = NDArray[np.float32]
-
-_BITS = {"INT2": 2, "INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
-_NUMPY = {
-    "FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8", "INT8": "i1", "UINT8": "u1", "INT16": "<i2",
-    "UINT16": "<u2", "INT32": "<i4", "UINT32": "<u4", "INT64": "<i8", "BOOL": "?",
-}  # fmt: skip
 # The axis along which a weight has one scale for each output channel, by operator (TFLite's quantization spec).
 CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0, "CONV_3D": 4}
 
@@ -55,13 +49,13 @@ class Tensor:
     @property
     def integer_range(self) -> tuple[int, int]:
         """Lowest and highest stored integer; ai-edge-quantizer and the converter both use the whole range."""
-        bits = _BITS[self.dtype]
+        bits = BITS[self.dtype.lower()]
         return (0, 2**bits - 1) if self.dtype.startswith("UINT") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
     @property
     def limits(self) -> tuple[float, float] | None:
         """Lowest and highest value that a quantized activation can represent; None without a single scale."""
-        if self.scale is None or self.zero_point is None or len(self.scale) != 1 or self.dtype not in _BITS:
+        if self.scale is None or self.zero_point is None or len(self.scale) != 1 or self.dtype.lower() not in BITS:
             return None
         low, high = self.integer_range
         scale, zero = float(self.scale[0]), int(self.zero_point[0])
@@ -116,38 +110,11 @@ class Graph:
         """Whether a tensor's values are stored in the file, before casts if there are any."""
         if index < 0:
             return False
-        buffer = self.model.buffers[self.model.subgraphs[0].tensors[self.source(index)].buffer]
-        return buffer.data is not None and len(buffer.data) > 0
+        return constant(self.model, self.model.subgraphs[0].tensors[self.source(index)])
 
     def constant(self, index: int) -> Floats:
         """Return a constant tensor's real values (shape of the tensor) float32. Raises ValueError if not constant."""
-        place = self.source(index)
-        tensor = self.tensors[place]
-        raw = self.model.buffers[self.model.subgraphs[0].tensors[place].buffer].data
-        if raw is None:
-            raise ValueError(f"tensor {tensor.name} holds no constant")
-        return self._real(tensor, _stored(np.asarray(raw, np.uint8), tensor))
-
-    def _real(self, tensor: Tensor, stored: NDArray[Any]) -> Floats:
-        details = self.model.subgraphs[0].tensors[tensor.index].quantization
-        blocks = getattr(details, "details", None)
-        if blocks is not None and hasattr(blocks, "blockSize"):
-            return self._blockwise(tensor, stored, blocks)
-        if tensor.scale is None or tensor.zero_point is None:
-            return stored.astype(np.float32)
-        if len(tensor.scale) == 1:
-            scale, zero = tensor.scale[0], tensor.zero_point[0]
-            return ((stored.astype(np.float32) - zero) * scale).astype(np.float32)
-        side = [1] * stored.ndim
-        side[tensor.axis] = -1
-        zeros = tensor.zero_point.reshape(side).astype(np.float32)
-        return ((stored.astype(np.float32) - zeros) * tensor.scale.reshape(side)).astype(np.float32)
-
-    def _blockwise(self, tensor: Tensor, stored: NDArray[Any], blocks: Any) -> Floats:
-        """Return real values with one scale for every `blockSize` along the last axis; the scales are a tensor."""
-        scales = self.constant(blocks.scales)
-        values = stored.astype(np.float32)
-        return np.asarray(values * np.repeat(scales.reshape(*values.shape[:-1], -1), blocks.blockSize, axis=-1))
+        return real_values(self.model, self.model.subgraphs[0], self.source(index))
 
 
 def read_graph(path: Path) -> Graph:
@@ -180,36 +147,20 @@ def _graph(path: Path, model: Any) -> Graph:
         ops,
         tuple(int(i) for i in main.inputs),
         tuple(int(i) for i in main.outputs),
-        {m.tensorIndex: m.name.decode("utf-8", "replace") for m in signature.inputs} if signature else {},
-        {m.tensorIndex: m.name.decode("utf-8", "replace") for m in signature.outputs} if signature else {},
+        {m.tensorIndex: text(m.name) for m in signature.inputs} if signature else {},
+        {m.tensorIndex: text(m.name) for m in signature.outputs} if signature else {},
     )
 
 
 def _tensor(index: int, tensor: Any) -> Tensor:
     quantization = tensor.quantization
-    scale = zero = None
-    if quantization is not None and quantization.scale is not None and len(quantization.scale):
-        scale = np.asarray(quantization.scale, np.float32)
-        zero = np.zeros(len(scale), np.int64)
-        if quantization.zeroPoint is not None and len(quantization.zeroPoint):
-            zero = np.resize(np.asarray(quantization.zeroPoint, np.int64), len(scale))
+    scale, zero = scales_of(tensor) or (None, None)
     return Tensor(
         index,
-        (tensor.name or b"").decode("utf-8", "replace"),
+        name_of(tensor),
         tuple(int(side) for side in (tensor.shape if tensor.shape is not None else ())),
         type_name(tensor).upper(),
         scale,
         zero,
         int(quantization.quantizedDimension) if quantization is not None else 0,
     )
-
-
-def _stored(raw: NDArray[np.uint8], tensor: Tensor) -> NDArray[Any]:
-    """Return the numbers of a buffer; four- and two-bit values are packed, the low bits first."""
-    bits = _BITS.get(tensor.dtype, 8)
-    if bits >= 8:
-        return raw.view(_NUMPY[tensor.dtype])[: tensor.size].reshape(tensor.shape)
-    parts = np.stack([(raw >> shift) & (2**bits - 1) for shift in range(0, 8, bits)], axis=-1).reshape(-1)
-    signed = parts.astype(np.int8)
-    signed[signed >= 2 ** (bits - 1)] -= 2**bits
-    return signed[: tensor.size].reshape(tensor.shape)

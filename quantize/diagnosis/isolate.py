@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...tflite.edit import new_operator
 from ...tflite.writer import write
 from .graph import Graph
 
@@ -67,17 +68,11 @@ def isolate_operators(graph: Graph, shapes: dict[int, tuple[int, ...]]) -> Isola
 
 def inject_errors(graph: Graph, tensors: list[int], answer: int, shapes: dict[int, tuple[int, ...]]) -> InjectionFile:
     """Return the file with an input added to each of `tensors`; its only output is the tensor `answer`."""
-    from ai_edge_litert import schema_py_generated as schema
-
     model = copy.copy(graph.model)
     main = copy.copy(graph.model.subgraphs[0])
     model.subgraphs = [main, *graph.model.subgraphs[1:]]
     main.tensors = list(main.tensors)
     model.operatorCodes = list(model.operatorCodes)
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ADD
-    code.version = 1
-    model.operatorCodes.append(code)
     renamed: dict[int, int] = {}
     errors: dict[int, int] = {}
     operators: list[Any] = []
@@ -85,13 +80,7 @@ def inject_errors(graph: Graph, tensors: list[int], answer: int, shapes: dict[in
     def addition(index: int) -> Any:
         errors[index] = _add_input(main, index, shapes)
         renamed[index] = _add_input(main, index, shapes)
-        op = schema.OperatorT()
-        op.opcodeIndex = len(model.operatorCodes) - 1
-        op.inputs = np.array([index, errors[index]], np.int32)
-        op.outputs = np.array([renamed[index]], np.int32)
-        op.builtinOptionsType = schema.BuiltinOptions.AddOptions
-        op.builtinOptions = schema.AddOptionsT()
-        return op
+        return new_operator(model, "ADD", [index, errors[index]], [renamed[index]], ("AddOptions", {}))
 
     chosen = set(tensors)
     operators += [addition(index) for index in graph.inputs if index in chosen]

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...tflite.objects import CASTS
-from .graph import Floats, Graph, Op
+from ...tflite.values import Floats
+from .graph import Graph, Op
 
 # Operators that compute the same function of suitable shapes.
 _FAMILIES = (("FULLY_CONNECTED", "CONV_2D", "BATCH_MATMUL"), ("MEAN", "AVERAGE_POOL_2D"))
