@@ -82,7 +82,7 @@ def status(arguments: list[str] | None = None) -> int:
     try:
         result: Any = edgeproof.main(arguments, prog_name="edgeproof", standalone_mode=False)
     except click.exceptions.Abort:
-        echo("interrupted; the same command goes on where this one stopped", err=True)
+        echo("interrupted; run the same command again to resume", err=True)
         return 130
     except click.ClickException as error:
         show_usage_error(error)

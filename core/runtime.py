@@ -59,7 +59,7 @@ class Runtime:
             here, below = (".".join(map(str, version)) for version in (sys.version_info[:2], self.python_below))
             return (
                 f"the last {self.name} has no wheel for Python {here}",
-                f"run edgeproof in a Python older than {below} to prove files on {self.name}",
+                f"run edgeproof in a Python older than {below} to evaluate files on {self.name}",
             )
         return f"{self.name} is not installed in this environment", self.extra.remedy
 

@@ -87,7 +87,7 @@ def export(
     if variant.scheme.training not in ("", model.tuning.get("kind")):
         reason = f"this model went through {model.tuning.get('kind') or 'no further training'}"
         return save(
-            artifact.failed("failed", reason, f"{variant} is made of one that was {variant.scheme.training}"), folder
+            artifact.failed("failed", reason, f"{variant} is made from one that was {variant.scheme.training}"), folder
         )
     samples = _samples(variant, calibration, in_parts=bool(model.tuning.get("head_only")))
     try:

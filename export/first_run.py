@@ -96,7 +96,7 @@ def _compare(output: str, reference: NDArray[Any], values: NDArray[Any], scheme:
     if reference.dtype.kind == "f" and np.isfinite(reference).all() and not np.isfinite(values).all():
         half = scheme.weights == "float16"
         raise CannotMakeError(
-            f"the file was made, but gives NaN or infinity in {output!r} where the model does not"
+            f"the file was made, but returns NaN or infinity in {output!r} where the model does not"
             + (": some weights or activations exceed 65,504, the largest float16 number" if half else ""),
             Remedy((f"{variant.format}:float32", f"{variant.format}:dynamic")) if half else _other(variant),
         )

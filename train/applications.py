@@ -72,9 +72,7 @@ def _check_alpha(spec: ModelSpec, alphas: tuple[float, ...]) -> None:
     if spec.alpha is None:
         return
     if not alphas:
-        raise InputError(
-            f"{where}: {spec.backbone} comes in one width; alpha = {spec.alpha} means nothing", "remove alpha"
-        )
+        raise InputError(f"{where}: {spec.backbone} has one width; alpha = {spec.alpha} has no effect", "remove alpha")
     if spec.weights == "imagenet" and spec.alpha not in alphas:
         raise InputError(
             f"{where}: there are no ImageNet weights for {spec.backbone} with alpha = {spec.alpha}",
@@ -86,7 +84,7 @@ def _check_weights_file(path: Path, where: str) -> None:
     """Raise InputError, before anything is built, for a file that cannot hold Keras weights."""
     choices = "weights may be 'imagenet', 'none', or the path of a .h5, .weights.h5 or .keras file"
     if path.suffix not in SIGNATURES:
-        raise InputError(f"{where}: weights = {shorten(path.name)!r} is no kind of weights we know", choices)
+        raise InputError(f"{where}: weights = {shorten(path.name)!r} is not a known kind of weights file", choices)
     check_plain(path)
     if not path.is_file():
         raise InputError(f"{where}: the weights file {path} does not exist", f"{choices}, relative to the recipe")
@@ -96,7 +94,7 @@ def _check_weights_file(path: Path, where: str) -> None:
     except OSError as error:
         raise InputError(f"{where}: the weights file {path} cannot be read: {error.strerror}", choices) from error
     if not start.startswith(SIGNATURES[path.suffix]):
-        raise InputError(f"{where}: {path} does not hold what its name says: it is not {path.suffix} inside", choices)
+        raise InputError(f"{where}: {path} does not match its name: it is not {path.suffix} inside", choices)
     try:
         if path.suffix == ".keras":
             read_archive(path)

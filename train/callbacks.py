@@ -67,7 +67,7 @@ def make(train: Train, folder: Path) -> list[Any]:
         for one in several:
             if not isinstance(one, keras.callbacks.Callback):
                 raise InputError(
-                    f"train.callbacks: {text} gives a {_kind(one)}, which is no callback of Keras 2",
+                    f"train.callbacks: {text} gives a {_kind(one)}, which is not a callback of Keras 2",
                     f"{REMEDY}; import it from tf_keras (Keras 3's callbacks do not fit)",
                 )
             _guard(one, text)
@@ -96,7 +96,7 @@ def _guarded(method: Callable[..., Any], text: str, name: str) -> Callable[..., 
             raise StageError(
                 f"train.callbacks: {text} failed in {name}: {_described(error)} ({Path(last.filename).name}, line "
                 f"{last.lineno})",
-                "correct the callback, or take it out of the recipe; the training goes on after its last whole epoch "
+                "fix the callback, or remove it from the recipe; training resumes after its last complete epoch "
                 "where its files are the same",
             ) from error
 
@@ -113,7 +113,7 @@ def _described(error: BaseException) -> str:
 
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"install {error.name.split('.')[0]} into this environment, or do without it"
+        return f"install {error.name.split('.')[0]} into this environment, or remove the import"
     return REMEDY
 
 

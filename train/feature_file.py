@@ -72,7 +72,7 @@ def _finite(features: NDArray[Any]) -> NDArray[Any]:
     wrong = int((~np.isfinite(features).all(axis=1)).sum())
     if wrong:
         raise StageError(
-            f"the backbone gives values that are not numbers for {wrong} of {len(features)} samples",
+            f"the backbone returns values that are not numbers for {wrong} of {len(features)} samples",
             "choose another output or signature of it, or another value_range",
         )
     return features

@@ -107,7 +107,7 @@ def fit(
     if spec.weights == "none":
         listener.note(
             "warning",
-            f"model {spec.name!r} starts from random weights, of which only the head and train.fine_tune.layers learn",
+            f"model {spec.name!r} starts from random weights, and only the head and train.fine_tune.layers are trained",
         )
     head, history, engine = None, [], ""
     if spec.head == "own":
@@ -234,7 +234,7 @@ def _result(work: _Work, base: Base, computing: FeaturePass) -> FeaturesByJob:
     try:
         return computing.result()
     except EngineError as error:
-        why = "features come from Keras: LiteRT did not go through all images"
+        why = "features come from Keras: LiteRT did not process all images"
         work.listener.note("warning", why, reason=str(error))
         computing.discard()
         computing.start(feature_files.keras_extractor(base))

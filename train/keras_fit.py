@@ -87,7 +87,7 @@ def run(
     state, saved = start, load_state(checkpoint)
     if saved is not None:
         state = saved[0]
-        listener.note("info", f"{phase.task}: going on after epoch {state.epoch}", epoch=state.epoch)
+        listener.note("info", f"{phase.task}: resuming after epoch {state.epoch}", epoch=state.epoch)
     listener.progress(phase.task, state.epoch, phase.epochs)
     if saved is not None and "final" in saved[1] and (state.stopped or state.epoch >= phase.epochs):
         phase.model.set_weights(saved[1]["final"])
@@ -194,7 +194,7 @@ def _backup(
             row: Row = {"phase": phase.number, "epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
             if not math.isfinite(row["loss"] + row.get(VALIDATION_LOSS, 0.0)):
                 raise StageError(
-                    f"{phase.task}: the loss is not a number any more after epoch {epoch + 1}",
+                    f"{phase.task}: the loss is not a number (NaN) after epoch {epoch + 1}",
                     "lower the learning rate of this phase in the recipe",
                 )
             if VALIDATION_LOSS not in row:

@@ -67,7 +67,7 @@ def _module(classifier: Any, base: Base) -> tuple[dict[str, Any], dict[str, Any]
     everything = list(getattr(layer.resolved_object, "variables", None) or layer.weights)
     variables = [variable for variable in everything if variable.dtype.is_floating]
     if not variables:
-        return {}, {}, "the module does not tell its variables"
+        return {}, {}, "the module does not list its variables"
     if sum(4 * int(np.prod(variable.shape)) for variable in variables) > LARGEST:
         return {}, {}, f"the module's variables are more than {LARGEST >> 20} MiB"
     arrays = number(variable.numpy() for variable in variables)

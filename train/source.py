@@ -85,7 +85,7 @@ def check_keys(spec: ModelSpec, meaningful: Set[str]) -> None:
     for key, about in ModelSpec.model_fields.items():
         if key not in meaningful and getattr(spec, key) != about.get_default(call_default_factory=True):
             raise InputError(
-                f"model {spec.name!r}: {key} means nothing for {shorten(spec.backbone)}",
+                f"model {spec.name!r}: {key} has no effect for {shorten(spec.backbone)}",
                 _INSTEAD.get(key, f"remove {key}"),
             )
 
@@ -112,6 +112,4 @@ def check_head(spec: ModelSpec) -> None:
 def check_pixels(spec: ModelSpec) -> None:
     """Raise InputError when the recipe sets the range of the pixels in two ways."""
     if spec.value_range is not None and spec.preprocessing:
-        raise InputError(
-            f"model {spec.name!r}: value_range and preprocessing say the same thing twice", "remove one of them"
-        )
+        raise InputError(f"model {spec.name!r}: value_range and preprocessing exclude each other", "remove one of them")

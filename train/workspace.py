@@ -82,14 +82,13 @@ class Work:
                     path.unlink()
                 write_json(note, key)
             else:
-                self.listener.note("info", "going on with training that was interrupted")
+                self.listener.note("info", "resuming interrupted training")
         return None
 
     def _check_classes(self) -> None:
         if len(self.data.labels) < 2:
-            raise InputError(
-                f"there is nothing to tell apart: the data have {len(self.data.labels)} class(es)", "give two or more"
-            )
+            what = f"a classifier needs at least two classes: the data have {len(self.data.labels)}"
+            raise InputError(what, "give data with two or more")
         if not self.data.counts.get("train"):
             raise InputError(f"the data have no training {self.data.kind}s", "check the data's source and its splits")
 

@@ -171,7 +171,7 @@ def export_model(
     if ours and stated != external.ImportOptions():
         raise InputError(
             f"{path} was made by edgeproof, which knows its classes, range and outputs",
-            "leave out all options on other people's models: --trust, --custom-objects, --labels, --output, --tags, "
+            "leave out all options for external models: --trust, --custom-objects, --labels, --output, --tags, "
             "--signature, --value-range, --size and --shape",
         )
     key = None if ours else external.import_key(path, stated)

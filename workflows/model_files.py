@@ -51,7 +51,7 @@ def open_model(path: Path) -> Model:
         raise InputError(f"{path} holds {len(inside)} models", f"name one: {', '.join(map(str, inside))}")
     raise InputError(
         f"{path} holds no model that edgeproof made (no model.json)",
-        "give a run's models/NAME folder; `edgeproof export` freezes somebody else's model into OUT/model first",
+        "give a run's models/NAME folder; `edgeproof export` freezes an external model into OUT/model first",
     )
 
 

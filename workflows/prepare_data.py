@@ -180,7 +180,7 @@ def _list_unreadable(entry: Path, folder: Path, listener: Listener | None) -> No
         folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / unreadable.name, unreadable.read_text(encoding="utf-8"))
     if listener is not None:
-        listener.note("warning", f"all that could not be read, and why: {folder / unreadable.name}")
+        listener.note("warning", f"all samples that could not be read, with reasons: {folder / unreadable.name}")
 
 
 def _arrays(source: str, input_spec: InputSpec, *, folder: Path, store: Store, use: Use) -> PreparedData:

@@ -187,7 +187,7 @@ def _contract(path: Path, artifact: Artifact, value_range: tuple[float, float] |
 def _described(base: Artifact) -> str:
     contract = base.contract
     if contract is None:
-        return "nothing known of its inputs"
+        return "no facts about its inputs"
     values = f", values {contract.low:g} to {contract.high:g}" if contract.kind == "image" else ""
     gives = f"{len(base.labels)} classes" if base.labels else "classes not known"
     return f"takes {contract.kind} {contract.name} {contract.shape} {contract.dtype}{values}; {gives}"
@@ -197,7 +197,7 @@ def _calibration(
     base: Artifact, source: Data | Samples, options: Export, store: Store, listener: Listener
 ) -> Calibration:
     if base.contract is None:
-        raise InputError(f"{base.model}: nothing is known of its inputs", "say it with --value-range")
+        raise InputError(f"{base.model}: its pixel range is not known", "say it with --value-range")
     names = (plain_name(tensor.name) for tensor in base.inputs)
     inputs = sorted(
         (Input(name, tensor.shape, tensor.dtype) for name, tensor in zip(names, base.inputs, strict=True)),

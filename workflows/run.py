@@ -118,6 +118,6 @@ def _unchanged(folder: Path, inputs: str, listener: Listener) -> Run | None:
     if not complete:
         return None
     if damage := problem(folder):
-        listener.note("warning", f"{folder} is not as its run left it, so what differs is made anew: {damage}")
+        listener.note("warning", f"{folder} has changed since its run; what differs is made again: {damage}")
         return None
     return Run(folder, results, page)

@@ -29,7 +29,7 @@ from .tensorflow_process import CrashError, TensorFlowProcess
 
 FAR_FROM_FLOAT = Remedy(
     ("tflite:int16x8", "tflite:dynamic", "tflite:qat-int8"),
-    also=("see with `edgeproof diagnose` which layers lose it, and look whether --calibrate has samples as the app's",),
+    also=("find the layers that lose it with `edgeproof diagnose`, and calibrate with samples like the app's",),
 )
 
 

@@ -143,8 +143,8 @@ def _too_long(job: str, timeout: float | None) -> CrashError:
     if timeout:
         return CrashError(f"{job} did not end within {timeout:g} s", "raise its timeout_seconds", "timeout")
     return CrashError(
-        f"{job} was ended: it said nothing for {SILENCE[job]:g} s",
-        "the model may compute without end: try it where it was made, on one sample",
+        f"{job} was ended: it reported nothing for {SILENCE[job]:g} s",
+        "the model may run forever: try it in its original environment, on one sample",
         "timeout",
     )
 

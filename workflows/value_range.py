@@ -22,7 +22,7 @@ PIXELS = (0.0, 255.0)
 _USUAL = (PIXELS, (0.0, 1.0), (-1.0, 1.0), (-128.0, 127.0))
 _NEAR = 0.02
 _LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
-_REMEDY = "say which values it wants with --value-range LO,HI, e.g. 0,1 or -1,1"
+_REMEDY = "give the range that it expects with --value-range LO,HI, e.g. 0,1 or -1,1"
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, 
     else:
         listener.note(
             "warning",
-            f"{name} does not say which values it wants: it is given pixels of 0 to 255, and the figures are wrong "
-            "if it wants others",
+            f"{name} does not define its pixel range: it is given pixels of 0 to 255, and the figures are wrong "
+            "if it expects another range",
             remedy=_REMEDY,
         )
         return artifact
@@ -102,9 +102,9 @@ def _by_metadata(artifact: Artifact, alone: bool) -> _ValueRange | None:
         if not alone:
             return None
         raise InputError(
-            f"{artifact.path}: its metadata give each channel a mean and std of its own ({means}, {stds}), and "
+            f"{artifact.path}: its metadata give each channel its own mean and std ({means}, {stds}), and "
             "pictures are given in one range",
-            "put that into the model and export it again; or give the range that comes nearest with --value-range",
+            "move this normalization into the model and export it again; or give the nearest range with --value-range",
         )
     return _snapped((PIXELS[0] - means[0]) / stds[0], (PIXELS[1] - means[0]) / stds[0], "its metadata")
 

@@ -45,6 +45,6 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     if bundled.manifest["golden"]["random"]:
         echo("note: the golden inputs are random; --data SOURCE takes samples that mean something")
     echo(f"{bundled.archive.stat().st_size:,} bytes  {bundled.archive}")
-    echo("next: python verify.py in it, on the device, tells whether the file answers there as it did here")
+    echo("next: python verify.py in it, on the device, checks whether the file gives the same answers there")
     echo(f"bundle: {bundled.folder}")
     return 0

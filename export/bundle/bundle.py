@@ -63,7 +63,7 @@ def shipped(artifact: Artifact, maker: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != artifact.sha256:
         raise InputError(
             f"{artifact.path} is not the file that {artifact.id} was: its content has changed since it was made",
-            "make it anew: run the same command that made it again",
+            "run the command that made it again",
         )
     if artifact.format == "tflite":
         content = conform(content)  # a supplied file; of ours nothing changes

@@ -95,7 +95,7 @@ def _further(artifact: Artifact) -> list[str]:
         raise InputError(
             f"{artifact.id}: its token ids are made by the model's own operators, in TensorFlow: a bundle for apps "
             "would have no tokenizer",
-            f"make the ids in the app in a way of its own; {artifact.tokenizer / 'golden.json'} says what they must be",
+            f"compute the ids in the app; {artifact.tokenizer / 'golden.json'} lists the expected ones",
         )
     return [str(name) for further in settings.get("more", []) for name in further.get("names", [])]
 

@@ -73,7 +73,7 @@ def stock_tokenizer(folder: Path, tokenizer: Tokenizer) -> Stock:
                 + (
                     "its own operators do, in TensorFlow"
                     if settings["kind"] == "tensorflow"
-                    else "it changes, hashes or joins words in a way of its own"
+                    else "it changes, hashes or joins words differently"
                 ),
                 "make the ids in the app, as tokenizer.py does, and give them to the plain file",
             )
@@ -98,7 +98,7 @@ def _bert(tokenizer: Tokenizer, settings: dict[str, Any], data: bytes) -> Stock:
         )
     else:
         says = (
-            "BertTokenizer lower-cases A–Z, and this vocabulary tells cases apart: a word with a capital gets other "
+            "BertTokenizer lower-cases A–Z, and this vocabulary is case-sensitive: a word with a capital gets other "
             "tokens than the model was trained on",
         )
     if settings.get("max_word_bytes", MAX_WORD_BYTES) != MAX_WORD_BYTES:
@@ -121,7 +121,7 @@ def bert_vocabulary(tokenizer: Tokenizer) -> bytes:
     unknown = tokenizer.unknown
     lines = [*[""] * tokenizer.offset, *tokenizer.vocabulary] if tokenizer.offset <= MAX_SPARE else []
     if not lines or unknown >= len(lines) + MAX_SPARE:
-        raise InputError("its vocabulary leaves out more ids than a list of tokens can stand for")
+        raise InputError("its vocabulary leaves out more ids than a list of tokens can represent")
     lines += [""] * (unknown + 1 - len(lines))
     # Brackets are words of their own: no text gives these names. A line's last \r would be taken for its end.
     lines = ["" if line in (UNKNOWN, CLASSIFY, SEPARATE) or line.endswith("\r") else line for line in lines]

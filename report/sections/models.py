@@ -87,7 +87,7 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
     if why := provenance.pop("uncut", ""):
         facts.append(("Takes strings", shorten(f"it could not be cut at its token ids: {why}", REASON_LIMIT)))
     if trusted:
-        facts.append(("Trusted", "the file brings code of its own, which was run because the user said so (trust)"))
+        facts.append(("Trusted", "the file contains code, which was run because the user allowed it (trust)"))
     facts += [(f"In training: {key.lower()}", f"{value} (measured)") for key, value in flat(model.get("metrics") or {})]
     settings = [
         (key, f"{value} (measured)" if key.lower().startswith(("seconds", "freeze")) else value)
@@ -145,7 +145,7 @@ def _tokenizer(record: Mapping[str, Any]) -> TokenizerCard:
     if kind == "tensorflow":
         files = (
             "string_part: the model's own operators. No tokenizer for devices gives its ids: every figure here was "
-            "measured with ids that TensorFlow made, and an app has to make them in a way of its own"
+            "measured with ids that TensorFlow made, and an app has to compute them itself"
         )
     facts.append(("Files", files))
     facts.append(

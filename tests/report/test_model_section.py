@@ -313,7 +313,7 @@ def test_models_of_somebody_else_are_judged_by_agreement(tmp_path):
     assert "agrees with its float model on 99.8 % of 425 samples, loses at most 0.24 points" in words
     for phrase in (
         "Agreement with its float model 99.8 %", "Agreement against latency", "99.8 % agree", "≤ 0.24",
-        "so it may lose up to 44.71 points of accuracy", "Classes not known", "brings code of its own", "(judged)",
+        "so it may lose up to 44.71 points of accuracy", "Classes not known", "the file contains code", "(judged)",
         "values as the model takes them", "supplied as a file",
     ):  # fmt: skip
         assert phrase in words

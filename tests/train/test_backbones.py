@@ -113,7 +113,7 @@ def test_mixed_precision_computes_in_float16_and_answers_in_float32():
         ("keras:ResNet50", {"alpha": 0.5}, "one width", "remove alpha"),
         ("keras:MobileNetV2", {"weights": "imagenet", "alpha": 0.36}, "no ImageNet weights", "0.35, 0.5"),
         ("keras:MobileNetV2", {"weights": "absent.h5"}, "does not exist", "relative to the recipe"),
-        ("keras:MobileNetV2", {"weights": "imagnet"}, "no kind of weights", "'imagenet'"),
+        ("keras:MobileNetV2", {"weights": "imagnet"}, "not a known kind of weights", "'imagenet'"),
         ("keras:MobileNetV2", {"weights": "text.h5"}, "not .h5 inside", ".keras"),
         ("keras:MobileNetV2", {"weights": "text.keras"}, "not .keras inside", ".keras"),
     ],
@@ -226,7 +226,7 @@ def test_a_source_is_one_object_and_one_row(monkeypatch):
     monkeypatch.setitem(IMAGES, "pretended", Pretended())
     model = spec("pretended:x", weights="imagenet", image_size=16)
     check_backbone(model, folder=HERE)
-    with pytest.raises(InputError, match="alpha means nothing for pretended:x"):
+    with pytest.raises(InputError, match="alpha has no effect for pretended:x"):
         check_backbone(spec("pretended:x", weights="imagenet", alpha=0.5), folder=HERE)
     assert identity(model, folder=HERE) == {"backbone": "pretended:x"} and packages(model) == ("numpy",)
     assert build_base(model, ImageRequest(HERE)).features == 5

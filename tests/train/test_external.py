@@ -412,7 +412,7 @@ def test_a_checkpoint_is_told_apart_from_a_model(tmp_path: Path) -> None:
     [
         ("m.pkl", b"\x80\x04.", "pickles"),
         ("m.pt", b"PK\x03\x04....", "pickles"),
-        ("m.keras", b"hello", "no kind of model"),
+        ("m.keras", b"hello", "not a known kind of model"),
         ("m.h5", b"\x89HDF\r\n\x1a\nxx", "not a readable HDF5"),
         ("m.tflite", b"....TFL3", "finished TFLite"),
         ("m.tar.gz", b"no", "not gzip"),
@@ -562,7 +562,7 @@ def test_files_that_come_back_as_saved_models(files: Path) -> None:
 @slow
 def test_backbones_that_cannot_be(files: Path) -> None:
     for refused, message in (
-        (spec("plain2.h5"), "does not tell which values"),
+        (spec("plain2.h5"), "does not define the range"),
         (spec("plain2.h5", value_range=(0, 1), preprocessing="torch"), "twice"),
         (spec("plain2.h5", value_range=(0, 1), sha256="0" * 64), "another file"),
         (spec("plain2.h5", value_range=(0, 1), alpha=0.5), "alpha"),

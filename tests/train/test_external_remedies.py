@@ -36,7 +36,7 @@ def test_a_model_that_had_seen_no_data_is_called_once_and_saved_again(tmp_path: 
     _, keras = tensorflow.load()
     model = keras.Sequential([keras.layers.Dense(2)])
     model.save(str(tmp_path / "m.keras"))
-    with pytest.raises(InputError, match="before it had seen data") as caught:
+    with pytest.raises(InputError, match="before it was called with data") as caught:
         take(tmp_path / "m.keras", tmp_path / "model")
     assert "model(x)" in caught.value.remedy
     ones = np.ones((1, 3), np.float32)

@@ -130,7 +130,7 @@ def test_training_goes_on_with_keras_when_the_process_ends(tmp_path, monkeypatch
     monkeypatch.setattr(features, "FeatureProcess", Killed)
     model, notes = train("killed")
     assert model.provenance["features_engine"] == "keras"
-    assert any("LiteRT did not go through all images" in note[1] for note in notes)
+    assert any("LiteRT did not process all images" in note[1] for note in notes)
     monkeypatch.setattr(features, "FeatureProcess", FeatureProcess)
     monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "other"))
     uninterrupted, _ = train("whole")

@@ -214,7 +214,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_model(fitted, da
     monkeypatch.setattr(feature_file, "BLOCK", 40)
     heard = Heard()
     done = train(data, tmp_path, listener=heard)
-    assert "fine-tune: going on after epoch 2" in heard.notes
+    assert "fine-tune: resuming after epoch 2" in heard.notes
     assert done.history == reference.history and done.sha256 == reference.sha256
     assert not (tmp_path / "scratch").exists()
 
@@ -267,7 +267,7 @@ def test_data_that_do_not_fit_are_told_before_anything_starts(data, tmp_path):
     heard = Heard()
     cases = (
         (ModelSpec(name="m", backbone="package:mobilenet_v2", image_size=64), data, "prepared as 32×32"),
-        (SPEC, replace(data, labels=("one",)), "nothing to tell apart"),
+        (SPEC, replace(data, labels=("one",)), "at least two classes"),
         (SPEC, replace(data, counts={"train": 0}), "no training images"),
     )
     for spec, given, message in cases:

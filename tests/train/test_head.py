@@ -376,7 +376,7 @@ def test_a_callback_of_the_users_own_runs_and_its_code_is_part_of_what_is_made(t
         ("absent.py:make", InputError, "does not exist"),
         ("no_such_module_anywhere:make", InputError, "finds no module"),
         ("own.py:absent", InputError, "has no 'absent'"),
-        ("own.py:wrong", InputError, "no callback of Keras 2"),
+        ("own.py:wrong", InputError, "not a callback of Keras 2"),
         ("own.py:failing", StageError, "RuntimeError: of mine"),
         ("own.py:needing", StageError, "No module named 'no_such_module_anywhere'"),
         ("own.py:ready", InputError, "cannot be called"),
@@ -400,7 +400,7 @@ def test_what_a_callback_raises_is_told_as_the_callbacks(tmp_path, name, what):
     how = Train(epochs=1, callbacks=[f"own.py:{name}"])
     with pytest.raises(StageError, match=rf"own\.py:{name} failed in {what}") as caught:
         head_run(tmp_path, how, own=lambda: make(how, tmp_path))
-    assert "own.py, line" in caught.value.message and "correct the callback" in caught.value.remedy
+    assert "own.py, line" in caught.value.message and "fix the callback" in caught.value.remedy
 
 
 @pytest.mark.parametrize("validated", [True, False])

@@ -231,7 +231,7 @@ def test_a_download_that_always_breaks_leaves_nothing_half_done(tmp_path):
 def test_a_page_instead_of_a_model_is_told(tmp_path):
     with (
         served(lambda handler, *_: send(handler, b"<html>log in</html>")) as (url, _),
-        pytest.raises(StageError, match=r"no \.tar\.gz"),
+        pytest.raises(StageError, match=r"not a \.tar\.gz"),
     ):
         resolve(f"{url}/google/model/1", sha256="", folder=tmp_path, listener=Silent())
     assert not left_over()

@@ -333,11 +333,11 @@ def test_the_tf1_hub_format_works_through_its_signatures(modules):
         ("frozen", {"trainable": True}, "no variables to fine-tune"),
         ("features", {"signature": "serving_default"}, "no signature"),
         ("features", {"trainable": True, "head": "own"}, "nothing is trained"),
-        ("features", {"value_range": (0, 1), "preprocessing": "tf"}, "twice"),
-        ("features", {"alpha": 0.5}, "alpha means nothing for hub:"),
-        ("features", {"weights": "none"}, "weights means nothing for hub:"),
-        ("features", {"max_tokens": 32}, "max_tokens means nothing for hub:"),
-        ("features", {"sha256": "0" * 64}, "another one than the recipe pins"),
+        ("features", {"value_range": (0, 1), "preprocessing": "tf"}, "exclude each other"),
+        ("features", {"alpha": 0.5}, "alpha has no effect for hub:"),
+        ("features", {"weights": "none"}, "weights has no effect for hub:"),
+        ("features", {"max_tokens": 32}, "max_tokens has no effect for hub:"),
+        ("features", {"sha256": "0" * 64}, "not the one that the recipe pins"),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_starts(modules, module, others, message):
@@ -354,10 +354,10 @@ def test_what_cannot_work_is_told_before_anything_starts(modules, module, others
 @pytest.mark.parametrize(
     ("backbone", "others", "message"),
     [
-        ("keras:MobileNetV2", {"trainable": True}, "trainable means nothing"),
-        ("keras:MobileNetV2", {"head": "own"}, "head means nothing"),
-        ("keras:MobileNetV2", {"signature": "x"}, "signature means nothing"),
-        ("package:mobilenet_v2", {"value_range": (0, 1)}, "value_range means nothing"),
+        ("keras:MobileNetV2", {"trainable": True}, "trainable has no effect"),
+        ("keras:MobileNetV2", {"head": "own"}, "head has no effect"),
+        ("keras:MobileNetV2", {"signature": "x"}, "signature has no effect"),
+        ("package:mobilenet_v2", {"value_range": (0, 1)}, "value_range has no effect"),
         ("package:efficientnet_lite0", {"output": "x"}, "no output 'x'"),
         ("package:efficientnet_lite0", {"image_size": 16}, "too small"),
         ("scratch:average-embedding", {}, "is for texts"),
@@ -685,7 +685,7 @@ def test_fine_tuning_that_was_killed_goes_on_to_the_same_model(modules, data, tm
     assert killed.returncode == -9, killed.stderr
     heard = Heard()
     done = trained(chosen, data, tmp_path / "b", listener=heard)
-    assert any("going on after epoch 1" in note for note in heard.notes)
+    assert any("resuming after epoch 1" in note for note in heard.notes)
     assert done.history == expected.history and done.sha256 == expected.sha256
 
 

@@ -53,7 +53,7 @@ def test_what_can_be_built_passes_and_has_an_identity(keys: dict[str, object], t
         ({"backbone": SCRATCH, "image_size": 96}, "image_size", "remove image_size"),
         ({"backbone": USE, "vocabulary": 100}, "vocabulary", "remove vocabulary"),
         ({"backbone": SCRATCH, "preprocessor": "hub:x"}, "preprocessor", "remove preprocessor"),
-        ({"backbone": SCRATCH, "trainable": True}, "always learns", "remove trainable"),
+        ({"backbone": SCRATCH, "trainable": True}, "is always trained", "remove trainable"),
         ({"backbone": USE, "head": "own"}, "head", "remove head"),
         ({"backbone": "hub:nowhere"}, "does not exist", "Hub handle"),
         ({"backbone": "hub:https://tfhub.dev/a/b/1", "preprocessor": "nowhere"}, "preprocessor", "Hub handle"),

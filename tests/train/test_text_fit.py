@@ -224,7 +224,7 @@ fit_text(spec, train, seed=3, data=load_prepared(root / "data"), folder=root, wo
     spec, heard = ModelSpec.model_validate({"name": "m", "max_tokens": LENGTH, **SCRATCH}), Heard()
     data = load_prepared(root / "data")
     model = fit_text(spec, TRAIN, seed=3, data=data, folder=root, workspace=tmp_path, listener=heard)
-    assert any("going on after epoch" in note for note in heard.notes)
+    assert any("resuming after epoch" in note for note in heard.notes)
     assert model.sha256 == fit(**SCRATCH).sha256 and model.history == fit(**SCRATCH).history
 
 
@@ -463,7 +463,7 @@ def test_data_and_settings_that_do_not_fit_are_refused(root: Path, tmp_path: Pat
         fit_text(spec, Train(augment=Augment(flip=True)), data=data, **rest)
     with pytest.raises(InputError, match="kind image"):
         fit_text(spec, TRAIN, data=replace(data, kind="image"), **rest)
-    with pytest.raises(InputError, match="nothing to tell apart"):
+    with pytest.raises(InputError, match="at least two classes"):
         fit_text(spec, TRAIN, data=replace(data, labels=("one",)), **rest)
     with pytest.raises(StageError, match="not a number"):
         fit_text(spec, Train(epochs=3, learning_rate=1e30, patience=0), data=data, **rest)

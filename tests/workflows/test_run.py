@@ -178,7 +178,7 @@ def test_damage_is_noticed_made_anew_and_said(tiny: TinyRun, tmp_path: Path) -> 
             assert sha256_file(run / artifact.path) == artifact.sha256, "what ships is what was measured"
     assert shipped.read_bytes() == intact and arrays.read_bytes() == samples
     messages = [json.loads(line)["message"] for line in (run / "log.jsonl").read_text().splitlines()]
-    assert sum("is not as its run left it" in line for line in messages) == 1
+    assert sum("has changed since its run" in line for line in messages) == 1
     assert sum("the store's artifact" in line and "is damaged" in line for line in messages) == 1
     assert sum("the store's data" in line and "is damaged" in line for line in messages) == 1
     entries = _entries(run)

@@ -65,7 +65,7 @@ def test_what_is_no_model_or_was_not_said_is_told_before_anything_starts(faces: 
     text = tmp_path / "weights.h5"
     text.write_text("no HDF5")
     out = ("--to", "tflite:float32", "--out", str(tmp_path / "out"))
-    assert "no kind of model" in edgeproof("export", str(text), *out, status=2).stderr
+    assert "not a known kind of model" in edgeproof("export", str(text), *out, status=2).stderr
     assert "does not exist" in edgeproof("export", str(tmp_path / "none"), *out, status=2).stderr
     model = str(emotion_model())
     assert "must be calibrated" in edgeproof("export", model, "--to", "tflite:int8", status=2).stderr

@@ -112,7 +112,7 @@ def test_where_nothing_is_known_it_is_said(tmp_path: Path) -> None:
     heard = Heard()
     with_value_range(open_artifact(tmp_path / "m.tflite"), None, heard)
     (note,) = heard.notes
-    assert "does not say which values it wants" in note and "--value-range LO,HI" in note
+    assert "does not define its pixel range" in note and "--value-range LO,HI" in note
     heard = Heard()
     artifact = with_value_range(open_artifact(tmp_path / "m.tflite"), (0.0, 1.0), heard)
     assert artifact.contract is not None and artifact.contract.high == 1.0 and "0 to 1" in heard.notes[0]
@@ -156,6 +156,6 @@ def test_the_command_says_it_before_any_figure(tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(mean_colour_model())
     common = ("evaluate", str(tmp_path / "m.tflite"), "--data", f"folder:{tmp_path}/photos", "--on", "local/litert")
     done = edgeproof(*common, "--out", str(tmp_path / "out"), status=None)
-    assert "does not say which values it wants" in done.stderr.split("accuracy")[0]
+    assert "does not define its pixel range" in done.stderr.split("accuracy")[0]
     done = edgeproof(*common, "--out", str(tmp_path / "out"), "--value-range", "0,255", status=None)
-    assert "which values it wants" not in done.stderr
+    assert "does not define its pixel range" not in done.stderr

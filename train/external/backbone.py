@@ -58,8 +58,8 @@ class Files:
         check_objects(_objects(spec, folder))
         if spec.sha256 and (other := sha256_file(file.path)) != spec.sha256:
             raise InputError(
-                f"{where}: {file.path} is another file than the recipe pins: its sha256 is {other}",
-                "if the change is meant, write the new sha256 into the recipe",
+                f"{where}: {file.path} is not the file that the recipe pins: its sha256 is {other}",
+                "if the change is intended, write the new sha256 into the recipe",
             )
         check_pixels(spec)
         if spec.head == "own" and (spec.trainable or spec.output):
@@ -121,7 +121,7 @@ class Files:
                 return _keras3(spec, file, pixels, request, Path(scratch), definitions)
             except StageError:
                 raise StageError(
-                    f"{file.path} could not be opened: {reason}", f"check that it is whole; or {ADVICE}"
+                    f"{file.path} could not be opened: {reason}", f"check that it is complete; or {ADVICE}"
                 ) from None
 
 
@@ -152,7 +152,7 @@ def _pixels(spec: ModelSpec, file: ModelFile) -> Pixels:
     if (span := pixel_range(file.config)) is not None:
         return Pixels(span, why="the preprocessing that the file begins with")
     raise InputError(
-        f"model {spec.name!r}: {file.path.name} does not tell which values its pixels must have",
+        f"model {spec.name!r}: {file.path.name} does not define the range of its pixels",
         "say value_range = [0.0, 1.0] (or [-1.0, 1.0], [0.0, 255.0], …), or preprocessing = 'caffe' or 'torch', as "
         "the model was trained",
     )

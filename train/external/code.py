@@ -246,7 +246,7 @@ def _custom(entry: dict[str, Any]) -> str:
     class_name = (
         f"{module}.{entry['class_name']}" if module else str(entry.get("registered_name") or entry["class_name"])
     )
-    return f"{_title(entry)} is of the class {shorten(class_name)!r}, which is none of Keras's layers"
+    return f"{_title(entry)} is of the class {shorten(class_name)!r}, which is not a layer of Keras"
 
 
 def _title(entry: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def check_entries(path: Path, entries: list[zipfile.ZipInfo], *, unpacked: bool 
     if len(entries) > MEMBERS:
         raise InputError(f"{path} holds {len(entries):,} files, more than {MEMBERS:,}", "do not use this file")
     if len({entry.filename for entry in entries}) != len(entries):
-        raise InputError(f"{path} holds two files of one name: which one counts is not clear", DAMAGED)
+        raise InputError(f"{path} holds two files with the same name", DAMAGED)
     for entry in entries:
         if unpacked and not checked_path(entry.filename, f"{path} holds a file whose name").parts:
             raise InputError(f"{path} holds a file without a name", "do not use this file")

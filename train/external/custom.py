@@ -47,7 +47,7 @@ def check_objects(names: Sequence[str]) -> None:
     for name in names:
         check_plain(Path(name))
         if name.endswith(".py") and not Path(name).is_file():
-            raise InputError(f"--custom-objects {name}: there is no such file", "give a file of Python, or a module")
+            raise InputError(f"--custom-objects {name}: there is no such file", "give a Python file or a module")
 
 
 def identify_objects(names: Sequence[str]) -> dict[str, str]:
@@ -110,8 +110,8 @@ def check_modules(path: Path, config: Any, *, trust: bool) -> dict[str, Any]:
         except InputError as error:
             raise InputError(
                 f"{where}: {error.message}",
-                "put the module there, or save the model where it was made as a SavedModel (model.export), which has "
-                "the module in it",
+                "put the module there, or save the model in its original environment as a SavedModel (model.export), "
+                "which contains the module",
             ) from error
         here = already_here(handle, "", path.parent)
         if here is not None:
@@ -119,8 +119,8 @@ def check_modules(path: Path, config: Any, *, trust: bool) -> dict[str, Any]:
         elif "://" in handle and not trust:
             raise InputError(
                 f"{where}, which is not on this machine",
-                "if you trust where the file comes from, add --trust (in a recipe: trust = true), and it is fetched; "
-                "or save the model where it was made as a SavedModel (model.export), which has the module in it",
+                "if you trust where the file comes from, add --trust (in a recipe: trust = true), and it is fetched; or "
+                "save the model in its original environment as a SavedModel (model.export), which contains it",
             )
         identities[handle] = identify(handle, "", path.parent)
     return identities
@@ -137,7 +137,7 @@ def fetch_modules(path: Path, config: Any, *, trust: bool, listener: Listener) -
             raise StageError(
                 f"{path}: its KerasLayer needs {shorten(handle, 120)!r}: {error.message}",
                 f"check the network; or copy {cache_folder()} from a machine that has the module; or save the model "
-                "where it was made as a SavedModel (model.export), which has the module in it",
+                "where it was made as a SavedModel (model.export), which contains the module",
             ) from error
         check_security(folder, trust=trust, where=f"{path}: its KerasLayer loads {shorten(handle, 120)!r}")
         folders[handle] = str(folder)

@@ -54,7 +54,7 @@ def cut_features(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple
         rank = 2
     if rank != 2 or tensor.shape[-1] is None:
         raise InputError(
-            f"{source} has the shape {tuple(tensor.shape)}, which is no vector of features",
+            f"{source} has the shape {tuple(tensor.shape)}, which is not a vector of features",
             "choose another with output = '…'",
         )
     return keras.Model(opened.input, tensor), source

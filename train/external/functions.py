@@ -74,9 +74,9 @@ def load_saved_model(path: Path, tags: list[str]) -> Any:
                 ) from error
             raise InputError(
                 f"TensorFlow cannot load the SavedModel {path}: {shorten(str(error), 300)}",
-                "check that it was saved whole, by a TensorFlow no newer than this one",
+                "check that it was saved completely, by a TensorFlow no newer than this one",
             ) from error
-    raise InputError(f"TensorFlow cannot load the SavedModel {path}", "check that it was saved whole")
+    raise InputError(f"TensorFlow cannot load the SavedModel {path}", "check that it was saved completely")
 
 
 def _register_text_operators() -> bool:
@@ -212,7 +212,7 @@ def _named(traced: list[_Traced], name: str, path: Path, signatures: list[str]) 
     if len(matches) > 1:
         raise InputError(
             f"{path} has {len(matches)} functions that {shorten(name)!r} may mean",
-            f"write the whole name: {'; '.join(one.title for one in matches)}",
+            f"write the full name: {'; '.join(one.title for one in matches)}",
         )
     if matches[0].outside:
         others = [one.title for one in traced if not one.outside]
@@ -231,7 +231,7 @@ def _listed(traced: list[_Traced], path: Path) -> tuple[str, str]:
         reason = f"; what it has works on files: {'; '.join(files)}" if files else " and no function of tensors"
         return f"{path} has no signature{reason}", "save it with a signature that takes tensors"
     return (
-        f"{path} has no signature, and {len(able)} functions that could be meant",
+        f"{path} has no signature, and {len(able)} functions that may be meant",
         f"choose one with --signature (a part of its name is enough): {'; '.join(able)}",
     )
 

@@ -93,7 +93,7 @@ def identify(path: Path, *, trust: bool) -> ModelFile:
         config, metadata = read_archive(path)
         version, kind = str(metadata.get("keras_version") or ""), "keras-archive"
     else:
-        what = _OTHERS.get(path.suffix.lower(), "is no kind of model we know")
+        what = _OTHERS.get(path.suffix.lower(), "is not a known kind of model")
         raise InputError(f"{path} {what}", CHOICES)
     code = find_code(config)
     if code and not trust:

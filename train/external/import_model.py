@@ -92,7 +92,7 @@ def import_model(
     for sentence in file.code:
         listener.note("warning", f"{path.name} is trusted: {sentence}")
     for module in options.custom_objects:
-        listener.note("warning", f"{module} is imported, and so its code runs: --custom-objects says so")
+        listener.note("warning", f"{module} is imported and its code runs, as --custom-objects asks")
     fresh(0)
     known_range = value_range or (pixel_range(file.config) if file.keras else None)
     scratch = workspace / SCRATCH
@@ -100,7 +100,7 @@ def import_model(
         discard(scratch, root=workspace)
         scratch.mkdir(parents=True)
     try:
-        listener.progress("adopt", 0, 3, f"opening the {file.title}")
+        listener.progress("import", 0, 3, f"opening the {file.title}")
         with as_written(load()[0]):  # the original's outputs are the reference
             source = _one_text(open_source(file, options, known_range, scratch, listener))
         judged = _judge(source, file, value_range, known_range)
@@ -111,16 +111,16 @@ def import_model(
                 f"{describe(source.expected[0][answer].shape)}",
                 "give one label per class, or choose another output with --output",
             )
-        listener.progress("adopt", 1, 3, "freezing")
+        listener.progress("import", 1, 3, "freezing")
         saved = scratch / "saved_model"
         how = save(source.plain, saved)
         if how.state:
             listener.note(
                 "warning",
                 f"the model keeps a state from one call to the next, in {', '.join(how.state[:6])}: TFLite files keep "
-                "it too, ONNX files cannot; in evaluations every sample starts from the state that was saved",
+                "it too, ONNX files cannot; in evaluations every sample starts from the saved state",
             )
-        listener.progress("adopt", 2, 3, "comparing with the original")
+        listener.progress("import", 2, 3, "comparing with the original")
         worst = _verify(source, saved, how.tolerance)
         cut = _cut_at_ids(source, judged, saved, labels, answer, count, scratch / "cut", listener)
         parts = {"saved_model": saved}
@@ -139,7 +139,7 @@ def import_model(
             name=name,
             backbone=f"file:{path.name}",
             saved_model=workspace / "saved_model",
-            sha256=sha256_of(["adopted", key]),
+            sha256=sha256_of(["imported", key]),
             labels=labels,
             input=cut.contract if cut is not None else judged.contract,
             train_seconds=0.0,
@@ -156,7 +156,7 @@ def import_model(
             },
         )
         save_model(model, workspace)
-        listener.progress("adopt", 3, 3, model.name)
+        listener.progress("import", 3, 3, model.name)
     finally:
         discard(scratch, root=workspace)
     return model
@@ -179,7 +179,7 @@ def _cut_at_ids(
     if judged.contract.dtype != "string":
         return None
     if not classes or len(source.plain.outputs) != 1:
-        why: CutModel | str = "it does not give one vector of numbers for a text"
+        why: CutModel | str = "it does not return one vector of numbers per text"
     else:
         function = source.plain.function
         owner = source.plain.owner
@@ -280,8 +280,8 @@ def _answer(source: Source, output: str, listener: Listener) -> tuple[str, int]:
         vectors = [safe for safe in names.values() if _classes(source, safe) > 1]
         chosen = vectors[0] if vectors else source.plain.outputs[0]
         if len(names) > 1:
-            listener.note("info", f"the model has {len(names)} outputs; {chosen!r} is judged (--output says otherwise)",
-                          outputs=list(names))  # fmt: skip
+            message = f"the model has {len(names)} outputs; {chosen!r} is evaluated (choose another with --output)"
+            listener.note("info", message, outputs=list(names))
     return chosen, _classes(source, chosen)
 
 
@@ -298,14 +298,14 @@ def _verify(source: Source, saved: Path, tolerance: float) -> float:
     except Exception as error:  # a graph may raise any exception
         raise StageError(
             f"the frozen model does not run: {shorten(str(error), 300)}",
-            "save it again where it was made, as a plain SavedModel with one signature",
+            "save it again in its original environment, as a plain SavedModel with one signature",
         ) from error
     worst = max(difference(e, f) for e, f in zip(source.expected, frozen, strict=True))
     if not worst <= tolerance:
         drawn = random_operators(source.plain.function)
         raise StageError(
             f"the frozen model's answers differ from the original's by {worst:.2g} of the largest, expected at most "
-            f"{tolerance:g}" + (f"; it draws random numbers while it infers ({', '.join(drawn[:4])})" if drawn else ""),
+            f"{tolerance:g}" + (f"; it draws random numbers when it runs ({', '.join(drawn[:4])})" if drawn else ""),
             "save it again without its random layers, or for inference (training=False)"
             if drawn
             else "this is a defect of the conversion; please report it with the model",

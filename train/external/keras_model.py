@@ -19,11 +19,11 @@ from .custom import DEFINE, Definitions, hub_layer, load_objects
 from .tensors import Tensor
 
 SEE_DATA = (
-    "open it where it was made, call it once with a sample (model(x)) and save it again; where that does not help, "
-    "save it as a SavedModel (model.export) and give that folder"
+    "open it in its original environment, call it once with a sample (model(x)) and save it again; if that does not "
+    "help, save it as a SavedModel (model.export) and give that folder"
 )
 DENSE = "build it with dense inputs (keras.Input without sparse or ragged) on the same layers, and save it again"
-ADVICE = "open it where it was made and save it as a SavedModel (model.export), then give that folder"
+ADVICE = "open it in its original environment and save it as a SavedModel (model.export), then give that folder"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def open_keras(
         if value is not None:
             scope |= {name: value, registered: value}
         elif keras.saving.get_registered_object(registered) is None:
-            raise InputError(f"the file needs {shorten(plain)}, which its maker wrote and Keras does not have", DEFINE)
+            raise InputError(f"the file needs {shorten(plain)}, which is custom code and not part of Keras", DEFINE)
     with keras.utils.custom_object_scope(scope):
         if _major(keras) == 3:
             if trust:  # legacy HDF5 files have no safe_mode argument
@@ -81,11 +81,11 @@ def describe(tf: Any, keras: Any, model: Any) -> Opened:
     tensors, results = tf.nest.flatten(inputs_structure), tf.nest.flatten(outputs_structure)
     if not tensors or any(tensor is None for tensor in [*tensors, *results]):
         raise InputError(
-            "the model's inputs are not known: it was saved before it had seen data, or takes several arguments",
+            "the model's inputs are not known: it was saved before it was called with data, or takes several arguments",
             SEE_DATA,
         )
     if any(getattr(tensor, "sparse", False) or "Ragged" in type(tensor).__name__ for tensor in tensors):
-        raise InputError("the model takes sparse or ragged inputs, which no file format here can hold", DENSE)
+        raise InputError("the model takes sparse or ragged inputs, which TFLite and ONNX files cannot hold", DENSE)
     rows = [int(layer.input_dim) for layer in every_layer(model) if type(layer).__name__ == "Embedding"]
     inputs = tuple(Tensor(_name(t), _shape(t), _dtype(t), min(rows, default=None)) for t in tensors)
     return Opened(model, inputs_structure, outputs_structure, inputs, _output_names(model, outputs_structure, results))

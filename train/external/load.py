@@ -79,9 +79,7 @@ def open_source(
                     said=reasons[0],
                 )
             return source
-    remedy = (
-        f"check that the file is whole; if it needs classes or functions of its maker, {DEFINE}; otherwise {ADVICE}"
-    )
+    remedy = f"check that the file is complete; if it needs custom classes or functions, {DEFINE}; otherwise {ADVICE}"
     raise StageError(f"{file.path} could not be opened: {reasons[0]}", remedy) from first
 
 
@@ -195,8 +193,8 @@ def _saved_model(path: Path, options: ImportOptions, value_range: tuple[float, f
     except Exception as error:  # the graph may refuse its inputs with any exception
         inputs_text = ", ".join(f"{name} {describe(shape)}" for name, shape, _ in fixed)
         raise StageError(
-            f"{path} cannot compute what it is given ({inputs_text}) in its own process: {shorten(str(error), 300)}",
-            "random numbers may not be what it takes; check --size and --shape against the model's description",
+            f"{path} cannot process its inputs ({inputs_text}) in its own process: {shorten(str(error), 300)}",
+            "it may not accept random numbers; check --size and --shape against the model's description",
         ) from error
     return Source(plain, called.inputs, called.outputs, examples, expected, f"tensorflow {tf.__version__}", called.name)
 

@@ -22,7 +22,7 @@ BLOCK = 1 << 20
 HEADER = 64 << 10  # bytes of an extended header: a long name, or unused attributes
 OVERHEAD = 64 << 20  # bytes of all headers and padding
 NAME_BYTES = 255  # the limit of file systems
-REMEDY = "get the archive anew from a source that you trust, or unpack it yourself and give the folder"
+REMEDY = "download the archive again from a source that you trust, or unpack it yourself and give the folder"
 
 
 class _Bounded(gzip.GzipFile):
@@ -96,7 +96,7 @@ def unpack(archive: Path, target: Path) -> None:
     except EdgeproofError:
         raise
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise _refused(archive, f"{shorten(str(error.filename))!r} stands in it twice") from error
+        raise _refused(archive, f"{shorten(str(error.filename))!r}is in it twice") from error
     except (
         tarfile.TarError,
         gzip.BadGzipFile,
@@ -106,7 +106,7 @@ def unpack(archive: Path, target: Path) -> None:
         OverflowError,
         RecursionError,
     ) as error:
-        raise _refused(archive, f"it is no .tar.gz, or damaged: {shorten(str(error), 120)}") from error
+        raise _refused(archive, f"it is not a .tar.gz, or is damaged: {shorten(str(error), 120)}") from error
     except OSError:
         with explain_disk_errors(target):
             raise

@@ -73,7 +73,7 @@ def download(handle: str, part: Path, listener: Listener) -> None:
         else:
             if not tag:
                 return
-            reason = "the connection broke before all of it had arrived"
+            reason = "the connection broke before the download was complete"
     raise StageError(f"{shorten(handle, 160)} could not be fetched: {reason}", offline(handle))
 
 
@@ -95,7 +95,7 @@ def _attempt(opener: Any, handle: str, part: Path, tag: str, listener: Listener)
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and length.isdecimal() else 0
         if total > DOWNLOAD_BYTES:
-            raise StageError(f"{handle} has {total:,} bytes, more than the {DOWNLOAD_BYTES:,} that are fetched here",
+            raise StageError(f"{handle} has {total:,} bytes, more than the limit of {DOWNLOAD_BYTES:,}",
                              "download it yourself and give the folder")  # fmt: skip
         tag, arrived = response.headers.get("ETag") or "*", 0
         with part.open("ab" if have else "wb") as stream:
@@ -103,7 +103,7 @@ def _attempt(opener: Any, handle: str, part: Path, tag: str, listener: Listener)
                 stream.write(block)
                 have += len(block)
                 if have > (total or DOWNLOAD_BYTES):
-                    raise StageError(f"{handle} sends more bytes than it promised", offline(handle))
+                    raise StageError(f"{handle} sends more bytes than announced", offline(handle))
                 listener.progress(name, have, total or have)
                 arrived += len(block)
                 if time.monotonic() - started > min(PATIENCE_SECONDS + arrived / SLOWEST_BYTES, TOTAL_SECONDS):

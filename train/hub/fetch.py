@@ -83,7 +83,7 @@ def resolve(handle: str, *, sha256: str, folder: Path, listener: Listener) -> Pa
             if sha256:
                 check_pin(repr(shorten(handle, 160)), sha256, digest)
             if not starts_with_gzip(part):
-                raise StageError(f"{shorten(handle, 160)} answered with something that is no .tar.gz", offline(handle))
+                raise StageError(f"{shorten(handle, 160)} returned a file that is not a .tar.gz", offline(handle))
             with locked(digest):
                 model_folder = _cached(digest, listener) or _keep(part, digest)
         finally:
@@ -178,6 +178,6 @@ def explain_disk() -> Iterator[None]:
     except StageError as error:
         if isinstance(error.__cause__, OSError) and error.message.startswith(("the disk", "no permission")):
             raise StageError(
-                error.message, "free some space, or let EDGEPROOF_CACHE name a folder with room that you may write to"
+                error.message, "free some space, or set EDGEPROOF_CACHE to a writable folder on a disk with free space"
             ) from error
         raise

@@ -64,7 +64,7 @@ def check_handle(handle: str, sha256: str, folder: Path) -> None:
     elif not path.name.lower().endswith(ARCHIVES):
         raise InputError(f"the Hub model {shown} is neither a folder nor a .tar.gz", CHOICES)
     elif not starts_with_gzip(path):
-        raise InputError(f"{path} does not hold what its name says: it is not gzip inside", CHOICES)
+        raise InputError(f"{path} does not match its name: it is not gzip inside", CHOICES)
     if sha256:
         check_pin(shown, sha256, sha256_file(path))
 
@@ -148,7 +148,7 @@ def _check_url(handle: str, sha256: str) -> None:
     if not host or url.username or re.search(r"[\s\x00-\x1f]", handle):
         raise InputError(f"the Hub handle {shown} is not a plain URL of a model", CHOICES)
     if url.scheme == "http" and host not in _LOCAL_HOSTS and not sha256:
-        raise InputError(f"the Hub handle {shown} is not encrypted, so what arrives could be anything",
+        raise InputError(f"the Hub handle {shown} is not encrypted, so its contents cannot be trusted",
                          "write https://, or pin the archive with sha256 = '…'")  # fmt: skip
     parts = [part for part in url.path.split("/") if part]
     if host in ("kaggle.com", "www.kaggle.com"):
@@ -173,9 +173,9 @@ def check_pin(shown: str, expected: str, actual: str) -> None:
     """Raise InputError unless the sha256 of what `shown` names is the one that the recipe pins."""
     if actual != expected:
         raise InputError(
-            f"the Hub model {shown} is another one than the recipe pins: its sha256 is {actual}, "
+            f"the Hub model {shown} is not the one that the recipe pins: its sha256 is {actual}, "
             f"the recipe says {expected}",
-            "if the change is meant, write the new sha256 into the recipe; if not, do not use what arrived",
+            "if the change is intended, write the new sha256 into the recipe; if not, do not use the download",
         )
 
 

@@ -70,8 +70,8 @@ class HubModules:
         if not pixels.why:
             request.listener.note(
                 "info",
-                f"model {spec.name!r}: nothing is known of this module's pixels; it gets Hub's convention, values of "
-                "0–1 (value_range in the recipe says otherwise)",
+                f"model {spec.name!r}: the pixel range of this module is not known; Hub's convention is used, 0–1 "
+                "(change it with value_range in the recipe)",
             )
         path = resolve(handle, sha256=spec.sha256, folder=request.folder, listener=request.listener)
         return base_of(spec, path, pixels, request)
@@ -122,7 +122,7 @@ def _check_steady(first: NDArray[Any], second: NDArray[Any], spec: ModelSpec) ->
     """Raise InputError for a module whose outputs on the same images differ: it cannot be trained on or verified."""
     if not np.allclose(first, second, rtol=UNSTEADY, atol=UNSTEADY * float(np.abs(first).max(initial=0.0))):
         raise InputError(
-            f"model {spec.name!r}: the module answers differently each time: it draws random numbers while it infers",
+            f"model {spec.name!r}: the module answers differently each time: it draws random numbers during inference",
             "save it again for inference (training=False), without augmentation layers such as RandomFlip; a Keras "
             "model's own .keras file can be given instead",
         )
@@ -165,6 +165,7 @@ def _own(output: Any, kind: str, own: int, classes: int | None, spec: ModelSpec,
     if kind == "probabilities":
         return output
     if kind == "scores":
-        listener.note("info", f"{where}: the module scores each class by itself (0–1); the scores are made to add up")
+        message = "the module scores each class independently (0–1); the scores are normalized to a sum of 1"
+        listener.note("info", f"{where}: {message}")
         return output / tf.reduce_sum(output, axis=-1, keepdims=True)
     return keras.layers.Softmax(name="probabilities", dtype="float32")(output)

@@ -33,7 +33,7 @@ def check_hub_installed() -> None:
     extra.require("hub: backbones need", "tensorflow_hub")
     if extra.missing("pkg_resources"):
         raise NotInstalledError(
-            "tensorflow_hub needs pkg_resources, which this version of setuptools does not have any more",
+            "tensorflow_hub needs pkg_resources, which this version of setuptools no longer has",
             f"pip install 'setuptools<81', or {extra.remedy}",
         )
 
@@ -149,13 +149,13 @@ class Module:
         except Exception as error:  # TensorFlow's loader may raise any exception
             raise InputError(
                 f"{self.where}: TensorFlow cannot load the SavedModel {folder}: {shorten(str(error), 300)}",
-                "check that it was saved whole, by a TensorFlow no newer than this one; operators of other packages "
-                "(text, recommenders, …) are not there for images",
+                "check that it was saved completely, by a TensorFlow no newer than this one; operators of other "
+                "packages (text, recommenders, …) are not available for images",
             ) from error
         for shape in self._traced_shapes():
             check_size(spec, shape, self.where)
         if spec.trainable and not self.layer.resolved_object.trainable_variables:
-            raise InputError(f"{self.where}: the model brings no variables to fine-tune", "set trainable = false")
+            raise InputError(f"{self.where}: the model has no variables to fine-tune", "set trainable = false")
 
     def apply(self, images: Any) -> Any:
         """Return the wanted output for `images` (batch, height, width, 3) float32, eager or symbolic."""
@@ -255,7 +255,7 @@ def _check_trainable(spec: ModelSpec, saved: SavedModel, signature: str, where: 
             "set trainable = false" if not saved.callable else "remove signature, or set trainable = false",
         )
     if "trainable_variables" not in saved.main.children:
-        raise InputError(f"{where}: the model brings no variables to fine-tune", "set trainable = false")
+        raise InputError(f"{where}: the model has no variables to fine-tune", "set trainable = false")
 
 
 def _describe_inputs(signature: Signature) -> str:

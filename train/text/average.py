@@ -43,7 +43,7 @@ class AverageEmbedding:
                 did_you_mean(spec.backbone, (f"scratch:{NAME}",)),
             )
         if spec.trainable:
-            raise InputError(f"model {spec.name!r}: {spec.backbone} always learns as a whole", "remove trainable")
+            raise InputError(f"model {spec.name!r}: {spec.backbone} is always trained as a whole", "remove trainable")
         check_keys(spec, _KEYS)
         check_text_installed()
 

@@ -229,8 +229,8 @@ def _save_cut(work: _Work, base: TextBase, cut: Cut, head: Any) -> dict[str, Any
         work.listener.note(
             "warning",
             f"model {work.spec.name!r}: no tokenizer for devices gives its token ids. Its files are made and measured "
-            "with ids from its own operators, which need TensorFlow; an app has to make these ids in a way of its own "
-            f"({', '.join(cut.names)}: golden.json says what they must be)",
+            "with ids from its own operators, which need TensorFlow; an app has to compute these ids itself "
+            f"({', '.join(cut.names)}: golden.json lists the expected ones)",
         )
     _golden(work, device, ids_model)
     length = cut.inputs[0].length

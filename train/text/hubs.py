@@ -111,7 +111,7 @@ def check_encoder(spec: ModelSpec, path: Path) -> str:
             else "give a SavedModel that can be called, or one with a signature",
         )
     if spec.trainable and (signature or saved.hub_v1 or "trainable_variables" not in saved.main.children):
-        what = f"signature {signature!r} cannot" if signature else "the SavedModel brings no variables that can"
+        what = f"signature {signature!r} cannot" if signature else "the SavedModel has no variables that can"
         what = "a model in the TF1 Hub format cannot" if saved.hub_v1 else what
         raise InputError(f"{where}: {what} be fine-tuned", "set trainable = false")
     return signature
@@ -164,7 +164,7 @@ def _pick(spec: ModelSpec, result: Any, where: str, *, fallback: Sequence[str] =
         shape = getattr(features, "shape", type(features).__name__)
         raise InputError(
             f"{where}: the encoder's output {name or 'as it is'} has shape {shape}, expected (texts, width)",
-            "set output to the one that gives a vector a text",
+            "set output to the one that returns one vector per text",
         )
     return tf.cast(features, tf.float32)
 
@@ -178,11 +178,11 @@ def _first(spec: ModelSpec, embed: Callable[[Any, bool], Any], texts: Sequence[s
         raise
     except Exception as error:
         reason = str(error).split("(type KerasLayer).")[-1].strip()  # Keras puts its own text before the cause
-        remedy = "an encoder that has a preprocessor needs preprocessor = 'hub:HANDLE'; one of images has no place here"
+        remedy = "an encoder that has a preprocessor needs preprocessor = 'hub:HANDLE'; one of images does not apply"
         if "unexpected keyword argument" in reason:
             remedy = "remove it from arguments"
         elif re.search(r"Dimensions must be equal|indices|out of (bounds|range)|Incompatible shapes", reason):
-            remedy = f"lower max_tokens, now {spec.max_tokens}, to what the encoder has places for"
+            remedy = f"lower max_tokens, now {spec.max_tokens}, to the encoder's maximum length"
         raise InputError(
             f"{where}: {shorten(spec.backbone)} cannot encode texts: {shorten(reason, 300)}", remedy
         ) from error

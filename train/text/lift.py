@@ -64,7 +64,7 @@ def words(frontier: Frontier, source: str, texts: Sequence[str], *, length: int,
     matched, strange = seen.split(table)
     shift = {id_ - value for id_, value in matched}
     if len(shift) > 1:
-        raise NotLifted("what its table gives is changed before it crosses")
+        raise NotLifted("its table's ids are changed before they reach the network")
     by = shift.pop() if shift else 0
     settings |= _unknown(strange, hashes, finds, len(table), by, seen.ends["pad"])
     vocabulary: list[str | None] = [None] * (max(table.values(), default=-1) + by + 1)
@@ -90,7 +90,7 @@ class _StringIds:
             self.before = 0
             return
         if len(more) != 1 or not 0 <= (extra := more.pop()) <= 2:
-            raise NotLifted("it does not give one id for each string")
+            raise NotLifted("it does not return one id per string")
         first = {int(ids[0]) for _, ids in pairs if len(ids)}
         last = {int(ids[-1]) for _, ids in pairs if len(ids)}
         self.before = 1 if extra and len(first) == 1 else 0
@@ -132,7 +132,7 @@ def _unknown(
     if len(ids) == 1:
         return {"unknown": ids.pop()}
     if ids or not finds:
-        raise NotLifted("strings that its table lacks get ids in a way that is not known here")
+        raise NotLifted("strings that are not in its table get ids by an unknown rule")
     return {"unknown": pad or 0}
 
 
