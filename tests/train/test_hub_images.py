@@ -227,7 +227,7 @@ def test_known_publishers_have_their_range_and_unknown_ones_a_note(modules):
         assert pixels_of(spec("x"), unknown).name == "[0, 1]" and not pixels_of(spec("x"), unknown).why
     heard = Heard()
     build_base(spec(modules("features")), ImageRequest(Path(), listener=heard))
-    assert any("nothing is known" in note and "value_range" in note for note in heard.notes)
+    assert any("is not known" in note and "value_range" in note for note in heard.notes)
 
 
 def test_maps_are_pooled_and_dictionaries_and_pairs_give_what_is_chosen(modules):

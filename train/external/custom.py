@@ -119,7 +119,7 @@ def check_modules(path: Path, config: Any, *, trust: bool) -> dict[str, Any]:
         elif "://" in handle and not trust:
             raise InputError(
                 f"{where}, which is not on this machine",
-                "if you trust where the file comes from, add --trust (in a recipe: trust = true), and it is fetched; or "
+                "if you trust the source of the file, add --trust (in a recipe: trust = true), and it is fetched; or "
                 "save the model in its original environment as a SavedModel (model.export), which contains it",
             )
         identities[handle] = identify(handle, "", path.parent)
