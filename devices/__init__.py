@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from ..core.artifact import Artifact
 from ..core.device import Device, Located
@@ -10,7 +12,7 @@ from ..core.runner import Runner
 from ..core.target import DEVICES, Target
 from .runtimes import install
 
-__all__ = ["Device", "Located", "device", "install", "locate", "missing_runtime", "open_runner"]
+__all__ = ["Device", "Located", "device", "environment_of", "install", "locate", "missing_runtime", "open_runner"]
 
 
 def device(name: str = "local") -> Device:
@@ -22,6 +24,14 @@ def device(name: str = "local") -> Device:
 def open_runner(artifact: Artifact, target: Target, *, timeout_seconds: float = 600.0) -> Runner:
     """Return the runner for an artifact on a target. Starts nothing; each verb starts its own process."""
     return device(target.device).open_runner(artifact, target, timeout_seconds=timeout_seconds)
+
+
+def environment_of(targets: Sequence[Target]) -> dict[str, Any]:
+    """Return the environment in which figures for `targets` are taken: that of the first one's device.
+
+    Without targets it is this machine's.
+    """
+    return device(*(target.device for target in targets[:1])).environment()
 
 
 def locate(target: Target) -> Located | None:

@@ -14,7 +14,7 @@ from .. import __version__
 from ..core.artifact import Artifact, artifact_id
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData, load_prepared, save_prepared
-from ..core.environment import environment, now, usable_cores
+from ..core.environment import now, usable_cores
 from ..core.errors import InputError
 from ..core.measurement import Measurement
 from ..core.progress import Listener, Step
@@ -24,7 +24,7 @@ from ..core.results import Results
 from ..core.run_log import RunLog
 from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target, every_target
-from ..devices import open_runner
+from ..devices import environment_of, open_runner
 from ..evaluate import select
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.measure import measure
@@ -132,7 +132,7 @@ def evaluate_files(
     results = Results(
         run={"name": "evaluate", "started": now(), "finished": None, "recipe_sha256": None,
              "edgeproof_version": __version__},
-        environment=environment(),
+        environment=environment_of([Target.parse(target) for target in settings.targets]),
     )  # fmt: skip
     for path, artifact in zip(paths, artifacts, strict=True):
         if artifact.format == "savedmodel":

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..core.artifact import Artifact
 from ..core.dataset import PreparedData
-from ..core.environment import environment, now, usable_cores
+from ..core.environment import now, usable_cores
 from ..core.errors import EdgeproofError
 from ..core.measurement import Measurement
 from ..core.model import Model, load_model
@@ -28,7 +28,7 @@ from ..core.run_log import RunLog
 from ..core.store import Store, copy_out
 from ..core.target import Target, parse_runtime
 from ..data import kind_of
-from ..devices import locate, open_runner
+from ..devices import environment_of, locate, open_runner
 from ..evaluate import select
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.measure import measure
@@ -88,7 +88,7 @@ class Pipeline:
                 "recipe_sha256": recipe.sha256,
                 "edgeproof_version": __version__,
             },
-            environment=environment(),
+            environment=environment_of(self.targets),
         )
 
     def run(self, fingerprint: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from .. import __version__
 from ..core.codec import sha256_of, write_atomic
-from ..core.environment import environment
 from ..core.errors import EdgeproofError
 from ..core.progress import Listener
 from ..core.recipe import Recipe
@@ -19,6 +18,7 @@ from ..core.results import load_results
 from ..core.run_log import RunLog
 from ..core.store import lock, open_store
 from ..data import kind_of
+from ..devices import device
 from ..report import write as write_report
 from ..train.backbones import identity as backbone_identity
 from .finished import Run
@@ -93,7 +93,7 @@ def _inputs(recipe: Recipe, fingerprint: dict[str, Any]) -> str:
     """Return the hash of all that a run depends on: recipe, data, weights, packages, machine."""
     kind = kind_of(recipe.data, recipe.folder)
     backbones = [backbone_identity(spec, folder=recipe.folder, kind=kind) for spec in recipe.model]
-    return sha256_of([recipe.sha256, fingerprint, backbones, environment(), __version__])
+    return sha256_of([recipe.sha256, fingerprint, backbones, device().environment(), __version__])
 
 
 def _unchanged(folder: Path, inputs: str, listener: Listener) -> Run | None:

@@ -22,7 +22,7 @@ from edgeproof.core.runner import LatencyPlan, Runner
 from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.target import DEVICES, Target, every_target
 from edgeproof.core.variant import Variant
-from edgeproof.devices import device, missing_runtime, open_runner
+from edgeproof.devices import device, environment_of, missing_runtime, open_runner
 from edgeproof.devices.local import AGENT, Local, LocalRunner
 from edgeproof.devices.remedies import explain
 from edgeproof.devices.runtimes import installed_versions
@@ -257,6 +257,9 @@ def test_a_device_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> 
     target = Target.parse("pretended/litert")
     assert str(target) in every_target()
     assert device("pretended").environment() == {"cpu": "none"} and device().environment()["cpu"] != "none"
+    here = Target.parse("local/litert")
+    assert environment_of([target, here]) == {"cpu": "none"}
+    assert environment_of([here, target]) == environment_of([]) == device().environment()
     assert missing_runtime(target) == ("pretended/litert is pretended", "nothing helps")
     assert open_runner(Artifact("a", "m", "tflite", "int8", None), target).target == target
     listed = json.loads(CliRunner().invoke(command, ["--json"]).stdout)
