@@ -87,7 +87,7 @@ def status(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         show_usage_error(error)
         return error.exit_code
-    except BrokenPipeError:  # the reader of our output is gone: not an error of ours
+    except BrokenPipeError:  # the reader of standard output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -107,7 +107,7 @@ def explain(error: Exception) -> int:
     if os.environ.get("EDGEPROOF_DEBUG"):
         raise error
     echo(f"error: {type(error).__name__}: {error}", err=True)
-    echo("  → this is a mistake in edgeproof; EDGEPROOF_DEBUG=1 shows where. Please report it.", err=True)
+    echo("  → this is a bug in edgeproof; EDGEPROOF_DEBUG=1 shows where. Please report it.", err=True)
     return 3
 
 

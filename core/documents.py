@@ -1,6 +1,6 @@
 """Reads untrusted JSON and TOML within bounds, and writes strict JSON.
 
-Every document that somebody else could have written is read here. An InputError is raised if it is not text, too long,
+Every document that may come from outside is read here. An InputError is raised if it is not text, too long,
 nested too deep, malformed, or holds numbers that are not finite or have more than 64 bits.
 """
 

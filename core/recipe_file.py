@@ -1,4 +1,4 @@
-"""Reads recipes: files and ``a.b=value`` overrides → `Recipe`. Reports all mistakes, with the closest valid name."""
+"""Reads recipes: files and ``a.b=value`` overrides → `Recipe`. Reports all errors, with the closest valid name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T", bound=BaseModel)
 def load_recipe(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply overrides, ``{"a.b": value}`` or ``["a.b=value"]``.
 
-    Raises InputError with every mistake found.
+    Raises InputError with every error found.
     """
     path = Path(path)
     try:
@@ -55,7 +55,7 @@ def with_overrides(recipe: Recipe | Mapping[str, Any], overrides: Mapping[str, A
 
 
 def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "recipe") -> Recipe:
-    """Check a recipe given as a dictionary. Raises InputError with every mistake found."""
+    """Check a recipe given as a dictionary. Raises InputError with every error found."""
     if "folder" in table:
         raise InputError(f"{where}: unknown key 'folder'", "remove it")
     try:
@@ -72,7 +72,7 @@ def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "rec
 
 
 def parse_budget(pairs: Sequence[str]) -> Budget:
-    """Read ``key=value`` pairs with the keys of a recipe's [budget]. Raises InputError with every mistake found."""
+    """Read ``key=value`` pairs with the keys of a recipe's [budget]. Raises InputError with every error found."""
     return parse_table(Budget, _parse_pairs(pairs, "--budget", "budget", "max_accuracy_drop=0.02"), "budget")
 
 
@@ -100,7 +100,7 @@ def _parse_pairs(pairs: Sequence[str], option: str, table_name: str, example: st
 
 
 def parse_table(kind: type[T], table: Mapping[str, Any], name: str) -> T:
-    """Check one table of a recipe, called `name` there. Raises InputError with every mistake found."""
+    """Check one table of a recipe, called `name` there. Raises InputError with every error found."""
     try:
         return kind.model_validate(table)
     except ValidationError as error:

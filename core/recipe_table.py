@@ -16,7 +16,7 @@ else:
     class _Checked(type(BaseModel)):
         """Raises an InputError for invalid values of a table that is made in Python, as for one that is read.
 
-        Parsing does not go through here: it collects the mistakes of all tables.
+        Parsing does not go through here: it collects the errors of all tables.
         """
 
         def __call__(cls, *args: Any, **values: Any) -> Any:

@@ -50,7 +50,7 @@ class Runtime:
         return not self.extra.missing(self.module)
 
     def job(self) -> dict[str, str]:
-        """Return what the agent must be told of the runtime: JSON values."""
+        """Return the facts about the runtime that the agent needs, as JSON values."""
         return {"session": self.session, "module": self.interpreter, "distribution": self.distribution}
 
     def not_installed(self) -> tuple[str, str]:

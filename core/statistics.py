@@ -151,7 +151,7 @@ def seeds_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE)
     data", Statistics in Medicine 33(2)). The variance is that of the samples' differences, averaged over seeds, divided
     by n; plus, for a and for b, the variance of the seeds' accuracies beyond the chance in the samples, divided by the
     number of seeds. Student's t has Satterthwaite's degrees of freedom. One difference of +1 and one of -1 are added to
-    those of the samples; so with one seed each, which tells nothing about other seeds, the result is exactly
+    those of the samples; so with one seed each, which says nothing about other seeds, the result is exactly
     `paired_drop`. Raises ValueError unless both have samples, and equally many.
     """
     first, second = _by_seed(a), _by_seed(b)

@@ -1,4 +1,4 @@
-"""Translates runtimes' error messages into reasons and remedies that users can act on. The table is the knowledge."""
+"""Translates runtimes' error messages into reasons and remedies that users can act on."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def runtimes_folder() -> Path:
 
 
 def side_installations() -> list[Located]:
-    """Return what lies beside the environment, of this Python: by runtime, and the newest version first."""
+    """Return the side installations for this Python: by runtime, the newest version first."""
     beside = []
     with suppress(OSError):
         for folder in runtimes_folder().glob(f"*-{_tag()}"):
@@ -112,7 +112,7 @@ def install(target: Target) -> Located:
             discard(workspace, root=root)
     if located := locate(target):
         return located
-    raise StageError(f"{final} could not be put in place", "remove what stands there, and try again")
+    raise StageError(f"{final} could not be put in place", "remove what is there, and try again")
 
 
 def _side_by_side() -> list[str]:
@@ -145,7 +145,7 @@ def _fill(workspace: Path, target: Target) -> None:
 
 
 def _pip(workspace: Path, target: Target, arguments: Sequence[str]) -> None:
-    """Run pip. What it says goes to nobody; how it fails becomes a StageError."""
+    """Run pip with its output discarded. Raises StageError if it fails."""
     command = [sys.executable, "-m", "pip", "install", "--target", str(workspace), "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "20", *arguments]
     try:

@@ -115,22 +115,24 @@ def runtime_violations(artifact: Artifact, runtime: str, rows: Sequence[Measurem
 
     A measurement there decides. Where there is none, the oldest runtime that has all of the file's operators does.
     """
-    wanted = parse_runtime(runtime)
-    if not wanted.reads(artifact.format):
-        return [Violation(f"{wanted.runtime} does not read {shorten(artifact.format)} files", float("inf"))]
-    there = _there(wanted, rows)
+    required = parse_runtime(runtime)
+    if not required.reads(artifact.format):
+        return [Violation(f"{required.runtime} does not read {shorten(artifact.format)} files", float("inf"))]
+    there = _there(required, rows)
     if any(m.status == "ok" for m in there):
         return []
     if there:
         why = shorten(there[0].reason, REASON_LIMIT) or there[0].status
         return [Violation(f"does not run on {runtime}: {why}", float("inf"))]
-    oldest = _oldest(artifact, wanted)
+    oldest = _oldest(artifact, required)
     if oldest is None:
         stated = f" (it asks for {shorten(artifact.min_runtime)})" if artifact.min_runtime else ""
         words = f"it was not run there, and which versions have all of its operators is not known{stated}"
         return [_unknown(f"whether it runs on {runtime}", "", words)]
     # ai-edge-litert has version numbers of its own: which TensorFlow Lite's operators it has is in the table.
-    version = tflite_of(wanted.runtime, wanted.version) if wanted.engine.versions == "litert" else wanted.version
+    version = (
+        tflite_of(required.runtime, required.version) if required.engine.versions == "litert" else required.version
+    )
     newest = tuple(int(part) for part in (version or "0").split("."))
     if oldest[: len(newest)] <= newest:
         return []
@@ -138,9 +140,9 @@ def runtime_violations(artifact: Artifact, runtime: str, rows: Sequence[Measurem
     return [Violation(words, float("inf"))]
 
 
-def _there(wanted: Target, rows: Sequence[Measurement]) -> list[Measurement]:
+def _there(target: Target, rows: Sequence[Measurement]) -> list[Measurement]:
     """Return the measurements on that version of that runtime."""
-    return [m for m in rows if m.runtime == wanted.runtime and same_version(wanted.version, _version(m))]
+    return [m for m in rows if m.runtime == target.runtime and same_version(target.version, _version(m))]
 
 
 def _version(m: Measurement) -> str:
@@ -153,13 +155,13 @@ def _version(m: Measurement) -> str:
         return ""
 
 
-def _oldest(artifact: Artifact, wanted: Target) -> tuple[int, ...] | None:
+def _oldest(artifact: Artifact, target: Target) -> tuple[int, ...] | None:
     """Return the version that an artifact's `min_runtime` names, where it is of the wanted runtime's kind."""
     match = _MIN_RUNTIME.fullmatch(artifact.min_runtime)
     if match is None:
         return None
     family = match[1] or ("tflite" if artifact.format == "tflite" else "onnxruntime")
-    if (family == "onnxruntime") != (wanted.engine.versions == "onnxruntime"):
+    if (family == "onnxruntime") != (target.engine.versions == "onnxruntime"):
         return None
     return tuple(int(part) for part in match[2].split("."))
 

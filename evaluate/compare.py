@@ -21,7 +21,7 @@ from ..core.statistics import CONFIDENCE, difference_interval, ratio_interval
 from ..tasks import Quality, comparable, task_of
 from .cells import Cell, cells, process_medians
 
-MACHINE = ("cpu", "cores", "os")
+MACHINE_KEYS = ("cpu", "cores", "os")
 BY_PROCESSES = "process medians (Hodges-Lehmann ratio, Moses interval)"
 BY_INTERVALS = "ends of the two intervals (no raw files: a cautious interval)"
 
@@ -172,7 +172,9 @@ def _cell_name(cell: Cell) -> str:
 
 def _unlike_machines(a: Mapping[str, Any], b: Mapping[str, Any], force: bool) -> list[str]:
     unlike = [
-        f"{key} is {a.get(key)!r} in one and {b.get(key)!r} in the other" for key in MACHINE if a.get(key) != b.get(key)
+        f"{key} is {a.get(key)!r} in one and {b.get(key)!r} in the other"
+        for key in MACHINE_KEYS
+        if a.get(key) != b.get(key)
     ]
     if not unlike:
         return []

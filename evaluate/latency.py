@@ -24,7 +24,7 @@ from ..core.statistics import median_interval, percentiles
 
 @dataclass(frozen=True)
 class Timed:
-    """A cell to time; `raw` is the JSON file that keeps every process's runs, and from which an old run goes on."""
+    """A cell to time. `raw` is the JSON file with every process's runs, from which an interrupted run resumes."""
 
     runner: Runner
     raw: Path

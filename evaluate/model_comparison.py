@@ -64,12 +64,12 @@ def compare_models(
         _pair(results, a, b, correct, budget, folder)
         for a, b in combinations([m for m in results.models if m.get("status", "ok") == "ok"], 2)
     ]
-    compared = [row for row in rows if "difference" in row]
+    with_difference = [row for row in rows if "difference" in row]
     for part in ("difference", "first"):
-        for row, p in zip(compared, holm([row[part]["p"] for row in compared]), strict=True):
+        for row, p in zip(with_difference, holm([row[part]["p"] for row in with_difference]), strict=True):
             row[part]["p_holm"] = p
     for row in rows:
-        row["pairs"], row["within"] = len(compared), within
+        row["pairs"], row["within"] = len(with_difference), within
         row["verdict"] = _verdict(row)
         row["sentence"] = sentence(row)
     return rows

@@ -15,7 +15,7 @@ def sentence(row: Mapping[str, Any]) -> str:
     """Return a row of `model_comparison.compare_models` as a sentence; ``verdict`` and ``pairs`` are already in it."""
     a, b = (shorten(str(row[key]), NAME_LIMIT) for key in ("a", "b"))
     if row["verdict"] == "not compared":
-        return _told(f"{a} and {b} are not compared in accuracy: {row['why']}", a, row, False, b)
+        return _with_costs(f"{a} and {b} are not compared in accuracy: {row['why']}", a, row, False, b)
     difference = row["difference"]
     turned = difference["difference"] < 0
     first, second = (b, a) if turned else (a, b)
@@ -23,10 +23,12 @@ def sentence(row: Mapping[str, Any]) -> str:
     lead = abs(difference["difference"])
     facts = f"95 % interval {points_range(low, high)}; {test_words(row)}; {seeds_words(row)}"
     if row["verdict"] != "not distinguishable":
-        return _told(f"{first} is more accurate than {second} by {points(lead)} ({facts})", "it", row, turned, second)
+        return _with_costs(
+            f"{first} is more accurate than {second} by {points(lead)} ({facts})", "it", row, turned, second
+        )
     ahead = f"{first} is {points(lead)} ahead" if lead >= 5e-5 else "they are level"
     verdict = f"{first} and {second} are not distinguishable in accuracy: {ahead} ({facts})"
-    return _told(verdict, first, row, turned, second)
+    return _with_costs(verdict, first, row, turned, second)
 
 
 def test_words(row: Mapping[str, Any]) -> str:
@@ -48,7 +50,7 @@ def _counts(row: Mapping[str, Any]) -> tuple[int, int]:
     return len(row["accuracy_a"]["seeds"]), len(row["accuracy_b"]["seeds"])
 
 
-def _told(verdict: str, subject: str, row: Mapping[str, Any], turned: bool, other: str) -> str:
+def _with_costs(verdict: str, subject: str, row: Mapping[str, Any], turned: bool, other: str) -> str:
     """Put the costs behind the verdict."""
     costs = _costs(row, turned)
     parts = [verdict, *([f"{subject} {' and '.join(costs)}"] if costs else []), *_files(row, turned, other)]

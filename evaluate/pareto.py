@@ -98,27 +98,27 @@ def _front(results: Results, candidates: Sequence[Cell], refused: Mapping[str, s
     ran = [c for c in candidates if c.measurement.status == "ok" and c.artifact.id not in refused]
     bytes_of = {c.artifact.id: c.artifact.bytes for c in ran}
     costs = {(m.artifact, m.target): cost for m, cost in _costs([c.measurement for c in ran], bytes_of)}
-    compared = [c for c in ran if _key(c) in costs]
-    front = [c for c in compared if not any(_dominates(other, costs[_key(c)]) for other in costs.values())]
+    with_costs = [c for c in ran if _key(c) in costs]
+    front = [c for c in with_costs if not any(_dominates(other, costs[_key(c)]) for other in costs.values())]
     front.sort(key=lambda c: (costs[_key(c)][1], c.artifact.bytes, _key(c)))
     leads = _leads(front, costs)
     beaten = []
-    for cell in compared:
+    for cell in with_costs:
         if cell not in front:
             better = next(c for c in front if _dominates(costs[_key(c)], costs[_key(cell)]))
             beaten.append(_row(cell, _beaten(cell, better, costs, several)))
     rejected = [
         _row(c, did_not_run(c) if c.measurement.status != "ok" else refused.get(c.artifact.id, _not_compared(c)))
         for c in candidates
-        if c not in compared
+        if c not in with_costs
     ]
     return {
         "artifact": None,
         "target": None,
-        "why": _why(front, leads, candidates, len(compared), several, target, nothing),
+        "why": _why(front, leads, candidates, len(with_costs), several, target, nothing),
         "rejected": rejected,
         "fits": [],
-        "pareto": [_row(c, _wanted(c, leads[_key(c)])) for c in front],
+        "pareto": [_row(c, _description(c, leads[_key(c)])) for c in front],
         "beaten": beaten,
     }
 
@@ -140,7 +140,7 @@ def _names(cell: Cell) -> tuple[str, str, str]:
     return cell.quality.best, "the fastest", "the smallest"
 
 
-def _wanted(cell: Cell, leads: Sequence[str]) -> str:
+def _description(cell: Cell, leads: Sequence[str]) -> str:
     m = cell.measurement
     latency = ms(m.latency_ms.median) if m.latency_ms else ""
     figures = f"{cell.quality.phrase}, {cell.loss.phrase}, {latency}, {size(cell.artifact.bytes)}"

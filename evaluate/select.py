@@ -117,10 +117,10 @@ def _turned_down(cell: Cell, violations: Mapping[tuple[str, str], Sequence[Viola
     if cell.measurement.status != "ok":
         return _row(cell, did_not_run(cell))
     unmet = violations[_key(cell)]
-    return {**_row(cell, _told(unmet)), "verdict": NOT_SHOWN if _is_open(unmet) else NOT_MET}
+    return {**_row(cell, _violation_words(unmet)), "verdict": NOT_SHOWN if _is_open(unmet) else NOT_MET}
 
 
-def _told(violations: Sequence[Violation]) -> str:
+def _violation_words(violations: Sequence[Violation]) -> str:
     return sentence("; ".join(b.why for b in violations))
 
 
@@ -178,14 +178,14 @@ def _beside_models(
     top = max(models, key=lambda m: accuracies[m].share)
     if top != winner.artifact.model:
         other = best([c for c in fitting if c.artifact.model == top])
-        gap = accuracy_gap(results, top, winner.artifact.model)
-        sure = "" if gap.distinguishable else ", not distinguishable"
-        if not gap.distinguishable and gap.estimate > budget.max_accuracy_drop:
+        lead = accuracy_gap(results, top, winner.artifact.model)
+        sure = "" if lead.distinguishable else ", not distinguishable"
+        if not lead.distinguishable and lead.estimate > budget.max_accuracy_drop:
             sure += f" with {accuracies[top].samples:,} samples: a larger test split would tell"
         more = "; set budget.min_accuracy higher if that matters more" if budget.min_accuracy is not None else ""
         return [
-            f"The most accurate model, {shorten(top)}, is {points(gap.estimate)} better (95 % interval "
-            f"{points_range(gap.low, gap.high)}{sure}); its best file, {_name(other, True)}, takes "
+            f"The most accurate model, {shorten(top)}, is {points(lead.estimate)} better (95 % interval "
+            f"{points_range(lead.low, lead.high)}{sure}); its best file, {_name(other, True)}, takes "
             f"{times(_latency(other).median / _latency(winner).median)} the latency and "
             f"{_times_size(other, winner)} the size{more}."
         ]
@@ -218,10 +218,10 @@ def _why_winner(
     place = f"the smallest of the fastest files that {fits}" if others else f"the fastest file that {fits}"
     among = ", of the models that are not behind in accuracy" if passed_over else ""
     # What is not shown is its drop, which the sentence after this one is about.
-    drop_told = "" if violations else f"{winner.loss.phrase}, "
+    drop_phrase = "" if violations else f"{winner.loss.phrase}, "
     parts = [
         f"{_name(winner, several)} is {place} the budget{among}: {latency_words(m)}, {winner.quality.phrase}, "
-        f"{drop_told}{size(winner.artifact.bytes)}; {m.kind}."
+        f"{drop_phrase}{size(winner.artifact.bytes)}; {m.kind}."
     ]
     if violations:
         parts.append(f"It {'; '.join(violation.fact for violation in violations)}.")

@@ -37,8 +37,8 @@ class Difference:
             raise ValueError(f"its outputs are {_shapes(answers)}, those of the float file {_shapes(reference)}")
         self.samples += 1
         for name, expected in reference.items():
-            compared = self._outputs.setdefault(name, self.task.agreement(sample_shape(expected.shape)))
-            compared.add(expected.reshape(1, -1), answers[name].reshape(1, -1))
+            agreement = self._outputs.setdefault(name, self.task.agreement(sample_shape(expected.shape)))
+            agreement.add(expected.reshape(1, -1), answers[name].reshape(1, -1))
 
     @property
     def _judged(self) -> Agreement | None:

@@ -266,13 +266,13 @@ def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str,
             seconds=time.perf_counter() - started,
             calibration=record,
             alternatives=_other_methods(artifact.made_by, content, record),
-            storage=storage(read(content)) if quantized else _kept(content, artifact.variant),
+            storage=storage(read(content)) if quantized else _beyond_float16(content, artifact.variant),
         ),
         folder,
     )
 
 
-def _kept(content: bytes, variant: Variant) -> dict[str, Any]:
+def _beyond_float16(content: bytes, variant: Variant) -> dict[str, Any]:
     """Return the weights that a float16 ONNX file keeps in float32 as out of range: name → largest value."""
     beyond = onnx_schemes.beyond_half(content) if str(variant) == "onnx:float16" else {}
     return {"beyond_float16": beyond} if beyond else {}
@@ -304,7 +304,7 @@ def reference(model: Model) -> Artifact:
 
 
 def sidecar(path: Path) -> Path:
-    """Return where the sidecar of an artifact's file stands."""
+    """Return the path of the sidecar of an artifact's file."""
     return path.with_name(path.name + ".json") if path.suffix not in (".tflite", ".onnx") else path.with_suffix(".json")
 
 

@@ -298,7 +298,7 @@ def _name_graph(graph: Any, names: dict[str, str], waiting: set[str], used: set[
             for nested in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 _name_nested(nested, node.name, names, waiting, used)
         for position, tensor in enumerate(node.output):
-            if tensor and tensor not in names:  # an output that nobody asked for has no name
+            if tensor and tensor not in names:  # an output that is not used has no name
                 names[tensor] = unused(f"{node.name}:{position}", used)
     for node in graph.node:
         node.input[:] = [names.get(tensor, tensor) for tensor in node.input]

@@ -18,12 +18,12 @@ BESIDE = ("golden.json", "string_part")  # texts with their ids; the operators o
 
 
 def tokenizer_folder(model: str, folder: Path) -> Path:
-    """Return where the tokenizer of the model of that name stands beside its files; it need not be there yet."""
+    """Return the tokenizer's folder next to the files of the model of that name; it may not exist yet."""
     return folder / f"{slug(model)}.tokenizer"
 
 
 def place_tokenizer(model: Model, folder: Path) -> Path:
-    """Put the tokenizer of `model` into `folder`, once for all its files, and return where it stands.
+    """Put the tokenizer of `model` into `folder`, once for all its files, and return its path.
 
     ``MODEL.tokenizer/`` holds what `model.tokenizer.folder` holds and ``tokenizer.py``, which needs Python and
     nothing else. It appears complete or not at all; an equal folder is left alone. Raises
@@ -37,7 +37,7 @@ def place_tokenizer(model: Model, folder: Path) -> Path:
 
 
 def copy_tokenizer(source: Path, destination: Path, *, root: Path) -> None:
-    """Copy a tokenizer's folder to `destination` below `root`, unless the same one stands there.
+    """Copy a tokenizer's folder to `destination` below `root`, unless the same one is there.
 
     Copied are the settings, the files that they name and the golden vectors; this program's own ``tokenizer.py`` is
     added. Other files in the folder are untrusted and left out. Raises InputError when a folder at `destination` is

@@ -177,7 +177,7 @@ def read(folder: Path, tags: str = "") -> SavedModel:
     else:
         reason = None
     if not graphs:
-        raise InputError(f"{path} is damaged, or not a SavedModel", "get or export the model anew") from reason
+        raise InputError(f"{path} is damaged, or not a SavedModel", "get or export the model again") from reason
     return SavedModel(folder, graphs, (folder / HUB_V1).is_file(), tags)
 
 

@@ -125,7 +125,7 @@ class Content:
 
     @property
     def judged_by(self) -> str:
-        """What stands where a metric would: shares of right answers, of answers as the float model's, or less."""
+        """What is shown instead of a metric: shares of right answers, of answers as the float model's, or less."""
         return caption((c.quality for c in self.cells if c.measurement.status == "ok"), self.tested_on)
 
     def by_design(self) -> int:

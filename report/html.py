@@ -52,7 +52,7 @@ SECTIONS: tuple[Section, ...] = (
 
 
 class Part(NamedTuple):
-    """A section as it stands on a run's page."""
+    """A section as it is shown on a run's page."""
 
     id: str
     title: str

@@ -29,7 +29,7 @@ PLACES: tuple[Place, ...] = tuple(
 )  # fmt: skip
 # So many of them are close by.
 NEAR = 8
-# Above this cost (overlap counts tenfold, by its area in square pixels) a label would hide more than it tells: it is
+# Above this cost (overlap counts tenfold, by its area in square pixels) a label would hide more than it shows: it is
 # left out, and the legend's shape and colour say what the point is.
 CROWDED = 400.0
 # Points closer than this, in pixels each way, look like one.

@@ -52,7 +52,7 @@ def render(results: Results) -> str:
 
 
 def text(words: object) -> Markup:
-    """Return words so that Markdown shows them as they are: one line, no markup, no HTML, nobody notified.
+    """Return words so that Markdown shows them as they are: one line, no markup, no HTML, no mentions.
 
     An invisible joiner after @ and # keeps hosts from taking a class name for a person or an issue.
     """

@@ -254,7 +254,7 @@ def _latency_axis(axes: Axes, narrow: bool) -> None:
 
 
 def _reference_line(axes: Axes, shown: Sequence[Cell], front: Sequence[tuple[float, float]], narrow: bool) -> list[Box]:
-    """Draw the float model's accuracy as a line, which the files are compared with; return where its name stands."""
+    """Draw the float model's accuracy as a line, which the files are compared with; return the position of its name."""
     float_model = next((c for c in shown if c.artifact.format == "savedmodel"), None)
     if float_model is None or (metric := metric_of(float_model.measurement)) is None:
         return []

@@ -133,7 +133,7 @@ def _panel(
     axes.tick_params(length=0, labelsize=10.5, pad=6)
     if axes.get_subplotspec() is None or axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
         axes.set_ylabel("drop, points", fontsize=10.5, color=MUTED)
-    texts = [f"{step.kept} kept, chosen" if step.chosen else f"{step.kept} kept" for step, *_ in points]
+    texts = [f"{step.count} kept, chosen" if step.chosen else f"{step.count} kept" for step, *_ in points]
     if points:
         place_labels(axes, [(x, y) for _, x, y, _ in points], texts, [s.chosen for s, *_ in points], near=narrow)
 
@@ -149,7 +149,7 @@ def spoken_snr(shown: Sequence[SnrPoint]) -> str:
 def spoken_trade(steps: Sequence[Step]) -> str:
     """Return the drawing's figures in words."""
     sentences = [
-        f"{s.kept} layers kept: drop {100 * s.drop:.2f} points"
+        f"{s.count} layers kept: drop {100 * s.drop:.2f} points"
         + (f", {number(s.latency)} ms" if s.latency else "")
         + (f", {size(s.bytes)}" if s.bytes else "")
         + (", chosen" if s.chosen else "")

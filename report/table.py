@@ -35,8 +35,8 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
     if content.by_design():
         parts += [Text(f"{by_design_words(content.by_design())}."), ""]
     failed = [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
-    compared = [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
-    for lines in (failed, compared, [Text(line) for line in by_target(content)]):
+    sentences = [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
+    for lines in (failed, sentences, [Text(line) for line in by_target(content)]):
         parts += [*lines, ""] if lines else []
     parts += [Text(recommendation(results), style="bold" if _is_settled(content) else "bold yellow")]
     return parts

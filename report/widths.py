@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def first_that_fits(tables: Iterable[Table], width: int, otherwise: RenderableType) -> RenderableType:
-    """Return the first of `tables` that needs at most `width` characters for all that stands in it."""
+    """Return the first of `tables` that needs at most `width` characters for all its text."""
     from rich.console import Console
     from rich.measure import Measurement
 

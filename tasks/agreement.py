@@ -76,27 +76,27 @@ class Agreement:
         # Sides of 1 before the last make no map: (1, 1, 1001) is one row of classes.
         self.shape = (*(side for side in sides[:-1] if side != 1), sides[-1])
         self._classes = classes
-        self._distribution = self._unit = self._whole = self._finite = True
+        self._distribution = self._unit = self._integers = self._finite = True
         self._least, self._most = float("inf"), float("-inf")
         self._parts: dict[str, list[Scores]] = {kind: [] for kind in (CLASS, SIDES, WHOLE, NUMBERS)}
         self._sum: Any = 0.0
         self._squares: Any = 0.0
 
-    def add(self, reference: NDArray[Any], found: NDArray[Any]) -> None:
+    def add(self, reference: NDArray[Any], compared: NDArray[Any]) -> None:
         """Take answers (n, values) or (n, …) of the float file and of the other; both hold as many values."""
         step = max(1, _CHUNK // max(1, int(np.prod(self.shape))))
         for start in range(0, len(reference), step):
-            self._add(np.asarray(reference[start : start + step]), np.asarray(found[start : start + step]))
+            self._add(np.asarray(reference[start : start + step]), np.asarray(compared[start : start + step]))
 
-    def _add(self, reference: NDArray[Any], found: NDArray[Any]) -> None:
+    def _add(self, reference: NDArray[Any], compared: NDArray[Any]) -> None:
         count = len(reference)
         exact = reference.reshape(count, *self.shape).astype(np.float64)
-        other = found.reshape(count, *self.shape).astype(np.float64)
+        other = compared.reshape(count, *self.shape).astype(np.float64)
         self._least, self._most = min(self._least, float(exact.min())), max(self._most, float(exact.max()))
         self._unit = self._unit and self._least >= 0 and self._most <= 1
         off = np.abs(exact.sum(axis=-1) - 1).max()
         self._distribution = self._distribution and self._least >= -_SUM_OFF and bool(off <= _SUM_OFF)
-        self._whole = self._whole and all(bool((one == np.rint(one)).all()) for one in (exact, other))
+        self._integers = self._integers and all(bool((one == np.rint(one)).all()) for one in (exact, other))
         self._finite = self._finite and bool(np.isfinite(other).all())
         same = {
             CLASS: exact.argmax(axis=-1) == other.argmax(axis=-1),
@@ -124,7 +124,7 @@ class Agreement:
         picture = len(self.shape) == 3 and last == 3
         boxes = len(self.shape) == 2 and last == 4
         several = int(np.prod(self.shape)) > 1 and not picture and not boxes
-        if self._whole and varied and not (self._unit and several):
+        if self._integers and varied and not (self._unit and several):
             return WHOLE
         if several and self._unit and self._least < 0.5 <= self._most:
             return SIDES
@@ -134,11 +134,11 @@ class Agreement:
     def scores(self) -> Scores:
         """The likeness of each sample's answers (samples,), from 0 to 1; of numbers 1 less the relative error."""
         kind = CLASS if self.by == CLASSES else self.by
-        found = np.concatenate(self._parts[kind]) if self._parts[kind] else np.zeros(0)
+        parts = np.concatenate(self._parts[kind]) if self._parts[kind] else np.zeros(0)
         if kind != NUMBERS:
-            return found
+            return parts
         scale = self._scale()
-        errors = np.sqrt(found / scale) if scale > 0 else (found > 0).astype(np.float64)
+        errors = np.sqrt(parts / scale) if scale > 0 else (parts > 0).astype(np.float64)
         return np.asarray(1 - np.nan_to_num(np.clip(errors, 0, 1), nan=1.0))
 
     def recorded(self, row: Measurement) -> Measurement:

@@ -85,9 +85,9 @@ class Classification:
                 return f"the classes of {shorten(model['name'])} are not known"
         return "" if sorted(a["labels"]) == sorted(b["labels"]) else "the two know different classes"
 
-    def drop(self, reference: NDArray[Any], found: NDArray[Any], *, identical: bool = False) -> Estimate:
+    def drop(self, reference: NDArray[Any], scores: NDArray[Any], *, identical: bool = False) -> Estimate:
         """Return the drop of accuracy with its paired interval (`statistics.paired_drop`)."""
-        return Estimate(0.0, 0.0, 0.0) if identical else Estimate(*paired_drop(reference, found))
+        return Estimate(0.0, 0.0, 0.0) if identical else Estimate(*paired_drop(reference, scores))
 
     def agreement(self, shape: Sequence[int]) -> Agreement:
         """Return what counts equal top classes, or whatever else the answers show themselves to be."""

@@ -52,7 +52,7 @@ class Task(Protocol):
     def not_comparable(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         """Return why two models (rows of `Results.models`) do not answer the same question; empty where they do."""
 
-    def drop(self, reference: NDArray[Any], found: NDArray[Any], *, identical: bool = False) -> Estimate:
+    def drop(self, reference: NDArray[Any], scores: NDArray[Any], *, identical: bool = False) -> Estimate:
         """Return the reference's metric minus the file's, from the scores of the same samples.
 
         `identical`: the answers are the very same, which is a drop of exactly 0. Raises ValueError for other lengths.
@@ -65,12 +65,12 @@ class Task(Protocol):
         """Return how close answers are to a reference's (samples,), from 0 to 1; finer than equal or not."""
 
 
-def compare(task: Task, reference: NDArray[Any], found: NDArray[Any], shape: Sequence[int] = ()) -> Agreement:
+def compare(task: Task, reference: NDArray[Any], other: NDArray[Any], shape: Sequence[int] = ()) -> Agreement:
     """Return how alike the answers (samples, values) of two files are; a `shape` of another size is left aside."""
     values = reference[0].size if len(reference) else 0
     size = 1
     for side in shape:
         size *= side
     counted = task.agreement(shape if shape and size == values else (values,))
-    counted.add(reference, found)
+    counted.add(reference, other)
     return counted

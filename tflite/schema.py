@@ -75,11 +75,11 @@ class _Record:
         self.table = Table(content, place)
 
     def offset(self, slot: int) -> int:
-        """Return how far behind the table's place a field stands; 0 where it is left out."""
+        """Return a field's offset from the table's position; 0 if it is left out."""
         return int(self.table.Offset(4 + 2 * slot))
 
     def place(self, slot: int) -> int:
-        """Return where a field stands in the file; 0 where it is left out."""
+        """Return a field's position in the file; 0 if it is left out."""
         offset = self.offset(slot)
         return offset and offset + int(self.table.Pos)
 
@@ -115,7 +115,7 @@ def _length(slot: int) -> Callable[[Any], int]:
 
 
 def _start(slot: int) -> Callable[[Any], int]:
-    """Return what reads where in the file a vector's first element stands; 0 where it is left out."""
+    """Return a reader of the position of a vector's first element in the file; 0 if it is left out."""
 
     def read(self: _Record) -> int:
         offset = self.offset(slot)

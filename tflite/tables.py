@@ -24,14 +24,14 @@ class Table:
         return cls(content, int.from_bytes(content[:4], "little"))
 
     def number(self, kind: str, position: int) -> Any:
-        """Return a number by its code in `struct`, wherever it stands."""
+        """Return a number by its code in `struct`, at any position."""
         # struct reads negative positions from the end; in a flatbuffer there are none.
         if not 0 <= position <= len(self.content) - struct.calcsize(kind):
             raise ValueError(f"an offset leads to byte {position} of {len(self.content)}")
         return struct.unpack_from(f"<{kind}", self.content, position)[0]
 
     def field(self, slot: int) -> int:
-        """Return where a field stands; 0 where it is left out."""
+        """Return a field's position; 0 if it is left out."""
         distance = self.number("H", self._vtable + 4 + 2 * slot) if slot < self.fields else 0
         return self.position + distance if distance else 0
 
@@ -44,7 +44,7 @@ class Table:
         return place + int(self.number("I", place)) if (place := self.field(slot)) else 0
 
     def vector(self, slot: int) -> tuple[int, int]:
-        """Return where the first element of a vector stands, and how many there are."""
+        """Return the position of a vector's first element, and the number of elements."""
         start = self.target(slot)
         return (start + 4, int(self.number("I", start))) if start else (0, 0)
 

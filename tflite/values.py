@@ -46,8 +46,8 @@ def stored_values(model: Any, tensor: Any) -> NDArray[Any]:
     count, dtype = int(np.prod(shape)), type_name(tensor)
     bits = BITS.get(dtype, 8)
     if bits >= 8:
-        whole: NDArray[Any] = raw.view(_NUMPY[dtype])[:count].reshape(shape)
-        return whole
+        values: NDArray[Any] = raw.view(_NUMPY[dtype])[:count].reshape(shape)
+        return values
     parts = np.stack([(raw >> shift) & (2**bits - 1) for shift in range(0, 8, bits)], axis=-1)  # the low bits first
     signed = parts.reshape(-1).astype(np.int8)
     signed[signed >= 2 ** (bits - 1)] -= 2**bits

@@ -54,7 +54,7 @@ def opened_files(files: FilesLike, targets: Sequence[str]) -> list[Path | Artifa
 
 
 def budget_of(budget: Budget | Mapping[str, Any] | None) -> Budget | None:
-    """Return a budget. Raises InputError with all mistakes."""
+    """Return a budget. Raises InputError with all errors."""
     return budget if budget is None or isinstance(budget, Budget) else parse_table(Budget, budget, "budget")
 
 

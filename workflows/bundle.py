@@ -361,7 +361,7 @@ def _proved(artifact: Artifact, chosen: _Samples, workspace: Path) -> tuple[NDAr
     if not np.array_equal(answers[0], answers[1], equal_nan=True):
         raise StageError(
             f"{artifact.id}: the metadata change its outputs",
-            "this is a mistake in edgeproof, please report it; the file itself is as it was",
+            "this is a bug in edgeproof, please report it; the file itself is as it was",
         )
     if not np.isfinite(answers[0]).all():
         raise StageError(f"{artifact.id} gives values that are not finite", "do not ship this file")

@@ -29,12 +29,12 @@ class AvailableTarget:
 
 
 def devices(install: Sequence[str] = (), *, progress: Listener | None = None) -> list[AvailableTarget]:
-    """List the targets that can be named here: the installed runtimes, then what lies beside this environment.
+    """List the targets that can be named here: the installed runtimes, then side installations.
 
     Args:
         install: versions of runtimes to put beside this environment first, written ``litert==1.0.1``. Each is then a
             target of its own, ``local/litert==1.0.1``.
-        progress: the listener; it is told the folder of each installed version.
+        progress: the listener; it gets the folder of each installed version.
 
     Returns:
         One row for each target.

@@ -175,7 +175,7 @@ def diagnose_file(
     """Diagnose one file, and write the diagnosis into `folder`.
 
     In a run's folder its float file and its samples are found; elsewhere `source` must be given, and `reference` where
-    no float file stands beside. Raises InputError when something is missing.
+    there is no float file next to it. Raises InputError when something is missing.
     """
     artifact = with_value_range(open_artifact(path, listener), None, listener)
     if artifact.format != "tflite" or artifact.path is None:
@@ -229,7 +229,7 @@ def home(path: Path, out: Path | None) -> Path:
 
 
 def beside(artifact: Artifact) -> Path | None:
-    """Return the float32 file that stands beside an artifact's file, if it is of the same model."""
+    """Return the float32 file next to an artifact's file, if it is of the same model."""
     if artifact.path is None:
         return None
     path = artifact.path.with_name(file_name(artifact.model, FLOAT))

@@ -160,8 +160,8 @@ def evaluate_files(
         check_parts(out)
         store = open_store(out, listener)
         ready = [
-            (group, _data(source, wanted, group, settings.targets, store, listener, classes_known=bool(order)))
-            for (wanted, order), group in groups.items()
+            (group, _data(source, spec, group, settings.targets, store, listener, classes_known=bool(order)))
+            for (spec, order), group in groups.items()
         ]
         for group, data in ready:
             listener.begin("measure")

@@ -61,7 +61,7 @@ def export(
     custom_objects: Sequence[str | os.PathLike[str]] = (),
     progress: Listener | None = None,
 ) -> Files:
-    """Make files of a trained model, whoever made it.
+    """Export files of a trained model, of Edgeproof or external.
 
     Args:
         model: a Keras 2 or 3 model in memory; or the path of a Keras file (``.keras``, ``.h5``), of a SavedModel

@@ -241,7 +241,7 @@ class _Search:
         ran = [(artifact, rows[artifact.id]) for artifact in candidates if rows[artifact.id].drop is not None]
         if not ran:
             return None
-        # By agreement: on a few hundred samples the drops of two such files can hardly be told apart.
+        # By agreement: on a few hundred samples the drops of two such files can hardly be distinguished.
         ran.sort(key=lambda pair: (-_likeness(pair[1]), pair[1].drop or 0.0, pair[1].difference or 0.0))
         (best, row), others = ran[0], ran[1:]
         loser = None

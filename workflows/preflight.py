@@ -1,4 +1,4 @@
-"""Checks before anything is started. All mistakes are reported in one message, with exit status 2."""
+"""Checks before anything is started. All errors are reported in one message, with exit status 2."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..train.text.settings import check_text_training
 
 
 def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
-    """Check a recipe against this machine; return the data's fingerprint. Raises InputError with all mistakes."""
+    """Check a recipe against this machine; return the data's fingerprint. Raises InputError with all errors."""
     problems: list[EdgeproofError] = []
     fingerprint: dict[str, Any] = {}
     kind: Kind = train_data.kind_of(recipe.data, recipe.folder)

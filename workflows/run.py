@@ -38,7 +38,7 @@ def run(
 ) -> Run:
     """Do everything a recipe says: prepare data, train, make files, measure them, write the report.
 
-    A run that was killed goes on where it stopped; a changed recipe redoes only what the change concerns.
+    An interrupted run resumes where it stopped; a changed recipe repeats only what the change affects.
 
     Args:
         recipe: a recipe, the path of one, or its tables as a dictionary.

@@ -41,7 +41,7 @@ class _ValueRange:
 def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, listener: Listener) -> Artifact:
     """Return an image artifact with its pixel range in a contract; an artifact with a contract is not changed.
 
-    In this order: `requested`, the file's metadata, the scale of its quantized input. `listener` is told the fed range
+    In this order: `requested`, the file's metadata, the scale of its quantized input. `listener` gets the fed range
     unless it is 0–255, and contradictions. Raises InputError for an invalid range, and for metadata with a separate
     range for each channel.
     """

@@ -61,7 +61,7 @@ written by
 
     python -m benchmarks coverage                            # what is not there yet; it can be ended and goes on
     python -m benchmarks coverage --failed                   # and again what is not ✓
-    python -m benchmarks coverage --only 'keras:ConvNeXt*'   # some rows; add --again to make them anew
+    python -m benchmarks coverage --only 'keras:ConvNeXt*'   # some rows; add --again to repeat them
 
 from the repository's root. The results, with every figure, are in `{state}`.
 

@@ -1,4 +1,4 @@
-"""Runs one row in a process of its own, with limits of time and memory; a crash is the result of one cell."""
+"""Runs one row in a separate process, with limits of time and memory; a crash is the result of one cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edgeproof evaluate``: prove existing files on the user's data."""
+"""``edgeproof evaluate``: evaluate existing files on the user's data."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from .. import completing
 from ..options import labelled_data, text_columns
 
 
-@click.command(short_help="Make files from a trained model, whoever made it.")
+@click.command(short_help="Export files from a trained model, of Edgeproof or external.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--to",
@@ -81,13 +81,13 @@ def command(
 ) -> int:
     """Make files of MODEL. Exit status 3 when one of them could not be made.
 
-    MODEL is a run's models/NAME folder, or somebody else's: a SavedModel (folder or .tar.gz) or a Keras 2 or 3 file
+    MODEL is a run's models/NAME folder, or an external model: a SavedModel (folder or .tar.gz) or a Keras 2 or 3 file
     (.keras, .h5). Such a model is frozen as it is into OUT/model; `edgeproof evaluate OUT/model OUT/*.tflite` then
-    proves the files, by agreement with it where the classes are not known. The options from --labels on are for those.
+    evaluates the files, by agreement with it if the classes are not known. The options from --labels on are for those.
 
     A float .tflite is quantized as it is, without TensorFlow, to what ai-edge-quantizer makes of it (tflite:dynamic,
     int8, int16x8, weight-int8, weight-int4, int4, int4-block32). It then stands beside the files, which
-    `edgeproof evaluate OUT/*.tflite` proves by agreement with it. Shapes that it leaves open are fixed: the batch at 1,
+    `edgeproof evaluate OUT/*.tflite` compares with it. Shapes that it leaves open are fixed: the batch at 1,
     the others by --size or --shape.
     """
     from ...core.codec import to_json

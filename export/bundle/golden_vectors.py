@@ -72,10 +72,10 @@ def roles(artifact: Artifact) -> tuple[str, ...]:
         if len(artifact.inputs) == 1:
             return ("pixels",)
     elif contract.dtype != "string":
-        wanted = {contract.name: "ids"} | ({contract.lengths: "lengths"} if contract.lengths else {})
-        wanted |= {name: name for name in _further(artifact)}
-        input_roles = tuple(wanted.get(plain_name(t.name), "") for t in artifact.inputs)
-        if sorted(input_roles) == sorted(wanted.values()):
+        by_name = {contract.name: "ids"} | ({contract.lengths: "lengths"} if contract.lengths else {})
+        by_name |= {name: name for name in _further(artifact)}
+        input_roles = tuple(by_name.get(plain_name(t.name), "") for t in artifact.inputs)
+        if sorted(input_roles) == sorted(by_name.values()):
             return input_roles
     names = ", ".join(tensor.name for tensor in artifact.inputs)
     raise InputError(

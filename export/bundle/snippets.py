@@ -13,7 +13,7 @@ from ...core.sanitize import slug
 from .escape import Escaped, environment, number
 from .micro import Micro, c_array
 
-# More string constants do not fit into one method of the JVM (64 KiB of byte code), and nobody reads them.
+# More string constants do not fit into one method of the JVM (64 KiB of byte code), and they would not be read.
 MAX_INLINE_LABELS = 2000
 
 _CPP = {"float32": "float", "int8": "std::int8_t", "uint8": "std::uint8_t", "int32": "std::int32_t"}

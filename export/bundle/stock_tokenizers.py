@@ -21,7 +21,7 @@ from .input_adapter import PADDING
 VOCABULARY, PIECES = "vocab.txt", "sentencepiece.model"
 UNKNOWN, CLASSIFY, SEPARATE = "[UNK]", "[CLS]", "[SEP]"
 MAX_WORD_BYTES = 100  # mediapipe/tasks/cc/text/tokenizers/bert_tokenizer.h: kDefaultMaxBytesPerToken
-MAX_SPARE = 4096  # lines of a vocabulary that stand for no token
+MAX_SPARE = 4096  # lines of a vocabulary without a token
 
 # White_Space of the Unicode Character Database, as `core.tokenizer` cuts words, in RE2's syntax.
 WHITE_SPACE = r"[\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"

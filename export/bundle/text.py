@@ -39,7 +39,7 @@ from ...tflite.metadata_writer import (
 from .images import LABELS, label_file
 from .input_adapter import IDS, MASK, PADDING, SEGMENTS, Frame, for_masked, for_padded
 from .stock_tokenizers import PIECES, VOCABULARY, WHITE_SPACE, Stock, stock_tokenizer
-from .text_parity import MAX_EXAMPLES, compared, example, golden_texts
+from .text_parity import MAX_EXAMPLES, compare_in_child, example, golden_texts
 
 MEDIAPIPE = "MediaPipe Tasks TextClassifier"
 # Both run these files and give the same tokens: measured with mediapipe 1.2.2 and tflite-support 0.4.4.
@@ -55,7 +55,7 @@ TIMEOUT = 300.0  # seconds
 class TextFile:
     """Result of `text_bundle`: `content` is the file and `name` its name; both are empty where no file is possible.
 
-    `consumers` are rows {``consumer``, ``accepts``, ``why``}; `notes` are sentences for whoever ships the file.
+    `consumers` are rows {``consumer``, ``accepts``, ``why``}; `notes` are sentences for the user who ships the file.
     `parity` counts over the golden texts: ``texts``, ``same_tokens`` (as the model's own tokenizer gives),
     ``same_labels`` (the highest score), ``same_tokens_prepared`` (None where no preparation helps), and up to five
     ``examples`` {``text``, ``own``, ``theirs``} of labels that differ.
@@ -96,7 +96,7 @@ def text_bundle(artifact: Artifact, tokenizer_folder: Path) -> TextFile:
     if len(artifact.labels) == artifact.outputs[0].shape[-1]:
         files[LABELS] = label_file(artifact.labels)
     content = attach(rewrite(original, frame), pack(_metadata(artifact, stock, frame.room, LABELS in files)), files)
-    parity = compared("measure_files", artifact, tokenizer_folder, frame, content)
+    parity = compare_in_child("measure_files", artifact, tokenizer_folder, frame, content)
     names = (MEDIAPIPE, TASK_LIBRARY[stock.kind])
     return TextFile(
         content,
@@ -262,7 +262,7 @@ def compare_with_mediapipe(file: TextFile, artifact: Artifact, tokenizer_folder:
         tokenizer = open_tokenizer(tokenizer_folder)
     except ValueError as error:
         raise InputError(str(error)) from error
-    scores = compared("own_scores", artifact, tokenizer_folder, _frame(artifact, tokenizer, 0))
+    scores = compare_in_child("own_scores", artifact, tokenizer_folder, _frame(artifact, tokenizer, 0))
     same, largest = 0, 0.0
     examples: list[dict[str, Any]] = []
     for text, answer, own_ in zip(texts, classify_with_mediapipe(file.content, texts), scores, strict=True):

@@ -43,7 +43,9 @@ def golden_texts(tokenizer_folder: Path) -> list[str]:
     return [str(text) for text in texts]
 
 
-def compared(function: str, artifact: Artifact, tokenizer_folder: Path, frame: Frame, content: bytes = b"") -> Any:
+def compare_in_child(
+    function: str, artifact: Artifact, tokenizer_folder: Path, frame: Frame, content: bytes = b""
+) -> Any:
     """Call `measure_files` or `own_scores` in another process, and return what it returned.
 
     `content` is the rewritten file. Raises InputError and StageError as these do, StageError where LiteRT ends it.

@@ -34,7 +34,7 @@ from .training_data import TrainingData, check_data, prepare_training_data
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", *MAKERS[TFMOT].distributions, "ai-edge-litert", "numpy")
 SCRATCH = "scratch"
 NOTE = "work.json"
-COMPARED = 8  # samples on which a network is compared with the frozen model
+SAMPLES_COMPARED = 8  # samples on which a network is compared with the frozen model
 TOLERANCE = 1e-4  # of a probability, between the network and the model frozen from it
 ALTERNATIVE = "use tflite:int8, which is calibrated instead, or use package:mobilenet_v2 or a keras: backbone"
 
@@ -143,7 +143,7 @@ def _train(
     model: Model, table: Qat | Prune | Cluster, training_data: TrainingData, scratch: Path, listener: Listener
 ) -> _Result:
     try:
-        flat = open_network(model, model_values(training_data.train.stored[:COMPARED], model.input))
+        flat = open_network(model, model_values(training_data.train.stored[:SAMPLES_COMPARED], model.input))
         if isinstance(table, Qat):
             network, state, layers = train_qat(flat, model, table, training_data, scratch=scratch, listener=listener)
             facts: dict[str, Any] = {"layers": {"quantized": layers[0], "total": layers[1]}}
@@ -169,7 +169,7 @@ def _finish(
     model: Model, kind: str, trained: _Result, training_data: TrainingData, workspace: Path, started: float
 ) -> Model:
     saved = freeze(trained.function, model, workspace / SCRATCH / "saved_model")
-    samples = model_values(training_data.train.stored[:COMPARED], model.input)
+    samples = model_values(training_data.train.stored[:SAMPLES_COMPARED], model.input)
     tf, _ = load()
     function = tf.function(trained.function, autograph=False)
     expected = np.concatenate([function(tf.constant(one[None])).numpy() for one in samples])

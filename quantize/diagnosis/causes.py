@@ -153,7 +153,7 @@ def _preprocessing(row: Row) -> tuple[Row, str, str] | None:
     convention = calibrated or f"{low:.3g} to {high:.3g}"
     remedy = (
         f"feed values in the calibrated range ({convention}), or calibrate the file with samples as the app feeds "
-        "them; a common mistake is pixels of 0–1 instead of 0–255 or the reverse (export's --value-range sets the "
+        "them; a common error is pixels of 0–1 instead of 0–255 or the reverse (export's --value-range sets the "
         "range that the model takes)"
     )
     return row, words, remedy

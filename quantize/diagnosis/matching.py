@@ -25,7 +25,7 @@ _FAMILY = {name: names[0] for names in _FAMILIES for name in names}
 # The cosine of two kernels of one layer is above 0.999 after rounding to eight bits, above 0.98 after four, and above
 # 0.9 after quantization-aware training. That of kernels of different layers is near 0.
 _SAME_WEIGHTS = 0.7
-_COMPARED = 4096  # values of a kernel
+_VALUES_COMPARED = 4096  # values of a kernel
 
 
 @dataclass
@@ -233,8 +233,8 @@ def _weights(graph: Graph, op: Op) -> Floats | None:
     if not constants:
         return None
     values = graph.constant(max(constants, key=lambda i: graph.tensors[i].size)).reshape(-1)
-    if len(values) > _COMPARED:
-        values = values[np.linspace(0, len(values) - 1, _COMPARED).astype(np.int64)]
+    if len(values) > _VALUES_COMPARED:
+        values = values[np.linspace(0, len(values) - 1, _VALUES_COMPARED).astype(np.int64)]
     norm = float(np.linalg.norm(values))
     return (values / norm).astype(np.float32) if norm else None
 

@@ -32,7 +32,7 @@ from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..section import Section
 from ..svg import inline
 
-# Where a backbone comes from, by what stands before the colon in a recipe.
+# Where a backbone comes from, by the part before the colon in a recipe.
 ORIGINS = {
     "keras": "tf.keras.applications",
     "hub": "TensorFlow Hub",

@@ -40,7 +40,7 @@ def grid(content: Content) -> list[tuple[str, list[tuple[Artifact, list[GridCell
 
 
 def grid_words(content: Content) -> str:
-    """Return what stands in the cells of the grid, in sentences; of its signs those that occur."""
+    """Return what the cells of the grid hold, in sentences; of its signs those that occur."""
     cells = [cell for _, rows in grid(content) for _, row in rows for cell in row]
     marks = {cell.mark for cell in cells}
     timed = "answer, tokenizing and inference" if content.tokenizes else "inference"

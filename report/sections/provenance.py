@@ -24,19 +24,19 @@ from ..training_curve import curve
 
 # Names of layers that a step of a search lists.
 LAYERS_SHOWN = 40
-# Of a calibration's record: where it was, what says the same twice, and what only a machine compares.
+# Of a calibration's record: where it was, duplicates, and values for programs only.
 _NOT_SHOWN = {"images", "count", "sha256"}
 # What differs between files that were calibrated with the same samples.
 _OWN = {"float_agreement", "methods", "method"}
-# Keys of a training's record that have a place of their own.
-_TOLD = {"kind", "of", "history", "head_only", "why", "layers"}
+# Keys of a training record that are shown elsewhere.
+_SHOWN_ELSEWHERE = {"kind", "of", "history", "head_only", "why", "layers"}
 
 
 @dataclass(frozen=True)
 class Step:
     """One step of a search: what is kept out of int8, and what that costs and buys. Figures are None where unknown."""
 
-    kept: int
+    count: int
     layers: tuple[str, ...]
     more: int
     keep: str
@@ -67,23 +67,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Trade:
-    """The steps of a searched scheme. `told` says in a sentence what the chosen step bought."""
+    """The steps of a searched scheme. `sentence` says in a sentence what the chosen step bought."""
 
     name: str
-    told: str
+    sentence: str
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
 class Maker:
-    """A file that one tool made of a scheme: the one that was taken, or one that lost, with the reason.
+    """A file that one tool made of a scheme: the chosen one, or one that lost, with the reason.
 
-    `tools` are those of `made_by` that tell it from the one that was taken: both may start from the converter's file.
+    `tools` are those of `made_by` that differ from the chosen one's: both may start from the converter's file.
     """
 
     made_by: str
     tools: str
-    taken: bool
+    chosen: bool
     status: str
     size: str
     agreement: str
@@ -93,7 +93,7 @@ class Maker:
 
 @dataclass(frozen=True)
 class ToolSelection:
-    """The makers of one scheme, the one that was taken first."""
+    """The makers of one scheme, the chosen one first."""
 
     name: str
     makers: tuple[Maker, ...]
@@ -139,8 +139,8 @@ def _trade(artifact: Artifact, content: Content) -> Trade:
 def _bought(first: Step, chosen: Step) -> str:
     """Return what the chosen step has before the first, in a sentence."""
     if chosen is first:
-        return "Nothing is kept: the plain file is the one that was taken."
-    layers_kept = f"{chosen.kept} layer{'s' if chosen.kept > 1 else ''} kept in {chosen.keep}"
+        return "No layer is kept: the plain file was chosen."
+    layers_kept = f"{chosen.count} layer{'s' if chosen.count > 1 else ''} kept in {chosen.keep}"
     parts = []
     if first.drop is not None and chosen.drop is not None:
         parts.append(f"the drop is {points(chosen.drop)} instead of {points(first.drop)}")
@@ -162,7 +162,7 @@ def _step(row: Mapping[str, Any]) -> Step:
     latency = latency if isinstance(latency, Mapping) else {"median": latency}
     samples, bytes_ = row.get("samples"), row.get("bytes")
     return Step(
-        kept=len(layers),
+        count=len(layers),
         layers=tuple(shorten(str(name), 120) for name in layers[:LAYERS_SHOWN]),
         more=max(0, len(layers) - LAYERS_SHOWN),
         keep=shorten(str(row.get("keep") or "float32"), 20),
@@ -189,7 +189,7 @@ def _tool_selection(artifact: Artifact, content: Content) -> ToolSelection:
     winner = Maker(
         made_by=shorten(artifact.made_by, 120) or "not known",
         tools=shorten(artifact.made_by, 120) or "not known",
-        taken=True,
+        chosen=True,
         status="ok",
         size=size(artifact.bytes),
         agreement=_agreement(own),
@@ -199,8 +199,8 @@ def _tool_selection(artifact: Artifact, content: Content) -> ToolSelection:
     others = [
         Maker(
             made_by=shorten(str(row.get("made_by", "")), 120) or "not known",
-            tools=_apart(str(row.get("made_by", "")), artifact.made_by),
-            taken=False,
+            tools=_distinct_tools(str(row.get("made_by", "")), artifact.made_by),
+            chosen=False,
             status=shorten(str(row.get("status") or "ok"), 30),
             size=size(row["bytes"]) if isinstance(row.get("bytes"), int) and row["bytes"] else "–",
             agreement=_agreement(row),
@@ -212,8 +212,8 @@ def _tool_selection(artifact: Artifact, content: Content) -> ToolSelection:
     return ToolSelection(content.name(artifact), (winner, *others))
 
 
-def _apart(made_by: str, chosen: str) -> str:
-    """Return the tools of a file that the taken one was not made by."""
+def _distinct_tools(made_by: str, chosen: str) -> str:
+    """Return the tools of a file that did not make the chosen one."""
     ours = [part for part in made_by.split(", ") if part and part not in chosen.split(", ")]
     return shorten(", ".join(ours), 120) or "the same tools in another way"
 
@@ -259,7 +259,7 @@ def _training(files: Sequence[Artifact], content: Content) -> TrainingCard:
         facts.append(("Layers", f"{done} of {layers['total']}"))
     elif layers and not isinstance(layers, Mapping):
         facts.append(("Layers", shorten(str(layers), 80)))
-    facts += flat({k: v for k, v in record.items() if k not in _TOLD})
+    facts += flat({k: v for k, v in record.items() if k not in _SHOWN_ELSEWHERE})
     small = [
         f"{content.name(a)} {size(a.compressed_bytes)} of {size(a.bytes)}"
         for a in files

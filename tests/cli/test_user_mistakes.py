@@ -185,7 +185,7 @@ def test_a_full_disk_is_no_mistake_of_ours_wherever_it_is_met(capsys: pytest.Cap
     errors = capsys.readouterr().err
     assert "the disk is full" in errors
     assert "no permission to write log.jsonl" in errors
-    assert "mistake in edgeproof" not in errors
+    assert "bug in edgeproof" not in errors
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,6 @@ def test_a_saved_model_that_never_answers_is_given_up(tmp_path: Path, monkeypatc
     options = to_json(ImportOptions())
     monkeypatch.setitem(tensorflow_process.SILENCE, "import", 45.0)
     with TensorFlowProcess(tmp_path / "log.txt", Silent()) as process:
-        with pytest.raises(CrashError, match="it said nothing for 45 s") as caught:
+        with pytest.raises(CrashError, match="it reported nothing for 45 s") as caught:
             process.call("import", path=str(tmp_path / "m"), name="m", workspace=str(tmp_path / "w"), options=options)
         assert caught.value.status == "timeout"

@@ -17,10 +17,10 @@ from edgeproof.core.statistics import median_interval, percentiles, wilson
 from edgeproof.evaluate.compare import BY_INTERVALS, BY_PROCESSES, compare
 from edgeproof.report.comparison import comparison_table
 
-MACHINE = {"cpu": "Some CPU", "cores": 2, "os": "Linux-6.1"}
+ENVIRONMENT = {"cpu": "Some CPU", "cores": 2, "os": "Linux-6.1"}
 
 
-def run(name, medians, *, right=1640, model="m", environment=MACHINE, folder=None, variants=("tflite:int8",)):
+def run(name, medians, *, right=1640, model="m", environment=ENVIRONMENT, folder=None, variants=("tflite:int8",)):
     """A run whose cells all have the given process medians; with `folder`, their raw files too."""
     results = Results(run={"name": name}, environment=dict(environment), data={"sha256": "same"})
     for variant in variants:
@@ -128,7 +128,7 @@ def test_accuracy_has_a_verdict_of_its_own():
 
 @pytest.mark.parametrize("key", ["cpu", "cores", "os"])
 def test_unlike_machines_are_refused_unless_forced(key):
-    other = run("b", [3.0], environment={**MACHINE, key: "other"})
+    other = run("b", [3.0], environment={**ENVIRONMENT, key: "other"})
     with pytest.raises(InputError, match=f"unlike machines: {key} is") as refusal:
         compare(run("a", [3.0]), other)
     assert "--force" in refusal.value.remedy

@@ -29,7 +29,7 @@ def test_the_watch_sees_what_it_is_there_for(tmp_path: Path) -> None:
     assert any("elsewhere.toml" in what and what.startswith("changed") for what in outside.wrong)
     assert not run(["init", "out/inside.toml"], box, box / "out").wrong
     assert list(judged(-11, "", "", as_json=False)) == ["exit status -11", "no message"]
-    assert list(judged(2, "", "error: this is a mistake in edgeproof", as_json=False))
+    assert list(judged(2, "", "error: this is a bug in edgeproof", as_json=False))
     assert list(judged(0, '{"a": NaN}', "", as_json=True))
     assert list(judged(2, "", "error: \x1b[31m", as_json=False))
     assert not list(judged(2, "", "error: é\n  → do", as_json=False))

@@ -136,7 +136,7 @@ def judged(code: int, out: str, err: str, *, as_json: bool) -> Iterator[str]:
     """Yield what is wrong with how a command ended."""
     if code not in (0, 1, 2, 3):
         yield f"exit status {code}"
-    if "Traceback" in err + out or "mistake in edgeproof" in err:
+    if "Traceback" in err + out or "bug in edgeproof" in err:
         yield f"not explained: {err[-500:]}"
     if code and not err.strip() and not out.strip():
         yield "no message"

@@ -267,7 +267,7 @@ def test_the_trade_of_a_search_is_told_with_its_steps(finished):
     for words in (section(html, "quantization").words, markdown):
         assert "Tried on 481 validation and 19 training samples." in words
     (trade,) = trades(Content(results))
-    assert [step.kept for step in trade.steps] == [0, 2, 4, 6, 8]
+    assert [step.count for step in trade.steps] == [0, 2, 4, 6, 8]
     assert [step.chosen for step in trade.steps].index(True) == 3
     assert html.count("<details><summary>which</summary>") == 4
 
@@ -278,7 +278,7 @@ def test_further_training_and_makers_and_calibration_are_recorded(finished):
     for phrase in ("Quantization-aware training tflite: qat-int8, tflite: qat-int8-int8io", "65 of 71", "Pruning",
                   "Only the head was trained: the backbone comes from TensorFlow Hub", "50.0 %",
                   "tflite:pruned-dynamic 1.28 MiB of 2.54 MiB",
-                  "tensorflow 2.21.0 taken compared on 481 validation and 19 training samples on",
+                  "tensorflow 2.21.0 chosen compared on 481 validation and 19 training samples on",
                   "agrees on 96.2 %, 2.6 points less", "crashed the process ended with signal 11",
                   "tflite: int8, tflite: int8-mixed channel 2 of the calibration samples is brighter",
                   "Ranges of tflite:int8 min and max"):  # fmt: skip

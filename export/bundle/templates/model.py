@@ -67,7 +67,7 @@ class Model:
         def run(stored):
             for place, value in zip(places, stored):
                 interpreter.set_tensor(place, value)
-            interpreter.reset_all_variables()  # a fused LSTM or RNN remembers; each sample here stands alone
+            interpreter.reset_all_variables()  # a fused LSTM or RNN keeps its state; samples are independent
             interpreter.invoke()
             return [interpreter.get_tensor(output) for output in outputs]
 
@@ -188,7 +188,7 @@ def find_runtime(runtimes, asked=""):
 
 
 def version_of(runtime):
-    """Return the version of an installed runtime; empty where it does not tell."""
+    """Return the version of an installed runtime; empty if it is not known."""
     try:
         from importlib import metadata
 
