@@ -120,8 +120,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 @pytest.fixture(scope="session")
 def external_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with files of plain Keras 2 and 3 and plain TensorFlow, made by processes without any code of ours."""
-    name = made_once(tmp_path_factory, "foreign", lambda folder: made_by_plain_keras("external_files.py", folder).name)
-    folder = tmp_path_factory.mktemp("foreign") / "files"
+    name = made_once(tmp_path_factory, "external", lambda folder: made_by_plain_keras("external_files.py", folder).name)
+    folder = tmp_path_factory.mktemp("external") / "files"
     shutil.copytree(name, folder, symlinks=True)
     return folder
 

@@ -1,4 +1,4 @@
-"""Loading is not working: what the gate takes for wrong answers, and what for rounding."""
+"""Cross-runtime consistency: what counts as wrong answers, and what as rounding."""
 
 from __future__ import annotations
 

@@ -445,7 +445,7 @@ def metadata() -> bytes:
     return bytes(b.Output())
 
 
-# --- work-arounds -----------------------------------------------------------------------------------------------------
+# --- fallbacks --------------------------------------------------------------------------------------------------------
 
 
 def test_what_does_not_load_is_named_with_what_to_make_instead(tiny: TinyRun) -> None:

@@ -122,7 +122,7 @@ def test_every_logit_is_that_of_plain_numpy(classifier, reference):
 
 
 @pytest.mark.parametrize("mistake", ["none", "epsilon", "stride", "pixels"])
-def test_the_gate_catches_each_mistake_the_conversion_could_make(state, reference, monkeypatch, mistake):
+def test_the_tolerance_catches_each_mistake_the_conversion_could_make(state, reference, monkeypatch, mistake):
     fresh(1)
     if mistake == "epsilon":
         monkeypatch.setattr(efficientnet_lite, "EPSILON", 1e-5)

@@ -96,7 +96,7 @@ def test_every_logit_is_torchvisions(reference):
 
 
 @pytest.mark.slow
-def test_the_gate_catches_an_epsilon_that_was_not_folded(reference, monkeypatch):
+def test_the_tolerance_catches_an_epsilon_that_was_not_folded(reference, monkeypatch):
     fresh(1)
     monkeypatch.setattr(packaged, "fold_epsilon", lambda gamma, variance: gamma)
     assert difference(packaged.mobilenet_v2(SIZE, classifier=True), reference) > 100 * TOLERANCE
@@ -119,7 +119,7 @@ def test_the_layers_are_those_of_keras_but_for_the_padding():
 
 
 @pytest.mark.slow
-def test_the_gate_catches_keras_own_padding(state, reference):
+def test_the_tolerance_catches_keras_own_padding(state, reference):
     _, keras = fresh(1)
     stock = keras.applications.MobileNetV2(input_shape=(SIZE, SIZE, 3), weights=None, classifier_activation=None)
     packaged.assign(stock.layers, packaged.convert(state))

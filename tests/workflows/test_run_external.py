@@ -32,7 +32,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
-    out = tmp_path_factory.mktemp("foreign")
+    out = tmp_path_factory.mktemp("external")
     to = [word for variant in ("tflite:float32", "tflite:int8", "onnx:float32") for word in ("--to", variant)]
     edgeproof("export", str(emotion_model()), *to, "--calibrate", f"npy:{faces}", "--out", str(out))
     return out
