@@ -48,7 +48,7 @@ def test_classes_of_the_user_come_from_a_file_that_is_named(external_files: Path
     np.testing.assert_allclose(answer(model), expected, rtol=1e-5)
     assert model.provenance["source"]["trusted"] and "Scale" in model.provenance["source"]["code"][0]
     if name.endswith(".h5"):
-        with pytest.raises(InputError, match=r"needs (Scale|Shift), which its maker wrote") as caught:
+        with pytest.raises(InputError, match=r"needs (Scale|Shift), which is custom code") as caught:
             take(external_files / name, tmp_path / "model", trust=True)
         assert "--custom-objects" in caught.value.remedy
 
