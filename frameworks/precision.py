@@ -7,9 +7,6 @@ scheme says), and on a CPU each framework emulates the 16-bit types in its own w
 from __future__ import annotations
 
 import json
-import shutil
-import zipfile
-from pathlib import Path
 from typing import Any
 
 MIXED = ("mixed_float16", "mixed_bfloat16")
@@ -31,28 +28,6 @@ def in_float32(config: Any) -> Any:
 def _is_half(key: str, value: Any) -> bool:
     # A policy is given by its name; anything else called float16 is a layer.
     return isinstance(value, str) and (value in MIXED or (value in HALVES and key != "name"))
-
-
-def write_archive(path: Path, target: Path) -> None:
-    """Copy a ``.keras`` archive with its configuration in float32."""
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copy:
-        for entry in source.infolist():
-            if entry.filename == "config.json":
-                copy.writestr("config.json", json.dumps(in_float32(json.loads(source.read(entry)))))
-                continue
-            with source.open(entry) as old, copy.open(entry.filename, "w", force_zip64=True) as new:
-                shutil.copyfileobj(old, new)
-
-
-def write_hdf5(path: Path, target: Path) -> None:
-    """Copy a Keras ``.h5`` file with its configuration in float32."""
-    import h5py
-
-    shutil.copyfile(path, target)
-    with h5py.File(target, "r+") as file:
-        config = json.loads(file.attrs["model_config"])
-        del file.attrs["model_config"]
-        file.attrs["model_config"] = json.dumps(in_float32(config)).encode()
 
 
 def graph_in_float32(definition: Any) -> str:

@@ -24,6 +24,7 @@ def nested(keras: Any) -> Any:
         ],
         name="trunk",
     )
+    inner.compile("adam", "mse", metrics=["mae"])
     features = inner(layers.Rescaling(1 / 127.5, -1)(image))
     kinds = layers.Dense(4, activation="softmax", name="kind")(features)
     age = layers.Dense(1, name="age")(features)

@@ -25,7 +25,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.export import export
 from edgeproof.train.external import ImportOptions, identify, import_key, import_model, model_inputs, tensor_data
 from edgeproof.train.external.backbone import Files
-from edgeproof.train.external.code import LAYERS, custom_objects, defined_elsewhere, find_code
+from edgeproof.train.external.code import LAYERS, custom_objects, defined_elsewhere, find_code, uncompiled
 from edgeproof.train.external.pixel_range import pixel_range
 from edgeproof.train.external.tensors import Tensor, fixed_shapes, safe_names
 from edgeproof.train.source import ImageRequest
@@ -308,13 +308,17 @@ def test_layers_are_those_of_keras() -> None:
     layers = {name for name in dir(keras.layers) if isinstance(getattr(keras.layers, name), type)}
     assert layers - abstract <= LAYERS
     harmless = {"class_name": "Dense", "config": {"name": "d", "activation": "relu"}, "module": "keras.layers"}
-    assert find_code({"config": [harmless], "compile_config": {"class_name": "Mine"}}) == []
+    assert find_code({"config": [harmless]}) == []
 
 
 def test_a_compiled_model_needs_nothing_for_its_optimizer() -> None:
     optimizer = {"module": "keras.optimizers", "class_name": "Adam", "config": {"name": "adam"}}
     config = {"class_name": "Sequential", "config": {"layers": []}, "compile_config": {"optimizer": optimizer}}
-    assert defined_elsewhere(config) == [] and custom_objects(config) == []
+    for model in (config, {"class_name": "Functional", "config": {"layers": [config]}}):
+        plain = uncompiled(model)
+        assert find_code(plain) == [] and defined_elsewhere(plain) == [] and custom_objects(plain) == []
+    own = {"class_name": "Mine", "config": {"compile_config": {"rate": 1}}}
+    assert uncompiled(own) == own, "what a layer calls so is its own"
     assert defined_elsewhere({"config": [optimizer]}) == [("Adam", "Adam")], "where it would be loaded it counts"
 
 

@@ -105,16 +105,23 @@ _ROOT_SYMBOLS = _names(
 def find_code(config: Any) -> list[str]:
     """Return the parts of a model's configuration that are or may be code: one sentence each, with the layer's name.
 
-    `config` is the parsed JSON of ``config.json`` (Keras archive) or ``model_config`` (HDF5).
+    `config` is the parsed JSON of ``config.json`` (Keras archive) or ``model_config`` (HDF5), `uncompiled`.
     """
-    return list(dict.fromkeys(_walk(_uncompiled(config))))
+    return list(dict.fromkeys(_walk(config)))
 
 
-def _uncompiled(config: Any) -> Any:
-    """Return a configuration without the optimizer, loss and metrics at its top: models are loaded uncompiled."""
-    if isinstance(config, dict):
-        return {key: value for key, value in config.items() if key != "compile_config"}
-    return config
+def uncompiled(config: Any) -> Any:
+    """Return a configuration without the optimizers, losses and metrics of its models.
+
+    Keras leaves out those of the outermost model when it is told to load it uncompiled. It would load those of the
+    models inside, with the code in them.
+    """
+    if isinstance(config, list):
+        return [uncompiled(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    compiled = "class_name" in config and "config" in config
+    return {key: uncompiled(value) for key, value in config.items() if not (compiled and key == "compile_config")}
 
 
 def hub_handles(config: Any) -> list[str]:
@@ -138,7 +145,7 @@ def _is_hub_layer(entry: dict[str, Any]) -> bool:
 def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
     """Return (class, registered name) of names in a configuration that neither Keras nor the file defines."""
     external = []
-    for entry in _entries(_uncompiled(config)):
+    for entry in _entries(config):
         name = entry.get("class_name")
         if not isinstance(name, str) or name in _DANGEROUS or name in _SYMBOL_LAYERS or not _judge(entry):
             continue
@@ -152,7 +159,7 @@ def defined_elsewhere(config: Any) -> list[tuple[str, str]]:
 def custom_objects(config: Any) -> list[tuple[str, str, str]]:
     """Return (module, class or function, registered name) of a configuration's objects from other packages."""
     objects = []
-    for entry in _entries(_uncompiled(config)):
+    for entry in _entries(config):
         module, name = entry.get("module"), entry.get("class_name")
         if name == "function":
             name = entry.get("config")

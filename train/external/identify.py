@@ -13,7 +13,7 @@ from ...core.inputs import check_plain, open_input
 from ...core.sanitize import shorten
 from ...frameworks.security import check_security
 from ..hub.handles import ARCHIVES, GRAPH, check_handle, check_no_checkpoint, check_saved_model
-from .code import defined_elsewhere, find_code, hub_handles
+from .code import defined_elsewhere, find_code, hub_handles, uncompiled
 from .containers import read_archive, read_hdf5
 from .custom import DEFINE, check_modules
 
@@ -45,7 +45,8 @@ class ModelFile:
     """The result of `identify`: the file or folder, and how it is opened.
 
     `keras` is the major version of Keras that wrote it, 0 for a SavedModel; `version` is that version as the file says
-    it. `config` is the Keras configuration. `code` lists its code (empty unless it was trusted),
+    it. `config` is the Keras configuration, uncompiled; `rewritten` says that the file's own compiles a model inside
+    the model, so that the file must not be opened with it. `code` lists its code (empty unless it was trusted),
     `modules` the handles of the Hub modules that its layers load.
     """
 
@@ -54,6 +55,7 @@ class ModelFile:
     keras: Literal[0, 2, 3] = 0
     version: str = ""
     config: Any = None
+    rewritten: bool = False
     code: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
 
@@ -95,13 +97,15 @@ def identify(path: Path, *, trust: bool) -> ModelFile:
     else:
         what = _OTHERS.get(path.suffix.lower(), "is not a known kind of model")
         raise InputError(f"{path} {what}", CHOICES)
+    own, config = config, uncompiled(config)
+    rewritten = isinstance(own, dict) and config != {key: own[key] for key in own if key != "compile_config"}
     code = find_code(config)
     if code and not trust:
         more = f" (and {len(code) - 3} more)" if len(code) > 3 else ""
         raise InputError(f"{path} is refused: {'; '.join(code[:3])}{more}", _remedy(config))
     check_modules(path, config, trust=trust)
     return ModelFile(
-        path, kind, _major(path, version, config), version, config, tuple(code), tuple(hub_handles(config))
+        path, kind, _major(path, version, config), version, config, rewritten, tuple(code), tuple(hub_handles(config))
     )
 
 

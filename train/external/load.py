@@ -15,11 +15,12 @@ from ...core.progress import Listener
 from ...core.sanitize import shorten
 from ...frameworks.constants import unchanged
 from ...frameworks.freeze_function import Plain, trace
-from ...frameworks.precision import is_mixed, write_archive, write_hdf5
+from ...frameworks.precision import in_float32, is_mixed
 from ...frameworks.saved_model import read
 from ...frameworks.tensorflow import load
 from ...frameworks.tf1 import has_references, without_references
 from . import keras3, keras3_process
+from .configured_copy import write_archive, write_hdf5
 from .custom import DEFINE, Definitions, fetch_modules
 from .functions import choose, load_saved_model, parsed_examples
 from .identify import ModelFile
@@ -150,14 +151,17 @@ def _keras3(
 def named(file: ModelFile, scratch: Path) -> Path:
     """Return a path to the file with the suffix that Keras expects for its content.
 
-    For a mixed-precision model that is a copy in `scratch` that computes in float32.
+    If it must not be opened as it is, that is a copy in `scratch`: of a mixed-precision model one that computes in
+    float32, of a model with a compiled model inside one that is not compiled.
     """
     suffixes = (".keras",) if file.format == "keras-archive" else (".h5", ".hdf5")
-    if is_mixed(file.config):
-        path = scratch / f"float32{suffixes[0]}"
+    if file.rewritten or is_mixed(file.config):
+        path = scratch / f"copy{suffixes[0]}"
         with explain_disk_errors(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
-            (write_archive if file.format == "keras-archive" else write_hdf5)(file.path, path)
+            (write_archive if file.format == "keras-archive" else write_hdf5)(
+                file.path, path, in_float32(file.config) if is_mixed(file.config) else file.config
+            )
         return path.resolve()
     if file.path.suffix in suffixes:
         return file.path.resolve()
