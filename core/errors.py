@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class EdgeproofError(Exception):
@@ -103,6 +108,25 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
         if explained is error:
             raise
         raise explained from error
+
+
+def explain_os_errors(call: Callable[P, R]) -> Callable[P, R]:
+    """Return a function of the Python API that raises a StageError for an error of the operating system that is known.
+
+    A full disk, missing permissions or a name that is too long may occur anywhere.
+    """
+
+    @wraps(call)
+    def explaining(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return call(*args, **kwargs)
+        except OSError as error:
+            explained = explain_os_error(error)
+            if explained is error:
+                raise
+            raise explained from error
+
+    return explaining
 
 
 def _short(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -30,7 +31,35 @@ def file_path(file: FileLike, where: str = "the file") -> Path:
         return file.path
     if not isinstance(file, str | os.PathLike):
         raise InputError(f"{where} is a {type(file).__name__}", "give a path, or an artifact that export returned")
-    return Path(file)
+    return path_of(file, where)
+
+
+def path_of(value: str | os.PathLike[str], name: str) -> Path:
+    """Return a path. Raises InputError, which begins with `name`, for what no path can be."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise InputError(f"{name} is a {type(value).__name__}", "give a path")
+    if "\0" in os.fspath(value):
+        raise InputError(f"{name}: the path holds a zero byte", "give the path of a file or folder")
+    return Path(value)
+
+
+def text_of(value: str, name: str) -> str:
+    """Return a text. Raises InputError, which begins with `name`, for anything else."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} is a {type(value).__name__}", "give a text")
+    return value
+
+
+def one_or_more(value: Any, kind: Any, name: str, example: str) -> tuple[Any, ...]:
+    """Return what is given alone or in a sequence. Raises InputError where something is not of `kind`."""
+    if isinstance(value, kind):
+        return (value,)
+    if not isinstance(value, Iterable) or isinstance(value, bytes | Mapping):
+        raise InputError(f"{name} is a {type(value).__name__}", f"give one or more, {example}")
+    listed = tuple(value)
+    if wrong := [one for one in listed if not isinstance(one, kind)]:
+        raise InputError(f"{name} has a {type(wrong[0]).__name__} in it", f"give one or more, {example}")
+    return listed
 
 
 def opened_files(files: FilesLike, targets: Sequence[str]) -> list[Path | Artifact]:
@@ -66,7 +95,9 @@ def labels_or_order(labels: Sequence[str] | str | os.PathLike[str]) -> tuple[str
 def labels_of(labels: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
     """Return class names, read from a file if a path is given. Raises InputError."""
     if isinstance(labels, str | os.PathLike):
-        return read_labels(Path(labels)) if os.fspath(labels) else ()
+        return read_labels(path_of(labels, "labels")) if os.fspath(labels) else ()
+    if not isinstance(labels, Iterable):
+        raise InputError(f"labels is a {type(labels).__name__}", "give the classes in the order of the output")
     return tuple(map(str, labels))
 
 
@@ -78,6 +109,8 @@ def tuple_of_two(value: Sequence[float] | None) -> tuple[float, float] | None:
         low, high = map(float, value)
     except (TypeError, ValueError) as error:
         raise InputError(f"the value range {value!r} is not two numbers", "e.g. (0, 1)") from error
+    if not (isfinite(low) and isfinite(high)):
+        raise InputError(f"the value range {low:g},{high:g} is none", "e.g. --value-range 0,1")
     return low, high
 
 

@@ -17,7 +17,7 @@ from .. import __version__
 from ..core.artifact import Artifact
 from ..core.codec import check, read_json
 from ..core.dataset import PreparedData, read_texts, write_texts
-from ..core.errors import EdgeproofError, InputError, StageError
+from ..core.errors import EdgeproofError, InputError, StageError, explain_os_errors
 from ..core.files import below
 from ..core.formatting import limits
 from ..core.measurement import Measurement
@@ -37,7 +37,7 @@ from ..export import inspect
 from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
 from ..tasks.class_mapping import class_numbers
-from .arguments import FileLike, at_least_one, file_path
+from .arguments import FileLike, at_least_one, file_path, path_of
 from .finished import Run
 from .listening import listener_of
 from .model_files import input_spec_of, open_artifact
@@ -49,6 +49,7 @@ SEED = 1
 MAKER = f"edgeproof {__version__}"
 
 
+@explain_os_errors
 def bundle(
     source: FileLike | Run,
     *,
@@ -79,9 +80,10 @@ def bundle(
         raise InputError(f"{path} does not exist", "give a .tflite or .onnx file, or a run's folder")
     chosen = data_source(data) if data is not None else None
     count = at_least_one(samples, "samples", 1000)
+    place = path_of(out, "out") if out is not None else None
     with RunLog(None, listener_of(progress)) as log:
         log.begin("bundle", path.name)
-        return bundle_file(path, out=Path(out) if out is not None else None, source=chosen, samples=count, listener=log)
+        return bundle_file(path, out=place, source=chosen, samples=count, listener=log)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..core.errors import explain_os_errors
 from ..core.results import Results, load_results
 from ..evaluate.compare import Comparison
 from ..evaluate.compare import compare as compare_results
+from .arguments import path_of
 from .finished import Run
 
 
+@explain_os_errors
 def compare(
     run_a: Run | Results | str | os.PathLike[str],
     run_b: Run | Results | str | os.PathLike[str],
@@ -42,5 +45,5 @@ def _opened(run: Run | Results | str | os.PathLike[str]) -> tuple[Results, Path 
         return run.results, run.folder
     if isinstance(run, Results):
         return run, None
-    path = Path(run)
+    path = path_of(run, "the run")
     return load_results(path), path if path.is_dir() else path.parent

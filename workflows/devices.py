@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..core.errors import explain_os_errors
 from ..core.progress import Listener, Silent
 from ..core.target import DEVICES, Target, parse_runtime
 from ..devices import device
@@ -28,6 +29,7 @@ class AvailableTarget:
     folder: str = ""
 
 
+@explain_os_errors
 def devices(install: Sequence[str] = (), *, progress: Listener | None = None) -> list[AvailableTarget]:
     """List the targets that can be named here: the installed runtimes, then side installations.
 

@@ -10,7 +10,7 @@ from ..core.artifact import Artifact, file_name
 from ..core.codec import from_json, read_json, sha256_file, to_json, write_json
 from ..core.dataset import PreparedData
 from ..core.diagnosis import Diagnosis
-from ..core.errors import InputError
+from ..core.errors import InputError, explain_os_errors
 from ..core.maker import CONVERTER
 from ..core.progress import Listener
 from ..core.recipe import Data
@@ -18,7 +18,7 @@ from ..core.run_log import RunLog
 from ..core.store import Store, lock, open_store
 from ..core.variant import Variant
 from ..quantize import diagnosis as tensors
-from .arguments import FileLike, at_least_one, file_path
+from .arguments import FileLike, at_least_one, file_path, path_of
 from .listening import listener_of
 from .model_files import input_spec_of, open_artifact
 from .preflight import check_writable
@@ -39,6 +39,7 @@ _IN_ORDER = (
 )  # fmt: skip
 
 
+@explain_os_errors
 def diagnose(
     file: FileLike,
     *,
@@ -72,7 +73,7 @@ def diagnose(
         raise InputError(f"{path} does not exist", "give a quantized .tflite file")
     float_file = file_path(reference, "the reference") if reference is not None else None
     source = data_source(data) if data is not None else None
-    folder = home(path, Path(out) if out is not None else None)
+    folder = home(path, path_of(out, "out") if out is not None else None)
     check_parts(folder)
     check_writable(folder / "diagnosis")
     with RunLog(folder / "diagnosis" / "log.jsonl", listener_of(progress)) as log:

@@ -11,7 +11,7 @@ from typing import Literal
 from ..core import children
 from ..core.dataset import Kind
 from ..core.environment import cpu_name, usable_cores
-from ..core.errors import EdgeproofError
+from ..core.errors import EdgeproofError, explain_os_errors
 from ..core.extras import EXTRAS
 from ..core.maker import MAKERS
 from ..core.recipe import ModelSpec
@@ -46,6 +46,7 @@ class Check:
     remedy: str = ""
 
 
+@explain_os_errors
 def doctor() -> list[Check]:
     """Check this environment: Python, packages, runtimes, weights, disk. Imports none of the packages.
 

@@ -15,7 +15,7 @@ from ..core.artifact import Artifact, artifact_id
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData, load_prepared, save_prepared
 from ..core.environment import now, usable_cores
-from ..core.errors import InputError
+from ..core.errors import InputError, explain_os_errors
 from ..core.measurement import Measurement
 from ..core.progress import Listener, Step
 from ..core.recipe import Budget, Data, Evaluate
@@ -30,7 +30,16 @@ from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.measure import measure
 from ..report import write as write_report
 from ..tasks.class_mapping import class_numbers, shown
-from .arguments import FROM_FOLDERS, FilesLike, budget_of, labels_or_order, opened_files, tuple_of_two
+from .arguments import (
+    FROM_FOLDERS,
+    FilesLike,
+    budget_of,
+    labels_or_order,
+    one_or_more,
+    opened_files,
+    path_of,
+    tuple_of_two,
+)
 from .finished import Run
 from .listening import listener_of
 from .model_files import answers, input_spec_of, open_artifact, open_model
@@ -48,6 +57,7 @@ _NAME_CLASSES = (
 )
 
 
+@explain_os_errors
 def evaluate(
     files: FilesLike,
     data: DataLike,
@@ -89,10 +99,10 @@ def evaluate(
             there to compare with. Nothing was started.
         StageError: the disk refuses.
     """
-    names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-    table = {"targets": names or every_target(), "latency": dict(latency or {})}
+    names = tuple(dict.fromkeys(one_or_more(targets, str, "targets", "such as local/litert")))
+    table = {"targets": names or every_target(), "latency": {} if latency is None else latency}
     settings = parse_table(Evaluate, table, "evaluate")
-    folder = Path(out)
+    folder = path_of(out, "out")
     source, limits, classes = data_source(data), budget_of(budget), labels_or_order(labels)
     pixels = tuple_of_two(value_range)
     opened = opened_files(files, settings.targets)

@@ -10,7 +10,7 @@ from typing import Any
 from ..core.artifact import Artifact
 from ..core.codec import to_json
 from ..core.dataset import PreparedData
-from ..core.errors import InputError
+from ..core.errors import InputError, explain_os_errors
 from ..core.maker import CONVERTER, MAKERS, MakerChoice
 from ..core.model import Model, check_model, load_model
 from ..core.progress import Listener
@@ -24,7 +24,7 @@ from ..core.variant import Variant
 from ..devices import device
 from ..quantize.calibration import Calibration
 from ..train import external
-from .arguments import at_least_one, labels_of, tuple_of_two
+from .arguments import at_least_one, labels_of, one_or_more, path_of, text_of, tuple_of_two
 from .files import Files
 from .keras_models import ModelLike, model_path
 from .listening import listener_of
@@ -42,6 +42,7 @@ from .tool_selection import select_tool
 SEED = 1
 
 
+@explain_os_errors
 def export(
     model: ModelLike,
     variants: str | Variant | Sequence[str | Variant],
@@ -92,23 +93,27 @@ def export(
             this model, or a package is missing. Nothing was made.
         StageError: the model cannot be frozen, or the disk refuses.
     """
-    asked = [v if isinstance(v, Variant) else Variant.parse(v) for v in dict.fromkeys(_listed(variants))]
+    listed = one_or_more(variants, str | Variant, "variants", "such as tflite:int8")
+    if not listed:
+        raise InputError("there are no variants to make", "name one or more, such as tflite:int8")
+    asked = [v if isinstance(v, Variant) else Variant.parse(v) for v in dict.fromkeys(listed)]
     table = {"variants": list(map(str, asked)), "maker": maker, "calibration": {"samples": samples}}
     options = parse_table(Export, table, "export")
+    modules = one_or_more(custom_objects, str | os.PathLike, "custom_objects", "modules, or paths of .py files")
     stated = external.ImportOptions(
         trust=trust,
-        output=output,
-        tags=tags,
-        signature=signature,
+        output=text_of(output, "output"),
+        tags=text_of(tags, "tags"),
+        signature=text_of(signature, "signature"),
         labels=labels_of(labels),
         value_range=tuple_of_two(value_range),
         size=None if size is None else at_least_one(size, "size"),
         shapes=_shapes(shapes),
-        custom_objects=tuple(str(Path(m).resolve()) if str(m).endswith(".py") else str(m) for m in custom_objects),
+        custom_objects=tuple(str(Path(m).resolve()) if str(m).endswith(".py") else str(m) for m in modules),
     )
     source = data_source(calibration) if calibration is not None else None
     with model_path(model) as path:
-        folder = Path(out) if out is not None else _default_folder(path)
+        folder = path_of(out, "out") if out is not None else _default_folder(path)
         check_writable(folder)
         with RunLog(folder / "log.jsonl", listener_of(progress)) as log:
             artifacts = export_model(path, stated, asked, options, source, folder, log)
@@ -129,14 +134,10 @@ def _float_model(path: Path, folder: Path) -> Path | None:
     return open_model(path).saved_model.parent if is_ours(path) else folder / "model"
 
 
-def _listed(variants: str | Variant | Sequence[str | Variant]) -> Sequence[str | Variant]:
-    return (variants,) if isinstance(variants, str | Variant) else variants
-
-
 def _shapes(shapes: Mapping[str, Sequence[int]] | Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Return shapes by input name; an empty name means the only input."""
-    by_name = shapes if isinstance(shapes, Mapping) else {"": shapes} if len(shapes) else {}
     try:
+        by_name = shapes if isinstance(shapes, Mapping) else {"": shapes} if len(shapes) else {}
         return {str(name): tuple(int(side) for side in shape) for name, shape in by_name.items()}
     except (TypeError, ValueError) as error:
         raise InputError(f"{shapes!r} are no shapes", 'give e.g. (1, 128), or {"ids": (1, 128)}') from error

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.artifact import Artifact
+from ..core.errors import explain_os_errors
 from ..core.results import Results, load_results
 from ..report import write as write_report
+from .arguments import path_of
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class Run:
     failures: tuple[str, ...] = field(default=())
 
     @classmethod
+    @explain_os_errors
     def load(cls, folder: str | os.PathLike[str]) -> Run:
         """Open the folder of a finished run, or its results.json. Raises InputError when there is none."""
-        path = Path(folder)
+        path = path_of(folder, "the run")
         results = load_results(path)
         here = path if path.is_dir() else path.parent
         failed = (m for m in results.models if m.get("status", "ok") != "ok")
@@ -85,6 +88,7 @@ class Run:
         )
 
 
+@explain_os_errors
 def report(run: Run | str | os.PathLike[str]) -> Run:
     """Write a run's report.html and report.md again, from its results.json.
 

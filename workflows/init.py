@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ..core.codec import write_atomic
 from ..core.documents import parse_toml
-from ..core.errors import InputError
+from ..core.errors import InputError, explain_os_errors
 from ..core.recipe import Data
 from ..core.recipe_file import load_recipe, parse_recipe
 from ..core.sanitize import shorten, slug
 from ..data import kind_of
+from .arguments import path_of, text_of
 from .preflight import check_new
 from .shipped import copy_recipe
 
@@ -32,6 +33,7 @@ class NewRecipe:
     missing: tuple[str, ...]
 
 
+@explain_os_errors
 def init(
     path: str | os.PathLike[str] = "recipe.toml",
     *,
@@ -55,9 +57,14 @@ def init(
         InputError: a file is there already, the data cannot be trained on, or the backbone does not fit them. Nothing
             is written then.
     """
-    target = Path(path)
+    target = path_of(path, "the recipe")
     if copy is not None:
-        return _copied(copy, target, has_options=data is not None or backbone is not None, force=force)
+        return _copied(
+            text_of(copy, "the name of a recipe"),
+            target,
+            has_options=data is not None or backbone is not None,
+            force=force,
+        )
     if target.exists() and not force:
         raise InputError(f"{target} exists already", "give another path, or --force to overwrite it")
     source = data if isinstance(data, Data) else Data(source=DEFAULT_SOURCE if data is None else data)
@@ -65,7 +72,7 @@ def init(
     is_text = kind_of(source, folder) == "text"
     if backbone is None:
         backbone = _FOR_TEXTS if is_text else _FOR_IMAGES
-    text = _filled(target, source, backbone, is_text=is_text)
+    text = _filled(target, source, text_of(backbone, "the backbone"), is_text=is_text)
     missing = check_new(parse_recipe(parse_toml(text, f"recipe {target}"), folder, where=str(target)))
     write_atomic(target, text)
     return NewRecipe(target, (target,), tuple(missing))

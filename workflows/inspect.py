@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.codec import sha256_file, to_json
+from ..core.errors import explain_os_errors
 from ..export import inspect as read_contents
 from ..export.inspect import Contents
 from .arguments import FileLike, file_path
@@ -26,6 +27,7 @@ class Inspection:
         return {"file": str(self.file), "bytes": self.bytes, "sha256": self.sha256, **to_json(self.contents)}
 
 
+@explain_os_errors
 def inspect(file: FileLike) -> Inspection:
     """Read a file's inputs, outputs, quantization, operators and metadata. No runtime is needed.
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..core.errors import InputError
+from ..core.errors import EdgeproofError, InputError
 from ..core.model import Model
 from ..core.sanitize import shorten, slug
+from .arguments import path_of
 
 # A Keras model has no type that could be named without importing Keras.
 ModelLike: TypeAlias = str | os.PathLike[str] | Model | Any
@@ -26,7 +27,7 @@ def model_path(model: ModelLike) -> Iterator[Path]:
         yield model.saved_model.parent
         return
     if isinstance(model, str | os.PathLike):
-        path = Path(model)
+        path = path_of(model, "the model")
         if not path.exists():
             raise InputError(f"{path} does not exist", _REMEDY)
         yield path
@@ -42,7 +43,12 @@ def model_path(model: ModelLike) -> Iterator[Path]:
                 f"the model cannot be saved: {type(error).__name__}: {shorten(str(error), 300)}",
                 "build it, and give its own layers a get_config; or save it yourself and give the path",
             ) from error
-        yield path
+        try:
+            yield path
+        except EdgeproofError as error:  # the caller does not know the temporary file
+            error.message = error.message.replace(str(path), "the model")
+            error.args = (error.message,)
+            raise
 
 
 def _is_keras(model: object) -> bool:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sys
 
+from ..core.errors import InputError
 from ..core.progress import Listener, Silent
+
+_METHODS = [name for name in vars(Silent) if not name.startswith("_")]
 
 
 def listener_of(progress: Listener | None) -> Listener:
     """Return `progress`, or the default: bars in a notebook, else silence."""
     if progress is not None:
+        if isinstance(progress, type) or not all(callable(getattr(progress, name, None)) for name in _METHODS):
+            raise InputError(
+                f"progress is the {'class' if isinstance(progress, type) else 'object'} {progress!r:.80}, no listener",
+                "give an object of a class that is derived from edgeproof.Silent, or edgeproof.ProgressBars()",
+            )
         return progress
     if _in_notebook():
         from ..report.progress_bars import ProgressBars

@@ -198,6 +198,8 @@ def _arrays(source: str, input_spec: InputSpec, *, folder: Path, store: Store, u
             f"{source}: the model takes arrays of its own shape",
             f"give them as npy:FILE (a .npy, or a .npz for several inputs){hint}",
         )
+    if "\0" in rest:
+        raise InputError("data source: the name holds a zero byte", "write npy:FILE")
     path = folder / Path(rest).expanduser()
     facts = {"source": str(path.resolve()), "split": _split(use), "inputs": [asdict(i) for i in input_spec.inputs]}
     key = store.key("arrays", facts)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..core.codec import sha256_of, write_atomic
-from ..core.errors import EdgeproofError
+from ..core.errors import EdgeproofError, explain_os_errors
 from ..core.progress import Listener
 from ..core.recipe import Recipe
 from ..core.recipe_file import load_recipe, with_overrides
@@ -21,6 +21,7 @@ from ..data import kind_of
 from ..devices import device
 from ..report import write as write_report
 from ..train.backbones import identity as backbone_identity
+from .arguments import path_of
 from .finished import Run
 from .listening import listener_of
 from .pipeline import Pipeline
@@ -29,6 +30,7 @@ from .run_folder import check_parts, problem, remember
 from .tensorflow_process import TensorFlowProcess
 
 
+@explain_os_errors
 def run(
     recipe: Recipe | Mapping[str, Any] | str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
@@ -57,8 +59,8 @@ def run(
     if isinstance(recipe, Recipe | Mapping):
         checked = with_overrides(recipe, overrides)
     else:
-        checked = load_recipe(Path(recipe), overrides)
-    folder = Path(out) if out is not None else Path("runs") / checked.name
+        checked = load_recipe(path_of(recipe, "the recipe"), overrides)
+    folder = path_of(out, "out") if out is not None else Path("runs") / checked.name
     check_writable(folder)
     with RunLog(folder / "log.jsonl", listener_of(progress)) as log:
         log.begin("preflight")

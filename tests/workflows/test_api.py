@@ -325,18 +325,60 @@ def test_a_listener_hears_the_work_and_is_entered_and_left(
     assert heard.events == ["entered", "bundle", "left"]
 
 
+RECIPE: dict[str, Any] = {
+    "name": "tiny", "data": {"source": "folder:none"}, "model": [{"name": "m", "backbone": "package:mobilenet_v2"}],
+}  # fmt: skip
 WRONG: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "no recipe": (lambda _, here: ep.run(here / "none.toml"), "does not exist"),
     "a key that is none": (lambda *_: ep.run({"data": {"sauce": 1}}), "sauce"),
     "overrides as one text": (lambda *_: ep.run({}, overrides="a=1"), "a single text"),
     "no model": (lambda _, here: ep.export(here / "none.keras", "tflite:float32"), "does not exist"),
+    "a recipe that is none": (lambda *_: ep.run(3), "the recipe is a int"),  # type: ignore[arg-type]
+    "a recipe's path with a zero byte": (lambda *_: ep.init("a\0b"), "zero byte"),
+    "a backbone that is no text": (
+        lambda _, here: ep.init(here / "r.toml", backbone=3), "the backbone is a int",  # type: ignore[arg-type]
+    ),
     "an object that is no model": (lambda *_: ep.export(object(), "tflite:float32"), "the model is a object"),
     "a variant that is none": (lambda file, _: ep.export(file, "tflite:int7"), "int7"),
+    "no variants": (lambda file, _: ep.export(file, []), "no variants"),
+    "variants that are none": (lambda file, _: ep.export(file, 8), "variants is a int"),  # type: ignore[arg-type]
+    "a variant that is no text": (lambda file, _: ep.export(file, [8]), "variants has a int"),  # type: ignore[list-item]
+    "labels that are none": (
+        lambda file, _: ep.export(file, "tflite:int8", labels=3), "labels is a int",  # type: ignore[arg-type]
+    ),
+    "shapes that are none": (
+        lambda file, _: ep.export(file, "tflite:int8", shapes=3), "3 are no shapes",  # type: ignore[arg-type]
+    ),
+    "an output that is no name": (
+        lambda file, _: ep.export(file, "tflite:int8", output=3), "output is a int",  # type: ignore[arg-type]
+    ),
+    "modules that are none": (
+        lambda file, _: ep.export(file, "tflite:int8", custom_objects=3), "custom_objects",  # type: ignore[arg-type]
+    ),
+    "a value range without an end": (
+        lambda file, _: ep.export(file, "tflite:int8", value_range=(0, float("inf"))), "0,inf is none",
+    ),
+    "a folder that is none": (
+        lambda file, _: ep.export(file, "tflite:float32", out=3), "out is a int",  # type: ignore[arg-type]
+    ),
+    "a folder in bytes": (lambda file, _: ep.bundle(file, out=b"b"), "out is a bytes"),  # type: ignore[arg-type]
+    "a listener that is none": (
+        lambda file, here: ep.bundle(file, out=here, progress=3), "no listener",  # type: ignore[arg-type]
+    ),
+    "a listener's class": (
+        lambda file, here: ep.bundle(file, out=here, progress=ep.Silent), "is the class",  # type: ignore[arg-type]
+    ),
     "calibration missing": (lambda file, here: ep.export(file, "tflite:int8", out=here), "calibrated"),
     "a budget that is none": (lambda *_: ep.Budget(max_latency=5), "max_latency_ms"),
     "no files": (lambda *_: ep.evaluate([], (np.zeros((2, 3)),)), "no files"),
     "files that are none": (lambda *_: ep.evaluate(3, (np.zeros((2, 3)),)), "int"),  # type: ignore[arg-type]
     "a target that is none": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)),), "local/tflight"), "litert|known"),
+    "targets that are none": (
+        lambda file, _: ep.evaluate(file, (np.zeros((2, 3)),), 3), "targets is a int",  # type: ignore[arg-type]
+    ),
+    "settings of latency as a text": (
+        lambda file, _: ep.evaluate(file, (1,), latency="threads=4"), "a table",  # type: ignore[arg-type]
+    ),
     "data of three parts": (lambda file, _: ep.evaluate(file, (1, 2, 3)), "3 parts"),
     "data that are no numbers": (lambda file, _: ep.evaluate(file, ([object()],)), "no array of numbers"),
     "classes that do not fit": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)), [1])), "1 classes for 2"),
@@ -357,6 +399,7 @@ WRONG: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "a file that is none": (lambda *_: ep.inspect("none.tflite"), "does not exist"),
     "a diagnosis without samples": (lambda file, _: ep.diagnose(file), "not known"),
     "no golden vectors": (lambda file, _: ep.bundle(file, samples=0), "from 1 to 1000"),
+    "a run that is no path": (lambda *_: ep.compare(3, "none"), "the run is a int"),  # type: ignore[arg-type]
     "runs that are none": (lambda *_: ep.compare("none", "none"), "none"),
     "a runtime without a version": (lambda *_: ep.devices(install=["litert"]), "NAME==VERSION"),
 }  # fmt: skip
@@ -368,6 +411,24 @@ def test_what_the_caller_did_wrong_is_an_input_error(case: str, model: Path, tmp
     with pytest.raises(ep.InputError, match=words) as caught:
         call(model, tmp_path)
     assert str(tempfile.gettempdir()) + "/edgeproof-" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["run", "export", "evaluate", "inspect", "compare", "report", "init", "bundle"])
+def test_what_the_system_refuses_is_a_stage_error(name: str, model: Path, tmp_path: Path) -> None:
+    long = str(tmp_path / ("a" * 300))
+    calls: dict[str, Callable[[], Any]] = {
+        "run": lambda: ep.run({**RECIPE, "data": {"source": f"folder:{long}"}}, tmp_path / "run"),
+        "export": lambda: ep.export(long, "tflite:float32"),
+        "evaluate": lambda: ep.evaluate(model, (np.zeros((2, 3)),), "local/litert", out=long),
+        "inspect": lambda: ep.inspect(f"{long}.tflite"),
+        "compare": lambda: ep.compare(long, long),
+        "report": lambda: ep.report(long),
+        "init": lambda: ep.init(long),
+        "bundle": lambda: ep.bundle(long),
+    }
+    with pytest.raises(ep.EdgeproofError, match="too long") as caught:
+        calls[name]()
+    assert len(str(caught.value)) < 500
 
 
 def test_hostile_names_are_escaped_in_a_notebook(measured: Measured) -> None:
