@@ -19,7 +19,7 @@ from ..export import reference as float_artifact
 from ..export import sidecar as sidecar_path
 from ..frameworks.security import check_security
 from ..tflite.embedded_labels import embedded_labels
-from ..train.external import Input, model_inputs
+from ..train.external import Input, model_inputs, model_outputs
 from ..train.text.tokenizer_recovery import STRING_PART
 from .prepare_data import InputSpec
 
@@ -143,7 +143,10 @@ def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
 
 def answers(artifact: Artifact) -> int | None:
     """Return the number of values in an artifact's judged output; None if unknown."""
-    named = [t for t in artifact.outputs if t.name == artifact.answer] or artifact.outputs[:1]
+    outputs = artifact.outputs
+    if artifact.format == "savedmodel" and artifact.path is not None:
+        outputs = model_outputs(open_model(artifact.path))
+    named = [t for t in outputs if t.name == artifact.answer] or outputs[:1]
     return named[0].shape[-1] if named and named[0].shape else None
 
 

@@ -235,6 +235,28 @@ else:
 files = ep.export(model, wanted, calibration=(x,), samples=20, maker="converter", out="files")
 assert [file.id for file in files.values()] == ["in_memory--tflite-float32", "in_memory--tflite-int8"]
 assert files["tflite:int8"].calibration["samples"] == 20 and str(files.model) == "files/model"
+
+# Of three classes the samples have two: their numbers are positions in the output of every file.
+few, short = (x[:6], [0, 1] * 3), {"processes": 2, "run_seconds": 0.1}
+measured = ep.evaluate(files, few, ["local/tensorflow", "local/litert"], latency=short, out="measured")
+accuracy = [row.accuracy for row in measured.results.measurements if row.status == "ok"]
+assert len(accuracy) == 3 and None not in accuracy, accuracy
+alone = ep.evaluate(files.model, few, "local/tensorflow", latency=short, out="alone")
+assert alone.results.measurements[0].accuracy == accuracy[0]
+try:
+    ep.evaluate(files.model, (x[:6], [3] * 6), "local/tensorflow", latency=short, out="alone")
+except ep.InputError as error:
+    assert "class number 3" in error.message and "has 3 classes" in error.message, error
+else:
+    raise AssertionError("it was not refused")
+
+lambdas = [keras.layers.Lambda(lambda v: v * 2, input_shape=(6,)), keras.layers.Dense(3)]
+try:
+    ep.export(keras.Sequential(lambdas), wanted[:1], out="files")
+except ep.InputError as error:
+    assert str(error).startswith("the model is refused: "), error
+else:
+    raise AssertionError("it was not refused")
 """
 AT_THE_END = """
 import os, tempfile, psutil

@@ -3,7 +3,7 @@
 from .identify import ModelFile, identify
 from .import_model import PACKAGES, import_key, import_model
 from .options import ImportOptions
-from .samples import Input, model_inputs, tensor_data
+from .samples import Input, model_inputs, model_outputs, tensor_data
 
 __all__ = [
     "PACKAGES",
@@ -14,5 +14,6 @@ __all__ = [
     "import_key",
     "import_model",
     "model_inputs",
+    "model_outputs",
     "tensor_data",
 ]

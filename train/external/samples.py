@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.artifact import TensorSpec
 from ...core.dataset import PreparedData, save_prepared
 from ...core.errors import InputError, explain_disk_errors
 from ...core.inputs import check_plain
@@ -46,6 +47,12 @@ def model_inputs(model: Model) -> list[Input]:
     """Return all inputs of a model: those of an imported one, else the one of its contract."""
     records = model.provenance.get("inputs") or [asdict(_only(model.input))]
     return [Input(str(one["name"]), tuple(one["shape"]), str(one["dtype"])) for one in records]
+
+
+def model_outputs(model: Model) -> tuple[TensorSpec, ...]:
+    """Return the outputs of an imported model; none of a model that was trained here."""
+    records = model.provenance.get("outputs") or []
+    return tuple(TensorSpec(str(one["name"]), tuple(one["shape"]), str(one["dtype"])) for one in records)
 
 
 def _only(contract: InputContract) -> Input:
