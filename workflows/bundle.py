@@ -217,7 +217,10 @@ def _recommended(folder: Path, results: Results) -> tuple[Path, Artifact]:
     chosen = results.recommendation.get("artifact")
     recommended = next((a for a in results.artifacts if a.id == chosen and a.path is not None), None)
     if recommended is None or recommended.path is None:
-        raise InputError(f"{folder} recommends no file", f"name one: {folder / 'artifacts'}/…")
+        paths = [str(folder / a.path) for a in results.artifacts if a.path and a.format != "savedmodel"]
+        raise InputError(
+            f"{folder} recommends no file", f"name one: {', '.join(paths[:4]) or 'a .tflite or .onnx file'}"
+        )
     path = folder / recommended.path
     return (path if recommended.path.is_absolute() else below(folder, path, follow=True)), recommended
 

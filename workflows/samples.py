@@ -22,10 +22,13 @@ from ..core.documents import check_bounds
 from ..core.errors import InputError
 from ..core.recipe import Data
 from ..core.recipe_file import parse_table
+from ..core.sanitize import shorten
 
 # How samples are named in Python: a source, or (x,) or (x, y).
 DataLike: TypeAlias = str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any]
 
+# A bound on class numbers, since each class below the highest one gets a name. The largest classifiers have fewer.
+MOST_CLASSES = 1 << 20
 _FORMS = (
     'give a source such as "folder:photos", or arrays: (x,) or (x, y) with x of shape (samples, …) and y the number of '
     "the class of each; several inputs are a dictionary of arrays by name, texts a list"
@@ -157,8 +160,10 @@ def _inputs(value: Any) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
 def _array(value: Any, name: str) -> NDArray[Any]:
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name} is no array: {error}", _FORMS) from error
+    except Exception as error:  # an object of another library may refuse in any way
+        raise InputError(f"{name} is no array: {type(error).__name__}: {shorten(str(error), 200)}", _FORMS) from error
+    if array.dtype.kind in "OT" and array.size and all(isinstance(one, str) for one in array.flat):
+        array = array.astype(str)  # a pandas column of texts
     if array.dtype.kind not in "biufU" or array.ndim == 0:
         raise InputError(f"{name} is no array of numbers: {type(value).__name__} of {array.dtype}", _FORMS)
     return array
@@ -178,6 +183,11 @@ def _classes(value: Any, count: int) -> tuple[NDArray[np.int64], tuple[str, ...]
         return numbers.astype(np.int64), tuple(map(str, names))
     if array.dtype.kind == "f" or array.min() < 0:
         raise InputError(f"y is {array.dtype} from {array.min():g}", "give class numbers from 0: y.astype(int)")
+    if array.max() >= MOST_CLASSES:
+        raise InputError(
+            f"y has the class number {array.max()}, and a model has at most {MOST_CLASSES:,} classes",
+            "give the position of the right class in the model's output for each sample, from 0",
+        )
     return array.astype(np.int64), ()
 
 

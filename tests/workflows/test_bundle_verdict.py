@@ -72,7 +72,9 @@ def test_a_bundle_says_what_its_runs_budget_came_to(
 def test_nothing_is_bundled_where_no_file_fits(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = results(file, budget("not met"), artifact=None, target=None)
     assert status(["bundle", str(run), "--out", str(tmp_path / "out")]) == 2
-    assert "recommends no file" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    told = capsys.readouterr().err
+    assert "recommends no file" in told and not (tmp_path / "out").exists()
+    assert Path("".join(told.partition("name one:")[2].split(",")[0].split())).is_file(), told
 
 
 def test_files_that_were_not_chosen_have_the_verdict_of_their_own_row(file: Path) -> None:

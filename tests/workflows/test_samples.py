@@ -12,6 +12,7 @@ import pytest
 from edgeproof.core.dataset import PreparedData, read_texts
 from edgeproof.core.errors import InputError
 from edgeproof.core.progress import Silent
+from edgeproof.core.recipe import Data
 from edgeproof.core.store import Store
 from edgeproof.train.external import Input
 from edgeproof.workflows.prepare_data import InputSpec, prepared
@@ -63,6 +64,33 @@ def test_texts_with_classes_by_name(tmp_path: Path) -> None:
     classes = dict(zip(read_texts(data.inputs("test")), np.load(data.targets("test")).tolist(), strict=True))
     assert data.labels == ("../b", "a") and classes == {"one\ntwo": 0, "日本語": 1, "three": 0}
     assert data.source == "texts in memory"
+
+
+def test_a_column_of_texts_is_a_list_of_texts() -> None:
+    column = np.array(["b", "a", "b"], object)
+    samples = data_source((column, column))
+    assert not isinstance(samples, Data) and samples.texts == ("b", "a", "b") and samples.names == ("a", "b")
+
+
+class Refusing:
+    """An object that is no array, as those of other libraries may be."""
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        raise NotImplementedError("it is symbolic")
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        ((PICTURES, [0, 1, 2, 2**40]), "class number 1099511627776"),  # each class below would get a name
+        ((PICTURES, np.full(4, 2**64 - 1, np.uint64)), "class number 18446744073709551615"),
+        ((Refusing(), [0]), "x is no array: NotImplementedError"),
+        ((PICTURES, Refusing()), "y is no array: NotImplementedError"),
+    ],
+)
+def test_what_cannot_be_samples_is_refused_at_once(data: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        data_source(data)
 
 
 def test_several_inputs_are_arrays_by_name_and_keep_their_order(tmp_path: Path) -> None:
