@@ -179,6 +179,8 @@ def _overridden(table: dict[str, Any], overrides: Mapping[str, Any] | Sequence[s
         for place, value in overrides.items():
             _override(table, str(place), value, f"{place}={value}")
         return table
+    if not isinstance(overrides, Sequence) or not all(isinstance(override, str) for override in overrides):
+        raise InputError(f"overrides are {shorten(repr(overrides))}", 'give a list of texts, e.g. ["train.epochs=3"]')
     for override in overrides:
         place, equals, text = override.partition("=")
         if not equals:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -51,6 +51,7 @@ from .samples import DataLike, Samples, data_source
 from .value_range import with_value_range
 
 SEED = 1
+Resize: TypeAlias = Literal["stretch", "crop", "pad"]
 _NAME_CLASSES = (
     "say its classes in the order of the output: --labels FILE, or --labels from-folders where that is the order of "
     "the data's own classes (of folders the alphabetical one)"
@@ -68,7 +69,7 @@ def evaluate(
     latency: Mapping[str, Any] | None = None,
     labels: Sequence[str] | str | os.PathLike[str] = (),
     value_range: tuple[float, float] | None = None,
-    resize: Literal["stretch", "crop", "pad"] | None = None,
+    resize: Resize | None = None,
     progress: Listener | None = None,
 ) -> Run:
     """Measure accuracy and latency of files, and write a report.
@@ -105,6 +106,8 @@ def evaluate(
     folder = path_of(out, "out")
     source, limits, classes = data_source(data), budget_of(budget), labels_or_order(labels)
     pixels = tuple_of_two(value_range)
+    if resize not in (None, *get_args(Resize)):
+        raise InputError(f"resize is {resize!r:.80}", f"known: {', '.join(get_args(Resize))}")
     opened = opened_files(files, settings.targets)
     check_writable(folder)
     with RunLog(folder / "log.jsonl", listener_of(progress)) as log:

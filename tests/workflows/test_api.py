@@ -354,6 +354,10 @@ WRONG: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "no recipe": (lambda _, here: ep.run(here / "none.toml"), "does not exist"),
     "a key that is none": (lambda *_: ep.run({"data": {"sauce": 1}}), "sauce"),
     "overrides as one text": (lambda *_: ep.run({}, overrides="a=1"), "a single text"),
+    "overrides that are none": (lambda *_: ep.run({}, overrides=3), "overrides are 3"),  # type: ignore[arg-type]
+    "an override that is no text": (
+        lambda *_: ep.run({}, overrides=[3]), "overrides are .3.",  # type: ignore[list-item]
+    ),
     "no model": (lambda _, here: ep.export(here / "none.keras", "tflite:float32"), "does not exist"),
     "a recipe that is none": (lambda *_: ep.run(3), "the recipe is a int"),  # type: ignore[arg-type]
     "a recipe's path with a zero byte": (lambda *_: ep.init("a\0b"), "zero byte"),
@@ -397,6 +401,9 @@ WRONG: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "a target that is none": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)),), "local/tflight"), "litert|known"),
     "targets that are none": (
         lambda file, _: ep.evaluate(file, (np.zeros((2, 3)),), 3), "targets is a int",  # type: ignore[arg-type]
+    ),
+    "a way to resize that is none": (
+        lambda file, _: ep.evaluate(file, (np.zeros((2, 3)),), resize="pat"), "resize is 'pat'",  # type: ignore[arg-type]
     ),
     "settings of latency as a text": (
         lambda file, _: ep.evaluate(file, (1,), latency="threads=4"), "a table",  # type: ignore[arg-type]
