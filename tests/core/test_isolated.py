@@ -83,7 +83,7 @@ def test_only_processes_with_limits_import_h5py() -> None:
         for path in (HOME / room).rglob("*.py")
         if re.search(r"^\s*(import|from) h5py", path.read_text(), re.MULTILINE)
     }
-    assert modules == {"frameworks/hdf5.py", "train/applications.py", "frameworks/precision.py"}
+    assert modules == {"frameworks/hdf5.py", "train/applications.py", "train/external/configured_copy.py"}
 
 
 def test_keras_files_are_examined_without_h5py_in_this_process(tmp_path: Path) -> None:
