@@ -31,6 +31,7 @@ from edgeproof.quantize.diagnosis.isolate import inject_errors, isolate_operator
 from edgeproof.quantize.diagnosis.matching import match
 from edgeproof.workflows.diagnose import diagnose_artifact
 
+from ..conftest import made_once, result_of
 from ..support.contract import hold_document
 from ..support.defective_files import Defective, make
 
@@ -39,7 +40,8 @@ NAMES = ("plain", "dark", "unit", "saturated", "unused", "hard", "weights", "sha
 
 @pytest.fixture(scope="module")
 def defective(tmp_path_factory: pytest.TempPathFactory) -> Defective:
-    return make(tmp_path_factory.mktemp("defective"), *NAMES)
+    defective: Defective = result_of(made_once(tmp_path_factory, "defective", lambda folder: make(folder, *NAMES)))
+    return defective
 
 
 def look(defective: Defective, name: str, reference: str, folder: Path, samples: int = 60) -> Diagnosis:

@@ -1,4 +1,4 @@
-"""What `spoiled_models` made, for the tests: a data set, model folders, files that are wrong in one way each."""
+"""What `defective_models` makes, for the tests: a data set, model folders, files that are wrong in one way each."""
 
 from __future__ import annotations
 

@@ -13,12 +13,15 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.maker import QUANTIZER
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.recipe import Export
+from edgeproof.core.sanitize import slug
 from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
 from edgeproof.devices import open_runner
 from edgeproof.export import export
 from edgeproof.tflite import objects
 from edgeproof.tflite.storage import storage
+
+from ..conftest import made_once, result_of
 
 LITERT, OLD, ONNX = (Target("local", name) for name in ("litert", "tflite-runtime", "onnxruntime"))
 
@@ -66,10 +69,11 @@ def make(model: Model, variant: str, folder: Path, samples: Path | None = None, 
 
 
 class Files:
-    """Files of one model, each made once, and what they answer in the real runtimes."""
+    """Files of one model, each made once for all processes, and what they answer in the real runtimes."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+        self.folder = folder = factory.mktemp("schemes")
         self.model = frozen(classify, folder / "model")
         random = np.random.default_rng(0)
         # Pictures with large shapes in them, of every brightness.
@@ -82,7 +86,12 @@ class Files:
 
     def __call__(self, variant: str, maker: str = "") -> Artifact:
         if (variant, maker) not in self._files:
-            self._files[variant, maker] = make(self.model, variant, self.folder / f"by {maker}", self.samples, maker)
+            folder = made_once(
+                self._factory,
+                f"scheme-{slug(variant)}-{maker}",
+                lambda folder: make(self.model, variant, folder, self.samples, maker),
+            )
+            self._files[variant, maker] = result_of(folder)
         return self._files[variant, maker]
 
     def content(self, variant: str, maker: str = "") -> bytes:
@@ -113,7 +122,7 @@ def shared(factory: pytest.TempPathFactory) -> Files:
     """The files of this session: several test modules take them."""
     base = factory.getbasetemp()
     if base not in _SHARED:
-        _SHARED[base] = Files(factory.mktemp("schemes"))
+        _SHARED[base] = Files(factory)
     return _SHARED[base]
 
 

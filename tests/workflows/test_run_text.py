@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from edgeproof.devices.runtimes import installed_versions
 from edgeproof.workflows.finished import Run
 
 from ..cli.test_commands import edgeproof
-from ..conftest import run_recipe
+from ..conftest import made_once, result_of, run_recipe
 from ..support.contract import hold_document
 
 pytestmark = pytest.mark.slow
@@ -55,9 +56,7 @@ class TextRun:
     recipe: dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> TextRun:
-    folder = tmp_path_factory.mktemp("texts")
+def make_texts(folder: Path) -> TextRun:
     write_texts(folder / "table.csv")
     small = {"backbone": "scratch:average-embedding", "max_tokens": 24, "vocabulary": 200, "embedding": 8}
     recipe = {
@@ -69,6 +68,16 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> TextRun:
         "evaluate": {"diagnose": "none", "latency": {"processes": 2, "warmup_seconds": 0.01, "run_seconds": 0.02}},
     }
     return TextRun(folder / "run", folder / "table.csv", run_recipe(parse_recipe(recipe), folder / "run"), recipe)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> TextRun:
+    """The run, made once; each process of the tests has a copy."""
+    shared = made_once(tmp_path_factory, "texts", make_texts)
+    folder = tmp_path_factory.mktemp("texts") / "run"
+    shutil.copytree(shared / "run", folder, symlinks=True)
+    texts: TextRun = result_of(shared)
+    return replace(texts, folder=folder, finished=replace(texts.finished, folder=folder, report=folder / "report.html"))
 
 
 def test_every_file_takes_token_ids_and_loses_little(texts: TextRun) -> None:
