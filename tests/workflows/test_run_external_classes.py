@@ -60,7 +60,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pictures_of_a_part_of_the_classes_prove_the_file_by_name(exported: Path, tmp_path: Path) -> None:
     files = [str(path) for path in sorted((exported / "out").glob("*.tflite"))]
     command = ("evaluate", str(exported / "out" / "model"), *files, "--on", "local/litert", "--on", "local/tensorflow",
-               "--json", "--out", str(tmp_path / "e"))  # fmt: skip
+               "--latency", "processes=2", "--json", "--out", str(tmp_path / "e"))  # fmt: skip
     done = edgeproof(*command, "--data", f"folder:{exported / 'classes'}")
     rows = {m["artifact"]: m for m in json.loads(done.stdout)["measurements"] if m["status"] == "ok"}
     assert len(rows) == 3
@@ -79,7 +79,17 @@ def test_pictures_of_a_part_of_the_classes_prove_the_file_by_name(exported: Path
 def test_a_flat_folder_or_a_single_picture_shows_agreement(exported: Path, tmp_path: Path) -> None:
     file = str(next((exported / "out").glob("*int8.tflite")))
     model = str(exported / "out" / "model")
-    on = ("--on", "local/litert", "--on", "local/tensorflow", "--json", "--out", str(tmp_path / "e"))
+    on = (
+        "--on",
+        "local/litert",
+        "--on",
+        "local/tensorflow",
+        "--latency",
+        "processes=2",
+        "--json",
+        "--out",
+        str(tmp_path / "e"),
+    )
     for source, samples in ((f"folder:{exported / 'flat'}", 12), (f"images:{exported / 'flat' / 'red-0.png'}", 1)):
         done = edgeproof("evaluate", model, file, "--data", source, *on)
         rows = [m for m in json.loads(done.stdout)["measurements"] if m["status"] == "ok"]
