@@ -130,7 +130,7 @@ def _one_graph(tool: Any) -> Iterator[None]:
 def _imported(function: Any, definition: Any, converted: Collection[int]) -> Any:
     """Return the concrete function of a converted graph. `converted` are the captures of `function` that are constants.
 
-    TensorFlow's own step makes the function twice, the second one operator by operator: half of the time of freezing.
+    TensorFlow's own step makes the function twice, the second one operator by operator.
     """
     from tensorflow.python.eager import context, wrap_function
     from tensorflow.python.framework import func_graph, importer

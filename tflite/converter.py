@@ -1,7 +1,7 @@
-"""TensorFlow's converter, without what it loads and writes in vain.
+"""TensorFlow's converter, without what its Python part loads and writes in vain.
 
-Its own constructor loads a SavedModel, converting loads it twice more, and the file is written twice, from objects,
-without alignment. All of that is left out here, and the file has the same bytes.
+That part reads a SavedModel four times before the compiler does, and writes the file twice, from objects, without
+alignment. Here it is read once and written once; the file differs from TensorFlow's own only as `writer` says.
 """
 
 from __future__ import annotations
