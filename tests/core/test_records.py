@@ -34,7 +34,7 @@ from edgeproof.workflows.model_files import open_artifact
 
 from ..fuzz.documents import STRANGERS, mutants, places, replaced
 from ..fuzz.seeds import tflite
-from ..report.test_report import example
+from ..support.example_results import example
 
 CONTRACT = InputContract("image", (1, 8, 8, 3))
 ARTIFACT = Artifact(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import os
-import random
 import struct
 import subprocess
 import sys
-import unicodedata
 from functools import partial
 from importlib.metadata import files
 from pathlib import Path
@@ -23,7 +21,7 @@ from edgeproof.core import tokenizer as device
 from edgeproof.core.errors import InputError
 from edgeproof.core.model import tokenizer_sha256
 from edgeproof.core.progress import Silent
-from edgeproof.core.tokenizer import open_tokenizer, word_splitter
+from edgeproof.core.tokenizer import open_tokenizer
 from edgeproof.train.text.tokenizer_parity import (
     MAX_GOLDEN,
     choose_golden,
@@ -34,54 +32,10 @@ from edgeproof.train.text.tokenizer_parity import (
 )
 from edgeproof.train.text.vocabulary import learn, write_tokenizer
 
+from ..support.sentencepiece_models import sentencepiece_model
+from ..support.tokenizer_texts import LANGUAGES, NASTY, TEXTS, corpus, old
+
 CODE = Path(device.__file__)
-
-LANGUAGES = [
-    "The quick brown fox's price rose 3.5% to $1,200 — didn't it?",
-    "Der Straßenbau in Köln kostet mehr als üblich; ÄRGER überall.",
-    "Où est passée l'été ? Les élèves ont 12 œufs…",
-    "El niño comió piñas; ¿por qué no? ¡Olé!",
-    "Привет, мир! Съешь ещё этих мягких французских булок.",
-    "Η γρήγορη καφέ αλεπού — ΣΊΣΥΦΟΣ.",
-    "今日は良い天気ですね。ｶﾞｷﾞｸﾞ ㌔ ①②",
-    "中文分词没有空格，所以很难。繁體字也一樣！",
-    "한국어 문장도 있습니다. 각각",
-    "مرحبا بالعالم، كيف حالك؟ ﷺ",
-    "שלום עולם, מה שלומך?",
-    "नमस्ते दुनिया, आप कैसे हैं?",
-    "สวัสดีชาวโลก ไม่มีช่องว่าง",
-    "Türkiye'de İstanbul ve ığdır ẞß ﬁ ﬂ ½ Å Å",
-    "Xin chào thế giới, tiếng Việt có dấu.",
-]
-NASTY = [
-    "", " ", "   ", "\t\n\r\f\v", " a", "a ", "  a   b  ", "!!!!", "!!!!!!!!!!!", "?!?!?!", "...", "a\x00b",
-    "\x7f\x80\x85\x9f",
-    "▁", "▁▁x▁ ▁", "é e\u0301 e\u0323\u0301 \u0301", "\u200b\u200d\ufeff\u00ad", "👩‍👩‍👧‍👦 🇩🇪 👍🏽 😀😀", "x" * 300,
-    "ab" * 1200,
-    "中" * 400, "\U0010ffff\ufffd\ufffe", "\u2028a\u2029b\u3000c\u00a0d\u1680e", "##a [UNK] [CLS] <unk> <s>",
-    "a" + "\u0300" * 50,
-    "ＦＵＬＬ ｗｉｄｔｈ", "don’t “quote” ‘it’", "http://a.b/c?d=e&f#g @user #tag", "1,234.56 1e-9 ²³",
-]  # fmt: skip
-
-# What Unicode had assigned when the oldest Python that runs this did; what is newer is for each runtime's tables.
-ASSIGNED = st.characters(exclude_categories=("Cs", "Cn"), max_codepoint=0x1F9FF)
-TEXTS = st.one_of(
-    st.text(ASSIGNED, max_size=60),
-    st.text(st.sampled_from("aAé!?.' ▁\t\u0301ﬁ中\u00a0##1\u200dß😀"), max_size=40),
-    st.lists(st.sampled_from(LANGUAGES + NASTY), max_size=4).map(" ".join),
-)
-
-
-def old(text: str) -> bool:
-    """Whether each of the text's characters was in Unicode 3.2, with which every table here agrees."""
-    return all(unicodedata.ucd_3_2_0.category(c) != "Cn" for c in text)
-
-
-def corpus() -> list[str]:
-    """Texts of the languages above, varied by a seeded draw, so that vocabularies have something to count."""
-    draw = random.Random(4)
-    words = [word for text in LANGUAGES for word in text.split()]
-    return [*LANGUAGES, *NASTY, *(" ".join(draw.choices(words, k=draw.randint(2, 40))) for _ in range(200))]
 
 
 @pytest.fixture(scope="session")
@@ -163,38 +117,6 @@ def test_each_character_alone_is_treated_as_tensorflow_text_does(pairs: dict[str
     old_characters = [(c, there) for c, there in zip(characters, folded, strict=True) if old(c)]
     assert len(old_characters) > 50_000
     assert [device.fold_case(character) for character, _ in old_characters] == [there for _, there in old_characters]
-
-
-# --- SentencePiece models of every make -----------------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 0x7F:
-        out += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return out + bytes([value])
-
-
-def message(*fields: tuple[int, Any]) -> bytes:
-    """Write a protobuf message."""
-    out = b""
-    for number, value in fields:
-        if isinstance(value, float):
-            out += varint(number << 3 | 5) + struct.pack("<f", value)
-        elif isinstance(value, int):
-            out += varint(number << 3) + varint(value)
-        else:
-            data = value.encode() if isinstance(value, str) else value
-            out += varint(number << 3 | 2) + varint(len(data)) + data
-    return out
-
-
-def sentencepiece_model(
-    pieces: list[tuple[str, float, int]], trainer: dict[int, Any], normalizer: dict[int, Any]
-) -> bytes:
-    parts = [(1, message((1, text), (2, score), (3, kind))) for text, score, kind in pieces]
-    return message(*parts, (2, message(*trainer.items())), (3, message(*normalizer.items())))
 
 
 @st.composite
@@ -446,68 +368,6 @@ def test_a_hostile_character_map_ends(units: list[int], texts: bytes) -> None:
         assert "character map" in str(error)
     else:
         assert set(ids) <= {0, 1}
-
-
-# --- vocabularies ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["wordpiece", "whitespace"])
-def test_a_vocabulary_depends_on_the_texts_alone(kind: Any) -> None:
-    texts = corpus()
-    vocabulary = learn(texts, size=200, tokenizer=kind)
-    assert learn(texts[::-1], size=200, tokenizer=kind) == vocabulary
-    assert vocabulary[:2] == ["[PAD]", "[UNK]"]
-    assert len(vocabulary) == len(set(vocabulary)) <= 200
-    program = (
-        "import json, sys; from edgeproof.train.text.vocabulary import learn;"
-        "print(json.dumps(learn(json.load(sys.stdin), size=200, tokenizer=sys.argv[1])));"
-        "assert 'tensorflow' not in sys.modules"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, kind],
-        input=json.dumps(texts), env={**os.environ, "PYTHONHASHSEED": "77"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert json.loads(done.stdout) == vocabulary
-
-
-def test_words_come_by_frequency_and_then_by_their_letters() -> None:
-    texts = ["b b b c c a a once", "B C"]
-    assert learn(texts, size=32, tokenizer="whitespace") == ["[PAD]", "[UNK]", "b", "c", "a"]
-    assert learn(texts, size=4, tokenizer="whitespace") == ["[PAD]", "[UNK]", "b", "c"]
-    cased = learn(["b B B", "B b b"], size=32, tokenizer="whitespace", lower_case=False)
-    assert cased == ["[PAD]", "[UNK]", "B", "b"]
-
-
-def test_pieces_are_joined_most_frequent_first() -> None:
-    # h-u 15 times, then hu-g 15 times; p-u 5 times is next with pu-g, both 5 times.
-    texts = ["hug " * 10 + "hugs " * 5 + "pug " * 5]
-    vocabulary = learn(texts, size=100, tokenizer="wordpiece")
-    assert set(vocabulary[2:7]) == {"h", "##u", "##g", "##s", "p"}
-    assert vocabulary[7] == "##ug"  # 20 times: in all words
-    assert vocabulary[8:] == ["hug", "hugs", "pug"]
-
-
-@given(texts=st.lists(st.text(max_size=40), min_size=1, max_size=10), size=st.integers(32, 120))
-@settings(max_examples=60, deadline=None)
-def test_any_texts_give_a_vocabulary_that_opens(texts: list[str], size: int, tmp_path_factory: Any) -> None:
-    folder = tmp_path_factory.getbasetemp() / "learnt"
-    for kind in ("wordpiece", "whitespace"):
-        try:
-            vocabulary = learn(texts, size=size, tokenizer=kind)  # type: ignore[arg-type]
-        except InputError:
-            assert not any(list(word_splitter(kind, True, "")(text)) for text in texts)
-            continue
-        assert 2 <= len(vocabulary) <= size
-        write_tokenizer(folder, {"kind": kind, "length": 8, "unknown": 1, "lower_case": True}, vocabulary)
-        tokenizer = open_tokenizer(folder)
-        assert tokenizer.vocabulary == vocabulary
-
-
-def test_no_words_and_no_room_are_input_errors() -> None:
-    with pytest.raises(InputError, match="no words"):
-        learn(["", "  \n"], size=100, tokenizer="wordpiece")
-    with pytest.raises(InputError, match="holds no words"):
-        learn(["a"], size=2, tokenizer="whitespace")
 
 
 # --- parity and golden vectors --------------------------------------------------------------------------------------

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,65 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgeproof.cli.commands.bundle import command
-from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import InputError, StageError
-from edgeproof.core.model import InputContract
-from edgeproof.core.recipe import Data
-from edgeproof.core.run_log import RunLog
-from edgeproof.core.sanitize import slug
-from edgeproof.export import inspect, save
-from edgeproof.export.bundle import Bundle, escape, images, micro
-from edgeproof.export.bundle.golden_vectors import quantized
-from edgeproof.workflows.bundle import bundle_file
+from edgeproof.export.bundle import Bundle, images
 
 from ..conftest import TinyRun
 from ..support.bundle_models import mean_colour_model
-
-SITE = Path(np.__file__).parent.parent
-HOSTILE = (
-    'a"; system("rm -rf /"); //',
-    "$x ${y} `z` \\ \\u0041 %s {{ 7 * 7 }}\n*/ | <b>",
-    "\u202eevil ??/ \x00\x1b[31m é 日本 😀",
-)
-
-
-def bundle_of(path: Path, out: Path, source: str = "", samples: int = 8) -> Bundle:
-    data = Data.model_validate({"source": source}) if source else None
-    return bundle_file(path, out=out, source=data, samples=samples, listener=RunLog(None))
-
-
-def by_hand(folder: Path, labels: tuple[str, ...] = ("red", "green", "blue"), name: str = "colours") -> Path:
-    """A picture classifier without a run, which maps pixels onto [-1, 1]; its sidecar beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "made.tflite"
-    path.write_bytes(mean_colour_model())
-    contents = inspect(path)
-    artifact = Artifact(
-        id=f"{name}--tflite-float32", model=name, format="tflite", scheme="float32", path=path, labels=labels,
-        sha256=sha256_file(path), bytes=path.stat().st_size, inputs=contents.inputs, outputs=contents.outputs,
-        ops=contents.ops, contract=InputContract("image", (1, 8, 8, 3), low=-1.0, high=1.0),
-    )  # fmt: skip
-    save(artifact, folder)
-    return path.rename(folder / f"{slug(name)}--tflite-float32.tflite")
-
-
-@pytest.fixture(scope="module")
-def float_bundle(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    path = tiny.artifact("tflite:float32").path
-    assert path is not None
-    return bundle_of(path, tmp_path_factory.mktemp("float"))
-
-
-@pytest.fixture(scope="module")
-def micro_bundle(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    path = tiny.artifact("tflite:int8-int8io").path
-    assert path is not None
-    return bundle_of(path, tmp_path_factory.mktemp("micro"))
+from ..support.bundles import HOSTILE, bundle_of, by_hand, on_device
 
 
 @pytest.fixture(scope="module")
@@ -84,25 +31,6 @@ def onnx_bundle(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Bund
     path = tiny.artifact("onnx:float32").path
     assert path is not None
     return bundle_of(path, tmp_path_factory.mktemp("onnx"))
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where only numpy and the runtimes can be imported from: no Pillow, no edgeproof."""
-    folder = tmp_path_factory.mktemp("bare")
-    for name in ("numpy", "numpy.libs", "ai_edge_litert", "tflite_runtime", "onnxruntime"):
-        for part in (*SITE.glob(name), *SITE.glob(f"{name}-*.dist-info")):  # the latter tells the version
-            (folder / part.name).symlink_to(part)
-    return folder
-
-
-def on_device(bundle: Path, bare: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a bundle's script as a device would: -S leaves out everything that is installed."""
-    environment = {"PYTHONPATH": str(bare), "PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        [sys.executable, "-S", str(bundle / script), *arguments],
-        capture_output=True, text=True, env=environment, check=False, cwd=bundle.parent,
-    )  # fmt: skip
 
 
 # Stock consumers
@@ -441,185 +369,3 @@ def test_the_runs_own_figures_stand_in_it(float_bundle: Bundle, tiny: TinyRun) -
         if row.artifact == "tiny--tflite-float32":
             assert rows[row.target]["accuracy"] == row.accuracy
             assert rows[row.target]["kind"] == "measured"
-
-
-# Code in other languages
-
-STUBS = {
-    "tensorflow/lite/interpreter.h": """#pragma once
-#include <memory>
-enum TfLiteStatus { kTfLiteOk, kTfLiteError };
-namespace tflite { class Interpreter { public: TfLiteStatus AllocateTensors(); TfLiteStatus Invoke();
-TfLiteStatus SetNumThreads(int); template <class T> T* typed_input_tensor(int);
-template <class T> T* typed_output_tensor(int); }; }""",
-    "tensorflow/lite/kernels/register.h": """#pragma once
-namespace tflite::ops::builtin { class BuiltinOpResolver {}; }""",
-    "tensorflow/lite/model.h": """#pragma once
-#include "tensorflow/lite/interpreter.h"
-#include "tensorflow/lite/kernels/register.h"
-namespace tflite { class FlatBufferModel { public:
-static std::unique_ptr<FlatBufferModel> BuildFromFile(const char*); };
-class InterpreterBuilder { public: InterpreterBuilder(const FlatBufferModel&, const ops::builtin::BuiltinOpResolver&);
-TfLiteStatus operator()(std::unique_ptr<Interpreter>*); }; }""",
-    "tensorflow/lite/schema/schema_generated.h": """#pragma once
-#define TFLITE_SCHEMA_VERSION 3
-namespace tflite { class Model { public: unsigned version() const; }; const Model* GetModel(const void*); }""",
-    "tensorflow/lite/micro/micro_mutable_op_resolver.h": """#pragma once
-#include "tensorflow/lite/interpreter.h"
-namespace tflite { template <unsigned N> class MicroMutableOpResolver { public: TfLiteStatus AddAdd();
-TfLiteStatus AddConv2D(); TfLiteStatus AddDepthwiseConv2D(); TfLiteStatus AddFullyConnected(); TfLiteStatus AddMean();
-TfLiteStatus AddSoftmax(); TfLiteStatus AddReshape(); TfLiteStatus AddPad(); }; }""",
-    "tensorflow/lite/micro/micro_interpreter.h": """#pragma once
-#include <cstddef>
-#include <cstdint>
-#include "tensorflow/lite/schema/schema_generated.h"
-#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-struct TfLiteTensor { union { std::int8_t* int8; } data; };
-namespace tflite { class MicroInterpreter { public: template <unsigned N> MicroInterpreter(const Model*,
-const MicroMutableOpResolver<N>&, std::uint8_t*, std::size_t); TfLiteStatus AllocateTensors(); TfLiteStatus Invoke();
-TfLiteTensor* input(std::size_t); TfLiteTensor* output(std::size_t); }; }""",
-}
-
-
-def compiles(source: Path, folder: Path) -> None:
-    """Let the compiler read a file against the interfaces that it uses. Skips where there is no compiler."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    for name, text in STUBS.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{folder}"]
-    done = subprocess.run([compiler, *flags, str(source)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_cpp_compiles(float_bundle: Bundle, micro_bundle: Bundle, tmp_path: Path) -> None:
-    for result in (float_bundle, micro_bundle):
-        compiles(result.folder / "cpp" / "classifier.cc", tmp_path)
-    hostile = bundle_of(by_hand(tmp_path / "h", HOSTILE, "x'; evil(); $(id)"), tmp_path / "out")
-    compiles(hostile.folder / "cpp" / "classifier.cc", tmp_path)
-    for name in ("classifier_micro.cc", "model_data.cc"):
-        compiles(micro_bundle.folder / "micro" / name, tmp_path)
-
-
-def test_the_array_is_the_artifact_and_the_resolver_its_operators(micro_bundle: Bundle, tiny: TinyRun) -> None:
-    artifact = tiny.artifact("tflite:int8-int8io")
-    assert artifact.path is not None
-    text = (micro_bundle.folder / "micro" / "model_data.cc").read_text()
-    array = bytes(int(value, 16) for value in re.findall(r"0x([0-9a-f]{2}),", text))
-    assert array == artifact.path.read_bytes()
-    assert f"g_model_len = {len(array)};" in text
-    facts = micro_bundle.manifest["micro"]
-    assert len(facts["resolver"]) == len({op.name for op in artifact.ops})
-    assert {"AddConv2D", "AddDepthwiseConv2D", "AddSoftmax"} <= set(facts["resolver"])
-    assert facts["unknown_operators"] == []
-    assert facts["arena"]["kind"] == "estimated"
-    # The most that lives at once is at least what goes through one layer: the first convolution's output and input.
-    assert facts["arena"]["bytes"] > facts["arena"]["activations"] >= 32 * 32 * 3 + 16 * 16 * 16
-
-
-@pytest.mark.parametrize(
-    ("operator", "method"),
-    [
-        ("MAX_POOL_2D", "AddMaxPool2D"),
-        ("L2_NORMALIZATION", "AddL2Normalization"),
-        ("RELU6", "AddRelu6"),
-        ("PADV2", "AddPadV2"),
-        ("BATCH_MATMUL", "AddBatchMatMul"),
-        ("UNIDIRECTIONAL_SEQUENCE_LSTM", "AddUnidirectionalSequenceLSTM"),
-        ("CONV_3D", ""),
-        ("*/ evil", ""),
-    ],
-)
-def test_resolver_methods(operator: str, method: str) -> None:
-    assert micro.resolver_method(operator) == method
-
-
-def test_an_operator_that_microcontrollers_lack_is_said(tiny: TinyRun) -> None:
-    artifact = tiny.artifact("tflite:int8-int8io")
-    assert artifact.path is not None
-    content = artifact.path.read_bytes()
-    odd = replace(artifact, ops=(*artifact.ops, replace(artifact.ops[0], name="Evil\n*/ int x; //")))
-    facts = micro.describe(content, odd.ops)
-    assert facts.missing == ("Evil\n*/ int x; //",)
-    from edgeproof.export.bundle.snippets import render_micro
-
-    text = render_micro(odd, ("pixels",), 0, "scores", facts, content)["micro/classifier_micro.cc"]
-    assert "Evil____int_x____" in text
-    assert "int x;" not in text
-
-
-def from_kotlin(literal: str) -> str:
-    """Read a Kotlin string literal back, by its grammar: escapes, and nothing that would end or run it."""
-    assert literal[0] == literal[-1] == '"'
-    parts = re.findall(r'\\u([0-9a-f]{4})|\\(["\\$])|([^"\\$\n\r])', literal[1:-1])
-    assert "".join(f"\\u{u}" if u else f"\\{e}" if e else c for u, e, c in parts) == literal[1:-1]
-    units = "".join(chr(int(u, 16)) if u else e or c for u, e, c in parts)
-    return units.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "surrogatepass")
-
-
-@given(st.text(st.characters()))
-def test_kotlin_literals_hold_what_was_put_in(text: str) -> None:
-    assert from_kotlin(escape.kotlin(text)) == text.encode("utf-16-be", "surrogatepass").decode(
-        "utf-16-be", "surrogatepass"
-    )
-
-
-@given(st.text(st.characters()))
-def test_cpp_literals_hold_what_was_put_in(text: str) -> None:
-    literal = escape.cpp(text)
-    assert re.fullmatch(r'"(?:[ !#-;=>@-\[\]-~<]|\\[0-3][0-7]{2})*"', literal)
-    # Octal escapes of three digits mean the same in Python's bytes.
-    assert ast.literal_eval("b" + literal) == text.encode("utf-8", "replace")
-
-
-@given(st.text(st.characters()))
-def test_markdown_stays_in_its_line_and_cell(text: str) -> None:
-    assert "\n" not in escape.markdown(text)
-    assert not re.search(r"(?<!\\)(?:\\\\)*[|`<\[*_]", escape.markdown(text))
-    span = escape.code(text)
-    fence = re.match("`+", span)
-    assert fence is not None
-    assert "\n" not in span and "|" not in span and span.endswith(fence[0])
-    assert not re.search(rf"(?<!`){fence[0]}(?!`)", span[len(fence[0]) : -len(fence[0])])
-
-
-@given(st.text(st.characters(), min_size=1))
-def test_shell_words_are_one_word(text: str) -> None:
-    import shlex
-
-    assert len(shlex.split(escape.shell("edgeproof", text))) == 2
-
-
-def test_templates_refuse_what_nothing_escaped() -> None:
-    template = escape.environment().from_string("{{ name }}")
-    assert template.render(name=escape.cpp('"')) == '"\\042"'
-    with pytest.raises(TypeError, match="not escaped"):
-        template.render(name='"; evil()')
-
-
-def test_hostile_names_stay_names(tmp_path: Path, bare: Path) -> None:
-    result = bundle_of(by_hand(tmp_path / "here", HOSTILE, "x`$(evil)` & 'b'; -b"), tmp_path / "out")
-    assert result.folder.parent == tmp_path / "out"
-    assert re.fullmatch(r"[\w.-]+", result.folder.name)
-    assert len((result.folder / "labels.txt").read_text("utf-8").splitlines()) == 3
-    assert result.manifest["labels"] == list(HOSTILE)
-    readme = (result.folder / "README.md").read_text("utf-8")
-    assert "<b>" not in readme
-    shown = on_device(result.folder, bare, "example.py")
-    assert shown.returncode == 0, shown.stderr
-    assert len(shown.stdout.splitlines()) == 4
-    kotlin = (result.folder / "android" / "Classifier.kt").read_text("utf-8")
-    assert all(escape.kotlin(label) in kotlin for label in HOSTILE)
-
-
-@given(st.floats(-300, 300, width=32), st.floats(2**-10, 4, width=32), st.integers(-128, 127))
-def test_stored_inputs_are_the_nearest(value: float, scale: float, zero_point: int) -> None:
-    from edgeproof.core.artifact import TensorSpec
-
-    stored = int(quantized(np.array([value], "float32"), TensorSpec("x", (1,), "int8", scale, zero_point))[0])
-    real = scale * (stored - zero_point)
-    inside = scale * (-128 - zero_point) <= value <= scale * (127 - zero_point)
-    assert -128 <= stored <= 127
-    assert not inside or abs(real - value) <= scale * 0.5001 + 1e-4

@@ -20,7 +20,7 @@ from edgeproof.workflows.evaluate import evaluate_files
 
 from ..conftest import TinyRun
 from ..support.bundle_models import mean_colour_model
-from .test_bundle import bare, bundle_of, by_hand, compiles, on_device  # noqa: F401  (bare is a fixture)
+from ..support.bundles import bundle_of, by_hand, compiles, on_device
 
 # What stands in for an answer: the graph of `mean_colour_model` with other outputs.
 KINDS = ("scores", "values", "value", "picture", "several")
@@ -70,7 +70,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scripts_speak_of_what_the_file_gives(bundles: dict[str, Bundle], bare: Path, kind: str) -> None:  # noqa: F811
+def test_scripts_speak_of_what_the_file_gives(bundles: dict[str, Bundle], bare: Path, kind: str) -> None:
     bundle = bundles[kind]
     gives = "scores" if kind == "several" else kind
     assert bundle.manifest["file"]["answer_kind"] == gives
@@ -103,7 +103,7 @@ def test_code_for_apps_speaks_of_it_too(bundles: dict[str, Bundle], tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_runtime_that_is_too_old_is_told_so_and_what_runs_there(tiny: TinyRun, bare: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_runtime_that_is_too_old_is_told_so_and_what_runs_there(tiny: TinyRun, bare: Path, tmp_path: Path) -> None:
     if not (bare / "tflite_runtime").exists():
         pytest.skip("tflite-runtime is not installed")
     path = tiny.artifact("tflite:dynamic").path
@@ -141,7 +141,7 @@ def test_too_old_compares_versions_as_numbers_and_names_a_file_that_runs() -> No
     assert model.too_old({"file": {"format": "tflite"}}, "litert", "1.0") == "", "a bundle of an earlier version"
 
 
-def test_the_example_fails_in_words(bundles: dict[str, Bundle], bare: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_example_fails_in_words(bundles: dict[str, Bundle], bare: Path, tmp_path: Path) -> None:
     folder = by_hand(tmp_path / "made")
     bundle = bundle_of(folder, tmp_path / "out")
     np.save(tmp_path / "wrong.npy", np.zeros((3, 3), "uint8"))

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 from edgeproof.cli.main import explain, status
 from edgeproof.core import isolated
 from edgeproof.core.codec import to_json, write_json
-from edgeproof.core.documents import parse_toml
 from edgeproof.core.model import InputContract, Model, save_model
 from edgeproof.core.results import Results
 from edgeproof.export import sidecar
@@ -27,87 +25,19 @@ from edgeproof.train.hub.archive import unpack
 from edgeproof.workflows.model_files import open_artifact
 
 from . import environment, seeds
+from .area import OUT, Area, Inputs, write_inputs
 from .content import changed
-from .documents import STRANGERS, mutants, places
+from .documents import STRANGERS, mutants
+from .recipe_areas import recipe_bytes, recipe_fields, recipe_overrides
 
-OUT = "out"
 _MISSING = ("--data", "folder:missing")
 # Only pictures and files that ONNX Runtime does not read: what was measured is a row that says so.
 _NOWHERE = ("--on", "local/onnxruntime", "--out", OUT, "--json")
 
-Inputs = Iterator[tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Area:
-    """`make` fills a folder with inputs without end, each time yielding the command line that reads one.
-
-    `inputs` are how many of each 2,000 are of this area. `isolated`: the reader is a C library that may crash, so
-    that this area has a process of its own. `entry` takes the command line and returns the status. `starts`: each
-    input is opened in processes that the command starts.
-    """
-
-    name: str
-    inputs: int
-    make: Callable[[Path, random.Random], Inputs]
-    isolated: bool = False
-    entry: Callable[[list[str]], int] = status
-    starts: bool = False
-
-
-def _written(box: Path, **files: bytes | str) -> None:
-    for name, content in files.items():
-        path = box / name.replace("__", "/").replace("_DOT_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
-
-
-def _recipe(box: Path, draw: random.Random) -> Inputs:
-    (box / "csv").mkdir()
-    while True:
-        content = changed(seeds.RECIPE.encode(), draw)
-        _written(box, r_DOT_toml=content)
-        yield "run", "r.toml", "--out", OUT
-
-
-def _recipe_fields(box: Path, draw: random.Random) -> Inputs:
-    import tomli_w
-
-    for document in mutants(parse_toml(seeds.RECIPE, "the seed"), draw, [s for s in STRANGERS if s is not None]):
-        if isinstance(document, dict):
-            try:
-                text = tomli_w.dumps(document)
-            except (TypeError, ValueError):  # TOML has no null
-                continue
-            _written(box, r_DOT_toml=text)
-            yield "run", "r.toml", "--out", OUT, "--json"
-
-
-def _overrides(box: Path, draw: random.Random) -> Inputs:
-    _written(box, r_DOT_toml=seeds.RECIPE)
-    keys = [".".join(map(str, place)) for place in places(parse_toml(seeds.RECIPE, "the seed")) if place]
-    keys += ["", ".", "model.net", "model.9", "a" * 5000, "train." * 70 + "x", "\x1b[31m", "\udcff", "train.\u202e"]
-    values = [
-        *map(str, STRANGERS),
-        "[" * 5000,
-        "9" * 5000,
-        "{a=" * 5000,
-        "\udcff",
-        '"',
-        "'''",
-        "1979-05-27",
-        "inf",
-        "nan",
-        "1\n2",
-    ]
-    while True:
-        pair = f"{draw.choice(keys)}{draw.choice(('=', '=', '=', '', ' = '))}{draw.choice(values)}".replace("\0", "")
-        yield "run", "r.toml", "--out", OUT, "--set", pair
-
 
 def _arguments(box: Path, draw: random.Random) -> Inputs:
     """Names that are none, everywhere where a name may stand."""
-    _written(box, a_DOT_tflite=seeds.tflite(), r_DOT_toml=seeds.RECIPE, empty="")
+    write_inputs(box, a_DOT_tflite=seeds.tflite(), r_DOT_toml=seeds.RECIPE, empty="")
     loop, deep = box / "loop", box / "deep"
     loop.symlink_to(loop)
     deep.symlink_to("/root/nothing/to/see")
@@ -152,7 +82,7 @@ def _tflite(box: Path, draw: random.Random) -> Inputs:
     intact = [seeds.tflite(), *(seeds.tflite(scale) for scale in (0.1, float("nan"), float("inf"), -1.0, 1e-45))]
     while True:
         content = draw.choice(intact)
-        _written(box, a_DOT_tflite=changed(content, draw) if draw.random() < 0.97 else content)
+        write_inputs(box, a_DOT_tflite=changed(content, draw) if draw.random() < 0.97 else content)
         yield draw.choice(
             (
                 ("inspect", "a.tflite"),
@@ -168,7 +98,7 @@ def _tflite(box: Path, draw: random.Random) -> Inputs:
 def _onnx(box: Path, draw: random.Random) -> Inputs:
     intact = seeds.onnx()
     while True:
-        _written(box, a_DOT_onnx=changed(intact, draw))
+        write_inputs(box, a_DOT_onnx=changed(intact, draw))
         yield draw.choice(
             (
                 ("inspect", "a.onnx"),
@@ -180,7 +110,7 @@ def _onnx(box: Path, draw: random.Random) -> Inputs:
 
 
 def _sidecar(box: Path, draw: random.Random) -> Inputs:
-    _written(
+    write_inputs(
         box,
         a_DOT_tflite=seeds.tflite(),
         tok__vocabulary_DOT_txt="a\nb\n",
@@ -202,7 +132,7 @@ def _sidecar(box: Path, draw: random.Random) -> Inputs:
     )
     for document in mutants(intact, draw):
         text = json.dumps(document).encode()
-        _written(box, a_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        write_inputs(box, a_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
         yield draw.choice(
             (
                 ("evaluate", "a.tflite", *_MISSING, *_NOWHERE),
@@ -215,7 +145,7 @@ def _sidecar(box: Path, draw: random.Random) -> Inputs:
 
 def _model(box: Path, draw: random.Random) -> Inputs:
     folder = box / "run" / "models" / "net"
-    _written(folder, saved_model__saved_model_DOT_pb=seeds.saved_model("Relu", "Softmax"))
+    write_inputs(folder, saved_model__saved_model_DOT_pb=seeds.saved_model("Relu", "Softmax"))
     contract = InputContract("image", (1, 8, 8, 3))
     save_model(
         Model("net", "keras:X", Path("saved_model"), "ab" * 32, ("red", "green", "blue"), contract, 2.0,
@@ -225,7 +155,7 @@ def _model(box: Path, draw: random.Random) -> Inputs:
     intact = json.loads((folder / "model.json").read_text())
     for document in mutants(intact, draw):
         text = json.dumps(document).encode()
-        _written(folder, model_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        write_inputs(folder, model_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
         yield draw.choice(
             (
                 ("export", "run/models/net", "--to", "tflite:int8", "--out", OUT),
@@ -237,7 +167,7 @@ def _model(box: Path, draw: random.Random) -> Inputs:
 
 @cache
 def _results_document() -> Any:
-    from ..report.test_report import example
+    from ..support.example_results import example
 
     results: Results = example()
     ids = {artifact.id for artifact in results.artifacts[:3]}
@@ -248,10 +178,10 @@ def _results_document() -> Any:
 
 def _results(box: Path, draw: random.Random) -> Inputs:
     intact = _results_document()
-    _written(box, other__results_DOT_json=json.dumps(intact))
+    write_inputs(box, other__results_DOT_json=json.dumps(intact))
     for document in mutants(intact, draw):
         text = json.dumps(document).encode()
-        _written(box, run__results_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        write_inputs(box, run__results_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
         yield draw.choice(
             (
                 ("compare", "other", "run", "--force", "--json"),
@@ -276,9 +206,9 @@ def _saved_model(box: Path, draw: random.Random) -> Inputs:
         seeds.saved_model("StatefulPartitionedCall", "While"),
     ]
     while True:
-        _written(box, m__saved_model_DOT_pb=changed(draw.choice(intact), draw))
+        write_inputs(box, m__saved_model_DOT_pb=changed(draw.choice(intact), draw))
         if draw.random() < 0.1:
-            _written(box, m__fingerprint_DOT_pb=draw.randbytes(30), m__assets__words_DOT_txt="a\nb")
+            write_inputs(box, m__fingerprint_DOT_pb=draw.randbytes(30), m__assets__words_DOT_txt="a\nb")
         yield (
             "export",
             "m",
@@ -304,7 +234,7 @@ def _archive(box: Path, draw: random.Random) -> Inputs:
     while True:
         files = {"saved_model.pb": seeds.saved_model("Relu"), draw.choice(names): b"i" * 50}
         intact = seeds.archive(files)
-        _written(box, m_DOT_tar_DOT_gz=changed(intact, draw) if draw.random() < 0.8 else intact)
+        write_inputs(box, m_DOT_tar_DOT_gz=changed(intact, draw) if draw.random() < 0.8 else intact)
         yield "m.tar.gz", OUT
 
 
@@ -341,7 +271,7 @@ def _keras(box: Path, draw: random.Random) -> Inputs:
         metadata = seeds.KERAS_METADATA if draw.random() < 0.8 else next(mutants(seeds.KERAS_METADATA, draw))
         config = next(configs) if draw.random() < 0.7 else seeds.KERAS_CONFIG
         content = seeds.keras(config, metadata, weights if draw.random() < 0.9 else changed(weights, draw))
-        _written(box, m_DOT_keras=content if draw.random() < 0.6 else changed(content, draw))
+        write_inputs(box, m_DOT_keras=content if draw.random() < 0.6 else changed(content, draw))
         yield "export", "m.keras", "--to", "tflite:int8", "--out", OUT
 
 
@@ -349,7 +279,7 @@ def _hdf5(box: Path, draw: random.Random) -> Inputs:
     intact = seeds.hdf5()
     configs = mutants(seeds.KERAS_CONFIG, draw)
     while True:
-        _written(box, m_DOT_h5=seeds.hdf5(next(configs)) if draw.random() < 0.4 else changed(intact, draw))
+        write_inputs(box, m_DOT_h5=seeds.hdf5(next(configs)) if draw.random() < 0.4 else changed(intact, draw))
         yield "export", "m.h5", "--to", "tflite:int8", "--out", OUT
 
 
@@ -357,7 +287,7 @@ def _tables(box: Path, draw: random.Random) -> Inputs:
     for name in ("a.tflite", "t.tflite"):
         (box / name).write_bytes(seeds.tflite())
     _text_sidecar(box)
-    _written(box, p_DOT_png=seeds.picture("PNG"), labels_DOT_txt=seeds.LABELS)
+    write_inputs(box, p_DOT_png=seeds.picture("PNG"), labels_DOT_txt=seeds.LABELS)
     pictures = "file,label\n" + "".join(f"p.png,class{i % 3}\n" for i in range(6))
     intact = {
         "csv": seeds.TABLE.encode(), "tsv": seeds.TABLE.replace(",", "\t").encode(), "jsonl": seeds.LINES.encode(),
@@ -365,7 +295,7 @@ def _tables(box: Path, draw: random.Random) -> Inputs:
     }  # fmt: skip
     while True:
         kind = draw.choice(sorted(intact))
-        _written(box, t_DOT_data=changed(intact[kind], draw))
+        write_inputs(box, t_DOT_data=changed(intact[kind], draw))
         source = f"{'csv' if kind == 'pictures' else kind}:t.data"
         columns = draw.choice(
             ((), (), ("--text-column", "label"), ("--encoding", draw.choice(("x", "utf-16", "latin-1", "idna"))))
@@ -382,7 +312,7 @@ def _tables(box: Path, draw: random.Random) -> Inputs:
 
 def _text_sidecar(box: Path, **settings: Any) -> None:
     """Write a sidecar that says t.tflite takes token ids, and a tokenizer that makes them."""
-    _written(
+    write_inputs(
         box,
         tok__vocabulary_DOT_txt="[PAD]\n[UNK]\nword\ngood\n",
         tok__tokenizer_DOT_json=json.dumps(seeds.TOKENIZER | settings),
@@ -401,12 +331,12 @@ def _tokenizer(box: Path, draw: random.Random) -> Inputs:
     for name in ("a.tflite", "t.tflite"):
         (box / name).write_bytes(seeds.tflite())
     _text_sidecar(box)
-    _written(box, t_DOT_csv=seeds.TABLE)
+    write_inputs(box, t_DOT_csv=seeds.TABLE)
     kinds = [{"kind": kind} for kind in ("whitespace", "wordpiece", "sentencepiece", "words")]
     for document in mutants(seeds.TOKENIZER, draw, [*STRANGERS, *(kind["kind"] for kind in kinds)]):
         text = json.dumps(document).encode()
-        _written(box, tok__tokenizer_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
-        _written(box, tok__vocabulary_DOT_txt=changed(b"[PAD]\n[UNK]\nword\ngood\n", draw))
+        write_inputs(box, tok__tokenizer_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        write_inputs(box, tok__vocabulary_DOT_txt=changed(b"[PAD]\n[UNK]\nword\ngood\n", draw))
         yield draw.choice(
             (
                 ("evaluate", "t.tflite", "--data", "csv:t.csv", *_NOWHERE),
@@ -416,42 +346,42 @@ def _tokenizer(box: Path, draw: random.Random) -> Inputs:
 
 
 def _pictures(box: Path, draw: random.Random) -> Inputs:
-    _written(box, a_DOT_tflite=seeds.tflite())
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
     for label in ("red", "green", "blue"):
         for index in range(2):
-            _written(box, **{f"pictures__{label}__{index}.png": seeds.picture("PNG", 30 * index + len(label))})
+            write_inputs(box, **{f"pictures__{label}__{index}.png": seeds.picture("PNG", 30 * index + len(label))})
     kinds = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO")
     intact = {kind: seeds.picture(kind) for kind in kinds}
     while True:
         kind = draw.choice(kinds)
-        _written(box, **{f"pictures__red__x.{kind.lower()}": changed(intact[kind], draw)})
+        write_inputs(box, **{f"pictures__red__x.{kind.lower()}": changed(intact[kind], draw)})
         yield "evaluate", "a.tflite", "--data", draw.choice(("folder:pictures", "images:pictures/red")), *_NOWHERE
         (box / "pictures" / "red" / f"x.{kind.lower()}").unlink()
 
 
 def _arrays(box: Path, draw: random.Random) -> Inputs:
-    _written(box, a_DOT_tflite=seeds.tflite())
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
     artifact = replace(open_artifact(box / "a.tflite"), contract=InputContract("image", (1, 8, 8, 3), kind="tensor"))
     write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"))))
     intact = seeds.array()
     while True:
-        _written(box, x_DOT_npy=changed(intact[:160] if draw.random() < 0.5 else intact, draw))
+        write_inputs(box, x_DOT_npy=changed(intact[:160] if draw.random() < 0.5 else intact, draw))
         yield "evaluate", "a.tflite", "--data", "npy:x.npy", *_NOWHERE
 
 
 def _labels(box: Path, draw: random.Random) -> Inputs:
-    _written(box, m__saved_model_DOT_pb=seeds.saved_model("Relu", "Softmax"))
+    write_inputs(box, m__saved_model_DOT_pb=seeds.saved_model("Relu", "Softmax"))
     while True:
-        _written(box, l_DOT_txt=changed(seeds.LABELS, draw))
+        write_inputs(box, l_DOT_txt=changed(seeds.LABELS, draw))
         yield "export", "m", "--to", "tflite:int8", "--out", OUT, "--labels", "l.txt"
 
 
 AREAS = {
     area.name: area
     for area in (
-        Area("recipe-bytes", 200, _recipe),
-        Area("recipe-fields", 200, _recipe_fields),
-        Area("overrides", 200, _overrides),
+        Area("recipe-bytes", 200, recipe_bytes),
+        Area("recipe-fields", 200, recipe_fields),
+        Area("overrides", 200, recipe_overrides),
         Area("arguments", 250, _arguments),
         Area("tflite", 300, _tflite),
         Area("onnx", 200, _onnx),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .areas import OUT, Area
+from .area import OUT, Area
 from .watch import run
 
 

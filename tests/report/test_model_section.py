@@ -24,7 +24,7 @@ from edgeproof.evaluate.select import verdict
 from edgeproof.report import problems, summary, write
 from edgeproof.report.label_placement import _groups
 
-from .test_report import HOSTILE, Page, example, written
+from ..support.example_results import HOSTILE, Page, example, section, written
 
 NASTY = "".join(HOSTILE)
 
@@ -184,10 +184,6 @@ def news(tmp_path_factory):
     folder = tmp_path_factory.mktemp("news")
     results = texts()
     return results, *written(results, folder)
-
-
-def section(html, name):
-    return Page(re.search(rf'<section id="{name}">.*?</section>', html, re.DOTALL)[0])
 
 
 def test_compared_models_are_a_table_a_drawing_and_a_sentence_for_each_pair(compared):

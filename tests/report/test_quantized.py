@@ -24,8 +24,7 @@ from edgeproof.report.sections import provenance, runtimes
 from edgeproof.report.sections.diagnosis import diagnoses
 from edgeproof.report.sections.provenance import trades
 
-from .test_model_section import section
-from .test_report import HOSTILE, Page, example, terminal, written
+from ..support.example_results import HOSTILE, Page, example, section, terminal, written
 
 NASTY = "".join(HOSTILE)
 PLAIN = {"median": 2.9, "low": 2.8, "high": 3.0, "confidence": 0.96875}

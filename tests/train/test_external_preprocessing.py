@@ -15,7 +15,7 @@ from edgeproof.export import export
 from edgeproof.frameworks import tensorflow
 from edgeproof.train.external import import_model
 
-from .test_external import run_onnx, run_tflite
+from ..support.external_imports import run_onnx, run_tflite
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from edgeproof.export import export
 from edgeproof.frameworks import tensorflow
 from edgeproof.train.external import identify, import_model
 
-from .test_external import run_tflite
+from ..support.external_imports import run_tflite
 
 pytestmark = pytest.mark.slow
 

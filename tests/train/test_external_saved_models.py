@@ -21,7 +21,7 @@ from edgeproof.train.external.backbone import Files
 from edgeproof.train.hub.image import HubModules
 from edgeproof.train.source import ImageRequest
 
-from .test_external import run_onnx, run_tflite
+from ..support.external_imports import run_onnx, run_tflite
 
 pytestmark = pytest.mark.slow
 

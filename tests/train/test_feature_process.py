@@ -19,7 +19,7 @@ from edgeproof.train.feature_process import EngineError, FeatureProcess
 from edgeproof.train.network import Base
 
 from ..support.aware_training_models import make_data, trained_backbone
-from .test_head import Notes
+from ..support.heads import Notes
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (333, 16, 16, 3)).astype(np.uint8)
 

@@ -30,10 +30,8 @@ from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.text.fit import fit_text
 from edgeproof.train.text.freeze import open_ids_model, run_texts
 
+from ..support.text_answers import LENGTH, SCRATCH, TRAIN, WORDS, Heard, answers_of_file, encoded, run_file
 from ..support.text_models import (  # fmt: skip
-    FILLER,
-    MONEY,
-    SPORT,
     bert_encoder,
     bert_preprocessor,
     counting_encoder,
@@ -46,24 +44,6 @@ from ..support.text_models import (  # fmt: skip
 
 pytestmark = pytest.mark.slow
 LABELS = ("sport", "=money()")
-LENGTH = 16
-WORDS = [*SPORT, *MONEY, *FILLER]
-SCRATCH = {"backbone": "scratch:average-embedding", "vocabulary": 200, "embedding": 8}
-TRAIN = Train(
-    epochs=12, batch_size=16, learning_rate=1e-2, patience=4, fine_tune=FineTune(epochs=2, learning_rate=1e-3)
-)
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.tasks: list[str] = []
-        self.notes: list[str] = []
-
-    def progress(self, task: str, done: float, total: float, note: str = "") -> None:
-        self.tasks.append(task)
-
-    def note(self, level: str, message: str, **facts: Any) -> None:
-        self.notes.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +99,6 @@ def fit(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., M
         return done[key]
 
     return train
-
-
-def encoded(model: Model, texts: list[str]) -> tuple[Any, Any]:
-    assert model.tokenizer is not None
-    pairs = [open_tokenizer(model.tokenizer.folder).encode(text) for text in texts]
-    return np.array([ids for ids, _ in pairs], np.int32), np.array([count for _, count in pairs], np.int32)
 
 
 def check_both_paths(model: Model, root: Path) -> np.ndarray[Any, Any]:
@@ -248,19 +222,6 @@ def test_every_scheme_of_the_small_model_answers_as_it_does(
     assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
 
 
-def run_file(path: Any, ids: Any, lens: Any) -> np.ndarray[Any, Any]:
-    pairs = [{"ids": ids[i : i + 1], "lens": lens[i : i + 1]} for i in range(len(ids))]
-    if path.suffix == ".onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(path))
-        return np.concatenate([session.run(None, pair)[0] for pair in pairs])
-    from ai_edge_litert.interpreter import Interpreter
-
-    run = Interpreter(str(path)).get_signature_runner()
-    return np.concatenate([run(**pair)["probabilities"] for pair in pairs])
-
-
 @pytest.mark.parametrize("parts", [True, False])
 def test_a_pair_is_cut_between_preprocessor_and_encoder(
     fit: Callable[..., Model], root: Path, pair: dict[str, str], parts: bool
@@ -344,24 +305,6 @@ def test_an_encoder_in_the_tf1_hub_format_goes_the_same_way(
     if not references:
         with pytest.raises(InputError, match="TF1 Hub format"):
             fit(backbone=f"hub:{name}", trainable=True)
-
-
-def answers_of_file(model: Model, variant: str, texts: list[str], folder: Path) -> np.ndarray[Any, Any]:
-    """What a file made of `model` gives for texts that the device's tokenizer has encoded."""
-    assert model.tokenizer is not None
-    artifact = export(model, Variant.parse(variant), options=Export(), folder=folder)
-    assert artifact.status == "ok", artifact.reason
-    tokenizer = open_tokenizer(model.tokenizer.folder)
-    feeds = [{name: np.array(v, np.int32) for name, v in tokenizer.feed(text).items()} for text in texts]
-    if variant.startswith("onnx"):
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(artifact.path))
-        return np.concatenate([session.run(None, feed)[0] for feed in feeds])
-    from ai_edge_litert.interpreter import Interpreter  # builtin operators alone
-
-    run = Interpreter(str(artifact.path)).get_signature_runner()
-    return np.concatenate([run(**feed)["probabilities"] for feed in feeds])
 
 
 TRICKY = ["", "x", "Größe 12,5 €!", "goal, goal; (bank)", "the-market's 3.50 profit"]

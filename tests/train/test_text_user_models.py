@@ -18,7 +18,7 @@ from edgeproof.export import export
 from edgeproof.frameworks.tensorflow import load
 from edgeproof.train.external.import_model import import_model
 
-from ..core.test_tokenizer import sentencepiece_model
+from ..support.sentencepiece_models import sentencepiece_model
 from ..support.text_models import sentences
 
 pytestmark = pytest.mark.slow
