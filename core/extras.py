@@ -52,6 +52,7 @@ EXTRAS: dict[str, Extra] = {
         "onnx": {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
         "litert": {"ai_edge_litert": "ai-edge-litert"},
         "onnxruntime": {"onnxruntime": "onnxruntime"},
+        "openvino": {"openvino": "openvino"},
         "tflite-runtime": {"tflite_runtime": "tflite-runtime"},
         "quantize": {
             "tensorflow_model_optimization": "tensorflow-model-optimization",

@@ -16,7 +16,7 @@ from .opset import NEWEST, OLDEST
 from .recipe_quantize import Quantize
 from .recipe_table import Share, Table
 from .recipe_training import Augment, Head, Schedule
-from .target import Target, every_target, parse_runtime
+from .target import Target, default_targets, parse_runtime
 from .variant import Variant
 
 
@@ -287,7 +287,7 @@ class Evaluate(Table):
     """The targets on which each file is evaluated."""
 
     targets: tuple[str, ...] = Field(
-        every_target(),
+        default_targets(),
         description="a device and a runtime each; `local/tensorflow` runs the float reference",
     )
     latency: LatencyTable = LatencyTable()

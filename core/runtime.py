@@ -11,10 +11,11 @@ from typing import Literal
 
 from .extras import EXTRAS, Extra
 
-# How a runtime counts its versions: as TensorFlow Lite, as LiteRT (which began again at 1.0), or as ONNX Runtime.
-Versions = Literal["tflite", "litert", "onnxruntime"]
+# How a runtime counts its versions: as TensorFlow Lite, as LiteRT (which began again at 1.0), or in its own way.
+Versions = Literal["tflite", "litert", "onnxruntime", "openvino"]
 FAMILIES: dict[Versions, str] = {
     "tflite": "TensorFlow Lite", "litert": EXTRAS["litert"].packages["ai_edge_litert"], "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
 }  # fmt: skip
 
 
@@ -25,6 +26,10 @@ class Runtime:
     `session` is the class of `devices/agent.py` that runs a file of one of `formats`. `side_by_side`: other versions
     can be installed beside the environment. `python_below` is the first Python for which it has no wheel. `symbol` is
     its marker in a plot (matplotlib's), and the sign for it in a legend.
+
+    `default`: a run uses it unless its recipe names other targets. `device` is what the session runs files on, in the
+    runtime's own words. `reads_signatures`: the runtime tells the names and quantization of a file's inputs and
+    outputs; a job for another one has them from the file.
     """
 
     name: str
@@ -38,6 +43,9 @@ class Runtime:
     symbol: tuple[str, str]
     side_by_side: bool = True
     python_below: tuple[int, int] | None = None
+    default: bool = True
+    device: str = ""
+    reads_signatures: bool = True
 
     @property
     def distribution(self) -> str:
@@ -51,7 +59,8 @@ class Runtime:
 
     def job(self) -> dict[str, str]:
         """Return the facts about the runtime that the agent needs, as JSON values."""
-        return {"session": self.session, "module": self.interpreter, "distribution": self.distribution}
+        facts = {"session": self.session, "module": self.interpreter, "distribution": self.distribution}
+        return {**facts, "device": self.device} if self.device else facts
 
     def not_installed(self) -> tuple[str, str]:
         """Return (reason, remedy) where this Python does not have the runtime."""
@@ -84,6 +93,10 @@ def _rows() -> tuple[Runtime, ...]:
             "onnxruntime", "ONNX Runtime", "onnxruntime", "onnxruntime", EXTRAS["onnxruntime"], "Onnx",
             onnx, "onnxruntime", ("D", "◆"),
         ),
+        Runtime(
+            "openvino", "OpenVINO", "openvino", "openvino", EXTRAS["openvino"], "OpenVino", tflite | onnx, "openvino",
+            ("v", "▼"), default=False, device="CPU", reads_signatures=False,
+        ),
     )  # fmt: skip
 
 
@@ -91,5 +104,5 @@ RUNTIMES: dict[str, Runtime] = {row.name: row for row in _rows()}
 
 
 def readers(format_: str) -> tuple[Runtime, ...]:
-    """Return the runtimes that read files of a format."""
-    return tuple(runtime for runtime in RUNTIMES.values() if format_ in runtime.formats)
+    """Return the runtimes of the default targets that read files of a format."""
+    return tuple(runtime for runtime in RUNTIMES.values() if runtime.default and format_ in runtime.formats)

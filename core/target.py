@@ -69,9 +69,9 @@ class Target:
 TRIAL_TARGET = Target("local", "litert")  # where files are compared while one of them is chosen
 
 
-def every_target() -> tuple[str, ...]:
-    """Return all targets without versions as text, one per device and runtime."""
-    return tuple(f"{device}/{runtime}" for device in DEVICES for runtime in RUNTIMES)
+def default_targets() -> tuple[str, ...]:
+    """Return the targets of a run that names none, as text."""
+    return tuple(f"{device}/{runtime.name}" for device in DEVICES for runtime in RUNTIMES.values() if runtime.default)
 
 
 def parse_runtime(text: str) -> Target:

@@ -218,6 +218,77 @@ class Onnx(Session):
         return str(self.session.get_providers()[0])
 
 
+class OpenVino(Session):
+    """A ``.tflite`` or ``.onnx`` file in OpenVINO, on one of its devices.
+
+    OpenVINO compiles a whole file for one device or refuses it. It computes in the precision that it finds best for the
+    device: float32 files in bfloat16 on processors that have it, in float16 on GPUs.
+    """
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        self.module: Any = import_module(job["module"])
+        self.device = job["device"]
+        self.scales: Dict[str, Tuple[float, int]] = {}
+
+    def open(self, job: Dict[str, Any]) -> None:
+        core = self.module.Core()
+        if self.device not in {name.split(".")[0] for name in core.available_devices}:
+            raise Unsupported(
+                "OpenVINO finds no {} here; it has {}".format(self.device, listed(core.available_devices))
+            )
+        settings: Dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if self.device == "CPU":
+            # The process is pinned already, where it is timed.
+            settings.update(INFERENCE_NUM_THREADS=job["threads"], NUM_STREAMS=1, ENABLE_CPU_PINNING=False)
+        try:
+            self.model = core.compile_model(job["artifact"], self.device, settings)
+            self.request = self.model.create_infer_request()
+        except Exception as error:  # OpenVINO raises RuntimeError and types of its C extension
+            raise Unsupported(str(error))
+        graph = job.get("graph") or {}
+        self.inputs = dict(self._named(self.model.inputs, graph.get("inputs", [])))
+        outputs = dict(self._named(self.model.outputs, graph.get("outputs", [])))
+        name = pick(job.get("answer", ""), list(outputs))
+        self.output, self.scale = outputs[name], self.scales.get(name, (0.0, 0))
+
+    def _named(self, ports: Any, edges: List[Dict[str, Any]]) -> List[Tuple[str, Any]]:
+        """Return the ports with the names that the file's signature gives them, and keep their quantization."""
+        named = []
+        for port in ports:
+            own = sorted(port.get_names()) or [str(port.get_index())]
+            edge = next((e for e in edges if e["tensor"] in own), None)
+            name = edge["name"] if edge else own[0]
+            if edge:
+                self.scales[name] = (edge["scale"], edge["zero_point"])
+            named.append((name, port))
+        return named
+
+    def forget(self, job: Dict[str, Any]) -> None:
+        self.request.reset_state()
+
+    def prepare(self, values: Dict[str, Any]) -> Any:
+        bound = self.bind(list(values))
+        fed = {}
+        for given, value in values.items():
+            port = self.inputs[bound[given]]
+            batch = fit(value, len(port.get_partial_shape()))
+            fed[port] = quantize(batch, port.get_element_type().to_dtype(), *self.scales.get(bound[given], (0.0, 0)))
+        return fed
+
+    def run(self, prepared: Any) -> Any:
+        self.request.infer(prepared, share_inputs=True)
+        return self.request.get_tensor(self.output).data.copy()
+
+    def finish(self, output: Any) -> Any:
+        return dequantize(output, *self.scale)
+
+    def kernels(self) -> str:
+        try:
+            return "{} {}".format(self.device, self.model.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        except Exception:  # a device may not say it
+            return str(self.device)
+
+
 def _import_without_keras(name: str) -> Any:
     """Import TensorFlow or tensorflow_text without Keras, which takes a third of the time and inference does not need.
 
@@ -291,7 +362,7 @@ class TensorFlow(Session):
         return "tensorflow-cpu"
 
 
-SESSIONS: Dict[str, Any] = {"TFLite": TFLite, "Onnx": Onnx, "TensorFlow": TensorFlow}
+SESSIONS: Dict[str, Any] = {"TFLite": TFLite, "Onnx": Onnx, "OpenVino": OpenVino, "TensorFlow": TensorFlow}
 
 
 def fit(batch: Any, sides: int) -> Any:

@@ -18,6 +18,7 @@ from ..core.runner import LatencyPlan, Outcome
 from ..core.runtime import readers
 from ..core.target import Target
 from .feeds import FeedError, feed, feed_identity
+from .graph_facts import graph_facts
 from .remedies import explain
 from .runtimes import installed_versions, locate, missing_runtime, side_installations
 
@@ -87,6 +88,8 @@ class LocalRunner:
             "threads": 1,
             **more,
         }
+        if not self.target.engine.reads_signatures:
+            job["graph"] = graph_facts(self.artifact, operators=verb == "load")
         located = locate(self.target)
         return self._run(job | ({"path": str(located.folder)} if located and located.folder else {}))
 

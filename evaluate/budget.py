@@ -161,7 +161,8 @@ def _oldest(artifact: Artifact, target: Target) -> tuple[int, ...] | None:
     if match is None:
         return None
     family = match[1] or ("tflite" if artifact.format == "tflite" else "onnxruntime")
-    if (family == "onnxruntime") != (target.engine.versions == "onnxruntime"):
+    counted = "tflite" if target.engine.versions == "litert" else target.engine.versions
+    if family != counted:
         return None
     return tuple(int(part) for part in match[2].split("."))
 

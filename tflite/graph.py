@@ -7,7 +7,7 @@ referred to a million times. So reads are counted against a limit that no real m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class Tensor:
 
     `dynamic` are the dimensions known only at run time. A `constant` tensor is stored in the file. A quantized one has
     `scales` (one for each index along `axis`, or a single one) or is `blockwise`; `scale` and `zero_point` are the
-    first (value = scale × (stored - zero_point)).
+    first (value = scale × (stored - zero_point)). `stored_name` is the tensor's own
+    name, if `name` is the one that a signature gives it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Tensor:
     scale: float | None = None
     zero_point: int | None = None
     blockwise: bool = False
+    stored_name: str = ""
 
     @property
     def per_channel(self) -> bool:
@@ -250,7 +252,13 @@ class _Reader:
 
     def edges(self, subgraph: Any, indices: tuple[int, ...], called: dict[int, str]) -> tuple[Tensor, ...]:
         self.each(len(indices))
-        return tuple(self.tensor(subgraph.Tensors(index), called.get(index)) for index in indices)
+        tensors = ((subgraph.Tensors(index), called.get(index)) for index in indices)
+        return tuple(
+            self.tensor(table)
+            if name is None
+            else replace(self.tensor(table, name), stored_name=self.text(table.Name()))
+            for table, name in tensors
+        )
 
     def signature(self) -> tuple[dict[int, str], dict[int, str]]:
         """Return the names that the first signature gives to the main graph's inputs and outputs, by tensor."""

@@ -63,11 +63,13 @@ def needs_of(ops: Sequence[Operator]) -> tuple[Need, ...]:
 def incompatibilities(needs: Sequence[Need], runtime: str, version: str) -> tuple[Incompatibility, ...]:
     """Return the needs that a runtime does not meet by the table; empty if the file should load and run.
 
-    `runtime` is ``litert``, ``tflite-runtime`` or ``tensorflow``. Whether its results are right is not known here:
-    `evaluate.consistency` checks that. A need that no known runtime meets is an incompatibility of the runtimes that
-    the table covers; newer ones may meet it.
+    Empty too for a runtime of another make, whose operators the table does not have. Whether results are right is not
+    known here: `evaluate.consistency` checks that. A need that no known runtime meets is an incompatibility of the
+    runtimes that the table covers; newer ones may meet it.
     """
     column = RUNTIMES[runtime].versions
+    if column not in NEWEST:
+        return ()
     unmet = []
     for need in needs:
         first = need.litert if column == "litert" else need.tflite

@@ -23,7 +23,7 @@ from ..core.recipe_file import parse_table
 from ..core.results import Results
 from ..core.run_log import RunLog
 from ..core.store import Store, copy_out, lock, open_store
-from ..core.target import Target, every_target
+from ..core.target import Target, default_targets
 from ..devices import environment_of, open_runner
 from ..evaluate import select
 from ..evaluate.consistency import inconsistent_rows
@@ -82,7 +82,8 @@ def evaluate(
         data: the test samples: a source such as ``folder:images``, a `Data`, or arrays in memory, ``(x,)`` or
             ``(x, y)``: x of shape (samples, …) as the model takes them (pictures uint8, 0 to 255), y of shape
             (samples,) the positions of the right classes in the output. Without classes files are judged by agreement.
-        targets: where they are measured, such as ``local/litert``. Default: every runtime that there is.
+        targets: where they are measured, such as ``local/litert``. Default: TensorFlow, LiteRT, tflite-runtime and
+            ONNX Runtime on the CPU; `devices` lists all.
         out: the folder of the results and the report.
         budget: what a file must keep to be recommended; without one the Pareto front is shown.
         latency: how it is measured, with the keys of a recipe's [evaluate.latency], such as ``{"threads": 4}``.
@@ -101,7 +102,7 @@ def evaluate(
         StageError: the disk refuses.
     """
     names = tuple(dict.fromkeys(one_or_more(targets, str, "targets", "such as local/litert")))
-    table = {"targets": names or every_target(), "latency": {} if latency is None else latency}
+    table = {"targets": names or default_targets(), "latency": {} if latency is None else latency}
     settings = parse_table(Evaluate, table, "evaluate")
     folder = path_of(out, "out")
     source, limits, classes = data_source(data), budget_of(budget), labels_or_order(labels)

@@ -17,6 +17,7 @@ from ..core.progress import Listener
 from ..core.recipe import Data, Evaluate, Export
 from ..core.recipe_file import parse_table
 from ..core.run_log import RunLog
+from ..core.runtime import RUNTIMES
 from ..core.sanitize import slug
 from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target
@@ -233,7 +234,9 @@ def _best(
         candidates,
         make(FLOAT32, None, CONVERTER),
         data,
-        targets=[Target("local", runtime) for runtime, version in device().runtimes().items() if version],
+        targets=[
+            Target("local", name) for name, version in device().runtimes().items() if version and RUNTIMES[name].default
+        ],
         evaluate=Evaluate(),
         samples=options.trial_samples,
         seed=SEED,

@@ -33,7 +33,7 @@ from ..options import labelled_data, text_columns
     metavar="TARGET",
     multiple=True,
     shell_complete=completing.targets,
-    help="e.g. local/litert; repeatable.  [default: all]",
+    help="e.g. local/litert; repeatable. `edgeproof devices` lists all.  [default: as in a recipe]",
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/evaluate"), show_default=True)
 @click.option("--resize", type=click.Choice(["stretch", "crop", "pad"]), help="How pictures are resized.")

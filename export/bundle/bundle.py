@@ -209,7 +209,7 @@ def _needs(artifact: Artifact) -> dict[str, str]:
     contents = inspect(artifact.path)
     counted, _, version = contents.min_runtime.partition(" ")
     oldest = {counted: version, "litert": contents.min_litert}
-    return {name: oldest[row.versions] for name, row in RUNTIMES.items() if oldest.get(row.versions)}
+    return {name: oldest[row.versions] for name, row in RUNTIMES.items() if row.default and oldest.get(row.versions)}
 
 
 def _sibling(other: Artifact, folder: Path) -> dict[str, Any]:

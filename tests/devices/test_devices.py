@@ -20,7 +20,7 @@ from edgeproof.core.documents import parse_toml
 from edgeproof.core.errors import InputError
 from edgeproof.core.runner import LatencyPlan, Runner
 from edgeproof.core.runtime import RUNTIMES
-from edgeproof.core.target import DEVICES, Target, every_target
+from edgeproof.core.target import DEVICES, Target, default_targets
 from edgeproof.core.variant import Variant
 from edgeproof.devices import device, environment_of, missing_runtime, open_runner
 from edgeproof.devices.local import AGENT, Local, LocalRunner
@@ -38,6 +38,9 @@ PAIRS = [
     ("tflite:int8-uint8io", "tflite-runtime"),
     ("tflite:float32", "tflite-runtime"),
     ("onnx:float32", "onnxruntime"),
+    ("tflite:float32", "openvino"),
+    ("tflite:int8-int8io", "openvino"),
+    ("onnx:float32", "openvino"),
 ]
 
 
@@ -79,7 +82,7 @@ def test_runtimes_agree_on_float_files(tiny: TinyRun, tmp_path: Path) -> None:
     answers = []
     for variant, runtime in PAIRS:
         if variant.endswith("float32") and installed_versions()[runtime]:
-            path = tmp_path / f"{runtime}.npy"
+            path = tmp_path / f"{variant[:4]}-{runtime}.npy"
             assert runner(tiny, variant, runtime).infer(inputs, path, 0, 20).ok
             answers.append(np.load(path))
     assert len(answers) >= 3
@@ -100,7 +103,14 @@ def broken(path: Path, format_: str, content: bytes) -> Artifact:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "format_"), [("litert", "tflite"), ("tflite-runtime", "tflite"), ("onnxruntime", "onnx")]
+    ("runtime", "format_"),
+    [
+        ("litert", "tflite"),
+        ("tflite-runtime", "tflite"),
+        ("onnxruntime", "onnx"),
+        ("openvino", "tflite"),
+        ("openvino", "onnx"),
+    ],
 )
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x1c\0\0\0TFL3" + b"\xff" * 200])
 def test_a_damaged_file_is_a_typed_outcome(tmp_path: Path, runtime: str, format_: str, content: bytes) -> None:
@@ -255,7 +265,7 @@ def test_a_device_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> 
         Target.parse("pretended/litert")
     monkeypatch.setitem(DEVICES, "pretended", "pretended")
     target = Target.parse("pretended/litert")
-    assert str(target) in every_target()
+    assert str(target) in default_targets()
     assert device("pretended").environment() == {"cpu": "none"} and device().environment()["cpu"] != "none"
     here = Target.parse("local/litert")
     assert environment_of([target, here]) == {"cpu": "none"}
