@@ -1,4 +1,4 @@
-"""The exit status of commands that measure files: one rule for ``run`` and ``evaluate``."""
+"""The exit status of commands that judge: one rule for ``run`` and ``evaluate``, one for the limits of ``compare``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def exit_status(results: Results, *, strict: bool = False, failures: int = 0) ->
     if failures or nothing_proved(results):
         return FAILED
     verdict = results.budget.get("verdict") or ("met" if results.budget.get("met", True) else "not met")
+    return BUDGET if verdict == "not met" or (strict and verdict == "not shown") else OK
+
+
+def gate_status(verdict: str, *, strict: bool = False) -> int:
+    """Return 1 if a gate's verdict is ``not met`` (with `strict` also ``not shown``), else 0."""
     return BUDGET if verdict == "not met" or (strict and verdict == "not shown") else OK
 
 

@@ -45,6 +45,16 @@ def show_parts(parts: Iterable[RenderableType], *, whole_lines: bool = False) ->
         screen.print(part, soft_wrap=whole_lines and isinstance(part, Text))
 
 
+def show_markdown(document: str) -> None:
+    """Print Markdown of the report. Its word joiners, which keep names from being mentions, are not escaped."""
+    from ..report.markdown import JOINER
+
+    for number, part in enumerate(document.split(JOINER)):
+        if number:
+            sys.stdout.write(JOINER)
+        echo(part, newline=False)
+
+
 def show_json(document: Any) -> None:
     """Print one document of strict JSON, in ASCII if the terminal or pipe is not UTF-8."""
     text = encode_json(document, indent=2)

@@ -89,18 +89,18 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write `text` atomically: a reader, or a crash or power failure, gets the old file or the new one, never a part.
+def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write `content` atomically: a reader, or a crash or power failure, gets the old file or the new one, not a part.
 
-    Without `durable` it takes a tenth of the time, but a power failure may leave an empty file: for files that are
-    soon written again.
+    Text is written as UTF-8. Without `durable` it takes a tenth of the time, but a power failure may leave an empty
+    file: for files that are soon written again.
     """
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.write(text)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
             Path(temporary).chmod(0o644)
             move(Path(temporary), path, root=path.parent, durable=durable)
         except BaseException:

@@ -107,6 +107,8 @@ class Measurement:
     """Peak memory of the process."""
     raw: str = ""
     """The file with all single latencies, relative to the run's folder."""
+    scores: str = ""
+    """The file with the score of each sample, relative to the run's folder; empty where right answers are not known."""
     measured_at: str = ""
     """Time of the measurement in UTC (ISO 8601)."""
     fingerprint: dict[str, Any] = field(default_factory=dict)

@@ -84,14 +84,19 @@ def has_several_models(results: Results) -> bool:
 
 
 def raw_path(measurement: Measurement, folder: Path | None) -> Path | None:
-    """Return the raw file of a measurement in the run's `folder`, if it is there.
+    """Return the raw file of a measurement in the run's `folder`, if it is there."""
+    return file_of(measurement.raw, folder)
+
+
+def file_of(name: str, folder: Path | None) -> Path | None:
+    """Return a file that results name, in the run's `folder`, if it is there.
 
     A path that leads out of the folder is not followed: results.json may come from anywhere.
     """
-    if folder is None or not measurement.raw:
+    if folder is None or not name:
         return None
     try:
-        path = real_path(folder / measurement.raw)
+        path = real_path(folder / name)
         return path if path.is_relative_to(real_path(folder)) and path.is_file() else None
     except (OSError, ValueError):  # a name that is too long or has a NUL, a folder that may not be entered
         return None

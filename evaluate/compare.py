@@ -1,28 +1,35 @@
 """Comparison of two runs, cell by cell: is a difference more than noise? Runs of unlike machines are refused.
 
-Accuracies are compared as two separate samples: results keep no answers to single images, so even where both runs
-used the same test split the interval is the wider, cautious one. Latencies are compared by the medians of their
+Accuracies are compared pair by pair where both runs kept the score of each sample and the samples are the same ones
+(`scores`); otherwise as two separate samples, whose interval is wider. Latencies are compared by the medians of their
 processes where the raw files are there, and otherwise by the ends of their intervals; each row says which. Neither
 sees what changed on the machine between the two runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..core.errors import InputError
 from ..core.frames import data_frame, html_table
 from ..core.measurement import Measurement
 from ..core.results import Results
-from ..core.statistics import CONFIDENCE, difference_interval, ratio_interval
+from ..core.statistics import CONFIDENCE, difference_interval, paired_loss, ratio_interval
 from ..tasks import Quality, comparable, task_of
 from .cells import Cell, cells, process_medians
+from .gate import Gate, Limit, judge
+from .scores import KeptScores, kept, pairs
 
 MACHINE_KEYS = ("cpu", "cores", "os")
 BY_PROCESSES = "process medians (Hodges-Lehmann ratio, Moses interval)"
+PAIRED = "the same samples, pair by pair (adjusted Wald, Bonett and Price 2012; of other scores the normal interval)"
+IDENTICAL = "the same file gave the same samples the same scores on the same machine and runtime"
+SEPARATE = "Newcombe's interval, separate samples"
 BY_INTERVALS = "ends of the two intervals (no raw files: a cautious interval)"
 
 
@@ -44,7 +51,8 @@ class CellComparison:
 
     Files without known classes have no accuracy: their agreement with their float models is shown in its place, and
     `agreement_by` says what that is a share of (`tasks.agreement`).
-    `by_design` cells are empty in both, since the runtime does not read the format.
+    `by_design` cells are empty in both, since the runtime does not read the format. `is_reference`: the float model
+    itself, or a file on TensorFlow, which no device runs.
     """
 
     model: str
@@ -68,6 +76,9 @@ class CellComparison:
     by_design: bool = False
     agreement_by_a: str = ""
     agreement_by_b: str = ""
+    reason_a: str = ""
+    reason_b: str = ""
+    is_reference: bool = False
 
     @property
     def qualities(self) -> tuple[Quality | None, Quality | None]:
@@ -85,7 +96,10 @@ class CellComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run b beside run a. `warnings` say what makes the two hard to compare, each with what to do about it."""
+    """Run b beside run a. `warnings` say what makes the two hard to compare, each with what to do about it.
+
+    `gate` is what the limits of `fail_on` came to; None where there were none.
+    """
 
     run_a: str
     run_b: str
@@ -93,6 +107,7 @@ class Comparison:
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     warnings: tuple[str, ...]
+    gate: Gate | None = None
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame with a row for each cell. Raises InputError where pandas is not installed."""
@@ -134,12 +149,13 @@ def compare(
     folder_a: Path | None = None,
     folder_b: Path | None = None,
     force: bool = False,
+    fail_on: Sequence[Limit] = (),
 ) -> Comparison:
     """Compare each cell of `run_b` with the same variant, target and model of `run_a`.
 
     The folders are the runs'; with them latencies are compared from raw files. A single model in each run is taken
-    for the same one whatever it is called. Raises InputError when the machines differ (unless `force`), or when the
-    runs have no cell in common.
+    for the same one whatever it is called. `fail_on` are limits to judge (`gate`). Raises InputError when the machines
+    differ (unless `force`), or when the runs have no cell in common.
     """
     warnings = _unlike_machines(run_a.environment, run_b.environment, force) + _unlike_data(run_a, run_b)
     by_model = any(len({a.model for a in run.artifacts}) > 1 for run in (run_a, run_b))
@@ -152,13 +168,19 @@ def compare(
             "the two runs have no variant on the same target in common",
             "compare runs of recipes that share variants, targets and model names",
         )
+    common = tuple(_cell(a, cells_b[k], folder_a, folder_b) for k, a in cells_a.items() if k in cells_b)
+    only_a, only_b = (
+        [c for k, c in ours.items() if k not in others and not c.is_by_design]
+        for ours, others in ((cells_a, cells_b), (cells_b, cells_a))
+    )
     return Comparison(
         run_a=_name(run_a),
         run_b=_name(run_b),
-        cells=tuple(_cell(a, cells_b[k], folder_a, folder_b) for k, a in cells_a.items() if k in cells_b),
-        only_a=tuple(_cell_name(c) for k, c in cells_a.items() if k not in cells_b and not c.is_by_design),
-        only_b=tuple(_cell_name(c) for k, c in cells_b.items() if k not in cells_a and not c.is_by_design),
+        cells=common,
+        only_a=tuple(map(_cell_name, only_a)),
+        only_b=tuple(map(_cell_name, only_b)),
         warnings=tuple(warnings),
+        gate=judge(fail_on, common, only_a) if fail_on else None,
     )
 
 
@@ -206,7 +228,7 @@ def _cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> Cel
         kind_b=n.kind,
         accuracy_a=m.accuracy,
         accuracy_b=n.accuracy,
-        accuracy=_accuracy(m, n),
+        accuracy=_accuracy(a, b, kept(m, folder_a), kept(n, folder_b)),
         agreement_a=m.agreement,
         agreement_b=n.agreement,
         latency_ms_a=m.latency_ms.median if m.latency_ms else None,
@@ -214,20 +236,42 @@ def _cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> Cel
         latency=latency_change(m, n, process_medians(m, folder_a), process_medians(n, folder_b)),
         bytes_a=a.artifact.bytes,
         bytes_b=b.artifact.bytes,
-        same_file=bool(a.artifact.sha256) and a.artifact.sha256 == b.artifact.sha256,
+        same_file=_same_bytes(a, b),
         by_design=a.is_by_design and b.is_by_design,
         agreement_by_a=m.agreement_by,
         agreement_by_b=n.agreement_by,
+        reason_a=m.reason,
+        reason_b=n.reason,
+        is_reference=b.is_reference,
     )
 
 
-def _accuracy(a: Measurement, b: Measurement) -> Change | None:
-    """Return the difference b - a with Newcombe's interval for separate samples."""
-    first, second = (task_of(()).reported(m) for m in (a, b))
+def _accuracy(a: Cell, b: Cell, scores_a: KeptScores | None, scores_b: KeptScores | None) -> Change | None:
+    """Return the difference b - a: of the same samples by their scores, of others with Newcombe's interval.
+
+    Where one file on one machine and runtime gave every sample the same score, it is exactly 0.
+    """
+    first, second = (task_of(()).reported(cell.measurement) for cell in (a, b))
     if first is None or second is None:
         return None
-    difference, low, high = difference_interval(first, second)
-    return Change(difference, low, high, CONFIDENCE, "Newcombe's interval, separate samples", _verdict(low, high, 0))
+    if scores_a is None or scores_b is None or not pairs(scores_a, scores_b):
+        difference, low, high = difference_interval(first, second)
+        why = "not of the same samples" if scores_a and scores_b else "a run kept no scores of its samples"
+        return Change(difference, low, high, CONFIDENCE, f"{SEPARATE}: {why}", _verdict(low, high, 0))
+    if _is_same_file(a, b) and np.array_equal(scores_a.scores, scores_b.scores):
+        return Change(0.0, 0.0, 0.0, CONFIDENCE, IDENTICAL, _verdict(0, 0, 0))
+    gain, low, high = paired_loss(scores_b.scores, scores_a.scores)
+    return Change(gain, low, high, CONFIDENCE, PAIRED, _verdict(low, high, 0))
+
+
+def _same_bytes(a: Cell, b: Cell) -> bool:
+    return bool(a.artifact.sha256) and a.artifact.sha256 == b.artifact.sha256
+
+
+def _is_same_file(a: Cell, b: Cell) -> bool:
+    """Whether two cells are one file on the same machine and runtime: their fingerprints say both."""
+    first, second = a.measurement.fingerprint, b.measurement.fingerprint
+    return _same_bytes(a, b) and bool(first) and first == second
 
 
 def latency_change(a: Measurement, b: Measurement, raw_a: list[float], raw_b: list[float]) -> Change | None:

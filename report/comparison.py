@@ -1,139 +1,129 @@
-"""Two runs side by side on the terminal: a table where it fits, otherwise a few lines for each cell."""
+"""Two runs side by side on the terminal: one line for each cell, three lines in a narrow table, or lines alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..core.formatting import by_design_words, ms, number, signed_points, size, times
+from ..core.formatting import by_design_words
 from ..core.sanitize import shorten
-from ..evaluate.compare import CellComparison, Comparison
-from ..tasks.agreement import counts_samples
-from ..tasks.quality import AgreementShare, Likeness
+from ..evaluate.compare import Comparison
+from .comparison_words import Figure, Row, gate_lines, legend, only_in, rows, status_changes
 from .widths import filled, first_that_fits
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
-# Cells of only one run that are named; the JSON document has all.
-NAMED = 8
+_STYLES = {"better": "green", "worse": "red", "": ""}
+_VERDICTS = {"met": "green", "not met": "bold red", "not shown": "yellow"}
 
 
 def comparison_table(comparison: Comparison, width: int | None = None) -> RenderableType:
     """Return the comparison for the terminal, `width` characters wide (default: what rich finds).
 
-    A table where it fits; otherwise a few lines for each cell.
+    Where a table with a line for each cell does not fit, its figures stand below each other, as they do at 80
+    characters; where that does not fit either, each cell becomes a few lines.
     """
     from rich.console import Console, Group
+    from rich.text import Text
 
     width = Console().width if width is None else width
-    tables = [_table(comparison, 2), _table(comparison, 1)]
-    return Group(first_that_fits(tables, width, Group(*_lines(comparison, width))), *_foot(comparison))
+    cells = rows(comparison)
+    tables = [_table(cells, 2), _table(cells, 1), _stacked(cells)]
+    names = (("a", comparison.run_a), ("b", comparison.run_b))
+    return Group(
+        *(Text(f"{run}: {shorten(name)}", style="italic") for run, name in names),
+        Text(),
+        first_that_fits(tables, width, Group(*_lines(cells, width))),
+        *_foot(comparison, cells),
+    )
 
 
-def _shown(comparison: Comparison) -> list[CellComparison]:
-    """Return the cells that can have figures: not those whose runtime does not read the format."""
-    return [c for c in comparison.cells if not c.by_design]
-
-
-def _table(comparison: Comparison, padding: int) -> Table:
+def _table(cells: list[Row], padding: int) -> Table:
+    """Return a table with one line for each cell."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=Text(_title(comparison)), title_justify="left", box=None, pad_edge=False, padding=(0, padding, 0, 0)
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, padding, 0, 0))
     for heading in ("variant", "target"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("accuracy", "points", "median latency", "ratio", "size"):
+    for heading in ("accuracy", "change", "median latency", "ratio", "size"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    for cell in _shown(comparison):
-        table.add_row(*(Text(text) for text in (_name(comparison, cell), cell.target, *_columns(cell))))
+    for row in cells:
+        table.add_row(
+            Text(row.name), Text(row.target), Text(row.status or row.accuracy.values), _change(row.accuracy, " "),
+            Text(row.latency.values), _change(row.latency, " "), Text(row.size.values), Text(row.kind),
+        )  # fmt: skip
     return table
 
 
-def _lines(comparison: Comparison, width: int) -> Iterator[RenderableType]:
+def _stacked(cells: list[Row]) -> Table:
+    """Return a table in which each cell's figures stand below each other, with a free line after each cell."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
+    for heading in ("file", "accuracy", "median latency", "size"):
+        table.add_column(heading, no_wrap=True)
+    for row in cells:
+        where = [row.variant, *([f"of {row.model}"] if row.model else []), f"on {row.target}"]
+        size = Figure(row.size.change, "", row.size.values.replace(" → ", "\n→ "), row.size.tone)
+        accuracy = Text(row.status, style="yellow") if row.status else _below(row.accuracy)
+        table.add_row(Text("\n".join(where), style="bold"), accuracy, _below(row.latency), _below(size))
+    return table
+
+
+def _below(figure: Figure) -> Text:
+    """Return a figure's parts below each other."""
+    from rich.text import Text
+
+    return Text("\n").join([t for t in (_change(figure, "\n"), Text(figure.values, style="dim")) if t])
+
+
+def _change(figure: Figure, between: str) -> Text:
+    from rich.text import Text
+
+    parts = (Text(figure.change, style=_STYLES[figure.tone]), Text(figure.interval))
+    return Text(between).join([part for part in parts if part])
+
+
+def _lines(cells: list[Row], width: int) -> Iterator[RenderableType]:
     """Yield the cells as lines: what it is, and below it a line for each figure."""
     from rich.padding import Padding
     from rich.text import Text
 
-    yield Text(_title(comparison), style="italic")
-    for cell in _shown(comparison):
-        right, points, latency, ratio, size_, kind = _columns(cell)
-        if (cell.status_a, cell.status_b) != ("ok", "ok"):
-            yield Text(f"{_name(comparison, cell)} on {cell.target}: {right}", style="bold")
-            continue
-        yield Text(f"{_name(comparison, cell)} on {cell.target}", style="bold")
-        for figures in (
-            (f"accuracy {right}", points and f"{points} points"),
-            (f"latency {latency}" if kind else "", ratio),
-            (f"size {size_}", kind),
-        ):
-            if figures_line := filled(filter(None, figures), width - 2):
-                yield Padding(Text(figures_line), (0, 0, 0, 2), expand=False)
+    for row in cells:
+        yield Text(f"{row.name} on {row.target}" + (f": {row.status}" if row.status else ""), style="bold")
+        named = (("accuracy", row.accuracy), ("latency", row.latency), ("size", row.size))
+        for name, figure in () if row.status else named:
+            parts = (f"{name} {figure.values}", f"{figure.change} {figure.interval}".strip())
+            if figure.values != "–":
+                yield Padding(Text(filled(filter(None, parts), width - 2)), (0, 0, 0, 2), expand=False)
+        yield Text()
 
 
-def _foot(comparison: Comparison) -> Iterator[RenderableType]:
-    """Yield what the figures are, and what is not among them."""
+def _foot(comparison: Comparison, cells: list[Row]) -> Iterator[RenderableType]:
+    """Yield what the figures are, what is not among them, and what the limits came to."""
     from rich.text import Text
 
-    yield Text("a → b; in brackets the interval of the change; =: not distinguishable from none", style="dim")
-    if hidden := len(comparison.cells) - len(_shown(comparison)):
+    kinds = sorted({row.kind for row in cells if row.kind})
+    if len(kinds) == 1:
+        yield Text(f"all figures are {kinds[0]}", style="dim")
+    for kind in kinds if len(kinds) > 1 else ():
+        names = [f"{row.name} on {row.target}" for row in cells if row.kind == kind]
+        yield Text(f"{kind}: {', '.join(names)}", style="dim")
+    for line in legend(comparison):
+        yield Text(line, style="dim")
+    if hidden := len(comparison.cells) - len(cells):
         yield Text(by_design_words(hidden), style="dim")
-    for run, names in (("a", comparison.only_a), ("b", comparison.only_b)):
-        if names:
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            yield Text(f"only in {run}: {', '.join(map(shorten, names[:NAMED]))}{more}", style="dim")
+    for line in only_in(comparison):
+        yield Text(line, style="dim")
+    for what, reason in status_changes(comparison):
+        yield Text(f"{what}{reason and f': {reason}'}", style="yellow")
     for warning in comparison.warnings:
         yield Text(f"warning: {warning}", style="yellow")
-
-
-def _title(comparison: Comparison) -> str:
-    return f"a: {shorten(comparison.run_a)}, b: {shorten(comparison.run_b)}"
-
-
-def _name(comparison: Comparison, cell: CellComparison) -> str:
-    several = len({c.model for c in comparison.cells}) > 1
-    return shorten(f"{cell.variant} of {cell.model}" if several else cell.variant)
-
-
-def _columns(cell: CellComparison) -> tuple[str, str, str, str, str, str]:
-    """Return the cells of a table row after variant and target."""
-    if (cell.status_a, cell.status_b) != ("ok", "ok"):
-        status = cell.status_b if cell.status_a == cell.status_b else f"{cell.status_a} → {cell.status_b}"
-        return status, "", "", "", _both(cell.bytes_a, cell.bytes_b, size), ""
-    accuracy = latency = ""
-    if cell.accuracy:
-        change = cell.accuracy
-        accuracy = f"{signed_points(change.estimate)} [{signed_points(change.low)}, {signed_points(change.high)}]"
-        accuracy = f"= {accuracy}" if change.verdict == "not distinguishable" else accuracy
-    if cell.latency:
-        ratio = cell.latency
-        latency = f"{times(ratio.estimate)} [{number(ratio.low)}, {number(ratio.high)}]"
-        latency = f"= {latency}" if ratio.verdict == "not distinguishable" else latency
-    first, second = cell.qualities
-    right = _both(first, second, lambda figure: figure.text)
-    if isinstance(first or second, Likeness):
-        right += f" {AgreementShare.suffix}{_of_elements(cell)}"
-    return (
-        right,
-        accuracy,
-        _both(cell.latency_ms_a, cell.latency_ms_b, ms),
-        latency,
-        _both(cell.bytes_a, cell.bytes_b, size),
-        cell.kind_b if cell.kind_a == cell.kind_b else f"{cell.kind_a} → {cell.kind_b}",
-    )
-
-
-def _of_elements(cell: CellComparison) -> str:
-    """Return what agreements are shares of, where it is not whole samples in both."""
-    kinds = ["samples" if counts_samples(by) else "elements" for by in (cell.agreement_by_a, cell.agreement_by_b)]
-    return "" if kinds == ["samples"] * 2 else f", of {kinds[0] if kinds[0] == kinds[1] else ' → '.join(kinds)}"
-
-
-def _both(a: Any, b: Any, words: Any) -> str:
-    """Return ``a → b`` with their units, or the value alone when both read the same."""
-    first, second = ("–" if v is None else words(v) for v in (a, b))
-    return first if first == second else f"{first} → {second}"
+    for verdict, line in gate_lines(comparison):
+        yield Text(line, style=_VERDICTS[verdict])

@@ -21,7 +21,7 @@ from .templating import environment
 # What is markup only where a line begins (headings, lists, rules) needs none: these words never begin one.
 _MARKUP = re.compile(r"([\\`*_\[\]#|~]|(?<=:)/(?=/)|(?<=www)\.)", re.IGNORECASE)
 _NOTIFIES = re.compile(r"([@#])(?=\w)")
-_JOINER = "\u2060"
+JOINER = "\u2060"
 
 
 def render(results: Results) -> str:
@@ -57,5 +57,5 @@ def text(words: object) -> Markup:
     An invisible joiner after @ and # keeps hosts from taking a class name for a person or an issue.
     """
     line = " ".join(str(words).split())
-    escaped = _NOTIFIES.sub(rf"\1{_JOINER}", _MARKUP.sub(r"\\\1", line))
+    escaped = _NOTIFIES.sub(rf"\1{JOINER}", _MARKUP.sub(r"\\\1", line))
     return Markup(html.escape(escaped, quote=False))  # noqa: S704 (escaped in this very line)

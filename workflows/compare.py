@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import explain_os_errors
 from ..core.results import Results, load_results
 from ..evaluate.compare import Comparison
 from ..evaluate.compare import compare as compare_results
-from .arguments import path_of
+from ..evaluate.gate import parse_limit
+from .arguments import one_or_more, path_of
 from .finished import Run
 
 
@@ -19,6 +21,7 @@ def compare(
     run_b: Run | Results | str | os.PathLike[str],
     *,
     force: bool = False,
+    fail_on: str | Sequence[str] = (),
 ) -> Comparison:
     """Compare two runs cell by cell: accuracy, latency and size of the files and targets that both have.
 
@@ -27,16 +30,22 @@ def compare(
             intervals are compared then, which is more cautious.
         run_b: the other.
         force: compare latencies although the machines differ.
+        fail_on: one or more limits on how much worse `run_b` may be, such as ``accuracy_drop > 0.5 points``,
+            ``latency > 3 %``, ``size > 5 %`` and ``new-failures``. A limit is not met on a cell where the interval of
+            the change lies wholly beyond it.
 
     Returns:
         For each common cell the difference b - a in accuracy and the ratio b / a of median latencies, each with its
-        interval and verdict; and warnings about what makes the two hard to compare.
+        interval and verdict; and warnings about what makes the two hard to compare. `gate` has the limits' verdicts:
+        ``met``, ``not met``, or ``not shown`` where the samples or latencies cannot tell.
 
     Raises:
-        InputError: the runs have no cell in common, were made on unlike machines, or cannot be read.
+        InputError: a limit is not one, or the runs have no cell in common, were made on unlike machines, or cannot be
+            read.
     """
+    limits = [parse_limit(text) for text in one_or_more(fail_on, str, "fail_on", "such as 'latency > 3 %'")]
     (results_a, folder_a), (results_b, folder_b) = _opened(run_a), _opened(run_b)
-    return compare_results(results_a, results_b, folder_a=folder_a, folder_b=folder_b, force=force)
+    return compare_results(results_a, results_b, folder_a=folder_a, folder_b=folder_b, force=force, fail_on=limits)
 
 
 def _opened(run: Run | Results | str | os.PathLike[str]) -> tuple[Results, Path | None]:

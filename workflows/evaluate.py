@@ -28,6 +28,7 @@ from ..devices import environment_of, open_runner
 from ..evaluate import select
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.measure import measure
+from ..evaluate.scores import keep as keep_scores
 from ..report import write as write_report
 from ..tasks.class_mapping import class_numbers, shown
 from .arguments import (
@@ -199,6 +200,8 @@ def evaluate_files(
                 listener=listener,
                 on_row=keep,
             )  # fmt: skip
+            for row in keep_scores(results.measurements, answers, data=data.sha256, folder=out / "raw"):
+                results.add_measurement(row)
             for failed in inconsistent_rows(results.measurements, group, answers, references=references):
                 results.add_measurement(failed)
         listener.begin("report")

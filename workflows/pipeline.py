@@ -33,6 +33,7 @@ from ..evaluate import select
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
+from ..evaluate.scores import keep as keep_scores
 from ..export import reference as float_artifact
 from ..export import save as save_artifact
 from ..tasks.quality import loss_of
@@ -265,6 +266,8 @@ class Pipeline:
             on_row=keep,
             untimed=untimed,
         )
+        for row in keep_scores(self.results.measurements, answers, data=data.sha256, folder=self.out / "raw"):
+            self.results.add_measurement(row)
         for failed in inconsistent_rows(self.results.measurements, artifacts, answers, references=references):
             self.results.add_measurement(failed)
         for again in pooled(

@@ -176,7 +176,7 @@ def _write(
         "micro": None,
         "budget": dict(budget) if budget else None,
         "measurements": [
-            {key: value for key, value in to_json(row).items() if key not in ("raw", "fingerprint")}
+            {key: value for key, value in to_json(row).items() if key not in ("raw", "scores", "fingerprint")}
             for row in measurements
         ],
     }

@@ -2,62 +2,22 @@
 
 import io
 import json
+import re
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import InputError
-from edgeproof.core.measurement import Latency, Measurement
-from edgeproof.core.results import Results
-from edgeproof.core.statistics import median_interval, percentiles, wilson
 from edgeproof.evaluate.compare import BY_INTERVALS, BY_PROCESSES, compare
 from edgeproof.report.comparison import comparison_table
 
-ENVIRONMENT = {"cpu": "Some CPU", "cores": 2, "os": "Linux-6.1"}
+from ..support.two_runs import ENVIRONMENT, noise, run
 
 
-def run(name, medians, *, right=1640, model="m", environment=ENVIRONMENT, folder=None, variants=("tflite:int8",)):
-    """A run whose cells all have the given process medians; with `folder`, their raw files too."""
-    results = Results(run={"name": name}, environment=dict(environment), data={"sha256": "same"})
-    for variant in variants:
-        format_, scheme = variant.split(":")
-        artifact = Artifact(f"{model}--{format_}-{scheme}", model, format_, scheme, Path("f"), bytes=3 * 2**20)
-        results.add_artifact(artifact)
-        low, high = wilson(right, 2000)
-        raw = f"raw/{artifact.id}.json"
-        if folder:
-            (folder / "raw").mkdir(parents=True, exist_ok=True)
-            processes = [{"runs_ms": [m * 0.99, m, m * 1.01]} for m in medians]
-            (folder / raw).write_text(json.dumps({"processes": processes}))
-        latency = Latency(*median_interval(medians), *percentiles(medians), len(medians), 3 * len(medians), 1)
-        results.add_measurement(
-            Measurement(
-                artifact.id,
-                "local/litert",
-                "local",
-                "litert",
-                accuracy=right / 2000,
-                accuracy_low=low,
-                accuracy_high=high,
-                samples=2000,
-                latency_ms=latency,
-                raw=raw,
-            )
-        )
-    return results
-
-
-def noise(scale, seed):
-    return list(scale * np.random.default_rng(seed).lognormal(0, 0.02, 6))
-
-
-def shown(table):
+def shown(table, width=200):
     stream = io.StringIO()
-    Console(file=stream, width=200, no_color=True).print(table)
+    Console(file=stream, width=width, no_color=True).print(table)
     return stream.getvalue()
 
 
@@ -73,7 +33,7 @@ def test_what_only_one_run_has_is_named_and_which_run_is_which():
     a = run("monday", noise(3, 1), variants=("tflite:int8", "tflite:float16"))
     b = run("tuesday", noise(3, 2), variants=("tflite:int8", *(f"tflite:dynamic-{i}" for i in range(10))))
     table = shown(comparison_table(compare(a, b), 200))
-    assert "a: monday, b: tuesday" in table
+    assert "a: monday\nb: tuesday\n" in table
     assert "only in a: tflite:float16 of m on local/litert\n" in table
     assert "only in b: tflite:dynamic-0 of m on local/litert, " in table and " and 2 more\n" in table
 
@@ -178,9 +138,9 @@ def test_different_kinds_have_no_latency_ratio():
 def test_table_and_json_hold_every_cell_and_survive_hostile_names():
     a = run("[red]a\n", noise(3, 1), variants=("tflite:int8", "tflite:float32"))
     comparison = compare(a, a)
-    text = shown(comparison_table(comparison))
+    text = shown(comparison_table(comparison, 200))
     assert "[red]a" in text
-    for part in ("tflite:int8", "tflite:float32", "82.0 %", "0.00 [", "1.00× [", "3.00 MiB", "measured"):
+    for part in ("tflite:int8", "tflite:float32", "82.0 %", "0.00 points [", "1.00× [", "3.00 MiB", "measured"):
         assert part in text
     assert json.loads(json.dumps(comparison.to_dict()))["cells"][1]["variant"] == "tflite:float32"
 
@@ -240,5 +200,18 @@ def test_a_comparison_is_readable_at_any_width(width):
     assert max(len(line.rstrip()) for line in lines) <= width
     assert "…" not in stream.getvalue()
     words = " ".join(stream.getvalue().split())
-    for part in ("tflite:int8-per-tensor", "local/litert", "82.0 %", "1.00× [", "3.00 MiB", "measured", "distinguish"):
+    for part in ("tflite:int8-per-tensor", "local/litert", "82.0 %", "= 1.00×", "3.00 MiB", "measured", "distinguish"):
         assert part in words
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_rows_of_a_comparison_can_be_told_apart(width):
+    """In a narrow terminal a free line stands after each cell, and each cell begins with what it is."""
+    variants = ("tflite:int8", "tflite:float32", "onnx:float32")
+    a, b = run("a", noise(3, 1), variants=variants), run("b", noise(9, 1), right=1400, variants=variants)
+    text = shown(comparison_table(compare(a, b), width), width)
+    assert "slower" in text and "points, lower" in text
+    blocks = [block.split() for block in re.split(r"\n\s*\n", text)]
+    found = [block[0] for block in blocks if block and block[0] in variants]
+    lines = [line.split()[0] for line in text.splitlines() if line.split() and line.split()[0] in variants]
+    assert (lines if width == 200 else found) == list(variants)

@@ -1,0 +1,175 @@
+"""Two runs side by side, in words: what the terminal, Markdown and JUnit say of each cell. Each output escapes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.formatting import ms, number, points, signed_points, size, times
+from ..core.sanitize import shorten
+from ..evaluate.compare import BY_INTERVALS, SEPARATE, CellComparison, Change, Comparison
+from ..evaluate.gate import Judgement
+from ..tasks.agreement import counts_samples
+from ..tasks.quality import AgreementShare, Likeness
+
+# Cells of only one run, and of one verdict of the gate, that are named; the JSON document has all.
+NAMED = 8
+REASON_LIMIT = 200
+# What marks the interval of a row that was compared by the more cautious method.
+SEPARATE_MARK, INTERVALS_MARK = "†", "‡"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How one figure changed from a to b: `change` with the verdict, its `interval`, both `values`; empty: no figure.
+
+    `tone` is ``better``, ``worse``, or empty where nothing is distinguishable.
+    """
+
+    change: str = ""
+    interval: str = ""
+    values: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell in words; `model` is empty where both runs have one only.
+
+    `status` is not empty where it did not run in both runs; then there are no figures.
+    """
+
+    variant: str
+    model: str
+    target: str
+    status: str
+    kind: str
+    accuracy: Figure
+    latency: Figure
+    size: Figure
+
+    @property
+    def name(self) -> str:
+        """The file's name, and its model's where there are several."""
+        return f"{self.variant} of {self.model}" if self.model else self.variant
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """Return the cells that can have figures: not those whose runtime does not read the format."""
+    several = len({c.model for c in comparison.cells}) > 1
+    return [_row(cell, several) for cell in comparison.cells if not cell.by_design]
+
+
+def _row(cell: CellComparison, several: bool) -> Row:
+    names = (shorten(cell.variant), shorten(cell.model) if several else "", shorten(cell.target))
+    sizes = _size(cell)
+    if (cell.status_a, cell.status_b) != ("ok", "ok"):
+        status = cell.status_b if cell.status_a == cell.status_b else f"{cell.status_a} → {cell.status_b}"
+        return Row(*names, status, "", Figure(), Figure(), sizes)
+    kind = cell.kind_b if cell.kind_a == cell.kind_b else f"{cell.kind_a} → {cell.kind_b}"
+    return Row(*names, "", kind, _accuracy(cell), _latency(cell), sizes)
+
+
+def _accuracy(cell: CellComparison) -> Figure:
+    first, second = cell.qualities
+    values = _both(first, second, lambda figure: figure.text)
+    if isinstance(first or second, Likeness):
+        values += f" {AgreementShare.suffix}{_of_elements(cell)}"
+    if (change := cell.accuracy) is None:
+        return Figure(values=values)
+    mark = SEPARATE_MARK if change.method.startswith(SEPARATE) else ""
+    interval = f"[{signed_points(change.low)}, {signed_points(change.high)}]{mark}"
+    return _figure(change, points(change.estimate, signed=True), interval, values, ("higher", "lower"), worse="lower")
+
+
+def _latency(cell: CellComparison) -> Figure:
+    values = _both(cell.latency_ms_a, cell.latency_ms_b, ms)
+    if (change := cell.latency) is None:
+        return Figure(values=values)
+    mark = INTERVALS_MARK if change.method == BY_INTERVALS else ""
+    interval = f"[{number(change.low)}, {number(change.high)}]{mark}"
+    return _figure(change, times(change.estimate), interval, values, ("slower", "faster"), worse="higher")
+
+
+def _figure(change: Change, text: str, interval: str, values: str, words: tuple[str, str], worse: str) -> Figure:
+    if change.verdict == "not distinguishable":
+        return Figure(f"= {text}", interval, values)
+    word = words[0] if change.verdict == "higher" else words[1]
+    return Figure(f"{text}, {word}", interval, values, "worse" if change.verdict == worse else "better")
+
+
+def _size(cell: CellComparison) -> Figure:
+    values = _both(cell.bytes_a, cell.bytes_b, size)
+    if cell.same_file:
+        return Figure("same file", values=values)
+    if cell.bytes_a == cell.bytes_b or not cell.bytes_a or not cell.bytes_b:
+        return Figure("=" if cell.bytes_a == cell.bytes_b else "", values=values)
+    more = 100 * (cell.bytes_b / cell.bytes_a - 1)
+    return Figure(f"{more:+.1f} %".replace("-", "−"), "", values, "worse" if more > 0 else "better")
+
+
+def _of_elements(cell: CellComparison) -> str:
+    """Return what agreements are shares of, where it is not whole samples in both."""
+    kinds = ["samples" if counts_samples(by) else "elements" for by in (cell.agreement_by_a, cell.agreement_by_b)]
+    return "" if kinds == ["samples"] * 2 else f", of {kinds[0] if kinds[0] == kinds[1] else ' → '.join(kinds)}"
+
+
+def _both(a: Any, b: Any, words: Callable[[Any], str]) -> str:
+    """Return ``a → b`` with their units, or the value alone when both read the same."""
+    first, second = ("–" if v is None else words(v) for v in (a, b))
+    return first if first == second else f"{first} → {second}"
+
+
+def legend(comparison: Comparison) -> Iterator[str]:
+    """Yield what the signs in the table mean, as far as they are there."""
+    yield "a → b; in brackets the interval of the change; =: not distinguishable from none"
+    cells = [c for c in comparison.cells if not c.by_design]
+    if why := {c.accuracy.method for c in cells if c.accuracy and c.accuracy.method.startswith(SEPARATE)}:
+        reasons = sorted(method.partition(": ")[2] or "not of the same samples" for method in why)
+        yield f"{SEPARATE_MARK} compared as two separate samples, whose interval is wider: {'; '.join(reasons)}"
+    if any(c.latency and c.latency.method == BY_INTERVALS for c in cells):
+        yield f"{INTERVALS_MARK} compared by the ends of both intervals: a run's single latencies are not there"
+
+
+def only_in(comparison: Comparison) -> Iterator[str]:
+    """Yield which cells only one of the runs has."""
+    for run, names in (("a", comparison.only_a), ("b", comparison.only_b)):
+        if names:
+            yield f"only in {run}: {_listed(list(map(shorten, names)), ', ')}"
+
+
+def status_changes(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    """Yield each cell that runs in one run only, with the reason why it does not in the other."""
+    for cell, row in zip((c for c in comparison.cells if not c.by_design), rows(comparison), strict=True):
+        if (cell.status_a == "ok") != (cell.status_b == "ok"):
+            reason = cell.reason_b if cell.status_a == "ok" else cell.reason_a
+            yield f"{row.name} on {row.target}: {row.status}", shorten(reason, REASON_LIMIT)
+
+
+def gate_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    """Yield (verdict, sentence) for each limit and verdict other than met, and last the verdict of the gate."""
+    gate = comparison.gate
+    if gate is None:
+        return
+    for limit in gate.limits:
+        judged = [j for j in gate.judgements if j.limit == limit]
+        for verdict in ("not met", "not shown"):
+            if matching := [j for j in judged if j.verdict == verdict]:
+                places = _listed([f"{place(comparison, j)} ({shorten(j.why, REASON_LIMIT)})" for j in matching], "; ")
+                yield verdict, f"{limit}: {verdict} on {len(matching)} of {len(judged)}: {places}"
+        if all(j.verdict == "met" for j in judged):
+            yield "met", f"{limit}: met on {len(judged)} of {len(judged)}" if judged else f"{limit}: nothing to judge"
+    yield gate.verdict, f"gate {gate.verdict}"
+
+
+def place(comparison: Comparison, judgement: Judgement) -> str:
+    """Return the cell of a judgement: ``tflite:int8 on local/litert``, with its model where there are several."""
+    several = len({c.model for c in comparison.cells}) > 1
+    of = f" of {judgement.model}" if several else ""
+    return shorten(f"{judgement.variant}{of} on {judgement.target}", 120)
+
+
+def _listed(names: list[str], between: str) -> str:
+    more = f"{between}and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return between.join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if more and between == ", " else more)
