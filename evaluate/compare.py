@@ -158,24 +158,20 @@ def compare(
     differ (unless `force`), or when the runs have no cell in common.
     """
     warnings = _unlike_machines(run_a.environment, run_b.environment, force) + _unlike_data(run_a, run_b)
-    by_model = any(len({a.model for a in run.artifacts}) > 1 for run in (run_a, run_b))
-    cells_a, cells_b = (
-        {(c.variant, c.measurement.target, c.artifact.model if by_model else ""): c for c in cells(run)}
-        for run in (run_a, run_b)
-    )
+    cells_a, cells_b = matched([run_a, run_b])
     if not cells_a.keys() & cells_b.keys():
         raise InputError(
             "the two runs have no variant on the same target in common",
             "compare runs of recipes that share variants, targets and model names",
         )
-    common = tuple(_cell(a, cells_b[k], folder_a, folder_b) for k, a in cells_a.items() if k in cells_b)
+    common = tuple(compare_cell(a, cells_b[k], folder_a, folder_b) for k, a in cells_a.items() if k in cells_b)
     only_a, only_b = (
         [c for k, c in ours.items() if k not in others and not c.is_by_design]
         for ours, others in ((cells_a, cells_b), (cells_b, cells_a))
     )
     return Comparison(
-        run_a=_name(run_a),
-        run_b=_name(run_b),
+        run_a=run_name(run_a),
+        run_b=run_name(run_b),
         cells=common,
         only_a=tuple(map(_cell_name, only_a)),
         only_b=tuple(map(_cell_name, only_b)),
@@ -184,7 +180,16 @@ def compare(
     )
 
 
-def _name(run: Results) -> str:
+def matched(runs: Sequence[Results]) -> list[dict[tuple[str, str, str], Cell]]:
+    """Return the cells of each run by (variant, target, model); the model is empty where every run has one only."""
+    by_model = any(len({a.model for a in run.artifacts}) > 1 for run in runs)
+    return [
+        {(c.variant, c.measurement.target, c.artifact.model if by_model else ""): c for c in cells(run)} for run in runs
+    ]
+
+
+def run_name(run: Results) -> str:
+    """Return a run's name and when it was started."""
     return " ".join(str(run.run[key]) for key in ("name", "started") if run.run.get(key))
 
 
@@ -216,7 +221,8 @@ def _unlike_data(run_a: Results, run_b: Results) -> list[str]:
     ]
 
 
-def _cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> CellComparison:
+def compare_cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None) -> CellComparison:
+    """Compare one cell of two runs; the folders are the runs', where raw files are."""
     m, n = a.measurement, b.measurement
     return CellComparison(
         model=b.artifact.model,

@@ -100,6 +100,8 @@ def _figure(change: Change, text: str, interval: str, values: str, words: tuple[
 
 
 def _size(cell: CellComparison) -> Figure:
+    if not cell.bytes_a and not cell.bytes_b:
+        return Figure()
     values = _both(cell.bytes_a, cell.bytes_b, size)
     if cell.same_file:
         return Figure("same file", values=values)

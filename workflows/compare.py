@@ -44,11 +44,11 @@ def compare(
             read.
     """
     limits = [parse_limit(text) for text in one_or_more(fail_on, str, "fail_on", "such as 'latency > 3 %'")]
-    (results_a, folder_a), (results_b, folder_b) = _opened(run_a), _opened(run_b)
+    (results_a, folder_a), (results_b, folder_b) = opened(run_a), opened(run_b)
     return compare_results(results_a, results_b, folder_a=folder_a, folder_b=folder_b, force=force, fail_on=limits)
 
 
-def _opened(run: Run | Results | str | os.PathLike[str]) -> tuple[Results, Path | None]:
+def opened(run: Run | Results | str | os.PathLike[str]) -> tuple[Results, Path | None]:
     """Return a run's results and its folder, where it has one."""
     if isinstance(run, Run):
         return run.results, run.folder

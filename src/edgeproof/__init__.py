@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .workflows.export import export
     from .workflows.files import Files
     from .workflows.finished import Recommendation, Run, report
+    from .workflows.history import history
     from .workflows.init import init
     from .workflows.inspect import inspect
     from .workflows.run import run
@@ -70,6 +71,7 @@ _HOMES = {
     "doctor": "workflows.doctor",
     "evaluate": "workflows.evaluate",
     "export": "workflows.export",
+    "history": "workflows.history",
     "init": "workflows.init",
     "inspect": "workflows.inspect",
     "load_recipe": "core.recipe_file",
@@ -106,6 +108,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "history",
     "init",
     "inspect",
     "load_recipe",
