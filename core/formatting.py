@@ -106,10 +106,15 @@ def latency_words(m: Measurement) -> str:
     return f"median latency {ms(m.latency_ms.median)} ({interval}{ms_range(m.latency_ms)})"
 
 
+# The limits that `drop_by` is about.
+DROPS = ("max_accuracy_drop", "max_class_recall_drop")
+
+
 def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what a budget asks, as (name, limit) in words. Keys that are not known are shown as they are."""
     words: dict[str, tuple[str, Callable[[float], str]]] = {
         "max_accuracy_drop": ("accuracy drop at most", points),
+        "max_class_recall_drop": ("drop of any class's recall at most", points),
         "min_accuracy": ("accuracy at least", percent),
         "max_latency_ms": ("p95 latency at most", ms),
         "max_bytes": ("file at most", size),
@@ -128,6 +133,6 @@ def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
             rows.append((key, str(value)))
             continue
         name, unit = words[key]
-        how = judged.get(str(asked.get("drop_by")), "") if key == "max_accuracy_drop" else ""
+        how = judged.get(str(asked.get("drop_by")), "") if key in DROPS else ""
         rows.append((name, unit(value) + how))
     return rows

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from . import bounds
 from .artifact import Status
 from .bounds import Count, Drop, Finite, Milliseconds, Share
+from .class_figures import ClassFigures
 
 Kind = Literal["measured", "emulated", "estimated"]
 
@@ -97,6 +98,8 @@ class Measurement:
     """Upper end of the drop's paired 95 % interval."""
     pooled_drop: PooledDrop | None = None
     """The drop over more samples, if a run has samples that no choice was based on."""
+    by_class: ClassFigures | None = None
+    """Recall and precision of each class, what is mistaken for what, how sure the answers are."""
     latency_ms: Latency | None = None
     """Latency of one inference at batch 1."""
     load_ms: Milliseconds | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +9,11 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from .codec import sha256_of
-from .errors import InputError
 from .maker import MakerChoice
 from .opset import NEWEST, OLDEST
+from .recipe_budget import Budget
 from .recipe_quantize import Quantize
-from .recipe_table import Share, Table
+from .recipe_table import Share, Table, checked
 from .recipe_training import Augment, Head, Schedule
 from .target import Target, default_targets, parse_runtime
 from .variant import Variant
@@ -270,7 +269,7 @@ class Export(Table):
     def _check_variants(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
         if any(variant.startswith("savedmodel:") for variant in variants):
             raise ValueError("the SavedModel is always made; list only tflite: and onnx: variants")
-        return _checked(variants, Variant.parse, "variant")
+        return checked(variants, Variant.parse, "variant")
 
 
 class LatencyTable(Table):
@@ -291,6 +290,13 @@ class Evaluate(Table):
         description="a device and a runtime each; `local/tensorflow` runs the float reference",
     )
     latency: LatencyTable = LatencyTable()
+    examples: int = Field(
+        24,
+        ge=0,
+        le=24,
+        description="test samples on which a file and its float model disagree, as pictures or texts in the report; "
+        "`0`: none, where samples must not leave the data",
+    )
     timeout_seconds: float = Field(600, gt=0, description="for one process")
     diagnose: Literal["auto", "all", "none"] = Field(
         "auto",
@@ -301,41 +307,7 @@ class Evaluate(Table):
     @field_validator("targets")
     @classmethod
     def _check_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        return _checked(targets, Target.parse, "target")
-
-
-class Budget(Table):
-    """The limits that a file must keep to be recommended. Unset limits are not enforced, except `max_accuracy_drop`."""
-
-    max_accuracy_drop: float = Field(
-        0.01, ge=0, le=1, description="against the float model on the same samples; 0.01 is one point"
-    )
-    drop_by: Literal["interval", "estimate"] = Field(
-        "interval",
-        description='`"interval"`: the whole 95 % interval of the paired difference must be inside; `"estimate"`: the '
-        "estimate",
-    )
-    min_accuracy: float | None = Field(None, ge=0, le=1, description="share of correct answers")
-    max_latency_ms: float | None = Field(None, gt=0, description="95th percentile")
-    max_bytes: int | None = Field(None, gt=0, description="size of the file on the device")
-    max_memory_bytes: int | None = Field(None, gt=0, description="peak of the process")
-    runtime: str = Field(
-        "", description='the file must run there, e.g. `"tflite-runtime==2.14"`; not set: the recipe\'s `runtime`'
-    )
-    target: str = Field(
-        "",
-        description='only files on that target count, e.g. `"local/litert"`: one of `evaluate.targets`; not set: any',
-    )
-
-    @field_validator("target")
-    @classmethod
-    def _check_target(cls, target: str) -> str:
-        return _checked((target,), Target.parse, "target")[0] if target else ""
-
-    @field_validator("runtime")
-    @classmethod
-    def _check_runtime(cls, runtime: str) -> str:
-        return _checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
+        return checked(targets, Target.parse, "target")
 
 
 class Recipe(Table):
@@ -371,7 +343,7 @@ class Recipe(Table):
     @field_validator("runtime")
     @classmethod
     def _check_runtime(cls, runtime: str) -> str:
-        return _checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
+        return checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
@@ -411,15 +383,3 @@ class Recipe(Table):
     def sha256(self) -> str:
         """Hash of the resolved recipe."""
         return sha256_of(self.to_dict())
-
-
-def _checked(values: Sequence[str], parse: Any, kind: str) -> tuple[str, ...]:
-    """Parse each value, turning InputErrors into ValueErrors, and refuse duplicates."""
-    for value in values:
-        try:
-            parse(value)
-        except InputError as error:
-            raise ValueError(f"{error.message}. {error.remedy}") from None
-    if len(set(values)) != len(values):
-        raise ValueError(f"a {kind} is listed twice")
-    return tuple(values)

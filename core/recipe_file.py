@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from .codec import canonical
 from .documents import MAX_DEPTH, MAX_TOML_BYTES, check_bounds, parse_toml, read_text
 from .errors import InputError
-from .recipe import Budget, Recipe
+from .recipe import Recipe
+from .recipe_budget import Budget
 from .sanitize import shorten
 
 if sys.version_info >= (3, 11):

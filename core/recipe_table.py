@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from .errors import InputError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -45,3 +48,15 @@ class Table(_Model):
         if any(isinstance(item, bool) for item in items) and kind is not bool and bool not in get_args(kind):
             raise ValueError("true and false are no values of this key")
         return value
+
+
+def checked(values: Sequence[str], parse: Any, kind: str) -> tuple[str, ...]:
+    """Return `values` if `parse` accepts each. Raises ValueError for what it refuses, and for duplicates."""
+    for value in values:
+        try:
+            parse(value)
+        except InputError as error:
+            raise ValueError(f"{error.message}. {error.remedy}") from None
+    if len(set(values)) != len(values):
+        raise ValueError(f"a {kind} is listed twice")
+    return tuple(values)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .artifact import Artifact
+from .class_figures import ClassFigures
 from .codec import from_json, read_json, to_json, write_atomic, write_json
 from .errors import InputError
 from .frames import data_frame, html_table
@@ -137,7 +138,7 @@ class Results:
         """Yield the row of results.csv for each measurement, by column."""
         artifacts = {a.id: a for a in self.artifacts}
         for measurement in self.measurements:
-            row = asdict(measurement)
+            row = asdict(replace(measurement, by_class=None))
             latency = row.pop("latency_ms") or {}
             row |= {f"latency_{name}": value for name, value in latency.items()}
             pooled = row.pop("pooled_drop") or {}
@@ -146,6 +147,7 @@ class Results:
                 "pooled_drop_high": pooled.get("high"), "pooled_samples": pooled.get("samples"),
                 "pooled_splits": " and ".join(pooled.get("splits", ())),
             }  # fmt: skip
+            row |= _class_columns(measurement.by_class)
             if artifact := artifacts.get(measurement.artifact):
                 row |= {
                     "model": artifact.model, "format": artifact.format, "scheme": artifact.scheme,
@@ -193,7 +195,26 @@ CSV_COLUMNS = (
     "latency_infer", "load_ms", "first_ms", "peak_memory_bytes", "raw", "measured_at",
     "verdict", "compressed_bytes", "min_runtime", "made_by", "training", "agreement_by", "pooled_drop",
     "pooled_drop_low", "pooled_drop_high", "pooled_samples", "pooled_splits",
+    "top_five", "calibration_error", "most_hurt_class", "most_hurt_recall_drop", "most_hurt_recall_drop_low",
+    "most_hurt_recall_drop_high",
 )  # fmt: skip
+
+
+def _class_columns(figures: ClassFigures | None) -> dict[str, Any]:
+    """Return the columns of results.csv that are about classes."""
+    if figures is None:
+        return {}
+    columns: dict[str, Any] = {
+        "top_five": figures.top_five.value if figures.top_five else None,
+        "calibration_error": figures.calibration.error if figures.calibration else None,
+    }
+    if most := figures.most_hurt:
+        row, recall = most
+        columns |= {
+            "most_hurt_class": row.label, "most_hurt_recall_drop": recall.drop,
+            "most_hurt_recall_drop_low": recall.drop_low, "most_hurt_recall_drop_high": recall.drop_high,
+        }  # fmt: skip
+    return columns
 
 
 # Columns of the table for notebooks.

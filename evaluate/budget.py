@@ -19,15 +19,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.artifact import Artifact
+from ..core.class_figures import ClassRow
 from ..core.errors import InputError
 from ..core.formatting import ms, on_splits, percent, points, points_range, size
 from ..core.measurement import Measurement, PooledDrop
-from ..core.recipe import Budget
+from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
-from ..core.statistics import samples_needed
+from ..core.statistics import CONFIDENCE, samples_needed
 from ..core.target import Target, parse_runtime, same_version
 from ..tasks import metric_of
+from ..tasks.per_class import recall_drop
 from ..tasks.quality import loss_of
 from ..tflite import tflite_of
 from .cells import Cell
@@ -70,7 +72,7 @@ class Limits:
     def violations(self, cell: Cell) -> list[Violation]:
         """Return every limit that a cell which ran violates, or is not shown to keep."""
         budget, m = self.budget, cell.measurement
-        violations = [*_drop(m, budget), *_accuracy(m, budget)]
+        violations = [*_drop(m, budget), *_class_recalls(m, budget), *_accuracy(m, budget)]
         if m.latency_ms is None:
             limit = ms(budget.max_latency_ms) if budget.max_latency_ms is not None else ""
             violations.append(_unknown("latency", limit, "it was not measured, so the file cannot be ranked"))
@@ -232,6 +234,59 @@ def _would_show(pooled: PooledDrop, budget: Budget) -> str:
     ways += ['budget.drop_by = "estimate", which judges by the estimate alone']
     ways += [f"a wider budget, budget.max_accuracy_drop = {wider:g}"] if wider < 1 else []
     return f"What would show it: {'; or '.join(ways)}."
+
+
+def _class_recalls(m: Measurement, budget: Budget) -> list[Violation]:
+    """The recall of every class: kept where each class's interval is inside, violated where one's is wholly outside.
+
+    That one of many intervals is outside needs no class to be hurt, so it counts at a confidence corrected for the
+    number of classes (Bonferroni). That all are inside needs no correction (an intersection-union test).
+    """
+    limit = budget.max_class_recall_drop
+    if limit is None or limit >= 1:
+        return []
+    known = [(row, row.recall) for row in (m.by_class.rows if m.by_class else ()) if row.recall is not None]
+    drops = [(row, s.drop, s.drop_high) for row, s in known if s.drop is not None and s.drop_high is not None]
+    if m.by_class is None or not drops:
+        words = "it was not compared with its float model on samples of known classes"
+        return [_unknown("the drop of each class's recall", points(limit), words)]
+    if budget.drop_by == "estimate":
+        row, worst, _ = max(drops, key=lambda one: one[1])
+        return [] if worst <= limit else [_too_low(row, worst, "", limit)]
+    corrected = 1 - (1 - CONFIDENCE) / m.by_class.classes
+    lost = [(row, *recall_drop(row, corrected)) for row, _, _ in drops]
+    row, drop, low, high = max(lost, key=lambda one: one[2])
+    if low > limit and drop > limit:
+        interval = f" ({percent(corrected)} interval {points_range(low, high)})"
+        return [_too_low(row, drop, interval, limit)]
+    row, drop, high = max(drops, key=lambda one: one[2])
+    others = sum(h > limit for _, _, h in drops) - 1
+    more = f"{others}{' or more' if m.by_class.classes > len(m.by_class.rows) else ''}"
+    return [] if high <= limit else [_recall_not_shown(row, drop, high, limit, f" and of {more} more" * bool(others))]
+
+
+def _too_low(row: ClassRow, drop: float, interval: str, limit: float) -> Violation:
+    words = f"loses {points(drop)} of recall in the class {shorten(row.label)} ({row.samples:,} samples){interval}"
+    return Violation(f"{words}, more than the {points(limit)} allowed", drop / limit if limit else 1 + 100 * drop)
+
+
+def _recall_not_shown(row: ClassRow, drop: float, high: float, limit: float, more: str) -> Violation:
+    """That the samples of a class do not show that the limit is kept, and those of `more` neither.
+
+    `row` is the class that is furthest from it.
+    """
+    fact = (
+        f"cannot be shown to lose at most {points(limit)} of recall in the class {shorten(row.label)}{more}: with "
+        f"{row.samples:,} samples of it the 95 % interval of the drop ends at {points(high)}"
+    )
+    low = recall_drop(row)[1]
+    count = samples_needed(drop, low, high, row.samples, limit)
+    ways = [f"about {count:,} samples of that class instead of {row.samples:,}"] if count is not None else []
+    wider = math.ceil(1000 * high) / 1000
+    ways += ['budget.drop_by = "estimate", which judges by the estimates alone'] if drop <= limit else []
+    ways += [f"a wider budget, budget.max_class_recall_drop = {wider:g}"] if wider < 1 else []
+    remedy = f"What would show it: {'; or '.join(ways or ['more samples of that class'])}."
+    return Violation(fact, high / limit if limit else 1 + 100 * high, remedy, fact)
 
 
 def _accuracy(m: Measurement, budget: Budget) -> list[Violation]:

@@ -88,7 +88,17 @@ def measure(
     cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
     _load(cells, data, split, store=store, workers=cores, listener=listener, on_row=on_row)
     alive = [cell for cell in cells if cell.row.status == "ok"]
-    _answer(alive, data, split, references=references, store=store, workers=cores, listener=listener, on_row=on_row)
+    _answer(
+        alive,
+        data,
+        split,
+        references=references,
+        store=store,
+        workers=cores,
+        listener=listener,
+        on_row=on_row,
+        examples=settings.examples if split == "test" else None,
+    )
     alive = [cell for cell in alive if cell.row.status == "ok"]
     _time(
         [cell for cell in alive if cell.runner.artifact.id not in untimed],
@@ -163,10 +173,19 @@ def _answer(
     workers: int,
     listener: Listener,
     on_row: Callable[[Measurement], None],
+    examples: int | None = None,
 ) -> None:
-    """Phase two: accuracy on the whole split, and agreement with the float reference."""
+    """Phase two: accuracy on the whole split, and agreement with the float reference.
+
+    With a number of `examples` rows get their task's details, and at most so many samples of which they disagree.
+    """
     task = task_of(data.labels)
     targets = task.targets(data, split)
+
+    def detail(cell: _Cell, outputs: predictions.Floats, exact: predictions.Floats | None) -> None:
+        if examples is not None:
+            cell.row = task.detailed(cell.row, outputs, targets, data.labels, exact, disagreements=examples)
+
     samples = data.counts[split]
     spec = {"data": data.sha256} if split == "test" else {"data": data.sha256, "split": split}
     keys = [store.key("answers", {**spec, **_key(cell)}) for cell in cells]
@@ -184,7 +203,7 @@ def _answer(
             cell.row = task.recorded(cell.row, task.estimate(cell.scores))
         for other in cells:
             if other.runner.artifact.model == cell.runner.artifact.model:
-                _against_reference(other, cells, references, task, on_row)
+                _against_reference(other, cells, references, task, on_row, detail)
         return None
 
     def done(index: int, outcome: Outcome, outputs: predictions.Floats | None) -> None:
@@ -219,6 +238,10 @@ def _answer(
         listener=listener,
         done=lambda position, outcome, outputs: done(todo[position], outcome, outputs),
     )
+    for cell in cells:
+        if cell.answers is not None and cell.scores is not None and cell.row.by_class is None:  # without a reference
+            detail(cell, np.load(cell.answers, mmap_mode="r", allow_pickle=False), None)
+            on_row(cell.row)
 
 
 def _against_reference(
@@ -227,6 +250,7 @@ def _against_reference(
     references: Mapping[str, str],
     task: Task,
     on_row: Callable[[Measurement], None],
+    detail: Callable[[_Cell, predictions.Floats, predictions.Floats], None],
 ) -> None:
     """Fill what compares a cell with its float reference once both have answered; report the row."""
     if cell.answers is None or cell.row.difference is not None:
@@ -240,6 +264,7 @@ def _against_reference(
             if cell.scores is not None and reference.scores is not None:
                 drop, low, high = task.drop(reference.scores, cell.scores, identical=cell.row.difference == 0)
                 cell.row = replace(cell.row, drop=drop, drop_low=low, drop_high=high)
+                detail(cell, ours, exact)
     on_row(cell.row)
 
 

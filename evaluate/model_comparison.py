@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from ..core.recipe import Budget
+from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..core.formatting import latency_words, ms, points, points_range, size, times
 from ..core.measurement import Latency
-from ..core.recipe import Budget
+from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE

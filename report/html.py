@@ -17,8 +17,10 @@ from .headline import headline
 from .palette import style_variables
 from .section import Section
 from .sections import (
+    classes,
     data,
     diagnosis,
+    disagreements,
     figures,
     files,
     method,
@@ -39,6 +41,8 @@ SECTIONS: tuple[Section, ...] = (
     model_comparison.SECTION,
     overview.SECTION,
     quality_latency.SECTION,
+    classes.SECTION,
+    disagreements.SECTION,
     problems.SECTION,
     diagnosis.SECTION,
     provenance.SECTION,

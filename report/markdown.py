@@ -10,7 +10,7 @@ from markupsafe import Markup
 from ..core.results import Results
 from .content import Content
 from .headline import headline
-from .sections import diagnosis, method, model_comparison, models, provenance, runtimes
+from .sections import classes, diagnosis, method, model_comparison, models, provenance, runtimes
 from .sections.data import data_section
 from .sections.figures import figure_rows
 from .sections.problems import problems
@@ -39,6 +39,7 @@ def render(results: Results) -> str:
         models=model_comparison.model_rows(content) if model_comparison.is_comparison(content) else [],
         pairs=model_comparison.pair_rows(content),
         best_file=model_comparison.best_file_title(content),
+        hurt=classes.hurt_lines(content),
         diagnoses=diagnosis.diagnoses(content),
         diagnosis_title=diagnosis.title(content),
         trades=provenance.trades(content),

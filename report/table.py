@@ -10,6 +10,7 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from .content import Content
 from .headline import headline
+from .sections.classes import hurt_lines
 from .sections.figures import figure_rows
 from .sections.problems import problems as problem_rows
 from .sections.recommendations import brief, choices
@@ -36,7 +37,8 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
         parts += [Text(f"{by_design_words(content.by_design())}."), ""]
     failed = [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
     sentences = [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
-    for lines in (failed, sentences, [Text(line) for line in by_target(content)]):
+    hurt = [Text(line) for line in hurt_lines(content)]
+    for lines in (failed, sentences, hurt, [Text(line) for line in by_target(content)]):
         parts += [*lines, ""] if lines else []
     parts += [Text(recommendation(results), style="bold" if _is_settled(content) else "bold yellow")]
     return parts

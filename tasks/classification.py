@@ -14,6 +14,7 @@ from ..core.measurement import Measurement
 from ..core.sanitize import shorten
 from ..core.statistics import paired_drop, wilson
 from .agreement import Agreement, Scores
+from .per_class import class_figures
 from .quality import Quality
 from .task import Estimate
 
@@ -63,6 +64,21 @@ class Classification:
     def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
         """Return a row with the accuracy and its interval."""
         return replace(row, accuracy=estimate.value, accuracy_low=estimate.low, accuracy_high=estimate.high)
+
+    def detailed(
+        self,
+        row: Measurement,
+        answers: NDArray[Any],
+        targets: NDArray[Any] | None,
+        labels: Sequence[str],
+        reference: NDArray[Any] | None = None,
+        *,
+        disagreements: int = 0,
+    ) -> Measurement:
+        """Return a row with its figures by class; as it is where the answers cannot be scored."""
+        if self.scores(answers, targets) is None or targets is None:
+            return row
+        return replace(row, by_class=class_figures(answers, targets, labels, reference, disagreements))
 
     def quality(self, row: Measurement) -> Accuracy | None:
         """Return the accuracy that a row has."""

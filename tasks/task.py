@@ -43,6 +43,21 @@ class Task(Protocol):
     def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
         """Return a row of results with the metric."""
 
+    def detailed(
+        self,
+        row: Measurement,
+        answers: NDArray[Any],
+        targets: NDArray[Any] | None,
+        labels: Sequence[str],
+        reference: NDArray[Any] | None = None,
+        *,
+        disagreements: int = 0,
+    ) -> Measurement:
+        """Return a row with what there is to say of a file's answers beside the metric.
+
+        `reference` are the float model's answers to the same samples; at most so many `disagreements` are listed.
+        """
+
     def quality(self, row: Measurement) -> Quality | None:
         """Return the metric that a row of results has, with its words; None where it has none."""
 

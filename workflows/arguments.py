@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..core.artifact import Artifact
 from ..core.errors import InputError
-from ..core.recipe import Budget
+from ..core.recipe_budget import Budget
 from ..core.recipe_file import parse_table
 from ..core.target import Target
 from .files import Files

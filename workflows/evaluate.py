@@ -18,7 +18,8 @@ from ..core.environment import now, usable_cores
 from ..core.errors import InputError, explain_os_errors
 from ..core.measurement import Measurement
 from ..core.progress import Listener, Step
-from ..core.recipe import Budget, Data, Evaluate
+from ..core.recipe import Data, Evaluate
+from ..core.recipe_budget import Budget
 from ..core.recipe_file import parse_table
 from ..core.results import Results
 from ..core.run_log import RunLog
@@ -27,6 +28,7 @@ from ..core.target import Target, default_targets
 from ..devices import environment_of, open_runner
 from ..evaluate import select
 from ..evaluate.consistency import inconsistent_rows
+from ..evaluate.examples import with_samples
 from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
 from ..report import write as write_report
@@ -204,6 +206,10 @@ def evaluate_files(
                 results.add_measurement(row)
             for failed in inconsistent_rows(results.measurements, group, answers, references=references):
                 results.add_measurement(failed)
+            measured = {artifact.id for artifact in group}
+            rows = [row for row in results.measurements if row.artifact in measured]
+            for shown in with_samples(rows, data, out):
+                results.add_measurement(shown)
         listener.begin("report")
         results.sort(settings.targets)
         limits = _enforced(budget, float_references(artifacts, settings.targets))

@@ -18,7 +18,8 @@ from ..core.errors import EdgeproofError, StageError
 from ..core.measurement import Measurement
 from ..core.model import Model
 from ..core.progress import Listener
-from ..core.recipe import Budget, Evaluate, Export
+from ..core.recipe import Evaluate, Export
+from ..core.recipe_budget import Budget
 from ..core.recipe_quantize import Mixed
 from ..core.store import Store
 from ..core.target import Target

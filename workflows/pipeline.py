@@ -22,7 +22,8 @@ from ..core.environment import now, usable_cores
 from ..core.errors import EdgeproofError
 from ..core.measurement import Measurement
 from ..core.model import Model, load_model
-from ..core.recipe import Budget, ModelSpec, Recipe
+from ..core.recipe import ModelSpec, Recipe
+from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.run_log import RunLog
 from ..core.store import Store, copy_out
@@ -31,6 +32,7 @@ from ..data import kind_of
 from ..devices import environment_of, locate, open_runner
 from ..evaluate import select
 from ..evaluate.consistency import inconsistent_rows
+from ..evaluate.examples import with_samples
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
 from ..evaluate.scores import keep as keep_scores
@@ -275,6 +277,10 @@ class Pipeline:
             seed=self.recipe.seed, cores=self.cores, store=self.store, listener=self.listener,
         ):  # fmt: skip
             self.results.add_measurement(again)
+        measured = {artifact.id for artifact in artifacts}
+        measured_rows = [row for row in self.results.measurements if row.artifact in measured]
+        for shown in with_samples(measured_rows, data, self.out):
+            self.results.add_measurement(shown)
         for refused in [m for m in self.results.measurements if m.status == "unsupported"]:
             self._name_incompatibility(refused, artifacts)
         right = {cell: answer.scores for cell, answer in answers.items() if answer.scores is not None}

@@ -175,8 +175,13 @@ def _write(
         "siblings": [],
         "micro": None,
         "budget": dict(budget) if budget else None,
+        # Without `by_class`, which has samples of the test data.
         "measurements": [
-            {key: value for key, value in to_json(row).items() if key not in ("raw", "scores", "fingerprint")}
+            {
+                key: value
+                for key, value in to_json(row).items()
+                if key not in ("raw", "scores", "fingerprint", "by_class")
+            }
             for row in measurements
         ],
     }

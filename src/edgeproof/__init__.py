@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .core.measurement import Measurement
     from .core.model import Model
     from .core.progress import Listener, Silent
-    from .core.recipe import Budget, Data, Recipe
+    from .core.recipe import Data, Recipe
+    from .core.recipe_budget import Budget
     from .core.recipe_file import load_recipe
     from .core.results import Results
     from .core.target import Target
@@ -45,7 +46,7 @@ __version__ = "0.1.0"
 # The module that each public name is defined in.
 _HOMES = {
     "Artifact": "core.artifact",
-    "Budget": "core.recipe",
+    "Budget": "core.recipe_budget",
     "Data": "core.recipe",
     "Diagnosis": "core.diagnosis",
     "EdgeproofError": "core.errors",

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from edgeproof.core.artifact import Artifact, artifact_id
 from edgeproof.core.measurement import Latency, Measurement
-from edgeproof.core.recipe import Budget
+from edgeproof.core.recipe_budget import Budget
 from edgeproof.core.results import Results
 from edgeproof.core.statistics import holm, paired_drop, seeds_accuracy, seeds_difference, wilson
 from edgeproof.core.variant import Variant

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Latency, Measurement
-from edgeproof.core.recipe import Budget
+from edgeproof.core.recipe_budget import Budget
 from edgeproof.core.results import Results
 from edgeproof.evaluate.pareto import pareto
 from edgeproof.evaluate.select import distinguishable, verdict

@@ -17,7 +17,8 @@ from edgeproof.core.maker import CONVERTER, QUANTIZER
 from edgeproof.core.measurement import Measurement
 from edgeproof.core.model import load_model
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Budget, Evaluate, Export, LatencyTable
+from edgeproof.core.recipe import Evaluate, Export, LatencyTable
+from edgeproof.core.recipe_budget import Budget
 from edgeproof.core.recipe_quantize import Mixed
 from edgeproof.core.run_log import RunLog
 from edgeproof.core.store import Store
