@@ -52,6 +52,8 @@ EXTRAS: dict[str, Extra] = {
         "onnx": {"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
         "litert": {"ai_edge_litert": "ai-edge-litert"},
         "onnxruntime": {"onnxruntime": "onnxruntime"},
+        "onnxruntime-cuda": {"onnxruntime": "onnxruntime-gpu"},
+        "onnxruntime-webgpu": {"onnxruntime": "onnxruntime-webgpu"},
         "openvino": {"openvino": "openvino"},
         "tflite-runtime": {"tflite_runtime": "tflite-runtime"},
         "quantize": {

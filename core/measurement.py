@@ -38,6 +38,28 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """What an accelerator ran: `delegated` of the `operators` that the runtime executes, in `partitions` parts.
+
+    `kept` counts the operators that stayed on the CPU, by name; ``OTHERS`` are those of which the runtime says no more.
+    `partitions` is None where the runtime does not say it. `adapter` is the accelerator's name, and `software` whether
+    a processor emulates it.
+    """
+
+    delegated: Count
+    operators: Count
+    partitions: Count | None = None
+    kept: dict[str, Count] = field(default_factory=dict)
+    adapter: str = ""
+    software: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all operators ran on the accelerator."""
+        return self.delegated == self.operators
+
+
+@dataclass(frozen=True)
 class PooledDrop:
     """Float accuracy minus a file's, over all samples that no choice was based on, with the paired 95 % interval.
 
@@ -100,6 +122,8 @@ class Measurement:
     """The drop over more samples, if a run has samples that no choice was based on."""
     by_class: ClassFigures | None = None
     """Recall and precision of each class, what is mistaken for what, how sure the answers are."""
+    placement: Placement | None = None
+    """What ran on the accelerator, and what on the CPU; None for a runtime of the CPU."""
     latency_ms: Latency | None = None
     """Latency of one inference at batch 1."""
     load_ms: Milliseconds | None = None

@@ -15,7 +15,7 @@ from .recipe_budget import Budget
 from .recipe_quantize import Quantize
 from .recipe_table import Share, Table, checked
 from .recipe_training import Augment, Head, Schedule
-from .target import Target, default_targets, parse_runtime
+from .target import Target, default_targets, parse_runtime, with_cpu
 from .variant import Variant
 
 
@@ -287,7 +287,11 @@ class Evaluate(Table):
 
     targets: tuple[str, ...] = Field(
         default_targets(),
-        description="a device and a runtime each; `local/tensorflow` runs the float reference",
+        description="a device and a runtime each; `local/tensorflow` runs the float reference. An accelerator's CPU "
+        "runtime is added, for comparison",
+    )
+    strict: bool = Field(
+        False, description="an accelerator that leaves some of a file's operators to the CPU is a failed row"
     )
     latency: LatencyTable = LatencyTable()
     examples: int = Field(
@@ -307,7 +311,7 @@ class Evaluate(Table):
     @field_validator("targets")
     @classmethod
     def _check_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        return checked(targets, Target.parse, "target")
+        return with_cpu(checked(targets, Target.parse, "target"))
 
 
 class Recipe(Table):

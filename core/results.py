@@ -148,6 +148,8 @@ class Results:
                 "pooled_splits": " and ".join(pooled.get("splits", ())),
             }  # fmt: skip
             row |= _class_columns(measurement.by_class)
+            placement = row.pop("placement") or {}
+            row |= {f"placement_{name}": placement.get(name) for name in ("delegated", "operators", "partitions")}
             if artifact := artifacts.get(measurement.artifact):
                 row |= {
                     "model": artifact.model, "format": artifact.format, "scheme": artifact.scheme,
@@ -197,6 +199,7 @@ CSV_COLUMNS = (
     "pooled_drop_low", "pooled_drop_high", "pooled_samples", "pooled_splits",
     "top_five", "calibration_error", "most_hurt_class", "most_hurt_recall_drop", "most_hurt_recall_drop_low",
     "most_hurt_recall_drop_high",
+    "placement_delegated", "placement_operators", "placement_partitions",
 )  # fmt: skip
 
 

@@ -19,6 +19,10 @@ FAMILIES: dict[Versions, str] = {
 }  # fmt: skip
 
 
+# What the machine must have: a Vulkan driver, NVIDIA's driver, Intel's drivers of a GPU or an NPU.
+Hardware = Literal["", "vulkan", "cuda", "intel-gpu", "intel-npu"]
+
+
 @dataclass(frozen=True)
 class Runtime:
     """One runtime: `title` is its name in sentences, `module` the package, `interpreter` the module that runs files.
@@ -30,6 +34,10 @@ class Runtime:
     `default`: a run uses it unless its recipe names other targets. `device` is what the session runs files on, in the
     runtime's own words. `reads_signatures`: the runtime tells the names and quantization of a file's inputs and
     outputs; a job for another one has them from the file.
+
+    An accelerator has `cpu`, the runtime with whose answers its own are compared, and `needs`, what the machine must
+    have (`devices.accelerators`). `apart` is for a package that replaces another runtime's: the version to put beside
+    the environment.
     """
 
     name: str
@@ -46,6 +54,9 @@ class Runtime:
     default: bool = True
     device: str = ""
     reads_signatures: bool = True
+    cpu: str = ""
+    needs: Hardware = ""
+    apart: str = ""
 
     @property
     def distribution(self) -> str:
@@ -55,7 +66,13 @@ class Runtime:
     @property
     def installed(self) -> bool:
         """Whether this Python has it. Imports nothing."""
-        return not self.extra.missing(self.module)
+        return not self.extra.missing(self.module) and (not self.apart or _is_installed(self.distribution))
+
+    @property
+    def package(self) -> str:
+        """The runtime whose package this one uses: its own, or the one of its CPU."""
+        shared = self.cpu and RUNTIMES[self.cpu].distribution == self.distribution
+        return self.cpu if shared else self.name
 
     def job(self) -> dict[str, str]:
         """Return the facts about the runtime that the agent needs, as JSON values."""
@@ -70,11 +87,26 @@ class Runtime:
                 f"the last {self.name} has no wheel for Python {here}",
                 f"run edgeproof in a Python older than {below} to evaluate files on {self.name}",
             )
+        if self.apart:
+            remedy = f"edgeproof devices --install {self.name}=={self.apart}"
+            return f"{self.name} is not installed ({self.distribution} would replace {self.cpu})", remedy
         return f"{self.name} is not installed in this environment", self.extra.remedy
+
+
+def _is_installed(distribution: str) -> bool:
+    from importlib import metadata
+
+    try:
+        return bool(metadata.version(distribution))
+    except Exception:  # there is no record of it, or a damaged one
+        return False
 
 
 def _rows() -> tuple[Runtime, ...]:
     tflite, onnx = frozenset({"tflite"}), frozenset({"onnx"})
+    openvino: tuple[tuple[str, tuple[str, str], Hardware], ...] = (
+        ("GPU", ("<", "◀"), "intel-gpu"), ("NPU", (">", "▶"), "intel-npu"),
+    )  # fmt: skip
     return (
         Runtime(
             "tensorflow", "TensorFlow", "tensorflow", "tensorflow", EXTRAS["train"], "TensorFlow",
@@ -96,6 +128,34 @@ def _rows() -> tuple[Runtime, ...]:
         Runtime(
             "openvino", "OpenVINO", "openvino", "openvino", EXTRAS["openvino"], "OpenVino", tflite | onnx, "openvino",
             ("v", "▼"), default=False, device="CPU", reads_signatures=False,
+        ),
+        *(
+            Runtime(
+                f"openvino-{device.lower()}", f"OpenVINO on the {device}", "openvino", "openvino", EXTRAS["openvino"],
+                "OpenVino", tflite | onnx, "openvino", symbol, default=False, device=device, reads_signatures=False,
+                cpu="openvino", needs=needs,
+            )
+            for device, symbol, needs in openvino
+        ),
+        Runtime(
+            "litert-gpu", "LiteRT on the GPU", "ai_edge_litert", "ai_edge_litert.compiled_model", EXTRAS["litert"],
+            "LiteRtGpu", tflite, "litert", ("P", "✚"), default=False, reads_signatures=False, cpu="litert",
+            needs="vulkan",
+        ),
+        Runtime(
+            "tensorflow-gpu", "TensorFlow on the GPU", "tensorflow", "tensorflow", EXTRAS["train"], "TensorFlowGpu",
+            frozenset({"savedmodel"}), "tflite", ("X", "✖"), side_by_side=False, default=False, cpu="tensorflow",
+            needs="cuda",
+        ),
+        Runtime(
+            "onnxruntime-cuda", "ONNX Runtime with CUDA", "onnxruntime", "onnxruntime", EXTRAS["onnxruntime-cuda"],
+            "OnnxGpu", onnx, "onnxruntime", ("p", "⬟"), default=False, device="CUDAExecutionProvider",
+            cpu="onnxruntime", needs="cuda", apart="1.31.1",
+        ),
+        Runtime(
+            "onnxruntime-webgpu", "ONNX Runtime with WebGPU", "onnxruntime", "onnxruntime",
+            EXTRAS["onnxruntime-webgpu"], "OnnxGpu", onnx, "onnxruntime", ("h", "⬢"), default=False,
+            device="WebGpuExecutionProvider", cpu="onnxruntime", needs="vulkan", apart="1.27.0",
         ),
     )  # fmt: skip
 

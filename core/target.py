@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -72,6 +73,21 @@ TRIAL_TARGET = Target("local", "litert")  # where files are compared while one o
 def default_targets() -> tuple[str, ...]:
     """Return the targets of a run that names none, as text."""
     return tuple(f"{device}/{runtime.name}" for device in DEVICES for runtime in RUNTIMES.values() if runtime.default)
+
+
+def with_cpu(targets: Sequence[str]) -> tuple[str, ...]:
+    """Return targets, and before each accelerator its CPU's unless one of that runtime is there.
+
+    The answers of an accelerator are compared with the CPU's.
+    """
+    parsed = [Target.parse(text) for text in targets]
+    listed: list[str] = []
+    for target in parsed:
+        cpu = target.engine.cpu
+        if cpu and not any((other.device, other.runtime) == (target.device, cpu) for other in parsed):
+            listed.append(f"{target.device}/{cpu}")
+        listed.append(str(target))
+    return tuple(dict.fromkeys(listed))
 
 
 def parse_runtime(text: str) -> Target:

@@ -21,7 +21,10 @@ process, and the crash of a runtime then affects nothing else.
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from importlib import import_module
 from itertools import islice
@@ -89,11 +92,13 @@ class Feed:
 class Session:
     """A file in a runtime. `open` sets `inputs`, the runtime's description of each input by name.
 
-    `stateful` means that a run may depend on earlier runs, until the file is opened again.
+    `stateful` means that a run may depend on earlier runs, until the file is opened again. `on_cpu` is False for an
+    accelerator, which then says by `placement` what it ran.
     """
 
     inputs: Dict[str, Any]
     stateful = False
+    on_cpu = True
 
     def open(self, job: Dict[str, Any]) -> None:
         """Read the file and make it ready to run."""
@@ -185,15 +190,20 @@ class TFLite(Session):
 class Onnx(Session):
     """An ``.onnx`` file in ONNX Runtime on the CPU."""
 
+    provider = "CPUExecutionProvider"
+
     def __init__(self, job: Dict[str, Any]) -> None:
         self.module: Any = import_module(job["module"])
 
-    def open(self, job: Dict[str, Any]) -> None:
+    def options(self, job: Dict[str, Any]) -> Any:
         options = self.module.SessionOptions()
         options.intra_op_num_threads = job["threads"]
         options.inter_op_num_threads = 1
+        return options
+
+    def open(self, job: Dict[str, Any]) -> None:
         try:
-            self.session = self.module.InferenceSession(job["artifact"], options, providers=["CPUExecutionProvider"])
+            self.session = self.module.InferenceSession(job["artifact"], self.options(job), providers=[self.provider])
         except Exception as error:  # onnxruntime raises exceptions of its C extension, all of which are refusals
             raise Unsupported(str(error))
         # Types are written tensor(float), tensor(int32), …
@@ -218,6 +228,58 @@ class Onnx(Session):
         return str(self.session.get_providers()[0])
 
 
+class OnnxGpu(Onnx):
+    """An ``.onnx`` file in ONNX Runtime with the provider of an accelerator, which the job names as its ``device``.
+
+    ONNX Runtime gives a file's operators to the provider that has kernels for them, and the others to the CPU. It uses
+    the CPU alone, without an error, where the provider does not start: here that is a refusal.
+    """
+
+    on_cpu = False
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        super().__init__(job)
+        self.provider = job["device"]
+        if self.provider not in self.module.get_available_providers():
+            raise Unsupported("this build of onnxruntime has no {}".format(self.provider))
+        self.profile = ""
+
+    def options(self, job: Dict[str, Any]) -> Any:
+        options = super().options(job)
+        if job["verb"] == "load":
+            # Only the profile says which provider ran each operator.
+            self.profile = tempfile.mkdtemp()
+            options.enable_profiling = True
+            options.profile_file_prefix = os.path.join(self.profile, "run")
+        return options
+
+    def open(self, job: Dict[str, Any]) -> None:
+        with CapturedErrors() as errors:
+            super().open(job)
+        if self.session.get_providers()[0] != self.provider:
+            match = re.search(
+                r"Failed to load library .*? with error: (.*)|Failed to get a (WebGPU adapter: .*)", errors.text
+            )
+            cause = next((part for part in match.groups() if part), "") if match else "it does not start here"
+            raise Unsupported("{}: {}".format(self.provider, cause))
+
+    def placement(self, prepared: Any) -> Dict[str, Any]:
+        path = self.session.end_profiling()
+        with open(path, encoding="utf-8") as stream:
+            events = json.load(stream)
+        shutil.rmtree(self.profile, ignore_errors=True)
+        ran: Dict[Any, Tuple[str, str]] = {}  # the first run of each node, in order
+        for event in events:
+            facts = event.get("args", {})
+            if event.get("cat") == "Node" and "provider" in facts and not facts["op_name"].startswith("Memcpy"):
+                ran.setdefault((event["name"], facts.get("node_index")), (facts["op_name"], facts["provider"]))
+        there = [provider == self.provider for _, provider in ran.values()]
+        kept = [op for op, provider in ran.values() if provider != self.provider]
+        parts = sum(there[i] and not (i and there[i - 1]) for i in range(len(there)))
+        adapters = vulkan_adapters() if self.provider == "WebGpuExecutionProvider" else []
+        return placed(sum(there), len(there), parts, kept, adapters)
+
+
 class OpenVino(Session):
     """A ``.tflite`` or ``.onnx`` file in OpenVINO, on one of its devices.
 
@@ -228,6 +290,7 @@ class OpenVino(Session):
     def __init__(self, job: Dict[str, Any]) -> None:
         self.module: Any = import_module(job["module"])
         self.device = job["device"]
+        self.on_cpu = self.device == "CPU"
         self.scales: Dict[str, Tuple[float, int]] = {}
 
     def open(self, job: Dict[str, Any]) -> None:
@@ -245,6 +308,7 @@ class OpenVino(Session):
             self.request = self.model.create_infer_request()
         except Exception as error:  # OpenVINO raises RuntimeError and types of its C extension
             raise Unsupported(str(error))
+        self.adapter = core.get_property(self.device, "FULL_DEVICE_NAME")
         graph = job.get("graph") or {}
         self.inputs = dict(self._named(self.model.inputs, graph.get("inputs", [])))
         outputs = dict(self._named(self.model.outputs, graph.get("outputs", [])))
@@ -288,6 +352,144 @@ class OpenVino(Session):
         except Exception:  # a device may not say it
             return str(self.device)
 
+    def placement(self, prepared: Any) -> Dict[str, Any]:
+        edges = ("Parameter", "Constant", "Result")
+        operators = [op for op in self.model.get_runtime_model().get_ops() if op.get_type_name() not in edges]
+        count = len(operators)
+        return placed(count, count, 1, [], [(self.adapter, False)])
+
+
+class LiteRtGpu(Session):
+    """A ``.tflite`` file in LiteRT's compiled model, on the GPU accelerator of its package.
+
+    The file is compiled for the GPU alone first. Where that does not take all operators, it is compiled for the GPU and
+    the CPU. Which operators stay on the CPU is in LiteRT's log alone.
+    """
+
+    on_cpu = False
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        self.module: Any = import_module(job["module"])
+
+    def open(self, job: Dict[str, Any]) -> None:
+        self.graph = job.get("graph") or {}
+        self.stateful = self.graph.get("stateful", False)
+        gpu, cpu = self.module.HardwareAccelerator.GPU, self.module.HardwareAccelerator.CPU
+        self.whole = True
+        try:
+            with CapturedErrors() as errors:
+                self.model = self._compiled(job, gpu)
+        except RuntimeError as error:
+            if "Some ops are not accelerated" not in str(error):
+                raise Unsupported(self._cause(errors.text) or str(error))
+            self.whole = False
+            try:
+                with CapturedErrors() as errors:
+                    self.model = self._compiled(job, gpu | cpu)
+            except RuntimeError as again:
+                raise Unsupported(self._cause(errors.text) or str(again))
+        self.log = errors.text
+        signatures = self.model.get_signature_list()
+        key = "serving_default" if "serving_default" in signatures else next(iter(signatures))
+        self.key = key
+        self.inputs = self.model.get_input_tensor_details(key)
+        self.outputs = self.model.get_output_tensor_details(key)
+        self.output = pick(job.get("answer", ""), list(signatures[key]["outputs"]))
+        self.fed = {name: self.model.create_input_buffer_by_name(key, name) for name in self.inputs}
+        self.read = {name: self.model.create_output_buffer_by_name(key, name) for name in self.outputs}
+
+    def _compiled(self, job: Dict[str, Any], accelerators: Any) -> Any:
+        options = self.module.Options(
+            hardware_accelerators=accelerators, cpu_options=self.module.CpuOptions(num_threads=job["threads"])
+        )
+        return self.module.CompiledModel.from_file(job["artifact"], options=options)
+
+    def _cause(self, log: str) -> str:
+        """Return why there is no GPU, by the log."""
+        if "No adapters found" not in log:
+            return ""
+        driver = re.search(r"Couldn't load Vulkan: (.*)", log)
+        return "LiteRT finds no GPU{}".format(": " + driver.group(1) if driver else "")
+
+    def _scale(self, edges: str, name: str) -> Tuple[float, int]:
+        edge = next((e for e in self.graph.get(edges, []) if e["name"] == name), None)
+        return (edge["scale"], edge["zero_point"]) if edge else (0.0, 0)
+
+    def prepare(self, values: Dict[str, Any]) -> Any:
+        import numpy
+
+        bound = self.bind(list(values))
+        fed = []
+        for given, value in values.items():
+            name = bound[given]
+            details = self.inputs[name]
+            batch = quantize(
+                fit(value, len(details["shape"])), numpy.dtype(details["dtype"]), *self._scale("inputs", name)
+            )
+            expected, found = list(details["shape"]), list(batch.shape)
+            if expected != found:
+                raise Unsupported(
+                    "the file takes shape {} for its input {}, and is given {}".format(expected, name, found)
+                )
+            fed.append((name, numpy.ascontiguousarray(batch)))
+        return fed
+
+    def run(self, prepared: Any) -> Any:
+        import numpy
+
+        for name, value in prepared:
+            self.fed[name].write(value)
+        self.model.run_by_name(self.key, self.fed, self.read)
+        details = self.outputs[self.output]
+        count = int(numpy.prod(details["shape"], dtype=int))
+        return self.read[self.output].read(count, numpy.dtype(details["dtype"]).type)
+
+    def finish(self, output: Any) -> Any:
+        return dequantize(output, *self._scale("outputs", self.output))
+
+    def kernels(self) -> str:
+        return "gpu" if self.whole else "gpu, cpu"
+
+    def placement(self, prepared: Any) -> Optional[Dict[str, Any]]:
+        # The adapter's name and type: "SwiftShader Device (Subzero), arch=…, adapterType=CPU / Software".
+        match = re.search(r"Selected adapter: (.*?), .*adapterType=(.*)", self.log)
+        adapters = [(match.group(1), "CPU" in match.group(2))] if match else vulkan_adapters()
+        operators = self.graph.get("operators", [])
+        if self.whole:
+            return placed(len(operators), len(operators), 1, [], adapters) if operators else None
+        # "1 operations will run on the GPU, and the remaining 72 operations will run on the CPU."
+        counted = re.search(
+            r"(?:(\d+)|No) operations will run on the GPU\D*?(\d+) operations will run on the CPU", self.log
+        )
+        if not counted:
+            return None
+        delegated, left = int(counted.group(1) or 0), int(counted.group(2))
+        kept = refused_operators(self.log, operators)
+        others = ["OTHERS"] * (left - len(kept)) if len(kept) <= left else []
+        return placed(delegated, delegated + left, None, (kept + others)[:left], adapters)
+
+
+def refused_operators(log: str, operators: List[Any]) -> List[str]:
+    """Return the operators that LiteRT's GPU accelerator refuses, by the messages in its log.
+
+    A message ("CONV_2D: Tensor type(INT16) is not supported. NAME") is there once for all operators of that kind that
+    have that tensor; one without a tensor's name is for all of that kind.
+    """
+    lines = log.partition("Following operations are not supported by GPU delegate:")[2].splitlines()[1:]
+    messages: Dict[str, List[str]] = {}
+    for line in lines:
+        op, colon, words = line.partition(": ")
+        if not colon or not re.fullmatch(r"[A-Z][A-Z0-9_]*", op):
+            break
+        messages.setdefault(op, []).append(words)
+    names = {name for _, tensors in operators for name in tensors if name}
+
+    def concerns(words: str, tensors: List[str]) -> bool:
+        named = [name for name in names if words.endswith(" " + name)]
+        return not named or any(name in tensors for name in named)
+
+    return [op for op, tensors in operators if any(concerns(words, tensors) for words in messages.get(op, []))]
+
 
 def _import_without_keras(name: str) -> Any:
     """Import TensorFlow or tensorflow_text without Keras, which takes a third of the time and inference does not need.
@@ -313,7 +515,8 @@ class TensorFlow(Session):
     """A SavedModel in TensorFlow on the CPU: the float reference."""
 
     def __init__(self, job: Dict[str, Any]) -> None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        if self.on_cpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         tensorflow = _import_without_keras(job["module"])
         tensorflow.config.threading.set_intra_op_parallelism_threads(job["threads"])
@@ -362,7 +565,161 @@ class TensorFlow(Session):
         return "tensorflow-cpu"
 
 
-SESSIONS: Dict[str, Any] = {"TFLite": TFLite, "Onnx": Onnx, "OpenVino": OpenVino, "TensorFlow": TensorFlow}
+class TensorFlowGpu(TensorFlow):
+    """A SavedModel in TensorFlow on the GPU. Operators without a kernel for it run on the CPU."""
+
+    on_cpu = False
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # otherwise the first process takes all memory
+        super().__init__(job)
+        if not self.module.config.list_physical_devices("GPU"):
+            raise Unsupported("TensorFlow finds no GPU here")
+
+    def prepare(self, values: Dict[str, Any]) -> Any:
+        with self.module.device("/CPU:0"):  # so that each run copies its input to the GPU
+            return super().prepare(values)
+
+    def kernels(self) -> str:
+        return "tensorflow-gpu"
+
+    def open(self, job: Dict[str, Any]) -> None:
+        super().open(job)
+        self.record = TensorFlowRecord() if job["verb"] == "load" else None
+
+    def placement(self, prepared: Any) -> Optional[Dict[str, Any]]:
+        details = self.module.config.experimental.get_device_details(self.module.config.list_physical_devices("GPU")[0])
+        adapters = [(str(details.get("device_name", "")), False)]
+        return self.record.placement("GPU", adapters) if self.record else None
+
+
+class TensorFlowRecord:
+    """Records, from here on, the graphs that TensorFlow executes. Each is there in its first run alone."""
+
+    NO_WORK = (
+        "Const",
+        "Identity",
+        "NoOp",
+        "Placeholder",
+        "_Arg",
+        "_Retval",
+        "_Send",
+        "_Recv",
+        "_HostSend",
+        "_HostRecv",
+    )
+
+    def __init__(self) -> None:
+        self.context: Any = import_module("tensorflow.python.eager.context").context()
+        self.context.enable_run_metadata()
+
+    def placement(self, device: str, adapters: List[Tuple[str, bool]]) -> Optional[Dict[str, Any]]:
+        """Return what ran on a kind of device (``GPU``); None where no graph was recorded."""
+        metadata = self.context.export_run_metadata()
+        self.context.disable_run_metadata()
+        graphs = [graph for function in metadata.function_graphs for graph in function.partition_graphs]
+        nodes = [node for graph in graphs for node in graph.node if node.op not in self.NO_WORK]
+        kept = [node.op for node in nodes if "device:" + device not in node.device]
+        return placed(len(nodes) - len(kept), len(nodes), None, kept, adapters) if nodes else None
+
+
+SESSIONS: Dict[str, Any] = {
+    "TFLite": TFLite,
+    "Onnx": Onnx,
+    "OnnxGpu": OnnxGpu,
+    "OpenVino": OpenVino,
+    "LiteRtGpu": LiteRtGpu,
+    "TensorFlow": TensorFlow,
+    "TensorFlowGpu": TensorFlowGpu,
+}
+
+
+class CapturedErrors:
+    """Collects what is written to standard error inside a ``with`` into `text`. It is written there too, by ``tee``.
+
+    Runtimes say what they refused, and on which device they run, in their logs alone. If one takes this process down,
+    its last words are still in standard error.
+    """
+
+    text = ""
+
+    def __enter__(self) -> "CapturedErrors":
+        self.file: Any = tempfile.NamedTemporaryFile()
+        sys.stderr.flush()
+        self.errors = os.dup(2)
+        read, write = os.pipe()
+        self.tee = subprocess.Popen(["tee", self.file.name], stdin=read, stdout=self.errors)
+        os.close(read)
+        os.dup2(write, 2)
+        os.close(write)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        sys.stderr.flush()
+        os.dup2(self.errors, 2)
+        os.close(self.errors)
+        self.tee.wait()
+        self.text = self.file.read().decode("utf-8", "replace")
+        self.file.close()
+
+
+def placed(
+    delegated: int, operators: int, partitions: Optional[int], kept: List[str], adapters: List[Tuple[str, bool]]
+) -> Dict[str, Any]:
+    """Return a placement as core.measurement.Placement has it. `adapters` are GPUs: name, whether it is emulated."""
+    counts: Dict[str, int] = {}
+    for op in kept:
+        counts[op] = counts.get(op, 0) + 1
+    return {
+        "delegated": delegated,
+        "operators": operators,
+        "partitions": partitions,
+        "kept": counts,
+        "adapter": ", ".join(name for name, _ in adapters),
+        # Of several, runtimes take a real one.
+        "software": bool(adapters) and all(software for _, software in adapters),
+    }
+
+
+def vulkan_adapters() -> List[Tuple[str, bool]]:
+    """Return the GPUs that Vulkan lists: name, and whether a processor emulates it. Empty without Vulkan.
+
+    The structures are those of Vulkan 1.0 (VkInstanceCreateInfo, VkPhysicalDeviceProperties).
+    """
+    import ctypes
+
+    try:
+        vulkan: Any = ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        return []
+
+    class InstanceInfo(ctypes.Structure):
+        _fields_ = [
+            ("type", ctypes.c_int),
+            ("next", ctypes.c_void_p),
+            ("flags", ctypes.c_uint),
+            ("application", ctypes.c_void_p),
+            ("layers", ctypes.c_uint),
+            ("layer_names", ctypes.c_void_p),
+            ("extensions", ctypes.c_uint),
+            ("extension_names", ctypes.c_void_p),
+        ]
+
+    instance, count = ctypes.c_void_p(), ctypes.c_uint()
+    if vulkan.vkCreateInstance(ctypes.byref(InstanceInfo(type=1)), None, ctypes.byref(instance)):
+        return []
+    vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None)
+    handles = (ctypes.c_void_p * count.value)()
+    vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), handles)
+    adapters = []
+    for handle in handles:
+        properties = ctypes.create_string_buffer(4096)  # 824 bytes are written
+        vulkan.vkGetPhysicalDeviceProperties(ctypes.c_void_p(handle), properties)
+        kind = int.from_bytes(properties.raw[16:20], sys.byteorder)  # 4: VK_PHYSICAL_DEVICE_TYPE_CPU
+        name = properties.raw[20:276].split(b"\0")[0].decode("utf-8", "replace")
+        adapters.append((name, kind == 4))
+    vulkan.vkDestroyInstance(instance, None)
+    return adapters
 
 
 def fit(batch: Any, sides: int) -> Any:
@@ -486,6 +843,11 @@ def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]
     }
     if feed.tokenizes:
         facts["tokenizer_ms"] = tokenizer_ms  # included in load_ms
+    if job["verb"] == "load" and not session.on_cpu:
+        placement = session.placement(prepared or session.prepare(feed(samples[:1])))
+        if placement and not placement["delegated"]:
+            raise Unsupported("the accelerator runs none of the file's {} operators".format(placement["operators"]))
+        facts["placement"] = placement
     return feed, session, facts
 
 

@@ -17,6 +17,7 @@ from ..core.measurement import Kind
 from ..core.runner import LatencyPlan, Outcome
 from ..core.runtime import readers
 from ..core.target import Target
+from .accelerators import accelerator_identity
 from .feeds import FeedError, feed, feed_identity
 from .graph_facts import graph_facts
 from .remedies import explain
@@ -47,6 +48,7 @@ class LocalRunner:
             "cpu": cpu_name(),
             "cores": usable_cores(),
             **feed_identity(self.artifact),
+            **accelerator_identity(self.target.engine),
         }
 
     def load(self, inputs: Path) -> Outcome:

@@ -9,6 +9,7 @@ from ..core.remedies import OVERFLOW, Origin, Remedy
 from ..core.sanitize import shorten
 
 _OTHER_SHAPE = "give samples of the file's shape; for texts, put MODEL.tokenizer/ and the sidecar (.json) back"
+_DRIVER = "install the GPU's Vulkan driver; without a GPU, SwiftShader emulates one (docs/accelerators.md)"
 # (pattern in the runtime's message, reason, remedy); the pattern's groups replace the numbers in braces.
 MESSAGES: tuple[tuple[str, str, str | Remedy], ...] = (
     (
@@ -43,6 +44,47 @@ MESSAGES: tuple[tuple[str, str, str | Remedy], ...] = (
         r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
         "has ONNX IR version {0}; {runtime} {version} reads up to {1}",
         "update onnxruntime or lower export.onnx_opset",
+    ),
+    (
+        r"CUDAExecutionProvider: (.{1,300})",
+        "ONNX Runtime does not start CUDA: {0}",
+        "install the CUDA and cuDNN libraries that onnxruntime-gpu asks for, e.g. pip install "
+        "'onnxruntime-gpu[cuda,cudnn]'",
+    ),
+    (
+        r"WebGpuExecutionProvider: (.{1,300})",
+        "ONNX Runtime finds no GPU: {0}",
+        _DRIVER,
+    ),
+    (
+        r"this build of onnxruntime has no (\w+)",
+        "onnxruntime {version} is a build without {0}",
+        "install the version that `edgeproof devices` names",
+    ),
+    (
+        r"(LiteRT finds no GPU.{0,300})",
+        "{0}",
+        _DRIVER,
+    ),
+    (
+        r"(OpenVINO finds no \w+ here; it has .{1,200})",
+        "{0}",
+        "install the device's driver; `edgeproof devices` says which",
+    ),
+    (
+        r"(TensorFlow finds no GPU here)",
+        "{0}",
+        "pip install 'tensorflow[and-cuda]', on a machine with an NVIDIA driver",
+    ),
+    (
+        r"(the accelerator runs none of the file's \d+ operators)",
+        "{0}: all of it would be the CPU's",
+        "run it on the CPU, or use another scheme: `edgeproof inspect` lists the file's operators",
+    ),
+    (
+        r"Exception from src/inference\S+\n(?:Exception from \S+\n|Check '.*?' failed at \S+\n)*([^\n]{1,300})",
+        "OpenVINO {version} does not take the file: {0}",
+        "choose another scheme, or another runtime; `edgeproof inspect` lists the file's operators",
     ),
     (
         r"Op type not registered 'TFText>(\w+)'",

@@ -24,13 +24,15 @@ from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
 from ..core.store import package_versions
 from ..core.target import Target, same_version
+from .accelerators import missing_hardware
 
 INSTALL_SECONDS = 600.0
 
 
 def installed_versions() -> dict[str, str]:
-    """Return each runtime's version in this environment; an empty text where it is not installed. Imports none."""
-    return {runtime: installed_version(runtime) for runtime in RUNTIMES}
+    """Return each runtime's version, as a target without one gets it; an empty text where it has none. Imports none."""
+    located = {runtime: locate(Target("local", runtime)) for runtime in RUNTIMES}
+    return {runtime: there.version if there else "" for runtime, there in located.items()}
 
 
 def installed_version(runtime: str) -> str:
@@ -59,20 +61,23 @@ def side_installations() -> list[Located]:
 
 
 def locate(target: Target) -> Located | None:
-    """Return where the runtime that a target names is on this machine; None where it is not."""
+    """Return where the runtime that a target names is on this machine; None where it is not.
+
+    One whose package would replace another's is the newest beside the environment, unless it is installed.
+    """
     version = installed_version(target.runtime)
     if version and (not target.version or same_version(target.version, version)):
         return Located(target.runtime, version)
-    if not target.version:
+    if not target.version and not target.engine.apart:
         return None
-    beside = (one for one in side_installations() if one.runtime == target.runtime)
-    return next((one for one in beside if same_version(target.version, one.version)), None)
+    beside = (one for one in side_installations() if one.runtime == target.engine.package)
+    return next((one for one in beside if not target.version or same_version(target.version, one.version)), None)
 
 
 def missing_runtime(target: Target) -> tuple[str, str] | None:
-    """Return (reason, remedy) when what a target names is not on this machine; None when it is."""
+    """Return (reason, remedy) when what a target names, or the hardware for it, is not here; None when it is."""
     if locate(target) is not None:
-        return None
+        return missing_hardware(target.engine)
     if not target.version:
         return target.engine.not_installed()
     version = installed_version(target.runtime)
@@ -103,7 +108,7 @@ def install(target: Target) -> Located:
         try:
             _fill(workspace, target)
             version = _version_in(workspace, target.engine.distribution)
-            final = root / f"{target.runtime}-{version}-{_tag()}"
+            final = root / f"{target.engine.package}-{version}-{_tag()}"
             # Another process may have been faster; then its folder stays.
             sync(workspace)
             with suppress(OSError):

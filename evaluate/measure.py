@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData
 from ..core.environment import now
-from ..core.measurement import Measurement
+from ..core.measurement import Measurement, Placement
 from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
@@ -27,6 +27,7 @@ from ..core.store import Store, copy_out
 from ..tasks import Task, compare, task_of
 from ..tasks.agreement import Scores
 from . import latency, predictions
+from .placement import unplaced
 
 _LASTING = ("ok", "unsupported", "failed")
 
@@ -86,7 +87,7 @@ def measure(
     Returns what all cells that answered said, by (artifact id, target).
     """
     cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
-    _load(cells, data, split, store=store, workers=cores, listener=listener, on_row=on_row)
+    _load(cells, data, split, store=store, workers=cores, listener=listener, on_row=on_row, strict=settings.strict)
     alive = [cell for cell in cells if cell.row.status == "ok"]
     _answer(
         alive,
@@ -99,6 +100,7 @@ def measure(
         on_row=on_row,
         examples=settings.examples if split == "test" else None,
     )
+    _fail_zeros(alive, on_row)
     alive = [cell for cell in alive if cell.row.status == "ok"]
     _time(
         [cell for cell in alive if cell.runner.artifact.id not in untimed],
@@ -129,8 +131,9 @@ def _load(
     workers: int,
     listener: Listener,
     on_row: Callable[[Measurement], None],
+    strict: bool,
 ) -> None:
-    """Phase one: does the file load and run there at all?"""
+    """Phase one: does the file load and run there at all, and on the accelerator that was named?"""
     inputs = data.inputs(split)
     # Pictures and texts are made to fit the file; of tensors, each data set has its own shapes.
     spec = {"data": data.sha256} if data.kind == "tensor" else {}
@@ -147,6 +150,10 @@ def _load(
                 write_json(folder / "load.json", to_json(outcome))
         return outcome
 
+    def placed(row: Measurement, facts: dict[str, Any]) -> Measurement:
+        placement = from_json(Placement, facts["placement"], "placement") if facts.get("placement") else None
+        return replace(row, placement=placement, kind="emulated" if placement and placement.software else row.kind)
+
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(one, cell): cell for cell in cells}
         for count, future in enumerate(as_completed(futures), 1):
@@ -154,13 +161,13 @@ def _load(
             listener.progress("load", count, len(cells), f"{cell.runner.artifact.id} on {cell.runner.target}")
             cell.facts = outcome.data
             cell.row = replace(
-                cell.row,
+                placed(cell.row, cell.facts),
                 runtime_version=cell.identity.get("runtime_version", ""),
                 measured_at=now(),
                 fingerprint={**cell.identity, **{k: cell.facts[k] for k in ("kernels", "python") if k in cell.facts}},
                 peak_memory_bytes=cell.facts.get("peak_memory_bytes"),
             )
-            _tell(cell, outcome, on_row)
+            _tell(cell, unplaced(cell.row, strict=strict) if outcome.ok else outcome, on_row)
 
 
 def _answer(
@@ -244,6 +251,19 @@ def _answer(
             on_row(cell.row)
 
 
+def _fail_zeros(cells: Sequence[_Cell], on_row: Callable[[Measurement], None]) -> None:
+    """Fail accelerators that answer with zeros where another target of the same file does not, however few samples."""
+    is_zero = {id(c): not np.load(c.answers, mmap_mode="r", allow_pickle=False).any() for c in cells if c.answers}
+    for cell in cells:
+        if not is_zero.get(id(cell)) or not cell.runner.target.engine.cpu:
+            continue
+        artifact = cell.runner.artifact.id
+        others = (c for c in cells if c.runner.artifact.id == artifact and not is_zero.get(id(c), True))
+        if (other := next(others, None)) is not None:
+            reason = f"it answers 0 on all {cell.row.samples} samples, and on {other.runner.target} it does not"
+            _tell(cell, Outcome("failed", reason, "do not ship this pair; try another scheme"), on_row)
+
+
 def _against_reference(
     cell: _Cell,
     cells: Sequence[_Cell],
@@ -256,7 +276,9 @@ def _against_reference(
     if cell.answers is None or cell.row.difference is not None:
         return
     reference_id = references.get(cell.runner.artifact.model)
-    reference = next((c for c in cells if c.runner.artifact.id == reference_id and c.answers is not None), None)
+    # Of an accelerator, the answers are what is in question.
+    on_cpu = (c for c in cells if c.runner.artifact.id == reference_id and not c.runner.target.engine.cpu)
+    reference = next((c for c in on_cpu if c.answers is not None), None)
     if reference is not None and reference.answers is not None:
         exact, ours = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (reference.answers, cell.answers))
         if exact.shape == ours.shape:

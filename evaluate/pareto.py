@@ -39,6 +39,7 @@ def without_budget(results: Results, runtime: str = "") -> dict[str, Any]:
     target alone. ``artifact`` and ``target`` are None, ``fits`` is empty.
     """
     candidates = [c for c in cells(results) if not c.is_reference and not c.is_by_design]
+    candidates = [c for c in candidates if c.measurement.kind != "emulated"] or candidates
     rows = rows_by_artifact(results.measurements)
     refused: dict[str, str] = {}
     for cell in candidates:

@@ -62,6 +62,8 @@ def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple
         for c in cells(results)
         if not c.is_reference and not c.is_by_design and budget.target in ("", c.measurement.target)
     ]
+    # On an emulated accelerator times do not count.
+    candidates = [c for c in candidates if c.measurement.kind != "emulated"] or candidates
     ran = [c for c in candidates if c.measurement.status == "ok"]
     front = pareto([c.measurement for c in ran], {c.artifact.id: c.artifact.bytes for c in ran})
     chosen = _choose(results, candidates, limits, budget.target)

@@ -46,6 +46,7 @@ def render(results: Results) -> str:
         warnings=provenance.warnings(content),
         tool_selections=provenance.tool_selections(content),
         workarounds=runtimes.workarounds(content),
+        placements=runtimes.placements(content),
         data=data_section(content),
         tokenizers=[(card.name, card.tokenizer) for card in models.models(content) if card.tokenizer],
     )

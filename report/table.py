@@ -14,6 +14,7 @@ from .sections.classes import hurt_lines
 from .sections.figures import figure_rows
 from .sections.problems import problems as problem_rows
 from .sections.recommendations import brief, choices
+from .sections.runtimes import placements
 from .widths import filled, first_that_fits
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
         parts += [table(results, width), Text(words, style="dim"), ""]
     if content.by_design():
         parts += [Text(f"{by_design_words(content.by_design())}."), ""]
+    partly = [Text(line, style="yellow") for line in on_accelerators(content)]
     failed = [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
     sentences = [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
     hurt = [Text(line) for line in hurt_lines(content)]
-    for lines in (failed, sentences, hurt, [Text(line) for line in by_target(content)]):
+    for lines in (partly, failed, sentences, hurt, [Text(line) for line in by_target(content)]):
         parts += [*lines, ""] if lines else []
     parts += [Text(recommendation(results), style="bold" if _is_settled(content) else "bold yellow")]
     return parts
@@ -47,6 +49,11 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
 def _is_settled(content: Content) -> bool:
     """Whether nothing is left to do: a file is shown to fit the budget, or there is none."""
     return headline(content).verdict in ("", "met")
+
+
+def on_accelerators(content: Content) -> list[str]:
+    """Return a line for each file of which an accelerator does not run all."""
+    return [f"{row.name} on {row.target}: {row.words}" for row in placements(content) if not row.whole]
 
 
 def by_target(content: Content) -> list[str]:
@@ -62,6 +69,7 @@ _COLUMNS = (
     ("", "mark", "left"),
     ("file", "variant", "left"),
     ("target", "target", "left"),
+    ("accelerated", "placed", "right"),
     ("accuracy", "accuracy", "right"),
     ("95 %", "accuracy_interval", "right"),
     ("drop", "drop", "right"),
@@ -86,6 +94,7 @@ def table(results: Results, width: int | None = None) -> RenderableType:
     content = Content(results)
     rows = figure_rows(content)
     left_out = {"kind"} if len({row["kind"] for row in rows}) < 2 else set()
+    left_out |= set() if any(row["placed"] for row in rows) else {"placed"}
     columns = [column for column in _COLUMNS if column[1] not in left_out]
     tables = [_table(content, rows, columns, padding=2)]
     for key in _LEFT_OUT:
@@ -124,7 +133,8 @@ def _lines(content: Content, rows: Sequence[Mapping[str, str]], width: int) -> I
             style = "bold green" if row["ship"] else ""
             drop = "" if row["drop"] == "–" else f"drop {row['drop']}"
             kind = row["kind"] if len({one["kind"] for one in rows}) > 1 else ""
-            cells = (row["accuracy"], drop, row["latency"], row["size"], kind)
+            placed = f"accelerated {row['placed']}" if row["placed"] else ""
+            cells = (row["accuracy"], drop, row["latency"], row["size"], placed, kind)
             figures = [text for text in cells if text not in ("", "–")]
             yield Text(f"{_mark(row) or ' '} {row['variant']} on {row['target']}", style=style)
             yield Padding(Text(filled(figures, width - 4), style="" if style else "dim"), (0, 0, 0, 4), expand=False)

@@ -17,7 +17,8 @@ class AvailableTarget:
     """A target of this machine.
 
     `version` is the runtime's, empty if it is not installed. `reads` are the formats that it runs. If it is not
-    `ready`, `reason` says why and `remedy` what to do. `folder` holds a version beside this environment.
+    `ready` (the runtime or the hardware is missing), `reason` says why and `remedy` what to do. `folder` holds a
+    version beside this environment.
     """
 
     target: str
@@ -55,13 +56,13 @@ def devices(install: Sequence[str] = (), *, progress: Listener | None = None) ->
             target = Target(name, runtime)
             reason, remedy = device(name).missing_runtime(target) or ("", "")
             rows.append(_row(target, version, reason=reason, remedy=remedy))
-        rows += [
-            _row(Target(name, beside.runtime, beside.version), beside.version, folder=str(beside.folder))
-            for beside in device(name).other_versions()
-        ]
+        for beside in device(name).other_versions():
+            target = Target(name, beside.runtime, beside.version)
+            reason, remedy = device(name).missing_runtime(target) or ("", "")
+            rows.append(_row(target, beside.version, reason=reason, remedy=remedy, folder=str(beside.folder)))
     return rows
 
 
 def _row(target: Target, version: str, *, reason: str = "", remedy: str = "", folder: str = "") -> AvailableTarget:
     reads = tuple(sorted(target.engine.formats))
-    return AvailableTarget(str(target), version, bool(version), reads, reason, remedy, folder)
+    return AvailableTarget(str(target), version, bool(version) and not reason, reads, reason, remedy, folder)

@@ -73,6 +73,7 @@ def evaluate(
     labels: Sequence[str] | str | os.PathLike[str] = (),
     value_range: tuple[float, float] | None = None,
     resize: Resize | None = None,
+    strict_placement: bool = False,
     progress: Listener | None = None,
 ) -> Run:
     """Measure accuracy and latency of files, and write a report.
@@ -86,7 +87,7 @@ def evaluate(
             ``(x, y)``: x of shape (samples, …) as the model takes them (pictures uint8, 0 to 255), y of shape
             (samples,) the positions of the right classes in the output. Without classes files are judged by agreement.
         targets: where they are measured, such as ``local/litert``. Default: TensorFlow, LiteRT, tflite-runtime and
-            ONNX Runtime on the CPU; `devices` lists all.
+            ONNX Runtime on the CPU; `devices` lists all. The CPU runtime of an accelerator is added, for comparison.
         out: the folder of the results and the report.
         budget: what a file must keep to be recommended; without one the Pareto front is shown.
         latency: how it is measured, with the keys of a recipe's [evaluate.latency], such as ``{"threads": 4}``.
@@ -94,6 +95,7 @@ def evaluate(
             or ``from-folders``, which says that this is the order of the data's own classes.
         value_range: what files without a sidecar want pixels in. Default: what the file says, else 0 to 255.
         resize: how images are resized. Default: as in training.
+        strict_placement: an accelerator that leaves some of a file's operators to the CPU is a failed row.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -105,7 +107,11 @@ def evaluate(
         StageError: the disk refuses.
     """
     names = tuple(dict.fromkeys(one_or_more(targets, str, "targets", "such as local/litert")))
-    table = {"targets": names or default_targets(), "latency": {} if latency is None else latency}
+    table = {
+        "targets": names or default_targets(),
+        "latency": {} if latency is None else latency,
+        "strict": strict_placement,
+    }
     settings = parse_table(Evaluate, table, "evaluate")
     folder = path_of(out, "out")
     source, limits, classes = data_source(data), budget_of(budget), labels_or_order(labels)

@@ -27,7 +27,7 @@ from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.run_log import RunLog
 from ..core.store import Store, copy_out
-from ..core.target import Target, parse_runtime
+from ..core.target import Target, parse_runtime, with_cpu
 from ..data import kind_of
 from ..devices import environment_of, locate, open_runner
 from ..evaluate import select
@@ -403,9 +403,10 @@ def _may_lose_more(row: Measurement, budget: Budget) -> bool:
 
 def _targets(recipe: Recipe) -> list[Target]:
     """Return the recipe's targets, and that of its runtime unless the installed version is the named one."""
-    targets = [Target.parse(text) for text in recipe.evaluate.targets]
+    targets = list(recipe.evaluate.targets)
     if recipe.runtime:
         runtime = parse_runtime(recipe.runtime)
         installed = locate(runtime)
-        targets.append(Target(runtime.device, runtime.runtime) if installed and installed.folder is None else runtime)
-    return list(dict.fromkeys(targets))
+        here = Target(runtime.device, runtime.runtime) if installed and installed.folder is None else runtime
+        targets.append(str(here))
+    return [Target.parse(text) for text in with_cpu(targets)]

@@ -15,7 +15,7 @@ from ..core.maker import CONVERTER, MAKERS
 from ..core.recipe import ModelSpec, Recipe
 from ..core.target import Target
 from ..core.variant import TRAININGS, Variant
-from ..devices import missing_runtime
+from ..devices import locate, missing_runtime
 from ..tflite.objects import WRITER
 from ..train.backbones import check_backbone
 from ..train.callbacks import check_callbacks
@@ -117,7 +117,7 @@ def _needs(variant: Variant) -> Iterator[tuple[str, tuple[str, ...]]]:
 def check_runtimes(recipe: Recipe) -> list[InputError]:
     """Return the missing runtime versions that a recipe names."""
     named = [*recipe.evaluate.targets, *([f"local/{recipe.runtime}"] if recipe.runtime else [])]
-    targets = [target for target in map(Target.parse, dict.fromkeys(named)) if target.version]
+    targets = [one for one in map(Target.parse, dict.fromkeys(named)) if one.version and locate(one) is None]
     return [InputError(*missing) for target in targets if (missing := missing_runtime(target))]
 
 

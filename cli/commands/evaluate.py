@@ -62,6 +62,9 @@ from ..options import labelled_data, text_columns
     multiple=True,
     help="How latency is measured, as in a recipe's [evaluate.latency], e.g. threads=4 or processes=10; repeatable.",
 )
+@click.option(
+    "--strict-placement", is_flag=True, help="Fail a file that an accelerator runs in part, as [evaluate] strict."
+)
 @click.option("--strict", is_flag=True, help="Exit status 1 also when it is not shown that a file fits the budget.")
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
@@ -75,6 +78,7 @@ def command(
     labels: str | None,
     limits: tuple[str, ...],
     timing: tuple[str, ...],
+    strict_placement: bool,
     strict: bool,
     as_json: bool,
     **columns: str | None,
@@ -104,6 +108,7 @@ def command(
         labels=labels or (),
         value_range=read_range(value_range) if value_range else None,
         resize=resize,
+        strict_placement=strict_placement,
         progress=ProgressBars(),
     )
     show(measured, as_json=as_json)

@@ -7,6 +7,7 @@ from typing import Any
 from ...core.formatting import ms, ms_range, percent, size
 from ...core.sanitize import shorten
 from ...evaluate.cells import artifact_name
+from ...evaluate.placement import share
 from ...tasks.quality import likeness_of
 from ..content import NAME_LIMIT, Content
 from ..section import Section
@@ -27,6 +28,7 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "variant": artifact_name(cell.artifact, with_model=False),
                 "target": shorten(m.target, NAME_LIMIT),
                 "kind": m.kind,
+                "placed": share(m),
                 "ship": "yes" if cell is content.ship else "",
                 "pick": "yes" if (cell.artifact.id, m.target) in content.picks else "",
                 "version": shorten(f"{m.runtime} {m.runtime_version}".strip(), NAME_LIMIT),

@@ -1,5 +1,5 @@
-"""What the report says of runtimes: the oldest one that loads a file, workarounds, what delegates would not take, and
-where a file loads but answers otherwise."""
+"""What the report says of runtimes: the oldest one that loads a file, workarounds, what ran on accelerators, and what
+delegates would not take."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ...core.artifact import Artifact
 from ...core.formatting import points_range, signed_points, times
 from ...core.runtime import RUNTIMES
 from ...core.sanitize import shorten
+from ...evaluate.placement import is_accelerator, words
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import figure, rows
 from ..section import Section
@@ -36,6 +37,18 @@ class Workaround:
     name: str
     why: str
     facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One file on an accelerator: which of its operators ran there, and which device that was."""
+
+    name: str
+    target: str
+    whole: bool
+    words: str
+    adapter: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,22 @@ def _cost(record: Mapping[str, Any]) -> Iterable[str]:
         yield f"measured on {shorten(str(record['target']), NAME_LIMIT)}"
 
 
+def placements(content: Content) -> list[Placed]:
+    """Return what ran on accelerators, of the files that loaded there."""
+    return [
+        Placed(
+            name=content.name(cell.artifact),
+            target=shorten(m.target, NAME_LIMIT),
+            whole=m.placement is not None and m.placement.whole,
+            words=words(m.placement),
+            adapter=shorten(m.placement.adapter if m.placement else "", NAME_LIMIT),
+            kind=m.kind,
+        )
+        for cell in content.cells
+        if is_accelerator(m := cell.measurement) and (m.status == "ok" or m.placement is not None)
+    ]
+
+
 def refusals(content: Content) -> list[Refusal]:
     """Return what each delegate would not take; files with the same answer are grouped."""
     grouped: dict[Refusal, list[str]] = {}
@@ -146,6 +175,7 @@ def _build(content: Content) -> dict[str, Any] | None:
     parts = {
         "runtimes": runtime_rows(content),
         "workarounds": workarounds(content),
+        "placements": placements(content),
         "refusals": refusals(content),
     }
     return parts if any(parts.values()) else None

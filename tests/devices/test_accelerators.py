@@ -1,0 +1,413 @@
+"""Accelerators: what each needs, what ran there, and answers that are wrong without an error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+import edgeproof
+from edgeproof.cli.commands.devices import command as devices_command
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.dataset import PreparedData
+from edgeproof.core.measurement import Measurement, Placement
+from edgeproof.core.progress import Silent
+from edgeproof.core.recipe import Evaluate
+from edgeproof.core.runner import LatencyPlan, Outcome
+from edgeproof.core.runtime import RUNTIMES
+from edgeproof.core.store import Store
+from edgeproof.core.target import Target, default_targets, with_cpu
+from edgeproof.devices import accelerators, open_runner, runtimes
+from edgeproof.devices.local import AGENT
+from edgeproof.devices.remedies import explain
+from edgeproof.devices.runtimes import installed_versions, locate
+from edgeproof.evaluate.consistency import inconsistent_rows
+from edgeproof.evaluate.measure import Answered, measure
+from edgeproof.evaluate.placement import share, words
+from edgeproof.workflows.devices import devices
+
+from ..support.software_gpu import padding_files, software_gpu
+
+ACCELERATORS = [row for row in RUNTIMES.values() if row.cpu]
+
+# --- the rows ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_accelerator_has_a_cpu_that_reads_the_same_files_and_is_in_no_default() -> None:
+    assert {row.name for row in ACCELERATORS} == {
+        "openvino-gpu", "openvino-npu", "litert-gpu", "tensorflow-gpu", "onnxruntime-cuda", "onnxruntime-webgpu",
+    }  # fmt: skip
+    for row in ACCELERATORS:
+        assert row.formats <= RUNTIMES[row.cpu].formats and row.needs in accelerators._KINDS
+        assert f"local/{row.name}" not in default_targets()
+    assert default_targets() == ("local/tensorflow", "local/litert", "local/tflite-runtime", "local/onnxruntime")
+
+
+def test_the_cpu_of_an_accelerator_is_a_target_too_and_comes_first() -> None:
+    assert with_cpu(["local/litert-gpu"]) == ("local/litert", "local/litert-gpu")
+    assert with_cpu(["local/litert-gpu", "local/litert==1.0.1"]) == ("local/litert-gpu", "local/litert==1.0.1")
+    assert Evaluate(targets=("local/onnxruntime-webgpu==1.27",)).targets == (
+        "local/onnxruntime",
+        "local/onnxruntime-webgpu==1.27",
+    )
+
+
+@pytest.mark.parametrize("row", ACCELERATORS, ids=lambda row: row.name)
+def test_hardware_that_is_not_here_is_a_row_with_a_remedy(
+    row: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, reason, remedy = accelerators._KINDS[row.needs]
+    monkeypatch.setitem(accelerators._KINDS, row.needs, (lambda: False, reason, remedy))
+    monkeypatch.setattr(runtimes, "installed_version", lambda _: "1.0")
+    monkeypatch.setattr(sys, "platform", "linux")
+    path = tmp_path / "x"
+    outcome = open_runner(Artifact("a", "m", min(row.formats), "s", path), Target("local", row.name)).load(path)
+    assert (outcome.status, outcome.reason, outcome.remedy) == ("unsupported", f"{row.name}: {reason}", remedy)
+    listed = next(one for one in devices() if one.target == f"local/{row.name}")
+    assert not listed.ready and listed.reason == outcome.reason and listed.remedy == remedy
+    shown = json.loads(CliRunner().invoke(devices_command, ["--json"]).stdout)
+    assert next(one for one in shown if one["target"] == listed.target)["ready"] is False
+
+
+def test_a_package_that_would_replace_anothers_is_used_from_beside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGEPROOF_RUNTIMES", str(tmp_path))
+    target = Target("local", "onnxruntime-webgpu")
+    if installed_versions()["onnxruntime-webgpu"]:
+        pytest.skip("onnxruntime-webgpu is installed in this environment")
+    assert locate(target) is None and "--install onnxruntime-webgpu==" in target.engine.not_installed()[1]
+    tag = f"py{sys.version_info.major}{sys.version_info.minor}"
+    for version in ("1.26.0", "1.27.1"):
+        (tmp_path / f"onnxruntime-webgpu-{version}-{tag}").mkdir()
+    located = locate(target)
+    assert located is not None and located.version == "1.27.1" and located.folder is not None
+    # LiteRT's package has both: a version beside the environment serves the GPU too.
+    (tmp_path / f"litert-1.9.9-{tag}").mkdir()
+    assert locate(Target("local", "litert-gpu", "1.9.9")) is not None
+    assert locate(Target("local", "litert-gpu", "1.8")) is None
+
+
+def test_what_chooses_the_device_is_a_part_of_the_key_of_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = RUNTIMES["litert-gpu"]
+    before = accelerators.accelerator_identity(row)
+    monkeypatch.setenv("VK_ICD_FILENAMES", "/another.json")
+    assert accelerators.accelerator_identity(row) != before
+    assert accelerators.accelerator_identity(RUNTIMES["litert"]) == {}
+
+
+# --- fall-backs, in real runtimes -------------------------------------------------------------------------------------
+
+
+def agent(job: dict[str, Any]) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-I", str(AGENT), "-"], input=json.dumps(job), capture_output=True, text=True, check=True
+    )
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def onnx_job(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A job for a file of two operators."""
+    helper = pytest.importorskip("onnx.helper")
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("onnx")
+    x, y = (helper.make_tensor_value_info(name, 1, [1, 4]) for name in "xy")
+    nodes = [helper.make_node("Relu", ["x"], ["h"]), helper.make_node("Neg", ["h"], ["y"])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    (folder / "x.onnx").write_bytes(model.SerializeToString())
+    np.save(folder / "x.npy", np.ones((1, 4), np.float32))
+    return {
+        **RUNTIMES["onnxruntime-cuda"].job(), "verb": "load", "artifact": str(folder / "x.onnx"), "threads": 1,
+        "inputs": str(folder / "x.npy"),
+    }  # fmt: skip
+
+
+def test_onnx_runtimes_fall_backs_to_the_cpu_are_refusals(onnx_job: dict[str, Any]) -> None:
+    """A provider that the build lacks, and one that takes no operator: ONNX Runtime runs both files, on the CPU."""
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    if "CUDAExecutionProvider" not in providers:
+        answer = agent(onnx_job)
+        assert answer["status"] == "unsupported" and "CUDAExecutionProvider" in answer["reason"]
+        assert explain(answer["reason"], "onnxruntime-cuda", "1.32")[1]
+    if "AzureExecutionProvider" not in providers:
+        pytest.skip("this build of onnxruntime has no provider that takes no operator")
+    answer = agent({**onnx_job, "device": "AzureExecutionProvider"})
+    assert answer["status"] == "unsupported"
+    assert answer["reason"] == "the accelerator runs none of the file's 2 operators"
+
+
+def test_the_profile_says_which_provider_ran_each_operator(onnx_job: dict[str, Any]) -> None:
+    answer = agent({**onnx_job, "device": "CPUExecutionProvider"})
+    placement = answer["data"]["placement"]
+    assert (placement["delegated"], placement["operators"], placement["partitions"]) == (2, 2, 1)
+    assert placement["kept"] == {} and placement["software"] is False
+
+
+@pytest.mark.skipif(not installed_versions()["openvino"], reason="openvino is not installed here")
+def test_openvino_names_the_devices_that_it_finds(onnx_job: dict[str, Any]) -> None:
+    answer = agent({**onnx_job, **RUNTIMES["openvino-npu"].job(), "device": "NONE"})
+    reason, remedy = explain(answer["reason"], "openvino-npu", "2026.4")
+    assert answer["status"] == "unsupported" and "finds no NONE here; it has" in reason and "CPU" in reason and remedy
+    refused = agent({**onnx_job, **RUNTIMES["openvino"].job(), "artifact": __file__})
+    reason, remedy = explain(refused["reason"], "openvino", "2026.4")
+    assert refused["status"] == "unsupported" and "Unable to read the model" in reason and remedy
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not installed_versions()["tensorflow"], reason="TensorFlow is not installed here")
+def test_tensorflow_says_on_which_device_each_operator_ran() -> None:
+    code = f"""
+import json, os, runpy, sys
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+agent = runpy.run_path({str(AGENT)!r})
+import tensorflow as tf
+try:
+    agent["TensorFlowGpu"]({{"module": "tensorflow", "threads": 1, "verb": "load"}})
+except agent["Unsupported"] as error:
+    refused = str(error)
+places = []
+for device in ("CPU", "GPU"):
+    x, record = tf.constant([1.0, 2.0]), agent["TensorFlowRecord"]()
+    function = tf.function(lambda x: tf.nn.relu(x) * tf.reduce_sum(x))
+    function(x), function(x)
+    places.append(record.placement(device, []))
+os.write(agent["_ANSWER"], json.dumps([*places, refused]).encode())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    cpu, gpu, refused = json.loads(done.stdout)
+    assert cpu["delegated"] == cpu["operators"] >= 3 and cpu["kept"] == {}
+    assert gpu["delegated"] == 0 and sum(gpu["kept"].values()) == gpu["operators"] == cpu["operators"]
+    assert refused == "TensorFlow finds no GPU here" and explain(refused, "tensorflow-gpu", "2.21")[1]
+
+
+def functions() -> dict[str, Any]:
+    import os
+    import runpy
+
+    # The agent sends its own standard output to standard error.
+    saved = os.dup(1)
+    try:
+        return runpy.run_path(str(AGENT))
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def test_operators_that_the_gpu_refuses_are_counted_by_their_tensors() -> None:
+    log = (
+        "INFO: created\nERROR: Following operations are not supported by GPU delegate:\n"
+        "CONV_2D: Tensor type(INT16) is not supported. first\nDEQUANTIZE: Unsupported dequantization type.\n"
+        "2 operations will run on the GPU, and the remaining 4 operations will run on the CPU.\n"
+        "CONV_2D: not a message\n"
+    )
+    operators = [
+        ["QUANTIZE", ["x", "first"]], ["CONV_2D", ["first", "second"]], ["CONV_2D", ["first", "third"]],
+        ["CONV_2D", ["second", "fourth"]], ["ADD", ["third", "fourth", "fifth"]], ["DEQUANTIZE", ["fifth", "y"]],
+    ]  # fmt: skip
+    refused = functions()["refused_operators"](log, operators)
+    assert refused == ["CONV_2D", "CONV_2D", "DEQUANTIZE"]
+    assert functions()["refused_operators"]("", operators) == []
+
+
+# --- rows of accelerators, with a scripted one ------------------------------------------------------------------------
+
+PLACED = {"delegated": 8, "operators": 8, "partitions": 1, "kept": {}, "adapter": "GPU", "software": False}
+PARTLY = {**PLACED, "delegated": 5, "partitions": 2, "kept": {"SOFTMAX": 1, "MEAN": 2}}
+
+
+@dataclass
+class Scripted:
+    """A runner whose answers and placement are given. `answers` is (samples, classes)."""
+
+    target: Target
+    answers: NDArray[Any]
+    placement: dict[str, Any] | None = None
+    kind: Any = "measured"
+    artifact: Artifact = field(default_factory=lambda: Artifact("m--tflite-int8", "m", "tflite", "int8", None))
+
+    def identity(self) -> dict[str, Any]:
+        return {"target": str(self.target), "answers": self.answers.tolist(), "placement": self.placement}
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {
+            "import_ms": 1.0, "load_ms": 1.0, "first_ms": 1.0, "run_ms": 1.0, "finite": True, "runs_ms": [1.0, 2.0],
+            "peak_memory_bytes": 1, "kernels": "",
+        }  # fmt: skip
+        return {**facts, "placement": self.placement} if self.target.engine.cpu else facts
+
+    def load(self, inputs: Path) -> Outcome:
+        return Outcome("ok", data=self._facts())
+
+    def infer(self, inputs: Path, outputs: Path, start: int, stop: int) -> Outcome:
+        np.save(outputs, self.answers[start:stop].astype(np.float32))
+        return Outcome("ok")
+
+    def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
+        return Outcome("ok", data=self._facts())
+
+
+CLASSES = 4
+TRUTH = np.arange(60) % CLASSES
+RIGHT = np.eye(CLASSES)[TRUTH] * 0.7 + 0.1
+
+
+def measured(folder: Path, gpu: Scripted, *, strict: bool = False) -> Iterator[Measurement]:
+    """Yield the rows of a file on LiteRT, which answers rightly, and on an accelerator."""
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "test.npy", np.zeros((60, 1), np.float32))
+    np.save(folder / "test-targets.npy", TRUTH)
+    data = PreparedData(folder, "d", tuple("abcd"), 0, 0, "", {"test": 60}, "1" * 64, kind="tensor")
+    np.save(data.inputs("test"), np.zeros((60, 1), np.float32))
+    np.save(data.targets("test"), TRUTH)
+    rows: dict[tuple[str, str], Measurement] = {}
+    cpu = Scripted(Target("local", "litert"), RIGHT)
+    answers: dict[tuple[str, str], Answered] = measure(
+        [cpu, gpu], data, references={}, settings=Evaluate(strict=strict), seed=1, cores=1,
+        store=Store(folder / "store"), raw_folder=folder / "raw", listener=Silent(),
+        on_row=lambda row: rows.update({(row.artifact, row.target): row}),
+    )  # fmt: skip
+    failed = inconsistent_rows(list(rows.values()), [gpu.artifact], answers, references={})
+    rows |= {(row.artifact, row.target): row for row in failed}
+    yield from (rows[gpu.artifact.id, str(runner.target)] for runner in (cpu, gpu))
+
+
+def on_gpu(answers: NDArray[Any], placement: dict[str, Any] | None) -> Scripted:
+    return Scripted(Target("local", "litert-gpu"), answers, placement)
+
+
+def test_a_whole_file_on_the_gpu_is_measured_and_on_a_software_gpu_emulated(tmp_path: Path) -> None:
+    cpu, gpu = measured(tmp_path / "a", on_gpu(RIGHT, PLACED), strict=True)
+    assert (cpu.status, cpu.placement, cpu.kind) == ("ok", None, "measured")
+    assert (gpu.status, gpu.kind) == ("ok", "measured") and gpu.latency_ms is not None
+    assert gpu.placement == Placement(8, 8, 1, {}, "GPU", False) and share(gpu) == "100 %"
+    _, emulated = measured(tmp_path / "b", on_gpu(RIGHT, {**PLACED, "software": True}))
+    assert (emulated.status, emulated.kind) == ("ok", "emulated")
+
+
+def test_a_file_that_runs_in_part_says_so_and_fails_if_strict(tmp_path: Path) -> None:
+    _, gpu = measured(tmp_path / "a", on_gpu(RIGHT, PARTLY))
+    assert gpu.status == "ok" and share(gpu) == "62.5 %"
+    assert words(gpu.placement) == "5 of 8 operators, in 2 parts; on the CPU: 2 MEAN, 1 SOFTMAX"
+    _, strict = measured(tmp_path / "a", on_gpu(RIGHT, PARTLY), strict=True)
+    assert strict.status == "failed" and strict.placement == gpu.placement and strict.latency_ms is None
+    assert "litert-gpu does not run the whole file: 5 of 8 operators" in strict.reason and "litert" in strict.remedy
+    _, unknown = measured(tmp_path / "b", on_gpu(RIGHT, None), strict=True)
+    assert unknown.status == "failed" and "not known" in unknown.reason
+
+
+def test_wrong_answers_zeros_and_nan_of_an_accelerator_are_failed_rows_with_their_figures(tmp_path: Path) -> None:
+    _, wrong = measured(tmp_path / "a", on_gpu(np.roll(RIGHT, 1, axis=1), PLACED))
+    assert wrong.status == "failed" and wrong.accuracy == 0.0 and wrong.placement is not None and wrong.placement.whole
+    assert "answers wrongly" in wrong.reason and "on local/litert it agrees on 100" in wrong.reason
+    _, zeros = measured(tmp_path / "b", on_gpu(np.zeros_like(RIGHT), PLACED))
+    assert (
+        zeros.status == "failed" and zeros.reason == "it answers 0 on all 60 samples, and on local/litert it does not"
+    )
+    assert zeros.accuracy == 0.25 and zeros.latency_ms is None
+    some = RIGHT.copy()
+    some[7] = np.nan
+    _, nan = measured(tmp_path / "c", on_gpu(some, PLACED))
+    assert nan.status == "failed" and "NaN or infinity on 1 of 60 samples" in nan.reason
+
+
+def test_the_share_never_rounds_to_a_whole_and_unknown_ones_are_marked() -> None:
+    row = Measurement(
+        "a", "local/litert-gpu", "local", "litert-gpu", placement=Placement(9999, 10000, None, {"ADD": 1})
+    )
+    assert share(row) == "99.9 %" and words(row.placement) == "9999 of 10000 operators; on the CPU: 1 ADD"
+    assert share(Measurement("a", "local/litert-gpu", "local", "litert-gpu")) == "?"
+    assert share(Measurement("a", "local/litert", "local", "litert")) == ""
+    many = Placement(1, 8, None, {"A": 1, "B": 2, "C": 1, "D": 1, "E": 1, "OTHERS": 1})
+    assert words(many).endswith("on the CPU: 2 B, 1 A, 1 C, 1 D, 2 more")
+
+
+# --- a real accelerator, in software ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu(tmp_path: Path) -> Iterator[None]:
+    if not installed_versions()["litert"]:
+        pytest.skip("ai-edge-litert is not installed here")
+    (tmp_path / "loader").mkdir()
+    with software_gpu(tmp_path / "loader"):
+        yield
+
+
+def proved(folder: Path, files: list[Path], **options: Any) -> dict[tuple[str, str], Measurement]:
+    samples = np.random.default_rng(0).normal(size=(40, 4, 4, 8)).astype(np.float32)
+    run = edgeproof.evaluate(
+        files, (samples,), "local/litert-gpu", out=folder / "run",
+        latency={"processes": 1, "warmup_seconds": 0.0, "run_seconds": 0.01, "min_runs": 1}, **options,
+    )  # fmt: skip
+    report = (folder / "run" / "report.html").read_text("utf-8")
+    assert "What ran on accelerators" in report and "SwiftShader" in report
+    return {(m.artifact.rpartition("-")[2], m.target.rpartition("/")[2]): m for m in run.results.measurements}
+
+
+@pytest.mark.usefixtures("gpu")
+def test_litert_on_a_software_gpu_is_emulated_and_its_silent_zeros_are_found(tmp_path: Path) -> None:
+    rows = proved(tmp_path, padding_files(tmp_path))
+    whole, wrong = rows["float32", "litert-gpu"], rows["int16x8", "litert-gpu"]
+    assert (whole.status, whole.kind) == ("ok", "emulated"), whole.reason
+    assert whole.placement is not None and (whole.placement.delegated, whole.placement.operators) == (1, 1)
+    assert "SwiftShader" in whole.placement.adapter and whole.difference == 0.0
+    assert rows["int16x8", "litert"].status == rows["float32", "litert"].status == "ok"
+    assert wrong.status == "failed" and "answers 0 on all 40 samples" in wrong.reason
+    assert wrong.placement is not None and wrong.placement.kept == {"QUANTIZE": 1, "DEQUANTIZE": 1}
+    assert (wrong.placement.delegated, wrong.placement.operators) == (1, 3)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_wrong_answers_of_a_real_accelerator_are_found_by_comparison_with_the_cpu(tmp_path: Path) -> None:
+    rows = proved(tmp_path, padding_files(tmp_path, bias=1.0))
+    wrong = rows["int16x8", "litert-gpu"]
+    assert wrong.status == "failed" and "answers wrongly" in wrong.reason and "on local/litert it" in wrong.reason
+    assert rows["float32", "litert-gpu"].status == "ok"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_strict_refuses_what_the_real_accelerator_runs_in_part(tmp_path: Path) -> None:
+    rows = proved(tmp_path, padding_files(tmp_path), strict_placement=True)
+    assert rows["float32", "litert-gpu"].status == "ok"
+    assert "1 of 3 operators; on the CPU: 1 QUANTIZE, 1 DEQUANTIZE" in rows["int16x8", "litert-gpu"].reason
+
+
+@pytest.mark.usefixtures("gpu")
+def test_onnx_runtime_on_a_software_gpu_says_what_stayed_on_the_cpu(tmp_path: Path, onnx_job: dict[str, Any]) -> None:
+    located = locate(Target("local", "onnxruntime-webgpu"))
+    if located is None:
+        pytest.skip("onnxruntime-webgpu is not installed: " + RUNTIMES["onnxruntime-webgpu"].not_installed()[1])
+    path = {"path": str(located.folder)} if located.folder else {}
+    answer = agent({**onnx_job, **RUNTIMES["onnxruntime-webgpu"].job(), **path})
+    assert answer["status"] == "ok", answer["reason"]
+    placement = answer["data"]["placement"]
+    assert placement["delegated"] == placement["operators"] == 2 and placement["software"] is True
+
+
+def test_without_a_driver_the_runtime_itself_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if not installed_versions()["litert"]:
+        pytest.skip("ai-edge-litert is not installed here")
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "none.json"))
+    (path, _) = padding_files(tmp_path)
+    np.save(tmp_path / "x.npy", np.ones((1, 4, 4, 8), np.float32))
+    answer = agent(
+        {**RUNTIMES["litert-gpu"].job(), "verb": "load", "artifact": str(path), "threads": 1,
+         "inputs": str(tmp_path / "x.npy")}
+    )  # fmt: skip
+    reason, remedy = explain(answer["reason"], "litert-gpu", "2.3")
+    assert answer["status"] == "unsupported" and "LiteRT finds no GPU" in reason and "Vulkan" in remedy
