@@ -29,7 +29,7 @@ def share(measurement: Measurement) -> str:
 
 
 def words(placement: Placement | None) -> str:
-    """Return what ran where, e.g. ``52 of 65 operators, in 13 parts; on the CPU: 13 QuantizeLinear``."""
+    """Return what ran where: ``34 of 47 operators on the accelerator, in 13 parts; on the CPU: 13 QuantizeLinear``."""
     if placement is None:
         return "what ran on the accelerator is not known"
     parts = f", in {placement.partitions} parts" if (placement.partitions or 1) > 1 else ""
@@ -38,7 +38,7 @@ def words(placement: Placement | None) -> str:
     more = sum(count for _, count in kept[_SHOWN:])
     named += [f"{more} more"] if more else []
     on_cpu = f"; on the CPU: {', '.join(named)}" if named else ""
-    return f"{placement.delegated} of {placement.operators} operators{parts}{on_cpu}"
+    return f"{placement.delegated} of {placement.operators} operators on the accelerator{parts}{on_cpu}"
 
 
 def unplaced(row: Measurement, *, strict: bool) -> Outcome:

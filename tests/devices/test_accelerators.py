@@ -302,10 +302,13 @@ def test_a_whole_file_on_the_gpu_is_measured_and_on_a_software_gpu_emulated(tmp_
 def test_a_file_that_runs_in_part_says_so_and_fails_if_strict(tmp_path: Path) -> None:
     _, gpu = measured(tmp_path / "a", on_gpu(RIGHT, PARTLY))
     assert gpu.status == "ok" and share(gpu) == "62.5 %"
-    assert words(gpu.placement) == "5 of 8 operators, in 2 parts; on the CPU: 2 MEAN, 1 SOFTMAX"
+    assert words(gpu.placement) == "5 of 8 operators on the accelerator, in 2 parts; on the CPU: 2 MEAN, 1 SOFTMAX"
     _, strict = measured(tmp_path / "a", on_gpu(RIGHT, PARTLY), strict=True)
     assert strict.status == "failed" and strict.placement == gpu.placement and strict.latency_ms is None
-    assert "litert-gpu does not run the whole file: 5 of 8 operators" in strict.reason and "litert" in strict.remedy
+    assert (
+        "litert-gpu does not run the whole file: 5 of 8 operators on the accelerator" in strict.reason
+        and "litert" in strict.remedy
+    )
     _, unknown = measured(tmp_path / "b", on_gpu(RIGHT, None), strict=True)
     assert unknown.status == "failed" and "not known" in unknown.reason
 
@@ -329,7 +332,10 @@ def test_the_share_never_rounds_to_a_whole_and_unknown_ones_are_marked() -> None
     row = Measurement(
         "a", "local/litert-gpu", "local", "litert-gpu", placement=Placement(9999, 10000, None, {"ADD": 1})
     )
-    assert share(row) == "99.9 %" and words(row.placement) == "9999 of 10000 operators; on the CPU: 1 ADD"
+    assert (
+        share(row) == "99.9 %"
+        and words(row.placement) == "9999 of 10000 operators on the accelerator; on the CPU: 1 ADD"
+    )
     assert share(Measurement("a", "local/litert-gpu", "local", "litert-gpu")) == "?"
     assert share(Measurement("a", "local/litert", "local", "litert")) == ""
     many = Placement(1, 8, None, {"A": 1, "B": 2, "C": 1, "D": 1, "E": 1, "OTHERS": 1})
@@ -384,7 +390,10 @@ def test_wrong_answers_of_a_real_accelerator_are_found_by_comparison_with_the_cp
 def test_strict_refuses_what_the_real_accelerator_runs_in_part(tmp_path: Path) -> None:
     rows = proved(tmp_path, padding_files(tmp_path), strict_placement=True)
     assert rows["float32", "litert-gpu"].status == "ok"
-    assert "1 of 3 operators; on the CPU: 1 QUANTIZE, 1 DEQUANTIZE" in rows["int16x8", "litert-gpu"].reason
+    assert (
+        "1 of 3 operators on the accelerator; on the CPU: 1 QUANTIZE, 1 DEQUANTIZE"
+        in rows["int16x8", "litert-gpu"].reason
+    )
 
 
 @pytest.mark.usefixtures("gpu")
