@@ -81,7 +81,7 @@ def inconsistent_rows(
     by model, as it takes them; a reference that did not run is replaced by the labels (each answer's
     scores). The rows keep their figures: the reason names them.
     """
-    model_of = {artifact.id: artifact.model for artifact in artifacts if artifact.format != "savedmodel"}
+    model_of = {artifact.id: artifact.model for artifact in artifacts}
     alive = {(row.artifact, row.target): row for row in rows if row.status == "ok"}
     failed = []
     ran = {name for name, _ in answers}
