@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..core.codec import sha256_of
 from ..core.runtime import Hardware, Runtime
 
 # What a figure or a refusal depends on beside the machine: which driver and which device a loader takes.
@@ -64,21 +65,20 @@ def missing_hardware(runtime: Runtime) -> tuple[str, str] | None:
     if not runtime.needs or sys.platform != "linux":
         return None
     is_here, reason, remedy = _KINDS[runtime.needs]
-    return None if is_here() else (f"{runtime.name}: {reason}", remedy)
+    return None if is_here() else (reason, remedy)
 
 
 def accelerator_identity(runtime: Runtime) -> dict[str, Any]:
-    """Return what figures of an accelerator depend on: its drivers and the variables that choose among them. Cheap."""
+    """Return a hash of what an accelerator's figures depend on: drivers, and the variables that choose them. Cheap."""
     if not runtime.needs:
         return {}
     icds = (path for folder in _ICDS for path in sorted(Path(folder).expanduser().glob("*.json")))
     kernel = Path("/proc/driver/nvidia/version")
-    return {
-        "drivers": {
-            "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
-            "vulkan": [str(path) for path in icds],
-            "nvidia": kernel.read_text("utf-8", "replace").split("\n")[0] if kernel.is_file() else "",
-            "devices": sorted(path.name for path in (*Path("/dev/dri").glob("render*"), *Path("/dev/accel").glob("*"))),
-            "here": missing_hardware(runtime) is None,
-        }
+    facts = {
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "vulkan": [str(path) for path in icds],
+        "nvidia": kernel.read_text("utf-8", "replace").split("\n")[0] if kernel.is_file() else "",
+        "devices": sorted(path.name for path in (*Path("/dev/dri").glob("render*"), *Path("/dev/accel").glob("*"))),
+        "here": missing_hardware(runtime) is None,
     }
+    return {"drivers": sha256_of(facts)[:16]}  # not the paths themselves: results are shown to others

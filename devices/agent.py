@@ -335,7 +335,8 @@ class OpenVino(Session):
         fed = {}
         for given, value in values.items():
             port = self.inputs[bound[given]]
-            batch = fit(value, len(port.get_partial_shape()))
+            shape = port.get_partial_shape()
+            batch = fit(value, -1 if shape.rank.is_dynamic else len(shape))
             fed[port] = quantize(batch, port.get_element_type().to_dtype(), *self.scales.get(bound[given], (0.0, 0)))
         return fed
 
@@ -484,11 +485,13 @@ def refused_operators(log: str, operators: List[Any]) -> List[str]:
         messages.setdefault(op, []).append(words)
     names = {name for _, tensors in operators for name in tensors if name}
 
-    def concerns(words: str, tensors: List[str]) -> bool:
-        named = [name for name in names if words.endswith(" " + name)]
-        return not named or any(name in tensors for name in named)
+    def tensor_of(words: str) -> str:
+        """Return the tensor that a message ends with, or an empty text. Names may have spaces."""
+        parts = words.split(" ")
+        return next((name for name in (" ".join(parts[i:]) for i in range(1, len(parts))) if name in names), "")
 
-    return [op for op, tensors in operators if any(concerns(words, tensors) for words in messages.get(op, []))]
+    refused = {op: {tensor_of(words) for words in said} for op, said in messages.items()}
+    return [op for op, tensors in operators if refused.get(op, set()) & {"", *tensors}]
 
 
 def _import_without_keras(name: str) -> Any:

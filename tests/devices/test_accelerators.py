@@ -62,7 +62,7 @@ def test_hardware_that_is_not_here_is_a_row_with_a_remedy(
     monkeypatch.setattr(sys, "platform", "linux")
     path = tmp_path / "x"
     outcome = open_runner(Artifact("a", "m", min(row.formats), "s", path), Target("local", row.name)).load(path)
-    assert (outcome.status, outcome.reason, outcome.remedy) == ("unsupported", f"{row.name}: {reason}", remedy)
+    assert (outcome.status, outcome.reason, outcome.remedy) == ("unsupported", reason, remedy)
     listed = next(one for one in devices() if one.target == f"local/{row.name}")
     assert not listed.ready and listed.reason == outcome.reason and listed.remedy == remedy
     shown = json.loads(CliRunner().invoke(devices_command, ["--json"]).stdout)
@@ -216,12 +216,12 @@ def test_the_last_words_of_a_runtime_that_takes_the_process_down_are_kept() -> N
 def test_operators_that_the_gpu_refuses_are_counted_by_their_tensors() -> None:
     log = (
         "INFO: created\nERROR: Following operations are not supported by GPU delegate:\n"
-        "CONV_2D: Tensor type(INT16) is not supported. first\nDEQUANTIZE: Unsupported dequantization type.\n"
+        "CONV_2D: Tensor type(INT16) is not supported. the first\nDEQUANTIZE: Unsupported dequantization type.\n"
         "2 operations will run on the GPU, and the remaining 4 operations will run on the CPU.\n"
         "CONV_2D: not a message\n"
     )
     operators = [
-        ["QUANTIZE", ["x", "first"]], ["CONV_2D", ["first", "second"]], ["CONV_2D", ["first", "third"]],
+        ["QUANTIZE", ["x", "the first"]], ["CONV_2D", ["the first", "second"]], ["CONV_2D", ["the first", "third"]],
         ["CONV_2D", ["second", "fourth"]], ["ADD", ["third", "fourth", "fifth"]], ["DEQUANTIZE", ["fifth", "y"]],
     ]  # fmt: skip
     refused = functions()["refused_operators"](log, operators)
