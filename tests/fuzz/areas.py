@@ -187,6 +187,19 @@ def _results(box: Path, draw: random.Random) -> Inputs:
                 ("compare", "other", "run", "--force", "--json"),
                 ("compare", "run", "other", "--force"),
                 ("compare", "run/results.json", "other"),
+                (
+                    "compare",
+                    "other",
+                    "run",
+                    "--force",
+                    "--markdown",
+                    "--fail-on",
+                    "new-failures",
+                    "--junit",
+                    f"{OUT}/g.xml",
+                ),
+                ("history", "other", "run", "--out", f"{OUT}/h.html"),
+                ("history", "run", "other/results.json", "--json"),
                 ("bundle", "run", *_MISSING, "--out", OUT),
             )
         )
