@@ -14,8 +14,8 @@ import click
 from .terminal import echo, show_error, show_usage_error, write_out_what_is_not_encodable
 
 COMMANDS = (
-    "run", "export", "evaluate", "inspect", "diagnose", "bundle", "compare", "history", "report", "devices", "doctor",
-    "init", "docs", "completion",
+    "run", "export", "evaluate", "inspect", "diagnose", "profile", "bundle", "compare", "history", "report", "devices",
+    "doctor", "init", "docs", "completion",
 )  # fmt: skip
 
 # The likely command if a file is given in place of a command.

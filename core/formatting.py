@@ -69,6 +69,16 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def count_words(count: int | None) -> str:
+    """Return a large count: ``–`` where it is not known, ``512``, ``24.5 M``, ``1.20 G``."""
+    if count is None:
+        return "–"
+    for unit, scale in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= scale:
+            return f"{number(count / scale)} {unit}"
+    return str(count)
+
+
 def seconds(value: float) -> str:
     """Return a duration: ``4.2 s``, ``3 min 05 s``."""
     if value < 60:

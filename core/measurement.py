@@ -9,6 +9,7 @@ from . import bounds
 from .artifact import Status
 from .bounds import Count, Drop, Finite, Milliseconds, Share
 from .class_figures import ClassFigures
+from .profile import ProfileSummary
 
 Kind = Literal["measured", "emulated", "estimated"]
 
@@ -126,6 +127,8 @@ class Measurement:
     """What ran on the accelerator, and what on the CPU; None for a runtime of the CPU."""
     latency_ms: Latency | None = None
     """Latency of one inference at batch 1."""
+    profile: ProfileSummary | None = None
+    """Where the time of a run goes, if the recipe asks for it."""
     load_ms: Milliseconds | None = None
     """Time to load the file in a fresh process."""
     first_ms: Milliseconds | None = None

@@ -301,6 +301,9 @@ class Evaluate(Table):
         description="test samples on which a file and its float model disagree, as pictures or texts in the report; "
         "`0`: none, where samples must not leave the data",
     )
+    profile: bool = Field(
+        False, description="also time each operator of every file that runs, apart from the latencies"
+    )
     timeout_seconds: float = Field(600, gt=0, description="for one process")
     diagnose: Literal["auto", "all", "none"] = Field(
         "auto",

@@ -91,6 +91,11 @@ class Results:
                 if model["name"] == artifact.model:
                     model.update(accuracy=measurement.accuracy, samples=measurement.samples)
 
+    def rows_of(self, artifacts: Sequence[Artifact]) -> list[Measurement]:
+        """Return the measurements of some artifacts."""
+        ids = {artifact.id for artifact in artifacts}
+        return [row for row in self.measurements if row.artifact in ids]
+
     def sort(self, targets: Sequence[str]) -> None:
         """Sort the measurements by artifact and then by `targets` (they arrive in the order of completion)."""
         artifacts = [artifact.id for artifact in self.artifacts]
@@ -138,7 +143,7 @@ class Results:
         """Yield the row of results.csv for each measurement, by column."""
         artifacts = {a.id: a for a in self.artifacts}
         for measurement in self.measurements:
-            row = asdict(replace(measurement, by_class=None))
+            row = asdict(replace(measurement, by_class=None, profile=None))
             latency = row.pop("latency_ms") or {}
             row |= {f"latency_{name}": value for name, value in latency.items()}
             pooled = row.pop("pooled_drop") or {}

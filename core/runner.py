@@ -79,3 +79,12 @@ class Runner(Protocol):
         If the device tokenizes, a run includes both steps, and ``tokenize_ms`` and ``infer_ms`` are its parts.
         """
         ...
+
+    def profile(self, inputs: Path, *, runs: int, threads: int = 1) -> Outcome:
+        """Time each operator in `runs` profiled runs, which are slower than timed ones; nothing is mixed with those.
+
+        Data: those of `load`; ``operators``, in the order of execution: ``op``, ``name``, ``kernel``, ``node`` (its
+        position in the file's graph or None), ``shapes``, and ``us``, its microseconds in each run; ``runs_ms``, the
+        whole runs; and ``engine``, what was profiled, in words.
+        """
+        ...

@@ -4,7 +4,7 @@
 It needs Python 3.7 or newer, numpy and the runtime. It reads one job from a JSON file (or ``-`` for standard input),
 does it in this process and writes one JSON document to standard output::
 
-    {"verb": "load" | "infer" | "time", "artifact": "model.tflite", "inputs": "test.npy", "threads": 1,
+    {"verb": "load" | "infer" | "time" | "profile", "artifact": "model.tflite", "inputs": "test.npy", "threads": 1,
      "session": "TFLite", "module": "ai_edge_litert.interpreter", "distribution": "ai-edge-litert", ...}
                                            →  {"status": "ok", "reason": "", "data": {...}}
 
@@ -524,7 +524,7 @@ class TensorFlow(Session):
         tensorflow = _import_without_keras(job["module"])
         tensorflow.config.threading.set_intra_op_parallelism_threads(job["threads"])
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-        if job["verb"] != "time":
+        if job["verb"] not in ("time", "profile"):
             # The remapper fuses operators into approximate kernels, which changes a GELU by up to 1.6e-3. It stays on
             # for timing: without it a convolutional network takes up to twice as long.
             tensorflow.config.optimizer.set_experimental_options({"remapping": False})
@@ -766,7 +766,7 @@ def read_samples(job: Dict[str, Any]) -> Any:
     """Return only the samples that a job needs, since they count as this process's memory."""
     import numpy
 
-    counts = {"load": 1, "time": SAMPLES_IN_TIMING}
+    counts = {"load": 1, "time": SAMPLES_IN_TIMING, "profile": SAMPLES_IN_TIMING}
     start, stop = (job["start"], job["stop"]) if job["verb"] == "infer" else (0, counts[job["verb"]])
     if not job["inputs"].endswith(".jsonl"):
         return numpy.load(job["inputs"], mmap_mode="r", allow_pickle=False)[start:stop]
@@ -937,7 +937,24 @@ def measure(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
     return facts
 
 
-VERBS = {"load": load, "infer": infer, "time": measure}
+def profile(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
+    """Verb: time each operator, by job["profiler"] (`profiler.py`). A profiled run is no timed run: it is slower."""
+    from importlib import util
+
+    pinned = pin(job["threads"])
+    feed, session, facts = start(job, samples)
+    batches = [session.prepare(feed(samples[i : i + 1])) for i in range(len(samples))]
+    spec: Any = util.spec_from_file_location("device_profiler", job["profiler"])
+    profiler = util.module_from_spec(spec)
+    spec.loader.exec_module(profiler)
+    try:
+        facts.update(profiler.profile(session, job, batches), cores=pinned)
+    except profiler.Unsupported as error:
+        raise Unsupported(str(error))
+    return facts
+
+
+VERBS = {"load": load, "infer": infer, "time": measure, "profile": profile}
 
 
 def report(job: Dict[str, Any]) -> Dict[str, Any]:

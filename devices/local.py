@@ -24,6 +24,7 @@ from .remedies import explain
 from .runtimes import installed_versions, locate, missing_runtime, side_installations
 
 AGENT = Path(__file__).with_name("agent.py")
+PROFILER = Path(__file__).with_name("profiler.py")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class LocalRunner:
     def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
         """Time single inferences in a fresh process."""
         return self._ask("time", inputs, **asdict(plan))
+
+    def profile(self, inputs: Path, *, runs: int, threads: int = 1) -> Outcome:
+        """Time each operator in a fresh process."""
+        return self._ask("profile", inputs, runs=runs, threads=threads, profiler=str(PROFILER))
 
     def _ask(self, verb: str, inputs: Path, **more: Any) -> Outcome:
         runtime = self.target.runtime

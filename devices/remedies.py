@@ -136,6 +136,16 @@ MESSAGES: tuple[tuple[str, str, str | Remedy], ...] = (
         "{0}",
         "answers are compared value by value: name an output of a fixed size (`output` of the recipe's model)",
     ),
+    (
+        r"(?:this package of (\S+) has no profiler|(\S+) has no profiler that Python can reach)",
+        "{runtime} has no profiler that Python can reach",
+        "profile a .tflite on local/litert and an .onnx on local/onnxruntime; other kernels may run there",
+    ),
+    (
+        r"(.{0,60}(?:version of LiteRT|LiteRT ends with|LiteRT's CompiledModel|LiteRT makes no profiler).{0,100})",
+        "{0}: {runtime} {version} cannot be profiled",
+        "profile with ai-edge-litert 2.3, whose profiler is known",
+    ),
 )
 
 

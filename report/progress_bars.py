@@ -57,6 +57,7 @@ _COUNTED = {
     "load": "cells",
     "accuracy": "answers",
     "latency": "processes",
+    "profile": "profiles",
     "diagnose": "samples",
     "compare": "texts",
     "measure": "samples",

@@ -17,6 +17,7 @@ import pytest
 
 from edgeproof.cli import completing
 from edgeproof.cli.main import status
+from edgeproof.devices.runtimes import installed_versions
 
 from .conftest import TinyRun
 from .support import contract
@@ -70,6 +71,42 @@ def test_a_bundle_keeps_its_keys(tiny: TinyRun, tmp_path: Path, capfd: pytest.Ca
 
 
 @pytest.mark.slow
+def test_a_profile_keeps_its_keys(tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = str(tiny.artifact("tflite:int8").path)
+    assert status(["profile", file, "--runs", "3", "--out", str(tmp_path), "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    contract.hold_document("profile --json", document)
+    assert document["kinds"][0]["op"] in ("CONV_2D", "DEPTHWISE_CONV_2D")
+    assert document["samples"].startswith("the test split")
+    name = "tiny--tflite-int8--on--local-litert"
+    written = {path.name for path in (tmp_path / "profile").iterdir()}
+    assert written == {f"{name}.json", f"{name}.model-explorer.json"}
+    if installed_versions()["tflite-runtime"]:
+        assert status(["profile", file, "--on", "local/tflite-runtime", "--out", str(tmp_path)]) == 3
+        assert "has no profile on local/tflite-runtime" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_with_profiles_keeps_its_keys(tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Measured already: only the profiles are made, and a second time they are taken from the store."""
+    recipe, out = tmp_path / "tiny.toml", tmp_path / "copy"
+    recipe.write_text(tiny.recipe.to_toml(), encoding="utf-8")
+    shutil.copytree(tiny.folder, out)
+    run = ["run", str(recipe), "--out", str(out), "--json", "--set", "evaluate.profile=true"]
+    assert status(run) == 0
+    rows = [{"profile": row["profile"]} for row in json.loads(capfd.readouterr().out)["measurements"]]
+    contract.hold_document("run with evaluate.profile --json", {"measurements": rows})
+    made = [profile for row in rows if (profile := row["profile"]) and profile["status"] == "ok"]
+    assert len(made) >= 8 and all((out / profile["path"]).is_file() and profile["kinds"] for profile in made)
+    stored = sorted((out / ".store" / "profile").iterdir())
+    assert len(stored) == len(made)
+    assert status([*run, "--set", "budget.max_bytes=100000000"]) in (0, 1)
+    again = json.loads(capfd.readouterr().out)["measurements"]
+    assert [row["profile"] for row in again] == [row["profile"] for row in rows]
+    assert sorted((out / ".store" / "profile").iterdir()) == stored
+
+
+@pytest.mark.slow
 def test_a_run_with_a_budget_keeps_its_keys_and_exit_statuses(
     tiny: TinyRun, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +145,8 @@ def test_what_is_done_is_exit_status_0(tmp_path: Path, arguments: list[str]) -> 
         ["evaluate", "FILE", "--data", "builtin:fashion-mnist-mini", "--on", "local/frobnicate"],
         ["evaluate", "FILE", "--data", "builtin:fashion-mnist-mini", "--budget", "frobnicate=1"],
         ["diagnose", "FILE"],
+        ["profile", "none.tflite"],
+        ["profile", "FILE", "--on", "local/frobnicate"],
         ["bundle", "none.tflite"],
         ["compare", "none", "none"],
         ["report", "none"],

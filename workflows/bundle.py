@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +13,17 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..core.artifact import Artifact
-from ..core.codec import check, read_json
-from ..core.dataset import PreparedData, read_texts, write_texts
+from ..core.codec import check
 from ..core.errors import EdgeproofError, InputError, StageError, explain_os_errors
 from ..core.files import below
 from ..core.formatting import limits
 from ..core.measurement import Measurement
-from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.results import Results, load_results
 from ..core.run_log import RunLog
 from ..core.runtime import readers
 from ..core.sanitize import slug
-from ..core.store import Store
 from ..core.target import Target
 from ..core.variant import SUFFIX
 from ..devices import device, open_runner
@@ -36,16 +31,14 @@ from ..export import bundle as room
 from ..export import inspect
 from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
-from ..tasks.class_mapping import class_numbers
 from .arguments import FileLike, at_least_one, file_path, path_of
+from .chosen_samples import SEED, ChosenSamples, choose_samples
 from .finished import Run
 from .listening import listener_of
-from .model_files import input_spec_of, open_artifact
-from .prepare_data import InputSpec, prepared
+from .model_files import open_artifact
 from .run_folder import Evaluation, SourceRun, source_run_of
 from .samples import DataLike, Samples, data_source
 
-SEED = 1
 MAKER = f"edgeproof {__version__}"
 
 
@@ -84,17 +77,6 @@ def bundle(
     with RunLog(None, listener_of(progress)) as log:
         log.begin("bundle", path.name)
         return bundle_file(path, out=place, source=chosen, samples=count, listener=log)
-
-
-@dataclass(frozen=True)
-class _Samples:
-    """Chosen samples: the file that a runner reads, their values for a `room.Golden`, and their source."""
-
-    path: Path
-    values: NDArray[Any] | tuple[str, ...] | tuple[NDArray[Any], ...]
-    truths: tuple[int | None, ...]
-    source: str
-    random: bool = False
 
 
 def bundle_file(
@@ -144,7 +126,10 @@ def bundle_file(
     folder = out or _beside(path, origin)
     with tempfile.TemporaryDirectory(prefix="edgeproof-bundle-") as name:
         workspace = Path(name)
-        chosen = _samples(artifact, origin, evaluation, source, samples, workspace, listener, folder)
+        chosen = choose_samples(
+            artifact, source, samples, workspace, listener,
+            origin=origin, evaluation=evaluation, beside=folder, purpose="the golden vectors",
+        )  # fmt: skip
         outputs, facts = _proved(artifact, chosen, workspace)
         golden = room.Golden(
             samples=chosen.values,
@@ -229,128 +214,7 @@ def _beside(path: Path, origin: SourceRun | None) -> Path:
     return (origin.folder if origin else path.resolve().parent) / "bundles"
 
 
-def _samples(
-    artifact: Artifact,
-    origin: SourceRun | None,
-    evaluation: Evaluation | None,
-    source: Data | Samples | None,
-    count: int,
-    workspace: Path,
-    listener: Listener,
-    beside: Path,
-) -> _Samples:
-    kind = artifact.contract.kind if artifact.contract else "tensor"
-    if source is not None:
-        spec = input_spec_of(artifact, None) if artifact.contract else _plain(artifact)
-        data = prepared(
-            source,
-            spec,
-            seed=SEED,
-            folder=Path(),
-            store=Store(workspace / "store", listener),
-            listener=listener,
-            use="test",
-            beside=beside,
-        )
-        return _drawn(artifact, data, count, workspace, f"the test samples of {source.source}")
-    if origin is not None and kind != "tensor":
-        try:
-            return _drawn(artifact, origin.data(), count, workspace, f"the test split of {origin.recipe.data.source}")
-        except InputError as error:
-            listener.note("warning", f"{error.message}; the golden vectors are made of other samples")
-    elif evaluation is not None:
-        try:
-            return _drawn(artifact, evaluation.data(), count, workspace, f"the samples of {evaluation.source}")
-        except InputError as error:
-            listener.note("warning", f"{error.message}; the golden vectors are made of other samples")
-    if kind == "text":
-        return _golden_texts(artifact, count, workspace)
-    return _random(artifact, count, workspace)
-
-
-def _plain(artifact: Artifact) -> InputSpec:
-    """Return the input spec of a file without a contract: arrays of its own shapes."""
-    from ..train.external import Input
-
-    inputs = [Input(t.name, t.shape, "float32" if t.scale else t.dtype) for t in artifact.inputs]
-    return InputSpec("tensor", inputs=tuple(sorted(inputs, key=lambda one: one.name)))
-
-
-def _drawn(artifact: Artifact, data: PreparedData, count: int, workspace: Path, source: str) -> _Samples:
-    """Draw samples of a test split; their classes are known if the data's classes are the file's."""
-    total = data.counts.get("test", 0)
-    if not total:
-        raise InputError(f"{source} are none", "name other samples with --data SOURCE")
-    rows = np.sort(np.random.default_rng(SEED).permutation(total)[:count])
-    numbers: list[int] = []
-    truths: tuple[int | None, ...] = (None,) * len(rows)
-    with suppress(InputError):  # the samples serve without their classes too
-        numbers = class_numbers(data.labels, artifact.labels, artifact.id) if data.labels and artifact.labels else []
-    if numbers:
-        truths = tuple(numbers[int(i)] for i in np.load(data.targets("test"), allow_pickle=False)[rows])
-    if data.kind == "text":
-        texts = read_texts(data.inputs("test"))
-        return _of_texts([texts[row] for row in rows], truths, workspace, source)
-    return _of_arrays(
-        artifact, np.load(data.inputs("test"), mmap_mode="r", allow_pickle=False)[rows], truths, workspace, source
-    )
-
-
-def _golden_texts(artifact: Artifact, count: int, workspace: Path) -> _Samples:
-    if artifact.tokenizer is None or not (artifact.tokenizer / "golden.json").is_file():
-        raise InputError(f"{artifact.id}: there are no texts to make golden vectors of", "give some with --data SOURCE")
-    vectors = read_json(artifact.tokenizer / "golden.json").get("vectors", [])
-    texts = [str(vector["text"]) for vector in vectors][:count]
-    return _of_texts(texts, (None,) * len(texts), workspace, "the texts of its tokenizer's golden vectors")
-
-
-def _random(artifact: Artifact, count: int, workspace: Path) -> _Samples:
-    """Return random inputs: pixels, else standard normal values, or 0 and 1 for integers."""
-    random = np.random.default_rng(SEED)
-    contract, where = artifact.contract, f"random inputs (seed {SEED}), which mean nothing"
-    truths: tuple[int | None, ...] = (None,) * count
-    if contract is not None and contract.kind == "image":
-        values: NDArray[Any] = random.integers(0, 256, (count, *contract.shape[1:]), dtype=np.uint8)
-        return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
-    fields = []
-    for tensor in artifact.inputs:
-        if any(side < 1 for side in tensor.shape):
-            raise InputError(
-                f"{artifact.id}: input {tensor.name} has the shape {tensor.shape}: no sample can be made up for it",
-                "give samples with --data npy:FILE",
-            )
-        integers = np.dtype(tensor.dtype).kind in "iub" and not tensor.scale
-        shape = (count, *sample_shape(tensor.shape))
-        drawn = random.integers(0, 2, shape) if integers else random.standard_normal(shape)
-        fields.append((tensor.name, np.dtype("float32" if tensor.scale else tensor.dtype), drawn))
-    if len(fields) == 1:
-        values = fields[0][2].astype(fields[0][1])
-    else:
-        values = np.zeros(count, [(name, dtype, drawn.shape[1:]) for name, dtype, drawn in fields])
-        for name, _, drawn in fields:
-            values[name] = drawn
-    return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
-
-
-def _of_texts(texts: Sequence[str], truths: tuple[int | None, ...], workspace: Path, source: str) -> _Samples:
-    path = workspace / "samples.jsonl"
-    write_texts(texts, path)
-    return _Samples(path, tuple(texts), truths, source)
-
-
-def _of_arrays(
-    artifact: Artifact, values: NDArray[Any], truths: tuple[int | None, ...], workspace: Path, source: str
-) -> _Samples:
-    path = workspace / "samples.npy"
-    np.save(path, values)
-    if artifact.contract is not None and artifact.contract.kind == "image":
-        return _Samples(path, values, truths, source)
-    if values.dtype.names:
-        return _Samples(path, tuple(values[tensor.name] for tensor in artifact.inputs), truths, source)
-    return _Samples(path, (values,), truths, source)
-
-
-def _proved(artifact: Artifact, chosen: _Samples, workspace: Path) -> tuple[NDArray[np.float32], dict[str, str]]:
+def _proved(artifact: Artifact, chosen: ChosenSamples, workspace: Path) -> tuple[NDArray[np.float32], dict[str, str]]:
     """Return the outputs of the file as it is shipped, which must equal the artifact's, and the runtime's facts."""
     assert artifact.path is not None  # noqa: S101 - an artifact's file is there, or open_artifact would have said so
     target = _target(artifact)

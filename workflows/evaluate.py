@@ -49,6 +49,7 @@ from .model_files import answers, input_spec_of, open_artifact, open_model
 from .plan import DATA, measuring
 from .preflight import check_writable
 from .prepare_data import InputSpec, prepared
+from .profile import profiles
 from .run_folder import check_parts
 from .samples import DataLike, Samples, data_source
 from .value_range import with_value_range
@@ -70,6 +71,7 @@ def evaluate(
     out: str | os.PathLike[str] = "runs/evaluate",
     budget: Budget | Mapping[str, Any] | None = None,
     latency: Mapping[str, Any] | None = None,
+    profile: bool = False,
     labels: Sequence[str] | str | os.PathLike[str] = (),
     value_range: tuple[float, float] | None = None,
     resize: Resize | None = None,
@@ -91,6 +93,7 @@ def evaluate(
         out: the folder of the results and the report.
         budget: what a file must keep to be recommended; without one the Pareto front is shown.
         latency: how it is measured, with the keys of a recipe's [evaluate.latency], such as ``{"threads": 4}``.
+        profile: also time each operator of every file that runs, apart from the latencies.
         labels: the classes of files that do not say theirs, in the order of the output; the path of a file of them;
             or ``from-folders``, which says that this is the order of the data's own classes.
         value_range: what files without a sidecar want pixels in. Default: what the file says, else 0 to 255.
@@ -111,6 +114,7 @@ def evaluate(
         "targets": names or default_targets(),
         "latency": {} if latency is None else latency,
         "strict": strict_placement,
+        "profile": profile,
     }
     settings = parse_table(Evaluate, table, "evaluate")
     folder = path_of(out, "out")
@@ -195,9 +199,10 @@ def evaluate_files(
                 "report": data.report,
             }
             references = float_references(group, settings.targets)
+            runners = [open_runner(a, Target.parse(t), timeout_seconds=settings.timeout_seconds)
+                       for a in group for t in settings.targets]  # fmt: skip
             answers = measure(
-                [open_runner(a, Target.parse(t), timeout_seconds=settings.timeout_seconds)
-                 for a in group for t in settings.targets],
+                runners,
                 data,
                 references=references,
                 settings=settings,
@@ -212,10 +217,13 @@ def evaluate_files(
                 results.add_measurement(row)
             for failed in inconsistent_rows(results.measurements, group, answers, references=references):
                 results.add_measurement(failed)
-            measured = {artifact.id for artifact in group}
-            rows = [row for row in results.measurements if row.artifact in measured]
-            for shown in with_samples(rows, data, out):
+            for shown in with_samples(results.rows_of(group), data, out):
                 results.add_measurement(shown)
+            if settings.profile:
+                profiles(
+                    results.rows_of(group), runners, data.inputs("test"), samples=f"the test samples of {data.source}",
+                    threads=settings.latency.threads, store=store, out=out, listener=listener, on_row=keep,
+                )  # fmt: skip
         listener.begin("report")
         results.sort(settings.targets)
         limits = _enforced(budget, float_references(artifacts, settings.targets))

@@ -47,6 +47,7 @@ from .diagnose import diagnose_artifact
 from .evaluate import float_references
 from .plan import VALIDATION, run_steps, share_of_samples
 from .prepare_data import InputSpec, prepared
+from .profile import profiles
 from .quantization_cost import pooled
 from .runtime_fallbacks import cost, incompatibility
 from .steps import put, to_json_model
@@ -277,10 +278,14 @@ class Pipeline:
             seed=self.recipe.seed, cores=self.cores, store=self.store, listener=self.listener,
         ):  # fmt: skip
             self.results.add_measurement(again)
-        measured = {artifact.id for artifact in artifacts}
-        measured_rows = [row for row in self.results.measurements if row.artifact in measured]
-        for shown in with_samples(measured_rows, data, self.out):
+        for shown in with_samples(self.results.rows_of(artifacts), data, self.out):
             self.results.add_measurement(shown)
+        if evaluate.profile:
+            profiles(
+                self.results.rows_of(artifacts), runners, data.inputs("test"),
+                samples=f"the test split of {data.source}", threads=evaluate.latency.threads,
+                store=self.store, out=self.out, listener=self.listener, on_row=self.results.add_measurement,
+            )  # fmt: skip
         for refused in [m for m in self.results.measurements if m.status == "unsupported"]:
             self._name_incompatibility(refused, artifacts)
         right = {cell: answer.scores for cell, answer in answers.items() if answer.scores is not None}

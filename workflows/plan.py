@@ -14,7 +14,7 @@ from ..core.variant import Variant
 
 DATA, BUILD, EPOCH, FINE_TUNED_EPOCH = 3.0, 15.0, 0.3, 20.0
 CONVERT, CALIBRATED, TRAINED, SEARCHED, TENSORFLOW = 2.0, 6.0, 60.0, 120.0, 6.0
-LOAD, ACCURACY, PROCESS, DIAGNOSIS = 0.5, 6.0, 0.8, 8.0
+LOAD, ACCURACY, PROCESS, DIAGNOSIS, PROFILE = 0.5, 6.0, 0.8, 8.0, 1.5
 VALIDATION = "accuracy on validation"
 # Number of samples that the usual times of accuracies are for; with few samples, process starts take the time.
 SAMPLES, LEAST = 2000, 0.1
@@ -62,6 +62,8 @@ def measuring(formats: Sequence[str], targets: Sequence[Target], settings: Evalu
     yield Step("load", LOAD * cells)
     yield Step("accuracy", ACCURACY * cells)
     yield Step("latency", latency.processes * once * cells, fixed=True)
+    if settings.profile:
+        yield Step("profile", PROFILE * cells)
 
 
 def _seconds_to_make(variant: Variant) -> float:

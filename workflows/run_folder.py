@@ -17,7 +17,7 @@ from ..core.results import load_results
 from ..core.store import STORE, Store, open_store
 
 SHIPPED = "artifacts"
-FOLDERS = (SHIPPED, "models", "raw", "diagnosis")
+FOLDERS = (SHIPPED, "models", "raw", "diagnosis", "profile")
 FILES = ("report.html", "report.md", "results.json", "results.csv", "recipe.toml")
 
 

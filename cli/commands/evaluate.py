@@ -65,6 +65,7 @@ from ..options import labelled_data, text_columns
 @click.option(
     "--strict-placement", is_flag=True, help="Fail a file that an accelerator runs in part, as [evaluate] strict."
 )
+@click.option("--profile", is_flag=True, help="Also time each operator, apart from the latencies: see the report.")
 @click.option("--strict", is_flag=True, help="Exit status 1 also when it is not shown that a file fits the budget.")
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
@@ -79,6 +80,7 @@ def command(
     limits: tuple[str, ...],
     timing: tuple[str, ...],
     strict_placement: bool,
+    profile: bool,
     strict: bool,
     as_json: bool,
     **columns: str | None,
@@ -105,6 +107,7 @@ def command(
         out=out,
         budget=parse_budget(limits) if limits else None,
         latency=parse_latency(timing),
+        profile=profile,
         labels=labels or (),
         value_range=read_range(value_range) if value_range else None,
         resize=resize,

@@ -175,12 +175,12 @@ def _write(
         "siblings": [],
         "micro": None,
         "budget": dict(budget) if budget else None,
-        # Without `by_class`, which has samples of the test data.
+        # Without what names files of the run, and `by_class`, which has samples of the test data.
         "measurements": [
             {
                 key: value
                 for key, value in to_json(row).items()
-                if key not in ("raw", "scores", "fingerprint", "by_class")
+                if key not in ("raw", "scores", "fingerprint", "by_class", "profile")
             }
             for row in measurements
         ],

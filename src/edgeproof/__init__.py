@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .core.measurement import Measurement
     from .core.model import Model
     from .core.progress import Listener, Silent
+    from .core.profile import Profile
     from .core.recipe import Data, Recipe
     from .core.recipe_budget import Budget
     from .core.recipe_file import load_recipe
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .workflows.history import history
     from .workflows.init import init
     from .workflows.inspect import inspect
+    from .workflows.profile import profile
     from .workflows.run import run
 
 __version__ = "0.1.0"
@@ -56,6 +58,7 @@ _HOMES = {
     "Measurement": "core.measurement",
     "Model": "core.model",
     "NotInstalledError": "core.errors",
+    "Profile": "core.profile",
     "ProgressBars": "report.progress_bars",
     "Recipe": "core.recipe",
     "Recommendation": "workflows.finished",
@@ -75,6 +78,7 @@ _HOMES = {
     "history": "workflows.history",
     "init": "workflows.init",
     "inspect": "workflows.inspect",
+    "profile": "workflows.profile",
     "load_recipe": "core.recipe_file",
     "report": "workflows.finished",
     "run": "workflows.run",
@@ -92,6 +96,7 @@ __all__ = [
     "Measurement",
     "Model",
     "NotInstalledError",
+    "Profile",
     "ProgressBars",
     "Recipe",
     "Recommendation",
@@ -113,6 +118,7 @@ __all__ = [
     "init",
     "inspect",
     "load_recipe",
+    "profile",
     "report",
     "run",
 ]

@@ -31,7 +31,10 @@ KEYED_BY_DATA = (
     ".fallen_back", ".float_operators", ".classes", ".formats", ".modes", ".kept", ".found", ".duplicates_within",
 )  # fmt: skip
 # What is chosen by measured figures: there a list may be empty, a choice not made, or a figure not to be had.
-CHOSEN_BY_FIGURES = ("recommendation.", "comparisons[].targets[].", "alternatives[]", "storage.", ".by_class.")
+CHOSEN_BY_FIGURES = (
+    "recommendation.", "comparisons[].targets[].", "alternatives[]", "storage.", ".by_class.", ".profile.",
+    "findings[]",
+)  # fmt: skip
 
 Tree = dict[str, Any]
 
