@@ -49,10 +49,7 @@ def show_markdown(document: str) -> None:
     """Print Markdown of the report. Its word joiners, which keep names from being mentions, are not escaped."""
     from ..report.markdown import JOINER
 
-    for number, part in enumerate(document.split(JOINER)):
-        if number:
-            sys.stdout.write(JOINER)
-        echo(part, newline=False)
+    echo(document, newline=False, keep=JOINER)
 
 
 def show_json(document: Any) -> None:

@@ -27,10 +27,11 @@ def write_out_what_is_not_encodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def echo(message: str, *, err: bool = False, newline: bool = True) -> None:
-    """Print a text with control characters escaped."""
+def echo(message: str, *, err: bool = False, newline: bool = True, keep: str = "") -> None:
+    """Print a text with control characters escaped; `keep` is one that stays as it is."""
     stream = sys.stderr if err else sys.stdout
-    stream.write(visible(message) + ("\n" if newline else ""))
+    text = keep.join(map(visible, message.split(keep))) if keep else visible(message)
+    stream.write(text + ("\n" if newline else ""))
     stream.flush()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -206,6 +207,64 @@ def stream(command: Sequence[str], *, silence: float, log: Path, hear: Callable[
     if watchdog.expired:
         raise subprocess.TimeoutExpired(list(command), silence)
     return Ending(process.returncode, b"", tail_of(log))
+
+
+class Conversation:
+    """A process that answers each line of its standard input with one line of output. A context manager.
+
+    Its memory is limited. It is killed, with its children, at the end.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
+        self._process = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0)
+        self._buffer = b""
+
+    def __enter__(self) -> Conversation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def tell(self, line: str) -> None:
+        """Send a line. A process that has ended is noticed by `hear`."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(line.encode() + b"\n")
+
+    def hear(self, timeout: float) -> bytes | None:
+        """Return the next line, or None when the process has ended. Raises subprocess.TimeoutExpired."""
+        if self._process.stdout is None:
+            return None
+        until = time.monotonic() + timeout
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+                raise subprocess.TimeoutExpired(self._command, timeout)
+            if not (part := os.read(descriptor, 1 << 16)):
+                return None
+            self._buffer += part
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def ending(self) -> Ending:
+        """Wait for the end of a process whose output has ended; return how it ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
+        kill_group(self._process)
+        status = self._process.wait()
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - _TAIL))
+        return Ending(status, b"", self._errors.read().decode("utf-8", "replace"))
+
+    def close(self) -> None:
+        """Kill the process and close its pipes."""
+        kill_group(self._process)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                stream.close()
 
 
 class Watchdog:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .measurement import Latency, Measurement, PooledDrop
+from .measurement import Latency, LatencyRatio, Measurement, PooledDrop
 
 
 def percent(share: float) -> str:
@@ -54,6 +54,20 @@ def number(value: float) -> str:
 def ms(value: float) -> str:
     """Return milliseconds: ``2.91 ms``."""
     return f"{number(value)} ms"
+
+
+def ratio_words(ratio: LatencyRatio | None) -> str:
+    """Return a ratio of latencies: ``0.53×``, with ``=`` before one that is not distinguishable from 1."""
+    if ratio is None:
+        return "–"
+    return f"{'= ' * (ratio.verdict == 'not distinguishable' and ratio.low < ratio.high)}{ratio.ratio:.3f}×"
+
+
+def ratio_range(ratio: LatencyRatio | None) -> str:
+    """Return the interval of a ratio: ``0.521 to 0.534``; nothing where one block leaves none, or it is the anchor."""
+    if ratio is None or ratio.low == ratio.high or ratio.high > 1e6:
+        return ""
+    return f"{ratio.low:.3f} to {ratio.high:.3f}"
 
 
 def ms_range(latency: Latency) -> str:

@@ -12,16 +12,19 @@ from .class_figures import ClassFigures
 from .profile import ProfileSummary
 
 Kind = Literal["measured", "emulated", "estimated"]
+RatioVerdict = Literal["faster", "slower", "not distinguishable"]
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference at batch 1.
+    """Milliseconds of one inference of `batch` samples, which is 1 unless a recipe asks for more.
 
     `median` is the median of the processes' medians; `low` and `high` bound the true median of process medians
     with probability `confidence` (order statistics, no assumption about the distribution). The percentiles are
     over all runs of all processes. For files that take token ids, all of these include tokenization; `tokenize` and
-    `infer` are the medians of the two parts.
+    `infer` are the medians of the two parts. `invoke` is the median of the runtime's work alone and `transfer` that of
+    copying the tensors in and out, where a runtime tells them apart. `throughput` is in samples per second. `steady`:
+    the warm-up of every process ended because runs no longer got faster; `warmup_runs` is the median of its length.
     """
 
     median: bounds.Latency
@@ -36,6 +39,28 @@ class Latency:
     threads: Count
     tokenize: Milliseconds | None = None
     infer: Milliseconds | None = None
+    invoke: Milliseconds | None = None
+    transfer: Milliseconds | None = None
+    batch: Count = 1
+    throughput: Finite | None = None
+    warmup_runs: Count | None = None
+    steady: bool | None = None
+
+
+@dataclass(frozen=True)
+class LatencyRatio:
+    """A latency as a ratio of another cell's, the `anchor` (``ARTIFACT@TARGET``), from bursts of the same rounds.
+
+    The interval covers the true ratio with probability `confidence`, however often the data were looked at before the
+    measurement stopped. `verdict` says on which side of 1 it lies.
+    """
+
+    anchor: str
+    ratio: Finite
+    low: Finite
+    high: Finite
+    confidence: Share
+    verdict: RatioVerdict
 
 
 @dataclass(frozen=True)
@@ -129,12 +154,16 @@ class Measurement:
     """Latency of one inference at batch 1."""
     profile: ProfileSummary | None = None
     """Where the time of a run goes, if the recipe asks for it."""
+    latency_ratio: LatencyRatio | None = None
+    """Latency as a ratio of that of the run's anchor, from bursts of the same rounds."""
     load_ms: Milliseconds | None = None
     """Time to load the file in a fresh process."""
     first_ms: Milliseconds | None = None
     """Time of the first inference of a process."""
     peak_memory_bytes: Count | None = None
     """Peak memory of the process."""
+    file_memory_bytes: Count | None = None
+    """Peak memory above that of the imported runtime: what the file itself takes."""
     raw: str = ""
     """The file with all single latencies, relative to the run's folder."""
     scores: str = ""

@@ -272,14 +272,50 @@ class Export(Table):
         return checked(variants, Variant.parse, "variant")
 
 
-class LatencyTable(Table):
-    """Measurement of latency: fresh processes in interleaved order. Six give an exact 96.9 % interval."""
+# One number, or several.
+Counts = int | tuple[int, ...]
 
-    processes: int = Field(6, ge=1, le=100, description="fresh processes per cell (a file on a target)")
-    warmup_seconds: float = Field(0.2, ge=0, description="of each process, before anything is timed")
-    run_seconds: float = Field(0.5, gt=0, description="for which each process times single inferences")
+
+class LatencyTable(Table):
+    """Measurement of latency: bursts of all cells in turn, in blocks of fresh processes, until the order is certain."""
+
+    processes: int = Field(
+        6,
+        ge=1,
+        le=100,
+        description="blocks before the first look at the data; each has a fresh process per cell (a file on a target)",
+    )
+    warmup_seconds: float = Field(0.2, ge=0, description="of each process, at least; until runs no longer get faster")
+    run_seconds: float = Field(0.5, gt=0, description="for which each process runs its bursts of 60 ms")
     min_runs: int = Field(5, ge=1, description="minimum number of inferences that each process times")
-    threads: int = Field(1, ge=1, description="of the runtime")
+    threads: Counts = Field(1, description="of the runtime; a list such as `[1, 2]` gives each target further rows")
+    batch: Counts = Field(
+        1, description="samples per inference; a list such as `[1, 8]` gives each target further rows"
+    )
+    resolution: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="share of the latency: blocks go on until files that differ by more are told apart",
+    )
+    max_seconds: float = Field(
+        90, ge=0, description="after which no further block begins; 0: `processes` blocks and no more"
+    )
+
+    @field_validator("threads", "batch", mode="before")
+    @classmethod
+    def _each_once(cls, value: Any) -> Any:
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        sound = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
+        if not numbers or not sound or len(set(numbers)) < len(numbers):
+            raise ValueError("a whole number of at least 1 is expected, or a list of such numbers, each once")
+        return value
+
+    @property
+    def options(self) -> tuple[tuple[int, int], ...]:
+        """Each number of threads with each batch; the first pair is that of the rows without a suffix."""
+        threads, batches = (v if isinstance(v, tuple) else (v,) for v in (self.threads, self.batch))
+        return tuple((number, batch) for batch in batches for number in threads)
 
 
 class Evaluate(Table):

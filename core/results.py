@@ -18,6 +18,7 @@ from .measurement import Measurement
 from .model import Model
 from .results_document import check_document
 from .sanitize import csv_cell
+from .target import base_target
 
 SCHEMA = 1
 
@@ -46,6 +47,13 @@ class Results:
     """A row for each pair of models."""
     diagnoses: list[dict[str, Any]] = field(default_factory=list)
     """A row for each diagnosed file."""
+    bench: list[dict[str, Any]] = field(default_factory=list)
+    """A row for each group of cells that was timed side by side: its anchor, and what the machine could tell apart."""
+
+    def add_bench(self, row: dict[str, Any]) -> None:
+        """Add what the bench learnt about the machine, once."""
+        if row not in self.bench:
+            self.bench.append(row)
 
     def add_model(self, model: Model) -> None:
         """Add or replace a model's row. Its accuracy is null until the float reference has been measured."""
@@ -99,7 +107,9 @@ class Results:
     def sort(self, targets: Sequence[str]) -> None:
         """Sort the measurements by artifact and then by `targets` (they arrive in the order of completion)."""
         artifacts = [artifact.id for artifact in self.artifacts]
-        self.measurements.sort(key=lambda m: (artifacts.index(m.artifact), targets.index(m.target)))
+        self.measurements.sort(
+            key=lambda m: (artifacts.index(m.artifact), targets.index(base_target(m.target)), m.target)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""
@@ -115,6 +125,7 @@ class Results:
             "recommendation": self.recommendation,
             "comparisons": self.comparisons,
             "diagnoses": self.diagnoses,
+            "bench": self.bench,
         }
 
     def save(self, folder: Path) -> None:
@@ -146,6 +157,8 @@ class Results:
             row = asdict(replace(measurement, by_class=None, profile=None))
             latency = row.pop("latency_ms") or {}
             row |= {f"latency_{name}": value for name, value in latency.items()}
+            ratio = row.pop("latency_ratio") or {}
+            row |= {f"latency_ratio{'' if name == 'ratio' else f'_{name}'}": value for name, value in ratio.items()}
             pooled = row.pop("pooled_drop") or {}
             row |= {
                 "pooled_drop": pooled.get("drop"), "pooled_drop_low": pooled.get("low"),
@@ -205,6 +218,10 @@ CSV_COLUMNS = (
     "top_five", "calibration_error", "most_hurt_class", "most_hurt_recall_drop", "most_hurt_recall_drop_low",
     "most_hurt_recall_drop_high",
     "placement_delegated", "placement_operators", "placement_partitions",
+    "latency_ratio", "latency_ratio_low",
+    "latency_ratio_high", "latency_ratio_confidence", "latency_ratio_verdict", "latency_ratio_anchor",
+    "latency_invoke", "latency_transfer", "latency_batch", "latency_throughput", "latency_warmup_runs",
+    "latency_steady", "file_memory_bytes",
 )  # fmt: skip
 
 
@@ -258,4 +275,5 @@ def load_results(path: Path) -> Results:
         recommendation=document.get("recommendation", {}),
         comparisons=document.get("comparisons", []),
         diagnoses=document.get("diagnoses", []),
+        bench=document.get("bench", []),
     )

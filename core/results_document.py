@@ -153,6 +153,25 @@ class _Diagnosis(_Row):
     tensors: list[dict[str, Any]] = []
 
 
+class _Ratio(_Row):
+    anchor: str
+    ratio: Ratio
+    low: Finite
+    high: Finite
+    verdict: str
+
+
+class _Bench(_Row):
+    anchor: str
+    copy_: _Ratio | None = Field(None, alias="copy")
+    told_apart: Finite | None = None
+    resolution: Share
+    seconds: Seconds
+    blocks: Count
+    certain: bool
+    disturbances: list[str] = []
+
+
 class _Document(_Row):
     run: _Run
     environment: dict[str, Any]
@@ -164,6 +183,7 @@ class _Document(_Row):
     recommendation: _Recommendation = _Recommendation()
     comparisons: list[_Pair] = []
     diagnoses: list[_Diagnosis] = []
+    bench: list[_Bench] = []
 
 
 def check_document(document: dict[str, Any], where: str) -> None:

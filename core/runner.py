@@ -1,4 +1,4 @@
-"""The interface that runs an artifact on a target: three verbs, each in a fresh process, each returning an Outcome."""
+"""The interface that runs an artifact on a target: verbs in fresh processes, each returning an Outcome."""
 
 from __future__ import annotations
 
@@ -9,19 +9,6 @@ from typing import Any, Protocol
 from .artifact import Artifact, Status
 from .measurement import Kind
 from .target import Target
-
-
-@dataclass(frozen=True)
-class LatencyPlan:
-    """How one process measures latency: it warms up for `warmup_seconds`, then times single runs for `run_seconds`.
-
-    At least `min_runs` are timed, however slow the model is. `threads` is the runtime's number of threads.
-    """
-
-    warmup_seconds: float = 0.2
-    run_seconds: float = 0.5
-    min_runs: int = 5
-    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -37,6 +24,26 @@ class Outcome:
     def ok(self) -> bool:
         """Whether the verb succeeded."""
         return self.status == "ok"
+
+
+class Server(Protocol):
+    """A process in which an artifact is or will be loaded, and which runs bursts on request; see `Runner.serve`."""
+
+    def ready(self) -> Outcome:
+        """Wait until the runtime is imported. Data: ``import_ms``, ``import_memory_bytes``."""
+        ...
+
+    def ask(self, request: dict[str, Any], *, seconds: float | None = None) -> Outcome:
+        """Send a request of `devices/agent.Server`, e.g. ``{"do": "burst", "runs": 6, "sample": 0}``.
+
+        Data: those of the answer. A process that does not answer within `seconds` (by default the device's limit) is
+        ended, and the outcome is a ``timeout``; one that ends by itself is ``crashed``.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the process."""
+        ...
 
 
 class Runner(Protocol):
@@ -73,11 +80,8 @@ class Runner(Protocol):
         """Write the outputs for samples [start, stop) to `outputs` (``.npy``, (stop - start, classes) float32)."""
         ...
 
-    def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
-        """Time inferences. Data: ``runs_ms`` (every timed run, in order), ``warmup_ms``, and the data of `load`.
-
-        If the device tokenizes, a run includes both steps, and ``tokenize_ms`` and ``infer_ms`` are its parts.
-        """
+    def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> Server | Outcome:
+        """Start a process that will run the artifact on `inputs`; return at once. An Outcome says why it cannot."""
         ...
 
     def profile(self, inputs: Path, *, runs: int, threads: int = 1) -> Outcome:

@@ -7,7 +7,7 @@ SciPy is part of the extra `train`, and is imported when it is called.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, comb, log10, sqrt
+from math import ceil, log10, sqrt
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -296,33 +296,6 @@ def percentiles(runs: Sequence[float] | NDArray[np.float64]) -> Percentiles:
     return Percentiles(float(p90), float(p95), float(p99))
 
 
-def ratio_interval(
-    a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE
-) -> tuple[float, float, float, float]:
-    """Return (ratio, low, high, coverage) of b's location over a's; values must be positive.
-
-    The ratio is Hodges and Lehmann's: the median of all b_j / a_i. The interval is Moses's: two ordered quotients
-    such that the exact rank-sum distribution gives at least `confidence` (Hollander, Wolfe and Chicken, Nonparametric
-    Statistical Methods, 3rd ed., section 4.3), assuming that b is distributed like a scaled a. With too few values it
-    is (smallest, largest quotient) with its coverage.
-    """
-    first, second = _finite(a), _finite(b)
-    if first[0] <= 0 or second[0] <= 0:
-        raise ValueError("a ratio needs values above 0")
-    quotients = np.sort((second[:, None] / first[None, :]).ravel())
-    counts = _rank_sum_counts(first.size, second.size)
-    ways, rank, below = comb(first.size + second.size, second.size), 1, counts[0]
-    coverage = 1 - 2 * below / ways
-    while rank < quotients.size - rank:
-        below += counts[rank]
-        inner = 1 - 2 * below / ways
-        if inner < confidence:
-            break
-        rank, coverage = rank + 1, inner
-    low, high = quotients[rank - 1], quotients[-rank]
-    return float(np.median(quotients)), float(low), float(high), max(0.0, coverage)
-
-
 def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values sorted, (n,) float64, n ≥ 1."""
     array = np.sort(np.asarray(values, dtype=np.float64).ravel())
@@ -338,17 +311,3 @@ def _binomial_half_cdf(k: int, n: int) -> float:
         term = term * (n - i + 1) // i
         total += term
     return float(total / 2**n)
-
-
-def _rank_sum_counts(m: int, n: int) -> list[int]:
-    """Return, for u = 0, 1, … m·n, how many orderings of m and n values have Mann and Whitney's U = u.
-
-    These are the coefficients of the Gaussian binomial, computed factor by factor: (1 - q^(m+i)) / (1 - q^i).
-    """
-    counts = [1] + [0] * (m * n)
-    for i in range(1, n + 1):
-        for u in range(m * n, m + i - 1, -1):
-            counts[u] -= counts[u - m - i]
-        for u in range(i, m * n + 1):
-            counts[u] += counts[u - i]
-    return counts

@@ -67,6 +67,15 @@ class Target:
         return f"{self.device}/{self.runtime}" + (f"=={self.version}" if self.version else "")
 
 
+# What follows in a row's target is another number of threads or another batch: ``local/litert:threads=2``.
+OPTIONS = ":"
+
+
+def base_target(text: str) -> str:
+    """Return a row's target without its number of threads and its batch."""
+    return text.partition(OPTIONS)[0]
+
+
 TRIAL_TARGET = Target("local", "litert")  # where files are compared while one of them is chosen
 
 

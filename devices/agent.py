@@ -4,9 +4,12 @@
 It needs Python 3.7 or newer, numpy and the runtime. It reads one job from a JSON file (or ``-`` for standard input),
 does it in this process and writes one JSON document to standard output::
 
-    {"verb": "load" | "infer" | "time" | "profile", "artifact": "model.tflite", "inputs": "test.npy", "threads": 1,
+    {"verb": "load" | "infer" | "serve" | "profile", "artifact": "model.tflite", "inputs": "test.npy", "threads": 1,
      "session": "TFLite", "module": "ai_edge_litert.interpreter", "distribution": "ai-edge-litert", ...}
                                            →  {"status": "ok", "reason": "", "data": {...}}
+
+With the verb ``serve`` the process stays: after the report on the import of the runtime it reads one request per line
+from standard input and answers each with one line (see `Server`), until the input ends.
 
 ``session`` is one of `SESSIONS`, ``module`` the module to import, ``distribution`` its package. ``inputs`` is a file of
 samples (``.npy``) or of texts (``.jsonl``, one JSON string per line). ``feed`` says how a sample is converted to
@@ -26,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from glob import glob
 from importlib import import_module
 from itertools import islice
 from types import ModuleType
@@ -36,6 +40,8 @@ _ANSWER = os.dup(1)
 os.dup2(2, 1)
 
 SAMPLES_IN_TIMING = 16
+# A warm-up ends when its last runs are no faster than those before, by more than this share.
+STEADY, STEADY_RUNS, LONGEST_WARMUP = 0.02, 8, 10.0
 
 
 class Unsupported(Exception):
@@ -109,6 +115,14 @@ class Session:
         if self.stateful:
             self.open(job)
 
+    def parts(self) -> Dict[str, float]:
+        """Return the milliseconds of the last run's parts, where the runtime lets them be told apart."""
+        return {}
+
+    def resize(self, batch: int) -> None:
+        """Have the file take `batch` samples at a time. Raises ValueError or RuntimeError if it cannot."""
+        raise ValueError("its inputs have a fixed batch of 1")
+
     def bind(self, names: List[str]) -> Dict[str, str]:
         """Return the file's input for each of `names`. Every input must be fed; a single one may have any name."""
         inputs = list(self.inputs)
@@ -154,6 +168,12 @@ class TFLite(Session):
                 return named
         return {d["name"]: d for d in inputs}, {d["name"]: d for d in outputs}
 
+    def resize(self, batch: int) -> None:
+        for about in self.interpreter.get_input_details():
+            if len(about["shape"]):
+                self.interpreter.resize_tensor_input(about["index"], [batch, *about["shape"][1:]])
+        self.interpreter.allocate_tensors()
+
     def prepare(self, values: Dict[str, Any]) -> Any:
         bound = self.bind(list(values))
         tensors = [(self.inputs[bound[name]], value) for name, value in values.items()]
@@ -167,10 +187,23 @@ class TFLite(Session):
         self.interpreter.reset_all_variables()
 
     def run(self, prepared: Any) -> Any:
+        started = time.perf_counter_ns()
         for index, value in prepared:
             self.interpreter.set_tensor(index, value)
+        copied_in = time.perf_counter_ns()
         self.interpreter.invoke()
-        return self.interpreter.get_tensor(self.output["index"])
+        ran = time.perf_counter_ns()
+        output = self.interpreter.get_tensor(self.output["index"])
+        self.marks = (started, copied_in, ran, time.perf_counter_ns())
+        return output
+
+    def parts(self) -> Dict[str, float]:
+        started, copied_in, ran, copied_out = self.marks
+        return {
+            "set_ms": (copied_in - started) / 1e6,
+            "invoke_ms": (ran - copied_in) / 1e6,
+            "get_ms": (copied_out - ran) / 1e6,
+        }
 
     def finish(self, output: Any) -> Any:
         return dequantize(output, *self.output["quantization"])
@@ -199,6 +232,8 @@ class Onnx(Session):
         options = self.module.SessionOptions()
         options.intra_op_num_threads = job["threads"]
         options.inter_op_num_threads = 1
+        # Threads that wait for work by spinning would slow down other processes' bursts.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         return options
 
     def open(self, job: Dict[str, Any]) -> None:
@@ -211,7 +246,12 @@ class Onnx(Session):
         types = {value.name: value.type[len("tensor(") : -1] for value in self.session.get_inputs()}
         self.inputs = {name: names.get(kind, kind) for name, kind in types.items()}
         self.sides = {value.name: len(value.shape) for value in self.session.get_inputs()}
+        self.first = [value.shape[0] for value in self.session.get_inputs() if value.shape]
         self.outputs = [pick(job.get("answer", ""), [value.name for value in self.session.get_outputs()])]
+
+    def resize(self, batch: int) -> None:
+        if any(isinstance(size, int) and size != batch for size in self.first):
+            super().resize(batch)
 
     def prepare(self, values: Dict[str, Any]) -> Any:
         bound = self.bind(list(values))
@@ -524,7 +564,7 @@ class TensorFlow(Session):
         tensorflow = _import_without_keras(job["module"])
         tensorflow.config.threading.set_intra_op_parallelism_threads(job["threads"])
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-        if job["verb"] not in ("time", "profile"):
+        if job["verb"] not in ("serve", "profile"):
             # The remapper fuses operators into approximate kernels, which changes a GELU by up to 1.6e-3. It stays on
             # for timing: without it a convolutional network takes up to twice as long.
             tensorflow.config.optimizer.set_experimental_options({"remapping": False})
@@ -547,6 +587,10 @@ class TensorFlow(Session):
             self.stateful = any(node.op.startswith("Assign") for called in library for node in called.node_def)
         self.inputs = dict(self.function.structured_input_signature[1])
         self.output = pick(job.get("answer", ""), list(self.function.structured_outputs))
+
+    def resize(self, batch: int) -> None:
+        if any(spec.shape.rank and spec.shape[0] not in (None, batch) for spec in self.inputs.values()):
+            super().resize(batch)
 
     def prepare(self, values: Dict[str, Any]) -> Any:
         bound = self.bind(list(values))
@@ -766,7 +810,7 @@ def read_samples(job: Dict[str, Any]) -> Any:
     """Return only the samples that a job needs, since they count as this process's memory."""
     import numpy
 
-    counts = {"load": 1, "time": SAMPLES_IN_TIMING, "profile": SAMPLES_IN_TIMING}
+    counts = {"load": 1, "serve": SAMPLES_IN_TIMING, "profile": SAMPLES_IN_TIMING}
     start, stop = (job["start"], job["stop"]) if job["verb"] == "infer" else (0, counts[job["verb"]])
     if not job["inputs"].endswith(".jsonl"):
         return numpy.load(job["inputs"], mmap_mode="r", allow_pickle=False)[start:stop]
@@ -795,31 +839,108 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
 
 
-def pin(threads: int) -> Optional[List[int]]:
-    """Pin this process to its last `threads` cores, away from core 0's interrupts. Returns them, or None."""
+def core_facts() -> Dict[int, Dict[str, Any]]:
+    """Return what Linux says of each core this process may use: its relative capacity, top clock and SMT siblings.
+
+    ``capacity`` differs between the kinds of cores of a big.LITTLE processor. Facts that cannot be read are missing.
+    """
+    facts: Dict[int, Dict[str, Any]] = {}
+    for core in sorted(os.sched_getaffinity(0)):
+        folder = "/sys/devices/system/cpu/cpu{}/".format(core)
+        facts[core] = {}
+        for name, file in (
+            ("capacity", "cpu_capacity"),
+            ("max_khz", "cpufreq/cpuinfo_max_freq"),
+            ("siblings", "topology/thread_siblings_list"),
+        ):
+            try:
+                with open(folder + file) as stream:
+                    text = stream.read().strip()
+                facts[core][name] = text if name == "siblings" else int(text)
+            except (OSError, ValueError):
+                pass
+    return facts
+
+
+def pin(threads: int) -> Optional[Dict[int, Dict[str, Any]]]:
+    """Pin this process to `threads` cores. Returns them with their facts, or None where that is impossible.
+
+    The fastest kind of cores comes first, then one core of each set of SMT siblings, then the last cores, away from
+    core 0's interrupts.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return None
-    cores = sorted(os.sched_getaffinity(0))[-threads:]
-    os.sched_setaffinity(0, cores)
-    return cores
+    facts = core_facts()
+    seen: Dict[str, int] = {}
+    for core in sorted(facts, reverse=True):
+        siblings = facts[core].get("siblings", str(core))
+        facts[core]["turn"] = seen[siblings] = seen.get(siblings, -1) + 1
+    speed = {core: about.get("capacity", about.get("max_khz", 0)) for core, about in facts.items()}
+    order = sorted(facts, key=lambda core: (-speed[core], facts[core].pop("turn"), -core))
+    chosen = sorted(order[:threads])
+    os.sched_setaffinity(0, chosen)
+    return {core: facts[core] for core in chosen}
+
+
+def conditions() -> Dict[str, Any]:
+    """Return what may disturb a measurement, as far as Linux says: load, stolen time, clocks, heat, throttling.
+
+    ``at`` is a clock in seconds, ``steal_s`` and ``throttled`` are counters since the machine started; ``mhz`` is the
+    mean of the clocks of this process's cores, ``celsius`` the hottest zone.
+    """
+    facts: Dict[str, Any] = {"at": time.monotonic()}
+    try:
+        facts["load"] = os.getloadavg()[0]
+        with open("/proc/stat") as stream:
+            facts["steal_s"] = int(stream.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        pass
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cpu = "/sys/devices/system/cpu/cpu{}/"
+    clocks = _numbers([(cpu + "cpufreq/scaling_cur_freq").format(core) for core in cores])
+    throttled = _numbers([(cpu + "thermal_throttle/core_throttle_count").format(core) for core in cores])
+    heat = _numbers(glob("/sys/class/thermal/thermal_zone*/temp"))
+    if clocks:
+        facts["mhz"] = sum(clocks) / len(clocks) / 1000
+    if heat:
+        facts["celsius"] = max(heat) / 1000
+    if throttled:
+        facts["throttled"] = sum(throttled)
+    return facts
+
+
+def _numbers(files: List[str]) -> List[int]:
+    """Return the numbers in those of some files that can be read."""
+    numbers = []
+    for file in files:
+        try:
+            with open(file) as stream:
+                numbers.append(int(stream.read()))
+        except (OSError, ValueError):
+            pass
+    return numbers
 
 
 def milliseconds(started: int) -> float:
     return (time.perf_counter_ns() - started) / 1e6
 
 
-def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]:
-    """Load the artifact and run it twice. Returns the feed, the session and the figures."""
-    import numpy
-
-    feed = Feed(job)
+def import_session(job: Dict[str, Any]) -> Tuple[Any, Dict[str, Any]]:
+    """Import the runtime. Returns its session, which is not open, and the figures of the import."""
     try:
         started = time.perf_counter_ns()
         session = SESSIONS[job["session"]](job)
         import_ms = milliseconds(started)
     except ImportError as error:
         raise Unsupported("the runtime is not installed: {}".format(error))
-    import_memory = peak_memory()
+    return session, {"import_ms": import_ms, "import_memory_bytes": peak_memory()}
+
+
+def open_session(job: Dict[str, Any], session: Any, samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]:
+    """Load the artifact and run it twice. Returns the feed, the output and the figures."""
+    import numpy
+
+    feed = Feed(job)
     started = time.perf_counter_ns()
     feed.open()
     tokenizer_ms = milliseconds(started)
@@ -832,11 +953,9 @@ def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]
         output = session.run(session.prepare(feed(samples[:1])) if feed.tokenizes else prepared)
         times.append(milliseconds(started))
     facts = {
-        "import_ms": import_ms,
         "load_ms": load_ms,
         "first_ms": times[0],
         "run_ms": times[1],
-        "import_memory_bytes": import_memory,
         "peak_memory_bytes": peak_memory(),
         "finite": bool(numpy.isfinite(session.finish(output)).all()),
         "kernels": session.kernels(),
@@ -851,6 +970,14 @@ def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]
         if placement and not placement["delegated"]:
             raise Unsupported("the accelerator runs none of the file's {} operators".format(placement["operators"]))
         facts["placement"] = placement
+    return feed, output, facts
+
+
+def start(job: Dict[str, Any], samples: Any) -> Tuple[Feed, Any, Dict[str, Any]]:
+    """Import the runtime, load the artifact and run it twice. Returns the feed, the session and the figures."""
+    session, facts = import_session(job)
+    feed, _, more = open_session(job, session, samples)
+    facts.update(more)
     return feed, session, facts
 
 
@@ -893,50 +1020,6 @@ def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
     return facts
 
 
-def measure(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
-    """Verb: time single inferences (input copied in, run, output copied out) after a warm-up.
-
-    If the device tokenizes, a run includes both steps: the tokenizer and the file.
-    """
-    import gc
-
-    pinned = pin(job["threads"])
-    feed, session, facts = start(job, samples)
-    inputs = [samples[i : i + 1] for i in range(len(samples))]
-    batches = [] if feed.tokenizes else [session.prepare(feed(sample)) for sample in inputs]
-    gc.collect()
-    gc.disable()
-    warmup: List[float] = []
-    runs: List[float] = []
-    tokenized: List[float] = []
-    for times, seconds, min_runs in (
-        (warmup, job["warmup_seconds"], 1),
-        (runs, job["run_seconds"], job["min_runs"]),
-    ):
-        until = time.perf_counter_ns() + int(seconds * 1e9)
-        while len(times) < min_runs or time.perf_counter_ns() < until:
-            index = len(times) % len(inputs)
-            started = time.perf_counter_ns()
-            if feed.tokenizes:
-                batch = session.prepare(feed(inputs[index]))
-                tokenized.append(milliseconds(started))
-            else:
-                batch = batches[index]
-            session.run(batch)
-            times.append(milliseconds(started))
-    facts.update(
-        runs_ms=[round(t, 5) for t in runs],
-        warmup_ms=[round(t, 5) for t in warmup],
-        cores=pinned,
-        peak_memory_bytes=peak_memory(),
-    )
-    if feed.tokenizes:
-        parts = [(t, runs[i] - t) for i, t in enumerate(tokenized[len(warmup) :])]
-        facts["tokenize_ms"] = [round(t, 5) for t, _ in parts]
-        facts["infer_ms"] = [round(t, 5) for _, t in parts]
-    return facts
-
-
 def profile(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
     """Verb: time each operator, by job["profiler"] (`profiler.py`). A profiled run is no timed run: it is slower."""
     from importlib import util
@@ -954,15 +1037,141 @@ def profile(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
     return facts
 
 
-VERBS = {"load": load, "infer": infer, "time": measure, "profile": profile}
+class Server:
+    """Verb ``serve``: a process that runs bursts of inferences when it is asked to, and waits in between.
+
+    Requests, each with its answer's data:
+
+    - ``{"do": "open"}``: pin the process, load the file and run it twice → the figures of `start`, and ``cores``.
+    - ``{"do": "warm", "seconds": S}``: run for S seconds and until runs no longer get faster → ``warmup_ms``,
+      ``steady``.
+    - ``{"do": "burst", "runs": N, "sample": I}``: time N runs on one sample → ``runs_ms``, and the parts of each run
+      that the session tells apart: ``tokenize_ms``, ``set_ms``, ``invoke_ms``, ``get_ms``.
+    - ``{"do": "state"}`` → ``peak_memory_bytes``, ``conditions``.
+
+    A run is: tokenize (where the device does that), copy the input in, run, copy the output out.
+    """
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        self.job = job
+        self.session, self.imported = import_session(job)
+
+    def answer(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Do what a request asks, and return the data of the answer."""
+        doing: Dict[str, Any] = {"open": self.open, "warm": self.warm, "burst": self.burst, "state": self.state}
+        facts: Dict[str, Any] = doing[request.pop("do")](**request)
+        return facts
+
+    def open(self) -> Dict[str, Any]:
+        import gc
+
+        pinned = pin(self.job["threads"])
+        self.samples = read_samples(self.job)
+        self.feed, self.alone, facts = open_session(self.job, self.session, self.samples)
+        if self.job["batch"] > 1:
+            self._check_batch()
+        indices = range(len(self.samples))
+        self.prepared = [] if self.feed.tokenizes else [self.session.prepare(self._fed(i)) for i in indices]
+        gc.collect()
+        gc.disable()
+        facts.update(self.imported, cores=pinned)
+        return facts
+
+    def _fed(self, index: int) -> Dict[str, Any]:
+        """Return the inputs for a batch of one sample, repeated. The device tokenizes each text of a batch."""
+        import numpy
+
+        sample, batch = self.samples[index : index + 1], self.job["batch"]
+        if batch == 1:
+            return self.feed(sample)
+        fed = [self.feed(sample) for _ in range(batch if self.feed.tokenizes else 1)] * batch
+        return {name: numpy.concatenate([one[name] for one in fed[:batch]]) for name in fed[0]}
+
+    def _check_batch(self) -> None:
+        """Raise Unsupported unless the file answers each sample of a batch like the sample alone."""
+        import numpy
+
+        batch, alone = self.job["batch"], self.session.finish(self.alone)
+        try:
+            self.session.resize(batch)
+            rows = self.session.finish(self.session.run(self.session.prepare(self._fed(0))))
+        except (ValueError, RuntimeError) as error:
+            raise Unsupported("the file does not take {} samples at a time: {}".format(batch, error))
+        scale = max(float(numpy.abs(alone).max()), 1e-6)
+        if rows.size != batch * alone.size or float(numpy.abs(rows.reshape(batch, -1) - alone).max()) > 0.1 * scale:
+            raise Unsupported("the file takes {} samples at a time, and does not answer each of them".format(batch))
+
+    def warm(self, seconds: float) -> Dict[str, Any]:
+        runs: List[float] = []
+        started = time.perf_counter_ns()
+        steady = False
+        while not steady:
+            runs.append(self._run(len(runs) % len(self.samples))[0])
+            passed = milliseconds(started) / 1000
+            if passed < seconds:
+                continue
+            late, early = runs[-STEADY_RUNS:], runs[-2 * STEADY_RUNS : -STEADY_RUNS]
+            steady = len(early) == STEADY_RUNS and median(late) > median(early) * (1 - STEADY)
+            if passed > max(LONGEST_WARMUP * seconds, 0.05):
+                break
+        return {"warmup_ms": [round(t, 5) for t in runs], "steady": steady}
+
+    def burst(self, runs: int, sample: int) -> Dict[str, Any]:
+        timed = [self._run(sample % len(self.samples)) for _ in range(runs)]
+        parts = {name: [round(run[1][name], 5) for run in timed] for name in timed[0][1]}
+        return dict(parts, runs_ms=[round(run[0], 5) for run in timed])
+
+    def _run(self, index: int) -> Tuple[float, Dict[str, float]]:
+        """Run one inference. Returns its milliseconds, and those of its parts."""
+        started = time.perf_counter_ns()
+        if self.feed.tokenizes:
+            prepared = self.session.prepare(self._fed(index))
+            tokenized = milliseconds(started)
+        else:
+            prepared = self.prepared[index]
+        self.session.run(prepared)
+        total = milliseconds(started)
+        parts = self.session.parts()
+        if self.feed.tokenizes:
+            parts.update(tokenize_ms=tokenized, infer_ms=total - tokenized)
+        return total, parts
+
+    def state(self) -> Dict[str, Any]:
+        return {"peak_memory_bytes": peak_memory(), "conditions": conditions()}
 
 
-def report(job: Dict[str, Any]) -> Dict[str, Any]:
-    """Do a job and return the report. Failures of the file or the runtime are reported, not raised."""
-    if job.get("path"):
-        sys.path.insert(0, job["path"])
+def median(values: List[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def serve(job: Dict[str, Any], stream: Any) -> None:
+    """Answer requests line by line until standard input ends, or opening the file fails."""
+
+    def reply(answer: Dict[str, Any]) -> Dict[str, Any]:
+        stream.write(json.dumps(answer) + "\n")
+        stream.flush()
+        return answer
+
+    servers: List[Server] = []
+
+    def begin() -> Dict[str, Any]:
+        servers.append(Server(job))
+        return servers[0].imported
+
+    last = reply(guarded(begin))
+    for line in sys.stdin:
+        if last["status"] != "ok":
+            return
+        last = reply(guarded(lambda: servers[0].answer(json.loads(line))))  # noqa: B023 (called at once)
+
+
+VERBS = {"load": load, "infer": infer, "profile": profile}
+
+
+def guarded(work: Any) -> Dict[str, Any]:
+    """Return the report on a piece of work. Failures of the file or the runtime are reported, not raised."""
     try:
-        return {"status": "ok", "reason": "", "data": VERBS[job["verb"]](job, read_samples(job))}
+        return {"status": "ok", "reason": "", "data": work()}
     except Unsupported as error:
         return {"status": "unsupported", "reason": str(error), "data": {}}
     except Exception as error:  # a runtime may raise anything
@@ -970,15 +1179,20 @@ def report(job: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def main() -> None:
-    """Read the job named on the command line and write the report to standard output."""
+    """Read the job named on the command line, and write the report to standard output, or answer requests."""
     die_with_parent()
     if sys.argv[1] == "-":
-        job = json.load(sys.stdin)
+        job = json.loads(sys.stdin.readline())
     else:
         with open(sys.argv[1]) as stream:
             job = json.load(stream)
+    if job.get("path"):
+        sys.path.insert(0, job["path"])
     with os.fdopen(_ANSWER, "w") as stream:
-        json.dump(report(job), stream)
+        if job["verb"] == "serve":
+            serve(job, stream)
+        else:
+            json.dump(guarded(lambda: VERBS[job["verb"]](job, read_samples(job))), stream)
     # Some runtimes crash during shutdown. The report is written, so exit without it.
     sys.stdout.flush()
     os._exit(0)

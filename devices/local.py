@@ -1,11 +1,11 @@
-"""The device ``local``: this machine. Each verb is a fresh process that runs the agent."""
+"""The device ``local``: this machine. Each verb starts a fresh process that runs the agent."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..core.artifact import Artifact
 from ..core.device import Located
 from ..core.environment import cpu_name, environment, usable_cores
 from ..core.measurement import Kind
-from ..core.runner import LatencyPlan, Outcome
+from ..core.runner import Outcome
 from ..core.runtime import readers
 from ..core.target import Target
 from .accelerators import accelerator_identity
@@ -60,15 +60,21 @@ class LocalRunner:
         """Write the outputs for samples [start, stop)."""
         return self._ask("infer", inputs, outputs=str(outputs), start=start, stop=stop)
 
-    def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
-        """Time single inferences in a fresh process."""
-        return self._ask("time", inputs, **asdict(plan))
+    def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> LocalServer | Outcome:
+        """Start a process that runs bursts of inferences on request."""
+        job = self._job("serve", inputs, threads=threads, batch=batch)
+        return job if isinstance(job, Outcome) else LocalServer(self, job)
 
     def profile(self, inputs: Path, *, runs: int, threads: int = 1) -> Outcome:
         """Time each operator in a fresh process."""
         return self._ask("profile", inputs, runs=runs, threads=threads, profiler=str(PROFILER))
 
     def _ask(self, verb: str, inputs: Path, **more: Any) -> Outcome:
+        job = self._job(verb, inputs, **more)
+        return job if isinstance(job, Outcome) else self._run(job)
+
+    def _job(self, verb: str, inputs: Path, **more: Any) -> dict[str, Any] | Outcome:
+        """Return the agent's job, or why this pair cannot run."""
         runtime = self.target.runtime
         if not self.target.reads(self.artifact.format):
             return Outcome(
@@ -98,34 +104,81 @@ class LocalRunner:
         if not self.target.engine.reads_signatures:
             job["graph"] = graph_facts(self.artifact, operators=verb == "load")
         located = locate(self.target)
-        return self._run(job | ({"path": str(located.folder)} if located and located.folder else {}))
+        return job | ({"path": str(located.folder)} if located and located.folder else {})
 
     def _version(self) -> str:
         located = locate(self.target)
         return located.version if located else ""
 
-    def _run(self, job: dict[str, Any]) -> Outcome:
+    @property
+    def command(self) -> list[str]:
+        """The command that runs the agent on a job in its first line of input."""
         # -I: nothing from the current folder or PYTHON* variables gets between the agent and the runtime.
-        command = [self.python, "-I", str(AGENT), "-"]
+        return [self.python, "-I", str(AGENT), "-"]
+
+    def _run(self, job: dict[str, Any]) -> Outcome:
         try:
-            ending = children.run(command, timeout=self.timeout_seconds, input=json.dumps(job).encode())
+            ending = children.run(self.command, timeout=self.timeout_seconds, input=json.dumps(job).encode())
         except subprocess.TimeoutExpired:
-            return Outcome(
-                "timeout",
-                f"{job['verb']} did not end within {self.timeout_seconds:g} s",
-                "raise evaluate.timeout_seconds, or leave this target out for this file",
-            )
-        if ending.status or not ending.output:
-            return Outcome(
-                "crashed",
-                f"the process of {self.target.runtime} {ending.how}{ending.error_suffix}",
-                ending.remedy("this runtime cannot run this file; do not ship the pair"),
-            )
-        reply = json.loads(ending.output)
+            return self.late(job["verb"], self.timeout_seconds)
+        return self.replied(ending.output) if ending.output and not ending.status else self.ended(ending)
+
+    def late(self, what: str, seconds: float) -> Outcome:
+        """Return the outcome of a verb or request that did not end in time."""
+        return Outcome(
+            "timeout",
+            f"{what} did not end within {seconds:g} s",
+            "raise evaluate.timeout_seconds, or leave this target out for this file",
+        )
+
+    def ended(self, ending: children.Ending) -> Outcome:
+        """Return the outcome of a process that ended without an answer."""
+        return Outcome(
+            "crashed",
+            f"the process of {self.target.runtime} {ending.how}{ending.error_suffix}",
+            ending.remedy("this runtime cannot run this file; do not ship the pair"),
+        )
+
+    def replied(self, answer: bytes) -> Outcome:
+        """Return the outcome that an answer of the agent describes."""
+        reply = json.loads(answer)
         if reply["status"] != "ok":
             reason, remedy = explain(reply["reason"], self.target.runtime, self._version(), self.artifact.origin)
             return Outcome(reply["status"], reason, remedy)
         return Outcome("ok", data=reply["data"])
+
+
+class LocalServer:
+    """A process of the agent that runs bursts on request. See `core.runner.Server`."""
+
+    def __init__(self, runner: LocalRunner, job: dict[str, Any]) -> None:
+        self._runner = runner
+        self._process = children.Conversation(runner.command)
+        self._process.tell(json.dumps(job))
+
+    def ready(self) -> Outcome:
+        """Wait until the runtime is imported."""
+        return self._answer("the import of the runtime", self._runner.timeout_seconds)
+
+    def ask(self, request: dict[str, Any], *, seconds: float | None = None) -> Outcome:
+        """Send a request and return the outcome."""
+        self._process.tell(json.dumps(request))
+        return self._answer(_DOING[request["do"]], seconds or self._runner.timeout_seconds)
+
+    def _answer(self, what: str, seconds: float) -> Outcome:
+        try:
+            answer = self._process.hear(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.close()
+            return self._runner.late(what, seconds)
+        return self._runner.ended(self._process.ending()) if answer is None else self._runner.replied(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+
+
+_DOING = {"open": "loading", "warm": "the warm-up", "burst": "a burst of runs", "state": "a question about the process"}
 
 
 class Local:

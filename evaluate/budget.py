@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.artifact import Artifact
 from ..core.class_figures import ClassRow
@@ -50,6 +50,7 @@ class Violation:
     excess: float
     remedy: str = ""
     fact: str = ""
+    about_latency: bool = False
 
     @property
     def not_shown(self) -> bool:
@@ -75,7 +76,8 @@ class Limits:
         violations = [*_drop(m, budget), *_class_recalls(m, budget), *_accuracy(m, budget)]
         if m.latency_ms is None:
             limit = ms(budget.max_latency_ms) if budget.max_latency_ms is not None else ""
-            violations.append(_unknown("latency", limit, "it was not measured, so the file cannot be ranked"))
+            unknown = _unknown("latency", limit, "it was not measured, so the file cannot be ranked")
+            violations.append(replace(unknown, about_latency=True))
         else:
             violations += _over("p95 latency", m.latency_ms.p95, budget.max_latency_ms, ms)
         violations += _size(cell.artifact, budget)

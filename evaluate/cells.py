@@ -45,6 +45,12 @@ class Cell:
         return m.status in ("unsupported", "skipped") and not_read
 
     @property
+    def is_candidate(self) -> bool:
+        """Whether the cell may be recommended: a file that can ship, on a runtime that reads it, at batch 1."""
+        latency = self.measurement.latency_ms
+        return not self.is_reference and not self.is_by_design and (latency is None or latency.batch == 1)
+
+    @property
     def quality(self) -> Quality:
         """The figure that says how well the file answers."""
         return quality_of(self.measurement)

@@ -1,9 +1,10 @@
 """Comparison of two runs, cell by cell: is a difference more than noise? Runs of unlike machines are refused.
 
 Accuracies are compared pair by pair where both runs kept the score of each sample and the samples are the same ones
-(`scores`); otherwise as two separate samples, whose interval is wider. Latencies are compared by the medians of their
-processes where the raw files are there, and otherwise by the ends of their intervals; each row says which. Neither
-sees what changed on the machine between the two runs.
+(`scores`); otherwise as two separate samples, whose interval is wider. Latencies are compared through the two runs'
+anchors where these are the same file on the same runtime: each was timed in the same rounds as the cells, so that the
+machine's speed, which differs from minute to minute, cancels out. Without a common anchor a ratio is shown and never
+called a difference. Each row says which.
 """
 
 from __future__ import annotations
@@ -17,20 +18,27 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.frames import data_frame, html_table
-from ..core.measurement import Measurement
+from ..core.measurement import LatencyRatio, Measurement
 from ..core.results import Results
-from ..core.statistics import CONFIDENCE, difference_interval, paired_loss, ratio_interval
+from ..core.statistics import CONFIDENCE, difference_interval, paired_loss
 from ..tasks import Quality, comparable, task_of
-from .cells import Cell, cells, process_medians
+from .bursts import Record, ratio_of, read_record, through_anchor
+from .cells import Cell, cells
 from .gate import Gate, Limit, judge
 from .scores import KeptScores, kept, pairs
 
 MACHINE_KEYS = ("cpu", "cores", "os")
-BY_PROCESSES = "process medians (Hodges-Lehmann ratio, Moses interval)"
 PAIRED = "the same samples, pair by pair (adjusted Wald, Bonett and Price 2012; of other scores the normal interval)"
 IDENTICAL = "the same file gave the same samples the same scores on the same machine and runtime"
 SEPARATE = "Newcombe's interval, separate samples"
-BY_INTERVALS = "ends of the two intervals (no raw files: a cautious interval)"
+BY_ANCHOR = "ratios to the common anchor, of bursts of the same rounds (Welch's interval over blocks)"
+BY_ROUNDS = "bursts of the same rounds (Student's interval over blocks)"
+BY_MEDIANS = "medians of different times: the machine's speed may have changed in between"
+NO_COMMON_ANCHOR = (
+    "the runs have no anchor in common (the file that each run's latencies are ratios of), so the machine's own speed "
+    "cannot be taken out, and no latency is called different: compare with --remeasure, which times both runs' files "
+    "together."
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,8 @@ def compare(
         [c for k, c in ours.items() if k not in others and not c.is_by_design]
         for ours, others in ((cells_a, cells_b), (cells_b, cells_a))
     )
+    if any(cell.latency and cell.latency.method == BY_MEDIANS for cell in common):
+        warnings.append(NO_COMMON_ANCHOR)
     return Comparison(
         run_a=run_name(run_a),
         run_b=run_name(run_b),
@@ -239,7 +249,7 @@ def compare_cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None)
         agreement_b=n.agreement,
         latency_ms_a=m.latency_ms.median if m.latency_ms else None,
         latency_ms_b=n.latency_ms.median if n.latency_ms else None,
-        latency=latency_change(m, n, process_medians(m, folder_a), process_medians(n, folder_b)),
+        latency=latency_change(m, n, read_record(m, folder_a), read_record(n, folder_b)),
         bytes_a=a.artifact.bytes,
         bytes_b=b.artifact.bytes,
         same_file=_same_bytes(a, b),
@@ -280,25 +290,31 @@ def _is_same_file(a: Cell, b: Cell) -> bool:
     return _same_bytes(a, b) and bool(first) and first == second
 
 
-def latency_change(a: Measurement, b: Measurement, raw_a: list[float], raw_b: list[float]) -> Change | None:
-    """Return the ratio b / a; None where the kinds (measured, emulated, …) or the thread counts differ.
+def latency_change(a: Measurement, b: Measurement, raw_a: Record | None, raw_b: Record | None) -> Change | None:
+    """Return the ratio b / a of two runs' cells; None where kind (measured, emulated, …), threads or batch differ.
 
-    `raw_a` and `raw_b` are medians of processes in milliseconds, empty where there are no raw files.
+    `raw_a` and `raw_b` are the raw records, None where there are none.
     """
-    if a.latency_ms is None or b.latency_ms is None or a.kind != b.kind or a.latency_ms.threads != b.latency_ms.threads:
-        return None
-    if raw_a and raw_b:
-        ratio, low, high, confidence = ratio_interval(raw_a, raw_b)
-        return Change(ratio, low, high, confidence, BY_PROCESSES, _verdict(low, high, 1, confidence))
     x, y = a.latency_ms, b.latency_ms
+    if x is None or y is None or (a.kind, x.threads, x.batch) != (b.kind, y.threads, y.batch):
+        return None
+    if raw_a and raw_b and (interval := through_anchor(raw_a, raw_b, min(raw_a["error"], raw_b["error"]))):
+        return change_of(ratio_of(interval, ""), BY_ANCHOR)
     # Both intervals hold together at least this often (Bonferroni), and then the ratio lies between these ends.
     confidence = max(0.0, x.confidence + y.confidence - 1)
-    low, high = y.low / x.high, y.high / x.low
-    return Change(y.median / x.median, low, high, confidence, BY_INTERVALS, _verdict(low, high, 1, confidence))
+    return Change(
+        y.median / x.median, y.low / x.high, y.high / x.low, confidence, BY_MEDIANS, "not distinguishable"
+    )  # fmt: skip
 
 
-def _verdict(low: float, high: float, nothing: float, confidence: float = CONFIDENCE) -> str:
-    """Return on which side of `nothing` the interval lies; one that covers less than 80 % distinguishes nothing."""
-    if confidence < 0.8 or low <= nothing <= high:
+def change_of(ratio: LatencyRatio, method: str = BY_ROUNDS) -> Change:
+    """Return a ratio of latencies as a change."""
+    verdict = {"faster": "lower", "slower": "higher"}.get(ratio.verdict, ratio.verdict)
+    return Change(ratio.ratio, ratio.low, ratio.high, ratio.confidence, method, verdict)
+
+
+def _verdict(low: float, high: float, nothing: float) -> str:
+    """Return on which side of `nothing` the interval lies."""
+    if low <= nothing <= high:
         return "not distinguishable"
     return "lower" if high < nothing else "higher"

@@ -22,12 +22,14 @@ from ..core.measurement import Measurement, Placement
 from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
-from ..core.runner import LatencyPlan, Outcome, Runner
-from ..core.store import Store, copy_out
+from ..core.runner import Outcome, Runner
+from ..core.store import Store
 from ..tasks import Task, compare, task_of
 from ..tasks.agreement import Scores
-from . import latency, predictions
+from . import predictions
+from .certainty import Asks, everything
 from .placement import unplaced
+from .timing import TimedCell, time_cells
 
 _LASTING = ("ok", "unsupported", "failed")
 
@@ -75,13 +77,16 @@ def measure(
     on_row: Callable[[Measurement], None],
     untimed: Collection[str] = (),
     split: str = "test",
+    asks: Asks = everything,
+    on_bench: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[tuple[str, str], Answered]:
     """Measure every runner on a split of `data`; call `on_row` whenever a cell's row is new or has grown.
 
     `references` maps a model's name to the id of its float reference artifact; agreement, difference and accuracy
     drop are against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON
     file per timed cell; rows name it relative to the folder above. Artifacts whose ids are in `untimed` answer and
-    are not timed.
+    are not timed. `asks` says which order of latencies must be certain, and `on_bench` receives what the bench learnt
+    about the machine (`timing.time_cells`).
 
     Accuracy needs data that say what is right, and answers that the task can score.
     Returns what all cells that answered said, by (artifact id, target).
@@ -102,16 +107,21 @@ def measure(
     )
     _fail_zeros(alive, on_row)
     alive = [cell for cell in alive if cell.row.status == "ok"]
-    _time(
-        [cell for cell in alive if cell.runner.artifact.id not in untimed],
-        data.inputs(split),
-        settings=settings,
-        seed=seed,
-        store=store,
-        raw_folder=raw_folder,
-        listener=listener,
-        on_row=on_row,
-    )
+    timed = [cell for cell in alive if cell.runner.artifact.id not in untimed]
+    if timed:
+        time_cells(
+            [TimedCell(cell.runner, cell.row, _key(cell)) for cell in timed],
+            data.inputs(split),
+            settings=settings,
+            seed=seed,
+            cores=cores,
+            store=store,
+            raw_folder=raw_folder,
+            listener=listener,
+            asks=asks,
+            on_row=on_row,
+            on_bench=on_bench,
+        )
     return {(cell.row.artifact, cell.row.target): Answered(cell.scores, cell.likeness) for cell in alive}
 
 
@@ -305,60 +315,6 @@ def _shape(reference: _Cell, cells: Sequence[_Cell]) -> tuple[int, ...]:
             named = [t for t in artifact.outputs if t.name == artifact.answer] or artifact.outputs[:1]
             return sample_shape(named[0].shape)
     return ()
-
-
-def _time(
-    cells: Sequence[_Cell],
-    inputs: Path,
-    *,
-    settings: Evaluate,
-    seed: int,
-    store: Store,
-    raw_folder: Path,
-    listener: Listener,
-    on_row: Callable[[Measurement], None],
-) -> None:
-    """Phase three: latency, with nothing else running."""
-    table = settings.latency
-    plan = LatencyPlan(table.warmup_seconds, table.run_seconds, table.min_runs, table.threads)
-    keys = [store.key("latency", {"plan": to_json(plan), "processes": table.processes, **_key(cell)}) for cell in cells]
-
-    def timed(index: int, record: dict[str, Any], raw: Path) -> None:
-        cell = cells[index]
-        name = f"{cell.row.artifact}--on--{cell.row.target.replace('/', '-')}.json"
-        copy_out(raw, raw_folder / name, root=raw_folder.parent)
-        processes = record["processes"]
-        cell.row = replace(
-            cell.row,
-            latency_ms=latency.summarize(record),
-            load_ms=float(np.median([p["load_ms"] for p in processes])),
-            first_ms=float(np.median([p["first_ms"] for p in processes])),
-            peak_memory_bytes=int(np.median([p["peak_memory_bytes"] for p in processes])),
-            raw=f"{raw_folder.name}/{name}",
-        )
-        on_row(cell.row)
-
-    def done(index: int, outcome: Outcome, record: dict[str, Any]) -> None:
-        if outcome.ok:
-            timed(index, record, store.finish(keys[index]) / "raw.json")
-        else:
-            _tell(cells[index], outcome, on_row)
-
-    todo = []
-    for index, key in enumerate(keys):
-        if entry := store.get(key):
-            timed(index, read_json(entry / "raw.json"), entry / "raw.json")
-        else:
-            todo.append(index)
-    latency.measure(
-        [latency.Timed(cells[i].runner, store.partial(keys[i]) / "raw.json") for i in todo],
-        inputs,
-        plan=plan,
-        processes=table.processes,
-        seed=seed,
-        listener=listener,
-        done=lambda position, outcome, record: done(todo[position], outcome, record),
-    )
 
 
 def _key(cell: _Cell) -> dict[str, Any]:

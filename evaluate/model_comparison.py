@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,11 @@ from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference
 from ..tasks import task_of
 from .budget import Limits
-from .cells import Cell, artifact_name, cells, process_medians
-from .compare import latency_change
+from .bursts import Ratios
+from .cells import Cell, artifact_name, cells
+from .compare import change_of
 from .model_comparison_text import sentence
-from .select import best
+from .race import Race
 
 # Which files stand for a model where no budget was given, in words.
 NO_BUDGET = "within 1 point of float"
@@ -44,14 +44,14 @@ def compare_models(
     correct: Mapping[str, Mapping[int, Correct]],
     *,
     budget: Budget | None = None,
-    folder: Path | None = None,
+    ratios: Ratios | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row for each pair of models, for `Results.comparisons`.
 
     ``correct[model][seed]`` is (n,) bool: which of the same n test samples the float reference trained with that seed
     answers rightly; the first seed's model is the exported one. `budget` decides which files may stand for a model on
-    a target (default: what the results say was asked, and where nothing was, those within 1 point of float); `folder`
-    is the run's, where raw latencies are.
+    a target (default: what the results say was asked, and where nothing was, those within 1 point of float); `ratios`
+    compares latencies.
 
     In a row all is of ``a`` against ``b``: ``difference`` is a's accuracy minus b's in shares, ratios are a's figure
     over b's. ``verdict`` is ``a`` or ``b`` (the more accurate one), ``not distinguishable``, or ``not compared``
@@ -61,7 +61,7 @@ def compare_models(
     within = "" if budget or results.budget.get("asked") else NO_BUDGET
     budget = budget or asked_budget(results)
     rows = [
-        _pair(results, a, b, correct, budget, folder)
+        _pair(results, a, b, correct, budget, ratios or Ratios())
         for a, b in combinations([m for m in results.models if m.get("status", "ok") == "ok"], 2)
     ]
     with_difference = [row for row in rows if "difference" in row]
@@ -92,7 +92,7 @@ def _pair(
     b: Mapping[str, Any],
     correct: Mapping[str, Mapping[int, Correct]],
     budget: Budget,
-    folder: Path | None,
+    ratios: Ratios,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"a": a["name"], "b": b["name"]}
     row["why"] = _why_not(a, b, correct)
@@ -104,8 +104,8 @@ def _pair(
     ):
         first, second = values
         row[key] = {"a": first, "b": second, "ratio": first / second if first and second else None}
-    files = [best_files(results, m["name"], budget) for m in (a, b)]
-    row["targets"] = [_target(target, files[0].get(target), files[1].get(target), folder) for target in _targets(files)]
+    files = [best_files(results, m["name"], budget, ratios) for m in (a, b)]
+    row["targets"] = [_target(target, files[0].get(target), files[1].get(target), ratios) for target in _targets(files)]
     return row
 
 
@@ -173,20 +173,20 @@ def float_bytes(results: Results, model: str) -> int | None:
     return next((sizes[f] for f in ("tflite", "onnx", "savedmodel") if f in sizes), None)
 
 
-def best_files(results: Results, model: str, budget: Budget) -> dict[str, Cell]:
+def best_files(results: Results, model: str, budget: Budget, ratios: Ratios) -> dict[str, Cell]:
     """Return a model's best file within the budget on each target, wherever the budget itself wants it to run."""
     limits, fitting = Limits.of(results, budget), dict[str, list[Cell]]()
     for cell in cells(results):
         if cell.artifact.model == model and not cell.is_reference and limits.keeps(cell):
             fitting.setdefault(cell.measurement.target, []).append(cell)
-    return {target: best(group) for target, group in fitting.items()}
+    return {target: Race(ratios).winner(group)[0] for target, group in fitting.items()}
 
 
 def _targets(files: Sequence[Mapping[str, Cell]]) -> list[str]:
     return list(dict.fromkeys(target for by_target in files for target in by_target))
 
 
-def _target(target: str, a: Cell | None, b: Cell | None, folder: Path | None) -> dict[str, Any]:
+def _target(target: str, a: Cell | None, b: Cell | None, ratios: Ratios) -> dict[str, Any]:
     """Return how the best files of two models compare on one target."""
     row: dict[str, Any] = {
         "target": target,
@@ -199,9 +199,8 @@ def _target(target: str, a: Cell | None, b: Cell | None, folder: Path | None) ->
         "size_ratio": None,
     }
     if a and b:
-        raw_a, raw_b = (process_medians(c.measurement, folder) for c in (a, b))
-        change = latency_change(b.measurement, a.measurement, raw_b, raw_a)
-        row["latency_ratio"] = asdict(change) if change else None
+        ratio = ratios(b.measurement, a.measurement)
+        row["latency_ratio"] = asdict(change_of(ratio)) if ratio else None
         row["size_ratio"] = a.artifact.bytes / b.artifact.bytes if b.artifact.bytes else None
     return row
 

@@ -1,6 +1,8 @@
 """Without a budget: the Pareto front of accuracy, latency and size, and which file dominates each other one.
 
-Estimates are compared, without their intervals: the front shows a choice, it does not make one.
+A file beats another only by what can be told apart: latencies by the interval of their ratio, sizes exactly. Accuracies
+are compared as estimates, and a better estimate alone beats nothing unless the intervals, where there are any, exclude
+that it is chance.
 """
 
 from __future__ import annotations
@@ -14,31 +16,36 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from ..tasks import Quality, comparable
 from .budget import REASON_LIMIT, rows_by_artifact, runtime_violations
+from .bursts import Ratios
 from .cells import Cell, artifact_name, cells, has_several_models
 
 Costs = tuple[float, ...]
+_AMONG = "among the fastest"
 
 
-def pareto(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> list[Measurement]:
-    """Return the measurements that no other beats: better in one of accuracy, latency, size and no worse in the others.
+def pareto(
+    measurements: Sequence[Measurement], bytes_of: Mapping[str, int], ratios: Ratios | None = None
+) -> list[Measurement]:
+    """Return the measurements that no other beats: no worse in accuracy, latency and size, and better in one of them.
 
-    `bytes_of` maps artifact ids to file sizes. Estimates are compared as they are, without their intervals.
-    Measurements that lack one of these are left out. Where none has an accuracy, agreement stands in for it, else the
-    relative error; where nothing is known of how well any file answers, latency and size alone are compared.
-    The order is that of `measurements`.
+    `bytes_of` maps artifact ids to file sizes. `ratios` compares latencies: one that is not distinguishable from
+    another is neither better nor worse. Measurements that lack one of these are left out. Where none has an accuracy,
+    agreement stands in for it, else the relative error; where nothing is known of how well any file answers, latency
+    and size alone are compared. The order is that of `measurements`.
     """
-    with_costs = _costs(measurements, bytes_of)
-    return [m for m, costs in with_costs if not any(_dominates(other, costs) for _, other in with_costs)]
+    front = _Front(measurements, bytes_of, ratios or Ratios())
+    return [m for m in front.compared if not front.better(m)]
 
 
-def without_budget(results: Results, runtime: str = "") -> dict[str, Any]:
+def without_budget(results: Results, runtime: str = "", ratios: Ratios | None = None) -> dict[str, Any]:
     """Return the `recommendation` of a run that was given no budget: nothing is chosen, and the front is shown.
 
     ``pareto`` are the candidates of the front, each with ``why`` it may be wanted; ``beaten`` those that one of them
     beats; ``rejected`` those that did not run, or that cannot run on `runtime`. ``targets`` holds the same for each
     target alone. ``artifact`` and ``target`` are None, ``fits`` is empty.
     """
-    candidates = [c for c in cells(results) if not c.is_reference and not c.is_by_design]
+    ratios = ratios or Ratios()
+    candidates = [c for c in cells(results) if c.is_candidate]
     candidates = [c for c in candidates if c.measurement.kind != "emulated"] or candidates
     rows = rows_by_artifact(results.measurements)
     refused: dict[str, str] = {}
@@ -47,9 +54,9 @@ def without_budget(results: Results, runtime: str = "") -> dict[str, Any]:
             refused[cell.artifact.id] = sentence("; ".join(b.why for b in violations))
     targets = dict.fromkeys(c.measurement.target for c in candidates)
     return {
-        **_front(results, candidates, refused, ""),
+        **_front(results, candidates, refused, "", ratios),
         "targets": [
-            {**_front(results, [c for c in candidates if c.measurement.target == target], refused, target),
+            {**_front(results, [c for c in candidates if c.measurement.target == target], refused, target, ratios),
              "target": target}
             for target in targets
         ],
@@ -77,37 +84,72 @@ def sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}".rstrip(".") + "."
 
 
-def _costs(measurements: Sequence[Measurement], bytes_of: Mapping[str, int]) -> list[tuple[Measurement, Costs]]:
-    """Return what each measurement costs, less being better; those that lack a figure are left out."""
-    ran = [m for m in measurements if m.status == "ok"]
-    figures = comparable(ran)
-    nothing_known = not any(figures)
-    return [
-        (m, (*([figure.cost] if figure else []), m.latency_ms.median, float(bytes_of[m.artifact])))
-        for m, figure in zip(ran, figures, strict=True)
-        if (figure or nothing_known) and m.latency_ms is not None
-    ]
+class _Front:
+    """The measurements that can be compared, with their costs, and which of them beat each other.
+
+    Costs are (how badly it answers, milliseconds, bytes), less being better; without the first if nothing is known of
+    it.
+    """
+
+    def __init__(self, measurements: Sequence[Measurement], bytes_of: Mapping[str, int], ratios: Ratios) -> None:
+        ran = [m for m in measurements if m.status == "ok"]
+        figures = comparable(ran)
+        nothing_known = not any(figures)
+        self.costs: dict[tuple[str, str], Costs] = {}
+        self.compared: list[Measurement] = []
+        self.ratios = ratios
+        for m, figure in zip(ran, figures, strict=True):
+            if (figure or nothing_known) and m.latency_ms is not None:
+                answers = [figure.cost] if figure else []
+                self.costs[m.artifact, m.target] = (*answers, m.latency_ms.median, float(bytes_of[m.artifact]))
+                self.compared.append(m)
+
+    def better(self, m: Measurement) -> list[Measurement]:
+        """Return the measurements that beat `m`."""
+        return [other for other in self.compared if other is not m and self._beats(other, m)]
+
+    def _beats(self, a: Measurement, b: Measurement) -> bool:
+        *answers_a, _, bytes_a = self.costs[a.artifact, a.target]
+        *answers_b, _, bytes_b = self.costs[b.artifact, b.target]
+        if answers_a > answers_b or bytes_a > bytes_b:
+            return False
+        ratio = self.ratios(b, a)
+        if ratio is None or ratio.verdict == "slower":
+            return False
+        return ratio.verdict == "faster" or bytes_a < bytes_b or (answers_a != answers_b and _surely_better(a, b))
 
 
-def _dominates(a: Costs, b: Costs) -> bool:
-    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+def _surely_better(a: Measurement, b: Measurement) -> bool:
+    """Return whether `a`, whose estimate is better, answers better beyond chance, as far as there are intervals."""
+    drops = [m.judged_drop for m in (a, b)]
+    first, second = drops
+    if first and second and first.high is not None and second.low is not None and first.high < second.low:
+        return True
+    if a.accuracy_low is None or b.accuracy_high is None:
+        return True
+    return a.accuracy_low > b.accuracy_high
 
 
-def _front(results: Results, candidates: Sequence[Cell], refused: Mapping[str, str], target: str) -> dict[str, Any]:
+def _front(
+    results: Results, candidates: Sequence[Cell], refused: Mapping[str, str], target: str, ratios: Ratios
+) -> dict[str, Any]:
     """Return which of some candidates are on the front, and what is said of each other one."""
     several, nothing = has_several_models(results), no_exported_file(results, target)
     ran = [c for c in candidates if c.measurement.status == "ok" and c.artifact.id not in refused]
     bytes_of = {c.artifact.id: c.artifact.bytes for c in ran}
-    costs = {(m.artifact, m.target): cost for m, cost in _costs([c.measurement for c in ran], bytes_of)}
-    with_costs = [c for c in ran if _key(c) in costs]
-    front = [c for c in with_costs if not any(_dominates(other, costs[_key(c)]) for other in costs.values())]
-    front.sort(key=lambda c: (costs[_key(c)][1], c.artifact.bytes, _key(c)))
-    leads = _leads(front, costs)
+    compared = _Front([c.measurement for c in ran], bytes_of, ratios)
+    with_costs = [c for c in ran if _key(c) in compared.costs]
+    better = {_key(c): compared.better(c.measurement) for c in with_costs}
+    front = [c for c in with_costs if not better[_key(c)]]
+    front.sort(key=lambda c: (*compared.costs[_key(c)][-2:], _key(c)))
+    leads = _leads(front, compared)
     beaten = []
     for cell in with_costs:
-        if cell not in front:
-            better = next(c for c in front if _dominates(costs[_key(c)], costs[_key(cell)]))
-            beaten.append(_row(cell, _beaten(cell, better, costs, several)))
+        if better[_key(cell)]:
+            named = [c for c in front if c.measurement in better[_key(cell)]] or [
+                c for c in with_costs if c.measurement in better[_key(cell)]
+            ]
+            beaten.append(_row(cell, _beaten(cell, named[0], compared, several)))
     rejected = [
         _row(c, did_not_run(c) if c.measurement.status != "ok" else refused.get(c.artifact.id, _not_compared(c)))
         for c in candidates
@@ -124,21 +166,27 @@ def _front(results: Results, candidates: Sequence[Cell], refused: Mapping[str, s
     }
 
 
-def _leads(front: Sequence[Cell], costs: Mapping[tuple[str, str], Costs]) -> dict[tuple[str, str], list[str]]:
-    """Return in what each file of the front is best; those that are best in nothing lie between."""
+def _leads(front: Sequence[Cell], compared: _Front) -> dict[tuple[str, str], list[str]]:
+    """Return in what each file of the front is best; those that are best in nothing lie between.
+
+    Files whose latency cannot be told from that of the fastest one are the fastest together.
+    """
+    costs = compared.costs
     best = [min(column) for column in zip(*(costs[_key(c)] for c in front), strict=True)]
-    return {
-        _key(c): [
-            name
-            for name, value, least in zip(_names(c)[-len(best) :], costs[_key(c)], best, strict=True)
-            if value == least
-        ]
-        for c in front
-    }  # fmt: skip
-
-
-def _names(cell: Cell) -> tuple[str, str, str]:
-    return cell.quality.best, "the fastest", "the smallest"
+    fastest = min(front, key=lambda c: costs[_key(c)][-2], default=None)
+    leads: dict[tuple[str, str], list[str]] = {}
+    for c in front:
+        names = [*(c.quality.best for _ in best[:-2]), "the fastest", "the smallest"]
+        ratio = (
+            compared.ratios(fastest.measurement, c.measurement) if fastest is not None and c is not fastest else None
+        )
+        ties = c is fastest or (ratio is not None and ratio.verdict == "not distinguishable")
+        is_best = [*(v == least for v, least in zip(costs[_key(c)], best, strict=True))]
+        is_best[-2] = ties
+        leads[_key(c)] = [name for name, leading in zip(names, is_best, strict=True) if leading]
+    if sum("the fastest" in names for names in leads.values()) > 1:
+        leads = {key: [_AMONG if name == "the fastest" else name for name in names] for key, names in leads.items()}
+    return leads
 
 
 def _description(cell: Cell, leads: Sequence[str]) -> str:
@@ -148,14 +196,17 @@ def _description(cell: Cell, leads: Sequence[str]) -> str:
     return sentence(f"{_listed(leads) or 'between the others'}: {figures}")
 
 
-def _beaten(cell: Cell, better: Cell, costs: Mapping[tuple[str, str], Costs], several: bool) -> str:
+def _beaten(cell: Cell, better: Cell, compared: _Front, several: bool) -> str:
     """Return what a file of the front has before one that it beats."""
-    mine, its = costs[_key(cell)], costs[_key(better)]
-    bulk = f"{times(its[-1] / mine[-1])} the size" if mine[-1] else "no larger"
+    mine, its = compared.costs[_key(cell)][-1], compared.costs[_key(better)][-1]
+    ratio = compared.ratios(cell.measurement, better.measurement)
+    same = ratio is None or ratio.verdict == "not distinguishable"
+    latency = "a latency that is not distinguishable" if same or ratio is None else f"{times(ratio.ratio)} the latency"
+    bulk = "no larger" if not mine or mine == its else f"{times(its / mine)} the size"
     where = f" on {better.measurement.target}" if better.measurement.target != cell.measurement.target else ""
     return (
         f"{artifact_name(better.artifact, several)}{where} {_answers(cell.quality, better.quality)}, at "
-        f"{times(its[-2] / mine[-2])} the latency and {bulk}."
+        f"{latency} and {bulk}."
     )
 
 
@@ -219,7 +270,7 @@ def _figure(cell: Cell, leads: Sequence[str]) -> str:
     words = []
     if cell.quality.best in leads:
         words.append(cell.quality.compared)
-    if "the fastest" in leads and m.latency_ms:
+    if {"the fastest", _AMONG} & set(leads) and m.latency_ms:
         words.append(ms(m.latency_ms.median))
     if "the smallest" in leads:
         words.append(size(cell.artifact.bytes))

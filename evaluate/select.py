@@ -1,9 +1,10 @@
 """Selection: which file to ship on which target, which files are rejected, and why, in figures.
 
 A file fits the budget when its figures are within every limit (`budget.Limits`). Of the files that fit, the one with
-the lowest median latency wins. Latencies whose intervals overlap are not distinguishable: then the smallest of those
-files wins. This is done for each target, and once over all targets. Without a budget nothing is recommended, and
-`pareto` returns the files that no other beats.
+the lowest latency wins. Files tie with it when the ratio of the two latencies, from bursts of the same rounds
+(`bursts.Ratios`), is not distinguishable from 1 or is within the resolution that the recipe asks for: then the smallest
+of those files wins. This is done for each target, and once over all targets. Without a budget nothing is recommended,
+and `pareto` returns the files that no other beats.
 
 A budget has one of three verdicts. ``met``: a file keeps every limit. ``not shown``: none is shown to, but for some
 files the samples are too few to tell (the estimate of the drop is within the limit, its interval is not); the best of
@@ -28,14 +29,18 @@ from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE
 from ..tasks import metric_of
 from .budget import Limits, Violation
+from .bursts import Ratios
 from .cells import Cell, artifact_name, cells, has_several_models
 from .models import AccuracyGap, accuracy_gap, behind, float_accuracies
 from .pareto import did_not_run, no_exported_file, pareto, sentence, without_budget
+from .race import Race, by_latency
 
 MET, NOT_MET, NOT_SHOWN = "met", "not met", "not shown"
 
 
-def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+def verdict(
+    results: Results, budget: Budget | None, runtime: str = "", ratios: Ratios | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the `budget` and the `recommendation` of results.json.
 
     Candidates are the cells of files that can ship: no SavedModel, no TensorFlow, no runtime that does not read the
@@ -49,30 +54,29 @@ def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple
     ``verdict``, too. The budget's ``met`` is True for the verdict ``met`` alone.
 
     `runtime` is what a recipe says that its files must run on, ``NAME==VERSION``; it counts as `budget.runtime` where
-    that is not given. Without a budget the first is empty and the second is `pareto.without_budget`'s.
+    that is not given. Without a budget the first is empty and the second is `pareto.without_budget`'s. `ratios`
+    compares latencies (default: by the results alone, which is cautious).
     """
+    ratios = ratios or Ratios()
     if budget is None:
-        return {}, without_budget(results, runtime)
+        return {}, without_budget(results, runtime, ratios)
     if runtime and not budget.runtime:
         budget = budget.model_copy(update={"runtime": runtime})
     limits_set = {k: v for k, v in budget.model_dump(mode="json", exclude_none=True).items() if v != ""}
     limits = Limits.of(results, budget)
-    candidates = [
-        c
-        for c in cells(results)
-        if not c.is_reference and not c.is_by_design and budget.target in ("", c.measurement.target)
-    ]
+    candidates = [c for c in cells(results) if c.is_candidate and budget.target in ("", c.measurement.target)]
     # On an emulated accelerator times do not count.
     candidates = [c for c in candidates if c.measurement.kind != "emulated"] or candidates
     ran = [c for c in candidates if c.measurement.status == "ok"]
-    front = pareto([c.measurement for c in ran], {c.artifact.id: c.artifact.bytes for c in ran})
-    chosen = _choose(results, candidates, limits, budget.target)
+    front = pareto([c.measurement for c in ran], {c.artifact.id: c.artifact.bytes for c in ran}, ratios)
+    race = Race(ratios, max((row["resolution"] for row in results.bench), default=0.0))
+    chosen = _choose(results, candidates, limits, race, budget.target)
     targets = dict.fromkeys(c.measurement.target for c in candidates)
     recommendation = {
         **chosen,
         "pareto": [{"artifact": m.artifact, "target": m.target} for m in front],
         "targets": [
-            {**_choose(results, [c for c in candidates if c.measurement.target == target], limits, target),
+            {**_choose(results, [c for c in candidates if c.measurement.target == target], limits, race, target),
              "target": target}
             for target in targets
         ],
@@ -80,13 +84,13 @@ def verdict(results: Results, budget: Budget | None, runtime: str = "") -> tuple
     return {"asked": limits_set, "met": chosen["verdict"] == MET, "verdict": chosen["verdict"]}, recommendation
 
 
-def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target: str) -> dict[str, Any]:
+def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, race: Race, target: str) -> dict[str, Any]:
     """Return which candidate to ship, and for each other one why not."""
     budget, several = limits.budget, has_several_models(results)
     ran = [c for c in candidates if c.measurement.status == "ok"]
     violations = {_key(c): limits.violations(c) for c in ran}
-    fitting = sorted((c for c in ran if not violations[_key(c)]), key=_by_latency)
-    open_ones = sorted((c for c in ran if violations[_key(c)] and _is_open(violations[_key(c)])), key=_by_latency)
+    fitting = sorted((c for c in ran if not violations[_key(c)]), key=by_latency)
+    open_ones = sorted((c for c in ran if violations[_key(c)] and _is_open(violations[_key(c)])), key=by_latency)
     state, fitting = (MET, fitting) if fitting else (NOT_SHOWN, open_ones)
     if not fitting:
         why = _why_nothing(ran, violations, target, several) if candidates else no_exported_file(results, target)
@@ -94,12 +98,15 @@ def _choose(results: Results, candidates: Sequence[Cell], limits: Limits, target
         return {"artifact": None, "target": None, "why": why, "verdict": NOT_MET, "rejected": rejected, "fits": []}
     set_aside = _set_aside(results, fitting, budget)
     ranked = [c for c in fitting if c.artifact.model not in set_aside]
-    winner, tied = _winner(ranked)
-    why = _why_winner(winner, tied, ranked, limits, several, len(ranked) < len(fitting), violations[_key(winner)])
+    winner, tied = race.winner(ranked)
+    why = _why_winner(winner, tied, ranked, limits, race, several, len(ranked) < len(fitting), violations[_key(winner)])
     if several:
-        why = " ".join([why, *_beside_models(results, winner, fitting, set_aside, budget)])
+        why = " ".join([why, *_beside_models(results, winner, fitting, set_aside, budget, race)])
     fits = [
-        _row(c, _beside(c, winner) + (f" {set_aside[c.artifact.model].why}" if c.artifact.model in set_aside else ""))
+        _row(
+            c,
+            _beside(c, winner, race) + (f" {set_aside[c.artifact.model].why}" if c.artifact.model in set_aside else ""),
+        )
         for c in (*ranked, *(c for c in fitting if c not in ranked))
         if c is not winner
     ]
@@ -126,16 +133,6 @@ def _violation_words(violations: Sequence[Violation]) -> str:
     return sentence("; ".join(b.why for b in violations))
 
 
-def best(fitting: Sequence[Cell]) -> Cell:
-    """Return the best of some cells that fit a budget: the smallest of the fastest."""
-    return _winner(sorted(fitting, key=_by_latency))[0]
-
-
-def distinguishable(a: Latency, b: Latency) -> bool:
-    """Return whether the intervals of two median latencies do not overlap."""
-    return a.high < b.low or b.high < a.low
-
-
 def _key(cell: Cell) -> tuple[str, str]:
     return cell.measurement.artifact, cell.measurement.target
 
@@ -147,19 +144,8 @@ def _latency(cell: Cell) -> Latency:
     return cell.measurement.latency_ms
 
 
-def _by_latency(cell: Cell) -> tuple[float, int, str, str]:
-    return _latency(cell).median, cell.artifact.bytes, *_key(cell)
-
-
 def _row(cell: Cell, why: str) -> dict[str, Any]:
     return {"artifact": cell.artifact.id, "target": cell.measurement.target, "why": why}
-
-
-def _winner(fitting: Sequence[Cell]) -> tuple[Cell, list[Cell]]:
-    """Return the winner, and the cells whose latency is not distinguishable from the fastest one's, fastest first."""
-    fastest = fitting[0]
-    tied = [c for c in fitting if not distinguishable(_latency(c), _latency(fastest))]
-    return min(tied, key=lambda c: (c.artifact.bytes, *_by_latency(c))), tied
 
 
 def _set_aside(results: Results, fitting: Sequence[Cell], budget: Budget) -> dict[str, AccuracyGap]:
@@ -170,7 +156,12 @@ def _set_aside(results: Results, fitting: Sequence[Cell], budget: Budget) -> dic
 
 
 def _beside_models(
-    results: Results, winner: Cell, fitting: Sequence[Cell], set_aside: Mapping[str, AccuracyGap], budget: Budget
+    results: Results,
+    winner: Cell,
+    fitting: Sequence[Cell],
+    set_aside: Mapping[str, AccuracyGap],
+    budget: Budget,
+    race: Race,
 ) -> list[str]:
     """Return what another model's best file would cost or save: the most accurate one's, else the fastest one's."""
     accuracies = float_accuracies(results)
@@ -179,7 +170,7 @@ def _beside_models(
         return []
     top = max(models, key=lambda m: accuracies[m].share)
     if top != winner.artifact.model:
-        other = best([c for c in fitting if c.artifact.model == top])
+        other = race.winner([c for c in fitting if c.artifact.model == top])[0]
         lead = accuracy_gap(results, top, winner.artifact.model)
         sure = "" if lead.distinguishable else ", not distinguishable"
         if not lead.distinguishable and lead.estimate > budget.max_accuracy_drop:
@@ -188,15 +179,15 @@ def _beside_models(
         return [
             f"The most accurate model, {shorten(top)}, is {points(lead.estimate)} better (95 % interval "
             f"{points_range(lead.low, lead.high)}{sure}); its best file, {_name(other, True)}, takes "
-            f"{times(_latency(other).median / _latency(winner).median)} the latency and "
+            f"{times(race.ratio(winner, other).ratio)} the latency and "
             f"{_times_size(other, winner)} the size{more}."
         ]
-    faster = [c for c in fitting if c.artifact.model in set_aside and _latency(c).high < _latency(winner).low]
+    faster = [c for c in fitting if c.artifact.model in set_aside and race.ratio(winner, c).verdict == "faster"]
     if not faster:
         return []
-    other = best(faster)
+    other = race.winner(faster)[0]
     return [
-        f"{_name(other, True)} takes {times(_latency(other).median / _latency(winner).median)} the latency. "
+        f"{_name(other, True)} takes {times(race.ratio(winner, other).ratio)} the latency. "
         f"{set_aside[other.artifact.model].why} {set_aside[other.artifact.model].remedy}".rstrip()
     ]
 
@@ -210,6 +201,7 @@ def _why_winner(
     tied: Sequence[Cell],
     fitting: Sequence[Cell],
     limits: Limits,
+    race: Race,
     several: bool,
     passed_over: bool,
     violations: Sequence[Violation],
@@ -233,7 +225,7 @@ def _why_winner(
             f"{_name(c, several)} ({ms(_latency(c).median)}, {size(c.artifact.bytes)})" for c in others[:3]
         )
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        parts.append(f"Its latency is not distinguishable from that of {named}{more}: the intervals overlap.")
+        parts.append(f"It ties in latency with {named}{more}: {race.tie_words(winner, others)}.")
     if runtime_sentence := limits.runtime_words(winner):
         parts.append(runtime_sentence)
     drop = m.judged_drop
@@ -253,20 +245,20 @@ def _why_winner(
     if best_metric and (own := metric_of(m)) and (best_metric.low or 0.0) > (own.high or 1.0):
         parts.append(
             f"{_name(better, several)} is more accurate ({best_metric.text}) at "
-            f"{times(_latency(better).median / _latency(winner).median)} the latency; "
+            f"{times(race.ratio(winner, better).ratio)} the latency; "
             "set budget.min_accuracy if that matters more."
         )
     return " ".join(parts)
 
 
-def _beside(cell: Cell, winner: Cell) -> str:
+def _beside(cell: Cell, winner: Cell, race: Race) -> str:
     """Return how a cell that fits compares with the winner; "not distinguishable" is a result too."""
-    mine, its = _latency(cell), _latency(winner)
+    mine, ratio = _latency(cell), race.ratio(winner, cell)
     bulk = f"{times(cell.artifact.bytes / winner.artifact.bytes)} " if winner.artifact.bytes else ""
     file = f"{bulk}the size ({size(cell.artifact.bytes)})"
-    if not distinguishable(mine, its):
+    if ratio.verdict == "not distinguishable":
         return f"Latency ({ms(mine.median)}) not distinguishable from the recommended file's; {file}."
-    return f"{times(mine.median / its.median)} the latency ({ms(mine.median)}) and {file} of the recommended file."
+    return f"{times(ratio.ratio)} the latency ({ms(mine.median)}) and {file} of the recommended file."
 
 
 def _why_nothing(
@@ -278,18 +270,14 @@ def _why_nothing(
             f"No exported file ran{where}, so there is nothing to recommend: the list of failures says what went "
             "wrong and what to do."
         )
-    closest = min(ran, key=lambda c: (max(b.excess for b in violations[_key(c)]), len(violations[_key(c)]), _speed(c)))
+    closest = min(
+        ran, key=lambda c: (max(b.excess for b in violations[_key(c)]), len(violations[_key(c)]), by_latency(c))
+    )
     missed = "; ".join(b.why for b in sorted(violations[_key(closest)], key=lambda b: -b.excess))
     if len(ran) == 1:
         return f"{_name(closest, several)} is all that ran, and it does not fit the budget: {missed}."
     counted = f"{len(ran)} files that ran{where}" if where else f"{len(ran)} measured pairs of file and target"
     return f"None of the {counted} fits the budget. Closest is {_name(closest, several)}: {missed}."
-
-
-def _speed(cell: Cell) -> tuple[float, int, str, str]:
-    """Sort key of cells that need not have a latency: the faster first, those without one last."""
-    m = cell.measurement
-    return m.latency_ms.median if m.latency_ms else float("inf"), cell.artifact.bytes, *_key(cell)
 
 
 def _name(cell: Cell, several: bool) -> str:

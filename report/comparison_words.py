@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.formatting import ms, number, points, signed_points, size, times
 from ..core.sanitize import shorten
-from ..evaluate.compare import BY_INTERVALS, SEPARATE, CellComparison, Change, Comparison
+from ..evaluate.compare import BY_MEDIANS, SEPARATE, CellComparison, Change, Comparison
 from ..evaluate.gate import Judgement
 from ..tasks.agreement import counts_samples
 from ..tasks.quality import AgreementShare, Likeness
@@ -17,7 +17,7 @@ from ..tasks.quality import AgreementShare, Likeness
 NAMED = 8
 REASON_LIMIT = 200
 # What marks the interval of a row that was compared by the more cautious method.
-SEPARATE_MARK, INTERVALS_MARK = "†", "‡"
+SEPARATE_MARK, MEDIANS_MARK = "†", "‡"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _latency(cell: CellComparison) -> Figure:
     values = _both(cell.latency_ms_a, cell.latency_ms_b, ms)
     if (change := cell.latency) is None:
         return Figure(values=values)
-    mark = INTERVALS_MARK if change.method == BY_INTERVALS else ""
+    mark = MEDIANS_MARK if change.method == BY_MEDIANS else ""
     interval = f"[{number(change.low)}, {number(change.high)}]{mark}"
     return _figure(change, times(change.estimate), interval, values, ("slower", "faster"), worse="higher")
 
@@ -130,8 +130,8 @@ def legend(comparison: Comparison) -> Iterator[str]:
     if why := {c.accuracy.method for c in cells if c.accuracy and c.accuracy.method.startswith(SEPARATE)}:
         reasons = sorted(method.partition(": ")[2] or "not of the same samples" for method in why)
         yield f"{SEPARATE_MARK} compared as two separate samples, whose interval is wider: {'; '.join(reasons)}"
-    if any(c.latency and c.latency.method == BY_INTERVALS for c in cells):
-        yield f"{INTERVALS_MARK} compared by the ends of both intervals: a run's single latencies are not there"
+    if any(c.latency and c.latency.method == BY_MEDIANS for c in cells):
+        yield f"{MEDIANS_MARK} no anchor in common, so the machine's own speed is in it: no latency is called different"
 
 
 def only_in(comparison: Comparison) -> Iterator[str]:

@@ -13,6 +13,7 @@ from ..core.artifact import Artifact
 from ..core.formatting import on_splits
 from ..core.results import Results
 from ..core.sanitize import shorten
+from ..evaluate.bursts import Ratios
 from ..evaluate.cells import Cell, artifact_name, cells, has_several_models
 from ..tasks.classification import Accuracy
 from ..tasks.quality import AgreementShare, Likeness, Quality, caption
@@ -30,6 +31,7 @@ class Content:
     def __init__(self, results: Results, folder: Path | None = None) -> None:
         self.results = results
         self.folder = folder
+        self.ratios = Ratios(folder)
         self.cells = cells(results)
         self.several = has_several_models(results)
         self.by_key = {(c.artifact.id, c.measurement.target): c for c in self.cells}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..core.formatting import by_design_words, limits
 from ..core.results import Results
 from ..core.sanitize import shorten
+from .bench_words import bench_sentences
 from .content import Content
 from .headline import headline
 from .sections.classes import hurt_lines
@@ -33,7 +34,8 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if words := caption(content):
         # Not the table's own caption, which is broken at the table's width.
-        parts += [table(results, width), Text(words, style="dim"), ""]
+        parts += [table(results, width), Text(words, style="dim")]
+        parts += [*(Text(sentence, style="dim") for sentence in bench_sentences(results)), ""]
     if content.by_design():
         parts += [Text(f"{by_design_words(content.by_design())}."), ""]
     partly = [Text(line, style="yellow") for line in on_accelerators(content)]
@@ -75,11 +77,12 @@ _COLUMNS = (
     ("drop", "drop", "right"),
     ("median", "latency", "right"),
     ("interval, ms", "latency_interval", "right"),
+    ("ratio", "ratio", "right"),
     ("size", "size", "right"),
     ("kind", "kind", "left"),
 )
 # What a narrow terminal does without, in this order; the reports have all of it.
-_LEFT_OUT = ("accuracy_interval", "latency_interval", "size", "drop")
+_LEFT_OUT = ("latency_interval", "accuracy_interval", "ratio", "size", "drop")
 
 
 def table(results: Results, width: int | None = None) -> RenderableType:
@@ -95,6 +98,7 @@ def table(results: Results, width: int | None = None) -> RenderableType:
     rows = figure_rows(content)
     left_out = {"kind"} if len({row["kind"] for row in rows}) < 2 else set()
     left_out |= set() if any(row["placed"] for row in rows) else {"placed"}
+    left_out |= set() if any(row["ratio"] != "–" for row in rows) else {"ratio"}
     columns = [column for column in _COLUMNS if column[1] not in left_out]
     tables = [_table(content, rows, columns, padding=2)]
     for key in _LEFT_OUT:
@@ -160,6 +164,8 @@ def caption(content: Content) -> str:
     one = "text, tokenizing and inference," if content.tokenizes else "inference"
     drop = f"; {content.dropped_on}" if content.dropped_on else ""
     words = f"{content.judged_by}{drop}; latency of one {one} at batch 1"
+    if anchors := dict.fromkeys(shorten(str(row["anchor"]), 80) for row in content.results.bench):
+        words += f"; ratio to {', '.join(anchors)}, = not distinguishable"
     if content.ship and len(content.picks) > 1:
         words += "; → recommended, • recommended on its target"
     return f"{words}; all {next(iter(kinds))}" if len(kinds) == 1 else words if kinds else ""

@@ -88,6 +88,8 @@ def trial(
     the answers, both by (artifact id, target).
     """
     rows: dict[tuple[str, str], Measurement] = {}
+    once = {"threads": evaluate.latency.options[0][0], "batch": 1, "max_seconds": 0.0}
+    settings = evaluate.model_copy(update={"latency": evaluate.latency.model_copy(update=once)})
 
     def keep(row: Measurement) -> None:
         rows[row.artifact, row.target] = row
@@ -97,7 +99,7 @@ def trial(
         [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
         data,
         references={reference.model: reference.id},
-        settings=evaluate,
+        settings=settings,
         seed=seed,
         cores=usable_cores(),
         store=store,

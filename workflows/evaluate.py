@@ -27,10 +27,13 @@ from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target, default_targets
 from ..devices import environment_of, open_runner
 from ..evaluate import select
+from ..evaluate.bursts import Ratios
+from ..evaluate.certainty import asked_by
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.examples import with_samples
 from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
+from ..evaluate.timing import follow_base
 from ..report import write as write_report
 from ..tasks.class_mapping import class_numbers, shown
 from .arguments import (
@@ -190,6 +193,7 @@ def evaluate_files(
             (group, _data(source, spec, group, settings.targets, store, listener, classes_known=bool(order)))
             for (spec, order), group in groups.items()
         ]
+        limits = _enforced(budget, float_references(artifacts, settings.targets))
         for group, data in ready:
             listener.begin("measure")
             results.data = {
@@ -212,6 +216,8 @@ def evaluate_files(
                 raw_folder=out / "raw",
                 listener=listener,
                 on_row=keep,
+                asks=asked_by(results, limits),
+                on_bench=results.add_bench,
             )  # fmt: skip
             for row in keep_scores(results.measurements, answers, data=data.sha256, folder=out / "raw"):
                 results.add_measurement(row)
@@ -219,15 +225,16 @@ def evaluate_files(
                 results.add_measurement(failed)
             for shown in with_samples(results.rows_of(group), data, out):
                 results.add_measurement(shown)
+            for follows in follow_base(results.measurements):
+                results.add_measurement(follows)
             if settings.profile:
                 profiles(
                     results.rows_of(group), runners, data.inputs("test"), samples=f"the test samples of {data.source}",
-                    threads=settings.latency.threads, store=store, out=out, listener=listener, on_row=keep,
+                    threads=settings.latency.options[0][0], store=store, out=out, listener=listener, on_row=keep,
                 )  # fmt: skip
         listener.begin("report")
         results.sort(settings.targets)
-        limits = _enforced(budget, float_references(artifacts, settings.targets))
-        results.budget, results.recommendation = select.verdict(results, limits)
+        results.budget, results.recommendation = select.verdict(results, limits, ratios=Ratios(out))
         results.run["finished"] = now()
         results.save(out)
         return Run(out, results, write_report(results, out))

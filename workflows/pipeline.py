@@ -31,11 +31,14 @@ from ..core.target import Target, parse_runtime, with_cpu
 from ..data import kind_of
 from ..devices import environment_of, locate, open_runner
 from ..evaluate import select
+from ..evaluate.bursts import Ratios
+from ..evaluate.certainty import asked_by
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.examples import with_samples
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
 from ..evaluate.scores import keep as keep_scores
+from ..evaluate.timing import follow_base
 from ..export import reference as float_artifact
 from ..export import save as save_artifact
 from ..tasks.quality import loss_of
@@ -112,10 +115,17 @@ class Pipeline:
         self._diagnose(models)
         self.listener.begin("report")
         # Before the verdict, which depends on which model is more accurate.
-        budget = self.recipe.budget if "budget" in self.recipe.model_fields_set else None
-        self.results.comparisons = compare_models(self.results, correct, budget=budget, folder=self.out)
-        self.results.budget, self.results.recommendation = select.verdict(self.results, budget, self.recipe.runtime)
+        ratios = Ratios(self.out)
+        self.results.comparisons = compare_models(self.results, correct, budget=self._budget, ratios=ratios)
+        self.results.budget, self.results.recommendation = select.verdict(
+            self.results, self._budget, self.recipe.runtime, ratios
+        )
         self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
+
+    @property
+    def _budget(self) -> Budget | None:
+        """The recipe's budget, if it has one."""
+        return self.recipe.budget if "budget" in self.recipe.model_fields_set else None
 
     def save(self) -> None:
         """Write results.json and results.csv in their present state."""
@@ -268,6 +278,8 @@ class Pipeline:
             listener=self.listener,
             on_row=keep,
             untimed=untimed,
+            asks=asked_by(self.results, self._budget),
+            on_bench=self.results.add_bench,
         )
         for row in keep_scores(self.results.measurements, answers, data=data.sha256, folder=self.out / "raw"):
             self.results.add_measurement(row)
@@ -280,10 +292,12 @@ class Pipeline:
             self.results.add_measurement(again)
         for shown in with_samples(self.results.rows_of(artifacts), data, self.out):
             self.results.add_measurement(shown)
+        for follows in follow_base(self.results.measurements):
+            self.results.add_measurement(follows)
         if evaluate.profile:
             profiles(
                 self.results.rows_of(artifacts), runners, data.inputs("test"),
-                samples=f"the test split of {data.source}", threads=evaluate.latency.threads,
+                samples=f"the test split of {data.source}", threads=evaluate.latency.options[0][0],
                 store=self.store, out=self.out, listener=self.listener, on_row=self.results.add_measurement,
             )  # fmt: skip
         for refused in [m for m in self.results.measurements if m.status == "unsupported"]:

@@ -22,11 +22,11 @@ from ..core.environment import usable_cores
 from ..core.measurement import Measurement
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
-from ..core.statistics import mcnemar, paired_loss, ratio_interval
+from ..core.statistics import mcnemar, paired_loss
 from ..core.store import Store
 from ..core.target import TRIAL_TARGET, Target
 from ..devices import open_runner
-from ..evaluate.cells import process_medians
+from ..evaluate.bursts import Ratios
 from ..evaluate.measure import Answered
 from ..tasks.agreement import Scores, qualifier
 from ..tasks.quality import likeness_of
@@ -36,7 +36,7 @@ from .candidate_trial import counted, trial, trial_data
 # on one target as many samples as fit into the time separate two good files.
 _FEW = 24
 _ANSWER_SECONDS = 3.0
-_LATENCY = {"processes": 4, "warmup_seconds": 0.05, "run_seconds": 0.15, "min_runs": 3}
+_LATENCY = {"processes": 5, "warmup_seconds": 0.05, "run_seconds": 0.3, "min_runs": 3, "max_seconds": 0.0}
 # Two differences are tested in each of several selections per run: hence a stricter level than 5 %.
 _LEVEL = 0.01
 # A file whose agreement on one target is lower by this than on another is computed wrongly there.
@@ -216,19 +216,24 @@ def _is_better(best: Scores, other: Scores) -> bool:
 
 def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry | None, dict[int, str]]:
     """Return the file that is faster than all others by the interval of the ratio."""
-    times = {id(entry): process_medians(entry.latency, root) for entry in alive if entry.latency is not None}
-    if len(times) < len(alive) or not all(times.values()):
+    rows = {id(entry): entry.latency for entry in alive if entry.latency is not None and entry.latency.latency_ms}
+    if len(rows) < len(alive):
         return None, {}
-    best = min(alive, key=lambda entry: float(np.median(times[id(entry)])))
+    ratios = Ratios(root)
+    best = min(alive, key=lambda entry: _median(rows[id(entry)]))
     whys = {}
     for entry in alive:
         if entry is best:
             continue
-        ratio, low, _, coverage = ratio_interval(times[id(best)], times[id(entry)])
-        if low <= 1 or coverage < 0.95:
+        ratio = ratios(rows[id(best)], rows[id(entry)])
+        if ratio is None or ratio.verdict != "slower":
             return None, {}
-        whys[id(entry)] = f"as near to float within the noise, and {ratio:.2f} times as slow on {target}"
+        whys[id(entry)] = f"as near to float within the noise, and {ratio.ratio:.2f} times as slow on {target}"
     return best, whys
+
+
+def _median(row: Measurement) -> float:
+    return row.latency_ms.median if row.latency_ms is not None else float("inf")
 
 
 def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:

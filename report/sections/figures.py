@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...core.formatting import ms, ms_range, percent, size
+from ...core.formatting import ms, ms_range, percent, ratio_range, ratio_words, size
 from ...core.sanitize import shorten
 from ...evaluate.cells import artifact_name
 from ...evaluate.placement import share
 from ...tasks.quality import likeness_of
+from ..bench_words import bench_sentences
 from ..content import NAME_LIMIT, Content
 from ..section import Section
 
@@ -40,6 +41,8 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "difference": f"≤ {m.difference:.2g}" if m.difference is not None else "",
                 "latency": ms(latency.median) if latency else "–",
                 "latency_interval": ms_range(latency) if latency else "",
+                "ratio": ratio_words(m.latency_ratio),
+                "ratio_interval": ratio_range(m.latency_ratio),
                 "tokenize": ms(latency.tokenize) if latency and latency.tokenize is not None else "–",
                 "infer": ms(latency.infer) if latency and latency.infer is not None else "–",
                 "p95": ms(latency.p95) if latency else "–",
@@ -47,6 +50,7 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "load": ms(m.load_ms) if m.load_ms is not None else "–",
                 "first": ms(m.first_ms) if m.first_ms is not None else "–",
                 "memory": size(m.peak_memory_bytes) if m.peak_memory_bytes is not None else "–",
+                "own_memory": f"file {size(m.file_memory_bytes)}" if m.file_memory_bytes is not None else "",
                 "size": size(cell.artifact.bytes),
             }
         )
@@ -61,7 +65,14 @@ def latency_confidence(content: Content) -> str:
 
 def _build(content: Content) -> dict[str, Any] | None:
     rows = figure_rows(content)
-    return {"figures": rows, "confidence": latency_confidence(content)} if rows else None
+    if not rows:
+        return None
+    return {
+        "figures": rows,
+        "confidence": latency_confidence(content),
+        "ratios": any(row["ratio"] != "–" for row in rows),
+        "bench": bench_sentences(content.results),
+    }
 
 
 SECTION = Section("figures", "Figures", _build, "figures.html.j2")

@@ -10,6 +10,7 @@ from ...core.errors import InputError
 from ...core.formatting import size
 from ...core.sanitize import shorten
 from ...evaluate.cells import raw_path
+from ..bench_words import bench_sentences
 from ..content import Content
 from ..section import Section
 from .model_comparison import is_comparison
@@ -89,6 +90,8 @@ def _build(content: Content) -> dict[str, Any]:
     return {
         "method": method(content),
         "is_comparison": is_comparison(content),
+        "anchor": ", ".join(dict.fromkeys(shorten(str(row["anchor"]), 120) for row in content.results.bench)),
+        "bench": bench_sentences(content.results),
         "environment": environment(content),
         "run_facts": run_facts(content),
     }

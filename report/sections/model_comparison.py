@@ -125,7 +125,7 @@ def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
     backbone = str(model.get("backbone", ""))
     over_seeds = standing(content, model)
     train, bytes_ = model.get("train_seconds"), float_bytes(content.results, name)
-    files = best_files(content.results, name, asked_budget(content.results))
+    files = best_files(content.results, name, asked_budget(content.results), content.ratios)
     accuracy = (
         f"{percent(over_seeds.mean)}" if over_seeds else "not known" if not model.get("labels") else "not measured"
     )

@@ -18,7 +18,7 @@ from edgeproof.cli.commands.devices import command
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.documents import parse_toml
 from edgeproof.core.errors import InputError
-from edgeproof.core.runner import LatencyPlan, Runner
+from edgeproof.core.runner import Runner
 from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.target import DEVICES, Target, default_targets
 from edgeproof.core.variant import Variant
@@ -28,6 +28,7 @@ from edgeproof.devices.remedies import explain
 from edgeproof.devices.runtimes import installed_versions
 
 from ..conftest import TinyRun
+from ..support.serving import served
 
 REPO = Path(__file__).parents[2]
 
@@ -70,10 +71,18 @@ def test_a_runner_keeps_the_contract(tiny: TinyRun, tmp_path: Path, variant: str
     np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=0.05)
     np.testing.assert_array_equal(outputs[5:9], np.load(tmp_path / "part.npy"))
 
-    timed = run.time(inputs, LatencyPlan(warmup_seconds=0.01, run_seconds=0.02, min_runs=7))
-    assert timed.ok
-    assert len(timed.data["runs_ms"]) >= 7 and len(timed.data["warmup_ms"]) >= 1
-    assert all(t > 0 for t in timed.data["runs_ms"])
+    with served(run, inputs) as server:
+        opened = server.ask({"do": "open"})
+        assert opened.ok and opened.data["load_ms"] > 0 and len(opened.data["cores"] or [0]) == 1
+        warm = server.ask({"do": "warm", "seconds": 0.01})
+        assert len(warm.data["warmup_ms"]) >= 1 and warm.data["steady"] in (True, False)
+        for sample in (0, 1, 99):
+            burst = server.ask({"do": "burst", "runs": 7, "sample": sample})
+            assert burst.ok and len(burst.data["runs_ms"]) == 7 and min(burst.data["runs_ms"]) > 0
+            for part in ("set_ms", "invoke_ms", "get_ms"):
+                assert len(burst.data.get(part, [0.0] * 7)) == 7, "each run has its parts"
+        state = server.ask({"do": "state"})
+        assert state.data["peak_memory_bytes"] >= loaded.data["import_memory_bytes"] > 1 << 20
 
 
 @pytest.mark.slow
@@ -125,7 +134,7 @@ def test_a_damaged_file_is_a_typed_outcome(tmp_path: Path, runtime: str, format_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("verb", "remapped"), [("infer", False), ("load", False), ("time", True)])
+@pytest.mark.parametrize(("verb", "remapped"), [("infer", False), ("load", False), ("serve", True)])
 def test_answers_are_exact_and_latency_is_of_tensorflow_as_it_comes(verb: str, remapped: bool) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import agent; "

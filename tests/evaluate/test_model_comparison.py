@@ -16,7 +16,10 @@ from edgeproof.core.recipe_budget import Budget
 from edgeproof.core.results import Results
 from edgeproof.core.statistics import holm, paired_drop, seeds_accuracy, seeds_difference, wilson
 from edgeproof.core.variant import Variant
+from edgeproof.evaluate.bursts import Ratios
 from edgeproof.evaluate.model_comparison import compare_models
+
+from ..support.records import record
 
 ANSWERS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=80).map(np.array)
 
@@ -164,8 +167,8 @@ def run(folder=None, **milliseconds):
         if folder:
             raw = f"raw/{name}.json"
             (folder / "raw").mkdir(exist_ok=True)
-            noise = np.random.default_rng(len(name)).lognormal(0, 0.01, (6, 5))
-            (folder / raw).write_text(json.dumps({"processes": [{"runs_ms": list(median * r)} for r in noise]}))
+            noise = np.random.default_rng(sum(name.encode())).lognormal(0, 0.01, 6)
+            (folder / raw).write_text(json.dumps(record(list(median * noise))))
         results.add_measurement(
             Measurement(
                 int8.id,
@@ -196,7 +199,7 @@ def test_a_more_accurate_model_is_named_first_with_what_it_costs(tmp_path):
         "small": {s: answers(0.80, flip=10, seed=s) for s in (1, 2, 3)},
         "large": {s: answers(0.86, flip=10, seed=s) for s in (1, 2, 3)},
     }
-    (row,) = compare_models(results, correct, folder=tmp_path)
+    (row,) = compare_models(results, correct, ratios=Ratios(tmp_path))
     assert (row["a"], row["b"], row["verdict"]) == ("small", "large", "b")
     assert row["difference"]["difference"] == pytest.approx(-0.06)
     assert row["difference"]["high"] < 0
@@ -204,7 +207,7 @@ def test_a_more_accurate_model_is_named_first_with_what_it_costs(tmp_path):
     (target,) = row["targets"]
     assert (target["a"], target["b"], target["size_ratio"]) == ("small--tflite-int8", "large--tflite-int8", 0.5)
     assert target["latency_ratio"]["estimate"] == pytest.approx(0.5, rel=0.05)
-    assert target["latency_ratio"]["method"].startswith("process medians")
+    assert target["latency_ratio"]["method"].startswith("bursts of the same rounds")
     words = row["sentence"]
     assert words.startswith("large is more accurate than small by 6 points (95 % interval +")
     for phrase in ("p < 0.001; 3 seeds", "it takes 2.00× the training time", "is 2.00× the size in float",

@@ -15,9 +15,9 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.measurement import Latency, Measurement, Placement
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Budget, Evaluate
+from edgeproof.core.recipe import Budget, Evaluate, LatencyTable
 from edgeproof.core.results import Results
-from edgeproof.core.runner import LatencyPlan, Outcome
+from edgeproof.core.runner import Outcome
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.evaluate.consistency import inconsistent_rows
@@ -56,8 +56,19 @@ class Scripted:
         np.save(outputs, self.answers[start:stop].astype(np.float32))
         return Outcome("ok")
 
-    def time(self, inputs: Path, plan: LatencyPlan) -> Outcome:
+    def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> Scripted:
+        return self
+
+    def ready(self) -> Outcome:
         return Outcome("ok", data=self._facts())
+
+    def ask(self, request: dict[str, Any], *, seconds: float | None = None) -> Outcome:
+        runs = [1.0, 2.0] * 30
+        warm = {"warmup_ms": runs, "steady": True, "import_memory_bytes": 1, "conditions": {}}
+        return Outcome("ok", data={"runs_ms": runs} if request["do"] == "burst" else {**self._facts(), **warm})
+
+    def close(self) -> None:
+        """Nothing was started."""
 
 
 CLASSES = 4
@@ -75,8 +86,9 @@ def measured(folder: Path, gpu: Scripted, *, strict: bool = False) -> Iterator[M
     np.save(data.targets("test"), TRUTH)
     rows: dict[tuple[str, str], Measurement] = {}
     cpu = Scripted(Target("local", "litert"), RIGHT)
+    short = LatencyTable(processes=2, run_seconds=0.06, max_seconds=0)
     answers: dict[tuple[str, str], Answered] = measure(
-        [cpu, gpu], data, references={}, settings=Evaluate(strict=strict), seed=1, cores=1,
+        [cpu, gpu], data, references={}, settings=Evaluate(strict=strict, latency=short), seed=1, cores=1,
         store=Store(folder / "store"), raw_folder=folder / "raw", listener=Silent(),
         on_row=lambda row: rows.update({(row.artifact, row.target): row}),
     )  # fmt: skip

@@ -279,7 +279,7 @@ def test_without_a_budget_the_front_is_shown_and_nothing_is_chosen():
     assert why["m--onnx-float32"].startswith("The most accurate: ")
     assert chosen["beaten"] == [
         {"artifact": "m--tflite-float32", "target": "local/litert",
-         "why": "onnx:float32 on local/onnxruntime answers as well (82.4 %), at 0.860× the latency and 1.00× the size."}
+         "why": "onnx:float32 on local/onnxruntime answers as well (82.4 %), at 0.860× the latency and no larger."}
     ]  # fmt: skip
     litert, onnx = chosen["targets"]
     assert [row["artifact"] for row in litert["pareto"]][-1] == "m--tflite-float32", "there nothing beats it"

@@ -19,7 +19,7 @@ from edgeproof.core.measurement import Measurement
 from edgeproof.core.model import InputContract, Model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Evaluate, Export
-from edgeproof.core.runner import LatencyPlan, Outcome, Runner
+from edgeproof.core.runner import Outcome, Runner
 from edgeproof.core.store import Store
 from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant
@@ -28,6 +28,8 @@ from edgeproof.devices.runtimes import installed_versions
 from edgeproof.evaluate.measure import measure
 from edgeproof.export import export, inspect, tflite
 from edgeproof.export import reference as float_artifact
+
+from ..support.serving import served
 
 pytestmark = pytest.mark.slow
 RUNTIMES = {
@@ -141,9 +143,11 @@ def test_every_runtime_feeds_and_answers_by_name(two: Two, tmp_path: Path, runti
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_timing_needs_no_more_than_names(two: Two, runtime: str) -> None:
-    timed = runner(two.files[RUNTIMES[runtime]], runtime).time(two.inputs, LatencyPlan(0.01, 0.02, 5))
+    with served(runner(two.files[RUNTIMES[runtime]], runtime), two.inputs) as server:
+        assert server.ask({"do": "open"}).ok
+        timed = server.ask({"do": "burst", "runs": 5, "sample": 3})
     assert timed.ok, timed.reason
-    assert len(timed.data["runs_ms"]) >= 5 and "tokenize_ms" not in timed.data
+    assert len(timed.data["runs_ms"]) == 5 and "tokenize_ms" not in timed.data
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

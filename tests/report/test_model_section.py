@@ -19,6 +19,7 @@ from edgeproof.core.recipe_budget import Budget
 from edgeproof.core.results import Results, load_results
 from edgeproof.core.statistics import median_interval, paired_drop, percentiles, wilson
 from edgeproof.core.variant import Variant
+from edgeproof.evaluate.bursts import Ratios
 from edgeproof.evaluate.model_comparison import compare_models
 from edgeproof.evaluate.select import verdict
 from edgeproof.report import problems, summary, write
@@ -47,7 +48,7 @@ def seeded(models=(("mobilenet_v2", 1.55), ("efficientnet_lite0", 1.80)), seeds=
         for m in [m for m in results.measurements if m.artifact == reference and m.status == "ok"]:
             results.add_measurement(replace(m, **{k: first[k] for k in ("accuracy", "accuracy_low", "accuracy_high")}))
     budget = Budget(max_latency_ms=40)
-    results.comparisons = compare_models(results, correct, budget=budget, folder=folder)
+    results.comparisons = compare_models(results, correct, budget=budget, ratios=Ratios(folder))
     results.budget, results.recommendation = verdict(results, budget)
     return results
 

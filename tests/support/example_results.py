@@ -140,7 +140,11 @@ def _measure(artifact, runtime, correct, rng, folder, slower):
         raw = f"raw/{artifact.id}--{runtime}.json"
         (folder / "raw").mkdir(exist_ok=True, parents=True)
         plan = {"warmup_seconds": 0.2, "run_seconds": 0.5}
-        (folder / raw).write_text(json.dumps({"plan": plan, "processes": [{"runs_ms": list(r)} for r in runs]}))
+        processes = [
+            {"block": f"b{n}", "rounds": list(range(9)), "bursts": [10] * 9, "runs_ms": list(r)}
+            for n, r in enumerate(runs)
+        ]
+        (folder / raw).write_text(json.dumps({"plan": plan, "processes": processes, "error": 0.05}))
     latency = Latency(*median_interval([np.median(r) for r in runs]), *percentiles(np.concatenate(runs)), 6, 540, 1)
     return replace(
         cell, accuracy=float(answers.mean()), accuracy_low=low, accuracy_high=high, samples=len(answers),

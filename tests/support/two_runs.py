@@ -13,17 +13,21 @@ from edgeproof.core.statistics import median_interval, percentiles, wilson
 from edgeproof.evaluate.measure import Answered
 from edgeproof.evaluate.scores import keep
 
+from .records import record
+
 ENVIRONMENT = {"cpu": "Some CPU", "cores": 2, "os": "Linux-6.1"}
 
 
 def run(
     name, medians, *, right=1640, model="m", environment=ENVIRONMENT, folder=None, variants=("tflite:int8",),
-    scores=None, sha256="", size=3 * 2**20,
+    scores=None, sha256="", size=3 * 2**20, speed=1.0, anchor="a" * 64,
 ):  # fmt: skip
     """A run whose cells all have the given process medians; with `folder`, their raw files too.
 
+    The machine's `speed` multiplies these and the 2 ms of the anchor, the file with that sha256.
     `scores` (samples,) takes the place of `right` of 2,000 samples, and is kept where there is a folder.
     """
+    medians = [speed * median for median in medians]
     results = Results(run={"name": name}, environment=dict(environment), data={"sha256": "same"})
     samples = 2000 if scores is None else len(scores)
     accuracy = right / 2000 if scores is None else float(np.mean(scores))
@@ -37,8 +41,8 @@ def run(
         raw = f"raw/{artifact.id}.json"
         if folder:
             (folder / "raw").mkdir(parents=True, exist_ok=True)
-            processes = [{"runs_ms": [m * 0.99, m, m * 1.01]} for m in medians]
-            (folder / raw).write_text(json.dumps({"processes": processes}))
+            made = record(medians, anchor=[2.0 * speed] * len(medians), sha256=anchor, blocks=name)
+            (folder / raw).write_text(json.dumps(made))
         latency = Latency(*median_interval(medians), *percentiles(medians), len(medians), 3 * len(medians), 1)
         results.add_measurement(
             Measurement(

@@ -1,0 +1,306 @@
+"""The bench: times cells side by side, in bursts and rounds, until the question asked of them is answered.
+
+The processes of all cells of a group stay alive for a block. In each round every cell runs one burst of some 60 ms, in
+an order drawn anew, so that what the machine does in the meantime is shared out evenly. The next block has fresh
+processes, since medians of processes differ for the same file (memory layout, caches). Idle processes cost memory
+only: groups are formed so that a group's processes fit, and each has the anchor in it, through which cells of
+different groups compare.
+
+The anchor runs twice in each block. Whatever the bench says of the two copies is its own error: it is reported.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.codec import read_json, write_json
+from ..core.progress import Listener
+from ..core.runner import Outcome, Runner, Server
+from ..core.sequential import level, looks
+from .bursts import Record, bursts_of
+
+BURST_SECONDS = 0.06
+# The first run of a burst finds caches filled by other cells and is dropped, unless runs are too long for that to
+# matter.
+LONG_RUN_MS = 200.0
+# A burst that takes this many times as long as it should is taken for a hang, after at least _PATIENCE seconds.
+_HANGS, _PATIENCE = 100.0, 20.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How latency is measured; the keys of a recipe's [evaluate.latency], for one number of threads and one batch."""
+
+    warmup_seconds: float = 0.2
+    run_seconds: float = 0.5
+    min_runs: int = 5
+    processes: int = 6
+    resolution: float = 0.02
+    max_seconds: float = 90.0
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A cell to time. `raw` is the JSON file of its record, from which an interrupted run resumes.
+
+    `memory_bytes` is what its process takes; `name` how it is written in records and notes.
+    """
+
+    runner: Runner
+    raw: Path
+    name: str
+    memory_bytes: int = 0
+    threads: int = 1
+    batch: int = 1
+
+
+# Given the records by index, and the error that an interval may have: the cells about which the question is open.
+Question = Callable[[Mapping[int, Record], float], set[int]]
+
+
+@dataclass
+class Finding:
+    """What the bench learnt about the machine while it timed a group."""
+
+    seconds: float
+    blocks: int
+    certain: bool
+    copy: Record | None
+    conditions: list[dict[str, Any]] = field(default_factory=list)
+
+
+def groups_of(cells: Sequence[Timed], anchor: int, memory_bytes: int) -> list[list[int]]:
+    """Return groups of indices that fit into the memory together with two processes of the anchor, in order.
+
+    A cell that does not fit at all has a group of its own.
+    """
+    groups: list[list[int]] = [[]]
+    left = free = memory_bytes - 2 * cells[anchor].memory_bytes
+    for index, cell in enumerate(cells):
+        if index == anchor:
+            continue
+        if cell.memory_bytes > left and groups[-1]:
+            groups.append([])
+            left = free
+        groups[-1].append(index)
+        left -= cell.memory_bytes
+    return groups
+
+
+class Bench:
+    """Times one group of cells: `cells[anchor]` is compared with all others; `copy` is a second cell of its file."""
+
+    def __init__(
+        self,
+        cells: Sequence[Timed],
+        inputs: Path,
+        *,
+        anchor: int,
+        copy: Timed,
+        plan: Plan,
+        question: Question,
+        deadline: float,
+        seed: int,
+        starts: int,
+        listener: Listener,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cells = [*cells, copy]
+        self._inputs = inputs
+        self._anchor, self._copy = anchor, len(cells)
+        self._plan, self._question, self._deadline = plan, question, deadline
+        self._seed, self._starts, self._listener, self._clock = seed, starts, listener, clock
+        self._records = [_read(cell.raw) for cell in self._cells]
+        self._failures: dict[int, Outcome] = {}
+        self._conditions: list[dict[str, Any]] = []
+
+    def run(self, done: Callable[[int, Outcome, dict[str, Any]], None]) -> Finding:
+        """Time the group; call ``done(index, outcome, record)`` for each of its cells but the copy."""
+        began = self._clock()
+        active, certain = set(range(len(self._cells))), False
+        fixed = not self._plan.max_seconds
+        for look, blocks in enumerate(looks(self._plan.processes)):
+            error = level(look, last=fixed)
+            while (missing := self._missing(active, blocks)) and (look == 0 or self._clock() < self._deadline):
+                self._block(missing, blocks)
+            for index in active:
+                self._records[index]["error"] = error
+            open_cells = self._question(self._alive(), error)
+            certain = not open_cells
+            if certain or fixed or self._clock() >= self._deadline:
+                break
+            active = open_cells | {self._anchor, self._copy}
+        for index, cell in enumerate(self._cells):
+            record = self._records[index]
+            if index != self._copy:
+                self._attach_anchor(index)
+            write_json(cell.raw, record)
+            if index != self._copy:
+                done(index, self._failures.get(index, Outcome("ok")), record)
+        copy = self._records[self._copy]
+        self._attach_anchor(self._copy)
+        blocks = len(copy["processes"])
+        return Finding(self._clock() - began, blocks, certain, copy if blocks else None, copy.get("conditions", []))
+
+    def _alive(self) -> dict[int, Record]:
+        """Return the records that can be compared."""
+        return {
+            index: record
+            for index, record in enumerate(self._records)
+            if record["processes"] and index not in self._failures and index != self._copy
+        }
+
+    def _missing(self, active: set[int], blocks: int) -> list[int]:
+        """Return the active cells that have fewer blocks than asked; the anchor and its copy run in every block."""
+        short = {i for i in active - self._failures.keys() if len(self._records[i]["processes"]) < blocks}
+        if not short:
+            return []
+        return sorted((short | {self._anchor, self._copy}) - self._failures.keys())
+
+    def _attach_anchor(self, index: int) -> None:
+        """Write the anchor's bursts of the same rounds into a cell's record."""
+        own, anchor = bursts_of(self._records[index]), bursts_of(self._records[self._anchor])
+        cell = self._cells[self._anchor]
+        blocks = {
+            block: {str(number): anchor[block][number] for number in rounds if number in anchor[block]}
+            for block, rounds in own.items()
+            if block in anchor
+        }
+        if any(blocks.values()):
+            self._records[index]["anchor"] = {
+                "cell": cell.name,
+                "sha256": cell.runner.artifact.sha256,
+                "target": str(cell.runner.target),
+                "runtime_version": cell.runner.identity().get("runtime_version", ""),
+                "blocks": blocks,
+            }
+
+    def _block(self, members: Sequence[int], blocks: int) -> None:
+        """Run one block: start the processes, load and warm up one after the other, then the rounds."""
+        block = uuid.uuid4().hex[:12]
+        number = max(len(self._records[i]["processes"]) for i in members) + 1
+        with ExitStack() as stack:
+            servers = self._start(members, stack)
+            processes: dict[int, dict[str, Any]] = {}
+            for index in list(servers):
+                facts = self._open(index, servers)
+                if facts is not None:
+                    processes[index] = {**facts, "block": block, "rounds": [], "bursts": [], "runs_ms": []}
+            before = self._state(servers)
+            self._rounds(servers, processes, number, blocks)
+            for index in list(servers):
+                state = servers[index].ask({"do": "state"})
+                if state.ok:
+                    processes[index]["peak_memory_bytes"] = state.data["peak_memory_bytes"]
+            after = self._state(servers)
+        for index, process in processes.items():
+            if process["bursts"] and index not in self._failures:
+                record = self._records[index]
+                record["processes"].append(process)
+                if index == self._copy and before and after:
+                    record.setdefault("conditions", []).append({"before": before, "after": after})
+                write_json(self._cells[index].raw, record)
+
+    def _start(self, members: Sequence[int], stack: ExitStack) -> dict[int, Server]:
+        """Start the processes, some at a time: importing a runtime takes a core, and nothing is timed yet."""
+        servers: dict[int, Server] = {}
+        for first in range(0, len(members), self._starts):
+            batch = members[first : first + self._starts]
+            started = {}
+            for index in batch:
+                cell = self._cells[index]
+                server = cell.runner.serve(self._inputs, threads=cell.threads, batch=cell.batch)
+                if isinstance(server, Outcome):
+                    self._failures[index] = server
+                else:
+                    stack.callback(server.close)
+                    started[index] = server
+            for index, server in started.items():
+                if self._keeps(index, server.ready(), servers):
+                    servers[index] = server
+        return servers
+
+    def _open(self, index: int, servers: dict[int, Server]) -> dict[str, Any] | None:
+        """Load a cell's file and warm it up; return the figures, or None if it failed."""
+        opened = servers[index].ask({"do": "open"})
+        if not self._keeps(index, opened, servers):
+            return None
+        warm = servers[index].ask({"do": "warm", "seconds": self._plan.warmup_seconds})
+        return {**opened.data, **warm.data} if self._keeps(index, warm, servers) else None
+
+    def _state(self, servers: Mapping[int, Server]) -> dict[str, Any]:
+        """Return what one of the processes says of the machine's state."""
+        for server in servers.values():
+            answer = server.ask({"do": "state"})
+            if answer.ok:
+                return dict(answer.data["conditions"])
+        return {}
+
+    def _rounds(
+        self, servers: dict[int, Server], processes: Mapping[int, dict[str, Any]], number: int, blocks: int
+    ) -> None:
+        plan = self._plan
+        rounds = max(1, round(plan.run_seconds / BURST_SECONDS))
+        needed = {i: burst_of(process, plan, rounds) for i, process in processes.items()}
+        for turn in range(max((count for _, _, count in needed.values()), default=0)):
+            order = [i for i in sorted(servers) if turn < needed[i][2]]
+            random.Random(f"{self._seed}-{number}-{turn}").shuffle(order)  # noqa: S311 (not a secret)
+            for index in order:
+                runs, dropped, _ = needed[index]
+                usual = (runs + dropped) * float(np.median(processes[index]["warmup_ms"])) / 1000
+                answer = servers[index].ask(
+                    {"do": "burst", "runs": runs + dropped, "sample": turn}, seconds=max(_PATIENCE, _HANGS * usual)
+                )
+                if self._keeps(index, answer, servers):
+                    keep_burst(processes[index], turn, answer.data, dropped)
+            self._listener.progress(
+                "latency", number - 1 + (turn + 1) / rounds, max(blocks, number), f"block {number}, round {turn + 1}"
+            )
+
+    def _keeps(self, index: int, outcome: Outcome, servers: dict[int, Server]) -> bool:
+        """Return whether an outcome is fine. A cell that failed leaves the bench; the others go on."""
+        if not outcome.ok:
+            self._failures[index] = outcome
+            if index in servers:
+                servers.pop(index).close()
+        return outcome.ok
+
+
+def burst_of(process: Mapping[str, Any], plan: Plan, rounds: int) -> tuple[int, int, int]:
+    """Return a cell's runs per burst, how many runs before them are dropped, and its number of rounds."""
+    run_ms = max(float(np.median(process["warmup_ms"])), 1e-4)
+    seconds = min(BURST_SECONDS, plan.run_seconds)
+    runs = max(1, round(seconds * 1000 / run_ms))
+    enough = -(-plan.min_runs // runs)
+    if run_ms * runs > 1500 * seconds:  # one run takes longer than a burst: fewer rounds
+        rounds = max(enough, min(rounds, round(plan.run_seconds * 1000 / run_ms)))
+    return runs, int(run_ms < LONG_RUN_MS), max(rounds, enough)
+
+
+def keep_burst(process: dict[str, Any], turn: int, data: Mapping[str, list[float]], dropped: int) -> None:
+    """Add a burst to a process's record: every run, and the median of each of its parts."""
+    runs = data["runs_ms"][dropped:]
+    process["rounds"].append(turn)
+    process["bursts"].append(len(runs))
+    process["runs_ms"].extend(runs)
+    for part, values in data.items():
+        if part != "runs_ms":
+            process.setdefault(part, []).append(round(float(np.median(values[dropped:])), 5))
+
+
+def plan_record(plan: Plan, threads: int, batch: int) -> dict[str, Any]:
+    """Return a plan as a record holds it."""
+    return {**asdict(plan), "threads": threads, "batch": batch}
+
+
+def _read(raw: Path) -> dict[str, Any]:
+    return dict(read_json(raw)) if raw.exists() else {"processes": []}

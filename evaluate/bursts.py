@@ -1,0 +1,168 @@
+"""Bursts: the raw record of a timed cell, and what two records say about the ratio of two latencies.
+
+A record holds one entry for each process that timed the cell. Processes of the same block ran side by side: in each
+round every cell ran one burst. So two cells are compared by the logarithm of the ratio of their bursts of the same
+round, which the machine's changes of speed leave alone; by the median over a block's rounds; and by Student's interval
+over blocks (`core.sequential`). A burst counts by its fastest run: of equal work that is what varies least, since
+whatever else runs on the machine only adds time (Chen and Revels 2016, "Robust benchmarking in noisy environments").
+
+Cells that were not timed side by side are compared through the anchor, whose bursts each record holds beside its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.codec import read_json
+from ..core.errors import InputError
+from ..core.measurement import LatencyRatio, Measurement
+from ..core.sequential import Interval, block_interval, difference_of_means
+from ..core.statistics import CONFIDENCE
+from .cells import raw_path
+
+# The fastest run of each burst in milliseconds, by block and round.
+Bursts = dict[str, dict[int, float]]
+Record = Mapping[str, Any]
+
+
+def cell_name(artifact: str, target: str) -> str:
+    """Return how a cell is written in a record."""
+    return f"{artifact}@{target}"
+
+
+def bursts_of(record: Record) -> Bursts:
+    """Return a record's own bursts."""
+    blocks: Bursts = {}
+    for process in record["processes"]:
+        ends = np.cumsum(process["bursts"])
+        runs = np.split(np.asarray(process["runs_ms"], dtype=float), ends[:-1])
+        blocks[process["block"]] = {
+            int(number): float(burst.min()) for number, burst in zip(process["rounds"], runs, strict=True)
+        }
+    return blocks
+
+
+def anchor_of(record: Record) -> Bursts:
+    """Return the anchor's bursts of the rounds in which a record's cell took part; empty without an anchor."""
+    blocks = record.get("anchor", {}).get("blocks", {})
+    return {block: {int(number): float(ms) for number, ms in rounds.items()} for block, rounds in blocks.items()}
+
+
+def log_ratios(a: Bursts, b: Bursts) -> list[float]:
+    """Return log(b / a) for each block in which both took part: the median over their common rounds."""
+    values = []
+    for block, rounds in a.items():
+        common = sorted(rounds.keys() & b.get(block, {}).keys())
+        if common:
+            values.append(float(np.median([np.log(b[block][n] / rounds[n]) for n in common])))
+    return values
+
+
+def between(a: Record, b: Record, error: float | None = None) -> Interval | None:
+    """Return the interval of log(b / a) for two cells; None if nothing connects them.
+
+    The interval misses the truth with probability `error`, by default what the records' own looks left for it.
+    """
+    miss = error if error is not None else min(a["error"], b["error"])
+    if values := log_ratios(bursts_of(a), bursts_of(b)):
+        return block_interval(values, miss)
+    return through_anchor(a, b, miss)
+
+
+def through_anchor(a: Record, b: Record, error: float) -> Interval | None:
+    """Return the interval of log(b / a) of cells that each ran beside the same anchor; None if that is not so."""
+    if not same_anchor(a, b):
+        return None
+    first, second = (log_ratios(anchor_of(one), bursts_of(one)) for one in (a, b))
+    return difference_of_means(first, second, error) if first and second else None
+
+
+def same_anchor(a: Record, b: Record) -> bool:
+    """Return whether two records were timed beside the same file on the same kind of target."""
+    x, y = (one.get("anchor", {}) for one in (a, b))
+    return bool(x.get("sha256")) and all(x.get(key) == y.get(key) for key in ("sha256", "target", "runtime_version"))
+
+
+def to_anchor(record: Record) -> LatencyRatio | None:
+    """Return a cell's latency as a ratio of the anchor's; None where it has no anchor."""
+    values = log_ratios(anchor_of(record), bursts_of(record))
+    if not values:
+        return None
+    return ratio_of(block_interval(values, record["error"]), str(record["anchor"]["cell"]))
+
+
+def ratio_of(interval: Interval, anchor: str) -> LatencyRatio:
+    """Return an interval of a logarithm as a ratio with its verdict. A ratio of one block is never distinguishable."""
+    estimate, low, high = (exp(min(max(value, -700.0), 700.0)) for value in interval)
+    verdict = "faster" if high < 1 else "slower" if low > 1 else "not distinguishable"
+    return LatencyRatio(anchor, estimate, low, high, CONFIDENCE, verdict)  # type: ignore[arg-type]
+
+
+def read_record(measurement: Measurement, folder: Path | None) -> Record | None:
+    """Return the raw record of a measurement in a run's folder; None if there is none with bursts."""
+    path = raw_path(measurement, folder)
+    if path is None:
+        return None
+    try:
+        record: Record = read_json(path)
+        bursts, error = bursts_of(record), float(record["error"])
+        anchor_of(record)
+    except (InputError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    values = [ms for rounds in bursts.values() for ms in rounds.values()]
+    return record if values and np.isfinite(values).all() and min(values) > 0 and 0 < error < 1 else None
+
+
+class Ratios:
+    """The latency ratios of a run's cells, from the raw records in its folder; each record is read once."""
+
+    def __init__(self, folder: Path | None = None, records: Mapping[tuple[str, str], Record] | None = None) -> None:
+        self._folder = folder
+        self._records: dict[tuple[str, str], Record | None] = dict(records or {})
+
+    def __call__(self, a: Measurement, b: Measurement) -> LatencyRatio | None:
+        """Return b's latency as a ratio of a's.
+
+        Without raw records the ratios to the anchor are combined, and without these the intervals of the medians; both
+        are cautious. None where one has no latency, or they are not of the same kind.
+        """
+        if a.latency_ms is None or b.latency_ms is None or a.kind != b.kind:
+            return None
+        name = cell_name(a.artifact, a.target)
+        first, second = self._record(a), self._record(b)
+        if first and second and (interval := between(first, second)):
+            return ratio_of(interval, name)
+        return _from_ends(a, b, name)
+
+    def _record(self, m: Measurement) -> Record | None:
+        key = (m.artifact, m.target)
+        if key not in self._records:
+            self._records[key] = read_record(m, self._folder)
+        return self._records[key]
+
+
+def _from_ends(a: Measurement, b: Measurement, name: str) -> LatencyRatio:
+    """Return the ratio of two cells without raw records: the ends of two intervals hold together (Bonferroni)."""
+    x, y = a.latency_ratio, b.latency_ratio
+    if x and y and x.anchor == y.anchor:
+        confidence = max(0.0, x.confidence + y.confidence - 1)
+        ratio, low, high = y.ratio / x.ratio, y.low / x.high, y.high / x.low
+    else:
+        first, second = a.latency_ms, b.latency_ms
+        assert first is not None and second is not None  # noqa: S101 (the caller has checked)
+        confidence = max(0.0, first.confidence + second.confidence - 1)
+        ratio, low, high = second.median / first.median, second.low / first.high, second.high / first.low
+    sure = confidence >= 0.8
+    verdict = "faster" if sure and high < 1 else "slower" if sure and low > 1 else "not distinguishable"
+    return LatencyRatio(name, ratio, low, high, confidence, verdict)  # type: ignore[arg-type]
+
+
+def burst_summary(process: Mapping[str, Any], part: str) -> float | None:
+    """Return the median of a part of each run in milliseconds over a process; None where runs have no such part."""
+    values: Sequence[float] = process.get(part) or ()
+    return float(np.median(values)) if values else None

@@ -1,0 +1,33 @@
+"""What disturbed a measurement, in sentences: load, stolen time, clocks, heat and throttling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_LOAD, _STEAL, _CLOCK, _HOT = 0.5, 0.02, 0.05, 85.0
+
+
+def disturbances(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one sentence for each disturbance in the states before and after each block (`devices/agent.conditions`).
+
+    The bench itself keeps one core busy, so a load average counts from 1.5 on.
+    """
+    pairs = [(one["before"], one["after"]) for one in conditions]
+    found = []
+    load = max((one.get("load", 0.0) for pair in pairs for one in pair), default=0.0)
+    if load > 1 + _LOAD:
+        found.append(f"other processes ran: the load average was up to {load:.1f}")
+    stolen = sum(max(0.0, after["steal_s"] - before["steal_s"]) for before, after in pairs if "steal_s" in after)
+    seconds = sum(max(0.0, after.get("at", 0.0) - before.get("at", 0.0)) for before, after in pairs)
+    if seconds and stolen > _STEAL * seconds:
+        found.append(f"the host took the processor away for {stolen:.1f} of {seconds:.0f} s (steal)")
+    clocks = [one["mhz"] for pair in pairs for one in pair if "mhz" in one]
+    if clocks and min(clocks) < max(clocks) * (1 - _CLOCK):
+        found.append(f"the processor's clock changed between {min(clocks):.0f} and {max(clocks):.0f} MHz")
+    heat = max((one.get("celsius", 0.0) for pair in pairs for one in pair), default=0.0)
+    if heat > _HOT:
+        found.append(f"the machine was {heat:.0f} °C hot")
+    if any(after.get("throttled", 0) > before.get("throttled", 0) for before, after in pairs):
+        found.append("the processor throttled")
+    return found

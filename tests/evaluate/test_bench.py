@@ -1,0 +1,257 @@
+"""The bench with scripted processes: rounds, looks, groups, what goes wrong in the middle, going on after a kill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof.core.artifact import Artifact
+from edgeproof.core.progress import Silent
+from edgeproof.core.runner import Outcome
+from edgeproof.core.target import Target
+from edgeproof.evaluate.bench import Bench, Plan, Timed, burst_of, groups_of
+from edgeproof.evaluate.bursts import between, bursts_of, ratio_of, to_anchor
+
+GONE = Outcome("crashed", "the process of litert was ended by SIGSEGV", "do not ship the pair")
+
+
+@dataclass
+class Machine:
+    """A machine whose speed changes from burst to burst; `clock` counts the seconds that runs take."""
+
+    drift: float = 0.2
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
+    now: float = 0.0
+    alive: int = 0
+    most_alive: int = 0
+    log: list[str] = field(default_factory=list)
+
+    def speed(self, turn: int) -> float:
+        """The same for all bursts of a round: it changes by up to `drift` between rounds."""
+        return 1 + self.drift * float(np.sin(12.9898 * turn + 0.1 * self.now))
+
+
+@dataclass
+class Runner:
+    """A file whose inference takes `ms`. `script` maps (process, burst) to an outcome that comes in its place."""
+
+    machine: Machine
+    name: str
+    ms: float
+    script: dict[tuple[int, int], Outcome] = field(default_factory=dict)
+    kind: Any = "measured"
+    started: int = 0
+
+    @property
+    def artifact(self) -> Artifact:
+        return Artifact(self.name, "m", "tflite", "float32", Path("f"), sha256=self.name[:1] * 64)
+
+    @property
+    def target(self) -> Target:
+        return Target("local", "litert")
+
+    def identity(self) -> dict[str, Any]:
+        return {"runtime_version": "2.1"}
+
+    def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> Any:
+        self.started += 1
+        return Process(self, self.started)
+
+
+class Process:
+    def __init__(self, runner: Runner, number: int) -> None:
+        self.runner, self.number, self.bursts, self.open = runner, number, 0, True
+        self.bias = 1 + 0.002 * float(runner.machine.rng.standard_normal())
+        runner.machine.alive += 1
+        runner.machine.most_alive = max(runner.machine.most_alive, runner.machine.alive)
+
+    def ready(self) -> Outcome:
+        return self.runner.script.get((self.number, -1), Outcome("ok", data={"import_ms": 1.0}))
+
+    def ask(self, request: dict[str, Any], *, seconds: float | None = None) -> Outcome:
+        machine, runner = self.runner.machine, self.runner
+        if request["do"] == "open":
+            return Outcome("ok", data={"load_ms": 1.0, "first_ms": 1.0, "import_memory_bytes": 1, "cores": None})
+        if request["do"] == "warm":
+            return Outcome("ok", data={"warmup_ms": [runner.ms] * 20, "steady": True})
+        if request["do"] == "state":
+            return Outcome("ok", data={"peak_memory_bytes": 2, "conditions": {"at": machine.now, "load": 1.0}})
+        self.bursts += 1
+        machine.log.append(runner.name)
+        if outcome := runner.script.get((self.number, self.bursts)):
+            return outcome
+        noise = 1 + 0.002 * np.abs(machine.rng.standard_normal(request["runs"]))
+        runs = runner.ms * self.bias * machine.speed(request["sample"]) * noise
+        machine.now += float(runs.sum()) / 1000
+        return Outcome("ok", data={"runs_ms": runs.tolist(), "invoke_ms": runs.tolist()})
+
+    def close(self) -> None:
+        self.runner.machine.alive -= self.open
+        self.open = False
+
+
+def bench(
+    folder: Path, runners: list[Runner], plan: Plan | None = None, *, question: Any = None, deadline: float = 1e9
+) -> tuple[dict[str, Outcome], dict[str, Any], Any]:
+    """Time runners, the first being the anchor. Returns the outcomes and records by name, and the finding."""
+    cells = [Timed(runner, folder / f"{runner.name}.json", f"{runner.name}@local/litert") for runner in runners]  # type: ignore[arg-type]
+    machine = runners[0].machine
+    copy = Runner(machine, f"{runners[0].name} copy", runners[0].ms)
+    outcomes, records = {}, {}
+
+    def done(index: int, outcome: Outcome, record: dict[str, Any]) -> None:
+        outcomes[runners[index].name], records[runners[index].name] = outcome, record
+
+    finding = Bench(
+        cells, folder / "x.npy", anchor=0, copy=Timed(copy, folder / "copy.json", "copy"),  # type: ignore[arg-type]
+        plan=plan or Plan(max_seconds=0), question=question or (lambda records, error: set()), deadline=deadline,
+        seed=1, starts=2, listener=Silent(), clock=lambda: machine.now,
+    ).run(done)  # fmt: skip
+    assert machine.alive == 0, "every process was ended"
+    return outcomes, records, finding
+
+
+def test_a_small_difference_is_found_on_a_machine_whose_speed_changes_by_a_fifth(tmp_path: Path) -> None:
+    machine = Machine()
+    outcomes, records, finding = bench(
+        tmp_path, [Runner(machine, "anchor", 10.0), Runner(machine, "same", 10.0), Runner(machine, "slower", 10.3)]
+    )
+    assert all(outcome.ok for outcome in outcomes.values())
+    medians = [np.median(process["runs_ms"]) for process in records["same"]["processes"]]
+    assert len(medians) == 6
+    rounds = bursts_of(records["same"])
+    speeds = [ms for block in rounds.values() for ms in block.values()]
+    assert max(speeds) / min(speeds) > 1.2, "the machine is as unsteady as it should be"
+    ratio = to_anchor(records["slower"])
+    assert ratio is not None and ratio.anchor == "anchor@local/litert"
+    assert ratio.verdict == "slower" and ratio.low < 1.03 < ratio.high and ratio.high - ratio.low < 0.02
+    same, own = to_anchor(records["same"]), to_anchor(records["anchor"])
+    assert same is not None and same.verdict == "not distinguishable"
+    assert own is not None and (own.ratio, own.low, own.high) == (1.0, 1.0, 1.0)
+    assert finding.blocks == 6 and finding.certain
+    copy = to_anchor(finding.copy)
+    assert copy is not None and copy.verdict == "not distinguishable" and 0 < copy.high - copy.low < 0.02
+    assert (interval := between(records["same"], records["slower"])) and ratio_of(interval, "").verdict == "slower"
+
+
+def test_every_cell_runs_once_in_each_round_and_the_order_changes(tmp_path: Path) -> None:
+    machine = Machine()
+    runners = [Runner(machine, name, 10.0) for name in ("a", "b", "c")]
+    bench(tmp_path, runners, Plan(processes=2, max_seconds=0))
+    names = ["a", "a copy", "b", "c"]
+    rounds = [machine.log[i : i + 4] for i in range(0, len(machine.log), 4)]
+    assert len(rounds) == 16 and all(sorted(turn) == names for turn in rounds)
+    assert len({tuple(turn) for turn in rounds}) > 4
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout"])
+@pytest.mark.parametrize("when", [(1, -1), (2, 3), (6, 8)], ids=["starting", "in the middle", "at the end"])
+def test_a_cell_that_dies_or_hangs_is_a_row_and_the_others_go_on(tmp_path: Path, status: Any, when: Any) -> None:
+    machine = Machine()
+    broken = Runner(machine, "broken", 12.0, {when: Outcome(status, "why", "what to do")})
+    outcomes, records, _ = bench(tmp_path, [Runner(machine, "anchor", 10.0), broken, Runner(machine, "well", 11.0)])
+    assert (outcomes["broken"].status, outcomes["broken"].reason) == (status, "why")
+    assert outcomes["anchor"].ok and outcomes["well"].ok
+    assert len(records["well"]["processes"]) == 6
+    ratio = to_anchor(records["well"])
+    assert ratio is not None and ratio.low < 1.1 < ratio.high
+
+
+def test_when_the_anchor_dies_the_other_cells_still_compare(tmp_path: Path) -> None:
+    machine = Machine()
+    anchor = Runner(machine, "anchor", 10.0, {(1, 1): GONE})
+    outcomes, records, _ = bench(tmp_path, [anchor, Runner(machine, "x", 10.0), Runner(machine, "y", 11.0)])
+    assert outcomes["anchor"] == GONE and outcomes["x"].ok and outcomes["y"].ok
+    assert to_anchor(records["x"]) is None
+    interval = between(records["x"], records["y"])
+    assert interval is not None and interval.low > 0
+
+
+def test_a_burst_that_takes_a_hundred_times_as_long_changes_nothing(tmp_path: Path) -> None:
+    machine = Machine()
+    slow = Outcome("ok", data={"runs_ms": [1000.0] * 7})
+    cell = Runner(machine, "cell", 10.0, {(2, 4): slow})
+    _, records, _ = bench(tmp_path, [Runner(machine, "anchor", 10.0), cell])
+    ratio = to_anchor(records["cell"])
+    assert ratio is not None and ratio.verdict == "not distinguishable" and ratio.high - ratio.low < 0.02
+
+
+def test_blocks_go_on_until_the_question_is_answered_and_only_with_the_cells_it_is_about(tmp_path: Path) -> None:
+    machine = Machine()
+    runners = [Runner(machine, name, 10.0) for name in ("anchor", "open", "settled")]
+    errors = []
+
+    def question(records: dict[int, Any], error: float) -> set[int]:
+        errors.append(error)
+        return {1} if len(records[1]["processes"]) < 14 else set()
+
+    _, records, finding = bench(tmp_path, runners, Plan(), question=question)
+    assert [len(records[name]["processes"]) for name in ("anchor", "open", "settled")] == [14, 14, 6]
+    assert errors == [0.025, 0.0125, 0.00625] or np.allclose(errors, [0.025, 0.0125, 0.00625])
+    assert records["settled"]["error"] == pytest.approx(0.025) and records["open"]["error"] == pytest.approx(0.00625)
+    assert finding.certain
+
+
+def test_when_time_is_over_no_further_block_begins_and_it_is_said(tmp_path: Path) -> None:
+    machine = Machine()
+    runners = [Runner(machine, "anchor", 10.0), Runner(machine, "open", 10.0)]
+    _, records, finding = bench(tmp_path, runners, Plan(), question=lambda records, error: {1}, deadline=10.0)
+    assert len(records["open"]["processes"]) >= 6, "the first look is always taken"
+    assert not finding.certain and 10.0 <= machine.now < 15.0
+
+
+def test_a_killed_measurement_goes_on_where_it_was(tmp_path: Path) -> None:
+    machine = Machine()
+
+    class KilledError(Exception):
+        pass
+
+    class Killed(dict[tuple[int, int], Outcome]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            if key == (4, 2):
+                raise KilledError
+            return default
+
+    dying = [Runner(machine, "anchor", 10.0), Runner(machine, "cell", 11.0, Killed())]
+    with pytest.raises(KilledError):
+        bench(tmp_path, dying)
+    kept = json.loads((tmp_path / "cell.json").read_text())["processes"]
+    assert len(kept) == 3
+    runners = [Runner(machine, "anchor", 10.0), Runner(machine, "cell", 11.0)]
+    _, records, _ = bench(tmp_path, runners)
+    assert runners[1].started == 3
+    assert records["cell"]["processes"][:3] == kept and len(records["cell"]["processes"]) == 6
+
+
+def test_groups_fit_the_memory_and_each_has_room_for_the_anchor_and_its_copy(tmp_path: Path) -> None:
+    machine = Machine()
+    sizes = [100, 300, 300, 300, 900, 10]
+    cells = [
+        Timed(Runner(machine, str(i), 1.0), tmp_path / "r", str(i), memory_bytes=size)  # type: ignore[arg-type]
+        for i, size in enumerate(sizes)
+    ]
+    groups = groups_of(cells, 0, 900)
+    assert sorted(i for group in groups for i in group) == [1, 2, 3, 4, 5]
+    assert groups == [[1, 2], [3], [4], [5]]
+    assert groups_of(cells, 0, 10_000) == [[1, 2, 3, 4, 5]]
+    assert groups_of(cells[:1], 0, 10_000) == [[]], "the anchor alone is timed, too"
+
+
+@pytest.mark.parametrize(
+    ("run_ms", "expected"),
+    [
+        (0.05, (1200, 1, 8)),
+        (1.0, (60, 1, 8)),
+        (20.0, (3, 1, 8)),
+        (60.0, (1, 1, 8)),
+        (100.0, (1, 1, 5)),
+        (400.0, (1, 0, 5)),
+    ],
+)
+def test_a_burst_takes_60_ms_and_slow_cells_take_part_in_fewer_rounds(run_ms: float, expected: Any) -> None:
+    assert burst_of({"warmup_ms": [run_ms] * 3}, Plan(), 8) == expected
