@@ -136,7 +136,7 @@ def test_targets_complete_to_versions_that_lie_beside(monkeypatch: pytest.Monkey
     monkeypatch.setenv("EDGEPROOF_RUNTIMES", str(tmp_path))
     context, parameter = click.Context(edgeproof), click.Option(["--on"])
     completions = [item.value for item in completing.targets(context, parameter, "local/litert")]
-    assert completions == ["local/litert", "local/litert==1.0.1"]
+    assert completions == ["local/litert", "local/litert-gpu", "local/litert==1.0.1"]
 
 
 def test_every_command_that_takes_a_recipe_a_variant_or_a_target_completes_it() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from edgeproof.core.codec import read_json, sha256_file
 from edgeproof.core.recipe_file import parse_recipe
+from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.target import Target
 from edgeproof.devices.runtimes import installed_versions
 from edgeproof.workflows.finished import Run
@@ -83,7 +84,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> TextRun:
 def test_every_file_takes_token_ids_and_loses_little(texts: TextRun) -> None:
     results = texts.finished.results
     rows = [m for m in results.measurements if m.status == "ok"]
-    runtimes = [name for name, version in installed_versions().items() if version]
+    runtimes = [name for name, version in installed_versions().items() if version and RUNTIMES[name].default]
     assert {Target.parse(m.target).runtime for m in rows} == set(runtimes)
     for row in rows:
         assert row.accuracy is not None and row.accuracy > 0.8, row
