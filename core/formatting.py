@@ -106,6 +106,11 @@ def times(ratio: float) -> str:
     return f"{number(ratio)}×"
 
 
+def precise_ratio(ratio: float) -> str:
+    """Return a ratio with three decimals where it is near 1, so that half a per cent is seen: ``1.005``, ``12.3``."""
+    return f"{ratio:.3f}" if 0.5 <= ratio < 2 else number(ratio)
+
+
 def by_design_words(cells: int) -> str:
     """Return how many cells of a table are empty because the runtime does not read the format."""
     counted = "1 cell is" if cells == 1 else f"{cells} cells are"

@@ -52,7 +52,8 @@ class Plan:
 class Timed:
     """A cell to time. `raw` is the JSON file of its record, from which an interrupted run resumes.
 
-    `memory_bytes` is what its process takes; `name` how it is written in records and notes.
+    `memory_bytes` is what its process takes; `name` how it is written in records and notes; `inputs` its own samples
+    in place of the bench's.
     """
 
     runner: Runner
@@ -61,6 +62,7 @@ class Timed:
     memory_bytes: int = 0
     threads: int = 1
     batch: int = 1
+    inputs: Path | None = None
 
 
 # Given the records by index, and the error that an interval may have: the cells about which the question is open.
@@ -218,7 +220,7 @@ class Bench:
             started = {}
             for index in batch:
                 cell = self._cells[index]
-                server = cell.runner.serve(self._inputs, threads=cell.threads, batch=cell.batch)
+                server = cell.runner.serve(cell.inputs or self._inputs, threads=cell.threads, batch=cell.batch)
                 if isinstance(server, Outcome):
                     self._failures[index] = server
                 else:

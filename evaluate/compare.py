@@ -10,7 +10,7 @@ called a difference. Each row says which.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.frames import data_frame, html_table
-from ..core.measurement import LatencyRatio, Measurement
+from ..core.measurement import Kind, Latency, LatencyRatio, Measurement
 from ..core.results import Results
 from ..core.statistics import CONFIDENCE, difference_interval, paired_loss
 from ..tasks import Quality, comparable, task_of
@@ -52,6 +52,11 @@ class Change:
     method: str
     verdict: str
 
+    @property
+    def tells(self) -> bool:
+        """Whether the interval is about the two files: not where the machine's speed may be part of it."""
+        return self.method != BY_MEDIANS
+
 
 @dataclass(frozen=True)
 class CellComparison:
@@ -60,7 +65,8 @@ class CellComparison:
     Files without known classes have no accuracy: their agreement with their float models is shown in its place, and
     `agreement_by` says what that is a share of (`tasks.agreement`).
     `by_design` cells are empty in both, since the runtime does not read the format. `is_reference`: the float model
-    itself, or a file on TensorFlow, which no device runs.
+    itself, or a file on TensorFlow, which no device runs. `latency_why` says why there is no ratio of latencies, where
+    both runs' files were to be timed now.
     """
 
     model: str
@@ -86,6 +92,7 @@ class CellComparison:
     agreement_by_b: str = ""
     reason_a: str = ""
     reason_b: str = ""
+    latency_why: str = ""
     is_reference: bool = False
 
     @property
@@ -106,7 +113,8 @@ class CellComparison:
 class Comparison:
     """Run b beside run a. `warnings` say what makes the two hard to compare, each with what to do about it.
 
-    `gate` is what the limits of `fail_on` came to; None where there were none.
+    `gate` is what the limits of `fail_on` came to; None where there were none. `bench` says of each group of files that
+    were timed now what this machine could tell apart; empty where latencies are the runs' own.
     """
 
     run_a: str
@@ -116,6 +124,7 @@ class Comparison:
     only_b: tuple[str, ...]
     warnings: tuple[str, ...]
     gate: Gate | None = None
+    bench: tuple[dict[str, Any], ...] = ()
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame with a row for each cell. Raises InputError where pandas is not installed."""
@@ -158,14 +167,17 @@ def compare(
     folder_b: Path | None = None,
     force: bool = False,
     fail_on: Sequence[Limit] = (),
+    remeasured: Remeasured | None = None,
 ) -> Comparison:
     """Compare each cell of `run_b` with the same variant, target and model of `run_a`.
 
     The folders are the runs'; with them latencies are compared from raw files. A single model in each run is taken
     for the same one whatever it is called. `fail_on` are limits to judge (`gate`). Raises InputError when the machines
-    differ (unless `force`), or when the runs have no cell in common.
+    differ (unless `force`, or latencies were `remeasured` here), or when the runs have no cell in common.
     """
-    warnings = _unlike_machines(run_a.environment, run_b.environment, force) + _unlike_data(run_a, run_b)
+    warnings = _unlike_data(run_a, run_b)
+    if remeasured is None:
+        warnings = _unlike_machines(run_a.environment, run_b.environment, force) + warnings
     cells_a, cells_b = matched([run_a, run_b])
     if not cells_a.keys() & cells_b.keys():
         raise InputError(
@@ -173,6 +185,9 @@ def compare(
             "compare runs of recipes that share variants, targets and model names",
         )
     common = tuple(compare_cell(a, cells_b[k], folder_a, folder_b) for k, a in cells_a.items() if k in cells_b)
+    if remeasured is not None:
+        keys = (key for key in cells_a if key in cells_b)
+        common = tuple(_timed_now(cell, remeasured.cells.get(key)) for key, cell in zip(keys, common, strict=True))
     only_a, only_b = (
         [c for k, c in ours.items() if k not in others and not c.is_by_design]
         for ours, others in ((cells_a, cells_b), (cells_b, cells_a))
@@ -187,6 +202,51 @@ def compare(
         only_b=tuple(map(_cell_name, only_b)),
         warnings=tuple(warnings),
         gate=judge(fail_on, common, only_a) if fail_on else None,
+        bench=remeasured.bench if remeasured else (),
+    )
+
+
+@dataclass(frozen=True)
+class Remeasured:
+    """What timing both runs' files now came to, by (variant, target, model), and what the bench says of itself."""
+
+    cells: Mapping[tuple[str, str, str], Together]
+    bench: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Together:
+    """What timing the two files of a cell came to: both latencies and the ratio b / a, or in `why` the reason for none.
+
+    `is_same` is of one file that both runs have: it was not timed, and differs by nothing.
+    """
+
+    why: str = ""
+    kind: Kind = "measured"
+    latency_a: Latency | None = None
+    latency_b: Latency | None = None
+    change: Change | None = None
+    is_same: bool = False
+
+
+SAME_FILE = "both runs have the same file: it was not timed"
+_NOT_TIMED = Together("it was not timed now: it did not run in both runs, or is the float model, which ships nowhere")
+
+
+def _timed_now(cell: CellComparison, together: Together | None) -> CellComparison:
+    """Return a cell with the latencies of now in place of the runs' own."""
+    timed = together or _NOT_TIMED
+    if timed.is_same:
+        change = Change(1.0, 1.0, 1.0, CONFIDENCE, SAME_FILE, "not distinguishable")
+        return replace(cell, latency=change, latency_ms_a=None, latency_ms_b=None)
+    return replace(
+        cell,
+        latency=timed.change,
+        latency_ms_a=timed.latency_a.median if timed.latency_a else None,
+        latency_ms_b=timed.latency_b.median if timed.latency_b else None,
+        kind_a=timed.kind if timed.change else cell.kind_a,
+        kind_b=timed.kind if timed.change else cell.kind_b,
+        latency_why=timed.why,
     )
 
 

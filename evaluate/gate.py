@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import InputError
-from ..core.formatting import number, signed_points, times
+from ..core.formatting import precise_ratio, signed_points, times
 from ..core.sanitize import shorten
 from .cells import Cell
 
@@ -27,6 +27,8 @@ Verdict = Literal["met", "not met", "not shown"]
 NEW_FAILURES = "new-failures"
 # An interval that covers less often than this says nothing; `compare` calls such a change not distinguishable.
 LEAST_CONFIDENCE = 0.8
+# An interval of a ratio that is wider than this is that of one block of processes, which has none.
+MOST_RATIO = 1e6
 _NAME = re.compile(r"[^\s<>=]*")
 _AMOUNT = re.compile(r">\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(\S+)")
 _EXAMPLES = "'accuracy_drop > 0.5 points', 'latency > 3 %', 'size > 5 %', new-failures"
@@ -167,12 +169,16 @@ def _accuracy_drop(cell: CellComparison) -> Change | str:
 def _latency(cell: CellComparison) -> Change | str:
     change = cell.latency
     if change is None:
+        if cell.latency_why:
+            return cell.latency_why
         if cell.kind_a != cell.kind_b:
             return f"latency is {cell.kind_a} in a and {cell.kind_b} in b"
         return _not_in_both(cell, "comparable latency")
-    if change.confidence < LEAST_CONFIDENCE:
+    if change.confidence < LEAST_CONFIDENCE or change.high > MOST_RATIO * change.low:
         return f"{times(change.estimate)}, of too few processes for an interval"
-    words = f"{times(change.estimate)} [{number(change.low)}, {number(change.high)}]"
+    if not change.tells:
+        return f"{times(change.estimate)}, from medians of different times: use --remeasure"
+    words = f"{precise_ratio(change.estimate)}× [{precise_ratio(change.low)}, {precise_ratio(change.high)}]"
     more, low, high = (100 * (ratio - 1) for ratio in (change.estimate, change.low, change.high))
     return Change(more, low, high, words)
 

@@ -32,9 +32,9 @@ from .disturbances import disturbances
 from .latency import summarize
 
 # Share of the free memory that the processes of a group may take together.
-_MEMORY_SHARE = 0.7
+MEMORY_SHARE = 0.7
 # A cell without a measured peak is taken for this large.
-_USUAL_BYTES = 300 << 20
+USUAL_BYTES = 300 << 20
 # Ends the place of an anchor's bursts if its own were timed earlier.
 _AGAIN = ".again"
 
@@ -92,6 +92,29 @@ def time_cells(
     ).run()  # fmt: skip
 
 
+def plan_of(table: LatencyTable) -> Plan:
+    """Return the bench's plan for a recipe's [evaluate.latency]."""
+    return Plan(
+        table.warmup_seconds, table.run_seconds, table.min_runs, table.processes, table.resolution, table.max_seconds
+    )
+
+
+def summary_of(finding: Finding, anchor: str, resolution: float) -> dict[str, Any]:
+    """Return what a group's measurement says about the machine, as results.json has it. `anchor` is its cell's name."""
+    same = to_anchor(finding.copy) if finding.copy else None
+    told_apart = max(same.high - 1, 1 - same.low) if same and finding.blocks > 1 else None
+    return {
+        "anchor": anchor,
+        "copy": to_json(same) if same else None,
+        "told_apart": told_apart,
+        "resolution": resolution,
+        "seconds": round(finding.seconds, 1),
+        "blocks": finding.blocks,
+        "certain": finding.certain,
+        "disturbances": disturbances(finding.conditions),
+    }
+
+
 def anchor_of(cells: Sequence[TimedCell]) -> int:
     """Return the cell that all others are compared with: a float32 file on a runtime of devices, else the first."""
     real = [index for index, cell in enumerate(cells) if cell.row.kind == "measured"] or list(range(len(cells)))
@@ -131,10 +154,7 @@ class _Timing:
         self._inputs, self._seed, self._cores = inputs, seed, cores
         self._store, self._raw_folder = store, raw_folder
         self._listener, self._on_row, self._on_bench = listener, on_row, on_bench
-        self._plan = plan = Plan(
-            table.warmup_seconds, table.run_seconds, table.min_runs, table.processes, table.resolution,
-            table.max_seconds,
-        )  # fmt: skip
+        self._plan = plan = plan_of(table)
         self._deadline = time.monotonic() + plan.max_seconds
         anchor = cells[anchor_of(cells)]
 
@@ -165,7 +185,7 @@ class _Timing:
         timed = [*(todo if self._anchor in todo else [self._anchor, *todo])]
         cells = [self._timed(entry, keep=entry in todo) for entry in timed]
         position = timed.index(self._anchor)
-        free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
+        free = int(psutil.virtual_memory().available * MEMORY_SHARE)
         for group in groups_of(cells, position, free):
             self._time([position, *group], timed, cells, todo)
 
@@ -195,7 +215,7 @@ class _Timing:
             starts=self._cores,
             listener=self._listener,
         ).run(done)
-        summary = self._summary(finding)
+        summary = summary_of(finding, cell_name(*self._anchor.place), self._plan.resolution)
         for entry, outcome in finished:
             if entry not in todo:
                 continue
@@ -222,23 +242,8 @@ class _Timing:
         row = entry.cell.row
         return Timed(
             entry.cell.runner, folder / "raw.json", cell_name(*entry.place),
-            row.peak_memory_bytes or _USUAL_BYTES, entry.threads, entry.batch,
+            row.peak_memory_bytes or USUAL_BYTES, entry.threads, entry.batch,
         )  # fmt: skip
-
-    def _summary(self, finding: Finding) -> dict[str, Any]:
-        """Return what a group's measurement says about the machine, as results.json has it."""
-        same = to_anchor(finding.copy) if finding.copy else None
-        told_apart = max(same.high - 1, 1 - same.low) if same and finding.blocks > 1 else None
-        return {
-            "anchor": cell_name(*self._anchor.place),
-            "copy": to_json(same) if same else None,
-            "told_apart": told_apart,
-            "resolution": self._plan.resolution,
-            "seconds": round(finding.seconds, 1),
-            "blocks": finding.blocks,
-            "certain": finding.certain,
-            "disturbances": disturbances(finding.conditions),
-        }
 
     def _base(self, entry: _Entry) -> Measurement:
         """Return the row of a cell without its latency; further rows of a cell repeat the rest."""

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.formatting import percent, times
 from ..core.results import Results
 from ..core.sanitize import shorten
 
+UNSURE = "The order of the files is not certain to {resolution} after {seconds}: raise evaluate.latency.max_seconds."
+
 
 def bench_sentences(results: Results) -> list[str]:
     """Return the sentences for the groups of cells that were timed side by side; groups that say the same, once."""
-    return list(dict.fromkeys(words for row in results.bench for words in _sentences(row)))
+    return sentences_of(results.bench)
 
 
-def _sentences(row: Mapping[str, Any]) -> list[str]:
+def sentences_of(bench: Iterable[Mapping[str, Any]], unsure: str = UNSURE) -> list[str]:
+    """Return the sentences for rows of ``bench``; those that are the same, once.
+
+    `unsure` is what is said, with `resolution` and `seconds`, where time ran out.
+    """
+    return list(dict.fromkeys(words for row in bench for words in _sentences(row, unsure)))
+
+
+def _sentences(row: Mapping[str, Any], unsure: str) -> list[str]:
     copy, told_apart = row.get("copy"), row.get("told_apart")
     if not copy or told_apart is None:
         return [
@@ -32,8 +42,5 @@ def _sentences(row: Mapping[str, Any]) -> list[str]:
     if disturbed and row["disturbances"]:
         sentences.append(f"What disturbed it: {shorten('; '.join(row['disturbances']), 500)}.")
     if not row["certain"]:
-        sentences.append(
-            f"The order of the files is not certain to {percent(row['resolution'])} after {row['seconds']:.0f} s: "
-            "raise evaluate.latency.max_seconds."
-        )
+        sentences.append(unsure.format(resolution=percent(row["resolution"]), seconds=f"{row['seconds']:.0f} s"))
     return sentences

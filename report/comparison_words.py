@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.formatting import ms, number, points, signed_points, size, times
+from ..core.formatting import ms, points, precise_ratio, signed_points, size
 from ..core.sanitize import shorten
-from ..evaluate.compare import BY_MEDIANS, SEPARATE, CellComparison, Change, Comparison
-from ..evaluate.gate import Judgement
+from ..evaluate.compare import BY_MEDIANS, SAME_FILE, SEPARATE, CellComparison, Change, Comparison
+from ..evaluate.gate import MOST_RATIO, Judgement
 from ..tasks.agreement import counts_samples
 from ..tasks.quality import AgreementShare, Likeness
+from .bench_words import sentences_of
 
 # Cells of only one run, and of one verdict of the gate, that are named; the JSON document has all.
-NAMED = 8
+NAMED, NAMED_NOT_SHOWN = 8, 3
 REASON_LIMIT = 200
+_UNSURE = "Not every pair of files is told apart to {resolution} after {seconds}: raise --latency max_seconds."
 # What marks the interval of a row that was compared by the more cautious method.
 SEPARATE_MARK, MEDIANS_MARK = "†", "‡"
 
@@ -87,9 +89,13 @@ def _latency(cell: CellComparison) -> Figure:
     values = _both(cell.latency_ms_a, cell.latency_ms_b, ms)
     if (change := cell.latency) is None:
         return Figure(values=values)
+    if change.method == SAME_FILE:
+        return Figure("= same file")
     mark = MEDIANS_MARK if change.method == BY_MEDIANS else ""
-    interval = f"[{number(change.low)}, {number(change.high)}]{mark}"
-    return _figure(change, times(change.estimate), interval, values, ("slower", "faster"), worse="higher")
+    known = change.high <= MOST_RATIO * change.low
+    ends = f"[{precise_ratio(change.low)}, {precise_ratio(change.high)}]"
+    interval = f"{ends}{mark}" if known else "no interval: one block"
+    return _figure(change, f"{precise_ratio(change.estimate)}×", interval, values, ("slower", "faster"), worse="higher")
 
 
 def _figure(change: Change, text: str, interval: str, values: str, words: tuple[str, str], worse: str) -> Figure:
@@ -132,6 +138,12 @@ def legend(comparison: Comparison) -> Iterator[str]:
         yield f"{SEPARATE_MARK} compared as two separate samples, whose interval is wider: {'; '.join(reasons)}"
     if any(c.latency and c.latency.method == BY_MEDIANS for c in cells):
         yield f"{MEDIANS_MARK} no anchor in common, so the machine's own speed is in it: no latency is called different"
+    if comparison.bench:
+        yield "latencies were measured now: the files of both runs in the same rounds"
+    yield from sentences_of(comparison.bench, _UNSURE)
+    for cell, row in zip(cells, rows(comparison), strict=True):
+        if cell.latency_why and not row.status and not cell.is_reference:
+            yield f"{row.name} on {row.target}: {shorten(cell.latency_why, REASON_LIMIT)}"
 
 
 def only_in(comparison: Comparison) -> Iterator[str]:
@@ -158,7 +170,9 @@ def gate_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
         judged = [j for j in gate.judgements if j.limit == limit]
         for verdict in ("not met", "not shown"):
             if matching := [j for j in judged if j.verdict == verdict]:
-                places = _listed([f"{place(comparison, j)} ({shorten(j.why, REASON_LIMIT)})" for j in matching], "; ")
+                most = NAMED if verdict == "not met" else NAMED_NOT_SHOWN
+                words = [f"{place(comparison, j)} ({shorten(j.why, REASON_LIMIT)})" for j in matching]
+                places = _listed(words, "; ", most)
                 yield verdict, f"{limit}: {verdict} on {len(matching)} of {len(judged)}: {places}"
         if all(j.verdict == "met" for j in judged):
             yield "met", f"{limit}: met on {len(judged)} of {len(judged)}" if judged else f"{limit}: nothing to judge"
@@ -172,6 +186,6 @@ def place(comparison: Comparison, judgement: Judgement) -> str:
     return shorten(f"{judgement.variant}{of} on {judgement.target}", 120)
 
 
-def _listed(names: list[str], between: str) -> str:
-    more = f"{between}and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return between.join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if more and between == ", " else more)
+def _listed(names: list[str], between: str, most: int = NAMED) -> str:
+    """Return the first names, and how many more there are."""
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -152,7 +152,7 @@ def test_table_and_json_hold_every_cell_and_survive_hostile_names():
     comparison = compare(a, a)
     text = shown(comparison_table(comparison, 200))
     assert "[red]a" in text
-    for part in ("tflite:int8", "tflite:float32", "82.0 %", "0.00 points [", "1.00× [", "3.00 MiB", "measured"):
+    for part in ("tflite:int8", "tflite:float32", "82.0 %", "0.00 points [", "1.000× [", "3.00 MiB", "measured"):
         assert part in text
     assert json.loads(json.dumps(comparison.to_dict()))["cells"][1]["variant"] == "tflite:float32"
 
@@ -212,7 +212,7 @@ def test_a_comparison_is_readable_at_any_width(width):
     assert max(len(line.rstrip()) for line in lines) <= width
     assert "…" not in stream.getvalue()
     words = " ".join(stream.getvalue().split())
-    for part in ("tflite:int8-per-tensor", "local/litert", "82.0 %", "= 1.00×", "3.00 MiB", "measured", "distinguish"):
+    for part in ("tflite:int8-per-tensor", "local/litert", "82.0 %", "= 1.000×", "3.00 MiB", "measured", "distinguish"):
         assert part in words
 
 
