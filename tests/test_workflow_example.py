@@ -141,7 +141,7 @@ def test_a_pull_request_is_compared_with_the_baseline_and_commented(runner: Runn
     assert comment.startswith("## Gate ") and "Gate not met" not in comment and "| tflite:int8 |" in comment
     assert (runner.fake / "summary.md").read_text(encoding="utf-8") == comment
     suite = ElementTree.fromstring((runner.folder / "gate.xml").read_text(encoding="utf-8"))[0]
-    assert suite.get("failures") == "0" and int(suite.get("tests", 0)) > 20
+    assert suite.get("failures") == "0" and int(suite.get("tests", 0)) > 40
 
 
 @pytest.mark.slow

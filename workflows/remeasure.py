@@ -61,13 +61,11 @@ def time_together(
         raise InputError(f"no file of the two runs can be timed now: {whys[0]}", _REMEDY)
     benches: list[dict[str, Any]] = []
     if pairs:
-        limit = min(
-            (limit.most for limit in limits if limit.metric == "latency" and limit.most is not None), default=None
-        )
+        allowed = [limit.most / 100 for limit in limits if limit.metric == "latency" and limit.most is not None]
         with tempfile.TemporaryDirectory(prefix="edgeproof-compare-") as folder:
             listener.begin("measure")
             timed, benches = time_pairs(
-                pairs, table=settings.latency, limit=None if limit is None else limit / 100, seed=SEED, cores=usable_cores(),
+                pairs, table=settings.latency, limit=min(allowed, default=None), seed=SEED, cores=usable_cores(),
                 folder=Path(folder) / "records", listener=listener,
             )  # fmt: skip
         found |= timed

@@ -32,10 +32,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         file.write_bytes(mean_colour_model(size))
         x = np.zeros((6, size, size, 3), np.uint8)
         x[np.arange(6), ..., np.arange(6) % 3] = 255
-        run = ep.evaluate(
-            [file], (x, np.arange(6) % 3), "local/litert", value_range=(0, 255), out=folder / name / "run", latency=QUICK
-        )  # fmt: skip
-        folders.append(run.folder)
+        data, out = (x, np.arange(6) % 3), folder / name / "run"
+        folders.append(ep.evaluate([file], data, "local/litert", value_range=(0, 255), out=out, latency=QUICK).folder)
     return folders
 
 
