@@ -172,16 +172,18 @@ class Bench:
         """Write the anchor's bursts of the same rounds into a cell's record."""
         own, anchor = bursts_of(self._records[index]), bursts_of(self._records[self._anchor])
         cell = self._cells[self._anchor]
-        blocks = {
-            block: {str(number): anchor[block][number] for number in rounds if number in anchor[block]}
-            for block, rounds in own.items()
-            if block in anchor
-        }
-        if any(blocks.values()):
+        blocks = []
+        for block, rounds in own.items():
+            common = [number for number in rounds if number in anchor.get(block, {})]
+            if common:
+                fastest = [anchor[block][number] for number in common]
+                blocks.append({"block": block, "rounds": common, "fastest_ms": fastest})
+        if blocks:
             self._records[index]["anchor"] = {
                 "cell": cell.name,
                 "sha256": cell.runner.artifact.sha256,
                 "target": str(cell.runner.target),
+                "threads": cell.threads,
                 "runtime_version": cell.runner.identity().get("runtime_version", ""),
                 "blocks": blocks,
             }

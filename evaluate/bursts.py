@@ -49,8 +49,11 @@ def bursts_of(record: Record) -> Bursts:
 
 def anchor_of(record: Record) -> Bursts:
     """Return the anchor's bursts of the rounds in which a record's cell took part; empty without an anchor."""
-    blocks = record.get("anchor", {}).get("blocks", {})
-    return {block: {int(number): float(ms) for number, ms in rounds.items()} for block, rounds in blocks.items()}
+    blocks = record.get("anchor", {}).get("blocks", [])
+    return {
+        one["block"]: {int(n): float(ms) for n, ms in zip(one["rounds"], one["fastest_ms"], strict=True)}
+        for one in blocks
+    }
 
 
 def log_ratios(a: Bursts, b: Bursts) -> list[float]:
@@ -85,7 +88,7 @@ def through_anchor(a: Record, b: Record, error: float) -> Interval | None:
 def same_anchor(a: Record, b: Record) -> bool:
     """Return whether two records were timed beside the same file on the same kind of target."""
     x, y = (one.get("anchor", {}) for one in (a, b))
-    return bool(x.get("sha256")) and all(x.get(key) == y.get(key) for key in ("sha256", "target", "runtime_version"))
+    return bool(x.get("sha256")) and all(x.get(key) == y.get(key) for key in ("sha256", "target", "runtime_version", "threads"))
 
 
 def to_anchor(record: Record) -> LatencyRatio | None:

@@ -40,7 +40,10 @@ def record(
     }
     if anchor is not None:
         made["anchor"] = {
-            "cell": ANCHOR, "sha256": sha256, "target": "local/litert", "runtime_version": "2.1",
-            "blocks": {f"{blocks}{n}": {str(r): ms for r in range(rounds)} for n, ms in enumerate(anchor)},
+            "cell": ANCHOR, "sha256": sha256, "target": "local/litert", "runtime_version": "2.1", "threads": 1,
+            "blocks": [
+                {"block": f"{blocks}{n}", "rounds": list(range(rounds)), "fastest_ms": [ms] * rounds}
+                for n, ms in enumerate(anchor)
+            ],
         }  # fmt: skip
     return made
