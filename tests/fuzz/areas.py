@@ -198,6 +198,7 @@ def _results(box: Path, draw: random.Random) -> Inputs:
                     "--junit",
                     f"{OUT}/g.xml",
                 ),
+                ("compare", "other", "run", "--remeasure", "--fail-on", "latency > 3 %", "--json"),
                 ("history", "other", "run", "--out", f"{OUT}/h.html"),
                 ("history", "run", "other/results.json", "--json"),
                 ("bundle", "run", *_MISSING, "--out", OUT),
