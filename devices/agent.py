@@ -862,8 +862,8 @@ def core_facts() -> Dict[int, Dict[str, Any]]:
     return facts
 
 
-def pin(threads: int) -> Optional[Dict[int, Dict[str, Any]]]:
-    """Pin this process to `threads` cores. Returns them with their facts, or None where that is impossible.
+def pin(threads: int) -> Optional[List[int]]:
+    """Pin this process to `threads` cores. Returns them, or None where that is impossible.
 
     The fastest kind of cores comes first, then one core of each set of SMT siblings, then the last cores, away from
     core 0's interrupts.
@@ -879,7 +879,7 @@ def pin(threads: int) -> Optional[Dict[int, Dict[str, Any]]]:
     order = sorted(facts, key=lambda core: (-speed[core], facts[core].pop("turn"), -core))
     chosen = sorted(order[:threads])
     os.sched_setaffinity(0, chosen)
-    return {core: facts[core] for core in chosen}
+    return chosen
 
 
 def conditions() -> Dict[str, Any]:
@@ -1075,6 +1075,9 @@ class Server:
         gc.collect()
         gc.disable()
         facts.update(self.imported, cores=pinned)
+        if pinned:
+            about = core_facts()
+            facts["core_facts"] = [dict(about[core], core=core) for core in pinned]
         return facts
 
     def _fed(self, index: int) -> Dict[str, Any]:

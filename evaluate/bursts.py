@@ -88,7 +88,8 @@ def through_anchor(a: Record, b: Record, error: float) -> Interval | None:
 def same_anchor(a: Record, b: Record) -> bool:
     """Return whether two records were timed beside the same file on the same kind of target."""
     x, y = (one.get("anchor", {}) for one in (a, b))
-    return bool(x.get("sha256")) and all(x.get(key) == y.get(key) for key in ("sha256", "target", "runtime_version", "threads"))
+    keys = ("sha256", "target", "runtime_version", "threads")
+    return bool(x.get("sha256")) and all(x.get(key) == y.get(key) for key in keys)
 
 
 def to_anchor(record: Record) -> LatencyRatio | None:
