@@ -35,6 +35,8 @@ from .latency import summarize
 MEMORY_SHARE = 0.7
 # A cell without a measured peak is taken for this large.
 USUAL_BYTES = 300 << 20
+# Of the records in the store: raised when what they hold changes.
+_FORM = 2
 # Ends the place of an anchor's bursts if its own were timed earlier.
 _AGAIN = ".again"
 
@@ -159,7 +161,13 @@ class _Timing:
         anchor = cells[anchor_of(cells)]
 
         def entry(cell: TimedCell, threads: int, batch: int, role: str = "") -> _Entry:
-            facts = {"plan": plan_record(plan, threads, batch), "anchor": anchor.key, "role": role, **cell.key}
+            facts = {
+                "plan": plan_record(plan, threads, batch),
+                "anchor": anchor.key,
+                "role": role,
+                "form": _FORM,
+                **cell.key,
+            }
             target = f"{cell.row.target}{_suffix(table, threads, batch)}"
             return _Entry(cell, store.key("latency", facts), threads, batch, target)
 
