@@ -49,7 +49,7 @@ contract: $(VENV)/.ready  ## Record new commands, options and keys in tests/supp
 # One resolution for all supported Pythons, with markers where they differ.
 constraints: $(VENV)/.ready  ## Resolve constraints.txt anew from pyproject.toml
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra onnxruntime-cuda --extra onnxruntime-webgpu --universal --python-version 3.10 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra onnxruntime-cuda --extra onnxruntime-webgpu --extra mlflow --universal --python-version 3.10 --upgrade \
 		--no-header --no-annotate --quiet --output-file constraints.new
 	(echo '# The versions that are tested, for every supported Python. Made by `make constraints`; names no index.'; \
 		grep -v '^--' constraints.new) > constraints.txt

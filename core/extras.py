@@ -64,6 +64,7 @@ EXTRAS: dict[str, Extra] = {
         "text": {"tensorflow_text": "tensorflow-text"},
         "tfds": {"tensorflow_datasets": "tensorflow-datasets"},
         "tensorboard": {"tensorboard": "tensorboard"},
+        "mlflow": {"mlflow": "mlflow-skinny"},
     }.items()
 }
 

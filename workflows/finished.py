@@ -9,9 +9,10 @@ from typing import Any
 
 from ..core.artifact import Artifact
 from ..core.errors import explain_os_errors
+from ..core.extras import EXTRAS
 from ..core.results import Results, load_results
 from ..report import write as write_report
-from .arguments import path_of
+from .arguments import path_of, text_of
 
 
 @dataclass(frozen=True)
@@ -89,18 +90,37 @@ class Run:
 
 
 @explain_os_errors
-def report(run: Run | str | os.PathLike[str]) -> Run:
-    """Write a run's report.html and report.md again, from its results.json.
+def report(
+    run: Run | str | os.PathLike[str], *, mlflow: str = "", tensorboard: str | os.PathLike[str] | None = None
+) -> Run:
+    """Write a run's report.html and report.md again, from its results.json, and export its figures.
 
     Args:
         run: a run, its folder, or its results.json.
+        mlflow: the address of an MLflow tracking server (extra ``mlflow``) that gets a run for each file and target.
+        tensorboard: the folder of TensorBoard's logs (extra ``tensorboard``) that gets the same.
 
     Returns:
         The run, whose `report` is the page.
 
     Raises:
         InputError: there is no results.json, or it is not what a run writes.
-        StageError: the folder cannot be written.
+        StageError: the folder cannot be written, or the tracking server refuses.
+        NotInstalledError: an exporter's extra is not installed; nothing was written.
     """
     opened = run if isinstance(run, Run) else Run.load(run)
-    return replace(opened, report=write_report(opened.results, opened.folder))
+    server = text_of(mlflow, "mlflow")
+    logs = path_of(tensorboard, "tensorboard") if tensorboard is not None else None
+    for wanted, extra in ((server, "mlflow"), (logs, "tensorboard")):
+        if wanted:
+            EXTRAS[extra].require(f"exporting to {extra} needs")
+    written = replace(opened, report=write_report(opened.results, opened.folder))
+    if logs is not None:
+        from ..report.exporters.tensorboard import export_to_tensorboard
+
+        export_to_tensorboard(opened.results, logs)
+    if server:
+        from ..report.exporters.mlflow import export_to_mlflow
+
+        export_to_mlflow(opened.results, opened.folder, server)
+    return written
