@@ -19,15 +19,12 @@ from ..core.run_log import RunLog
 from ..core.store import lock, open_store
 from ..data import kind_of
 from ..devices import device
-from ..report import write as write_report
 from ..train.backbones import identity as backbone_identity
 from .arguments import path_of
 from .finished import Run
 from .listening import listener_of
-from .pipeline import Pipeline
 from .preflight import check_writable, preflight
 from .run_folder import check_parts, problem, remember
-from .tensorflow_process import TensorFlowProcess
 
 
 @explain_os_errors
@@ -72,6 +69,11 @@ def run(
 
 
 def _run(recipe: Recipe, folder: Path, log: RunLog, fingerprint: dict[str, Any], inputs: str) -> Run:
+    # A run that is found unchanged needs none of the stages.
+    from ..report import write as write_report
+    from .pipeline import Pipeline
+    from .tensorflow_process import TensorFlowProcess
+
     write_atomic(folder / "recipe.toml", recipe.to_toml())
     store = open_store(folder, log)
     with TensorFlowProcess(store.root / "tensorflow.log", log) as tf:
