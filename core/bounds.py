@@ -15,8 +15,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # A difference of shares.
 Drop = Annotated[float, Field(ge=-1, le=1)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
-# Of one inference. Zero means that nothing was measured, and has no place on a logarithmic scale.
-Latency = Annotated[float, Field(gt=0, le=1e9)]
+# Of one inference. Zero means that nothing was measured; what is near it has no place on a logarithmic scale.
+Latency = Annotated[float, Field(ge=1e-9, le=1e9)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 # Values of a model, and their differences.
 Finite = Annotated[float, Field(allow_inf_nan=False)]

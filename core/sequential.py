@@ -45,23 +45,33 @@ def level(look: int, *, last: bool = False, confidence: float = CONFIDENCE) -> f
     return left if last else left / 2
 
 
-def block_interval(values: Sequence[float], error: float) -> Interval:
-    """Return the mean of the blocks' values with Student's interval; it misses the truth with probability `error`."""
+def block_interval(values: Sequence[float], error: float, floor: float = 0.0) -> Interval:
+    """Return the mean of the blocks' values with Student's interval; it misses the truth with probability `error`.
+
+    A few blocks agree by chance now and then, and their interval is then much too narrow. `floor` is the least standard
+    deviation that a block's value can have: that which follows from the spread of its rounds.
+    """
     array = np.asarray(values, dtype=np.float64)
     mean = float(array.mean())
     if array.size < 2:
         return Interval(mean, -np.inf, np.inf)
-    half = student_quantile(1 - error / 2, array.size - 1) * float(array.std(ddof=1)) / sqrt(array.size)
+    deviation = max(float(array.std(ddof=1)), floor)
+    half = student_quantile(1 - error / 2, array.size - 1) * deviation / sqrt(array.size)
     return Interval(mean, mean - half, mean + half)
 
 
-def difference_of_means(a: Sequence[float], b: Sequence[float], error: float) -> Interval:
-    """Return mean(b) - mean(a) of two independent sets of blocks, with Welch's interval.
+def difference_of_means(
+    a: Sequence[float], b: Sequence[float], error: float, floors: tuple[float, float] = (0.0, 0.0)
+) -> Interval:
+    """Return mean(b) - mean(a) of two independent sets of blocks, with Welch's interval; `floors` as `block_interval`.
 
     Welch 1947, "The generalization of 'Student's' problem when several different population variances are involved",
     Biometrika 34. The degrees of freedom are rounded down, which is cautious.
     """
-    parts = [(np.var(x, ddof=1) / len(x), len(x) - 1) if len(x) > 1 else (np.inf, 0) for x in (a, b)]
+    parts = [
+        (max(float(np.var(x, ddof=1)), floor**2) / len(x), len(x) - 1) if len(x) > 1 else (np.inf, 0)
+        for x, floor in zip((a, b), floors, strict=True)
+    ]
     estimate = float(np.mean(b) - np.mean(a))
     variance = float(sum(part for part, _ in parts))
     if not np.isfinite(variance):

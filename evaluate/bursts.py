@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.codec import read_json
 from ..core.errors import InputError
@@ -58,12 +59,26 @@ def anchor_of(record: Record) -> Bursts:
 
 def log_ratios(a: Bursts, b: Bursts) -> list[float]:
     """Return log(b / a) for each block in which both took part: the median over their common rounds."""
-    values = []
-    for block, rounds in a.items():
-        common = sorted(rounds.keys() & b.get(block, {}).keys())
-        if common:
-            values.append(float(np.median([np.log(b[block][n] / rounds[n]) for n in common])))
-    return values
+    return [float(np.median(rounds)) for rounds in _by_round(a, b)]
+
+
+def _by_round(a: Bursts, b: Bursts) -> list[NDArray[np.float64]]:
+    """Return log(b / a) for each common round, block by block."""
+    common = {block: sorted(rounds.keys() & b.get(block, {}).keys()) for block, rounds in a.items()}
+    return [np.log([b[block][n] / a[block][n] for n in rounds]) for block, rounds in common.items() if rounds]
+
+
+def _floor(a: Bursts, b: Bursts) -> float:
+    """Return the standard deviation that a block's value has for the spread of its rounds alone, pooled over blocks.
+
+    That of a median of n values is 1.2533 / √n times theirs, which is 1.4826 times their median absolute deviation
+    (both for the normal distribution; outliers leave it alone).
+    """
+    blocks = [rounds for rounds in _by_round(a, b) if len(rounds) > 2]
+    if not blocks:
+        return 0.0
+    spread = np.concatenate([np.abs(rounds - np.median(rounds)) for rounds in blocks])
+    return float(1.2533 * 1.4826 * np.median(spread) / np.sqrt(np.mean([len(rounds) for rounds in blocks])))
 
 
 def between(a: Record, b: Record, error: float | None = None) -> Interval | None:
@@ -72,8 +87,9 @@ def between(a: Record, b: Record, error: float | None = None) -> Interval | None
     The interval misses the truth with probability `error`, by default what the records' own looks left for it.
     """
     miss = error if error is not None else min(a["error"], b["error"])
-    if values := log_ratios(bursts_of(a), bursts_of(b)):
-        return block_interval(values, miss)
+    first, second = bursts_of(a), bursts_of(b)
+    if values := log_ratios(first, second):
+        return block_interval(values, miss, _floor(first, second))
     return through_anchor(a, b, miss)
 
 
@@ -81,8 +97,10 @@ def through_anchor(a: Record, b: Record, error: float) -> Interval | None:
     """Return the interval of log(b / a) of cells that each ran beside the same anchor; None if that is not so."""
     if not same_anchor(a, b):
         return None
-    first, second = (log_ratios(anchor_of(one), bursts_of(one)) for one in (a, b))
-    return difference_of_means(first, second, error) if first and second else None
+    pairs = [(anchor_of(one), bursts_of(one)) for one in (a, b)]
+    first, second = (log_ratios(*pair) for pair in pairs)
+    floors = (_floor(*pairs[0]), _floor(*pairs[1]))
+    return difference_of_means(first, second, error, floors) if first and second else None
 
 
 def same_anchor(a: Record, b: Record) -> bool:
@@ -94,10 +112,11 @@ def same_anchor(a: Record, b: Record) -> bool:
 
 def to_anchor(record: Record) -> LatencyRatio | None:
     """Return a cell's latency as a ratio of the anchor's; None where it has no anchor."""
-    values = log_ratios(anchor_of(record), bursts_of(record))
+    anchor, own = anchor_of(record), bursts_of(record)
+    values = log_ratios(anchor, own)
     if not values:
         return None
-    return ratio_of(block_interval(values, record["error"]), str(record["anchor"]["cell"]))
+    return ratio_of(block_interval(values, record["error"], _floor(anchor, own)), str(record["anchor"]["cell"]))
 
 
 def ratio_of(interval: Interval, anchor: str) -> LatencyRatio:

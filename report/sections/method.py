@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...core.codec import read_json
 from ...core.errors import InputError
 from ...core.formatting import size
+from ...core.measurement import Latency
 from ...core.sanitize import shorten
 from ...evaluate.cells import raw_path
 from ..bench_words import bench_sentences
@@ -28,7 +29,19 @@ def method(content: Content) -> dict[str, str]:
         "threads": _span((t.threads for t in timed), "thread"),
         "warmup": f"{warmup:g} s" if isinstance(warmup, int | float) else "",
         "run": f"{run:g} s" if isinstance(run, int | float) else "",
+        "steady": _steadiness(timed),
     }
+
+
+def _steadiness(timed: Sequence[Latency]) -> str:
+    """Return how long warm-ups were, and how many cells never became steady; nothing where it is not known."""
+    runs = _span((t.warmup_runs for t in timed if t.warmup_runs is not None), "run")
+    unsteady = sum(t.steady is False for t in timed)
+    if not runs:
+        return ""
+    return runs + (
+        f"; {unsteady} of {len(timed)} cells still got faster after that" if unsteady else "; all steady then"
+    )
 
 
 def _span(values: Iterable[int], one: str, many: str = "") -> str:

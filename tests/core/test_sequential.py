@@ -35,6 +35,14 @@ def test_one_block_says_nothing():
     assert difference_of_means([0.0, 0.0], [0.0, 0.0], 0.05) == (0, 0, 0), "the anchor against itself"
 
 
+def test_blocks_that_agree_by_chance_have_no_narrower_interval_than_their_rounds_allow():
+    narrow, wide = block_interval([0.1, 0.1, 0.1], 0.05), block_interval([0.1, 0.1, 0.1], 0.05, floor=0.03)
+    assert narrow.high - narrow.low < 1e-9 and wide.low < 0.05 and wide.high > 0.15
+    assert block_interval([0.0, 0.1, 0.3], 0.05, floor=0.001) == block_interval([0.0, 0.1, 0.3], 0.05)
+    low, high = difference_of_means([0.0, 0.0], [0.1, 0.1], 0.05, (0.01, 0.02))[1:]
+    assert low < 0.09 and high > 0.11
+
+
 def _stops_at(values, resolution):
     """Look again and again at growing data until the pair is settled; return whether it was called different."""
     for look, count in enumerate(looks(6)):
