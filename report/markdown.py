@@ -8,6 +8,7 @@ import re
 from markupsafe import Markup
 
 from ..core.results import Results
+from .bench_words import bench_sentences
 from .content import Content
 from .headline import headline
 from .sections import classes, diagnosis, method, model_comparison, models, provenance, runtimes
@@ -35,7 +36,9 @@ def render(results: Results) -> str:
         headline=headline(content),
         choices=choices(content),
         problems=problems(content),
-        figures=figure_rows(content),
+        figures=(rows := figure_rows(content)),
+        ratios=any(row["ratio"] != "–" for row in rows),
+        bench=bench_sentences(results),
         models=model_comparison.model_rows(content) if model_comparison.is_comparison(content) else [],
         pairs=model_comparison.pair_rows(content),
         best_file=model_comparison.best_file_title(content),

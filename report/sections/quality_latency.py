@@ -14,6 +14,7 @@ from ...core.sanitize import shorten
 from ...evaluate.cells import Cell, artifact_name, process_medians
 from ...tasks.quality import Likeness
 from .. import plots
+from ..bench_words import bench_sentences
 from ..content import Content, verdict_of
 from ..palette import marker, scheme_colour
 from ..section import Section
@@ -29,6 +30,7 @@ def _build(content: Content) -> dict[str, Any] | None:
         "latencies": _latencies(content),
         "parts": _parts(content),
         "legend": _legend(timed),
+        "bench": bench_sentences(content.results),
         "hollow": any(c.measurement.kind != "measured" for c in timed),
     }
 
