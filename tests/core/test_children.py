@@ -25,8 +25,9 @@ ROOMS = (
     "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "tasks",
     "frameworks", "core",
 )  # fmt: skip
-# pip, and the import of a runtime, open no file from outside. The tokenizer travels: it limits its process itself.
-STARTING = {"core/children.py", "devices/runtimes.py", "core/tokenizer.py"}
+# pip, and the import of a runtime, open no file from outside. The tokenizer travels: it limits its process itself. The
+# agent, a limited process itself, starts `tee`, which copies its standard error.
+STARTING = {"core/children.py", "devices/runtimes.py", "core/tokenizer.py", "devices/agent.py"}
 
 
 def python(code: str) -> list[str]:

@@ -34,7 +34,7 @@ KEYED_BY_DATA = (
 # What is chosen by measured figures: there a list may be empty, a choice not made, or a figure not to be had.
 CHOSEN_BY_FIGURES = (
     "recommendation.", "comparisons[].targets[].", "alternatives[]", "storage.", ".by_class.", ".profile.",
-    "findings[]",
+    "findings[]", "bench[].",
 )  # fmt: skip
 
 Tree = dict[str, Any]
