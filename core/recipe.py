@@ -283,7 +283,8 @@ class LatencyTable(Table):
         6,
         ge=1,
         le=100,
-        description="blocks before the first look at the data; each has a fresh process per cell (a file on a target)",
+        description="blocks before the first look at the data; each has a fresh process per cell (a file on a target). "
+        "Where a recipe gives their number and no `max_seconds`, there are no more",
     )
     warmup_seconds: float = Field(0.2, ge=0, description="of each process, at least; until runs no longer get faster")
     run_seconds: float = Field(0.5, gt=0, description="for which each process runs its bursts of 60 ms")
@@ -299,8 +300,18 @@ class LatencyTable(Table):
         description="share of the latency: blocks go on until files that differ by more are told apart",
     )
     max_seconds: float = Field(
-        90, ge=0, description="after which no further block begins; 0: `processes` blocks and no more"
+        90,
+        ge=0,
+        description="after which no further block begins; 0 (the default where `processes` is given): no more than "
+        "`processes` blocks",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_as_given(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "processes" in values and "max_seconds" not in values:
+            return {**values, "max_seconds": 0}
+        return values
 
     @field_validator("threads", "batch", mode="before")
     @classmethod

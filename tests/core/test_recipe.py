@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof import InputError, load_recipe
-from edgeproof.core.recipe import Recipe
+from edgeproof.core.recipe import LatencyTable, Recipe
 from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.variant import SCHEMES, Variant
@@ -179,3 +179,10 @@ def test_a_variant_is_known_or_refused(text: str) -> None:
 def test_the_recipes_that_we_ship_are_valid(path: Path) -> None:
     assert isinstance(load_recipe(path), Recipe)
     assert load_recipe(str(path), {"seed": 5}).seed == 5
+
+
+def test_a_number_of_processes_is_the_number_and_the_default_goes_on_until_it_is_certain() -> None:
+    assert LatencyTable().max_seconds == 90 and LatencyTable(threads=2).max_seconds == 90
+    assert LatencyTable(processes=8).max_seconds == 0
+    assert LatencyTable.model_validate({"processes": 8, "max_seconds": 30}).max_seconds == 30
+    assert LatencyTable.model_validate(LatencyTable().model_dump()) == LatencyTable()
