@@ -24,7 +24,7 @@ from edgeproof.core.variant import Variant
 from edgeproof.workflows.finished import Run
 from edgeproof.workflows.run import run
 
-# As `frameworks.tensorflow.load` sets it: `tf.keras` is Keras 2, whichever test imports TensorFlow first in its process.
+# As `frameworks.tensorflow.load` sets it: `tf.keras` is Keras 2, whichever test is the first to import TensorFlow.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 RECIPE = {
