@@ -300,7 +300,7 @@ class LatencyTable(Table):
         description="share of the latency: blocks go on until files that differ by more are told apart",
     )
     max_seconds: float = Field(
-        90,
+        90.0,
         ge=0,
         description="after which no further block begins; 0 (the default where `processes` is given): no more than "
         "`processes` blocks",
