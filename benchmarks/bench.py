@@ -111,7 +111,7 @@ def _session(folder: Path, inputs: Path, out: Path, plan: Any, seed: int) -> tup
 
     def question(records: Any, error: float) -> set[int]:
         by_name = {(names[i], ""): record for i, record in records.items()}
-        unsettled = open_cells(race, by_name, error, plan.resolution, by_name.keys())
+        unsettled = open_cells(race, by_name, error, plan.resolution)
         # All cells go on together, so that every pair of a session has as many blocks.
         return set(records) if unsettled else set()
 

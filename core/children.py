@@ -252,19 +252,23 @@ class Conversation:
         """Wait for the end of a process whose output has ended; return how it ended."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
-        kill_group(self._process)
+        self._kill()
         status = self._process.wait()
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - _TAIL))
         return Ending(status, b"", self._errors.read().decode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Kill the process and close its pipes."""
-        kill_group(self._process)
+        """Kill the process, unless it has ended, and close its pipes."""
+        self._kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
                 stream.close()
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:  # its number may be another process's once it has ended
+            kill_group(self._process)
 
 
 class Watchdog:

@@ -151,7 +151,7 @@ class Measurement:
     placement: Placement | None = None
     """What ran on the accelerator, and what on the CPU; None for a runtime of the CPU."""
     latency_ms: Latency | None = None
-    """Latency of one inference at batch 1."""
+    """Latency of one inference, at batch 1 unless the row's target says otherwise."""
     profile: ProfileSummary | None = None
     """Where the time of a run goes, if the recipe asks for it."""
     latency_ratio: LatencyRatio | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,11 @@ def artifact_name(artifact: Artifact, with_model: bool) -> str:
 def has_several_models(results: Results) -> bool:
     """Return whether these results have artifacts of more than one model."""
     return len({a.model for a in results.artifacts}) > 1
+
+
+def raw_name(artifact: str, target: str, suffix: str) -> str:
+    """Return the name of a cell's file in a run's ``raw``; it has none of the signs that other systems refuse."""
+    return f"{artifact}--on--{re.sub('[/:,=]', '-', target)}{suffix}"
 
 
 def raw_path(measurement: Measurement, folder: Path | None) -> Path | None:

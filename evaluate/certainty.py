@@ -7,7 +7,7 @@ anybody asked to know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log, log1p
@@ -74,16 +74,14 @@ def asked_by(results: Results, budget: Budget | None) -> Asks:
     return asks
 
 
-def open_cells(
-    asked: Asked, records: Mapping[Key, Record], error: float, resolution: float, known: Collection[Key]
-) -> set[Key]:
-    """Return the cells of unsettled pairs among `known`, at least one of a pair being in `records`.
+def open_cells(asked: Asked, records: Mapping[Key, Record], error: float, resolution: float) -> set[Key]:
+    """Return the cells of unsettled pairs among `records`, and those whose tail is too near the limit to tell.
 
     `error` is the probability with which an interval may miss the truth.
     """
     unsettled: set[Key] = set()
     for race in asked.races:
-        runners = [key for key in race if key in known and key in records]
+        runners = [key for key in race if key in records]
         runners.sort(key=lambda key: median_ms(records[key]))
         against_first = [(runners[0], other) for other in runners[1:]]
         for first, other in against_first if asked.winner_only else pairwise(runners):

@@ -23,7 +23,7 @@ from ..core.codec import write_atomic
 from ..core.errors import InputError
 from ..core.inputs import open_input
 from ..core.measurement import Measurement
-from .cells import file_of
+from .cells import file_of, raw_name
 
 if TYPE_CHECKING:
     from .measure import Answered
@@ -73,7 +73,7 @@ def keep(
             continue
         stream = io.BytesIO()
         np.savez_compressed(stream, scores=answered.scores, data=np.array(data), split=np.array(split))
-        name = f"{row.artifact}--on--{row.target.replace('/', '-')}{SUFFIX}"
+        name = raw_name(row.artifact, row.target, SUFFIX)
         write_atomic(folder / name, stream.getvalue(), durable=False)
         yield replace(row, scores=f"{folder.name}/{name}")
 

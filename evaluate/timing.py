@@ -8,7 +8,6 @@ anchor, and still compares with the others.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from ..core.store import Store, copy_out
 from ..core.target import OPTIONS, base_target
 from .bench import Bench, Finding, Plan, Timed, groups_of, plan_record
 from .bursts import Record, cell_name, to_anchor
+from .cells import raw_name
 from .certainty import Asks, open_cells
 from .disturbances import disturbances
 from .latency import summarize
@@ -48,11 +48,6 @@ class TimedCell:
     runner: Runner
     row: Measurement
     key: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """How the cell is written in records."""
-        return cell_name(self.row.artifact, self.row.target)
 
 
 @dataclass(frozen=True)
@@ -241,7 +236,7 @@ class _Timing:
     def _open(self, records: Mapping[int, Record], error: float, entries: Sequence[_Entry]) -> set[int]:
         """Return the cells of a group about which the question is open."""
         by_place = {**self._records, **{entries[i].place: record for i, record in records.items()}}
-        unsettled = open_cells(self._asked, by_place, error, self._plan.resolution, by_place.keys())
+        unsettled = open_cells(self._asked, by_place, error, self._plan.resolution)
         return {i for i in records if entries[i].place in unsettled}
 
     def _timed(self, entry: _Entry, *, keep: bool) -> Timed:
@@ -258,7 +253,7 @@ class _Timing:
         return replace(entry.cell.row, target=entry.target)
 
     def _row(self, entry: _Entry, record: Record, found: Path) -> None:
-        name = f"{entry.cell.row.artifact}--on--{re.sub('[/:,=]', '-', entry.target)}.json"
+        name = raw_name(*entry.place, ".json")
         copy_out(found / "raw.json", self._raw_folder / name, root=self._raw_folder.parent)
         self._records[entry.place] = record
         processes = record["processes"]

@@ -35,8 +35,8 @@ def compare(
     """Compare two runs cell by cell: accuracy, latency and size of the files and targets that both have.
 
     Args:
-        run_a: a run, the folder of one, its results.json, or results. Results alone have no raw latencies: their
-            intervals are compared then, which is more cautious.
+        run_a: a run, the folder of one, its results.json, or results. Results alone have no raw latencies:
+            then no latency is called different, and accuracies are compared as two separate samples.
         run_b: the other.
         force: compare latencies although the machines differ.
         fail_on: one or more limits on how much worse `run_b` may be, such as ``accuracy_drop > 0.5 points``,

@@ -86,9 +86,17 @@ def groups(content: Content) -> dict[str, list[Group]]:
     return found
 
 
+def kind_of_all(shown: Iterable[Group]) -> str:
+    """Return ``measured``, ``emulated`` or ``estimated`` where all figures of some groups are of that kind, else ""."""
+    kinds = {cell.measurement.kind for group in shown for cell in group.cells}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
 def where(group: Group) -> str:
-    """Return the targets of a group."""
-    return ", ".join(shorten(cell.measurement.target, NAME_LIMIT) for cell in group.cells)
+    """Return the targets of a group, with the kind of the figures where they are not measured."""
+    rows = [cell.measurement for cell in group.cells]
+    kinds = [f" ({m.kind})" if m.kind != "measured" else "" for m in rows]
+    return ", ".join(f"{shorten(m.target, NAME_LIMIT)}{kind}" for m, kind in zip(rows, kinds, strict=True))
 
 
 def hurt_lines(content: Content) -> list[str]:
@@ -119,6 +127,7 @@ def _build(content: Content) -> dict[str, Any] | None:
     if not by_model:
         return None
     return {
+        "kind": kind_of_all(group for of_model in by_model.values() for group in of_model),
         "hurt": hurt_lines(content),
         "is_compared": any(group.figures.disagreed is not None for g in by_model.values() for group in g),
         "level": f"{100 * LEVEL:g} %",

@@ -12,7 +12,7 @@ from ...core.sanitize import shorten
 from ...evaluate.examples import TEXT, read_picture
 from ..content import NAME_LIMIT, Content
 from ..section import Section
-from .classes import Group, groups, where
+from .classes import Group, groups, kind_of_all, where
 
 
 def _build(content: Content) -> dict[str, Any] | None:
@@ -20,7 +20,7 @@ def _build(content: Content) -> dict[str, Any] | None:
     if not shown:
         return None
     first = next((group for group in shown if content.ship in group.cells), shown[0])
-    return {"files": [_file(content, group, group is first) for group in shown]}
+    return {"kind": kind_of_all(shown), "files": [_file(content, group, group is first) for group in shown]}
 
 
 def _file(content: Content, group: Group, is_open: bool) -> dict[str, Any]:

@@ -38,22 +38,22 @@ def test_a_pair_is_settled_by_a_difference_or_by_the_resolution(interval: Any, s
 
 def test_only_cells_of_unsettled_pairs_stay_open() -> None:
     asked = Asked(((A, B, C),))
-    assert open_cells(asked, RECORDS, 0.05, 0.02, RECORDS) == {A, B}
-    assert open_cells(asked, RECORDS, 0.05, 0.2, RECORDS) == set(), "nobody asked for more than 20 %"
+    assert open_cells(asked, RECORDS, 0.05, 0.02) == {A, B}
+    assert open_cells(asked, RECORDS, 0.05, 0.2) == set(), "nobody asked for more than 20 %"
 
 
 def test_with_a_budget_only_the_winner_s_race_counts() -> None:
     noisy = {**RECORDS, C: record(medians(10.1, 0.03))}
-    assert open_cells(Asked(((B, C, A),), winner_only=True), noisy, 0.05, 0.001, noisy) == {A, B, C}
+    assert open_cells(Asked(((B, C, A),), winner_only=True), noisy, 0.05, 0.001) == {A, B, C}
     apart = {A: record(medians(5.0, 0.001)), B: RECORDS[B], C: noisy[C]}
-    assert open_cells(Asked(((A, B, C),), winner_only=True), apart, 0.05, 0.001, apart) == set()
-    assert open_cells(Asked(((A, B, C),)), apart, 0.05, 0.001, apart) == {B, C}
+    assert open_cells(Asked(((A, B, C),), winner_only=True), apart, 0.05, 0.001) == set()
+    assert open_cells(Asked(((A, B, C),)), apart, 0.05, 0.001) == {B, C}
 
 
 def test_a_tail_near_the_limit_stays_open() -> None:
     asked = Asked(((B,),), True, limit_ms=10.2)
-    assert open_cells(asked, RECORDS, 0.05, 0.02, RECORDS) == {B}
-    assert open_cells(replace(asked, limit_ms=100.0), RECORDS, 0.05, 0.02, RECORDS) == set()
+    assert open_cells(asked, RECORDS, 0.05, 0.02) == {B}
+    assert open_cells(replace(asked, limit_ms=100.0), RECORDS, 0.05, 0.02) == set()
 
 
 def test_a_budget_asks_only_for_files_that_keep_its_other_limits() -> None:

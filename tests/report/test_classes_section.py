@@ -94,3 +94,13 @@ def test_hostile_names_and_texts_are_shown_as_they_are(tmp_path: Path) -> None:
     assert not {"script", "img"} & {tag for tag, _ in page.tags}
     assert "<script>alert(1)</script>" in page.words
     assert "<script" not in markdown and "\u202e" not in html
+
+
+def test_classes_of_an_emulated_target_say_so() -> None:
+    results = with_classes(example(), 4, ["Shirt", "Coat", "Bag", "Dress"])
+    assert "Class by class All of it is measured" in Page(render(results)).words
+    emulated = next(m for m in results.measurements if m.artifact == ID and m.target == "local/tflite-runtime")
+    results.add_measurement(replace(emulated, kind="emulated"))
+    words = Page(render(results)).words
+    assert "It is measured but for targets that say otherwise" in words
+    assert "local/litert, local/tflite-runtime (emulated)" in words

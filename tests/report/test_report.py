@@ -263,7 +263,7 @@ def test_figures_that_are_not_measured_are_labelled_so_everywhere(tmp_path, kind
         attrs["class"] for tag, attrs in page.tags if tag == "span" and attrs.get("class", "").startswith("kind ")
     ]
     assert set(badges) == {f"kind {kind}"}
-    assert len(badges) == 10 + 10 + 4 + 3
+    assert len(badges) == 10 + 10 + 4 + 3 + 1 + 1
     assert "Hollow points" in page.words
     assert markdown.count(f"| {kind} |") == 10
     assert f"MiB; {kind}." in results.recommendation["why"]
