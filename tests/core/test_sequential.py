@@ -83,6 +83,17 @@ def test_a_real_difference_is_found(more):
     assert found / 300 >= 0.95
 
 
+@pytest.mark.parametrize(("processes", "rounds"), [(0.0, 0.01), (0.006, 0.01), (0.01, 0.003)])
+def test_student_s_interval_over_blocks_holds_the_level_whatever_varies_more(processes, rounds):
+    rng = np.random.default_rng(11)
+    missed = 0
+    for _ in range(2000):
+        blocks = rng.normal(0, rounds, (6, 8)) + rng.normal(0, processes, (6, 1))
+        interval = block_interval(list(np.median(blocks, axis=1)), 0.05)
+        missed += not interval.low <= 0 <= interval.high
+    assert 0.035 < missed / 2000 < 0.065
+
+
 def test_welch_s_interval_covers_the_truth():
     rng, inside = np.random.default_rng(7), 0
     for _ in range(2000):
