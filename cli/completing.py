@@ -35,9 +35,9 @@ def variants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 def targets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the values of ``--on``: the runtimes, and the installed further versions."""
-    from ..workflows.devices import devices
+    from ..workflows.devices import target_names
 
-    return _begin((row.target for row in devices()), incomplete)
+    return _begin(target_names(), incomplete)
 
 
 def recipes(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,10 +1,10 @@
-"""The interface of a device, on which runtimes run. `core/target.DEVICES` lists the devices and their modules."""
+"""The interface of a device, on which runtimes run. `core/device_tables.py` lists the kinds and their modules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .artifact import Artifact
 from .runner import Runner
@@ -20,8 +20,27 @@ class Located:
     folder: Path | None = None
 
 
+@dataclass(frozen=True)
+class Check:
+    """The result of one check: ``missing`` prevents the main job, ``note`` does not."""
+
+    what: str
+    state: Literal["ok", "missing", "note"]
+    found: str
+    remedy: str = ""
+
+
 class Device(Protocol):
-    """A machine, a board, a browser or an estimator that runs artifacts."""
+    """A machine, a board, a browser or an estimator that runs artifacts.
+
+    A device that cannot be reached raises nothing: it says so in the outcomes of its runners, in `missing_runtime`, in
+    its environment (key ``unreachable``) and in its checks.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that targets give it."""
+        ...
 
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> Runner:
         """Return the runner for an artifact on a target of this device. Starts nothing."""
@@ -45,4 +64,16 @@ class Device(Protocol):
 
     def environment(self) -> dict[str, Any]:
         """Return a description of the device, with the keys of `environment` in results.json."""
+        ...
+
+    def checks(self, *, fix: bool = False) -> list[Check]:
+        """Check what the device needs to run artifacts; with `fix` do first what can be done about it."""
+        ...
+
+    def clean(self) -> str:
+        """Remove what was put on the device; return in words what that was."""
+        ...
+
+    def close(self) -> None:
+        """Give up the connection to the device, if there is one."""
         ...

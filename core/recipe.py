@@ -9,6 +9,7 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from .codec import sha256_of
+from .device_files import WithDevices, check_targets
 from .maker import MakerChoice
 from .opset import NEWEST, OLDEST
 from .recipe_budget import Budget
@@ -364,7 +365,7 @@ class Evaluate(Table):
         return with_cpu(checked(targets, Target.parse, "target"))
 
 
-class Recipe(Table):
+class Recipe(WithDevices):
     """All settings of a run. `folder` is the recipe's folder, from which its relative paths start."""
 
     name: str = Field(
@@ -400,6 +401,11 @@ class Recipe(Table):
         return checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
 
     @model_validator(mode="after")
+    def _targets_are_of_devices(self) -> Recipe:
+        check_targets(self.evaluate.targets, self.devices, self.folder)
+        return self
+
+    @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
         names = [model.name for model in self.model]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -427,6 +433,8 @@ class Recipe(Table):
         dumped = dict(self.model_dump(mode="json", exclude_none=True))
         if "budget" not in self.model_fields_set:
             del dumped["budget"]
+        if not self.device:
+            del dumped["device"]
         return dumped
 
     def to_toml(self) -> str:

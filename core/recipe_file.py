@@ -62,14 +62,16 @@ def parse_recipe(table: dict[str, Any], folder: Path = Path(), where: str = "rec
     try:
         return Recipe.model_validate({**table, "folder": folder})
     except ValidationError as error:
-        problems = error.errors()
-        inside = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
-        # A list whose one entry is wrong is also "too short" to the validator: that says nothing new.
-        lines = [_describe(p) for p in problems if not (p["type"] == "too_short" and p["loc"][0] in inside)]
-        raise InputError(
-            f"{where}: " + (lines[0] if len(lines) == 1 else "\n  - ".join([f"{len(lines)} mistakes", *lines])),
-            "`edgeproof docs recipe` explains every key",
-        ) from error
+        raise InputError(f"{where}: {described(error)}", "`edgeproof docs recipe` explains every key") from error
+
+
+def described(error: ValidationError, root: type[BaseModel] = Recipe) -> str:
+    """Return all mistakes in a document of the class `root`, a line each."""
+    problems = error.errors()
+    inside = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
+    # A list whose one entry is wrong is also "too short" to the validator: that says nothing new.
+    lines = [_describe(p, root) for p in problems if not (p["type"] == "too_short" and p["loc"][0] in inside)]
+    return lines[0] if len(lines) == 1 else "\n  - ".join([f"{len(lines)} mistakes", *lines])
 
 
 def parse_budget(pairs: Sequence[str]) -> Budget:
@@ -138,10 +140,11 @@ _IN_TOML = {
 }
 
 
-def _describe(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+def _describe(problem: Any, root: type[BaseModel] = Recipe) -> str:
+    # pydantic says [key] where the key of a table, and not its value, is wrong.
+    place = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     if problem["type"] == "extra_forbidden":
-        keys = _keys_at(problem["loc"][:-1])
+        keys = _keys_at(problem["loc"][:-1], root)
         close = get_close_matches(str(problem["loc"][-1]), keys, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(keys)}"
         return f"unknown key {place!r}; {hint}"
@@ -160,9 +163,9 @@ def _describe(problem: Any) -> str:
     return f"{place}: {message}{suffix}" if place else message
 
 
-def _keys_at(place: Sequence[Any]) -> list[str]:
+def _keys_at(place: Sequence[Any], root: type[BaseModel]) -> list[str]:
     """Return the keys of the table at `place`."""
-    table: type[BaseModel] = Recipe
+    table: type[BaseModel] = root
     for part in place:
         if isinstance(part, int):
             continue

@@ -30,7 +30,7 @@ class Results:
     run: dict[str, Any]
     """Name, start and end, hash of the recipe, version of edgeproof, seconds by task."""
     environment: dict[str, Any]
-    """Processor, cores, memory, operating system, Python, packages."""
+    """Processor, cores, memory, operating system, Python, packages: of the first target's device."""
     data: dict[str, Any] = field(default_factory=dict)
     """Source, counts by split, report of the data check."""
     models: list[dict[str, Any]] = field(default_factory=list)
@@ -49,6 +49,12 @@ class Results:
     """A row for each diagnosed file."""
     bench: list[dict[str, Any]] = field(default_factory=list)
     """A row for each group of cells that was timed side by side: its anchor, and what the machine could tell apart."""
+    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The environment of each device, by its name."""
+
+    def environment_of(self, device: str) -> dict[str, Any]:
+        """Return a device's environment. Results of before there were several have one."""
+        return self.environments.get(device, self.environment)
 
     def add_bench(self, row: dict[str, Any]) -> None:
         """Add what the bench learnt about the machine, once."""
@@ -117,6 +123,7 @@ class Results:
             "schema": SCHEMA,
             "run": self.run,
             "environment": self.environment,
+            "environments": self.environments,
             "data": self.data,
             "models": self.models,
             "artifacts": [to_json(a) for a in self.artifacts],
@@ -276,4 +283,5 @@ def load_results(path: Path) -> Results:
         comparisons=document.get("comparisons", []),
         diagnoses=document.get("diagnoses", []),
         bench=document.get("bench", []),
+        environments=document.get("environments", {}),
     )

@@ -175,6 +175,7 @@ class _Bench(_Row):
 class _Document(_Row):
     run: _Run
     environment: dict[str, Any]
+    environments: dict[str, dict[str, Any]] = {}
     data: _Data = _Data()
     models: list[_Model]
     artifacts: list[dict[str, Any]]

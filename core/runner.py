@@ -64,6 +64,11 @@ class Runner(Protocol):
         """Whether the figures are measured, emulated or estimated."""
         ...
 
+    @property
+    def timed(self) -> bool:
+        """Whether `serve` times runs that say something about the device. Others have no latency."""
+        ...
+
     def identity(self) -> dict[str, Any]:
         """Return what figures depend on besides the artifact: target, runtime version, processor. Cheap."""
         ...

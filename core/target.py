@@ -9,37 +9,38 @@ from difflib import get_close_matches
 
 from .errors import InputError
 from .runtime import RUNTIMES, Runtime
-
-# Each device, and the module of `devices/` that defines it as DEVICE.
-DEVICES: dict[str, str] = {"local": "local"}
-
+from .sanitize import shorten
 
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
+# Which devices there are is known where they are declared: `device_tables.Devices.check`.
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,59}")
+_FORM = "a target is written device/runtime, e.g. local/litert"
 
 
 @dataclass(frozen=True, order=True)
 class Target:
     """A device and a runtime, e.g. ``local/litert``, or one version of it: ``local/tflite-runtime==2.14``.
 
-    Raises InputError for an unknown device or runtime, or an invalid version.
+    Raises InputError for an unknown runtime, an invalid version, and what cannot be a device's name.
     """
 
     device: str
-    """The device's name: ``local`` is this machine."""
+    """The device's name: ``local`` is this machine, others are declared (`device_tables.Devices`)."""
     runtime: str
     """The runtime's name, e.g. ``litert``."""
     version: str = ""
     """The required version; empty: the installed one."""
 
     def __post_init__(self) -> None:
-        for kind, name, table in (("device", self.device, DEVICES), ("runtime", self.runtime, RUNTIMES)):
-            if name not in table:
-                close = get_close_matches(name, list(table), n=1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                raise InputError(
-                    f"target {str(self)!r}: unknown {kind} {name!r}",
-                    f"{hint}Known {kind}s: {', '.join(table)}; a target is written device/runtime, e.g. local/litert",
-                )
+        if not _DEVICE.fullmatch(self.device):
+            raise InputError(f"target {shorten(str(self))!r} names no device", _FORM)
+        if self.runtime not in RUNTIMES:
+            close = get_close_matches(self.runtime, list(RUNTIMES), n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InputError(
+                f"target {shorten(str(self))!r}: unknown runtime {shorten(self.runtime)!r}",
+                f"{hint}Known runtimes: {', '.join(RUNTIMES)}; {_FORM}",
+            )
         if self.version and not _VERSION.fullmatch(self.version):
             raise InputError(
                 f"target {str(self)!r}: {self.version!r} is not a version", "write e.g. local/tflite-runtime==2.14"
@@ -72,8 +73,9 @@ OPTIONS = ":"
 
 
 def base_target(text: str) -> str:
-    """Return a row's target without its number of threads and its batch."""
-    return text.partition(OPTIONS)[0]
+    """Return a row's target without its number of threads and its batch. A device's name may have a colon."""
+    device, slash, rest = text.partition("/")
+    return f"{device}{slash}{rest.partition(OPTIONS)[0]}"
 
 
 TRIAL_TARGET = Target("local", "litert")  # where files are compared while one of them is chosen
@@ -81,7 +83,7 @@ TRIAL_TARGET = Target("local", "litert")  # where files are compared while one o
 
 def default_targets() -> tuple[str, ...]:
     """Return the targets of a run that names none, as text."""
-    return tuple(f"{device}/{runtime.name}" for device in DEVICES for runtime in RUNTIMES.values() if runtime.default)
+    return tuple(f"local/{runtime.name}" for runtime in RUNTIMES.values() if runtime.default)
 
 
 def with_cpu(targets: Sequence[str]) -> tuple[str, ...]:

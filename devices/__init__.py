@@ -1,37 +1,81 @@
-"""Targets: `open_runner(artifact, target)` gives a runner; ``agent.py`` is the one file that travels to a device."""
+"""Devices: `open_runner(artifact, target)` gives a runner; ``agent.py`` is the one file that travels to a device."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
 
 from ..core.artifact import Artifact
-from ..core.device import Device, Located
+from ..core.device import Check, Device, Located
+from ..core.device_tables import DEVICE_KINDS, Devices
 from ..core.runner import Runner
-from ..core.target import DEVICES, Target
+from ..core.target import Target
 from .runtimes import install
 
-__all__ = ["Device", "Located", "device", "environment_of", "install", "locate", "missing_runtime", "open_runner"]
+__all__ = [
+    "Check", "Device", "Located", "OpenDevices", "device", "install", "locate", "missing_runtime", "open_runner",
+]  # fmt: skip
 
 
-def device(name: str = "local") -> Device:
-    """Return the device of that name, one of `core.target.DEVICES`. Its module is imported at the first call."""
-    loaded: Device = import_module(f".{DEVICES[name]}", __package__).DEVICE
-    return loaded
+class OpenDevices:
+    """Some declared devices, each opened at its first use and closed at the end. A context manager, for any thread."""
+
+    def __init__(self, declared: Devices | None = None) -> None:
+        self.declared = declared or Devices()
+        self._open: dict[str, Device] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> OpenDevices:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getitem__(self, name: str) -> Device:
+        """Return a device. Raises InputError for one that is not declared."""
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = device(name, self.declared)
+            return self._open[name]
+
+    def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float = 600.0) -> Runner:
+        """Return the runner for an artifact on a target. Starts nothing; each verb starts its own process."""
+        return self[target.device].open_runner(artifact, target, timeout_seconds=timeout_seconds)
+
+    def environments(self, targets: Sequence[Target]) -> dict[str, dict[str, Any]]:
+        """Return the environment of each device of `targets`, by name in their order; without targets, of `local`."""
+        names = dict.fromkeys(target.device for target in targets) or ("local",)
+        return {name: self[name].environment() for name in names}
+
+    def locate(self, target: Target) -> Located | None:
+        """Return where the runtime that a target names is on its device; None where it is not."""
+        return self[target.device].locate(target)
+
+    def missing_runtime(self, target: Target) -> tuple[str, str] | None:
+        """Return (reason, remedy) when what a target names is not on its device; None when it is."""
+        return self[target.device].missing_runtime(target)
+
+    def close(self) -> None:
+        """Close all devices."""
+        with self._lock, ExitStack() as stack:
+            for opened in self._open.values():
+                stack.callback(opened.close)
+            self._open = {}
+
+
+def device(name: str = "local", declared: Devices | None = None) -> Device:
+    """Return the device of that name. Its module is imported at the first call. Raises InputError."""
+    table = (declared or Devices())[name]
+    opened: Device = import_module(f".{DEVICE_KINDS[table.kind].module}", __package__).open_device(name, table)
+    return opened
 
 
 def open_runner(artifact: Artifact, target: Target, *, timeout_seconds: float = 600.0) -> Runner:
-    """Return the runner for an artifact on a target. Starts nothing; each verb starts its own process."""
+    """Return the runner for an artifact on a target of a device that is always there."""
     return device(target.device).open_runner(artifact, target, timeout_seconds=timeout_seconds)
-
-
-def environment_of(targets: Sequence[Target]) -> dict[str, Any]:
-    """Return the environment in which figures for `targets` are taken: that of the first one's device.
-
-    Without targets it is this machine's.
-    """
-    return device(*(target.device for target in targets[:1])).environment()
 
 
 def locate(target: Target) -> Located | None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from ..core import children
 from ..core.artifact import Artifact
-from ..core.device import Located
+from ..core.device import Check, Located
+from ..core.device_tables import DeviceTable
 from ..core.environment import cpu_name, environment, usable_cores
 from ..core.measurement import Kind
 from ..core.runner import Outcome
-from ..core.runtime import readers
+from ..core.runtime import RUNTIMES, readers
 from ..core.target import Target
 from .accelerators import accelerator_identity
 from .feeds import FeedError, feed, feed_identity
@@ -40,6 +41,11 @@ class LocalRunner:
     def kind(self) -> Kind:
         """Real runs on the real machine."""
         return "measured"
+
+    @property
+    def timed(self) -> bool:
+        """This machine's latencies count."""
+        return True
 
     def identity(self) -> dict[str, Any]:
         """What a figure taken here depends on, beside the artifact."""
@@ -182,7 +188,10 @@ _DOING = {"open": "loading", "warm": "the warm-up", "burst": "a burst of runs", 
 
 
 class Local:
-    """This machine: see `core.device.Device`."""
+    """This machine, under any name: see `core.device.Device`."""
+
+    def __init__(self, name: str = "local") -> None:
+        self.name = name
 
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> LocalRunner:
         """Return the runner for an artifact on a target of this machine."""
@@ -208,5 +217,24 @@ class Local:
         """Return this machine and the packages of this Python."""
         return environment()
 
+    def checks(self, *, fix: bool = False) -> list[Check]:
+        """Check each runtime. Nothing is fixed: what is missing is installed by the commands that it names."""
+        checks = []
+        for runtime in RUNTIMES:
+            target = Target(self.name, runtime)
+            missing = missing_runtime(target)
+            found = Check(str(target), "ok", installed_versions()[runtime])
+            checks.append(Check(str(target), "note", *missing) if missing else found)
+        return checks
 
-DEVICE = Local()
+    def clean(self) -> str:
+        """Return that there is nothing to remove."""
+        return "nothing was put there: files are run where they are"
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+def open_device(name: str, table: DeviceTable) -> Local:
+    """Return this machine under a name."""
+    return Local(name)

@@ -152,9 +152,9 @@ class Ratios:
         """Return b's latency as a ratio of a's.
 
         Without raw records the ratios to the anchor are combined, and without these the intervals of the medians; both
-        are cautious. None where one has no latency, or they are not of the same kind.
+        are cautious. None where one has no latency, or they are not of the same kind, or of different devices.
         """
-        if a.latency_ms is None or b.latency_ms is None or a.kind != b.kind:
+        if a.latency_ms is None or b.latency_ms is None or a.kind != b.kind or a.device != b.device:
             return None
         name = cell_name(a.artifact, a.target)
         first, second = self._record(a), self._record(b)

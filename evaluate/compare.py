@@ -20,6 +20,7 @@ from ..core.errors import InputError
 from ..core.frames import data_frame, html_table
 from ..core.measurement import Kind, Latency, LatencyRatio, Measurement
 from ..core.results import Results
+from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, difference_interval, paired_loss
 from ..tasks import Quality, comparable, task_of
 from .bursts import Record, ratio_of, read_record, through_anchor
@@ -177,7 +178,7 @@ def compare(
     """
     warnings = _unlike_data(run_a, run_b)
     if remeasured is None:
-        warnings = _unlike_machines(run_a.environment, run_b.environment, force) + warnings
+        warnings = _unlike_machines(run_a, run_b, force) + warnings
     cells_a, cells_b = matched([run_a, run_b])
     if not cells_a.keys() & cells_b.keys():
         raise InputError(
@@ -267,12 +268,17 @@ def _cell_name(cell: Cell) -> str:
     return f"{cell.variant} of {cell.artifact.model} on {cell.measurement.target}"
 
 
-def _unlike_machines(a: Mapping[str, Any], b: Mapping[str, Any], force: bool) -> list[str]:
-    unlike = [
-        f"{key} is {a.get(key)!r} in one and {b.get(key)!r} in the other"
-        for key in MACHINE_KEYS
-        if a.get(key) != b.get(key)
-    ]
+def _unlike_machines(run_a: Results, run_b: Results, force: bool) -> list[str]:
+    in_a, in_b = ([m.device for m in run.measurements] for run in (run_a, run_b))
+    unlike = []
+    for device in dict.fromkeys(device for device in in_a if device in in_b):
+        a, b = (run.environment_of(device) for run in (run_a, run_b))
+        unlike += [
+            f"{key}{'' if device == 'local' else f' of {shorten(device)}'} is {a.get(key)!r} in one and "
+            f"{b.get(key)!r} in the other"
+            for key in MACHINE_KEYS
+            if a.get(key) != b.get(key)
+        ]
     if not unlike:
         return []
     words = f"the runs were measured on unlike machines: {'; '.join(unlike)}"

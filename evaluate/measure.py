@@ -107,10 +107,11 @@ def measure(
     )
     _fail_zeros(alive, on_row)
     alive = [cell for cell in alive if cell.row.status == "ok"]
-    timed = [cell for cell in alive if cell.runner.artifact.id not in untimed]
-    if timed:
+    timed = [cell for cell in alive if cell.runner.timed and cell.runner.artifact.id not in untimed]
+    # Latencies of different devices are no race: each device has its own anchor and its own rounds.
+    for device in dict.fromkeys(cell.runner.target.device for cell in timed):
         time_cells(
-            [TimedCell(cell.runner, cell.row, _key(cell)) for cell in timed],
+            [TimedCell(cell.runner, cell.row, _key(cell)) for cell in timed if cell.runner.target.device == device],
             data.inputs(split),
             settings=settings,
             seed=seed,

@@ -53,14 +53,38 @@ def without_budget(results: Results, runtime: str = "", ratios: Ratios | None = 
         if runtime and (violations := runtime_violations(cell.artifact, runtime, rows.get(cell.artifact.id, ()))):
             refused[cell.artifact.id] = sentence("; ".join(b.why for b in violations))
     targets = dict.fromkeys(c.measurement.target for c in candidates)
+    device, elsewhere = first_device(candidates)
+    fronts = [
+        _front(results, [c for c in candidates if c.measurement.device == name], refused, "", ratios)
+        for name in dict.fromkeys([device, *(c.measurement.device for c in candidates)])
+    ]
     return {
-        **_front(results, candidates, refused, "", ratios),
+        **fronts[0],
+        **{rows: [row for front in fronts for row in front[rows]] for rows in ("pareto", "beaten", "rejected")},
+        "why": fronts[0]["why"] + elsewhere,
         "targets": [
             {**_front(results, [c for c in candidates if c.measurement.target == target], refused, target, ratios),
              "target": target}
             for target in targets
         ],
     }  # fmt: skip
+
+
+def first_device(candidates: Sequence[Cell]) -> tuple[str, str]:
+    """Return the device that a choice over all targets is among, the first one with a latency, and what to say of it.
+
+    Latencies of different devices are not compared, so files on the others are chosen target by target.
+    """
+    names = list(dict.fromkeys(c.measurement.device for c in candidates))
+    timed = [c.measurement.device for c in candidates if c.measurement.latency_ms]
+    first = next(iter(timed or names), "")
+    if len(names) < 2:
+        return first, ""
+    others = ", ".join(shorten(name) for name in names if name != first)
+    return first, (
+        f" This is among the files on the device {shorten(first)}: its latencies are not compared with those on "
+        f"{others}, which have choices of their own."
+    )
 
 
 def did_not_run(cell: Cell) -> str:

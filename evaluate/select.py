@@ -10,6 +10,9 @@ A budget has one of three verdicts. ``met``: a file keeps every limit. ``not sho
 files the samples are too few to tell (the estimate of the drop is within the limit, its interval is not); the best of
 them is recommended as such, with what would show it. ``not met``: neither.
 
+Latencies of different devices are never ranked. Over all targets is over those of the first device; each target has
+a choice of its own.
+
 Several models: a file's drop is against its own float model, and does not say how good that model is. A fast file of a
 model that is less accurate, distinguishably and by more than the allowed drop, is therefore ranked after those of the
 most accurate model. With `budget.min_accuracy`, all files that reach it are ranked by latency. Either way the reason
@@ -32,7 +35,7 @@ from .budget import Limits, Violation
 from .bursts import Ratios
 from .cells import Cell, artifact_name, cells, has_several_models
 from .models import AccuracyGap, accuracy_gap, behind, float_accuracies
-from .pareto import did_not_run, no_exported_file, pareto, sentence, without_budget
+from .pareto import did_not_run, first_device, no_exported_file, pareto, sentence, without_budget
 from .race import Race, by_latency
 
 MET, NOT_MET, NOT_SHOWN = "met", "not met", "not shown"
@@ -70,7 +73,14 @@ def verdict(
     ran = [c for c in candidates if c.measurement.status == "ok"]
     front = pareto([c.measurement for c in ran], {c.artifact.id: c.artifact.bytes for c in ran}, ratios)
     race = Race(ratios, max((row["resolution"] for row in results.bench), default=0.0))
-    chosen = _choose(results, candidates, limits, race, budget.target)
+    device, elsewhere = first_device(candidates)
+    by_device = {
+        name: _choose(results, [c for c in candidates if c.measurement.device == name], limits, race, budget.target)
+        for name in dict.fromkeys([device, *(c.measurement.device for c in candidates)])
+    }
+    chosen = by_device[device]
+    chosen["why"] += elsewhere
+    chosen["rejected"] += [row for name, other in by_device.items() if name != device for row in other["rejected"]]
     targets = dict.fromkeys(c.measurement.target for c in candidates)
     recommendation = {
         **chosen,

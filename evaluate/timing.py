@@ -282,10 +282,10 @@ def follow_base(rows: Sequence[Measurement]) -> list[Measurement]:
 
     Their answers were not taken again, so a file that was failed for its answers is failed there, too.
     """
-    base = {(row.artifact, row.target): row for row in rows if OPTIONS not in row.target}
+    base = {(row.artifact, row.target): row for row in rows if row.target == base_target(row.target)}
     changed = []
     for row in rows:
-        own = base.get((row.artifact, base_target(row.target))) if OPTIONS in row.target else None
+        own = base.get((row.artifact, base_target(row.target))) if row.target != base_target(row.target) else None
         if own is not None and row.status == "ok":
             follows = replace(row, status=own.status, reason=own.reason, remedy=own.remedy, pooled_drop=own.pooled_drop)
             changed += [follows] if follows != row else []

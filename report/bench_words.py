@@ -33,8 +33,10 @@ def _sentences(row: Mapping[str, Any], unsure: str) -> list[str]:
         ]
     verdict = copy["verdict"]
     same = "not distinguishable" if verdict == "not distinguishable" else f"{times(copy['ratio'])}, wrongly {verdict}"
+    device = str(row["anchor"]).rpartition("@")[2].partition("/")[0]
+    machine = "This machine" if device in ("", "local") else f"The device {shorten(device)}"
     words = (
-        f"This machine could tell apart differences in latency of {percent(told_apart)} and more "
+        f"{machine} could tell apart differences in latency of {percent(told_apart)} and more "
         f"({row['blocks']} blocks of fresh processes); a file against its copy: {same}."
     )
     sentences = [words]

@@ -30,8 +30,9 @@ docs = _load_tool("docs")
 
 
 def test_the_tables_of_the_recipe_are_those_of_the_models() -> None:
-    page = docs.PAGE.read_text(encoding="utf-8")
-    assert docs.filled(page) == page, "docs/recipe.md is out of date: `make docs` writes its tables"
+    for path in (docs.PAGE, docs.DEVICES):
+        page = path.read_text(encoding="utf-8")
+        assert docs.filled(page, path) == page, f"docs/{path.name} is out of date: `make docs` writes its tables"
 
 
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:

@@ -1,7 +1,8 @@
-"""``python -m tools.docs``: write the tables of docs/recipe.md and the API reference, from the code that they describe.
+"""``python -m tools.docs``: write the tables of docs/recipe.md and docs/devices.md and the API reference, from the code.
 
-A table of the recipe stands between ``<!-- TABLE:begin -->`` and ``<!-- TABLE:end -->``, where TABLE is its name in the
-recipe (``recipe`` is the top). The API reference is static HTML in build/docs, made by pdoc; it needs no network.
+A table stands between ``<!-- TABLE:begin -->`` and ``<!-- TABLE:end -->``, where TABLE is its name in the recipe
+(``recipe`` is the top; ``device.KIND`` is a kind of device). The API reference is static HTML in build/docs, made by
+pdoc; it needs no network.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from edgeproof.core.device_tables import DEVICE_KINDS
 from edgeproof.core.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "recipe.md"
+PAGE, DEVICES = ROOT / "docs" / "recipe.md", ROOT / "docs" / "devices.md"
 API = ROOT / "build" / "docs"
 HEAD = "| key | default | description |\n|---|---|---|\n"
 
 
 def main() -> None:
-    """Write both."""
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(filled(page), encoding="utf-8")
+    """Write them."""
+    for page in (PAGE, DEVICES):
+        page.write_text(filled(page.read_text(encoding="utf-8"), page), encoding="utf-8")
     build_api(API)
 
 
@@ -37,19 +39,24 @@ def build_api(out: Path) -> None:
     pdoc.pdoc("edgeproof", "!edgeproof.", output_directory=out)
 
 
-def filled(page: str) -> str:
-    """Return the page with the tables of all keys as the models have them. Raises ValueError for a missing place."""
-    for name, table in tables().items():
+def filled(page: str, path: Path = PAGE) -> str:
+    """Return a page's text with its tables as the models have them. Raises ValueError for a missing place."""
+    for name, table in (tables() if path == PAGE else device_tables()).items():
         pattern = re.compile(rf"(<!-- {re.escape(name)}:begin -->\n).*?(<!-- {re.escape(name)}:end -->)", re.DOTALL)
         page, count = pattern.subn(lambda match, text=table: f"{match[1]}\n{text}\n{match[2]}", page)
         if count != 1:
-            raise ValueError(f"{PAGE.name} has {count} places for the table {name!r}, expected 1")
+            raise ValueError(f"{path.name} has {count} places for the table {name!r}, expected 1")
     return page
 
 
 def tables() -> dict[str, str]:
     """Return the rows of each table of the recipe as Markdown, by its name there, e.g. ``train.head``."""
     return {name: HEAD + "".join(_rows(kind)) for name, kind in _kinds("recipe", Recipe)}
+
+
+def device_tables() -> dict[str, str]:
+    """Return the rows of the table of each kind of device as Markdown, by its name, e.g. ``device.ssh``."""
+    return {f"device.{name}": HEAD + "".join(_rows(kind.table)) for name, kind in DEVICE_KINDS.items()}
 
 
 def table_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -97,7 +104,7 @@ def _description(key: str, field: FieldInfo) -> str:
         raise ValueError(f"the key {key!r} has no description")
     text = field.description
     choices = [f"`{_toml(choice)}`" for choice in _choices(field.annotation) if choice]
-    if any(choice not in text for choice in choices):
+    if len(choices) > 1 and any(choice not in text for choice in choices):
         text = ", ".join(choices[:-1]) + f" or {choices[-1]}: {text}"
     bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "le") if hasattr(rule, name)}
     if field.annotation is int and len(bounds) == 2:

@@ -1,24 +1,27 @@
-"""``devices``: the targets of this machine and whether they work; runtime versions beside this environment."""
+"""``devices``: the targets that can be named and whether they work; runtime versions beside this environment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..core.device import Device
+from ..core.device_files import load_devices
+from ..core.device_tables import BUILT_IN
 from ..core.errors import explain_os_errors
 from ..core.progress import Listener, Silent
-from ..core.target import DEVICES, Target, parse_runtime
-from ..devices import device
+from ..core.target import Target, default_targets, parse_runtime
+from ..devices import OpenDevices
 from ..devices import install as install_runtime
 
 
 @dataclass(frozen=True)
 class AvailableTarget:
-    """A target of this machine.
+    """A target of a device.
 
     `version` is the runtime's, empty if it is not installed. `reads` are the formats that it runs. If it is not
-    `ready` (the runtime or the hardware is missing), `reason` says why and `remedy` what to do. `folder` holds a
-    version beside this environment.
+    `ready` (the device, the runtime or the hardware is missing), `reason` says why and `remedy` what to do. `folder`
+    holds a version beside this environment.
     """
 
     target: str
@@ -32,7 +35,9 @@ class AvailableTarget:
 
 @explain_os_errors
 def devices(install: Sequence[str] = (), *, progress: Listener | None = None) -> list[AvailableTarget]:
-    """List the targets that can be named here: the installed runtimes, then side installations.
+    """List the targets that can be named: of each device the installed runtimes, then side installations.
+
+    Devices are this machine, and those that a ``devices.toml`` declares (the user's, and the one in this folder).
 
     Args:
         install: versions of runtimes to put beside this environment first, written ``litert==1.0.1``. Each is then a
@@ -43,24 +48,58 @@ def devices(install: Sequence[str] = (), *, progress: Listener | None = None) ->
         One row for each target.
 
     Raises:
-        InputError: a version is not written NAME==VERSION, or no such version exists for this Python.
+        InputError: a version is not written NAME==VERSION, or no such version exists for this Python; a
+            ``devices.toml`` is wrong.
         StageError: it could not be downloaded.
     """
     for target in [parse_runtime(text) for text in install]:
         there = install_runtime(target)
         where = there.folder or "this environment"
         (progress or Silent()).note("info", f"{there.runtime} {there.version} is ready in {where}")
-    rows = []
-    for name in DEVICES:
-        for runtime, version in device(name).runtimes().items():
-            target = Target(name, runtime)
-            reason, remedy = device(name).missing_runtime(target) or ("", "")
-            rows.append(_row(target, version, reason=reason, remedy=remedy))
-        for beside in device(name).other_versions():
-            target = Target(name, beside.runtime, beside.version)
-            reason, remedy = device(name).missing_runtime(target) or ("", "")
-            rows.append(_row(target, beside.version, reason=reason, remedy=remedy, folder=str(beside.folder)))
-    return rows
+    declared = load_devices()
+    with OpenDevices(declared) as opened:
+        return [row for name in declared for row in _rows(name, opened[name])]
+
+
+@explain_os_errors
+def clean_devices(names: Sequence[str] = ()) -> dict[str, str]:
+    """Remove what was put on devices: files, samples, and the program that runs them.
+
+    Args:
+        names: the devices. Default: all.
+
+    Returns:
+        What was removed from each device, in words.
+
+    Raises:
+        InputError: a device is not declared.
+        StageError: a device cannot be reached.
+    """
+    declared = load_devices()
+    for name in names:
+        declared[name]
+    with OpenDevices(declared) as opened:
+        return {name: opened[name].clean() for name in names or declared}
+
+
+def target_names() -> list[str]:
+    """Return the targets that can be named, without asking any device: of declared ones the default runtimes."""
+    declared = load_devices()
+    with OpenDevices(declared) as opened:
+        here = [row.target for name in BUILT_IN for row in _rows(name, opened[name])]
+    runtimes = [target.partition("/")[2] for target in default_targets()]
+    return [*here, *(f"{name}/{runtime}" for name in declared.declared for runtime in runtimes)]
+
+
+def _rows(name: str, device: Device) -> Iterator[AvailableTarget]:
+    for runtime, version in device.runtimes().items():
+        target = Target(name, runtime)
+        reason, remedy = device.missing_runtime(target) or ("", "")
+        yield _row(target, version, reason=reason, remedy=remedy)
+    for beside in device.other_versions():
+        target = Target(name, beside.runtime, beside.version)
+        reason, remedy = device.missing_runtime(target) or ("", "")
+        yield _row(target, beside.version, reason=reason, remedy=remedy, folder=str(beside.folder))
 
 
 def _row(target: Target, version: str, *, reason: str = "", remedy: str = "", folder: str = "") -> AvailableTarget:

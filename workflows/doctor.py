@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..core import children
 from ..core.dataset import Kind
+from ..core.device import Check
+from ..core.device_files import load_devices
 from ..core.environment import cpu_name, usable_cores
-from ..core.errors import EdgeproofError, explain_os_errors
+from ..core.errors import EdgeproofError, InputError, explain_os_errors
 from ..core.extras import EXTRAS
 from ..core.maker import MAKERS
 from ..core.recipe import ModelSpec
 from ..core.store import package_versions
-from ..core.target import DEVICES, Target
-from ..devices import device
+from ..devices import OpenDevices
 from ..train.backbones import check_backbone
 
 # What makes no file: module, extra, purpose, and whether the main job needs it.
@@ -36,23 +36,25 @@ _PACKAGED: tuple[tuple[str, Kind, str], ...] = (
 _HERE = Path()
 
 
-@dataclass(frozen=True)
-class Check:
-    """The result of one check: ``missing`` prevents the main job, ``note`` does not."""
-
-    what: str
-    state: Literal["ok", "missing", "note"]
-    found: str
-    remedy: str = ""
-
-
 @explain_os_errors
-def doctor() -> list[Check]:
-    """Check this environment: Python, packages, runtimes, weights, disk. Imports none of the packages.
+def doctor(device: str = "", *, fix: bool = False) -> list[Check]:
+    """Check this environment (Python, packages, runtimes, weights, disk; imports none of the packages), or a device.
+
+    Args:
+        device: the name of a declared device to check in place of this environment.
+        fix: do what can be done about what the device lacks first.
 
     Returns:
         One check each; those whose state is ``missing`` prevent the main job, and have a remedy.
+
+    Raises:
+        InputError: the device is not declared; or `fix` is for this environment.
     """
+    if device:
+        with OpenDevices(load_devices()) as devices:
+            return devices[device].checks(fix=fix)
+    if fix:
+        raise InputError("what this environment lacks is installed by you", "run the commands that doctor names")
     python = ".".join(str(part) for part in sys.version_info[:3])
     tested = (3, 10) <= sys.version_info[:2] <= (3, 13)
     checks = [
@@ -69,11 +71,8 @@ def doctor() -> list[Check]:
         else:
             version = package_versions([distribution]).get(distribution, "?")
             checks.append(Check(distribution, "ok", f"{version} ({purpose})"))
-    for name in DEVICES:
-        for runtime, version in device(name).runtimes().items():
-            target = Target(name, runtime)
-            missing = device(name).missing_runtime(target)
-            checks.append(Check(str(target), "note", *missing) if missing else Check(str(target), "ok", version))
+    with OpenDevices() as devices:
+        checks += devices["local"].checks()
     checks += [_packaged(name, kind, what) for name, kind, what in _PACKAGED]
     most = f"{children.memory_limit() / 2**30:.0f} GiB for a process that opens a file from outside"
     if children.system_enforces_limit():

@@ -14,6 +14,7 @@ from .. import __version__
 from ..core.artifact import Artifact, artifact_id
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData, load_prepared, save_prepared
+from ..core.device_files import load_devices
 from ..core.environment import now, usable_cores
 from ..core.errors import InputError, explain_os_errors
 from ..core.measurement import Measurement
@@ -25,7 +26,7 @@ from ..core.results import Results
 from ..core.run_log import RunLog
 from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target, default_targets
-from ..devices import environment_of, open_runner
+from ..devices import OpenDevices
 from ..evaluate import select
 from ..evaluate.bursts import Ratios
 from ..evaluate.certainty import asked_by
@@ -125,12 +126,16 @@ def evaluate(
     pixels = tuple_of_two(value_range)
     if resize not in (None, *get_args(Resize)):
         raise InputError(f"resize is {resize!r:.80}", f"known: {', '.join(get_args(Resize))}")
+    declared = load_devices()
+    for target in settings.targets:
+        declared.parse(target)
     opened = opened_files(files, settings.targets)
     check_writable(folder)
-    with RunLog(folder / "log.jsonl", listener_of(progress)) as log:
+    with RunLog(folder / "log.jsonl", listener_of(progress)) as log, OpenDevices(declared) as devices:
         return evaluate_files(
-            opened, source, settings, folder, resize, log, budget=limits, value_range=pixels, labels=classes
-        )
+            opened, source, settings, folder, resize, log, budget=limits, value_range=pixels, labels=classes,
+            devices=devices,
+        )  # fmt: skip
 
 
 def evaluate_files(
@@ -143,10 +148,12 @@ def evaluate_files(
     budget: Budget | None = None,
     value_range: tuple[float, float] | None = None,
     labels: tuple[str, ...] | Literal["from-folders"] = (),
+    devices: OpenDevices | None = None,
 ) -> Run:
     """Measure every file on every target, as `evaluate`; an artifact among `files` is one that could not be made.
 
-    Files of unknown classes have no accuracy: they are judged by agreement with their float model.
+    `devices` are those of the targets (default: the ones that are always there). Files of unknown classes have no
+    accuracy: they are judged by agreement with their float model.
     """
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
@@ -159,10 +166,14 @@ def evaluate_files(
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")
+    devices = devices or OpenDevices()
+    targets = [Target.parse(target) for target in settings.targets]
+    environments = devices_of(devices, targets, listener)
     results = Results(
         run={"name": "evaluate", "started": now(), "finished": None, "recipe_sha256": None,
              "edgeproof_version": __version__},
-        environment=environment_of([Target.parse(target) for target in settings.targets]),
+        environment=next(iter(environments.values())),
+        environments=environments,
     )  # fmt: skip
     for path, artifact in zip(paths, artifacts, strict=True):
         if artifact.format == "savedmodel":
@@ -181,7 +192,6 @@ def evaluate_files(
         by_position = labels == FROM_FOLDERS or (isinstance(source, Samples) and source.numbered)
         order = "its own" if artifact.labels else "the data's" if by_position else ""
         groups.setdefault((input_spec_of(artifact, resize), order), []).append(artifact)
-    targets = [Target.parse(target) for target in settings.targets]
     listener.plan(
         [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings), Step("report", 2.0)]
     )
@@ -203,8 +213,8 @@ def evaluate_files(
                 "report": data.report,
             }
             references = float_references(group, settings.targets)
-            runners = [open_runner(a, Target.parse(t), timeout_seconds=settings.timeout_seconds)
-                       for a in group for t in settings.targets]  # fmt: skip
+            runners = [devices.open_runner(a, target, timeout_seconds=settings.timeout_seconds)
+                       for a in group for target in targets]  # fmt: skip
             answers = measure(
                 runners,
                 data,
@@ -238,6 +248,18 @@ def evaluate_files(
         results.run["finished"] = now()
         results.save(out)
         return Run(out, results, write_report(results, out))
+
+
+def devices_of(devices: OpenDevices, targets: Sequence[Target], listener: Listener) -> dict[str, dict[str, Any]]:
+    """Return the environment of each device of `targets`, by name. A device that cannot be reached is warned about.
+
+    The rest is measured all the same, and a rerun measures what is then missing.
+    """
+    environments = devices.environments(targets)
+    for name, environment in environments.items():
+        if why := environment.get("unreachable"):
+            listener.note("warning", f"the device {name} cannot be reached: {why}", remedy=environment.get("remedy"))
+    return environments
 
 
 def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from ..core.run_log import RunLog
 from ..core.store import Store, copy_out
 from ..core.target import Target, parse_runtime, with_cpu
 from ..data import kind_of
-from ..devices import environment_of, locate, open_runner
+from ..devices import OpenDevices, locate
 from ..evaluate import select
 from ..evaluate.bursts import Ratios
 from ..evaluate.certainty import asked_by
@@ -47,7 +47,7 @@ from ..train.backbones import packages as backbone_packages
 from ..train.callbacks import identity as callback_identity
 from .build import ModelBuild
 from .diagnose import diagnose_artifact
-from .evaluate import float_references
+from .evaluate import devices_of, float_references
 from .plan import VALIDATION, run_steps, share_of_samples
 from .prepare_data import InputSpec, prepared
 from .profile import profiles
@@ -75,18 +75,22 @@ class _Trained:
 class Pipeline:
     """One run of one recipe into one folder. `listener` also measures the duration of tasks."""
 
-    def __init__(self, recipe: Recipe, out: Path, listener: RunLog, store: Store, tf: TensorFlowProcess) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, listener: RunLog, store: Store, tf: TensorFlowProcess, devices: OpenDevices
+    ) -> None:
         self.recipe = recipe
         self.out = out
         self.listener = listener
         self.store = store
         self.tf = tf
+        self.devices = devices
         self.cores = usable_cores()
         self.kind = kind_of(recipe.data, recipe.folder)
         self.runtime = parse_runtime(recipe.runtime) if recipe.runtime else None
         self.targets = _targets(recipe)
         self.builds: dict[str, ModelBuild] = {}
         self.failures: list[str] = []
+        environments = devices_of(self.devices, self.targets, listener)
         self.results = Results(
             run={
                 "name": recipe.name,
@@ -95,7 +99,8 @@ class Pipeline:
                 "recipe_sha256": recipe.sha256,
                 "edgeproof_version": __version__,
             },
-            environment=environment_of(self.targets),
+            environment=next(iter(environments.values())),
+            environments=environments,
         )
 
     def run(self, fingerprint: dict[str, Any]) -> None:
@@ -265,7 +270,7 @@ class Pipeline:
         # Where no target runs TensorFlow, files are compared with the float32 .tflite.
         references = float_references(artifacts, [str(target) for target in self.targets])
         references |= {artifact.model: artifact.id for artifact in repeated}
-        runners = [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs]
+        runners = [self.devices.open_runner(a, t, timeout_seconds=evaluate.timeout_seconds) for a, t in pairs]
         answers = measure(
             runners,
             data,

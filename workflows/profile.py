@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.artifact import Artifact, TensorSpec
 from ..core.codec import from_json, read_json, to_json, write_json
+from ..core.device_files import load_devices
 from ..core.errors import InputError, StageError, explain_os_errors
 from ..core.measurement import Measurement
 from ..core.profile import Profile, ProfileSummary
@@ -17,8 +18,7 @@ from ..core.progress import Listener
 from ..core.run_log import RunLog
 from ..core.runner import Outcome, Runner
 from ..core.store import Store
-from ..core.target import Target
-from ..devices import open_runner
+from ..devices import OpenDevices
 from ..evaluate import profile as stage
 from .arguments import FileLike, at_least_one, file_path, path_of, text_of
 from .chosen_samples import choose_samples
@@ -68,7 +68,8 @@ def profile(
     path = file_path(file)
     if not path.exists():
         raise InputError(f"{path} does not exist", "give a .tflite, an .onnx, or a folder of a model")
-    where = Target.parse(text_of(target, "the target"))
+    declared = load_devices()
+    where = declared.parse(text_of(target, "the target"))
     at_least_one(runs, "runs", MOST_RUNS)
     at_least_one(threads, "threads", 1024)
     source = data_source(data) if data is not None else None
@@ -78,6 +79,7 @@ def profile(
     with (
         RunLog(None, listener_of(progress)) as log,
         tempfile.TemporaryDirectory(prefix="edgeproof-profile-") as name,
+        OpenDevices(declared) as devices,
     ):
         log.begin("profile", path.name)
         artifact = _with_inputs(with_value_range(open_artifact(path, log), None, log))
@@ -85,7 +87,7 @@ def profile(
         chosen = choose_samples(
             artifact, source, SAMPLES, Path(name), log, origin=origin, beside=folder, purpose="the profile's samples"
         )
-        runner = open_runner(artifact, where)
+        runner = devices.open_runner(artifact, where)
         found = stage.profile(runner, chosen.path, samples=chosen.source, runs=runs, threads=threads)
         if isinstance(found, Outcome):
             raise StageError(f"{artifact.id} has no profile on {where}: {found.reason}", found.remedy)

@@ -11,6 +11,7 @@ from typing import Any
 from ..core.artifact import Artifact
 from ..core.codec import sha256_file
 from ..core.dataset import PreparedData
+from ..core.device_files import load_devices
 from ..core.environment import usable_cores
 from ..core.errors import EdgeproofError, InputError
 from ..core.inputs import check_plain
@@ -18,7 +19,7 @@ from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.results import Results
 from ..core.target import Target, base_target
-from ..devices import open_runner
+from ..devices import OpenDevices
 from ..evaluate.cells import Cell
 from ..evaluate.compare import Remeasured, Together, matched
 from ..evaluate.gate import Limit
@@ -38,9 +39,9 @@ def time_together(
 ) -> Remeasured:
     """Time the files of every cell that ran in both runs, side by side in the same rounds.
 
-    A cell whose files cannot be timed has the reason in place of figures. One file that both runs have is not timed:
-    it differs by nothing. The float model ships nowhere and is timed only if the runs have nothing else. Raises
-    InputError when no cell can be timed.
+    Cells on one device are timed together, one device after the other. A cell whose files cannot be timed has the
+    reason in place of figures. One file that both runs have is not timed: it differs by nothing. The float model ships
+    nowhere and is timed only if the runs have nothing else. Raises InputError when no cell can be timed.
     """
     cells_a, cells_b = matched([run_a[0], run_b[0]])
     common = [(key, cells_a[key], cells_b[key]) for key in cells_a if key in cells_b]
@@ -49,34 +50,53 @@ def time_together(
     found: dict[CellKey, Together] = {}
     pairs: list[Pair] = []
     samples = _Samples(run_a[1], run_b[1])
-    for key, a, b in shipped or running:
-        if a.artifact.sha256 and a.artifact.sha256 == b.artifact.sha256:
-            found[key] = Together(is_same=True)
-            continue
-        try:
-            pairs.append(_pair(key, (a, run_a[1]), (b, run_b[1]), samples, settings.timeout_seconds))
-        except EdgeproofError as error:
-            found[key] = Together(f"it was not timed: {error.message}")
+    with OpenDevices(load_devices()) as devices:
+        for key, a, b in shipped or running:
+            if a.artifact.sha256 and a.artifact.sha256 == b.artifact.sha256:
+                found[key] = Together(is_same=True)
+                continue
+            try:
+                pairs.append(_pair(key, (a, run_a[1]), (b, run_b[1]), samples, settings.timeout_seconds, devices))
+            except EdgeproofError as error:
+                found[key] = Together(f"it was not timed: {error.message}")
+        timed, benches = _timed(pairs, settings, limits, listener)
     if not pairs and (whys := [together.why for together in found.values() if not together.is_same]):
         raise InputError(f"no file of the two runs can be timed now: {whys[0]}", _REMEDY)
+    return Remeasured(found | timed, tuple(benches))
+
+
+def _timed(
+    pairs: Sequence[Pair], settings: Evaluate, limits: Sequence[Limit], listener: Listener
+) -> tuple[dict[CellKey, Together], list[dict[str, Any]]]:
+    """Time all pairs, device by device."""
+    found: dict[CellKey, Together] = {}
     benches: list[dict[str, Any]] = []
-    if pairs:
-        allowed = [limit.most / 100 for limit in limits if limit.metric == "latency" and limit.most is not None]
-        with tempfile.TemporaryDirectory(prefix="edgeproof-compare-") as folder:
+    allowed = [limit.most / 100 for limit in limits if limit.metric == "latency" and limit.most is not None]
+    by_device: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_device.setdefault(pair.a.runner.target.device, []).append(pair)
+    with tempfile.TemporaryDirectory(prefix="edgeproof-compare-") as folder:
+        for number, group in enumerate(by_device.values()):
             listener.begin("measure")
-            timed, benches = time_pairs(
-                pairs, table=settings.latency, limit=min(allowed, default=None), seed=SEED, cores=usable_cores(),
-                folder=Path(folder) / "records", listener=listener,
+            timed, rows = time_pairs(
+                group, table=settings.latency, limit=min(allowed, default=None), seed=SEED, cores=usable_cores(),
+                folder=Path(folder) / f"records-{number}", listener=listener,
             )  # fmt: skip
-        found |= timed
-    return Remeasured(found, tuple(benches))
+            found |= timed
+            benches += rows
+    return found, benches
 
 
 _REMEDY = "give the folders of the runs, with their artifacts/ and, of one of them, .store/"
 
 
 def _pair(
-    key: CellKey, a: tuple[Cell, Path | None], b: tuple[Cell, Path | None], samples: _Samples, timeout_seconds: float
+    key: CellKey,
+    a: tuple[Cell, Path | None],
+    b: tuple[Cell, Path | None],
+    samples: _Samples,
+    timeout_seconds: float,
+    devices: OpenDevices,
 ) -> Pair:
     """Return the two files of a cell, ready to be timed. Raises EdgeproofError if one is gone, changed, or unfed."""
     options = [(m.threads, m.batch) if (m := cell.measurement.latency_ms) else (1, 1) for cell, _ in (a, b)]
@@ -86,12 +106,14 @@ def _pair(
     target = Target.parse(base_target(key[1]))
     sides = [
         Side(
-            open_runner(file, target, timeout_seconds=timeout_seconds),
+            devices.open_runner(file, target, timeout_seconds=timeout_seconds),
             samples.of(number, file).inputs("test"),
             cell.measurement.peak_memory_bytes,
         )
         for number, (file, (cell, _)) in enumerate(zip(files, (a, b), strict=True))
     ]
+    if not sides[0].runner.timed:
+        raise InputError(f"{target.device} is {sides[0].runner.kind}: its times say nothing", "compare its accuracies")
     return Pair(key, sides[0], sides[1], *options[0])
 
 

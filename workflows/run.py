@@ -18,7 +18,7 @@ from ..core.results import load_results
 from ..core.run_log import RunLog
 from ..core.store import lock, open_store
 from ..data import kind_of
-from ..devices import device
+from ..devices import OpenDevices, device
 from ..train.backbones import identity as backbone_identity
 from .arguments import path_of
 from .finished import Run
@@ -65,10 +65,15 @@ def run(
         with lock(folder):
             inputs = _inputs(checked, fingerprint)
             check_parts(folder)
-            return _unchanged(folder, inputs, log) or _run(checked, folder, log, fingerprint, inputs)
+            if unchanged := _unchanged(folder, inputs, log):
+                return unchanged
+            with OpenDevices(checked.devices) as devices:
+                return _run(checked, folder, log, fingerprint, inputs, devices)
 
 
-def _run(recipe: Recipe, folder: Path, log: RunLog, fingerprint: dict[str, Any], inputs: str) -> Run:
+def _run(
+    recipe: Recipe, folder: Path, log: RunLog, fingerprint: dict[str, Any], inputs: str, devices: OpenDevices
+) -> Run:
     # A run that is found unchanged needs none of the stages.
     from ..report import write as write_report
     from .pipeline import Pipeline
@@ -79,7 +84,7 @@ def _run(recipe: Recipe, folder: Path, log: RunLog, fingerprint: dict[str, Any],
     with TensorFlowProcess(store.root / "tensorflow.log", log) as tf:
         if not any((store.root / "model").glob("*")):
             tf.start()  # it imports TensorFlow while the data is being prepared
-        pipeline = Pipeline(recipe, folder, log, store, tf)
+        pipeline = Pipeline(recipe, folder, log, store, tf, devices)
         pipeline.results.run["inputs_sha256"] = inputs
         try:
             pipeline.run(fingerprint)

@@ -77,7 +77,9 @@ def select_tool(
         return files[0]
     entries = [_Entry(one, replace(one, id=f"{one.id}--by-{index}")) for index, one in enumerate(files)]
     alive = [entry for entry in entries if entry.artifact.status == "ok"]
-    readers = [target for target in targets if target.reads(files[0].format)] or [TRIAL_TARGET]
+    # Files are chosen on this machine: another device may be slow, or away.
+    here = [target for target in targets if target.device == TRIAL_TARGET.device]
+    readers = [target for target in here if target.reads(files[0].format)] or [TRIAL_TARGET]
     if len(alive) < 2:
         return _ended(alive[0] if alive else entries[0], entries, {}, data)
     validation = data.counts.get("validation", 0)

@@ -1,4 +1,4 @@
-"""``edgeproof devices``: the targets of this machine and whether they work; installs further runtime versions."""
+"""``edgeproof devices``: the targets and whether they work; installs further runtime versions; clears devices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 import click
 
 
-@click.command(short_help="List the targets that can be named, and which are ready; install versions of runtimes.")
+@click.group(
+    short_help="List the targets that can be named, and which are ready; install versions of runtimes.",
+    invoke_without_command=True,
+)
 @click.option(
     "--install",
     multiple=True,
@@ -15,12 +18,16 @@ import click
     help="Put a version of a runtime beside this environment, e.g. litert==1.0.1; may be given several times.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(install: tuple[str, ...], as_json: bool) -> None:
-    """List the targets that can be named here, with the runtime's version, or what is missing.
+@click.pass_context
+def command(context: click.Context, install: tuple[str, ...], as_json: bool) -> None:
+    """List the targets that can be named, with the runtime's version, or what is missing.
 
-    A version that is not the installed one is put into a cache folder (EDGEPROOF_RUNTIMES names another) with
-    --install, and is then a target of its own: local/litert==1.0.1.
+    Devices are this machine and those that a devices.toml declares. A version that is not the installed one is put into
+    a cache folder (EDGEPROOF_RUNTIMES names another) with --install, and is then a target of its own:
+    local/litert==1.0.1.
     """
+    if context.invoked_subcommand:
+        return
     from ...core.progress import Silent
     from ...workflows.devices import devices
     from ..output import show_json, show_parts
@@ -45,3 +52,14 @@ def command(install: tuple[str, ...], as_json: bool) -> None:
         cells = (row.target, row.version or "–", ", ".join(row.reads), state)
         table.add_row(*map(Text, cells))  # plain text: markup would eat the extra of edgeproof[litert]
     show_parts([table])
+
+
+@command.command("clean", short_help="Remove what was put on devices.")
+@click.argument("names", metavar="[DEVICE]…", nargs=-1)
+def clean(names: tuple[str, ...]) -> None:
+    """Remove the files, the samples and the program that were put on each DEVICE (default: on all)."""
+    from ...workflows.devices import clean_devices
+    from ..terminal import echo
+
+    for name, removed in clean_devices(names).items():
+        echo(f"{name}: {removed}")

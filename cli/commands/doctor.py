@@ -6,15 +6,20 @@ import click
 
 
 @click.command(short_help="Check this environment and say how to fix it.")
+@click.argument("device", required=False, default="")
+@click.option("--fix", is_flag=True, help="Do what can be done about what DEVICE lacks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(as_json: bool) -> int:
-    """Check Python, packages, runtimes, weights and disk. Exit status 1 when something is missing for the main job."""
+def command(device: str, fix: bool, as_json: bool) -> int:
+    """Check Python, packages, runtimes, weights and disk, or a DEVICE of devices.toml.
+
+    Exit status 1 when something is missing for the main job.
+    """
     from ...core.environment import environment
     from ...workflows.doctor import doctor
     from ..output import show_json
     from ..terminal import echo
 
-    checks = doctor()
+    checks = doctor(device, fix=fix)
     if as_json:
         show_json({"environment": environment(), "checks": [check.__dict__ for check in checks]})
     else:

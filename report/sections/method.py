@@ -69,15 +69,27 @@ def _plan(content: Content) -> Mapping[str, Any]:
 
 
 def environment(content: Content) -> list[tuple[str, str]]:
-    """Return the machine and its packages in words."""
+    """Return the machine and its packages in words; where there are several devices, each of them."""
+    environments = content.results.environments
+    if len(environments) < 2:
+        return _environment(content.results.environment)
+    return [
+        (f"{shorten(name)}: {title}", value)
+        for name, environment in environments.items()
+        for title, value in _environment(environment)
+    ]
+
+
+def _environment(env: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
         "cpu": "Processor",
         "architecture": "Architecture",
         "cores": "Cores",
         "os": "System",
         "python": "Python",
+        "governor": "Governor of the clock",
+        "unreachable": "Not reached",
     }
-    env = content.results.environment
     rows = [(title, shorten(str(env[key]), 160)) for key, title in names.items() if env.get(key) is not None]
     if isinstance(env.get("memory_bytes"), int):
         rows.insert(3, ("Memory", size(env["memory_bytes"])))

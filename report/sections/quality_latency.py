@@ -40,44 +40,48 @@ def _title(content: Content) -> str:
 
 
 def _scatters(content: Content) -> list[tuple[str, Markup]]:
-    """Return a drawing of accuracy against latency per model, all to one scale.
+    """Return a drawing of accuracy against latency per model and device, all of a device to one scale.
 
     A model whose classes are not known is drawn by its agreement, to the scale of others like it.
     """
     drawings = []
     mark = "the best there is" if verdict_of(content.results.budget) == "not shown" else "ship this"
-    for i, (model, group) in enumerate(_by_model(content.measured())):
+    for i, (name, group) in enumerate(_groups(content, content.measured())):
         kind = type(group[0].quality)
-        alike = [c for c in content.measured() if isinstance(c.quality, kind)]
+        alike = [c for c in _of_device(content.measured(), group) if isinstance(c.quality, kind)]
         drawing = inline(
             partial(plots.scatter, [c for c in group if c in alike], alike, content.ship, content.front, mark),
             f"scatter{i}",
-            f"{kind.full_name.capitalize()} against latency, {shorten(model)}: {_spoken(group)}",
+            f"{kind.full_name.capitalize()} against latency, {name or shorten(group[0].artifact.model)}: "
+            f"{_spoken(group)}",
         )
-        caption = [shorten(model)] * content.several + [kind.title.lower()] * issubclass(kind, Likeness)
+        caption = [name] * bool(name) + [kind.title.lower()] * issubclass(kind, Likeness)
         drawings.append((": ".join(caption), drawing))
     return drawings
 
 
 def _latencies(content: Content) -> list[tuple[str, Markup]]:
-    """Return a drawing of the latencies per model."""
+    """Return a drawing of the latencies per model and device."""
+    timed = content.timed()
     return [
         (
-            shorten(model) if content.several else "",
+            name,
             inline(
-                partial(plots.latencies, group, content.timed(), _medians(group, content.folder), content.ship),
+                partial(
+                    plots.latencies, group, _of_device(timed, group), _medians(group, content.folder), content.ship
+                ),
                 f"latency{i}",
-                f"Median latency with interval, {shorten(model)}: {_spoken(group)}",
+                f"Median latency with interval, {name or shorten(group[0].artifact.model)}: {_spoken(group)}",
             ),
         )
-        for i, (model, group) in enumerate(_by_model(content.timed()))
+        for i, (name, group) in enumerate(_groups(content, timed))
     ]
 
 
 def _parts(content: Content) -> list[tuple[str, list[dict[str, str]]]]:
-    """Return model by model how each cell's latency is split into tokenizing and inference, fastest first."""
-    split = [(model, _split(group)) for model, group in _by_model(content.timed())]
-    return [(shorten(model) if content.several else "", rows) for model, rows in split if rows]
+    """Return by model and device how each cell's latency is split into tokenizing and inference, fastest first."""
+    split = [(name, _split(group)) for name, group in _groups(content, content.timed())]
+    return [(name, rows) for name, rows in split if rows]
 
 
 def _split(cells: Sequence[Cell]) -> list[dict[str, str]]:
@@ -111,12 +115,24 @@ def _legend(shown: Sequence[Cell]) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def _by_model(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
-    """Return the cells model by model."""
-    groups: dict[str, list[Cell]] = {}
+def _groups(content: Content, cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
+    """Return the cells by model and device, since latencies of different devices are not compared.
+
+    A group's name says the model where there are several, and the device where there are several.
+    """
+    groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(cell.artifact.model, []).append(cell)
-    return list(groups.items())
+        groups.setdefault((cell.artifact.model, cell.measurement.device), []).append(cell)
+    several = len({device for _, device in groups}) > 1
+    return [
+        (" on ".join([shorten(model)] * content.several + [shorten(device)] * several), group)
+        for (model, device), group in groups.items()
+    ]
+
+
+def _of_device(cells: Sequence[Cell], group: Sequence[Cell]) -> list[Cell]:
+    """Return the cells on the device of a group."""
+    return [c for c in cells if c.measurement.device == group[0].measurement.device]
 
 
 def _medians(group: Sequence[Cell], folder: Path | None) -> dict[tuple[str, str], list[float]]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,13 +16,14 @@ from click.testing import CliRunner
 
 from edgeproof.cli.commands.devices import command
 from edgeproof.core.artifact import Artifact
+from edgeproof.core.device_tables import BUILT_IN, DEVICE_KINDS, DeviceKind, Devices, DeviceTable
 from edgeproof.core.documents import parse_toml
 from edgeproof.core.errors import InputError
 from edgeproof.core.runner import Runner
 from edgeproof.core.runtime import RUNTIMES
-from edgeproof.core.target import DEVICES, Target, default_targets
+from edgeproof.core.target import Target, default_targets
 from edgeproof.core.variant import Variant
-from edgeproof.devices import device, environment_of, missing_runtime, open_runner
+from edgeproof.devices import OpenDevices, device, missing_runtime, open_runner
 from edgeproof.devices.local import AGENT, Local, LocalRunner
 from edgeproof.devices.remedies import explain
 from edgeproof.devices.runtimes import installed_versions
@@ -266,19 +267,24 @@ class Pretended(Local):
         return {"cpu": "none"}
 
 
-def test_a_device_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+class PretendedTable(DeviceTable):
+    kind: Literal["pretended"] = "pretended"
+
+
+def test_a_kind_of_device_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("edgeproof.devices.pretended")
-    module.DEVICE = Pretended()  # type: ignore[attr-defined]
+    module.open_device = lambda name, table: Pretended(name)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     with pytest.raises(InputError, match="unknown device 'pretended'"):
-        Target.parse("pretended/litert")
-    monkeypatch.setitem(DEVICES, "pretended", "pretended")
-    target = Target.parse("pretended/litert")
-    assert str(target) in default_targets()
+        Devices().parse("pretended/litert")
+    monkeypatch.setitem(DEVICE_KINDS, "pretended", DeviceKind("pretended", PretendedTable))
+    monkeypatch.setitem(BUILT_IN, "pretended", PretendedTable())
+    target, here = Devices().parse("pretended/litert"), Target.parse("local/litert")
+    assert str(target) not in default_targets()
     assert device("pretended").environment() == {"cpu": "none"} and device().environment()["cpu"] != "none"
-    here = Target.parse("local/litert")
-    assert environment_of([target, here]) == {"cpu": "none"}
-    assert environment_of([here, target]) == environment_of([]) == device().environment()
+    with OpenDevices() as devices:
+        assert list(devices.environments([target, here])) == ["pretended", "local"]
+        assert devices.environments([here]) == devices.environments([]) == {"local": device().environment()}
     assert missing_runtime(target) == ("pretended/litert is pretended", "nothing helps")
     assert open_runner(Artifact("a", "m", "tflite", "int8", None), target).target == target
     listed = json.loads(CliRunner().invoke(command, ["--json"]).stdout)
@@ -287,8 +293,8 @@ def test_a_device_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> 
     ).items()
 
 
-def test_each_device_s_module_has_it() -> None:
-    for name in DEVICES:
+def test_each_kind_s_module_opens_it() -> None:
+    for name in BUILT_IN:
         assert (
             isinstance(device(name).environment()["cores"], int) and device(name).runtimes().keys() == RUNTIMES.keys()
         )

@@ -37,6 +37,7 @@ class Scripted:
     answers: NDArray[Any]
     placement: dict[str, Any] | None = None
     kind: Any = "measured"
+    timed: bool = True
     artifact: Artifact = field(default_factory=lambda: Artifact("m--tflite-int8", "m", "tflite", "int8", None))
 
     def identity(self) -> dict[str, Any]:

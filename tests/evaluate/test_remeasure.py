@@ -60,6 +60,7 @@ class Scripted:
     artifact: Artifact = field(default_factory=lambda: Artifact("m--tflite-int8", "m", "tflite", "int8", Path("f")))
     target: Target = field(default_factory=lambda: Target("local", "litert"))
     kind: str = "measured"
+    timed: bool = True
 
     def identity(self) -> dict[str, Any]:
         return {}

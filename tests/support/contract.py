@@ -20,6 +20,7 @@ import click
 
 from edgeproof import Recipe
 from edgeproof.cli.main import edgeproof
+from edgeproof.core.device_tables import DEVICE_KINDS
 
 RECORD = Path(__file__).with_name("contract.json")
 # Set by `make contract`: additions are written into the record instead of failing.
@@ -29,7 +30,7 @@ ADD = "EDGEPROOF_ADD_TO_CONTRACT"
 KEYED_BY_DATA = (
     ".loads", ".packages", ".counts", ".per_class", ".splits", ".seconds", ".needs", ".weights", ".scales",
     ".fallen_back", ".float_operators", ".classes", ".formats", ".modes", ".kept", ".found", ".duplicates_within",
-    ".core_facts[]",
+    ".core_facts[]", ".environments",
 )  # fmt: skip
 # What is chosen by measured figures: there a list may be empty, a choice not made, or a figure not to be had.
 CHOSEN_BY_FIGURES = (
@@ -124,7 +125,11 @@ def commands() -> Tree:
 def recipe() -> Tree:
     """Return every key of the recipe with its type, bounds and default."""
     schema = Recipe.model_json_schema()
-    return dict(_recipe_keys(schema, schema["$defs"], ""))
+    keys = dict(_recipe_keys(schema, schema["$defs"], ""))
+    for name, kind in DEVICE_KINDS.items():
+        schema = kind.table.model_json_schema()
+        keys |= _recipe_keys(schema, schema.get("$defs", {}), f"device.NAME ({name}).")
+    return keys
 
 
 def _recipe_keys(table: dict[str, Any], definitions: dict[str, Any], place: str) -> Iterator[tuple[str, str]]:

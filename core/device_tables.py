@@ -1,0 +1,119 @@
+"""Devices by name: those that are always there, and those that a recipe or a ``devices.toml`` declares.
+
+A kind of device is a row of `DEVICE_KINDS`: the keys of its table, and the module of `devices/` that opens it. A device
+that needs no keys has a row of `BUILT_IN`; any other is declared::
+
+    [device.pi]
+    kind = "local"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from .errors import InputError
+from .recipe_table import Table
+from .sanitize import shorten
+from .target import Target
+
+
+class DeviceTable(Table):
+    """What is declared of a device. Each kind adds its keys."""
+
+    kind: str = Field(description="the kind of device")
+
+
+class LocalTable(DeviceTable):
+    """This machine, under the name that its figures are to have."""
+
+    kind: Literal["local"] = Field("local", description="this machine")
+
+
+@dataclass(frozen=True)
+class DeviceKind:
+    """A kind of device: the module of `devices/` that has its `open_device(name, table)`, and the keys of its table."""
+
+    module: str
+    table: type[DeviceTable]
+
+
+DEVICE_KINDS: dict[str, DeviceKind] = {"local": DeviceKind("local", LocalTable)}
+# The devices that nobody needs to declare.
+BUILT_IN: dict[str, DeviceTable] = {"local": LocalTable()}
+
+_EXAMPLE = '[device.pi] with kind = "ssh" and host = "pi.local"'
+
+
+def _of_its_kind(value: Any) -> Any:
+    """Return a device's table as the class of its kind. Raises ValueError, and ValidationError for its keys."""
+    if isinstance(value, DeviceTable):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("a table is expected")
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in DEVICE_KINDS:
+        found = "it has no kind" if kind is None else f"unknown kind {shorten(str(kind))!r}"
+        raise ValueError(f"{found}; {_hint(str(kind), list(DEVICE_KINDS))}")
+    table = DEVICE_KINDS[kind].table
+    if unknown := sorted(str(key) for key in value.keys() - table.model_fields.keys()):
+        raise ValueError(f"unknown key {shorten(unknown[0])!r}; {_hint(unknown[0], list(table.model_fields))}")
+    return table.model_validate(value)
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
+DeclaredTable = Annotated[SerializeAsAny[DeviceTable], BeforeValidator(_of_its_kind)]
+DeviceTables = dict[DeviceName, DeclaredTable]
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices that targets may name: `BUILT_IN` and the declared ones. Iterating gives their names."""
+
+    declared: Mapping[str, DeviceTable] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from BUILT_IN
+        yield from self.declared
+
+    def __contains__(self, name: object) -> bool:
+        return name in BUILT_IN or name in self.declared
+
+    def __getitem__(self, name: str) -> DeviceTable:
+        """Return a device's table. Raises InputError for a device that is not declared."""
+        if name not in self:
+            close = get_close_matches(name, list(self), n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InputError(
+                f"unknown device {shorten(name)!r}",
+                f"{hint}Known devices: {', '.join(self)}; another one is declared in the recipe or in devices.toml: "
+                f"{_EXAMPLE}; a target is written device/runtime, e.g. local/litert",
+            )
+        return BUILT_IN[name] if name in BUILT_IN else self.declared[name]
+
+    def check(self, target: Target) -> Target:
+        """Return a target. Raises InputError if its device is not declared."""
+        try:
+            self[target.device]
+        except InputError as error:
+            raise InputError(f"target {str(target)!r}: {error.message}", error.remedy) from None
+        return target
+
+    def parse(self, text: str) -> Target:
+        """Read a target of one of these devices. Raises InputError."""
+        return self.check(Target.parse(text))
+
+
+def check_names(tables: Mapping[str, DeviceTable]) -> None:
+    """Raise ValueError if a declared device has the name of one that is always there."""
+    if taken := sorted(tables.keys() & BUILT_IN.keys()):
+        raise ValueError(f"device.{taken[0]}: the device {taken[0]!r} is always there: choose another name")

@@ -1,0 +1,38 @@
+"""The kinds of devices that the contract suite runs against, each on this machine and with nothing pretended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from edgeproof.core.device_tables import Devices
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A device under test: its name, the devices that declare it, and how it disappears in the middle."""
+
+    name: str
+    declared: Devices
+    disappear: Callable[[], None]
+    kind: str = "measured"
+
+
+def end_children() -> None:
+    """End the processes that this one started for models."""
+    for process in psutil.Process().children(recursive=True):
+        if any(part.endswith("agent.py") for part in process.cmdline()):
+            process.kill()
+
+
+@contextmanager
+def local(folder: Path) -> Iterator[Subject]:
+    """This machine."""
+    yield Subject("local", Devices(), end_children)
+
+
+KINDS = {"local": local}

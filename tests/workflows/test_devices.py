@@ -1,0 +1,76 @@
+"""Several devices in one run: each is timed against itself, accuracy is compared, and the commands name them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeproof as ep
+from edgeproof.cli.main import status
+from edgeproof.core.device_files import user_file
+from edgeproof.core.results import load_results
+from edgeproof.workflows.devices import target_names
+
+from ..support.bundle_models import mean_colour_model
+
+DEVICES = '[device.bench]\nkind = "local"\n'
+LATENCY = {"processes": 2, "warmup_seconds": 0.001, "run_seconds": 0.02}
+
+
+@pytest.fixture(autouse=True)
+def _declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    user_file().parent.mkdir(parents=True)
+    user_file().write_text(DEVICES)
+
+
+def test_devices_are_timed_apart_and_their_accuracies_are_compared(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.tflite").write_bytes(mean_colour_model())
+    rng = np.random.default_rng(0)
+    samples = (rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8), [2] * 6)
+    run = ep.evaluate(
+        [tmp_path / "one.tflite", tmp_path / "two.tflite"], samples, ["local/litert", "bench/litert"],
+        out=tmp_path / "run", latency=LATENCY, value_range=(0, 1), labels=("red", "green", "blue"),
+        budget={"max_accuracy_drop": 1.0},
+    )  # fmt: skip
+    rows = {(m.artifact, m.target): m for m in run.results.measurements}
+    assert {m.device for m in rows.values()} == {"local", "bench"} and len(rows) == 4
+    assert all(m.status == "ok" and m.accuracy == 1.0 and m.latency_ms for m in rows.values())
+    for m in rows.values():
+        assert m.latency_ratio is not None and m.latency_ratio.anchor.endswith(f"@{m.device}/litert")
+    assert {row["anchor"].rpartition("@")[2] for row in run.results.bench} == {"local/litert", "bench/litert"}
+    assert run.results.environments.keys() == {"local", "bench"}
+    assert load_results(run.folder).environments == run.results.environments
+    chosen = run.results.recommendation
+    assert chosen["target"] == "local/litert" and "not compared with those on bench" in chosen["why"]
+    assert {choice["target"]: choice["artifact"] for choice in chosen["targets"]}.keys() == {
+        "local/litert", "bench/litert",
+    }  # fmt: skip
+    page, words = (run.folder / "report.html").read_text(), (run.folder / "report.md").read_text()
+    assert "one" in page and page.count("scatter") >= 2 and "bench: Processor" in page and "bench: Processor" in words
+    if "could tell apart" in words:
+        assert "The device bench could tell apart" in words
+
+
+def test_the_commands_name_declared_devices(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert status(["devices", "--json"]) == 0
+    listed = {row["target"]: row for row in json.loads(capfd.readouterr().out)}
+    assert listed["bench/litert"]["version"] == listed["local/litert"]["version"]
+    assert {"bench/litert", "local/litert"} <= set(target_names())
+    assert status(["devices", "clean", "bench"]) == 0
+    assert capfd.readouterr().out.startswith("bench: nothing was put there")
+    assert status(["doctor", "bench", "--json"]) == 0
+    assert "bench/litert" in {check["what"] for check in json.loads(capfd.readouterr().out)["checks"]}
+    for command in (["devices", "clean", "bnch"], ["doctor", "bnch"]):
+        assert status(command) == 2
+        assert "did you mean 'bench'" in capfd.readouterr().err
+    assert status(["doctor", "--fix"]) == 2
+    capfd.readouterr()
+    (tmp_path / "m.tflite").write_bytes(mean_colour_model())
+    on = ["evaluate", str(tmp_path / "m.tflite"), "--data", "builtin:fashion-mnist-mini", "--on"]
+    assert status([*on, "pi/litert"]) == 2
+    assert "unknown device 'pi'" in capfd.readouterr().err
