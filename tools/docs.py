@@ -1,4 +1,4 @@
-"""``python -m tools.docs``: write the tables of docs/recipe.md and docs/devices.md and the API reference, from the code.
+"""``python -m tools.docs``: write the tables of docs/recipe.md and docs/devices.md, and the API reference.
 
 A table stands between ``<!-- TABLE:begin -->`` and ``<!-- TABLE:end -->``, where TABLE is its name in the recipe
 (``recipe`` is the top; ``device.KIND`` is a kind of device). The API reference is static HTML in build/docs, made by
