@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,15 @@ def export(
     samples = _samples(variant, calibration, in_parts=bool(model.tuning.get("head_only")))
     try:
         content, calibrated = _make(model, variant, options, samples, maker)
+        deflated = _deflating(content)
         release_memory()
         first_run.check(content, variant, model)
     except Exception as error:  # a converter may raise anything; none of it stops the other variants
         return save(artifact.failed("failed", *explain(error, artifact.origin)), folder)
     finally:
         release_memory()
-    return finished(artifact, content, folder, _calibration_record(samples, calibration_record, calibrated), started)
+    record = _calibration_record(samples, calibration_record, calibrated)
+    return finished(artifact, content, folder, record, started, deflated)
 
 
 def described(model: Model, variant: Variant, maker: str, folder: Path) -> Artifact:
@@ -243,8 +245,19 @@ def _other_methods(made_by: str, content: bytes, record: dict[str, Any]) -> tupl
     return tuple(rows)
 
 
-def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str, Any], started: float) -> Artifact:
-    """Write a file and its sidecar, and return the artifact with what is read from the file."""
+def finished(
+    artifact: Artifact,
+    content: bytes,
+    folder: Path,
+    record: dict[str, Any],
+    started: float,
+    deflated: Future[int] | None = None,
+) -> Artifact:
+    """Write a file and its sidecar, and return the artifact with what is read from the file.
+
+    `deflated` is what `_deflating` returned, if that was begun before.
+    """
+    deflated = deflated or _deflating(content)
     path = folder / file_name(artifact.model, artifact.variant)
     with explain_disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -257,7 +270,7 @@ def finished(artifact: Artifact, content: bytes, folder: Path, record: dict[str,
             path=path,
             sha256=sha256_file(path),
             bytes=len(content),
-            compressed_bytes=_deflated(content),
+            compressed_bytes=deflated.result(),
             inputs=contents.inputs,
             outputs=contents.outputs,
             ops=contents.ops,
@@ -343,16 +356,23 @@ def _beside(path: Path, named: Path | None, field: str) -> Path | None:
     return below(path.parent, path.parent / checked_name(str(named), f"{path}: {field}"), follow=field == "tokenizer")
 
 
-def _deflated(content: bytes) -> int:
-    """Return the size of a file as an app store ships it: deflated as in ZIP (.apk, .ipa), at the highest level.
+def _deflating(content: bytes) -> Future[int]:
+    """Compute, beside other work, the size of a file as an app store ships it: deflated as in ZIP (.apk, .ipa).
 
-    It is compressed in blocks of 8 MiB on all cores. A block is 250 times deflate's window, so the sum is that of the
-    undivided file within 0.1 %.
+    It is compressed at the highest level, in blocks of 8 MiB on all cores. A block is 250 times deflate's window, so
+    the sum is that of the undivided file within 0.1 %.
     """
     block = 8 << 20
     blocks = [content[start : start + block] for start in range(0, len(content), block)]
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        return sum(pool.map(lambda part: len(zlib.compress(part, 9)), blocks))
+
+    def compress() -> int:
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            return sum(pool.map(lambda part: len(zlib.compress(part, 9)), blocks))
+
+    waiting = ThreadPoolExecutor(1)
+    size = waiting.submit(compress)
+    waiting.shutdown(wait=False)  # the thread ends with its work
+    return size
 
 
 def _made_by(maker: str, *, from_ours: bool) -> str:

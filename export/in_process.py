@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,14 @@ def onnxruntime(content: bytes, threads: int = 0) -> Run:
         return dict(zip(names, session.run(names, {n: v for n, v in feed.items() if n in inputs}), strict=True))
 
     return run
+
+
+def in_parallel(runs: Sequence[Run], samples: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Answers]]:
+    """Yield each sample with its answers; as many run at the same time as there are `runs`, all of one file."""
+    left = iter(samples)
+    with ThreadPoolExecutor(len(runs)) as pool:
+        while group := list(islice(left, len(runs))):
+            yield from zip(group, pool.map(lambda run, feed: run(feed), runs, group), strict=True)
 
 
 # What runs the files of a format in this process: the runtime, and the function above.

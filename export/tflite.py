@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..core.environment import release_memory
+from ..core.environment import release_memory, usable_cores
 from ..core.model import SIGNATURE, Model
 from ..core.recipe import Export
 from ..core.remedies import CannotMakeError, Remedy
@@ -23,10 +23,10 @@ from ..tflite.converter import saved_model_converter
 from ..tflite.objects import read, set_versions
 from ..tflite.storage import counted, storage
 from ..tflite.writer import write
-from .agreement import Difference, compare
-from .calibrator import calibrate_once
+from .agreement import Difference
+from .calibrator import Calibration, calibrate_once
 from .dense_as_conv import dense_as_conv
-from .in_process import litert
+from .in_process import in_parallel, litert
 from .quantizer import TRIED
 from .ranges import MIN_MAX
 from .samples import Samples, evenly, feeds, identity
@@ -60,8 +60,7 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
                 also=("build the recurrent layers with unroll=True and save the model again",),
             ),
         )
-    seen = converter.representative_dataset is not None and calibration is not None
-    with calibrate_once(identity(calibration)) if seen and calibration is not None else nullcontext():
+    with calibrate_once(_shared(model, calibration)) if integer and calibration is not None else nullcontext():
         content = run_converter(converter)
     if scheme.dense_as_conv:
         return dense_as_conv(content), {}
@@ -75,12 +74,20 @@ def convert(model: Model, scheme: Scheme, options: Export, calibration: Samples 
     return content, _calibrated(model, content, calibration, scheme) if calibration is not None else {}
 
 
+def _shared(model: Model, calibration: Samples) -> Calibration:
+    return Calibration(identity(calibration), len(calibration), lambda part: feeds(model.input, calibration[part]))
+
+
 def _calibrated(model: Model, content: bytes, calibration: Samples, scheme: Scheme) -> dict[str, Any]:
     """Return the calibration record as `quantizer.quantize` does; there is one method, so none are compared."""
     tried = evenly(len(calibration), TRIED[scheme.activation_bits])
     difference = Difference(model.answer, task_of(model.labels))
     source, samples = float_file(model.saved_model, model.sha256), feeds(model.input, calibration[tried])
-    compare(litert(source), {"": litert(content)}, samples(), {"": difference})
+    # LiteRT runs these by reference kernels, on one core each.
+    runs = [litert(content) for _ in range(usable_cores() if scheme.activations == "int16" else 1)]
+    reference = litert(source)
+    for sample, answers in in_parallel(runs, samples()):
+        difference.add(reference(sample), answers)
     return {"method": MIN_MAX, "float_agreement": difference.record()}
 
 

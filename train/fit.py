@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData
+from ..core.environment import collector_paused
 from ..core.errors import InputError
 from ..core.files import discard
 from ..core.model import InputContract, Model
@@ -196,8 +197,9 @@ def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelle
     if place is not None and (content := copies.take(place)) is not None:
         computing.start(FeatureProcess(content, cores()))
     try:
-        base = work.timed("build", lambda: _build(work))
-        return base, *work.timed("features", lambda: _features(work, base, computing, place))
+        with collector_paused():
+            base = work.timed("build", lambda: _build(work))
+            return base, *work.timed("features", lambda: _features(work, base, computing, place))
     finally:
         computing.stop()
 
