@@ -1,41 +1,44 @@
 """The table of backbone sources, for images and for texts, and how a recipe selects one.
 
-A new source is an object with `source.BackboneSource`'s methods, and a row here.
+A new source is a class with `source.BackboneSource`'s methods, and a row here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.dataset import Kind
 from ..core.errors import InputError
 from ..core.recipe import ModelSpec
 from ..core.sanitize import shorten
-from .applications import Applications
-from .external.backbone import Files
 from .families import did_you_mean
-from .hub.image import HubModules
-from .network import Base
-from .package_source import Packages
-from .source import BackboneSource, ImageRequest, ImageSource
-from .text.average import AverageEmbedding
-from .text.base import TextBase, TextRequest
-from .text.hubs import HubEncoders
-from .text.package_source import TextPackages
 
-IMAGES: dict[str, ImageSource] = {
-    "keras": Applications(),
-    "hub": HubModules(),
-    "package": Packages(),
-    "file": Files(),
+if TYPE_CHECKING:
+    from .network import Base
+    from .source import BackboneSource, ImageRequest, ImageSource
+    from .text.base import TextBase, TextRequest
+
+# Sources by scheme, as module and class: each is imported when a recipe names it.
+IMAGES = {
+    "keras": ("applications", "Applications"),
+    "hub": ("hub.image", "HubModules"),
+    "package": ("package_source", "Packages"),
+    "file": ("external.backbone", "Files"),
 }
-TEXTS: dict[str, BackboneSource[TextRequest, TextBase]] = {
-    "hub": HubEncoders(),
-    "package": TextPackages(),
-    "scratch": AverageEmbedding(),
+TEXTS = {
+    "hub": ("text.hubs", "HubEncoders"),
+    "package": ("text.package_source", "TextPackages"),
+    "scratch": ("text.average", "AverageEmbedding"),
 }
+
+
+@cache
+def _loaded(module: str, name: str) -> Any:
+    return getattr(import_module(f".{module}", __package__), name)()
 
 
 def check_backbone(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> None:
@@ -62,13 +65,16 @@ def packages(spec: ModelSpec, kind: Kind = "image") -> tuple[str, ...]:
 def image_source(spec: ModelSpec) -> ImageSource:
     """Return the source of an image backbone. Raises InputError, with a hint, for an unknown one."""
     wrong = f"{shorten(spec.backbone)} is for texts, but the data are images"
-    return IMAGES[_scheme(spec, IMAGES, TEXTS, wrong, "choose keras: or hub:")]
+    source: ImageSource = _loaded(*IMAGES[_scheme(spec, IMAGES, TEXTS, wrong, "choose keras: or hub:")])
+    return source
 
 
 def text_source(spec: ModelSpec) -> BackboneSource[TextRequest, TextBase]:
     """Return the source of a text backbone. Raises InputError, with a hint, for an unknown one."""
     wrong = f"{shorten(spec.backbone)} takes no texts, but the data are texts"
-    return TEXTS[_scheme(spec, TEXTS, IMAGES, wrong, "choose scratch:average-embedding, package:NAME or hub:HANDLE")]
+    instead = "choose scratch:average-embedding, package:NAME or hub:HANDLE"
+    source: BackboneSource[TextRequest, TextBase] = _loaded(*TEXTS[_scheme(spec, TEXTS, IMAGES, wrong, instead)])
+    return source
 
 
 def build_base(spec: ModelSpec, request: ImageRequest) -> Base:

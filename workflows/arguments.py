@@ -14,7 +14,6 @@ from ..core.recipe_budget import Budget
 from ..core.recipe_file import parse_table
 from ..core.target import Target
 from .files import Files
-from .model_files import read_labels
 
 FROM_FOLDERS: Literal["from-folders"] = "from-folders"
 
@@ -95,6 +94,8 @@ def labels_or_order(labels: Sequence[str] | str | os.PathLike[str]) -> tuple[str
 def labels_of(labels: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
     """Return class names, read from a file if a path is given. Raises InputError."""
     if isinstance(labels, str | os.PathLike):
+        from .model_files import read_labels  # late: it imports what opens models
+
         return read_labels(path_of(labels, "labels")) if os.fspath(labels) else ()
     if not isinstance(labels, Iterable):
         raise InputError(f"labels is a {type(labels).__name__}", "give the classes in the order of the output")

@@ -2,8 +2,9 @@
 
 The rule, in this order: a file loses that cannot be made, does not run, or gives wrong results on a target that the
 other runs on; then the file wins that agrees more often with the float model, if the difference is significant; then
-the faster one, if that difference is significant; then the smaller. The trial is on validation samples, never on the
-test split, and shipped files are measured again.
+the faster one, if that difference is significant; then the smaller. Files of the same operators on the same shapes and
+types run the same kernels, so they are not timed. The trial is on validation samples, never on the test split, and
+shipped files are measured again.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from ..evaluate.bursts import Ratios
 from ..evaluate.measure import Answered
 from ..tasks.agreement import Scores, qualifier
 from ..tasks.quality import likeness_of
+from ..tflite.graph import Node, read_graph
 from .candidate_trial import counted, trial, trial_data
 
 # A selection takes seconds, not minutes: on each target a few samples show whether a file's results are right at all;
 # on one target as many samples as fit into the time separate two good files.
 _FEW = 24
 _ANSWER_SECONDS = 3.0
-_LATENCY = {"processes": 5, "warmup_seconds": 0.05, "run_seconds": 0.3, "min_runs": 3, "max_seconds": 0.0}
+_LATENCY = {"processes": 5, "warmup_seconds": 0.02, "run_seconds": 0.2, "min_runs": 3, "max_seconds": 0.0}
 # Two differences are tested in each of several selections per run: hence a stricter level than 5 %.
 _LEVEL = 0.01
 # A file whose agreement on one target is lower by this than on another is computed wrongly there.
@@ -118,7 +120,7 @@ def select_tool(
         looked_at = _affordable(alive, shared, trial_data(data, 1, seed, store).inputs("test"), evaluate, samples)
         _read(alive, *run([shared], looked_at))
         winner, whys = _by_agreement(alive, str(shared), counted(data, looked_at))
-        if winner is None:
+        if winner is None and not _same_work(alive):
             rows, _ = run([shared], looked_at, timed=True)
             for one in alive:
                 one.latency = rows[one.alias.id, str(shared)]
@@ -234,6 +236,24 @@ def _by_speed(alive: Sequence[_Entry], target: str, root: Path) -> tuple[_Entry 
     return best, whys
 
 
+def _same_work(alive: Sequence[_Entry]) -> bool:
+    """Whether all files have the same operators, in order, on the same shapes and types: they run the same kernels.
+
+    They differ in the values of weights and ranges alone, and the time of a dense kernel does not depend on those.
+    """
+    paths = [entry.artifact.path for entry in alive]
+    if any(path is None or path.suffix != ".tflite" for path in paths):
+        return False
+    first, *others = (list(map(_work, read_graph(path).nodes)) for path in paths if path is not None)
+    return all(other == first for other in others)
+
+
+def _work(node: Node) -> tuple[Any, ...]:
+    tensors = (*node.inputs, *node.outputs)
+    shapes = [(t.shape, t.dtype, t.dynamic, t.constant, t.scales, t.axis, t.blockwise) for t in tensors]
+    return node.op, node.version, node.custom, len(node.inputs), shapes, node.options
+
+
 def _median(row: Measurement) -> float:
     return row.latency_ms.median if row.latency_ms is not None else float("inf")
 
@@ -242,7 +262,10 @@ def _by_size(alive: Sequence[_Entry]) -> tuple[_Entry, dict[int, str]]:
     """Return the smallest file; the first one if none is smaller by 1 %."""
     smallest = min(alive, key=lambda entry: entry.artifact.bytes)
     first = alive[0]
-    same = "as near to float and as fast within the noise"
+    timed = any(entry.latency is not None for entry in alive)
+    same = "as near to float and as fast within the noise" if timed or not _same_work(alive) else (
+        "as near to float within the noise, the same operators on the same shapes and types"
+    )  # fmt: skip
     if smallest.artifact.bytes > 0.99 * first.artifact.bytes:
         return first, {id(entry): f"{same}, and of about the same size" for entry in alive}
     sizes = {id(entry): entry.artifact.bytes for entry in alive}

@@ -140,3 +140,30 @@ def test_else_the_smaller_one_wins_and_else_the_first() -> None:
     pair = [entry("a", 1000), entry("b", 998)]
     winner, whys = tool_selection._by_size(pair)
     assert winner.artifact.id == "a" and "about the same size" in whys[id(pair[1])]
+
+
+def test_files_of_the_same_kernels_are_not_timed(
+    files: Files, pictures: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two int8 files with other ranges run the same kernels; an int16x8 file of the other tool does not."""
+    real, timed = tool_selection.trial, []
+
+    def spy(*candidates: Any, **named: Any) -> Any:
+        timed.append(named["timed"])
+        return real(*candidates, **named)
+
+    monkeypatch.setattr(tool_selection, "trial", spy)
+    first = files("tflite:int8", CONVERTER)
+    assert first.path is not None
+    twin = replace(first, path=tmp_path / "twin.tflite", sha256="0" * 64, made_by="another tool")
+    (tmp_path / "twin.tflite").write_bytes(first.path.read_bytes())
+    best = hold([first, twin], files, pictures, tmp_path)
+    assert best.path == first.path and not any(timed)
+    assert "the same operators on the same shapes and types" in best.alternatives[0]["why"]
+
+    def same(*artifacts: Artifact) -> bool:
+        return tool_selection._same_work([tool_selection._Entry(one, one) for one in artifacts])
+
+    assert same(first, twin)
+    assert not same(first, files("tflite:float32"))
+    assert not same(first, files("tflite:int8", CONVERTER).failed("failed", "no kernel"))
