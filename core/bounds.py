@@ -16,7 +16,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Drop = Annotated[float, Field(ge=-1, le=1)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 # Of one inference. Zero means that nothing was measured; what is near it has no place on a logarithmic scale.
-Latency = Annotated[float, Field(ge=1e-9, le=1e9)]
+SHORTEST_MS, LONGEST_MS = 1e-9, 1e9
+Latency = Annotated[float, Field(ge=SHORTEST_MS, le=LONGEST_MS)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 # Values of a model, and their differences.
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -114,7 +114,10 @@ class FolderSource:
                 rows += [(file, display(name), code, path) for file, path in files]
         if hidden:
             remarks.append(
-                Remark(f"hidden folders are left out: {quoted(hidden)}", "rename those that are meant as classes")
+                Remark(
+                    f"hidden folders are left out: {quoted(list(dict.fromkeys(hidden)))}",
+                    "rename those that are meant as classes",
+                )
             )
         if stray_files:
             remarks.append(

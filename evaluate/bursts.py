@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.bounds import LONGEST_MS, SHORTEST_MS
 from ..core.codec import read_json
 from ..core.errors import InputError
 from ..core.measurement import LatencyRatio, Measurement
@@ -127,18 +128,18 @@ def ratio_of(interval: Interval, anchor: str) -> LatencyRatio:
 
 
 def read_record(measurement: Measurement, folder: Path | None) -> Record | None:
-    """Return the raw record of a measurement in a run's folder; None if there is none with bursts."""
+    """Return the raw record of a measurement in a run's folder; None if there is none with bursts of possible times."""
     path = raw_path(measurement, folder)
     if path is None:
         return None
     try:
         record: Record = read_json(path)
-        bursts, error = bursts_of(record), float(record["error"])
-        anchor_of(record)
-    except (InputError, ValueError, TypeError, KeyError, AttributeError):
+        bursts, error = bursts_of(record), record["error"]
+        times = [ms for blocks in (bursts, anchor_of(record)) for rounds in blocks.values() for ms in rounds.values()]
+    except (InputError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
-    values = [ms for rounds in bursts.values() for ms in rounds.values()]
-    return record if values and np.isfinite(values).all() and min(values) > 0 and 0 < error < 1 else None
+    possible = any(bursts.values()) and min(times) >= SHORTEST_MS and max(times) <= LONGEST_MS
+    return record if possible and isinstance(error, float) and 0 < error < 1 else None
 
 
 class Ratios:

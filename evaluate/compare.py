@@ -36,9 +36,9 @@ BY_ANCHOR = "ratios to the common anchor, of bursts of the same rounds (Welch's 
 BY_ROUNDS = "bursts of the same rounds (Student's interval over blocks)"
 BY_MEDIANS = "medians of different times: the machine's speed may have changed in between"
 NO_COMMON_ANCHOR = (
-    "the runs have no anchor in common (the file that each run's latencies are ratios of), so the machine's own speed "
-    "cannot be taken out, and no latency is called different: compare with --remeasure, which times both runs' files "
-    "together."
+    "the runs have no anchor in common (the file that each run's latencies are ratios of), or its raw latencies are "
+    "missing in raw/, so the machine's own speed cannot be taken out, and no latency is called different: compare with "
+    "--remeasure, which times both runs' files together."
 )
 
 

@@ -20,7 +20,8 @@ from .bursts import Ratios
 from .cells import Cell, artifact_name, cells, has_several_models
 
 Costs = tuple[float, ...]
-_AMONG = "among the fastest"
+_LATENCY = -2  # its place in the costs
+_AMONG, _FASTEST, _SMALLEST = "among ", "the fastest", "the smallest"
 
 
 def pareto(
@@ -132,6 +133,28 @@ class _Front:
         """Return the measurements that beat `m`."""
         return [other for other in self.compared if other is not m and self._beats(other, m)]
 
+    def best(self) -> list[set[tuple[str, str]]]:
+        """Return for each cost which measurements have the least: it, and those that cannot be told from it."""
+        groups = []
+        for column in range(-len(next(iter(self.costs.values()), ())), 0):
+            least = min(self.compared, key=lambda m: self._rank(m, column))
+            groups.append({(m.artifact, m.target) for m in self.compared if m is least or self._ties(m, least, column)})
+        return groups
+
+    def _rank(self, m: Measurement, column: int) -> float:
+        """Return the cost; of latencies the ratio to the anchor, where all are ratios of the same."""
+        anchors = {x.latency_ratio.anchor if x.latency_ratio else "" for x in self.compared}
+        if column == _LATENCY and m.latency_ratio and len(anchors) == 1:
+            return m.latency_ratio.ratio
+        return self.costs[m.artifact, m.target][column]
+
+    def _ties(self, m: Measurement, least: Measurement, column: int) -> bool:
+        if column == _LATENCY:
+            ratio = self.ratios(least, m)
+            return ratio is not None and ratio.verdict == "not distinguishable"
+        same = self.costs[m.artifact, m.target][column] == self.costs[least.artifact, least.target][column]
+        return same or (column < _LATENCY and not _surely_better(least, m))
+
     def _beats(self, a: Measurement, b: Measurement) -> bool:
         *answers_a, _, bytes_a = self.costs[a.artifact, a.target]
         *answers_b, _, bytes_b = self.costs[b.artifact, b.target]
@@ -193,23 +216,14 @@ def _front(
 def _leads(front: Sequence[Cell], compared: _Front) -> dict[tuple[str, str], list[str]]:
     """Return in what each file of the front is best; those that are best in nothing lie between.
 
-    Files whose latency cannot be told from that of the fastest one are the fastest together.
+    A file that another one, also one off the front, cannot be told from is only among the best. Sizes are exact.
     """
-    costs = compared.costs
-    best = [min(column) for column in zip(*(costs[_key(c)] for c in front), strict=True)]
-    fastest = min(front, key=lambda c: costs[_key(c)][-2], default=None)
-    leads: dict[tuple[str, str], list[str]] = {}
-    for c in front:
-        names = [*(c.quality.best for _ in best[:-2]), "the fastest", "the smallest"]
-        ratio = (
-            compared.ratios(fastest.measurement, c.measurement) if fastest is not None and c is not fastest else None
-        )
-        ties = c is fastest or (ratio is not None and ratio.verdict == "not distinguishable")
-        is_best = [*(v == least for v, least in zip(costs[_key(c)], best, strict=True))]
-        is_best[-2] = ties
-        leads[_key(c)] = [name for name, leading in zip(names, is_best, strict=True) if leading]
-    if sum("the fastest" in names for names in leads.values()) > 1:
-        leads = {key: [_AMONG if name == "the fastest" else name for name in names] for key, names in leads.items()}
+    leads: dict[tuple[str, str], list[str]] = {_key(c): [] for c in front}
+    for column, best in enumerate(compared.best()):
+        for c in front:
+            if _key(c) in best:
+                names = [*(c.quality.best for _ in compared.costs[_key(c)][:-2]), _FASTEST, _SMALLEST]
+                leads[_key(c)].append(_AMONG * (len(best) > 1 and names[column] != _SMALLEST) + names[column])
     return leads
 
 
@@ -291,12 +305,13 @@ def _listed(words: Sequence[str]) -> str:
 
 def _figure(cell: Cell, leads: Sequence[str]) -> str:
     m = cell.measurement
+    best = {name.removeprefix(_AMONG) for name in leads}
     words = []
-    if cell.quality.best in leads:
+    if cell.quality.best in best:
         words.append(cell.quality.compared)
-    if {"the fastest", _AMONG} & set(leads) and m.latency_ms:
+    if _FASTEST in best and m.latency_ms:
         words.append(ms(m.latency_ms.median))
-    if "the smallest" in leads:
+    if _SMALLEST in best:
         words.append(size(cell.artifact.bytes))
     return ", ".join(words)
 

@@ -79,7 +79,10 @@ def keep(
 
 
 def kept(measurement: Measurement, folder: Path | None) -> KeptScores | None:
-    """Return the scores of a measurement from the run's `folder`; None where there are none, or they are damaged."""
+    """Return the scores of a measurement from the run's `folder`.
+
+    None where there are none, or they are damaged or contradict the measurement.
+    """
     path = file_of(measurement.scores, folder)
     if path is None:
         return None
@@ -92,6 +95,9 @@ def kept(measurement: Measurement, folder: Path | None) -> KeptScores | None:
     except _UNREADABLE:
         return None
     if scores.ndim != 1 or not 0 < len(scores) == measurement.samples or not ((scores >= 0) & (scores <= 1)).all():
+        return None
+    # Scores that are not those of which the accuracy beside them is the mean would contradict it.
+    if measurement.accuracy is not None and abs(float(scores.mean()) - measurement.accuracy) > 1e-6:
         return None
     return KeptScores(scores, data, split)
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.formatting import ms, points, precise_ratio, signed_points, size
+from ..core.formatting import ms, percent, points, precise_ratio, signed_points, size
 from ..core.sanitize import shorten
+from ..core.statistics import CONFIDENCE
 from ..evaluate.compare import BY_MEDIANS, SAME_FILE, SEPARATE, CellComparison, Change, Comparison
 from ..evaluate.gate import MOST_RATIO, Judgement
 from ..tasks.agreement import counts_samples
@@ -131,13 +132,16 @@ def _both(a: Any, b: Any, words: Callable[[Any], str]) -> str:
 
 def legend(comparison: Comparison) -> Iterator[str]:
     """Yield what the signs in the table mean, as far as they are there."""
-    yield "a → b; in brackets the interval of the change; =: not distinguishable from none"
+    yield f"a → b; in brackets the {100 * CONFIDENCE:.0f} % interval of the change; =: not distinguishable from none"
     cells = [c for c in comparison.cells if not c.by_design]
     if why := {c.accuracy.method for c in cells if c.accuracy and c.accuracy.method.startswith(SEPARATE)}:
         reasons = sorted(method.partition(": ")[2] or "not of the same samples" for method in why)
         yield f"{SEPARATE_MARK} compared as two separate samples, whose interval is wider: {'; '.join(reasons)}"
-    if any(c.latency and c.latency.method == BY_MEDIANS for c in cells):
-        yield f"{MEDIANS_MARK} no anchor in common, so the machine's own speed is in it: no latency is called different"
+    if by_medians := [c.latency.confidence for c in cells if c.latency and c.latency.method == BY_MEDIANS]:
+        yield (
+            f"{MEDIANS_MARK} no anchor in common, or its raw latencies are gone, so the machine's own speed is in it: "
+            f"no latency is called different, and the interval is one of {percent(min(by_medians))} at least"
+        )
     if comparison.bench:
         yield "latencies were measured now: the files of both runs in the same rounds"
     yield from sentences_of(comparison.bench, _UNSURE)

@@ -83,6 +83,21 @@ def test_a_raw_file_outside_the_run_is_not_read(tmp_path):
     assert cell.latency.method == BY_MEDIANS
 
 
+@pytest.mark.parametrize(
+    "facts", [{"error": "0.05"}, {"error": 0}, {"fastest": 0}, {"fastest": -1.0}, {"fastest": 1e-300}]
+)
+def test_a_raw_record_of_impossible_times_is_as_none(tmp_path, facts):
+    a = run("a", noise(3, 1), folder=tmp_path)
+    path = tmp_path / a.measurements[0].raw
+    record = json.loads(path.read_text())
+    for block in record["anchor"]["blocks"] if "fastest" in facts else ():
+        block["fastest_ms"][0] = facts["fastest"]
+    path.write_text(json.dumps({**record, **facts}))
+    (cell,) = (comparison := compare(a, a, folder_a=tmp_path, folder_b=tmp_path)).cells
+    assert cell.latency.method == BY_MEDIANS and cell.latency.estimate == 1
+    assert "raw latencies are gone" in shown(comparison_table(comparison))
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"processes": [{"runs_ms": "x"}]}', '{"processes": [{}]}'])
 def test_a_broken_raw_file_is_as_none(tmp_path, content):
     a = run("a", noise(3, 1), folder=tmp_path)

@@ -44,6 +44,13 @@ def test_one_file_with_the_same_scores_on_the_same_machine_is_exactly_as_accurat
     assert elsewhere.method == PAIRED and elsewhere.low < 0 < elsewhere.high
 
 
+def test_scores_that_contradict_the_accuracy_beside_them_are_as_none(tmp_path):
+    a, b = two(tmp_path, RIGHT, RIGHT)
+    keep_scores(b, ~RIGHT, tmp_path / "b")
+    change = cell(tmp_path, a, b).accuracy
+    assert change.method.startswith(SEPARATE) and change.estimate == 0
+
+
 def test_a_small_loss_on_the_same_samples_is_found_which_separate_samples_hide(tmp_path):
     worse = RIGHT.copy()
     worse[np.flatnonzero(RIGHT)[:20]] = False

@@ -157,6 +157,6 @@ def test_another_tasks_metric_is_ranked_and_named_by_its_module_alone(monkeypatc
     assert Cell(results.artifacts[0], NOTHING).quality == quality_of(NOTHING)
     answer = without_budget(results)
     assert [row["artifact"] for row in answer["pareto"]] == ["exact"]
-    assert answer["pareto"][0]["why"].startswith("The most exact, the fastest and the smallest: RMS error 0.10, ")
+    assert answer["pareto"][0]["why"].startswith("The most exact, among the fastest and the smallest: RMS error 0.10, ")
     assert "beats" not in answer["why"] and "in RMS error, latency and size at once" in answer["why"]
     assert "answers better (0.10 RMS against 0.40 RMS)" in answer["beaten"][0]["why"]
