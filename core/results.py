@@ -261,8 +261,15 @@ def _figure(value: float | None) -> str | None:
     return None if value is None else f"{value:.3g}"
 
 
+def is_unfinished(path: Path) -> bool:
+    """Return whether a path is a folder in which no run has ended."""
+    return path.is_dir() and not (path / "results.json").exists()
+
+
 def load_results(path: Path) -> Results:
     """Read a run's folder or its results.json. Raises InputError when it is invalid, damaged, or of another version."""
+    if is_unfinished(path):
+        raise InputError(f"{path} has no results.json: no run has ended there", "run its recipe again, which resumes")
     file = path / "results.json" if path.is_dir() else path
     document = read_json(file)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import InputError, explain_os_errors
-from ..core.results import Results
+from ..core.results import Results, is_unfinished
+from ..core.sanitize import shorten
 from ..evaluate.history import History
 from ..evaluate.history import history as history_of
 from ..report.history_page import GENERATOR
@@ -28,6 +29,7 @@ def history(
 
     Args:
         runs: runs, their folders or results.json, or results; in any order, since each says when it was started.
+            Folders without a results.json are left out with a warning, where there are others.
         out: the HTML page to write. Default: none.
 
     Returns:
@@ -42,7 +44,14 @@ def history(
     page = path_of(out, "out") if out is not None else None
     if page is not None:
         _check_replaceable(page)
-    result = history_of([opened(run) for run in runs])
+    runs = list(runs)
+    # As `runs/*` has them. Where there is nothing else, the first one is refused.
+    unfinished = [run for run in runs if isinstance(run, str | os.PathLike) and is_unfinished(Path(run))]
+    left_out = unfinished if len(unfinished) < len(runs) else []
+    result = history_of([opened(run) for run in runs if run not in left_out])
+    if left_out:
+        names = ", ".join(shorten(str(run), 80) for run in left_out)
+        result = replace(result, warnings=(*result.warnings, f"left out, since no run has ended there: {names}"))
     if page is None:
         return result
     from ..core.codec import write_atomic

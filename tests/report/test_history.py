@@ -176,6 +176,15 @@ def test_a_file_that_is_no_history_of_ours_is_not_replaced(folders, tmp_path):
     assert mine.read_text() == "my page"
 
 
+def test_a_folder_in_which_no_run_has_ended_is_left_out_with_a_warning(folders, tmp_path):
+    (unfinished := tmp_path / "unfinished").mkdir()
+    result = history([folders[0], unfinished, folders[1]])
+    assert [r.name for r in result.runs] == ["run 3", "run 4"]
+    assert f"no run has ended there: {unfinished}" in result.warnings[-1]
+    with pytest.raises(InputError, match="no run has ended there"):
+        history([unfinished])
+
+
 def test_what_is_no_list_of_runs_is_refused(folders):
     for wrong, message in (
         (folders[0], "are one run"),
