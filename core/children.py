@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,14 +209,18 @@ def stream(command: Sequence[str], *, silence: float, log: Path, hear: Callable[
     return Ending(process.returncode, b"", tail_of(log))
 
 
+class TooLongError(Exception):
+    """A process wrote a longer line than it may; it was killed."""
+
+
 class Conversation:
     """A process that answers each line of its standard input with one line of output. A context manager.
 
-    Its memory is limited. It is killed, with its children, at the end.
+    Its memory is limited, and a line of more than `most_bytes` ends it. It is killed, with its children, at the end.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command = list(command)
+    def __init__(self, command: Sequence[str], *, most_bytes: int | None = None) -> None:
+        self._command, self._most_bytes = list(command), most_bytes
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self._process = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0)
         self._buffer = b""
@@ -233,19 +237,49 @@ class Conversation:
             with suppress(BrokenPipeError):
                 self._process.stdin.write(line.encode() + b"\n")
 
+    def send(self, parts: Iterable[bytes], *, silence: float) -> None:
+        """Send bytes, however slowly they are taken. A process that has ended is noticed by `hear`.
+
+        Raises subprocess.TimeoutExpired when none are taken for `silence` seconds.
+        """
+        if self._process.stdin is None:
+            return
+        descriptor = self._process.stdin.fileno()
+        os.set_blocking(descriptor, False)
+        try:
+            for part in parts:
+                left = memoryview(part)
+                while left:
+                    if not select.select([], [descriptor], [], silence)[1]:
+                        raise subprocess.TimeoutExpired(self._command, silence)
+                    left = left[os.write(descriptor, left[: 1 << 16]) :]
+        except BrokenPipeError:
+            return
+        os.set_blocking(descriptor, True)
+
     def hear(self, timeout: float) -> bytes | None:
-        """Return the next line, or None when the process has ended. Raises subprocess.TimeoutExpired."""
+        """Return the next line, or None when the process has ended.
+
+        Raises subprocess.TimeoutExpired, and TooLongError when the line is too long.
+        """
         if self._process.stdout is None:
             return None
         until = time.monotonic() + timeout
         descriptor = self._process.stdout.fileno()
-        while b"\n" not in self._buffer:
+        parts, size = [self._buffer], len(self._buffer)
+        while b"\n" not in parts[-1]:
+            if self._most_bytes is not None and size > self._most_bytes:
+                self._kill()
+                raise TooLongError
             if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+                self._buffer = b"".join(parts)
                 raise subprocess.TimeoutExpired(self._command, timeout)
             if not (part := os.read(descriptor, 1 << 16)):
+                self._buffer = b""
                 return None
-            self._buffer += part
-        line, _, self._buffer = self._buffer.partition(b"\n")
+            parts.append(part)
+            size += len(part)
+        line, _, self._buffer = b"".join(parts).partition(b"\n")
         return line
 
     def ending(self) -> Ending:

@@ -4,7 +4,8 @@ A kind of device is a row of `DEVICE_KINDS`: the keys of its table, and the modu
 that needs no keys has a row of `BUILT_IN`; any other is declared::
 
     [device.pi]
-    kind = "local"
+    kind = "ssh"
+    host = "pi.local"
 """
 
 from __future__ import annotations
@@ -34,6 +35,32 @@ class LocalTable(DeviceTable):
     kind: Literal["local"] = Field("local", description="this machine")
 
 
+# What stands in a command for a shell, between double quotes.
+_PLACE = r"(~/|/)[A-Za-z0-9._/-]{1,200}"
+
+
+class SshTable(DeviceTable):
+    """A machine that the system's ``ssh`` reaches."""
+
+    kind: Literal["ssh"] = Field("ssh", description="a machine that `ssh` reaches")
+    host: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:%-]{0,252}$",
+        description="its name or address, or a `Host` of your ssh configuration, which counts for all else",
+    )
+    user: str = Field("", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]{0,63})?$", description="the user there")
+    port: int | None = Field(None, ge=1, le=65535, description="not set: as ssh is configured")
+    python: str = Field(
+        "",
+        pattern=f"^({_PLACE}|python3(\\.[0-9]{{1,2}})?|)$",
+        description="the Python there, 3.7 or newer, e.g. `~/env/bin/python`; not set: the environment that "
+        "`edgeproof doctor NAME --fix` makes, else `python3`",
+    )
+    folder: str = Field(
+        "", pattern=f"^({_PLACE}|)$", description="where files are put there; not set: `edgeproof` in the user's cache"
+    )
+    config: str = Field("", description="an ssh configuration file in place of yours")
+
+
 @dataclass(frozen=True)
 class DeviceKind:
     """A kind of device: the module of `devices/` that has its `open_device(name, table)`, and the keys of its table."""
@@ -42,7 +69,10 @@ class DeviceKind:
     table: type[DeviceTable]
 
 
-DEVICE_KINDS: dict[str, DeviceKind] = {"local": DeviceKind("local", LocalTable)}
+DEVICE_KINDS: dict[str, DeviceKind] = {
+    "local": DeviceKind("local", LocalTable),
+    "ssh": DeviceKind("ssh", SshTable),
+}
 # The devices that nobody needs to declare.
 BUILT_IN: dict[str, DeviceTable] = {"local": LocalTable()}
 

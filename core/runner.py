@@ -69,6 +69,14 @@ class Runner(Protocol):
         """Whether `serve` times runs that say something about the device. Others have no latency."""
         ...
 
+    def free_bytes(self) -> int:
+        """Return the memory that processes can take where the artifact runs."""
+        ...
+
+    def rest(self) -> None:
+        """Wait, within limits, until the device is as cool as it was before it had work."""
+        ...
+
     def identity(self) -> dict[str, Any]:
         """Return what figures depend on besides the artifact: target, runtime version, processor. Cheap."""
         ...

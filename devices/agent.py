@@ -8,6 +8,10 @@ does it in this process and writes one JSON document to standard output::
      "session": "TFLite", "module": "ai_edge_litert.interpreter", "distribution": "ai-edge-litert", ...}
                                            →  {"status": "ok", "reason": "", "data": {...}}
 
+On another device the job names a folder, ``shelf``, and files in it (see `Shelf`): further verbs put them there by
+their SHA-256 (``have``, ``put``, ``tree``), install packages (``venv``, ``unpack``), remove all (``clean``), and tell
+what the device is (``about``). Answers are then in the report, and not in a file.
+
 With the verb ``serve`` the process stays: after the report on the import of the runtime it reads one request per line
 from standard input and answers each with one line (see `Server`), until the input ends.
 
@@ -21,8 +25,12 @@ One process does one job: runtimes interfere with each other inside a process, m
 process, and the crash of a runtime then affects nothing else.
 """
 
+import base64
+import errno
+import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -46,6 +54,10 @@ STEADY, STEADY_RUNS, LONGEST_WARMUP = 0.02, 8, 10.0
 
 class Unsupported(Exception):
     """The runtime is missing or refuses the file: a result, not an error of this program."""
+
+
+class Busy(Exception):
+    """Another machine is timing files on this device."""
 
 
 class Feed:
@@ -900,6 +912,9 @@ def conditions() -> Dict[str, Any]:
     clocks = _numbers([(cpu + "cpufreq/scaling_cur_freq").format(core) for core in cores])
     throttled = _numbers([(cpu + "thermal_throttle/core_throttle_count").format(core) for core in cores])
     heat = _numbers(glob("/sys/class/thermal/thermal_zone*/temp"))
+    flags = throttling_flags()
+    if flags is not None:
+        facts["throttling_flags"] = flags
     if clocks:
         facts["mhz"] = sum(clocks) / len(clocks) / 1000
     if heat:
@@ -907,6 +922,27 @@ def conditions() -> Dict[str, Any]:
     if throttled:
         facts["throttled"] = sum(throttled)
     return facts
+
+
+def throttling_flags() -> Optional[int]:
+    """Return the flags of a Raspberry Pi's firmware: 1 too low a voltage, 2 capped, 4 throttled, 8 too hot, all now.
+
+    The same, shifted by 16 bits, since the start. None on other machines.
+    """
+    text = _line("/sys/devices/platform/soc/soc:firmware/get_throttled")
+    try:
+        return int(text, 16) if text else None
+    except ValueError:
+        return None
+
+
+def _line(path: str) -> str:
+    """Return the first line of a file, or an empty text."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.readline().strip(" \0\n\t")
+    except OSError:
+        return ""
 
 
 def _numbers(files: List[str]) -> List[int]:
@@ -1011,6 +1047,9 @@ def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
         rows.append(session.finish(session.run(session.prepare(feed(samples[index : index + 1])))))
         if rows[-1].shape != rows[0].shape:
             raise ValueError("the answer's size changes: {} values, then {}".format(rows[0].size, rows[-1].size))
+    if "shelf" in job:
+        answers = numpy.asarray(rows, dtype="<f4")
+        return dict(facts, shape=list(answers.shape), answers=base64.b64encode(answers.tobytes()).decode("ascii"))
     temporary = "{}.{}.npy".format(job["outputs"], os.getpid())
     with open(temporary, "wb") as stream:
         numpy.save(stream, numpy.asarray(rows, dtype="float32"))
@@ -1156,19 +1195,280 @@ def serve(job: Dict[str, Any], stream: Any) -> None:
         return answer
 
     servers: List[Server] = []
+    claims: List[Any] = []  # held as long as this process is there
 
     def begin() -> Dict[str, Any]:
+        if "shelf" in job:
+            claims.append(Shelf(job).claim(job["owner"]))
         servers.append(Server(job))
         return servers[0].imported
 
     last = reply(guarded(begin))
-    for line in sys.stdin:
+    for line in iter(sys.stdin.buffer.readline, b""):
         if last["status"] != "ok":
             return
         last = reply(guarded(lambda: servers[0].answer(json.loads(line))))  # noqa: B023 (called at once)
 
 
+class Shelf:
+    """The folder on a device that holds what was put there: files by their SHA-256, and folders made of them.
+
+    Names come from the other side of the connection. Each is a SHA-256 in hexadecimal, perhaps with a suffix that a
+    runtime knows files by; in a folder, a relative path of plain names.
+    """
+
+    NAME = re.compile(r"[0-9a-f]{64}(\.[a-z]{1,8})?")
+    PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        self.folder = os.path.abspath(os.path.expanduser(job["shelf"] or os.path.join(cache, "edgeproof")))
+        self.files = os.path.join(self.folder, "files")
+        self.venv = os.path.join(self.folder, "venv")
+
+    def place(self, name: str) -> str:
+        """Return the path of a file or folder on the shelf."""
+        if not self.NAME.fullmatch(name):
+            raise ValueError("{!r} names nothing here".format(name[:80]))
+        return os.path.join(self.files, name)
+
+    def have(self, job: Dict[str, Any]) -> Dict[str, Any]:
+        """Verb: return which of some files are there and whole; damaged ones are removed."""
+        there = []
+        for name in job["names"]:
+            path = self.place(name)
+            if os.path.isfile(path) and digest(path) == name[:64]:
+                there.append(name)
+            elif os.path.isfile(path):
+                os.remove(path)
+        return {"there": there}
+
+    def put(self, job: Dict[str, Any]) -> Dict[str, Any]:
+        """Verb: write the bytes that follow the job as a file; it is there only if its SHA-256 is its name."""
+        path, left = self.place(job["name"]), job["bytes"]
+        os.makedirs(self.files, exist_ok=True)
+        if shutil.disk_usage(self.files).free < left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        part = "{}.{}.part".format(path, os.getpid())
+        sha256 = hashlib.sha256()
+        try:
+            with open(part, "wb") as stream:
+                while left:
+                    chunk = sys.stdin.buffer.read(min(left, 1 << 20))
+                    if not chunk:
+                        raise ValueError("the connection ended {} bytes before the end of the file".format(left))
+                    sha256.update(chunk)
+                    stream.write(chunk)
+                    left -= len(chunk)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if sha256.hexdigest() != job["name"][:64]:
+                raise ValueError("the file was damaged on its way")
+            os.replace(part, path)
+        finally:
+            if os.path.exists(part):
+                os.remove(part)
+        return {}
+
+    def tree(self, job: Dict[str, Any]) -> Dict[str, Any]:
+        """Verb: make a folder of files that are there, anew: job["paths"] maps relative paths to names."""
+        path = self.place(job["name"])
+        part = "{}.{}.part".format(path, os.getpid())
+        for inner, name in job["paths"].items():
+            parts = inner.split("/")
+            if not all(self.PART.fullmatch(one) for one in parts):
+                raise ValueError("{!r} is no path below a folder".format(inner[:80]))
+            target = os.path.join(part, *parts)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copyfile(self.place(name), target)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(part, path)
+        return {}
+
+    def clean(self, job: Dict[str, Any]) -> Dict[str, Any]:
+        """Verb: remove the files, and nothing that is not of this program."""
+        count = size = 0
+        for name in os.listdir(self.files) if os.path.isdir(self.files) else []:
+            if not self.NAME.fullmatch(name.split(".")[0]):
+                continue
+            path = os.path.join(self.files, name)
+            for folder, _, files in os.walk(path):
+                size += sum(os.path.getsize(os.path.join(folder, file)) for file in files)
+            count += 1
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            else:
+                size += os.path.getsize(path)
+                os.remove(path)
+        return {"files": count, "bytes": size}
+
+    def make_venv(self, job: Dict[str, Any]) -> Dict[str, Any]:
+        """Verb: make an environment for Python packages, anew."""
+        import venv
+
+        shutil.rmtree(self.venv, ignore_errors=True)
+        venv.EnvBuilder(with_pip=False, symlinks=True).create(self.venv)
+        return {}
+
+    def unpack(self, job: Dict[str, Any]) -> Dict[str, Any]:
+        """Verb: unpack wheels, which are there, into the environment. A wheel is an archive of what is installed."""
+        import zipfile
+
+        site = glob(os.path.join(self.venv, "lib", "python*", "site-packages"))[0]
+        for name in job["names"]:
+            with zipfile.ZipFile(self.place(name)) as wheel:
+                wheel.extractall(site)
+            os.remove(self.place(name))
+        return {}
+
+    def claim(self, owner: Dict[str, str]) -> Any:
+        """Return a file that is locked while this process times files. Raises Busy while those of another owner do."""
+        import fcntl
+
+        users = os.path.join(self.folder, "users")
+        os.makedirs(users, exist_ok=True)
+        with open(os.path.join(self.folder, "users.lock"), "w") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            for name in os.listdir(users):
+                if name.startswith(owner["token"] + "."):
+                    continue
+                path = os.path.join(users, name)
+                with open(path) as other:
+                    try:
+                        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except OSError:
+                        raise Busy(other.read(200))
+                os.remove(path)  # its process has ended
+            name = "{}.{}".format(owner["token"], os.getpid())
+            own = open(os.path.join(users, name), "w")  # noqa: SIM115 (closed when the process ends)
+            own.write(owner["host"])
+            own.flush()
+            fcntl.flock(own, fcntl.LOCK_EX)
+        return own
+
+
+def digest(path: str) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            sha256.update(chunk)
+    return sha256.hexdigest()
+
+
+def about(job: Dict[str, Any]) -> Dict[str, Any]:
+    """Verb: return what this device is. ``packages`` has the versions of the packages of job["modules"] it has."""
+    from importlib.util import find_spec
+
+    shelf = Shelf(job)
+    existing = shelf.folder
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    memory = {}
+    try:
+        with open("/proc/meminfo") as stream:
+            memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in stream if "kB" in line}
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        temporary = tempfile.gettempdir()
+    except OSError:
+        temporary = ""
+    cpufreq = "/sys/devices/system/cpu/cpu0/cpufreq/"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    facts: Dict[str, Any] = {
+        "cpu": processor(),
+        "model": _line("/proc/device-tree/model"),
+        "architecture": platform.machine(),
+        "cores": cores,
+        "memory_bytes": memory.get("MemTotal", 0),
+        "available_bytes": memory.get("MemAvailable", 0),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "executable": sys.executable or "",
+        "libc": " ".join(platform.libc_ver()),
+        "governor": _line(cpufreq + "scaling_governor"),
+        "max_mhz": sum(_numbers([cpufreq + "cpuinfo_max_freq"])) / 1000,
+        "clock": time.time(),
+        "folder": shelf.folder,
+        "writable": os.access(existing, os.W_OK | os.X_OK),
+        "free_bytes": shutil.disk_usage(existing).free,
+        "temporary": temporary,
+        "conditions": conditions(),
+        "hardware": hardware(),
+        "packages": {},
+    }
+    battery = _numbers(sorted(glob("/sys/class/power_supply/*/capacity")))
+    if battery:
+        facts["battery_percent"] = battery[0]
+    for distribution, module in job["modules"].items():
+        try:
+            there = find_spec(module) is not None
+        except (ImportError, ValueError):
+            there = False
+        if there:
+            facts["packages"][distribution] = version(distribution)
+    return facts
+
+
+def hardware() -> List[str]:
+    """Return the kinds of accelerators for which there are drivers, as `core.runtime.Hardware` names them."""
+    import ctypes
+
+    found = {"cuda": "nvidiactl", "intel-gpu": "dri/renderD*", "intel-npu": "accel/accel*"}
+    there = [kind for kind, pattern in found.items() if glob("/dev/" + pattern)]
+    try:
+        ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        return there
+    return ["vulkan", *there]
+
+
+def processor() -> str:
+    """Return the processor's name as Linux reports it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line.lower().startswith(("model name", "hardware")):
+                    return line.split(":", 1)[1].strip()
+    except (OSError, IndexError):
+        pass
+    return platform.processor() or platform.machine()
+
+
 VERBS = {"load": load, "infer": infer, "profile": profile}
+# Those that need no samples.
+SHELF_VERBS: Dict[str, Any] = {
+    "about": about,
+    "state": lambda job: {"peak_memory_bytes": peak_memory(), "conditions": conditions()},
+    "have": lambda job: Shelf(job).have(job),
+    "put": lambda job: Shelf(job).put(job),
+    "tree": lambda job: Shelf(job).tree(job),
+    "clean": lambda job: Shelf(job).clean(job),
+    "venv": lambda job: Shelf(job).make_venv(job),
+    "unpack": lambda job: Shelf(job).unpack(job),
+}
+
+
+def placed_on_shelf(job: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a job with the paths of the files that it names by their places on the shelf."""
+    shelf = Shelf(job)
+    job = dict(job, artifact=shelf.place(job["artifact"]), inputs=shelf.place(job["inputs"]))
+    needed = [job["artifact"], job["inputs"]]
+    if "profiler" in job:
+        job["profiler"] = shelf.place(job["profiler"])
+        needed.append(job["profiler"])
+    feed = job.get("feed") or {}
+    if "tokenizer" in feed:
+        job["feed"] = dict(feed, tokenizer=shelf.place(feed["tokenizer"]), code=shelf.place(feed["code"]))
+        needed += [job["feed"]["tokenizer"], job["feed"]["code"]]
+    job["gone"] = not all(os.path.exists(path) for path in needed)
+    if not os.environ.get("TMPDIR"):
+        try:
+            tempfile.gettempdir()
+        except OSError:
+            tempfile.tempdir = shelf.folder
+    return job
 
 
 def guarded(work: Any) -> Dict[str, Any]:
@@ -1177,6 +1477,8 @@ def guarded(work: Any) -> Dict[str, Any]:
         return {"status": "ok", "reason": "", "data": work()}
     except Unsupported as error:
         return {"status": "unsupported", "reason": str(error), "data": {}}
+    except Busy as error:
+        return {"status": "skipped", "reason": "Busy: {}".format(error), "data": {}}
     except Exception as error:  # a runtime may raise anything
         return {"status": "failed", "reason": "{}: {}".format(type(error).__name__, error), "data": {}}
 
@@ -1185,17 +1487,23 @@ def main() -> None:
     """Read the job named on the command line, and write the report to standard output, or answer requests."""
     die_with_parent()
     if sys.argv[1] == "-":
-        job = json.loads(sys.stdin.readline())
+        job = json.loads(sys.stdin.buffer.readline())
     else:
         with open(sys.argv[1]) as stream:
             job = json.load(stream)
+    if "shelf" in job and job["verb"] not in SHELF_VERBS:
+        job = placed_on_shelf(job)
     if job.get("path"):
         sys.path.insert(0, job["path"])
     with os.fdopen(_ANSWER, "w") as stream:
-        if job["verb"] == "serve":
+        if job.get("gone"):
+            stream.write(json.dumps({"status": "skipped", "reason": "Gone", "data": {}}) + "\n")
+        elif job["verb"] == "serve":
             serve(job, stream)
+        elif job["verb"] in SHELF_VERBS:
+            stream.write(json.dumps(guarded(lambda: SHELF_VERBS[job["verb"]](job))) + "\n")
         else:
-            json.dump(guarded(lambda: VERBS[job["verb"]](job, read_samples(job))), stream)
+            stream.write(json.dumps(guarded(lambda: VERBS[job["verb"]](job, read_samples(job)))) + "\n")
     # Some runtimes crash during shutdown. The report is written, so exit without it.
     sys.stdout.flush()
     os._exit(0)

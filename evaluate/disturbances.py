@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Of a Raspberry Pi's firmware: what was so at the time.
+_FLAGS = {
+    1: "the board's voltage was too low",
+    2: "the board capped its clock",
+    4: "the board throttled",
+    8: "the board was too hot",
+}
 _LOAD, _STEAL, _CLOCK, _HOT = 0.5, 0.02, 0.05, 85.0
 
 
@@ -30,4 +37,8 @@ def disturbances(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
         found.append(f"the machine was {heat:.0f} °C hot")
     if any(after.get("throttled", 0) > before.get("throttled", 0) for before, after in pairs):
         found.append("the processor throttled")
+    flags = 0
+    for pair in pairs:
+        flags |= int(pair[0].get("throttling_flags", 0)) | int(pair[1].get("throttling_flags", 0))
+    found += [words for bit, words in _FLAGS.items() if flags & bit]
     return found

@@ -15,8 +15,6 @@ from math import log1p
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ..core.progress import Listener
 from ..core.recipe import LatencyTable
 from ..core.runner import Outcome, Runner
@@ -74,7 +72,7 @@ def time_pairs(
     found: dict[CellKey, Together] = {}
     benches = []
     deadline = clock() + table.max_seconds
-    for number, group in enumerate(groups_of(pairs, int(psutil.virtual_memory().available * MEMORY_SHARE))):
+    for number, group in enumerate(groups_of(pairs, int(pairs[0].a.runner.free_bytes() * MEMORY_SHARE))):
         timed, summary = _time(
             group, folder / str(number), table=table, limit=limit, seed=seed, cores=cores, listener=listener,
             deadline=deadline, clock=clock,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from ..core.codec import read_json, to_json, write_json
 from ..core.measurement import Measurement
@@ -188,7 +187,7 @@ class _Timing:
         timed = [*(todo if self._anchor in todo else [self._anchor, *todo])]
         cells = [self._timed(entry, keep=entry in todo) for entry in timed]
         position = timed.index(self._anchor)
-        free = int(psutil.virtual_memory().available * MEMORY_SHARE)
+        free = int(self._anchor.cell.runner.free_bytes() * MEMORY_SHARE)
         for group in groups_of(cells, position, free):
             self._time([position, *group], timed, cells, todo)
 
@@ -196,6 +195,7 @@ class _Timing:
         self, group: Sequence[int], timed: Sequence[_Entry], cells: Sequence[Timed], todo: Sequence[_Entry]
     ) -> None:
         entries = [timed[i] for i in group]
+        self._anchor.cell.runner.rest()
         finished: list[tuple[_Entry, Outcome]] = []
 
         def done(index: int, outcome: Outcome, record: dict[str, Any]) -> None:

@@ -25,9 +25,13 @@ ROOMS = (
     "cli", "workflows", "report", "data", "train", "quantize", "export", "devices", "evaluate", "tflite", "tasks",
     "frameworks", "core",
 )  # fmt: skip
-# pip, and the import of a runtime, open no file from outside. The tokenizer travels: it limits its process itself. The
-# agent, a limited process itself, starts `tee`, which copies its standard error.
-STARTING = {"core/children.py", "devices/runtimes.py", "core/tokenizer.py", "devices/agent.py"}
+# pip, the import of a runtime, and a question to ssh about its connection, open no file from outside. The tokenizer
+# travels: it limits its process itself. The agent, a limited process itself, starts `tee`, which copies its standard
+# error.
+STARTING = {
+    "core/children.py", "devices/runtimes.py", "devices/wheels.py", "devices/ssh.py", "core/tokenizer.py",
+    "devices/agent.py",
+}  # fmt: skip
 
 
 def python(code: str) -> list[str]:

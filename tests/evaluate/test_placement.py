@@ -40,6 +40,12 @@ class Scripted:
     timed: bool = True
     artifact: Artifact = field(default_factory=lambda: Artifact("m--tflite-int8", "m", "tflite", "int8", None))
 
+    def free_bytes(self) -> int:
+        return 1 << 40
+
+    def rest(self) -> None:
+        """It is never hot."""
+
     def identity(self) -> dict[str, Any]:
         return {"target": str(self.target), "answers": self.answers.tolist(), "placement": self.placement}
 

@@ -62,6 +62,12 @@ class Scripted:
     kind: str = "measured"
     timed: bool = True
 
+    def free_bytes(self) -> int:
+        return 1 << 40
+
+    def rest(self) -> None:
+        """It is never hot."""
+
     def identity(self) -> dict[str, Any]:
         return {}
 

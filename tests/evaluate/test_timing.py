@@ -118,6 +118,8 @@ def test_rows_of_threads_follow_a_row_that_was_failed_for_its_answers() -> None:
         ({"mhz": 3000.0}, {"mhz": 2400.0}, "between 2400 and 3000 MHz"),
         ({"celsius": 60.0}, {"celsius": 91.0}, "91 °C"),
         ({"throttled": 4}, {"throttled": 6}, "throttled"),
+        ({"throttling_flags": 0x50000}, {"throttling_flags": 0x50001}, "the board's voltage was too low"),
+        ({"throttling_flags": 0x50000}, {"throttling_flags": 0x50000}, ""),
         ({"load": 1.0, "steal_s": 5.0, "at": 0.0, "mhz": 3000.0}, {"steal_s": 5.0, "at": 9.0, "mhz": 2990.0}, ""),
         ({}, {}, ""),
     ],

@@ -11,6 +11,8 @@ import psutil
 
 from edgeproof.core.device_tables import Devices
 
+from .ssh_server import ssh_server
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -35,4 +37,11 @@ def local(folder: Path) -> Iterator[Subject]:
     yield Subject("local", Devices(), end_children)
 
 
-KINDS = {"local": local}
+@contextmanager
+def ssh(folder: Path) -> Iterator[Subject]:
+    """This machine, over a real sshd on loopback."""
+    with ssh_server(folder) as server:
+        yield Subject("board", server.devices(), server.cut)
+
+
+KINDS = {"local": local, "ssh": ssh}

@@ -11,10 +11,12 @@ import pytest
 import edgeproof as ep
 from edgeproof.cli.main import status
 from edgeproof.core.device_files import user_file
+from edgeproof.core.progress import Silent
 from edgeproof.core.results import load_results
 from edgeproof.workflows.devices import target_names
 
 from ..support.bundle_models import mean_colour_model
+from ..support.ssh_server import SshServer, ssh_server
 
 DEVICES = '[device.bench]\nkind = "local"\n'
 LATENCY = {"processes": 2, "warmup_seconds": 0.001, "run_seconds": 0.02}
@@ -74,3 +76,45 @@ def test_the_commands_name_declared_devices(capfd: pytest.CaptureFixture[str], t
     on = ["evaluate", str(tmp_path / "m.tflite"), "--data", "builtin:fashion-mnist-mini", "--on"]
     assert status([*on, "pi/litert"]) == 2
     assert "unknown device 'pi'" in capfd.readouterr().err
+
+
+class Pulls(Silent):
+    """Pulls the cable in the middle of the first latency measurement on a device."""
+
+    def __init__(self, server: SshServer) -> None:
+        self.server, self.pulled = server, False
+
+    def progress(self, task: str, done: float, total: float, detail: str = "") -> None:
+        if task == "latency" and not self.pulled:
+            self.pulled = True
+            self.server.cut()
+
+
+def test_pulling_the_cable_in_the_middle_loses_nothing_that_was_measured(tmp_path: Path) -> None:
+    with ssh_server(tmp_path / "s") as server:
+        table = server.table()
+        user_file().write_text(
+            f'[device.board]\nkind = "ssh"\nhost = "board"\nconfig = "{table.config}"\npython = "{table.python}"\n'
+            f'folder = "{table.folder}"\n'
+        )
+        (tmp_path / "m.tflite").write_bytes(mean_colour_model())
+        samples = (np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8), [2] * 6)
+
+        def evaluated(listener: Silent) -> ep.Run:
+            return ep.evaluate(
+                tmp_path / "m.tflite", samples, ["board/litert"], out=tmp_path / "run",
+                latency={**LATENCY, "run_seconds": 0.2},
+                value_range=(0, 1), labels=("red", "green", "blue"), progress=listener,
+            )  # fmt: skip
+
+        pulls = Pulls(server)
+        (first,) = evaluated(pulls).results.measurements
+        assert pulls.pulled and first.status == "crashed" and "connection to board ended" in first.reason
+        assert first.accuracy == 1.0 and first.latency_ms is None
+        answers = next((tmp_path / "run" / ".store" / "answers").iterdir())
+        stamp = (answers / "outputs.npy").stat().st_mtime_ns
+        run = evaluated(Silent())
+        (row,) = run.results.measurements
+        assert row.status == "ok" and row.accuracy == 1.0 and row.latency_ms is not None
+        assert (answers / "outputs.npy").stat().st_mtime_ns == stamp, "what it answered is taken from the store"
+        assert run.results.environment["cores"] >= 1 and "The device board" in (run.folder / "report.md").read_text()
