@@ -25,7 +25,7 @@ from .sides import BenchmarkError, Job, Row, Scale, run_side, serve
 MORE = {"plus-1": 1, "plus-2": 2, "plus-3": 3, "plus-5": 5}
 COPIES = ("anchor", "copy-1", "copy-2")
 SIDE, CHANNELS, CONVOLUTIONS = 32, 16, 100
-SESSIONS, SECONDS, RESOLUTION = 11, 45.0, 0.005
+SESSIONS, SECONDS, RESOLUTION = 11, 90.0, 0.005
 MOST_ALARMS, LEAST_FOUND, BARE = 0.05, 0.9, 0.02
 
 

@@ -298,7 +298,7 @@ class LatencyTable(Table):
         0.02,
         gt=0,
         lt=1,
-        description="share of the latency: blocks go on until files that differ by more are told apart",
+        description="share of the latency: files tie unless one is shown to be slower by more",
     )
     max_seconds: float = Field(
         90.0,

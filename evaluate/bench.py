@@ -131,14 +131,16 @@ class Bench:
         active, certain = set(range(len(self._cells))), False
         fixed = not self._plan.max_seconds
         for look, blocks in enumerate(looks(self._plan.processes)):
-            error = level(look, last=fixed)
             while (missing := self._missing(active, blocks)) and (look == 0 or self._clock() < self._deadline):
                 self._block(missing, blocks)
+            # The clock ends the looks, whatever the data say: the last one may spend all the error that is left.
+            late = self._clock() >= self._deadline
+            error = level(look, last=fixed or late)
             for index in active:
                 self._records[index]["error"] = error
             open_cells = self._question(self._alive(), error)
             certain = not open_cells
-            if certain or fixed or self._clock() >= self._deadline:
+            if certain or fixed or late:
                 break
             active = open_cells | {self._anchor, self._copy}
         for index, cell in enumerate(self._cells):

@@ -1,8 +1,9 @@
 """Certainty: which cells must be timed longer because the answer that a run is asked for may still change.
 
-Asked is which of some files is the fastest, for each target, and, with a limit on latency, which files keep it. A pair
-is settled when the interval of its ratio excludes 1, or lies within the resolution: the two then differ by less than
-anybody asked to know.
+Asked is which of some files is the fastest, for each target, and, with a limit on latency, which files keep it. Where
+the whole order counts, a pair is settled when the interval of its ratio excludes 1, or lies within the resolution: the
+two then differ by less than anybody asked to know. Where only the fastest counts, a cell is settled when it is shown to
+be slower than that by more than the resolution, or not to be: by this a race (`race.Race`) leaves it out or not.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def open_cells(asked: Asked, records: Mapping[Key, Record], error: float, resolu
         against_first = [(runners[0], other) for other in runners[1:]]
         for first, other in against_first if asked.winner_only else pairwise(runners):
             interval = between(records[first], records[other], error)
-            if interval is not None and not is_settled(interval, resolution):
+            settled = is_placed if asked.winner_only else is_settled
+            if interval is not None and not settled(interval, resolution):
                 unsettled |= {first, other}
     if asked.limit_ms is not None:
         for key in {key for race in asked.races for key in race} & records.keys():
@@ -101,6 +103,11 @@ def is_settled(interval: Interval, resolution: float) -> bool:
     """Return whether an interval of the logarithm of a ratio excludes 1, or lies within the resolution."""
     excludes = interval.low > 0 or interval.high < 0
     return excludes or (interval.low > -log1p(resolution) and interval.high < log1p(resolution))
+
+
+def is_placed(interval: Interval, resolution: float) -> bool:
+    """Return whether an interval of the logarithm of a ratio to the fastest is on one side of the resolution."""
+    return interval.low > log1p(resolution) or interval.high <= log1p(resolution)
 
 
 def median_ms(record: Record) -> float:

@@ -13,7 +13,11 @@ from .cells import Cell
 
 @dataclass(frozen=True)
 class Race:
-    """Compares the latencies of cells. A difference of at most `resolution` (a share) is a tie, like one of chance."""
+    """Compares the latencies of cells. One ties with the fastest unless it is shown to be slower by `resolution`.
+
+    That is a share, and shown is what the whole interval of the ratio lies beyond: two runs of the same files then name
+    the same ones, though the estimates differ.
+    """
 
     ratios: Ratios
     resolution: float = 0.0
@@ -28,11 +32,8 @@ class Race:
         return min(tied, key=lambda cell: (cell.artifact.bytes, *by_latency(cell))), tied
 
     def ties(self, fastest: Cell, cell: Cell) -> bool:
-        """Return whether a cell is not, or not by more than the resolution, slower than the fastest one."""
-        if cell is fastest:
-            return True
-        ratio = self.ratio(fastest, cell)
-        return ratio.verdict == "not distinguishable" or ratio.ratio <= 1 + self.resolution
+        """Return whether a cell is not shown to be slower than the fastest one by more than the resolution."""
+        return cell is fastest or self.ratio(fastest, cell).low <= 1 + self.resolution
 
     def ratio(self, a: Cell, b: Cell) -> LatencyRatio:
         """Return b's latency as a ratio of a's. Raises ValueError if one has no latency."""
@@ -46,7 +47,7 @@ class Race:
         known = [self.ratio(winner, cell) for cell in others]
         if all(ratio.verdict == "not distinguishable" for ratio in known):
             return "the ratios of their latencies are not distinguishable from 1"
-        return f"the difference is not distinguishable, or within the {percent(self.resolution)} asked for"
+        return f"none is shown to be slower than the fastest by more than {percent(self.resolution)}"
 
 
 def by_latency(cell: Cell) -> tuple[float, int, str, str]:

@@ -1,9 +1,9 @@
 """Selection: which file to ship on which target, which files are rejected, and why, in figures.
 
 A file fits the budget when its figures are within every limit (`budget.Limits`). Of the files that fit, the one with
-the lowest latency wins. Files tie with it when the ratio of the two latencies, from bursts of the same rounds
-(`bursts.Ratios`), is not distinguishable from 1 or is within the resolution that the recipe asks for: then the smallest
-of those files wins. This is done for each target, and once over all targets. Without a budget nothing is recommended,
+the lowest latency wins. Files tie with it unless the ratio of the two latencies, from bursts of the same rounds
+(`bursts.Ratios`), is shown to be above 1 by more than the resolution that the recipe asks for: then the smallest of
+those files wins. This is done for each target, and once over all targets. Without a budget nothing is recommended,
 and `pareto` returns the files that no other beats.
 
 A budget has one of three verdicts. ``met``: a file keeps every limit. ``not shown``: none is shown to, but for some

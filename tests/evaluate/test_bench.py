@@ -127,6 +127,7 @@ def test_when_time_is_over_no_further_block_begins_and_it_is_said(tmp_path: Path
     _, records, finding = bench(tmp_path, runners, Plan(), question=lambda records, error: {1}, deadline=10.0)
     assert len(records["open"]["processes"]) >= 6, "the first look is always taken"
     assert not finding.certain and 10.0 <= machine.now < 15.0
+    assert records["anchor"]["error"] == pytest.approx(0.05), "there is no later look to leave anything for"
 
 
 def test_a_killed_measurement_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from edgeproof.core.recipe import Budget
 from edgeproof.core.sequential import Interval
-from edgeproof.evaluate.certainty import Asked, asked_by, everything, is_settled, open_cells
+from edgeproof.evaluate.certainty import Asked, asked_by, everything, is_placed, is_settled, open_cells
 
 from ..support.records import record
 from .test_select import TYPICAL, results
@@ -36,6 +36,15 @@ def test_a_pair_is_settled_by_a_difference_or_by_the_resolution(interval: Any, s
     assert is_settled(Interval(*interval), 0.02) is settled
 
 
+@pytest.mark.parametrize(
+    ("interval", "placed"),
+    [((0.1, 0.05, 0.2), True), ((0.0, -0.01, 0.01), True), ((0.015, 0.01, 0.018), True), ((0.02, 0.01, 0.03), False),
+     ((0.0, -0.03, 0.03), False), ((-0.1, -0.2, -0.05), True)],
+)  # fmt: skip
+def test_a_cell_is_placed_on_one_side_of_the_resolution(interval: Any, placed: bool) -> None:
+    assert is_placed(Interval(*interval), 0.02) is placed
+
+
 def test_only_cells_of_unsettled_pairs_stay_open() -> None:
     asked = Asked(((A, B, C),))
     assert open_cells(asked, RECORDS, 0.05, 0.02) == {A, B}
@@ -48,6 +57,14 @@ def test_with_a_budget_only_the_winner_s_race_counts() -> None:
     apart = {A: record(medians(5.0, 0.001)), B: RECORDS[B], C: noisy[C]}
     assert open_cells(Asked(((A, B, C),), winner_only=True), apart, 0.05, 0.001) == set()
     assert open_cells(Asked(((A, B, C),)), apart, 0.05, 0.001) == {B, C}
+
+
+def test_a_race_goes_on_until_cells_are_slower_by_more_than_the_resolution_or_not() -> None:
+    near = {A: record(medians(10.0, 0.001)), B: record(medians(10.2, 0.0005)), C: record(medians(10.1, 0.0005))}
+    race = Asked(((A, B, C),), winner_only=True)
+    assert open_cells(race, near, 0.05, 0.02) == {A, B}, "B is slower, and not shown to be so by less than 2 %"
+    assert open_cells(race, near, 0.05, 0.04) == set()
+    assert open_cells(Asked(((A, B, C),)), near, 0.05, 0.02) == set(), "in which order they are is known"
 
 
 def test_a_tail_near_the_limit_stays_open() -> None:
