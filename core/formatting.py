@@ -37,6 +37,13 @@ def signed_points(difference: float) -> str:
     return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
 
 
+def signed_percent(share: float) -> str:
+    """Return a change as per cent with its sign: ``+5.2 %``, ``−0.1 %``; of less, its first digit: ``+0.004 %``."""
+    change = 100 * share
+    text = f"{change:+.1f}" if abs(change) >= 0.05 or not change else f"{change:+.1g}"
+    return f"{text} %".replace("-", "−")
+
+
 def points_range(low: float | None, high: float | None) -> str:
     """Return an interval of differences: ``−0.31 to +0.61``; nothing when it is not known."""
     return "" if low is None or high is None else f"{signed_points(low)} to {signed_points(high)}"

@@ -14,7 +14,8 @@ class OperatorTime:
     """One operator that the runtime executed, in the order of execution.
 
     `ms` is the mean over runs without the lowest and the highest tenth, so that a run which something else interrupted
-    does not count; `low` and `high` are the quartiles. `share` is of the sum of all operators.
+    does not count; `low` and `high` are the quartiles, None where the runtime tells means only. `share` is of the
+    sum of all operators.
     """
 
     position: Count
@@ -30,8 +31,8 @@ class OperatorTime:
     node: Count | None
     """Its position in the file's main graph, if known."""
     ms: Milliseconds
-    low: Milliseconds
-    high: Milliseconds
+    low: Milliseconds | None
+    high: Milliseconds | None
     share: Share
     macs: Count | None = None
     """Multiply-accumulates, computed from shapes; None where they are not known."""

@@ -49,7 +49,13 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> Target:
         """Read ``device/runtime`` or ``device/runtime==version``."""
-        device, _, rest = text.partition("/")
+        device, slash, rest = text.partition("/")
+        if not slash:
+            is_runtime = text.partition("==")[0] in RUNTIMES
+            hint = f"did you mean {f'local/{text}'!r}? " if is_runtime else ""
+            raise InputError(
+                f"target {shorten(text)!r} names no {'device' if is_runtime else 'runtime'}", f"{hint}{_FORM}"
+            )
         runtime, equals, version = rest.partition("==")
         if equals and not version:
             raise InputError(f"target {text!r} names no version", "write e.g. local/tflite-runtime==2.14")

@@ -15,15 +15,15 @@ _FLAGS = {
 _LOAD, _STEAL, _CLOCK, _HOT = 0.5, 0.02, 0.05, 85.0
 
 
-def disturbances(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
+def disturbances(conditions: Sequence[Mapping[str, Any]], threads: int = 1) -> list[str]:
     """Return one sentence for each disturbance in the states before and after each block (`devices/agent.conditions`).
 
-    The bench itself keeps one core busy, so a load average counts from 1.5 on.
+    The bench itself keeps as many cores busy as a cell has `threads`, so with one a load average counts from 1.5 on.
     """
     pairs = [(one["before"], one["after"]) for one in conditions]
     found = []
     load = max((one.get("load", 0.0) for pair in pairs for one in pair), default=0.0)
-    if load > 1 + _LOAD:
+    if load > threads + _LOAD:
         found.append(f"other processes ran: the load average was up to {load:.1f}")
     stolen = sum(max(0.0, after["steal_s"] - before["steal_s"]) for before, after in pairs if "steal_s" in after)
     seconds = sum(max(0.0, after.get("at", 0.0) - before.get("at", 0.0)) for before, after in pairs)

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import InputError
-from ..core.formatting import precise_ratio, signed_points, times
+from ..core.formatting import precise_ratio, signed_percent, signed_points
 from ..core.sanitize import shorten
 from .cells import Cell
 
@@ -174,10 +174,10 @@ def _latency(cell: CellComparison) -> Change | str:
         if cell.kind_a != cell.kind_b:
             return f"latency is {cell.kind_a} in a and {cell.kind_b} in b"
         return _not_in_both(cell, "comparable latency")
-    if change.confidence < LEAST_CONFIDENCE or change.high > MOST_RATIO * change.low:
-        return f"{times(change.estimate)}, of too few processes for an interval"
     if not change.tells:
-        return f"{times(change.estimate)}, from medians of different times: use --remeasure"
+        return f"{precise_ratio(change.estimate)}×, from medians of different times: use --remeasure"
+    if change.confidence < LEAST_CONFIDENCE or change.high > MOST_RATIO * change.low:
+        return f"{precise_ratio(change.estimate)}×, of too few processes for an interval"
     words = f"{precise_ratio(change.estimate)}× [{precise_ratio(change.low)}, {precise_ratio(change.high)}]"
     more, low, high = (100 * (ratio - 1) for ratio in (change.estimate, change.low, change.high))
     return Change(more, low, high, words)
@@ -186,8 +186,8 @@ def _latency(cell: CellComparison) -> Change | str:
 def _size(cell: CellComparison) -> Change | str:
     if not cell.bytes_a or not cell.bytes_b:
         return _not_in_both(cell, "size")
-    more = 100 * (cell.bytes_b - cell.bytes_a) / cell.bytes_a
-    return Change(more, more, more, f"{more:+.1f} %".replace("-", "−"))
+    share = (cell.bytes_b - cell.bytes_a) / cell.bytes_a
+    return Change(100 * share, 100 * share, 100 * share, signed_percent(share))
 
 
 def _not_in_both(cell: CellComparison, what: str) -> str:

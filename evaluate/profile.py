@@ -129,12 +129,14 @@ def _rows(executed: Sequence[Mapping[str, Any]], nodes: Sequence[Node]) -> list[
     return [replace(row, share=min(1.0, row.ms / whole) if whole else 0.0) for row in rows]
 
 
-def _middle(times: NDArray[np.float64]) -> tuple[float, float, float]:
+def _middle(times: NDArray[np.float64]) -> tuple[float, float | None, float | None]:
     """Return the mean without the lowest and the highest tenth of the times, and their quartiles.
+
+    A single time has none: it is a mean already, or of one run.
 
     Clocks of some profilers count whole microseconds: a median would round what takes less than ten of them.
     """
-    low, high = (float(value) for value in np.percentile(times, (25, 75)))
+    low, high = (float(value) for value in np.percentile(times, (25, 75))) if len(times) > 1 else (None, None)
     tenth = -(-len(times) // 10) if len(times) > 2 else 0
     middle = np.sort(times)[tenth : len(times) - tenth]
     return float(middle.mean()), low, high

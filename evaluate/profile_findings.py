@@ -13,6 +13,8 @@ from ..tflite.graph import Node
 # Smaller shares of the time are no answer to "why is it slow".
 _LEAST = 0.02
 _NAMED = 4
+# Kernels that LiteRT's profiler times.
+_WHOLE_MICROSECONDS = ("xnnpack", "builtin")
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "QuantizeLinear", "DequantizeLinear", "Cast")
 _LAYOUTS = ("TRANSPOSE", "Transpose", "ReorderInput", "ReorderOutput")
 _AT_RUN_TIME = ("QDU8", "QD8", "DynamicQuantize", "MatMulInteger", "ConvInteger")
@@ -110,6 +112,12 @@ def _outside(rows: Sequence[OperatorTime], run_ms: float) -> Iterator[str]:
     inside = sum(row.ms for row in rows)
     if rows and not inside:
         yield "no operator takes as long as the profiler's clock resolves (a microsecond)"
+    short = sum(row.ms for row in rows if row.kernel in _WHOLE_MICROSECONDS and row.ms < 0.001)
+    if inside and short >= inside / 2:
+        yield (
+            f"{percent(short / inside)} of the time is of operators shorter than the microsecond that the profiler's "
+            "clock resolves: their times and shares are rough"
+        )
     if run_ms > 0 and 0 < inside < 0.7 * run_ms:
         yield (
             f"operators take {ms(inside)} of a profiled run of {ms(run_ms)}: the rest is the runtime's own work "

@@ -143,7 +143,7 @@ def _time(
     ).run(done)
     came_to = {pair.key: _came_to(pair, ended[2 * i], ended[2 * i + 1]) for i, pair in enumerate(group)}
     anchor = cell_name(group[0].a.runner.artifact.id, group[0].key[1])
-    return came_to, summary_of(finding, anchor, table.resolution)
+    return came_to, summary_of(finding, anchor, table.resolution, max(pair.threads for pair in group))
 
 
 def _open(records: Mapping[int, Record], error: float, resolution: float, limit: float | None) -> set[int]:

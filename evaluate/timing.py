@@ -95,8 +95,11 @@ def plan_of(table: LatencyTable) -> Plan:
     )
 
 
-def summary_of(finding: Finding, anchor: str, resolution: float) -> dict[str, Any]:
-    """Return what a group's measurement says about the machine, as results.json has it. `anchor` is its cell's name."""
+def summary_of(finding: Finding, anchor: str, resolution: float, threads: int) -> dict[str, Any]:
+    """Return what a group's measurement says about the machine, as results.json has it.
+
+    `anchor` is its cell's name; `threads` is the largest number that a cell of the group had.
+    """
     same = to_anchor(finding.copy) if finding.copy else None
     told_apart = max(same.high - 1, 1 - same.low) if same and finding.blocks > 1 else None
     return {
@@ -107,7 +110,7 @@ def summary_of(finding: Finding, anchor: str, resolution: float) -> dict[str, An
         "seconds": round(finding.seconds, 1),
         "blocks": finding.blocks,
         "certain": finding.certain,
-        "disturbances": disturbances(finding.conditions),
+        "disturbances": disturbances(finding.conditions, threads),
     }
 
 
@@ -218,7 +221,8 @@ class _Timing:
             starts=self._cores,
             listener=self._listener,
         ).run(done)
-        summary = summary_of(finding, cell_name(*self._anchor.place), self._plan.resolution)
+        threads = max(entry.threads for entry in entries)
+        summary = summary_of(finding, cell_name(*self._anchor.place), self._plan.resolution, threads)
         for entry, outcome in finished:
             if entry not in todo:
                 continue

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.formatting import ms, percent, points, precise_ratio, signed_points, size
+from ..core.formatting import ms, percent, points, precise_ratio, signed_percent, signed_points, size
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE
 from ..evaluate.compare import BY_MEDIANS, SAME_FILE, SEPARATE, CellComparison, Change, Comparison
@@ -114,8 +114,8 @@ def _size(cell: CellComparison) -> Figure:
         return Figure("same file", values=values)
     if cell.bytes_a == cell.bytes_b or not cell.bytes_a or not cell.bytes_b:
         return Figure("=" if cell.bytes_a == cell.bytes_b else "", values=values)
-    more = 100 * (cell.bytes_b / cell.bytes_a - 1)
-    return Figure(f"{more:+.1f} %".replace("-", "−"), "", values, "worse" if more > 0 else "better")
+    more = cell.bytes_b / cell.bytes_a - 1
+    return Figure(signed_percent(more), "", values, "worse" if more > 0 else "better")
 
 
 def _of_elements(cell: CellComparison) -> str:
@@ -140,7 +140,7 @@ def legend(comparison: Comparison) -> Iterator[str]:
     if by_medians := [c.latency.confidence for c in cells if c.latency and c.latency.method == BY_MEDIANS]:
         yield (
             f"{MEDIANS_MARK} no anchor in common, or its raw latencies are gone, so the machine's own speed is in it: "
-            f"no latency is called different, and the interval is one of {percent(min(by_medians))} at least"
+            f"no latency is called different (intervals of {percent(min(by_medians))} or more)"
         )
     if comparison.bench:
         yield "latencies were measured now: the files of both runs in the same rounds"

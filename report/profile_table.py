@@ -49,7 +49,8 @@ def profile_summary(profile: Profile) -> Iterator[RenderableType]:
     for row in sorted(profile.operators, key=lambda one: -one.ms)[:SLOWEST]:
         slowest.add_row(
             Text(f"{row.position} {shorten(row.op, _NAME)}"), Text(shorten(row.runtime_op, _NAME)), ms(row.ms),
-            f"{number(row.low)} to {number(row.high)}", percent(row.share),
+            "–" if row.low is None or row.high is None else f"{number(row.low)} to {number(row.high)}",
+            percent(row.share),
         )  # fmt: skip
     yield slowest
     if profile.without_time:

@@ -97,6 +97,9 @@ def test_evaluate_refuses_a_target_that_is_none_before_it_starts(file: Path, tmp
     error = CliRunner().invoke(edgeproof, [*arguments, "--on", "local/lite-rt"]).exception
     assert isinstance(error, InputError)
     assert "unknown runtime 'lite-rt'" in error.message
+    error = CliRunner().invoke(edgeproof, [*arguments, "--on", "litert"]).exception
+    assert isinstance(error, InputError)
+    assert "target 'litert' names no device. did you mean 'local/litert'?" in error.message
     assert not (tmp_path / "out").exists()
 
 

@@ -112,6 +112,9 @@ def test_a_latency_is_decided_by_its_whole_interval(tmp_path, ms, verdict):
 def test_a_latency_without_an_interval_shows_nothing(tmp_path):
     a, b = run("a", [3.0]), run("b", [9.0])
     (judgement,) = gate(tmp_path, b, "latency > 3 %", a=a).judgements
+    assert judgement.verdict == "not shown" and "use --remeasure" in judgement.why
+    beside = [run(name, [ms], folder=tmp_path / name) for name, ms in (("a", 3.0), ("b", 9.0))]
+    (judgement,) = gate(tmp_path, beside[1], "latency > 3 %", a=beside[0]).judgements
     assert judgement.verdict == "not shown" and "too few processes" in judgement.why
     (judgement,) = gate(tmp_path, changed(b, kind="estimated"), "latency > 3 %", a=a).judgements
     assert judgement.verdict == "not shown" and "measured in a and estimated in b" in judgement.why
@@ -121,6 +124,8 @@ def test_a_latency_without_an_interval_shows_nothing(tmp_path):
 def test_a_size_is_exact(tmp_path, factor, verdict):
     a, b = run("a", [3.0], size=100_000), run("b", [3.0], size=int(100_000 * factor))
     assert gate(tmp_path, b, "size > 5 %", a=a).verdict == verdict
+    (by_bytes,) = gate(tmp_path, run("b", [3.0], size=100_003), "size > 0 %", a=a).judgements
+    assert (by_bytes.verdict, by_bytes.why) == ("not met", "+0.003 %")
 
 
 def test_what_ran_before_and_does_not_now_is_a_new_failure(tmp_path):

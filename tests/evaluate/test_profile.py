@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import from_json, read_json, to_json
@@ -18,6 +20,7 @@ from edgeproof.core.target import Target
 from edgeproof.evaluate.onnx_costs import macs
 from edgeproof.evaluate.profile import kinds, profile, save
 from edgeproof.evaluate.profile_findings import findings
+from edgeproof.report.profile_table import profile_summary
 from edgeproof.tflite.graph import Node, Tensor
 
 from ..support.bundle_models import mean_colour_model
@@ -72,7 +75,8 @@ def test_rows_have_what_the_graph_says_and_a_hiccup_does_not_count(file: Artifac
                             ("Copy (NC, X32)", "xnnpack", None, [0.0] * 8)))  # fmt: skip
     mean, product, copy = found.operators
     assert (mean.op, product.op) == ("MEAN", "MUL") and copy.op == "Copy (NC, X32)"
-    assert mean.ms == pytest.approx(0.010, abs=5e-4) and mean.low <= mean.ms <= mean.high < 0.012
+    assert mean.ms == pytest.approx(0.010, abs=5e-4) and mean.low and mean.high
+    assert mean.low <= mean.ms <= mean.high < 0.012
     assert product.macs == 0 and product.bytes == 4 * (3 + 3 + 3) and copy.macs is None
     assert product.name, "the tensor that it computes"
     assert sum(row.share for row in found.operators) == pytest.approx(1)
@@ -94,6 +98,10 @@ def test_figures_and_node_data_are_written(file: Artifact, tmp_path: Path) -> No
     assert len(from_json(Profile, read_json(tmp_path / summary.path)).operators) == 2
     viewer = json.loads((tmp_path / summary.model_explorer).read_text())
     (product, _) = found.operators
+    assert product.low is None and product.high is None, "a single figure, such as OpenVINO's mean, has no quartiles"
+    console = Console(file=io.StringIO(), width=200)
+    console.print(*profile_summary(found))
+    assert "0.0300 ms │         – │" in console.file.getvalue()  # type: ignore[attr-defined]
     assert viewer["main"]["results"] == {product.name: {"value": 75.0}}
     steps = [threshold["value"] for threshold in viewer["main"]["thresholds"]]
     assert steps == sorted(steps) and steps[-1] == 100
@@ -131,6 +139,15 @@ def test_operators_that_fell_back_are_named_with_their_types() -> None:
     (alone,) = findings([row("CONV_2D", "builtin", 1.0, node=0)], nodes, 1.0)
     assert alone.startswith("XNNPACK runs none of the 1 operators") and "1 × CONV_2D (int8 values)" in alone
     assert findings([row("CONV_2D", "xnnpack", 0.99), row("SOFTMAX", "builtin", 0.01)], nodes, 1.0) == ()
+
+
+def test_times_that_the_clock_does_not_resolve_are_said_to_be_rough() -> None:
+    short = [row("CONV_2D", "xnnpack", 0.0009), row("SOFTMAX", "xnnpack", 0.0006)]
+    assert findings(short, [], 0.0) == (
+        "100.0 % of the time is of operators shorter than the microsecond that the profiler's clock resolves: their "
+        "times and shares are rough",
+    )
+    assert findings([*short, row("ADD", "xnnpack", 0.5)], [], 0.0) == ()
 
 
 def test_conversions_between_operators_are_told_from_those_at_the_edges() -> None:

@@ -110,6 +110,11 @@ def test_rows_of_threads_follow_a_row_that_was_failed_for_its_answers() -> None:
     assert (followed.target, followed.status, followed.reason) == (more.target, "failed", "answers wrongly")
 
 
+def test_the_load_of_the_bench_s_own_threads_is_no_disturbance() -> None:
+    busy = [{"before": {"load": 2.3}, "after": {"load": 2.4}}]
+    assert disturbances(busy) and not disturbances(busy, threads=2)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
