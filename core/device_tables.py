@@ -35,6 +35,18 @@ class LocalTable(DeviceTable):
     kind: Literal["local"] = Field("local", description="this machine")
 
 
+class EmulatedTable(DeviceTable):
+    """An ARM machine under qemu-user."""
+
+    kind: Literal["emulated"] = Field("emulated", description="an ARM machine under qemu-user")
+    architecture: Literal["arm64", "armv7"] = Field("arm64", description="the processor")
+    mirror: str = Field(
+        "",
+        pattern=r"^(https?://[A-Za-z0-9._:/~-]{1,200})?$",
+        description="the address of a Debian archive, from which the machine is made; not set: that of this system",
+    )
+
+
 # What stands in a command for a shell, between double quotes.
 _PLACE = r"(~/|/)[A-Za-z0-9._/-]{1,200}"
 
@@ -72,9 +84,14 @@ class DeviceKind:
 DEVICE_KINDS: dict[str, DeviceKind] = {
     "local": DeviceKind("local", LocalTable),
     "ssh": DeviceKind("ssh", SshTable),
+    "emulated": DeviceKind("emulated", EmulatedTable),
 }
 # The devices that nobody needs to declare.
-BUILT_IN: dict[str, DeviceTable] = {"local": LocalTable()}
+BUILT_IN: dict[str, DeviceTable] = {
+    "local": LocalTable(),
+    "emulated:arm64": EmulatedTable(architecture="arm64"),
+    "emulated:armv7": EmulatedTable(architecture="armv7"),
+}
 
 _EXAMPLE = '[device.pi] with kind = "ssh" and host = "pi.local"'
 

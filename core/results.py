@@ -51,6 +51,8 @@ class Results:
     """A row for each group of cells that was timed side by side: its anchor, and what the machine could tell apart."""
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The environment of each device, by its name."""
+    device_differences: list[dict[str, Any]] = field(default_factory=list)
+    """A row for each file in one runtime on a further device: how its answers there differ from the first device's."""
 
     def environment_of(self, device: str) -> dict[str, Any]:
         """Return a device's environment. Results of before there were several have one."""
@@ -133,6 +135,7 @@ class Results:
             "comparisons": self.comparisons,
             "diagnoses": self.diagnoses,
             "bench": self.bench,
+            "device_differences": self.device_differences,
         }
 
     def save(self, folder: Path) -> None:
@@ -291,4 +294,5 @@ def load_results(path: Path) -> Results:
         diagnoses=document.get("diagnoses", []),
         bench=document.get("bench", []),
         environments=document.get("environments", {}),
+        device_differences=document.get("device_differences", []),
     )

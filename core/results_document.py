@@ -172,6 +172,25 @@ class _Bench(_Row):
     disturbances: list[str] = []
 
 
+class _DifferingSample(_Row):
+    sample: Count
+    difference: Finite
+    class_: Count | None = Field(None, alias="class")
+    class_against: Count | None = None
+
+
+class _DeviceDifference(_Row):
+    artifact: str
+    runtime: str
+    target: str
+    against: str
+    samples: Count
+    identical: Count
+    largest: Finite
+    classes_changed: Count | None
+    listed: list[_DifferingSample] = []
+
+
 class _Document(_Row):
     run: _Run
     environment: dict[str, Any]
@@ -185,6 +204,7 @@ class _Document(_Row):
     comparisons: list[_Pair] = []
     diagnoses: list[_Diagnosis] = []
     bench: list[_Bench] = []
+    device_differences: list[_DeviceDifference] = []
 
 
 def check_document(document: dict[str, Any], where: str) -> None:

@@ -15,15 +15,18 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+
 from ..core.artifact import Artifact
 from ..core.children import Conversation, Ending, TooLongError
-from ..core.codec import sha256_file, sha256_of
+from ..core.codec import read_json, sha256_file, sha256_of, write_json
 from ..core.device import Check, Located
-from ..core.errors import StageError
+from ..core.errors import InputError, StageError
 from ..core.runner import Outcome
 from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
@@ -74,8 +77,9 @@ class Away:
 class RemoteDevice:
     """A device over a link. See `core.device.Device`."""
 
-    def __init__(self, name: str, link: Link, *, shelf: str = "") -> None:
-        self.name, self.link, self._shelf = name, link, shelf
+    def __init__(self, name: str, link: Link, *, shelf: str = "", known: Path | None = None) -> None:
+        """`known` is the file that keeps what the device said last, for runs that find it away."""
+        self.name, self.link, self._shelf, self._known = name, link, shelf, known
         self.owner = {"token": uuid.uuid4().hex, "host": socket.gethostname() or platform.node()}
         self._lock = threading.RLock()
         self._last: About | None = None
@@ -96,8 +100,10 @@ class RemoteDevice:
                 self._there.clear()
                 if not outcome.ok:
                     self._about = Away(outcome.reason, outcome.remedy)
+                    self._last = self._last or self._recalled()
                 else:
                     self._about = self._last = About.model_validate(outcome.data)
+                    self._remember(outcome.data)
                     if self._cool is None:
                         self._cool = self._last.conditions.celsius
                     self.slots = threading.BoundedSemaphore(
@@ -121,6 +127,19 @@ class RemoteDevice:
             process.close()
             raise
         return process
+
+    def _remember(self, data: Mapping[str, Any]) -> None:
+        with suppress(OSError):  # without it, a run that finds the device away cannot use what is stored
+            if self._known is not None:
+                self._known.parent.mkdir(parents=True, exist_ok=True)
+                write_json(self._known, data, durable=False)
+
+    def _recalled(self) -> About | None:
+        """Return what the device said in an earlier run; None if there is nothing, or nothing whole."""
+        with suppress(OSError, InputError, ValidationError):
+            if self._known is not None:
+                return About.model_validate(read_json(self._known))
+        return None
 
     def exchange(self, job: Mapping[str, Any], *, seconds: float, payload: Iterable[bytes] = ()) -> bytes | Ending:
         """Do a job in a process of the agent; `payload` is what it reads after the job. Return its reply, or its end.

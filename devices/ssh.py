@@ -6,6 +6,7 @@ password or whether a key is right, the device is away, and the reason says what
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -15,8 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core.children import Ending
+from ..core.codec import sha256_of
 from ..core.device_tables import DeviceTable, SshTable
-from ..core.sanitize import shorten
+from ..core.sanitize import shorten, slug
 from .remote import RemoteDevice
 
 CONNECT_SECONDS = 10
@@ -169,4 +171,7 @@ def _in_shell(place: str) -> str:
 def open_device(name: str, table: DeviceTable) -> RemoteDevice:
     """Return a machine that ssh reaches. Nothing is started."""
     assert isinstance(table, SshTable)  # noqa: S101 (by its kind)
-    return RemoteDevice(name, SshLink(table), shelf=table.folder)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    facts = sha256_of(table.model_dump(mode="json"))[:12]
+    known = cache / "edgeproof" / "devices" / f"{slug(name)}-{facts}.json"
+    return RemoteDevice(name, SshLink(table), shelf=table.folder, known=known)

@@ -49,11 +49,19 @@ class Platform:
         return f"Python {self.python} on {self.machine}"
 
 
-def download(platform: Platform, folder: Path, wanted: Sequence[str] = WANTED) -> tuple[dict[str, str], list[Path]]:
+def download(
+    platform: Platform, folder: Path, wanted: Sequence[str] = WANTED, *, alone: bool = False
+) -> tuple[dict[str, str], list[Path]]:
     """Download the wheels of numpy and of each wanted runtime that fits beside the others before it.
 
-    Returns why the other runtimes have none, by name, and the wheels. Raises StageError if there is none for numpy.
+    Returns why the other runtimes have none, by name, and the wheels. With `alone` the runtimes' wheels are downloaded
+    without numpy and what else they need. Raises StageError if there is none for numpy, or for any runtime then.
     """
+    if alone:
+        requirements = [_requirement(name) for name in wanted]
+        if why := _download(["--no-deps", *requirements], platform, folder):
+            raise StageError(f"there is no {', '.join(requirements)} for {platform}: {why}", "check the network")
+        return {}, sorted(folder.glob("*.whl"))
     if why := _download(["numpy"], platform, folder / "numpy"):
         raise StageError(f"there is no numpy for {platform}: {why}", "install it and a runtime there by hand")
     chosen: list[str] = []

@@ -56,11 +56,13 @@ class Answered:
     """What a cell answered: the score of each sample, and how far each answer is the float reference's, from 0 to 1.
 
     Both are (samples,). `scores` are the task's (`tasks.Task`), None where the data or the answers do not tell what is
-    right; `likeness` is None where there is no reference or its answers are of other size.
+    right; `likeness` is None where there is no reference or its answers are of other size. `answers` is the ``.npy`` of
+    all answers, (samples, values) float32.
     """
 
     scores: NDArray[Any] | None = None
     likeness: Scores | None = None
+    answers: Path | None = None
 
 
 def measure(
@@ -123,7 +125,7 @@ def measure(
             on_row=on_row,
             on_bench=on_bench,
         )
-    return {(cell.row.artifact, cell.row.target): Answered(cell.scores, cell.likeness) for cell in alive}
+    return {(cell.row.artifact, cell.row.target): Answered(cell.scores, cell.likeness, cell.answers) for cell in alive}
 
 
 def _row(runner: Runner) -> Measurement:

@@ -19,6 +19,7 @@ from .section import Section
 from .sections import (
     classes,
     data,
+    device_differences,
     diagnosis,
     disagreements,
     figures,
@@ -45,6 +46,7 @@ SECTIONS: tuple[Section, ...] = (
     operators.SECTION,
     classes.SECTION,
     disagreements.SECTION,
+    device_differences.SECTION,
     problems.SECTION,
     diagnosis.SECTION,
     provenance.SECTION,

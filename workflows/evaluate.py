@@ -31,6 +31,7 @@ from ..evaluate import select
 from ..evaluate.bursts import Ratios
 from ..evaluate.certainty import asked_by
 from ..evaluate.consistency import inconsistent_rows
+from ..evaluate.device_differences import device_differences
 from ..evaluate.examples import with_samples
 from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
@@ -233,6 +234,7 @@ def evaluate_files(
                 results.add_measurement(row)
             for failed in inconsistent_rows(results.measurements, group, answers, references=references):
                 results.add_measurement(failed)
+            results.device_differences += device_differences(results.rows_of(group), answers, data.labels)
             for shown in with_samples(results.rows_of(group), data, out):
                 results.add_measurement(shown)
             for follows in follow_base(results.measurements):

@@ -34,6 +34,7 @@ from ..evaluate import select
 from ..evaluate.bursts import Ratios
 from ..evaluate.certainty import asked_by
 from ..evaluate.consistency import inconsistent_rows
+from ..evaluate.device_differences import device_differences
 from ..evaluate.examples import with_samples
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
@@ -295,6 +296,7 @@ class Pipeline:
             seed=self.recipe.seed, cores=self.cores, store=self.store, listener=self.listener,
         ):  # fmt: skip
             self.results.add_measurement(again)
+        self.results.device_differences += device_differences(self.results.rows_of(artifacts), answers, data.labels)
         for shown in with_samples(self.results.rows_of(artifacts), data, self.out):
             self.results.add_measurement(shown)
         for follows in follow_base(self.results.measurements):

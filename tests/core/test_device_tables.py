@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgeproof.core.device_files import load_devices, user_file
-from edgeproof.core.device_tables import Devices, LocalTable
+from edgeproof.core.device_tables import BUILT_IN, Devices, LocalTable
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import Recipe
 from edgeproof.core.recipe_file import load_recipe, parse_recipe, with_overrides
@@ -30,7 +30,7 @@ def parsed(folder: Path = Path(), **tables: Any) -> Recipe:
 
 def test_a_recipe_declares_devices_and_its_targets_name_them(tmp_path: Path) -> None:
     recipe = parsed(**ON_PI, device={"pi": {"kind": "local"}}, budget={"target": "pi/litert"})
-    assert recipe.devices["pi"] == LocalTable() and list(recipe.devices) == ["local", "pi"]
+    assert recipe.devices["pi"] == LocalTable() and list(recipe.devices) == [*BUILT_IN, "pi"]
     assert parse_recipe(recipe.to_dict()) == recipe
     path = tmp_path / "r.toml"
     path.write_text(recipe.to_toml())
@@ -51,7 +51,7 @@ def test_files_declare_them_and_a_run_keeps_those_that_it_names(tmp_path: Path) 
     user_file().unlink()
     (tmp_path / "devices.toml").write_text('[device.pi]\nkind = "local"\n')
     assert list(parsed(tmp_path, **ON_PI).device) == ["pi"]
-    assert list(load_devices(tmp_path)) == ["local", "pi"]
+    assert list(load_devices(tmp_path)) == [*BUILT_IN, "pi"]
 
 
 @pytest.mark.parametrize(

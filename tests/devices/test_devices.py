@@ -296,5 +296,5 @@ def test_a_kind_of_device_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPa
 def test_each_kind_s_module_opens_it() -> None:
     for name in BUILT_IN:
         assert (
-            isinstance(device(name).environment()["cores"], int) and device(name).runtimes().keys() == RUNTIMES.keys()
+            isinstance(device(name).environment()["cores"], int) and device(name).runtimes().keys() <= RUNTIMES.keys()
         )

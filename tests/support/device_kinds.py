@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 from edgeproof.core.device_tables import Devices
+from edgeproof.devices import userland
+from edgeproof.devices.userland import Userland
 
 from .ssh_server import ssh_server
 
@@ -44,4 +47,19 @@ def ssh(folder: Path) -> Iterator[Subject]:
         yield Subject("board", server.devices(), server.cut)
 
 
-KINDS = {"local": local, "ssh": ssh}
+def made_userland(architecture: str) -> Userland:
+    """Return a userland that has been made, or skip the test."""
+    ready = userland.load(architecture)
+    if ready is None:
+        pytest.skip(f"there is no ARM userland: edgeproof doctor emulated:{architecture} --fix makes it")
+    return ready
+
+
+@contextmanager
+def emulated(folder: Path) -> Iterator[Subject]:
+    """ARM kernels under qemu-user."""
+    made_userland("arm64")
+    yield Subject("emulated:arm64", Devices(), end_children, "emulated")
+
+
+KINDS = {"local": local, "ssh": ssh, "emulated": emulated}

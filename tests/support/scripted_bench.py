@@ -48,6 +48,12 @@ class Runner:
     def target(self) -> Target:
         return Target("local", "litert")
 
+    def free_bytes(self) -> int:
+        return 1 << 40
+
+    def rest(self) -> None:
+        """It is never hot."""
+
     def identity(self) -> dict[str, Any]:
         return {"runtime_version": "2.1"}
 

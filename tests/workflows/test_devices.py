@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ LATENCY = {"processes": 2, "warmup_seconds": 0.001, "run_seconds": 0.02}
 @pytest.fixture(autouse=True)
 def _declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     user_file().parent.mkdir(parents=True)
     user_file().write_text(DEVICES)
 
@@ -117,4 +119,7 @@ def test_pulling_the_cable_in_the_middle_loses_nothing_that_was_measured(tmp_pat
         (row,) = run.results.measurements
         assert row.status == "ok" and row.accuracy == 1.0 and row.latency_ms is not None
         assert (answers / "outputs.npy").stat().st_mtime_ns == stamp, "what it answered is taken from the store"
+        server.stop()
+        (offline,) = evaluated(Silent()).results.measurements
+        assert replace(offline, measured_at="") == replace(row, measured_at=""), "what was measured stays"
         assert run.results.environment["cores"] >= 1 and "The device board" in (run.folder / "report.md").read_text()
