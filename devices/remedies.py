@@ -13,6 +13,11 @@ _DRIVER = "install the GPU's Vulkan driver; without a GPU, SwiftShader emulates 
 # (pattern in the runtime's message, reason, remedy); the pattern's groups replace the numbers in braces.
 MESSAGES: tuple[tuple[str, str, str | Remedy], ...] = (
     (
+        r"(the file (?:does not take|takes) \d+ samples at a time(?:: |, ).{1,200})",
+        "{0}",
+        "take this number out of evaluate.latency.batch: the file is made for one sample at a time",
+    ),
+    (
         r"Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'",
         "needs operator FULLY_CONNECTED version 12 (per-channel weights), which {runtime} {version} does not have",
         Remedy(

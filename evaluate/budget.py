@@ -264,7 +264,7 @@ def _class_recalls(m: Measurement, budget: Budget) -> list[Violation]:
     row, drop, high = max(drops, key=lambda one: one[2])
     others = sum(h > limit for _, _, h in drops) - 1
     more = f"{others}{' or more' if m.by_class.classes > len(m.by_class.rows) else ''}"
-    return [] if high <= limit else [_recall_not_shown(row, drop, high, limit, f" and of {more} more" * bool(others))]
+    return [] if high <= limit else [_recall_not_shown(row, drop, high, limit, f" and in {more} more" * bool(others))]
 
 
 def _too_low(row: ClassRow, drop: float, interval: str, limit: float) -> Violation:

@@ -185,7 +185,7 @@ def _front(rows: Sequence[Mapping[str, Any]], content: Content) -> Iterable[Fron
         yield FrontRow(
             name=content.name(cell.artifact),
             where=shorten(m.target, NAME_LIMIT),
-            lead=shorten(lead, NAME_LIMIT),
+            lead=shorten(lead, 2 * NAME_LIMIT),
             accuracy=cell.quality.short,
             interval=cell.quality.interval,
             drop=cell.loss.points,

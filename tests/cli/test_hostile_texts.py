@@ -216,3 +216,13 @@ def test_a_wrong_length_is_explained_as_onnxruntime_says_it() -> None:
     reason, remedy = explain(message, "onnxruntime", "1.20")
     assert reason == "the file takes 12 values along dimension 1 of its input ids, and is given 7"
     assert "MODEL.tokenizer/" in remedy
+
+
+def test_a_batch_that_a_file_does_not_take_is_no_operator_that_is_missing() -> None:
+    message = (
+        "Unsupported: the file does not take 4 samples at a time: XNNPack delegate failed to reshape runtime"
+        "Node number 10 (TfLiteXNNPackDelegate) failed to prepare."
+    )
+    reason, remedy = explain(message, "litert", "2.3.0")
+    assert reason.startswith("the file does not take 4 samples at a time: XNNPack delegate failed")
+    assert "evaluate.latency.batch" in remedy

@@ -38,7 +38,7 @@ def chosen(lost: tuple[int, int, int], of: int, **budget: Any) -> tuple[dict[str
         ((0, 0, 0), 100, "met", ""),
         ((0, 2, 0), 100, "not shown", "in the class dog: with 100 samples of it the 95 % interval of the drop ends at"),
         ((0, 2, 0), 1000, "met", ""),
-        ((2, 2, 2), 100, "not shown", "in the class cat and of 2 more"),
+        ((2, 2, 2), 100, "not shown", "in the class cat and in 2 more"),
         ((0, 30, 0), 100, "not met", "loses 30 points of recall in the class dog (100 samples) (98.3 % interval"),
         ((0, 0, 9), 100, "not shown", "<b>cow</b>"),  # 9 points, which so few samples and three classes do not show
     ],
