@@ -14,14 +14,28 @@ from pathlib import Path
 
 import click
 
-from . import accuracy, bench, conversion, head_passes, head_training, startup, table
+from . import (
+    accuracy,
+    bench,
+    conversion,
+    head_passes,
+    head_training,
+    hub_model,
+    quantization,
+    startup,
+    table,
+    text_model,
+)
 from .sides import FULL, QUICK, ROOT, BenchmarkError, Row, Scale
 
 BENCHMARKS: dict[str, Callable[[Scale, Path], list[Row]]] = {
     "startup": startup.run,
     "head_training": head_training.run,
     "head_passes": head_passes.run,
+    "hub_model": hub_model.run,
+    "text_model": text_model.run,
     "conversion": conversion.run,
+    "quantization": quantization.run,
     "accuracy": accuracy.run,
     "bench": bench.run,
 }
@@ -39,9 +53,9 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 def main(names: tuple[str, ...], quick: bool, repeat: int | None, out: Path | None, write: bool) -> None:
     """Time Edgeproof and hand-written code for the same work: all benchmarks, or the named ones.
 
-    NAME is one of startup, head_training, head_passes, conversion, accuracy, bench. All of them take an hour on 2
-    cores; nothing else should run on the machine. Exit status: 0 every claim is met, 1 one is not, 2 wrong options, 3 a
-    benchmark failed.
+    NAME is one of startup, head_training, head_passes, hub_model, text_model, conversion, quantization, accuracy,
+    bench. All of them take some 40 minutes on 2 cores; nothing else should run on the machine. Exit status: 0 every
+    claim is met, 1 one is not, 2 wrong options, 3 a benchmark failed.
     """
     scale = QUICK if quick else FULL
     if repeat:

@@ -108,7 +108,9 @@ def run(scale: Scale, folder: Path) -> list[Row]:
     images = inputs.data / "test.npy"
     agreements = {}
     for scheme in scale.schemes:
-        hand, edge = (_top(side[0]["files"][scheme], scheme, images, scale.compared, mine) for side in (by_hand, ours))
+        hand, edge = (
+            top_classes(side[0]["files"][scheme], scheme, images, scale.compared, mine) for side in (by_hand, ours)
+        )
         agreements[scheme] = float((hand == edge).mean())
     ratio = float(np.median(seconds(by_hand)) / np.median(seconds(ours)))
     return [
@@ -125,7 +127,7 @@ def run(scale: Scale, folder: Path) -> list[Row]:
     ]
 
 
-def _top(file: str, scheme: str, inputs: Path, count: int, folder: Path) -> Any:
+def top_classes(file: str, scheme: str, inputs: Path, count: int, folder: Path) -> Any:
     """Return a file's top classes (count,) for the first images, run by Edgeproof's agent."""
     from edgeproof.core.artifact import Artifact
     from edgeproof.core.target import Target

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from . import fixtures
+from .heads import PHASE_ONE
 from .sides import Job, Row, Scale, run_side, seconds, serve
 
 LARGE = 60_000
 CLAIMS = {"small": 2.0, "large": 1.2}  # times one pass
 FIT_CLAIM = 1.1  # times the loop
-PHASE_ONE = ("build", "features", "head")
 LOOP_TURNS = 5
 
 

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import fixtures
-from .sides import Job, Row, Scale, in_turns, run_side, seconds, serve
+from . import fixtures, heads
+from .sides import Job, Row, Scale, in_turns, run_side, serve
 
-CLAIM, POINTS = 15.0, 0.5
-PHASE_ONE = ("build", "features", "head")  # the steps of `fit` that correspond to building the model and `model.fit`
+CLAIM, POINTS = 9.0, 0.5
 
 
 # --- By hand: transfer learning as in the Keras guide -----------------------------------------------------------------
@@ -59,7 +57,7 @@ def _by_hand(job: Job) -> Job:
     from edgeproof.train.packaged import mobilenet_v2
 
     _, keras = load()
-    train, validation, test = (_split(job, split) for split in ("train", "validation", "test"))
+    train, validation, (images, labels) = (heads.split(job, name) for name in ("train", "validation", "test"))
     keras.utils.set_random_seed(job["seed"])
     began = time.perf_counter()
     # In place of keras.applications.MobileNetV2(weights="imagenet"), which needs a network connection.
@@ -67,54 +65,20 @@ def _by_hand(job: Job) -> Job:
     model = build_by_hand(backbone, fixtures.MEAN, fixtures.DEVIATION, 10, job["dropout"])
     train_by_hand(model, train, validation, job["epochs"], job["batch_size"], job["learning_rate"])
     spent = time.perf_counter() - began
-    return {"seconds": spent, "right": _right(lambda images: model.predict(images, verbose=0), test)}
+    return {"seconds": spent, "right": heads.right(model.predict(images, verbose=0), labels)}
 
 
 def _edgeproof(job: Job) -> Job:
-    from edgeproof.core.dataset import load_prepared
-    from edgeproof.core.progress import Silent
-    from edgeproof.core.recipe import ModelSpec, Train
     from edgeproof.frameworks.tensorflow import load
     from edgeproof.train.fit import fit
 
     os.environ["EDGEPROOF_CACHE"] = str(Path(job["workspace"]) / "cache")  # empty: the backbone's copy is made
-    tf, _ = load()
-    # Patience 0: no early stopping, as by hand.
-    train = Train(patience=0, **{k: job[k] for k in ("epochs", "batch_size", "learning_rate", "dropout")})
-    spec = ModelSpec(name="mobilenet_v2", backbone="package:mobilenet_v2", image_size=job["image_size"])
-    began = time.perf_counter()
-    model = fit(
-        spec,
-        train,
-        seed=job["seed"],
-        data=load_prepared(Path(job["data"])),
-        folder=Path(),
-        workspace=Path(job["workspace"]),
-        listener=Silent(),
-    )
-    spent, steps = time.perf_counter() - began, model.provenance["seconds"]
-    answer = tf.saved_model.load(str(model.saved_model)).signatures["serving_default"]
-
-    def predict(images: Any) -> Any:
-        return np.concatenate([answer(tf.constant(one[None], tf.float32))["probabilities"] for one in images])
-
-    return {
-        "seconds": sum(steps[name] for name in PHASE_ONE),
-        "whole": spent,
-        "right": _right(predict, _split(job, "test")),
-        "steps": steps,
-        "engine": model.provenance["features_engine"],
-    }
-
-
-def _split(job: Job, split: str) -> tuple[Any, Any]:
-    """Return images (N, height, width, 3) uint8 and labels (N,) int64, both in memory."""
-    return np.load(Path(job["data"]) / f"{split}.npy"), np.load(Path(job["data"]) / f"{split}-labels.npy")
-
-
-def _right(predict: Callable[[Any], Any], test: tuple[Any, Any]) -> int:
-    """Return the number of correct answers on the test split; not timed."""
-    return int((np.asarray(predict(test[0])).argmax(axis=1) == test[1]).sum())
+    load()
+    spec = {"name": "mobilenet_v2", "backbone": "package:mobilenet_v2", "image_size": job["image_size"]}
+    model, answer = heads.fit_timed(fit, spec, job)
+    images, labels = heads.split(job, "test")
+    right = heads.right(heads.frozen_answers(model.saved_model, images), labels)
+    return {**answer, "right": right, "engine": model.provenance["features_engine"]}
 
 
 # --- The benchmark ----------------------------------------------------------------------------------------------------
@@ -139,20 +103,12 @@ def run(scale: Scale, folder: Path) -> list[Row]:
 
     by_hand, ours = in_turns(scale.long_repeats, lambda _: run_side("head_training", "by-hand", job, mine), edgeproof)
     images = {split: len(np.load(data / f"{split}-labels.npy")) for split in ("train", "test")}
-    hand, edge = (float(np.mean(seconds(side, "right"))) / images["test"] * 100 for side in (by_hand, ours))
-    ratio = float(np.median(seconds(by_hand)) / np.median(seconds(ours)))
-    steps = ", ".join(f"{name} {spent:.1f} s" for name, spent in ours[0]["steps"].items())
+    what = (
+        f"Head training: {scale.epochs} epochs, {images['train']:,} images of {scale.image_size} px, MobileNetV2 frozen"
+    )
     return [
-        Row(
-            f"Head training: {scale.epochs} epochs, {images['train']:,} images of {scale.image_size} px, "
-            "MobileNetV2 frozen",
-            seconds(by_hand),
-            seconds(ours),
-            f"≥ {CLAIM:g}×, same accuracy within {POINTS:g} points",
-            None if scale.quick else ratio >= CLAIM and abs(edge - hand) <= POINTS,
-            f"accuracy on {images['test']:,} test images: by hand {hand:.2f} %, Edgeproof {edge:.2f} % "
-            f"({edge - hand:+.2f} points); Edgeproof's steps: {steps}, whole fit {ours[0]['whole']:.1f} s; "
-            f"features by {ours[0]['engine']}",
+        heads.row(
+            what, by_hand, ours, tests=images["test"], noun="images", claim=CLAIM, points=POINTS, quick=scale.quick
         )
     ]
 

@@ -25,7 +25,11 @@ def benchmarks(*arguments: str, **environment: str) -> "subprocess.CompletedProc
 
 @pytest.mark.slow
 def test_quick_runs_give_tables_with_ratios(tmp_path: Path) -> None:
-    expected = {("head_training", "head_passes"): 3, ("startup", "conversion", "accuracy"): 3}
+    expected = {
+        ("head_training", "head_passes"): 3,
+        ("startup", "conversion", "accuracy"): 3,
+        ("hub_model", "text_model", "quantization"): 3,
+    }
 
     def run(names: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
         folder = tmp_path / names[0]
@@ -74,6 +78,36 @@ def test_the_table_replaces_what_stands_between_the_marks(monkeypatch: pytest.Mo
         document.write_text(broken, encoding="utf-8")
         with pytest.raises(BenchmarkError, match=r"README\.md"):
             table.replace_table(document, written)
+
+
+def test_a_head_that_is_faster_and_less_accurate_does_not_meet_its_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import heads
+
+    ours = {"seconds": 1.0, "whole": 2.0, "steps": {"build": 0.4, "features": 0.6}, "engine": "litert"}
+
+    def row(seconds: float, right: int, quick: bool = False) -> heads.Row:
+        hand = [{"seconds": seconds, "right": 180}]
+        return heads.row(
+            "a head", hand, [{**ours, "right": right}], tests=200, noun="texts", claim=5, points=0.5, quick=quick
+        )
+
+    assert row(6.0, 181).met is True
+    assert row(6.0, 178).met is False  # a point less
+    assert row(4.0, 180).met is False
+    assert row(6.0, 180, quick=True).met is None
+    checked = row(6.0, 178).checked
+    assert "by hand 90.00 %, Edgeproof 89.00 % (-1.00 points)" in checked and "features by litert" in checked
+
+
+def test_each_benchmark_is_described_and_named_in_the_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.__main__ import BENCHMARKS, main
+
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for name in BENCHMARKS:
+        assert f"| [`{name}`](../benchmarks/{name}.py) |" in page
+        assert re.search(rf"one of[\w ,]*\b{name}\b", " ".join((main.help or "").split()))
 
 
 def test_both_documents_have_a_place_for_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
