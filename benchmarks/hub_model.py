@@ -4,6 +4,9 @@ The module is EfficientNet-Lite0 (feature vectors) as a SavedModel, made from th
 anything is timed: by hand it would be downloaded. Both sides have the same SavedModel, pixel range, arrays, optimizer
 (Adam), learning rate, batch size, dropout and number of epochs, and both validate after every epoch. Both times include
 loading the module and everything until the end of the last epoch; both exclude importing TensorFlow, and saving.
+
+Over eight seeds each, the test accuracy of one training had a standard deviation of 0.24 points by hand and of 0.28 by
+Edgeproof's `fit`. A difference of two trainings therefore has one of 0.37, and 1 point is 2.7 of them.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import numpy as np
 from . import fixtures, heads
 from .sides import Job, Row, Scale, in_turns, run_side, serve
 
-CLAIM, POINTS = 5.0, 1.0
+CLAIM, POINTS = 7.0, 1.0
 
 
 # --- By hand: as in TensorFlow Hub's tutorial "Retraining an image classifier" ----------------------------------------

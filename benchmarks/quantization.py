@@ -18,7 +18,7 @@ from . import fixtures
 from .conversion import top_classes
 from .sides import Job, Row, Scale, in_turns, run_side, seconds, serve
 
-CLAIM, AGREEMENT = 2.0, 0.97
+CLAIM, AGREEMENT = 1.5, 0.97
 SCHEMES = ("int8", "int16x8", "weight-int8", "int4")
 QUICK_SCHEMES = ("int8", "int4")
 
