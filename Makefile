@@ -39,7 +39,7 @@ format: $(VENV)/.ready  ## Format the code
 docs: $(VENV)/.ready  ## Write the tables of docs/recipe.md, and the API reference into build/docs
 	$(BIN)/python -m tools.docs
 
-benchmark: $(VENV)/.ready  ## Time Edgeproof against what one would write by hand (some 40 minutes)
+benchmark: $(VENV)/.ready  ## Time Edgeproof against what one would write by hand (some 50 minutes)
 	$(BIN)/python -m benchmarks
 
 # What scripts see (tests/support/contract.json) only grows: entries that are gone or changed still fail.
