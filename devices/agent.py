@@ -25,12 +25,9 @@ One process does one job: runtimes interfere with each other inside a process, m
 process, and the crash of a runtime then affects nothing else.
 """
 
-import base64
 import errno
-import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -1048,6 +1045,8 @@ def infer(job: Dict[str, Any], samples: Any) -> Dict[str, Any]:
         if rows[-1].shape != rows[0].shape:
             raise ValueError("the answer's size changes: {} values, then {}".format(rows[0].size, rows[-1].size))
     if "shelf" in job:
+        import base64
+
         answers = numpy.asarray(rows, dtype="<f4")
         return dict(facts, shape=list(answers.shape), answers=base64.b64encode(answers.tobytes()).decode("ascii"))
     temporary = "{}.{}.npy".format(job["outputs"], os.getpid())
@@ -1245,6 +1244,8 @@ class Shelf:
 
     def put(self, job: Dict[str, Any]) -> Dict[str, Any]:
         """Verb: write the bytes that follow the job as a file; it is there only if its SHA-256 is its name."""
+        import hashlib
+
         path, left = self.place(job["name"]), job["bytes"]
         os.makedirs(self.files, exist_ok=True)
         if shutil.disk_usage(self.files).free < left:
@@ -1349,6 +1350,8 @@ class Shelf:
 
 def digest(path: str) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
+    import hashlib
+
     sha256 = hashlib.sha256()
     with open(path, "rb") as stream:
         for chunk in iter(lambda: stream.read(1 << 20), b""):
@@ -1358,6 +1361,7 @@ def digest(path: str) -> str:
 
 def about(job: Dict[str, Any]) -> Dict[str, Any]:
     """Verb: return what this device is. ``packages`` has the versions of the packages of job["modules"] it has."""
+    import platform
     from importlib.util import find_spec
 
     shelf = Shelf(job)
@@ -1426,6 +1430,8 @@ def hardware() -> List[str]:
 
 def processor() -> str:
     """Return the processor's name as Linux reports it."""
+    import platform
+
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
             for line in stream:

@@ -134,6 +134,7 @@ class Emulated:
     def environment(self) -> dict[str, Any]:
         """Return the emulated machine and its packages."""
         ready = self.userland
+        known = {"numpy", *(row.distribution for row in RUNTIMES.values())}
         return {
             "cpu": self.cpu,
             "architecture": ARCHITECTURES[self.architecture].machine,
@@ -141,7 +142,7 @@ class Emulated:
             "memory_bytes": int(psutil.virtual_memory().total),
             "os": f"Debian {userland.RELEASE} on {cpu_name()}",
             "python": userland.PYTHON,
-            "packages": ready.packages if ready else {},
+            "packages": {name: version for name, version in (ready.packages if ready else {}).items() if name in known},
         }
 
     def checks(self, *, fix: bool = False) -> list[Check]:

@@ -33,6 +33,7 @@ from ..core.sanitize import shorten
 from ..core.target import Target, same_version
 from .agent_runner import AGENT, TOO_LONG, TOO_LONG_REMEDY
 from .replies import About, ReplyError, read_reply
+from .wheels import WANTED
 
 # Seconds for a question that costs the device nothing; without any byte taken; and after a device was found away.
 _QUESTION, _SILENCE, _AWAY = 60.0, 30.0, 20.0
@@ -311,7 +312,9 @@ class RemoteDevice:
             version = self.runtimes()[target.runtime]
             named = f"{target.runtime} {target.version}".strip()
             has = f" (it has {shorten(version)})" if version else ""
-            return f"{named} is not installed on {self.link.place}{has}", self.fix_remedy
+            by_hand = f"install {target.engine.distribution} there, in the environment that `python` names"
+            remedy = self.fix_remedy if target.runtime in WANTED and not version else by_hand
+            return f"{named} is not installed on {self.link.place}{has}", remedy
         if target.engine.needs and target.engine.needs not in about.hardware:
             return (
                 f"{self.link.place} has no driver for {target.engine.title}",
@@ -326,9 +329,13 @@ class RemoteDevice:
         about = self.about()
         if isinstance(about, Away):
             return {"unreachable": about.reason, "remedy": about.remedy, "packages": {}}
-        facts = about.model_dump(exclude={"available_bytes", "clock", "writable", "free_bytes", "temporary", "folder",
-                                          "executable", "conditions", "hardware"}, exclude_unset=True)  # fmt: skip
-        return {**facts, "celsius": about.conditions.celsius} if about.conditions.celsius is not None else facts
+        names = ("cpu", "model", "architecture", "cores", "memory_bytes", "os", "python", "libc", "governor", "max_mhz",
+                 "battery_percent")  # fmt: skip
+        facts = {name: value for name in names if (value := getattr(about, name)) not in ("", None, 0.0)}
+        if about.conditions.celsius is not None:
+            facts["celsius"] = about.conditions.celsius
+        versions = {RUNTIMES[name].distribution: version for name, version in self.runtimes().items() if version}
+        return {**facts, "packages": {**versions, "numpy": about.packages.get("numpy", "")}}
 
     def clean(self) -> str:
         """Remove the files that were put there. Raises StageError when the device cannot be reached."""

@@ -21,7 +21,8 @@ def command(device: str, fix: bool, as_json: bool) -> int:
 
     checks = doctor(device, fix=fix)
     if as_json:
-        show_json({"environment": environment(), "checks": [check.__dict__ for check in checks]})
+        facts = {} if device else {"environment": environment()}
+        show_json({**facts, "checks": [check.__dict__ for check in checks]})
     else:
         for check in checks:
             mark = {"ok": "✓", "missing": "✗", "note": "·"}[check.state]

@@ -87,10 +87,13 @@ def _environment(env: Mapping[str, Any]) -> list[tuple[str, str]]:
         "cores": "Cores",
         "os": "System",
         "python": "Python",
+        "model": "Model",
         "governor": "Governor of the clock",
         "unreachable": "Not reached",
     }
     rows = [(title, shorten(str(env[key]), 160)) for key, title in names.items() if env.get(key) is not None]
+    if isinstance(env.get("celsius"), int | float):
+        rows.append(("Temperature before", f"{env['celsius']:.0f} °C"))
     if isinstance(env.get("memory_bytes"), int):
         rows.insert(3, ("Memory", size(env["memory_bytes"])))
     packages = env.get("packages")
