@@ -23,6 +23,7 @@ from ..core.codec import write_atomic
 from ..core.errors import InputError
 from ..core.inputs import open_input
 from ..core.measurement import Measurement
+from ..core.target import base_target
 from .cells import file_of, raw_name
 
 if TYPE_CHECKING:
@@ -68,12 +69,14 @@ def keep(
     `answers` are by (artifact id, target), as `measure.measure` returns them; `data` is the prepared data's SHA-256.
     """
     for row in list(rows):
-        answered = answers.get((row.artifact, row.target))
-        if answered is None or answered.scores is None:
+        # Rows of further threads and batches have the answers of their base: so they have its file.
+        target = base_target(row.target)
+        answered = answers.get((row.artifact, target))
+        if answered is None or answered.scores is None or (row.target != target and row.status != "ok"):
             continue
         stream = io.BytesIO()
         np.savez_compressed(stream, scores=answered.scores, data=np.array(data), split=np.array(split))
-        name = raw_name(row.artifact, row.target, SUFFIX)
+        name = raw_name(row.artifact, target, SUFFIX)
         write_atomic(folder / name, stream.getvalue(), durable=False)
         yield replace(row, scores=f"{folder.name}/{name}")
 

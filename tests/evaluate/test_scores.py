@@ -9,7 +9,8 @@ import pytest
 
 from edgeproof.core.statistics import paired_drop
 from edgeproof.evaluate.compare import IDENTICAL, PAIRED, SEPARATE, compare
-from edgeproof.evaluate.scores import kept
+from edgeproof.evaluate.measure import Answered
+from edgeproof.evaluate.scores import keep, kept
 
 from ..support.two_runs import changed, keep_scores, noise, run
 
@@ -42,6 +43,16 @@ def test_one_file_with_the_same_scores_on_the_same_machine_is_exactly_as_accurat
     assert change.method == IDENTICAL and change.verdict == "not distinguishable"
     elsewhere = cell(tmp_path, a, changed(b, fingerprint={"cpu": "y"})).accuracy
     assert elsewhere.method == PAIRED and elsewhere.low < 0 < elsewhere.high
+
+
+def test_rows_of_further_threads_have_the_scores_of_the_row_that_they_belong_to(tmp_path):
+    a = run("a", noise(3, 1), scores=RIGHT, folder=tmp_path)
+    (row,) = a.measurements
+    answers = {(row.artifact, row.target): Answered(RIGHT)}
+    more = replace(row, target=f"{row.target}:threads=2", scores="")
+    (kept_row,) = keep([more], answers, data="same", folder=tmp_path / "raw")
+    assert kept_row.scores == row.scores and kept(kept_row, tmp_path) is not None
+    assert not [*keep([replace(more, status="unsupported")], answers, data="same", folder=tmp_path / "raw")]
 
 
 def test_scores_that_contradict_the_accuracy_beside_them_are_as_none(tmp_path):
