@@ -168,8 +168,9 @@ def test_a_file_that_runs_nowhere_is_exit_status_3(tiny: TinyRun, tmp_path: Path
     assert status(["evaluate", str(tiny.artifact("tflite:float32").path), *data]) == 3
 
 
-def test_variants_and_targets_keep_their_names() -> None:
+def test_variants_and_targets_keep_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `--to` and `--on` are completed with is what they take."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))  # not what the one who runs the tests has declared
     for name, complete in (("variants", completing.variants), ("targets", completing.targets)):
         offered = [item.value for item in complete(None, None, "")]  # type: ignore[arg-type]
         contract.hold(name, {value: name.removesuffix("s") for value in offered if "==" not in value})
