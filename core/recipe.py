@@ -306,6 +306,9 @@ class LatencyTable(Table):
         description="after which no further block begins; 0 (the default where `processes` is given): no more than "
         "`processes` blocks",
     )
+    sustained_minutes: float = Field(
+        0.0, ge=0, le=240, description="for which the fastest file on each device then runs without a pause"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -53,6 +53,8 @@ class Results:
     """The environment of each device, by its name."""
     device_differences: list[dict[str, Any]] = field(default_factory=list)
     """A row for each file in one runtime on a further device: how its answers there differ from the first device's."""
+    sustained: list[dict[str, Any]] = field(default_factory=list)
+    """A row for each device: the latency of its fastest file by minute, under sustained load."""
 
     def environment_of(self, device: str) -> dict[str, Any]:
         """Return a device's environment. Results of before there were several have one."""
@@ -136,6 +138,7 @@ class Results:
             "diagnoses": self.diagnoses,
             "bench": self.bench,
             "device_differences": self.device_differences,
+            "sustained": self.sustained,
         }
 
     def save(self, folder: Path) -> None:
@@ -295,4 +298,5 @@ def load_results(path: Path) -> Results:
         bench=document.get("bench", []),
         environments=document.get("environments", {}),
         device_differences=document.get("device_differences", []),
+        sustained=document.get("sustained", []),
     )

@@ -191,6 +191,23 @@ class _DeviceDifference(_Row):
     listed: list[_DifferingSample] = []
 
 
+class _Minute(_Row):
+    runs: Count
+    median_ms: Finite
+    p95_ms: Finite
+    celsius: Finite | None = None
+    mhz: Finite | None = None
+
+
+class _Sustained(_Row):
+    artifact: str
+    target: str
+    kind: str
+    status: str
+    reason: str = ""
+    by_minute: list[_Minute] = []
+
+
 class _Document(_Row):
     run: _Run
     environment: dict[str, Any]
@@ -205,6 +222,7 @@ class _Document(_Row):
     diagnoses: list[_Diagnosis] = []
     bench: list[_Bench] = []
     device_differences: list[_DeviceDifference] = []
+    sustained: list[_Sustained] = []
 
 
 def check_document(document: dict[str, Any], where: str) -> None:

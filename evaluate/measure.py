@@ -24,11 +24,13 @@ from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.runner import Outcome, Runner
 from ..core.store import Store
+from ..core.target import base_target
 from ..tasks import Task, compare, task_of
 from ..tasks.agreement import Scores
 from . import predictions
 from .certainty import Asks, everything
 from .placement import unplaced
+from .sustained import fastest, sustained
 from .timing import TimedCell, time_cells
 
 _LASTING = ("ok", "unsupported", "failed")
@@ -81,6 +83,7 @@ def measure(
     split: str = "test",
     asks: Asks = everything,
     on_bench: Callable[[dict[str, Any]], None] = lambda row: None,
+    on_sustained: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[tuple[str, str], Answered]:
     """Measure every runner on a split of `data`; call `on_row` whenever a cell's row is new or has grown.
 
@@ -88,7 +91,8 @@ def measure(
     drop are against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON
     file per timed cell; rows name it relative to the folder above. Artifacts whose ids are in `untimed` answer and
     are not timed. `asks` says which order of latencies must be certain, and `on_bench` receives what the bench learnt
-    about the machine (`timing.time_cells`).
+    about the machine (`timing.time_cells`). `on_sustained` receives a row for each device (`sustained.sustained`), where minutes of
+    that are asked for; without it (of a trial) there is none.
 
     Accuracy needs data that say what is right, and answers that the task can score.
     Returns what all cells that answered said, by (artifact id, target).
@@ -110,6 +114,12 @@ def measure(
     _fail_zeros(alive, on_row)
     alive = [cell for cell in alive if cell.row.status == "ok"]
     timed = [cell for cell in alive if cell.runner.timed and cell.runner.artifact.id not in untimed]
+    rows: dict[str, list[Measurement]] = {}
+
+    def on_timed(row: Measurement) -> None:
+        rows.setdefault(row.device, []).append(row)
+        on_row(row)
+
     # Latencies of different devices are no race: each device has its own anchor and its own rounds.
     for device in dict.fromkeys(cell.runner.target.device for cell in timed):
         time_cells(
@@ -122,10 +132,30 @@ def measure(
             raw_folder=raw_folder,
             listener=listener,
             asks=asks,
-            on_row=on_row,
+            on_row=on_timed,
             on_bench=on_bench,
         )
+    minutes = settings.latency.sustained_minutes
+    for row in (fastest(of_device) for of_device in rows.values() if minutes):
+        if row is not None and on_sustained is not None:
+            cell = next(c for c in timed if (c.row.artifact, c.row.target) == (row.artifact, base_target(row.target)))
+            on_sustained(_sustained(cell, row, data.inputs(split), minutes, store=store, listener=listener))
     return {(cell.row.artifact, cell.row.target): Answered(cell.scores, cell.likeness, cell.answers) for cell in alive}
+
+
+def _sustained(
+    cell: _Cell, row: Measurement, inputs: Path, minutes: float, *, store: Store, listener: Listener
+) -> dict[str, Any]:
+    """Run a cell for some minutes, or take that from the store. What has failed is tried again in the next run."""
+    threads = row.latency_ms.threads if row.latency_ms else 1
+    key = store.key("sustained", {"minutes": minutes, "threads": threads, **_key(cell)})
+    if entry := store.get(key):
+        return dict(read_json(entry / "sustained.json"))
+    found = sustained(cell.runner, inputs, minutes, threads=threads, listener=listener)
+    if found["status"] == "ok":
+        with store.write(key) as folder:
+            write_json(folder / "sustained.json", found)
+    return found
 
 
 def _row(runner: Runner) -> Measurement:

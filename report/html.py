@@ -34,6 +34,7 @@ from .sections import (
     quality_latency,
     recommendations,
     runtimes,
+    sustained,
 )
 from .templating import environment
 
@@ -43,6 +44,7 @@ SECTIONS: tuple[Section, ...] = (
     model_comparison.SECTION,
     overview.SECTION,
     quality_latency.SECTION,
+    sustained.SECTION,
     operators.SECTION,
     classes.SECTION,
     disagreements.SECTION,

@@ -11,7 +11,17 @@ from ..core.results import Results
 from .bench_words import bench_sentences
 from .content import Content
 from .headline import headline
-from .sections import classes, device_differences, diagnosis, method, model_comparison, models, provenance, runtimes
+from .sections import (
+    classes,
+    device_differences,
+    diagnosis,
+    method,
+    model_comparison,
+    models,
+    provenance,
+    runtimes,
+    sustained,
+)
 from .sections.data import data_section
 from .sections.figures import figure_rows
 from .sections.problems import problems
@@ -50,6 +60,7 @@ def render(results: Results) -> str:
         tool_selections=provenance.tool_selections(content),
         workarounds=runtimes.workarounds(content),
         placements=runtimes.placements(content),
+        sustained=sustained.sustained_rows(content),
         differences=device_differences.difference_rows(content),
         data=data_section(content),
         tokenizers=[(card.name, card.tokenizer) for card in models.models(content) if card.tokenizer],

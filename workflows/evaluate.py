@@ -229,6 +229,7 @@ def evaluate_files(
                 on_row=keep,
                 asks=asked_by(results, limits),
                 on_bench=results.add_bench,
+                on_sustained=results.sustained.append,
             )  # fmt: skip
             for row in keep_scores(results.measurements, answers, data=data.sha256, folder=out / "raw"):
                 results.add_measurement(row)

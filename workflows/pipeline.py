@@ -286,6 +286,7 @@ class Pipeline:
             untimed=untimed,
             asks=asked_by(self.results, self._budget),
             on_bench=self.results.add_bench,
+            on_sustained=self.results.sustained.append,
         )
         for row in keep_scores(self.results.measurements, answers, data=data.sha256, folder=self.out / "raw"):
             self.results.add_measurement(row)

@@ -62,6 +62,9 @@ def measuring(formats: Sequence[str], targets: Sequence[Target], settings: Evalu
     yield Step("load", LOAD * cells)
     yield Step("accuracy", ACCURACY * cells)
     yield Step("latency", latency.processes * once * cells, fixed=True)
+    if latency.sustained_minutes:
+        devices = len({target.device for target in targets})
+        yield Step("sustained", 60 * latency.sustained_minutes * devices, fixed=True)
     if settings.profile:
         yield Step("profile", PROFILE * cells)
 

@@ -14,6 +14,7 @@ from edgeproof.cli.main import status
 from edgeproof.core.device_files import user_file
 from edgeproof.core.progress import Silent
 from edgeproof.core.results import load_results
+from edgeproof.evaluate import sustained
 from edgeproof.workflows.devices import target_names
 
 from ..support.bundle_models import mean_colour_model
@@ -31,14 +32,18 @@ def _declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user_file().write_text(DEVICES)
 
 
-def test_devices_are_timed_apart_and_their_accuracies_are_compared(tmp_path: Path) -> None:
+def test_devices_are_timed_apart_and_their_accuracies_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sustained, "BURST_SECONDS", 0.01)
     for name in ("one", "two"):
         (tmp_path / f"{name}.tflite").write_bytes(mean_colour_model())
     rng = np.random.default_rng(0)
     samples = (rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8), [2] * 6)
     run = ep.evaluate(
         [tmp_path / "one.tflite", tmp_path / "two.tflite"], samples, ["local/litert", "bench/litert"],
-        out=tmp_path / "run", latency=LATENCY, value_range=(0, 1), labels=("red", "green", "blue"),
+        out=tmp_path / "run", latency={**LATENCY, "sustained_minutes": 0.001}, value_range=(0, 1),
+        labels=("red", "green", "blue"),
         budget={"max_accuracy_drop": 1.0},
     )  # fmt: skip
     rows = {(m.artifact, m.target): m for m in run.results.measurements}
@@ -47,6 +52,8 @@ def test_devices_are_timed_apart_and_their_accuracies_are_compared(tmp_path: Pat
     for m in rows.values():
         assert m.latency_ratio is not None and m.latency_ratio.anchor.endswith(f"@{m.device}/litert")
     assert {row["anchor"].rpartition("@")[2] for row in run.results.bench} == {"local/litert", "bench/litert"}
+    assert [row["target"] for row in run.results.sustained] == ["local/litert", "bench/litert"]
+    assert all(row["status"] == "ok" and len(row["by_minute"]) == 1 for row in run.results.sustained)
     assert run.results.environments.keys() == {"local", "bench"}
     assert load_results(run.folder).environments == run.results.environments
     chosen = run.results.recommendation
