@@ -292,7 +292,7 @@ class LatencyTable(Table):
     min_runs: int = Field(5, ge=1, description="minimum number of inferences that each process times")
     threads: Counts = Field(1, description="of the runtime; a list such as `[1, 2]` gives each target further rows")
     batch: Counts = Field(
-        1, description="samples per inference; a list such as `[1, 8]` gives each target further rows"
+        1, description="samples per inference, if the file takes several; a list (`[1, 8]`) makes further rows"
     )
     resolution: float = Field(
         0.02,
