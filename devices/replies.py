@@ -24,7 +24,9 @@ REASON_LIMIT = 4000
 Text = Annotated[str, AfterValidator(lambda text: shorten(text, 200))]
 Number = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**60)]
-Runs = Annotated[list[Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]], Field(min_length=1)]
+Runs = Annotated[
+    list[Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]], Field(min_length=1, max_length=1_000_000)
+]
 Times = list[Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]]
 
 
@@ -72,8 +74,8 @@ class About(_Reply):
     free_bytes: Count
     temporary: Text = ""
     conditions: Conditions
-    hardware: list[Text] = []
-    packages: dict[Text, Text]
+    hardware: list[Text] = Field([], max_length=20)
+    packages: dict[Text, Text] = Field(max_length=1000)
 
 
 class _Import(_Reply):
@@ -85,7 +87,7 @@ class _Placement(_Reply):
     delegated: Count
     operators: Count
     partitions: Count | None = None
-    kept: dict[Text, Count] = {}
+    kept: dict[Text, Count] = Field({}, max_length=1000)
     adapter: Text = ""
     software: bool = False
 
@@ -111,7 +113,7 @@ class _Answers(_Loaded):
 
 class _Opened(_Loaded):
     cores: list[Count] | None = None
-    core_facts: list[dict[Text, Count | Text]] = []
+    core_facts: list[Annotated[dict[Text, Count | Text], Field(max_length=20)]] = Field([], max_length=4096)
 
 
 class _Warm(_Reply):

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from ..core.children import Ending
@@ -26,6 +27,7 @@ CONNECT_SECONDS = 10
 _ALIVE = (5, 3)
 # How long the shared connection stays if this process is killed.
 _PERSIST = 120
+_SHORT = 60
 _CLOSED = "the connection to {place} ended"
 _CHECK = "check that the device is on and in the network (`ssh {host}`), and run this again: it goes on where it was"
 
@@ -87,8 +89,13 @@ class SshLink:
     def __init__(self, table: SshTable) -> None:
         self._table = table
         self.place = shorten(table.host)
-        self._folder = Path(tempfile.mkdtemp(prefix="edgeproof-ssh-"))
         self._executable = shutil.which("ssh")
+
+    @cached_property
+    def _folder(self) -> Path:
+        """The folder of the shared connection's socket. Sockets have short paths."""
+        short = None if len(tempfile.gettempdir()) < _SHORT else "/tmp"  # noqa: S108 (the folder is its owner's alone)
+        return Path(tempfile.mkdtemp(prefix="edgeproof-ssh-", dir=short))
 
     def command(self, size: int) -> list[str]:
         """Return the ssh command that runs a program of `size` bytes there."""
@@ -156,8 +163,10 @@ class SshLink:
 
     def close(self) -> None:
         """End the shared connection."""
-        self._control("exit")
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if "_folder" in vars(self):
+            self._control("exit")
+            shutil.rmtree(self._folder, ignore_errors=True)
+            del self._folder
 
 
 _CACHE = '"${XDG_CACHE_HOME:-$HOME/.cache}/edgeproof"'

@@ -91,8 +91,8 @@ def measure(
     drop are against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON
     file per timed cell; rows name it relative to the folder above. Artifacts whose ids are in `untimed` answer and
     are not timed. `asks` says which order of latencies must be certain, and `on_bench` receives what the bench learnt
-    about the machine (`timing.time_cells`). `on_sustained` receives a row for each device (`sustained.sustained`), where minutes of
-    that are asked for; without it (of a trial) there is none.
+    about the machine (`timing.time_cells`). `on_sustained` receives a row for each device (`sustained.sustained`) if
+    the settings ask for minutes of that; without it (of a trial) there is none.
 
     Accuracy needs data that say what is right, and answers that the task can score.
     Returns what all cells that answered said, by (artifact id, target).

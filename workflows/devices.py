@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..core.device import Device
 from ..core.device_files import load_devices
 from ..core.device_tables import BUILT_IN
-from ..core.errors import explain_os_errors
+from ..core.errors import StageError, explain_os_errors
 from ..core.progress import Listener, Silent
 from ..core.target import Target, default_targets, parse_runtime
 from ..devices import OpenDevices
@@ -73,13 +73,21 @@ def clean_devices(names: Sequence[str] = ()) -> dict[str, str]:
 
     Raises:
         InputError: a device is not declared.
-        StageError: a device cannot be reached.
+        StageError: a device that is named cannot be reached.
     """
     declared = load_devices()
     for name in names:
         declared[name]
+    removed: dict[str, str] = {}
     with OpenDevices(declared) as opened:
-        return {name: opened[name].clean() for name in names or declared}
+        for name in names or declared:
+            try:
+                removed[name] = opened[name].clean()
+            except StageError as error:
+                if names:
+                    raise
+                removed[name] = f"not cleaned: {error.message}"
+    return removed
 
 
 def target_names() -> list[str]:
