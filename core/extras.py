@@ -56,6 +56,7 @@ EXTRAS: dict[str, Extra] = {
         "onnxruntime-webgpu": {"onnxruntime": "onnxruntime-webgpu"},
         "openvino": {"openvino": "openvino"},
         "tflite-runtime": {"tflite_runtime": "tflite-runtime"},
+        "micro": {"tflite_micro": "tflite-micro"},
         "quantize": {
             "tensorflow_model_optimization": "tensorflow-model-optimization",
             "ai_edge_quantizer": "ai-edge-quantizer",

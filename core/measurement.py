@@ -86,6 +86,33 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Arena:
+    """The memory that a file takes in a microcontroller's interpreter, in bytes: all of its arena.
+
+    `activations` is the part that each run writes anew, `persistent` what the interpreter keeps. `bits` is the width of
+    a pointer where it was found: on a chip of 32 bits the second part is smaller.
+    """
+
+    bytes: Count
+    activations: Count
+    persistent: Count
+    bits: Count = 64
+
+
+@dataclass(frozen=True)
+class ReferenceMatch:
+    """How many of `samples` answers are, bit for bit, those of another runtime's reference kernels.
+
+    `by` is that runtime with its version; `difference` the largest difference of any value.
+    """
+
+    by: str
+    samples: Count
+    identical: Count
+    difference: Finite
+
+
+@dataclass(frozen=True)
 class PooledDrop:
     """Float accuracy minus a file's, over all samples that no choice was based on, with the paired 95 % interval.
 
@@ -150,6 +177,10 @@ class Measurement:
     """Recall and precision of each class, what is mistaken for what, how sure the answers are."""
     placement: Placement | None = None
     """What ran on the accelerator, and what on the CPU; None for a runtime of the CPU."""
+    arena: Arena | None = None
+    """The memory that it takes in a microcontroller's interpreter."""
+    reference: ReferenceMatch | None = None
+    """How its answers compare with reference kernels, for a runtime whose kernels must equal them."""
     latency_ms: Latency | None = None
     """Latency of one inference, at batch 1 unless the row's target says otherwise."""
     profile: ProfileSummary | None = None

@@ -181,6 +181,7 @@ class Results:
             row |= _class_columns(measurement.by_class)
             placement = row.pop("placement") or {}
             row |= {f"placement_{name}": placement.get(name) for name in ("delegated", "operators", "partitions")}
+            row |= _micro_columns(measurement)
             if artifact := artifacts.get(measurement.artifact):
                 row |= {
                     "model": artifact.model, "format": artifact.format, "scheme": artifact.scheme,
@@ -234,7 +235,7 @@ CSV_COLUMNS = (
     "latency_ratio", "latency_ratio_low",
     "latency_ratio_high", "latency_ratio_confidence", "latency_ratio_verdict", "latency_ratio_anchor",
     "latency_invoke", "latency_transfer", "latency_batch", "latency_throughput", "latency_warmup_runs",
-    "latency_steady", "file_memory_bytes",
+    "latency_steady", "file_memory_bytes", "arena_bytes", "reference_samples", "reference_identical",
 )  # fmt: skip
 
 
@@ -252,6 +253,16 @@ def _class_columns(figures: ClassFigures | None) -> dict[str, Any]:
             "most_hurt_class": row.label, "most_hurt_recall_drop": recall.drop,
             "most_hurt_recall_drop_low": recall.drop_low, "most_hurt_recall_drop_high": recall.drop_high,
         }  # fmt: skip
+    return columns
+
+
+def _micro_columns(measurement: Measurement) -> dict[str, Any]:
+    """Return the columns of results.csv that are about microcontrollers."""
+    columns: dict[str, Any] = {}
+    if arena := measurement.arena:
+        columns["arena_bytes"] = arena.bytes
+    if match := measurement.reference:
+        columns |= {"reference_samples": match.samples, "reference_identical": match.identical}
     return columns
 
 

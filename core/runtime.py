@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .extras import EXTRAS, Extra
+from .measurement import Kind
 
 # How a runtime counts its versions: as TensorFlow Lite, as LiteRT (which began again at 1.0), or in its own way.
-Versions = Literal["tflite", "litert", "onnxruntime", "openvino"]
+Versions = Literal["tflite", "litert", "onnxruntime", "openvino", "tflite-micro"]
 FAMILIES: dict[Versions, str] = {
     "tflite": "TensorFlow Lite", "litert": EXTRAS["litert"].packages["ai_edge_litert"], "onnxruntime": "ONNX Runtime",
-    "openvino": "OpenVINO",
+    "openvino": "OpenVINO", "tflite-micro": "TensorFlow Lite Micro",
 }  # fmt: skip
 
 
@@ -34,6 +35,9 @@ class Runtime:
     `default`: a run uses it unless its recipe names other targets. `device` is what the session runs files on, in the
     runtime's own words. `reads_signatures`: the runtime tells the names and quantization of a file's inputs and
     outputs; a job for another one has them from the file.
+
+    `kind` is what its figures on a real machine are: those of one that stands for another machine are not measured.
+    `reference` is the runtime whose reference kernels must give the same answers, bit for bit.
 
     An accelerator has `cpu`, the runtime with whose answers its own are compared, and `needs`, what the machine must
     have (`devices.accelerators`). `apart` is for a package that replaces another runtime's: the version to put beside
@@ -54,6 +58,8 @@ class Runtime:
     default: bool = True
     device: str = ""
     reads_signatures: bool = True
+    kind: Kind = "measured"
+    reference: str = ""
     cpu: str = ""
     needs: Hardware = ""
     apart: str = ""
@@ -120,6 +126,12 @@ def _rows() -> tuple[Runtime, ...]:
         Runtime(
             "tflite-runtime", "tflite-runtime", "tflite_runtime", "tflite_runtime.interpreter",
             EXTRAS["tflite-runtime"], "TFLite", tflite, "tflite", ("s", "■"), python_below=(3, 12),
+        ),
+        Runtime(
+            # A microcontroller's interpreter and kernels, on a processor that is none.
+            "tflite-micro", "TensorFlow Lite Micro", "tflite_micro", "tflite_micro.python.tflite_micro.runtime",
+            EXTRAS["micro"], "TFLiteMicro", tflite, "tflite-micro", ("*", "★"), side_by_side=False, default=False,
+            reads_signatures=False, kind="emulated", reference="litert",
         ),
         Runtime(
             "onnxruntime", "ONNX Runtime", "onnxruntime", "onnxruntime", EXTRAS["onnxruntime"], "Onnx",

@@ -128,6 +128,10 @@ class Session:
         """Return the milliseconds of the last run's parts, where the runtime lets them be told apart."""
         return {}
 
+    def figures(self) -> Dict[str, Any]:
+        """Return what the runtime tells of the file after a run, beside the figures of all runtimes."""
+        return {}
+
     def resize(self, batch: int) -> None:
         """Have the file take `batch` samples at a time. Raises ValueError or RuntimeError if it cannot."""
         raise ValueError("its inputs have a fixed batch of 1")
@@ -148,11 +152,15 @@ class TFLite(Session):
     """A ``.tflite`` file in LiteRT, tflite-runtime, or another package with TensorFlow Lite's interpreter."""
 
     def __init__(self, job: Dict[str, Any]) -> None:
-        self.new: Any = import_module(job["module"]).Interpreter
+        module: Any = import_module(job["module"])
+        self.new: Any = module.Interpreter
+        self.options: Dict[str, Any] = {}
+        if job.get("kernels") == "reference":
+            self.options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_REF
 
     def open(self, job: Dict[str, Any]) -> None:
         try:
-            self.interpreter = self.new(job["artifact"], num_threads=job["threads"])
+            self.interpreter = self.new(job["artifact"], num_threads=job["threads"], **self.options)
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise Unsupported(str(error))
@@ -227,6 +235,84 @@ class TFLite(Session):
             return [op["op_name"] for op in self.interpreter._get_ops_details()]
         except Exception:  # a private function, which a runtime may lack: the operators are then unknown
             return []
+
+
+class TFLiteMicro(Session):
+    """A ``.tflite`` file in the interpreter of TensorFlow Lite for Microcontrollers, on its reference kernels.
+
+    All that it needs lies in one arena, whose size is found by trying. It says what it refuses in its log alone.
+    """
+
+    ARENAS = (16 << 20, 64 << 20, 256 << 20)
+
+    def __init__(self, job: Dict[str, Any]) -> None:
+        self.module: Any = import_module(job["module"])
+
+    def open(self, job: Dict[str, Any]) -> None:
+        graph = job.get("graph") or {}
+        self.stateful = graph.get("stateful", False)
+        with open(job["artifact"], "rb") as stream:
+            content = stream.read()
+        for size in self.ARENAS:
+            try:
+                with CapturedErrors() as errors:
+                    self.interpreter = self.module.Interpreter.from_bytes(content, arena_size=size)
+                break
+            except RuntimeError as error:
+                if size == self.ARENAS[-1] or "Requested: " not in errors.text:
+                    raise Unsupported("{}\n{}".format(errors.text, error))
+        names = [edge["name"] for edge in graph.get("inputs", [])] or [""]
+        self.inputs = {name: dict(self.interpreter.get_input_details(i), at=i) for i, name in enumerate(names)}
+        outputs = [edge["name"] for edge in graph.get("outputs", [])] or [""]
+        self.output = outputs.index(pick(job.get("answer", ""), outputs))
+        self.scale = self._scale(self.interpreter.get_output_details(self.output))
+
+    @staticmethod
+    def _scale(details: Dict[str, Any]) -> Tuple[float, int]:
+        quantization = details["quantization_parameters"]
+        scales, zero_points = quantization["scales"], quantization["zero_points"]
+        return (float(scales[0]), int(zero_points[0])) if len(scales) else (0.0, 0)
+
+    def prepare(self, values: Dict[str, Any]) -> Any:
+        import numpy
+
+        bound = self.bind(list(values))
+        fed = []
+        for given, value in values.items():
+            details = self.inputs[bound[given]]
+            batch = quantize(
+                fit(value, len(details["shape"])), numpy.dtype(details["dtype"]).type, *self._scale(details)
+            )
+            expected, found = list(details["shape"]), list(batch.shape)
+            if expected != found:
+                raise Unsupported(
+                    "the file takes shape {} for its input {}, and is given {}".format(expected, bound[given], found)
+                )
+            fed.append((details["at"], numpy.ascontiguousarray(batch)))
+        return fed
+
+    def run(self, prepared: Any) -> Any:
+        for index, value in prepared:
+            self.interpreter.set_input(value, index)
+        self.interpreter.invoke()
+        return self.interpreter.get_output(self.output)
+
+    def finish(self, output: Any) -> Any:
+        return dequantize(output, *self.scale)
+
+    def kernels(self) -> str:
+        return "reference"
+
+    def figures(self) -> Dict[str, Any]:
+        with CapturedErrors() as log:
+            self.interpreter.print_allocations()
+        sizes = dict(re.findall(r"Arena allocation (total|head|tail) (\d+) bytes", log.text))
+        if len(sizes) < 3:
+            return {}
+        arena = {"bytes": sizes["total"], "activations": sizes["head"], "persistent": sizes["tail"]}
+        return {
+            "arena": dict({name: int(size) for name, size in arena.items()}, bits=64 if sys.maxsize > 2**32 else 32)
+        }
 
 
 class Onnx(Session):
@@ -681,6 +767,7 @@ class TensorFlowRecord:
 
 SESSIONS: Dict[str, Any] = {
     "TFLite": TFLite,
+    "TFLiteMicro": TFLiteMicro,
     "Onnx": Onnx,
     "OnnxGpu": OnnxGpu,
     "OpenVino": OpenVino,
@@ -1003,6 +1090,8 @@ def open_session(job: Dict[str, Any], session: Any, samples: Any) -> Tuple[Feed,
         if placement and not placement["delegated"]:
             raise Unsupported("the accelerator runs none of the file's {} operators".format(placement["operators"]))
         facts["placement"] = placement
+    if job["verb"] == "load":
+        facts.update(session.figures())
     return feed, output, facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,25 @@ from ..core.children import Conversation, Ending, TooLongError
 from ..core.measurement import Kind
 from ..core.runner import Outcome
 from ..core.runtime import readers
+from ..core.sanitize import shorten
 from ..core.target import Target
+from ..tflite.micro_operators import resolver_method
 from .feeds import FeedError, feed
 from .graph_facts import graph_facts
+from .reference_kernels import compared
 from .remedies import explain
 
 AGENT = Path(__file__).with_name("agent.py")
 PROFILER = Path(__file__).with_name("profiler.py")
 # What a request of `agent.Server` asks for, in words.
 DOING = {"open": "loading", "warm": "the warm-up", "burst": "a burst of runs", "state": "a question about the process"}
+
+
+def _no_times(target: Target) -> tuple[str, str]:
+    return (
+        f"{target.engine.title} is run on a processor that it is not made for: its times say nothing about a device",
+        "time the file on the device itself",
+    )
 
 
 @dataclass(frozen=True)
@@ -38,29 +48,39 @@ class AgentRunner:
 
     @property
     def kind(self) -> Kind:
-        """Real runs on a real machine."""
-        return "measured"
+        """Real runs on a real machine, unless the runtime stands for another one."""
+        return self.target.engine.kind
 
     @property
     def timed(self) -> bool:
         """The latencies of a real machine count."""
-        return True
+        return self.kind == "measured"
 
     def load(self, inputs: Path) -> Outcome:
         """Load the file and run it on the first input."""
-        return self._ask("load", inputs)
+        outcome = self._ask("load", inputs)
+        if outcome.ok and self.target.engine.reference:
+            # What the process takes here is not what the file takes there: that is the arena.
+            told = {name: value for name, value in outcome.data.items() if name != "peak_memory_bytes"}
+            return replace(outcome, data={**told, "reference": compared(self, inputs)})
+        return outcome
 
-    def infer(self, inputs: Path, outputs: Path, start: int, stop: int) -> Outcome:
-        """Write the outputs for samples [start, stop)."""
-        return self._ask("infer", inputs, outputs=str(outputs), start=start, stop=stop)
+    def infer(self, inputs: Path, outputs: Path, start: int, stop: int, *, kernels: str = "") -> Outcome:
+        """Write the outputs for samples [start, stop); with `kernels` ``reference`` those of the slow, plain ones."""
+        more = {"kernels": kernels} if kernels else {}
+        return self._ask("infer", inputs, outputs=str(outputs), start=start, stop=stop, **more)
 
     def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> AgentServer | Outcome:
         """Start a process that runs bursts of inferences on request."""
+        if not self.timed:
+            return Outcome("unsupported", *_no_times(self.target))
         job = self._job("serve", inputs, threads=threads, batch=batch)
         return job if isinstance(job, Outcome) else AgentServer(self, job)
 
     def profile(self, inputs: Path, *, runs: int, threads: int = 1) -> Outcome:
         """Time each operator in a fresh process."""
+        if not self.timed:
+            return Outcome("unsupported", *_no_times(self.target))
         return self._ask("profile", inputs, runs=runs, threads=threads, profiler=str(PROFILER))
 
     def _ask(self, verb: str, inputs: Path, **more: Any) -> Outcome:
@@ -137,7 +157,13 @@ class AgentRunner:
 
     def failed(self, status: Any, reason: str) -> Outcome:
         """Return the outcome of a failure that the agent reports, in words."""
-        return Outcome(status, *explain(reason, self.target.runtime, self.version(), self.artifact.origin))
+        words, remedy = explain(reason, self.target.runtime, self.version(), self.artifact.origin)
+        if self.target.runtime == "tflite-micro" and status == "unsupported":
+            # It stops at the first operator that it does not have.
+            names = dict.fromkeys(shorten(op.name, 60) for op in self.artifact.ops if not resolver_method(op.name))
+            if others := [name for name in names if name not in words]:
+                words = f"{words}; no resolver has {', '.join(others)}"
+        return Outcome(status, words, remedy)
 
 
 class AgentServer:

@@ -31,6 +31,26 @@ MESSAGES: tuple[tuple[str, str, str | Remedy], ...] = (
         "use a newer runtime, or another scheme; `edgeproof inspect` lists the file's operators",
     ),
     (
+        r"Didn't find op for builtin opcode '(\w+)'\s*\n",
+        "needs operator {0}, which {runtime} does not have",
+        "replace the operator in the model, or add a kernel of your own to the firmware, which is not proved here",
+    ),
+    (
+        r"Failed to get registration from op code CUSTOM",
+        "needs a custom operator, which {runtime} does not have",
+        "replace the operator in the model, or add a kernel of your own to the firmware, which is not proved here",
+    ),
+    (
+        r"(?:\S+\.cc(?::\d+)? )?([^\n]{1,200}?)\.?\s*\nNode (\w+) \(number \d+\) failed to (?:prepare|invoke)",
+        "operator {1} of {runtime} does not compute this: {0}",
+        Remedy(("tflite:int8",), also=("use float32 where the chip has the memory",)),
+    ),
+    (
+        r"Requested: \d+, available \d+, missing: \d+",
+        "needs an arena of more than 256 MiB, which no microcontroller has",
+        "use a smaller model",
+    ),
+    (
         r"no_integer_overflow_from_quantization",
         "{runtime} refuses the file's scales: an accumulator could overflow",
         OVERFLOW,

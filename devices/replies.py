@@ -92,6 +92,13 @@ class _Placement(_Reply):
     software: bool = False
 
 
+class _Arena(_Reply):
+    bytes: Count
+    activations: Count
+    persistent: Count
+    bits: Count = 64
+
+
 class _Loaded(_Import):
     load_ms: Number
     first_ms: Number
@@ -104,6 +111,7 @@ class _Loaded(_Import):
     numpy: Text
     tokenizer_ms: Number | None = None
     placement: _Placement | None = None
+    arena: _Arena | None = None
 
 
 class _Answers(_Loaded):

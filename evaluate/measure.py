@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData
 from ..core.environment import now
-from ..core.measurement import Measurement, Placement
+from ..core.measurement import Arena, Measurement, Placement, ReferenceMatch
 from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
@@ -33,6 +33,8 @@ from .placement import unplaced
 from .sustained import fastest, sustained
 from .timing import TimedCell, time_cells
 
+# What the load of a file tells of it beside the figures, by the row's field.
+_TOLD: dict[str, type] = {"placement": Placement, "arena": Arena, "reference": ReferenceMatch}
 _LASTING = ("ok", "unsupported", "failed")
 
 
@@ -194,8 +196,11 @@ def _load(
         return outcome
 
     def placed(row: Measurement, facts: dict[str, Any]) -> Measurement:
-        placement = from_json(Placement, facts["placement"], "placement") if facts.get("placement") else None
-        return replace(row, placement=placement, kind="emulated" if placement and placement.software else row.kind)
+        told: dict[str, Any] = {
+            name: from_json(kind, facts[name], name) for name, kind in _TOLD.items() if facts.get(name)
+        }
+        row = replace(row, **told)
+        return replace(row, kind="emulated") if row.placement and row.placement.software else row
 
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(one, cell): cell for cell in cells}

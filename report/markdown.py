@@ -16,6 +16,7 @@ from .sections import (
     device_differences,
     diagnosis,
     method,
+    microcontrollers,
     model_comparison,
     models,
     provenance,
@@ -62,6 +63,7 @@ def render(results: Results) -> str:
         placements=runtimes.placements(content),
         sustained=sustained.sustained_rows(content),
         differences=device_differences.difference_rows(content),
+        micro=microcontrollers.micro_rows(content),
         data=data_section(content),
         tokenizers=[(card.name, card.tokenizer) for card in models.models(content) if card.tokenizer],
     )
