@@ -363,8 +363,8 @@ class RemoteDevice:
         return RemoteRunner(artifact, target, timeout_seconds, device=self)
 
 
-# Suffixes that runtimes know files by.
-_SUFFIXES = (".tflite", ".onnx", ".npy", ".jsonl")
+# Suffixes that runtimes, and Python, know files by.
+_SUFFIXES = (".tflite", ".onnx", ".npy", ".jsonl", ".py")
 SLOW = "check the connection, and that nothing else keeps the device busy; then run this again"
 NOT_OURS = "see what the device prints when a command is run there: its shell must print nothing of its own"
 

@@ -120,6 +120,19 @@ def test_a_file_is_loaded_answers_samples_and_is_timed(
         assert state.data["peak_memory_bytes"] > 1 << 20 and state.data["conditions"]["at"] > 0
 
 
+def test_operators_are_timed_where_times_count(
+    devices: OpenDevices, target: Target, artifact: Artifact, inputs: Path
+) -> None:
+    runner = devices.open_runner(artifact, target, timeout_seconds=120)
+    profiled = runner.profile(inputs, runs=3)
+    if not runner.timed:
+        assert profiled.status == "unsupported" and "say nothing" in profiled.reason
+        return
+    assert profiled.ok, profiled.reason
+    assert len(profiled.data["runs_ms"]) == 3 and profiled.data["engine"]
+    assert all(len(operator["us"]) == 3 for operator in profiled.data["operators"])
+
+
 def test_what_fails_is_an_outcome_with_a_status(
     devices: OpenDevices, target: Target, artifact: Artifact, inputs: Path, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from edgeproof.core.recipe_file import parse_table
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
 from edgeproof.devices import OpenDevices, remote
+from edgeproof.devices.feeds import CODE
 from edgeproof.devices.remote import Away, RemoteDevice
 from edgeproof.devices.replies import About
 from edgeproof.devices.ssh import SshLink
@@ -174,6 +175,22 @@ def test_what_is_damaged_on_the_way_or_there_is_not_used(
     assert sha256_file(stored) == artifact.sha256
     stored.unlink()
     assert runner.load(inputs).ok, "what somebody has removed is put there again"
+
+
+def test_a_tokenizer_and_a_saved_model_are_folders_there_and_code_is_code(
+    server: SshServer, devices: OpenDevices, inputs: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = tmp_path / "saved_model", tmp_path / "m.tokenizer"
+    for path in (model / "variables" / "variables.data-00000-of-00001", model / "saved_model.pb", tokenizer / "t.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    feed = {"kind": "text", "tokenizer": str(tokenizer), "code": str(CODE)}
+    staged = board(devices).stage({"verb": "load", "artifact": str(model), "inputs": str(inputs), "feed": feed})
+    assert not isinstance(staged, Outcome), staged.reason
+    files = server.home / "files"
+    assert (files / staged["artifact"] / "variables" / "variables.data-00000-of-00001").is_file()
+    assert (files / staged["feed"]["tokenizer"] / "t.json").read_text() == "t.json"
+    assert staged["feed"]["code"].endswith(".py") and sha256_file(files / staged["feed"]["code"]) == sha256_file(CODE)
 
 
 @pytest.mark.parametrize("stage", ["put", "load", "infer", "import"])
