@@ -102,7 +102,7 @@ def _targets(recipe: Mapping[str, Any]) -> list[str]:
 def _read(path: Path) -> dict[str, DeviceTable]:
     try:
         text = read_text(path, MAX_TOML_BYTES)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", "make it a file, or remove it") from error
