@@ -35,6 +35,7 @@ from .arguments import FileLike, at_least_one, file_path, path_of
 from .chosen_samples import SEED, ChosenSamples, choose_samples
 from .finished import Run
 from .listening import listener_of
+from .micro_proof import prove_micro
 from .model_files import open_artifact
 from .run_folder import Evaluation, SourceRun, source_run_of
 from .samples import DataLike, Samples, data_source
@@ -156,6 +157,7 @@ def bundle_file(
             siblings=_siblings(artifact, origin),
             budget=budget,
             notes=_doubts(budget) if budget is not None else [],
+            prove_micro=lambda written, limits: prove_micro(written, artifact, golden, limits, chosen.path, workspace),
         )
 
 

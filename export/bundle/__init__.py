@@ -4,5 +4,8 @@ from .bundle import Bundle, Offer, bundle, shipped
 from .escape import shell
 from .golden_vectors import Golden
 from .images import CONSUMERS, picture_consumers, refusal
+from .micro import MicroCode, micro_code
 
-__all__ = ["CONSUMERS", "Bundle", "Golden", "Offer", "bundle", "picture_consumers", "refusal", "shell", "shipped"]
+__all__ = [
+    "CONSUMERS", "Bundle", "Golden", "MicroCode", "Offer", "bundle", "micro_code", "picture_consumers", "refusal", "shell", "shipped",
+]  # fmt: skip

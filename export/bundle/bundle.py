@@ -6,8 +6,8 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from .snippets import can_be_written, render_apps, render_micro
 
 SCHEMA = 1
 SUMS = "SHA256SUMS"
+# Proves the code for microcontrollers in a folder, with the allowed difference of its answers: median and largest.
+ProveMicro = Callable[[Path, tuple[float, float]], dict[str, Any]]
 ON_DEVICE = ("model.py", "example.py", "verify.py")
 STOCK = "stock"  # the folder of files for stock consumers that do not take the bundle's own
 
@@ -81,12 +83,14 @@ def bundle(
     siblings: Sequence[Artifact] = (),
     notes: Sequence[str] = (),
     budget: Mapping[str, Any] | None = None,
+    prove_micro: ProveMicro | None = None,
 ) -> Bundle:
     """Write the bundle of an artifact as ``OUT/ID/`` and ``OUT/ID.zip``, each complete or not at all.
 
     `golden` are outputs of the `shipped` file. `maker` (name and version of the program) is written into the metadata.
     `offers` are by consumer the alternatives where it refuses the file; `siblings` are other files of the model, which
     verify.py names where a runtime is too old for this one. `budget` is the verdict of a run's budget on this file.
+    `prove_micro` returns ``micro.proof`` of bundle.json for the code for microcontrollers in a folder.
     Equal arguments give equal bytes.
     Raises InputError where OUT holds something that is not a bundle, or the file does not fit its description;
     StageError when the disk refuses.
@@ -108,7 +112,16 @@ def bundle(
         temporary.mkdir()
         try:
             manifest = _write(
-                artifact, golden, temporary, maker, offers or {}, measurements, siblings, list(notes), budget
+                artifact,
+                golden,
+                temporary,
+                maker,
+                offers or {},
+                measurements,
+                siblings,
+                list(notes),
+                budget,
+                prove_micro,
             )
             _zip(temporary, packed, name)
             move(temporary, folder, root=out)
@@ -129,6 +142,7 @@ def _write(
     siblings: Sequence[Artifact],
     notes: list[str],
     budget: Mapping[str, Any] | None,
+    prove_micro: ProveMicro | None,
 ) -> dict[str, Any]:
     """Write everything into `folder`; return the manifest."""
     content = shipped(artifact, maker)
@@ -196,7 +210,15 @@ def _write(
         original = artifact.path.read_bytes()  # without metadata, which a microcontroller has no use for
         facts = micro.describe(original, artifact.ops)
         _texts(folder, render_micro(artifact, input_roles, answer, kind, facts, original))
-        manifest["micro"] = facts.to_json()
+        limits = (vectors["tolerance"]["median"], vectors["tolerance"]["most"])
+        proof = prove_micro(folder, limits) if prove_micro else None
+        arena = (proof or {}).get("arena") or {}
+        if arena.get("bytes", 0) > facts.arena_bytes:
+            facts = replace(facts, arena_bytes=-(-arena["bytes"] // 1024) * 1024)
+            _texts(folder, render_micro(artifact, input_roles, answer, kind, facts, original))
+        manifest["micro"] = facts.to_json() | {"proof": proof}
+        if proof is not None and proof["status"] != "ok":
+            notes.append(f"micro/ is not proved: {proof['reason']}")
         if facts.missing:
             notes.append(f"TensorFlow Lite for Microcontrollers has no operator {', '.join(facts.missing)}")
     manifest["notes"] = notes

@@ -6,8 +6,10 @@ The runtime is TensorFlow Lite for Microcontrollers. It reads int8 files with in
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ...core.artifact import Artifact, Operator
@@ -85,6 +87,30 @@ def _memory(tflite: bytes) -> tuple[int, int]:
 
 
 _WIDTHS = {"int8": 1, "uint8": 1, "bool": 1, "int16": 2, "uint16": 2, "float16": 2, "int64": 8, "uint64": 8}
+
+
+@dataclass(frozen=True)
+class MicroCode:
+    """What a bundle's C++ for microcontrollers says, read back from its text.
+
+    `array` is the model; `registered` are the methods that the resolver calls, in their order, and `room` the number of
+    operators that it has room for.
+    """
+
+    array: bytes
+    registered: tuple[str, ...]
+    room: int
+
+
+def micro_code(folder: Path) -> MicroCode:
+    """Read the code for microcontrollers back from a bundle's folder."""
+    data = (folder / "micro" / "model_data.cc").read_text(encoding="utf-8")
+    code = (folder / "micro" / "classifier_micro.cc").read_text(encoding="utf-8")
+    return MicroCode(
+        array=bytes(int(value, 16) for value in re.findall(r"0x([0-9a-f]{2}),", data)),
+        registered=tuple(re.findall(r"^  if \(resolver\.(\w+)\(\) != kTfLiteOk\)", code, re.MULTILINE)),
+        room=int(re.findall(r"MicroMutableOpResolver<(\d+)>", code)[0]),
+    )
 
 
 def c_array(content: bytes) -> Iterator[str]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgeproof.export.bundle import Bundle, escape, micro
 from edgeproof.export.bundle.golden_vectors import quantized
+from edgeproof.tflite.micro_operators import resolver_method
 
 from ..conftest import TinyRun
 from ..support.bundles import HOSTILE, bundle_of, by_hand, compiles, on_device
@@ -58,7 +59,7 @@ def test_the_array_is_the_artifact_and_the_resolver_its_operators(micro_bundle: 
     ],
 )
 def test_resolver_methods(operator: str, method: str) -> None:
-    assert micro.resolver_method(operator) == method
+    assert resolver_method(operator) == method
 
 
 def test_an_operator_that_microcontrollers_lack_is_said(tiny: TinyRun) -> None:

@@ -1,0 +1,86 @@
+"""The proof of a bundle's code for microcontrollers: what is read back from the C text runs, or the bundle says not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof.core.target import Target
+from edgeproof.export import bundle as room
+from edgeproof.export import load
+from edgeproof.export.bundle import Bundle, micro_code
+from edgeproof.workflows import micro_proof
+from edgeproof.workflows.micro_proof import prove_micro
+
+from ..support.bundles import bundle_of
+from ..support.micro_files import dense, features
+
+pytest.importorskip("tflite_micro", reason="tflite-micro is not installed here")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
+    folder = tmp_path_factory.mktemp("files")
+    artifact = dense(folder / "m--tflite-int8.tflite", "int8")
+    assert artifact.path is not None
+    return artifact.path, bundle_of(artifact.path, folder / "out", f"npy:{features(folder / 'x.npy')}")
+
+
+def test_the_array_and_the_resolver_are_proved_on_the_golden_vectors(made: tuple[Path, Bundle]) -> None:
+    path, bundle = made
+    micro = json.loads((bundle.folder / "bundle.json").read_text("utf-8"))["micro"]
+    proof, written = micro["proof"], micro_code(bundle.folder)
+    assert (proof["status"], proof["kind"], proof["runtime"]) == ("ok", "emulated", "tflite-micro"), proof
+    assert proof["samples"] == 8 and 0 <= proof["identical"] <= 8 and proof["reference"]["samples"] == 8
+    assert written.array == path.read_bytes() and written.registered == ("AddFullyConnected",) and written.room == 1
+    # The code reserves what the interpreter took, and the estimate where that is more.
+    assert micro["arena"]["bytes"] >= proof["arena"]["bytes"] > 0
+    code = (bundle.folder / "micro" / "classifier_micro.cc").read_text("utf-8")
+    assert f"kArenaBytes = {micro['arena']['bytes']};" in code
+    assert "The C array was run in" in (bundle.folder / "README.md").read_text("utf-8")
+    assert not any("not proved" in note for note in bundle.manifest["notes"])
+
+
+def proved(
+    made: tuple[Path, Bundle], folder: Path, changed: dict[str, tuple[str, str]], outputs: Any
+) -> dict[str, Any]:
+    """Return the proof of the bundle's code with changes: by file, what is replaced by what."""
+    path, bundle = made
+    shutil.copytree(bundle.folder / "micro", folder / "micro")
+    for name, (old, new) in changed.items():
+        file = folder / "micro" / name
+        assert old in file.read_text("utf-8")
+        file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
+    golden = room.Golden((), outputs, (None,) * 8, "", False, "litert", "", "", 1)
+    artifact = load(path.with_suffix(".json"))
+    return prove_micro(folder, artifact, golden, (0.05, 0.05), path.with_name("x.npy"), folder)
+
+
+def test_code_that_does_not_fit_its_array_is_not_proved(made: tuple[Path, Bundle], tmp_path: Path) -> None:
+    with np.load(made[1].folder / "golden.npz", allow_pickle=False) as stored:
+        outputs = stored["outputs"]
+    resolver = {"classifier_micro.cc": ("AddFullyConnected()", "AddSoftmax()")}
+    proof = proved(made, tmp_path / "a", resolver, outputs)
+    assert proof["status"] == "failed" and "registers AddSoftmax" in proof["reason"]
+    assert "needs AddFullyConnected" in proof["reason"] and proof["remedy"]
+    proof = proved(made, tmp_path / "b", {"classifier_micro.cc": ("Resolver<1>", "Resolver<7>")}, outputs)
+    assert proof["status"] == "failed" and "room for 7" in proof["reason"]
+    proof = proved(made, tmp_path / "c", {}, outputs + 1)
+    assert proof["status"] == "failed" and "differ from the golden ones" in proof["reason"]
+
+
+def test_without_the_interpreter_nothing_is_claimed(
+    made: tuple[Path, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(micro_proof, "TARGET", Target("local", "tflite-micro", "9.9"))
+    bundle = bundle_of(made[0], tmp_path / "out")
+    proof = bundle.manifest["micro"]["proof"]
+    assert proof["status"] == "unsupported" and proof["remedy"] and "samples" not in proof
+    assert any(note.startswith("micro/ is not proved: ") for note in bundle.manifest["notes"])
+    readme = (bundle.folder / "README.md").read_text("utf-8")
+    assert "array was run in" not in readme and "is not proved" in readme
