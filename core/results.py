@@ -57,8 +57,9 @@ class Results:
     """A row for each device: the latency of its fastest file by minute, under sustained load."""
 
     def environment_of(self, device: str) -> dict[str, Any]:
-        """Return a device's environment. Results of before there were several have one."""
-        return self.environments.get(device, self.environment)
+        """Return a device's environment. That of the first device is `environment`, which older results have alone."""
+        first = next(iter(self.environments), device)
+        return self.environment if device == first else self.environments.get(device, {})
 
     def add_bench(self, row: dict[str, Any]) -> None:
         """Add what the bench learnt about the machine, once."""

@@ -273,6 +273,8 @@ def _unlike_machines(run_a: Results, run_b: Results, force: bool) -> list[str]:
     unlike = []
     for device in dict.fromkeys(device for device in in_a if device in in_b):
         a, b = (run.environment_of(device) for run in (run_a, run_b))
+        if "unreachable" in a or "unreachable" in b:  # what it was is not known
+            continue
         unlike += [
             f"{key}{'' if device == 'local' else f' of {shorten(device)}'} is {a.get(key)!r} in one and "
             f"{b.get(key)!r} in the other"

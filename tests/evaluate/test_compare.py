@@ -244,3 +244,18 @@ def test_the_rows_of_a_comparison_can_be_told_apart(tmp_path, width):
     found = [block[0] for block in blocks if block and block[0] in variants]
     lines = [line.split()[0] for line in text.splitlines() if line.split() and line.split()[0] in variants]
     assert (lines if width == 200 else found) == list(variants)
+
+
+def test_machines_are_compared_device_by_device() -> None:
+    """A board that was replaced is an unlike machine, although this machine is the same."""
+    a, b = run("a", noise(3, 1)), run("b", noise(3, 2))
+    for results, cpu in ((a, "Cortex-A72"), (b, "Cortex-A76")):
+        (row,) = results.measurements
+        results.add_measurement(replace(row, target="pi/litert", device="pi"))
+        results.environments = {"local": results.environment, "pi": {**results.environment, "cpu": cpu}}
+    with pytest.raises(InputError, match="unlike machines: cpu of pi is 'Cortex-A72' in one and 'Cortex-A76'"):
+        compare(a, b)
+    b.environments["pi"] = {"unreachable": "it does not answer", "packages": {}}
+    assert len(compare(a, b).cells) == 2
+    b.environments["pi"] = a.environments["pi"]
+    assert len(compare(a, b).cells) == 2
