@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 # Sources by scheme, as module and class: each is imported when a recipe names it.
 IMAGES = {
-    "keras": ("applications", "Applications"),
-    "hub": ("hub.image", "HubModules"),
-    "package": ("package_source", "Packages"),
-    "file": ("external.backbone", "Files"),
+    "keras": (".applications", "Applications"),
+    "hub": (".hub.image", "HubModules"),
+    "package": (".package_source", "Packages"),
+    "file": (".external.backbone", "Files"),
 }
 TEXTS = {
-    "hub": ("text.hubs", "HubEncoders"),
-    "package": ("text.package_source", "TextPackages"),
-    "scratch": ("text.average", "AverageEmbedding"),
+    "hub": (".text.hubs", "HubEncoders"),
+    "package": (".text.package_source", "TextPackages"),
+    "scratch": (".text.average", "AverageEmbedding"),
 }
 
 
 @cache
 def _loaded(module: str, name: str) -> Any:
-    return getattr(import_module(f".{module}", __package__), name)()
+    return getattr(import_module(module, __package__), name)()
 
 
 def check_backbone(spec: ModelSpec, *, folder: Path, kind: Kind = "image") -> None:
