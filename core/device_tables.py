@@ -73,6 +73,27 @@ class SshTable(DeviceTable):
     config: str = Field("", description="an ssh configuration file in place of yours")
 
 
+class EthosTable(DeviceTable):
+    """An Arm Ethos-U NPU, by its compiler."""
+
+    kind: Literal["ethos-u"] = Field("ethos-u", description="an Arm Ethos-U NPU, estimated by Vela")
+    accelerator: Literal[
+        "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512",
+        "ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048",
+    ] = Field("ethos-u55-128", description="the NPU, and its multiply-accumulates a cycle")  # fmt: skip
+    system_config: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9_]{1,80})?$",
+        description="clock and memories, a `System_Config` of `config`; not set: Vela's default for the NPU",
+    )
+    memory_mode: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9_]{1,80})?$",
+        description="where weights and values lie, a `Memory_Mode` of `config`; not set: Vela's default for the NPU",
+    )
+    config: str = Field("", description="your chip's `vela.ini`; not set: the one that Vela has")
+
+
 @dataclass(frozen=True)
 class DeviceKind:
     """A kind of device: the module of `devices/` that has its `open_device(name, table)`, and the keys of its table."""
@@ -85,12 +106,16 @@ DEVICE_KINDS: dict[str, DeviceKind] = {
     "local": DeviceKind("local", LocalTable),
     "ssh": DeviceKind("ssh", SshTable),
     "emulated": DeviceKind("emulated", EmulatedTable),
+    "ethos-u": DeviceKind("ethos", EthosTable),
 }
 # The devices that nobody needs to declare.
 BUILT_IN: dict[str, DeviceTable] = {
     "local": LocalTable(),
     "emulated:arm64": EmulatedTable(architecture="arm64"),
     "emulated:armv7": EmulatedTable(architecture="armv7"),
+    "ethos-u55": EthosTable(accelerator="ethos-u55-128"),
+    "ethos-u65": EthosTable(accelerator="ethos-u65-256"),
+    "ethos-u85": EthosTable(accelerator="ethos-u85-256"),
 }
 
 _EXAMPLE = '[device.pi] with kind = "ssh" and host = "pi.local"'

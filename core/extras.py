@@ -56,6 +56,7 @@ EXTRAS: dict[str, Extra] = {
         "onnxruntime-webgpu": {"onnxruntime": "onnxruntime-webgpu"},
         "openvino": {"openvino": "openvino"},
         "tflite-runtime": {"tflite_runtime": "tflite-runtime"},
+        "ethos-u": {"ethosu.vela": "ethos-u-vela"},
         "micro": {"tflite_micro": "tflite-micro"},
         "quantize": {
             "tensorflow_model_optimization": "tensorflow-model-optimization",

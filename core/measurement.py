@@ -100,6 +100,25 @@ class Arena:
 
 
 @dataclass(frozen=True)
+class NpuEstimate:
+    """What an NPU's compiler estimates of one inference, of the operators on the NPU alone.
+
+    `cycles` at `clock_mhz` are the `milliseconds`. The bytes are those that the file takes of each memory.
+    """
+
+    cycles: Count
+    milliseconds: Milliseconds
+    clock_mhz: Finite
+    sram_bytes: Count
+    dram_bytes: Count
+    flash_bytes: Count
+    macs: Count
+    accelerator: str
+    system_config: str
+    memory_mode: str
+
+
+@dataclass(frozen=True)
 class ReferenceMatch:
     """How many of `samples` answers are, bit for bit, those of another runtime's reference kernels.
 
@@ -177,6 +196,8 @@ class Measurement:
     """Recall and precision of each class, what is mistaken for what, how sure the answers are."""
     placement: Placement | None = None
     """What ran on the accelerator, and what on the CPU; None for a runtime of the CPU."""
+    npu: NpuEstimate | None = None
+    """What the NPU's compiler estimates."""
     arena: Arena | None = None
     """The memory that it takes in a microcontroller's interpreter."""
     reference: ReferenceMatch | None = None

@@ -237,6 +237,7 @@ CSV_COLUMNS = (
     "latency_ratio_high", "latency_ratio_confidence", "latency_ratio_verdict", "latency_ratio_anchor",
     "latency_invoke", "latency_transfer", "latency_batch", "latency_throughput", "latency_warmup_runs",
     "latency_steady", "file_memory_bytes", "arena_bytes", "reference_samples", "reference_identical",
+    "npu_ms", "npu_cycles", "npu_sram_bytes",
 )  # fmt: skip
 
 
@@ -258,10 +259,12 @@ def _class_columns(figures: ClassFigures | None) -> dict[str, Any]:
 
 
 def _micro_columns(measurement: Measurement) -> dict[str, Any]:
-    """Return the columns of results.csv that are about microcontrollers."""
+    """Return the columns of results.csv that are about microcontrollers and NPUs."""
     columns: dict[str, Any] = {}
     if arena := measurement.arena:
         columns["arena_bytes"] = arena.bytes
+    if npu := measurement.npu:
+        columns |= {"npu_ms": npu.milliseconds, "npu_cycles": npu.cycles, "npu_sram_bytes": npu.sram_bytes}
     if match := measurement.reference:
         columns |= {"reference_samples": match.samples, "reference_identical": match.identical}
     return columns

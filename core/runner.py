@@ -65,6 +65,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def answers(self) -> bool:
+        """Whether `infer` answers samples. An estimator runs nothing."""
+        ...
+
+    @property
     def timed(self) -> bool:
         """Whether `serve` times runs that say something about the device. Others have no latency."""
         ...

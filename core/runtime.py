@@ -13,10 +13,11 @@ from .extras import EXTRAS, Extra
 from .measurement import Kind
 
 # How a runtime counts its versions: as TensorFlow Lite, as LiteRT (which began again at 1.0), or in its own way.
-Versions = Literal["tflite", "litert", "onnxruntime", "openvino", "tflite-micro"]
+Versions = Literal["tflite", "litert", "onnxruntime", "openvino", "tflite-micro", "vela"]
 FAMILIES: dict[Versions, str] = {
     "tflite": "TensorFlow Lite", "litert": EXTRAS["litert"].packages["ai_edge_litert"], "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO", "tflite-micro": "TensorFlow Lite Micro",
+    "vela": "Vela",
 }  # fmt: skip
 
 
@@ -37,6 +38,7 @@ class Runtime:
     outputs; a job for another one has them from the file.
 
     `kind` is what its figures on a real machine are: those of one that stands for another machine are not measured.
+    `machines` is False for a compiler that estimates: it runs nothing, and is on devices of its own alone.
     `reference` is the runtime whose reference kernels must give the same answers, bit for bit.
 
     An accelerator has `cpu`, the runtime with whose answers its own are compared, and `needs`, what the machine must
@@ -60,6 +62,7 @@ class Runtime:
     reads_signatures: bool = True
     kind: Kind = "measured"
     reference: str = ""
+    machines: bool = True
     cpu: str = ""
     needs: Hardware = ""
     apart: str = ""
@@ -132,6 +135,10 @@ def _rows() -> tuple[Runtime, ...]:
             "tflite-micro", "TensorFlow Lite Micro", "tflite_micro", "tflite_micro.python.tflite_micro.runtime",
             EXTRAS["micro"], "TFLiteMicro", tflite, "tflite-micro", ("*", "★"), side_by_side=False, default=False,
             reads_signatures=False, kind="emulated", reference="litert",
+        ),
+        Runtime(
+            "vela", "Vela", "ethosu.vela", "ethosu.vela", EXTRAS["ethos-u"], "", tflite, "vela", ("d", "⬧"),
+            side_by_side=False, default=False, reads_signatures=False, kind="estimated", machines=False,
         ),
         Runtime(
             "onnxruntime", "ONNX Runtime", "onnxruntime", "onnxruntime", EXTRAS["onnxruntime"], "Onnx",

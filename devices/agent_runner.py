@@ -52,6 +52,11 @@ class AgentRunner:
         return self.target.engine.kind
 
     @property
+    def answers(self) -> bool:
+        """The agent runs files."""
+        return True
+
+    @property
     def timed(self) -> bool:
         """The latencies of a real machine count."""
         return self.kind == "measured"

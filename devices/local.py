@@ -16,7 +16,6 @@ from ..core.device import Check, Located
 from ..core.device_tables import DeviceTable
 from ..core.environment import cpu_name, environment, usable_cores
 from ..core.runner import Outcome
-from ..core.runtime import RUNTIMES
 from ..core.target import Target
 from .accelerators import accelerator_identity
 from .agent_runner import AGENT, AgentRunner
@@ -125,10 +124,10 @@ class Local:
     def checks(self, *, fix: bool = False) -> list[Check]:
         """Check each runtime. Nothing is fixed: what is missing is installed by the commands that it names."""
         checks = []
-        for runtime in RUNTIMES:
+        for runtime, version in installed_versions().items():
             target = Target(self.name, runtime)
             missing = missing_runtime(target)
-            found = Check(str(target), "ok", installed_versions()[runtime])
+            found = Check(str(target), "ok", version)
             checks.append(Check(str(target), "note", *missing) if missing else found)
         return checks
 

@@ -288,7 +288,7 @@ class RemoteDevice:
         """Return the version of each runtime there."""
         about = self.about()
         packages = about.packages if isinstance(about, About) else {}
-        versions = {name: packages.get(row.distribution, "") for name, row in RUNTIMES.items()}
+        versions = {name: packages.get(row.distribution, "") for name, row in RUNTIMES.items() if row.machines}
         # Packages that replace each other have one module: only a record says which of them is there.
         return {name: "" if RUNTIMES[name].apart and text == "unknown" else text for name, text in versions.items()}
 
@@ -298,7 +298,7 @@ class RemoteDevice:
 
     def locate(self, target: Target) -> Located | None:
         """Return a target's runtime if it is there."""
-        version = self.runtimes()[target.runtime]
+        version = self.runtimes().get(target.runtime, "")
         if not version or (target.version and not same_version(target.version, version)):
             return None
         return Located(target.runtime, version)
@@ -309,7 +309,7 @@ class RemoteDevice:
         if isinstance(about, Away):
             return about.reason, about.remedy
         if self.locate(target) is None:
-            version = self.runtimes()[target.runtime]
+            version = self.runtimes().get(target.runtime, "")
             named = f"{target.runtime} {target.version}".strip()
             has = f" (it has {shorten(version)})" if version else ""
             by_hand = f"install {target.engine.distribution} there, in the environment that `python` names"
@@ -370,7 +370,7 @@ NOT_OURS = "see what the device prints when a command is run there: its shell mu
 
 
 def _modules() -> dict[str, str]:
-    return {"numpy": "numpy", **{row.distribution: row.module for row in RUNTIMES.values()}}
+    return {"numpy": "numpy", **{row.distribution: row.module for row in RUNTIMES.values() if row.machines}}
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -47,8 +47,10 @@ class Cell:
 
     @property
     def is_candidate(self) -> bool:
-        """Whether the cell may be recommended: a file that can ship, on a runtime that reads it, at batch 1."""
+        """Whether the cell may be recommended: a file that can ship, run by a runtime that reads it, at batch 1."""
         latency = self.measurement.latency_ms
+        if self.measurement.kind == "estimated":  # nothing was run
+            return False
         return not self.is_reference and not self.is_by_design and (latency is None or latency.batch == 1)
 
     @property

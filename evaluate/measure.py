@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData
 from ..core.environment import now
-from ..core.measurement import Arena, Measurement, Placement, ReferenceMatch
+from ..core.measurement import Arena, Measurement, NpuEstimate, Placement, ReferenceMatch
 from ..core.model import sample_shape
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
@@ -34,7 +34,7 @@ from .sustained import fastest, sustained
 from .timing import TimedCell, time_cells
 
 # What the load of a file tells of it beside the figures, by the row's field.
-_TOLD: dict[str, type] = {"placement": Placement, "arena": Arena, "reference": ReferenceMatch}
+_TOLD: dict[str, type] = {"placement": Placement, "npu": NpuEstimate, "arena": Arena, "reference": ReferenceMatch}
 _LASTING = ("ok", "unsupported", "failed")
 
 
@@ -101,7 +101,7 @@ def measure(
     """
     cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
     _load(cells, data, split, store=store, workers=cores, listener=listener, on_row=on_row, strict=settings.strict)
-    alive = [cell for cell in cells if cell.row.status == "ok"]
+    alive = [cell for cell in cells if cell.row.status == "ok" and cell.runner.answers]
     _answer(
         alive,
         data,

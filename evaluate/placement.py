@@ -12,9 +12,9 @@ _SHOWN = 4  # operators that are named
 
 
 def is_accelerator(measurement: Measurement) -> bool:
-    """Return whether a measurement is of a runtime on an accelerator."""
+    """Return whether a measurement is of an accelerator, real or estimated."""
     runtime = RUNTIMES.get(measurement.runtime)
-    return runtime is not None and bool(runtime.cpu)
+    return runtime is not None and (bool(runtime.cpu) or not runtime.machines)
 
 
 def share(measurement: Measurement) -> str:
@@ -49,7 +49,8 @@ def unplaced(row: Measurement, *, strict: bool) -> Outcome:
     return Outcome(
         "failed",
         f"{runtime.name} does not run the whole file: {words(row.placement)}",
-        f"use another scheme, run it on {runtime.cpu}, or set strict = false to measure it as it is",
+        f"use another scheme{f', run it on {runtime.cpu}' if runtime.cpu else ''}, or set strict = false to measure it "
+        "as it is",
     )
 
 

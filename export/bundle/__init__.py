@@ -7,5 +7,6 @@ from .images import CONSUMERS, picture_consumers, refusal
 from .micro import MicroCode, micro_code
 
 __all__ = [
-    "CONSUMERS", "Bundle", "Golden", "MicroCode", "Offer", "bundle", "micro_code", "picture_consumers", "refusal", "shell", "shipped",
+    "CONSUMERS", "Bundle", "Golden", "MicroCode", "Offer", "bundle", "micro_code", "picture_consumers", "refusal",
+    "shell", "shipped",
 ]  # fmt: skip

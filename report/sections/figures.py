@@ -39,7 +39,7 @@ def figure_rows(content: Content) -> list[dict[str, str]]:
                 "drop_interval": cell.loss.interval,
                 "agreement": alike.column if (alike := likeness_of(m)) else "–",
                 "difference": f"≤ {m.difference:.2g}" if m.difference is not None else "",
-                "latency": ms(latency.median) if latency else "–",
+                "latency": ms(latency.median) if latency else ms(m.npu.milliseconds) if m.npu else "–",
                 "latency_interval": ms_range(latency) if latency else "",
                 "ratio": ratio_words(m.latency_ratio),
                 "ratio_interval": ratio_range(m.latency_ratio),

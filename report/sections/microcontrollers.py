@@ -1,18 +1,20 @@
-"""What a file takes on a microcontroller, and whether its answers are those of the reference kernels."""
+"""What a file takes on a microcontroller or an NPU, and whether its answers are those of the reference kernels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from ...core.formatting import size
-from ...core.measurement import Arena, Measurement, ReferenceMatch
+from ...core.formatting import count_words, ms, size
+from ...core.measurement import Arena, Measurement, NpuEstimate, ReferenceMatch
 from ...core.sanitize import shorten
+from ...evaluate.placement import words
 from ..content import NAME_LIMIT, Content
 from ..section import Section
 
 
 def micro_rows(content: Content) -> list[dict[str, Any]]:
-    """Return a row for each file of which a microcontroller's figures are known: its facts, as names and words."""
+    """Return a row for each file with figures of a microcontroller or an NPU: its facts, as names and words."""
     return [
         {
             "name": content.name(cell.artifact),
@@ -26,8 +28,19 @@ def micro_rows(content: Content) -> list[dict[str, Any]]:
 
 
 def _facts(m: Measurement) -> list[tuple[str, str]]:
-    facts = [("Arena", _arena(m.arena))] if m.arena else []
+    facts = list(_npu(m.npu)) if m.npu else []
+    facts += [("Operators", words(m.placement))] if m.npu and m.placement else []
+    facts += [("Arena", _arena(m.arena))] if m.arena else []
     return facts + ([("Answers", _reference(m.reference))] if m.reference else [])
+
+
+def _npu(npu: NpuEstimate) -> Iterator[tuple[str, str]]:
+    yield "Latency", f"{ms(npu.milliseconds)}: {npu.cycles:,} cycles at {npu.clock_mhz:g} MHz"
+    memories = (("SRAM", npu.sram_bytes), ("DRAM", npu.dram_bytes), ("flash", npu.flash_bytes))
+    yield "Memory", ", ".join(f"{size(count)} of {name}" for name, count in memories if count)
+    yield "Work", f"{count_words(npu.macs)} multiply-accumulates"
+    settings = (npu.accelerator, npu.system_config, npu.memory_mode)
+    yield "Configuration", ", ".join(shorten(name, NAME_LIMIT) for name in settings)
 
 
 def _arena(arena: Arena) -> str:
@@ -43,7 +56,8 @@ def _reference(match: ReferenceMatch) -> str:
 
 def _build(content: Content) -> dict[str, Any] | None:
     rows = micro_rows(content)
-    return {"rows": rows} if rows else None
+    arenas = any(cell.measurement.arena for cell in content.cells)
+    return {"rows": rows, "arenas": arenas, "npus": any(row["kind"] == "estimated" for row in rows)} if rows else None
 
 
-SECTION = Section("microcontrollers", "Microcontrollers", _build, "microcontrollers.html.j2")
+SECTION = Section("microcontrollers", "Microcontrollers and NPUs", _build, "microcontrollers.html.j2")

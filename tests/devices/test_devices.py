@@ -202,7 +202,7 @@ def test_the_agent_imports_nothing_but_numpy_and_the_runtime() -> None:
 def test_each_runtime_names_a_session_of_the_agent_and_each_session_has_a_runtime() -> None:
     code = f"import runpy, sys; ns = runpy.run_path({str(AGENT)!r}); print(*ns['SESSIONS'], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stderr.split()) == {runtime.session for runtime in RUNTIMES.values()}
+    assert set(done.stderr.split()) == {runtime.session for runtime in RUNTIMES.values() if runtime.machines}
 
 
 def test_what_a_bundle_calls_a_runtime_is_what_its_row_says() -> None:
