@@ -97,8 +97,11 @@ def did_not_run(cell: Cell) -> str:
 
 
 def no_exported_file(results: Results, target: str) -> str:
-    """Return that there is nothing to choose from (on a target): only float models were measured, or nothing at all."""
+    """Return why there is nothing to choose from (on a target): only estimates, only float models, or nothing."""
     where = f" on {target}" if target else ""
+    here = [c for c in cells(results) if not c.is_reference and target in ("", c.measurement.target)]
+    if any(c.measurement.kind == "estimated" and c.measurement.status == "ok" for c in here):
+        return f"Figures of exported files{where} are estimates: nothing ran, so there is nothing to choose from."
     if any(c.is_reference and target in ("", c.measurement.target) for c in cells(results)):
         return f"Only float models were measured{where}: there is no exported file to choose from."
     return f"No exported file ran{where}."

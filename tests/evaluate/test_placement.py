@@ -31,13 +31,14 @@ PARTLY = {**PLACED, "delegated": 5, "partitions": 2, "kept": {"SOFTMAX": 1, "MEA
 
 @dataclass
 class Scripted:
-    """A runner whose answers and placement are given. `answers` is (samples, classes)."""
+    """A runner whose answers and placement are given. `outputs` are (samples, classes)."""
 
     target: Target
-    answers: NDArray[Any]
+    outputs: NDArray[Any]
     placement: dict[str, Any] | None = None
     kind: Any = "measured"
     timed: bool = True
+    answers: bool = True
     artifact: Artifact = field(default_factory=lambda: Artifact("m--tflite-int8", "m", "tflite", "int8", None))
 
     def free_bytes(self) -> int:
@@ -47,7 +48,7 @@ class Scripted:
         """It is never hot."""
 
     def identity(self) -> dict[str, Any]:
-        return {"target": str(self.target), "answers": self.answers.tolist(), "placement": self.placement}
+        return {"target": str(self.target), "answers": self.outputs.tolist(), "placement": self.placement}
 
     def _facts(self) -> dict[str, Any]:
         facts = {
@@ -60,7 +61,7 @@ class Scripted:
         return Outcome("ok", data=self._facts())
 
     def infer(self, inputs: Path, outputs: Path, start: int, stop: int) -> Outcome:
-        np.save(outputs, self.answers[start:stop].astype(np.float32))
+        np.save(outputs, self.outputs[start:stop].astype(np.float32))
         return Outcome("ok")
 
     def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> Scripted:

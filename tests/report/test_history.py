@@ -180,7 +180,7 @@ def test_a_folder_in_which_no_run_has_ended_is_left_out_with_a_warning(folders, 
     (unfinished := tmp_path / "unfinished").mkdir()
     result = history([folders[0], unfinished, folders[1]])
     assert [r.name for r in result.runs] == ["run 3", "run 4"]
-    assert f"no run has ended there: {unfinished}" in result.warnings[-1]
+    assert f"no run has ended there: {str(unfinished)[:40]}" in result.warnings[-1]  # long paths are shortened
     with pytest.raises(InputError, match="no run has ended there"):
         history([unfinished])
 
