@@ -111,7 +111,7 @@ def test_bash_completes_commands_and_values_with_colons_and_equals_signs(tmp_pat
         "edgeproof ru": "run",
         "edgeproof export m --to tflite:int16": "int16x8",
         "edgeproof export m --to onnx": "onnx:float32 onnx:float16 onnx:dynamic onnx:int8",
-        "edgeproof evaluate m.tflite --on local/tflite": "local/tflite-runtime",
+        "edgeproof evaluate m.tflite --on local/tflite": "local/tflite-runtime local/tflite-micro",
         f"edgeproof run {tmp_path}/pho": f"{tmp_path}/phone.toml {tmp_path}/photos/",
         "edgeproof init --from q": "quickstart qat",
         "edgeproof docs cov": "coverage",
