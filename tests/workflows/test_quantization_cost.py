@@ -150,6 +150,8 @@ def test_each_file_is_judged_on_the_samples_that_did_not_choose_it(
 class Idle:
     """A runner that must find everything in the store."""
 
+    answers = timed = True
+
     def __init__(self, runner: Runner) -> None:
         self.artifact, self.target, self.kind, self.identity = (
             runner.artifact, runner.target, runner.kind, runner.identity
