@@ -7,6 +7,7 @@ time includes freezing, the sidecars with their operator lists, and the files' h
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,26 +106,34 @@ def run(scale: Scale, folder: Path) -> list[Row]:
         return run_side("conversion", name, {**job, "folder": str(mine / f"{name}-{number}")}, mine)
 
     by_hand, ours = in_turns(scale.long_repeats, lambda n: side("by-hand", n), lambda n: side("edgeproof", n))
-    images = inputs.data / "test.npy"
+    what = f"{len(scale.schemes)} TFLite files of one Keras model ({', '.join(scale.schemes)}; "
+    return [files_row(what, CLAIM, scale.schemes, by_hand, ours, inputs.data / "test.npy", scale, mine)]
+
+
+def files_row(
+    what: str, claim: float, schemes: Sequence[str], by_hand: list[Job], ours: list[Job], images: Path, scale: Scale,
+    folder: Path,
+) -> Row:  # fmt: skip
+    """Return the row of both sides' times; the claim is met if the ratio is, and the files answer `images` alike.
+
+    `what` is completed by the number of calibration samples.
+    """
     agreements = {}
-    for scheme in scale.schemes:
+    for scheme in schemes:
         hand, edge = (
-            top_classes(side[0]["files"][scheme], scheme, images, scale.compared, mine) for side in (by_hand, ours)
+            top_classes(side[0]["files"][scheme], scheme, images, scale.compared, folder) for side in (by_hand, ours)
         )
         agreements[scheme] = float((hand == edge).mean())
     ratio = float(np.median(seconds(by_hand)) / np.median(seconds(ours)))
-    return [
-        Row(
-            f"{len(scale.schemes)} TFLite files of one Keras model ({', '.join(scale.schemes)}; "
-            f"{scale.calibration} calibration samples)",
-            seconds(by_hand),
-            seconds(ours),
-            f"≥ {CLAIM:g}×, files that answer alike",
-            None if scale.quick else ratio >= CLAIM and min(agreements.values()) >= AGREEMENT,
-            f"both sides' files have the same top class on {scale.compared} test images in litert: "
-            + ", ".join(f"{scheme} {share:.0%}" for scheme, share in agreements.items()),
-        )
-    ]
+    return Row(
+        f"{what}{scale.calibration} calibration samples)",
+        seconds(by_hand),
+        seconds(ours),
+        f"≥ {claim:g}×, files that answer alike",
+        None if scale.quick else ratio >= claim and min(agreements.values()) >= AGREEMENT,
+        f"both sides' files have the same top class on {scale.compared} test images in litert: "
+        + ", ".join(f"{scheme} {share:.0%}" for scheme, share in agreements.items()),
+    )
 
 
 def top_classes(file: str, scheme: str, inputs: Path, count: int, folder: Path) -> Any:

@@ -76,9 +76,7 @@ def _edgeproof(job: Job) -> Job:
     load()
     spec = {"name": "mobilenet_v2", "backbone": "package:mobilenet_v2", "image_size": job["image_size"]}
     model, answer = heads.fit_timed(fit, spec, job)
-    images, labels = heads.split(job, "test")
-    right = heads.right(heads.frozen_answers(model.saved_model, images), labels)
-    return {**answer, "right": right, "engine": model.provenance["features_engine"]}
+    return heads.image_answer(model, answer, job)
 
 
 # --- The benchmark ----------------------------------------------------------------------------------------------------
@@ -87,15 +85,7 @@ def _edgeproof(job: Job) -> Job:
 def run(scale: Scale, folder: Path) -> list[Row]:
     """Time both sides and compare their accuracy on the test split."""
     data = fixtures.prepared(scale, folder)
-    job = {
-        "data": str(data),
-        "image_size": scale.image_size,
-        "epochs": scale.epochs,
-        "batch_size": 64,
-        "learning_rate": 1e-3,
-        "dropout": 0.2,
-        "seed": 1,
-    }
+    job = heads.image_job(data, scale)
     mine = folder / "head_training"
 
     def edgeproof(number: int) -> Job:

@@ -9,11 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from .sides import Job, Row, seconds
+from .sides import Job, Row, Scale, seconds
 
 PHASE_ONE = ("build", "features", "head")  # the steps of `fit` that correspond to building the model and `model.fit`
 # Keys of a job that are settings of training; both sides read them.
 SETTINGS = ("epochs", "batch_size", "learning_rate", "dropout")
+
+
+def image_job(data: Path, scale: Scale) -> Job:
+    """Return the job of training a head on the prepared images in `data`."""
+    return {
+        "data": str(data),
+        "image_size": scale.image_size,
+        "epochs": scale.epochs,
+        "batch_size": 64,
+        "learning_rate": 1e-3,
+        "dropout": 0.2,
+        "seed": 1,
+    }
+
+
+def image_answer(model: Any, answer: Job, job: Job) -> Job:
+    """Return Edgeproof's side's answer with how many test images its frozen `model` gets right, and the engine."""
+    images, labels = split(job, "test")
+    found = right(frozen_answers(model.saved_model, images), labels)
+    return {**answer, "right": found, "engine": model.provenance["features_engine"]}
 
 
 def fit_timed(fit: Callable[..., Any], model: Mapping[str, Any], job: Job) -> tuple[Any, Job]:

@@ -98,9 +98,7 @@ def _edgeproof(job: Job) -> Job:
     load_hub()
     spec = {"name": "hub", "backbone": "package:efficientnet_lite0", "image_size": job["image_size"]}
     model, answer = heads.fit_timed(fit, spec, job)
-    images, labels = heads.split(job, "test")
-    right = heads.right(heads.frozen_answers(model.saved_model, images), labels)
-    return {**answer, "right": right, "engine": model.provenance["features_engine"]}
+    return heads.image_answer(model, answer, job)
 
 
 # --- The benchmark ----------------------------------------------------------------------------------------------------
@@ -109,15 +107,7 @@ def _edgeproof(job: Job) -> Job:
 def run(scale: Scale, folder: Path) -> list[Row]:
     """Time both sides and compare their accuracy on the test split."""
     data, mine = fixtures.prepared(scale, folder), folder / "hub_model"
-    job = {
-        "data": str(data),
-        "image_size": scale.image_size,
-        "epochs": scale.epochs,
-        "batch_size": 64,
-        "learning_rate": 1e-3,
-        "dropout": 0.2,
-        "seed": 1,
-    }
+    job = heads.image_job(data, scale)
     made: dict[int, Job] = {}
 
     def side(name: str, number: int) -> Job:

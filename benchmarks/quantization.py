@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from . import fixtures
-from .conversion import top_classes
-from .sides import Job, Row, Scale, in_turns, run_side, seconds, serve
+from .conversion import files_row
+from .sides import Job, Row, Scale, in_turns, run_side, serve
 
 CLAIM, AGREEMENT = 1.5, 0.97
 SCHEMES = ("int8", "int16x8", "weight-int8", "int4")
@@ -130,25 +130,8 @@ def run(scale: Scale, folder: Path) -> list[Row]:
         return run_side("quantization", name, {**job, "folder": str(mine / f"{name}-{number}")}, mine)
 
     by_hand, ours = in_turns(scale.long_repeats, lambda n: side("by-hand", n), lambda n: side("edgeproof", n))
-    images, agreements = inputs.data / "test.npy", {}
-    for scheme in schemes:
-        hand, edge = (
-            top_classes(side[0]["files"][scheme], scheme, images, scale.compared, mine) for side in (by_hand, ours)
-        )
-        agreements[scheme] = float((hand == edge).mean())
-    ratio = float(np.median(seconds(by_hand)) / np.median(seconds(ours)))
-    return [
-        Row(
-            f"Quantization: {len(schemes)} TFLite files of one frozen model ({', '.join(schemes)}; "
-            f"{scale.calibration} calibration samples)",
-            seconds(by_hand),
-            seconds(ours),
-            f"≥ {CLAIM:g}×, files that answer alike",
-            None if scale.quick else ratio >= CLAIM and min(agreements.values()) >= AGREEMENT,
-            f"both sides' files have the same top class on {scale.compared} test images in litert: "
-            + ", ".join(f"{scheme} {share:.0%}" for scheme, share in agreements.items()),
-        )
-    ]
+    what = f"Quantization: {len(schemes)} TFLite files of one frozen model ({', '.join(schemes)}; "
+    return [files_row(what, CLAIM, schemes, by_hand, ours, inputs.data / "test.npy", scale, mine)]
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ from ..core.errors import EdgeproofError
 from ..core.measurement import Kind
 from ..core.runner import Outcome
 from ..core.runtime import RUNTIMES
-from ..core.target import Target, same_version
+from ..core.target import Target
 from . import userland
 from .agent_runner import AGENT, AgentRunner, AgentServer
 from .feeds import feed_identity
 from .local import LocalRunner
+from .runtimes import only_version
 from .userland import ARCHITECTURES, Userland
 
 _NO_TIMES = "under emulation times say nothing about a device"
@@ -116,10 +117,7 @@ class Emulated:
 
     def locate(self, target: Target) -> Located | None:
         """Return a target's runtime if it is there."""
-        version = self.runtimes().get(target.runtime, "")
-        if not version or (target.version and not same_version(target.version, version)):
-            return None
-        return Located(target.runtime, version)
+        return only_version(target, self.runtimes())
 
     def missing_runtime(self, target: Target) -> tuple[str, str] | None:
         """Return why a target cannot be run, and what to do."""

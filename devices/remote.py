@@ -30,9 +30,10 @@ from ..core.errors import InputError, StageError
 from ..core.runner import Outcome
 from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
-from ..core.target import Target, same_version
+from ..core.target import Target
 from .agent_runner import AGENT, TOO_LONG, TOO_LONG_REMEDY
 from .replies import About, ReplyError, read_reply
+from .runtimes import only_version
 from .wheels import WANTED
 
 # Seconds for a question that costs the device nothing; without any byte taken; and after a device was found away.
@@ -298,10 +299,7 @@ class RemoteDevice:
 
     def locate(self, target: Target) -> Located | None:
         """Return a target's runtime if it is there."""
-        version = self.runtimes().get(target.runtime, "")
-        if not version or (target.version and not same_version(target.version, version)):
-            return None
-        return Located(target.runtime, version)
+        return only_version(target, self.runtimes())
 
     def missing_runtime(self, target: Target) -> tuple[str, str] | None:
         """Return why a target cannot be run there."""

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
@@ -39,6 +39,14 @@ def installed_version(runtime: str) -> str:
     """Return the version of a runtime in this environment, or an empty text. Imports nothing."""
     row = RUNTIMES[runtime]
     return package_versions([row.distribution]).get(row.distribution, "unknown") if row.installed else ""
+
+
+def only_version(target: Target, versions: Mapping[str, str]) -> Located | None:
+    """Return a target's runtime on a device that has one version of each, if it is there and the one asked for."""
+    version = versions.get(target.runtime, "")
+    if not version or (target.version and not same_version(target.version, version)):
+        return None
+    return Located(target.runtime, version)
 
 
 def runtimes_folder() -> Path:
