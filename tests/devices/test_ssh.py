@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from edgeproof.core.recipe_file import parse_table
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
 from edgeproof.devices import OpenDevices, remote
+from edgeproof.devices import ssh as ssh_module
 from edgeproof.devices.feeds import CODE
 from edgeproof.devices.remote import Away, RemoteDevice
 from edgeproof.devices.replies import About
@@ -154,6 +156,25 @@ def test_a_folder_that_cannot_be_written_and_a_full_one_are_said(
     assert device.ask(huge, seconds=60).reason == "board is full"
 
 
+def test_a_file_system_that_cannot_be_written_is_said(tmp_path: Path, artifact: Artifact, inputs: Path) -> None:
+    """Each command runs in a mount namespace of its own, in which the device's folder is truly read-only."""
+    shelf = tmp_path / "read-only"
+    shelf.mkdir()
+    inner = f"mount --bind {shelf} {shelf} && mount -o remount,ro,bind {shelf} {shelf}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", inner], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    within = written(tmp_path, f'#!/bin/sh\n{inner} && exec {sys.executable} "$@"\n')
+    python = tmp_path / "within"
+    python.write_text(f'#!/bin/sh\nexec unshare -rm {within} "$@"\n')
+    python.chmod(0o755)
+    with ssh_server(tmp_path / "s") as own, OpenDevices(own.devices(folder=str(shelf), python=str(python))) as devices:
+        outcome = devices.open_runner(artifact, TARGET, timeout_seconds=60).load(inputs)
+        assert outcome.status == "failed" and "board cannot write its folder" in outcome.reason, outcome
+        assert "folder = …" in outcome.remedy
+        checks = [check for check in devices["board"].checks() if check.state == "missing"]
+        assert any("cannot be written" in check.found for check in checks), checks
+
+
 def test_what_is_damaged_on_the_way_or_there_is_not_used(
     server: SshServer, devices: OpenDevices, artifact: Artifact, inputs: Path, tmp_path: Path
 ) -> None:
@@ -234,6 +255,23 @@ def test_the_cable_is_pulled_at_any_stage_and_what_comes_after_goes_on(
         assert not (tmp_path / "a.npy").exists()
         assert runner.infer(inputs, tmp_path / "b.npy", 0, 4).ok
         assert np.load(tmp_path / "b.npy").shape == (4, 3)
+
+
+def test_a_connection_that_stalls_ends_by_itself_and_what_comes_after_goes_on(
+    artifact: Artifact, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is closed: the server and its processes are stopped, as by a network that drops everything."""
+    monkeypatch.setattr(ssh_module, "_ALIVE", (1, 2))
+    with ssh_server(tmp_path / "s") as own, OpenDevices(own.devices()) as devices:
+        runner = devices.open_runner(artifact, TARGET, timeout_seconds=60)
+        assert runner.load(inputs).ok
+        process = runner.serve(inputs)
+        assert not isinstance(process, Outcome) and process.ready().ok and process.ask({"do": "open"}).ok
+        with own.stalled():
+            gone = process.ask({"do": "burst", "runs": 5, "sample": 0})
+        process.close()
+        assert gone.status == "crashed" and "connection to board ended" in gone.reason and gone.remedy, gone
+        assert runner.infer(inputs, tmp_path / "b.npy", 0, 4).ok
 
 
 def test_a_device_that_goes_away_is_not_asked_again_at_once(

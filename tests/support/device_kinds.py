@@ -25,6 +25,7 @@ class Subject:
     declared: Devices
     disappear: Callable[[], None]
     kind: str = "measured"
+    runtime: str = "litert"
 
 
 def end_children() -> None:
@@ -62,4 +63,18 @@ def emulated(folder: Path) -> Iterator[Subject]:
     yield Subject("emulated:arm64", Devices(), end_children, "emulated")
 
 
-KINDS = {"local": local, "ssh": ssh, "emulated": emulated}
+@contextmanager
+def microcontroller(folder: Path) -> Iterator[Subject]:
+    """The interpreter for microcontrollers."""
+    pytest.importorskip("tflite_micro", reason="tflite-micro is not installed here")
+    yield Subject("local", Devices(), end_children, "emulated", "tflite-micro")
+
+
+@contextmanager
+def estimator(folder: Path) -> Iterator[Subject]:
+    """An NPU's compiler."""
+    pytest.importorskip("ethosu.vela", reason="ethos-u-vela is not installed here")
+    yield Subject("ethos-u55", Devices(), end_children, "estimated", "vela")
+
+
+KINDS = {"local": local, "ssh": ssh, "emulated": emulated, "tflite-micro": microcontroller, "ethos-u": estimator}

@@ -60,6 +60,19 @@ class SshServer:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Stop the server and what runs over its connections for a while: nothing is closed, and nothing comes."""
+        processes = [psutil.Process(self.process.pid), *self.sessions()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
     def stop(self) -> None:
         self.cut()
         with suppress(ProcessLookupError):
