@@ -10,6 +10,8 @@ from .artifact import Artifact
 from .runner import Runner
 from .target import Target
 
+THIS_MACHINE = "this machine"
+
 
 @dataclass(frozen=True)
 class Located:
@@ -40,6 +42,14 @@ class Device(Protocol):
     @property
     def name(self) -> str:
         """The name that targets give it."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """The machine that does the work: `THIS_MACHINE`, or what tells another machine from all others.
+
+        Devices of one place share its processor, so they are never measured at the same time.
+        """
         ...
 
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> Runner:

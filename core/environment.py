@@ -35,6 +35,13 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def boot_id() -> str:
+    """Return what tells the running kernel from all others, also in its containers; empty where it does not say."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return ""
+
+
 def usable_cores() -> int:
     """Return how many cores this process may use (cpusets and taskset limit them)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

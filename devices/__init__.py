@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
@@ -47,8 +48,13 @@ class OpenDevices:
 
     def environments(self, targets: Sequence[Target]) -> dict[str, dict[str, Any]]:
         """Return the environment of each device of `targets`, by name in their order; without targets, of `local`."""
-        names = dict.fromkeys(target.device for target in targets) or ("local",)
-        return {name: self[name].environment() for name in names}
+        names = list(dict.fromkeys(target.device for target in targets)) or ["local"]
+        with ThreadPoolExecutor(len(names)) as pool:  # one that does not answer delays no other
+            return dict(zip(names, pool.map(lambda name: self[name].environment(), names), strict=True))
+
+    def places(self, targets: Sequence[Target]) -> dict[str, str]:
+        """Return the machine that does the work of each device of `targets` (`core.device.Device.place`), by name."""
+        return {name: self[name].place for name in dict.fromkeys(target.device for target in targets)}
 
     def locate(self, target: Target) -> Located | None:
         """Return where the runtime that a target names is on its device; None where it is not."""

@@ -1480,6 +1480,7 @@ def about(job: Dict[str, Any]) -> Dict[str, Any]:
         "python": platform.python_version(),
         "executable": sys.executable or "",
         "libc": " ".join(platform.libc_ver()),
+        "boot": _line("/proc/sys/kernel/random/boot_id"),
         "governor": _line(cpufreq + "scaling_governor"),
         "max_mhz": sum(_numbers([cpufreq + "cpuinfo_max_freq"])) / 1000,
         "clock": time.time(),

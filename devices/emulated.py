@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from ..core.artifact import Artifact
-from ..core.device import Check, Located
+from ..core.device import THIS_MACHINE, Check, Located
 from ..core.device_tables import DeviceTable, EmulatedTable
 from ..core.environment import cpu_name, usable_cores
 from ..core.errors import EdgeproofError
@@ -99,6 +99,11 @@ class Emulated:
         """The processor that qemu emulates."""
         version = self.userland.qemu_version if self.userland else ""
         return f"{ARCHITECTURES[self.architecture].cpu} (qemu {version})"
+
+    @property
+    def place(self) -> str:
+        """Its work is done here."""
+        return THIS_MACHINE
 
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> AgentRunner:
         """Return the runner for an artifact on a target of this machine."""

@@ -22,7 +22,7 @@ import psutil
 from ..core import children
 from ..core.artifact import Artifact
 from ..core.codec import sha256_file
-from ..core.device import Check, Located
+from ..core.device import THIS_MACHINE, Check, Located
 from ..core.device_tables import DeviceTable, EthosTable
 from ..core.environment import cpu_name
 from ..core.measurement import Kind
@@ -206,6 +206,11 @@ class Ethos:
         ):
             options += [option, value] if value else []
         return options
+
+    @property
+    def place(self) -> str:
+        """Its work is done here."""
+        return THIS_MACHINE
 
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> VelaRunner:
         """Return the runner for an artifact."""

@@ -12,7 +12,7 @@ import psutil
 
 from ..core import children
 from ..core.artifact import Artifact
-from ..core.device import Check, Located
+from ..core.device import THIS_MACHINE, Check, Located
 from ..core.device_tables import DeviceTable
 from ..core.environment import cpu_name, environment, usable_cores
 from ..core.runner import Outcome
@@ -96,6 +96,11 @@ class Local:
 
     def __init__(self, name: str = "local") -> None:
         self.name = name
+
+    @property
+    def place(self) -> str:
+        """Its work is done here."""
+        return THIS_MACHINE
 
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> LocalRunner:
         """Return the runner for an artifact on a target of this machine."""

@@ -25,7 +25,8 @@ from pydantic import ValidationError
 from ..core.artifact import Artifact
 from ..core.children import Conversation, Ending, TooLongError
 from ..core.codec import read_json, sha256_file, sha256_of, write_json
-from ..core.device import Check, Located
+from ..core.device import THIS_MACHINE, Check, Located
+from ..core.environment import boot_id
 from ..core.errors import InputError, StageError
 from ..core.runner import Outcome
 from ..core.runtime import RUNTIMES
@@ -117,6 +118,13 @@ class RemoteDevice:
         """Return what the device said last, if it ever said something: what stored figures depend on."""
         about = self.about()
         return about if isinstance(about, About) else self._last
+
+    @property
+    def place(self) -> str:
+        """Another machine, unless its kernel is this one's, as on loopback or in a container of this machine."""
+        about = self.last_known()
+        boot = about.boot if about else ""
+        return THIS_MACHINE if boot and boot == boot_id() else boot or self.name
 
     def start(self, job: Mapping[str, Any]) -> Conversation:
         """Start the agent on a job."""

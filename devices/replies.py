@@ -65,6 +65,7 @@ class About(_Reply):
     python: Text
     executable: Text = ""
     libc: Text = ""
+    boot: Text = ""
     governor: Text = ""
     max_mhz: Number = 0.0
     battery_percent: Number | None = None

@@ -19,8 +19,10 @@ from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.children import Ending
 from edgeproof.core.codec import sha256_file
+from edgeproof.core.device import THIS_MACHINE
 from edgeproof.core.device_files import user_file
-from edgeproof.core.device_tables import DEVICE_KINDS, SshTable
+from edgeproof.core.device_tables import DEVICE_KINDS, Devices, SshTable
+from edgeproof.core.environment import boot_id
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.recipe_file import parse_table
 from edgeproof.core.runner import Outcome
@@ -372,6 +374,21 @@ def test_the_command_has_no_option_from_the_table_but_its_own() -> None:
     )
     assert "venv/bin/python" in SshLink(SshTable(host="pi")).command(7)[-1]
     assert DEVICE_KINDS["ssh"].table is SshTable
+
+
+def test_a_host_with_this_machine_s_kernel_is_this_machine_and_names_of_one_host_are_one_place(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = Devices({name: server.table() for name in ("board", "again")})
+    targets = [Target(name, "litert") for name in ("local", *declared.declared)]
+    with OpenDevices(declared) as devices:
+        assert devices.places(targets) == dict.fromkeys(("local", "board", "again"), THIS_MACHINE)
+        monkeypatch.setattr(remote, "boot_id", lambda: "another kernel")
+        places = devices.places(targets)
+        assert places["board"] == places["again"] == boot_id() and places["local"] == THIS_MACHINE
+    monkeypatch.undo()
+    with OpenDevices(Devices({"away": server.table(host="nowhere.invalid")})) as devices:
+        assert devices["away"].place == "away"
 
 
 def test_a_process_that_a_signal_ends_there_is_no_lost_connection(server: SshServer, devices: OpenDevices) -> None:
