@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+cluster_option = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    default="",
+    help="A Dask scheduler whose workers help, e.g. tcp://lab:8786.  [default: none]",
+)
+
+
 def text_columns(command: Command) -> Command:
     """Add the options for reading a table of texts; the command takes them as ``**columns``."""
     for option in (

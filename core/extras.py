@@ -67,6 +67,7 @@ EXTRAS: dict[str, Extra] = {
         "tfds": {"tensorflow_datasets": "tensorflow-datasets"},
         "tensorboard": {"tensorboard": "tensorboard"},
         "mlflow": {"mlflow": "mlflow-skinny"},
+        "cluster": {"distributed": "distributed"},
     }.items()
 }
 

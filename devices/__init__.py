@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.artifact import Artifact
 from ..core.device import Check, Device, Located
-from ..core.device_tables import DEVICE_KINDS, Devices
+from ..core.device_tables import BUILT_IN, DEVICE_KINDS, Devices
+from ..core.environment import usable_cores
 from ..core.runner import Runner
 from ..core.target import Target
 from .runtimes import install
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
 
 __all__ = [
     "Check", "Device", "Located", "OpenDevices", "device", "install", "locate", "missing_runtime", "open_runner",
@@ -22,10 +26,14 @@ __all__ = [
 
 
 class OpenDevices:
-    """Some declared devices, each opened at its first use and closed at the end. A context manager, for any thread."""
+    """Some declared devices, each opened at its first use and closed at the end. A context manager, for any thread.
 
-    def __init__(self, declared: Devices | None = None) -> None:
+    With a `cluster` its workers answer samples, too.
+    """
+
+    def __init__(self, declared: Devices | None = None, cluster: Cluster | None = None) -> None:
         self.declared = declared or Devices()
+        self.cluster = cluster
         self._open: dict[str, Device] = {}
         self._lock = threading.Lock()
 
@@ -44,7 +52,17 @@ class OpenDevices:
 
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float = 600.0) -> Runner:
         """Return the runner for an artifact on a target. Starts nothing; each verb starts its own process."""
-        return self[target.device].open_runner(artifact, target, timeout_seconds=timeout_seconds)
+        runner = self[target.device].open_runner(artifact, target, timeout_seconds=timeout_seconds)
+        if self.cluster is None or target.device not in BUILT_IN:
+            return runner
+        from .shared_runner import SharedRunner
+
+        return SharedRunner(runner, self.cluster, timeout_seconds)
+
+    @property
+    def places(self) -> int:
+        """How many samples can be answered at once: this machine's cores, and the threads of the cluster's workers."""
+        return self.cluster.places if self.cluster else usable_cores()
 
     def environments(self, targets: Sequence[Target]) -> dict[str, dict[str, Any]]:
         """Return the environment of each device of `targets`, by name in their order; without targets, of `local`."""

@@ -27,6 +27,7 @@ from ..core.run_log import RunLog
 from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target, default_targets
 from ..devices import OpenDevices
+from ..devices.cluster import open_cluster
 from ..evaluate import select
 from ..evaluate.bursts import Ratios
 from ..evaluate.certainty import asked_by
@@ -81,6 +82,7 @@ def evaluate(
     value_range: tuple[float, float] | None = None,
     resize: Resize | None = None,
     strict_placement: bool = False,
+    cluster: str = "",
     progress: Listener | None = None,
 ) -> Run:
     """Measure accuracy and latency of files, and write a report.
@@ -104,14 +106,15 @@ def evaluate(
         value_range: what files without a sidecar want pixels in. Default: what the file says, else 0 to 255.
         resize: how images are resized. Default: as in training.
         strict_placement: an accelerator that leaves some of a file's operators to the CPU is a failed row.
+        cluster: the address of a Dask scheduler whose workers help, such as ``tcp://lab:8786``. Default: none.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
         A run with a row per file and target. What does not run is a row with a status, a reason and a remedy.
 
     Raises:
-        InputError: a file cannot be read, the data do not fit it, or its classes are not known and no float model is
-            there to compare with. Nothing was started.
+        InputError: a file cannot be read, the data do not fit it, its classes are not known and no float model is
+            there to compare with, or the cluster cannot be reached. Nothing was started.
         StageError: the disk refuses.
     """
     names = tuple(dict.fromkeys(one_or_more(targets, str, "targets", "such as local/litert")))
@@ -132,7 +135,11 @@ def evaluate(
         declared.parse(target)
     opened = opened_files(files, settings.targets)
     check_writable(folder)
-    with RunLog(folder / "log.jsonl", listener_of(progress)) as log, OpenDevices(declared) as devices:
+    with (
+        RunLog(folder / "log.jsonl", listener_of(progress)) as log,
+        open_cluster(cluster, log) as workers,
+        OpenDevices(declared, workers) as devices,
+    ):
         return evaluate_files(
             opened, source, settings, folder, resize, log, budget=limits, value_range=pixels, labels=classes,
             devices=devices,
@@ -223,6 +230,7 @@ def evaluate_files(
                 settings=settings,
                 seed=SEED,
                 cores=usable_cores(),
+                places=devices.places,
                 store=store,
                 raw_folder=out / "raw",
                 listener=listener,

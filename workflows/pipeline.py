@@ -279,6 +279,7 @@ class Pipeline:
             settings=evaluate,
             seed=self.recipe.seed,
             cores=self.cores,
+            places=self.devices.places,
             store=self.store,
             raw_folder=self.out / "raw",
             listener=self.listener,

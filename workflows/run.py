@@ -19,6 +19,7 @@ from ..core.run_log import RunLog
 from ..core.store import lock, open_store
 from ..data import kind_of
 from ..devices import OpenDevices, device
+from ..devices.cluster import open_cluster
 from ..train.backbones import identity as backbone_identity
 from .arguments import path_of
 from .finished import Run
@@ -33,6 +34,7 @@ def run(
     out: str | os.PathLike[str] | None = None,
     *,
     overrides: Mapping[str, Any] | Sequence[str] = (),
+    cluster: str = "",
     progress: Listener | None = None,
 ) -> Run:
     """Do everything a recipe says: prepare data, train, make files, measure them, write the report.
@@ -43,6 +45,7 @@ def run(
         recipe: a recipe, the path of one, or its tables as a dictionary.
         out: the run's folder. Default: ``runs/NAME``.
         overrides: keys of the recipe to change, as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
+        cluster: the address of a Dask scheduler whose workers help, such as ``tcp://lab:8786``. Default: none.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -50,7 +53,8 @@ def run(
         could not be trained, beside others, is in its `failures`.
 
     Raises:
-        InputError: the recipe, its data or this environment is not fit for it; nothing was started.
+        InputError: the recipe, its data or this environment is not fit for it, or the cluster cannot be reached;
+            nothing was started.
         StageError: the only model could not be trained, or the disk refuses; what is done is kept.
     """
     if isinstance(recipe, Recipe | Mapping):
@@ -67,7 +71,7 @@ def run(
             check_parts(folder)
             if unchanged := _unchanged(folder, inputs, log):
                 return unchanged
-            with OpenDevices(checked.devices) as devices:
+            with open_cluster(cluster, log) as workers, OpenDevices(checked.devices, workers) as devices:
                 return _run(checked, folder, log, fingerprint, inputs, devices)
 
 

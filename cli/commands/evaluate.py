@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from .. import completing
-from ..options import labelled_data, text_columns
+from ..options import cluster_option, labelled_data, text_columns
 
 
 @click.command(short_help="Prove finished files on a data source and targets.")
@@ -66,6 +66,7 @@ from ..options import labelled_data, text_columns
     "--strict-placement", is_flag=True, help="Fail a file that an accelerator runs in part, as [evaluate] strict."
 )
 @click.option("--profile", is_flag=True, help="Also time each operator, apart from the latencies: see the report.")
+@cluster_option
 @click.option("--strict", is_flag=True, help="Exit status 1 also when it is not shown that a file fits the budget.")
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
@@ -81,6 +82,7 @@ def command(
     timing: tuple[str, ...],
     strict_placement: bool,
     profile: bool,
+    cluster: str,
     strict: bool,
     as_json: bool,
     **columns: str | None,
@@ -112,6 +114,7 @@ def command(
         value_range=read_range(value_range) if value_range else None,
         resize=resize,
         strict_placement=strict_placement,
+        cluster=cluster,
         progress=ProgressBars(),
     )
     show(measured, as_json=as_json)

@@ -7,15 +7,19 @@ from pathlib import Path
 import click
 
 from ..completing import recipes
+from ..options import cluster_option
 
 
 @click.command(short_help="Do everything a recipe says: data, models, files, proof, report.")
 @click.argument("recipe", type=click.Path(path_type=Path), shell_complete=recipes)
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME]")
 @click.option("--set", "overrides", metavar="a.b=value", multiple=True, help="Change a recipe's key; may be repeated.")
+@cluster_option
 @click.option("--strict", is_flag=True, help="Exit status 1 also when it is not shown that a file fits the budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
-def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], strict: bool, as_json: bool) -> int:
+def command(
+    recipe: Path, out: Path | None, overrides: tuple[str, ...], cluster: str, strict: bool, as_json: bool
+) -> int:
     """Do everything RECIPE says, and write the report.
 
     With a [budget] the exit status is 1 when no file fits it. Where the test samples are too few to show that a file
@@ -31,6 +35,6 @@ def command(recipe: Path, out: Path | None, overrides: tuple[str, ...], strict: 
     from ..exit_status import exit_status
     from ..output import show
 
-    finished = run(recipe, out, overrides=overrides, progress=ProgressBars())
+    finished = run(recipe, out, overrides=overrides, cluster=cluster, progress=ProgressBars())
     show(finished, as_json=as_json)
     return exit_status(finished.results, strict=strict, failures=len(finished.failures))
