@@ -60,9 +60,9 @@ class OpenDevices:
         return SharedRunner(runner, self.cluster, timeout_seconds)
 
     @property
-    def places(self) -> int:
+    def answerers(self) -> int:
         """How many samples can be answered at once: this machine's cores, and the threads of the cluster's workers."""
-        return self.cluster.places if self.cluster else usable_cores()
+        return self.cluster.answerers if self.cluster else usable_cores()
 
     def environments(self, targets: Sequence[Target]) -> dict[str, dict[str, Any]]:
         """Return the environment of each device of `targets`, by name in their order; without targets, of `local`."""

@@ -37,7 +37,7 @@ CONNECT_SECONDS = 10
 _LOOK, _TRIES = 2.0, 4
 # Of a piece of a file of samples; and of files that workers are asked to keep, the last used ones.
 _PIECE_BYTES, _KEPT_BYTES = 8 << 20, 1 << 30
-_START = "start one there: dask scheduler; and workers: dask worker tcp://HOST:8786 (edgeproof docs devices)"
+_START = "start one there: dask scheduler; and workers: dask worker tcp://HOST:8786 (edgeproof docs cluster)"
 _SAME = "install the same version of Edgeproof on all machines"
 
 
@@ -80,7 +80,7 @@ class Cluster:
         return bool(self.client.status != "running")
 
     @property
-    def places(self) -> int:
+    def answerers(self) -> int:
         """How many samples can be answered at once: on this machine and by the workers."""
         return usable_cores() + sum(worker.room for worker in self.workers())
 

@@ -77,7 +77,7 @@ def measure(
     settings: Evaluate,
     seed: int,
     cores: int,
-    places: int = 0,
+    answerers: int = 0,
     store: Store,
     raw_folder: Path,
     listener: Listener,
@@ -93,7 +93,7 @@ def measure(
     `references` maps a model's name to the id of its float reference artifact; agreement, difference and accuracy
     drop are against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON
     file per timed cell; rows name it relative to the folder above. Artifacts whose ids are in `untimed` answer and
-    are not timed. `places` is how many shards are answered at once (default: `cores`). `asks` says which order of
+    are not timed. `answerers` is how many shards are answered at once (default: `cores`). `asks` says which order of
     latencies must be certain, and `on_bench` receives what the bench learnt about the machine (`timing.time_cells`).
     `on_sustained` receives a row for each device (`sustained.sustained`) if the settings ask for minutes of that;
     without it (of a trial) there is none.
@@ -110,7 +110,7 @@ def measure(
         split,
         references=references,
         store=store,
-        workers=places or cores,
+        workers=answerers or cores,
         listener=listener,
         on_row=on_row,
         examples=settings.examples if split == "test" else None,

@@ -230,7 +230,7 @@ def evaluate_files(
                 settings=settings,
                 seed=SEED,
                 cores=usable_cores(),
-                places=devices.places,
+                answerers=devices.answerers,
                 store=store,
                 raw_folder=out / "raw",
                 listener=listener,

@@ -279,7 +279,7 @@ class Pipeline:
             settings=evaluate,
             seed=self.recipe.seed,
             cores=self.cores,
-            places=self.devices.places,
+            answerers=self.devices.answerers,
             store=self.store,
             raw_folder=self.out / "raw",
             listener=self.listener,

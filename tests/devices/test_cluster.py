@@ -73,7 +73,7 @@ def test_workers_answer_as_this_machine_does_and_where_none_is_left_it_does_so_i
     monkeypatch.setattr(cluster_module, "_PIECE_BYTES", 2 * 8 * 8 * 3)  # two samples
     notes = Notes()
     with open_cluster(running.address, notes) as cluster, OpenDevices(None, cluster) as devices:
-        assert cluster is not None and cluster.places == cluster.room._initial_value + 2  # type: ignore[attr-defined]
+        assert cluster is not None and cluster.answerers == cluster.room._initial_value + 2  # type: ignore[attr-defined]
         runner = shared(devices, artifact)
         assert runner.here.infer(inputs, tmp_path / "here.npy", 3, 8).ok
         there = by_worker(runner, inputs, tmp_path / "there.npy", 3, 8)
