@@ -262,25 +262,50 @@ class Conversation:
 
         Raises subprocess.TimeoutExpired, and TooLongError when the line is too long.
         """
-        if self._process.stdout is None:
-            return None
         until = time.monotonic() + timeout
-        descriptor = self._process.stdout.fileno()
-        parts, size = [self._buffer], len(self._buffer)
+        parts = [self._buffer]
+        size = len(self._buffer)
         while b"\n" not in parts[-1]:
-            if self._most_bytes is not None and size > self._most_bytes:
-                self._kill()
-                raise TooLongError
-            if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+            try:
+                part = self._read(size, max(0.0, until - time.monotonic()), timeout)
+            except subprocess.TimeoutExpired:
                 self._buffer = b"".join(parts)
-                raise subprocess.TimeoutExpired(self._command, timeout)
-            if not (part := os.read(descriptor, 1 << 16)):
+                raise
+            if not part:
                 self._buffer = b""
                 return None
             parts.append(part)
             size += len(part)
         line, _, self._buffer = b"".join(parts).partition(b"\n")
         return line
+
+    def hear_all(self, silence: float) -> bytes:
+        """Return all that the process writes until it ends; its standard input is closed.
+
+        Raises subprocess.TimeoutExpired when it writes nothing for `silence` seconds, and TooLongError.
+        """
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        parts = [self._buffer]
+        size = len(self._buffer)
+        self._buffer = b""
+        while part := self._read(size, silence, silence):
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
+
+    def _read(self, size: int, seconds: float, asked: float) -> bytes:
+        """Return the next bytes after the first `size`; none when the output has ended."""
+        if self._process.stdout is None:
+            return b""
+        descriptor = self._process.stdout.fileno()
+        if self._most_bytes is not None and size > self._most_bytes:
+            self._kill()
+            raise TooLongError
+        if not select.select([descriptor], [], [], seconds)[0]:
+            raise subprocess.TimeoutExpired(self._command, asked)
+        return os.read(descriptor, 1 << 16)
 
     def ending(self) -> Ending:
         """Wait for the end of a process whose output has ended; return how it ended."""

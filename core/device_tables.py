@@ -73,6 +73,33 @@ class SshTable(DeviceTable):
     config: str = Field("", description="an ssh configuration file in place of yours")
 
 
+class AdbTable(DeviceTable):
+    """An Android device that ``adb`` reaches."""
+
+    kind: Literal["adb"] = Field("adb", description="an Android device that `adb` reaches")
+    serial: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._:-]{0,127})?$",
+        description="which device, as `adb devices` lists it, or an address with its port; not set: the only one",
+    )
+    adb: str = Field(
+        "", description="the program `adb`; not set: that of PATH, of ANDROID_HOME, or of the package adbutils"
+    )
+    folder: str = Field(
+        "/data/local/tmp/edgeproof", pattern=r"^/[A-Za-z0-9._/-]{1,200}$", description="where files are put there"
+    )
+    python: str = Field(
+        "",
+        pattern=f"^({_PLACE}|python3(\\.[0-9]{{1,2}})?|)$",
+        description="the Python there, 3.7 or newer; not set: `python3`, or Termux's with `run_as`",
+    )
+    run_as: str = Field(
+        "",
+        pattern=r"^([A-Za-z][A-Za-z0-9_]{0,50}(\.[A-Za-z][A-Za-z0-9_]{0,50}){1,8})?$",
+        description="the app in whose place Python runs (`run-as`), e.g. `com.termux`; it must be a debuggable build",
+    )
+
+
 class EthosTable(DeviceTable):
     """An Arm Ethos-U NPU, by its compiler."""
 
@@ -106,6 +133,7 @@ DEVICE_KINDS: dict[str, DeviceKind] = {
     "local": DeviceKind("local", LocalTable),
     "ssh": DeviceKind("ssh", SshTable),
     "emulated": DeviceKind("emulated", EmulatedTable),
+    "adb": DeviceKind("adb", AdbTable),
     "ethos-u": DeviceKind("ethos", EthosTable),
 }
 # The devices that nobody needs to declare.

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.artifact import Artifact
 from ..core.children import Conversation, Ending, TooLongError
 from ..core.measurement import Kind
-from ..core.runner import Outcome
+from ..core.runner import Outcome, Server
 from ..core.runtime import readers
 from ..core.sanitize import shorten
 from ..core.target import Target
@@ -75,7 +75,7 @@ class AgentRunner:
         more = {"kernels": kernels} if kernels else {}
         return self._ask("infer", inputs, outputs=str(outputs), start=start, stop=stop, **more)
 
-    def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> AgentServer | Outcome:
+    def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> Server | Outcome:
         """Start a process that runs bursts of inferences on request."""
         if not self.timed:
             return Outcome("unsupported", *_no_times(self.target))

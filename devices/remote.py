@@ -38,7 +38,7 @@ from .runtimes import only_version
 from .wheels import WANTED
 
 # Seconds for a question that costs the device nothing; without any byte taken; and after a device was found away.
-_QUESTION, _SILENCE, _AWAY = 60.0, 30.0, 20.0
+_QUESTION, _SILENCE, AWAY_SECONDS = 60.0, 30.0, 20.0
 _MOST_BYTES = 1 << 28  # of a reply
 _MOST_AT_ONCE, _BYTES_EACH = 4, 256 << 20
 _CHUNK = 1 << 20
@@ -96,7 +96,7 @@ class RemoteDevice:
     def about(self, *, again: bool = False) -> About | Away:
         """Return what the device says of itself; it is asked once, and again a while after it was found away."""
         with self._lock:
-            away = isinstance(self._about, Away) and time.monotonic() - self._asked_at > _AWAY
+            away = isinstance(self._about, Away) and time.monotonic() - self._asked_at > AWAY_SECONDS
             if self._about is None or away or again:
                 outcome = self.ask({"verb": "about", "modules": _modules()}, seconds=_QUESTION)
                 self._asked_at = time.monotonic()
@@ -190,14 +190,19 @@ class RemoteDevice:
 
     def cool_down(self) -> None:
         """Wait until the device is nearly as cool as when it was first asked; for a minute at most."""
-        with self._lock:
-            cool, until = self._cool, time.monotonic() + COOL_SECONDS
-        while cool is not None and time.monotonic() < until:
-            outcome = self.ask({"verb": "state"}, seconds=_QUESTION)
-            celsius = outcome.data["conditions"].get("celsius") if outcome.ok else None
-            if celsius is None or celsius <= cool + _COOL_DEGREES:
+        until = time.monotonic() + COOL_SECONDS
+        while time.monotonic() < until:
+            celsius = self.celsius()
+            if celsius is None or self._cool is None or celsius <= self._cool + _COOL_DEGREES:
                 return
             time.sleep(COOL_STEP)
+
+    def celsius(self) -> float | None:
+        """Return the temperature that the device has now, if it says one."""
+        if self._cool is None:
+            return None
+        outcome = self.ask({"verb": "state"}, seconds=_QUESTION)
+        return outcome.data["conditions"].get("celsius") if outcome.ok else None
 
     def forget_files(self) -> None:
         """Ask again which files are there: somebody has removed some."""

@@ -1,4 +1,4 @@
-"""What disturbed a measurement, in sentences: load, stolen time, clocks, heat and throttling."""
+"""What disturbed a measurement, in sentences: load, stolen time, clocks, heat, throttling, battery and screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FLAGS = {
     4: "the board throttled",
     8: "the board was too hot",
 }
-_LOAD, _STEAL, _CLOCK, _HOT = 0.5, 0.02, 0.05, 85.0
+_LOAD, _STEAL, _CLOCK, _HOT, _LOW_BATTERY = 0.5, 0.02, 0.05, 85.0, 20.0
 
 
 def disturbances(conditions: Sequence[Mapping[str, Any]], threads: int = 1) -> list[str]:
@@ -41,4 +41,20 @@ def disturbances(conditions: Sequence[Mapping[str, Any]], threads: int = 1) -> l
     for pair in pairs:
         flags |= int(pair[0].get("throttling_flags", 0)) | int(pair[1].get("throttling_flags", 0))
     found += [words for bit, words in _FLAGS.items() if flags & bit]
+    return found + _of_a_phone([one for pair in pairs for one in pair])
+
+
+def _of_a_phone(states: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what a phone's own services said (`devices/android_state.state_of`)."""
+    found = []
+    if status := max((int(one.get("thermal_status", 0)) for one in states), default=0):
+        found.append(f"the phone reported heat (thermal status {status} of 6)")
+    if any(one.get("battery_saver") for one in states):
+        found.append("the battery saver was on")
+    for name, words in (("screen", "the screen went on or off"), ("charging", "the charger was connected or removed")):
+        if len({one[name] for one in states if name in one}) > 1:
+            found.append(words)
+    levels = [one["battery_percent"] for one in states if "battery_percent" in one]
+    if levels and min(levels) < _LOW_BATTERY:
+        found.append(f"the battery was at {min(levels):.0f} %")
     return found

@@ -94,11 +94,28 @@ def _environment(env: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [(title, shorten(str(env[key]), 160)) for key, title in names.items() if env.get(key) is not None]
     if isinstance(env.get("celsius"), int | float):
         rows.append(("Temperature before", f"{env['celsius']:.0f} °C"))
+    rows += _state_of_a_phone(env)
     if isinstance(env.get("memory_bytes"), int):
         rows.insert(3, ("Memory", size(env["memory_bytes"])))
     packages = env.get("packages")
     if isinstance(packages, Mapping):
         rows += [(shorten(str(name)), shorten(str(version))) for name, version in packages.items()]
+    return rows
+
+
+def _state_of_a_phone(env: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return battery, heat and screen of a device that tells them."""
+    rows = []
+    if isinstance(env.get("battery_percent"), int | float):
+        celsius = env.get("battery_celsius")
+        parts = [f"{env['battery_percent']:.0f} %", "charging" if env.get("charging") else ""]
+        parts += [f"{celsius:.0f} °C" if isinstance(celsius, int | float) else ""]
+        parts += ["battery saver on" if env.get("battery_saver") else ""]
+        rows.append(("Battery", ", ".join(filter(None, parts))))
+    if isinstance(env.get("thermal_status"), int):
+        rows.append(("Thermal status", f"{env['thermal_status']} of 6"))
+    if isinstance(env.get("screen"), str):
+        rows.append(("Screen", shorten(env["screen"], 20)))
     return rows
 
 

@@ -126,6 +126,12 @@ def test_the_load_of_the_bench_s_own_threads_is_no_disturbance() -> None:
         ({"throttling_flags": 0x50000}, {"throttling_flags": 0x50001}, "the board's voltage was too low"),
         ({"throttling_flags": 0x50000}, {"throttling_flags": 0x50000}, ""),
         ({"load": 1.0, "steal_s": 5.0, "at": 0.0, "mhz": 3000.0}, {"steal_s": 5.0, "at": 9.0, "mhz": 2990.0}, ""),
+        ({"thermal_status": 0}, {"thermal_status": 2}, "thermal status 2 of 6"),
+        ({"screen": "on"}, {"screen": "off"}, "the screen went on or off"),
+        ({"charging": True}, {"charging": False}, "the charger"),
+        ({"battery_saver": True}, {}, "battery saver"),
+        ({"battery_percent": 21.0}, {"battery_percent": 19.0}, "the battery was at 19 %"),
+        ({"thermal_status": 0, "screen": "on", "charging": True, "battery_percent": 90.0}, {"screen": "on"}, ""),
         ({}, {}, ""),
     ],
 )

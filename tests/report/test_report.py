@@ -25,6 +25,7 @@ from edgeproof.report.html import SECTIONS
 from edgeproof.report.html import render as render_html
 from edgeproof.report.markdown import text as escape_markdown
 from edgeproof.report.palette import PAGE
+from edgeproof.report.sections.method import _environment
 from edgeproof.report.templating import TEMPLATES
 
 from ..support.example_results import HOSTILE, Page, example, terminal, written
@@ -361,3 +362,10 @@ def test_which_samples_a_drop_is_of_is_said_in_every_output(tmp_path):
     assert (row["pooled_drop"], row["pooled_samples"]) == ("0.0001", "2500")
     assert (row["pooled_splits"], row["agreement_by"]) == ("test and validation", "class")
     assert rows["mobilenet--onnx-float32", "local/onnxruntime"]["pooled_samples"] == ""
+
+
+def test_the_battery_the_heat_and_the_screen_of_a_phone_stand_with_its_environment() -> None:
+    phone = {"battery_percent": 84.0, "battery_celsius": 32.6, "charging": True, "thermal_status": 1, "screen": "on"}
+    rows = dict(_environment(phone))
+    assert rows == {"Battery": "84 %, charging, 33 °C", "Thermal status": "1 of 6", "Screen": "on"}
+    assert _environment({"battery_percent": "x", "thermal_status": None, "screen": 3}) == []

@@ -14,6 +14,7 @@ from edgeproof.core.device_tables import Devices
 from edgeproof.devices import userland
 from edgeproof.devices.userland import Userland
 
+from .adb_device import adb_device
 from .ssh_server import ssh_server
 
 
@@ -48,6 +49,13 @@ def ssh(folder: Path) -> Iterator[Subject]:
         yield Subject("board", server.devices(), server.cut)
 
 
+@contextmanager
+def adb(folder: Path) -> Iterator[Subject]:
+    """This machine, by the real adb and a device on loopback that is no phone."""
+    with adb_device(folder / "device") as device:
+        yield Subject("phone", device.devices(), device.cut)
+
+
 def made_userland(architecture: str) -> Userland:
     """Return a userland that has been made, or skip the test."""
     ready = userland.load(architecture)
@@ -77,4 +85,6 @@ def estimator(folder: Path) -> Iterator[Subject]:
     yield Subject("ethos-u55", Devices(), end_children, "estimated", "vela")
 
 
-KINDS = {"local": local, "ssh": ssh, "emulated": emulated, "tflite-micro": microcontroller, "ethos-u": estimator}
+KINDS = {
+    "local": local, "ssh": ssh, "adb": adb, "emulated": emulated, "tflite-micro": microcontroller, "ethos-u": estimator,
+}  # fmt: skip
