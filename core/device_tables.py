@@ -100,6 +100,12 @@ class AdbTable(DeviceTable):
     )
 
 
+class WorkerTable(DeviceTable):
+    """A device at a worker of a Dask cluster."""
+
+    kind: Literal["worker"] = Field("worker", description="a device at a worker of the cluster that `--cluster` names")
+
+
 class EthosTable(DeviceTable):
     """An Arm Ethos-U NPU, by its compiler."""
 
@@ -135,6 +141,7 @@ DEVICE_KINDS: dict[str, DeviceKind] = {
     "emulated": DeviceKind("emulated", EmulatedTable),
     "adb": DeviceKind("adb", AdbTable),
     "ethos-u": DeviceKind("ethos", EthosTable),
+    "worker": DeviceKind("cluster_device", WorkerTable),
 }
 # The devices that nobody needs to declare.
 BUILT_IN: dict[str, DeviceTable] = {

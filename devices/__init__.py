@@ -28,7 +28,7 @@ __all__ = [
 class OpenDevices:
     """Some declared devices, each opened at its first use and closed at the end. A context manager, for any thread.
 
-    With a `cluster` its workers answer samples, too.
+    With a `cluster` its workers answer samples, too, and the devices that they have are used through them.
     """
 
     def __init__(self, declared: Devices | None = None, cluster: Cluster | None = None) -> None:
@@ -47,8 +47,16 @@ class OpenDevices:
         """Return a device. Raises InputError for one that is not declared."""
         with self._lock:
             if name not in self._open:
-                self._open[name] = device(name, self.declared)
+                self._open[name] = self._opened(name)
             return self._open[name]
+
+    def _opened(self, name: str) -> Device:
+        table = self.declared[name]
+        if self.cluster is not None and name not in BUILT_IN and (table.kind == "worker" or self.cluster.has(name)):
+            from .cluster_device import open_device
+
+            return open_device(name, table, self.cluster)
+        return device(name, self.declared)
 
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float = 600.0) -> Runner:
         """Return the runner for an artifact on a target. Starts nothing; each verb starts its own process."""

@@ -38,7 +38,7 @@ _LOOK, _TRIES = 2.0, 4
 # Of a piece of a file of samples; and of files that workers are asked to keep, the last used ones.
 _PIECE_BYTES, _KEPT_BYTES = 8 << 20, 1 << 30
 _START = "start one there: dask scheduler; and workers: dask worker tcp://HOST:8786 (edgeproof docs cluster)"
-_SAME = "install the same version of Edgeproof on all machines"
+SAME = "install the same version of Edgeproof on all machines"
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,17 @@ class Cluster:
     def workers(self) -> list[Worker]:
         """Return the workers that are there now. New ones are asked what they are."""
         with self._lock:
-            if self.lost:
-                self.say(f"the cluster at {self.address} is lost: the rest is done here", "check the scheduler")
-                return []
-            with suppress(OSError, TimeoutError):
-                found = self.client.scheduler_info(n_workers=-1)["workers"]
+            try:
+                found = {} if self.lost else self.client.scheduler_info(n_workers=-1)["workers"]
                 if new := [address for address in found if address not in self._workers]:
                     facts = self.client.run(work.about, workers=new, on_error="return")
                     for address in new:
                         self._workers[address] = self._described(address, found[address], facts.get(address))
-                return [self._workers[address] for address in found]
+                if not self.lost:
+                    return [self._workers[address] for address in found]
+            except (OSError, TimeoutError):
+                pass
+            self.say(f"the cluster at {self.address} is lost: the rest is done here", "check the scheduler")
             return []
 
     def _described(self, address: str, info: Mapping[str, Any], facts: Any) -> Worker:
@@ -118,6 +119,10 @@ class Cluster:
         words = {"cpu": "processor", "flags": "instructions", "system": "system"}.get(other, other)
         return replace(worker, differs=f"other {words}{has}")
 
+    def has(self, device: str) -> bool:
+        """Whether a worker has a device."""
+        return any(device in worker.devices for worker in self.workers() if not worker.refused)
+
     def describe(self) -> None:
         """Say which workers there are and what they are used for."""
         workers = self.workers()
@@ -128,7 +133,7 @@ class Cluster:
         self.listener.note("info", f"cluster {self.address}: {words}; devices: {', '.join(devices) or 'none'}")
         for reason in dict.fromkeys(worker.refused for worker in workers if worker.refused):
             names = ", ".join(worker.host or worker.address for worker in workers if worker.refused == reason)
-            self.listener.note("warning", f"not used: {names}: {reason}", remedy=_SAME)
+            self.listener.note("warning", f"not used: {names}: {reason}", remedy=SAME)
         if differ := [worker for worker in workers if worker.differs and not worker.refused]:
             names = "; ".join(dict.fromkeys(f"{worker.host}: {worker.differs}" for worker in differ))
             words = f"workers that answer no samples, since answers could differ in the last digits: {names}"
@@ -153,8 +158,8 @@ class Cluster:
         job = {
             "target": str(target), "seconds": seconds, "start": start - first, "stop": stop - first,
             "artifact": to_json(replace(artifact, path=None, tokenizer=None)),
-            "file": self._tree(artifact.path, files), "file_suffix": artifact.path.suffix,
-            "tokenizer": self._tree(artifact.tokenizer, files),
+            "file": self.tree(artifact.path, files), "file_suffix": artifact.path.suffix,
+            "tokenizer": self.tree(artifact.tokenizer, files),
             "depends_on": work.depends_on(runner), "arithmetic": self._here["arithmetic"],
             "pieces": [_named(piece, files) for piece in pieces], "suffix": inputs.suffix, "blobs": list(files),
         }  # fmt: skip
@@ -178,9 +183,9 @@ class Cluster:
         try:
             outcome = from_json(Outcome, reply["outcome"], "a worker's reply")
             if outcome.ok:
-                _write(reply["answers"], outputs, samples)
+                write_answers(reply["answers"], outputs, samples)
         except (InputError, ValueError, KeyError, TypeError) as error:
-            self.say(f"a worker's reply cannot be read: {shorten(str(error), 200)}", _SAME)
+            self.say(f"a worker's reply cannot be read: {shorten(str(error), 200)}", SAME)
             return None
         return outcome if outcome.ok else None
 
@@ -246,7 +251,7 @@ class Cluster:
             for sha256 in files:
                 self._blobs.pop(sha256, None)
 
-    def _tree(self, path: Path | None, files: dict[str, Path | bytes]) -> dict[str, str]:
+    def tree(self, path: Path | None, files: dict[str, Path | bytes]) -> dict[str, str]:
         """Return the hashes of a file (its name is ``""``) or of a folder's files; add them to `files`."""
         if path is None or not path.exists():
             return {}
@@ -293,7 +298,7 @@ def _named(piece: bytes, files: dict[str, Path | bytes]) -> str:
     return sha256
 
 
-def _write(content: bytes, outputs: Path, samples: int) -> None:
+def write_answers(content: bytes, outputs: Path, samples: int) -> None:
     """Write the ``.npy`` of answers that a worker gave. Raises ValueError if it is none of so many samples."""
     answers = np.load(io.BytesIO(content), allow_pickle=False)
     if answers.dtype != np.float32 or answers.ndim != 2 or len(answers) != samples:
@@ -346,5 +351,5 @@ def _connected(address: str) -> Any:
     except Exception as error:
         client.close()
         reason = f"the scheduler at {place} has no Edgeproof of this version: {shorten(str(error), 200)}"
-        raise InputError(reason, _SAME) from None
+        raise InputError(reason, SAME) from None
     return client

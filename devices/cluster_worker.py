@@ -11,7 +11,7 @@ import platform
 import re
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..core.artifact import Artifact
-from ..core.codec import canonical, from_json, sha256_file, to_json
+from ..core.codec import canonical, from_json, sha256_file, sha256_of, to_json
 from ..core.environment import cpu_name
 from ..core.runner import Runner
 from ..core.sanitize import checked_path
@@ -43,7 +43,7 @@ def about() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "edgeproof": recorded_version("edgeproof"),
-        "code": sha256_file(AGENT) + sha256_file(Path(__file__)),
+        "code": sha256_of([sha256_file(path) for path in (AGENT, *sorted(AGENT.parent.glob("cluster*.py")))]),
         "arithmetic": {
             "cpu": cpu_name(),
             "flags": hashlib.sha256(flags[1].encode()).hexdigest() if flags else "",
@@ -73,7 +73,11 @@ def answer(job: dict[str, Any], *blobs: bytes) -> dict[str, Any]:
     content = dict(zip(job["blobs"], blobs, strict=True))
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as name, OpenDevices() as devices:
         folder = Path(name)
-        artifact = placed(job, content, folder)
+
+        def put(sha256: str, path: Path) -> None:
+            path.write_bytes(checked(content, sha256))
+
+        artifact = placed(job, put, folder)
         runner = devices.open_runner(artifact, Target.parse(job["target"]), timeout_seconds=job["seconds"])
         if depends_on(runner) != job["depends_on"] or about()["arithmetic"] != job["arithmetic"]:
             return {"different": True}
@@ -83,19 +87,19 @@ def answer(job: dict[str, Any], *blobs: bytes) -> dict[str, Any]:
         return {"outcome": to_json(outcome), "answers": outputs.read_bytes() if outcome.ok else b""}
 
 
-def placed(job: Mapping[str, Any], content: Mapping[str, bytes], folder: Path) -> Artifact:
-    """Return the artifact of a job, its files written into a folder."""
+def placed(job: Mapping[str, Any], put: Callable[[str, Path], None], folder: Path) -> Artifact:
+    """Return the artifact of a job; `put` makes each of its files in a folder, given its hash and path."""
     artifact = from_json(Artifact, job["artifact"], "the artifact")
-    path = _write(job["file"], content, folder / f"file{job['file_suffix']}")
-    tokenizer = _write(job["tokenizer"], content, folder / "tokenizer")
+    path = _placed(job["file"], put, folder / f"file{job['file_suffix']}")
+    tokenizer = _placed(job["tokenizer"], put, folder / "tokenizer")
     return replace(artifact, path=path, tokenizer=tokenizer)
 
 
-def _write(tree: Tree, content: Mapping[str, bytes], place: Path) -> Path | None:
+def _placed(tree: Tree, put: Callable[[str, Path], None], place: Path) -> Path | None:
     for name, sha256 in tree.items():
         path = place / checked_path(name, "a file's name")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(checked(content, sha256))
+        put(sha256, path)
     return place if tree else None
 
 

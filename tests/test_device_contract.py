@@ -13,10 +13,12 @@ import pytest
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.model import InputContract
+from edgeproof.core.progress import Silent
 from edgeproof.core.runner import Outcome
 from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.target import Target
 from edgeproof.devices import OpenDevices
+from edgeproof.devices.cluster import open_cluster
 
 from .support.bundle_models import mean_colour_model
 from .support.device_kinds import KINDS, Subject
@@ -34,7 +36,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def devices(subject: Subject) -> Iterator[OpenDevices]:
-    with OpenDevices(subject.declared) as devices:
+    with open_cluster(subject.cluster, Silent()) as cluster, OpenDevices(subject.declared, cluster) as devices:
         yield devices
 
 

@@ -171,8 +171,9 @@ def test_a_cluster_that_is_none_is_an_input_error(running: RunningCluster, monke
 
 
 def test_where_the_scheduler_is_lost_the_rest_is_done_here_and_a_new_worker_helps(
-    artifact: Artifact, inputs: Path, tmp_path: Path
+    artifact: Artifact, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 3)
     notes = Notes()
     with (
         dask_cluster(tmp_path, []) as running,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeproof.core.device_tables import Devices
+from edgeproof.core.device_tables import Devices, WorkerTable
 from edgeproof.devices import userland
 from edgeproof.devices.userland import Userland
 
 from .adb_device import adb_device
+from .clusters import dask_cluster
 from .ssh_server import ssh_server
 
 
@@ -27,6 +29,7 @@ class Subject:
     disappear: Callable[[], None]
     kind: str = "measured"
     runtime: str = "litert"
+    cluster: str = ""
 
 
 def end_children() -> None:
@@ -54,6 +57,28 @@ def adb(folder: Path) -> Iterator[Subject]:
     """This machine, by the real adb and a device on loopback that is no phone."""
     with adb_device(folder / "device") as device:
         yield Subject("phone", device.devices(), device.cut)
+
+
+@contextmanager
+def worker(folder: Path) -> Iterator[Subject]:
+    """This machine as a device of a worker of a Dask cluster, whose own ``devices.toml`` declares it."""
+    settings = folder / "settings" / "edgeproof"
+    settings.mkdir(parents=True)
+    (settings / "devices.toml").write_text('[device.bench]\nkind = "local"\n')
+    with dask_cluster(folder) as running:
+        numbers = itertools.count()
+
+        def start() -> None:
+            running.start_worker(
+                f"lab{next(numbers)}", "--resources", "bench=1", env={"XDG_CONFIG_HOME": str(settings.parent)}
+            )
+
+        def disappear() -> None:
+            running.kill(next(reversed(running.workers)))
+            start()
+
+        start()
+        yield Subject("bench", Devices({"bench": WorkerTable()}), disappear, cluster=running.address)
 
 
 def made_userland(architecture: str) -> Userland:
@@ -87,4 +112,5 @@ def estimator(folder: Path) -> Iterator[Subject]:
 
 KINDS = {
     "local": local, "ssh": ssh, "adb": adb, "emulated": emulated, "tflite-micro": microcontroller, "ethos-u": estimator,
+    "worker": worker,
 }  # fmt: skip
