@@ -135,13 +135,15 @@ def _tiny_backbone(size: int) -> Any:
 
 def _make_classifier(job: Job) -> Job:
     """Train the head of `head_training`'s hand-written model on the features of some images, and save the model."""
+    from edgeproof.core.dataset import load_prepared
     from edgeproof.frameworks.tensorflow import fresh
     from edgeproof.train.packaged import mobilenet_v2
 
     from .head_training import build_by_hand
 
     _, keras = fresh(1)
-    images, labels = (np.load(Path(job["data"]) / name)[:HEAD_IMAGES] for name in ("train.npy", "train-labels.npy"))
+    data = load_prepared(Path(job["data"]))
+    images, labels = data.rows("train")[:HEAD_IMAGES], np.load(data.targets("train"))[:HEAD_IMAGES]
     size = images.shape[1]
     model = build_by_hand(_tiny_backbone(size) if job["tiny"] else mobilenet_v2(size), MEAN, DEVIATION, 10, 0.2)
     features = keras.Model(model.input, model.layers[-3].output).predict(images, verbose=0)

@@ -114,7 +114,7 @@ def _training(job: Job) -> Job:
     content = copies.take(copies.copy_path(identity(spec, folder=Path()), train.head.pooling))
     if content is None:
         raise RuntimeError("the LiteRT copy of the backbone was not kept")
-    images = [np.load(data.images(split), mmap_mode="r") for split in ("train", "validation")]
+    images = [data.rows("train")[:], data.rows("validation")]
     began = time.perf_counter()
     for split in images:
         one_pass(content, split, usable_cores())
@@ -218,18 +218,16 @@ def _repeated(data: Path, folder: Path) -> Path:
     from dataclasses import replace
 
     from edgeproof.core.dataset import load_prepared, save_prepared
+    from edgeproof.core.encoded_images import ENTRY
 
     folder.mkdir()
     prepared = load_prepared(data)
     for split in ("validation", "test"):
         for name in (f"{split}.npy", f"{split}-labels.npy"):
             (folder / name).symlink_to(data / name)
-    images, labels = np.load(data / "train.npy", mmap_mode="r"), np.load(data / "train-labels.npy")
-    out = np.lib.format.open_memmap(folder / "train.npy", "w+", images.dtype, (LARGE, *images.shape[1:]))
-    for at in range(0, LARGE, len(images)):
-        out[at : at + len(images)] = images[: LARGE - at]
-    out.flush()
-    np.save(folder / "train-labels.npy", np.resize(labels, LARGE))
+    (folder / "train.pack").symlink_to(data / "train.pack")
+    (folder / "train.index").write_bytes(np.resize(np.fromfile(data / "train.index", ENTRY), LARGE).tobytes())
+    np.save(folder / "train-labels.npy", np.resize(np.load(data / "train-labels.npy"), LARGE))
     counts = {**prepared.counts, "train": LARGE}
     save_prepared(replace(prepared, folder=folder, counts=counts, sha256="f" * 64), folder)
     return folder

@@ -72,7 +72,10 @@ def frozen_answers(saved_model: Path, images: Any) -> Any:
 
 def split(job: Job, name: str) -> tuple[Any, Any]:
     """Return a split's images (N, height, width, 3) uint8 and labels (N,) int64, both in memory."""
-    return np.load(Path(job["data"]) / f"{name}.npy"), np.load(Path(job["data"]) / f"{name}-labels.npy")
+    from edgeproof.core.dataset import load_prepared
+
+    data = load_prepared(Path(job["data"]))
+    return np.asarray(data.rows(name)[:]), np.load(data.targets(name))
 
 
 def right(answers: Any, labels: Any) -> int:

@@ -6,15 +6,23 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .bounds import Count
 from .codec import from_json, read_json, to_json, write_json
 from .errors import explain_disk_errors
 
+if TYPE_CHECKING:
+    from .encoded_images import EncodedImages
+
 SPLITS = ("train", "validation", "test")
 
 Kind = Literal["image", "text", "tensor"]
+# Samples (N, …) that are read when they are indexed: a memory map, or images that are decoded again.
+Rows: TypeAlias = "NDArray[Any] | EncodedImages"
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,8 @@ class PreparedData:
 
     `folder` holds for each split the samples and ``SPLIT-labels.npy`` (N,) int64, indices into `labels`. Samples are
 
-    - ``image``: ``SPLIT.npy`` (N, height, width, 3) uint8 RGB;
+    - ``image``: ``SPLIT.npy`` (N, height, width, 3) uint8 RGB; for training also ``train.index`` and ``train.pack``
+      instead, which hold them encoded (`encoded_images`). `rows` reads both;
     - ``text``: ``SPLIT.jsonl``, one JSON string per line (`read_texts`); height and width are 0, resize is empty;
     - ``tensor``: ``SPLIT.npy`` (N, …) as the model takes them. Without classes `labels` is empty, and so are targets.
 
@@ -49,6 +58,24 @@ class PreparedData:
     def images(self, split: str) -> Path:
         """The ``.npy`` of a split's images or tensors."""
         return self.folder / f"{split}.npy"
+
+    def rows(self, split: str) -> Rows:
+        """A split's images or tensors (N, …), read and decoded when they are indexed; (0, height, width, 3) of a split
+        without a file."""
+        path = self.inputs(split)
+        if path.is_file():
+            rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return rows
+        if path.with_suffix(".index").is_file():
+            from .encoded_images import EncodedImages
+
+            return EncodedImages(self.folder, split, self.height, self.resize)
+        return np.zeros((0, self.height, self.width, 3), np.uint8)
+
+    def missing(self) -> str:
+        """The path of a training image whose file is read and is not there any more; ``""`` if all are there."""
+        rows = self.rows("train") if self.kind == "image" else None
+        return "" if rows is None or isinstance(rows, np.ndarray) else rows.missing()
 
     def targets(self, split: str) -> Path:
         """The ``.npy`` of a split's labels."""

@@ -17,11 +17,12 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.extras import EXTRAS
+from ..core.sample_files import Payload
 from ..core.sanitize import shorten
 from ..core.store import package_versions
 from .files import SPLIT_NAMES, stat_identity
 from .idx import from_arrays
-from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Payload, Probe, Remark, quoted
+from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Probe, Remark, quoted
 
 # Class names by class number. Fashion-MNIST: github.com/zalandoresearch/fashion-mnist; CIFAR:
 # cs.toronto.edu/~kriz/cifar.html (CIFAR-100's fine labels are in alphabetical order).

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.dataset import SPLITS
+from ..core.sample_files import UnreadableError
 from ..core.sanitize import csv_cell, shorten
-from .listing import TRAIN, Listing, Remark, UnreadableError, count, quoted
+from .listing import TRAIN, Listing, Remark, count, quoted
 from .splits import Assignment
 
 EXAMPLES = 20

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
+from ..core.sample_files import SampleFile
 from ..core.sanitize import shorten
 from .files import FolderSource, children, listing_of_files, stat_identity, walk
-from .listing import UNASSIGNED, Listing, Probe, Refusal, SampleFile, Source, display, existing_folder
+from .listing import UNASSIGNED, Listing, Probe, Refusal, Source, display, existing_folder
 from .tables import ImageTable, TextTable, has_labels
 
 

@@ -14,9 +14,8 @@ import unicodedata
 from typing import NamedTuple
 
 from ..core.errors import InputError
+from ..core.sample_files import Payload, SampleFile, UnreadableError, read_error_reason, read_sample
 from ..core.sanitize import shorten
-from .listing import Payload, SampleFile, UnreadableError
-from .reading import read_error_reason, read_sample
 
 # No encoding that Python knows takes more bytes for a character of the Basic Multilingual Plane: UTF-7 and the
 # ISO 2022 family take up to eight with their escapes; the rest at most four.

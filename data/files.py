@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core.codec import sha256_of
 from ..core.errors import InputError
+from ..core.sample_files import Payload, SampleFile
 from .listing import (
     TEST,
     TRAIN,
@@ -22,11 +23,9 @@ from .listing import (
     VALIDATION,
     Indices,
     Listing,
-    Payload,
     Probe,
     Refusal,
     Remark,
-    SampleFile,
     SampleKind,
     count,
     display,

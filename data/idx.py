@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from ..core.codec import sha256_file
 from ..core.errors import InputError
+from ..core.sample_files import Payload, Pixels
 from ..core.sanitize import shorten
 from ..core.unpacking import max_unpacked_size
 from .files import stat_identity
-from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Payload, Pixels, Probe, existing_folder
+from .listing import TEST, TRAIN, UNASSIGNED, Indices, Listing, Probe, existing_folder
 
 UNSIGNED_BYTE = 0x08
 

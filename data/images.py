@@ -5,12 +5,13 @@ At most a few batches are in memory at a time.
 
 from __future__ import annotations
 
+import os
 import shutil
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +19,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.dataset import SPLITS
+from ..core.decode import Decoded, decode, pillow_settings
+from ..core.encoded_images import ENTRY, EncodedWriter, refers_to_file
 from ..core.errors import StageError
 from ..core.progress import Listener
+from ..core.sample_files import Payload, SampleFile, UnreadableError
 from .arrays import HEADER_BYTES, NpyWriter, write_targets
 from .check import NOTABLE, Check
-from .decode import Decoded, decode, pillow_settings
-from .listing import TEST, TRAIN, VALIDATION, Payload, Remark, UnreadableError, count
+from .listing import TEST, TRAIN, VALIDATION, Indices, Listing, Remark, count
 from .splits import Assignment
 
 BATCH_BYTES = 4 << 20
@@ -107,27 +110,30 @@ def image_pass(
     workspace: Path,
     listener: Listener,
     workers: int,
+    encoded: bool,
     check_stop: Callable[[], None],
 ) -> dict[str, str]:
-    """Decode and write every planned image once, and add it to `check`. Returns the SHA-256 of each array.
+    """Decode every planned image once, add it to `check`, and write it. Returns the SHA-256 of each array.
 
-    `check_stop` is called after each batch and may raise.
+    With `encoded` training images are written in their encoded form (`core.encoded_images`), all others decoded. The
+    hashes are the same. `check_stop` is called after each batch and may raise.
     """
     listing = check.listing
     total = sum(map(len, plan.splits))
-    _check_disk_space(workspace, total, size)
+    saved = _saved_bytes(listing, plan.splits[TRAIN], 3 * size * size) if encoded else 0
+    _check_disk_space(workspace, total, size, saved)
     batch = max(1, min(BATCH_IMAGES, BATCH_BYTES // (3 * size * size)))
     # Small images in memory decode faster than threads can switch.
     threads = 1 if listing.light else workers
     digests, done = {}, 0
 
-    def work(items: list[tuple[int, Payload]]) -> list[tuple[int, Decoded | UnreadableError]]:
-        results: list[tuple[int, Decoded | UnreadableError]] = []
+    def work(items: list[tuple[int, Payload]]) -> list[tuple[int, Payload, Decoded | UnreadableError]]:
+        results: list[tuple[int, Payload, Decoded | UnreadableError]] = []
         for index, payload in items:
             try:
-                results.append((index, decode(payload, size=size, resize=resize, max_pixels=max_pixels)))
+                results.append((index, payload, decode(payload, size=size, resize=resize, max_pixels=max_pixels)))
             except UnreadableError as error:
-                results.append((index, error))
+                results.append((index, payload, error))
         return results
 
     with pillow_settings():
@@ -135,24 +141,33 @@ def image_pass(
             name, indices = SPLITS[split], plan.splits[split]
             written: list[int] = []
             payloads = zip(indices.tolist(), listing.stream(indices), strict=True)
-            images = NpyWriter(workspace / f"{name}.npy", (size, size, 3), "uint8")
+            images = _writer(workspace, name, size, encoded=encoded and split == TRAIN)
             with images, closing(_map_batches(work, payloads, batch, threads)) as batches:
                 for results in batches:
-                    block = []
-                    for index, image in results:
+                    block: list[tuple[Payload, Decoded]] = []
+                    for index, payload, image in results:
                         if isinstance(image, UnreadableError):
                             check.add_unreadable(index, image)
                         elif check.add(index, split, image):
-                            block.append(image.pixels)
+                            block.append((payload, image))
                             written.append(index)
-                    if block:
-                        images.append(np.stack(block))
+                    if isinstance(images, EncodedWriter):
+                        images.append(block)
+                    elif block:
+                        images.append(np.stack([image.pixels for _, image in block]))
                     check_stop()
                     done += len(results)
                     listener.progress("data", done, total)
             digests[name] = images.sha256
             digests[f"{name}-labels"] = write_targets(listing, written, workspace / f"{name}-labels.npy")
     return digests
+
+
+def _writer(folder: Path, split: str, size: int, *, encoded: bool) -> EncodedWriter | NpyWriter:
+    """Open the files of a split, and remove those of an attempt that wrote the other form."""
+    for other in (".npy",) if encoded else (".index", ".pack"):
+        (folder / f"{split}{other}").unlink(missing_ok=True)
+    return EncodedWriter(folder, split) if encoded else NpyWriter(folder / f"{split}.npy", (size, size, 3), "uint8")
 
 
 def _map_batches(
@@ -177,10 +192,26 @@ def _map_batches(
             pool.shutdown(cancel_futures=True)
 
 
-def _check_disk_space(workspace: Path, images: int, size: int) -> None:
-    """Raise StageError when the disk is too small for the arrays. Files of an earlier attempt count as free space."""
-    needed = images * (3 * size * size + 8) + 6 * HEADER_BYTES
-    reusable = sum(path.stat().st_size for path in workspace.glob("*.npy"))
+def _saved_bytes(listing: Listing, indices: Indices, row: int) -> int:
+    """Return how many bytes less the images take encoded, at least, than as decoded rows of `row` bytes each."""
+    first = next(listing.stream(indices[:1]), None)
+    if isinstance(first, np.ndarray):  # the images of a split have one size
+        return len(indices) * max(0, row - first.nbytes - ENTRY.itemsize)
+    saved = 0
+    for payload in listing.stream(indices) if isinstance(first, SampleFile) else ():
+        with suppress(OSError):
+            if isinstance(payload, SampleFile) and refers_to_file(Path(payload.path).stat().st_size, row):
+                saved += row - ENTRY.itemsize - len(os.fsencode("".join(payload)))
+    return max(0, saved)
+
+
+def _check_disk_space(workspace: Path, images: int, size: int, saved: int) -> None:
+    """Raise StageError when the disk is too small for the arrays of `images`, less the bytes that are `saved`.
+
+    Files of an earlier attempt count as free space.
+    """
+    needed = images * (3 * size * size + 8) + 6 * HEADER_BYTES - saved
+    reusable = sum(path.stat().st_size for name in SPLITS for path in workspace.glob(f"{name}[.-]*"))
     free = shutil.disk_usage(workspace).free + reusable
     if needed > free:
         raise StageError(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.sample_files import Payload
 from ..core.sanitize import shorten
 
 # Split codes in arrays: positions in core.dataset.SPLITS.
@@ -19,34 +20,10 @@ TRAIN, VALIDATION, TEST = range(3)
 UNASSIGNED = -1
 
 Indices: TypeAlias = NDArray[np.int64]
-Pixels: TypeAlias = NDArray[np.uint8]
 
 
 # The kind of the samples; also the noun in messages about them.
 SampleKind: TypeAlias = Literal["image", "text"]
-
-
-class SampleFile(NamedTuple):
-    """A sample in a file. The resolved `path` must lie in `root` (already resolved); the reader checks this."""
-
-    path: str
-    root: str
-
-
-class UnreadableError(Exception):
-    """A sample that cannot be used; the message is the reason, for the report.
-
-    `cause` is the category that the check counts: ``encoding``, ``empty``, ``large``, or ``""``.
-    """
-
-    def __init__(self, why: str, cause: str = "") -> None:
-        super().__init__(why)
-        self.cause = cause
-
-
-# What a source passes to the decoder: a file; an encoded image; pixels (height, width) or (height, width, 3); a text;
-# or the reason why there is none.
-Payload: TypeAlias = SampleFile | bytes | Pixels | str | UnreadableError
 
 
 class Remark(NamedTuple):

@@ -17,10 +17,10 @@ import numpy as np
 
 from ..core.codec import sha256_of
 from ..core.errors import InputError
+from ..core.sample_files import SampleFile, UnreadableError, read_sample
 from ..core.sanitize import shorten
 from .files import TEXT_ENDINGS, FolderSource
-from .listing import Listing, Probe, SampleFile, UnreadableError
-from .reading import read_sample
+from .listing import Listing, Probe
 from .rows import Columns
 from .tables import FORMATS, TextTable
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.decode import decode, pillow_settings
 from ..core.errors import InputError
 from ..core.recipe import Data
+from ..core.sample_files import Payload, UnreadableError
 from ..core.sanitize import shorten
-from .decode import decode, pillow_settings
 from .decode_text import check_encoding, decode_text
-from .listing import Listing, Payload, SampleKind, UnreadableError, count
+from .listing import Listing, SampleKind, count
 from .sources import check_source, kind_of, open_source
 from .splits import assign
 

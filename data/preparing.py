@@ -14,13 +14,13 @@ from typing import Any, Literal, TypeVar
 
 from ..core.codec import sha256_of
 from ..core.dataset import SPLITS, PreparedData, save_prepared
+from ..core.decode import Decoded
 from ..core.errors import InputError, explain_disk_errors
 from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.sanitize import shorten
 from ..core.store import package_versions
 from .check import Check, Sample, Traits, class_names, missing_classes, write_unreadable
-from .decode import Decoded
 from .decode_text import DecodedText, check_encoding
 from .images import ImageTraits, image_pass
 from .listing import TEST, TRAIN, Listing, SampleKind, count, with_test
@@ -77,14 +77,15 @@ def prepare(
     workers: int,
     use: Use = "all",
 ) -> PreparedData:
-    """Split, check, decode and resize the images of `data` into ``.npy`` files and ``data.json`` in `workspace`.
+    """Split, check, decode and resize the images of `data` into `workspace`: ``.npy`` files and ``data.json``.
 
-    Images beyond data.limit_train and data.limit_test are neither opened nor checked. Every image is decoded once, at
-    full size: an image of max_pixels takes 0.5 GB meanwhile, in each thread. Images of a split keep the source's order
-    (files are sorted by name); training shuffles them. `workers` is the number of decoding threads. With `use` other
-    than ``all`` everything goes into that one split (see `splits.assign_to_one`): test images to evaluate files, or
-    training images to calibrate; neither needs classes, or samples of each class. The same input gives the same bytes,
-    also after an interrupted attempt.
+    With `use` = ``all`` training images are written as `core.encoded_images` says, and not decoded; otherwise the
+    source may be temporary. Images beyond data.limit_train and data.limit_test are neither opened nor checked.
+    Every image is decoded once, at full size: an image of max_pixels takes 0.5 GB meanwhile, in each thread. Images of
+    a split keep the source's order (files are sorted by name); training shuffles them. `workers` is the number of
+    decoding threads. With `use` other than ``all`` everything goes into that one split (see `splits.assign_to_one`):
+    test images to evaluate files, or training images to calibrate; neither needs classes, or samples of each class.
+    The same input gives the same bytes, also after an interrupted attempt.
 
     Raises InputError when the data cannot be used (see `splits.assign`; also when nothing is readable, or for
     unreadable files with ``on_unreadable = "stop"``), StageError when the disk is too small or not writable.
@@ -94,7 +95,8 @@ def prepare(
     def one_pass(check: Check[Decoded], plan: Assignment) -> dict[str, str]:
         return image_pass(
             check, plan, size=image_size, resize=resize, max_pixels=data.max_pixels, workspace=workspace,
-            listener=listener, workers=workers, check_stop=lambda: _stop_if_unreadable(check, data, NAMED),
+            listener=listener, workers=workers, encoded=use == "all",
+            check_stop=lambda: _stop_if_unreadable(check, data, NAMED),
         )  # fmt: skip
 
     def traits() -> ImageTraits:

@@ -16,9 +16,10 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from ..core.errors import InputError
 from ..core.inputs import open_input
+from ..core.sample_files import UnreadableError
 from ..core.sanitize import shorten
 from .decode_text import check_mark, to_text
-from .listing import UnreadableError, count, quoted
+from .listing import count, quoted
 
 # A longer row is taken for an unclosed quotation mark.
 MAX_ROW_BYTES = 64 << 20

@@ -20,24 +20,11 @@ import numpy as np
 from ..core.codec import sha256_file
 from ..core.errors import InputError
 from ..core.inputs import check_plain
+from ..core.sample_files import Payload, SampleFile, UnreadableError
 from ..core.sanitize import shorten
 from .decode_text import to_text
 from .files import SPLIT_NAMES, listing_of_files, stat_identity
-from .listing import (
-    TRAIN,
-    UNASSIGNED,
-    Indices,
-    Listing,
-    Payload,
-    Probe,
-    Refusal,
-    Remark,
-    SampleFile,
-    SampleKind,
-    UnreadableError,
-    count,
-    existing_folder,
-)
+from .listing import TRAIN, UNASSIGNED, Indices, Listing, Probe, Refusal, Remark, SampleKind, count, existing_folder
 from .rows import Columns, DelimitedRows, JsonRows, Row, Rows, WrongRow, open_table, split_columns
 
 Format = Literal["csv", "tsv", "jsonl"]

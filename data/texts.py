@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ..core.codec import sha256_file
 from ..core.dataset import SPLITS, write_texts
 from ..core.progress import Listener
+from ..core.sample_files import UnreadableError
 from .arrays import write_targets
 from .check import NOTABLE, Check
 from .decode_text import DecodedText, decode_text
-from .listing import TEST, TRAIN, VALIDATION, Indices, Remark, UnreadableError, count
+from .listing import TEST, TRAIN, VALIDATION, Indices, Remark, count
 from .splits import Assignment
 
 # Number of characters below which a text counts as short.

@@ -68,7 +68,7 @@ def _texts(data: PreparedData, split: str) -> Callable[[Disagreement], Disagreem
 def _pictures(data: PreparedData, split: str, run: Path) -> Callable[[Disagreement], Disagreement]:
     from PIL import Image
 
-    pixels = np.load(data.images(split), mmap_mode="r", allow_pickle=False)
+    pixels = data.rows(split)
     folder = run / "raw" / "samples"
 
     def save(one: Disagreement) -> Disagreement:

@@ -89,7 +89,7 @@ def _labels(data: PreparedData) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def _samples(data: PreparedData, chosen: list[int], tokenizer: Path | None) -> np.ndarray[Any, Any]:
     if data.kind != "text":
-        drawn: np.ndarray[Any, Any] = np.load(data.inputs("train"), mmap_mode="r", allow_pickle=False)[chosen]
+        drawn: np.ndarray[Any, Any] = data.rows("train")[chosen]
         return drawn
     if tokenizer is None:
         raise InputError(

@@ -69,7 +69,7 @@ def check_distribution(
     if data.kind == "text":
         pairs = list(_text_channels(saved, data, split, chosen, tokenizer))
     else:
-        loaded = np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[chosen]
+        loaded = data.rows(split)[chosen]
         pairs = list(_channels(saved, loaded, "image" if data.kind == "image" else ""))
     chance = LIMITS["chance"] / max(1, len(pairs))
     channels = [_compare(name, ours, theirs, data.kind, chance) for name, ours, theirs in pairs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def grow(
     path: Path,
     samples: int,
     width: int,
-    compute: Callable[[Iterable[tuple[int, int]]], Generator[NDArray[Any], None, None]],
+    compute: Callable[[Sequence[tuple[int, int]]], Generator[NDArray[Any], None, None]],
     progress: Callable[[int], None],
 ) -> NDArray[Any]:
     """Return all features as a read-only memory map (`samples`, `width`) float32 of `path`.

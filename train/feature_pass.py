@@ -16,6 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..core.codec import read_json, write_json
+from ..core.dataset import Rows
 from ..core.progress import Listener
 from ..core.recipe_training import Augment
 from .augment import Augmenter
@@ -37,7 +38,7 @@ class FeaturePass:
     Features of images without augmentation lie in `shared` if that is a folder, all others in `scratch`.
     """
 
-    images: Mapping[str, NDArray[Any]]
+    images: Mapping[str, Rows]
     scratch: Path
     shared: Path | None
     augment: Augment

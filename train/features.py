@@ -7,7 +7,8 @@ comparing it takes as long as Keras needs for some hundred images, so Keras comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.dataset import Rows
 from ..core.progress import Listener
 from ..frameworks.flat_graph import flat_graph
 from ..frameworks.tensorflow import cores, has_gpu, load
@@ -162,7 +164,7 @@ def litert_extractor(content: bytes) -> Extractor:
 
 def compute(
     extract: Engine,
-    images: NDArray[Any],
+    images: Rows,
     path: Path,
     *,
     augmenter: Augmenter | None,
@@ -170,17 +172,22 @@ def compute(
 ) -> NDArray[Any]:
     """Return the features of `images` (N, h, w, 3) uint8, changed by `augmenter`, as `feature_file.grow` does.
 
-    `images` may be a memory map larger than memory.
+    `images` may be larger than memory: blocks are read, and decoded, while the features of those before are computed.
     """
 
-    def stream(spans: Iterable[tuple[int, int]]) -> Generator[NDArray[Any], None, None]:
-        yield from extract.stream(_pixels(images, np.arange(start, stop), augmenter) for start, stop in spans)
+    def pixels(spans: Sequence[tuple[int, int]]) -> Generator[NDArray[Any], None, None]:
+        rows = (images[start:stop] for start, stop in spans) if isinstance(images, np.ndarray) else images.blocks(spans)
+        for (start, stop), block in zip(spans, rows, strict=True):
+            yield _changed(block, np.arange(start, stop), augmenter)
+
+    def stream(spans: Sequence[tuple[int, int]]) -> Generator[NDArray[Any], None, None]:
+        with closing(pixels(spans)) as blocks:
+            yield from extract.stream(blocks)
 
     return grow(path, len(images), extract.features, stream, progress)
 
 
-def _pixels(images: NDArray[Any], index: NDArray[Any], augmenter: Augmenter | None) -> NDArray[Any]:
-    block = images[index[0] : index[-1] + 1]
+def _changed(block: NDArray[Any], index: NDArray[Any], augmenter: Augmenter | None) -> NDArray[Any]:
     if augmenter is None:
         return block
     changes = augmenter.changes(index)

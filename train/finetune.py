@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.dataset import Rows
 from ..core.recipe import Train
 from ..frameworks.tensorflow import load
 from .augment import Augmenter, apply
@@ -54,7 +55,7 @@ def unfreeze_whole_layers(base: Base) -> tuple[list[Any], list[Any]]:
 def fine_tune_phase(
     base: Base,
     head: Any,
-    images: tuple[NDArray[Any], NDArray[Any]],
+    images: tuple[Rows, Rows],
     labels: tuple[NDArray[Any], NDArray[Any]],
     spec: Train,
     weights: NDArray[Any],
@@ -97,7 +98,7 @@ def fine_tune_phase(
 
 
 def training_batches(
-    images: NDArray[Any], labels: NDArray[Any], spec: Train, weights: NDArray[Any], seed: int, epochs: range
+    images: Rows, labels: NDArray[Any], spec: Train, weights: NDArray[Any], seed: int, epochs: range
 ) -> Any:
     """Return a ``tf.data.Dataset`` of (float32 pixels, int32 labels, weights) that goes through all images once for
     each of `epochs` (0 is the first).
@@ -136,7 +137,7 @@ def training_batches(
     return data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(PREFETCH)
 
 
-def validation_batches(images: NDArray[Any], labels: NDArray[Any], batch_size: int) -> Any:
+def validation_batches(images: Rows, labels: NDArray[Any], batch_size: int) -> Any:
     """Return a ``tf.data.Dataset`` of (float32 pixels, int32 labels), unchanged and in their order."""
     tf, _ = load()
     signature = (tf.TensorSpec([None, *images.shape[1:]], tf.float32), tf.TensorSpec([None], tf.int32))

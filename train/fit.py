@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.codec import sha256_of
-from ..core.dataset import PreparedData
+from ..core.dataset import PreparedData, Rows
 from ..core.environment import collector_paused
 from ..core.errors import InputError
 from ..core.files import discard
@@ -53,13 +53,9 @@ class _Work(Work):
 
     mixed: bool = False
 
-    def images(self, split: str) -> NDArray[Any]:
-        """A split's images as a memory map (N, height, width, 3) uint8; empty if there is no such file."""
-        path = self.data.images(split)
-        if not path.is_file():
-            return np.zeros((0, self.data.height, self.data.width, 3), np.uint8)
-        images: NDArray[Any] = np.load(path, mmap_mode="r")
-        return images
+    def images(self, split: str) -> Rows:
+        """A split's images (N, height, width, 3) uint8, read when they are indexed; empty if there is no such file."""
+        return self.data.rows(split)
 
 
 def fit(
@@ -162,7 +158,7 @@ def _pooled(work: _Work, base: Base) -> Base:
     return pooled or base
 
 
-def _some(images: NDArray[Any]) -> NDArray[Any]:
+def _some(images: Rows) -> NDArray[Any]:
     """Return a few images, spread over a split."""
     return images[:: max(1, len(images) // CHECKED_SAMPLES)][:CHECKED_SAMPLES]
 
@@ -263,19 +259,24 @@ def _train_head(work: _Work, head: Any, training: Labelled, validation: Labelled
 
 def _fine_tune(work: _Work, base: Base, head: Any, before: State) -> State:
     """Run phase two from the end of phase one; if none of its epochs is better, restore phase one's weights."""
-    splits = ("train", "validation")
+    images, validation = work.images("train"), work.images("validation")
     phase = fine_tune_phase(
         base,
         head,
-        (work.images(splits[0]), work.images(splits[1])),
-        (work.labels(splits[0]), work.labels(splits[1])),
+        (images, validation),
+        (work.labels("train"), work.labels("validation")),
         work.train,
         work.weights(),
         seed=work.seed,
         mixed=work.mixed,
     )
     start = State(best=before.best, best_accuracy=before.best_accuracy)
-    return work.run(phase, start, "fine-tune.npz")
+    try:
+        return work.run(phase, start, "fine-tune.npz")
+    except Exception:
+        if not isinstance(images, np.ndarray) and images.failure is not None:
+            raise images.failure from None  # TensorFlow makes an error of its own of what reading raises
+        raise
 
 
 def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tuple[Path, float, str]:

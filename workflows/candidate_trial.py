@@ -61,7 +61,7 @@ def _write(data: PreparedData, chosen: Sequence[tuple[str, NDArray[np.int64]]], 
         chosen_texts = (part[index] for part, (_, indices) in zip(texts, chosen, strict=True) for index in indices)
         write_texts(chosen_texts, small.inputs("test"))
     else:
-        arrays = [np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[indices] for split, indices in chosen]
+        arrays = [data.rows(split)[indices] for split, indices in chosen]
         np.save(small.inputs("test"), np.concatenate(arrays))
     if data.labels:
         labels = [np.load(data.targets(split), allow_pickle=False)[indices] for split, indices in chosen]

@@ -85,7 +85,8 @@ def prepared(
     source = fingerprint or train_data.fingerprint(data, seed=seed, folder=folder, use=use)
     settings = {"kind": input_spec.kind, "image_size": input_spec.size, "resize": input_spec.resize}
     key = store.key("data", {"source": source, "data": table, "use": use, **settings})
-    fresh = store.get(key) is None
+    # The same images in another place (a folder that was moved) have the same key, and their files are not found.
+    fresh = store.get(key) is None or bool(load_prepared(store.root / key).missing())
     if fresh:
         with store.write(key) as workspace:
             if scheme in ("keras", "tfds"):  # TensorFlow reads these, in a process of its own

@@ -67,7 +67,7 @@ def _first_classes(data: PreparedData, classes: int, folder: Path) -> PreparedDa
     for split in SPLITS:
         labels = np.load(data.targets(split))
         selected = labels < classes
-        np.save(folder / f"{split}.npy", np.load(data.images(split))[selected])
+        np.save(folder / f"{split}.npy", data.rows(split)[selected])
         np.save(folder / f"{split}-labels.npy", labels[selected])
         counts[split] = int(selected.sum())
     fewer = replace(data, folder=folder, labels=data.labels[:classes], counts=counts, sha256=f"{data.sha256[:60]}-few")

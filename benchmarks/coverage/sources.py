@@ -107,7 +107,7 @@ def _application(row: RowSpec, folder: Path) -> Source:
     name = row.id.partition(":")[2]
     weights = folder / "weights.h5"
     if not weights.is_file():
-        random_weights(name, row.size, np.load(data.images("train"))[:STATISTICS], weights)
+        random_weights(name, row.size, data.rows("train")[:STATISTICS], weights)
     spec = ModelSpec(name="model", backbone=row.id, weights=str(weights), image_size=row.size)
     return trained(spec, data, folder, fine_tuned=FINE_TUNED)
 

@@ -65,7 +65,7 @@ def check_data(model: Model, data: PreparedData) -> None:
         )
     if not data.counts.get("train"):
         raise InputError("the data have no training samples", "check the data's source and its splits")
-    shape = _load(data, "train").shape[1:]
+    shape = data.rows("train").shape[1:]
     if shape != tuple(model.input.shape[1:]):
         raise InputError(
             f"model {model.name!r} takes {model.input.shape[1:]}, but the data are {shape}",
@@ -81,12 +81,12 @@ def prepare_training_data(
     The answers are stored in `scratch`, so that an interrupted run does not compute them again. Raises StageError if
     the float model does not run.
     """
-    stored, labels = _load(data, "train"), np.load(data.targets("train"), allow_pickle=False)
+    stored, labels = data.rows("train"), np.load(data.targets("train"), allow_pickle=False)
     count = len(labels)
     size = min(count, samples or count)
     orders = [np.random.default_rng((seed, 31, epoch)).permutation(count)[:size] for epoch in range(1, epochs + 1)]
     used = np.unique(np.concatenate(orders)) if orders else np.zeros(0, np.int64)
-    validation = _load(data, "validation")
+    validation = data.rows("validation")
     step = max(1, -(-len(validation) // VALIDATION))
     evaluated = np.arange(0, len(validation), step)
     samples_of = [np.asarray(stored[used]), np.asarray(validation[evaluated])]
@@ -102,15 +102,6 @@ def prepare_training_data(
         orders=[np.searchsorted(used, order) for order in orders],
         calibration=np.asarray(ranges),
     )
-
-
-def _load(data: PreparedData, split: str) -> NDArray[Any]:
-    """Return a split's samples as a memory map; an empty array if there is no such file."""
-    path = data.inputs(split)
-    if path.is_file():
-        samples: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return samples
-    return np.zeros((0, *_load(data, "train").shape[1:]), np.uint8) if split != "train" else np.zeros(0, np.uint8)
 
 
 def _answers(model: Model, stored: NDArray[Any], scratch: Path) -> NDArray[Any]:

@@ -26,7 +26,7 @@ def draw(data: PreparedData, split: str, samples: int, seed: int, artifact: Arti
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:samples])
     path.parent.mkdir(parents=True, exist_ok=True)
     if data.kind != "text":
-        np.save(path, np.load(data.inputs(split), mmap_mode="r", allow_pickle=False)[chosen])
+        np.save(path, data.rows(split)[chosen])
         return len(chosen)
     if artifact.tokenizer is None:
         raise InputError(

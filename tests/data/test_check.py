@@ -85,7 +85,7 @@ def test_no_test_pixels_are_left_in_training(tmp_path: Path) -> None:
         for label in "ab":
             draw(tmp_path / "set" / label / f"{i}.png", 100 * ord(label) + i % 6, size=(16, 16))
     prepared = run(tmp_path)
-    held = [{image.tobytes() for image in np.load(prepared.images(s))} for s in ("train", "validation", "test")]
+    held = [{image.tobytes() for image in prepared.rows(s)[:]} for s in ("train", "validation", "test")]
     assert not held[0] & held[1]
     assert not held[0] & held[2]
     assert not held[1] & held[2]
@@ -231,10 +231,12 @@ def test_again_in_the_same_place_gives_the_same_bytes(tmp_path: Path) -> None:
     first = run(tmp_path)
     before = contents(tmp_path / "out")
     assert set(before) == {
-        "data.json", *(f"{s}{kind}.npy" for s in ("train", "validation", "test") for kind in ("", "-labels")),
+        "data.json", "train.index", "train.pack", "train-labels.npy",
+        *(f"{s}{kind}.npy" for s in ("validation", "test") for kind in ("", "-labels")),
     }  # fmt: skip
     # What a killed attempt leaves: arrays half written, and one longer than it will be.
-    (tmp_path / "out/train.npy").write_bytes(before["train.npy"][:1000])
+    (tmp_path / "out/train.pack").write_bytes(before["train.pack"][:1000])
+    (tmp_path / "out/train.npy").write_bytes(b"of an older version")
     (tmp_path / "out/test.npy").write_bytes(before["test.npy"] + b"x" * 5000)
     second = run(tmp_path, workers=5)
     assert contents(tmp_path / "out") == before
@@ -269,7 +271,7 @@ def test_a_disk_that_is_too_small_is_told_before_writing(tmp_path: Path, monkeyp
 def test_a_disk_that_fills_up(tmp_path: Path) -> None:
     draw_splits(tmp_path / "set")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/train.npy").symlink_to("/dev/full")
+    (tmp_path / "out/train.pack").symlink_to("/dev/full")
     with pytest.raises(StageError, match="the disk is full"):
         run(tmp_path)
     assert not (tmp_path / "out" / "data.json").exists()

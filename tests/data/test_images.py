@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgeproof.core.decode import decode, fit, pillow_settings
+from edgeproof.core.sample_files import SampleFile, UnreadableError
 from edgeproof.data.arrays import NpyWriter
-from edgeproof.data.decode import decode, fit, pillow_settings
-from edgeproof.data.listing import SampleFile, UnreadableError
 
 BROKEN_EXIF = b"Exif\0\0MM\0*\xff\xff\xff\xff broken"
 RED, BLUE = (200, 30, 40), (20, 40, 210)

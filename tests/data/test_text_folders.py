@@ -21,9 +21,9 @@ from edgeproof.core.dataset import SPLITS, load_prepared
 from edgeproof.core.errors import InputError
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
+from edgeproof.core.sample_files import UnreadableError
 from edgeproof.data import fingerprint, prepare, prepare_texts
 from edgeproof.data.decode_text import decode_text
-from edgeproof.data.listing import UnreadableError
 
 from ..support.text_sources import everything, installed, reasons, run, texts, warnings_of, write_csv, write_folder
 
@@ -88,7 +88,7 @@ def test_hostile_files(tmp_path: Path) -> None:
 @settings(max_examples=300, deadline=None)
 @given(content=st.binary(max_size=60), encoding=st.sampled_from(["utf-8", "utf-16", "cp1252", "utf-7", "shift_jis"]))
 def test_any_bytes_are_a_text_or_a_reason(tmp_path_factory: Any, content: bytes, encoding: str) -> None:
-    from edgeproof.data.listing import SampleFile
+    from edgeproof.core.sample_files import SampleFile
 
     folder = tmp_path_factory.getbasetemp().resolve()
     (folder / "any.txt").write_bytes(content)

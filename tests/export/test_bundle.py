@@ -163,7 +163,7 @@ def test_the_example_brings_pictures_to_size_as_training_did(float_bundle: Bundl
     """With Pillow there, a picture of any size gives the pixels that training's own reader gives."""
     from PIL import Image
 
-    from edgeproof.data.decode import fit
+    from edgeproof.core.decode import fit
 
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 71, 3), dtype="uint8"))
     code = (
@@ -182,7 +182,7 @@ def test_the_example_brings_pictures_to_size_as_training_did(float_bundle: Bundl
 def test_the_example_reads_pictures_of_every_kind_as_training_did(float_bundle: Bundle, tmp_path: Path) -> None:
     from PIL import Image
 
-    from edgeproof.data.decode import decode
+    from edgeproof.core.decode import decode
 
     random = np.random.default_rng(1)
     colours = Image.fromarray(random.integers(0, 256, (50, 71, 3), dtype="uint8"))

@@ -30,7 +30,7 @@ def fit_module(network, folder):
     spec = ModelSpec(name="hub", backbone="hub:module", image_size=SIZE, value_range=(-1, 1))
     how = Train(epochs=1, patience=0, head={"hidden": [8], "activation": "tanh"})
     model = fit(spec, how, seed=1, data=data, folder=folder, workspace=folder / "model", listener=Silent())
-    return model, np.load(data.images("train")).astype(np.float32)
+    return model, data.rows("train")[:].astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ def test_figures_are_those_of_the_files(defective: Defective, tmp_path: Path) ->
 @pytest.mark.slow
 def test_ai_edge_quantizer_files_are_compared_too(defective: Defective, tmp_path: Path) -> None:
     source = defective.file("plain-float32").read_bytes()
-    samples = np.load(defective.data.images("train"))[:20].astype(np.float32)
+    samples = defective.data.rows("train")[:][:20].astype(np.float32)
     for scheme in ("int8", "weight-int8", "int4"):
         variant = Variant("tflite", scheme)
         path = tmp_path / f"{scheme}.tflite"

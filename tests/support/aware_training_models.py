@@ -86,7 +86,7 @@ def trained_backbone(data: PreparedData, path: Path) -> Path:
     head = keras.layers.Dense(len(LABELS), activation="softmax")
     classifier = keras.Model(backbone.input, head(keras.layers.GlobalAveragePooling2D()(backbone.output)))
     classifier.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
-    images, labels = np.load(data.images("train")).astype(np.float32), np.load(data.targets("train"))
+    images, labels = data.rows("train")[:].astype(np.float32), np.load(data.targets("train"))
     classifier.fit(images, labels, batch_size=16, epochs=25, verbose=0)
     backbone.save(path)
     return path

@@ -113,7 +113,7 @@ def main(data_folder: Path, out: Path, wanted: set[str]) -> None:
     import tf_keras as keras
 
     data = load_prepared(data_folder)
-    images, labels = np.load(data.images("train")), np.load(data.targets("train"))
+    images, labels = data.rows("train")[:], np.load(data.targets("train"))
     contract = InputContract("image", (1, data.height, data.width, 3))
     calibration = images[:100].astype(np.float32)
     files = Files(tf, out)

@@ -142,7 +142,7 @@ def test_a_kept_copy_is_taken_instead_of_a_new_one_and_gives_the_same_model(cach
     assert second.sha256 == first.sha256 and second.history == first.history
     fresh(1)
     base = pool_by_maximum(fitting.build_base(spec, ImageRequest(tmp_path)))
-    images = np.load(data.images("train"))[:8]
+    images = data.rows("train")[:][:8]
     maps = base.model.layers[-2].get_output_at(-1)
     import tf_keras
 

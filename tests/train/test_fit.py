@@ -280,7 +280,7 @@ def test_data_that_do_not_fit_are_told_before_anything_starts(data, tmp_path):
 def test_without_validation_the_last_weights_are_kept(data, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
-    for path in (data.images("train"), data.targets("train")):
+    for path in data.folder.glob("train*"):
         (folder / path.name).symlink_to(path)
     heard = Heard()
     bare = replace(data, folder=folder, counts={"train": 90}, sha256="e" * 64)

@@ -134,7 +134,7 @@ def test_regularization_alone_shrinks_what_it_regularizes(modules, data):
 
     fresh(1)
     base = build_base(spec(modules("features"), trainable=True), ImageRequest(Path()))
-    images, labels = np.load(data.images("train")), np.load(data.targets("train"))
+    images, labels = data.rows("train")[:], np.load(data.targets("train"))
     how = replace_train(FAST, learning_rate=1e-3)
     head = new_head(base.features, 3, how, 1)
     phase = fine_tune_phase(
@@ -278,7 +278,7 @@ def test_every_kind_of_module_exports_and_answers_like_the_frozen_model(
     model = learned(module, maker, **options)
     images = np.load(data.images("test"))
     expected = answers(model, images)
-    np.save(tmp_path / "calibration.npy", np.load(data.images("train")))
+    np.save(tmp_path / "calibration.npy", data.rows("train")[:])
     variants = [("tflite:float32", 1e-4), ("onnx:float32", 1e-4), ("tflite:int8", 0.15)]
     for variant, tolerance in variants[: 1 if module == "tf1-references" else 3]:
         artifact = export(

@@ -81,7 +81,7 @@ def compare(model, history, plain, answers, expected):
 
 def split_of(data):
     labels = {split: np.load(data.targets(split)) for split in ("train", "validation")}
-    images = {split: np.load(data.images(split)).astype(np.float32) for split in ("train", "validation", "test")}
+    images = {split: data.rows(split)[:].astype(np.float32) for split in ("train", "validation", "test")}
     return images, labels
 
 

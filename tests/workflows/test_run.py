@@ -126,7 +126,7 @@ def test_the_folder_holds_what_the_contract_says(tiny: TinyRun) -> None:
 def test_calibration_sees_training_images_alone(tiny: TinyRun) -> None:
     (entry,) = (tiny.folder / ".store" / "calibration").iterdir()
     drawn = np.load(entry / "calibration.npy")
-    train = {image.tobytes() for image in np.load(tiny.data.images("train"))}
+    train = {image.tobytes() for image in tiny.data.rows("train")[:]}
     test = {image.tobytes() for image in np.load(tiny.data.images("test"))}
     assert len(drawn) == 20
     assert all(image.tobytes() in train and image.tobytes() not in test for image in drawn)
@@ -167,7 +167,7 @@ def test_damage_is_noticed_made_anew_and_said(tiny: TinyRun, tmp_path: Path) -> 
     (run / "artifacts" / "tiny--tflite-float16.tflite").unlink()
     (stored,) = (run / ".store" / "artifact").glob("*/tiny--tflite-float16.tflite")
     stored.write_bytes(b"")
-    (arrays,) = (run / ".store" / "data").glob("*/train.npy")
+    (arrays,) = (run / ".store" / "data").glob("*/train.pack")
     samples = arrays.read_bytes()
     arrays.write_bytes(samples[:128] + bytes(len(samples) - 128))
 

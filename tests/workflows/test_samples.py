@@ -49,7 +49,7 @@ def test_pictures_keep_their_pixels_and_the_numbers_of_their_classes(tmp_path: P
 
 def test_grey_pictures_of_another_size_are_brought_to_size(tmp_path: Path) -> None:
     data = prepare((PICTURES[..., :1],), InputSpec("image", 3, "pad"), tmp_path, use="train")
-    assert np.load(data.images("train")).shape == (4, 3, 3, 3) and data.labels == ()
+    assert data.rows("train")[:].shape == (4, 3, 3, 3) and data.labels == ()
 
 
 def test_texts_that_stand_twice_are_left_out_with_their_classes(tmp_path: Path) -> None:

@@ -1,12 +1,39 @@
-"""Reads untrusted sample files: regular files only, inside their root only, up to a size limit."""
+"""What a source passes to a decoder; reads untrusted sample files: regular ones, inside their root, of limited size."""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
-from .listing import SampleFile, UnreadableError
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+
+class SampleFile(NamedTuple):
+    """A sample in a file. The resolved `path` must lie in `root` (already resolved); the reader checks this."""
+
+    path: str
+    root: str
+
+
+class UnreadableError(Exception):
+    """A sample that cannot be used; the message is the reason, for the report.
+
+    `cause` is the category that the check counts: ``encoding``, ``empty``, ``large``, or ``""``.
+    """
+
+    def __init__(self, why: str, cause: str = "") -> None:
+        super().__init__(why)
+        self.cause = cause
+
+
+# What a source passes to the decoder: a file; an encoded image; pixels (height, width) or (height, width, 3); a text;
+# or the reason why there is none.
+Payload: TypeAlias = SampleFile | bytes | Pixels | str | UnreadableError
 
 
 def read_sample(payload: SampleFile, max_bytes: int | None = None) -> bytes:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .listing import Payload, Pixels, SampleFile, UnreadableError
-from .reading import read_error_reason, read_sample
+from .sample_files import Payload, Pixels, SampleFile, UnreadableError, read_error_reason, read_sample
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 ORIENTATION = 0x0112  # EXIF 2.3, table 4
@@ -40,6 +40,7 @@ class Decoded(NamedTuple):
     """A decoded image, and how it was stored.
 
     `pixels` are (size, size, 3) uint8 RGB; `digest` is the SHA-256 of the RGB pixels and the shape before resizing.
+    `stored` are the bytes of a file that was read, and their SHA-256; None for a sample that was in memory.
     """
 
     pixels: Pixels
@@ -50,22 +51,40 @@ class Decoded(NamedTuple):
     format: str
     rotated: bool
     animated: bool
+    stored: tuple[int, bytes] | None = None
+
+
+class _Users:
+    """The blocks that are within `pillow_settings` now, and what restores the settings after the last of them."""
+
+    def __init__(self) -> None:
+        self.count, self.lock, self.previous = 0, threading.Lock(), ExitStack()
+
+
+_users = _Users()
 
 
 @contextmanager
 def pillow_settings() -> Iterator[None]:
     """Switch off Pillow's pixel limit and its warnings for a block; both are settings of the whole process.
 
-    `decode` checks the header against the recipe's limit itself, and defects of a file go into the report.
+    `decode` checks the header against the recipe's limit itself, and defects of a file go into the report. Blocks of
+    several threads may overlap: the last one to end restores the settings.
     """
-    previous = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        with warnings.catch_warnings():
+    with _users.lock:
+        if not _users.count:
+            _users.previous.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+            _users.previous.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=r"PIL\b")
-            yield
+        _users.count += 1
+    try:
+        yield
     finally:
-        Image.MAX_IMAGE_PIXELS = previous
+        with _users.lock:
+            _users.count -= 1
+            if not _users.count:
+                _users.previous.close()
 
 
 def decode(payload: Payload, *, size: int, resize: str, max_pixels: int) -> Decoded:
@@ -74,39 +93,66 @@ def decode(payload: Payload, *, size: int, resize: str, max_pixels: int) -> Deco
     Grey is repeated, 16-bit grey is scaled to 8 bits, CMYK is converted without colour management, transparent images
     are composed on white, and animations give their first frame. Raises UnreadableError.
     """
-    rotated = animated = False
+    image, facts = _read(payload, max_pixels)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    digest = hashlib.sha256(f"{image.width}x{image.height}\0".encode())
+    digest.update(rgb.tobytes())
+    return Decoded(_input(image, size, resize), digest.digest(), image.width, image.height, *facts)
+
+
+def decode_again(payload: bytes | Pixels, *, size: int, resize: str) -> Pixels:
+    """Return the pixels of `decode` for an encoded image, or one in pixels, that it has decoded before.
+
+    Raises UnreadableError.
+    """
+    return _input(_read(payload, None)[0], size, resize)
+
+
+def _input(image: Image.Image, size: int, resize: str) -> Pixels:
+    return np.asarray(fit(image, size, resize).convert("RGB"))
+
+
+class _Facts(NamedTuple):
+    """The last fields of `Decoded`."""
+
+    mode: str
+    format: str
+    rotated: bool = False
+    animated: bool = False
+    stored: tuple[int, bytes] | None = None
+
+
+def _read(payload: Payload, max_pixels: int | None) -> tuple[Image.Image, _Facts]:
+    """Return an upright image of mode L or RGB, and how it was stored. Raises UnreadableError."""
     if isinstance(payload, UnreadableError):
         raise payload
     if isinstance(payload, str):
         raise UnreadableError("a text, not an image")
     if isinstance(payload, np.ndarray):
         image = Image.fromarray(payload)
-        mode, kind = image.mode, "pixels"
-    else:
-        try:
-            with Image.open(_bytes(payload), formats=FORMATS) as opened:
-                mode, kind = opened.mode, opened.format or "?"
-                if opened.width * opened.height > max_pixels:
-                    raise UnreadableError(
-                        f"{opened.width} × {opened.height} pixels, more than data.max_pixels = {max_pixels}"
-                    )
-                opened.load()
-                orientation = _orientation(opened)
-                image = _plain(opened)
-                animated = _animated(opened)
-        except UnreadableError:
-            raise
-        except Exception as error:
-            # Pillow's readers raise nearly anything on a broken file: OSError, SyntaxError, struct.error, ….
-            raise UnreadableError(_reason(error)) from error
-        if orientation in _TRANSPOSE:
-            rotated = True
-            image = image.transpose(_TRANSPOSE[orientation])
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
-    digest = hashlib.sha256(f"{image.width}x{image.height}\0".encode())
-    digest.update(rgb.tobytes())
-    pixels = np.asarray(fit(image, size, resize).convert("RGB"))
-    return Decoded(pixels, digest.digest(), image.width, image.height, mode, kind, rotated, animated)
+        return image, _Facts(image.mode, "pixels")
+    try:
+        content = _bytes(payload)
+        stored = (len(content), hashlib.sha256(content).digest()) if isinstance(payload, SampleFile) else None
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            mode, kind = opened.mode, opened.format or "?"
+            if max_pixels is not None and opened.width * opened.height > max_pixels:
+                raise UnreadableError(
+                    f"{opened.width} × {opened.height} pixels, more than data.max_pixels = {max_pixels}"
+                )
+            opened.load()
+            orientation = _orientation(opened)
+            image = _plain(opened)
+            animated = _animated(opened)
+    except UnreadableError:
+        raise
+    except Exception as error:
+        # Pillow's readers raise nearly anything on a broken file: OSError, SyntaxError, struct.error, ….
+        raise UnreadableError(_reason(error)) from error
+    rotated = orientation in _TRANSPOSE
+    if rotated:
+        image = image.transpose(_TRANSPOSE[orientation])
+    return image, _Facts(mode, kind, rotated, animated, stored)
 
 
 def fit(image: Image.Image, size: int, resize: str) -> Image.Image:
@@ -129,12 +175,12 @@ def fit(image: Image.Image, size: int, resize: str) -> Image.Image:
     return image.resize((size, size), bilinear)
 
 
-def _bytes(payload: SampleFile | bytes) -> io.BytesIO:
+def _bytes(payload: SampleFile | bytes) -> bytes:
     """Return the encoded image. Raises UnreadableError when it is empty."""
     content = read_sample(payload) if isinstance(payload, SampleFile) else payload
     if not content:
         raise UnreadableError("empty: zero bytes", "empty")
-    return io.BytesIO(content)
+    return content
 
 
 def _orientation(image: Image.Image) -> int:
