@@ -4,8 +4,8 @@
 `fingerprint` before a run starts. `prepare` and `prepare_texts` do the work.
 
 Modules: `sources` (the table of schemes), `files`, `idx`, `catalogs`, `tables` and `packages` (the schemes), `rows`
-(one row of a table), `splits` (split assignment), `decode_text` and `core.decode` (one sample), `images` and `texts` (the
-pass over all samples), `arrays` (writing), `check` (the data check), `precheck` (can training start?), `preparing`
+(one row of a table), `splits` (split assignment), `decode_text` and `core.decode` (one sample), `images` and `texts`
+(the pass over all samples), `arrays` (writing), `check` (the data check), `precheck` (can training start?), `preparing`
 (all of it).
 """
 
