@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..core.artifact import Artifact
+from ..core.chips import DEFAULT_CHIP
 from ..core.codec import check
 from ..core.errors import EdgeproofError, InputError, StageError, explain_os_errors
 from ..core.files import below
@@ -27,6 +30,7 @@ from ..core.sanitize import slug
 from ..core.target import Target
 from ..core.variant import SUFFIX
 from ..devices import device, open_runner
+from ..devices.cortex_m import CortexM
 from ..export import bundle as room
 from ..export import inspect
 from ..export import load as load_artifact
@@ -35,7 +39,7 @@ from .arguments import FileLike, at_least_one, file_path, path_of
 from .chosen_samples import SEED, ChosenSamples, choose_samples
 from .finished import Run
 from .listening import listener_of
-from .micro_proof import prove_micro
+from .micro_proof import prove_image, prove_micro
 from .model_files import open_artifact
 from .run_folder import Evaluation, SourceRun, source_run_of
 from .samples import DataLike, Samples, data_source
@@ -50,6 +54,8 @@ def bundle(
     out: str | os.PathLike[str] | None = None,
     data: DataLike | None = None,
     samples: int = 8,
+    tflm: str | os.PathLike[str] | None = None,
+    chip: str = DEFAULT_CHIP,
     progress: Listener | None = None,
 ) -> room.Bundle:
     """Put everything that an app needs of one file into a folder and a ZIP.
@@ -60,13 +66,17 @@ def bundle(
         data: samples for the golden vectors: a source such as ``folder:images``, a `Data`, or arrays in memory,
             ``(x,)`` or ``(x, y)``. Default: the run's own, else random inputs.
         samples: how many golden vectors, 1 to 1000.
+        tflm: a tree of TensorFlow Lite for Microcontrollers, as its ``create_tflm_tree.py`` writes it. The bundle's C++
+            for microcontrollers is then built for `chip` and run on the golden vectors in qemu.
+        chip: ``cortex-m3``, ``cortex-m4`` or ``cortex-m7``.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
         The bundle: its folder, archive and manifest.
 
     Raises:
-        InputError: there is no such file, it is not the one that was measured, or samples do not fit.
+        InputError: there is no such file, it is not the one that was measured, or samples do not fit; `tflm` is no
+            such tree, or a compiler or qemu for `chip` is missing.
         StageError: no runtime here runs it, or the metadata change its outputs.
     """
     path = source.folder if isinstance(source, Run) else file_path(source)
@@ -75,19 +85,26 @@ def bundle(
     chosen = data_source(data) if data is not None else None
     count = at_least_one(samples, "samples", 1000)
     place = path_of(out, "out") if out is not None else None
+    cortex_m = CortexM(chip, path_of(tflm, "tflm")) if tflm is not None else None
     with RunLog(None, listener_of(progress)) as log:
         log.begin("bundle", path.name)
-        return bundle_file(path, out=place, source=chosen, samples=count, listener=log)
+        return bundle_file(path, out=place, source=chosen, samples=count, listener=log, cortex_m=cortex_m)
 
 
 def bundle_file(
-    path: Path, *, out: Path | None, source: Data | Samples | None, samples: int, listener: Listener
+    path: Path,
+    *,
+    out: Path | None,
+    source: Data | Samples | None,
+    samples: int,
+    listener: Listener,
+    cortex_m: CortexM | None = None,
 ) -> room.Bundle:
     """Bundle the artifact at `path`, or the file that a run's folder recommends. See `room.bundle` for the contents.
 
     `source` are samples; default: the run's test split, else a text model's own golden texts, else seeded random
-    inputs. Raises InputError for a missing file or samples that do not fit, StageError when no runtime here runs it, or
-    the metadata change its outputs.
+    inputs. `cortex_m` builds and runs the code for microcontrollers. Raises InputError for a missing file or samples
+    that do not fit, StageError when no runtime here runs it, or the metadata change its outputs.
     """
     measured: str | None = None
     evaluation, recorded, results = None, None, None
@@ -147,6 +164,16 @@ def bundle_file(
         for offer in offers.values():
             if offer.artifact is not None:
                 _proved(offer.artifact, chosen, workspace)
+        image_proof: Callable[[Path, tuple[float, float]], dict[str, Any]] | None = None
+        if cortex_m is not None:
+
+            def compiled(done: int, total: int) -> None:
+                listener.progress("bundle", done, total, "compiling TFLM")
+
+            image_proof = partial(
+                prove_image, artifact=artifact, golden=golden, cortex_m=cortex_m, workspace=workspace, tell=compiled
+            )
+
         return room.bundle(
             artifact,
             golden,
@@ -158,6 +185,7 @@ def bundle_file(
             budget=budget,
             notes=_doubts(budget) if budget is not None else [],
             prove_micro=lambda written, limits: prove_micro(written, artifact, golden, limits, chosen.path, workspace),
+            prove_image=image_proof,
         )
 
 

@@ -1,7 +1,11 @@
-"""The proof of a bundle's part for microcontrollers: its C array is run in the interpreter on the golden vectors."""
+"""The proofs of a bundle's part for microcontrollers, on the golden vectors.
+
+Its C array is run in the interpreter of this machine, and its C++ in an image for a Cortex-M, if a TFLM tree is given.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +14,16 @@ import numpy as np
 
 from ..core.artifact import Artifact
 from ..core.codec import sha256_file
+from ..core.runner import Outcome
 from ..core.target import Target
 from ..devices import open_runner
+from ..devices.cortex_m import NOT_AS_IT_IS, CortexM, Program
 from ..export import bundle as room
 from ..export import inspect
 from ..tflite.micro_operators import resolver_method
 
 TARGET = Target("local", "tflite-micro")
+SECONDS = 60.0  # for a sample on an emulated chip
 
 
 def prove_micro(
@@ -46,15 +53,64 @@ def prove_micro(
     differences = np.abs(np.load(workspace / "micro.npy", allow_pickle=False) - golden.outputs)
     proof |= {
         "version": loaded.data["runtime_version"],
-        "samples": len(differences),
-        "identical": int((differences == 0).all(axis=1).sum()),
-        "largest": float(differences.max(initial=0.0)),
+        **_agreement(differences),
         "arena": loaded.data.get("arena"),
         "reference": loaded.data["reference"],
     }
     if wrong := _wrong(written, {operator.name for operator in operators}, differences, tolerance):
-        proof |= {"status": "failed", "reason": wrong, "remedy": "do not ship micro/ as it is"}
+        proof |= {"status": "failed", "reason": wrong, "remedy": NOT_AS_IT_IS}
     return proof
+
+
+def prove_image(
+    folder: Path,
+    tolerance: tuple[float, float],
+    *,
+    artifact: Artifact,
+    golden: room.Golden,
+    cortex_m: CortexM,
+    workspace: Path,
+    tell: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Return what an image of the code in `folder` answers, as ``micro.cortex_m`` of bundle.json has it.
+
+    The image is built with the user's TFLM tree, and run on an emulated board. `tell` hears of how many files are
+    compiled.
+    """
+    written = room.micro_code(folder)
+    image = artifact.contract is not None and artifact.contract.kind == "image"
+    fed = np.asarray(golden.samples) if image else room.stored_inputs(artifact, golden)[0]
+    samples = np.ascontiguousarray(fed.reshape(len(golden.outputs), -1)).view(np.uint8)
+    program = Program(folder / "micro", written.run, written.value, written.count)
+    answered = cortex_m.answers(program, samples, workspace, seconds=SECONDS, tell=tell)
+    proof: dict[str, Any] = {
+        "kind": "emulated", "chip": cortex_m.name, "board": cortex_m.board, "kernels": cortex_m.kernels,
+        "compiler": cortex_m.compiler, "emulator": cortex_m.emulator,
+    }  # fmt: skip
+    if isinstance(answered, Outcome):
+        return proof | {"status": answered.status, "reason": answered.reason, "remedy": answered.remedy}
+    if answered.values.shape != golden.outputs.shape:
+        reason = f"it gives {answered.values.shape[1]} values a sample, and the golden answers have other ones"
+        return proof | {"status": "failed", "reason": reason, "remedy": NOT_AS_IT_IS}
+    differences = np.abs(answered.values - golden.outputs)
+    proof |= {
+        "status": "ok",
+        **_agreement(differences),
+        "arena_bytes": answered.arena_bytes,
+        "code_bytes": answered.code_bytes,
+        "data_bytes": answered.data_bytes,
+    }
+    if wrong := _differing(differences, tolerance):
+        proof |= {"status": "failed", "reason": wrong, "remedy": NOT_AS_IT_IS}
+    return proof
+
+
+def _agreement(differences: np.ndarray[Any, Any]) -> dict[str, Any]:
+    return {
+        "samples": len(differences),
+        "identical": int((differences == 0).all(axis=1).sum()),
+        "largest": float(differences.max(initial=0.0)),
+    }
 
 
 def _wrong(
@@ -67,6 +123,10 @@ def _wrong(
             f"the resolver registers {', '.join(written.registered) or 'nothing'}, with room for {written.room}, and "
             f"the array needs {', '.join(sorted(needed - {''}))}"
         )
+    return _differing(differences, tolerance)
+
+
+def _differing(differences: np.ndarray[Any, Any], tolerance: tuple[float, float]) -> str:
     median, most = float(np.median(differences)), float(differences.max(initial=0.0))
     if median > tolerance[0] or most > tolerance[1]:
         return f"its answers differ from the golden ones by {median:.3g} in the median and {most:.3g} at most"

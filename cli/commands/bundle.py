@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...core.chips import CHIPS, DEFAULT_CHIP
 from ..completing import models
 from ..options import labelled_data, text_columns
 
@@ -15,9 +16,19 @@ from ..options import labelled_data, text_columns
 @click.option("--out", type=click.Path(path_type=Path), help="Where the bundle goes.  [default: RUN/bundles]")
 @click.option("--data", metavar="SOURCE", default="", help="Samples for the golden vectors.  [default: the run's own]")
 @click.option("--samples", type=click.IntRange(1, 1000), default=8, show_default=True, help="Golden vectors.")
+@click.option(
+    "--tflm",
+    metavar="TREE",
+    type=click.Path(path_type=Path),
+    help="Build the code for microcontrollers with this tree of TFLM, and run it in qemu.",
+)
+@click.option(
+    "--chip", type=click.Choice(list(CHIPS)), default=DEFAULT_CHIP, show_default=True, help="The processor for --tflm."
+)
 @text_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: bundle.json.")
-def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: bool, **columns: str | None) -> int:
+def command(artifact: Path, out: Path | None, data: str, samples: int, tflm: Path | None, chip: str, as_json: bool,
+            **columns: str | None) -> int:  # fmt: skip
     """Bundle ARTIFACT, a .tflite or .onnx, or a run's folder, whose recommended file is taken.
 
     The bundle holds the file (a .tflite of pictures with metadata, such that stock consumers run it unchanged), its
@@ -30,7 +41,7 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
     from ..terminal import echo
 
     source = labelled_data(data, columns) if data else None
-    bundled = bundle(artifact, out=out, data=source, samples=samples, progress=ProgressBars())
+    bundled = bundle(artifact, out=out, data=source, samples=samples, tflm=tflm, chip=chip, progress=ProgressBars())
     if as_json:
         show_json({**bundled.manifest, "folder": str(bundled.folder), "archive": str(bundled.archive)})
         return 0
@@ -40,6 +51,12 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, as_json: 
         echo(f"{row['consumer']} {takes}" + ("" if row["accepts"] else f": {row['why']}"))
         if row.get("command"):
             echo(f"  → {row['command']}")
+    image = (bundled.manifest["micro"] or {}).get("cortex_m")
+    if image and image["status"] == "ok":
+        echo(
+            f"{image['chip']} (emulated): {image['identical']} of {image['samples']} golden answers are the same, bit "
+            f"for bit; the largest difference is {image['largest']:.3g}; {image['arena_bytes']:,} bytes of arena"
+        )
     for note in bundled.manifest["notes"]:
         echo(f"note: {note}")
     if bundled.manifest["golden"]["random"]:

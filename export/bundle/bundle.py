@@ -84,13 +84,15 @@ def bundle(
     notes: Sequence[str] = (),
     budget: Mapping[str, Any] | None = None,
     prove_micro: ProveMicro | None = None,
+    prove_image: ProveMicro | None = None,
 ) -> Bundle:
     """Write the bundle of an artifact as ``OUT/ID/`` and ``OUT/ID.zip``, each complete or not at all.
 
     `golden` are outputs of the `shipped` file. `maker` (name and version of the program) is written into the metadata.
     `offers` are by consumer the alternatives where it refuses the file; `siblings` are other files of the model, which
     verify.py names where a runtime is too old for this one. `budget` is the verdict of a run's budget on this file.
-    `prove_micro` returns ``micro.proof`` of bundle.json for the code for microcontrollers in a folder.
+    `prove_micro` returns ``micro.proof`` of bundle.json for the code for microcontrollers in a folder, `prove_image`
+    ``micro.cortex_m`` for the image that is built of it.
     Equal arguments give equal bytes.
     Raises InputError where OUT holds something that is not a bundle, or the file does not fit its description;
     StageError when the disk refuses.
@@ -122,6 +124,7 @@ def bundle(
                 list(notes),
                 budget,
                 prove_micro,
+                prove_image,
             )
             _zip(temporary, packed, name)
             move(temporary, folder, root=out)
@@ -143,6 +146,7 @@ def _write(
     notes: list[str],
     budget: Mapping[str, Any] | None,
     prove_micro: ProveMicro | None,
+    prove_image: ProveMicro | None,
 ) -> dict[str, Any]:
     """Write everything into `folder`; return the manifest."""
     content = shipped(artifact, maker)
@@ -216,9 +220,12 @@ def _write(
         if arena.get("bytes", 0) > facts.arena_bytes:
             facts = replace(facts, arena_bytes=-(-arena["bytes"] // 1024) * 1024)
             _texts(folder, render_micro(artifact, input_roles, answer, kind, facts, original))
-        manifest["micro"] = facts.to_json() | {"proof": proof}
+        image = prove_image(folder, limits) if prove_image else None
+        manifest["micro"] = facts.to_json() | {"proof": proof, "cortex_m": image}
         if proof is not None and proof["status"] != "ok":
             notes.append(f"micro/ is not proved: {proof['reason']}")
+        if image is not None and image["status"] != "ok":
+            notes.append(f"micro/ is not proved on a {image['chip']}: {image['reason']}")
         if facts.missing:
             notes.append(f"TensorFlow Lite for Microcontrollers has no operator {', '.join(facts.missing)}")
     manifest["notes"] = notes

@@ -94,12 +94,16 @@ class MicroCode:
     """What a bundle's C++ for microcontrollers says, read back from its text.
 
     `array` is the model; `registered` are the methods that the resolver calls, in their order, and `room` the number of
-    operators that it has room for.
+    operators that it has room for. `run` and `value` are the functions that run a sample and give a value of its
+    answer, `count` the constant with the number of values.
     """
 
     array: bytes
     registered: tuple[str, ...]
     room: int
+    run: str
+    value: str
+    count: str
 
 
 def micro_code(folder: Path) -> MicroCode:
@@ -110,6 +114,9 @@ def micro_code(folder: Path) -> MicroCode:
         array=bytes(int(value, 16) for value in re.findall(r"0x([0-9a-f]{2}),", data)),
         registered=tuple(re.findall(r"^  if \(resolver\.(\w+)\(\) != kTfLiteOk\)", code, re.MULTILINE)),
         room=int(re.findall(r"MicroMutableOpResolver<(\d+)>", code)[0]),
+        run=re.findall(r"^(?:bool|int) (Run|Classify)\(const ", code, re.MULTILINE)[0],
+        value=re.findall(r"^float (Value|Score)\(int ", code, re.MULTILINE)[0],
+        count=re.findall(r"^constexpr int (kScores|kValues) = ", code, re.MULTILINE)[0],
     )
 
 

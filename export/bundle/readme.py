@@ -34,6 +34,7 @@ def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
         "shown": lambda shape: Escaped(" × ".join(str(side) for side in shape) or "one value"),
         "size": Escaped(f"{manifest['file']['bytes']:,}"),
         "tolerance": {name: Escaped(f"{value:.3g}") for name, value in manifest["golden"]["tolerance"].items()},
+        "image_furthest": Escaped(f"{((manifest['micro'] or {}).get('cortex_m') or {}).get('largest', 0):.3g}"),
         "furthest": Escaped(f"{((manifest['micro'] or {}).get('proof') or {}).get('largest', 0):.3g}"),
         "example": Escaped({"image": "PICTURE", "text": '"A TEXT"', "tensor": "INPUTS.npz"}[kind]),
         "made_with": markdown(" ".join(filter(None, manifest["golden"]["made_by"].values()))),
