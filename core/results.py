@@ -116,11 +116,17 @@ class Results:
         return [row for row in self.measurements if row.artifact in ids]
 
     def sort(self, targets: Sequence[str]) -> None:
-        """Sort the measurements by artifact and then by `targets` (they arrive in the order of completion)."""
+        """Sort the measurements by artifact and then by `targets`, and what is of a device by device.
+
+        They arrive in the order of completion.
+        """
         artifacts = [artifact.id for artifact in self.artifacts]
         self.measurements.sort(
             key=lambda m: (artifacts.index(m.artifact), targets.index(base_target(m.target)), m.target)
         )
+        devices = list(dict.fromkeys(target.partition("/")[0] for target in targets))
+        self.bench.sort(key=lambda row: devices.index(row["anchor"].rpartition("@")[2].partition("/")[0]))
+        self.sustained.sort(key=lambda row: devices.index(row["target"].partition("/")[0]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of results.json."""

@@ -90,6 +90,13 @@ class OpenDevices:
         """Return (reason, remedy) when what a target names is not on its device; None when it is."""
         return self[target.device].missing_runtime(target)
 
+    def interrupt(self) -> None:
+        """End all connections, so that nobody waits for a device. `close` is called later all the same."""
+        with self._lock:
+            opened = list(self._open.values())
+        for one in opened:
+            one.close()
+
     def close(self) -> None:
         """Close all devices."""
         with self._lock, ExitStack() as stack:

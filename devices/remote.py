@@ -28,6 +28,7 @@ from ..core.codec import read_json, sha256_file, sha256_of, write_json
 from ..core.device import THIS_MACHINE, Check, Located
 from ..core.environment import boot_id
 from ..core.errors import InputError, StageError
+from ..core.quiet import working
 from ..core.runner import Outcome
 from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
@@ -41,7 +42,7 @@ from .wheels import WANTED
 _QUESTION, _SILENCE, AWAY_SECONDS = 60.0, 30.0, 20.0
 _MOST_BYTES = 1 << 28  # of a reply
 _MOST_AT_ONCE, _BYTES_EACH = 4, 256 << 20
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 COOL_SECONDS, COOL_STEP, _COOL_DEGREES = 60.0, 2.0, 3.0
 
 
@@ -276,7 +277,8 @@ class RemoteDevice:
         stat = path.stat()
         key = (str(path), stat.st_size, stat.st_mtime_ns)
         if key not in self._digests:
-            self._digests[key] = sha256_file(path)
+            with working():
+                self._digests[key] = sha256_file(path)
         return self._digests[key]
 
     def put(self, files: Mapping[str, Path]) -> Outcome | None:
@@ -386,5 +388,9 @@ def _modules() -> dict[str, str]:
 
 def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
+        while True:
+            with working():  # not while the chunk is taken: the connection may be slow
+                chunk = stream.read(_CHUNK)
+            if not chunk:
+                return
             yield chunk

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.children import Conversation, Ending, TooLongError
 from ..core.files import move
+from ..core.quiet import working
 from ..core.runner import Outcome
 from .agent_runner import TOO_LONG, TOO_LONG_REMEDY, AgentRunner
 from .feeds import feed_identity
@@ -58,6 +59,13 @@ class RemoteRunner(AgentRunner):
         about = self.device.last_known()
         return about.packages.get(self.target.engine.distribution, "") if about else ""
 
+    def _job(self, verb: str, inputs: Path, **more: Any) -> dict[str, Any] | Outcome:
+        """Return the agent's job; the file's graph is read for it."""
+        if self.target.reads(self.artifact.format) and (missing := self.missing()):  # it may ask the device
+            return missing
+        with working():
+            return super()._job(verb, inputs, **more)
+
     def run(self, job: dict[str, Any]) -> Outcome:
         """Put the files there, run the agent on a job, and write what it answers."""
         outcome = self._run(job)
@@ -79,8 +87,9 @@ class RemoteRunner(AgentRunner):
             return Outcome("failed", TOO_LONG, TOO_LONG_REMEDY)
         if isinstance(answer, Ending):
             return self.ended(answer)
-        outcome = self.replied(answer, job)
-        return self._written(outcome, job) if outcome.ok and job["verb"] == "infer" else outcome
+        with working():
+            outcome = self.replied(answer, job)
+            return self._written(outcome, job) if outcome.ok and job["verb"] == "infer" else outcome
 
     def _written(self, outcome: Outcome, job: dict[str, Any]) -> Outcome:
         """Write the answers of a reply where the job says."""

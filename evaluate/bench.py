@@ -15,7 +15,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,12 +115,14 @@ class Bench:
         starts: int,
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
+        alone: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        """Each block runs in ``alone()``."""
         self._cells = [*cells, copy]
         self._inputs = inputs
         self._anchor, self._copy = anchor, len(cells)
         self._plan, self._question, self._deadline = plan, question, deadline
-        self._seed, self._starts, self._listener, self._clock = seed, starts, listener, clock
+        self._seed, self._starts, self._listener, self._clock, self._alone = seed, starts, listener, clock, alone
         self._records = [_read(cell.raw) for cell in self._cells]
         self._failures: dict[int, Outcome] = {}
         self._conditions: list[dict[str, Any]] = []
@@ -197,7 +199,7 @@ class Bench:
         # Which process starts and loads first decides where its memory lies: no cell may be the first in every block.
         members = list(members)
         random.Random(f"{self._seed}-{number}").shuffle(members)  # noqa: S311 (not a secret)
-        with ExitStack() as stack:
+        with self._alone(), ExitStack() as stack:
             servers = self._start(members, stack)
             processes: dict[int, dict[str, Any]] = {}
             for index in list(servers):

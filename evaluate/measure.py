@@ -1,14 +1,17 @@
 """Measure artifacts: load, answer the test split, time; every cell becomes a Measurement, whatever happens to it.
 
-Three phases over all cells. Loading and answering use all cores; timing runs alone. The result of a phase is stored at
-once, so that a killed run repeats nothing. What may be transient (a crash, a time-out) is tried again.
+Three phases over the cells of a machine. Loading and answering use all cores; timing runs alone (`core.quiet`).
+Machines are measured at the same time (`queues.py`). The result of a phase is stored at once, so that a killed run
+repeats nothing. What may be transient (a crash, a time-out) is tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +20,27 @@ from numpy.typing import NDArray
 
 from ..core.codec import from_json, read_json, to_json, write_json
 from ..core.dataset import PreparedData
+from ..core.device import THIS_MACHINE
 from ..core.environment import now
 from ..core.measurement import Arena, Measurement, NpuEstimate, Placement, ReferenceMatch
-from ..core.model import sample_shape
 from ..core.progress import Listener
+from ..core.quiet import quiet, working
 from ..core.recipe import Evaluate
 from ..core.runner import Outcome, Runner
 from ..core.store import Store
 from ..core.target import base_target
-from ..tasks import Task, compare, task_of
 from ..tasks.agreement import Scores
 from . import predictions
+from .board import Board, RunningCell
 from .certainty import Asks, everything
 from .placement import unplaced
+from .queues import run_queues
 from .sustained import fastest, sustained
 from .timing import TimedCell, time_cells
 
 # What the load of a file tells of it beside the figures, by the row's field.
 _TOLD: dict[str, type] = {"placement": Placement, "npu": NpuEstimate, "arena": Arena, "reference": ReferenceMatch}
 _LASTING = ("ok", "unsupported", "failed")
-
-
-@dataclass
-class _Cell:
-    """A runner on its way through the phases, and its row so far.
-
-    `answers` is the ``.npy`` of its answers (samples, values) float32; `scores` (samples,) how well each sample is
-    answered, where that is known; `likeness` (samples,) how like the float reference's each answer is.
-    """
-
-    runner: Runner
-    row: Measurement
-    identity: dict[str, Any]
-    facts: dict[str, Any] = field(default_factory=dict)
-    answers: Path | None = None
-    scores: NDArray[Any] | None = None
-    likeness: Scores | None = None
 
 
 @dataclass(frozen=True)
@@ -87,72 +75,97 @@ def measure(
     asks: Asks = everything,
     on_bench: Callable[[dict[str, Any]], None] = lambda row: None,
     on_sustained: Callable[[dict[str, Any]], None] | None = None,
+    places: Mapping[str, str] | None = None,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> dict[tuple[str, str], Answered]:
     """Measure every runner on a split of `data`; call `on_row` whenever a cell's row is new or has grown.
 
     `references` maps a model's name to the id of its float reference artifact; agreement, difference and accuracy
-    drop are against that artifact's answers (on the first of `runners` that runs it). `raw_folder` receives one JSON
-    file per timed cell; rows name it relative to the folder above. Artifacts whose ids are in `untimed` answer and
-    are not timed. `answerers` is how many shards are answered at once (default: `cores`). `asks` says which order of
-    latencies must be certain, and `on_bench` receives what the bench learnt about the machine (`timing.time_cells`).
-    `on_sustained` receives a row for each device (`sustained.sustained`) if the settings ask for minutes of that;
-    without it (of a trial) there is none.
+    drop are against that artifact's answers (on the first of `runners` that runs it, this machine's before others).
+    `raw_folder` receives one JSON file per timed cell; rows name it relative to the folder above. Artifacts whose ids
+    are in `untimed` answer and are not timed. `answerers` is how many shards are answered at once (default: `cores`).
+    `asks` says which order of latencies must be certain, and `on_bench` receives what the bench learnt about the
+    machine (`timing.time_cells`). `on_sustained` receives a row for each device (`sustained.sustained`) if the settings
+    ask for minutes of that; without it (of a trial) there is none.
+
+    `places` has the machine of each device by the device's name (`core.device.Device.place`; default: this machine).
+    Machines are measured at the same time; one call of a callback ends before the next begins. When this is
+    interrupted, `interrupt` must let all calls of runners on other machines return soon.
 
     Accuracy needs data that say what is right, and answers that the task can score.
     Returns what all cells that answered said, by (artifact id, target).
     """
-    cells = [_Cell(runner, _row(runner), runner.identity()) for runner in runners]
-    _load(cells, data, split, store=store, workers=cores, listener=listener, on_row=on_row, strict=settings.strict)
-    alive = [cell for cell in cells if cell.row.status == "ok" and cell.runner.answers]
-    _answer(
-        alive,
+    places = places or {}
+    everyone = [RunningCell(r, _row(r), places.get(r.target.device, THIS_MACHINE)) for r in runners]
+    board = Board(
+        everyone,
         data,
         split,
         references=references,
-        store=store,
-        workers=answerers or cores,
-        listener=listener,
-        on_row=on_row,
         examples=settings.examples if split == "test" else None,
+        on_row=on_row,
     )
-    _fail_zeros(alive, on_row)
-    alive = [cell for cell in alive if cell.row.status == "ok"]
-    timed = [cell for cell in alive if cell.runner.timed and cell.runner.artifact.id not in untimed]
-    rows: dict[str, list[Measurement]] = {}
 
-    def on_timed(row: Measurement) -> None:
-        rows.setdefault(row.device, []).append(row)
-        on_row(row)
+    def queue(place: str, cells: Sequence[RunningCell], listener: Listener) -> None:
+        for cell in cells:
+            cell.identity = cell.runner.identity()
+        _load(cells, data, split, store=store, workers=cores, listener=listener, board=board, strict=settings.strict)
+        workers = answerers or cores
+        _answer(_alive(cells), data, split, store=store, workers=workers, listener=listener, board=board)
+        board.await_references(cells)
+        board.describe(cells)
+        board.fail_zeros(cells, cells)
+        timed = [cell for cell in _alive(cells) if cell.runner.timed and cell.artifact not in untimed]
+        alone = quiet if place == THIS_MACHINE else nullcontext
+        rows: dict[str, list[Measurement]] = {}
 
-    # Latencies of different devices are no race: each device has its own anchor and its own rounds.
-    for device in dict.fromkeys(cell.runner.target.device for cell in timed):
-        time_cells(
-            [TimedCell(cell.runner, cell.row, _key(cell)) for cell in timed if cell.runner.target.device == device],
-            data.inputs(split),
-            settings=settings,
-            seed=seed,
-            cores=cores,
-            store=store,
-            raw_folder=raw_folder,
-            listener=listener,
-            asks=asks,
-            on_row=on_timed,
-            on_bench=on_bench,
-        )
-    minutes = settings.latency.sustained_minutes
-    for row in (fastest(of_device) for of_device in rows.values() if minutes):
-        if row is not None and on_sustained is not None:
-            cell = next(c for c in timed if (c.row.artifact, c.row.target) == (row.artifact, base_target(row.target)))
-            on_sustained(_sustained(cell, row, data.inputs(split), minutes, store=store, listener=listener))
-    return {(cell.row.artifact, cell.row.target): Answered(cell.scores, cell.likeness, cell.answers) for cell in alive}
+        def on_timed(row: Measurement) -> None:
+            rows.setdefault(row.device, []).append(row)
+            board.report(row)
+
+        # Latencies of different devices are no race: each device has its own anchor and its own rounds.
+        for device in dict.fromkeys(cell.runner.target.device for cell in timed):
+            time_cells(
+                [TimedCell(c.runner, c.row, c.key()) for c in timed if c.runner.target.device == device],
+                data.inputs(split),
+                settings=settings,
+                seed=seed,
+                cores=cores,
+                store=store,
+                raw_folder=raw_folder,
+                listener=listener,
+                asks=asks,
+                on_row=on_timed,
+                on_bench=lambda row: board.record(lambda: on_bench(row)),
+                alone=alone,
+            )
+        minutes = settings.latency.sustained_minutes
+        for row in (fastest(of_device) for of_device in rows.values() if minutes):
+            if row is not None and on_sustained is not None:
+                cell = next(c for c in timed if (c.artifact, c.row.target) == (row.artifact, base_target(row.target)))
+                with alone():
+                    kept = _sustained(cell, row, data.inputs(split), minutes, store=store, listener=listener)
+                board.record(partial(on_sustained, kept))
+
+    run_queues(board, listener, queue, interrupt)
+    board.fail_zeros(board.cells, board.cells)
+    return {
+        (cell.artifact, cell.row.target): Answered(cell.scores, cell.likeness, cell.answers)
+        for cell in _alive(everyone)
+    }
+
+
+def _alive(cells: Sequence[RunningCell]) -> list[RunningCell]:
+    """Return the cells that run and answer, as far as is known."""
+    return [cell for cell in cells if cell.row.status == "ok" and cell.runner.answers]
 
 
 def _sustained(
-    cell: _Cell, row: Measurement, inputs: Path, minutes: float, *, store: Store, listener: Listener
+    cell: RunningCell, row: Measurement, inputs: Path, minutes: float, *, store: Store, listener: Listener
 ) -> dict[str, Any]:
     """Run a cell for some minutes, or take that from the store. What has failed is tried again in the next run."""
     threads = row.latency_ms.threads if row.latency_ms else 1
-    key = store.key("sustained", {"minutes": minutes, "threads": threads, **_key(cell)})
+    key = store.key("sustained", {"minutes": minutes, "threads": threads, **cell.key()})
     if entry := store.get(key):
         return dict(read_json(entry / "sustained.json"))
     found = sustained(cell.runner, inputs, minutes, threads=threads, listener=listener)
@@ -170,14 +183,14 @@ def _row(runner: Runner) -> Measurement:
 
 
 def _load(
-    cells: Sequence[_Cell],
+    cells: Sequence[RunningCell],
     data: PreparedData,
     split: str,
     *,
     store: Store,
     workers: int,
     listener: Listener,
-    on_row: Callable[[Measurement], None],
+    board: Board,
     strict: bool,
 ) -> None:
     """Phase one: does the file load and run there at all, and on the accelerator that was named?"""
@@ -185,8 +198,8 @@ def _load(
     # Pictures and texts are made to fit the file; of tensors, each data set has its own shapes.
     spec = {"data": data.sha256} if data.kind == "tensor" else {}
 
-    def one(cell: _Cell) -> Outcome:
-        key = store.key("load", {"status": cell.runner.artifact.status, **spec, **_key(cell)})
+    def one(cell: RunningCell) -> Outcome:
+        key = store.key("load", {"status": cell.runner.artifact.status, **spec, **cell.key()})
         if entry := store.get(key):
             return from_json(Outcome, read_json(entry / "load.json"), str(entry))
         outcome = cell.runner.load(inputs)
@@ -204,7 +217,8 @@ def _load(
         row = replace(row, **told)
         return replace(row, kind="emulated") if row.placement and row.placement.software else row
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)  # where the loop is left early
         futures = {pool.submit(one, cell): cell for cell in cells}
         for count, future in enumerate(as_completed(futures), 1):
             cell, outcome = futures[future], future.result()
@@ -217,66 +231,39 @@ def _load(
                 fingerprint={**cell.identity, **{k: cell.facts[k] for k in ("kernels", "python") if k in cell.facts}},
                 peak_memory_bytes=cell.facts.get("peak_memory_bytes"),
             )
-            _tell(cell, unplaced(cell.row, strict=strict) if outcome.ok else outcome, on_row)
+            board.tell(cell, unplaced(cell.row, strict=strict) if outcome.ok else outcome)
 
 
 def _answer(
-    cells: Sequence[_Cell],
+    cells: Sequence[RunningCell],
     data: PreparedData,
     split: str,
     *,
-    references: Mapping[str, str],
     store: Store,
     workers: int,
     listener: Listener,
-    on_row: Callable[[Measurement], None],
-    examples: int | None = None,
+    board: Board,
 ) -> None:
-    """Phase two: accuracy on the whole split, and agreement with the float reference.
-
-    With a number of `examples` rows get their task's details, and at most so many samples of which they disagree.
-    """
-    task = task_of(data.labels)
-    targets = task.targets(data, split)
-
-    def detail(cell: _Cell, outputs: predictions.Floats, exact: predictions.Floats | None) -> None:
-        if examples is not None:
-            cell.row = task.detailed(cell.row, outputs, targets, data.labels, exact, disagreements=examples)
-
+    """Phase two: accuracy on the whole split, and agreement with the float reference."""
     samples = data.counts[split]
     spec = {"data": data.sha256} if split == "test" else {"data": data.sha256, "split": split}
-    keys = [store.key("answers", {**spec, **_key(cell)}) for cell in cells]
-
-    def scored(index: int, answers: Path) -> None:
-        cell, outputs = cells[index], np.load(answers, mmap_mode="r", allow_pickle=False)
-        wrong = int((~np.isfinite(outputs).all(axis=1)).sum())
-        if wrong:
-            reason = f"it answers with NaN or infinity on {wrong} of {len(outputs)} samples"
-            return _tell(cell, Outcome("failed", reason, "do not ship this pair; try another scheme"), on_row)
-        cell.answers = answers
-        cell.scores = task.scores(outputs, targets)
-        cell.row = replace(cell.row, samples=samples)
-        if cell.scores is not None:
-            cell.row = task.recorded(cell.row, task.estimate(cell.scores))
-        for other in cells:
-            if other.runner.artifact.model == cell.runner.artifact.model:
-                _against_reference(other, cells, references, task, on_row, detail)
-        return None
+    keys = [store.key("answers", {**spec, **cell.key()}) for cell in cells]
 
     def done(index: int, outcome: Outcome, outputs: predictions.Floats | None) -> None:
         if outputs is None:
-            _tell(cells[index], outcome, on_row)
+            board.tell(cells[index], outcome)
             return
         folder = store.partial(keys[index])
-        np.save(folder / "outputs.npy", outputs)
-        for shard in folder.glob("*-*.npy"):
-            shard.unlink()
-        scored(index, store.finish(keys[index]) / "outputs.npy")
+        with working():
+            np.save(folder / "outputs.npy", outputs)
+            for shard in folder.glob("*-*.npy"):
+                shard.unlink()
+            board.answered(cells[index], store.finish(keys[index]) / "outputs.npy")
 
     todo = []
     for index, key in enumerate(keys):
         if entry := store.get(key):
-            scored(index, entry / "outputs.npy")
+            board.answered(cells[index], entry / "outputs.npy")
         else:
             todo.append(index)
     predictions.predict(
@@ -295,74 +282,3 @@ def _answer(
         listener=listener,
         done=lambda position, outcome, outputs: done(todo[position], outcome, outputs),
     )
-    for cell in cells:
-        if cell.answers is not None and cell.scores is not None and cell.row.by_class is None:  # without a reference
-            detail(cell, np.load(cell.answers, mmap_mode="r", allow_pickle=False), None)
-            on_row(cell.row)
-
-
-def _fail_zeros(cells: Sequence[_Cell], on_row: Callable[[Measurement], None]) -> None:
-    """Fail accelerators that answer with zeros where another target of the same file does not, however few samples."""
-    is_zero = {id(c): not np.load(c.answers, mmap_mode="r", allow_pickle=False).any() for c in cells if c.answers}
-    for cell in cells:
-        if not is_zero.get(id(cell)) or not cell.runner.target.engine.cpu:
-            continue
-        artifact = cell.runner.artifact.id
-        others = (c for c in cells if c.runner.artifact.id == artifact and not is_zero.get(id(c), True))
-        if (other := next(others, None)) is not None:
-            reason = f"it answers 0 on all {cell.row.samples} samples, and on {other.runner.target} it does not"
-            _tell(cell, Outcome("failed", reason, "do not ship this pair; try another scheme"), on_row)
-
-
-def _against_reference(
-    cell: _Cell,
-    cells: Sequence[_Cell],
-    references: Mapping[str, str],
-    task: Task,
-    on_row: Callable[[Measurement], None],
-    detail: Callable[[_Cell, predictions.Floats, predictions.Floats], None],
-) -> None:
-    """Fill what compares a cell with its float reference once both have answered; report the row."""
-    if cell.answers is None or cell.row.difference is not None:
-        return
-    reference_id = references.get(cell.runner.artifact.model)
-    # Of an accelerator, the answers are what is in question.
-    on_cpu = (c for c in cells if c.runner.artifact.id == reference_id and not c.runner.target.engine.cpu)
-    reference = next((c for c in on_cpu if c.answers is not None), None)
-    if reference is not None and reference.answers is not None:
-        exact, ours = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (reference.answers, cell.answers))
-        if exact.shape == ours.shape:
-            _compare(cell, exact, ours, _shape(reference, cells))
-            if cell.scores is not None and reference.scores is not None:
-                drop, low, high = task.drop(reference.scores, cell.scores, identical=cell.row.difference == 0)
-                cell.row = replace(cell.row, drop=drop, drop_low=low, drop_high=high)
-                detail(cell, ours, exact)
-    on_row(cell.row)
-
-
-def _compare(cell: _Cell, exact: predictions.Floats, ours: predictions.Floats, shape: Sequence[int]) -> None:
-    """Fill what a cell's answers have in common with the reference's."""
-    alike = compare(task_of(cell.runner.artifact.labels), exact, ours, shape)
-    cell.likeness = alike.scores
-    cell.row = alike.recorded(replace(cell.row, difference=float(np.abs(exact - ours).max())))
-
-
-def _shape(reference: _Cell, cells: Sequence[_Cell]) -> tuple[int, ...]:
-    """Return the shape of one answer of a model's files, of whichever file says it (a SavedModel does not)."""
-    for cell in (reference, *cells):
-        artifact = cell.runner.artifact
-        if artifact.model == reference.runner.artifact.model and artifact.outputs:
-            named = [t for t in artifact.outputs if t.name == artifact.answer] or artifact.outputs[:1]
-            return sample_shape(named[0].shape)
-    return ()
-
-
-def _key(cell: _Cell) -> dict[str, Any]:
-    """What every figure of a cell depends on. The id distinguishes artifacts whose bytes are equal."""
-    return {"artifact": cell.runner.artifact.id, "sha256": cell.runner.artifact.sha256, **cell.identity}
-
-
-def _tell(cell: _Cell, outcome: Outcome, on_row: Callable[[Measurement], None]) -> None:
-    """Write an outcome into the row and report it."""
-    cell.row = replace(cell.row, status=outcome.status, reason=outcome.reason, remedy=outcome.remedy)
-    on_row(cell.row)

@@ -8,8 +8,8 @@ anchor, and still compares with the others.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from ..core.codec import read_json, to_json, write_json
 from ..core.measurement import Measurement
 from ..core.progress import Listener
+from ..core.quiet import clock, working
 from ..core.recipe import Evaluate, LatencyTable
 from ..core.runner import Outcome, Runner
 from ..core.store import Store, copy_out
@@ -77,14 +78,16 @@ def time_cells(
     asks: Asks,
     on_row: Callable[[Measurement], None],
     on_bench: Callable[[dict[str, Any]], None],
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Time every cell, for each number of threads and batch of `settings`; call `on_row` with each grown row.
 
-    `on_bench` receives a row of results.json's ``bench`` for each group that is or was timed.
+    `on_bench` receives a row of results.json's ``bench`` for each group that is or was timed. Each block is timed in
+    ``alone()``.
     """
     _Timing(
         cells, inputs, table=settings.latency, seed=seed, cores=cores, store=store, raw_folder=raw_folder,
-        listener=listener, asks=asks, on_row=on_row, on_bench=on_bench,
+        listener=listener, asks=asks, on_row=on_row, on_bench=on_bench, alone=alone,
     ).run()  # fmt: skip
 
 
@@ -149,12 +152,13 @@ class _Timing:
         asks: Asks,
         on_row: Callable[[Measurement], None],
         on_bench: Callable[[dict[str, Any]], None],
+        alone: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._inputs, self._seed, self._cores = inputs, seed, cores
         self._store, self._raw_folder = store, raw_folder
-        self._listener, self._on_row, self._on_bench = listener, on_row, on_bench
+        self._listener, self._on_row, self._on_bench, self._alone = listener, on_row, on_bench, alone
         self._plan = plan = plan_of(table)
-        self._deadline = time.monotonic() + plan.max_seconds
+        self._deadline = clock() + plan.max_seconds
         anchor = cells[anchor_of(cells)]
 
         def entry(cell: TimedCell, threads: int, batch: int, role: str = "") -> _Entry:
@@ -220,6 +224,8 @@ class _Timing:
             seed=self._seed,
             starts=self._cores,
             listener=self._listener,
+            clock=clock,
+            alone=self._alone,
         ).run(done)
         threads = max(entry.threads for entry in entries)
         summary = summary_of(finding, cell_name(*self._anchor.place), self._plan.resolution, threads)
@@ -239,6 +245,10 @@ class _Timing:
 
     def _open(self, records: Mapping[int, Record], error: float, entries: Sequence[_Entry]) -> set[int]:
         """Return the cells of a group about which the question is open."""
+        with working():
+            return self._unsettled(records, error, entries)
+
+    def _unsettled(self, records: Mapping[int, Record], error: float, entries: Sequence[_Entry]) -> set[int]:
         by_place = {**self._records, **{entries[i].place: record for i, record in records.items()}}
         unsettled = open_cells(self._asked, by_place, error, self._plan.resolution)
         return {i for i in records if entries[i].place in unsettled}

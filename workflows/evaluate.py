@@ -176,7 +176,7 @@ def evaluate_files(
         raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")
     devices = devices or OpenDevices()
     targets = [Target.parse(target) for target in settings.targets]
-    environments = devices_of(devices, targets, listener)
+    environments, places = devices_of(devices, targets, listener), devices.places(targets)
     results = Results(
         run={"name": "evaluate", "started": now(), "finished": None, "recipe_sha256": None,
              "edgeproof_version": __version__},
@@ -238,7 +238,10 @@ def evaluate_files(
                 asks=asked_by(results, limits),
                 on_bench=results.add_bench,
                 on_sustained=results.sustained.append,
+                places=places,
+                interrupt=devices.interrupt,
             )  # fmt: skip
+            results.sort(settings.targets)
             for row in keep_scores(results.measurements, answers, data=data.sha256, folder=out / "raw"):
                 results.add_measurement(row)
             for failed in inconsistent_rows(results.measurements, group, answers, references=references):

@@ -92,6 +92,7 @@ class Pipeline:
         self.builds: dict[str, ModelBuild] = {}
         self.failures: list[str] = []
         environments = devices_of(self.devices, self.targets, listener)
+        self.places = self.devices.places(self.targets)
         self.results = Results(
             run={
                 "name": recipe.name,
@@ -288,14 +289,18 @@ class Pipeline:
             asks=asked_by(self.results, self._budget),
             on_bench=self.results.add_bench,
             on_sustained=self.results.sustained.append,
+            places=self.places,
+            interrupt=self.devices.interrupt,
         )
+        self.results.sort([str(target) for target in self.targets])
         for row in keep_scores(self.results.measurements, answers, data=data.sha256, folder=self.out / "raw"):
             self.results.add_measurement(row)
         for failed in inconsistent_rows(self.results.measurements, artifacts, answers, references=references):
             self.results.add_measurement(failed)
         for again in pooled(
             self.results.measurements, runners, answers, data, references=references, settings=evaluate,
-            seed=self.recipe.seed, cores=self.cores, store=self.store, listener=self.listener,
+            seed=self.recipe.seed, cores=self.cores, store=self.store, listener=self.listener, places=self.places,
+            interrupt=self.devices.interrupt,
         ):  # fmt: skip
             self.results.add_measurement(again)
         self.results.device_differences += device_differences(self.results.rows_of(artifacts), answers, data.labels)

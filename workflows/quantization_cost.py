@@ -15,7 +15,7 @@ file looks too good on samples that it was chosen on. Which samples are biased:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.dataset import PreparedData
+from ..core.device import THIS_MACHINE
 from ..core.measurement import Measurement, PooledDrop
 from ..core.progress import Listener, Silent
 from ..core.recipe import Evaluate
@@ -49,14 +50,19 @@ def pooled(
     cores: int,
     store: Store,
     listener: Listener,
+    places: Mapping[str, str] | None = None,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> Iterator[Measurement]:
     """Yield the rows of files with a drop again, with the `pooled_drop`; a row that fails on validation is not ok.
 
-    `rows` are those of the test split, `answers` the result of `measure` for it, `references` its argument. If a part
+    `rows` are those of the test split, `answers` the result of `measure` for it, `references`, `places` and `interrupt`
+    its arguments. If a part
     of the validation split may count, files answer all of it, so that a later run finds it in the store. Nothing is
     timed.
     """
-    first = {model: next((key for key in answers if key[0] == id_), None) for model, id_ in references.items()}
+    where = places or {}
+    here = sorted(answers, key=lambda key: where.get(key[1].partition("/")[0], THIS_MACHINE) != THIS_MACHINE)
+    first = {model: next((key for key in here if key[0] == id_), None) for model, id_ in references.items()}
     judged = {(row.artifact, row.target): row for row in rows if row.status == "ok" and row.drop is not None}
     cells = {key: r for r in runners if (key := _key(r)) in judged and key != first.get(r.artifact.model)}
     counts = {key: unused(data, runner.artifact.chosen_on, seed) for key, runner in cells.items()}
@@ -79,6 +85,8 @@ def pooled(
             on_row=lambda row: again.update({(row.artifact, row.target): row}),
             untimed={runner.artifact.id for runner in runners},
             split="validation",
+            places=places,
+            interrupt=interrupt,
         )
     scores = {"test": _scores(answers), "validation": _scores(more)}
     for key, runner in cells.items():
@@ -122,5 +130,5 @@ class _Renamed(Silent):
 
     def progress(self, task: str, done: float, total: float, note: str = "") -> None:
         """Forward the progress under another name."""
-        if task == "accuracy":
-            self._listener.progress(VALIDATION, done, total, note)
+        if task.startswith("accuracy"):
+            self._listener.progress(VALIDATION + task.removeprefix("accuracy"), done, total, note)
