@@ -93,6 +93,13 @@ class AdbTable(DeviceTable):
         pattern=f"^({_PLACE}|python3(\\.[0-9]{{1,2}})?|)$",
         description="the Python there, 3.7 or newer; not set: `python3`, or Termux's with `run_as`",
     )
+    benchmark_model: str = Field(
+        "",
+        description="TensorFlow Lite's `benchmark_model` for the device, or a folder with one for several processors",
+    )
+    xnnpack: bool = Field(
+        True, description="whether `benchmark-model` uses XNNPACK; if not, TensorFlow Lite's own kernels"
+    )
     run_as: str = Field(
         "",
         pattern=r"^([A-Za-z][A-Za-z0-9_]{0,50}(\.[A-Za-z][A-Za-z0-9_]{0,50}){1,8})?$",

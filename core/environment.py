@@ -19,7 +19,8 @@ from .runtime import RUNTIMES
 from .store import package_versions
 
 PACKAGES = (
-    "edgeproof", "tf-keras", *(row.distribution for row in RUNTIMES.values()), *MAKERS[TF2ONNX].distributions, "numpy",
+    "edgeproof", "tf-keras", *(row.distribution for row in RUNTIMES.values() if not row.program),
+    *MAKERS[TF2ONNX].distributions, "numpy",
 )  # fmt: skip
 _MIN_RSS = 3 << 29  # bytes; below this, releasing memory is not worth its time
 

@@ -72,6 +72,10 @@ EXTRAS: dict[str, Extra] = {
 }
 
 
+# Of what is no package: a program that the user has for a device.
+PROGRAM = Extra("", {"benchmark_model": "benchmark_model"})
+
+
 def not_installed(modules: Sequence[str]) -> str:
     """Return what is missing, in words: ``tensorflow and tf_keras, which are not installed here``."""
     return f"{' and '.join(modules)}, which {'are' if len(modules) > 1 else 'is'} not installed here"

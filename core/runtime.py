@@ -9,15 +9,15 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from .extras import EXTRAS, Extra
+from .extras import EXTRAS, PROGRAM, Extra
 from .measurement import Kind
 
 # How a runtime counts its versions: as TensorFlow Lite, as LiteRT (which began again at 1.0), or in its own way.
-Versions = Literal["tflite", "litert", "onnxruntime", "openvino", "tflite-micro", "vela"]
+Versions = Literal["tflite", "litert", "onnxruntime", "openvino", "tflite-micro", "vela", "benchmark-model"]
 FAMILIES: dict[Versions, str] = {
     "tflite": "TensorFlow Lite", "litert": EXTRAS["litert"].packages["ai_edge_litert"], "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO", "tflite-micro": "TensorFlow Lite Micro",
-    "vela": "Vela",
+    "vela": "Vela", "benchmark-model": "benchmark_model",
 }  # fmt: skip
 
 
@@ -39,6 +39,7 @@ class Runtime:
 
     `kind` is what its figures on a real machine are: those of one that stands for another machine are not measured.
     `machines` is False for a compiler that estimates: it runs nothing, and is on devices of its own alone.
+    A `program` is no Python package: the user has it, and the kinds of devices that run it say so.
     `reference` is the runtime whose reference kernels must give the same answers, bit for bit.
 
     An accelerator has `cpu`, the runtime with whose answers its own are compared, and `needs`, what the machine must
@@ -63,6 +64,7 @@ class Runtime:
     kind: Kind = "measured"
     reference: str = ""
     machines: bool = True
+    program: bool = False
     cpu: str = ""
     needs: Hardware = ""
     apart: str = ""
@@ -78,6 +80,11 @@ class Runtime:
         return not self.extra.missing(self.module) and (not self.apart or _is_installed(self.distribution))
 
     @property
+    def in_python(self) -> bool:
+        """Whether it is a package that runs files in a Python."""
+        return self.machines and not self.program
+
+    @property
     def package(self) -> str:
         """The runtime whose package this one uses: its own, or the one of its CPU."""
         shared = self.cpu and RUNTIMES[self.cpu].distribution == self.distribution
@@ -90,6 +97,11 @@ class Runtime:
 
     def not_installed(self) -> tuple[str, str]:
         """Return (reason, remedy) where this Python does not have the runtime."""
+        if self.program:
+            return (
+                f"{self.name} is a program of a phone, and no package",
+                'declare the phone: kind = "adb" and benchmark_model = … (docs/devices.md)',
+            )
         if self.python_below and sys.version_info >= self.python_below:
             here, below = (".".join(map(str, version)) for version in (sys.version_info[:2], self.python_below))
             return (
@@ -115,6 +127,9 @@ def _rows() -> tuple[Runtime, ...]:
     tflite, onnx = frozenset({"tflite"}), frozenset({"onnx"})
     openvino: tuple[tuple[str, tuple[str, str], Hardware], ...] = (
         ("GPU", ("<", "◀"), "intel-gpu"), ("NPU", (">", "▶"), "intel-npu"),
+    )  # fmt: skip
+    delegates: tuple[tuple[str, str, tuple[str, str]], ...] = (
+        ("gpu", "GPU", ("H", "⬣")), ("nnapi", "NNAPI", (r"$\spadesuit$", "♠")),
     )  # fmt: skip
     return (
         Runtime(
@@ -147,6 +162,19 @@ def _rows() -> tuple[Runtime, ...]:
         Runtime(
             "openvino", "OpenVINO", "openvino", "openvino", EXTRAS["openvino"], "OpenVino", tflite | onnx, "openvino",
             ("v", "▼"), default=False, device="CPU", reads_signatures=False,
+        ),
+        Runtime(
+            # TensorFlow Lite's own tool, as the user has it for the phone's processor.
+            "benchmark-model", "benchmark_model", "benchmark_model", "", PROGRAM, "", tflite, "benchmark-model",
+            ("8", "⯃"), side_by_side=False, default=False, reads_signatures=False, program=True,
+        ),
+        *(
+            Runtime(
+                f"benchmark-model-{name}", f"benchmark_model with {title}", "benchmark_model", "", PROGRAM, "", tflite,
+                "benchmark-model", symbol, side_by_side=False, default=False, device=title, reads_signatures=False,
+                cpu="benchmark-model", program=True,
+            )
+            for name, title, symbol in delegates
         ),
         *(
             Runtime(

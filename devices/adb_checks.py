@@ -39,15 +39,20 @@ def _runtimes(device: AdbPhone) -> list[Check]:
         rows.append(Check("Python", "ok", f"{about.python} ({about.executable})"))
     else:
         rows.append(Check("Python", "note", about.reason, about.remedy))
+    tool = device.tool
+    if device.table.benchmark_model and tool.path is None:
+        rows.append(Check("benchmark_model", "missing", tool.reason, tool.remedy))
     for name, row in RUNTIMES.items():
         target = Target(device.name, name)
         missing = device.missing_runtime(target)
         usable = usable or missing is None
         if missing is None:
             rows.append(Check(str(target), "ok", device.runtimes()[name]))
-        elif isinstance(about, About) and row.default and name != "tensorflow":
+        elif (name == "benchmark-model" and not device.table.benchmark_model) or (
+            isinstance(about, About) and row.default and name != "tensorflow"
+        ):
             rows.append(Check(str(target), "note", *missing))
     if not usable:
-        remedy = 'a Python with a runtime on the device: docs/devices.md, `kind = "adb"`'
+        remedy = "name benchmark_model = …, or a Python with a runtime on the device (docs/devices.md)"
         rows.append(Check("runtime", "missing", f"no runtime can be run on {device.adb.place}", remedy))
     return rows

@@ -158,12 +158,13 @@ class Adb:
             ending = process.ending()
         if ending.status == 0:
             return Outcome("ok", data={"output": output})
-        reason, remedy = self.explain(ending) or (self.on_device(ending.errors) or ("", ""))
+        lost = self.explain(ending)
+        reason, remedy = lost or self.on_device(ending.errors) or ("", "")
         return Outcome(
             "crashed",
             reason or f"a command on {self.place} {ending.how}{ending.error_suffix}",
             remedy or "see what that device's log says: adb logcat",
-            {"status": ending.status, "errors": ending.errors},
+            {"status": ending.status, "errors": ending.errors, "lost": lost is not None},
         )
 
     def explain(self, ending: Ending) -> tuple[str, str] | None:

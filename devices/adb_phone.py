@@ -16,12 +16,15 @@ from ..core.codec import read_json, write_json
 from ..core.device import THIS_MACHINE, Check
 from ..core.device_tables import AdbTable
 from ..core.environment import boot_id
-from ..core.errors import InputError
+from ..core.errors import InputError, StageError
 from ..core.runner import Outcome, Runner, Server
+from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
 from ..core.target import Target
 from . import android_state
 from .adb_client import Adb, Missing
+from .adb_files import AdbFiles
+from .adb_tool import Tool, find_tool
 from .remote import AWAY_SECONDS, Away, Link, RemoteDevice
 from .remote_runner import RemoteRunner
 from .replies import About, Count, Number, Text
@@ -128,6 +131,7 @@ class AdbPhone(RemoteDevice):
     def __init__(self, name: str, table: AdbTable, adb: Adb, link: Link, *, known: Path | None = None) -> None:
         super().__init__(name, link, shelf="" if table.run_as else table.folder, known=known)
         self.table, self.adb = table, adb
+        self.files = AdbFiles(adb, table.folder, self.owner["token"])
         self._phone: Phone | Missing | None = None
         self._phone_asked = 0.0
         self._last_phone: Phone | None = None
@@ -209,6 +213,25 @@ class AdbPhone(RemoteDevice):
             if isinstance(self._phone, Phone):
                 self._phone = None
             self._there.clear()
+            self.files.forget()
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether it was found away."""
+        return isinstance(self.phone(), Missing)
+
+    @property
+    def tool(self) -> Tool:
+        """The benchmark_model for this device."""
+        phone = self.last_phone()
+        return find_tool(self.table.benchmark_model, phone.abis if phone else [], self.name)
+
+    def cores(self, threads: int) -> list[int]:
+        """Return the cores on which so many threads run: the fastest, of these the last ones; empty if unknown."""
+        phone = self.last_phone()
+        if phone is None or "taskset" not in phone.tools:
+            return []
+        return sorted(sorted(phone.speeds, key=lambda core: (-phone.speeds[core], -core))[:threads])
 
     @property
     def fix_remedy(self) -> str:
@@ -220,7 +243,22 @@ class AdbPhone(RemoteDevice):
         phone = self.phone()
         if isinstance(phone, Missing):
             return phone.reason, phone.remedy
-        return super().missing_runtime(target)
+        if not target.engine.program:
+            return super().missing_runtime(target)
+        tool = self.tool
+        if tool.path is None:
+            return tool.reason, tool.remedy
+        if target.version:
+            return (
+                f"benchmark_model {target.version} is not known: it tells no version",
+                f"write {self.name}/{target.runtime}",
+            )
+        return None
+
+    def runtimes(self) -> dict[str, str]:
+        """Return the version of each runtime there; of benchmark_model the first digits of its SHA-256."""
+        programs = [name for name, row in RUNTIMES.items() if row.program]
+        return {**super().runtimes(), **dict.fromkeys(programs, self.tool.version)}
 
     def environment(self) -> dict[str, Any]:
         """Return what the device says of itself, and its state."""
@@ -237,7 +275,8 @@ class AdbPhone(RemoteDevice):
             "battery_saver",
             "celsius",
         )
-        python = super().environment()
+        python, version = super().environment(), self.tool.version
+        tool = {"benchmark_model": f"SHA-256 {version}…"} if version else {}
         return {
             "cpu": phone.cpu,
             "model": phone.model,
@@ -248,7 +287,7 @@ class AdbPhone(RemoteDevice):
             "python": python.get("python", ""),
             **({"governor": phone.governor, "max_mhz": phone.max_mhz} if phone.governor else {}),
             **{name: state[name] for name in names if name in state},
-            "packages": {name: version for name, version in python["packages"].items() if version},
+            "packages": {**{name: version for name, version in python["packages"].items() if version}, **tool},
         }
 
     def checks(self, *, fix: bool = False) -> list[Check]:
@@ -257,8 +296,22 @@ class AdbPhone(RemoteDevice):
 
         return checks(self)
 
+    def clean(self) -> str:
+        """Remove what was put there. Raises StageError when the device cannot be reached."""
+        outcome = self.files.clean()
+        if not outcome.ok:
+            raise StageError(f"{self.name}: {outcome.reason}", outcome.remedy)
+        self.forget_files()
+        words = f"removed {outcome.data['files']} files, {outcome.data['bytes'] / 2**20:.1f} MiB"
+        # Files for an app's Python lie in the app's own folder.
+        return f"{words}; of the app: {super().clean()}" if self.table.run_as else words
+
     def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> Runner:
         """Return the runner for an artifact on a target of this device."""
+        if target.engine.program:
+            from .benchmark_runner import BenchmarkRunner
+
+            return BenchmarkRunner(artifact, target, timeout_seconds, device=self)
         return PhoneRunner(artifact, target, timeout_seconds, device=self)
 
 

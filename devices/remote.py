@@ -238,7 +238,7 @@ class RemoteDevice:
             files: dict[str, Path] = {}
 
             def named(path: Path) -> str:
-                name = f"{self._digest(path)}{path.suffix if path.suffix in _SUFFIXES else ''}"
+                name = f"{self.digest(path)}{path.suffix if path.suffix in _SUFFIXES else ''}"
                 files[name] = path
                 return name
 
@@ -272,7 +272,7 @@ class RemoteDevice:
                 self._there.clear()
             return failure or staged
 
-    def _digest(self, path: Path) -> str:
+    def digest(self, path: Path) -> str:
         """Return the SHA-256 of a file; one that has not changed is read once."""
         stat = path.stat()
         key = (str(path), stat.st_size, stat.st_mtime_ns)
@@ -304,7 +304,7 @@ class RemoteDevice:
         """Return the version of each runtime there."""
         about = self.about()
         packages = about.packages if isinstance(about, About) else {}
-        versions = {name: packages.get(row.distribution, "") for name, row in RUNTIMES.items() if row.machines}
+        versions = {name: packages.get(row.distribution, "") for name, row in RUNTIMES.items() if row.in_python}
         # Packages that replace each other have one module: only a record says which of them is there.
         return {name: "" if RUNTIMES[name].apart and text == "unknown" else text for name, text in versions.items()}
 
@@ -383,7 +383,7 @@ NOT_OURS = "see what the device prints when a command is run there: its shell mu
 
 
 def _modules() -> dict[str, str]:
-    return {"numpy": "numpy", **{row.distribution: row.module for row in RUNTIMES.values() if row.machines}}
+    return {"numpy": "numpy", **{row.distribution: row.module for row in RUNTIMES.values() if row.in_python}}
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ INSTALL_SECONDS = 600.0
 
 def installed_versions() -> dict[str, str]:
     """Return each runtime's version, as a target without one gets it; an empty text where it has none. Imports none."""
-    located = {runtime: locate(Target("local", runtime)) for runtime, row in RUNTIMES.items() if row.machines}
+    located = {runtime: locate(Target("local", runtime)) for runtime, row in RUNTIMES.items() if row.in_python}
     return {runtime: there.version if there else "" for runtime, there in located.items()}
 
 
@@ -84,6 +84,8 @@ def locate(target: Target) -> Located | None:
 
 def missing_runtime(target: Target) -> tuple[str, str] | None:
     """Return (reason, remedy) when what a target names, or the hardware for it, is not here; None when it is."""
+    if target.engine.program:
+        return target.engine.not_installed()
     if not target.engine.machines:
         return f"{target.runtime} runs nothing on a machine: it estimates", "write a device of its own: ethos-u55/vela"
     if locate(target) is not None:

@@ -287,7 +287,12 @@ class Bench:
 
 
 def burst_of(process: Mapping[str, Any], plan: Plan, rounds: int) -> tuple[int, int, int]:
-    """Return a cell's runs per burst, how many runs before them are dropped, and its number of rounds."""
+    """Return a cell's runs per burst, how many runs before them are dropped, and its number of rounds.
+
+    A server that warms up before each burst says how many runs it tells (``runs_each``).
+    """
+    if each := process.get("runs_each"):
+        return int(each), 0, max(rounds, -(-plan.min_runs // int(each)))
     run_ms = max(float(np.median(process["warmup_ms"])), 1e-4)
     seconds = min(BURST_SECONDS, plan.run_seconds)
     runs = max(1, round(seconds * 1000 / run_ms))

@@ -25,9 +25,14 @@ def summarize(record: Mapping[str, Any]) -> Latency:
         tokenize=_part(record, "tokenize_ms"), infer=_part(record, "infer_ms"), invoke=_part(record, "invoke_ms"),
         transfer=None if None in copied else sum(filter(None, copied)), batch=int(plan["batch"]),
         throughput=int(plan["batch"]) * 1000 / median,
-        warmup_runs=int(np.median([len(process["warmup_ms"]) for process in record["processes"]])),
+        warmup_runs=int(np.median([_warmup_runs(process) for process in record["processes"]])),
         steady=all(process["steady"] for process in record["processes"]),
     )  # fmt: skip
+
+
+def _warmup_runs(process: Mapping[str, Any]) -> int:
+    """Return the length of a process's warm-up. Not every tool tells the time of each of its runs."""
+    return int(process.get("warmup_runs", len(process["warmup_ms"])))
 
 
 def _part(record: Mapping[str, Any], name: str) -> float | None:

@@ -28,7 +28,7 @@ from edgeproof.workflows.devices import devices
 
 from ..support.software_gpu import padding_files, software_gpu
 
-ACCELERATORS = [row for row in RUNTIMES.values() if row.cpu]
+ACCELERATORS = [row for row in RUNTIMES.values() if row.cpu and row.in_python]
 
 # --- the rows ---------------------------------------------------------------------------------------------------------
 

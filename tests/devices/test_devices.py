@@ -202,7 +202,7 @@ def test_the_agent_imports_nothing_but_numpy_and_the_runtime() -> None:
 def test_each_runtime_names_a_session_of_the_agent_and_each_session_has_a_runtime() -> None:
     code = f"import runpy, sys; ns = runpy.run_path({str(AGENT)!r}); print(*ns['SESSIONS'], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stderr.split()) == {runtime.session for runtime in RUNTIMES.values() if runtime.machines}
+    assert set(done.stderr.split()) == {runtime.session for runtime in RUNTIMES.values() if runtime.in_python}
 
 
 def test_what_a_bundle_calls_a_runtime_is_what_its_row_says() -> None:
@@ -217,7 +217,7 @@ def test_what_a_bundle_calls_a_runtime_is_what_its_row_says() -> None:
 
 def test_a_python_without_a_wheel_is_the_one_that_the_extra_leaves_out() -> None:
     project = parse_toml((REPO / "pyproject.toml").read_text("utf-8"), "pyproject.toml")["project"]
-    for runtime in RUNTIMES.values():
+    for runtime in (row for row in RUNTIMES.values() if not row.program):
         requirements = project["optional-dependencies"][runtime.extra.name]
         requirement = next(one for one in requirements if one.startswith(runtime.distribution))
         below = ".".join(map(str, runtime.python_below or ()))

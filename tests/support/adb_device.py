@@ -153,6 +153,7 @@ class _Connection:
 
         assert process.stdin and process.stdout and process.stderr
         feeding = asyncio.create_task(feed())
+        self._tasks.add(feeding)
         await asyncio.gather(pump(process.stdout, _STDOUT), pump(process.stderr, _STDERR))
         status = await process.wait()
         feeding.cancel()
@@ -271,6 +272,15 @@ class AdbDevice:
     def table(self, **changes: object) -> AdbTable:
         facts = {"serial": self.serial, "folder": str(self.home), "python": sys.executable, "adb": find_adb() or ""}
         return AdbTable.model_validate({**facts, **changes})
+
+    def tool(self) -> str:
+        """Return the path of a stand-in for benchmark_model, on this machine."""
+        path = self.folder / "benchmark_model"
+        if not path.exists():
+            source = Path(__file__).with_name("benchmark_stand_in.py").read_text()
+            path.write_text(f"#!{sys.executable}\n{source}")
+            path.chmod(0o755)
+        return str(path)
 
     def devices(self, **changes: object) -> Devices:
         return Devices({"phone": self.table(**changes)})

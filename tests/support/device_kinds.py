@@ -81,6 +81,14 @@ def worker(folder: Path) -> Iterator[Subject]:
         yield Subject("bench", Devices({"bench": WorkerTable()}), disappear, cluster=running.address)
 
 
+@contextmanager
+def benchmark_model(folder: Path) -> Iterator[Subject]:
+    """As `adb`, and a stand-in for TensorFlow Lite's tool, which runs files in LiteRT and prints as the tool does."""
+    with adb_device(folder / "device") as device:
+        declared = device.devices(benchmark_model=device.tool(), python="python3.99")
+        yield Subject("phone", declared, device.cut, runtime="benchmark-model")
+
+
 def made_userland(architecture: str) -> Userland:
     """Return a userland that has been made, or skip the test."""
     ready = userland.load(architecture)
@@ -111,6 +119,6 @@ def estimator(folder: Path) -> Iterator[Subject]:
 
 
 KINDS = {
-    "local": local, "ssh": ssh, "adb": adb, "emulated": emulated, "tflite-micro": microcontroller, "ethos-u": estimator,
-    "worker": worker,
+    "local": local, "ssh": ssh, "adb": adb, "benchmark_model": benchmark_model, "emulated": emulated,
+    "tflite-micro": microcontroller, "ethos-u": estimator, "worker": worker,
 }  # fmt: skip
