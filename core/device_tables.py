@@ -134,6 +134,13 @@ class EthosTable(DeviceTable):
     config: str = Field("", description="your chip's `vela.ini`; not set: the one that Vela has")
 
 
+class BrowserTable(DeviceTable):
+    """A browser on this machine, without a window."""
+
+    kind: Literal["browser"] = Field("browser", description="Chromium or Chrome on this machine, without a window")
+    program: str = Field("", description="its program; not set: the first of Chromium, Chrome and Edge that is found")
+
+
 @dataclass(frozen=True)
 class DeviceKind:
     """A kind of device: the module of `devices/` that has its `open_device(name, table)`, and the keys of its table."""
@@ -149,6 +156,7 @@ DEVICE_KINDS: dict[str, DeviceKind] = {
     "adb": DeviceKind("adb", AdbTable),
     "ethos-u": DeviceKind("ethos", EthosTable),
     "worker": DeviceKind("cluster_device", WorkerTable),
+    "browser": DeviceKind("browser", BrowserTable),
 }
 # The devices that nobody needs to declare.
 BUILT_IN: dict[str, DeviceTable] = {
@@ -158,6 +166,7 @@ BUILT_IN: dict[str, DeviceTable] = {
     "ethos-u55": EthosTable(accelerator="ethos-u55-128"),
     "ethos-u65": EthosTable(accelerator="ethos-u65-256"),
     "ethos-u85": EthosTable(accelerator="ethos-u85-256"),
+    "browser": BrowserTable(),
 }
 
 _EXAMPLE = '[device.pi] with kind = "ssh" and host = "pi.local"'

@@ -13,13 +13,36 @@ from .extras import EXTRAS, PROGRAM, Extra
 from .measurement import Kind
 
 # How a runtime counts its versions: as TensorFlow Lite, as LiteRT (which began again at 1.0), or in its own way.
-Versions = Literal["tflite", "litert", "onnxruntime", "openvino", "tflite-micro", "vela", "benchmark-model"]
+Versions = Literal[
+    "tflite",
+    "litert",
+    "onnxruntime",
+    "openvino",
+    "tflite-micro",
+    "vela",
+    "benchmark-model",
+    "litert-js",
+    "onnxruntime-web",
+]
 FAMILIES: dict[Versions, str] = {
     "tflite": "TensorFlow Lite", "litert": EXTRAS["litert"].packages["ai_edge_litert"], "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO", "tflite-micro": "TensorFlow Lite Micro",
-    "vela": "Vela", "benchmark-model": "benchmark_model",
+    "vela": "Vela", "benchmark-model": "benchmark_model", "litert-js": "LiteRT.js",
+    "onnxruntime-web": "ONNX Runtime Web",
 }  # fmt: skip
 
+
+@dataclass(frozen=True)
+class NpmPackages(Extra):
+    """Packages of npm, which `edgeproof doctor browser --fix` puts into the user's cache."""
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs them."""
+        return "edgeproof doctor browser --fix"
+
+
+_NPM = NpmPackages("browser", {name: name for name in ("@litertjs/core", "onnxruntime-web")})
 
 # What the machine must have: a Vulkan driver, NVIDIA's driver, Intel's drivers of a GPU or an NPU.
 Hardware = Literal["", "vulkan", "cuda", "intel-gpu", "intel-npu"]
@@ -38,7 +61,8 @@ class Runtime:
     outputs; a job for another one has them from the file.
 
     `kind` is what its figures on a real machine are: those of one that stands for another machine are not measured.
-    `machines` is False for a compiler that estimates: it runs nothing, and is on devices of its own alone.
+    `home` is for a runtime that is on devices of a kind of its own alone: the name of one of them. It is the home of a
+    compiler that estimates, and of what runs in browsers, whose packages are none of Python's.
     A `program` is no Python package: the user has it, and the kinds of devices that run it say so.
     `reference` is the runtime whose reference kernels must give the same answers, bit for bit.
 
@@ -63,7 +87,7 @@ class Runtime:
     reads_signatures: bool = True
     kind: Kind = "measured"
     reference: str = ""
-    machines: bool = True
+    home: str = ""
     program: bool = False
     cpu: str = ""
     needs: Hardware = ""
@@ -73,6 +97,18 @@ class Runtime:
     def distribution(self) -> str:
         """The package that installers know it by."""
         return self.extra.packages[self.module]
+
+    @property
+    def machines(self) -> bool:
+        """Whether the agent runs it on machines."""
+        return not self.home
+
+    def only_at_home(self, device: str) -> tuple[str, str] | None:
+        """Return (reason, remedy) why a device that is not of its kind does not have it; None if it may."""
+        if self.machines:
+            return None
+        does = "estimates, and runs nothing" if self.kind == "estimated" else "runs in browsers, and not"
+        return f"{self.name} {does} on {device}", f"write a device of its own: {self.home}/{self.name}"
 
     @property
     def installed(self) -> bool:
@@ -153,7 +189,7 @@ def _rows() -> tuple[Runtime, ...]:
         ),
         Runtime(
             "vela", "Vela", "ethosu.vela", "ethosu.vela", EXTRAS["ethos-u"], "", tflite, "vela", ("d", "⬧"),
-            side_by_side=False, default=False, reads_signatures=False, kind="estimated", machines=False,
+            side_by_side=False, default=False, reads_signatures=False, kind="estimated", home="ethos-u55",
         ),
         Runtime(
             "onnxruntime", "ONNX Runtime", "onnxruntime", "onnxruntime", EXTRAS["onnxruntime"], "Onnx",
@@ -203,6 +239,20 @@ def _rows() -> tuple[Runtime, ...]:
             "onnxruntime-webgpu", "ONNX Runtime with WebGPU", "onnxruntime", "onnxruntime",
             EXTRAS["onnxruntime-webgpu"], "OnnxGpu", onnx, "onnxruntime", ("h", "⬢"), default=False,
             device="WebGpuExecutionProvider", cpu="onnxruntime", needs="vulkan", apart="1.27.0",
+        ),
+        # In the page of a browser (`devices/page_runner.py`); `session` is a class of `devices/browser_page/worker.js`.
+        Runtime(
+            "litert-js", "LiteRT.js", "@litertjs/core", "", _NPM, "litert-js", tflite, "litert-js", ("$J$", "J"),
+            side_by_side=False, default=False, reads_signatures=False, home="browser",
+        ),
+        Runtime(
+            "litert-js-webgpu", "LiteRT.js with WebGPU", "@litertjs/core", "", _NPM, "litert-js", tflite, "litert-js",
+            ("$G$", "G"), side_by_side=False, default=False, device="webgpu", reads_signatures=False, home="browser",
+            cpu="litert-js",
+        ),
+        Runtime(
+            "onnxruntime-web", "ONNX Runtime Web", "onnxruntime-web", "", _NPM, "onnxruntime-web", onnx,
+            "onnxruntime-web", ("$W$", "W"), side_by_side=False, default=False, reads_signatures=False, home="browser",
         ),
     )  # fmt: skip
 

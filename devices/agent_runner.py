@@ -36,11 +36,8 @@ def _no_times(target: Target) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class AgentRunner:
-    """One artifact on one runtime. See `core.runner.Runner` for what the verbs promise.
-
-    A device says how the agent is started there, and what an answer of it is worth.
-    """
+class JobRunner:
+    """One artifact on one runtime, which runs by jobs. See `core.runner.Runner` for what the verbs promise."""
 
     artifact: Artifact
     target: Target
@@ -53,7 +50,7 @@ class AgentRunner:
 
     @property
     def answers(self) -> bool:
-        """The agent runs files."""
+        """Files are run."""
         return True
 
     @property
@@ -75,25 +72,12 @@ class AgentRunner:
         more = {"kernels": kernels} if kernels else {}
         return self._ask("infer", inputs, outputs=str(outputs), start=start, stop=stop, **more)
 
-    def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> Server | Outcome:
-        """Start a process that runs bursts of inferences on request."""
-        if not self.timed:
-            return Outcome("unsupported", *_no_times(self.target))
-        job = self._job("serve", inputs, threads=threads, batch=batch)
-        return job if isinstance(job, Outcome) else AgentServer(self, job)
-
-    def profile(self, inputs: Path, *, runs: int, threads: int = 1) -> Outcome:
-        """Time each operator in a fresh process."""
-        if not self.timed:
-            return Outcome("unsupported", *_no_times(self.target))
-        return self._ask("profile", inputs, runs=runs, threads=threads, profiler=str(PROFILER))
-
     def _ask(self, verb: str, inputs: Path, **more: Any) -> Outcome:
         job = self._job(verb, inputs, **more)
         return job if isinstance(job, Outcome) else self.run(job)
 
     def _job(self, verb: str, inputs: Path, **more: Any) -> dict[str, Any] | Outcome:
-        """Return the agent's job, or why this pair cannot run."""
+        """Return the job (of the agent), or why this pair cannot run."""
         runtime = self.target.runtime
         if not self.target.reads(self.artifact.format):
             return Outcome(
@@ -134,15 +118,7 @@ class AgentRunner:
 
     @abstractmethod
     def run(self, job: dict[str, Any]) -> Outcome:
-        """Do a job in a process of the agent, and return its outcome."""
-
-    @abstractmethod
-    def start(self, job: dict[str, Any]) -> Conversation | Outcome:
-        """Start a process of the agent on a job."""
-
-    @abstractmethod
-    def replied(self, answer: bytes, request: dict[str, Any]) -> Outcome:
-        """Return the outcome that an answer of the agent to a job or a request describes."""
+        """Do a job, and return its outcome."""
 
     def late(self, what: str, seconds: float) -> Outcome:
         """Return the outcome of a verb or request that did not end in time."""
@@ -169,6 +145,32 @@ class AgentRunner:
             if others := [name for name in names if name not in words]:
                 words = f"{words}; no resolver has {', '.join(others)}"
         return Outcome(status, words, remedy)
+
+
+@dataclass(frozen=True)
+class AgentRunner(JobRunner):
+    """One artifact on one runtime that the agent runs. A device says how it is started, and what an answer is worth."""
+
+    def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> Server | Outcome:
+        """Start a process that runs bursts of inferences on request."""
+        if not self.timed:
+            return Outcome("unsupported", *_no_times(self.target))
+        job = self._job("serve", inputs, threads=threads, batch=batch)
+        return job if isinstance(job, Outcome) else AgentServer(self, job)
+
+    def profile(self, inputs: Path, *, runs: int, threads: int = 1) -> Outcome:
+        """Time each operator in a fresh process."""
+        if not self.timed:
+            return Outcome("unsupported", *_no_times(self.target))
+        return self._ask("profile", inputs, runs=runs, threads=threads, profiler=str(PROFILER))
+
+    @abstractmethod
+    def start(self, job: dict[str, Any]) -> Conversation | Outcome:
+        """Start a process of the agent on a job."""
+
+    @abstractmethod
+    def replied(self, answer: bytes, request: dict[str, Any]) -> Outcome:
+        """Return the outcome that an answer of the agent to a job or a request describes."""
 
 
 class AgentServer:

@@ -16,12 +16,12 @@ import numpy as np
 from ..core.target import Target
 
 if TYPE_CHECKING:
-    from .agent_runner import AgentRunner
+    from .agent_runner import JobRunner
 
 SAMPLES = 32
 
 
-def compared(runner: AgentRunner, inputs: Path) -> dict[str, Any] | None:
+def compared(runner: JobRunner, inputs: Path) -> dict[str, Any] | None:
     """Return how a runner's answers to the first `SAMPLES` of `inputs` compare with the reference kernels'.
 
     The keys are those of `core.measurement.ReferenceMatch`; None where one of the two gives no answers.

@@ -92,6 +92,21 @@ MESSAGES: tuple[tuple[str, str, str | Remedy], ...] = (
         _DRIVER,
     ),
     (
+        r"Element type (\w+) is not supported",
+        "its inputs or outputs are {0}: LiteRT.js has tensors of float32, int32 and uint8 alone",
+        Remedy(("tflite:int8", "tflite:int8-uint8io")),
+    ),
+    (
+        r"Failed to load model from buffer",
+        "{runtime} does not read the file: it is damaged, or no .tflite",
+        "check it with edgeproof inspect, and make it again",
+    ),
+    (
+        r"(the browser finds no GPU)",
+        "{0}",
+        "run it on litert-js, or in the browser of a device with a GPU; edgeproof doctor browser says what is there",
+    ),
+    (
         r"(OpenVINO finds no \w+ here; it has .{1,200})",
         "{0}",
         "install the device's driver; `edgeproof devices` says which",

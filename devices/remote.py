@@ -321,6 +321,8 @@ class RemoteDevice:
         about = self.about()
         if isinstance(about, Away):
             return about.reason, about.remedy
+        if elsewhere := target.engine.only_at_home(self.link.place):
+            return elsewhere
         if self.locate(target) is None:
             version = self.runtimes().get(target.runtime, "")
             named = f"{target.runtime} {target.version}".strip()

@@ -30,17 +30,21 @@ Runs = Annotated[
 Times = list[Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]]
 
 
-class _Reply(BaseModel):
+class Reply(BaseModel):
+    """Data of a reply. What is not named is dropped, and no type is converted."""
+
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=(), strict=True)
 
 
-class _Report(_Reply):
+class Report(Reply):
+    """A reply: the status, the reason, and the data of the verb."""
+
     status: Status
     reason: str = ""
     data: dict[str, Any]
 
 
-class Conditions(_Reply):
+class Conditions(Reply):
     """`agent.conditions`."""
 
     at: Number
@@ -52,7 +56,7 @@ class Conditions(_Reply):
     throttling_flags: Count | None = None
 
 
-class About(_Reply):
+class About(Reply):
     """What a device says of itself: `agent.about`."""
 
     cpu: Text
@@ -79,12 +83,12 @@ class About(_Reply):
     packages: dict[Text, Text] = Field(max_length=1000)
 
 
-class _Import(_Reply):
+class _Import(Reply):
     import_ms: Number
     import_memory_bytes: Count
 
 
-class _Placement(_Reply):
+class _Placement(Reply):
     delegated: Count
     operators: Count
     partitions: Count | None = None
@@ -93,7 +97,7 @@ class _Placement(_Reply):
     software: bool = False
 
 
-class _Arena(_Reply):
+class _Arena(Reply):
     bytes: Count
     activations: Count
     persistent: Count
@@ -125,12 +129,12 @@ class _Opened(_Loaded):
     core_facts: list[Annotated[dict[Text, Count | Text], Field(max_length=20)]] = Field([], max_length=4096)
 
 
-class _Warm(_Reply):
+class _Warm(Reply):
     warmup_ms: Runs
     steady: bool
 
 
-class _Burst(_Reply):
+class _Burst(Reply):
     runs_ms: Runs
     tokenize_ms: Times | None = None
     infer_ms: Times | None = None
@@ -139,18 +143,18 @@ class _Burst(_Reply):
     get_ms: Times | None = None
 
 
-class _State(_Reply):
+class _State(Reply):
     peak_memory_bytes: Count
     conditions: Conditions
 
 
-class _Shapes(_Reply):
+class _Shapes(Reply):
     inputs: list[list[int]]
     outputs: list[list[int]]
     bytes: Count
 
 
-class _Operator(_Reply):
+class _Operator(Reply):
     op: Text
     name: Text
     kernel: Text
@@ -165,18 +169,18 @@ class _Profile(_Loaded):
     engine: Text
 
 
-class _There(_Reply):
+class _There(Reply):
     there: list[Text]
 
 
-class _Cleaned(_Reply):
+class _Cleaned(Reply):
     files: Count
     bytes: Count
 
 
-_OF_VERB: dict[str, type[_Reply]] = {
+_OF_VERB: dict[str, type[Reply]] = {
     "about": About, "load": _Loaded, "infer": _Answers, "serve": _Import, "profile": _Profile, "have": _There,
-    "put": _Reply, "tree": _Reply, "venv": _Reply, "unpack": _Reply, "clean": _Cleaned,
+    "put": Reply, "tree": Reply, "venv": Reply, "unpack": Reply, "clean": _Cleaned,
     "import": _Import, "open": _Opened, "warm": _Warm, "burst": _Burst, "state": _State,
 }  # fmt: skip
 
@@ -188,7 +192,7 @@ class ReplyError(Exception):
 def read_reply(answer: bytes, request: dict[str, Any]) -> tuple[Status, str, dict[str, Any]]:
     """Return (status, reason, data) of the reply to a job or to a request of a server. Raises ReplyError."""
     try:
-        report = _Report.model_validate(parse_json(answer, "the reply"))
+        report = Report.model_validate(parse_json(answer, "the reply"))
         if report.status != "ok":
             return report.status, report.reason[:REASON_LIMIT], {}
         reply = _OF_VERB[request.get("do") or request["verb"]].model_validate(report.data)

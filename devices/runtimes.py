@@ -86,8 +86,8 @@ def missing_runtime(target: Target) -> tuple[str, str] | None:
     """Return (reason, remedy) when what a target names, or the hardware for it, is not here; None when it is."""
     if target.engine.program:
         return target.engine.not_installed()
-    if not target.engine.machines:
-        return f"{target.runtime} runs nothing on a machine: it estimates", "write a device of its own: ethos-u55/vela"
+    if elsewhere := target.engine.only_at_home("a machine"):
+        return elsewhere
     if locate(target) is not None:
         return missing_hardware(target.engine)
     if not target.version:

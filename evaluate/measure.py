@@ -228,7 +228,10 @@ def _load(
                 placed(cell.row, cell.facts),
                 runtime_version=cell.identity.get("runtime_version", ""),
                 measured_at=now(),
-                fingerprint={**cell.identity, **{k: cell.facts[k] for k in ("kernels", "python") if k in cell.facts}},
+                fingerprint={
+                    **cell.identity,
+                    **{k: cell.facts[k] for k in ("kernels", "python", "timer_us") if k in cell.facts},
+                },
                 peak_memory_bytes=cell.facts.get("peak_memory_bytes"),
             )
             board.tell(cell, unplaced(cell.row, strict=strict) if outcome.ok else outcome)

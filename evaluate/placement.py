@@ -14,7 +14,7 @@ _SHOWN = 4  # operators that are named
 def is_accelerator(measurement: Measurement) -> bool:
     """Return whether a measurement is of an accelerator, real or estimated."""
     runtime = RUNTIMES.get(measurement.runtime)
-    return runtime is not None and (bool(runtime.cpu) or not runtime.machines)
+    return runtime is not None and (bool(runtime.cpu) or runtime.kind == "estimated")
 
 
 def share(measurement: Measurement) -> str:

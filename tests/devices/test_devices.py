@@ -217,7 +217,8 @@ def test_what_a_bundle_calls_a_runtime_is_what_its_row_says() -> None:
 
 def test_a_python_without_a_wheel_is_the_one_that_the_extra_leaves_out() -> None:
     project = parse_toml((REPO / "pyproject.toml").read_text("utf-8"), "pyproject.toml")["project"]
-    for runtime in (row for row in RUNTIMES.values() if not row.program):
+    # Packages of npm and programs are none of Python's.
+    for runtime in (row for row in RUNTIMES.values() if not row.program and row.home != "browser"):
         requirements = project["optional-dependencies"][runtime.extra.name]
         requirement = next(one for one in requirements if one.startswith(runtime.distribution))
         below = ".".join(map(str, runtime.python_below or ()))

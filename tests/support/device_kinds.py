@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from edgeproof.core.device_tables import Devices, WorkerTable
-from edgeproof.devices import userland
+from edgeproof.core.device_tables import BrowserTable, Devices, WorkerTable
+from edgeproof.core.errors import StageError
+from edgeproof.devices import browser_packages, userland
+from edgeproof.devices.browser import BrowserDevice
 from edgeproof.devices.userland import Userland
 
 from .adb_device import adb_device
@@ -30,6 +32,7 @@ class Subject:
     kind: str = "measured"
     runtime: str = "litert"
     cluster: str = ""
+    profiles: bool = True
 
 
 def end_children() -> None:
@@ -118,7 +121,36 @@ def estimator(folder: Path) -> Iterator[Subject]:
     yield Subject("ethos-u55", Devices(), end_children, "estimated", "vela")
 
 
+def browser_program() -> str:
+    """Return a browser's program, with the packages that its pages load, or skip the test."""
+    program = BrowserDevice("browser", BrowserTable()).program
+    if not program:
+        pytest.skip("there is no Chromium or Chrome")
+    for runtime in browser_packages.VERSIONS:
+        try:
+            browser_packages.install(runtime)
+        except StageError as error:
+            pytest.skip(f"edgeproof doctor browser --fix: {error.message}")
+    return program
+
+
+def end_browsers() -> None:
+    """End the browsers that this process started."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any("edgeproof-browser-" in part for part in process.cmdline()):
+                process.kill()
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[Subject]:
+    """Chromium on this machine, without a window."""
+    browser_program()
+    yield Subject("browser", Devices(), end_browsers, runtime="litert-js", profiles=False)
+
+
 KINDS = {
     "local": local, "ssh": ssh, "adb": adb, "benchmark_model": benchmark_model, "emulated": emulated,
     "tflite-micro": microcontroller, "ethos-u": estimator, "worker": worker,
+    "browser": browser,
 }  # fmt: skip

@@ -86,6 +86,20 @@ def dense(path: Path, scheme: str, then: str = "") -> Artifact:
     return described(file.write(path, [x], [y]), scheme, InputContract("x", (1, FEATURES), kind="tensor"))
 
 
+def dense_int8_inside(path: Path) -> Artifact:
+    """The layer of ``int8``, between float32 edges."""
+    file, rng = File(), np.random.default_rng(3)
+    given = file.tensor("x", [1, FEATURES], "float32")
+    x, y = file.tensor("x8", [1, FEATURES], "int8", 0.02), file.tensor("y8", [1, CLASSES], "int8", 0.05)
+    w = file.tensor("w", [CLASSES, FEATURES], "int8", 0.01, rng.integers(-127, 128, (CLASSES, FEATURES)))
+    b = file.tensor("b", [CLASSES], "int32", 0.0002, [500, 0, 0, -500])
+    answer = file.tensor("y", [1, CLASSES], "float32")
+    file.operator("QUANTIZE", [given], x)
+    file.operator("FULLY_CONNECTED", [x, w, b], y)
+    file.operator("DEQUANTIZE", [y], answer)
+    return described(file.write(path, [given], [answer]), "int8", InputContract("x", (1, FEATURES), kind="tensor"))
+
+
 def difference(path: Path) -> Artifact:
     """``left - right``: two inputs, of which the second one's name comes first in the alphabet."""
     file = File()
