@@ -55,6 +55,8 @@ class Results:
     """A row for each file in one runtime on a further device: how its answers there differ from the first device's."""
     sustained: list[dict[str, Any]] = field(default_factory=list)
     """A row for each device: the latency of its fastest file by minute, under sustained load."""
+    fleet: dict[str, Any] = field(default_factory=dict)
+    """What several devices have in common: each file's worst device, and the fewest files that serve all of them."""
 
     def environment_of(self, device: str) -> dict[str, Any]:
         """Return a device's environment. That of the first device is `environment`, which older results have alone."""
@@ -146,6 +148,7 @@ class Results:
             "bench": self.bench,
             "device_differences": self.device_differences,
             "sustained": self.sustained,
+            "fleet": self.fleet,
         }
 
     def save(self, folder: Path) -> None:
@@ -197,6 +200,7 @@ class Results:
                     "training": str(artifact.training.get("kind", "")),
                 }  # fmt: skip
             row["verdict"] = self._verdict(measurement)
+            row |= self._fleet_columns(measurement)
             yield row
 
     def _repr_html_(self) -> str:
@@ -215,6 +219,21 @@ class Results:
             if a.status != "ok"
         ]
         return html_table(_SHOWN, rows, str(self.run.get("name") or ""))
+
+    def _fleet_columns(self, measurement: Measurement) -> dict[str, Any]:
+        """Return whether this is the file's worst device, by what, and whether the smallest set has it here."""
+        if not self.fleet:
+            return {}
+        cell = (measurement.artifact, measurement.target)
+        worst = [
+            name
+            for row in self.fleet.get("worst", [])
+            for name, verdict in (("accuracy", "lower"), ("latency", "above"))
+            if (one := row.get(name)) and (row["artifact"], one["target"], one["verdict"]) == (*cell, verdict)
+        ]
+        files = (self.fleet.get("smallest_set") or {}).get("files", [])
+        served = {(file["artifact"], device["target"]) for file in files for device in file["devices"]}
+        return {"worst_device": " and ".join(worst), "in_smallest_set": "yes" if cell in served else ""}
 
     def _verdict(self, measurement: Measurement) -> str:
         """Return the recommendation's verdict on a file on its target, or ``""``."""
@@ -243,7 +262,7 @@ CSV_COLUMNS = (
     "latency_ratio_high", "latency_ratio_confidence", "latency_ratio_verdict", "latency_ratio_anchor",
     "latency_invoke", "latency_transfer", "latency_batch", "latency_throughput", "latency_warmup_runs",
     "latency_steady", "file_memory_bytes", "arena_bytes", "reference_samples", "reference_identical",
-    "npu_ms", "npu_cycles", "npu_sram_bytes",
+    "npu_ms", "npu_cycles", "npu_sram_bytes", "worst_device", "in_smallest_set",
 )  # fmt: skip
 
 
@@ -320,4 +339,5 @@ def load_results(path: Path) -> Results:
         environments=document.get("environments", {}),
         device_differences=document.get("device_differences", []),
         sustained=document.get("sustained", []),
+        fleet=document.get("fleet", {}),
     )

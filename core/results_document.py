@@ -208,6 +208,79 @@ class _Sustained(_Row):
     by_minute: list[_Minute] = []
 
 
+class _FleetCell(_Row):
+    artifact: str
+    device: str
+    target: str
+    kind: str
+    verdict: str
+
+
+class _WorstAccuracy(_Row):
+    figure: str
+    device: str
+    target: str
+    value: Finite
+    against: str
+    against_target: str
+    against_value: Finite
+    difference: Finite
+    low: Finite | None
+    high: Finite | None
+    confidence: Share
+    verdict: str
+
+
+class _WorstLatency(_Row):
+    device: str
+    target: str
+    p95_ms: Finite
+    limit_ms: Finite
+    times_limit: Finite
+    low: Finite | None
+    high: Finite | None
+    verdict: str
+    also: list[str]
+
+
+class _Worst(_Row):
+    artifact: str
+    accuracy: _WorstAccuracy | None
+    latency: _WorstLatency | None
+
+
+class _Served(_Row):
+    device: str
+    target: str
+    verdict: str
+
+
+class _SetFile(_Row):
+    artifact: str
+    devices: list[_Served]
+
+
+class _WithoutFile(_Row):
+    device: str
+    why: str
+
+
+class _SmallestSet(_Row):
+    verdict: str
+    why: str
+    files: list[_SetFile]
+    missing: list[_WithoutFile]
+    not_shown: list[_WithoutFile]
+    left_out: list[_WithoutFile]
+
+
+class _Fleet(_Row):
+    devices: list[str] = []
+    cells: list[_FleetCell] = []
+    worst: list[_Worst] = []
+    smallest_set: _SmallestSet | None = None
+
+
 class _Document(_Row):
     run: _Run
     environment: dict[str, Any]
@@ -223,6 +296,7 @@ class _Document(_Row):
     bench: list[_Bench] = []
     device_differences: list[_DeviceDifference] = []
     sustained: list[_Sustained] = []
+    fleet: _Fleet = _Fleet()
 
 
 def check_document(document: dict[str, Any], where: str) -> None:

@@ -92,7 +92,7 @@ def open_cells(asked: Asked, records: Mapping[Key, Record], error: float, resolu
                 unsettled |= {first, other}
     if asked.limit_ms is not None:
         for key in {key for race in asked.races for key in race} & records.keys():
-            interval = _tail_interval(records[key], error)
+            interval = tail_interval(records[key], error)
             beyond = interval.low > log(asked.limit_ms) or interval.high < log(asked.limit_ms)
             if not beyond and interval.high - interval.low > 2 * log1p(resolution):
                 unsettled.add(key)
@@ -115,7 +115,7 @@ def median_ms(record: Record) -> float:
     return float(np.median([np.median(process["runs_ms"]) for process in record["processes"]]))
 
 
-def _tail_interval(record: Record, error: float) -> Interval:
+def tail_interval(record: Record, error: float) -> Interval:
     """Return the interval of the logarithm of the 95th percentile, over processes."""
     return block_interval([log(np.percentile(process["runs_ms"], 95)) for process in record["processes"]], error)
 

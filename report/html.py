@@ -24,6 +24,7 @@ from .sections import (
     disagreements,
     figures,
     files,
+    fleet,
     method,
     microcontrollers,
     model_comparison,
@@ -43,6 +44,7 @@ from .templating import environment
 SECTIONS: tuple[Section, ...] = (
     recommendations.SECTION,
     model_comparison.SECTION,
+    fleet.SECTION,
     overview.SECTION,
     quality_latency.SECTION,
     sustained.SECTION,

@@ -13,6 +13,7 @@ from .content import Content
 from .headline import headline
 from .sections.classes import hurt_lines
 from .sections.figures import figure_rows
+from .sections.fleet import DeviceCell, fleet_view
 from .sections.problems import problems as problem_rows
 from .sections.recommendations import brief, choices
 from .sections.runtimes import placements
@@ -42,6 +43,8 @@ def summary(results: Results, width: int | None = None) -> list[RenderableType]:
     failed = [Text(line, style="red" if not line.startswith("unsupported") else "yellow") for line in problems(results)]
     sentences = [Text(shorten(str(row["sentence"]), 2000)) for row in results.comparisons if row.get("sentence")]
     hurt = [Text(line) for line in hurt_lines(content)]
+    several = fleet_parts(content, width)
+    parts += [*several, ""] if several else []
     for lines in (partly, failed, sentences, hurt, [Text(line) for line in by_target(content)]):
         parts += [*lines, ""] if lines else []
     parts += [Text(recommendation(results), style="bold" if _is_settled(content) else "bold yellow")]
@@ -64,6 +67,40 @@ def by_target(content: Content) -> list[str]:
     if len(by_target) < 2:
         return []
     return [f"on {choice.target}: {brief(choice)}" for choice in by_target]
+
+
+def fleet_parts(content: Content, width: int | None = None) -> list[RenderableType]:
+    """Return the files on all devices, a column a device, and the fewest files that serve all; nothing for one device.
+
+    Where the terminal is too narrow for the table, a file's devices stand below it.
+    """
+    from rich.console import Console, Group
+    from rich.table import Table
+    from rich.text import Text
+
+    view = fleet_view(content)
+    if view is None:
+        return []
+    grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in ("on all devices", *view.devices, "lowest accuracy"):
+        grid.add_column(Text(heading), no_wrap=True)
+    lines: list[RenderableType] = []
+    for row in view.rows:
+        words = [_on_device(cell) for cell in row.cells]
+        grid.add_row(Text(row.name), *(Text(one) for one in words), Text(row.where))
+        lines.append(Text(row.name))
+        lines += [Text(f"    {name}: {one}", style="dim") for name, one in zip(view.devices, words, strict=True)]
+        lines.append(Text(f"    lowest accuracy: {row.accuracy}", style="dim"))
+    shown = first_that_fits([grid], Console().width if width is None else width, Group(*lines))
+    return [shown, *([Text(view.why)] if view.why else [])]
+
+
+def _on_device(cell: DeviceCell) -> str:
+    """Return a cell of `fleet_parts`: its figures, with their kind unless they were measured."""
+    if cell.state not in ("ok", "over", "pick"):
+        return "–" if cell.state == "quiet" else cell.state
+    known = [words for words in (cell.accuracy, cell.latency) if words not in ("no answers", "no latency")]
+    return " ".join([*known, *([f"({cell.kind})"] if cell.kind != "measured" else [])])
 
 
 # The table's columns: heading, key of a row, justify.

@@ -34,6 +34,7 @@ from ..evaluate.certainty import asked_by
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.device_differences import device_differences
 from ..evaluate.examples import with_samples
+from ..evaluate.fleet import fleet
 from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
@@ -259,6 +260,7 @@ def evaluate_files(
         listener.begin("report")
         results.sort(settings.targets)
         results.budget, results.recommendation = select.verdict(results, limits, ratios=Ratios(out))
+        results.fleet = fleet(results, limits, folder=out)
         results.run["finished"] = now()
         results.save(out)
         return Run(out, results, write_report(results, out))

@@ -36,6 +36,7 @@ from ..evaluate.certainty import asked_by
 from ..evaluate.consistency import inconsistent_rows
 from ..evaluate.device_differences import device_differences
 from ..evaluate.examples import with_samples
+from ..evaluate.fleet import fleet
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
 from ..evaluate.scores import keep as keep_scores
@@ -126,6 +127,9 @@ class Pipeline:
         self.results.comparisons = compare_models(self.results, correct, budget=self._budget, ratios=ratios)
         self.results.budget, self.results.recommendation = select.verdict(
             self.results, self._budget, self.recipe.runtime, ratios
+        )
+        self.results.fleet = fleet(
+            self.results, self._budget, runtime=self.recipe.runtime, folder=self.out, ratios=ratios
         )
         self.results.run |= {"finished": now(), "seconds": {k: round(v, 1) for k, v in self.listener.seconds.items()}}
 
