@@ -131,7 +131,7 @@ class EncodedImages:
     dtype = np.dtype(np.uint8)
 
     def __init__(self, folder: Path, split: str, size: int, resize: str) -> None:
-        self._folder, self._split, self._resize = folder, split, resize
+        self._folder, self._split, self.resize = folder, split, resize
         path = folder / f"{split}.index"
         empty = not path.stat().st_size
         self._entries: NDArray[Any] = np.zeros(0, ENTRY) if empty else np.memmap(path, ENTRY, "r")
@@ -218,7 +218,7 @@ class EncodedImages:
 
     def _decoded(self, index: NDArray[Any]) -> Pixels:
         try:
-            return decode_block(self.encoded(index.tolist()), self.shape[1], self._resize)
+            return decode_block(self.encoded(index.tolist()), self.shape[1], self.resize)
         except (
             UnreadableError
         ) as error:  # bytes that were decoded before: the memory is too small, or the store damaged

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,14 +19,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.dataset import SPLITS
-from ..core.decode import Decoded, decode, pillow_settings
+from ..core.decode import Decoded, pillow_settings
 from ..core.encoded_images import ENTRY, EncodedWriter, refers_to_file
 from ..core.errors import StageError
+from ..core.helpers import Helpers, Room, in_order
 from ..core.progress import Listener
 from ..core.sample_files import Payload, SampleFile, UnreadableError
 from .arrays import HEADER_BYTES, NpyWriter, write_targets
 from .check import NOTABLE, Check
 from .listing import TEST, TRAIN, VALIDATION, Indices, Listing, Remark, count
+from .shared_decode import decode_all, decode_there
 from .splits import Assignment
 
 BATCH_BYTES = 4 << 20
@@ -112,11 +114,13 @@ def image_pass(
     workers: int,
     encoded: bool,
     check_stop: Callable[[], None],
+    helpers: Helpers | None = None,
 ) -> dict[str, str]:
     """Decode every planned image once, add it to `check`, and write it. Returns the SHA-256 of each array.
 
     With `encoded` training images are written in their encoded form (`core.encoded_images`), all others decoded. The
-    hashes are the same. `check_stop` is called after each batch and may raise.
+    hashes are the same. `check_stop` is called after each batch and may raise. `helpers` decode batches for which the
+    `workers` of this machine have no room.
     """
     listing = check.listing
     total = sum(map(len, plan.splits))
@@ -124,17 +128,16 @@ def image_pass(
     _check_disk_space(workspace, total, size, saved)
     batch = max(1, min(BATCH_IMAGES, BATCH_BYTES // (3 * size * size)))
     # Small images in memory decode faster than threads can switch.
-    threads = 1 if listing.light else workers
+    threads, others = (1, None) if listing.light else (workers, helpers)
+    room = Room(threads)
+    here = partial(decode_all, size=size, resize=resize, max_pixels=max_pixels)
+    there = partial(decode_there, size=size, resize=resize, max_pixels=max_pixels)
     digests, done = {}, 0
 
     def work(items: list[tuple[int, Payload]]) -> list[tuple[int, Payload, Decoded | UnreadableError]]:
-        results: list[tuple[int, Payload, Decoded | UnreadableError]] = []
-        for index, payload in items:
-            try:
-                results.append((index, payload, decode(payload, size=size, resize=resize, max_pixels=max_pixels)))
-            except UnreadableError as error:
-                results.append((index, payload, error))
-        return results
+        payloads = [payload for _, payload in items]
+        images = room.do(lambda: here(payloads), lambda: there(others, payloads) if others else None)
+        return [(index, payload, image) for (index, payload), image in zip(items, images, strict=True)]
 
     with pillow_settings():
         for split in (TEST, VALIDATION, TRAIN):
@@ -142,7 +145,10 @@ def image_pass(
             written: list[int] = []
             payloads = zip(indices.tolist(), listing.stream(indices), strict=True)
             images = _writer(workspace, name, size, encoded=encoded and split == TRAIN)
-            with images, closing(_map_batches(work, payloads, batch, threads)) as batches:
+            with (
+                images,
+                closing(_map_batches(work, payloads, batch, threads + (others.helpers if others else 0))) as batches,
+            ):
                 for results in batches:
                     block: list[tuple[Payload, Decoded]] = []
                     for index, payload, image in results:
@@ -176,20 +182,7 @@ def _map_batches(
     """Yield `work` of each batch of items, in order, with a bounded number of pending batches."""
     source = iter(items)
     batches = iter(lambda: list(islice(source, batch)), [])
-    if threads <= 1:
-        yield from map(work, batches)
-        return
-    with ThreadPoolExecutor(threads, "decode") as pool:
-        pending: deque[Future[R]] = deque()
-        try:
-            for group in batches:
-                pending.append(pool.submit(work, group))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from in_order(work, batches, threads)
 
 
 def _saved_bytes(listing: Listing, indices: Indices, row: int) -> int:

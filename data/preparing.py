@@ -16,6 +16,7 @@ from ..core.codec import sha256_of
 from ..core.dataset import SPLITS, PreparedData, save_prepared
 from ..core.decode import Decoded
 from ..core.errors import InputError, explain_disk_errors
+from ..core.helpers import Helpers
 from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.sanitize import shorten
@@ -76,6 +77,7 @@ def prepare(
     listener: Listener,
     workers: int,
     use: Use = "all",
+    helpers: Helpers | None = None,
 ) -> PreparedData:
     """Split, check, decode and resize the images of `data` into `workspace`: ``.npy`` files and ``data.json``.
 
@@ -83,9 +85,9 @@ def prepare(
     source may be temporary. Images beyond data.limit_train and data.limit_test are neither opened nor checked.
     Every image is decoded once, at full size: an image of max_pixels takes 0.5 GB meanwhile, in each thread. Images of
     a split keep the source's order (files are sorted by name); training shuffles them. `workers` is the number of
-    decoding threads. With `use` other than ``all`` everything goes into that one split (see `splits.assign_to_one`):
-    test images to evaluate files, or training images to calibrate; neither needs classes, or samples of each class.
-    The same input gives the same bytes, also after an interrupted attempt.
+    decoding threads; `helpers` decode, too. With `use` other than ``all`` everything goes into that one split (see
+    `splits.assign_to_one`): test images to evaluate files, or training images to calibrate; neither needs classes, or
+    samples of each class. The same input gives the same bytes, also after an interrupted attempt.
 
     Raises InputError when the data cannot be used (see `splits.assign`; also when nothing is readable, or for
     unreadable files with ``on_unreadable = "stop"``), StageError when the disk is too small or not writable.
@@ -95,7 +97,7 @@ def prepare(
     def one_pass(check: Check[Decoded], plan: Assignment) -> dict[str, str]:
         return image_pass(
             check, plan, size=image_size, resize=resize, max_pixels=data.max_pixels, workspace=workspace,
-            listener=listener, workers=workers, encoded=use == "all",
+            listener=listener, workers=workers, encoded=use == "all", helpers=helpers,
             check_stop=lambda: _stop_if_unreadable(check, data, NAMED),
         )  # fmt: skip
 

@@ -70,7 +70,7 @@ class OpenDevices:
     @property
     def answerers(self) -> int:
         """How many samples can be answered at once: this machine's cores, and the threads of the cluster's workers."""
-        return self.cluster.answerers if self.cluster else usable_cores()
+        return usable_cores() + (self.cluster.helpers if self.cluster else 0)
 
     def environments(self, targets: Sequence[Target]) -> dict[str, dict[str, Any]]:
         """Return the environment of each device of `targets`, by name in their order; without targets, of `local`."""

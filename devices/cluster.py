@@ -7,17 +7,17 @@ under what they depend on. Where a worker or the whole cluster is lost, the work
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -27,14 +27,19 @@ from ..core.environment import usable_cores
 from ..core.errors import InputError
 from ..core.extras import EXTRAS
 from ..core.files import move
+from ..core.helpers import Room, sha256
 from ..core.progress import Listener
 from ..core.runner import Outcome, Runner
 from ..core.sanitize import shorten
+from ..core.store import package_versions
 from . import cluster_worker as work
+
+R = TypeVar("R")
 
 CONNECT_SECONDS = 10
 # Seconds between two looks at whether a task still has a worker; tries of a task whose files were lost on the way.
 _LOOK, _TRIES = 2.0, 4
+_RESULT = 60.0  # seconds for a result that is there to arrive
 # Of a piece of a file of samples; and of files that workers are asked to keep, the last used ones.
 _PIECE_BYTES, _KEPT_BYTES = 8 << 20, 1 << 30
 _START = "start one there: dask scheduler; and workers: dask worker tcp://HOST:8786 (edgeproof docs cluster)"
@@ -63,8 +68,9 @@ class Cluster:
     """A connection to a Dask scheduler; `open_cluster` makes one. For any thread."""
 
     def __init__(self, client: Any, address: str, listener: Listener) -> None:
-        self.client, self.address, self.listener = client, shorten(address, 200), listener
-        self.room = threading.BoundedSemaphore(usable_cores())  # for processes on this machine
+        self.client, self.location, self.listener = client, address, listener
+        self.address = shorten(address, 200)
+        self.room = Room(usable_cores())  # for processes that answer samples on this machine
         self._here = work.about()
         self._lock = threading.RLock()
         self._workers: dict[str, Worker] = {}
@@ -80,9 +86,9 @@ class Cluster:
         return bool(self.client.status != "running")
 
     @property
-    def answerers(self) -> int:
-        """How many samples can be answered at once: on this machine and by the workers."""
-        return usable_cores() + sum(worker.room for worker in self.workers())
+    def helpers(self) -> int:
+        """How many tasks the workers do at once."""
+        return sum(worker.room for worker in self.workers())
 
     def workers(self) -> list[Worker]:
         """Return the workers that are there now. New ones are asked what they are."""
@@ -163,19 +169,41 @@ class Cluster:
             "depends_on": work.depends_on(runner), "arithmetic": self._here["arithmetic"],
             "pieces": [_named(piece, files) for piece in pieces], "suffix": inputs.suffix, "blobs": list(files),
         }  # fmt: skip
+        reply = self._shared(work.answer, job, files, str(target))
+        return None if reply is None else self._taken(reply, outputs, stop - start)
+
+    def call(
+        self, function: Callable[..., R], job: dict[str, Any], blobs: Sequence[bytes], packages: Sequence[str]
+    ) -> R | None:
+        """As `core.helpers.Helpers`. The blobs travel by their hash."""
+        files: dict[str, Path | bytes] = {}
+        order = [_named(blob, files) for blob in blobs]
+        versions = package_versions(packages)
+        whole = {
+            "function": function, "job": job, "order": order, "blobs": list(files), "versions": versions,
+            "arithmetic": self._here["arithmetic"],
+        }  # fmt: skip
+        reply = self._shared(work.compute, whole, files, str(versions))
+        self._forget([name for name, blob in zip(order, blobs, strict=True) if blob is not blobs[0]])
+        return None if reply is None else cast(R, reply["result"])
+
+    def _shared(
+        self, function: Any, job: Mapping[str, Any], files: Mapping[str, Path | bytes], about: str
+    ) -> dict[str, Any] | None:
+        """Have a like worker do a task; None where none can. Workers that say they are `different` are left out."""
         for _ in range(_TRIES):
-            fit = [worker.address for worker in self.workers() if self._fits(worker, runner)]
+            fit = [w.address for w in self.workers() if w.room and (w.address, about) not in self._unfit]
             if not fit:
                 return None
-            worker, reply = self._run(work.answer, job, files, fit)
-            if reply is None:
+            worker, reply = self._run(function, job, files, fit)
+            if not isinstance(reply, dict):
                 continue
             if "different" in reply:
-                self._unfit.add((worker, str(target)))
+                self._unfit.add((worker, about))
                 continue
             with self._lock:
                 self.done[worker] = self.done.get(worker, 0) + 1
-            return self._taken(reply, outputs, stop - start)
+            return reply
         return None
 
     def _taken(self, reply: Mapping[str, Any], outputs: Path, samples: int) -> Outcome | None:
@@ -188,10 +216,6 @@ class Cluster:
             self.say(f"a worker's reply cannot be read: {shorten(str(error), 200)}", SAME)
             return None
         return outcome if outcome.ok else None
-
-    def _fits(self, worker: Worker, runner: Runner) -> bool:
-        """Whether a worker may answer for this machine. It looks again itself, before it does."""
-        return worker.room > 0 and (worker.address, str(runner.target)) not in self._unfit
 
     def _run(
         self, function: Any, job: Mapping[str, Any], files: Mapping[str, Path | bytes], workers: Sequence[str]
@@ -214,10 +238,14 @@ class Cluster:
             while not finished.wait(_LOOK):
                 if not {worker.address for worker in self.workers()}.intersection(workers):
                     return "", None
-            if future.status == "finished":
-                worker, result = future.result()
+            error: BaseException | None = None
+            try:
+                worker, result = future.result(timeout=_RESULT)
                 return str(worker), result
-            error = future.exception() if future.status == "error" else None
+            except (CancelledError, TimeoutError, OSError):
+                pass  # it, or what it needed, was lost with a worker
+            except Exception as raised:
+                error = raised
             if isinstance(error, KilledWorker):
                 self.say(
                     "workers end at a task of this run: it is done here", "see the workers' logs: is memory short?"
@@ -246,10 +274,10 @@ class Cluster:
                 self._blobs.popitem(last=False)  # tasks that wait for it keep it
             return futures
 
-    def _forget(self, files: Mapping[str, Path | bytes]) -> None:
+    def _forget(self, files: Iterable[str]) -> None:
         with self._lock:
-            for sha256 in files:
-                self._blobs.pop(sha256, None)
+            for name in files:
+                self._blobs.pop(name, None)
 
     def tree(self, path: Path | None, files: dict[str, Path | bytes]) -> dict[str, str]:
         """Return the hashes of a file (its name is ``""``) or of a folder's files; add them to `files`."""
@@ -293,9 +321,9 @@ class Cluster:
 
 
 def _named(piece: bytes, files: dict[str, Path | bytes]) -> str:
-    sha256 = hashlib.sha256(piece).hexdigest()
-    files[sha256] = piece
-    return sha256
+    name = sha256(piece)
+    files[name] = piece
+    return name
 
 
 def write_answers(content: bytes, outputs: Path, samples: int) -> None:
@@ -309,7 +337,19 @@ def write_answers(content: bytes, outputs: Path, samples: int) -> None:
 
 
 @contextmanager
-def open_cluster(address: str, listener: Listener) -> Iterator[Cluster | None]:
+def helpers_of(address: str, listener: Listener) -> Iterator[Cluster | None]:
+    """As `open_cluster` for a cluster that another process of this run is connected to: it may be lost by now."""
+    with ExitStack() as stack:
+        cluster = None
+        try:
+            cluster = stack.enter_context(open_cluster(address, listener, describe=False))
+        except InputError as error:
+            listener.note("warning", f"{error.message}: the rest is done here", remedy=error.remedy)
+        yield cluster
+
+
+@contextmanager
+def open_cluster(address: str, listener: Listener, *, describe: bool = True) -> Iterator[Cluster | None]:
     """Connect to a Dask scheduler, e.g. ``tcp://lab:8786``; without an address there is no cluster.
 
     Raises InputError when it cannot be reached, when it has another version, and for what is no address.
@@ -320,7 +360,8 @@ def open_cluster(address: str, listener: Listener) -> Iterator[Cluster | None]:
     EXTRAS["cluster"].require("a cluster needs")
     cluster = Cluster(_connected(address), address, listener)
     try:
-        cluster.describe()
+        if describe:
+            cluster.describe()
         yield cluster
     finally:
         cluster.close()

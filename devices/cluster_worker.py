@@ -5,7 +5,6 @@ Arguments and results are plain data. A worker keeps no files: what a task needs
 
 from __future__ import annotations
 
-import hashlib
 import io
 import platform
 import re
@@ -21,9 +20,10 @@ import numpy as np
 from ..core.artifact import Artifact
 from ..core.codec import canonical, from_json, sha256_file, sha256_of, to_json
 from ..core.environment import cpu_name
+from ..core.helpers import sha256 as hashed
 from ..core.runner import Runner
 from ..core.sanitize import checked_path
-from ..core.store import recorded_version
+from ..core.store import package_versions, recorded_version
 from ..core.target import Target
 from . import OpenDevices
 from .agent_runner import AGENT
@@ -46,7 +46,7 @@ def about() -> dict[str, Any]:
         "code": sha256_of([sha256_file(path) for path in (AGENT, *sorted(AGENT.parent.glob("cluster*.py")))]),
         "arithmetic": {
             "cpu": cpu_name(),
-            "flags": hashlib.sha256(flags[1].encode()).hexdigest() if flags else "",
+            "flags": hashed(flags[1].encode()) if flags else "",
             "system": f"{platform.machine()} {' '.join(platform.libc_ver())}",
             "numpy": np.__version__,
         },
@@ -87,6 +87,17 @@ def answer(job: dict[str, Any], *blobs: bytes) -> dict[str, Any]:
         return {"outcome": to_json(outcome), "answers": outputs.read_bytes() if outcome.ok else b""}
 
 
+def compute(job: dict[str, Any], *blobs: bytes) -> dict[str, Any]:
+    """Return the result of a pure function of this package; `blobs` are as of `answer`.
+
+    Only ``different`` where it could be another one here than on the machine that asks.
+    """
+    if package_versions(list(job["versions"])) != job["versions"] or about()["arithmetic"] != job["arithmetic"]:
+        return {"different": True}
+    content = dict(zip(job["blobs"], blobs, strict=True))
+    return {"result": job["function"](job["job"], *(checked(content, sha256) for sha256 in job["order"]))}
+
+
 def placed(job: Mapping[str, Any], put: Callable[[str, Path], None], folder: Path) -> Artifact:
     """Return the artifact of a job; `put` makes each of its files in a folder, given its hash and path."""
     artifact = from_json(Artifact, job["artifact"], "the artifact")
@@ -106,7 +117,7 @@ def _placed(tree: Tree, put: Callable[[str, Path], None], place: Path) -> Path |
 def checked(content: Mapping[str, bytes], sha256: str) -> bytes:
     """Return the bytes of that hash. Raises ValueError if they have another one."""
     blob = content[sha256]
-    if hashlib.sha256(blob).hexdigest() != sha256:
+    if hashed(blob) != sha256:
         raise ValueError(f"a file has arrived damaged: {sha256[:12]}")
     return blob
 

@@ -72,13 +72,7 @@ class SharedRunner:
 
     def infer(self, inputs: Path, outputs: Path, start: int, stop: int) -> Outcome:
         """Answer samples where there is room: here, else on a worker, which may take some more or less time."""
-        room = self.cluster.room
-        if not room.acquire(blocking=False):
-            outcome = self.cluster.answer(self.here, inputs, outputs, start, stop, seconds=self.timeout_seconds)
-            if outcome is not None:
-                return outcome
-            room.acquire()
-        try:
-            return self.here.infer(inputs, outputs, start, stop)
-        finally:
-            room.release()
+        return self.cluster.room.do(
+            lambda: self.here.infer(inputs, outputs, start, stop),
+            lambda: self.cluster.answer(self.here, inputs, outputs, start, stop, seconds=self.timeout_seconds),
+        )

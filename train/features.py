@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.dataset import Rows
+from ..core.encoded_images import EncodedImages
+from ..core.helpers import Helpers
 from ..core.progress import Listener
 from ..frameworks.flat_graph import flat_graph
 from ..frameworks.tensorflow import cores, has_gpu, load
@@ -27,6 +29,7 @@ from .feature_file import grow
 from .feature_process import FeatureProcess
 from .feature_worker import BATCH, Model
 from .network import Base
+from .shared_features import SharedFeatures
 
 KERAS_BATCH = 64
 FEW_IMAGES = 256
@@ -81,13 +84,15 @@ def extractor(
     samples: NDArray[Any],
     listener: Listener,
     *,
+    helpers: Helpers | None = None,
     begin: Callable[[Engine], None] = lambda extract: None,
     keep: Callable[[bytes], None] = lambda content: None,
 ) -> Engine:
     """Return the fastest engine for `base`'s features whose results equal Keras's on `samples` (n, h, w, 3).
 
-    `begin` is called with the candidate before it is compared with Keras, so that the caller can start computing; if
-    another engine is returned, those results must be discarded. `keep` gets the copy that passed the comparison.
+    `helpers` compute, too. `begin` is called with the candidate before it is compared with Keras, so that the caller
+    can start computing; if another engine is returned, those results must be discarded. `keep` gets the copy that
+    passed the comparison.
     """
     keras = keras_extractor(base)
     if has_gpu():
@@ -97,7 +102,7 @@ def extractor(
         return keras
     try:
         content = convert(base)
-        litert = FeatureProcess(content, cores())
+        litert = litert_process(content, helpers)
         begin(litert)
         answers = litert_extractor(content).compute(samples)  # in this process, since the other one is busy
         expected = np.asarray(base.model(samples.astype(np.float32), training=False))
@@ -110,6 +115,13 @@ def extractor(
         return keras
     keep(content)
     return litert
+
+
+def litert_process(content: bytes, helpers: Helpers | None) -> FeatureProcess | SharedFeatures:
+    """Return the engine that runs the file of `convert` on all cores of this machine, and by helpers."""
+    if helpers is not None and helpers.helpers:
+        return SharedFeatures(content, cores(), helpers)
+    return FeatureProcess(content, cores())
 
 
 def keras_extractor(base: Base) -> Extractor:
@@ -181,6 +193,9 @@ def compute(
             yield _changed(block, np.arange(start, stop), augmenter)
 
     def stream(spans: Sequence[tuple[int, int]]) -> Generator[NDArray[Any], None, None]:
+        if augmenter is None and isinstance(extract, SharedFeatures) and isinstance(images, EncodedImages):
+            yield from extract.stream_encoded(images, spans)
+            return
         with closing(pixels(spans)) as blocks:
             yield from extract.stream(blocks)
 

@@ -21,20 +21,21 @@ from ..core.dataset import PreparedData, Rows
 from ..core.environment import collector_paused
 from ..core.errors import InputError
 from ..core.files import discard
+from ..core.helpers import Helpers
 from ..core.model import InputContract, Model
 from ..core.progress import Listener
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
 from ..frameworks.freeze import freeze, graph_sha256, verify
 from ..frameworks.network_format import FOLDER as NETWORK
-from ..frameworks.tensorflow import cores, fresh, has_gpu
+from ..frameworks.tensorflow import fresh, has_gpu
 from . import copies
 from . import features as feature_files
 from .backbones import build_base, image_source
 from .callbacks import check_callbacks
 from .feature_file import BLOCK
 from .feature_pass import FeaturePass, FeaturesByJob
-from .feature_process import EngineError, FeatureProcess
+from .feature_process import EngineError
 from .finetune import fine_tune_phase
 from .head import Labelled, compile_head, evaluate, head_phase, new_head
 from .keras_fit import State
@@ -52,6 +53,7 @@ class _Work(Work):
     """One training on images; `mixed`: in float16 where that is faster."""
 
     mixed: bool = False
+    helpers: Helpers | None = None
 
     def images(self, split: str) -> Rows:
         """A split's images (N, height, width, 3) uint8, read when they are indexed; empty if there is no such file."""
@@ -68,6 +70,7 @@ def fit(
     workspace: Path,
     listener: Listener,
     shared: Path | None = None,
+    helpers: Helpers | None = None,
 ) -> Model:
     """Train `spec` on `data` as `train` says and return the frozen model.
 
@@ -80,7 +83,7 @@ def fit(
     is only measured and frozen.
 
     `shared` is a folder that stores the features of images without augmentation for the next seeds, which then do not
-    compute them again; only one process at a time may use it.
+    compute them again; only one process at a time may use it. `helpers` compute features, too.
 
     Raises InputError when the backbone cannot be built or the data do not fit it, StageError when weights cannot be
     fetched, training diverges or the disk is full. Starts TensorFlow and clears Keras' session.
@@ -94,6 +97,7 @@ def fit(
     if (finished := work.open(origin)) is not None:
         return finished
     fresh(seed)
+    work.helpers = helpers
     if shared is not None:
         work.shared = shared / _features_key(work, origin)
     work.mixed = train.mixed_precision and has_gpu() and source.mixes(spec)
@@ -191,7 +195,7 @@ def _first_phase(work: _Work, origin: Any) -> tuple[Base, Any, Labelled, Labelle
     computing = FeaturePass(images, work.scratch, work.shared, work.train.augment, work.seed, work.listener)
     place = copies.copy_path(origin, work.train.head.pooling) if _can_reuse_copy(work) and not computing.few else None
     if place is not None and (content := copies.take(place)) is not None:
-        computing.start(FeatureProcess(content, cores()))
+        computing.start(feature_files.litert_process(content, work.helpers))
     try:
         with collector_paused():
             base = work.timed("build", lambda: _build(work))
@@ -216,7 +220,9 @@ def _features(
         else:
             samples = _some(computing.images["train"])
             keep = partial(copies.put, place) if place is not None else (lambda content: None)
-            extract = feature_files.extractor(base, samples, work.listener, begin=computing.start, keep=keep)
+            extract = feature_files.extractor(
+                base, samples, work.listener, helpers=work.helpers, begin=computing.start, keep=keep
+            )
             if computing.extract is not extract:
                 computing.discard()
                 computing.start(extract)

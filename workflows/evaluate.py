@@ -17,6 +17,7 @@ from ..core.dataset import PreparedData, load_prepared, save_prepared
 from ..core.device_files import load_devices
 from ..core.environment import now, usable_cores
 from ..core.errors import InputError, explain_os_errors
+from ..core.helpers import Helpers
 from ..core.measurement import Measurement
 from ..core.progress import Listener, Step
 from ..core.recipe import Data, Evaluate
@@ -209,7 +210,19 @@ def evaluate_files(
         check_parts(out)
         store = open_store(out, listener)
         ready = [
-            (group, _data(source, spec, group, settings.targets, store, listener, classes_known=bool(order)))
+            (
+                group,
+                _data(
+                    source,
+                    spec,
+                    group,
+                    settings.targets,
+                    store,
+                    listener,
+                    classes_known=bool(order),
+                    helpers=devices.cluster,
+                ),
+            )
             for (spec, order), group in groups.items()
         ]
         limits = _enforced(budget, float_references(artifacts, settings.targets))
@@ -308,13 +321,14 @@ def _data(
     listener: Listener,
     *,
     classes_known: bool,
+    helpers: Helpers | None,
 ) -> PreparedData:
     """Prepare the source's test samples, with classes numbered as in `group` if they are the same classes.
 
     If the files' classes are not known, the labels are ignored: an equal number of folders and outputs does not give
     their order. The group is then judged by agreement with its float model, which must be among the files.
     """
-    data = prepared(source, spec, seed=SEED, folder=Path(), store=store, listener=listener, use="test")
+    data = prepared(source, spec, seed=SEED, folder=Path(), store=store, listener=listener, use="test", helpers=helpers)
     named = next((a for a in group if a.labels), None)
     if isinstance(source, Samples) and source.numbered:
         data = _named_by_position(data, group)

@@ -148,7 +148,7 @@ class Pipeline:
         recipe = self.recipe
         data = prepared(
             recipe.data, input_spec, seed=recipe.seed, folder=recipe.folder, store=self.store, listener=self.listener,
-            tf=self.tf, fingerprint=fingerprint,
+            tf=self.tf, fingerprint=fingerprint, helpers=self.devices.cluster,
         )  # fmt: skip
         if not self.results.data:  # the first model's; the others' splits are the same
             for step in ("accuracy", VALIDATION):
@@ -204,6 +204,7 @@ class Pipeline:
                     folder=str(self.recipe.folder),
                     workspace=str(workspace),
                     shared=str(shared) if shared else None,
+                    cluster=self.devices.cluster.location if self.devices.cluster else "",
                 )
         return self.store.root / key
 

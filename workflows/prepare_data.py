@@ -17,6 +17,7 @@ from ..core.codec import sha256_of, write_atomic
 from ..core.dataset import Kind, PreparedData, load_prepared, save_prepared
 from ..core.environment import usable_cores
 from ..core.errors import InputError, explain_disk_errors
+from ..core.helpers import Helpers
 from ..core.model import InputContract
 from ..core.progress import Listener
 from ..core.recipe import Data
@@ -57,12 +58,13 @@ def prepared(
     use: Use = "all",
     fingerprint: dict[str, Any] | None = None,
     beside: Path | None = None,
+    helpers: Helpers | None = None,
 ) -> PreparedData:
     """Return the data set of `data` for a model that takes `input_spec`, prepared now or taken from the store.
 
     Relative paths are relative to `folder`. `fingerprint` saves reading the source a second time; `tf` is a running
     process that reads catalogues with TensorFlow. The list of samples that could not be read is put beside the store,
-    or into `beside` if the store is temporary.
+    or into `beside` if the store is temporary. `helpers` decode images, too.
     """
     if isinstance(data, Samples):
         return _from_memory(data, input_spec, seed=seed, store=store, listener=listener, use=use)
@@ -104,7 +106,10 @@ def prepared(
                         use=use,
                     )
             else:
-                _decode(data, input_spec, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use)
+                _decode(
+                    data, input_spec, seed=seed, folder=folder, workspace=workspace, listener=listener, use=use,
+                    helpers=helpers,
+                )  # fmt: skip
     place = store.root.parent if store.root.name == STORE else beside
     if place is not None:
         _list_unreadable(store.root / key, place, listener if fresh else None)
@@ -112,7 +117,15 @@ def prepared(
 
 
 def _decode(
-    data: Data, input_spec: InputSpec, *, seed: int, folder: Path, workspace: Path, listener: Listener, use: Use
+    data: Data,
+    input_spec: InputSpec,
+    *,
+    seed: int,
+    folder: Path,
+    workspace: Path,
+    listener: Listener,
+    use: Use,
+    helpers: Helpers | None = None,
 ) -> PreparedData:
     """Read, check and split images or texts into `workspace`."""
     if input_spec.kind == "text":
@@ -121,7 +134,7 @@ def _decode(
         )  # fmt: skip
     return train_data.prepare(
         data, seed=seed, image_size=input_spec.size, resize=input_spec.resize, folder=folder, workspace=workspace,
-        listener=listener, workers=usable_cores(), use=use,
+        listener=listener, workers=usable_cores(), use=use, helpers=helpers,
     )  # fmt: skip
 
 

@@ -62,20 +62,21 @@ def _fit(job: dict[str, Any], answers: _Answers) -> None:
     from ..core.recipe import ModelSpec, Train
 
     data = load_prepared(Path(job["data"]))
+    spec, train = ModelSpec.model_validate(job["spec"]), Train.model_validate(job["train"])
+    options: dict[str, Any] = {
+        "seed": job["seed"], "data": data, "folder": Path(job["folder"]), "workspace": Path(job["workspace"]),
+        "listener": answers, "shared": Path(job["shared"]) if job["shared"] else None,
+    }  # fmt: skip
     if data.kind == "text":
-        from ..train.text.fit import fit_text as fit
-    else:
-        from ..train.fit import fit
-    fit(
-        ModelSpec.model_validate(job["spec"]),
-        Train.model_validate(job["train"]),
-        seed=job["seed"],
-        data=data,
-        folder=Path(job["folder"]),
-        workspace=Path(job["workspace"]),
-        listener=answers,
-        shared=Path(job["shared"]) if job["shared"] else None,
-    )
+        from ..train.text.fit import fit_text
+
+        fit_text(spec, train, **options)
+        return
+    from ..devices.cluster import helpers_of
+    from ..train.fit import fit
+
+    with helpers_of(job["cluster"], answers) as helpers:
+        fit(spec, train, **options, helpers=helpers)
 
 
 def _export(job: dict[str, Any], _answers: _Answers) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,16 @@ import pytest
 
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
+from edgeproof.core.environment import usable_cores
 from edgeproof.core.errors import InputError
+from edgeproof.core.helpers import Room
 from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
 from edgeproof.devices import OpenDevices, cluster_worker
 from edgeproof.devices import cluster as cluster_module
-from edgeproof.devices.cluster import Cluster, open_cluster
+from edgeproof.devices.cluster import helpers_of, open_cluster
 from edgeproof.devices.shared_runner import SharedRunner
 
 from ..support.bundle_models import mean_colour_model
@@ -73,7 +74,7 @@ def test_workers_answer_as_this_machine_does_and_where_none_is_left_it_does_so_i
     monkeypatch.setattr(cluster_module, "_PIECE_BYTES", 2 * 8 * 8 * 3)  # two samples
     notes = Notes()
     with open_cluster(running.address, notes) as cluster, OpenDevices(None, cluster) as devices:
-        assert cluster is not None and cluster.answerers == cluster.room._initial_value + 2  # type: ignore[attr-defined]
+        assert cluster is not None and cluster.helpers == 2 and devices.answerers == usable_cores() + 2
         runner = shared(devices, artifact)
         assert runner.here.infer(inputs, tmp_path / "here.npy", 3, 8).ok
         there = by_worker(runner, inputs, tmp_path / "there.npy", 3, 8)
@@ -85,8 +86,8 @@ def test_workers_answer_as_this_machine_does_and_where_none_is_left_it_does_so_i
 
         # While there is room here, samples are answered here; else there.
         assert runner.infer(inputs, tmp_path / "a.npy", 0, 2).ok and sum(cluster.done.values()) == 1
-        with all_taken(cluster):
-            assert runner.infer(inputs, tmp_path / "b.npy", 0, 2).ok and sum(cluster.done.values()) == 2
+        cluster.room = Room(0)
+        assert runner.infer(inputs, tmp_path / "b.npy", 0, 2).ok and sum(cluster.done.values()) == 2
         np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
         # What a file does to its process is no worker's end, and the row is this machine's.
@@ -97,20 +98,6 @@ def test_workers_answer_as_this_machine_does_and_where_none_is_left_it_does_so_i
         assert not (tmp_path / "c.npy").exists() and len(cluster.workers()) == 2
     assert notes.notes[0].startswith("info: cluster tcp://") and "2 workers, 2 threads" in notes.notes[0]
     assert notes.notes[-1].startswith("info: cluster tcp://") and "3 tasks by" in notes.notes[-1]
-
-
-def all_taken(cluster: Cluster) -> Any:
-    """Take all the room on this machine, for a block."""
-
-    class Taken:
-        def __enter__(self) -> None:
-            while cluster.room.acquire(blocking=False):
-                pass
-
-        def __exit__(self, *_: object) -> None:
-            cluster.room = threading.BoundedSemaphore(2)
-
-    return Taken()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +152,10 @@ def test_a_cluster_that_is_none_is_an_input_error(running: RunningCluster, monke
         assert len(caught.value.message) < 600 and "\x1b" not in caught.value.message
     with open_cluster("", Silent()) as none:
         assert none is None
+    notes = Notes()
+    with helpers_of("tcp://127.0.0.1:1", notes) as none:  # lost since the run began
+        assert none is None
+    assert "cannot be reached" in notes.notes[0] and "done here" in notes.notes[0]
     monkeypatch.setattr(cluster_worker, "recorded_version", lambda name: "0.0.1")
     with pytest.raises(InputError, match="another Edgeproof"), open_cluster(running.address, Silent()):
         pass

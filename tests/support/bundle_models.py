@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 
-def mean_colour_model(size: int = 8, outlying: bool = False) -> bytes:
-    """Return a file that answers softmax(scale × mean of R, G, B) for a float32 picture (1, size, size, 3).
+def mean_colour_model(size: int = 8, outlying: bool = False, batch: int = 1) -> bytes:
+    """Return a file that answers softmax(scale × mean of R, G, B) for float32 pictures (batch, size, size, 3).
 
     With `outlying` its weights stand behind the flatbuffer, as files of more than 2 GB have them.
     """
@@ -35,12 +35,12 @@ def mean_colour_model(size: int = 8, outlying: bool = False) -> bytes:
     options, builtin, types = schema.BuiltinOptions, schema.BuiltinOperator, schema.TensorType
     graph = schema.SubGraphT()
     graph.tensors = [
-        tensor("image", [1, size, size, 3], types.FLOAT32, 0),
+        tensor("image", [batch, size, size, 3], types.FLOAT32, 0),
         tensor("axes", [2], types.INT32, 1),
-        tensor("mean", [1, 3], types.FLOAT32, 0),
+        tensor("mean", [batch, 3], types.FLOAT32, 0),
         tensor("weights", [1, 3], types.FLOAT32, 2),
-        tensor("scaled", [1, 3], types.FLOAT32, 0),
-        tensor("scores", [1, 3], types.FLOAT32, 0),
+        tensor("scaled", [batch, 3], types.FLOAT32, 0),
+        tensor("scores", [batch, 3], types.FLOAT32, 0),
     ]
     softmax = schema.SoftmaxOptionsT()
     softmax.beta = 1.0
