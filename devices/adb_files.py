@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,13 +17,16 @@ _SUM = re.compile(r"^\\?([0-9a-f]{64}) [ *](\S+)$", re.M)
 _SLOWEST = 200_000  # bytes a second
 _HEX = "[0-9a-f]" * 64
 _DAMAGED = ("a file was damaged on its way to {place}", "check the cable, and run this again")
-# Held by a process there as long as its input is open: others see by it that the device is in use.
+# Held by a process there as long as its input is open: others see by it that the device is in use. One of the same run
+# that is about to end is taken over.
 _CLAIM = (
     "mkdir -p FOLDER && cd FOLDER || exit 90; : edgeproof-claim; "
-    'busy() { p=$(cat claim/pid 2>/dev/null); [ -n "$p" ] && grep -q edgeproof-claim /proc/$p/cmdline 2>/dev/null; }; '
-    "if ! mkdir claim 2>/dev/null; then busy || sleep 1; "
+    'busy() { p=$(cat claim/pid 2>/dev/null); [ -n "$p" ] && [ "$(cat claim/token)" != TOKEN ] '
+    "&& grep -q edgeproof-claim /proc/$p/cmdline 2>/dev/null; }; "
+    "if ! mkdir claim 2>/dev/null; then [ -s claim/pid ] || sleep 1; "
     "if busy; then echo busy; head -c 60 claim/host; echo; exit 0; fi; rm -rf claim; mkdir claim || exit 91; fi; "
-    "echo 'HOST' >claim/host; echo $$ >claim/pid; echo held; cat >/dev/null; rm -rf claim"
+    "echo 'HOST' >claim/host; echo TOKEN >claim/token; echo $$ >claim/pid; echo held; cat >/dev/null; "
+    '[ "$(cat claim/pid)" != $$ ] || rm -rf claim'
 )
 
 
@@ -92,16 +96,24 @@ class AdbFiles:
 
 
 class Claim:
-    """That this machine times files on a device: a process there that waits, until it is closed."""
+    """That this machine times files on a device: a process there that waits, until all users have closed it."""
 
-    def __init__(self, adb: Adb, folder: str, host: str) -> None:
-        self._adb = adb
+    def __init__(self, adb: Adb, folder: str, host: str, token: str) -> None:
+        self._adb, self._lock, self._closed = adb, threading.Lock(), False
+        self._held: Outcome | None = None
+        self._users: set[object] = set()
         named = re.sub(r"[^A-Za-z0-9._-]", "?", host)[:60]
-        script = _CLAIM.replace("FOLDER", folder).replace("HOST", named)
+        script = _CLAIM.replace("FOLDER", folder).replace("HOST", named).replace("TOKEN", token)
         self._process = Conversation(adb.shell(script), most_bytes=1 << 12) if adb.program else None
 
     def held(self) -> Outcome:
         """Wait until the device is this machine's; another outcome than ok says why it is not."""
+        with self._lock:
+            if self._held is None:
+                self._held = self._wait()
+            return self._held
+
+    def _wait(self) -> Outcome:
         if self._process is None:
             return self._adb.ask("true")
         try:
@@ -134,8 +146,8 @@ class Claim:
     @property
     def ended(self) -> bool:
         """Whether the connection has ended in the meantime."""
-        if self._process is None:
-            return True
+        if self._process is None or self._held is None:
+            return self._process is None
         try:
             return self._process.hear(0) is None
         except subprocess.TimeoutExpired:
@@ -143,7 +155,19 @@ class Claim:
         except TooLongError:
             return True
 
-    def close(self) -> None:
-        """Leave the device to others."""
-        if self._process is not None:
-            self._process.close()
+    def use(self, user: object) -> bool:
+        """Note a user; return False if the claim is given up, refused or lost."""
+        with self._lock:
+            given_up = self._closed or (self._held is not None and (not self._held.ok or self.ended))
+            if not given_up:
+                self._users.add(user)
+            return not given_up
+
+    def close(self, user: object) -> None:
+        """Leave the device to others, when the last user does. A user may do so twice."""
+        with self._lock:
+            last = self._users == {user}
+            self._users.discard(user)
+            if last and self._process is not None:
+                self._closed = True
+                self._process.close()

@@ -23,7 +23,7 @@ from ..core.sanitize import shorten
 from ..core.target import Target
 from . import android_state
 from .adb_client import Adb, Missing
-from .adb_files import AdbFiles
+from .adb_files import AdbFiles, Claim
 from .adb_tool import Tool, find_tool
 from .remote import AWAY_SECONDS, Away, Link, RemoteDevice
 from .remote_runner import RemoteRunner
@@ -132,6 +132,7 @@ class AdbPhone(RemoteDevice):
         super().__init__(name, link, shelf="" if table.run_as else table.folder, known=known)
         self.table, self.adb = table, adb
         self.files = AdbFiles(adb, table.folder, self.owner["token"])
+        self._claim: Claim | None = None
         self._phone: Phone | Missing | None = None
         self._phone_asked = 0.0
         self._last_phone: Phone | None = None
@@ -215,6 +216,14 @@ class AdbPhone(RemoteDevice):
             self._there.clear()
             self.files.forget()
 
+    def claim(self, user: object) -> Claim:
+        """Return the claim of this machine on the device for a user, who closes it."""
+        with self._lock:
+            if self._claim is None or not self._claim.use(user):
+                self._claim = Claim(self.adb, self.table.folder, **self.owner)
+                self._claim.use(user)
+            return self._claim
+
     @property
     def unreachable(self) -> bool:
         """Whether it was found away."""
@@ -257,8 +266,9 @@ class AdbPhone(RemoteDevice):
 
     def runtimes(self) -> dict[str, str]:
         """Return the version of each runtime there; of benchmark_model the first digits of its SHA-256."""
-        programs = [name for name, row in RUNTIMES.items() if row.program]
-        return {**super().runtimes(), **dict.fromkeys(programs, self.tool.version)}
+        programs = dict.fromkeys((name for name, row in RUNTIMES.items() if row.program), self.tool.version)
+        named = self.table.python or self.table.run_as
+        return {**super().runtimes(), **programs} if named or isinstance(self.about(), About) else programs
 
     def environment(self) -> dict[str, Any]:
         """Return what the device says of itself, and its state."""
@@ -334,13 +344,18 @@ class PhoneRunner(RemoteRunner):
 
 
 class _StatefulServer:
-    """A server whose conditions have what only the phone's shell may ask: battery, heat and screen."""
+    """A server whose conditions have what only the phone's shell may ask: battery, heat and screen.
+
+    The device is claimed as it is for `benchmark_model`: Python's own lock may lie in an app's folder.
+    """
 
     def __init__(self, server: Server, phone: AdbPhone) -> None:
         self._server, self._phone = server, phone
+        self._claim = phone.claim(self)
 
     def ready(self) -> Outcome:
-        return self._server.ready()
+        held = self._claim.held()
+        return self._server.ready() if held.ok else held
 
     def ask(self, request: dict[str, Any], *, seconds: float | None = None) -> Outcome:
         outcome = self._server.ask(request, seconds=seconds)
@@ -352,6 +367,7 @@ class _StatefulServer:
 
     def close(self) -> None:
         self._server.close()
+        self._claim.close(self)
 
 
 def machine_checks(phone: Phone, state: dict[str, Any], table: AdbTable, name: str) -> list[Check]:

@@ -361,4 +361,4 @@ class BenchmarkRunner(AgentRunner):
 
     def _kernel(self, row: OperatorRow) -> str:
         delegate = self.target.engine.device
-        return (delegate or "xnnpack") if row.delegated else "builtin"
+        return (delegate.lower() or "xnnpack") if row.delegated or "elegate" in row.op else "builtin"

@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..core.runner import Outcome
-from .adb_files import Claim
 from .benchmark_model import RUNS, Report
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class BenchmarkServer:
 
     def __init__(self, runner: BenchmarkRunner, job: dict[str, Any]) -> None:
         self._runner, self._job = runner, job
-        self._claim = Claim(runner.device.adb, runner.device.files.folder, runner.device.owner["host"])
+        self._claim = runner.device.claim(self)
         self._failure: Outcome | None = None
         self._seconds, self._peak = 0.0, 0
 
@@ -89,7 +88,7 @@ class BenchmarkServer:
 
     def close(self) -> None:
         """Leave the device to others."""
-        self._claim.close()
+        self._claim.close(self)
 
 
 def _middle(report: Report) -> float:

@@ -247,9 +247,24 @@ def test_two_machines_do_not_time_on_one_phone(
     assert outcome.ok, outcome.reason
     claim = device.home / "claim"
     claim.mkdir(exist_ok=True)
-    (claim / "pid").write_text("999999999")
+    for name, text in (("pid", "999999999"), ("token", "another"), ("host", "another")):
+        (claim / name).write_text(text)
     with served(runner, inputs):
         pass  # what a process left that has ended holds nobody up
+
+
+def test_one_machine_times_several_files_side_by_side(devices: OpenDevices, artifact: Artifact, inputs: Path) -> None:
+    first, second, python = (
+        devices.open_runner(artifact, target, timeout_seconds=60)
+        for target in (CPU, GPU, replace(CPU, runtime="litert"))
+    )
+    with served(first, inputs) as one, served(second, inputs) as other, served(python, inputs):
+        assert one.ask({"do": "open"}).ok and other.ask({"do": "open"}).ok
+        one.close()
+        assert other.ask({"do": "burst", "runs": 3, "sample": 0}).ok, "the device is still this machine's"
+    for _ in range(3):
+        with served(first, inputs):
+            pass  # its own process that is about to end holds nobody up
 
 
 def test_what_was_put_there_is_there_once_and_put_again_when_somebody_removes_it(
