@@ -141,6 +141,12 @@ class BrowserTable(DeviceTable):
     program: str = Field("", description="its program; not set: the first of Chromium, Chrome and Edge that is found")
 
 
+class LinkTable(DeviceTable):
+    """The page that a phone's browser has opened."""
+
+    kind: Literal["link"] = Field("link", description="the page that the link of `edgeproof devices link` has opened")
+
+
 @dataclass(frozen=True)
 class DeviceKind:
     """A kind of device: the module of `devices/` that has its `open_device(name, table)`, and the keys of its table."""
@@ -157,6 +163,7 @@ DEVICE_KINDS: dict[str, DeviceKind] = {
     "ethos-u": DeviceKind("ethos", EthosTable),
     "worker": DeviceKind("cluster_device", WorkerTable),
     "browser": DeviceKind("browser", BrowserTable),
+    "link": DeviceKind("link", LinkTable),
 }
 # The devices that nobody needs to declare.
 BUILT_IN: dict[str, DeviceTable] = {
@@ -167,6 +174,7 @@ BUILT_IN: dict[str, DeviceTable] = {
     "ethos-u65": EthosTable(accelerator="ethos-u65-256"),
     "ethos-u85": EthosTable(accelerator="ethos-u85-256"),
     "browser": BrowserTable(),
+    "link": LinkTable(),
 }
 
 _EXAMPLE = '[device.pi] with kind = "ssh" and host = "pi.local"'

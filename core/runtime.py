@@ -242,17 +242,17 @@ def _rows() -> tuple[Runtime, ...]:
         ),
         # In the page of a browser (`devices/page_runner.py`); `session` is a class of `devices/browser_page/worker.js`.
         Runtime(
-            "litert-js", "LiteRT.js", "@litertjs/core", "", _NPM, "litert-js", tflite, "litert-js", ("$J$", "J"),
+            "litert-js", "LiteRT.js", "@litertjs/core", "", _NPM, "litert-js", tflite, "litert-js", ("+", "+"),
             side_by_side=False, default=False, reads_signatures=False, home="browser",
         ),
         Runtime(
             "litert-js-webgpu", "LiteRT.js with WebGPU", "@litertjs/core", "", _NPM, "litert-js", tflite, "litert-js",
-            ("$G$", "G"), side_by_side=False, default=False, device="webgpu", reads_signatures=False, home="browser",
+            ("x", "×"), side_by_side=False, default=False, device="webgpu", reads_signatures=False, home="browser",
             cpu="litert-js",
         ),
         Runtime(
             "onnxruntime-web", "ONNX Runtime Web", "onnxruntime-web", "", _NPM, "onnxruntime-web", onnx,
-            "onnxruntime-web", ("$W$", "W"), side_by_side=False, default=False, reads_signatures=False, home="browser",
+            "onnxruntime-web", ("1", "⅄"), side_by_side=False, default=False, reads_signatures=False, home="browser",
         ),
     )  # fmt: skip
 

@@ -17,6 +17,8 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import psutil
 
@@ -50,8 +52,6 @@ _OPTIONS = (
     "--disable-crash-reporter", "--disable-dev-shm-usage", "--disable-background-timer-throttling",
     "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows", "--metrics-recording-only",
     "--no-proxy-server", "--password-store=basic", "--use-mock-keychain", "--mute-audio",
-    # No name leads anywhere.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 # WebGPU on Linux is behind switches; where there is no GPU, the browser may emulate one.
 _WEBGPU = ("--enable-unsafe-webgpu", "--enable-features=Vulkan,WebGPU")
@@ -74,8 +74,10 @@ class Browser:
     def __init__(self, program: str, url: str, options: tuple[str, ...] = ()) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix=f"{_PROFILE}{os.getpid()}-", ignore_cleanup_errors=True)
         self._errors: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
+        # Nothing but our page can be reached.
+        only = f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {urlsplit(url).hostname}"
         sandbox = ("--no-sandbox",) if is_root() else ()
-        command = [sys.executable, "-I", "-c", _TIED, program, *_OPTIONS, *sandbox, *options]
+        command = [sys.executable, "-I", "-c", _TIED, program, *_OPTIONS, only, *sandbox, *options]
         command += [f"--user-data-dir={self._folder.name}", url]
         self.process = children.start(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors, cwd=self._folder.name
@@ -87,6 +89,8 @@ class Browser:
         status = self.process.poll()
         if status is None:
             return ""
+        if self._errors.closed:
+            return "the browser was ended"
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - 4000))
         ending = children.Ending(status, b"", self._errors.read().decode("utf-8", "replace"))
@@ -136,6 +140,7 @@ class BrowserTalk(HostTalk):
 
     def __init__(self, host: PageHost, browser: Browser) -> None:
         super().__init__(host, 1, browser.peak_memory)
+        self._page = 1
         self._browser, self._closed = browser, False
         self.alive = browser.ended
 
@@ -155,6 +160,7 @@ class BrowserDevice:
     def __init__(self, name: str, table: BrowserTable) -> None:
         self.name, self._named = name, table.program
         self._about: AboutPage | None = None
+        self._talks: WeakSet[BrowserTalk] = WeakSet()
         self._lock = threading.Lock()
 
     @property
@@ -181,6 +187,8 @@ class BrowserDevice:
             host.close()
             raise
         talk = BrowserTalk(host, browser)
+        with self._lock:
+            self._talks.add(talk)
         try:
             while not host.claimed.wait(0.05):
                 if reason := browser.ended():
@@ -301,7 +309,11 @@ class BrowserDevice:
         return f"removed {removed} profiles" if removed else "nothing is there: a browser's profile is removed with it"
 
     def close(self) -> None:
-        """Do nothing: each worker ends its own browser."""
+        """End all browsers."""
+        with self._lock:
+            talks = list(self._talks)
+        for talk in talks:
+            talk.close()
 
 
 _SANDBOX = ": this system does not let the browser have its sandbox"

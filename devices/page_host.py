@@ -96,7 +96,8 @@ class PageHost:
         self.about: bytes = b""
         self.claimed = threading.Event()
         self._files = {**{path.name: path for path in PAGE.iterdir() if path.suffix in _TYPES}, **files}
-        self._put: dict[str, bytes | Path] = {}
+        self._put: dict[str, tuple[bytes | Path, int]] = {}  # and how many workers need it
+        self.peer = ""
         self._requests: queue.Queue[dict[str, Any]] = queue.Queue()
         self._waiting: dict[int, _Waiting] = {}
         self._numbers = itertools.count(1)
@@ -104,6 +105,7 @@ class PageHost:
         self._tokens: dict[str, str] = {}  # the secret of the page that claimed each; empty: nobody has
         self._polls, self._last_poll = 0, time.monotonic()
         self._gone = ""
+        self.pages = 0  # that have claimed a link: each has workers of its own
         self._closing = False
         self._server = _Server((bind, 0), self)
         self.address = f"{bind}:{self._server.server_address[1]}"
@@ -125,8 +127,8 @@ class PageHost:
             ]
         return found[0] if found else None
 
-    def claim(self, token: str, secret: str, about: bytes) -> str | None:
-        """Let a page have a token; return its secret, or None where another page has it."""
+    def claim(self, token: str, secret: str, about: bytes, peer: str) -> str | None:
+        """Let a page at an address have a token; return its secret, or None where another page has it."""
         with self._lock:
             own = self.secret_of(token)
             if own is None or (own and not hmac.compare_digest(own.encode(), secret.encode())):
@@ -136,9 +138,10 @@ class PageHost:
             own = own or secrets.token_urlsafe(32)
             self._end("the page was loaded again")
             self._tokens = {token: own}
-            self.about, self._gone = about, ""
+            self.about, self.peer, self._gone = about, peer, ""
             self._last_poll = time.monotonic()
             self._requests = queue.Queue()
+            self.pages += 1
             self.claimed.set()
             return own
 
@@ -173,19 +176,21 @@ class PageHost:
 
         name = sha256_file(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
         with self._lock:
-            self._put[name] = content
+            self._put[name] = (content, self._put.get(name, (b"", 0))[1] + 1)
         return name, content.stat().st_size if isinstance(content, Path) else len(content)
 
     def drop(self, name: str) -> None:
-        """Forget what was put."""
+        """Forget what was put, unless another worker needs it."""
         with self._lock:
-            self._put.pop(name, None)
+            content, count = self._put.pop(name, (b"", 0))
+            if count > 1:
+                self._put[name] = (content, count - 1)
 
     def served(self, path: str) -> bytes | Path | None:
         """Return what is served under a path; None for anything that is not named."""
         with self._lock:
             if path.startswith("file/"):
-                return self._put.get(path.removeprefix("file/"))
+                return self._put.get(path.removeprefix("file/"), (None, 0))[0]
             return self._files.get(path or "index.html")
 
     def ask(self, worker: int, request: Mapping[str, Any], seconds: float, alive: Callable[[], str]) -> bytes:
@@ -202,8 +207,8 @@ class PageHost:
                 try:
                     answer = waiting.answers.get(timeout=max(0.0, min(left, _STEP)))
                 except queue.Empty:
-                    if reason := alive() or self.gone:
-                        raise GoneError(reason) from None
+                    if (reason := alive() or self.gone) or not self.claimed.is_set():
+                        raise GoneError(reason or "there is no page") from None
                     if left <= 0:
                         raise subprocess.TimeoutExpired(["page"], seconds) from None
                     continue
@@ -259,12 +264,14 @@ class HostTalk:
     """A worker of a page that this process serves. See `Talk`."""
 
     def __init__(self, host: PageHost, worker: int, memory: Callable[[], int | None]) -> None:
-        self._host, self._worker, self.memory = host, worker, memory
+        self._host, self._worker, self.memory, self._page = host, worker, memory, host.pages
         self._names: list[str] = []
         self.alive: Callable[[], str] = str
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> bytes:
         """Return the answer to a request."""
+        if self._page != self._host.pages:
+            raise GoneError("the page was loaded again")
         return self._host.ask(self._worker, request, seconds, self.alive)
 
     def put(self, content: bytes | Path) -> tuple[str, int]:
@@ -335,7 +342,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(403)
         if path == "claim":
             body = self._body(_MOST_CLAIM)
-            own = host.claim(token, self._cookie(), body) if body else None
+            own = host.claim(token, self._cookie(), body, self.client_address[0]) if body else None
             if own is None:
                 return self._send(409)
             cookie = f"edgeproof={own}; Path=/{token}/; HttpOnly; SameSite=Strict; Max-Age=86400"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..core.children import TooLongError
 from ..core.device import Located
 from ..core.files import move
+from ..core.quiet import working
 from ..core.runner import Outcome, Server
 from ..core.sanitize import shorten
 from ..core.target import Target
@@ -122,7 +123,9 @@ class PageRunner(JobRunner):
             with self.opened(job) as session:
                 facts = session.start()
                 if job["verb"] == "infer":
-                    _save(Path(job["outputs"]), session.answers(job["start"], job["stop"]))
+                    answers = session.answers(job["start"], job["stop"])
+                    with working():
+                        _save(Path(job["outputs"]), answers)
                 return Outcome("ok", data=facts)
         except _FAILURES as error:
             return self.failure(error, job["verb"], self.timeout_seconds)
@@ -295,16 +298,17 @@ class Session:
 
     def _send(self, samples: list[dict[str, Any]]) -> int:
         """Feed the worker with samples; return how many."""
-        rows = [tensors_of(sample, self._edges, self._scales["inputs"]) for sample in samples]
-        first = [tensor.shape for tensor in rows[0]] if rows else []
-        if any([tensor.shape for tensor in row] != first for row in rows):
-            raise RefusedSampleError("the samples differ in their shapes, which a page does not take")
-        content = b"".join(tensor.tobytes() for row in rows for tensor in row)
-        inputs = [
-            {"dtype": edge.dtype, "shape": list(tensor.shape), "bytes": tensor.nbytes}
-            for edge, tensor in zip(self._edges, rows[0], strict=True)
-        ]
-        name, size = self.talk.put(content)
+        with working():
+            rows = [tensors_of(sample, self._edges, self._scales["inputs"]) for sample in samples]
+            first = [tensor.shape for tensor in rows[0]] if rows else []
+            if any([tensor.shape for tensor in row] != first for row in rows):
+                raise RefusedSampleError("the samples differ in their shapes, which a page does not take")
+            content = b"".join(tensor.tobytes() for row in rows for tensor in row)
+            inputs = [
+                {"dtype": edge.dtype, "shape": list(tensor.shape), "bytes": tensor.nbytes}
+                for edge, tensor in zip(self._edges, rows[0], strict=True)
+            ]
+            name, size = self.talk.put(content)
         self._ask(Nothing, "feed", file=name, bytes=size, inputs=inputs, count=len(rows), output=self._output)
         return len(rows)
 
@@ -322,7 +326,8 @@ class Session:
             what = f"Running {shorten(self._runner.artifact.id, 80)}"
             detail = f"samples {first + 1:,}–{first + count:,}"
             reply = self._ask(Answers, "answer", what, detail, stateful=self._stateful)
-            parts.append(self._values(reply, count))
+            with working():
+                parts.append(self._values(reply, count))
             if parts[-1].shape[1] != parts[0].shape[1]:
                 raise ReplyError("the answers' size changes")
         return np.concatenate(parts)

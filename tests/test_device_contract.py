@@ -195,6 +195,7 @@ def test_a_device_that_disappears_in_the_middle_is_an_outcome_and_comes_back(
     else:
         gone = ended_while(subject.disappear, lambda: runner.infer(inputs, tmp_path / "gone.npy", 0, SAMPLES))
         assert gone.status == "crashed" and gone.reason and gone.remedy and not (tmp_path / "gone.npy").exists()
+    assert subject.back is None or subject.back.wait(60)
     assert runner.infer(inputs, tmp_path / "again.npy", 0, 2).ok
     np.testing.assert_allclose(np.load(tmp_path / "again.npy"), expected(inputs)[:2], atol=1e-5)
 

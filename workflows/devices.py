@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..core.device import Device
 from ..core.device_files import load_devices
 from ..core.device_tables import BUILT_IN
-from ..core.errors import StageError, explain_os_errors
+from ..core.errors import InputError, StageError, explain_os_errors
 from ..core.progress import Listener, Silent
+from ..core.sanitize import shorten
 from ..core.target import Target, default_targets, parse_runtime
 from ..devices import OpenDevices
 from ..devices import install as install_runtime
@@ -88,6 +90,31 @@ def clean_devices(names: Sequence[str] = ()) -> dict[str, str]:
                     raise
                 removed[name] = f"not cleaned: {error.message}"
     return removed
+
+
+@explain_os_errors
+def link_device(name: str, bind: str, tell: Callable[[str, str], None], stop: threading.Event) -> None:
+    """Serve the page of a device of the kind ``link`` until `stop` is set.
+
+    Args:
+        name: the device.
+        bind: the address of this machine on which the page is served.
+        tell: is called with what happens: ``link`` and a link that has not been used, ``here`` and what the page says
+            of its browser, ``gone`` and why there is no page any more.
+        stop: ends it.
+
+    Raises:
+        InputError: the device is of another kind, is linked already, the address is not one of this machine, or the
+            packages that pages load are not installed.
+    """
+    from ..devices.link_host import hold
+
+    kind = load_devices()[name].kind
+    if kind != "link":
+        raise InputError(
+            f"{shorten(name)} is a device of the kind {kind!r}", 'declare one: [device.phone] kind = "link"'
+        )
+    hold(name, bind, tell, stop)
 
 
 def target_names() -> list[str]:

@@ -63,3 +63,58 @@ def clean(names: tuple[str, ...]) -> None:
 
     for name, removed in clean_devices(names).items():
         echo(f"{name}: {removed}")
+
+
+@command.command("link", short_help="Show a link: the browser that opens it becomes a device.")
+@click.option(
+    "--bind",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="The address of this machine on which the page is served: for a phone, that of the network it is in.",
+)
+@click.option("--name", default="link", show_default=True, help='The device: link, or one declared with kind = "link".')
+def link(bind: str, name: str) -> None:
+    """Show a link for one page. Whatever browser opens it is the device NAME until this command is ended (Ctrl-C).
+
+    While it runs, name NAME/litert-js or NAME/onnxruntime-web in another terminal (or in a recipe). Nothing is
+    installed on the phone, and its page can be closed at any moment: what was measured stays, and a new link is shown.
+    On plain http a page has one thread and no WebGPU.
+    """
+    import threading
+    from contextlib import suppress
+
+    from ...core.sanitize import shorten
+    from ...workflows.devices import link_device
+    from ..terminal import echo
+
+    def tell(kind: str, text: str) -> None:
+        if kind == "link":
+            for line in ("Open this link in one browser:", "", f"  {text}", "", *_qr_code(text)):
+                echo(line)
+        elif kind == "here":
+            echo(
+                f"{shorten(text, 200)} is {name} now: name {name}/litert-js or {name}/onnxruntime-web. Ctrl-C ends it."
+            )
+        else:
+            echo(f"{shorten(text, 200)}; what was measured stays.")
+
+    if bind.startswith("127."):
+        echo("Only browsers of this machine can open it; for a phone in your network: --bind ADDRESS", err=True)
+    with suppress(KeyboardInterrupt):
+        link_device(name, bind, tell, threading.Event())
+
+
+def _qr_code(text: str) -> list[str]:
+    """Return a QR code as lines for a dark terminal, two rows in each; none without the extra for it."""
+    from ...core.extras import EXTRAS
+
+    if EXTRAS["link"].missing():
+        return []
+    import segno
+
+    rows = [[not dark for dark in row] for row in segno.make(text, micro=False).matrix_iter(border=2)]
+    rows += [[False] * len(rows[0])] * (len(rows) % 2)
+    signs = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    return ["  " + "".join(signs[pair] for pair in zip(*lines, strict=True)) for lines in pairs] + [""]

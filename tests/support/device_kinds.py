@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeproof.core.device_tables import BrowserTable, Devices, WorkerTable
+from edgeproof.core.device_tables import BrowserTable, Devices, LinkTable, WorkerTable
 from edgeproof.core.errors import StageError
 from edgeproof.devices import browser_packages, userland
-from edgeproof.devices.browser import BrowserDevice
+from edgeproof.devices.browser import Browser, BrowserDevice
+from edgeproof.devices.link_host import hold
 from edgeproof.devices.userland import Userland
 
 from .adb_device import adb_device
@@ -33,6 +36,7 @@ class Subject:
     runtime: str = "litert"
     cluster: str = ""
     profiles: bool = True
+    back: threading.Event | None = None  # set when it is there again, where that takes more than a new process
 
 
 def end_children() -> None:
@@ -149,8 +153,57 @@ def browser(folder: Path) -> Iterator[Subject]:
     yield Subject("browser", Devices(), end_browsers, runtime="litert-js", profiles=False)
 
 
+_NUMBERS = itertools.count()
+
+
+class LinkedBrowser:
+    """A link that is held, and a browser of this machine that opens each new one: it stands for a phone."""
+
+    def __init__(self, bind: str = "127.0.0.1") -> None:
+        self.program, self.bind = browser_program(), bind
+        # Other tests may hold links at the same time.
+        self.name = f"phone-{os.getpid()}-{next(_NUMBERS)}"
+        self.devices = Devices({self.name: LinkTable()})
+        self.stop, self.here = threading.Event(), threading.Event()
+        self.links: list[str] = []
+        self.browsers: list[Browser] = []
+
+    def __enter__(self) -> LinkedBrowser:
+        self.holder = threading.Thread(target=hold, args=(self.name, self.bind, self._tell, self.stop))
+        self.holder.start()
+        if not self.here.wait(60):
+            self.__exit__()
+            raise AssertionError("the page has not come")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.holder.join()
+        for browser in self.browsers:
+            browser.close()
+
+    def _tell(self, kind: str, text: str) -> None:
+        if kind == "link":
+            self.links.append(text)
+            self.browsers.append(Browser(self.program, text))
+        elif kind == "here":
+            self.here.set()
+
+    def close_page(self) -> None:
+        """Close the page at once, as a phone's user does."""
+        self.here.clear()
+        self.browsers[-1].close()
+
+
+@contextmanager
+def link(folder: Path) -> Iterator[Subject]:
+    """The page of a link."""
+    with LinkedBrowser() as phone:
+        yield Subject(phone.name, phone.devices, phone.close_page, runtime="litert-js", profiles=False, back=phone.here)
+
+
 KINDS = {
     "local": local, "ssh": ssh, "adb": adb, "benchmark_model": benchmark_model, "emulated": emulated,
     "tflite-micro": microcontroller, "ethos-u": estimator, "worker": worker,
-    "browser": browser,
+    "browser": browser, "link": link,
 }  # fmt: skip
