@@ -10,6 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
+from edgeproof.core.decode import decode
+from edgeproof.core.encoded_images import EncodedImages, EncodedWriter, decode_block
 from edgeproof.core.recipe import ModelSpec, Train
 from edgeproof.frameworks.flat_graph import flat_graph
 from edgeproof.frameworks.tensorflow import fresh, load
@@ -160,3 +162,18 @@ def test_a_flat_graph_holds_the_values_of_variables_and_nothing_else_is_tried():
     np.testing.assert_array_equal(answer, [[5, 8]])
     assert flat_graph(concrete(counted)) is None, "a variable that changes"
     assert flat_graph(concrete(tf.function(lambda x: x @ weights))) is None, "a function in the graph"
+
+
+@pytest.mark.slow
+def test_a_block_is_a_pure_function_of_its_encoded_images(content, process, tmp_path):
+    """Any process that has the copy and the stored bytes computes the features of a range, to the last bit."""
+    with EncodedWriter(tmp_path, "train") as writer:
+        for pixels in IMAGES[:, :9, :12]:
+            stored = np.ascontiguousarray(pixels)
+            writer.append([(stored, decode(stored, size=16, resize="pad", max_pixels=1000))])
+    rows = EncodedImages(tmp_path, "train", 16, "pad")
+    whole = np.concatenate(list(process.stream(rows.blocks([(0, 200), (200, len(rows))]))))
+    engine = features.litert_extractor(content)
+    for start, stop in ((0, 64), (64, 333), (40, 41)):
+        block = engine.compute(decode_block(rows.encoded(range(start, stop)), 16, "pad"))
+        np.testing.assert_array_equal(block, whole[start:stop])

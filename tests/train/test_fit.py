@@ -9,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeproof.core.codec import read_json
 from edgeproof.core.dataset import PreparedData, save_prepared
+from edgeproof.core.decode import decode
+from edgeproof.core.encoded_images import EncodedImages, EncodedWriter
 from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract, load_model
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import FineTune, ModelSpec, Train
 from edgeproof.core.recipe_training import Augment
+from edgeproof.core.sample_files import SampleFile
 from edgeproof.frameworks.freeze import freeze, graph_sha256, verify
 from edgeproof.frameworks.tensorflow import fresh, load
 from edgeproof.train import feature_file
@@ -289,3 +293,48 @@ def test_without_validation_the_last_weights_are_kept(data, tmp_path):
     assert model.metrics == {"val_samples": 0, "epochs": 2}
     assert any("no validation" in note for note in heard.notes) and any("no GPU" in note for note in heard.notes)
     assert read_json(tmp_path / "w" / "model.json")["metrics"] == {"val_samples": 0, "epochs": 2}
+
+
+@pytest.fixture
+def encoded(data, tmp_path):
+    """The same training images, as PNG files."""
+    folder, root = tmp_path / "encoded", (tmp_path / "images").resolve()
+    folder.mkdir()
+    root.mkdir()
+    with EncodedWriter(folder, "train") as writer:
+        for number, row in enumerate(np.load(data.images("train"))):
+            file = SampleFile(str(root / f"{number}.png"), str(root))
+            Image.fromarray(row).save(file.path)
+            writer.append([(file, decode(file, size=SIZE, resize="stretch", max_pixels=10**6))])
+    for path in (*data.folder.glob("*-labels.npy"), data.images("validation"), data.images("test")):
+        (folder / path.name).symlink_to(path)
+    prepared = replace(data, folder=folder)
+    save_prepared(prepared, folder)
+    return prepared
+
+
+class Removing(Heard):
+    """Takes a file away when fine-tuning begins."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def progress(self, task, done, total, note=""):
+        super().progress(task, done, total)
+        if task == "fine-tune" and self.path.exists():
+            self.path.rename(self.path.with_suffix(".away"))
+
+
+@pytest.mark.slow
+def test_a_file_that_is_missing_is_named_and_with_it_the_model_is_the_same(encoded, fitted, tmp_path):
+    rows = encoded.rows("train")
+    assert isinstance(rows, EncodedImages)
+    lost = Path(rows.file(7).path)
+    with pytest.raises(InputError, match=r"7\.png cannot be read any more: the file does not exist"):
+        train(encoded, tmp_path / "w", listener=Removing(lost))
+    lost.with_suffix(".away").rename(lost)
+    again = Heard()
+    model = train(encoded, tmp_path / "w", listener=again)
+    assert "resuming interrupted training" in again.notes
+    assert model.sha256 == fitted[0].sha256 and model.metrics == fitted[0].metrics
