@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
+
 from ..core.dataset import SPLITS
 from ..core.sample_files import UnreadableError
 from ..core.sanitize import csv_cell, shorten
@@ -78,7 +80,7 @@ class Check(Generic[S]):
         self.unreadable = dict(unreadable)
         self._traits = traits
         self._seen = 0
-        self._split_of: dict[int, int] = {}  # index of a kept sample → its split
+        self._split_of = np.zeros(len(listing), np.int8)  # of each kept sample
         self._first: dict[bytes, int] = {}
         self._leaks: list[dict[str, str]] = []
         self._leaked = 0
@@ -131,7 +133,11 @@ class Check(Generic[S]):
     def excluded(self, plan: Assignment) -> list[dict[str, str]]:
         """Return a row (file, split, why) for every sample that could not be read."""
         refused = [{"file": r.name, "split": "", "why": r.why} for r in self.listing.refused]
-        split_names = {i: SPLITS[code] for code, indices in enumerate(plan.splits) for i in indices.tolist()}
+        split_names = {
+            int(i): SPLITS[code]
+            for code, indices in enumerate(plan.splits)
+            for i in indices[np.isin(indices, list(self.unreadable))]
+        }
         return refused + [
             {"file": self.listing.names[i], "split": split_names.get(i, ""), "why": why}
             for i, why in sorted(self.unreadable.items())

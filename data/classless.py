@@ -46,7 +46,7 @@ class PicturesSource:
                 f"data source {shorten(self.source, 200)!r}: there is no file in {root}", "put images into it"
             )
         rows = [(name, "", UNASSIGNED, path) for name, path in files]
-        return listing_of_files(self.source, str(root), [], rows=rows, refused=refused, remarks=[])
+        return listing_of_files(self.source, str(root), [], rows=sorted(rows), refused=refused, remarks=[])
 
 
 def without_classes(source: Source) -> Source:

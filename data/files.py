@@ -5,7 +5,9 @@ No sample is opened here. Names are untrusted: links out of the folder are not f
 
 from __future__ import annotations
 
+import hashlib
 import os
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..core.codec import sha256_of
+from ..core.codec import canonical
 from ..core.errors import InputError
 from ..core.sample_files import Payload, SampleFile
 from .listing import (
@@ -23,6 +25,7 @@ from .listing import (
     VALIDATION,
     Indices,
     Listing,
+    Names,
     Probe,
     Refusal,
     Remark,
@@ -41,14 +44,17 @@ JUNK_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"})
 
 def stat_identity(files: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return the number of (name, path) pairs and a hash over their names, sizes and modification times."""
-    rows = []
+    count, digest = 0, hashlib.sha256(b"[")  # of the list of all rows, which is never in memory
     for name, path in files:
         try:
             stat = Path(path).stat()
-            rows.append((name, stat.st_size, stat.st_mtime_ns))
+            row = (name, stat.st_size, stat.st_mtime_ns)
         except OSError:
-            rows.append((name, -1, -1))
-    return {"files": len(rows), "sha256": sha256_of(rows)}
+            row = (name, -1, -1)
+        digest.update(f"{',' if count else ''}{canonical(row)}".encode())
+        count += 1
+    digest.update(b"]")
+    return {"files": count, "sha256": digest.hexdigest()}
 
 
 # Name, label, split, path.
@@ -97,7 +103,7 @@ class FolderSource:
                 )
         else:
             groups, refused, stray_files = [(UNASSIGNED, "", root)], [], 0
-        rows: list[_FileRow] = []
+        folders_of_classes: list[tuple[str, str, int, Path]] = []
         labels: dict[int, set[str]] = {}
         hidden: list[str] = []
         for code, prefix, folder in groups:
@@ -107,10 +113,7 @@ class FolderSource:
             refused += links
             # A link to a folder is not followed, but its class must not vanish silently.
             labels[code] = {display(name) for name in classes} | {link.name[len(prefix) : -1] for link in links}
-            for name, path in classes.items():
-                files, links = walk(path, f"{prefix}{display(name)}/")
-                refused += links
-                rows += [(file, display(name), code, path) for file, path in files]
+            folders_of_classes += [(f"{prefix}{display(n)}/", display(n), code, path) for n, path in classes.items()]
         if hidden:
             remarks.append(
                 Remark(
@@ -139,11 +142,21 @@ class FolderSource:
                 f"make one sub-folder per class and put the {self.kind}s of the class into it, or use csv:FILE"
                 + (". To calibrate, or to compare with a float model, images need no classes" * (self.kind == "image")),
             )
-        rows, more = self._select_samples(rows)
+
+        def walked() -> Iterator[_FileRow]:
+            """Yield the files in order, a class at a time: no name is another's beginning, as each ends in a slash."""
+            for prefix, label, code, folder in sorted(folders_of_classes):
+                files, links = walk(folder, prefix)
+                refused.extend(links)
+                yield from ((file, label, code, path) for file, path in sorted(files))
+
+        rows: Iterable[_FileRow] = walked()
+        if self.kind == "text" or self.own is not None:
+            rows, more = self._select_samples(list(rows))
+            remarks += more
         return listing_of_files(
-            self.source, str(root), sorted(train_labels), rows=rows, refused=refused, remarks=remarks + more,
-            kind=self.kind,
-        )  # fmt: skip
+            self.source, str(root), sorted(train_labels), rows=rows, refused=refused, remarks=remarks, kind=self.kind
+        )
 
     def _select_samples(self, rows: list[_FileRow]) -> tuple[list[_FileRow], list[Remark]]:
         """Return the files that are samples, and remarks about the others."""
@@ -232,29 +245,35 @@ def listing_of_files(
     root: str,
     labels: list[str],
     *,
-    rows: list[_FileRow],
+    rows: Iterable[_FileRow],
     refused: list[Refusal],
     remarks: list[Remark],
     kind: SampleKind = "image",
 ) -> Listing:
-    """Return the Listing of (name, label, split, path) rows, sorted: file systems and spreadsheets have any order.
+    """Return the Listing of sorted (name, label, split, path) rows, which are read once; `refused` may grow meanwhile.
 
     Without `labels` the samples have no classes.
     """
-    rows = sorted(rows)
-    targets = {label: target for target, label in enumerate(labels)}
-    paths = [path for *_, path in rows]
+    target_of = {label: target for target, label in enumerate(labels)}
+    names, targets, splits = Names(), array("q"), array("b")
+    elsewhere: dict[int, str] = {}  # paths that do not follow from the name
+    for name, label, split, path in rows:
+        if path != f"{root}/{name}":
+            elsewhere[len(names)] = path
+        names.append(name)
+        targets.append(target_of[label] if labels else 0)
+        splits.append(split)
 
     def stream(indices: Indices) -> Iterator[Payload]:
         for index in indices.tolist():
-            yield SampleFile(paths[index], root)
+            yield SampleFile(elsewhere.get(index) or f"{root}/{names[index]}", root)
 
     return Listing(
         source,
         tuple(labels),
-        [name for name, *_ in rows],
-        np.array([targets[label] if labels else 0 for _, label, _, _ in rows], np.int64),
-        np.array([split for _, _, split, _ in rows], np.int8),
+        names,
+        np.array(targets, np.int64),
+        np.array(splits, np.int8),
         stream,
         tuple(refused),
         tuple(remarks),

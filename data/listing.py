@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,34 @@ class Refusal(NamedTuple):
 
     name: str
     why: str
+
+
+class Names(Sequence[str]):
+    """As many names as a data set has samples, in one block of bytes: a fifth of the memory that strings take."""
+
+    def __init__(self) -> None:
+        self._block, self._ends = bytearray(), array("q", [0])
+
+    def append(self, name: str) -> None:
+        """Add a name."""
+        self._block += name.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._block))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return a name, or a list of names."""
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self[place] for place in places]
+        return self._block[self._ends[places] : self._ends[places + 1]].decode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class ImageTable:
             raise InputError(f"{self.file} has a header and no rows", "write one row per image: path,label")
         _check_splits(self.file, {code for _, _, code, _ in files}, "image")
         labels = sorted({label for _, label, _, _ in files}) if self.columns.label else []
-        return listing_of_files(self.source, root, labels, rows=files, refused=[], remarks=[])
+        return listing_of_files(self.source, root, labels, rows=sorted(files), refused=[], remarks=[])
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def benchmarks(*arguments: str, **environment: str) -> "subprocess.CompletedProc
 def test_quick_runs_give_tables_with_ratios(tmp_path: Path) -> None:
     expected = {
         ("head_training", "head_passes"): 3,
-        ("startup", "conversion", "accuracy"): 3,
+        ("startup", "conversion", "accuracy", "streaming"): 5,
         ("hub_model", "text_model", "quantization"): 3,
     }
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeproof.core.codec import sha256_of
 from edgeproof.core.dataset import PreparedData, load_prepared
 from edgeproof.core.decode import decode
 from edgeproof.core.encoded_images import ENCODED as BYTES
@@ -25,6 +26,7 @@ from edgeproof.core.sample_files import Payload, SampleFile
 from edgeproof.core.store import Store
 from edgeproof.data import images as image_passes
 from edgeproof.data import preparing
+from edgeproof.data.files import FolderSource
 from edgeproof.train.feature_pass import FeaturePass
 from edgeproof.train.features import Extractor
 from edgeproof.workflows.prepare_data import InputSpec, prepared
@@ -203,3 +205,22 @@ def test_the_disk_needs_room_for_the_encoded_form_alone(folder: Path, monkeypatc
         prepare(folder, "out")
     left(int(used * 1.2))
     assert prepare(folder, "out").sha256 == data.sha256
+
+
+def test_a_listing_is_sorted_by_name_and_its_identity_is_that_of_all_rows_at_once(tmp_path: Path) -> None:
+    for label in ("a", "a b", "a!", "A", "é", "a-\udcff"):
+        for name in ("2.png", "10.png", "sub/1.png", "sub.png"):
+            path = tmp_path / "set" / label / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(name.encode())
+    source = FolderSource("folder:set", tmp_path / "set")
+    probe = source.probe()
+    assert probe.listing is not None
+    names = list(probe.listing.names)
+    assert names == sorted(names) and len(names) == 24 and names[2:4] == probe.listing.names[2:4]
+    files = [file for file in probe.listing.stream(np.arange(24)) if isinstance(file, SampleFile)]
+    assert [Path(file.path).name for file in files] == [name.rpartition("/")[2] for name in names]
+    assert all(Path(file.path).is_file() for file in files)
+    stats = [Path(file.path).stat() for file in files]
+    rows = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True)]
+    assert probe.identity == {"labels": list(probe.listing.labels), "files": 24, "sha256": sha256_of(rows)}
