@@ -149,18 +149,22 @@ class LinkTable(DeviceTable):
 
 @dataclass(frozen=True)
 class DeviceKind:
-    """A kind of device: the module of `devices/` that has its `open_device(name, table)`, and the keys of its table."""
+    """A kind of device: the module of `devices/` that has its `open_device(name, table)`, and the keys of its table.
+
+    `runtimes` are those that its targets usually name; empty: the default ones.
+    """
 
     module: str
     table: type[DeviceTable]
+    runtimes: tuple[str, ...] = ()
 
 
 DEVICE_KINDS: dict[str, DeviceKind] = {
     "local": DeviceKind("local", LocalTable),
     "ssh": DeviceKind("ssh", SshTable),
     "emulated": DeviceKind("emulated", EmulatedTable),
-    "adb": DeviceKind("adb", AdbTable),
-    "ethos-u": DeviceKind("ethos", EthosTable),
+    "adb": DeviceKind("adb", AdbTable, ("benchmark-model", "benchmark-model-gpu", "benchmark-model-nnapi", "litert")),
+    "ethos-u": DeviceKind("ethos", EthosTable, ("vela",)),
     "worker": DeviceKind("cluster_device", WorkerTable),
     "browser": DeviceKind("browser", BrowserTable),
     "link": DeviceKind("link", LinkTable),

@@ -339,8 +339,13 @@ class PhoneRunner(RemoteRunner):
 
     def serve(self, inputs: Path, *, threads: int = 1, batch: int = 1) -> Server | Outcome:
         """Start a process that runs bursts on request; the state that it tells has the phone's too."""
+        user = object()
+        claim = self.device.claim(user)
         server = super().serve(inputs, threads=threads, batch=batch)
-        return server if isinstance(server, Outcome) else _StatefulServer(server, self.device)
+        if isinstance(server, Outcome):
+            claim.close(user)
+            return server
+        return _StatefulServer(server, self.device, claim, user)
 
 
 class _StatefulServer:
@@ -349,9 +354,8 @@ class _StatefulServer:
     The device is claimed as it is for `benchmark_model`: Python's own lock may lie in an app's folder.
     """
 
-    def __init__(self, server: Server, phone: AdbPhone) -> None:
-        self._server, self._phone = server, phone
-        self._claim = phone.claim(self)
+    def __init__(self, server: Server, phone: AdbPhone, claim: Claim, user: object) -> None:
+        self._server, self._phone, self._claim, self._user = server, phone, claim, user
 
     def ready(self) -> Outcome:
         held = self._claim.held()
@@ -367,7 +371,7 @@ class _StatefulServer:
 
     def close(self) -> None:
         self._server.close()
-        self._claim.close(self)
+        self._claim.close(self._user)
 
 
 def machine_checks(phone: Phone, state: dict[str, Any], table: AdbTable, name: str) -> list[Check]:

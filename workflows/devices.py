@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..core.device import Device
 from ..core.device_files import load_devices
-from ..core.device_tables import BUILT_IN
+from ..core.device_tables import BUILT_IN, DEVICE_KINDS
 from ..core.errors import InputError, StageError, explain_os_errors
 from ..core.progress import Listener, Silent
 from ..core.sanitize import shorten
@@ -118,12 +118,13 @@ def link_device(name: str, bind: str, tell: Callable[[str, str], None], stop: th
 
 
 def target_names() -> list[str]:
-    """Return the targets that can be named, without asking any device: of declared ones the default runtimes."""
+    """Return the targets that can be named, without asking any device: of declared ones the usual runtimes."""
     declared = load_devices()
     with OpenDevices(declared) as opened:
         here = [row.target for name in BUILT_IN for row in _rows(name, opened[name])]
-    runtimes = [target.partition("/")[2] for target in default_targets()]
-    return [*here, *(f"{name}/{runtime}" for name in declared.declared for runtime in runtimes)]
+    usual = tuple(target.partition("/")[2] for target in default_targets())
+    kinds = {name: DEVICE_KINDS[table.kind] for name, table in declared.declared.items()}
+    return [*here, *(f"{name}/{runtime}" for name, kind in kinds.items() for runtime in kind.runtimes or usual)]
 
 
 def _rows(name: str, device: Device) -> Iterator[AvailableTarget]:

@@ -8,7 +8,8 @@ from typing import Any
 from ...core.codec import read_json
 from ...core.errors import InputError
 from ...core.formatting import size
-from ...core.measurement import Latency
+from ...core.measurement import Latency, Measurement
+from ...core.runtime import RUNTIMES
 from ...core.sanitize import shorten
 from ...evaluate.cells import raw_path
 from ..bench_words import bench_sentences
@@ -30,7 +31,13 @@ def method(content: Content) -> dict[str, str]:
         "warmup": f"{warmup:g} s" if isinstance(warmup, int | float) else "",
         "run": f"{run:g} s" if isinstance(run, int | float) else "",
         "steady": _steadiness(timed),
+        "in_threes": ", ".join(dict.fromkeys(shorten(m.target, 80) for m in measured if m.latency_ms and _is_tool(m))),
     }
+
+
+def _is_tool(measurement: Measurement) -> bool:
+    """Return whether a program ran the file that warms up, runs three times and ends."""
+    return measurement.runtime in RUNTIMES and RUNTIMES[measurement.runtime].program
 
 
 def _steadiness(timed: Sequence[Latency]) -> str:

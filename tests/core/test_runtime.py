@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from edgeproof.core.device_tables import DEVICE_KINDS
 from edgeproof.core.extras import EXTRAS
 from edgeproof.core.opset import NEWEST, OLDEST, RUNTIME_OF, WRITTEN
 from edgeproof.core.recipe import Export
@@ -22,6 +23,12 @@ from edgeproof.train.text import fit as text_fit
 
 def test_every_family_of_versions_has_a_name_and_a_runtime() -> None:
     assert set(get_args(Versions)) == FAMILIES.keys() == {runtime.versions for runtime in RUNTIMES.values()}
+
+
+def test_a_kind_of_device_names_runtimes_that_there_are() -> None:
+    assert all(set(kind.runtimes) <= RUNTIMES.keys() for kind in DEVICE_KINDS.values())
+    programs = [name for name, row in RUNTIMES.items() if row.program]
+    assert programs and set(programs) < set(DEVICE_KINDS["adb"].runtimes)
 
 
 def test_files_are_tried_in_runtimes_that_read_them() -> None:

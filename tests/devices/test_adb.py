@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ def test_what_is_in_the_way_is_said_with_what_to_do(
         changes = {**changes, "python": ""}
         device.program("run-as", '#!/bin/sh\necho "run-as: package not debuggable: $1" >&2; exit 1\n')
     found = away(device, **changes)
-    assert __import__("re").search(reason, found.reason), found
+    assert re.search(reason, found.reason), found
     assert remedy in found.remedy
 
 
@@ -204,7 +205,8 @@ def test_the_cable_is_pulled_at_any_stage_and_what_comes_after_goes_on(
         thread.join()
         cut.unlink()
         assert outcome.status == "crashed", outcome
-        assert "connection to 127.0.0.1" in outcome.reason and "run this again" in outcome.remedy
+        assert re.search(r"connection to 127\.0\.0\.1:\d+ ended|127\.0\.0\.1:\d+ is offline", outcome.reason)
+        assert outcome.remedy
         assert not (tmp_path / "a.npy").exists()
         assert runner.infer(inputs, tmp_path / "b.npy", 0, 4).ok
         assert np.load(tmp_path / "b.npy").shape == (4, 3)

@@ -369,3 +369,13 @@ def test_the_battery_the_heat_and_the_screen_of_a_phone_stand_with_its_environme
     rows = dict(_environment(phone))
     assert rows == {"Battery": "84 %, charging, 33 °C", "Thermal status": "1 of 6", "Screen": "on"}
     assert _environment({"battery_percent": "x", "thermal_status": None, "screen": 3}) == []
+
+
+def test_how_a_tool_was_timed_that_runs_in_threes_is_said() -> None:
+    results = example()
+    assert "three runs" not in render_html(results)
+    timed = next(i for i, m in enumerate(results.measurements) if m.latency_ms)
+    results.measurements[timed] = replace(
+        results.measurements[timed], target="phone/benchmark-model", device="phone", runtime="benchmark-model"
+    )
+    assert "On phone/benchmark-model each burst is a process of the device’s own tool" in render_html(results)

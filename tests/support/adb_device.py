@@ -364,8 +364,10 @@ def adb_device(folder: Path) -> Iterator[AdbDevice]:
     for name in ("bin", "home"):
         (folder / name).mkdir(parents=True)
     port = free_port()
-    own = {"ANDROID_ADB_SERVER_PORT": str(port), "HOME": str(folder / "home"), "ADB_MDNS": "0",
-           "ANDROID_USER_HOME": str(folder / "home"), "TMPDIR": str(folder / "home")}  # fmt: skip
+    home = str(folder / "home")
+    # It looks for no device of its own accord: neither on USB nor in the network, nor emulators.
+    quiet = {"ADB_MDNS": "0", "ADB_USB": "0", "ADB_EMU": "0"}
+    own = {"ANDROID_ADB_SERVER_PORT": str(port), "HOME": home, "ANDROID_USER_HOME": home, "TMPDIR": home, **quiet}
     kept = {name: os.environ.get(name) for name in ("ANDROID_ADB_SERVER_PORT", "ADB_SERVER_SOCKET")}
     os.environ.pop("ADB_SERVER_SOCKET", None)
     os.environ["ANDROID_ADB_SERVER_PORT"] = str(port)
