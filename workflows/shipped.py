@@ -57,7 +57,9 @@ def _resolved(name: str, names: list[str], suffix: str, kind: str) -> str:
 
 
 def copy_recipe(name: str, path: Path, *, force: bool) -> list[Path]:
-    """Write a recipe to `path`, and beside it the data that it names by a relative path; return the written files.
+    """Write a recipe to `path`, and beside it its data and its scripts; return the written files.
+
+    Data are those that it names by a relative path, scripts those of the folder of its own name.
 
     Raises InputError when a file is there already and holds something else, unless `force`.
     """
@@ -67,6 +69,8 @@ def copy_recipe(name: str, path: Path, *, force: bool) -> list[Path]:
     files = [(source, path)]
     if inside and (source.parent / inside).is_file():
         files.append((source.parent / inside, path.parent / inside))
+    scripts = source.with_suffix("")
+    files += [(script, path.parent / scripts.name / script.name) for script in sorted(scripts.glob("*.py"))]
     there = [to for origin, to in files if to.exists() and (to == path or to.read_bytes() != origin.read_bytes())]
     if there and not force:
         raise InputError(f"{there[0]} exists already", "give another path, or --force to overwrite it")
