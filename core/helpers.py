@@ -25,11 +25,17 @@ class Helpers(Protocol):
         ...
 
     def call(
-        self, function: Callable[..., R], job: dict[str, Any], blobs: Sequence[bytes], packages: Sequence[str]
+        self,
+        function: Callable[..., R],
+        job: dict[str, Any],
+        blobs: Sequence[bytes],
+        packages: Sequence[str],
+        kept: Sequence[bytes] = (),
     ) -> R | None:
-        """Return ``function(job, *blobs)``, done by a helper with the same versions of `packages`; None: do it here.
+        """Return ``function(job, *kept, *blobs)``, done by a helper with the same `packages`; None: do it here.
 
-        `function` is one of a module; it must be pure, and so must its result be of `job`, `blobs` and `packages`.
+        `function` is a pure one of a module: its result follows from its arguments and the versions of `packages`.
+        `kept` are for further pieces, too: they stay with the helpers.
         """
         ...
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +41,7 @@ R = TypeVar("R")
 CONNECT_SECONDS = 10
 # Seconds between two looks at whether a task still has a worker; tries of a task whose files were lost on the way.
 _LOOK, _TRIES = 2.0, 4
+_AGE = 0.5  # seconds, of the list of workers for a task: Dask gives it to another one if its worker is gone
 _RESULT = 60.0  # seconds for a result that is there to arrive
 # Of a piece of a file of samples; and of files that workers are asked to keep, the last used ones.
 _PIECE_BYTES, _KEPT_BYTES = 8 << 20, 1 << 30
@@ -74,6 +77,7 @@ class Cluster:
         self._here = work.about()
         self._lock = threading.RLock()
         self._workers: dict[str, Worker] = {}
+        self._seen: tuple[float, list[Worker]] = (-math.inf, [])
         self._unfit: set[tuple[str, str]] = set()
         self._blobs: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._digests: dict[tuple[str, int, int], str] = {}
@@ -90,9 +94,11 @@ class Cluster:
         """How many tasks the workers do at once."""
         return sum(worker.room for worker in self.workers())
 
-    def workers(self) -> list[Worker]:
-        """Return the workers that are there now. New ones are asked what they are."""
+    def workers(self, *, age: float = 0.0) -> list[Worker]:
+        """Return the workers that are there, or were some seconds ago (`age`). New ones are asked what they are."""
         with self._lock:
+            if time.monotonic() - self._seen[0] < age:
+                return self._seen[1]
             try:
                 found = {} if self.lost else self.client.scheduler_info(n_workers=-1)["workers"]
                 if new := [address for address in found if address not in self._workers]:
@@ -100,7 +106,8 @@ class Cluster:
                     for address in new:
                         self._workers[address] = self._described(address, found[address], facts.get(address))
                 if not self.lost:
-                    return [self._workers[address] for address in found]
+                    self._seen = time.monotonic(), [self._workers[address] for address in found]
+                    return self._seen[1]
             except (OSError, TimeoutError):
                 pass
             self.say(f"the cluster at {self.address} is lost: the rest is done here", "check the scheduler")
@@ -173,18 +180,23 @@ class Cluster:
         return None if reply is None else self._taken(reply, outputs, stop - start)
 
     def call(
-        self, function: Callable[..., R], job: dict[str, Any], blobs: Sequence[bytes], packages: Sequence[str]
+        self,
+        function: Callable[..., R],
+        job: dict[str, Any],
+        blobs: Sequence[bytes],
+        packages: Sequence[str],
+        kept: Sequence[bytes] = (),
     ) -> R | None:
         """As `core.helpers.Helpers`. The blobs travel by their hash."""
         files: dict[str, Path | bytes] = {}
-        order = [_named(blob, files) for blob in blobs]
+        order = [_named(blob, files) for blob in (*kept, *blobs)]
         versions = package_versions(packages)
         whole = {
             "function": function, "job": job, "order": order, "blobs": list(files), "versions": versions,
             "arithmetic": self._here["arithmetic"],
         }  # fmt: skip
         reply = self._shared(work.compute, whole, files, str(versions))
-        self._forget([name for name, blob in zip(order, blobs, strict=True) if blob is not blobs[0]])
+        self._drop(order[len(kept) :])
         return None if reply is None else cast(R, reply["result"])
 
     def _shared(
@@ -192,7 +204,7 @@ class Cluster:
     ) -> dict[str, Any] | None:
         """Have a like worker do a task; None where none can. Workers that say they are `different` are left out."""
         for _ in range(_TRIES):
-            fit = [w.address for w in self.workers() if w.room and (w.address, about) not in self._unfit]
+            fit = [w.address for w in self.workers(age=_AGE) if w.room and (w.address, about) not in self._unfit]
             if not fit:
                 return None
             worker, reply = self._run(function, job, files, fit)
@@ -229,7 +241,7 @@ class Cluster:
                 work.on_worker, function, job, *blobs, key=f"edgeproof-{function.__name__}-{uuid.uuid4().hex}",
                 workers=list(workers), allow_other_workers=False,
             )  # fmt: skip
-        except (OSError, TimeoutError, RuntimeError, ValueError):
+        except Exception:  # whatever a worker or scheduler that has just gone makes of it
             self._forget(files)
             return "", None
         finished = threading.Event()
@@ -275,6 +287,12 @@ class Cluster:
             return futures
 
     def _forget(self, files: Iterable[str]) -> None:
+        """Send the files again, and look for the workers: some were lost."""
+        with self._lock:
+            self._seen = -math.inf, []
+            self._drop(files)
+
+    def _drop(self, files: Iterable[str]) -> None:
         with self._lock:
             for name in files:
                 self._blobs.pop(name, None)

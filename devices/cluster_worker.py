@@ -12,6 +12,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,28 @@ _FLAGS = re.compile(r"^(?:flags|Features)\s*:\s*(.*)$", re.MULTILINE)
 Tree = Mapping[str, str]
 
 
-def about() -> dict[str, Any]:
-    """Return what this process is: host, version, what the last digits of an answer depend on, and its runtimes."""
+@cache
+def arithmetic() -> dict[str, str]:
+    """Return what the last digits of a result depend on, beside the versions of packages and runtimes."""
     try:
         flags = _FLAGS.search(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
         flags = None
     return {
+        "cpu": cpu_name(),
+        "flags": hashed(flags[1].encode()) if flags else "",
+        "system": f"{platform.machine()} {' '.join(platform.libc_ver())}",
+        "numpy": np.__version__,
+    }
+
+
+def about() -> dict[str, Any]:
+    """Return what this process is: host, version, what results depend on, and its runtimes."""
+    return {
         "host": socket.gethostname(),
         "edgeproof": recorded_version("edgeproof"),
         "code": sha256_of([sha256_file(path) for path in (AGENT, *sorted(AGENT.parent.glob("cluster*.py")))]),
-        "arithmetic": {
-            "cpu": cpu_name(),
-            "flags": hashed(flags[1].encode()) if flags else "",
-            "system": f"{platform.machine()} {' '.join(platform.libc_ver())}",
-            "numpy": np.__version__,
-        },
+        "arithmetic": dict(arithmetic()),
         "runtimes": installed_versions(),
     }
 
@@ -79,7 +86,7 @@ def answer(job: dict[str, Any], *blobs: bytes) -> dict[str, Any]:
 
         artifact = placed(job, put, folder)
         runner = devices.open_runner(artifact, Target.parse(job["target"]), timeout_seconds=job["seconds"])
-        if depends_on(runner) != job["depends_on"] or about()["arithmetic"] != job["arithmetic"]:
+        if depends_on(runner) != job["depends_on"] or arithmetic() != job["arithmetic"]:
             return {"different": True}
         inputs, outputs = folder / f"inputs{job['suffix']}", folder / "outputs.npy"
         join([checked(content, sha256) for sha256 in job["pieces"]], inputs)
@@ -92,7 +99,7 @@ def compute(job: dict[str, Any], *blobs: bytes) -> dict[str, Any]:
 
     Only ``different`` where it could be another one here than on the machine that asks.
     """
-    if package_versions(list(job["versions"])) != job["versions"] or about()["arithmetic"] != job["arithmetic"]:
+    if package_versions(list(job["versions"])) != job["versions"] or arithmetic() != job["arithmetic"]:
         return {"different": True}
     content = dict(zip(job["blobs"], blobs, strict=True))
     return {"result": job["function"](job["job"], *(checked(content, sha256) for sha256 in job["order"]))}

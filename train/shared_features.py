@@ -66,7 +66,7 @@ class SharedFeatures:
         yield from in_order(do, pieces, 1 + helpers)
 
     def _there(self, job: dict[str, Any], blob: bytes) -> NDArray[Any] | None:
-        found = self._helpers.call(features_task, job, [self._content, blob], PACKAGES)
+        found = self._helpers.call(features_task, job, [blob], PACKAGES, [self._content])
         if found is None or found.shape != (job["images"], self.features) or found.dtype != np.float32:
             return None
         return found

@@ -65,7 +65,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_pictures_that_workers_decode_are_the_same_bytes_also_when_one_is_killed(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "BATCH_IMAGES", 6)
+    monkeypatch.setattr(images, "BATCH_IMAGES", 1)
     alone = prepared(pictures, tmp_path / "alone")
     with dask_cluster(tmp_path, ["first", "second"]) as running, open_cluster(running.address, Silent()) as cluster:
         assert cluster is not None
