@@ -45,6 +45,8 @@ _PROGRAMS = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 )  # fmt: skip
 _START_SECONDS, _END_SECONDS = 60.0, 5.0
+# Seconds for which a busy machine may leave a page without a turn. That a browser has ended is seen at once.
+_GRACE = 30.0
 _PROFILE = "edgeproof-browser-"
 _OPTIONS = (
     "--headless=new", "--no-first-run", "--no-default-browser-check", "--disable-extensions", "--disable-sync",
@@ -179,7 +181,7 @@ class BrowserDevice:
     def start(self, target: Target | None, seconds: float) -> BrowserTalk:
         """Start a browser with our page. Raises GoneError, and subprocess.TimeoutExpired."""
         until = time.monotonic() + min(seconds, _START_SECONDS)
-        host = PageHost(self.name, browser_packages.served_files())
+        host = PageHost(self.name, browser_packages.served_files(), grace=_GRACE)
         try:
             webgpu = target is None or target.engine.device == "webgpu"
             browser = Browser(self.program, host.link(), _WEBGPU if webgpu else ())

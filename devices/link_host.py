@@ -130,6 +130,9 @@ class _Control(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _ControlHandler)
         threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True).start()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: who asks may be ended at any time."""
+
     def begin(self, owner: str, pid: int) -> int | None:
         """Start a worker for a process; return its number, or None while another process has some."""
         with self.lock:

@@ -351,6 +351,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(403)
         if path == "poll":
             self._body(0)
+            if not host.claimed.is_set():
+                return self._send(403)  # it was away for too long: loaded again, it claims its link again
             return self._send(200, json.dumps(host.poll(self._connected)).encode())
         if path == "bye":
             self._body(_MOST_CLAIM)

@@ -70,7 +70,10 @@ async function stayAwake() {
 function show(facts, awake) {
   const rows = {
     "browser": facts.agent,
+    "device": [facts.model, facts.platform].filter(Boolean).join(", ") || "not told",
     "cores": String(facts.cores),
+    "memory": facts.memory_gb ? `${facts.memory_gb} GB or more` : "not told",
+    "battery": facts.battery ? `${Math.round(facts.battery.percent)} %` : "not told",
     "threads": facts.isolated ? "as many as asked for" : "one: this address is not isolated (plain http)",
     "WebGPU": facts.adapter ? facts.adapter.name || "there" : "not there",
     "screen": awake ? "kept on while this page is open" : "keep it on: a locked screen stops the page",
@@ -140,7 +143,7 @@ async function main() {
   for (let failures = 0; !closed && failures < 20;) {
     try {
       const answer = await post("poll", "");
-      if (answer.status === 403) break;
+      if (answer.status === 403) return location.reload();
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       for (const request of await answer.json()) handle(request);
       failures = 0;

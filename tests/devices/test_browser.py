@@ -18,16 +18,20 @@ import pytest
 
 from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact
+from edgeproof.core.codec import sha256_file
 from edgeproof.core.device_tables import BrowserTable, Devices
 from edgeproof.core.errors import StageError
+from edgeproof.core.model import InputContract
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
 from edgeproof.devices import OpenDevices, browser_packages
 from edgeproof.devices.browser_packages import PACKAGES
-from edgeproof.devices.page_host import PageHost
+from edgeproof.devices.page_host import GoneError, PageHost
 
 from ..support.device_kinds import browser_program
 from ..support.micro_files import CLASSES, dense, dense_int8_inside, difference, features
+from ..support.text_probe import probe_artifact
+from ..support.text_tokenizers import LENGTH, ODD, tokenizer_folder
 
 LITERT_JS, LOCAL = Target("browser", "litert-js"), Target("local", "litert")
 
@@ -68,6 +72,36 @@ def test_inputs_find_their_places_by_name(devices: OpenDevices, tmp_path: Path) 
     np.save(tmp_path / "x.npy", values)
     found = answers(devices, difference(tmp_path / "m.tflite"), LITERT_JS, tmp_path / "x.npy", tmp_path)
     np.testing.assert_array_equal(found, np.repeat(3.0 - np.arange(12, dtype=np.float32)[:, None], CLASSES, 1))
+
+
+def test_an_onnx_file_answers_as_on_this_machine(devices: OpenDevices, samples: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed here")
+    rng = np.random.default_rng(2)
+    weights = onnx.numpy_helper.from_array(rng.normal(size=(16, 5)).astype(np.float32), "w")
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["s"]), onnx.helper.make_node("Softmax", ["s"], ["y"])],
+        "m", [value("x", onnx.TensorProto.FLOAT, ["batch", 16])], [value("y", onnx.TensorProto.FLOAT, ["batch", 5])],
+        [weights],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "m.onnx"
+    onnx.save(model, str(path))
+    contract = InputContract("x", (1, 16), kind="tensor")
+    artifact = Artifact("m", "m", "onnx", "float32", path, sha256=sha256_file(path), contract=contract)
+    here = answers(devices, artifact, Target("local", "onnxruntime"), samples, tmp_path)
+    there = answers(devices, artifact, Target("browser", "onnxruntime-web"), samples, tmp_path)
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-5)
+
+
+def test_texts_are_tokenized_here(devices: OpenDevices, tmp_path: Path) -> None:
+    tokenizer_folder("wordpiece", tmp_path)
+    texts = tmp_path / "x.jsonl"
+    texts.write_text("".join(f"{json.dumps(text)}\n" for text in ODD[:12]))
+    artifact = probe_artifact(tmp_path, LENGTH)
+    here, there = (answers(devices, artifact, target, texts, tmp_path) for target in (LOCAL, LITERT_JS))
+    assert len(np.unique(here, axis=0)) > 2
+    np.testing.assert_array_equal(there, here)
 
 
 def test_a_file_with_int8_edges_is_refused_with_what_to_do(devices: OpenDevices, samples: Path, tmp_path: Path) -> None:
@@ -243,6 +277,25 @@ def test_a_link_is_for_one_page_and_serves_only_what_is_named(host: PageHost) ->
     assert asked(host, "GET", runtime, Cookie=cookie, Host="evil.example")[0] == 403, "a name that leads here"
     assert asked(host, "POST", f"{base}poll", "", Cookie=cookie, Origin="http://evil.example")[0] == 403
     assert asked(host, "POST", f"{base}reply/1", "{}", Cookie=cookie)[0] == 204, "an answer that nobody waits for"
+
+
+def test_a_page_that_was_away_comes_back_unless_another_has_come(host: PageHost) -> None:
+    base = "/" + host.link().split("/", 3)[3]
+    cookie = asked(host, "POST", f"{base}claim", "{}")[1]["set-cookie"].split(";")[0]
+    talk = host.talk()
+    assert asked(host, "POST", f"{base}bye", "", Cookie=cookie)[0] == 204
+    assert host.gone == "the page was closed"
+    with pytest.raises(GoneError, match="closed"):
+        talk.ask({"do": "state"}, 10)
+    assert asked(host, "POST", f"{base}poll", "", Cookie=cookie)[0] == 403, "it is to load itself again"
+    other = "/" + host.link().split("/", 3)[3]
+    assert asked(host, "POST", f"{base}claim", "{}", Cookie=cookie)[0] == 200 and host.claimed.is_set()
+    with pytest.raises(GoneError, match="loaded again"):
+        talk.ask({"do": "state"}, 10)
+    assert asked(host, "POST", f"{other}claim", "{}")[0] == 403, "the link that was shown in the meantime"
+    asked(host, "POST", f"{base}bye", "", Cookie=cookie)
+    assert asked(host, "POST", "/" + host.link().split("/", 3)[3] + "claim", "{}")[0] == 200
+    assert asked(host, "POST", f"{base}claim", "{}", Cookie=cookie)[0] == 403, "another page has come"
 
 
 def test_a_package_is_taken_only_as_it_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
