@@ -82,9 +82,12 @@ class AdbFiles:
     def clean(self) -> Outcome:
         """Remove the files, and nothing that is not of this program. Data: ``files`` and ``bytes``."""
         asked = self._adb.ask(
-            f"cd {self.folder} 2>/dev/null || exit 0; rm -rf work-*; cd files 2>/dev/null || exit 0; "
+            f"cd {self.folder} 2>/dev/null || exit 0; rm -rf work-*; "
+            "p=$(cat claim/pid 2>/dev/null); grep -q edgeproof-claim /proc/$p/cmdline 2>/dev/null || rm -rf claim; "
+            f"if cd files 2>/dev/null; then "
             f'for f in {_HEX}*; do [ -e "$f" ] || continue; '
-            's=0; [ -d "$f" ] || s=$(wc -c <"$f"); rm -rf "$f" && echo "removed $s"; done',
+            's=0; [ -d "$f" ] || s=$(wc -c <"$f"); rm -rf "$f" && echo "removed $s"; done; fi; '
+            f"cd /; rmdir {self.folder}/files {self.folder} 2>/dev/null; true",
             silence=10 * QUESTION,
         )
         if not asked.ok:

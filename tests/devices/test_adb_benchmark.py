@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -304,8 +306,43 @@ def test_what_was_put_there_is_there_once_and_put_again_when_somebody_removes_it
         (shelf / "files" / "mine").write_text("not ours")
         (shelf / "work-old").mkdir()
         assert phone(devices).clean().startswith("removed ")
-        assert [path.name for path in (shelf / "files").iterdir()] == ["mine"] and not (shelf / "work-old").exists()
+        assert [path.name for path in shelf.rglob("*")] == ["files", "mine"]
+        (shelf / "files" / "mine").unlink()
+        assert phone(devices).clean() == "removed 0 files, 0.0 MiB" and not shelf.exists()
         assert phone(devices).clean() == "removed 0 files, 0.0 MiB"
+
+
+def alive(pid: Path) -> bool:
+    return Path(f"/proc/{pid.read_text().strip() or 0}").exists()
+
+
+def test_the_scripts_are_those_of_android_s_shell(
+    device: AdbDevice, artifact: Artifact, inputs: Path, tmp_path: Path
+) -> None:
+    """mksh and toybox are Android's shell and its programs; Debian's toybox lacks dd, which Android's has."""
+    shell, toybox = shutil.which("mksh"), shutil.which("toybox")
+    if not shell or not toybox:
+        pytest.skip("mksh and toybox are not installed (Debian: mksh, toybox)")
+    for name in subprocess.run([toybox], capture_output=True, text=True, check=True).stdout.split():
+        if name != "[":
+            (tmp_path / name).symlink_to(toybox)
+    if not (tmp_path / "dd").exists():
+        (tmp_path / "dd").symlink_to(shutil.which("dd") or "/bin/dd")
+    device.shell, device.variables["PATH"] = shell, f"{device.bin}:{tmp_path}"
+    shelf = tmp_path / "shelf"
+    try:
+        with OpenDevices(device.devices(benchmark_model=device.tool(), folder=str(shelf))) as devices:
+            runner = devices.open_runner(artifact, CPU, timeout_seconds=60)
+            assert runner.load(inputs).ok and runner.infer(inputs, tmp_path / "a.npy", 0, 2).ok
+            with served(runner, inputs) as server:
+                assert server.ask({"do": "open"}).ok and server.ask({"do": "burst", "runs": 3, "sample": 1}).ok
+                assert server.ask({"do": "state"}).data["conditions"]["screen"] == "on"
+            while (shelf / "claim").exists() and (shelf / "claim" / "pid").exists() and alive(shelf / "claim" / "pid"):
+                time.sleep(0.02)
+            assert phone(devices).clean().startswith("removed ") and not shelf.exists()
+    finally:
+        device.shell = "/bin/sh"
+        device.variables.clear()
 
 
 def test_doctor_says_that_the_tool_is_missing_or_for_another_processor(

@@ -123,8 +123,8 @@ class _Connection:
 
     async def _shell(self, command: str, stream: _Stream, write: Any) -> None:
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", command, cwd=self._device.folder, env=self._device.environment(), start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            self._device.shell, "-c", command, cwd=self._device.folder, env=self._device.environment(),
+            start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         self._processes.append(process)
         self._device.processes.append(process)
@@ -222,6 +222,7 @@ class AdbDevice:
     def __init__(self, folder: Path, server_port: int) -> None:
         self.folder, self.bin, self.server_port = folder, folder / "bin", server_port
         self.unauthorized = self.full = False
+        self.shell = "/bin/sh"
         self.variables: dict[str, str] = {}
         self.port = 0
         self.processes: list[asyncio.subprocess.Process] = []
