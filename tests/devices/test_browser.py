@@ -27,6 +27,7 @@ from edgeproof.core.target import Target
 from edgeproof.devices import OpenDevices, browser_packages
 from edgeproof.devices.browser_packages import PACKAGES
 from edgeproof.devices.page_host import GoneError, PageHost
+from edgeproof.devices.page_runner import clock_step
 
 from ..support.device_kinds import browser_program
 from ..support.micro_files import CLASSES, dense, dense_int8_inside, difference, features
@@ -107,6 +108,13 @@ def test_texts_are_tokenized_here(devices: OpenDevices, tmp_path: Path) -> None:
 def test_a_file_with_int8_edges_is_refused_with_what_to_do(devices: OpenDevices, samples: Path, tmp_path: Path) -> None:
     outcome = devices.open_runner(dense(tmp_path / "m.tflite", "int8"), LITERT_JS, timeout_seconds=120).load(samples)
     assert outcome.status == "unsupported" and "INT8" in outcome.reason and "tflite:int8" in outcome.remedy
+
+
+@pytest.mark.parametrize(
+    ("found", "step"), [(4.9999999, 5.0), (5.0000001, 5.0), (99.99999, 100.0), (1000.1, 1000.0), (16.6, 20.0)]
+)
+def test_a_clock_s_step_is_the_same_each_time_it_is_found(found: float, step: float) -> None:
+    assert clock_step(found) == step
 
 
 def test_a_page_says_what_it_is_and_leaves_nothing(devices: OpenDevices, samples: Path, tmp_path: Path) -> None:
