@@ -39,7 +39,7 @@ _GONE_WORDS = "Gone"
 _LOG = "s=$?; [ $s = 0 ] || { tail -c 3000 log >&2; end $s; }; cat log"
 _NO_OUTPUT = (
     "this benchmark_model writes no answers",
-    "take TensorFlow Lite's own, of TensorFlow 2.6 or newer: LiteRT's tool of the same name has no --output_filepath "
+    "take TensorFlow Lite's own, of TensorFlow 2.11 or newer: LiteRT's tool of the same name has no --output_filepath "
     "(docs/devices.md)",
 )
 _NOT_THE_TOOL = (

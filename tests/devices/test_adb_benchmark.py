@@ -117,7 +117,7 @@ def test_older_tools_tell_less_and_are_used_all_the_same(
         device.variables["STAND_IN"] = "mute"
         refused = runner.load(inputs)
         assert refused.status == "unsupported" and "writes no answers" in refused.reason
-        assert "2.6 or newer" in refused.remedy
+        assert "2.11 or newer" in refused.remedy
     finally:
         device.variables.clear()
     several = runner.serve(inputs, batch=4)
