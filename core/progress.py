@@ -10,13 +10,14 @@ from typing import Any, Protocol
 @dataclass
 class Step:
     """A step of the plan. `usual` is its usual duration in seconds; that of a `fixed` step follows from the recipe and
-    does not depend on the machine. `took` is the actual duration."""
+    does not depend on the machine. `took` is the actual duration. Steps of different queues run at the same time."""
 
     kind: str
     usual: float
     model: str = ""
     fixed: bool = False
     took: float | None = None
+    queue: str = ""
 
 
 class Listener(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ..core.progress import Step
 
@@ -15,66 +16,85 @@ from ..core.progress import Step
 _PACE = (0.2, 10.0)
 
 
+@dataclass
+class _Running:
+    """A step that runs: since when, the part that has reported progress, since when that runs, and its share done."""
+
+    step: Step
+    began: float
+    task: str = ""
+    task_began: float = 0.0
+    share: float = 0.0
+
+
 class Estimate:
-    """The steps of a run, in order, and their durations so far."""
+    """The steps of a run, in order, and their durations so far. One step runs at a time, or one of each queue."""
 
     def __init__(self, steps: Iterable[Step], clock: Callable[[], float] = time.monotonic) -> None:
         self.steps = list(steps)
         self._clock = clock
-        self._current: Step | None = None
-        self._began = clock()
-        self._task, self._task_began, self._share = "", clock(), 0.0
+        self._running: dict[str, _Running] = {}
 
     def begin(self, kind: str, model: str = "") -> None:
-        """Begin a step: the one before it is done, and so are skipped ones."""
-        self.end()
+        """Begin a step: those before it are done, or were skipped; of other queues' none is."""
         begun = next((s for s in self.steps if s.took is None and (s.kind, s.model) == (kind, model)), None)
+        queue = begun.queue if begun else ""
+        self.end() if not queue else self._end("", queue)
         if begun is None:
             return
         for step in self.steps[: self.steps.index(begun)]:
-            if step.took is None:
+            if step.took is None and (not queue or step.queue in ("", queue)):
                 step.took = 0.0
-        self._current, self._began = begun, self._clock()
-        self._task, self._share = "", 0.0
+        self._running[queue] = _Running(begun, self._clock())
 
     def end(self) -> None:
-        """End the running step."""
-        if self._current is not None:
-            self._current.took = self._clock() - self._began
-            self._current = None
+        """End the running steps."""
+        self._end(*self._running)
+
+    def _end(self, *queues: str) -> None:
+        for queue in queues:
+            if running := self._running.pop(queue, None):
+                running.step.took = self._clock() - running.began
 
     def progress(self, task: str, done: float, total: float) -> None:
         """Record the progress of a part of the running step; a part that is a step itself begins that step."""
-        if (self._current is None or self._current.kind != task) and any(
-            step.kind == task and step.took is None for step in self.steps
-        ):
-            self.begin(task, next(step.model for step in self.steps if step.kind == task and step.took is None))
-        if task != self._task:
-            self._task, self._task_began = task, self._clock()
-        self._share = done / total if total else 0.0
+        running = next((r for r in self._running.values() if r.step.kind == task), None)
+        if running is None and (step := next((s for s in self.steps if s.kind == task and s.took is None), None)):
+            self.begin(task, step.model)
+            running = self._running[step.queue]
+        if running is None and (running := self._running.get("")) is None:
+            return
+        if task != running.task:
+            running.task, running.task_began = task, self._clock()
+        running.share = done / total if total else 0.0
 
     def scale(self, kind: str, factor: float) -> None:
-        """Scale the planned time of the remaining steps of a kind by `factor`."""
+        """Scale the planned time of the remaining steps of a kind, on all devices, by `factor`."""
         for step in self.steps:
-            if step.kind == kind and step.took is None:
+            if (step.kind == kind or (step.queue and step.kind.startswith(f"{kind} on "))) and step.took is None:
                 step.usual *= factor
 
     def left(self) -> float | None:
-        """Return the estimated seconds left of the whole run; None without a plan."""
+        """Return the estimated seconds left of the whole run, of queues the longest one's; None without a plan."""
         if not self.steps:
             return None
-        return sum(self._expected(step) for step in self.steps if step.took is None)
+        queues: dict[str, float] = {}
+        for step in self.steps:
+            if step.took is None:
+                queues[step.queue] = queues.get(step.queue, 0.0) + self._expected(step)
+        return queues.pop("", 0.0) + max(queues.values(), default=0.0)
 
     def _expected(self, step: Step) -> float:
         usual = self._usual(step)
-        if step is not self._current:
+        running = self._running.get(step.queue)
+        if running is None or running.step is not step:
             return usual
         now = self._clock()
-        rest = max(0.0, usual - (now - self._began))
-        if 0 < self._share <= 1:
-            drawn_out = (now - self._task_began) * (1 - self._share) / self._share
+        rest = max(0.0, usual - (now - running.began))
+        if 0 < running.share <= 1:
+            drawn_out = (now - running.task_began) * (1 - running.share) / running.share
             # The other parts of the step are unknown; the usual time is a lower bound.
-            return drawn_out if self._task == step.kind else max(drawn_out, rest)
+            return drawn_out if running.task == step.kind else max(drawn_out, rest)
         return rest
 
     def _usual(self, step: Step) -> float:

@@ -220,15 +220,16 @@ class ProgressBars:
     def _now(self) -> str:
         """Return the line after a silence: model, step, progress, elapsed time and time left."""
         now = time.monotonic()
-        task = max(self._tasks.values(), key=lambda one: one.updated, default=None)
-        if task is not None and task.updated >= self._step_began:
-            note = f" ({task.note})" if task.note else ""
-            words, began = f"{task.label} {_count(task.done, task.total)}{note}", task.began
-        else:
-            words, began = self._where(), self._step_began
+        # Several devices at once: a task each.
+        tasks = [task for task in self._tasks.values() if task.updated >= self._step_began]
+        words = "; ".join(
+            f"{task.label} {_count(task.done, task.total)}{f' ({task.note})' if task.note else ''}, "
+            f"{clock_time(now - task.began)}"
+            for task in tasks
+        )
         left = self._estimate.left()
         rest = "" if left is None else f"; about {about(left)} left of the whole run"
-        return f"{words}, {clock_time(now - began)}{rest}"
+        return f"{words or f'{self._where()}, {clock_time(now - self._step_began)}'}{rest}"
 
     def _say(self, markup: str) -> None:
         self._heard = time.monotonic()

@@ -203,7 +203,7 @@ def evaluate_files(
         order = "its own" if artifact.labels else "the data's" if by_position else ""
         groups.setdefault((input_spec_of(artifact, resize), order), []).append(artifact)
     listener.plan(
-        [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings), Step("report", 2.0)]
+        [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings, places), Step("report", 2.0)]
     )
     listener.begin("data")
     with lock(out):

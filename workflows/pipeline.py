@@ -108,7 +108,7 @@ class Pipeline:
 
     def run(self, fingerprint: dict[str, Any]) -> None:
         """Run all stages. Failures are in `failures` and in the results' rows; the rest is done all the same."""
-        self.listener.plan(run_steps(self.recipe, self.targets))
+        self.listener.plan(run_steps(self.recipe, self.targets, self.places))
         models = [trained for spec in self.recipe.model if (trained := self._model(spec, fingerprint))]
         artifacts = {trained.model.name: self._artifacts(trained.model, trained.data) for trained in models}
         # Nothing may run during a latency measurement, and the measured files need the memory.

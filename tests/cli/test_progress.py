@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from edgeproof.core.device import THIS_MACHINE
 from edgeproof.core.errors import InputError
 from edgeproof.core.progress import Step
+from edgeproof.core.recipe import Evaluate
 from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.run_log import RunLog
 from edgeproof.core.target import Target
 from edgeproof.report.estimate import Estimate, about, clock_time
 from edgeproof.report.progress_bars import ProgressBars
-from edgeproof.workflows.plan import run_steps, share_of_samples
+from edgeproof.workflows.plan import measuring, run_steps, share_of_samples
 
 
 class Clock:
@@ -207,6 +209,49 @@ def test_steps_that_were_passed_over_are_not_waited_for() -> None:
     estimate.begin("report")
     assert estimate.left() == pytest.approx(2)
     assert Estimate([]).left() is None
+
+
+def test_queues_run_at_the_same_time_and_the_longest_one_is_waited_for() -> None:
+    clock = Clock()
+    steps = [
+        Step("data", 5.0), Step("load", 10.0, queue="here"), Step("latency", 50.0, fixed=True, queue="here"),
+        Step("load on pi", 20.0, queue="pi"), Step("latency on pi", 100.0, fixed=True, queue="pi"), Step("report", 2.0, fixed=True),
+    ]  # fmt: skip
+    estimate = Estimate(steps, clock)
+    assert estimate.left() == pytest.approx(5 + 120 + 2)
+    estimate.begin("data")
+    clock.now += 5
+    estimate.progress("load", 1, 2)
+    estimate.progress("load on pi", 0, 2)
+    assert estimate.left() == pytest.approx(120 + 2), "what begins here ends nothing there"
+    clock.now += 10
+    estimate.progress("latency", 0, 10)
+    assert estimate.left() == pytest.approx(110 + 2)
+    estimate.progress("load on pi", 1, 2)
+    estimate.progress("latency on pi", 1, 10)
+    clock.now += 10
+    estimate.progress("latency", 1, 10)
+    assert estimate.left() == pytest.approx(90 + 2)
+    estimate.begin("report")
+    assert estimate.left() == pytest.approx(2)
+
+
+def test_the_plan_has_a_queue_for_each_machine() -> None:
+    targets = [Target("local", "litert"), Target("pi", "litert"), Target("again", "litert"), Target("board", "litert")]
+    places = {"local": THIS_MACHINE, "board": THIS_MACHINE, "pi": "boot 1", "again": "boot 1"}
+    steps = {step.kind: step for step in measuring(["tflite"], targets, Evaluate(), places)}
+    assert list(steps) == ["load", "accuracy", "latency", "load on pi", "accuracy on pi", "latency on pi"]
+    assert steps["load"].usual == steps["load on pi"].usual and steps["load"].queue != steps["load on pi"].queue
+    assert [step.queue for step in measuring(["tflite"], targets, Evaluate())] == ["", "", ""]
+
+
+def test_where_no_bars_can_be_drawn_a_line_has_the_task_of_each_device() -> None:
+    bars, stream = drawn()
+    with bars:
+        bars.begin("measure")
+        bars.progress("accuracy", 12, 100, "m on local/litert")
+        bars.progress("latency on pi", 3, 60, "block 1, round 3")
+        waits_for(stream, "accuracy 12/100 (m on local/litert), 0:00; latency on pi 3/60 (block 1, round 3), 0:00")
 
 
 def test_durations_are_told_as_estimates() -> None:
