@@ -215,7 +215,8 @@ def test_queues_run_at_the_same_time_and_the_longest_one_is_waited_for() -> None
     clock = Clock()
     steps = [
         Step("data", 5.0), Step("load", 10.0, queue="here"), Step("latency", 50.0, fixed=True, queue="here"),
-        Step("load on pi", 20.0, queue="pi"), Step("latency on pi", 100.0, fixed=True, queue="pi"), Step("report", 2.0, fixed=True),
+        Step("load on pi", 20.0, queue="pi"), Step("latency on pi", 100.0, fixed=True, queue="pi"),
+        Step("report", 2.0, fixed=True),
     ]  # fmt: skip
     estimate = Estimate(steps, clock)
     assert estimate.left() == pytest.approx(5 + 120 + 2)
