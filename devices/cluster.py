@@ -101,13 +101,16 @@ class Cluster:
                 return self._seen[1]
             try:
                 found = {} if self.lost else self.client.scheduler_info(n_workers=-1)["workers"]
-                if new := [address for address in found if address not in self._workers]:
-                    facts = self.client.run(work.about, workers=new, on_error="return")
-                    for address in new:
-                        self._workers[address] = self._described(address, found[address], facts.get(address))
+                for _ in range(_TRIES):
+                    if not (new := [address for address in found if address not in self._workers]):
+                        break
+                    for address, facts in self.client.run(work.about, workers=new, on_error="return").items():
+                        if not isinstance(facts, OSError | TimeoutError):  # of one that has just come, or gone
+                            self._workers[address] = self._described(address, found[address], facts)
                 if not self.lost:
-                    self._seen = time.monotonic(), [self._workers[address] for address in found]
-                    return self._seen[1]
+                    there = [self._workers[address] for address in found if address in self._workers]
+                    self._seen = time.monotonic(), there
+                    return there
             except (OSError, TimeoutError):
                 pass
             self.say(f"the cluster at {self.address} is lost: the rest is done here", "check the scheduler")

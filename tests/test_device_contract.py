@@ -75,6 +75,7 @@ def test_a_device_says_what_it_is_and_what_runs_there(
     device = devices[subject.name]
     assert device.name == subject.name and devices[subject.name] is device
     environment = devices.environments([target])[subject.name]
+    assert "unreachable" not in environment, environment
     assert {"cpu", "architecture", "cores", "memory_bytes", "os", "python"} <= environment.keys()
     assert environment["cores"] >= 1 and (environment["memory_bytes"] > 1 << 20 or subject.kind == "estimated")
     runtimes = device.runtimes()
