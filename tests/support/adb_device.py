@@ -296,6 +296,8 @@ class AdbDevice:
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
 
     def stop(self) -> None:
+        if self._loop.is_closed():
+            return
         self._loop.call_soon_threadsafe(self._server.close)
         self.cut()
 

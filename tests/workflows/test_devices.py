@@ -11,12 +11,14 @@ import pytest
 
 import edgeproof as ep
 from edgeproof.cli.main import status
+from edgeproof.core.codec import read_json
 from edgeproof.core.device_files import user_file
 from edgeproof.core.progress import Silent
 from edgeproof.core.results import load_results
 from edgeproof.evaluate import sustained
 from edgeproof.workflows.devices import target_names
 
+from ..support.adb_device import AdbDevice, adb_device
 from ..support.bundle_models import mean_colour_model
 from ..support.ssh_server import SshServer, ssh_server
 
@@ -90,7 +92,7 @@ def test_the_commands_name_declared_devices(capfd: pytest.CaptureFixture[str], t
 class Pulls(Silent):
     """Pulls the cable in the middle of the first latency measurement on a device."""
 
-    def __init__(self, server: SshServer) -> None:
+    def __init__(self, server: SshServer | AdbDevice) -> None:
         self.server, self.pulled = server, False
 
     def progress(self, task: str, done: float, total: float, detail: str = "") -> None:
@@ -130,3 +132,36 @@ def test_pulling_the_cable_in_the_middle_loses_nothing_that_was_measured(tmp_pat
         (offline,) = evaluated(Silent()).results.measurements
         assert replace(offline, measured_at="") == replace(row, measured_at=""), "what was measured stays"
         assert run.results.environment["cores"] >= 1 and "The device board" in (run.folder / "report.md").read_text()
+
+
+def test_pulling_the_cable_of_a_phone_loses_nothing_that_was_measured(tmp_path: Path) -> None:
+    with adb_device(tmp_path / "d") as device:
+        table = device.table()
+        user_file().write_text(
+            f'[device.phone]\nkind = "adb"\nserial = "{table.serial}"\nadb = "{table.adb}"\nfolder = "{table.folder}"\n'
+            f'benchmark_model = "{device.tool()}"\n'
+        )
+        (tmp_path / "m.tflite").write_bytes(mean_colour_model())
+        samples = (np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8), [2] * 3)
+
+        def evaluated(listener: Silent) -> ep.Run:
+            return ep.evaluate(
+                tmp_path / "m.tflite", samples, ["phone/benchmark-model"], out=tmp_path / "run", latency=LATENCY,
+                value_range=(0, 1), labels=("red", "green", "blue"), progress=listener,
+            )  # fmt: skip
+
+        pulls = Pulls(device)
+        (first,) = evaluated(pulls).results.measurements
+        assert pulls.pulled and first.status == "crashed" and first.remedy
+        assert first.accuracy == 1.0 and first.latency_ms is None
+        run = evaluated(Silent())
+        (row,) = run.results.measurements
+        assert row.status == "ok" and row.accuracy == 1.0 and row.latency_ms is not None
+        raw = read_json(run.folder / str(row.raw))
+        assert all(set(process["bursts"]) == {3} for process in raw["processes"])
+        assert (
+            run.results.environment["battery_percent"] == 84.0 and "Battery" in (run.folder / "report.md").read_text()
+        )
+        device.stop()
+        (offline,) = evaluated(Silent()).results.measurements
+        assert replace(offline, measured_at="") == replace(row, measured_at=""), "what was measured stays"
