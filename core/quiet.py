@@ -69,6 +69,11 @@ class Quiet:
                 self._working -= 1
                 self._changed.notify_all()
 
+    def pause(self) -> None:
+        """Wait while the machine is to be quiet: before another process does such work, which cannot be held."""
+        with self.working():
+            pass
+
     def clock(self) -> float:
         """Return monotonic seconds, without those that this thread has waited here."""
         return self._monotonic() - getattr(self._mine, "waited", 0.0)
@@ -80,4 +85,4 @@ class Quiet:
 
 
 THIS = Quiet()
-quiet, working, clock = THIS.quiet, THIS.working, THIS.clock
+quiet, working, pause, clock = THIS.quiet, THIS.working, THIS.pause, THIS.clock

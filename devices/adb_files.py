@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.children import Conversation, TooLongError
+from ..core.quiet import pause
 from ..core.runner import Outcome
 from ..core.sanitize import shorten
 from .adb_client import QUESTION, Adb
@@ -65,6 +66,7 @@ class AdbFiles:
         place = f"{self.folder}/files/{name}"
         part = f"{place}.{self._token}.part"
         patience = QUESTION + path.stat().st_size / _SLOWEST
+        pause()
         pushed = self._adb.run(self._adb.command("push", str(path.absolute()), part), silence=patience)
         if not pushed.ok:
             self._adb.ask(f"rm -f {part}")

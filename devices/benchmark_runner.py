@@ -18,6 +18,7 @@ import numpy as np
 from ..core.children import Conversation
 from ..core.codec import sha256_file
 from ..core.files import move
+from ..core.quiet import working
 from ..core.runner import Outcome, Server
 from ..core.sanitize import shorten
 from ..tflite.graph import Graph, read_graph
@@ -150,12 +151,14 @@ class BenchmarkRunner(AgentRunner):
         if tool.path is None:
             return Outcome("unsupported", tool.reason, tool.remedy)
         try:
-            graph = read_graph(artifact)
+            with working():
+                graph = read_graph(artifact)
         except Exception:  # a damaged file may raise anything
             return Outcome("unsupported", "the file cannot be read as a .tflite", "export it again")
         try:
             answer, shapes = answer_of(graph, job["answer"]), shapes_of(graph)
-            packed = pack(graph, job["feed"], Path(job["inputs"]), job.get("start", 0), job.get("stop", 1))
+            with working():
+                packed = pack(graph, job["feed"], Path(job["inputs"]), job.get("start", 0), job.get("stop", 1))
         except (ValueFileError, ValueError, OSError) as error:
             return self.failed("unsupported", str(error))
         with tempfile.TemporaryDirectory(prefix="edgeproof-values-") as folder:

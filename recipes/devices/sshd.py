@@ -24,6 +24,7 @@ FOLDER = Path.home() / ".cache" / "edgeproof" / "board"
 SYSTEM = "/usr/sbin:/usr/local/sbin:/sbin"  # not every user's PATH has them
 PROGRAMS = ("sshd", "ssh", "ssh-keygen")
 SECONDS = 20.0
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 def program(name: str) -> str | None:
@@ -88,17 +89,29 @@ def main(command: Sequence[str]) -> int:
     server = start()
     try:
         if command:
-            return subprocess.run(command, check=False).returncode
+            return _run(command)
         if server is not None:
             sys.stdout.write(f"the board is there: ssh -F {FOLDER}/config board; Ctrl-C ends it\n")
             sys.stdout.flush()
-            signal.pause()
-        return 1
-    except KeyboardInterrupt:
-        return 130
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+            signal.sigwait(_ENDS)
+        return 0 if server is not None else 1
     finally:
         if server is not None:
             stop(server)
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run a command to its end. Ctrl-C reaches it by the terminal, and a signal to end is passed on."""
+    with subprocess.Popen(command) as process:
+        before = {end: signal.getsignal(end) for end in _ENDS}
+        signal.signal(signal.SIGINT, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return process.wait()
+        finally:
+            for end, handler in before.items():
+                signal.signal(end, handler)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,23 @@ def test_the_board_is_there_for_the_command_and_gone_after_it(tmp_path: Path) ->
     again = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=False)
     assert again.returncode == 255 and "refused" in again.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {".cache", ".ssh"}
+
+
+def test_a_signal_to_end_is_passed_on_and_the_board_is_gone(tmp_path: Path) -> None:
+    if SSHD is None:
+        pytest.skip(MISSING)
+    told = "import time; print('it runs', flush=True); time.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, str(RECIPES / "devices" / "sshd.py"), sys.executable, "-c", told],
+        env={**os.environ, "HOME": str(tmp_path)}, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None and process.stdout.readline() == b"it runs\n"
+        process.terminate()
+        assert process.wait(30) == 256 - signal.SIGTERM
+    board = ["ssh", "-o", "BatchMode=yes", "-F", str(tmp_path / ".cache/edgeproof/board/config"), "board", "true"]
+    gone = subprocess.run(board, capture_output=True, timeout=60, check=False)
+    assert gone.returncode == 255 and b"refused" in gone.stderr
 
 
 def test_without_sshd_the_command_runs_all_the_same_and_its_status_counts(
