@@ -41,10 +41,13 @@ def links_folder() -> Path:
     return browser_packages.browser_cache() / "links"
 
 
-def hold(name: str, bind: str, tell: Callable[[str, str], None], stop: threading.Event) -> None:
+def hold(
+    name: str, bind: str, tell: Callable[[str, str], None], stop: threading.Event, *, grace: float = _GRACE
+) -> None:
     """Serve a page on an address until `stop` is set; ``tell(kind, text)`` says what happens.
 
-    Kinds: ``link`` (the text is a link that has not been used), ``here`` (the page's browser), ``gone`` (why).
+    Kinds: ``link`` (the text is a link that has not been used), ``here`` (the page's browser), ``gone`` (why). `grace` is
+    for how many seconds a page may be silent.
     Raises InputError for an address that is not this machine's, without packages, and for a name that is held already.
     """
     check_address(bind)
@@ -55,7 +58,7 @@ def hold(name: str, bind: str, tell: Callable[[str, str], None], stop: threading
     place = folder / f"{name}.json"
     if (other := read_place(place)) is not None:
         raise InputError(f"{name} is linked already, by process {other['pid']}", "end that one, or give another --name")
-    host = PageHost(name, browser_packages.served_files(), bind=bind, grace=_GRACE)
+    host = PageHost(name, browser_packages.served_files(), bind=bind, grace=grace)
     control = _Control(host)
     try:
         _write_place(place, {"port": control.server_address[1], "secret": control.secret, "pid": os.getpid()})

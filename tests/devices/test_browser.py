@@ -6,7 +6,9 @@ import http.client
 import json
 import os
 import stat
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +26,7 @@ from edgeproof.core.errors import StageError
 from edgeproof.core.model import InputContract
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
-from edgeproof.devices import OpenDevices, browser_packages
+from edgeproof.devices import OpenDevices, browser, browser_packages
 from edgeproof.devices.browser_packages import PACKAGES
 from edgeproof.devices.page_host import GoneError, PageHost
 from edgeproof.devices.page_runner import clock_step
@@ -213,7 +215,7 @@ def ok(**data: Any) -> bytes:
         ("first", ok(**{**_GOOD["first"], "answers": "AAA="}), 0, "failed", "bytes of float32"),
         ("answer", ok(**{**_GOOD["answer"], "answers": "%%%"}), 0, "failed", "not base64"),
         ("open", b'{"status": "unsupported", "reason": "no\\u001bkernel", "data": {}}', 0, "unsupported", "no kernel"),
-        ("open", None, 0, "crashed", "the browser ended with exit status 3"),
+        *((at, None, 0, "crashed", "the browser ended with exit status 3") for at in _GOOD),
     ],
 )  # fmt: skip
 def test_a_page_that_answers_anything_is_a_row(
@@ -227,6 +229,52 @@ def test_a_page_that_answers_anything_is_a_row(
     assert outcome.status == status, outcome
     assert words in outcome.reason and outcome.reason.isprintable() and len(outcome.reason) < 600
     assert not (tmp_path / "y.npy").exists()
+
+
+def test_a_page_that_crashes_in_a_browser_that_lives_is_a_row(
+    devices: OpenDevices, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browser, "_GRACE", 1.0)
+    server = devices.open_runner(dense(tmp_path / "m.tflite", "float32"), LITERT_JS, timeout_seconds=60).serve(samples)
+    assert not isinstance(server, Outcome)
+    try:
+        assert server.ready().ok and server.ask({"do": "open"}).ok
+        for process in psutil.Process().children(recursive=True):
+            if "--type=renderer" in process.cmdline():
+                process.kill()
+        gone = server.ask({"do": "burst", "runs": 5, "sample": 0})
+        assert gone.status == "crashed" and "does not answer any more" in gone.reason and gone.remedy
+    finally:
+        server.close()
+
+
+def test_a_killed_run_leaves_no_browser(tmp_path: Path) -> None:
+    """The browser ends with who started it; its profile is removed by `edgeproof devices clean`."""
+    browser_program()
+    code = (
+        "import time; from edgeproof.core.device_tables import BrowserTable; from edgeproof.core.target import Target; "
+        "from edgeproof.devices.browser import BrowserDevice; device = BrowserDevice('browser', BrowserTable()); "
+        "talk = device.talk(Target('browser', 'litert-js'), 60); print(talk._browser.process.pid, flush=True); "
+        "time.sleep(60)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert owner.stdout is not None
+    started = psutil.Process(int(owner.stdout.readline()))
+    family = [started, *started.children(recursive=True)]
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    until = time.monotonic() + 30
+    while any(map(browser._runs, family)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(browser._runs, family))
+    assert list(tmp_path.glob("edgeproof-browser-*"))
+    subprocess.run(
+        [sys.executable, "-m", "edgeproof", "devices", "clean", "browser"], env=environment, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert not list(tmp_path.glob("edgeproof-browser-*"))
 
 
 def test_a_browser_that_shows_nothing_is_a_time_out(samples: Path, tmp_path: Path) -> None:

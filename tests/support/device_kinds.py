@@ -169,7 +169,9 @@ class LinkedBrowser:
         self.browsers: list[Browser] = []
 
     def __enter__(self) -> LinkedBrowser:
-        self.holder = threading.Thread(target=hold, args=(self.name, self.bind, self._tell, self.stop))
+        self.holder = threading.Thread(
+            target=hold, args=(self.name, self.bind, self._tell, self.stop), kwargs={"grace": 5.0}
+        )
         self.holder.start()
         if not self.here.wait(60):
             self.__exit__()
