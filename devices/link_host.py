@@ -46,8 +46,8 @@ def hold(
 ) -> None:
     """Serve a page on an address until `stop` is set; ``tell(kind, text)`` says what happens.
 
-    Kinds: ``link`` (the text is a link that has not been used), ``here`` (the page's browser), ``gone`` (why). `grace` is
-    for how many seconds a page may be silent.
+    Kinds: ``link`` (the text is a link that has not been used), ``here`` (the page's browser), ``gone`` (why).
+    `grace` is for how many seconds a page may be silent.
     Raises InputError for an address that is not this machine's, without packages, and for a name that is held already.
     """
     check_address(bind)
