@@ -28,7 +28,7 @@ class RunningCluster:
         """Start a worker of one thread, and wait until the scheduler knows it."""
         command = [
             "worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", name,
-            "--local-directory", str(self.folder / name), "--host", "127.0.0.1", *options,
+            "--death-timeout", "30", "--local-directory", str(self.folder / name), "--host", "127.0.0.1", *options,
         ]  # fmt: skip
         log = self.folder / f"{name}.log"
         self.workers[name] = _dask(command, log, env)
