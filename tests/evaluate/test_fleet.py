@@ -225,3 +225,14 @@ def test_it_is_in_the_results_and_the_csv(tmp_path: Path) -> None:
     assert load_results(tmp_path).fleet == run.fleet
     columns = {(r["artifact"], r["target"]): (r["worst_device"], r["in_smallest_set"]) for r in run.rows()}
     assert columns[SMALL.id, "pi/litert"] == ("", "yes") and columns[SMALL.id, "phone/litert"] == ("latency", "")
+
+
+def test_rows_of_devices_are_in_the_order_of_the_targets_whichever_came_first() -> None:
+    run = results(row(SMALL, "phone"), row(FAST, "pi"), row(SMALL, "pi"), files=(SMALL, FAST))
+    run.bench = [{"anchor": f"{SMALL.id}@{name}/litert:threads=2"} for name in ("phone", "pi")]
+    run.sustained = [{"target": f"{name}/litert"} for name in ("phone", "pi")]
+    run.sort(["pi/litert", "phone/litert"])
+    assert [(m.artifact, m.device) for m in run.measurements] == [
+        (SMALL.id, "pi"), (SMALL.id, "phone"), (FAST.id, "pi"),
+    ]  # fmt: skip
+    assert "@pi/" in run.bench[0]["anchor"] and run.sustained[0]["target"] == "pi/litert"
