@@ -386,10 +386,10 @@ def adb_device(folder: Path) -> Iterator[AdbDevice]:
         _wait(port, server)
         yield device
     finally:
-        device.stop()
         server.kill()
         server.wait()
         log.close()
+        device.stop()
         for name, value in kept.items():
             if value is None:
                 os.environ.pop(name, None)
