@@ -273,9 +273,8 @@ class Bench:
                 )
                 if self._keeps(index, answer, servers):
                     keep_burst(processes[index], turn, answer.data, dropped)
-            self._listener.progress(
-                "latency", number - 1 + (turn + 1) / rounds, max(blocks, number), f"block {number}, round {turn + 1}"
-            )
+            note = f"{self._cells[self._anchor].runner.target.device}: block {number}, round {turn + 1}"
+            self._listener.progress("latency", number - 1 + (turn + 1) / rounds, max(blocks, number), note)
 
     def _keeps(self, index: int, outcome: Outcome, servers: dict[int, Server]) -> bool:
         """Return whether an outcome is fine. A cell that failed leaves the bench; the others go on."""
