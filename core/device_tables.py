@@ -161,13 +161,15 @@ class DeviceKind:
 
 DEVICE_KINDS: dict[str, DeviceKind] = {
     "local": DeviceKind("local", LocalTable),
-    "ssh": DeviceKind("ssh", SshTable),
-    "emulated": DeviceKind("emulated", EmulatedTable),
-    "adb": DeviceKind("adb", AdbTable, ("benchmark-model", "benchmark-model-gpu", "benchmark-model-nnapi", "litert")),
+    "ssh": DeviceKind("remote.ssh", SshTable),
+    "emulated": DeviceKind("emulated.device", EmulatedTable),
+    "adb": DeviceKind(
+        "adb.device", AdbTable, ("benchmark-model", "benchmark-model-gpu", "benchmark-model-nnapi", "litert")
+    ),
     "ethos-u": DeviceKind("ethos", EthosTable, ("vela",)),
-    "worker": DeviceKind("cluster_device", WorkerTable),
-    "browser": DeviceKind("browser", BrowserTable),
-    "link": DeviceKind("link", LinkTable),
+    "worker": DeviceKind("cluster.device", WorkerTable),
+    "browser": DeviceKind("browser.device", BrowserTable),
+    "link": DeviceKind("browser.link", LinkTable),
 }
 # The devices that nobody needs to declare.
 BUILT_IN: dict[str, DeviceTable] = {

@@ -240,7 +240,7 @@ def _rows() -> tuple[Runtime, ...]:
             EXTRAS["onnxruntime-webgpu"], "OnnxGpu", onnx, "onnxruntime", ("h", "⬢"), default=False,
             device="WebGpuExecutionProvider", cpu="onnxruntime", needs="vulkan", apart="1.27.0",
         ),
-        # In the page of a browser (`devices/page_runner.py`); `session` is a class of `devices/browser_page/worker.js`.
+        # In a browser (`devices/browser/page_runner.py`); `session` is a class of `devices/browser/page/worker.js`.
         Runtime(
             "litert-js", "LiteRT.js", "@litertjs/core", "", _NPM, "litert-js", tflite, "litert-js", ("+", "+"),
             side_by_side=False, default=False, reads_signatures=False, home="browser",

@@ -18,7 +18,7 @@ from ..core.target import Target
 from .runtimes import install
 
 if TYPE_CHECKING:
-    from .cluster import Cluster
+    from .cluster.connection import Cluster
 
 __all__ = [
     "Check", "Device", "Located", "OpenDevices", "device", "install", "locate", "missing_runtime", "open_runner",
@@ -53,7 +53,7 @@ class OpenDevices:
     def _opened(self, name: str) -> Device:
         table = self.declared[name]
         if self.cluster is not None and name not in BUILT_IN and (table.kind == "worker" or self.cluster.has(name)):
-            from .cluster_device import open_device
+            from .cluster.device import open_device
 
             return open_device(name, table, self.cluster)
         return device(name, self.declared)
@@ -63,7 +63,7 @@ class OpenDevices:
         runner = self[target.device].open_runner(artifact, target, timeout_seconds=timeout_seconds)
         if self.cluster is None or target.device not in BUILT_IN:
             return runner
-        from .shared_runner import SharedRunner
+        from .cluster.shared_runner import SharedRunner
 
         return SharedRunner(runner, self.cluster, timeout_seconds)
 

@@ -18,7 +18,7 @@ from edgeproof.core.runner import Outcome
 from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.target import Target
 from edgeproof.devices import OpenDevices
-from edgeproof.devices.cluster import open_cluster
+from edgeproof.devices.cluster.connection import open_cluster
 
 from .support.bundle_models import mean_colour_model
 from .support.device_kinds import KINDS, Subject

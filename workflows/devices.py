@@ -107,7 +107,7 @@ def link_device(name: str, bind: str, tell: Callable[[str, str], None], stop: th
         InputError: the device is of another kind, is linked already, the address is not one of this machine, or the
             packages that pages load are not installed.
     """
-    from ..devices.link_host import hold
+    from ..devices.browser.link_host import hold
 
     kind = load_devices()[name].kind
     if kind != "link":

@@ -28,7 +28,7 @@ from ..core.run_log import RunLog
 from ..core.store import Store, copy_out, lock, open_store
 from ..core.target import Target, default_targets
 from ..devices import OpenDevices
-from ..devices.cluster import open_cluster
+from ..devices.cluster.connection import open_cluster
 from ..evaluate import select
 from ..evaluate.bursts import Ratios
 from ..evaluate.certainty import asked_by

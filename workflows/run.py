@@ -19,7 +19,7 @@ from ..core.run_log import RunLog
 from ..core.store import lock, open_store
 from ..data import kind_of
 from ..devices import OpenDevices, device
-from ..devices.cluster import open_cluster
+from ..devices.cluster.connection import open_cluster
 from ..train.backbones import identity as backbone_identity
 from .arguments import path_of
 from .finished import Run

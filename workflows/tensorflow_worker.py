@@ -72,7 +72,7 @@ def _fit(job: dict[str, Any], answers: _Answers) -> None:
 
         fit_text(spec, train, **options)
         return
-    from ..devices.cluster import helpers_of
+    from ..devices.cluster.connection import helpers_of
     from ..train.fit import fit
 
     with helpers_of(job["cluster"], answers) as helpers:

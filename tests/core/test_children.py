@@ -29,8 +29,8 @@ ROOMS = (
 # travels: it limits its process itself. The agent, a limited process itself, starts `tee`, which copies its standard
 # error.
 STARTING = {
-    "core/children.py", "devices/runtimes.py", "devices/wheels.py", "devices/ssh.py", "devices/userland.py",
-    "core/tokenizer.py", "devices/agent.py",
+    "core/children.py", "devices/runtimes.py", "devices/remote/wheels.py", "devices/remote/ssh.py",
+    "devices/emulated/userland.py", "core/tokenizer.py", "devices/agent.py",
 }  # fmt: skip
 
 

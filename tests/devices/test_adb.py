@@ -24,12 +24,16 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.recipe_file import parse_table
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
-from edgeproof.devices import OpenDevices, adb_client, adb_phone, android_state, remote
-from edgeproof.devices.adb import AdbLink
-from edgeproof.devices.adb_client import Adb, find_adb
-from edgeproof.devices.adb_phone import AdbPhone, read_phone
-from edgeproof.devices.remote import Away
-from edgeproof.devices.replies import About
+from edgeproof.devices import OpenDevices
+from edgeproof.devices.adb import client as adb_client
+from edgeproof.devices.adb import phone as adb_phone
+from edgeproof.devices.adb import state as android_state
+from edgeproof.devices.adb.client import Adb, find_adb
+from edgeproof.devices.adb.device import AdbLink
+from edgeproof.devices.adb.phone import AdbPhone, read_phone
+from edgeproof.devices.remote import device as remote
+from edgeproof.devices.remote.device import Away
+from edgeproof.devices.remote.replies import About
 
 from ..support.adb_device import DUMPSYS, GETPROP, MODEL, AdbDevice, adb_device
 from ..support.bundle_models import mean_colour_model

@@ -23,8 +23,9 @@ from edgeproof.core.device_files import user_file
 from edgeproof.core.errors import StageError
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target, with_cpu
-from edgeproof.devices import OpenDevices, benchmark_runner
-from edgeproof.devices.adb_phone import AdbPhone
+from edgeproof.devices import OpenDevices
+from edgeproof.devices.adb import benchmark_runner
+from edgeproof.devices.adb.phone import AdbPhone
 
 from ..support.adb_device import AdbDevice, adb_device
 from ..support.bundle_models import mean_colour_model

@@ -12,7 +12,7 @@ import pytest
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.target import Target
 from edgeproof.devices import open_runner
-from edgeproof.devices.benchmark_model import (
+from edgeproof.devices.adb.benchmark_model import (
     Input,
     OutputError,
     Stats,
@@ -21,7 +21,7 @@ from edgeproof.devices.benchmark_model import (
     read_profile,
     read_report,
 )
-from edgeproof.devices.value_files import ValueFileError, answer_of, pack, shapes_of
+from edgeproof.devices.adb.value_files import ValueFileError, answer_of, pack, shapes_of
 from edgeproof.evaluate.bench import Plan, burst_of
 from edgeproof.tflite.graph import Graph, Tensor, read_graph
 

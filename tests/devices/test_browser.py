@@ -26,10 +26,12 @@ from edgeproof.core.errors import StageError
 from edgeproof.core.model import InputContract
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
-from edgeproof.devices import OpenDevices, browser, browser_packages
-from edgeproof.devices.browser_packages import PACKAGES
-from edgeproof.devices.page_host import GoneError, PageHost
-from edgeproof.devices.page_runner import clock_step
+from edgeproof.devices import OpenDevices
+from edgeproof.devices.browser import device as browser
+from edgeproof.devices.browser import packages as browser_packages
+from edgeproof.devices.browser.packages import PACKAGES
+from edgeproof.devices.browser.page_host import GoneError, PageHost
+from edgeproof.devices.browser.page_runner import clock_step
 
 from ..support.device_kinds import browser_program
 from ..support.micro_files import CLASSES, dense, dense_int8_inside, difference, features

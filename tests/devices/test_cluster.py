@@ -18,10 +18,11 @@ from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
-from edgeproof.devices import OpenDevices, cluster_worker
-from edgeproof.devices import cluster as cluster_module
-from edgeproof.devices.cluster import helpers_of, open_cluster
-from edgeproof.devices.shared_runner import SharedRunner
+from edgeproof.devices import OpenDevices
+from edgeproof.devices.cluster import connection as cluster_module
+from edgeproof.devices.cluster import worker as cluster_worker
+from edgeproof.devices.cluster.connection import helpers_of, open_cluster
+from edgeproof.devices.cluster.shared_runner import SharedRunner
 
 from ..support.bundle_models import mean_colour_model
 from ..support.clusters import RunningCluster, dask_cluster

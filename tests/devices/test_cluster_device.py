@@ -19,10 +19,12 @@ from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
-from edgeproof.devices import OpenDevices, cluster_device, cluster_session
-from edgeproof.devices.cluster import open_cluster
-from edgeproof.devices.cluster_device import ClusterDevice
-from edgeproof.devices.cluster_session import Session
+from edgeproof.devices import OpenDevices
+from edgeproof.devices.cluster import device as cluster_device
+from edgeproof.devices.cluster import session as cluster_session
+from edgeproof.devices.cluster.connection import open_cluster
+from edgeproof.devices.cluster.device import ClusterDevice
+from edgeproof.devices.cluster.session import Session
 
 from ..support.bundle_models import mean_colour_model
 from ..support.clusters import RunningCluster, dask_cluster

@@ -15,8 +15,9 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.errors import StageError
 from edgeproof.core.target import Target
-from edgeproof.devices import OpenDevices, userland
-from edgeproof.devices.userland import ARCHITECTURES, Userland
+from edgeproof.devices import OpenDevices
+from edgeproof.devices.emulated import userland
+from edgeproof.devices.emulated.userland import ARCHITECTURES, Userland
 
 from ..conftest import TinyRun
 from ..support.bundle_models import mean_colour_model

@@ -22,8 +22,8 @@ from edgeproof.core.results import load_results
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
 from edgeproof.devices import OpenDevices
-from edgeproof.devices.link import LinkDevice
-from edgeproof.devices.link_host import _own_addresses, hold, links_folder
+from edgeproof.devices.browser.link import LinkDevice
+from edgeproof.devices.browser.link_host import _own_addresses, hold, links_folder
 
 from ..support.device_kinds import LinkedBrowser, browser_program
 from ..support.micro_files import CLASSES, dense, features

@@ -17,7 +17,7 @@ from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
 from edgeproof.devices import open_runner
 from edgeproof.devices.local import LocalRunner
-from edgeproof.devices.replies import ReplyError, read_reply
+from edgeproof.devices.remote.replies import ReplyError, read_reply
 from edgeproof.report import html, markdown
 
 from ..support.example_results import HOSTILE

@@ -11,10 +11,10 @@ import pytest
 
 from edgeproof.core.device import Check
 from edgeproof.core.device_tables import SshTable
-from edgeproof.devices.remote import RemoteDevice
-from edgeproof.devices.remote_checks import checks
-from edgeproof.devices.replies import About, ReplyError, answers_of, read_reply
-from edgeproof.devices.ssh import SshLink
+from edgeproof.devices.remote.checks import checks
+from edgeproof.devices.remote.device import RemoteDevice
+from edgeproof.devices.remote.replies import About, ReplyError, answers_of, read_reply
+from edgeproof.devices.remote.ssh import SshLink
 
 LOADED = {
     "import_ms": 1.0, "import_memory_bytes": 9, "load_ms": 1.0, "first_ms": 1.0, "run_ms": 1, "peak_memory_bytes": 9,

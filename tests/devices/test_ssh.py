@@ -27,13 +27,14 @@ from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.recipe_file import parse_table
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target
-from edgeproof.devices import OpenDevices, remote
-from edgeproof.devices import ssh as ssh_module
+from edgeproof.devices import OpenDevices
 from edgeproof.devices.feeds import CODE
-from edgeproof.devices.remote import Away, RemoteDevice
-from edgeproof.devices.replies import About
-from edgeproof.devices.ssh import SshLink
-from edgeproof.devices.wheels import Platform
+from edgeproof.devices.remote import device as remote
+from edgeproof.devices.remote import ssh as ssh_module
+from edgeproof.devices.remote.device import Away, RemoteDevice
+from edgeproof.devices.remote.replies import About
+from edgeproof.devices.remote.ssh import SshLink
+from edgeproof.devices.remote.wheels import Platform
 
 from ..support.bundle_models import mean_colour_model
 from ..support.ssh_server import SshServer, ssh_server
@@ -407,7 +408,7 @@ def test_doctor_makes_an_environment_there_and_clean_removes_what_was_put(
     import venv
     import zipfile
 
-    from edgeproof.devices import remote_fix
+    from edgeproof.devices.remote import fix as remote_fix
 
     bare = tmp_path / "bare"  # a Python without any package
     venv.EnvBuilder(with_pip=False, symlinks=True).create(bare)

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from edgeproof.core.device_tables import AdbTable, Devices
-from edgeproof.devices.adb_client import find_adb
+from edgeproof.devices.adb.client import find_adb
 
 MODEL = "edgeproof test device, not a phone"
 MISSING = "adb is not installed (pip install adbutils has it)"

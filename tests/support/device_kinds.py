@@ -15,10 +15,11 @@ import pytest
 
 from edgeproof.core.device_tables import BrowserTable, Devices, LinkTable, WorkerTable
 from edgeproof.core.errors import StageError
-from edgeproof.devices import browser_packages, userland
-from edgeproof.devices.browser import Browser, BrowserDevice
-from edgeproof.devices.link_host import hold
-from edgeproof.devices.userland import Userland
+from edgeproof.devices.browser import packages as browser_packages
+from edgeproof.devices.browser.device import Browser, BrowserDevice
+from edgeproof.devices.browser.link_host import hold
+from edgeproof.devices.emulated import userland
+from edgeproof.devices.emulated.userland import Userland
 
 from .adb_device import adb_device
 from .clusters import dask_cluster

@@ -16,7 +16,7 @@ from edgeproof.core.helpers import Helpers, Room
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.data import images, prepare
-from edgeproof.devices.cluster import Cluster, open_cluster
+from edgeproof.devices.cluster.connection import Cluster, open_cluster
 from edgeproof.train import shared_features
 from edgeproof.train.feature_process import FeatureProcess
 from edgeproof.train.feature_worker import BATCH

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeproof.devices.cluster import Cluster
+from edgeproof.devices.cluster.connection import Cluster
 from edgeproof.workflows.run import run
 
 from ..conftest import TinyRun

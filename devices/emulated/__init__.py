@@ -1,0 +1,1 @@
+"""ARM machines under qemu-user."""
