@@ -162,9 +162,9 @@ def _accuracy(worst: Mapping[str, Any] | None) -> str:
     if not worst:
         return "–"
     if worst["verdict"] == "same":
-        return "the same on all"
+        return f"{percent(worst['value'])} wherever it ran, sample by sample"
     if not worst["difference"]:
-        return f"{percent(worst['value'])} on all"
+        return f"{percent(worst['value'])} wherever it ran"
     ours, best = shorten(worst["device"], NAME_LIMIT), shorten(worst["against"], NAME_LIMIT)
     if worst["low"] is None or worst["high"] is None:
         return f"not distinguishable: {percent(worst['value'])} on {ours}, {percent(worst['against_value'])} on {best}"
@@ -189,7 +189,7 @@ def _latency(worst: Mapping[str, Any] | None) -> str:
     if worst["low"] is not None and worst["high"] is not None:
         multiple += f" ({times(worst['low'])} to {times(worst['high'])})"
     if worst["verdict"] == "within":
-        return f"within the limit on all; most on {device}: {multiple}"
+        return f"within the limit wherever it ran; most on {device}: {multiple}"
     also = ", ".join(shorten(name, NAME_LIMIT) for name in worst["also"])
     not_apart = f"; not distinguishable from {also}" if also else ""
     unclear = "" if worst["verdict"] == "above" else "not shown to be above or within: "
