@@ -16,7 +16,6 @@ import pytest
 from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.children import Ending
-from edgeproof.core.codec import sha256_file
 from edgeproof.core.device import THIS_MACHINE
 from edgeproof.core.device_files import user_file
 from edgeproof.core.device_tables import AdbTable
@@ -36,7 +35,6 @@ from edgeproof.devices.remote.device import Away
 from edgeproof.devices.remote.replies import About
 
 from ..support.adb_device import DUMPSYS, GETPROP, MODEL, AdbDevice, adb_device
-from ..support.bundle_models import mean_colour_model
 
 TARGET = Target("phone", "litert")
 
@@ -51,20 +49,6 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbDevice]:
 def devices(device: AdbDevice) -> Iterator[OpenDevices]:
     with OpenDevices(device.devices()) as devices:
         yield devices
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("samples") / "test.npy"
-    np.save(path, np.zeros((4, 8, 8, 3), np.float32))
-    return path
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    path = tmp_path_factory.mktemp("files") / "m.tflite"
-    path.write_bytes(mean_colour_model())
-    return Artifact("m", "m", "tflite", "float32", path, sha256=sha256_file(path))
 
 
 def phone(devices: OpenDevices) -> AdbPhone:

@@ -55,13 +55,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    path = tmp_path_factory.mktemp("files") / "m.tflite"
-    path.write_bytes(mean_colour_model())
-    return Artifact("m", "m", "tflite", "float32", path, sha256=sha256_file(path))
-
-
 def phone(devices: OpenDevices) -> AdbPhone:
     opened = devices["phone"]
     assert isinstance(opened, AdbPhone)

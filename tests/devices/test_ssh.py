@@ -36,7 +36,6 @@ from edgeproof.devices.remote.replies import About
 from edgeproof.devices.remote.ssh import SshLink
 from edgeproof.devices.remote.wheels import Platform
 
-from ..support.bundle_models import mean_colour_model
 from ..support.ssh_server import SshServer, ssh_server
 
 TARGET = Target("board", "litert")
@@ -52,20 +51,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
 def devices(server: SshServer) -> Iterator[OpenDevices]:
     with OpenDevices(server.devices()) as devices:
         yield devices
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("samples") / "test.npy"
-    np.save(path, np.zeros((4, 8, 8, 3), np.float32))
-    return path
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    path = tmp_path_factory.mktemp("files") / "m.tflite"
-    path.write_bytes(mean_colour_model())
-    return Artifact("m", "m", "tflite", "float32", path, sha256=sha256_file(path))
 
 
 def board(devices: OpenDevices) -> RemoteDevice:
