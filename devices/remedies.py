@@ -97,6 +97,11 @@ MESSAGES: tuple[tuple[str, str, str | Remedy], ...] = (
         Remedy(("tflite:int8", "tflite:int8-uint8io")),
     ),
     (
+        r"the input (.{0,200}?) has no fixed shape: (\[[\d, -]+\])",
+        "its input {0} has the shape {1}, any size where it says -1: LiteRT.js takes fixed shapes alone",
+        "make it with a fixed batch (keras.Input(…, batch_size=1)), or of the Keras model with `edgeproof export`",
+    ),
+    (
         r"Failed to load model from buffer",
         "{runtime} does not read the file: it is damaged, or no .tflite",
         "check it with edgeproof inspect, and make it again",

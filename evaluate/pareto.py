@@ -54,7 +54,7 @@ def without_budget(results: Results, runtime: str = "", ratios: Ratios | None = 
         if runtime and (violations := runtime_violations(cell.artifact, runtime, rows.get(cell.artifact.id, ()))):
             refused[cell.artifact.id] = sentence("; ".join(b.why for b in violations))
     targets = dict.fromkeys(c.measurement.target for c in candidates)
-    device, elsewhere = first_device(candidates)
+    device, elsewhere = first_device(candidates, list(results.environments))
     fronts = [
         _front(results, [c for c in candidates if c.measurement.device == name], refused, "", ratios)
         for name in dict.fromkeys([device, *(c.measurement.device for c in candidates)])
@@ -71,14 +71,16 @@ def without_budget(results: Results, runtime: str = "", ratios: Ratios | None = 
     }  # fmt: skip
 
 
-def first_device(candidates: Sequence[Cell]) -> tuple[str, str]:
+def first_device(candidates: Sequence[Cell], order: Sequence[str]) -> tuple[str, str]:
     """Return the device that a choice over all targets is among, the first one with a latency, and what to say of it.
 
-    Latencies of different devices are not compared, so files on the others are chosen target by target.
+    Latencies of different devices are not compared, so files on the others are chosen target by target. `order` is that
+    of the run's targets: the first file may not run on the first device.
     """
-    names = list(dict.fromkeys(c.measurement.device for c in candidates))
-    timed = [c.measurement.device for c in candidates if c.measurement.latency_ms]
-    first = next(iter(timed or names), "")
+    found = dict.fromkeys(c.measurement.device for c in candidates)
+    names = [*(name for name in order if name in found), *(name for name in found if name not in order)]
+    timed = {c.measurement.device for c in candidates if c.measurement.latency_ms}
+    first = next((name for name in names if name in timed), next(iter(names), ""))
     if len(names) < 2:
         return first, ""
     others = ", ".join(shorten(name) for name in names if name != first)

@@ -73,7 +73,7 @@ def verdict(
     ran = [c for c in candidates if c.measurement.status == "ok"]
     front = pareto([c.measurement for c in ran], {c.artifact.id: c.artifact.bytes for c in ran}, ratios)
     race = Race(ratios, max((row["resolution"] for row in results.bench), default=0.0))
-    device, elsewhere = first_device(candidates)
+    device, elsewhere = first_device(candidates, list(results.environments))
     by_device = {
         name: _choose(results, [c for c in candidates if c.measurement.device == name], limits, race, budget.target)
         for name in dict.fromkeys([device, *(c.measurement.device for c in candidates)])

@@ -215,7 +215,8 @@ def problems(results: Results) -> list[str]:
     for problem in problem_rows(content):
         where = f" on {', '.join(problem.where)}" if problem.where else ""
         remedy = f"\n  → {problem.remedy}" if problem.remedy else ""
-        lines.append(f"{problem.status}: {problem.what}{where}: {problem.reason or 'no reason was given'}{remedy}")
+        reason = "; ".join(filter(None, (problem.reason or "no reason was given", problem.measured)))
+        lines.append(f"{problem.status}: {problem.what}{where}: {reason}{remedy}")
     return lines
 
 

@@ -126,7 +126,17 @@ class Browser:
             while any(map(_runs, family)) and time.monotonic() < until:
                 time.sleep(0.01)
             self._errors.close()
+            _remove_socket(Path(self._folder.name))
             self._folder.cleanup()
+
+
+def _remove_socket(profile: Path) -> None:
+    """Remove what a killed browser leaves beside its profile: a folder with the socket that the profile links to."""
+    with suppress(OSError):
+        socket = (profile / "SingletonSocket").readlink()
+        for name in ("SingletonSocket", "SingletonCookie"):
+            socket.with_name(name).unlink(missing_ok=True)
+        socket.parent.rmdir()
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -306,6 +316,7 @@ class BrowserDevice:
             owner = folder.name.removeprefix(_PROFILE).split("-")[0]
             own = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
             if own and owner.isdigit() and not psutil.pid_exists(int(owner)):
+                _remove_socket(folder)
                 shutil.rmtree(folder, ignore_errors=True)
                 removed += 1
         return f"removed {removed} profiles" if removed else "nothing is there: a browser's profile is removed with it"

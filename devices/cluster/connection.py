@@ -389,7 +389,17 @@ def open_cluster(address: str, listener: Listener, *, describe: bool = True) -> 
 
 
 def _connected(address: str) -> Any:
-    from distributed import Client
+    import distributed
+
+    class Client(distributed.Client):  # type: ignore[misc]
+        def start(self, **options: Any) -> Any:
+            """Connect; a client that cannot is closed, else its end at exit is 20 s late and a traceback."""
+            try:
+                return super().start(**options)
+            except BaseException:
+                self.status = "closed"
+                self._loop_runner.stop()
+                raise
 
     for name in ("client", "core", "comm", "scheduler", "batched", "utils"):  # what is wrong, we say
         logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
@@ -398,7 +408,7 @@ def _connected(address: str) -> Any:
         raise InputError(f"--cluster {place!r} is no address", "give that of a Dask scheduler, e.g. tcp://lab:8786")
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, TimeoutError, ValueError, RuntimeError, TypeError, AssertionError) as error:
         cause = shorten(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
         raise InputError(f"the cluster at {place} cannot be reached: {cause}", _START) from None
     try:

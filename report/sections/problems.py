@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.measurement import Measurement
 from ...core.sanitize import shorten
+from ...tasks import quality_of
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..section import Section
+
+_ENDED = ("crashed", "timeout", "skipped")
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Problem:
     reason: str
     remedy: str
     stage: str = "export"
+    measured: str = ""  # what is known of it all the same
 
 
 def problems(content: Content) -> list[Problem]:
@@ -44,15 +49,26 @@ def problems(content: Content) -> list[Problem]:
         for a in content.results.artifacts
         if a.status != "ok"
     ]
-    grouped: dict[tuple[str, str, str, str], list[str]] = {}
+    grouped: dict[tuple[str, str, str, str, str], list[str]] = {}
     for cell in content.cells:
         m = cell.measurement
         if cell.is_problem and cell.artifact.status == "ok":
-            grouped.setdefault((content.name(cell.artifact), m.status, m.reason, m.remedy), []).append(m.target)
+            key = (content.name(cell.artifact), m.status, m.reason, m.remedy, _measured(m))
+            grouped.setdefault(key, []).append(m.target)
     return entries + [
-        Problem(name, tuple(where), status, shorten(reason, REASON_LIMIT), shorten(remedy, REASON_LIMIT))
-        for (name, status, reason, remedy), where in grouped.items()
+        Problem(
+            name, tuple(where), status, shorten(reason, REASON_LIMIT), shorten(remedy, REASON_LIMIT), measured=measured
+        )
+        for (name, status, reason, remedy, measured), where in grouped.items()
     ]
+
+
+def _measured(row: Measurement) -> str:
+    """Return the figure of a row whose device disappeared after it had answered; else nothing."""
+    figure = quality_of(row)
+    if row.status not in _ENDED or not figure.title:
+        return ""
+    return f"{figure.title.lower()} {figure.text} ({row.samples:,} samples, {row.kind}) stays"
 
 
 def _build(content: Content) -> dict[str, Any] | None:

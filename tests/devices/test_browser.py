@@ -34,7 +34,8 @@ from edgeproof.devices.browser.page_host import GoneError, PageHost
 from edgeproof.devices.browser.page_runner import clock_step
 
 from ..support.device_kinds import browser_program
-from ..support.micro_files import CLASSES, dense, dense_int8_inside, difference, features
+from ..support.micro_files import CLASSES, dense, dense_int8_inside, difference, features, schema
+from ..support.operator_files import built
 from ..support.text_probe import probe_artifact
 from ..support.text_tokenizers import LENGTH, ODD, tokenizer_folder
 
@@ -250,13 +251,29 @@ def test_a_page_that_crashes_in_a_browser_that_lives_is_a_row(
         server.close()
 
 
+def test_a_file_whose_batch_is_of_any_size_is_refused_with_what_to_do(
+    devices: OpenDevices, samples: Path, tmp_path: Path
+) -> None:
+    """As tf.lite.TFLiteConverter makes them of a Keras model."""
+    artifact = dense(tmp_path / "m.tflite", "float32")
+    assert artifact.path is not None
+    model = schema.ModelT.InitFromPackedBuf(artifact.path.read_bytes(), 0)
+    x = model.subgraphs[0].tensors[0]
+    x.shapeSignature, x.hasRank = [-1, 16], True
+    artifact.path.write_bytes(built(model))
+    refused = devices.open_runner(artifact, LITERT_JS, timeout_seconds=120).load(samples)
+    assert refused.status == "unsupported" and "its input x has the shape [-1, 16]" in refused.reason
+    assert "batch_size=1" in refused.remedy
+
+
 def test_a_killed_run_leaves_no_browser(tmp_path: Path) -> None:
     """The browser ends with who started it; its profile is removed by `edgeproof devices clean`."""
     browser_program()
     code = (
         "import time; from edgeproof.core.device_tables import BrowserTable; from edgeproof.core.target import Target; "
-        "from edgeproof.devices.browser import BrowserDevice; device = BrowserDevice('browser', BrowserTable()); "
-        "talk = device.talk(Target('browser', 'litert-js'), 60); print(talk._browser.process.pid, flush=True); "
+        "from edgeproof.devices.browser.device import BrowserDevice; "
+        "device = BrowserDevice('browser', BrowserTable()); talk = device.talk(Target('browser', 'litert-js'), 60); "
+        "print(talk._browser.process.pid, flush=True); "
         "time.sleep(60)"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -276,7 +293,7 @@ def test_a_killed_run_leaves_no_browser(tmp_path: Path) -> None:
         [sys.executable, "-m", "edgeproof", "devices", "clean", "browser"], env=environment, check=True,
         capture_output=True,
     )  # fmt: skip
-    assert not list(tmp_path.glob("edgeproof-browser-*"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_browser_that_shows_nothing_is_a_time_out(samples: Path, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 import pytest
 
@@ -151,6 +153,8 @@ def test_a_cluster_that_is_none_is_an_input_error(running: RunningCluster, monke
             pass
         assert words in caught.value.message and caught.value.remedy, address
         assert len(caught.value.message) < 600 and "\x1b" not in caught.value.message
+    half_made = [one for one in gc.get_objects() if issubclass(type(one), distributed.Client)]
+    assert all(one.status == "closed" for one in half_made), "one that is not ends at exit, late and with a traceback"
     with open_cluster("", Silent()) as none:
         assert none is None
     notes = Notes()

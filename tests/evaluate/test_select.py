@@ -139,6 +139,16 @@ def test_only_the_asked_target_is_considered():
     assert "No exported file ran on local/tflite-runtime" in nothing["why"]
 
 
+def test_the_choice_is_among_the_files_of_the_first_device_that_was_asked_for():
+    """Also where the first file does not run on it."""
+    there = {"target": "phone/onnxruntime-web", "device": "phone", "runtime": "onnxruntime-web"}
+    found = results(("onnx:float32", "onnxruntime", 0.82, 0.0, 9.0, MIB, there), *TYPICAL[1:3])
+    found.environments = {"local": {}, "phone": {}}
+    for budget in (Budget(), None):
+        _, chosen = verdict(found, budget)
+        assert "device local" in chosen["why"] and "those on phone" in chosen["why"]
+
+
 def test_failed_cells_are_no_candidates():
     _, chosen = verdict(results((*TYPICAL[2], {"status": "crashed", "accuracy": None}), TYPICAL[1]), Budget())
     assert chosen["artifact"] == "m--tflite-float32"

@@ -253,6 +253,17 @@ def test_a_failed_export_is_one_problem_not_one_per_target(tmp_path):
     assert "the converter stopped" in Page(html).words
 
 
+def test_what_was_measured_before_a_device_disappeared_is_told_with_the_failure(tmp_path):
+    results = example()
+    gone = next(m for m in results.measurements if m.artifact == "mobilenet--tflite-int8" and m.status == "ok")
+    away = replace(gone, status="crashed", reason="the connection to pi ended", remedy="run it again", latency_ms=None)
+    results.measurements = [away if m is gone else m for m in results.measurements]
+    html, markdown = written(results, tmp_path)
+    figure = f"accuracy {100 * gone.accuracy:.1f} % ({gone.samples:,} samples, measured) stays"
+    for text in ("\n".join(problems(results)), Page(html).words, markdown.replace("\\", "")):
+        assert f"the connection to pi ended; {figure}" in text
+
+
 @pytest.mark.parametrize("kind", ["emulated", "estimated"])
 def test_figures_that_are_not_measured_are_labelled_so_everywhere(tmp_path, kind):
     results = example()

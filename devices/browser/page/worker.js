@@ -85,6 +85,9 @@ class LiteRt {
     });
     const told = (list) => list.map(({name, dtype, shape}) => ({name, dtype, shape: [...shape]}));
     const inputs = told(this.model.getInputDetails()), outputs = told(this.model.getOutputDetails());
+    for (const {name, shape} of inputs) {
+      if (shape.some((size) => size < 0)) throw new Unsupported(`the input ${name} has no fixed shape: [${shape.join(", ")}]`);
+    }
     return {inputs, outputs, whole: this.model.isFullyAccelerated === true};
   }
 
