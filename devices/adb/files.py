@@ -37,13 +37,18 @@ class AdbFiles:
     def __init__(self, adb: Adb, folder: str, token: str) -> None:
         self._adb, self.folder, self._token = adb, folder, token
         self._there: set[str] = set()
+        self._putting = threading.Lock()
 
     def forget(self) -> None:
         """Ask again what is there."""
         self._there.clear()
 
     def put(self, files: Mapping[str, Path]) -> Outcome | None:
-        """Put files there under their names, unless they are there; return what failed, or None."""
+        """Put files there under their names, unless they are there; return what failed, or None. For any thread."""
+        with self._putting:  # runners of two targets need the same file at the same time
+            return self._put(files)
+
+    def _put(self, files: Mapping[str, Path]) -> Outcome | None:
         missing = [name for name in files if name not in self._there]
         if not missing:
             return None

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from edgeproof.cli.main import status
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.children import Ending
+from edgeproof.core.codec import sha256_file
 from edgeproof.core.device import THIS_MACHINE
 from edgeproof.core.device_files import user_file
 from edgeproof.core.device_tables import AdbTable
@@ -62,6 +64,15 @@ def away(device: AdbDevice, **changes: object) -> Away:
         about = phone(devices).about()
         assert isinstance(about, Away)
         return about
+
+
+def test_runners_of_two_targets_put_the_same_file_at_the_same_time(devices: OpenDevices, tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"x" * 100_000)
+    files = {f"{sha256_file(tmp_path / 'm')}.tflite": tmp_path / "m"}
+    phone(devices).about()
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda _: phone(devices).files.put(files), range(4)))
+    assert outcomes == [None] * 4
 
 
 @pytest.mark.parametrize(
