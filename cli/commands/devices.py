@@ -43,10 +43,11 @@ def command(context: click.Context, install: tuple[str, ...], as_json: bool) -> 
     if as_json:
         show_json([row.__dict__ for row in rows])
         return
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("target", "version", "reads", "state")
+    names = ("target", "version", "reads", "state")
+    table = Table(*(Column(name, overflow="fold") for name in names))  # a target's name is there to be copied, whole
     for row in rows:
         state = "ready" if row.ready else f"{row.reason} → {row.remedy}"
         cells = (row.target, row.version or "–", ", ".join(row.reads), state)

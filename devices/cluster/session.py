@@ -70,8 +70,14 @@ class Session:
     """A lease of a device that this worker's ``devices.toml`` declares, and the files that came for it."""
 
     def __init__(self, name: str) -> None:
-        """Raise InputError for a device that is not declared here."""
-        self._name, self._devices = name, OpenDevices(load_devices())
+        """Raise InputError for a device that is not declared here, or as one of another worker."""
+        declared = load_devices()
+        if declared[name].kind == "worker":
+            raise InputError(
+                f"the worker's own devices.toml declares {name} as a device of another worker",
+                f'declare there what it is, such as [device.{name}] kind = "ssh", in the folder where `dask worker` starts',
+            )
+        self._name, self._devices = name, OpenDevices(declared)
         self._device = self._devices[name]
         self._scratch = tempfile.TemporaryDirectory(prefix="edgeproof-")
         self._files, self._places = Path(self._scratch.name, "files"), Path(self._scratch.name, "places")

@@ -59,3 +59,12 @@ def test_devices_name_the_extra_that_a_runtime_comes_with(monkeypatch: pytest.Mo
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "ai_edge_litert" else real(name))
     monkeypatch.setenv("COLUMNS", "200")
     assert "pip install 'edgeproof[litert]'" in CliRunner().invoke(command).stdout
+
+
+def test_devices_cut_no_name_off_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from edgeproof.cli.commands.devices import command
+
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "…" not in CliRunner().invoke(command).stdout

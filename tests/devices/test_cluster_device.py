@@ -14,7 +14,7 @@ import pytest
 from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.device_tables import Devices, SshTable, WorkerTable
-from edgeproof.core.errors import StageError
+from edgeproof.core.errors import InputError, StageError
 from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.runner import Outcome
@@ -104,6 +104,16 @@ def test_two_machines_never_share_a_device(lab: Lab, monkeypatch: pytest.MonkeyP
         thread.join(30)
     assert order == ["first gave it back", "second had it"]
     assert "warning: waiting for pi, which another job has" in notes.notes
+
+
+def test_a_worker_that_declares_a_device_as_another_worker_s_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "edgeproof").mkdir()
+    (tmp_path / "edgeproof" / "devices.toml").write_text('[device.pi]\nkind = "worker"\n')
+    with pytest.raises(InputError, match=r"the worker's own devices.toml declares pi"):
+        Session("pi")
 
 
 def test_a_lease_ends_when_nothing_is_asked_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
