@@ -75,7 +75,7 @@ class Session:
         if declared[name].kind == "worker":
             raise InputError(
                 f"the worker's own devices.toml declares {name} as a device of another worker",
-                f'declare there what it is, such as [device.{name}] kind = "ssh", in the folder where `dask worker` starts',
+                f'declare what it is where `dask worker` starts, such as [device.{name}] kind = "ssh"',
             )
         self._name, self._devices = name, OpenDevices(declared)
         self._device = self._devices[name]
