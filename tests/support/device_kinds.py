@@ -17,7 +17,7 @@ from edgeproof.core.device_tables import BrowserTable, Devices, LinkTable, Worke
 from edgeproof.core.errors import StageError
 from edgeproof.devices.browser import packages as browser_packages
 from edgeproof.devices.browser.device import Browser, BrowserDevice
-from edgeproof.devices.browser.link_host import hold
+from edgeproof.devices.browser.link_host import hold, links_folder
 from edgeproof.devices.emulated import userland
 from edgeproof.devices.emulated.userland import Userland
 
@@ -184,6 +184,7 @@ class LinkedBrowser:
         self.holder.join()
         for browser in self.browsers:
             browser.close()
+        (links_folder() / f"{self.name}.last.json").unlink(missing_ok=True)
 
     def _tell(self, kind: str, text: str) -> None:
         if kind == "link":
