@@ -137,6 +137,7 @@ _IN_TOML = {
     "int_from_float": "a whole number is expected",
     "float_type": "a number is expected",
     "float_parsing": "a number is expected",
+    "string_pattern_mismatch": "not of the form that this key takes",
 }
 
 

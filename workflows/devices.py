@@ -75,20 +75,24 @@ def clean_devices(names: Sequence[str] = ()) -> dict[str, str]:
 
     Raises:
         InputError: a device is not declared.
-        StageError: a device that is named cannot be reached.
+        StageError: a device that is named cannot be reached; the others are cleaned all the same.
     """
     declared = load_devices()
     for name in names:
         declared[name]
     removed: dict[str, str] = {}
+    failed: list[StageError] = []
     with OpenDevices(declared) as opened:
         for name in names or declared:
             try:
                 removed[name] = opened[name].clean()
             except StageError as error:
-                if names:
-                    raise
-                removed[name] = f"not cleaned: {error.message}"
+                failed.append(error)
+                removed[name] = f"not cleaned: {error.message}; {error.remedy}"
+    if names and failed:
+        done = "; ".join(f"{name}: {words}" for name, words in removed.items() if not words.startswith("not cleaned"))
+        message = "; ".join(error.message for error in failed)
+        raise StageError(f"{message} ({done})" if done else message, failed[0].remedy)
     return removed
 
 

@@ -91,6 +91,8 @@ def link(bind: str, name: str) -> None:
 
     def tell(kind: str, text: str) -> None:
         if kind == "link":
+            if bind.startswith("127."):
+                echo("Only browsers of this machine can open it; for a phone in your network: --bind ADDRESS", err=True)
             for line in ("Open this link in one browser:", "", f"  {text}", "", *_qr_code(text)):
                 echo(line)
         elif kind == "here":
@@ -100,8 +102,6 @@ def link(bind: str, name: str) -> None:
         else:
             echo(f"{shorten(text, 200)}; what was measured stays.")
 
-    if bind.startswith("127."):
-        echo("Only browsers of this machine can open it; for a phone in your network: --bind ADDRESS", err=True)
     with suppress(KeyboardInterrupt):
         link_device(name, bind, tell, threading.Event())
 

@@ -180,6 +180,9 @@ def _where(worst: Mapping[str, Any] | None) -> str:
     return shorten(worst["device"], NAME_LIMIT)
 
 
+_WIDEST = 100.0
+
+
 def _latency(worst: Mapping[str, Any] | None) -> str:
     """Return on which device a file misses the limit by the largest factor, in words."""
     if not worst:
@@ -187,7 +190,9 @@ def _latency(worst: Mapping[str, Any] | None) -> str:
     device = shorten(worst["device"], NAME_LIMIT)
     multiple = f"p95 {ms(worst['p95_ms'])}, {times(worst['times_limit'])} the limit"
     if worst["low"] is not None and worst["high"] is not None:
-        multiple += f" ({times(worst['low'])} to {times(worst['high'])})"
+        wide = worst["high"] > _WIDEST * worst["times_limit"]  # the interval of two or three blocks has no bounds
+        interval = "too few blocks for an interval" if wide else f"{times(worst['low'])} to {times(worst['high'])}"
+        multiple += f" ({interval})"
     if worst["verdict"] == "within":
         return f"within the limit wherever it ran; most on {device}: {multiple}"
     also = ", ".join(shorten(name, NAME_LIMIT) for name in worst["also"])

@@ -49,6 +49,14 @@ def page(results: Results) -> Page:
     return Page(str(part.html) if part else "")
 
 
+def test_an_interval_without_bounds_is_said_and_not_printed(several: Results) -> None:
+    worst = next(row["latency"] for row in several.fleet["worst"] if row["latency"])
+    for high, words in ((2 * worst["times_limit"], "× to "), (1e8, "too few blocks for an interval")):
+        worst |= {"low": 1e-10, "high": high}
+        view = fleet_view(Content(several))
+        assert view is not None and words in " ".join(row.latency for row in view.rows), high
+
+
 def test_each_device_has_a_column_and_each_figure_its_kind(several: Results) -> None:
     view = fleet_view(Content(several))
     assert view is not None and view.devices == ("local", "pi", "emulated:arm64", "ethos-u55")

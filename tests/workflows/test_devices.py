@@ -89,6 +89,19 @@ def test_the_commands_name_declared_devices(capfd: pytest.CaptureFixture[str], t
     assert "unknown device 'pi'" in capfd.readouterr().err
 
 
+def test_a_device_that_is_away_keeps_no_other_from_being_cleaned(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    user_file().write_text(f'{DEVICES}\n[device.away]\nkind = "ssh"\nhost = "nowhere.invalid"\n')
+    assert status(["devices", "clean", "away", "bench"]) == 3
+    error = capfd.readouterr().err
+    assert "nowhere.invalid is not known" in error and "bench: nothing was put there" in error
+    user_file().write_text('[device.away]\nkind = "ssh"\nhost = "no where"\n')
+    assert status(["devices"]) == 2
+    error = capfd.readouterr().err
+    assert "device.away.host: not of the form that this key takes" in " ".join(error.split()) and "no where" in error
+
+
 class Pulls(Silent):
     """Pulls the cable in the middle of the first latency measurement on a device."""
 
