@@ -161,8 +161,12 @@ def test_an_interrupt_ends_all_queues_and_loses_nothing(fleet: Fleet) -> None:
         assert cut.wait(PATIENCE)  # a device that does not answer
 
     log.hooks["pi int8 infer"] = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        fleet.measure(files(log, "local", "pi"), OWN, cut.set)
+    before_test = signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, none
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fleet.measure(files(log, "local", "pi"), OWN, cut.set)
+    finally:
+        signal.signal(signal.SIGINT, before_test)
     assert fleet.rows["m--tflite-int8", "local/litert"].latency_ms is not None
     assert not any(event.startswith("queue") for event in (thread.name for thread in threading.enumerate()))
     log.hooks.clear()
