@@ -11,6 +11,7 @@ import filecmp
 import os
 import shutil
 import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -143,6 +144,18 @@ def open_log(path: Path) -> BinaryIO:
             return stream
         stream.close()
     raise InputError(f"{path} is a link, a pipe or a device", "remove it: this program writes a file there")
+
+
+def folder_for_sockets() -> str:
+    """Return the folder for temporary folders that hold sockets, whose paths have some 100 characters at most.
+
+    It is that of all temporary files, or ``/tmp`` where the path of that is long.
+    """
+    usual = tempfile.gettempdir()
+    return usual if len(usual) < _SHORT else "/tmp"  # noqa: S108 (what is made there is its owner's alone)
+
+
+_SHORT = 60
 
 
 def sync(path: Path) -> None:

@@ -28,6 +28,7 @@ from ...core.device import THIS_MACHINE, Check, Located
 from ...core.device_tables import BrowserTable, DeviceTable
 from ...core.environment import environment
 from ...core.errors import EdgeproofError
+from ...core.files import folder_for_sockets
 from ...core.runner import Outcome
 from ...core.runtime import RUNTIMES
 from ...core.sanitize import shorten
@@ -74,7 +75,10 @@ class Browser:
     """A running browser with one page open. A folder holds its profile."""
 
     def __init__(self, program: str, url: str, options: tuple[str, ...] = ()) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix=f"{_PROFILE}{os.getpid()}-", ignore_cleanup_errors=True)
+        place = folder_for_sockets()
+        self._folder = tempfile.TemporaryDirectory(
+            prefix=f"{_PROFILE}{os.getpid()}-", dir=place, ignore_cleanup_errors=True
+        )
         self._errors: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         # Nothing but our page can be reached.
         only = f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {urlsplit(url).hostname}"
@@ -82,7 +86,12 @@ class Browser:
         command = [sys.executable, "-I", "-c", _TIED, program, *_OPTIONS, only, *sandbox, *options]
         command += [f"--user-data-dir={self._folder.name}", url]
         self.process = children.start(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors, cwd=self._folder.name
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            cwd=self._folder.name,
+            env={**os.environ, "TMPDIR": place},
         )
         self._closing = threading.Lock()
 
@@ -312,7 +321,7 @@ class BrowserDevice:
     def clean(self) -> str:
         """Remove the profiles that a killed process has left."""
         removed = 0
-        for folder in Path(tempfile.gettempdir()).glob(f"{_PROFILE}[0-9]*-*"):
+        for folder in Path(folder_for_sockets()).glob(f"{_PROFILE}[0-9]*-*"):
             owner = folder.name.removeprefix(_PROFILE).split("-")[0]
             own = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
             if own and owner.isdigit() and not psutil.pid_exists(int(owner)):

@@ -19,6 +19,7 @@ from pathlib import Path
 from ...core.children import Ending
 from ...core.codec import sha256_of
 from ...core.device_tables import DeviceTable, SshTable
+from ...core.files import folder_for_sockets
 from ...core.sanitize import shorten, slug
 from .device import RemoteDevice
 
@@ -27,7 +28,6 @@ CONNECT_SECONDS = 10
 _ALIVE = (5, 3)
 # How long the shared connection stays if this process is killed.
 _PERSIST = 120
-_SHORT = 60
 _CLOSED = "the connection to {place} ended"
 _CHECK = "check that the device is on and in the network (`ssh {host}`), and run this again: it goes on where it was"
 
@@ -94,8 +94,7 @@ class SshLink:
     @cached_property
     def _folder(self) -> Path:
         """The folder of the shared connection's socket. Sockets have short paths."""
-        short = None if len(tempfile.gettempdir()) < _SHORT else "/tmp"  # noqa: S108 (the folder is its owner's alone)
-        return Path(tempfile.mkdtemp(prefix="edgeproof-ssh-", dir=short))
+        return Path(tempfile.mkdtemp(prefix="edgeproof-ssh-", dir=folder_for_sockets()))
 
     def command(self, size: int) -> list[str]:
         """Return the ssh command that runs a program of `size` bytes there."""

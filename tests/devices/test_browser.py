@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -266,7 +267,7 @@ def test_a_file_whose_batch_is_of_any_size_is_refused_with_what_to_do(
     assert "batch_size=1" in refused.remedy
 
 
-def test_a_killed_run_leaves_no_browser(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_browser() -> None:
     """The browser ends with who started it; its profile is removed by `edgeproof devices clean`."""
     browser_program()
     code = (
@@ -276,7 +277,8 @@ def test_a_killed_run_leaves_no_browser(tmp_path: Path) -> None:
         "print(talk._browser.process.pid, flush=True); "
         "time.sleep(60)"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    place = Path(tempfile.mkdtemp(prefix="edgeproof-test-", dir="/tmp"))
+    environment = {**os.environ, "TMPDIR": str(place)}
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
     assert owner.stdout is not None
     started = psutil.Process(int(owner.stdout.readline()))
@@ -288,12 +290,28 @@ def test_a_killed_run_leaves_no_browser(tmp_path: Path) -> None:
     while any(map(browser._runs, family)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(browser._runs, family))
-    assert list(tmp_path.glob("edgeproof-browser-*"))
+    assert list(place.glob("edgeproof-browser-*"))
     subprocess.run(
         [sys.executable, "-m", "edgeproof", "devices", "clean", "browser"], env=environment, check=True,
         capture_output=True,
     )  # fmt: skip
-    assert not list(tmp_path.iterdir())
+    place.rmdir()  # it is empty
+
+
+def test_the_path_of_temporary_files_may_be_long(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser makes a socket there, and the paths of sockets are short."""
+    browser_program()
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with OpenDevices() as devices:
+        loaded = devices.open_runner(dense(tmp_path / "m.tflite", "float32"), LITERT_JS, timeout_seconds=60).load(
+            samples
+        )
+    assert loaded.ok, loaded.reason
 
 
 def test_a_browser_that_shows_nothing_is_a_time_out(samples: Path, tmp_path: Path) -> None:
