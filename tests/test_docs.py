@@ -65,7 +65,7 @@ def test_an_undocumented_member_is_noticed() -> None:
 
 
 def test_the_reference_names_all_of_it_and_needs_no_network(tmp_path: Path) -> None:
-    # In a process of its own: rooms that other tests import have the names of functions, and hide them from pdoc.
+    # In a process of its own, which has asked for none of the names.
     code = "import sys; from pathlib import Path; from tools import docs; docs.build_api(Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=Path(__file__).parents[1])
     page = (tmp_path / "edgeproof.html").read_text(encoding="utf-8")

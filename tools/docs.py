@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import edgeproof
 from edgeproof.core.device_tables import DEVICE_KINDS
 from edgeproof.core.recipe import Recipe
 
@@ -33,6 +34,10 @@ def main() -> None:
 
 def build_api(out: Path) -> None:
     """Write the reference of what ``import edgeproof`` offers, below `out`."""
+    for (
+        name
+    ) in edgeproof.__all__:  # pdoc reads what is there: a room of the same name hides a function not yet asked for
+        getattr(edgeproof, name)
     import pdoc
 
     pdoc.render.configure(docformat="markdown", show_source=False)
