@@ -45,7 +45,7 @@ def disturbances(conditions: Sequence[Mapping[str, Any]], threads: int = 1) -> l
 
 
 def _of_a_phone(states: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what a phone's own services said (`devices/android_state.state_of`)."""
+    """Return what a phone's own services said (`devices/adb/state.py`)."""
     found = []
     if status := max((int(one.get("thermal_status", 0)) for one in states), default=0):
         found.append(f"the phone reported heat (thermal status {status} of 6)")

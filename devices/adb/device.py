@@ -32,7 +32,7 @@ _NO_RUN_AS = (
 
 
 class AdbLink:
-    """Runs Python programs on an Android device. See `remote.Link`."""
+    """Runs Python programs on an Android device. See `remote.device.Link`."""
 
     def __init__(self, table: AdbTable, adb: Adb) -> None:
         self._table, self._adb = table, adb

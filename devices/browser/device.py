@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,22 +22,18 @@ from weakref import WeakSet
 import psutil
 
 from ...core import children
-from ...core.artifact import Artifact
-from ...core.device import THIS_MACHINE, Check, Located
+from ...core.device import THIS_MACHINE, Check
 from ...core.device_tables import BrowserTable, DeviceTable
 from ...core.environment import environment
-from ...core.errors import EdgeproofError
 from ...core.files import folder_for_sockets
 from ...core.runner import Outcome
-from ...core.runtime import RUNTIMES
 from ...core.sanitize import shorten
 from ...core.target import Target
 from ..remote.replies import ReplyError
-from ..runtimes import only_version
 from . import packages as browser_packages
 from .page_host import GoneError, HostTalk, PageHost
 from .page_replies import AboutPage, read_about
-from .page_runner import PageRunner
+from .page_runtimes import PageOwner, missing_page_runtime, package_checks, page_packages
 
 _PROGRAMS = (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge",
@@ -173,7 +168,7 @@ class BrowserTalk(HostTalk):
             self._host.close()
 
 
-class BrowserDevice:
+class BrowserDevice(PageOwner):
     """Chromium on this machine: see `core.device.Device`."""
 
     back = "this pair takes the browser down, or somebody ended it; run this again"
@@ -253,22 +248,6 @@ class BrowserDevice:
         """Return why a target cannot be run."""
         missing = self.missing_runtime(target)
         return Outcome("unsupported", *missing) if missing else None
-
-    def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> PageRunner:
-        """Return the runner for an artifact on a target of this browser."""
-        return PageRunner(artifact, target, timeout_seconds, device=self)
-
-    def runtimes(self) -> dict[str, str]:
-        """Return the versions in the cache."""
-        return page_runtimes()
-
-    def other_versions(self) -> list[Located]:
-        """Return none."""
-        return []
-
-    def locate(self, target: Target) -> Located | None:
-        """Return a target's runtime if it is there, and a browser for it."""
-        return only_version(target, self.runtimes())
 
     def missing_runtime(self, target: Target) -> tuple[str, str] | None:
         """Return why a target cannot be run, and what to do."""
@@ -356,49 +335,6 @@ def version_of(program: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return shorten(ending.output.decode("utf-8", "replace").strip().split("\n")[0], 80)
-
-
-def page_runtimes() -> dict[str, str]:
-    """Return the version of each runtime that pages can load."""
-    rows = (row for row in RUNTIMES.values() if row.home == "browser")
-    return {row.name: browser_packages.installed(row.session) for row in rows}
-
-
-def page_packages() -> dict[str, str]:
-    """Return the npm packages that pages load, with their versions."""
-    versions = page_runtimes()
-    return {RUNTIMES[name].distribution: version for name, version in versions.items() if version}
-
-
-def missing_page_runtime(name: str, target: Target) -> tuple[str, str] | None:
-    """Return (reason, remedy) if pages of a device cannot load a target's runtime; None if they can."""
-    versions: Mapping[str, str] = page_runtimes()
-    if target.runtime not in versions:
-        return f"{name} runs no {target.runtime}: it is a browser", f"write {name}/litert-js or {name}/onnxruntime-web"
-    if only_version(target, versions) is not None:
-        return None
-    version = browser_packages.VERSIONS[target.engine.session]
-    if target.version and versions[target.runtime]:
-        return f"{target.runtime} {target.version} is not there: pages load {version}", f"write {name}/{target.runtime}"
-    return f"{target.engine.title} {version} is not installed", target.engine.extra.remedy
-
-
-def package_checks(name: str, *, fix: bool) -> list[Check]:
-    """Check the packages that pages load; with `fix` those that are missing are installed first."""
-    checks = []
-    for runtime in browser_packages.VERSIONS:
-        problem = None
-        if fix:
-            try:
-                browser_packages.install(runtime)
-            except EdgeproofError as error:
-                problem = (error.message, error.remedy)
-        target = Target(name, runtime)
-        if problem or (problem := missing_page_runtime(name, target)):
-            checks.append(Check(str(target), "missing", *problem))
-        else:
-            checks.append(Check(str(target), "ok", browser_packages.VERSIONS[runtime]))
-    return checks
 
 
 def open_device(name: str, table: DeviceTable) -> BrowserDevice:

@@ -15,21 +15,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...core.artifact import Artifact
 from ...core.children import TooLongError
 from ...core.codec import write_json
-from ...core.device import THIS_MACHINE, Check, Located
+from ...core.device import THIS_MACHINE, Check
 from ...core.device_tables import DeviceTable, LinkTable
 from ...core.runner import Outcome
 from ...core.sanitize import shorten
 from ...core.target import Target
 from ..remote.replies import ReplyError
-from ..runtimes import only_version
-from .device import missing_page_runtime, package_checks, page_packages, page_runtimes
 from .link_host import MOST_FILE, links_folder, read_place
 from .page_host import MOST_BYTES, BusyError, GoneError
 from .page_replies import AboutPage, read_about
-from .page_runner import PageRunner
+from .page_runtimes import PageOwner, missing_page_runtime, package_checks, page_packages
 
 _QUESTION = 20.0
 _AGAIN = 2.0  # seconds for which an answer about the page counts
@@ -75,7 +72,7 @@ class LinkTalk:
             self._device.post(f"end/{self._number}", b"", _QUESTION)
 
 
-class LinkDevice:
+class LinkDevice(PageOwner):
     """A linked page: see `core.device.Device`."""
 
     def __init__(self, name: str) -> None:
@@ -179,22 +176,6 @@ class LinkDevice:
         if missing is None:
             return None
         return Outcome("skipped" if self.about() is None else "unsupported", *missing)
-
-    def open_runner(self, artifact: Artifact, target: Target, *, timeout_seconds: float) -> PageRunner:
-        """Return the runner for an artifact on a target of the page."""
-        return PageRunner(artifact, target, timeout_seconds, device=self)
-
-    def runtimes(self) -> dict[str, str]:
-        """Return the versions that pages load."""
-        return page_runtimes()
-
-    def other_versions(self) -> list[Located]:
-        """Return none."""
-        return []
-
-    def locate(self, target: Target) -> Located | None:
-        """Return a target's runtime if pages can load it."""
-        return only_version(target, self.runtimes())
 
     def missing_runtime(self, target: Target) -> tuple[str, str] | None:
         """Return why a target cannot be run, and what to do."""

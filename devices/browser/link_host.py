@@ -26,9 +26,9 @@ from ...core.sanitize import shorten
 from ...core.target import Target
 from ..remote.replies import ReplyError
 from . import packages as browser_packages
-from .device import missing_page_runtime
 from .page_host import GoneError, HostTalk, PageHost
 from .page_replies import read_about
+from .page_runtimes import missing_page_runtime
 
 _GRACE = 20.0  # seconds of a network that is away
 _STEP = 0.2

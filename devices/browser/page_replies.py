@@ -1,4 +1,4 @@
-"""What a page may answer: every reply is checked before anything is done with it, as in `replies.py`."""
+"""What a page may answer: every reply is checked before anything is done with it, as in `remote/replies.py`."""
 
 from __future__ import annotations
 

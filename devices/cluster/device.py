@@ -1,7 +1,7 @@
 """A device at a worker of a cluster. The worker opens it, by its own ``devices.toml``, and runs files beside it.
 
 The device is a resource of the worker (``dask worker … --resources "pi=1"``), so that two machines never share it: a
-lease (`cluster_session`) is taken with the first question and ends when nothing is asked for a while.
+lease (`session`) is taken with the first question and ends when nothing is asked for a while.
 """
 
 from __future__ import annotations

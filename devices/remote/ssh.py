@@ -84,7 +84,7 @@ _OLD_PYTHON = ("the Python on {place} is too old: {words}", "install Python 3.7 
 
 
 class SshLink:
-    """Runs programs on a machine over ssh. See `remote.Link`."""
+    """Runs programs on a machine over ssh. See `device.Link`."""
 
     def __init__(self, table: SshTable) -> None:
         self._table = table

@@ -1,5 +1,5 @@
 // The page: claims its link, asks what to do, hands each request to a worker, and sends the worker's answer back.
-// A request is {id, worker, do, …}; "end" ends a worker. Answers are {status, reason, data}, as devices/replies.py has them.
+// A request is {id, worker, do, …}; "end" ends a worker. Answers are {status, reason, data}, as devices/remote/replies.py has them.
 "use strict";
 
 const LINES = 6;
