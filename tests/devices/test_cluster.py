@@ -181,7 +181,12 @@ def test_where_the_scheduler_is_lost_the_rest_is_done_here_and_a_new_worker_help
         runner = shared(devices, artifact)
         assert by_worker(runner, inputs, tmp_path / "a.npy") is None
         running.start_worker("late")
-        assert by_worker(runner, inputs, tmp_path / "a.npy") is not None
+        # One that has just come may not be reached yet: the work is done here, and a later task finds it.
+        for _ in range(40):
+            if (helped := by_worker(runner, inputs, tmp_path / "a.npy")) is not None:
+                break
+            time.sleep(0.5)
+        assert helped is not None, (notes.notes, cluster.workers(), running.log("late"))
         running.kill("late")
         assert by_worker(runner, inputs, tmp_path / "b.npy") is None
         assert runner.infer(inputs, tmp_path / "b.npy", 0, SAMPLES).ok
