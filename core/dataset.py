@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .bounds import Count
 from .codec import from_json, read_json, to_json, write_json
 from .errors import explain_disk_errors
+from .picture_size import size_of
 
 if TYPE_CHECKING:
     from .encoded_images import EncodedImages
@@ -31,8 +32,8 @@ class PreparedData:
 
     `folder` holds for each split the samples and ``SPLIT-labels.npy`` (N,) int64, indices into `labels`. Samples are
 
-    - ``image``: ``SPLIT.npy`` (N, height, width, 3) uint8 RGB; for training also ``train.index`` and ``train.pack``
-      instead, which hold them encoded (`encoded_images`). `rows` reads both;
+    - ``image``: ``SPLIT.npy`` (N, height, width, channels) uint8, grey, RGB or RGBA; for training also
+      ``train.index`` and ``train.pack`` instead, which hold them encoded (`encoded_images`). `rows` reads both;
     - ``text``: ``SPLIT.jsonl``, one JSON string per line (`read_texts`); height and width are 0, resize is empty;
     - ``tensor``: ``SPLIT.npy`` (N, …) as the model takes them. Without classes `labels` is empty, and so are targets.
 
@@ -50,6 +51,8 @@ class PreparedData:
     sha256: str
     report: dict[str, Any] = field(default_factory=dict)
     kind: Kind = "image"
+    channels: Count = 3
+    """Of images: 1 (grey), 3 (RGB) or 4 (RGBA)."""
 
     def inputs(self, split: str) -> Path:
         """The file of a split's samples."""
@@ -60,8 +63,8 @@ class PreparedData:
         return self.folder / f"{split}.npy"
 
     def rows(self, split: str) -> Rows:
-        """A split's images or tensors (N, …), read and decoded when they are indexed; (0, height, width, 3) of a split
-        without a file."""
+        """A split's images or tensors (N, …), read and decoded when they are indexed; (0, height, width, channels) of
+        a split without a file."""
         path = self.inputs(split)
         if path.is_file():
             rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -69,8 +72,8 @@ class PreparedData:
         if path.with_suffix(".index").is_file():
             from .encoded_images import EncodedImages
 
-            return EncodedImages(self.folder, split, self.height, self.resize)
-        return np.zeros((0, self.height, self.width, 3), np.uint8)
+            return EncodedImages(self.folder, split, size_of(self.height, self.width, self.channels), self.resize)
+        return np.zeros((0, self.height, self.width, self.channels), np.uint8)
 
     def missing(self) -> str:
         """The path of a training image whose file is read and is not there any more; ``""`` if all are there."""

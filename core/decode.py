@@ -1,4 +1,4 @@
-"""Decodes one image, from a file, encoded bytes or pixels, to RGB of the input size, with its properties for the check.
+"""Decodes one image, from a file, encoded bytes or pixels, to the input's size, with its properties for the check.
 
 Files are untrusted: only the listed formats are opened, the size is checked in the header before anything is decoded,
 and whatever Pillow raises on a broken file becomes the reason in an UnreadableError.
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .picture_size import MODES, Size, sides
 from .sample_files import Payload, Pixels, SampleFile, UnreadableError, read_error_reason, read_sample
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
@@ -39,7 +40,8 @@ BACKGROUND = (255, 255, 255, 255)
 class Decoded(NamedTuple):
     """A decoded image, and how it was stored.
 
-    `pixels` are (size, size, 3) uint8 RGB; `digest` is the SHA-256 of the RGB pixels and the shape before resizing.
+    `pixels` are (height, width, channels) uint8; `digest` is the SHA-256 of the pixels in the input's colours, and of
+    the shape, before resizing.
     `stored` are the bytes of a file that was read, and their SHA-256; None for a sample that was in memory.
     """
 
@@ -87,29 +89,34 @@ def pillow_settings() -> Iterator[None]:
                 _users.previous.close()
 
 
-def decode(payload: Payload, *, size: int, resize: str, max_pixels: int) -> Decoded:
-    """Return an image as RGB, rotated according to its EXIF orientation and resized to `size` × `size`.
+def decode(payload: Payload, *, size: Size, resize: str, max_pixels: int) -> Decoded:
+    """Return an image in the colours of `size`, rotated according to its EXIF orientation and resized to it.
 
-    Grey is repeated, 16-bit grey is scaled to 8 bits, CMYK is converted without colour management, transparent images
-    are composed on white, and animations give their first frame. Raises UnreadableError.
+    For RGB grey is repeated; for grey colours become their ITU-R 601 luma (Pillow's mode L) before they are resized.
+    16-bit grey is scaled to 8 bits, CMYK is converted without colour management, transparent images are composed on
+    white unless the model takes RGBA, and animations give their first frame. Raises UnreadableError.
     """
-    image, facts = _read(payload, max_pixels)
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    image, facts = _read(payload, max_pixels, size)
+    mode = MODES[sides(size)[2]]
     digest = hashlib.sha256(f"{image.width}x{image.height}\0".encode())
-    digest.update(rgb.tobytes())
+    digest.update((image if image.mode == mode else image.convert(mode)).tobytes())
     return Decoded(_input(image, size, resize), digest.digest(), image.width, image.height, *facts)
 
 
-def decode_again(payload: bytes | Pixels, *, size: int, resize: str) -> Pixels:
+def decode_again(payload: bytes | Pixels, *, size: Size, resize: str) -> Pixels:
     """Return the pixels of `decode` for an encoded image, or one in pixels, that it has decoded before.
 
     Raises UnreadableError.
     """
-    return _input(_read(payload, None)[0], size, resize)
+    return _input(_read(payload, None, size)[0], size, resize)
 
 
-def _input(image: Image.Image, size: int, resize: str) -> Pixels:
-    return np.asarray(fit(image, size, resize).convert("RGB"))
+def _input(image: Image.Image, size: Size, resize: str) -> Pixels:
+    channels = sides(size)[2]
+    # Grey that becomes RGB is the same resized first, in a third of the time; luma and alpha are not.
+    shown = image if channels == 3 else image.convert(MODES[channels])
+    pixels: Pixels = np.asarray(fit(shown, size, resize).convert(MODES[channels]))
+    return pixels if channels > 1 else pixels[..., None]
 
 
 class _Facts(NamedTuple):
@@ -122,8 +129,11 @@ class _Facts(NamedTuple):
     stored: tuple[int, bytes] | None = None
 
 
-def _read(payload: Payload, max_pixels: int | None) -> tuple[Image.Image, _Facts]:
-    """Return an upright image of mode L or RGB, and how it was stored. Raises UnreadableError."""
+def _read(payload: Payload, max_pixels: int | None, size: Size) -> tuple[Image.Image, _Facts]:
+    """Return an upright image of mode L or RGB (or RGBA, for such a size), and how it was stored.
+
+    Raises UnreadableError.
+    """
     if isinstance(payload, UnreadableError):
         raise payload
     if isinstance(payload, str):
@@ -142,7 +152,7 @@ def _read(payload: Payload, max_pixels: int | None) -> tuple[Image.Image, _Facts
                 )
             opened.load()
             orientation = _orientation(opened)
-            image = _plain(opened)
+            image = _plain(opened, alpha=sides(size)[2] == 4)
             animated = _animated(opened)
     except UnreadableError:
         raise
@@ -155,24 +165,27 @@ def _read(payload: Payload, max_pixels: int | None) -> tuple[Image.Image, _Facts
     return image, _Facts(mode, kind, rotated, animated, stored)
 
 
-def fit(image: Image.Image, size: int, resize: str) -> Image.Image:
-    """Resize an image to `size` × `size` as core.model.InputContract defines; bilinear, antialiased.
+def fit(image: Image.Image, size: Size, resize: str) -> Image.Image:
+    """Resize an image to the pixels of `size` as core.model.InputContract defines; bilinear, antialiased.
 
-    ``stretch`` scales both sides, ``crop`` takes the middle square, ``pad`` adds black borders.
+    ``stretch`` scales both sides, ``crop`` takes the largest part in the middle that has the input's proportions,
+    ``pad`` adds black borders (transparent ones to RGBA).
     """
     bilinear = Image.Resampling.BILINEAR
+    high, wide, _ = sides(size)
     width, height = image.size
+    wider = width * high - height * wide  # than the input, if positive
     if resize == "crop":
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        return image.resize((size, size), bilinear, box=(left, top, left + side, top + side))
-    if resize == "pad" and width != height:
-        side = max(width, height)
-        inner = (max(1, round(width * size / side)), max(1, round(height * size / side)))
-        canvas = Image.new(image.mode, (size, size))
-        canvas.paste(image.resize(inner, bilinear), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        across, down = (height * wide / high, height) if wider > 0 else (width, width * high / wide)
+        left, top = (width - across) / 2, (height - down) / 2
+        return image.resize((wide, high), bilinear, box=(left, top, left + across, top + down))
+    if resize == "pad" and wider:
+        fitted = (wide, round(height * wide / width)) if wider > 0 else (round(width * high / height), high)
+        inner = (max(1, fitted[0]), max(1, fitted[1]))
+        canvas = Image.new(image.mode, (wide, high))
+        canvas.paste(image.resize(inner, bilinear), ((wide - inner[0]) // 2, (high - inner[1]) // 2))
         return canvas
-    return image.resize((size, size), bilinear)
+    return image.resize((wide, high), bilinear)
 
 
 def _bytes(payload: SampleFile | bytes) -> bytes:
@@ -197,8 +210,8 @@ def _animated(image: Image.Image) -> bool:
         return False  # later frames may be broken; only the first one is used
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Return a loaded image as mode L or RGB, detached from its file."""
+def _plain(image: Image.Image, *, alpha: bool = False) -> Image.Image:
+    """Return a loaded image as mode L or RGB, detached from its file; with `alpha` a transparent one as RGBA."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image.copy()
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own convert() would clip it to white
@@ -206,6 +219,8 @@ def _plain(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.clip(scaled // 65535, 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
+        if alpha:
+            return layer
         return Image.alpha_composite(Image.new("RGBA", layer.size, BACKGROUND), layer).convert("RGB")
     return image.convert("L" if image.mode == "1" else "RGB")
 

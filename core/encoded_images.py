@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from .environment import usable_cores
 from .errors import InputError
+from .picture_size import Size, sides, size_of
 from .sample_files import Payload, Pixels, SampleFile, UnreadableError, read_error_reason, read_sample
 from .sanitize import shorten
 
@@ -106,11 +107,11 @@ def _smallest(payload: Payload, decoded: Decoded) -> tuple[int, tuple[int, int],
     return ROW, (row.shape[0], row.shape[1]), np.ascontiguousarray(row).tobytes(), none
 
 
-def decode_block(images: Sequence[Encoded], size: int, resize: str) -> Pixels:
-    """Return images as rows (n, size, size, 3) uint8, as `decode` has made them. Raises UnreadableError."""
+def decode_block(images: Sequence[Encoded], size: Size, resize: str) -> Pixels:
+    """Return images as rows (n, height, width, channels) uint8, as `decode` has made them. Raises UnreadableError."""
     from .decode import decode_again, pillow_settings
 
-    rows = np.empty((len(images), size, size, 3), np.uint8)
+    rows = np.empty((len(images), *sides(size)), np.uint8)
     with pillow_settings():
         for row, image in zip(rows, images, strict=True):
             if not image.shape:
@@ -122,7 +123,8 @@ def decode_block(images: Sequence[Encoded], size: int, resize: str) -> Pixels:
 
 
 class EncodedImages:
-    """The images of a split, read like an array (N, size, size, 3) uint8: an index gives decoded rows.
+    """The images of a split, read like an array (N, height, width, channels) uint8: an index gives
+    decoded rows.
 
     Reading raises InputError when a file has changed or cannot be read any more; `failure` holds the last such error,
     for callers whose library loses it on the way. Several threads may read at the same time.
@@ -130,14 +132,14 @@ class EncodedImages:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, folder: Path, split: str, size: int, resize: str) -> None:
+    def __init__(self, folder: Path, split: str, size: Size, resize: str) -> None:
         self._folder, self._split, self.resize = folder, split, resize
         path = folder / f"{split}.index"
         empty = not path.stat().st_size
         self._entries: NDArray[Any] = np.zeros(0, ENTRY) if empty else np.memmap(path, ENTRY, "r")
         self._pack = os.open(folder / f"{split}.pack", os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._pack)
-        self.shape = (len(self._entries), size, size, 3)
+        self.shape = (len(self._entries), *sides(size))
         self.failure: InputError | None = None
 
     def __len__(self) -> int:
@@ -192,7 +194,8 @@ class EncodedImages:
         kind, height, width = (int(entry[name]) for name in ("kind", "height", "width"))
         if kind == FILE:
             return Encoded(self._content(self.file(number), bytes(entry["sha256"])))
-        shape = {ENCODED: (), GREY: (height, width)}.get(kind, (height, width, 3))
+        channels = self.shape[3] if kind == ROW else 3
+        shape = {ENCODED: (), GREY: (height, width)}.get(kind, (height, width, channels))
         return Encoded(self._stored(entry), shape, kind == ROW)
 
     def _stored(self, entry: Any) -> bytes:
@@ -218,7 +221,7 @@ class EncodedImages:
 
     def _decoded(self, index: NDArray[Any]) -> Pixels:
         try:
-            return decode_block(self.encoded(index.tolist()), self.shape[1], self.resize)
+            return decode_block(self.encoded(index.tolist()), size_of(*self.shape[1:]), self.resize)
         except (
             UnreadableError
         ) as error:  # bytes that were decoded before: the memory is too small, or the store damaged

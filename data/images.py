@@ -5,6 +5,7 @@ At most a few batches are in memory at a time.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from array import array
@@ -23,6 +24,7 @@ from ..core.decode import Decoded, pillow_settings
 from ..core.encoded_images import ENTRY, EncodedWriter, refers_to_file
 from ..core.errors import StageError
 from ..core.helpers import Helpers, Room, in_order
+from ..core.picture_size import Size, describe_size, sides
 from ..core.progress import Listener
 from ..core.sample_files import Payload, SampleFile, UnreadableError
 from .arrays import HEADER_BYTES, NpyWriter, write_targets
@@ -44,7 +46,7 @@ class ImageTraits:
 
     once = False
 
-    def __init__(self, size: int, resize: str) -> None:
+    def __init__(self, size: Size, resize: str) -> None:
         self._size, self._resize = size, resize
         self._widths, self._heights = array("l"), array("l")
         self._modes, self._formats = Counter[str](), Counter[str]()
@@ -74,13 +76,20 @@ class ImageTraits:
 
     def warnings(self) -> list[Remark]:
         """Warn of images that stretching distorts."""
-        sizes, seen = self._sizes(), len(self._widths)
-        if not sizes or self._resize != "stretch" or sizes["longer_than_2_to_1"] <= NOTABLE * seen:
+        high, wide, _ = sides(self._size)
+        scaled = np.stack([np.asarray(self._widths) * high, np.asarray(self._heights) * wide])
+        seen = len(self._widths)
+        distorted = int(np.sum(scaled.max(axis=0) > 2 * scaled.min(axis=0))) if seen else 0
+        if self._resize != "stretch" or distorted <= NOTABLE * seen:
             return []
+        are = (
+            "are more than twice as long as wide"
+            if high == wide
+            else f"have other proportions than {wide} × {high}, by more than a factor of two"
+        )
         return [
             Remark(
-                f"{sizes['longer_than_2_to_1']:,} of {seen:,} images are more than twice as long as wide, and "
-                'resize = "stretch" distorts them',
+                f'{distorted:,} of {seen:,} images {are}, and resize = "stretch" distorts them',
                 'try resize = "pad" or "crop" in [[model]]',
             )
         ]
@@ -88,17 +97,18 @@ class ImageTraits:
     def _sizes(self) -> dict[str, Any]:
         if not len(self._widths):
             return {}
-        sides = np.stack([np.asarray(self._widths), np.asarray(self._heights)], axis=1)
-        areas = sides.prod(axis=1)
+        stored = np.stack([np.asarray(self._widths), np.asarray(self._heights)], axis=1)
+        high, wide, _ = sides(self._size)
+        areas = stored.prod(axis=1)
         order = np.argsort(areas, kind="stable")
-        smallest, median, largest = (sides[order[i]].tolist() for i in (0, len(order) // 2, -1))
-        aspect = sides.max(axis=1) / sides.min(axis=1)
+        smallest, median, largest = (stored[order[i]].tolist() for i in (0, len(order) // 2, -1))
+        aspect = stored.max(axis=1) / stored.min(axis=1)
         return {
             "smallest": smallest,
             "median": median,
             "largest": largest,
-            "different": len(np.unique(sides, axis=0)),
-            "smaller_than_input": int(np.sum(sides.min(axis=1) < self._size)),
+            "different": len(np.unique(stored, axis=0)),
+            "smaller_than_input": int(np.sum((stored < (wide, high)).any(axis=1))),
             "longer_than_2_to_1": int(np.sum(aspect > 2)),
         }
 
@@ -107,7 +117,7 @@ def image_pass(
     check: Check[Decoded],
     plan: Assignment,
     *,
-    size: int,
+    size: Size,
     resize: str,
     max_pixels: int,
     workspace: Path,
@@ -125,12 +135,13 @@ def image_pass(
     """
     listing = check.listing
     total = sum(map(len, plan.splits))
-    saved = _saved_bytes(listing, plan.splits[TRAIN], 3 * size * size) if encoded else 0
+    row = math.prod(sides(size))
+    saved = _saved_bytes(listing, plan.splits[TRAIN], row) if encoded else 0
     _check_disk_space(workspace, total, size, saved)
     # Small images in memory decode faster than threads can switch.
     threads, others = (1, None) if listing.light else (workers, helpers)
     larger = SHARED if others else 1
-    batch = larger * max(1, min(BATCH_IMAGES, BATCH_BYTES // (3 * size * size)))
+    batch = larger * max(1, min(BATCH_IMAGES, BATCH_BYTES // row))
     room = Room(threads)
     here = partial(decode_all, size=size, resize=resize, max_pixels=max_pixels)
     there = partial(decode_there, size=size, resize=resize, max_pixels=max_pixels)
@@ -171,11 +182,11 @@ def image_pass(
     return digests
 
 
-def _writer(folder: Path, split: str, size: int, *, encoded: bool) -> EncodedWriter | NpyWriter:
+def _writer(folder: Path, split: str, size: Size, *, encoded: bool) -> EncodedWriter | NpyWriter:
     """Open the files of a split, and remove those of an attempt that wrote the other form."""
     for other in (".npy",) if encoded else (".index", ".pack"):
         (folder / f"{split}{other}").unlink(missing_ok=True)
-    return EncodedWriter(folder, split) if encoded else NpyWriter(folder / f"{split}.npy", (size, size, 3), "uint8")
+    return EncodedWriter(folder, split) if encoded else NpyWriter(folder / f"{split}.npy", sides(size), "uint8")
 
 
 def _map_batches(
@@ -200,18 +211,18 @@ def _saved_bytes(listing: Listing, indices: Indices, row: int) -> int:
     return max(0, saved)
 
 
-def _check_disk_space(workspace: Path, images: int, size: int, saved: int) -> None:
+def _check_disk_space(workspace: Path, images: int, size: Size, saved: int) -> None:
     """Raise StageError when the disk is too small for the arrays of `images`, less the bytes that are `saved`.
 
     Files of an earlier attempt count as free space.
     """
-    needed = images * (3 * size * size + 8) + 6 * HEADER_BYTES - saved
+    needed = images * (math.prod(sides(size)) + 8) + 6 * HEADER_BYTES - saved
     reusable = sum(path.stat().st_size for name in SPLITS for path in workspace.glob(f"{name}[.-]*"))
     free = shutil.disk_usage(workspace).free + reusable
     if needed > free:
         raise StageError(
-            f"the disk is too small for {count(images, 'image')} of {size} × {size}: {needed / 1e9:.2f} GB needed, "
-            f"{free / 1e9:.2f} GB free in {workspace}",
+            f"the disk is too small for {count(images, 'image')} of {describe_size(size)}: {needed / 1e9:.2f} GB "
+            f"needed, {free / 1e9:.2f} GB free in {workspace}",
             "free some space, use another disk with --out, set data.limit_train or data.limit_test, or choose a "
             "smaller image_size",
         )

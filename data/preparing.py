@@ -17,6 +17,7 @@ from ..core.dataset import SPLITS, PreparedData, save_prepared
 from ..core.decode import Decoded
 from ..core.errors import InputError, explain_disk_errors
 from ..core.helpers import Helpers
+from ..core.picture_size import Size, sides
 from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.sanitize import shorten
@@ -70,7 +71,7 @@ def prepare(
     data: Data,
     *,
     seed: int,
-    image_size: int,
+    image_size: Size,
     resize: str,
     folder: Path,
     workspace: Path,
@@ -93,6 +94,7 @@ def prepare(
     unreadable files with ``on_unreadable = "stop"``), StageError when the disk is too small or not writable.
     """
     listing = _listing(data, folder, "image", use)
+    height, width, channels = sides(image_size)
 
     def one_pass(check: Check[Decoded], plan: Assignment) -> dict[str, str]:
         return image_pass(
@@ -110,8 +112,9 @@ def prepare(
             folder=workspace,
             source=data.source,
             labels=listing.labels,
-            height=image_size,
-            width=image_size,
+            height=height,
+            width=width,
+            channels=channels,
             resize=resize,
             counts=report["kept"],
             sha256=sha256_of(digests),

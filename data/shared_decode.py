@@ -10,13 +10,14 @@ import numpy as np
 
 from ..core.decode import Decoded, decode, pillow_settings
 from ..core.helpers import Helpers, packed, unpacked
+from ..core.picture_size import Size, sides
 from ..core.sample_files import Payload, SampleFile, UnreadableError, read_sample
 
 PACKAGES = ("pillow",)
 Results = list[Decoded | UnreadableError]
 
 
-def decode_all(payloads: Sequence[Payload], *, size: int, resize: str, max_pixels: int) -> Results:
+def decode_all(payloads: Sequence[Payload], *, size: Size, resize: str, max_pixels: int) -> Results:
     """Return each image, or why there is none."""
     results: Results = []
     for payload in payloads:
@@ -28,7 +29,7 @@ def decode_all(payloads: Sequence[Payload], *, size: int, resize: str, max_pixel
 
 
 def decode_there(
-    helpers: Helpers, payloads: Sequence[Payload], *, size: int, resize: str, max_pixels: int
+    helpers: Helpers, payloads: Sequence[Payload], *, size: Size, resize: str, max_pixels: int
 ) -> Results | None:
     """As `decode_all`, by a helper; None where it must be done here: also for what is not a readable encoded image."""
     contents, stored = [], []
@@ -52,7 +53,7 @@ def decode_there(
         if pixels is None:  # what the report says of a file is found on this machine
             results += decode_all([payload], size=size, resize=resize, max_pixels=max_pixels)
             continue
-        if pixels.shape != (size, size, 3) or pixels.dtype != np.uint8:
+        if pixels.shape != sides(size) or pixels.dtype != np.uint8:
             return None
         results.append(Decoded._make((pixels, *facts, file)))
     return results

@@ -76,7 +76,10 @@ def _pictures(data: PreparedData, split: str, run: Path) -> Callable[[Disagreeme
         path = folder / f"{data.sha256[:8]}-{one.sample}.jpg"
         if not path.is_file():
             stream = io.BytesIO()
-            picture = Image.fromarray(np.asarray(pixels[one.sample]))
+            shown = np.asarray(pixels[one.sample])
+            picture = Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown)
+            if picture.mode == "RGBA":  # a JPEG has no alpha
+                picture = picture.convert("RGB")
             picture.thumbnail((SIDE, SIDE))
             picture.save(stream, format="JPEG", quality=_QUALITY)
             with explain_disk_errors(path):

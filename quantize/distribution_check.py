@@ -154,6 +154,7 @@ class _Channel:
 
 
 _Pair = tuple[str, _Channel, _Channel]
+_COLOURS = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
 
 
 def _channels(ours: NDArray[Any], theirs: NDArray[Any], kind: str) -> Iterator[_Pair]:
@@ -168,7 +169,8 @@ def _channels(ours: NDArray[Any], theirs: NDArray[Any], kind: str) -> Iterator[_
         yield "", _Channel(ours), _Channel(theirs)
         return
     for index in range(ours.shape[-1]):
-        name = ("red", "green", "blue")[index] if kind == "image" and ours.shape[-1] == 3 else f"channel {index}"
+        names = _COLOURS.get(ours.shape[-1], ()) if kind == "image" else ()
+        name = names[index] if names else f"channel {index}"
         yield name, _Channel(ours[..., index]), _Channel(theirs[..., index])
 
 

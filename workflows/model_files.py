@@ -11,6 +11,7 @@ from ..core.codec import check, sha256_file
 from ..core.errors import InputError
 from ..core.inputs import read_input
 from ..core.model import Model, check_model, load_model
+from ..core.picture_size import PICTURE, is_picture, size_of
 from ..core.progress import Listener, Silent
 from ..core.sanitize import slug
 from ..export import Contents, inspect
@@ -128,17 +129,13 @@ def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
         )
         return InputSpec.of(contract, sorted(inputs, key=lambda one: one.name))
     shape = contract.shape if contract else artifact.inputs[0].shape if artifact.inputs else ()
-    if len(artifact.inputs) > 1 or len(shape) != 4 or shape[0] not in (1, -1) or shape[3] != 3 or min(shape[1:]) < 1:
+    if len(artifact.inputs) > 1 or not is_picture(shape):
         inputs_shown = ", ".join(f"{t.name} {t.shape}" for t in artifact.inputs) or "nothing known"
         raise InputError(
-            f"{artifact.path}: expected one input of shape (1, height, width, 3), found {inputs_shown}",
-            "a file without a sidecar must take one RGB picture, NHWC, 0–255; others need their .json beside them",
+            f"{artifact.path}: expected {PICTURE}, found {inputs_shown}",
+            "a file without a sidecar must take one picture, NHWC; others need their .json beside them",
         )
-    if shape[1] != shape[2]:
-        raise InputError(
-            f"{artifact.path} takes pictures of {shape[1]} × {shape[2]} pixels", "only square inputs are supported"
-        )
-    return InputSpec("image", shape[1], resize or (contract.resize if contract else "stretch"))
+    return InputSpec("image", size_of(*shape[1:]), resize or (contract.resize if contract else "stretch"))
 
 
 def answers(artifact: Artifact) -> int | None:

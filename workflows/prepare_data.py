@@ -19,6 +19,7 @@ from ..core.environment import usable_cores
 from ..core.errors import InputError, explain_disk_errors
 from ..core.helpers import Helpers
 from ..core.model import InputContract
+from ..core.picture_size import is_picture, sides
 from ..core.progress import Listener
 from ..core.recipe import Data
 from ..core.store import STORE, Store
@@ -31,10 +32,11 @@ Use = Literal["all", "train", "test"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """A model's samples: texts, images of `size` × `size` pixels resized by `resize`, or arrays of `inputs`."""
+    """A model's samples: texts, images of `size` (see `picture_size.Size`) resized by
+    `resize`, or arrays of `inputs`."""
 
     kind: Kind
-    size: int = 0
+    size: int | tuple[int, int, int] = 0
     resize: str = ""
     inputs: tuple[external.Input, ...] = ()
 
@@ -42,7 +44,7 @@ class InputSpec:
     def of(cls, contract: InputContract, inputs: Sequence[external.Input] = ()) -> InputSpec:
         """Return the spec of an input contract; `inputs` are all inputs of a model that takes arrays."""
         if contract.kind == "image":
-            return cls("image", contract.height, contract.resize)
+            return cls("image", contract.size, contract.resize)
         return cls(contract.kind, inputs=tuple(inputs) if contract.kind == "tensor" else ())
 
 
@@ -153,7 +155,8 @@ def _from_memory(
     key = store.key("memory", {**spec, "inputs": inputs})
     if store.get(key) is None:
         with tempfile.TemporaryDirectory(prefix="edgeproof-samples-") as name, store.write(key) as workspace:
-            data = samples.write(input_spec.kind, Path(name))
+            channels = sides(input_spec.size)[2]
+            data = samples.write(input_spec.kind, Path(name), channels=channels)
             try:
                 if input_spec.kind == "tensor":
                     data_set = _checked_arrays(Path(data.source.partition(":")[2]), input_spec, workspace, use)
@@ -202,11 +205,7 @@ def _arrays(source: str, input_spec: InputSpec, *, folder: Path, store: Store, u
     scheme, _, rest = source.partition(":")
     if scheme != "npy":
         hint = ""
-        if (
-            len(input_spec.inputs) == 1
-            and input_spec.inputs[0].shape[-1:] == (3,)
-            and len(input_spec.inputs[0].shape) == 4
-        ):
+        if len(input_spec.inputs) == 1 and is_picture(input_spec.inputs[0].shape):
             hint = "; if it takes pictures, say which range their values have when you export it: --value-range 0,1"
         raise InputError(
             f"{source}: the model takes arrays of its own shape",

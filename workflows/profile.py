@@ -27,7 +27,7 @@ from .listening import listener_of
 from .model_files import input_spec_of, open_artifact
 from .preflight import check_writable
 from .run_folder import check_parts, source_run_of
-from .samples import DataLike, data_source
+from .samples import DataLike, data_source, holds_values
 from .value_range import with_value_range
 
 SAMPLES = 16  # what the agent reads
@@ -82,7 +82,8 @@ def profile(
         OpenDevices(declared) as devices,
     ):
         log.begin("profile", path.name)
-        artifact = _with_inputs(with_value_range(open_artifact(path, log), None, log))
+        opened = open_artifact(path, log)
+        artifact = _with_inputs(opened if holds_values(source) else with_value_range(opened, None, log))
         origin = source_run_of(path, artifact.model)
         chosen = choose_samples(
             artifact, source, SAMPLES, Path(name), log, origin=origin, beside=folder, purpose="the profile's samples"

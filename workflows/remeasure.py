@@ -147,10 +147,10 @@ class _Samples:
         other = self._open(1 - number, artifact)
         if isinstance(other, InputError):
             raise own
-        size = (other.height, other.width)
+        size = (other.height, other.width, other.channels)
         contract = artifact.contract
         if contract is not None and (
-            contract.kind != other.kind or (other.kind == "image" and contract.shape[1:3] != size)
+            contract.kind != other.kind or (other.kind == "image" and contract.shape[1:4] != size)
         ):
             raise own
         return other

@@ -80,8 +80,9 @@ class SourceRun:
                 data = load_prepared(entry)
             except EdgeproofError:
                 continue
-            size = (takes.height, takes.width) if takes.kind == "image" else (0, 0)
-            if data.kind == takes.kind and data.labels == self.model.labels and (data.height, data.width) == size:
+            size = takes.shape[1:] if takes.kind == "image" else (0, 0, 3)
+            found = (data.height, data.width, data.channels)
+            if data.kind == takes.kind and data.labels == self.model.labels and found == size:
                 return data
         raise InputError(
             f"{self.folder} no longer holds the samples of {self.model.name}{damaged}",

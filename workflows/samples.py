@@ -64,8 +64,10 @@ class Samples:
             digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
         return digest.hexdigest()
 
-    def write(self, kind: Kind, folder: Path) -> Data:
+    def write(self, kind: Kind, folder: Path, *, channels: int = 3) -> Data:
         """Write the samples into `folder` for a model that takes `kind`; return their source. Raises InputError.
+
+        `channels` are those of the model's pictures: only for 4 of them may pictures have 4, too.
 
         The classes of images and texts are named by their zero-padded numbers.
         """
@@ -75,7 +77,7 @@ class Samples:
         if kind == "text":
             return self._write_lines(folder / "samples.jsonl")
         if kind == "image":
-            return self._write_pictures(folder / "pictures")
+            return self._write_pictures(folder / "pictures", channels)
         if list(self.inputs) == [""]:
             np.save(folder / "samples.npy", self.inputs[""], allow_pickle=False)
             return Data(source=f"npy:{folder / 'samples.npy'}")
@@ -90,27 +92,28 @@ class Samples:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         return Data(source=f"jsonl:{path}")
 
-    def _write_pictures(self, folder: Path) -> Data:
+    def _write_pictures(self, folder: Path, channels: int) -> Data:
         from PIL import Image
 
-        pixels = self._pixels()
+        pixels = self._pixels(channels)
         for index, picture in enumerate(pixels):
             place = folder if self.classes is None else folder / _called(int(self.classes[index]))
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(place / f"{index:09d}.png", compress_level=1)
         return Data(source=f"{'images' if self.classes is None else 'folder'}:{folder}")
 
-    def _pixels(self) -> NDArray[np.uint8]:
-        """Return the only input as pictures (N, height, width) or (N, height, width, 3)."""
+    def _pixels(self, channels: int) -> NDArray[np.uint8]:
+        """Return the only input as pictures (N, height, width) or (N, height, width, 3 or 4)."""
         if len(self.inputs) != 1:
             raise InputError(f"the model takes one picture, and the data have {len(self.inputs)} inputs", _FORMS)
         (array,) = self.inputs.values()
         if array.ndim == 4 and array.shape[3] == 1:
             array = array[..., 0]
-        if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3):
+        if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (3, channels)):
             raise InputError(
                 f"the data have the shape {array.shape}, and the model takes pictures",
-                "give an array (samples, height, width, 3), or (samples, height, width) in grey",
+                "give an array (samples, height, width, 3), or (samples, height, width) in grey"
+                + ", or (samples, height, width, 4) with alpha" * (channels == 4),
             )
         if array.dtype.kind not in "ui" or array.min() < 0 or array.max() > 255:
             raise InputError(
@@ -143,6 +146,13 @@ def data_source(data: DataLike) -> Data | Samples:
         raise InputError(f"the inputs have different numbers of samples, or none: {sorted(counts)}", _FORMS)
     classes, names = _classes(parts[1], counts.pop()) if len(parts) == 2 else (None, ())
     return Samples(inputs, texts, classes, names, source="texts in memory" if texts else "arrays in memory")
+
+
+def holds_values(source: Data | Samples | None) -> bool:
+    """Return whether a source holds arrays of values as a model takes them, and not pictures or texts."""
+    if isinstance(source, Samples):
+        return any(array.dtype.kind not in "ui" for array in source.inputs.values())
+    return source is not None and source.source.startswith("npy:")
 
 
 def _inputs(value: Any) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:

@@ -14,6 +14,7 @@ from typing import Any
 from ..core.artifact import Artifact, TensorSpec
 from ..core.errors import InputError
 from ..core.model import InputContract, plain_name
+from ..core.picture_size import COLOURS, is_picture
 from ..core.progress import Listener
 from ..export import inspect
 
@@ -75,12 +76,13 @@ def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, 
         listener.note("warning", f"{name} is given pixels as {chosen.words}, but it takes {ranges}", remedy=_REMEDY)
     elif not _same(chosen, _ValueRange(*PIXELS, "")):
         listener.note("warning", f"{name} is given pixels as values from {chosen.words}, not 0 to 255")
-    contract = InputContract(_plain_name(tensor.name), tensor.shape, tensor.dtype, chosen.low, chosen.high)
+    colour = COLOURS[tensor.shape[3]]
+    contract = InputContract(_plain_name(tensor.name), tensor.shape, tensor.dtype, chosen.low, chosen.high, colour)
     return replace(artifact, contract=contract)
 
 
 def _takes_a_picture(inputs: Sequence[TensorSpec]) -> bool:
-    return len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[3] == 3
+    return len(inputs) == 1 and is_picture(inputs[0].shape)
 
 
 def _plain_name(name: str) -> str:
