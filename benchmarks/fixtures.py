@@ -52,7 +52,7 @@ def prepared(scale: Scale, folder: Path) -> Path:
     """Return the folder of the prepared images, made if it does not exist."""
     from edgeproof.core.environment import usable_cores
     from edgeproof.core.progress import Silent
-    from edgeproof.core.recipe import Data
+    from edgeproof.core.recipe_data import Data
     from edgeproof.data import prepare
 
     data = folder / "data"

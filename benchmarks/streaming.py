@@ -127,7 +127,7 @@ def _backbone(job: Job) -> Job:
 def _prepare(job: Job) -> Job:
     _use_cores(job["workers"])
     from edgeproof.core.progress import Silent
-    from edgeproof.core.recipe import Data
+    from edgeproof.core.recipe_data import Data
     from edgeproof.data import prepare
 
     workspace = Path(job["workspace"])

@@ -59,7 +59,7 @@ def _prepare(job: Job) -> Job:
     """Prepare the texts, and make the encoder's SavedModel in the cache that both sides use."""
     os.environ["EDGEPROOF_CACHE"] = job["cache"]
     from edgeproof.core.progress import Silent
-    from edgeproof.core.recipe import Data
+    from edgeproof.core.recipe_data import Data
     from edgeproof.data import prepare_texts
     from edgeproof.train.text.multilingual import saved_model
 

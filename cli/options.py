@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ..core.recipe import Data
+    from ..core.recipe_data import Data
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,8 +32,20 @@ def text_columns(command: Command) -> Command:
     return command
 
 
+def sample_columns(command: Command) -> Command:
+    """Add the options of `text_columns`, and those for reading a table of numbers."""
+    for option in (
+        click.option("--target", metavar="NAME", help="Of a table of numbers: the column of the right answers."),
+        click.option("--features", metavar="A,B,…", help="Of a table of numbers.  [default: all but the target]"),
+    ):
+        command = option(command)
+    return text_columns(command)
+
+
 def labelled_data(source: str, columns: dict[str, str | None]) -> Data:
     """Return a data source with the given options, as in a recipe's [data]. Raises InputError."""
     from ..workflows.samples import data_of
 
-    return data_of(source, columns)
+    named = columns.get("features")
+    features = None if named is None else [name.strip() for name in named.split(",") if name.strip()]
+    return data_of(source, {**columns, "features": features})

@@ -66,6 +66,7 @@ EXTRAS: dict[str, Extra] = {
         "text": {"tensorflow_text": "tensorflow-text"},
         "tfds": {"tensorflow_datasets": "tensorflow-datasets"},
         "tensorboard": {"tensorboard": "tensorboard"},
+        "parquet": {"pyarrow": "pyarrow"},
         "link": {"segno": "segno"},
         "mlflow": {"mlflow": "mlflow-skinny"},
         "cluster": {"distributed": "distributed"},

@@ -13,43 +13,12 @@ from .device_files import WithDevices, check_targets
 from .maker import MakerChoice
 from .opset import NEWEST, OLDEST
 from .recipe_budget import Budget
+from .recipe_data import Data
 from .recipe_quantize import Quantize
-from .recipe_table import Share, Table, checked
+from .recipe_table import Table, checked
 from .recipe_training import Augment, Head, Schedule
 from .target import Target, default_targets, parse_runtime, with_cpu
 from .variant import Variant
-
-
-class Data(Table):
-    """The labelled samples and their splits.
-
-    A source's own splits are kept. Missing ones are made by `test` and `validation`, stratified by label and seeded by
-    the recipe's `seed`.
-    """
-
-    source: str = Field(description="where the images or texts are: a kind and a place, as the tables below list them")
-    test_source: str = Field("", description="another source, all of which is the test split")
-    validation: Share = Field(
-        0.1,
-        description="share of the training samples held back for early stopping, if the source has no such split",
-    )
-    test: Share = Field(0.2, description="share held back to evaluate the files, if the source has no test split")
-    limit_train: int | None = Field(None, ge=2, description="maximum number of training samples, stratified")
-    limit_test: int | None = Field(None, ge=1, description="maximum number of test samples, stratified")
-    root: str = Field("", description="what the paths of a `csv:` are relative to; where `tfds:` keeps its data")
-    max_pixels: int = Field(
-        64_000_000, ge=1, description="an image whose header declares more is not decoded (decompression bombs)"
-    )
-    max_characters: int = Field(100_000, ge=1, description="a longer text is left out")
-    text_column: str = Field("text", min_length=1, description="the column of the texts, in tables of texts")
-    label_column: str = Field("label", min_length=1, description="the column of the labels, in tables of texts")
-    encoding: str = Field("utf-8", description="of texts")
-    on_unreadable: Literal["drop", "stop"] = Field(
-        "drop",
-        description='`"drop"` leaves unreadable samples out and reports them (`unreadable.csv` in the run\'s folder '
-        'names all); `"stop"` ends the run before training',
-    )
-
 
 MOMENTUM = ("sgd", "rmsprop")  # the optimizers that have one of their own
 Metric = Literal["accuracy", "top_3_accuracy", "top_5_accuracy", "precision", "recall", "f1", "auc"]

@@ -6,7 +6,7 @@
 Modules: `sources` (the table of schemes), `files`, `idx`, `catalogs`, `tables` and `packages` (the schemes), `rows`
 (one row of a table), `splits` (split assignment), `decode_text` and `core.decode` (one sample), `images` and `texts`
 (the pass over all samples), `arrays` (writing), `check` (the data check), `precheck` (can training start?), `preparing`
-(all of it).
+(all of it). `number_tables` reads tables of numbers.
 """
 
 from .check import UNREADABLE

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.decode import decode, pillow_settings
 from ..core.errors import InputError
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.sample_files import Payload, UnreadableError
 from ..core.sanitize import shorten
 from .decode_text import check_encoding, decode_text

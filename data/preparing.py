@@ -19,7 +19,7 @@ from ..core.errors import InputError, explain_disk_errors
 from ..core.helpers import Helpers
 from ..core.picture_size import Size, sides
 from ..core.progress import Listener
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.sanitize import shorten
 from ..core.store import package_versions
 from .check import Check, Sample, Traits, class_names, missing_classes, write_unreadable

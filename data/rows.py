@@ -102,6 +102,32 @@ def split_columns(path: Path, encoding: str, delimiter: str = ",") -> list[str]:
         return _next_row(_reader(_Lines(content, inner), delimiter)) or []
 
 
+def rows_of_cells(content: BinaryIO, encoding: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first line and the cells of each row that is not blank, the header first.
+
+    Raises InputError for a row that cannot be read, or has not as many cells as the header.
+    """
+    lines = _Lines(content, encoding)
+    cells, width = _reader(lines, delimiter), 0
+    while True:
+        _, line = lines.begin_row()
+        try:
+            row = _next_row(cells)
+        except csv.Error as error:
+            raise InputError(f"{path}, line {line}: {error}", "check its quotation marks") from error
+        if row is None:
+            return
+        if not row:
+            continue
+        width = width or len(row)
+        if len(row) != width:
+            raise InputError(
+                f"{path}, line {line}: {count(len(row), 'cell')}, and the header has {width}",
+                "a value with a comma needs quotation marks",
+            )
+        yield line, row
+
+
 class DelimitedRows:
     """Rows of cells, separated by commas (with quotation marks) or by tabs (a quotation mark is then ordinary)."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import InputError
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.sanitize import shorten
 from .catalogs import KERAS, KerasSource, TfdsSource
 from .classless import PicturesSource, without_classes
@@ -61,11 +61,12 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classe
     unknown scheme or name, or one of the other kind. The source's own methods check that the data exist.
     """
     scheme, colon, rest = text.partition(":")
-    if scheme == "npy" and colon:
+    if colon and (scheme in ("npy", "npz", "parquet") or data.features or data.target):
+        held = "arrays, which have no classes and" if scheme == "npy" else "arrays or numbers, which"
         raise InputError(
-            f"data source {shorten(text, 200)!r} holds arrays, which have no classes and cannot be trained on",
+            f"data source {shorten(text, 200)!r} holds {held} cannot be trained on",
             "train on images or texts with classes; arrays serve to calibrate (export --calibrate) and to compare a "
-            "file with its float model (evaluate --data)",
+            "file with its float model or with their targets (evaluate --data)",
         )
     if not colon or scheme not in SCHEMES:
         close = get_close_matches(scheme, SCHEMES, n=1)

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from .listing import TEST, VALIDATION, Indices, Listing, Remark, count, quoted
 
 

@@ -22,7 +22,7 @@ from ..core.files import below
 from ..core.formatting import limits
 from ..core.measurement import Measurement
 from ..core.progress import Listener
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.results import Results, load_results
 from ..core.run_log import RunLog
 from ..core.runtime import readers

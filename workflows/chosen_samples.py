@@ -17,7 +17,7 @@ from ..core.dataset import PreparedData, read_texts, write_texts
 from ..core.errors import InputError
 from ..core.model import sample_shape
 from ..core.progress import Listener
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.store import Store
 from ..tasks.class_mapping import class_numbers
 from .model_files import input_spec_of

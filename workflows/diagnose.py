@@ -13,7 +13,7 @@ from ..core.diagnosis import Diagnosis
 from ..core.errors import InputError, explain_os_errors
 from ..core.maker import CONVERTER
 from ..core.progress import Listener
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.run_log import RunLog
 from ..core.store import Store, lock, open_store
 from ..core.variant import Variant

@@ -20,8 +20,9 @@ from ..core.errors import InputError, explain_os_errors
 from ..core.helpers import Helpers
 from ..core.measurement import Measurement
 from ..core.progress import Listener, Step
-from ..core.recipe import Data, Evaluate
+from ..core.recipe import Evaluate
 from ..core.recipe_budget import Budget
+from ..core.recipe_data import Data
 from ..core.recipe_file import parse_table
 from ..core.results import Results
 from ..core.run_log import RunLog
@@ -51,6 +52,7 @@ from .arguments import (
     path_of,
     tuple_of_two,
 )
+from .array_files import with_arrays
 from .finished import Run
 from .listening import listener_of
 from .model_files import answers, input_spec_of, open_artifact, open_model
@@ -198,10 +200,15 @@ def evaluate_files(
 
     # Files that take the same samples are measured together; those of unknown classes separately.
     groups: dict[tuple[InputSpec, str], list[Artifact]] = {}
+    sources: dict[InputSpec, Data | Samples] = {}
     for artifact in artifacts:
-        by_position = labels == FROM_FOLDERS or (isinstance(source, Samples) and source.numbered)
+        spec = input_spec_of(artifact, resize)
+        if spec not in sources:
+            sources[spec] = with_arrays(source, spec.kind, spec.inputs, Path(), use="test", targets=True)
+        given = sources[spec]
+        by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and given.numbered)
         order = "its own" if artifact.labels else "the data's" if by_position else ""
-        groups.setdefault((input_spec_of(artifact, resize), order), []).append(artifact)
+        groups.setdefault((spec, order), []).append(artifact)
     listener.plan(
         [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings, places), Step("report", 2.0)]
     )
@@ -213,7 +220,7 @@ def evaluate_files(
             (
                 group,
                 _data(
-                    source,
+                    sources[spec],
                     spec,
                     group,
                     settings.targets,

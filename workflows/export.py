@@ -14,7 +14,8 @@ from ..core.errors import InputError, explain_os_errors
 from ..core.maker import CONVERTER, MAKERS, MakerChoice
 from ..core.model import Model, check_model, load_model
 from ..core.progress import Listener
-from ..core.recipe import Data, Evaluate, Export
+from ..core.recipe import Evaluate, Export
+from ..core.recipe_data import Data
 from ..core.recipe_file import parse_table
 from ..core.run_log import RunLog
 from ..core.runtime import RUNTIMES

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core.codec import write_atomic
 from ..core.documents import parse_toml
 from ..core.errors import InputError, explain_os_errors
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.recipe_file import load_recipe, parse_recipe
 from ..core.sanitize import shorten, slug
 from ..data import kind_of

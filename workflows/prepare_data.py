@@ -21,9 +21,10 @@ from ..core.helpers import Helpers
 from ..core.model import InputContract
 from ..core.picture_size import is_picture, sides
 from ..core.progress import Listener
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.store import STORE, Store
 from ..train import external
+from .array_files import with_arrays
 from .samples import Samples
 from .tensorflow_process import TensorFlowProcess
 
@@ -68,6 +69,7 @@ def prepared(
     process that reads catalogues with TensorFlow. The list of samples that could not be read is put beside the store,
     or into `beside` if the store is temporary. `helpers` decode images, too.
     """
+    data = with_arrays(data, input_spec.kind, input_spec.inputs, folder, use=use, targets=False)
     if isinstance(data, Samples):
         return _from_memory(data, input_spec, seed=seed, store=store, listener=listener, use=use)
     if input_spec.kind == "tensor":
@@ -165,10 +167,11 @@ def _from_memory(
                         data, input_spec, seed=seed, folder=Path(), workspace=workspace, listener=listener, use=use
                     )
             except InputError as error:  # the caller does not know the temporary folder
-                message = re.sub(rf"{re.escape(name)}/[\w./]*", "the data", error.message)
+                called = "the data" if samples.source.endswith(" in memory") else samples.source
+                message = re.sub(rf"{re.escape(name)}/[\w./]*", lambda _: called, error.message)
                 raise InputError(message, error.remedy) from error
             save_prepared(_with_classes(data_set, samples, _split(use)), workspace)
-    return load_prepared(store.root / key)
+    return replace(load_prepared(store.root / key), source=samples.source)
 
 
 def _with_classes(data: PreparedData, samples: Samples, split: str) -> PreparedData:
@@ -209,7 +212,8 @@ def _arrays(source: str, input_spec: InputSpec, *, folder: Path, store: Store, u
             hint = "; if it takes pictures, say which range their values have when you export it: --value-range 0,1"
         raise InputError(
             f"{source}: the model takes arrays of its own shape",
-            f"give them as npy:FILE (a .npy, or a .npz for several inputs){hint}",
+            "give them as npz:FILE (x, or one array for each input; y the targets), npy:FILE, or a table of numbers as "
+            f"csv:FILE or parquet:FILE{hint}",
         )
     if "\0" in rest:
         raise InputError("data source: the name holds a zero byte", "write npy:FILE")

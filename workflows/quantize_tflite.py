@@ -13,7 +13,8 @@ from ..core.errors import EdgeproofError, InputError
 from ..core.maker import MAKERS, QUANTIZER
 from ..core.model import InputContract, TokenizerRecord, plain_name
 from ..core.progress import Listener
-from ..core.recipe import Data, Export
+from ..core.recipe import Export
+from ..core.recipe_data import Data
 from ..core.sanitize import shorten, slug
 from ..core.store import Store, copy_out, lock, open_store
 from ..core.variant import Variant

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..core.dataset import Kind
 from ..core.documents import check_bounds
 from ..core.errors import InputError
-from ..core.recipe import Data
+from ..core.recipe_data import Data
 from ..core.recipe_file import parse_table
 from ..core.sanitize import shorten
 
@@ -124,7 +124,7 @@ class Samples:
         return array.astype(np.uint8)
 
 
-def data_of(source: str, columns: Mapping[str, str | None] | None = None) -> Data:
+def data_of(source: str, columns: Mapping[str, str | Sequence[str] | None] | None = None) -> Data:
     """Return a source with further keys of a recipe's [data], unset where None. Raises InputError."""
     table = {"source": source} | {name: value for name, value in (columns or {}).items() if value is not None}
     check_bounds(table, "the data source", "give names that are Unicode text")

@@ -41,7 +41,7 @@ class _Answers(Silent):
 
 
 def _prepare(job: dict[str, Any], answers: _Answers) -> None:
-    from ..core.recipe import Data
+    from ..core.recipe_data import Data
     from ..data import prepare
 
     prepare(

@@ -15,7 +15,8 @@ from edgeproof.core.dataset import PreparedData, load_prepared, write_texts
 from edgeproof.core.errors import StageError
 from edgeproof.core.model import Model
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Data, FineTune, ModelSpec, Train
+from edgeproof.core.recipe import FineTune, ModelSpec, Train
+from edgeproof.core.recipe_data import Data
 from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train.external.samples import Input, model_inputs
 from edgeproof.train.fit import fit

@@ -20,7 +20,8 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import EdgeproofError, InputError
 from edgeproof.core.model import Model
 from edgeproof.core.progress import Silent
-from edgeproof.core.recipe import Data, Export
+from edgeproof.core.recipe import Export
+from edgeproof.core.recipe_data import Data
 from edgeproof.core.recipe_quantize import Qat, Quantize
 from edgeproof.core.target import Target
 from edgeproof.core.variant import Variant

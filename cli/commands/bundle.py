@@ -8,7 +8,7 @@ import click
 
 from ...core.chips import CHIPS, DEFAULT_CHIP
 from ..completing import models
-from ..options import labelled_data, text_columns
+from ..options import labelled_data, sample_columns
 
 
 @click.command(short_help="Make a folder with all that an app needs of a file.")
@@ -25,7 +25,7 @@ from ..options import labelled_data, text_columns
 @click.option(
     "--chip", type=click.Choice(list(CHIPS)), default=DEFAULT_CHIP, show_default=True, help="The processor for --tflm."
 )
-@text_columns
+@sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: bundle.json.")
 def command(artifact: Path, out: Path | None, data: str, samples: int, tflm: Path | None, chip: str, as_json: bool,
             **columns: str | None) -> int:  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..completing import models
-from ..options import labelled_data, text_columns
+from ..options import labelled_data, sample_columns
 
 
 @click.command(short_help="Say where a quantized file loses accuracy, and why.")
@@ -16,7 +16,7 @@ from ..options import labelled_data, text_columns
 @click.option("--data", "source", metavar="SOURCE", default="", help="Samples, e.g. folder:images or csv:texts.csv.")
 @click.option("--samples", type=click.IntRange(min=1), default=64, show_default=True, help="How many are compared.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where diagnosis/ goes.  [default: the run, or beside]")
-@text_columns
+@sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as one JSON document.")
 def command(
     artifact: Path,

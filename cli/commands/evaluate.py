@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from .. import completing
-from ..options import cluster_option, labelled_data, text_columns
+from ..options import cluster_option, labelled_data, sample_columns
 
 
 @click.command(short_help="Prove finished files on a data source and targets.")
@@ -25,7 +25,7 @@ from ..options import cluster_option, labelled_data, text_columns
     "source",
     metavar="SOURCE",
     required=True,
-    help="e.g. folder:images or csv:texts.csv; its test split, or all of it.",
+    help="e.g. folder:images, csv:texts.csv or npz:windows.npz; its test split, or all of it.",
 )
 @click.option(
     "--on",
@@ -68,7 +68,7 @@ from ..options import cluster_option, labelled_data, text_columns
 @click.option("--profile", is_flag=True, help="Also time each operator, apart from the latencies: see the report.")
 @cluster_option
 @click.option("--strict", is_flag=True, help="Exit status 1 also when it is not shown that a file fits the budget.")
-@text_columns
+@sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print results.json on stdout, and nothing else there.")
 def command(
     files: tuple[Path, ...],
@@ -92,6 +92,7 @@ def command(
     With a model's folder among the files, agreement and accuracy drop are against it; without one, against the model's
     float32 .tflite. Files whose classes are not known are judged by agreement with it alone, on data of any classes, on
     pictures without any (images:PATH) or on arrays (npy:FILE). Data may have a part of the file's classes, by name.
+    Files that take arrays are measured with targets on npz:FILE (x and y), npy:X,Y, csv:FILE or parquet:FILE.
     With --budget one file is recommended per target, and the exit status is 1 when none fits. Where the samples are too
     few to show that one fits, the best is recommended as such. The exit status is 3 when no file ran anywhere.
     """

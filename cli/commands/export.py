@@ -9,7 +9,7 @@ import click
 
 from ...core.maker import MakerChoice
 from .. import completing
-from ..options import labelled_data, text_columns
+from ..options import labelled_data, sample_columns
 
 
 @click.command(short_help="Export files from a trained model, of Edgeproof or external.")
@@ -30,7 +30,7 @@ from ..options import labelled_data, text_columns
     "--calibrate",
     metavar="SOURCE",
     default="",
-    help="Samples for int8 and int16x8, e.g. folder:images; without classes images:PATH.",
+    help="Samples for int8 and int16x8, e.g. folder:images; without classes images:PATH; of arrays npz:FILE.",
 )
 @click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, help="Calibration samples.")
 @click.option(
@@ -58,7 +58,7 @@ from ..options import labelled_data, text_columns
     multiple=True,
     help="A module, or FILE.py, that defines what the file needs; it is imported, as with --trust.  Repeatable.",
 )
-@text_columns
+@sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     model: Path,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import completing
-from ..options import labelled_data, text_columns
+from ..options import labelled_data, sample_columns
 
 
 @click.command(short_help="Say where a file's time goes on a target, operator by operator.")
@@ -25,7 +25,7 @@ from ..options import labelled_data, text_columns
 @click.option("--runs", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many are profiled.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of the runtime.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where profile/ goes.  [default: the run, or beside]")
-@text_columns
+@sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as one JSON document.")
 def command(
     file: Path,

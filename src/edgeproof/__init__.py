@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .core.model import Model
     from .core.progress import Listener, Silent
     from .core.profile import Profile
-    from .core.recipe import Data, Recipe
+    from .core.recipe import Recipe
+    from .core.recipe_data import Data
     from .core.recipe_budget import Budget
     from .core.recipe_file import load_recipe
     from .core.results import Results
@@ -49,7 +50,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Artifact": "core.artifact",
     "Budget": "core.recipe_budget",
-    "Data": "core.recipe",
+    "Data": "core.recipe_data",
     "Diagnosis": "core.diagnosis",
     "EdgeproofError": "core.errors",
     "Files": "workflows.files",

@@ -1,0 +1,55 @@
+"""The recipe's table of data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
+from .recipe_table import Share, Table
+
+_LATER = ("features", "target")
+
+
+class Data(Table):
+    """The labelled samples and their splits.
+
+    A source's own splits are kept. Missing ones are made by `test` and `validation`, stratified by label and seeded by
+    the recipe's `seed`.
+    """
+
+    source: str = Field(description="where the images or texts are: a kind and a place, as the tables below list them")
+    test_source: str = Field("", description="another source, all of which is the test split")
+    validation: Share = Field(
+        0.1,
+        description="share of the training samples held back for early stopping, if the source has no such split",
+    )
+    test: Share = Field(0.2, description="share held back to evaluate the files, if the source has no test split")
+    limit_train: int | None = Field(None, ge=2, description="maximum number of training samples, stratified")
+    limit_test: int | None = Field(None, ge=1, description="maximum number of test samples, stratified")
+    root: str = Field("", description="what the paths of a `csv:` are relative to; where `tfds:` keeps its data")
+    max_pixels: int = Field(
+        64_000_000, ge=1, description="an image whose header declares more is not decoded (decompression bombs)"
+    )
+    max_characters: int = Field(100_000, ge=1, description="a longer text is left out")
+    text_column: str = Field("text", min_length=1, description="the column of the texts, in tables of texts")
+    label_column: str = Field("label", min_length=1, description="the column of the labels, in tables of texts")
+    features: tuple[str, ...] = Field(
+        (),
+        description="the columns of a table of numbers (`csv:`, `parquet:`), in the model's order; none: all "
+        "columns of numbers but the target. Such tables measure and calibrate; `run` does not train on them",
+    )
+    target: str = Field(
+        "", description="the column of a table of numbers that holds the right answer: class numbers or names"
+    )
+    encoding: str = Field("utf-8", description="of texts")
+    on_unreadable: Literal["drop", "stop"] = Field(
+        "drop",
+        description='`"drop"` leaves unreadable samples out and reports them (`unreadable.csv` in the run\'s folder '
+        'names all); `"stop"` ends the run before training',
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later are left out where they are not set, so that the hashes of older data stay."""
+        return {key: value for key, value in dump(self).items() if value or key not in _LATER}

@@ -1,0 +1,251 @@
+"""Files of arrays and tables of numbers, with targets or without, read as the same samples in memory.
+
+How targets are understood is said in `samples`. Files are untrusted: nothing is unpickled, and sizes are checked first.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.dataset import Kind
+from ..core.errors import InputError
+from ..core.inputs import check_plain
+from ..core.model import plain_name
+from ..core.recipe_data import Data
+from ..core.sanitize import shorten
+from ..data.number_tables import NumberTable, read_numbers
+from ..train.external import Input
+from ..train.external.containers import check_entries
+from ..train.external.samples import ARRAY_ERRORS
+from .samples import Samples, data_source
+
+Split = Literal["all", "train", "test"]
+# The arrays of an .npz by the use that is made of them; some data sets hold both splits.
+_X = {"train": ("x", "x_train", "x_test"), "test": ("x", "x_test"), "all": ("x", "x_test")}
+_Y = ("y", "y_test")
+_BLOCK_BYTES = 16 << 20
+_SAVE = "numpy.savez(FILE, x=…, y=…)"
+
+
+def with_arrays(
+    data: Data | Samples, kind: Kind, inputs: Sequence[Input], folder: Path, *, use: Split, targets: bool
+) -> Data | Samples:
+    """Return the samples of ``npz:``, ``npy:X,Y``, ``parquet:`` or a ``csv:`` of numbers; other data as they are.
+
+    They are for a model that takes `kind`, and `inputs` where these are tensors. Relative paths are relative to
+    `folder`. Without `targets` none are read: samples for calibration need none. Raises InputError for a file that is
+    damaged or hostile, lacks an array or a column, has NaN or infinite values, or fewer targets than samples.
+    """
+    if isinstance(data, Samples):
+        return data
+    scheme, _, rest = data.source.partition(":")
+    table = scheme == "parquet" or (scheme == "csv" and kind == "tensor")
+    _check_keys(data, scheme, table=table)
+    pair = scheme == "npy" and "," in rest and not _path(rest, folder).is_file()
+    if not (table or pair or scheme == "npz" or (scheme == "npy" and kind == "image")):
+        return data
+    x: Any
+    if table:
+        x, y = _table(data, _path(rest, folder), kind, inputs, targets=targets)
+    elif scheme == "npz":
+        x, y = _npz(_path(rest, folder), [one.name for one in inputs], use, targets=targets)
+    else:
+        x, y = _npy([_path(part, folder) for part in (rest.split(",") if pair else [rest])], targets=targets)
+    try:
+        samples = data_source((x,) if y is None else (x, y))
+    except InputError as error:
+        raise InputError(f"{data.source}: {error.message}", error.remedy) from error
+    if not isinstance(samples, Samples):
+        raise TypeError(f"{data.source} was read as {type(samples).__name__}")
+    return replace(samples, source=data.source)
+
+
+def _check_keys(data: Data, scheme: str, *, table: bool) -> None:
+    """Raise InputError for a key that has no meaning for this source: nothing that a user says is left unheard."""
+    named = {key for key in ("features", "target") if getattr(data, key)}
+    if named and not table:
+        raise InputError(
+            f"{' and '.join(sorted(named))} name columns of a table of numbers, and for this model "
+            f"{shorten(data.source, 200)!r} is none",
+            "leave them out, or give csv:FILE or parquet:FILE for a model that takes numbers",
+        )
+    if not table and scheme not in ("npz", "npy"):
+        return
+    known = {"source", "features", "target", *(("encoding",) if scheme == "csv" else ())}
+    if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != _default(key)):
+        raise InputError(
+            f"{shorten(data.source, 200)!r} has no use for {', '.join(unheard)}",
+            "name the columns of a table of numbers with features and target" if table else "leave it out",
+        )
+
+
+def _default(key: str) -> Any:
+    return Data.model_fields[key].default
+
+
+def _path(rest: str, folder: Path) -> Path:
+    if "\0" in rest or not rest.strip():
+        raise InputError("data source: the name holds a zero byte, or there is none", "write npz:FILE")
+    try:
+        return folder / Path(rest.strip()).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{rest!r}: {error}", "write the path out") from error
+
+
+def _npy(paths: list[Path], *, targets: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    if len(paths) > 2:
+        raise InputError(f"npy: names {len(paths)} files", "write npy:X.npy,Y.npy, the samples and the targets")
+    x = _loaded(paths[0])
+    _check(paths[0], "the samples", x)
+    if len(paths) == 1 or not targets:
+        return x, None
+    y = _loaded(paths[1])
+    _check(paths[1], "the targets", y)
+    _check_length(f"{paths[1]}: it", y, f"the samples in {paths[0].name}", len(x))
+    return x, y
+
+
+def _loaded(path: Path) -> NDArray[Any]:
+    _check_file(path)
+    expected = "expected a .npy file as numpy.save writes it; of an .npz file write npz:FILE"
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ARRAY_ERRORS as error:
+        raise InputError(f"{path} cannot be read: {shorten(str(error), 200)}", expected) from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds several arrays", expected)
+    return array
+
+
+def _npz(
+    path: Path, names: Sequence[str], use: Split, *, targets: bool
+) -> tuple[NDArray[Any] | dict[str, NDArray[Any]], NDArray[Any] | None]:
+    _check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_entries(path, archive.infolist(), unpacked=False)
+        with np.load(path, allow_pickle=False) as file:
+            keys = list(file.files)
+            chosen = _chosen(path, keys, names, use)
+            y_key = next((key for key in _Y if key in keys and key not in chosen.values()), "") if targets else ""
+            if targets and not y_key and (unused := [key for key in keys if key not in chosen.values()]):
+                raise InputError(
+                    f"{path} has no targets y, and other arrays: {shorten(', '.join(unused), 200)}",
+                    f"call the targets y: {_SAVE}; samples without targets are a file of x alone",
+                )
+            arrays = {name: _member(path, file, key) for name, key in chosen.items()}
+            y = _member(path, file, y_key) if y_key else None
+    except ARRAY_ERRORS as error:
+        raise InputError(
+            f"{path} cannot be read: {shorten(str(error), 200)}", f"expected a .npz file as {_SAVE} writes it"
+        ) from error
+    if y is not None:
+        _check_length(f"{path}: {y_key}", y, f"the samples in {', '.join(chosen.values())}", _count(path, arrays))
+    return (arrays[""] if list(arrays) == [""] else arrays), y
+
+
+def _chosen(path: Path, keys: Sequence[str], names: Sequence[str], use: Split) -> dict[str, str]:
+    """Return the key of the array for each input of the model, by the input's name; "" where it has one input."""
+    by_name = {name: next((k for k in (name, plain_name(name)) if k in keys), "") for name in names}
+    if len(names) > 1:
+        if missing := [name for name, key in by_name.items() if not key]:
+            raise InputError(
+                f"{path} has no array for the input {missing[0]!r}; it has: {shorten(', '.join(keys), 200)}",
+                f"give one array for each of the model's inputs, by its name: {', '.join(map(repr, names))}",
+            )
+        return by_name
+    known = [*by_name.values(), *_X[use]]
+    key = next((key for key in known if key and key in keys), keys[0] if len(keys) == 1 else "")
+    if not key:
+        called = "".join(f" or {name}" for name in names if name != "x")
+        raise InputError(
+            f"{path} has no array x{called}; it has: {shorten(', '.join(keys), 200) or 'none'}",
+            f"call the samples x and the targets y: {_SAVE}",
+        )
+    return {"": key}
+
+
+def _member(path: Path, file: Mapping[str, Any], key: str) -> NDArray[Any]:
+    array = file[key]
+    if not isinstance(array, np.ndarray):  # an entry that is no .npy comes as bytes
+        raise InputError(f"{path}: {shorten(key)!r} is no array", f"write the file with {_SAVE}")
+    _check(path, key, array)
+    return array
+
+
+def _count(path: Path, arrays: Mapping[str, NDArray[Any]]) -> int:
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(f"{path} has a different number of samples for each input: {shown}", "give as many of each")
+    return next(iter(counts.values()))
+
+
+def _check_file(path: Path) -> None:
+    check_plain(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path} does not exist or is not a file", "give a file as numpy.save or numpy.savez writes it"
+        )
+
+
+def _check(path: Path, name: str, array: NDArray[Any]) -> None:
+    """Raise InputError unless an array has rows, and finite values in each."""
+    if array.ndim == 0 or array.size == 0 or array.dtype.itemsize == 0:
+        raise InputError(f"{path}: {name} has the shape {array.shape}: no sample", "give at least one row")
+    if array.dtype.kind != "f":
+        return
+    rows = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
+    for at in range(0, len(array), rows):
+        block = array[at : at + rows]
+        good = np.isfinite(block).reshape(len(block), -1).all(axis=1)
+        if not good.all():
+            row = int(np.flatnonzero(~good)[0])
+            value = "NaN" if np.isnan(block[row]).any() else "an infinite value"
+            raise InputError(
+                f"{path}: {name} has {value} in row {at + row} (of {len(array)}, from 0)",
+                "leave such rows out of the samples and of the targets, or fill them as the app will",
+            )
+
+
+def _check_length(what: str, y: NDArray[Any], of: str, count: int) -> None:
+    if len(y) != count:
+        raise InputError(f"{what} has {len(y)} targets, and {of} are {count}", "give one target for each sample")
+
+
+def _table(
+    data: Data, path: Path, kind: Kind, inputs: Sequence[Input], *, targets: bool
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    if kind != "tensor":
+        raise InputError(f"{data.source} holds numbers, and the model takes {kind}s", "give a source of those")
+    if len(inputs) != 1:
+        raise InputError(
+            f"{data.source} is one table, and the model has {len(inputs)} inputs",
+            f"give npz:FILE with one array for each: {', '.join(one.name for one in inputs)}",
+        )
+    check_plain(path)
+    table = read_numbers(path, data.features, data.target, encoding=data.encoding)
+    return _as_input(path, table, inputs[0], said=bool(data.features)), table.target if targets else None
+
+
+def _as_input(path: Path, table: NumberTable, one: Input, *, said: bool) -> NDArray[Any]:
+    """Return the rows of a table as samples of an input, whose axes of one value are no columns."""
+    columns = len(table.names)
+    if tuple(side for side in one.sample if side != 1) != ((columns,) if columns != 1 else ()):
+        needed = int(np.prod([max(side, 1) for side in one.sample]))
+        raise InputError(
+            f"{path} has {columns} {'chosen' if said else 'numeric'} columns ({shorten(', '.join(table.names), 200)}), "
+            f"and the model's input {one.name!r} takes {needed} values of the shape {one.sample}",
+            "name the columns in the model's order, and the target's: --features a,b,c --target NAME",
+        )
+    values = table.values
+    if np.dtype(one.dtype).kind in "iu" and not (values % 1).any():
+        values = values.astype(np.int64)
+    return values.reshape(len(values), *one.sample)
