@@ -12,6 +12,7 @@ from ..core.codec import sha256_file, to_json
 from ..core.errors import EdgeproofError, InputError
 from ..core.maker import MAKERS, QUANTIZER
 from ..core.model import InputContract, TokenizerRecord, plain_name
+from ..core.picture_size import COLOURS, PICTURE, is_picture
 from ..core.progress import Listener
 from ..core.recipe import Export
 from ..core.recipe_data import Data
@@ -170,19 +171,19 @@ def _contract(path: Path, artifact: Artifact, value_range: tuple[float, float] |
     first = artifact.inputs[0]
     name = plain_name(first.name)
     shape = first.shape
-    picture = len(artifact.inputs) == 1 and len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2]
+    picture = len(artifact.inputs) == 1 and is_picture(shape)
     if value_range is None:
         return InputContract(name, shape, first.dtype, 0.0, 0.0, "", "", kind="tensor")
     if not picture:
         inputs = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in artifact.inputs)
         raise InputError(
-            f"a value range is for one square RGB picture (1, height, width, 3), but {path} takes {inputs}",
+            f"a value range is for {PICTURE}, but {path} takes {inputs}",
             "leave --value-range out: its input is fed as it is",
         )
     low, high = value_range
     if not low < high:
         raise InputError(f"the value range {low:g},{high:g} is empty", "e.g. --value-range 0,1")
-    return InputContract(name, shape, first.dtype, low, high)
+    return InputContract(name, shape, first.dtype, low, high, COLOURS[shape[3]])
 
 
 def _described(base: Artifact) -> str:

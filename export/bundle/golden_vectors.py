@@ -22,9 +22,9 @@ from ...tasks.classification import top_class
 class Golden:
     """N samples and the file's outputs for them, (N, values) float32, real values of the judged output.
 
-    `samples` are images (N, height, width, 3) uint8, texts, or the real values of each input (N, …) in the file's
-    order. `truths` are indices into the labels, or None. `source` describes the origin of the samples; `random`: they
-    are not real data. `runtime`, `version` and `kernels` are those that computed the outputs.
+    `samples` are images (N, height, width, channels) uint8, texts, or the real values of each input (N, …) in the
+    file's order. `truths` are indices into the labels, or None. `source` describes the origin of the samples;
+    `random`: they are not real data. `runtime`, `version` and `kernels` are those that computed the outputs.
     """
 
     samples: NDArray[Any] | tuple[str, ...] | tuple[NDArray[Any], ...]
@@ -139,7 +139,7 @@ def write_golden(artifact: Artifact, golden: Golden, folder: Path) -> dict[str, 
     """Write ``golden.npz`` and ``golden.json`` into `folder`; return the contents of the latter.
 
     The first holds ``input_0`` … in the file's order as it stores them (N, *shape), ``outputs`` (N, values) float32,
-    and for images ``samples`` (N, height, width, 3) uint8. Equal vectors give equal bytes.
+    and for images ``samples`` (N, height, width, channels) uint8. Equal vectors give equal bytes.
     """
     arrays: dict[str, NDArray[Any]] = {
         f"input_{index}": array for index, array in enumerate(stored_inputs(artifact, golden))

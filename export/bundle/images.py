@@ -98,10 +98,11 @@ def picture_consumers(artifact: Artifact) -> list[dict[str, Any]]:
     """Return rows {``consumer``, ``accepts``, ``why``} for the stock consumers of image classifiers."""
     resize = artifact.contract.resize if artifact.contract else "stretch"
     accepts = f"{artifact.inputs[0].dtype if artifact.inputs else ''} at the edges; the metadata say the rest"
-    if resize != "stretch":
+    if resize != "stretch" and artifact.contract is not None:
+        square = artifact.contract.height == artifact.contract.width
         accepts += (
             f". It stretches pictures to the file's size, and the model was trained on pictures resized by {resize}: "
-            "give it pictures that are square already"
+            + ("give it pictures that are square already" if square else "give it pictures of its proportions")
         )
     return [
         {"consumer": name, "accepts": not why, "why": why or accepts}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.artifact import Artifact, TensorSpec
+from ...core.picture_size import COLOURS
 from ...core.sanitize import slug
 from .escape import Escaped, environment, number
 from .micro import Micro, c_array
@@ -180,6 +181,8 @@ def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) 
         context |= {
             "width": contract.width,
             "height": contract.height,
+            "channels": contract.channels,
+            "colour": Escaped(COLOURS[contract.channels]),
             "step": contract.scale[0],
             "low": contract.low,
         }

@@ -170,7 +170,7 @@ def test_the_example_brings_pictures_to_size_as_training_did(float_bundle: Bundl
         "import sys, json, numpy; from PIL import Image; sys.path.insert(0, sys.argv[1]); import example\n"
         "picture = Image.open(sys.argv[2])\n"
         "for resize in ('stretch', 'crop', 'pad'):\n"
-        "    numpy.save(sys.argv[2] + resize, numpy.asarray(example.fit(picture, 32, resize, Image)))"
+        "    numpy.save(sys.argv[2] + resize, numpy.asarray(example.fit(picture, 32, 32, resize, Image)))"
     )
     path = tmp_path / "picture.png"
     picture.save(path)

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from edgeproof.core.class_figures import ClassFigures, Disagreement
 from edgeproof.core.decode import decode, decode_again
 from edgeproof.core.errors import InputError
+from edgeproof.core.measurement import Measurement
 from edgeproof.core.picture_size import size_of
+from edgeproof.core.progress import Silent
+from edgeproof.core.recipe_data import Data
+from edgeproof.core.store import Store
+from edgeproof.evaluate.examples import with_samples
+from edgeproof.train.external.import_model import _judge
+from edgeproof.workflows.diagnose import diagnose
 from edgeproof.workflows.evaluate import evaluate
+from edgeproof.workflows.export import export
+from edgeproof.workflows.files import Files
 from edgeproof.workflows.model_files import input_spec_of, open_artifact
-from edgeproof.workflows.prepare_data import InputSpec
+from edgeproof.workflows.prepare_data import InputSpec, prepared
 
-from ..support.picture_models import LABELS, linear_model, litert_answers, prepared_pixels, write_pictures
+from ..support.bundles import bundle_of, compiles, on_device
+from ..support.picture_models import LABELS, linear_model, litert_answers, prepared_pixels, weights_of, write_pictures
 
 SHAPES = [(48, 48, 1), (32, 96, 3), (40, 24, 4)]
 
@@ -49,7 +65,7 @@ def test_accuracy_equals_that_of_pillow_and_litert_alone(
     values = np.stack([prepared_pixels(path, shape, resize) for path in pictures]) / np.float32(255)
     truths = np.array(list(pictures.values()))
     run = evaluate(
-        [tmp_path / f"{name}.tflite" for name in files], f"folder:{next(iter(pictures)).parents[1]}", "local/litert",
+        [tmp_path / f"{name}.tflite" for name in files], f"folder:{_root(pictures)}", "local/litert",
         out=tmp_path / "out", value_range=(0, 1), resize=resize, labels=LABELS,
         latency={"processes": 1, "warmup_seconds": 0, "run_seconds": 0.02},
     )  # fmt: skip
@@ -71,3 +87,180 @@ def test_the_size_of_square_rgb_pictures_is_their_side(tmp_path: Path) -> None:
     for shape, size in (((8, 8, 3), 8), ((8, 8, 1), (8, 8, 1)), ((8, 6, 3), (8, 6, 3))):
         (tmp_path / "m.tflite").write_bytes(linear_model(shape))
         assert input_spec_of(open_artifact(tmp_path / "m.tflite"), None) == InputSpec("image", size, "stretch")
+
+
+@pytest.fixture(scope="module", params=[(48, 48, 1), (32, 96, 3), (40, 24, 4)], ids=str)
+def exported(
+    request: pytest.FixtureRequest, pictures: dict[Path, int], tmp_path_factory: pytest.TempPathFactory
+) -> Files:
+    """A float .tflite of each shape that is quantized as it is, with pictures of all kinds."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "mine.tflite").write_bytes(linear_model(request.param))
+    return export(
+        folder / "mine.tflite", "tflite:int8", out=folder / "out", calibration=f"folder:{_root(pictures)}",
+        samples=8, value_range=(0, 1), labels=LABELS,
+    )  # fmt: skip
+
+
+def test_a_supplied_file_is_calibrated_with_pictures_and_proved(
+    exported: Files, pictures: dict[Path, int], tmp_path: Path
+) -> None:
+    int8 = exported["tflite:int8"]
+    assert int8.status == "ok" and int8.contract is not None and int8.contract.kind == "image", int8.reason
+    shape = int8.contract.shape[1:]
+    assert int8.contract.colour == {1: "grey", 3: "RGB", 4: "RGBA"}[shape[2]]
+    assert int8.calibration is not None and int8.calibration["samples"] == 8
+    files = sorted(int8.path.parent.glob("*.tflite")) if int8.path else []
+    assert len(files) == 2
+    run = evaluate(
+        files, f"folder:{_root(pictures)}", "local/litert", out=tmp_path,
+        latency={"processes": 1, "warmup_seconds": 0, "run_seconds": 0.02},
+    )  # fmt: skip
+    values = np.stack([prepared_pixels(path, shape, "stretch") for path in pictures]) / np.float32(255)
+    truths = np.array(list(pictures.values()))
+    for row in run.results.measurements:
+        content = next(file for file in files if file.stem == row.artifact).read_bytes()
+        expected = np.mean(np.array(litert_answers(content, values)) == truths)
+        assert row.status == "ok" and row.accuracy == pytest.approx(expected) and (row.agreement or 0) > 0.8
+
+
+def test_its_bundle_reads_pictures_as_the_evaluation_did(
+    exported: Files, pictures: dict[Path, int], tmp_path: Path
+) -> None:
+    path = exported["tflite:int8"].path
+    assert path is not None
+    bundle = bundle_of(path, tmp_path / "out", source=f"folder:{_root(pictures)}", samples=4)
+    contract = bundle.manifest["contract"]
+    height, width, channels = contract["shape"][1:]
+    golden = np.load(bundle.folder / "golden.npz", allow_pickle=False)
+    assert golden["samples"].shape == (4, height, width, channels)
+    verified = on_device(bundle.folder, Path(np.__file__).parents[1], "verify.py")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    compiles(bundle.folder / "cpp" / "classifier.cc", tmp_path)
+    code = (
+        "import sys, numpy; sys.path.insert(0, sys.argv[1]); import example\n"
+        "contract = {'shape': [1, *map(int, sys.argv[2].split(','))]}\n"
+        "for resize in ('stretch', 'crop', 'pad'):\n"
+        "    rows = [example.read_picture(path, {**contract, 'resize': resize}) for path in sys.argv[3:]]\n"
+        "    numpy.save(resize, numpy.stack(rows))"
+    )
+    paths = list(map(str, pictures))
+    shape = (height, width, channels)
+    subprocess.run(
+        [sys.executable, "-c", code, str(bundle.folder), ",".join(map(str, shape)), *paths], check=True, cwd=tmp_path
+    )
+    for resize in ("stretch", "crop", "pad"):
+        wanted = np.stack([prepared_pixels(path, shape, resize) for path in pictures])
+        np.testing.assert_array_equal(np.load(tmp_path / f"{resize}.npy"), wanted, resize)
+    kotlin = (bundle.folder / "android/Classifier.kt").read_text()
+    assert kotlin.count("put(") == {1: 2, 3: 4, 4: 5}[channels], "the function, and a call for each channel"
+    assert f"{channels} bytes, {contract['colour']}" in (bundle.folder / "cpp/classifier.cc").read_text()
+    assert f"takes {contract['colour']} pictures" in (bundle.folder / "README.md").read_text()
+
+
+def test_it_is_diagnosed_and_its_disagreements_are_shown(
+    exported: Files, pictures: dict[Path, int], tmp_path: Path
+) -> None:
+    path = exported["tflite:int8"].path
+    assert path is not None
+    found = diagnose(path, data=f"folder:{_root(pictures)}", samples=4, out=tmp_path)
+    assert found.samples == 4 and found.tensors
+    data = prepared(
+        Data(source=f"folder:{_root(pictures)}"), input_spec_of(open_artifact(path), None), seed=1, folder=Path(),
+        store=Store(tmp_path / "store"), listener=Silent(), use="test",
+    )  # fmt: skip
+    assert data.rows("test").shape[1:] == (data.height, data.width, data.channels)
+    wrong = ClassFigures(3, (), disagreements=(Disagreement(0, "a", "b", 0.9, "c", 0.8),))
+    row = Measurement("m", "local/litert", "local", "litert", by_class=wrong)
+    (shown,) = with_samples([row], data, tmp_path)
+    assert shown.by_class is not None
+    picture = Image.open(tmp_path / shown.by_class.disagreements[0].picture)
+    assert picture.mode == ("L" if data.channels == 1 else "RGB") and max(picture.size) <= 96
+
+
+def test_without_a_range_such_inputs_are_arrays_as_before(tmp_path: Path) -> None:
+    """A spectrogram has the shape of a grey picture: only whoever says a range says that it is one."""
+    (tmp_path / "sound.tflite").write_bytes(linear_model((20, 12, 1)))
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).standard_normal((8, 20, 12, 1)).astype("float32"))
+    made = export(
+        tmp_path / "sound.tflite",
+        "tflite:int8",
+        out=tmp_path / "out",
+        calibration=f"npy:{tmp_path / 'x.npy'}",
+        samples=8,
+    )["tflite:int8"]
+    assert made.status == "ok" and made.contract is not None and made.contract.kind == "tensor", made.reason
+    with pytest.raises(InputError, match="arrays of its own shape") as refused:
+        export(tmp_path / "sound.tflite", "tflite:int8", out=tmp_path / "o", calibration=f"folder:{tmp_path}")
+    assert "--value-range 0,1" in (refused.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "known", "said", "kind"),
+    [
+        ((1, 48, 48, 1), "float32", None, (0.0, 1.0), "image"),
+        ((1, 32, 96, 3), "uint8", None, (0.0, 255.0), "image"),
+        ((1, 32, 96, 3), "float32", (0.0, 255.0), None, "tensor"),
+        ((1, 48, 48, 1), "uint8", None, None, "tensor"),
+        ((1, 48, 48, 3), "float32", (0.0, 255.0), None, "image"),
+        ((1, 48, 48, 3), "uint8", None, None, "image"),
+        ((1, 48, 48, 3), "float32", None, None, "tensor"),
+    ],
+)
+def test_of_an_external_model_only_square_rgb_is_a_picture_without_being_said(
+    shape: tuple[int, ...],
+    dtype: str,
+    known: tuple[float, float] | None,
+    said: tuple[float, float] | None,
+    kind: str,
+) -> None:
+    plain = SimpleNamespace(inputs=[("x", shape, dtype)])
+    source: Any = SimpleNamespace(plain=plain, inputs=[])
+    file: Any = SimpleNamespace(path=Path("m.keras"))
+    contract = _judge(source, file, said, said or known).contract
+    assert contract.kind == kind
+
+
+@pytest.mark.slow
+def test_a_keras_model_of_grey_rectangles_goes_through_export_and_evaluation(
+    pictures: dict[Path, int], tmp_path: Path
+) -> None:
+    shape = (24, 40, 1)
+    weights = weights_of(shape).astype(np.float32) * np.float32(0.002)
+    code = (
+        "import sys, numpy, tf_keras as keras\n"
+        "weights = numpy.load(sys.argv[1])\n"
+        "layers = keras.layers\n"
+        "parts = [keras.Input((24, 40, 1)), layers.Flatten(), layers.Dense(3, activation='softmax')]\n"
+        "model = keras.Sequential(parts)\n"
+        "model.layers[-1].set_weights([weights.T, numpy.zeros(3, 'float32')])\n"
+        "model.save(sys.argv[2])"
+    )
+    np.save(tmp_path / "weights.npy", weights)
+    arguments = [str(tmp_path / "weights.npy"), str(tmp_path / "grey.keras")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+    files = export(
+        tmp_path / "grey.keras", ["tflite:float32", "tflite:int8-int8io", "onnx:float32"], out=tmp_path / "out",
+        calibration=f"folder:{_root(pictures)}", samples=12, maker="converter", value_range=(0, 1), labels=LABELS,
+    )  # fmt: skip
+    assert files.all_ok, [file.reason for file in files.values()]
+    run = evaluate(
+        files, f"folder:{_root(pictures)}", ["local/tensorflow", "local/litert", "local/onnxruntime"],
+        out=tmp_path / "run", latency={"processes": 1, "warmup_seconds": 0, "run_seconds": 0.02},
+    )  # fmt: skip
+    values = np.stack([prepared_pixels(path, shape, "stretch") for path in pictures]) / np.float32(255)
+    top = (values.reshape(len(values), -1) @ weights.T).argmax(axis=1)
+    expected = np.mean(top == np.array(list(pictures.values())))
+    rows = [row for row in run.results.measurements if row.status == "ok"]
+    assert {row.artifact.partition("--")[2] for row in rows} == {
+        "savedmodel-float32", "tflite-float32", "tflite-int8-int8io", "onnx-float32",
+    }  # fmt: skip
+    for row in rows:
+        if row.artifact.endswith("float32"):
+            assert row.accuracy == pytest.approx(expected) and row.agreement in (None, 1.0), row
+        else:
+            assert row.agreement is not None and row.agreement > 0.9, row
+
+
+def _root(pictures: dict[Path, int]) -> Path:
+    return next(iter(pictures)).parents[1]

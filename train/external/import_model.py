@@ -17,6 +17,7 @@ from ...core.codec import sha256_of, to_json
 from ...core.errors import InputError, StageError, explain_disk_errors
 from ...core.files import discard, move, remove
 from ...core.model import InputContract, Model, save_model
+from ...core.picture_size import COLOURS, PICTURE, is_picture
 from ...core.progress import Listener
 from ...core.sanitize import shorten
 from ...core.store import package_versions
@@ -78,7 +79,7 @@ def import_model(
     `workspace` then holds ``saved_model/`` and ``model.json``. The batch is fixed to 1. Outputs that are not evaluated
     stay in the file.
 
-    The contract is ``image`` for one square RGB input (NHWC) of a known range, ``text`` for one string, ``tensor``
+    The contract is ``image`` for one input of pictures (NHWC) of a known range, ``text`` for one string, ``tensor``
     for all else. With several inputs it describes the first; ``provenance["inputs"]`` has all. `Model.sha256` covers
     the file and these options. The frozen model is compared with the original on random inputs.
 
@@ -251,21 +252,22 @@ def _judge(
     only = len(source.plain.inputs) == 1
     if only and dtype == "string":
         return _Judged(InputContract(name, shape, "string", 0, 0, "", "", kind="text"), "")
-    picture = only and len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2] and dtype in ("float32", "uint8")
+    picture = only and is_picture(shape) and dtype in ("float32", "uint8")
     if value_range is not None and not picture:
         raise InputError(
-            "a value range is for one square RGB picture (1, height, width, 3), but the model takes "
-            f"{describe_inputs(source.inputs)}",
+            f"a value range is for {PICTURE}, but the model takes {describe_inputs(source.inputs)}",
             "leave --value-range out: its input is fed as it is",
         )
     if dtype == "uint8" and value_range not in (None, (0.0, 255.0)):
         raise InputError("the model takes whole numbers of 0–255 (uint8)", "leave --value-range out")
-    if picture and (known_range is not None or dtype == "uint8"):
+    # Other shapes may as well be spectrograms: they are pictures where the user says so.
+    usual = picture and shape[1] == shape[2] and shape[3] == 3
+    if picture and (value_range is not None or (usual and (known_range is not None or dtype == "uint8"))):
         low, high = known_range if known_range is not None and dtype != "uint8" else (0.0, 255.0)
         origin = (
             "the user" if value_range else "uint8" if dtype == "uint8" else f"the preprocessing in {file.path.name}"
         )
-        return _Judged(InputContract(name, shape, dtype, low, high), origin)
+        return _Judged(InputContract(name, shape, dtype, low, high, COLOURS[shape[3]]), origin)
     return _Judged(InputContract(name, shape, dtype, 0.0, 0.0, "", "", kind="tensor"), "")
 
 

@@ -1,6 +1,6 @@
 """The model at work: prints the classes that it finds most likely, or what else it gives.
 
-    python example.py PICTURE        a .npy (height, width, 3) uint8 of the file's size; other pictures need Pillow
+    python example.py PICTURE        a .npy (height, width, channels) uint8 of the file's size; others need Pillow
     python example.py "A TEXT"       where the model takes texts
     python example.py INPUTS.npz     where it takes arrays: one for each input, in the file's order
     python example.py                the first golden vector
@@ -14,47 +14,55 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHOWN = 8
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by channels
 
 
 def read_picture(path, contract):
-    """Return a picture as the model takes it: (height, width, 3) uint8, RGB, read and resized as in training."""
+    """Return a picture as the model takes it: (height, width, channels) uint8, read and resized as in training."""
     import numpy
 
-    height, width = contract["shape"][1:3]
+    height, width, channels = contract["shape"][1:4]
     if path.endswith(".npy"):
         pixels = numpy.load(path, allow_pickle=False)
-        if pixels.shape != (height, width, 3) or pixels.dtype != numpy.uint8:
-            expected = "expected ({}, {}, 3) uint8".format(height, width)
+        if pixels.shape != (height, width, channels) or pixels.dtype != numpy.uint8:
+            expected = "expected ({}, {}, {}) uint8".format(height, width, channels)
             raise SystemExit("{} is {} {}, {}".format(path, pixels.shape, pixels.dtype, expected))
         return pixels
     try:
         from PIL import Image, ImageOps
     except ImportError:
-        raise SystemExit("reading {} needs Pillow; a .npy of ({}, {}, 3) does not".format(path, height, width))
+        raise SystemExit(
+            "reading {} needs Pillow; a .npy of ({}, {}, {}) does not".format(path, height, width, channels)
+        )
     picture = ImageOps.exif_transpose(Image.open(path))
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow's own convert() would clip to white
         scaled = (numpy.asarray(picture).astype(numpy.int64) * 255 + 32767) // 65535
         picture = Image.fromarray(numpy.clip(scaled, 0, 255).astype(numpy.uint8))
     if picture.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return numpy.asarray(fit(picture.convert("RGB"), width, contract["resize"], Image))
+        if channels < 4:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    if picture.mode not in ("L", "RGBA"):
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+    pixels = numpy.asarray(fit(picture.convert(MODES[channels]), width, height, contract["resize"], Image))
+    return pixels.reshape(height, width, channels)
 
 
-def fit(picture, size, resize, pillow):
-    """Return the picture as size x size: stretched, its middle cut out (crop), or whole on black (pad)."""
+def fit(picture, width, height, resize, pillow):
+    """Return the picture as width x height: stretched, its middle cut out (crop), or whole on black (pad)."""
     wide, high = picture.size
+    wider = wide * height - high * width  # than it is to become, if positive
     if resize == "crop":
-        side = min(wide, high)
-        left, top = (wide - side) / 2, (high - side) / 2
-        return picture.resize((size, size), pillow.BILINEAR, box=(left, top, left + side, top + side))
-    if resize == "pad" and wide != high:
-        side = max(wide, high)
-        inner = (max(1, round(wide * size / side)), max(1, round(high * size / side)))
-        canvas = pillow.new("RGB", (size, size))
-        canvas.paste(picture.resize(inner, pillow.BILINEAR), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        across, down = (high * width / height, high) if wider > 0 else (wide, wide * height / width)
+        left, top = (wide - across) / 2, (high - down) / 2
+        return picture.resize((width, height), pillow.BILINEAR, box=(left, top, left + across, top + down))
+    if resize == "pad" and wider:
+        fitted = (width, round(high * width / wide)) if wider > 0 else (round(wide * height / high), height)
+        inner = (max(1, fitted[0]), max(1, fitted[1]))
+        canvas = pillow.new(picture.mode, (width, height))
+        canvas.paste(picture.resize(inner, pillow.BILINEAR), ((width - inner[0]) // 2, (height - inner[1]) // 2))
         return canvas
-    return picture.resize((size, size), pillow.BILINEAR)
+    return picture.resize((width, height), pillow.BILINEAR)
 
 
 def read_sample(model, argument):

@@ -90,7 +90,7 @@ class Model:
     def prepare(self, sample):
         """Return what the file is fed for one sample.
 
-        A sample is a picture (height, width, 3) uint8 RGB of the file's size, a text, or a list with the values of
+        A sample is a picture (height, width, channels) uint8 of the file's size, a text, or a list with the values of
         each of the file's inputs, in its order and without the batch.
         """
         contract = self.about["contract"]
