@@ -38,7 +38,8 @@ class PreparedData:
     - ``tensor``: ``SPLIT.npy`` (N, …) as the model takes them. Without classes `labels` is empty, and so are targets.
 
     Unreadable samples and duplicates are already left out; `report` lists them. `sha256` is over the bytes of samples
-    and labels. `counts` maps each split to its N.
+    and labels. `counts` maps each split to its N. For a `task` other than classification ``SPLIT-labels.npy`` holds the
+    targets as the task keeps them (N, …).
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class PreparedData:
     kind: Kind = "image"
     channels: Count = 3
     """Of images: 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    task: str = "classification"
 
     def inputs(self, split: str) -> Path:
         """The file of a split's samples."""
@@ -81,7 +83,7 @@ class PreparedData:
         return "" if rows is None or isinstance(rows, np.ndarray) else rows.missing()
 
     def targets(self, split: str) -> Path:
-        """The ``.npy`` of a split's labels."""
+        """The ``.npy`` of a split's labels or other targets."""
         return self.folder / f"{split}-labels.npy"
 
 

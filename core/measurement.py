@@ -168,11 +168,11 @@ class Measurement:
     remedy: str = ""
     """What to do about it."""
     accuracy: Share | None = None
-    """Share of `samples` with a correct answer."""
+    """The task's `metric`; of a classifier the share of `samples` with a correct answer."""
     accuracy_low: Share | None = None
-    """Lower end of its 95 % Wilson interval."""
+    """Lower end of its 95 % interval: of a share of samples Wilson's, of other metrics by bootstrap over samples."""
     accuracy_high: Share | None = None
-    """Upper end of its 95 % Wilson interval."""
+    """Upper end of its 95 % interval."""
     samples: Count = 0
     """Number of samples of the test split that it answered."""
     agreement: Share | None = None
@@ -220,6 +220,10 @@ class Measurement:
     """The file with all single latencies, relative to the run's folder."""
     scores: str = ""
     """The file with the score of each sample, relative to the run's folder; empty where right answers are not known."""
+    metric: str = ""
+    """What `accuracy` is (`tasks.Task.metric`): ``accuracy``, ``mAP``, ``mean IoU``; empty where there is none."""
+    metrics: dict[str, Finite] = field(default_factory=dict)
+    """The task's further figures by name, such as ``pixel accuracy`` and ``IoU road``."""
     measured_at: str = ""
     """Time of the measurement in UTC (ISO 8601)."""
     fingerprint: dict[str, Any] = field(default_factory=dict)

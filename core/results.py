@@ -177,7 +177,7 @@ class Results:
         """Yield the row of results.csv for each measurement, by column."""
         artifacts = {a.id: a for a in self.artifacts}
         for measurement in self.measurements:
-            row = asdict(replace(measurement, by_class=None, profile=None))
+            row = asdict(replace(measurement, by_class=None, profile=None, metrics={}))
             latency = row.pop("latency_ms") or {}
             row |= {f"latency_{name}": value for name, value in latency.items()}
             ratio = row.pop("latency_ratio") or {}
@@ -262,7 +262,7 @@ CSV_COLUMNS = (
     "latency_ratio_high", "latency_ratio_confidence", "latency_ratio_verdict", "latency_ratio_anchor",
     "latency_invoke", "latency_transfer", "latency_batch", "latency_throughput", "latency_warmup_runs",
     "latency_steady", "file_memory_bytes", "arena_bytes", "reference_samples", "reference_identical",
-    "npu_ms", "npu_cycles", "npu_sram_bytes", "worst_device", "in_smallest_set",
+    "npu_ms", "npu_cycles", "npu_sram_bytes", "worst_device", "in_smallest_set", "metric",
 )  # fmt: skip
 
 

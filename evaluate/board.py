@@ -37,7 +37,8 @@ class RunningCell:
     """A runner on its way through the phases, and its row so far; `place` is the machine that it runs on.
 
     `answers` is the ``.npy`` of its answers (samples, values) float32; `scores` (samples,) how well each sample is
-    answered, where that is known; `likeness` (samples,) how like the float reference's each answer is.
+    answered, where that is known, and `parts` what its metric is made of (`tasks.Task`); `likeness` (samples,) how like
+    the float reference's each answer is.
     """
 
     runner: Runner
@@ -47,6 +48,7 @@ class RunningCell:
     facts: dict[str, Any] = field(default_factory=dict)
     answers: Path | None = None
     scores: NDArray[Any] | None = None
+    parts: NDArray[Any] | None = None
     likeness: Scores | None = None
 
     @property
@@ -85,7 +87,7 @@ class Board:
     ) -> None:
         self.cells = sorted(cells, key=lambda cell: cell.place != THIS_MACHINE)
         self._references, self._examples, self._on_row = references, examples, on_row
-        self._task, self._labels, self._samples = task_of(data.labels), data.labels, data.counts[split]
+        self._task, self._labels, self._samples = task_of(data.labels, data.task), data.labels, data.counts[split]
         self._targets = self._task.targets(data, split)
         self._changed = threading.Condition()
         self._over = False
@@ -132,8 +134,9 @@ class Board:
                 return
             cell.answers, cell.scores = answers, self._task.scores(outputs, self._targets)
             cell.row = replace(cell.row, samples=self._samples)
-            if cell.scores is not None:
-                cell.row = self._task.recorded(cell.row, self._task.estimate(cell.scores))
+            cell.parts = self._task.parts(outputs, self._targets)
+            if cell.parts is not None:
+                cell.row = self._task.recorded(cell.row, self._task.estimate(cell.parts))
             self._on_row(cell.row)
             self._compare_model(cell.runner.artifact.model)
 
@@ -205,12 +208,13 @@ class Board:
             ours = np.load(cell.answers, mmap_mode="r", allow_pickle=False)
             if exact.shape != ours.shape:
                 continue
-            alike = compare(task_of(cell.runner.artifact.labels), exact, ours, self._shape(reference))
+            task = task_of(cell.runner.artifact.labels) if self._targets is None else self._task
+            alike = compare(task, exact, ours, self._shape(reference))
             cell.likeness = alike.scores
             cell.row = alike.recorded(replace(cell.row, difference=float(np.abs(exact - ours).max())))
-            if cell.scores is not None and reference.scores is not None:
+            if cell.parts is not None and reference.parts is not None:
                 same = cell.row.difference == 0
-                drop, low, high = self._task.drop(reference.scores, cell.scores, identical=same)
+                drop, low, high = self._task.drop(reference.parts, cell.parts, identical=same)
                 cell.row = replace(cell.row, drop=drop, drop_low=low, drop_high=high)
                 self._detail(cell, ours, exact)
             self._on_row(cell.row)

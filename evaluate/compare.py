@@ -22,7 +22,7 @@ from ..core.measurement import Kind, Latency, LatencyRatio, Measurement
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, difference_interval, paired_loss
-from ..tasks import Quality, comparable, task_of
+from ..tasks import Quality, comparable, task_of_row
 from .bursts import Record, ratio_of, read_record, through_anchor
 from .cells import Cell, cells
 from .gate import Gate, Limit, judge
@@ -30,6 +30,7 @@ from .scores import KeptScores, kept, pairs
 
 MACHINE_KEYS = ("cpu", "cores", "os")
 PAIRED = "the same samples, pair by pair (adjusted Wald, Bonett and Price 2012; of other scores the normal interval)"
+RESAMPLED = "the same samples, drawn for both (bootstrap, Efron 1979)"
 IDENTICAL = "the same file gave the same samples the same scores on the same machine and runtime"
 SEPARATE = "Newcombe's interval, separate samples"
 BY_ANCHOR = "ratios to the common anchor, of bursts of the same rounds (Welch's interval over blocks)"
@@ -335,15 +336,21 @@ def _accuracy(a: Cell, b: Cell, scores_a: KeptScores | None, scores_b: KeptScore
 
     Where one file on one machine and runtime gave every sample the same score, it is exactly 0.
     """
-    first, second = (task_of(()).reported(cell.measurement) for cell in (a, b))
+    task, other = (task_of_row(cell.measurement) for cell in (a, b))
+    if task is None or other is None or task.name != other.name:
+        return None
+    first, second = (task.reported(cell.measurement) for cell in (a, b))
     if first is None or second is None:
         return None
     if scores_a is None or scores_b is None or not pairs(scores_a, scores_b):
         difference, low, high = difference_interval(first, second)
         why = "not of the same samples" if scores_a and scores_b else "a run kept no scores of its samples"
         return Change(difference, low, high, CONFIDENCE, f"{SEPARATE}: {why}", _verdict(low, high, 0))
-    if _is_same_file(a, b) and np.array_equal(scores_a.scores, scores_b.scores):
+    if _is_same_file(a, b) and np.array_equal(scores_a.parts, scores_b.parts):
         return Change(0.0, 0.0, 0.0, CONFIDENCE, IDENTICAL, _verdict(0, 0, 0))
+    if scores_a.parts.ndim > 1 and scores_b.parts.ndim > 1:
+        gain, low, high = task.drop(scores_b.parts, scores_a.parts)
+        return Change(gain, low, high, CONFIDENCE, RESAMPLED, _verdict(low, high, 0))
     gain, low, high = paired_loss(scores_b.scores, scores_a.scores)
     return Change(gain, low, high, CONFIDENCE, PAIRED, _verdict(low, high, 0))
 

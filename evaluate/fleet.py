@@ -160,7 +160,7 @@ def _worst_accuracy(rows: Sequence[Measurement], folder: Path | None) -> dict[st
         others = [kept(row, folder) for row, _ in figures]
         same = all(one and ours and pairs(one, ours) and (one.scores == ours.scores).all() for one in others)
         verdict = SAME if same or all(row.difference == 0 for row, _ in figures) else UNCLEAR
-    elif ours and theirs and pairs(ours, theirs):
+    elif ours and theirs and pairs(ours, theirs) and ours.parts.ndim == 1:
         difference, low, high = paired_loss(theirs.scores, ours.scores, confidence)
     elif None not in (low_figure.low, low_figure.high, high_figure.low, high_figure.high):
         ends = [(f.value, f.low or 0.0, f.high or 0.0) for f in (low_figure, high_figure)]

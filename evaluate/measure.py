@@ -48,13 +48,14 @@ class Answered:
     """What a cell answered: the score of each sample, and how far each answer is the float reference's, from 0 to 1.
 
     Both are (samples,). `scores` are the task's (`tasks.Task`), None where the data or the answers do not tell what is
-    right; `likeness` is None where there is no reference or its answers are of other size. `answers` is the ``.npy`` of
-    all answers, (samples, values) float32.
+    right; `parts` (samples, …) are what its metric is made of. `likeness` is None where there is no reference or its
+    answers are of other size. `answers` is the ``.npy`` of all answers, (samples, values) float32.
     """
 
     scores: NDArray[Any] | None = None
     likeness: Scores | None = None
     answers: Path | None = None
+    parts: NDArray[Any] | None = None
 
 
 def measure(
@@ -150,7 +151,7 @@ def measure(
     run_queues(board, listener, queue, interrupt)
     board.fail_zeros(board.cells, board.cells)
     return {
-        (cell.artifact, cell.row.target): Answered(cell.scores, cell.likeness, cell.answers)
+        (cell.artifact, cell.row.target): Answered(cell.scores, cell.likeness, cell.answers, cell.parts)
         for cell in _alive(everyone)
     }
 

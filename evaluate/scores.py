@@ -1,8 +1,9 @@
 """The score of each sample, beside a run's raw latencies: so that two runs are compared on the same samples.
 
 One compressed ``.npz`` for each cell: ``scores`` (samples,) bool or float64, ``data`` (the SHA-256 of the prepared
-data) and ``split``. Two files can be compared pair by pair where `data` and `split` are the same: the samples are then
-the same ones, in the same order. A run's folder may come from anywhere, so files are read within bounds.
+data) and ``split``; of a metric that is not their mean also ``parts`` (samples, …) float64, which it is made of. Two
+files can be compared pair by pair where `data` and `split` are the same: the samples are then the same ones, in the
+same order. A run's folder may come from anywhere, so files are read within bounds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ from ..core.errors import InputError
 from ..core.inputs import open_input
 from ..core.measurement import Measurement
 from ..core.target import base_target
+from ..tasks import task_of_row
 from .cells import file_of, raw_name
 
 if TYPE_CHECKING:
@@ -42,18 +45,22 @@ _UNREADABLE = (
 # NumPy itself would evaluate it as a Python expression, and take the memory that it asks for.
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '([|<])(b1|f8|U[0-9]{1,3})', 'fortran_order': False, 'shape': "
-    rb"\(((?:[0-9]{1,8},)?)\), \} *\n",
+    rb"\(((?:[0-9]{1,8},)?|[0-9]{1,8}, [0-9]{1,8}, [0-9]{1,8})\), \} *\n",
     re.DOTALL,
 )
 
 
 @dataclass(frozen=True)
 class KeptScores:
-    """The scores of a cell (samples,), from 0 (wrong) to 1 (right), and which samples they are of."""
+    """The scores of a cell (samples,), from 0 (wrong) to 1 (right), and which samples they are of.
+
+    `parts` (samples, …) are what the metric is made of: the scores themselves where it is their mean.
+    """
 
     scores: NDArray[Any]
     data: str
     split: str
+    parts: NDArray[Any]
 
 
 def keep(
@@ -75,7 +82,10 @@ def keep(
         if answered is None or answered.scores is None or (row.target != target and row.status != "ok"):
             continue
         stream = io.BytesIO()
-        np.savez_compressed(stream, scores=answered.scores, data=np.array(data), split=np.array(split))
+        arrays = {"scores": answered.scores, "data": np.array(data), "split": np.array(split)}
+        if answered.parts is not None and answered.parts.ndim > 1:
+            arrays["parts"] = answered.parts.astype(np.float64)
+        np.savez_compressed(stream, **arrays)
         name = raw_name(row.artifact, target, SUFFIX)
         write_atomic(folder / name, stream.getvalue(), durable=False)
         yield replace(row, scores=f"{folder.name}/{name}")
@@ -95,14 +105,22 @@ def kept(measurement: Measurement, folder: Path | None) -> KeptScores | None:
         with open_input(path) as stream, zipfile.ZipFile(stream) as archive:
             scores = _array(archive, "scores", "bf", _MAX_BYTES)
             data, split = (str(_array(archive, name, "U", _MAX_TEXT)[()]) for name in ("data", "split"))
+            of_more = "parts.npy" in archive.namelist()
+            parts = _array(archive, "parts", "f", _MAX_BYTES, dimensions=3) if of_more else scores
     except _UNREADABLE:
         return None
     if scores.ndim != 1 or not 0 < len(scores) == measurement.samples or not ((scores >= 0) & (scores <= 1)).all():
         return None
-    # Scores that are not those of which the accuracy beside them is the mean would contradict it.
-    if measurement.accuracy is not None and abs(float(scores.mean()) - measurement.accuracy) > 1e-6:
+    if len(parts) != len(scores) or not np.isfinite(parts).all():
         return None
-    return KeptScores(scores, data, split)
+    # Parts of which the metric beside them is not made would contradict it.
+    if (task := task_of_row(measurement)) is not None and measurement.accuracy is not None:
+        try:
+            if abs(task.value_of(parts) - measurement.accuracy) > 1e-6:
+                return None
+        except (ValueError, IndexError):  # of another task's shape
+            return None
+    return KeptScores(scores, data, split, parts)
 
 
 def pairs(a: KeptScores | None, b: KeptScores | None) -> bool:
@@ -110,10 +128,10 @@ def pairs(a: KeptScores | None, b: KeptScores | None) -> bool:
     return a is not None and b is not None and (a.data, a.split, len(a.scores)) == (b.data, b.split, len(b.scores))
 
 
-def _array(archive: zipfile.ZipFile, name: str, kinds: str, limit: int) -> NDArray[Any]:
+def _array(archive: zipfile.ZipFile, name: str, kinds: str, limit: int, dimensions: int = 1) -> NDArray[Any]:
     """Read a member of at most `limit` bytes as an array of one of `kinds` (NumPy's letters); ValueError if it is none.
 
-    It has one dimension or, of a single value, none.
+    It has one dimension, or so many `dimensions`; of a single value, none.
     """
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -124,7 +142,9 @@ def _array(archive: zipfile.ZipFile, name: str, kinds: str, limit: int) -> NDArr
     if len(content) > limit or header is None:
         raise ValueError(f"{name} is too large, or no array as it was written")
     dtype = np.dtype((header[1] + header[2]).decode())
-    shape = (int(header[3][:-1]),) if header[3] else ()
-    if dtype.kind not in kinds or len(content) - header.end() != dtype.itemsize * (shape[0] if shape else 1):
-        raise ValueError(f"{name} is no array of {kinds}, or was cut")
+    shape = tuple(int(side) for side in header[3].split(b",") if side)
+    if dtype.kind not in kinds or len(shape) not in (0, dimensions):
+        raise ValueError(f"{name} is no array of {kinds} of {dimensions} dimensions")
+    if len(content) - header.end() != dtype.itemsize * prod(shape):
+        raise ValueError(f"{name} was cut")
     return np.frombuffer(content, dtype, offset=header.end()).reshape(shape)

@@ -15,6 +15,7 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from ..evaluate.bursts import Ratios
 from ..evaluate.cells import Cell, artifact_name, cells, has_several_models
+from ..tasks import metric_of
 from ..tasks.classification import Accuracy
 from ..tasks.quality import AgreementShare, Likeness, Quality, caption
 
@@ -116,9 +117,15 @@ class Content:
         return min((type(c.quality) for c in self.measured()), key=lambda kind: kind.rank, default=Accuracy)
 
     @property
+    def metric(self) -> type[Quality]:
+        """The metric of the run's task; of a run that has none accuracy, which it would be."""
+        figures = (metric_of(c.measurement) for c in self.cells if c.measurement.status == "ok")
+        return next((type(figure) for figure in figures if figure), Accuracy)
+
+    @property
     def quality(self) -> str:
         """The name of that kind, with a capital letter."""
-        return self._drawn.name.capitalize()
+        return self._drawn.title if self.by_metric else self._drawn.name.capitalize()
 
     @property
     def by_metric(self) -> bool:

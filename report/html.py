@@ -37,6 +37,7 @@ from .sections import (
     recommendations,
     runtimes,
     sustained,
+    task_figures,
 )
 from .templating import environment
 
@@ -50,6 +51,7 @@ SECTIONS: tuple[Section, ...] = (
     sustained.SECTION,
     operators.SECTION,
     classes.SECTION,
+    task_figures.SECTION,
     disagreements.SECTION,
     device_differences.SECTION,
     microcontrollers.SECTION,

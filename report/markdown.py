@@ -23,6 +23,7 @@ from .sections import (
     provenance,
     runtimes,
     sustained,
+    task_figures,
 )
 from .sections.data import data_section
 from .sections.figures import figure_rows
@@ -63,6 +64,7 @@ def render(results: Results) -> str:
         workarounds=runtimes.workarounds(content),
         placements=runtimes.placements(content),
         sustained=sustained.sustained_rows(content),
+        task_figures=task_figures.task_figures(content),
         fleet=fleet.fleet_view(content),
         differences=device_differences.difference_rows(content),
         micro=microcontrollers.micro_rows(content),

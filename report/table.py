@@ -136,7 +136,11 @@ def table(results: Results, width: int | None = None) -> RenderableType:
     left_out = {"kind"} if len({row["kind"] for row in rows}) < 2 else set()
     left_out |= set() if any(row["placed"] for row in rows) else {"placed"}
     left_out |= set() if any(row["ratio"] != "–" for row in rows) else {"ratio"}
-    columns = [column for column in _COLUMNS if column[1] not in left_out]
+    columns = [
+        (content.metric.name if heading == "accuracy" else heading, key, justify)
+        for heading, key, justify in _COLUMNS
+        if key not in left_out
+    ]
     tables = [_table(content, rows, columns, padding=2)]
     for key in _LEFT_OUT:
         columns = [column for column in columns if column[1] != key]

@@ -5,14 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..core.measurement import Measurement
+from .by_parts import ByParts
 from .classification import Classification
+from .multilabel import Multilabel
 from .quality import LargestDifference, Quality, Unknown, likeness_of
+from .segmentation import Segmentation
 from .task import Estimate, Task, compare
 
-__all__ = ["TASKS", "Estimate", "Quality", "Task", "comparable", "compare", "metric_of", "quality_of", "task_of"]
+__all__ = [
+    "TARGETED",
+    "TASKS",
+    "Estimate",
+    "Quality",
+    "Task",
+    "comparable",
+    "compare",
+    "metric_of",
+    "quality_of",
+    "task_of",
+    "task_of_row",
+]
 
 # What makes the task of so many labels, by the task's name.
 TASKS: dict[str, Callable[[int], Task]] = {Classification.name: Classification}
+# Those whose targets are arrays (samples, …), and no classes.
+TARGETED: dict[str, Callable[[int], ByParts]] = {Multilabel.name: Multilabel, Segmentation.name: Segmentation}
+TASKS |= TARGETED
 
 
 def task_of(labels: Sequence[str], name: str = Classification.name) -> Task:
@@ -20,9 +38,15 @@ def task_of(labels: Sequence[str], name: str = Classification.name) -> Task:
     return TASKS[name](len(labels))
 
 
+def task_of_row(row: Measurement) -> Task | None:
+    """Return the task that a row of results has a metric of; None where right answers are not known."""
+    return next((task for make in TASKS.values() if (task := make(0)).quality(row)), None)
+
+
 def metric_of(row: Measurement) -> Quality | None:
     """Return the metric of whichever task a row of results has; None where right answers are not known."""
-    return next((metric for task in TASKS.values() if (metric := task(0).quality(row))), None)
+    task = task_of_row(row)
+    return None if task is None else task.quality(row)
 
 
 def quality_of(row: Measurement) -> Quality:

@@ -3,7 +3,7 @@
 The float model's answers say what they are:
 
 - ``class``: one row of classes, as many as there are labels or a distribution (no value below 0, sum 1). The top class
-  of a sample is the float model's, or it is not.
+  of a sample is the float model's, or it is not. Of two labels one value is a class, too: a sigmoid or a logit.
 - ``class of each element``: a map or a sequence whose last axis is such a row: a U-Net's pixels, a tagger's words.
 - ``side of one half of each element``: independent sigmoids, values from 0 to 1 on both sides of one half. A picture's
   three channels and a list of boxes lie there, too, and are numbers.
@@ -30,6 +30,7 @@ CLASSES = "class of each element"
 SIDES = "side of one half of each element"
 WHOLE = "whole number of each element"
 NUMBERS = "numbers"
+_SIGNS = "sign"  # of a logit
 
 _WORDS = {CLASS: "top class", CLASSES: CLASSES, SIDES: SIDES, WHOLE: WHOLE, NUMBERS: NUMBERS, "": "top class"}
 
@@ -76,9 +77,10 @@ class Agreement:
         # Sides of 1 before the last make no map: (1, 1, 1001) is one row of classes.
         self.shape = (*(side for side in sides[:-1] if side != 1), sides[-1])
         self._classes = classes
+        self._binary = classes == 2 and self.shape == (1,)
         self._distribution = self._unit = self._integers = self._finite = True
         self._least, self._most = float("inf"), float("-inf")
-        self._parts: dict[str, list[Scores]] = {kind: [] for kind in (CLASS, SIDES, WHOLE, NUMBERS)}
+        self._parts: dict[str, list[Scores]] = {kind: [] for kind in (CLASS, SIDES, _SIGNS, WHOLE, NUMBERS)}
         self._sum: Any = 0.0
         self._squares: Any = 0.0
 
@@ -101,6 +103,7 @@ class Agreement:
         same = {
             CLASS: exact.argmax(axis=-1) == other.argmax(axis=-1),
             SIDES: (exact >= 0.5) == (other >= 0.5),
+            _SIGNS: (exact >= 0) == (other >= 0),
             WHOLE: exact == other,
         }
         for kind, equal in same.items():
@@ -117,6 +120,8 @@ class Agreement:
     @property
     def by(self) -> str:
         """What is counted: one of the kinds of this module's docstring."""
+        if self._binary:
+            return CLASS
         row, last = len(self.shape) == 1, self.shape[-1]
         if last > 1 and (last == self._classes or self._distribution):
             return CLASS if row else CLASSES
@@ -134,6 +139,8 @@ class Agreement:
     def scores(self) -> Scores:
         """The likeness of each sample's answers (samples,), from 0 to 1; of numbers 1 less the relative error."""
         kind = CLASS if self.by == CLASSES else self.by
+        if self._binary:
+            kind = SIDES if self._unit else _SIGNS
         parts = np.concatenate(self._parts[kind]) if self._parts[kind] else np.zeros(0)
         if kind != NUMBERS:
             return parts

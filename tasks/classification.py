@@ -1,4 +1,7 @@
-"""Classification: one class of several is right. The answer is a value for each class; the highest one's is given."""
+"""Classification: one class of several is right. The answer is a value for each class; the highest one's is given.
+
+Of two classes the answer may be one value, a sigmoid or a logit: the second class's.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,28 @@ from .quality import Quality
 from .task import Estimate
 
 
+def threshold(answers: NDArray[Any]) -> float:
+    """Return from which value on a sigmoid says yes: one half, of logits 0. Logits are outside of 0 to 1."""
+    return 0.5 if not answers.size or (answers.min() >= 0 and answers.max() <= 1) else 0.0
+
+
+def by_class(answers: NDArray[Any], classes: int) -> NDArray[Any]:
+    """Return answers (samples, classes); of two classes also from one value a sample (samples, 1)."""
+    if classes != 2 or answers.shape[1:] != (1,):
+        return answers
+    yes = np.asarray(answers, np.float64)
+    if not threshold(yes):
+        # Only the sign of a logit counts for the class. The tail of a large one must not overflow.
+        yes = 1 / (1 + np.exp(-np.clip(yes, -60, 60)))
+    # A tie is a yes, as it is for whoever compares with the threshold.
+    return np.concatenate([np.nextafter(1 - yes, 0), yes], axis=1)
+
+
+def answers_fit(values: int | None, classes: int) -> bool:
+    """Return whether an answer of so many `values` (None: not known) can be one of so many classes."""
+    return values in (None, classes) or (values == 1 and classes == 2)
+
+
 def top_class(answers: NDArray[Any]) -> NDArray[np.int64]:
     """Return the class with the highest value; of answers (…, classes) an array (…)."""
     classes: NDArray[np.int64] = np.asarray(answers).argmax(axis=-1)
@@ -31,6 +56,8 @@ class Accuracy(Quality):
     name = full_name = "accuracy"
     title = "Accuracy"
     best = "the most accurate"
+    definition = "the share of {samples} that a file answers rightly, with a 95 % Wilson interval"
+    paired = "Bonett and Price 2012"
 
 
 class Classification:
@@ -51,19 +78,34 @@ class Classification:
 
     def scores(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[np.bool_] | None:
         """Return whether each sample's top class is its own; None unless there is one value for each class."""
-        if targets is None or self.classes < 2 or answers.shape[1:] != (self.classes,):
+        if targets is None or self.classes < 2:
+            return None
+        answers = by_class(answers, self.classes)
+        if answers.shape[1:] != (self.classes,):
             return None
         right: NDArray[np.bool_] = top_class(answers) == targets
         return right
 
-    def estimate(self, scores: NDArray[Any]) -> Estimate:
+    def parts(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+        """Return the scores: accuracy is their mean."""
+        return self.scores(answers, targets)
+
+    def estimate(self, parts: NDArray[Any]) -> Estimate:
         """Return the accuracy with its Wilson interval."""
-        right = int(scores.sum())
-        return Estimate(right / max(1, len(scores)), *wilson(right, len(scores)))
+        right = int(parts.sum())
+        return Estimate(right / max(1, len(parts)), *wilson(right, len(parts)))
+
+    def value_of(self, parts: NDArray[Any]) -> float:
+        """Return the accuracy. Raises ValueError for what are no scores."""
+        if parts.ndim != 1:
+            raise ValueError("accuracy is made of one score for each sample")
+        return float(parts.mean())
 
     def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
         """Return a row with the accuracy and its interval."""
-        return replace(row, accuracy=estimate.value, accuracy_low=estimate.low, accuracy_high=estimate.high)
+        return replace(
+            row, metric=self.metric, accuracy=estimate.value, accuracy_low=estimate.low, accuracy_high=estimate.high
+        )
 
     def detailed(
         self,
@@ -78,17 +120,19 @@ class Classification:
         """Return a row with its figures by class; as it is where the answers cannot be scored."""
         if self.scores(answers, targets) is None or targets is None:
             return row
+        answers = by_class(answers, self.classes)
+        reference = None if reference is None else by_class(reference, self.classes)
         return replace(row, by_class=class_figures(answers, targets, labels, reference, disagreements))
 
     def quality(self, row: Measurement) -> Accuracy | None:
-        """Return the accuracy that a row has."""
-        if row.accuracy is None:
+        """Return the accuracy that a row has. Results of older versions do not name their metric."""
+        if row.accuracy is None or row.metric not in ("", self.metric):
             return None
         return Accuracy(row.accuracy, row.samples, row.accuracy_low, row.accuracy_high)
 
     def reported(self, row: Measurement) -> Estimate | None:
         """Return a row's accuracy with its interval, recomputed where an older version did not write it."""
-        if row.accuracy is None or row.samples < 1:
+        if row.accuracy is None or row.samples < 1 or row.metric not in ("", self.metric):
             return None
         if row.accuracy_low is None or row.accuracy_high is None:
             return Estimate(row.accuracy, *wilson(round(row.accuracy * row.samples), row.samples))
@@ -101,9 +145,9 @@ class Classification:
                 return f"the classes of {shorten(model['name'])} are not known"
         return "" if sorted(a["labels"]) == sorted(b["labels"]) else "the two know different classes"
 
-    def drop(self, reference: NDArray[Any], scores: NDArray[Any], *, identical: bool = False) -> Estimate:
+    def drop(self, reference: NDArray[Any], parts: NDArray[Any], *, identical: bool = False) -> Estimate:
         """Return the drop of accuracy with its paired interval (`statistics.paired_drop`)."""
-        return Estimate(0.0, 0.0, 0.0) if identical else Estimate(*paired_drop(reference, scores))
+        return Estimate(0.0, 0.0, 0.0) if identical else Estimate(*paired_drop(reference, parts))
 
     def agreement(self, shape: Sequence[int]) -> Agreement:
         """Return what counts equal top classes, or whatever else the answers show themselves to be."""

@@ -48,6 +48,10 @@ class Quality:
     """What the best of several files is."""
     suffix: ClassVar[str] = ""
     """What `short` adds to the value: ``agree``."""
+    definition: ClassVar[str] = ""
+    """Of a metric: what it is of the ``{samples}``, and how its interval is found."""
+    paired: ClassVar[str] = "bootstrap over samples, Efron 1979"
+    """Of a metric: the method of the drop's interval."""
 
     @property
     def cost(self) -> float:

@@ -37,8 +37,17 @@ class Task(Protocol):
     def scores(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
         """Return the score of each sample (samples,); None where these answers cannot be scored."""
 
-    def estimate(self, scores: NDArray[Any]) -> Estimate:
+    def parts(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
+        """Return what the metric is made of, (samples, …); the scores themselves where it is their mean.
+
+        None where these answers cannot be scored.
+        """
+
+    def estimate(self, parts: NDArray[Any]) -> Estimate:
         """Return the metric over all samples. Raises ValueError for no sample."""
+
+    def value_of(self, parts: NDArray[Any]) -> float:
+        """Return the metric alone, as `estimate` has it. Raises ValueError or IndexError for parts of another task."""
 
     def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
         """Return a row of results with the metric."""
@@ -67,8 +76,8 @@ class Task(Protocol):
     def not_comparable(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         """Return why two models (rows of `Results.models`) do not answer the same question; empty where they do."""
 
-    def drop(self, reference: NDArray[Any], scores: NDArray[Any], *, identical: bool = False) -> Estimate:
-        """Return the reference's metric minus the file's, from the scores of the same samples.
+    def drop(self, reference: NDArray[Any], parts: NDArray[Any], *, identical: bool = False) -> Estimate:
+        """Return the reference's metric minus the file's, from the parts of the same samples.
 
         `identical`: the answers are the very same, which is a drop of exactly 0. Raises ValueError for other lengths.
         """

@@ -41,7 +41,9 @@ from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..report import write as write_report
+from ..tasks import TARGETED
 from ..tasks.class_mapping import class_numbers, shown
+from ..tasks.classification import answers_fit
 from .arguments import (
     FROM_FOLDERS,
     FilesLike,
@@ -87,6 +89,7 @@ def evaluate(
     resize: Resize | None = None,
     strict_placement: bool = False,
     cluster: str = "",
+    task: str = "",
     progress: Listener | None = None,
 ) -> Run:
     """Measure accuracy and latency of files, and write a report.
@@ -111,6 +114,9 @@ def evaluate(
         resize: how images are resized. Default: as in training.
         strict_placement: an accelerator that leaves some of a file's operators to the CPU is a failed row.
         cluster: the address of a Dask scheduler whose workers help, such as ``tcp://lab:8786``. Default: none.
+        task: what the targets in `data` are: ``classification``, ``multilabel`` (y of shape (samples, tags), 0 or 1) or
+            ``segmentation`` (y of shape (samples, height, width), the class of each pixel; 255 is not judged).
+            Default: what the shape of y tells.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -130,7 +136,7 @@ def evaluate(
     }
     settings = parse_table(Evaluate, table, "evaluate")
     folder = path_of(out, "out")
-    source, limits, classes = data_source(data), budget_of(budget), labels_or_order(labels)
+    source, limits, classes = data_source(data, task), budget_of(budget), labels_or_order(labels)
     pixels = tuple_of_two(value_range)
     if resize not in (None, *get_args(Resize)):
         raise InputError(f"resize is {resize!r:.80}", f"known: {', '.join(get_args(Resize))}")
@@ -207,7 +213,8 @@ def evaluate_files(
             sources[spec] = with_arrays(source, spec.kind, spec.inputs, Path(), use="test", targets=True)
         given = sources[spec]
         by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and given.numbered)
-        order = "its own" if artifact.labels else "the data's" if by_position else ""
+        targeted = isinstance(given, Samples) and given.targets is not None
+        order = "its own" if artifact.labels else "the data's" if by_position or targeted else ""
         groups.setdefault((spec, order), []).append(artifact)
     listener.plan(
         [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings, places), Step("report", 2.0)]
@@ -336,6 +343,8 @@ def _data(
     their order. The group is then judged by agreement with its float model, which must be among the files.
     """
     data = prepared(source, spec, seed=SEED, folder=Path(), store=store, listener=listener, use="test", helpers=helpers)
+    if isinstance(source, Samples) and source.targets is not None:
+        return _with_targets(data, group, store, listener)
     named = next((a for a in group if a.labels), None)
     if isinstance(source, Samples) and source.numbered:
         data = _named_by_position(data, group)
@@ -356,10 +365,32 @@ def _data(
     return data
 
 
+def _with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, listener: Listener) -> PreparedData:
+    """Return data with the targets checked as their task has them, and named as the files name them."""
+    labels = next((a.labels for a in group if a.labels), ())
+    task = TARGETED[data.task](len(labels))
+    targets = np.load(data.targets("test"), allow_pickle=False)
+    for artifact in group:
+        try:
+            checked = task.check(targets, answers(artifact))
+        except InputError as error:
+            raise InputError(f"{artifact.id}, {task.name}: {error.message}", error.remedy) from None
+    listener.note("info", f"the targets are judged as {task.name}: {task.metric}")
+    key = store.key("targets", {"data": data.sha256, "labels": labels, "task": task.name})
+    if store.get(key) is None:
+        with store.write(key) as folder:
+            copy_out(data.inputs("test"), folder / data.inputs("test").name, root=folder)
+            np.save(folder / data.targets("test").name, checked)
+            save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), folder)
+    return load_prepared(store.root / key)
+
+
 def _named_by_position(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:
     """Return data whose class numbers are positions in the output, with the files' names for them."""
     first = next((a for a in group if a.labels), group[0])
-    labels = first.labels or tuple(map(str, range(answers(first) or len(data.labels))))
+    values = answers(first)
+    known = len(data.labels) if values is None or answers_fit(values, len(data.labels)) else values
+    labels = first.labels or tuple(map(str, range(known)))
     if len(data.labels) > len(labels):
         raise InputError(
             f"the data have the class number {len(data.labels) - 1}, and {first.id} has {len(labels)} classes, from 0",
@@ -376,7 +407,7 @@ def _labelled(artifact: Artifact, labels: tuple[str, ...]) -> Artifact:
             f"others: {shown(labels)}",
             "leave --labels out, or evaluate files of different classes one after another",
         )
-    if answers(artifact) not in (None, len(labels)):
+    if not answers_fit(answers(artifact), len(labels)):
         raise InputError(
             f"{artifact.id} has {answers(artifact)} answers, and --labels has {len(labels)} classes",
             "give one class a line, in the order of the output",
@@ -429,7 +460,7 @@ def _check_labels(artifact: Artifact, data: PreparedData) -> None:
             f"the other files have the {len(data.labels)} classes {shown(data.labels)}",
             "evaluate files of different classes one after another",
         )
-    if answers(artifact) not in (None, len(data.labels)):
+    if not answers_fit(answers(artifact), len(data.labels)):
         raise InputError(
             f"{artifact.id} answers with {answers(artifact)} classes, the data have {len(data.labels)}: "
             f"{shown(data.labels)}",

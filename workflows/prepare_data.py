@@ -176,6 +176,15 @@ def _from_memory(
 
 def _with_classes(data: PreparedData, samples: Samples, split: str) -> PreparedData:
     """Replace the classes of prepared samples by those in memory."""
+    if samples.targets is not None:
+        kept = samples.targets
+        if data.kind != "tensor":  # each sample is a class of its own
+            numbers = np.array([int(label) for label in data.labels], np.int64)
+            kept = kept[numbers[np.load(data.targets(split), allow_pickle=False)]]
+        np.save(data.targets(split), kept)
+        sha256 = sha256_of([data.sha256, samples.task, samples.sha256])
+        report = {name: value for name, value in data.report.items() if name != "classes"}
+        return replace(data, source=samples.source, labels=(), task=samples.task, sha256=sha256, report=report)
     if samples.classes is None:
         return replace(data, source=samples.source)
     classes = samples.classes

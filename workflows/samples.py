@@ -23,6 +23,10 @@ from ..core.errors import InputError
 from ..core.recipe_data import Data
 from ..core.recipe_file import parse_table
 from ..core.sanitize import shorten
+from ..tasks import TASKS
+from ..tasks.classification import Classification
+from ..tasks.multilabel import Multilabel
+from ..tasks.segmentation import Segmentation
 
 # How samples are named in Python: a source, or (x,) or (x, y).
 DataLike: TypeAlias = str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any]
@@ -41,6 +45,7 @@ class Samples:
 
     `inputs` are arrays (N, …) by the name of the model's input, an empty name where there is one; or N `texts`.
     `classes` (N,) int64 are positions in `names`, or in the model's output where `names` is empty; None: not known.
+    `targets` (N, …) are what is right for a `task` other than classification, and then there are no `classes`.
     """
 
     inputs: Mapping[str, NDArray[Any]]
@@ -48,6 +53,8 @@ class Samples:
     classes: NDArray[np.int64] | None
     names: tuple[str, ...] = ()
     source: str = "arrays in memory"
+    targets: NDArray[Any] | None = None
+    task: str = Classification.name
 
     @property
     def numbered(self) -> bool:
@@ -59,6 +66,7 @@ class Samples:
         """Hash of everything."""
         digest = hashlib.sha256(json.dumps([self.texts, self.names]).encode())
         arrays = [*self.inputs.items(), *([("", self.classes)] if self.classes is not None else [])]
+        arrays += [(self.task, self.targets)] if self.targets is not None else []
         for name, array in arrays:
             digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
@@ -69,7 +77,8 @@ class Samples:
 
         `channels` are those of the model's pictures: only for 4 of them may pictures have 4, too.
 
-        The classes of images and texts are named by their zero-padded numbers.
+        The classes of images and texts are named by their zero-padded numbers. With `targets` each sample is a class of
+        its own, so that it is known which ones were left out.
         """
         if (kind == "text") != bool(self.texts):
             held = "texts" if self.texts else "arrays"
@@ -87,20 +96,24 @@ class Samples:
 
     def _write_lines(self, path: Path) -> Data:
         lines: list[dict[str, str]] = [{"text": text} for text in self.texts]
-        if self.classes is not None:
-            lines = [{**line, "label": _called(n)} for line, n in zip(lines, self.classes.tolist(), strict=True)]
+        if (numbers := self._numbers()) is not None:
+            lines = [{**line, "label": _called(n)} for line, n in zip(lines, numbers.tolist(), strict=True)]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         return Data(source=f"jsonl:{path}")
 
     def _write_pictures(self, folder: Path, channels: int) -> Data:
         from PIL import Image
 
-        pixels = self._pixels(channels)
+        pixels, numbers = self._pixels(channels), self._numbers()
         for index, picture in enumerate(pixels):
-            place = folder if self.classes is None else folder / _called(int(self.classes[index]))
+            place = folder if numbers is None else folder / _called(int(numbers[index]))
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(place / f"{index:09d}.png", compress_level=1)
-        return Data(source=f"{'images' if self.classes is None else 'folder'}:{folder}")
+        return Data(source=f"{'images' if numbers is None else 'folder'}:{folder}")
+
+    def _numbers(self) -> NDArray[np.int64] | None:
+        """Return the class that each sample is written as."""
+        return self.classes if self.targets is None else np.arange(len(self.targets))
 
     def _pixels(self, channels: int) -> NDArray[np.uint8]:
         """Return the only input as pictures (N, height, width) or (N, height, width, 3 or 4)."""
@@ -131,8 +144,13 @@ def data_of(source: str, columns: Mapping[str, str | Sequence[str] | None] | Non
     return parse_table(Data, table, "data")
 
 
-def data_source(data: DataLike) -> Data | Samples:
-    """Return where samples are. Raises InputError for what is neither a source nor samples."""
+def data_source(data: DataLike, task: str = "") -> Data | Samples:
+    """Return where samples are. Raises InputError for what is neither a source nor samples.
+
+    `task` says what the targets of arrays are; without it their shape tells (`inferred_task`).
+    """
+    if task and task not in TASKS:
+        raise InputError(f"there is no task {shorten(task)!r}", f"known: {', '.join(TASKS)}")
     if isinstance(data, Data):
         return data
     if isinstance(data, str | os.PathLike):
@@ -144,8 +162,35 @@ def data_source(data: DataLike) -> Data | Samples:
     counts = {len(array) for array in inputs.values()} or {len(texts)}
     if len(counts) != 1 or counts == {0}:
         raise InputError(f"the inputs have different numbers of samples, or none: {sorted(counts)}", _FORMS)
-    classes, names = _classes(parts[1], counts.pop()) if len(parts) == 2 else (None, ())
-    return Samples(inputs, texts, classes, names, source="texts in memory" if texts else "arrays in memory")
+    source, (count,) = "texts in memory" if texts else "arrays in memory", counts
+    if len(parts) == 1:
+        return Samples(inputs, texts, None, source=source)
+    targets = _array(parts[1], "y")
+    if len(targets) != count:
+        raise InputError(f"y has {len(targets)} entries for {count} samples", "give one for each sample")
+    task = task or inferred_task(targets)
+    if task != Classification.name:
+        _check_finite(targets)
+        return Samples(inputs, texts, None, source=source, targets=targets, task=task)
+    return Samples(inputs, texts, *_classes(targets), source=source)
+
+
+def inferred_task(targets: NDArray[Any]) -> str:
+    """Return the task that targets (N, …) are of, by their shape: classes, tags of 0 and 1, maps of classes."""
+    if targets.ndim in (3, 4):
+        return Segmentation.name
+    # Rows of which each has exactly one 1 may be classes: they are refused, and the message says what to do.
+    tags = targets.ndim == 2 and targets.shape[1] > 1 and targets.dtype.kind != "U" and np.isin(targets, (0, 1)).all()
+    return Multilabel.name if tags and (targets.sum(axis=1) != 1).any() else Classification.name
+
+
+def _check_finite(targets: NDArray[Any]) -> None:
+    wrong = ~np.isfinite(targets.reshape(len(targets), -1)).all(axis=1) if targets.dtype.kind == "f" else np.zeros(0)
+    if wrong.any():
+        raise InputError(
+            f"y has NaN or infinity in {int(wrong.sum())} samples, the first is {int(wrong.argmax())} (from 0)",
+            "leave these samples out",
+        )
 
 
 def holds_values(source: Data | Samples | None) -> bool:
@@ -179,15 +224,15 @@ def _array(value: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _classes(value: Any, count: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return the classes (count,) as numbers, and their names if they are given by name."""
-    array = _array(value, "y")
+def _classes(array: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the classes (samples,) as numbers, and their names if they are given by name."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise InputError(f"y has the shape {array.shape}, expected ({count},)", "of one-hot rows: y.argmax(axis=1)")
-    if len(array) != count:
-        raise InputError(f"y has {len(array)} classes for {count} samples", "give one for each sample")
+        raise InputError(
+            f"y has the shape {array.shape}, expected ({len(array)},)",
+            "of one-hot rows: y.argmax(axis=1); of tags that do not exclude each other: task multilabel",
+        )
     if array.dtype.kind == "U":
         names, numbers = np.unique(array, return_inverse=True)
         return numbers.astype(np.int64), tuple(map(str, names))

@@ -48,6 +48,7 @@ from ..options import cluster_option, labelled_data, sample_columns
     help="The classes of files that do not say theirs: one a line, in the order of the output; or that this is the "
     "order of the data's classes.",
 )
+@click.option("--task", default="", help="What the targets are.  [default: what their shape tells]", metavar="TASK")
 @click.option(
     "--budget",
     "limits",
@@ -78,6 +79,7 @@ def command(
     resize: Literal["stretch", "crop", "pad"] | None,
     value_range: str | None,
     labels: str | None,
+    task: str,
     limits: tuple[str, ...],
     timing: tuple[str, ...],
     strict_placement: bool,
@@ -116,6 +118,7 @@ def command(
         resize=resize,
         strict_placement=strict_placement,
         cluster=cluster,
+        task=task,
         progress=ProgressBars(),
     )
     show(measured, as_json=as_json)

@@ -1,0 +1,139 @@
+"""A task whose metric is no mean over samples: it is computed from what each sample adds, its parts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.dataset import PreparedData
+from ..core.measurement import Measurement
+from ..core.sanitize import shorten
+from . import bootstrap
+from .agreement import Agreement, Scores
+from .bootstrap import Floats
+from .quality import Quality
+from .task import Estimate
+
+
+class ByParts(ABC):
+    """See `task.Task`. The metric, a share from 0 to 1, is what `value` makes of the parts (samples, …)."""
+
+    name: str
+    metric: str
+    figure: ClassVar[type[Quality]]
+    needs: ClassVar[str]
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    @classmethod
+    @abstractmethod
+    def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[Any]:
+        """Return the targets that a user gave, as they are kept; `values` is the last side of the answer, if known.
+
+        Raises InputError for targets that do not fit the task.
+        """
+
+    @abstractmethod
+    def counted(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:
+        """Return what each sample adds to the metric (samples, …); None for answers of another size."""
+
+    @staticmethod
+    @abstractmethod
+    def shares(parts: NDArray[Any]) -> Floats:
+        """Return how well each sample is answered (samples,), from 0 to 1."""
+
+    @staticmethod
+    @abstractmethod
+    def value(parts: NDArray[Any], weights: Floats) -> Floats:
+        """Return the metric (draws,) of samples that count as often as `weights` (draws, samples) say."""
+
+    @abstractmethod
+    def further(self, row: Measurement, parts: NDArray[Any], labels: Sequence[str]) -> Measurement:
+        """Return a row with the figures beside the metric."""
+
+    def targets(self, data: PreparedData, split: str) -> NDArray[Any] | None:
+        """Return each sample's target (samples, …); None where the data are of another task."""
+        if data.task != self.name:
+            return None
+        targets: NDArray[Any] = np.load(data.targets(split), mmap_mode="r", allow_pickle=False)
+        return targets
+
+    def scores(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
+        """Return how well each sample is answered (samples,); None where these answers cannot be scored."""
+        parts = self.parts(answers, targets)
+        return None if parts is None else self.shares(parts)
+
+    def parts(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
+        """Return what the metric is made of; None where these answers cannot be scored."""
+        return None if targets is None else self.counted(answers, targets)
+
+    def estimate(self, parts: NDArray[Any]) -> Estimate:
+        """Return the metric with its bootstrap interval."""
+        return Estimate(self.value_of(parts), *bootstrap.interval(self.value, parts))
+
+    def value_of(self, parts: NDArray[Any]) -> float:
+        """Return the metric alone. Raises ValueError for parts of another task."""
+        if parts.ndim != 3:
+            raise ValueError(f"the parts of {self.metric} have three dimensions")
+        return bootstrap.value(self.value, parts)
+
+    def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
+        """Return a row with the metric and its interval."""
+        value, low, high = estimate
+        return replace(row, metric=self.metric, accuracy=value, accuracy_low=low, accuracy_high=high)
+
+    def detailed(
+        self,
+        row: Measurement,
+        answers: NDArray[Any],
+        targets: NDArray[Any] | None,
+        labels: Sequence[str],
+        reference: NDArray[Any] | None = None,
+        *,
+        disagreements: int = 0,
+    ) -> Measurement:
+        """Return a row with the figures beside the metric."""
+        parts = self.parts(answers, targets)
+        return row if parts is None else self.further(row, parts, labels)
+
+    def quality(self, row: Measurement) -> Quality | None:
+        """Return the metric that a row of this task has."""
+        if row.accuracy is None or row.metric != self.metric:
+            return None
+        return self.figure(row.accuracy, row.samples, row.accuracy_low, row.accuracy_high)
+
+    def reported(self, row: Measurement) -> Estimate | None:
+        """Return the metric of a row with its interval."""
+        if row.accuracy is None or row.accuracy_low is None or row.accuracy_high is None or row.metric != self.metric:
+            return None
+        return Estimate(row.accuracy, row.accuracy_low, row.accuracy_high)
+
+    def not_comparable(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+        """Return that two models' classes differ; empty where they do not."""
+        if list(a.get("labels") or ()) == list(b.get("labels") or ()):
+            return ""
+        return f"{shorten(a['name'])} and {shorten(b['name'])} know different classes"
+
+    def drop(self, reference: NDArray[Any], parts: NDArray[Any], *, identical: bool = False) -> Estimate:
+        """Return the drop of the metric with its paired bootstrap interval."""
+        if identical:
+            return Estimate(0.0, 0.0, 0.0)
+        drop = self.value_of(reference) - self.value_of(parts)
+        return Estimate(drop, *bootstrap.drop_interval(self.value, reference, parts))
+
+    def agreement(self, shape: Sequence[int]) -> Agreement:
+        """Return what counts equal elements, as the answers show what they are."""
+        return Agreement(shape, self.classes)
+
+    def closeness(self, answers: NDArray[Any], reference: NDArray[Any]) -> Scores:
+        """Return the share of the values' sum that both have."""
+        least = np.minimum(answers, reference).reshape(len(answers), -1).sum(axis=1)
+        most = np.maximum(answers, reference).reshape(len(answers), -1).sum(axis=1)
+        shared: Scores = np.divide(least, most, out=np.ones_like(least, dtype=np.float64), where=most > 0)
+        return shared

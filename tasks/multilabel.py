@@ -1,0 +1,111 @@
+"""Multi-label classification: any number of tags is right. The answer is a sigmoid or a logit for each tag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.measurement import Measurement
+from .bootstrap import Floats
+from .by_parts import ByParts
+from .classification import threshold
+from .quality import Quality
+
+
+class MeanAveragePrecision(Quality):
+    """Average precision, the mean over the tags."""
+
+    name = full_name = "mAP"
+    title = "Mean average precision"
+    best = "the one with the highest mean average precision"
+    definition = (
+        "the mean over tags of average precision on {samples} (the sum over thresholds of precision times gained "
+        "recall, without interpolation), with a 95 % interval by bootstrap over samples"
+    )
+
+
+class Multilabel(ByParts):
+    """Samples of any number of tags. The metric is the macro mean of average precision over tags that occur."""
+
+    name = "multilabel"
+    metric = MeanAveragePrecision.name
+    figure = MeanAveragePrecision
+    needs = "y of shape (samples, tags), 1 where a sample has the tag and 0 where not"
+
+    @classmethod
+    def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[np.uint8]:
+        """Return targets (N, tags) uint8. Raises InputError for what is no 0 or 1 for each tag of `values`."""
+        if targets.ndim != 2 or not np.isin(targets, (0, 1)).all():
+            raise InputError(f"y has the shape {targets.shape} of {targets.dtype}, not 0 or 1 for each tag", cls.needs)
+        if values is not None and targets.shape[1] != values:
+            raise InputError(
+                f"y has {targets.shape[1]} tags, and the model answers with {values} values",
+                "give a column for each value of the output, in its order",
+            )
+        if not targets.any():
+            raise InputError("no sample of y has any tag", cls.needs)
+        return targets.astype(np.uint8)
+
+    def counted(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:
+        """Return each sample's answers and targets (samples, 2, tags)."""
+        if answers.shape != targets.shape:
+            return None
+        parts: NDArray[Any] = np.stack([answers, targets], axis=1).astype(np.float64)
+        return parts
+
+    @staticmethod
+    def shares(parts: NDArray[Any]) -> Floats:
+        """Return the F1 of each sample's tags (samples,); 1 where it has none and none is given."""
+        right, given, tagged = _decided(parts)
+        both: Floats = given.sum(axis=1) + tagged.sum(axis=1)
+        return np.divide(2.0 * right.sum(axis=1), both, out=np.ones(len(parts)), where=both > 0)
+
+    @staticmethod
+    def value(parts: NDArray[Any], weights: Floats) -> Floats:
+        """Return the mean of average precision over tags (Everingham et al. 2010, without interpolation).
+
+        A tag's average precision is the sum over thresholds of precision times the gain of recall.
+        """
+        each = [_average_precision(parts[:, 0, tag], parts[:, 1, tag], weights) for tag in range(parts.shape[2])]
+        occur = [tag for tag in range(parts.shape[2]) if parts[:, 1, tag].any()]
+        return np.asarray(np.nanmean([each[tag] for tag in occur], axis=0))
+
+    def further(self, row: Measurement, parts: NDArray[Any], labels: Sequence[str]) -> Measurement:
+        """Add the F1 of each tag and over all decisions, at one half (of logits 0)."""
+        each, given, tagged = _decided(parts)
+        right, either = each.sum(axis=0), given.sum(axis=0) + tagged.sum(axis=0)
+        figures = {"F1 (micro)": _ratio(2 * right.sum(), either.sum())}
+        for tag in range(len(right)):
+            name = labels[tag] if tag < len(labels) else str(tag)
+            figures[f"F1 {name}"] = _ratio(2 * right[tag], either[tag])
+        return replace(row, metrics=figures)
+
+
+def _decided(parts: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which tags (samples, tags) are given rightly, which are given, and which are there."""
+    given, tagged = parts[:, 0] >= threshold(parts[:, 0]), parts[:, 1] > 0
+    return given & tagged, given, tagged
+
+
+def _ratio(part: Any, whole: Any) -> float:
+    return float(part / whole) if whole else 0.0
+
+
+def _average_precision(scores: Floats, tagged: Floats, weights: Floats) -> Floats:
+    """Return a tag's average precision for each draw; NaN for draws without it."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # equal values are one threshold
+    weights = weights[:, order]
+    right = np.cumsum(weights * tagged[order], axis=1)[:, ends]
+    given = np.cumsum(weights, axis=1)[:, ends]
+    total = right[:, -1:]
+    precision = np.divide(right, given, out=np.zeros_like(right), where=given > 0)
+    area: Floats = (np.diff(right, axis=1, prepend=0) * precision).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        average: Floats = area / total[:, 0]
+    return average

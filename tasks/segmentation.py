@@ -1,0 +1,106 @@
+"""Semantic segmentation: a class for each pixel. The answer is a map of values by class, of sigmoids, or of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.measurement import Measurement
+from .bootstrap import Floats
+from .by_parts import ByParts
+from .classification import threshold
+from .quality import Quality
+
+# The number of a pixel that is not judged, as Pascal VOC and Cityscapes have it.
+VOID = 255
+
+
+class MeanIoU(Quality):
+    """Intersection over union, the mean over the classes."""
+
+    name = full_name = "mean IoU"
+    title = "Mean IoU"
+    best = "the one with the highest mean IoU"
+    definition = (
+        "the mean over classes of intersection over union, both counted in the pixels of all {samples}, with a 95 % "
+        "interval by bootstrap over samples"
+    )
+
+
+class Segmentation(ByParts):
+    """Pixels of one class each. The metric is the mean IoU of the classes that occur in targets or answers."""
+
+    name = "segmentation"
+    metric = MeanIoU.name
+    figure = MeanIoU
+    needs = f"y of shape (samples, height, width), the number of each pixel's class; {VOID}: not judged"
+
+    @classmethod
+    def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[np.uint8]:
+        """Return targets (N, height, width) uint8. Raises InputError for what is no map of class numbers."""
+        if targets.ndim == 4 and targets.shape[3] == 1:
+            targets = targets[..., 0]
+        if targets.ndim != 3 or targets.dtype.kind not in "biu" or targets.min() < 0 or targets.max() > VOID:
+            raise InputError(f"y has the shape {targets.shape} of {targets.dtype}, and is no map of classes", cls.needs)
+        if (targets == VOID).all():
+            raise InputError(f"every pixel of y is {VOID}, which is not judged", cls.needs)
+        most = int(targets[targets != VOID].max())
+        if values is not None and most >= max(2, values):
+            raise InputError(f"y has the class number {most}, and the model tells {max(2, values)} apart", cls.needs)
+        return targets.astype(np.uint8)
+
+    def counted(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:
+        """Return each sample's pixels by class (samples, 3, classes): in both, in the answer, in the target."""
+        pixels = int(np.prod(targets.shape[1:]))
+        values = answers[0].size // pixels if len(answers) else 0
+        if len(answers) != len(targets) or not values or answers[0].size != values * pixels:
+            return None
+        least = threshold(answers) if values == 1 and not _whole(answers) else None
+        judged = targets[targets != VOID]
+        classes = max(2, values, int(judged.max()) + 1, int(answers.max()) + 1 if least is None and values == 1 else 0)
+        parts = np.zeros((len(answers), 3, classes), np.int64)
+        for sample, (answer, target) in enumerate(zip(answers, targets.reshape(len(targets), -1), strict=True)):
+            known = target != VOID
+            given = answer.reshape(pixels, values)
+            chosen = given.argmax(axis=1) if values > 1 else (given[:, 0] if least is None else given[:, 0] >= least)
+            chosen, right = chosen.astype(np.int64)[known], target[known].astype(np.int64)
+            for row, of in enumerate((right[chosen == right], chosen, right)):
+                parts[sample, row] = np.bincount(of, minlength=classes)
+        return parts
+
+    @staticmethod
+    def shares(parts: NDArray[Any]) -> Floats:
+        """Return the share of each sample's judged pixels that are right (samples,); 1 where none is judged."""
+        right, judged = parts[:, 0].sum(axis=1), parts[:, 2].sum(axis=1)
+        return np.divide(right, judged, out=np.ones(len(parts)), where=judged > 0)
+
+    @staticmethod
+    def value(parts: NDArray[Any], weights: Floats) -> Floats:
+        """Return the mean over classes of IoU, its two parts summed over samples (Everingham et al. 2010)."""
+        return np.asarray(np.nanmean(_iou(parts, weights), axis=1))
+
+    def further(self, row: Measurement, parts: NDArray[Any], labels: Sequence[str]) -> Measurement:
+        """Add the share of pixels that are right, and the IoU of each class."""
+        right, _, there = parts.sum(axis=0)
+        figures = {"pixel accuracy": float(right.sum() / there.sum())}
+        for number, iou in enumerate(_iou(parts, np.ones((1, len(parts))))[0]):
+            if np.isfinite(iou):
+                figures[f"IoU {labels[number] if number < len(labels) else number}"] = float(iou)
+        return replace(row, metrics=figures)
+
+
+def _whole(answers: NDArray[Any]) -> bool:
+    """Whether a map of one value a pixel holds class numbers: the graph has chosen them itself."""
+    return bool((answers == np.rint(answers)).all() and answers.min() >= 0 and answers.max() < VOID)
+
+
+def _iou(parts: NDArray[Any], weights: Floats) -> Floats:
+    """Return the IoU (draws, classes); NaN of a class that is nowhere."""
+    summed = np.einsum("ds,spc->dpc", weights, parts.astype(np.float64), optimize=True)
+    union = summed[:, 1] + summed[:, 2] - summed[:, 0]
+    return np.divide(summed[:, 0], union, out=np.full(union.shape, np.nan), where=union > 0)

@@ -1,0 +1,205 @@
+"""Multi-label, segmentation and one sigmoid: every figure equals an independent computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeproof.core.errors import InputError
+from edgeproof.core.measurement import Measurement
+from edgeproof.tasks import TARGETED, bootstrap, compare, metric_of, quality_of, task_of
+from edgeproof.tasks.agreement import CLASS, NUMBERS
+from edgeproof.tasks.classification import by_class, threshold
+from edgeproof.tasks.multilabel import Multilabel
+from edgeproof.tasks.segmentation import VOID, Segmentation
+
+from ..support.metrics import average_precision, mean_iou
+
+ROW = Measurement("m", "local/litert", "local", "litert", samples=40)
+
+
+def tagged(samples: int = 40, tags: int = 5, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(3)
+    targets = (random.random((samples, tags)) < 0.3).astype(np.uint8)
+    answers = np.clip(random.random((samples, tags)) * 0.6 + 0.3 * targets, 0, 1).astype(np.float32)
+    return (answers.round(1) if ties else answers), targets
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_map_is_the_mean_of_each_tags_average_precision(ties: bool) -> None:
+    answers, targets = tagged(ties=ties)
+    task = Multilabel(0)
+    scores = task.parts(answers, targets)
+    assert scores is not None
+    estimate = task.estimate(scores)
+    expected = np.mean([average_precision(answers[:, tag], targets[:, tag]) for tag in range(5)])
+    assert estimate.value == pytest.approx(expected, abs=1e-9)
+    assert estimate.low < estimate.value < estimate.high
+    # An int8 file's answers have many ties: the order of equal values must not count.
+    order = np.random.default_rng(1).permutation(len(answers))
+    shuffled = task.parts(answers[order], targets[order])
+    assert shuffled is not None and task.estimate(shuffled).value == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_tag_that_no_sample_has_is_left_out_of_the_mean() -> None:
+    answers, targets = tagged()
+    targets[:, 2] = 0
+    parts = Multilabel(0).parts(answers, targets)
+    expected = np.mean([average_precision(answers[:, tag], targets[:, tag]) for tag in (0, 1, 3, 4)])
+    assert parts is not None and Multilabel(0).estimate(parts).value == pytest.approx(expected, abs=1e-9)
+
+
+def test_f1_of_each_tag_is_at_one_half_and_of_logits_at_zero() -> None:
+    answers, targets = tagged()
+    row = Multilabel(0).detailed(ROW, answers, targets, ["cat", "dog"])
+    logits = np.log(answers / (1 - answers))
+    assert threshold(logits) == 0
+    assert Multilabel(0).detailed(ROW, logits, targets, ["cat", "dog"]).metrics == row.metrics
+    yes = answers >= 0.5
+    right = (yes & (targets == 1)).sum(axis=0)
+    each = 2 * right / (yes.sum(axis=0) + targets.sum(axis=0))
+    assert row.metrics["F1 cat"] == pytest.approx(each[0]) and row.metrics["F1 4"] == pytest.approx(each[4])
+    assert row.metrics["F1 (micro)"] == pytest.approx(2 * right.sum() / (yes.sum() + targets.sum()))
+
+
+def maps(samples: int = 12, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(5)
+    targets = random.integers(0, classes, (samples, 6, 4)).astype(np.uint8)
+    answers = random.random((samples, 6, 4, classes)).astype(np.float32) + 0.5 * np.eye(classes)[targets]
+    targets[0, :2] = VOID
+    return answers.astype(np.float32), targets
+
+
+def test_mean_iou_is_of_all_pixels_and_void_is_not_judged() -> None:
+    answers, targets = maps()
+    task = Segmentation(0)
+    flat = answers.reshape(len(answers), -1)
+    parts = task.parts(flat, targets)
+    assert parts is not None
+    each = mean_iou(answers.argmax(axis=-1), targets, VOID)
+    assert task.estimate(parts).value == pytest.approx(np.mean(list(each.values())), abs=1e-12)
+    row = task.detailed(ROW, flat, targets, ["sky", "road"])
+    assert row.metrics["IoU sky"] == pytest.approx(each[0]) and row.metrics["IoU 2"] == pytest.approx(each[2])
+    judged = targets != VOID
+    assert row.metrics["pixel accuracy"] == pytest.approx((answers.argmax(-1) == targets)[judged].mean())
+    chosen = answers.argmax(axis=-1).reshape(len(answers), -1).astype(np.float32)
+    by_number = task.parts(chosen, targets)
+    assert by_number is not None and task.estimate(by_number) == task.estimate(parts), "the graph chose itself"
+
+
+def test_one_value_a_pixel_is_a_sigmoid_or_a_logit() -> None:
+    answers, targets = maps(classes=2)
+    yes = answers[..., 1] / answers.sum(axis=-1)
+    logits = np.log(yes / (1 - yes))
+    each = mean_iou((yes >= 0.5).astype(int), targets, VOID)
+    for given in (yes, logits):
+        parts = Segmentation(0).parts(given.reshape(len(given), -1).astype(np.float32), targets)
+        assert parts is not None
+        assert Segmentation(0).estimate(parts).value == pytest.approx(np.mean(list(each.values())), abs=1e-12)
+
+
+def test_answers_of_another_size_have_no_score() -> None:
+    answers, targets = maps()
+    assert Segmentation(0).parts(answers.reshape(len(answers), -1)[:, :-1], targets) is None
+    assert Multilabel(0).parts(*(one[:, :4] if one.dtype == np.float32 else one for one in tagged())) is None
+
+
+@pytest.mark.parametrize("name", TARGETED)
+def test_the_drop_is_paired_over_the_same_samples(name: str) -> None:
+    task = task_of((), name)
+    answers, targets = tagged(200) if name == Multilabel.name else maps(200)
+    noise = np.random.default_rng(9).normal(scale=0.02, size=answers.shape).astype(np.float32)
+    flat = [one.reshape(len(one), -1) for one in (answers, answers + noise)]
+    reference, other = (task.parts(one, targets) for one in flat)
+    assert reference is not None and other is not None
+    drop = task.drop(reference, other)
+    own, theirs = task.estimate(reference), task.estimate(other)
+    assert drop.value == pytest.approx(own.value - theirs.value, abs=1e-12)
+    assert drop.low <= drop.value <= drop.high
+    assert drop.high - drop.low < (own.high - own.low) / 2, "the same samples: what they share cancels"
+    assert task.drop(reference, reference, identical=True) == (0, 0, 0)
+    with pytest.raises(ValueError, match="same ones"):
+        task.drop(reference[:-1], other)
+
+
+def test_the_interval_holds_the_true_metric_as_often_as_it_says() -> None:
+    """Simulated: of 95 % intervals of mean IoU on 60 samples, 90 to 99 in 100 hold that of the population."""
+    random = np.random.default_rng(11)
+
+    def drawn(samples: int) -> np.ndarray:
+        targets = random.integers(0, 2, (samples, 5, 5)).astype(np.uint8)
+        wrong = random.random((samples, 5, 5)) < random.uniform(0.05, 0.4, (samples, 1, 1))
+        parts = Segmentation(0).parts(np.where(wrong, 1 - targets, targets).reshape(samples, -1) * 1.0, targets)
+        assert parts is not None
+        return parts
+
+    true = bootstrap.value(Segmentation.value, drawn(20_000))
+    held = [
+        low <= true <= high for low, high in (bootstrap.interval(Segmentation.value, drawn(60)) for _ in range(100))
+    ]
+    assert 90 <= sum(held) <= 99
+
+
+def test_a_row_says_which_metric_it_has() -> None:
+    answers, targets = maps()
+    task = Segmentation(0)
+    parts = task.parts(answers.reshape(len(answers), -1), targets)
+    assert parts is not None
+    row = task.recorded(ROW, task.estimate(parts))
+    assert row.metric == "mean IoU" and row.accuracy == task.estimate(parts).value
+    figure = metric_of(row)
+    assert figure is not None and figure.phrase.startswith("mean IoU ") and quality_of(row) == figure
+    assert task_of(("a", "b")).quality(row) is None and task.reported(row) == task.estimate(parts)
+
+
+@pytest.mark.parametrize(
+    ("targets", "values", "words"),
+    [
+        (np.array([[0, 1], [2, 0]]), 2, "0 or 1 for each tag"),
+        (np.array([[0, 1], [1, 0]]), 3, "2 tags, and the model answers with 3"),
+        (np.zeros((3, 2)), 2, "no sample of y has any tag"),
+    ],
+)
+def test_tags_that_do_not_fit_are_refused(targets: np.ndarray, values: int, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Multilabel.check(targets, values)
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (np.zeros((2, 3, 3)), "no map of classes"),
+        (np.full((2, 3, 3), 256), "no map of classes"),
+        (np.full((2, 3, 3), VOID), "not judged"),
+        (np.full((2, 3, 3), 4), "class number 4, and the model tells 3"),
+        (np.zeros((2, 3), int), "no map of classes"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(targets: np.ndarray, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Segmentation.check(targets, 3)
+
+
+def test_of_two_classes_one_value_says_which() -> None:
+    yes = np.array([[0.2], [0.5], [0.9]], np.float32)
+    task = task_of(("no", "yes"))
+    scores = task.scores(yes, np.array([0, 1, 0]))
+    assert scores is not None and scores.tolist() == [True, True, False]
+    logits = np.array([[-700.0], [0.0], [700.0]], np.float32)
+    assert np.isfinite(by_class(logits, 2)).all()
+    same = task.scores(logits, np.array([0, 1, 0]))
+    assert same is not None and same.tolist() == [True, True, False]
+    row = task.detailed(ROW, yes, np.array([0, 1, 0]), ("no", "yes"), yes)
+    assert row.by_class is not None and row.by_class.disagreed == 0
+    assert np.array(row.by_class.confusion).tolist() == [[1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_two_classes_from_one_value_agree_where_both_say_the_same(logits: bool) -> None:
+    yes = np.array([[0.2], [0.6], [0.9], [0.4]], np.float32)
+    other = np.array([[0.3], [0.4], [0.8], [0.1]], np.float32)
+    if logits:
+        yes, other = (np.log(one / (1 - one)) for one in (yes, other))
+    alike = compare(task_of(("no", "yes")), yes, other)
+    assert alike.by == CLASS and alike.share == 0.75 and alike.scores.tolist() == [1, 0, 1, 1]
+    assert compare(task_of(()), yes, other).by == NUMBERS, "without classes it is a number"

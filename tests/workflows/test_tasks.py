@@ -1,0 +1,123 @@
+"""Models that are no classifiers of one class in several: through every command, each figure computed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgeproof as ep
+from edgeproof.core.errors import InputError
+from edgeproof.frameworks import tensorflow
+
+from ..support.metrics import average_precision, mean_iou
+
+pytestmark = pytest.mark.slow
+QUICK = {"processes": 2, "max_seconds": 0, "run_seconds": 0.06, "warmup_seconds": 0.01}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A U-Net with two outputs, a tagger and a one-sigmoid classifier, with their data."""
+    _, keras = tensorflow.fresh(3)
+    root, layers = tmp_path_factory.mktemp("tasks"), keras.layers
+    picture = layers.Input((16, 16, 3))
+    wide = layers.Conv2D(8, 3, padding="same", activation="relu")(picture)
+    deep = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.MaxPool2D()(wide))
+    joined = layers.Concatenate()([layers.UpSampling2D()(deep), wide])
+    mask = layers.Conv2D(3, 1, activation="softmax", name="mask")(joined)
+    edge = layers.Conv2D(1, 1, activation="sigmoid", name="edge")(joined)
+    keras.Model(picture, [mask, edge]).save(root / "unet.keras")
+    for name, values in (("tags", 5), ("yes", 1)):
+        hidden = layers.Dense(16, activation="relu")
+        keras.Sequential([layers.Input((8,)), hidden, layers.Dense(values, activation="sigmoid")]).save(
+            root / f"{name}.keras"
+        )
+    random = np.random.default_rng(1)
+    np.save(root / "pictures.npy", random.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8))
+    np.save(root / "maps.npy", random.integers(0, 3, (40, 16, 16)))
+    np.save(root / "sensors.npy", random.normal(size=(60, 8)).astype(np.float32))
+    np.save(root / "tagged.npy", (random.random((60, 5)) < 0.4).astype(int))
+    return root
+
+
+def answers_of(path: Path, samples: np.ndarray, values: int) -> np.ndarray:
+    """What LiteRT answers in the output of so many values, one sample after another."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    (taken,), given = interpreter.get_input_details(), interpreter.get_output_details()
+    chosen = next(one for one in given if one["shape"][-1] == values)
+    answers = []
+    for sample in samples:
+        interpreter.set_tensor(taken["index"], sample[None].astype(np.float32))
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(chosen["index"])[0])
+    return np.array(answers)
+
+
+def evaluated(folder: Path, name: str, x: np.ndarray, y: np.ndarray, out: Path, **options: Any) -> tuple[Any, ep.Run]:
+    files = ep.export(folder / f"{name}.keras", ["tflite:float32", "tflite:int8"], calibration=(x[:20],),
+                      out=out / "files", **options)  # fmt: skip
+    return files, ep.evaluate(files, data=(x, y), targets="local/litert", out=out / "run", latency=QUICK)
+
+
+def test_a_segmenter_with_two_outputs_is_proved_by_its_maps(folder: Path, tmp_path: Path) -> None:
+    x, y = np.load(folder / "pictures.npy"), np.load(folder / "maps.npy")
+    files, run = evaluated(folder, "unet", x, y, tmp_path, value_range=(0, 1))
+    exact, quantized = run.results.measurements
+    for row, scheme in ((exact, "float32"), (quantized, "int8")):
+        given = answers_of(files[f"tflite:{scheme}"].path, x / 255, 3)
+        each = mean_iou(given.argmax(axis=-1), y, 255)
+        assert (row.metric, row.samples) == ("mean IoU", 40)
+        assert row.accuracy == pytest.approx(np.mean(list(each.values())), abs=2e-3)
+        assert row.metrics["pixel accuracy"] == pytest.approx((given.argmax(axis=-1) == y).mean(), abs=2e-3)
+    assert exact.accuracy is not None and quantized.accuracy is not None
+    assert quantized.drop == pytest.approx(exact.accuracy - quantized.accuracy)
+    assert quantized.agreement_by == "class of each element"
+    assert run.results.data["report"].get("classes") is None
+    page, words = (run.folder / "report.html").read_text(), (run.folder / "report.md").read_text()
+    assert "Mean IoU</strong> is the mean over classes" in page and "Wilson" not in page.partition('id="method"')[2]
+    assert "IoU 2" in page and "| IoU 2 |" in words and "Mean IoU (95 % interval)" in words
+    assert json.loads((run.folder / "results.json").read_text())["measurements"][0]["metric"] == "mean IoU"
+    again = ep.evaluate(files, data=(x, y), targets="local/litert", out=tmp_path / "again", latency=QUICK)
+    compared = ep.compare(run.folder, again.folder)
+    assert [cell.accuracy.estimate for cell in compared.cells if cell.accuracy] == [0.0, 0.0]
+    bundle = ep.bundle(files["tflite:int8"], out=tmp_path / "bundle")
+    assert bundle.folder.is_dir()
+
+
+def test_a_tagger_is_proved_by_its_tags(folder: Path, tmp_path: Path) -> None:
+    x, y = np.load(folder / "sensors.npy"), np.load(folder / "tagged.npy")
+    files, run = evaluated(folder, "tags", x, y, tmp_path)
+    for row, scheme in zip(run.results.measurements, ("float32", "int8"), strict=True):
+        given = answers_of(files[f"tflite:{scheme}"].path, x, 5)
+        expected = np.mean([average_precision(given[:, tag], y[:, tag]) for tag in range(5)])
+        assert row.metric == "mAP" and row.accuracy == pytest.approx(expected, abs=1e-6)
+        right = ((given >= 0.5) & (y == 1)).sum(axis=0)
+        f1 = 2 * right / ((given >= 0.5).sum(axis=0) + y.sum(axis=0))
+        assert [row.metrics[f"F1 {tag}"] for tag in range(5)] == pytest.approx(f1.tolist())
+    assert run.results.measurements[1].agreement_by == "side of one half of each element"
+
+
+def test_one_sigmoid_is_a_classifier_of_two_classes(folder: Path, tmp_path: Path) -> None:
+    x, y = np.load(folder / "sensors.npy"), np.load(folder / "tagged.npy")[:, 0]
+    files, run = evaluated(folder, "yes", x, y, tmp_path)
+    for row, scheme in zip(run.results.measurements, ("float32", "int8"), strict=True):
+        given = answers_of(files[f"tflite:{scheme}"].path, x, 1)[:, 0] >= 0.5
+        assert row.metric == "accuracy" and row.accuracy == pytest.approx((given == y).mean())
+    exact, quantized = (answers_of(files[f"tflite:{scheme}"].path, x, 1)[:, 0] >= 0.5 for scheme in ("float32", "int8"))
+    assert run.results.measurements[1].agreement == pytest.approx((exact == quantized).mean())
+    with pytest.raises(InputError, match="multilabel: y has the shape"):
+        ep.evaluate(files, data=(x, y), out=tmp_path / "wrong", task="multilabel")
+    with pytest.raises(InputError, match="there is no task 'tagging'"):
+        ep.evaluate(files, data=(x, y), out=tmp_path / "wrong", task="tagging")
+    with pytest.raises(InputError, match="NaN or infinity in 1 samples, the first is 3"):
+        ep.evaluate(files, data=(x, np.where(np.arange(60)[:, None] == 3, np.nan, np.ones((60, 5)))),
+                    out=tmp_path / "wrong", task="multilabel")  # fmt: skip
+    with pytest.raises(InputError, match="59 entries for 60 samples"):
+        ep.evaluate(files, data=(x, y[1:]), out=tmp_path / "wrong")
