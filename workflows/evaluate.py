@@ -41,7 +41,6 @@ from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..report import write as write_report
-from ..tasks import TARGETED
 from ..tasks.class_mapping import class_numbers, shown
 from ..tasks.classification import answers_fit
 from .arguments import (
@@ -64,6 +63,7 @@ from .prepare_data import InputSpec, prepared
 from .profile import profiles
 from .run_folder import check_parts
 from .samples import DataLike, Samples, data_source
+from .targets import with_targets
 from .value_range import with_value_range
 
 SEED = 1
@@ -344,7 +344,7 @@ def _data(
     """
     data = prepared(source, spec, seed=SEED, folder=Path(), store=store, listener=listener, use="test", helpers=helpers)
     if isinstance(source, Samples) and source.targets is not None:
-        return _with_targets(data, group, store, listener)
+        return with_targets(data, group, store, listener)
     named = next((a for a in group if a.labels), None)
     if isinstance(source, Samples) and source.numbered:
         data = _named_by_position(data, group)
@@ -363,26 +363,6 @@ def _data(
     for artifact in group:
         _check_labels(artifact, data)
     return data
-
-
-def _with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, listener: Listener) -> PreparedData:
-    """Return data with the targets checked as their task has them, and named as the files name them."""
-    labels = next((a.labels for a in group if a.labels), ())
-    task = TARGETED[data.task](len(labels))
-    targets = np.load(data.targets("test"), allow_pickle=False)
-    for artifact in group:
-        try:
-            checked = task.check(targets, answers(artifact))
-        except InputError as error:
-            raise InputError(f"{artifact.id}, {task.name}: {error.message}", error.remedy) from None
-    listener.note("info", f"the targets are judged as {task.name}: {task.metric}")
-    key = store.key("targets", {"data": data.sha256, "labels": labels, "task": task.name})
-    if store.get(key) is None:
-        with store.write(key) as folder:
-            copy_out(data.inputs("test"), folder / data.inputs("test").name, root=folder)
-            np.save(folder / data.targets("test").name, checked)
-            save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), folder)
-    return load_prepared(store.root / key)
 
 
 def _named_by_position(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:

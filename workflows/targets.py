@@ -1,0 +1,40 @@
+"""Targets that are no classes, beside the files that are measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..core.artifact import Artifact
+from ..core.codec import sha256_of
+from ..core.dataset import PreparedData, load_prepared, save_prepared
+from ..core.errors import InputError
+from ..core.progress import Listener
+from ..core.store import Store, copy_out
+from ..tasks import TARGETED
+from .model_files import answers
+
+
+def with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, listener: Listener) -> PreparedData:
+    """Return test data with the targets as their task keeps them, and with the files' names of tags or classes.
+
+    Raises InputError for targets that do not fit the task, or the answers of a file in `group`.
+    """
+    labels = next((a.labels for a in group if a.labels), ())
+    task = TARGETED[data.task](len(labels))
+    targets = np.load(data.targets("test"), allow_pickle=False)
+    for artifact in group:
+        try:
+            checked = task.check(targets, answers(artifact))
+        except InputError as error:
+            raise InputError(f"{artifact.id}, {task.name}: {error.message}", error.remedy) from None
+    listener.note("info", f"the targets are judged as {task.name}: {task.metric}")
+    key = store.key("targets", {"data": data.sha256, "labels": labels, "task": task.name})
+    if store.get(key) is None:
+        with store.write(key) as folder:
+            copy_out(data.inputs("test"), folder / data.inputs("test").name, root=folder)
+            np.save(folder / data.targets("test").name, checked)
+            save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), folder)
+    return load_prepared(store.root / key)
