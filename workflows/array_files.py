@@ -21,6 +21,7 @@ from ..core.model import plain_name
 from ..core.recipe_data import Data
 from ..core.sanitize import shorten
 from ..data.number_tables import NumberTable, read_numbers
+from ..tasks.classification import Classification
 from ..train.external import Input
 from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
@@ -35,13 +36,21 @@ _SAVE = "numpy.savez(FILE, x=…, y=…)"
 
 
 def with_arrays(
-    data: Data | Samples, kind: Kind, inputs: Sequence[Input], folder: Path, *, use: Split, targets: bool
+    data: Data | Samples,
+    kind: Kind,
+    inputs: Sequence[Input],
+    folder: Path,
+    *,
+    use: Split,
+    targets: bool,
+    task: str = "",
 ) -> Data | Samples:
     """Return the samples of ``npz:``, ``npy:X,Y``, ``parquet:`` or a ``csv:`` of numbers; other data as they are.
 
     They are for a model that takes `kind`, and `inputs` where these are tensors. Relative paths are relative to
     `folder`. Without `targets` none are read: samples for calibration need none. Raises InputError for a file that is
-    damaged or hostile, lacks an array or a column, has NaN or infinite values, or fewer targets than samples.
+    damaged or hostile, lacks an array or a column, has NaN or infinite values, or fewer targets than samples, and for a
+    `task` whose targets the source cannot have.
     """
     if isinstance(data, Samples):
         return data
@@ -50,6 +59,11 @@ def with_arrays(
     _check_keys(data, scheme, table=table)
     pair = scheme == "npy" and "," in rest and not _path(rest, folder).is_file()
     if not (table or pair or scheme == "npz" or (scheme == "npy" and kind == "image")):
+        if task not in ("", Classification.name):
+            raise InputError(
+                f"{shorten(data.source, 200)} has no targets of the task {shorten(task)}",
+                f"give arrays: npz:FILE with x and y ({_SAVE}), or npy:X.npy,Y.npy",
+            )
         return data
     x: Any
     if table:
@@ -59,7 +73,7 @@ def with_arrays(
     else:
         x, y = _npy([_path(part, folder) for part in (rest.split(",") if pair else [rest])], targets=targets)
     try:
-        samples = data_source((x,) if y is None else (x, y))
+        samples = data_source((x,) if y is None else (x, y), task)
     except InputError as error:
         raise InputError(f"{data.source}: {error.message}", error.remedy) from error
     if not isinstance(samples, Samples):

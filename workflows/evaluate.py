@@ -152,7 +152,7 @@ def evaluate(
     ):
         return evaluate_files(
             opened, source, settings, folder, resize, log, budget=limits, value_range=pixels, labels=classes,
-            devices=devices,
+            devices=devices, task=task,
         )  # fmt: skip
 
 
@@ -167,11 +167,12 @@ def evaluate_files(
     value_range: tuple[float, float] | None = None,
     labels: tuple[str, ...] | Literal["from-folders"] = (),
     devices: OpenDevices | None = None,
+    task: str = "",
 ) -> Run:
     """Measure every file on every target, as `evaluate`; an artifact among `files` is one that could not be made.
 
-    `devices` are those of the targets (default: the ones that are always there). Files of unknown classes have no
-    accuracy: they are judged by agreement with their float model.
+    `task` is what targets in files of arrays are. `devices` are those of the targets (default: the ones that are always
+    there). Files of unknown classes have no accuracy: they are judged by agreement with their float model.
     """
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
@@ -210,7 +211,7 @@ def evaluate_files(
     for artifact in artifacts:
         spec = input_spec_of(artifact, resize)
         if spec not in sources:
-            sources[spec] = with_arrays(source, spec.kind, spec.inputs, Path(), use="test", targets=True)
+            sources[spec] = with_arrays(source, spec.kind, spec.inputs, Path(), use="test", targets=True, task=task)
         given = sources[spec]
         by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and given.numbered)
         targeted = isinstance(given, Samples) and given.targets is not None

@@ -102,6 +102,14 @@ def test_a_tagger_is_proved_by_its_tags(folder: Path, tmp_path: Path) -> None:
         f1 = 2 * right / ((given >= 0.5).sum(axis=0) + y.sum(axis=0))
         assert [row.metrics[f"F1 {tag}"] for tag in range(5)] == pytest.approx(f1.tolist())
     assert run.results.measurements[1].agreement_by == "side of one half of each element"
+    np.savez(tmp_path / "held out.npz", x=x, y=y)
+    source = f"npz:{tmp_path / 'held out.npz'}"
+    from_file = ep.evaluate(files["tflite:int8"].path, source, "local/litert", out=tmp_path / "npz", latency=QUICK)
+    row, again = run.results.measurements[1], from_file.results.measurements[0]
+    assert (again.metric, again.accuracy, again.metrics) == (row.metric, row.accuracy, row.metrics)
+    assert from_file.results.data["source"] == source
+    with pytest.raises(InputError, match="has no targets of the task multilabel"):
+        ep.evaluate(files, f"npy:{folder / 'sensors.npy'}", "local/litert", out=tmp_path / "no", task="multilabel")
 
 
 def test_one_sigmoid_is_a_classifier_of_two_classes(folder: Path, tmp_path: Path) -> None:
