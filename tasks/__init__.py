@@ -29,7 +29,7 @@ __all__ = [
 # What makes the task of so many labels, by the task's name.
 TASKS: dict[str, Callable[[int], Task]] = {Classification.name: Classification}
 # Those whose targets are arrays (samples, …), and no classes.
-TARGETED: dict[str, Callable[[int], ByParts]] = {Multilabel.name: Multilabel, Segmentation.name: Segmentation}
+TARGETED: dict[str, type[ByParts]] = {Multilabel.name: Multilabel, Segmentation.name: Segmentation}
 TASKS |= TARGETED
 
 

@@ -33,6 +33,11 @@ class ByParts(ABC):
 
     @classmethod
     @abstractmethod
+    def recognizes(cls, targets: NDArray[Any]) -> bool:
+        """Return whether targets (N, …) of numbers or texts are of this task, as far as their shape and values tell."""
+
+    @classmethod
+    @abstractmethod
     def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[Any]:
         """Return the targets that a user gave, as they are kept; `values` is the last side of the answer, if known.
 

@@ -38,6 +38,13 @@ class Multilabel(ByParts):
     needs = "y of shape (samples, tags), 1 where a sample has the tag and 0 where not"
 
     @classmethod
+    def recognizes(cls, targets: NDArray[Any]) -> bool:
+        """Return whether they are 0 or 1 for several tags. Where each row has exactly one 1, they may be classes."""
+        if targets.ndim != 2 or targets.shape[1] < 2 or targets.dtype.kind == "U":
+            return False
+        return bool(np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) != 1).any())
+
+    @classmethod
     def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[np.uint8]:
         """Return targets (N, tags) uint8. Raises InputError for what is no 0 or 1 for each tag of `values`."""
         if targets.ndim != 2 or not np.isin(targets, (0, 1)).all():

@@ -41,6 +41,11 @@ class Segmentation(ByParts):
     needs = f"y of shape (samples, height, width), the number of each pixel's class; {VOID}: not judged"
 
     @classmethod
+    def recognizes(cls, targets: NDArray[Any]) -> bool:
+        """Return whether they are maps."""
+        return targets.ndim in (3, 4) and targets.dtype.kind != "U"
+
+    @classmethod
     def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[np.uint8]:
         """Return targets (N, height, width) uint8. Raises InputError for what is no map of class numbers."""
         if targets.ndim == 4 and targets.shape[3] == 1:

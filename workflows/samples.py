@@ -23,10 +23,8 @@ from ..core.errors import InputError
 from ..core.recipe_data import Data
 from ..core.recipe_file import parse_table
 from ..core.sanitize import shorten
-from ..tasks import TASKS
+from ..tasks import TARGETED, TASKS
 from ..tasks.classification import Classification
-from ..tasks.multilabel import Multilabel
-from ..tasks.segmentation import Segmentation
 
 # How samples are named in Python: a source, or (x,) or (x, y).
 DataLike: TypeAlias = str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any]
@@ -176,12 +174,8 @@ def data_source(data: DataLike, task: str = "") -> Data | Samples:
 
 
 def inferred_task(targets: NDArray[Any]) -> str:
-    """Return the task that targets (N, …) are of, by their shape: classes, tags of 0 and 1, maps of classes."""
-    if targets.ndim in (3, 4):
-        return Segmentation.name
-    # Rows of which each has exactly one 1 may be classes: they are refused, and the message says what to do.
-    tags = targets.ndim == 2 and targets.shape[1] > 1 and targets.dtype.kind != "U" and np.isin(targets, (0, 1)).all()
-    return Multilabel.name if tags and (targets.sum(axis=1) != 1).any() else Classification.name
+    """Return the task that targets (N, …) show themselves to be of; classification, which has checks of its own."""
+    return next((name for name, task in TARGETED.items() if task.recognizes(targets)), Classification.name)
 
 
 def _check_finite(targets: NDArray[Any]) -> None:

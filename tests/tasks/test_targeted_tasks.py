@@ -12,6 +12,7 @@ from edgeproof.tasks.agreement import CLASS, NUMBERS
 from edgeproof.tasks.classification import by_class, threshold
 from edgeproof.tasks.multilabel import Multilabel
 from edgeproof.tasks.segmentation import VOID, Segmentation
+from edgeproof.workflows.samples import inferred_task
 
 from ..support.metrics import average_precision, mean_iou
 
@@ -203,3 +204,20 @@ def test_two_classes_from_one_value_agree_where_both_say_the_same(logits: bool) 
     alike = compare(task_of(("no", "yes")), yes, other)
     assert alike.by == CLASS and alike.share == 0.75 and alike.scores.tolist() == [1, 0, 1, 1]
     assert compare(task_of(()), yes, other).by == NUMBERS, "without classes it is a number"
+
+
+@pytest.mark.parametrize(
+    ("targets", "name"),
+    [
+        (np.array([[0, 1], [1, 1]]), "multilabel"),
+        (np.array([[0.0, 0.0], [1.0, 0.0]]), "multilabel"),
+        (np.array([[0, 1], [1, 0]]), "classification"),
+        (np.array([[1], [0]]), "classification"),
+        (np.array([0, 1, 2]), "classification"),
+        (np.array(["a", "b"]), "classification"),
+        (np.zeros((2, 4, 4), int), "segmentation"),
+        (np.zeros((2, 4, 4, 1), np.uint8), "segmentation"),
+    ],
+)
+def test_targets_show_which_task_they_are_of(targets: np.ndarray, name: str) -> None:
+    assert inferred_task(targets) == name
