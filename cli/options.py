@@ -35,6 +35,9 @@ def text_columns(command: Command) -> Command:
 def sample_columns(command: Command) -> Command:
     """Add the options of `text_columns`, and those for reading a table of numbers."""
     for option in (
+        click.option("--group", metavar="NAME", help="Of a table of numbers: the column that no window crosses."),
+        click.option("--stride", type=click.IntRange(min=1), help="Rows between windows.  [default: --window]"),
+        click.option("--window", type=click.IntRange(min=1), help="Rows of a table of numbers that are one sample."),
         click.option("--target", metavar="NAME", help="Of a table of numbers: the column of the right answers."),
         click.option("--features", metavar="A,B,…", help="Of a table of numbers.  [default: all but the target]"),
     ):
@@ -42,7 +45,7 @@ def sample_columns(command: Command) -> Command:
     return text_columns(command)
 
 
-def labelled_data(source: str, columns: dict[str, str | None]) -> Data:
+def labelled_data(source: str, columns: dict[str, Any]) -> Data:
     """Return a data source with the given options, as in a recipe's [data]. Raises InputError."""
     from ..workflows.samples import data_of
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from .bounds import Count, Shape, Share
 
@@ -17,10 +19,11 @@ class TensorError:
     """The error of one quantized tensor relative to the float model's, over all samples of the diagnosis.
 
     `kind` is ``activation`` (an operator's output), ``weight`` or ``input``. `operator` computes the tensor (or uses
-    it, for weights); `position` is its place in the graph. `snr_db` is the power of the float values over that of the
-    difference, in decibels. `own_snr_db` is the same for the operator's own error: both operators read the quantized
-    file's values. `answer_snr_db` is the SNR of the model's answer with this own error alone, everything else exact;
-    `share` is the tensor's error share: its part of the sum of these errors over all tensors, by which they are ranked.
+    it, for weights); `position` is its place in the graph, -1 for an input stored as integers. `snr_db` is the power of
+    the float values over that of the difference, in decibels. `own_snr_db` is the same for the operator's own error:
+    both operators read the quantized file's values. `answer_snr_db` is the SNR of the model's answer with this own
+    error alone, everything else exact; `share` is the tensor's error share: its part of the sum of these errors over
+    all tensors, by which they are ranked.
     `cosine` is the cosine of the angle between both tensors. `saturated` is the share of float values outside of the
     representable range, `range_use` the share of that range that the float values span. `channel` is the worst channel,
     `channel_ratio` the largest channel's range over the median channel's. `cause` and `why` are the probable cause and
@@ -30,7 +33,7 @@ class TensorError:
     name: str
     kind: Literal["activation", "weight", "input"]
     operator: str
-    position: Count
+    position: Annotated[int, Field(ge=-1, lt=2**53)]
     shape: Shape
     dtype: str
     snr_db: float | None = None

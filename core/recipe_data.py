@@ -8,7 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from .recipe_table import Share, Table
 
-_LATER = ("features", "target")
+_LATER = ("features", "target", "window", "stride", "group")
 
 
 class Data(Table):
@@ -42,6 +42,11 @@ class Data(Table):
     target: str = Field(
         "", description="the column of a table of numbers that holds the right answer: class numbers or names"
     )
+    window: int | None = Field(
+        None, ge=1, description="rows of a table of numbers that are one sample: a window of a time series"
+    )
+    stride: int | None = Field(None, ge=1, description="rows from one window to the next; not set: a window's length")
+    group: str = Field("", description="the column of the person or machine of each row: no window crosses two")
     encoding: str = Field("utf-8", description="of texts")
     on_unreadable: Literal["drop", "stop"] = Field(
         "drop",

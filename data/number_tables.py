@@ -21,6 +21,7 @@ from ..core.extras import EXTRAS
 from ..core.sanitize import shorten
 from ..core.unpacking import max_unpacked_size
 from .decode_text import check_encoding
+from .files import SPLIT_NAMES
 from .listing import quoted
 from .rows import open_table, rows_of_cells
 
@@ -28,58 +29,106 @@ _FILL = "fill such cells as the app will, or leave those rows out"
 
 
 @dataclass(frozen=True)
+class Columns:
+    """The columns to read: `features` in the model's order (none: all of numbers), the `target`'s and the `group`'s."""
+
+    features: tuple[str, ...] = ()
+    target: str = ""
+    group: str = ""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All that are named."""
+        return (*self.features, *(name for name in (self.target, self.group) if name))
+
+
+@dataclass(frozen=True)
 class NumberTable:
     """A table of numbers: `values` (N, F) float64, the `names` of its F columns, and the target of each row.
 
     `target` (N,) is int64 where all are whole numbers, float64 where they are numbers, else texts; None: not asked for.
+    `group` is the group of each row, empty without groups. `chosen` (N,) says which rows are of the split that was
+    asked for. `lines` are those of a CSV file.
     """
 
     names: tuple[str, ...]
     values: NDArray[np.float64]
     target: NDArray[Any] | None
+    group: Sequence[Any]
+    chosen: NDArray[np.bool_]
+    lines: Sequence[int] = ()
+
+    def place(self, row: int) -> str:
+        """Where a row stands in the file, in words."""
+        return f"line {self.lines[row]}" if self.lines else f"row {row} (from 0)"
 
 
-def read_numbers(path: Path, features: Sequence[str], target: str, *, encoding: str = "utf-8") -> NumberTable:
+def read_numbers(path: Path, columns: Columns, *, encoding: str = "utf-8", split: str = "all") -> NumberTable:
     """Read a CSV or Parquet file (by its name's ending).
 
-    `features` are the columns in the order in which the model takes them; without any all columns of numbers but the
-    target. A CSV column is one of numbers if its first cell is. Raises InputError when a column is missing, a cell is
-    empty, no number, or not finite, naming its line; NotInstalledError where Parquet needs PyArrow.
+    Without features all columns of numbers but the target, the group and ``split`` are taken; a CSV column is one of
+    numbers if its first cell is. Where a column ``split`` has rows of `split`, those are chosen, else all.
+
+    Raises InputError when a column is missing, a cell is empty, no number, or not finite, naming its line;
+    NotInstalledError where Parquet needs PyArrow.
     """
     if not path.is_file():
         raise InputError(f"there is no file {path}", "check the path: it must name a table")
     if path.suffix.lower() in (".parquet", ".pq"):
-        return _read_parquet(path, features, target)
+        return _read_parquet(path, columns, split)
     check_encoding(encoding)
     with open_table(path, encoding) as (content, inner):
-        return _read_csv(path, rows_of_cells(content, inner, path, ","), features, target)
+        return _read_csv(path, rows_of_cells(content, inner, path, ","), columns, split)
 
 
-def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], features: Sequence[str], target: str) -> NumberTable:
+def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Columns, split: str) -> NumberTable:
     _, header = next(rows, (1, []))
     header = [name.strip() for name in header]
-    _check_columns(path, header, features, target)
-    line, first = next(rows, (0, []))
-    if not first:
+    _check_columns(path, header, columns)
+    line, cells = next(rows, (0, []))
+    if not cells:
         raise InputError(f"{path} has a header and no rows", "write one row a sample")
-    names = tuple(features) or tuple(n for n, c in zip(header, first, strict=True) if n != target and _is_number(c))
+    split_column = _split_column(header, columns)
+    others = (columns.target, columns.group, split_column)
+    names = columns.features or tuple(
+        name for name, cell in zip(header, cells, strict=True) if name not in others and _is_number(cell)
+    )
     _need_columns(path, names, header)
     at = [header.index(name) for name in names]
-    values, answers, lines = array("d"), [], []
-    while first:
+    aside = {name: header.index(name) for name in others if name}
+    values, lines, texts = array("d"), array("q"), {name: list[str]() for name in aside}
+    while cells:
         for index in at:
-            values.append(_number(path, line, header[index], first[index]))
-        if target:
-            answers.append(first[header.index(target)].strip())
-            lines.append(line)
-        line, first = next(rows, (0, []))
+            values.append(_number(path, line, header[index], cells[index]))
+        for name, index in aside.items():
+            texts[name].append(cells[index].strip())
+        lines.append(line)
+        line, cells = next(rows, (0, []))
+    target = _targets(path, columns.target, texts[columns.target], lines) if columns.target else None
     numbers = np.frombuffer(values, np.float64).reshape(-1, len(names))
-    return NumberTable(names, numbers, _targets(path, target, answers, lines) if target else None)
+    chosen = _chosen(path, texts.get(split_column, ()), split, len(lines))
+    return NumberTable(names, numbers, target, texts.get(columns.group, ()), chosen, lines)
 
 
-def _check_columns(path: Path, header: Sequence[str], features: Sequence[str], target: str) -> None:
+def _split_column(header: Sequence[str], columns: Columns) -> str:
+    return next((name for name in header if name.strip().lower() == "split" and name not in columns.named), "")
+
+
+def _chosen(path: Path, splits: Sequence[Any], split: str, count: int) -> NDArray[np.bool_]:
+    """Return which rows are of a split; all, if none is."""
+    named = [str(one).strip().lower() for one in splits]
+    if unknown := sorted(set(named) - {*SPLIT_NAMES, ""}):
+        raise InputError(
+            f"{path}: the column split has {shorten(unknown[0], 80)!r}",
+            f"known: {', '.join(SPLIT_NAMES)}; or rename the column",
+        )
+    chosen = np.array([one == split for one in named], bool)
+    return chosen if chosen.any() else np.ones(count, bool)
+
+
+def _check_columns(path: Path, header: Sequence[str], columns: Columns) -> None:
     """Raise InputError unless the named columns are there, each once."""
-    named = [*features, *([target] if target else [])]
+    named, features, target = columns.named, columns.features, columns.target
     if missing := [name for name in named if name not in header]:
         raise InputError(
             f"{path} has no column {' and no column '.join(map(repr, missing))}; it has {quoted(list(header))}",
@@ -89,6 +138,8 @@ def _check_columns(path: Path, header: Sequence[str], features: Sequence[str], t
         raise InputError(f"{path} has two columns called {shorten(twice[0])!r}", "rename all but one")
     if target and target in features:
         raise InputError(f"{target!r} is both a feature and the target", "leave it out of the features")
+    if columns.group and columns.group in (*features, target):
+        raise InputError(f"{columns.group!r} is the group, and named as another column too", "name it once")
     if len(set(features)) < len(features):
         raise InputError("a column is named twice among the features", "name each once")
 
@@ -147,7 +198,7 @@ def _whole(values: NDArray[np.float64]) -> NDArray[Any]:
     return values.astype(np.int64) if whole else values
 
 
-def _read_parquet(path: Path, features: Sequence[str], target: str) -> NumberTable:
+def _read_parquet(path: Path, columns: Columns, split: str) -> NumberTable:
     EXTRAS["parquet"].require("reading Parquet files needs")
     try:
         import pyarrow
@@ -160,14 +211,16 @@ def _read_parquet(path: Path, features: Sequence[str], target: str) -> NumberTab
         if declared > max_unpacked_size(path.stat().st_size):
             raise InputError(f"{path} would unpack to {declared:,} bytes", "do not use this file")
         schema = file.schema_arrow
-        _check_columns(path, schema.names, features, target)
-        names = tuple(features) or tuple(
+        _check_columns(path, schema.names, columns)
+        split_column = _split_column(schema.names, columns)
+        others = [name for name in (columns.target, columns.group, split_column) if name]
+        names = columns.features or tuple(
             field.name for field in schema
-            if field.name != target and (types.is_integer(field.type) or types.is_floating(field.type))
+            if field.name not in others and (types.is_integer(field.type) or types.is_floating(field.type))
         )  # fmt: skip
         _need_columns(path, names, schema.names)
-        table = file.read(columns=[*names, *([target] if target else [])])
-        columns = {name: _column(path, name, table.column(name)) for name in table.column_names}
+        table = file.read(columns=[*names, *others])
+        held = {name: _column(path, name, table.column(name)) for name in table.column_names}
     except (pyarrow.ArrowException, OSError, MemoryError, OverflowError) as error:
         raise InputError(
             f"{path} cannot be read: {shorten(str(error), 200)}", "expected a Parquet file of plain columns"
@@ -175,10 +228,12 @@ def _read_parquet(path: Path, features: Sequence[str], target: str) -> NumberTab
     if not table.num_rows:
         raise InputError(f"{path} has no rows", "write one row a sample")
     for name in names:
-        if columns[name].dtype.kind not in "biuf":
+        if held[name].dtype.kind not in "biuf":
             raise InputError(f"{path}: the column {name!r} is no number", "leave it out of --features a,b,c")
-    values = np.stack([columns[name].astype(np.float64) for name in names], axis=1)
-    return NumberTable(names, values, columns[target] if target else None)
+    values = np.stack([held[name].astype(np.float64) for name in names], axis=1)
+    group = held[columns.group].tolist() if columns.group else ()
+    chosen = _chosen(path, held[split_column].tolist() if split_column else (), split, len(values))
+    return NumberTable(names, values, held[columns.target] if columns.target else None, group, chosen)
 
 
 def _column(path: Path, name: str, column: Any) -> NDArray[Any]:

@@ -61,7 +61,7 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classe
     unknown scheme or name, or one of the other kind. The source's own methods check that the data exist.
     """
     scheme, colon, rest = text.partition(":")
-    if colon and (scheme in ("npy", "npz", "parquet") or data.features or data.target):
+    if colon and (scheme in ("npy", "npz", "parquet") or data.features or data.target or data.window):
         held = "arrays, which have no classes and" if scheme == "npy" else "arrays or numbers, which"
         raise InputError(
             f"data source {shorten(text, 200)!r} holds {held} cannot be trained on",

@@ -18,13 +18,16 @@ from ..core.dataset import Kind
 from ..core.errors import InputError
 from ..core.inputs import check_plain
 from ..core.model import plain_name
+from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.sanitize import shorten
-from ..data.number_tables import NumberTable, read_numbers
+from ..data.number_tables import Columns, read_numbers
+from ..data.windows import mixed_windows, window_rows
 from ..tasks.classification import Classification
 from ..train.external import Input
 from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
+from ..train.external.tensors import describe
 from .samples import Samples, data_source
 
 Split = Literal["all", "train", "test"]
@@ -32,6 +35,7 @@ Split = Literal["all", "train", "test"]
 _X = {"train": ("x", "x_train", "x_test"), "test": ("x", "x_test"), "all": ("x", "x_test")}
 _Y = ("y", "y_test")
 _BLOCK_BYTES = 16 << 20
+_TABLE_KEYS = ("features", "target", "window", "stride", "group")
 _SAVE = "numpy.savez(FILE, x=…, y=…)"
 
 
@@ -43,6 +47,7 @@ def with_arrays(
     *,
     use: Split,
     targets: bool,
+    listener: Listener,
     task: str = "",
 ) -> Data | Samples:
     """Return the samples of ``npz:``, ``npy:X,Y``, ``parquet:`` or a ``csv:`` of numbers; other data as they are.
@@ -67,7 +72,7 @@ def with_arrays(
         return data
     x: Any
     if table:
-        x, y = _table(data, _path(rest, folder), kind, inputs, targets=targets)
+        x, y = _table(data, _path(rest, folder), kind, inputs, use, listener, targets=targets)
     elif scheme == "npz":
         x, y = _npz(_path(rest, folder), [one.name for one in inputs], use, targets=targets)
     else:
@@ -83,20 +88,24 @@ def with_arrays(
 
 def _check_keys(data: Data, scheme: str, *, table: bool) -> None:
     """Raise InputError for a key that has no meaning for this source: nothing that a user says is left unheard."""
-    named = {key for key in ("features", "target") if getattr(data, key)}
+    named = {key for key in _TABLE_KEYS if getattr(data, key)}
     if named and not table:
         raise InputError(
-            f"{' and '.join(sorted(named))} name columns of a table of numbers, and for this model "
-            f"{shorten(data.source, 200)!r} is none",
+            f"{' and '.join(sorted(named))}: for tables of numbers, and for this model {shorten(data.source, 200)!r} "
+            "is none",
             "leave them out, or give csv:FILE or parquet:FILE for a model that takes numbers",
         )
     if not table and scheme not in ("npz", "npy"):
         return
-    known = {"source", "features", "target", *(("encoding",) if scheme == "csv" else ())}
+    known = {"source", *_TABLE_KEYS, *(("encoding",) if scheme == "csv" else ())}
     if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != _default(key)):
         raise InputError(
             f"{shorten(data.source, 200)!r} has no use for {', '.join(unheard)}",
             "name the columns of a table of numbers with features and target" if table else "leave it out",
+        )
+    if (data.stride or data.group) and not data.window:
+        raise InputError(
+            "stride and group are for windows of a time series", "say how many rows a window has: --window"
         )
 
 
@@ -235,7 +244,7 @@ def _check_length(what: str, y: NDArray[Any], of: str, count: int) -> None:
 
 
 def _table(
-    data: Data, path: Path, kind: Kind, inputs: Sequence[Input], *, targets: bool
+    data: Data, path: Path, kind: Kind, inputs: Sequence[Input], use: Split, listener: Listener, *, targets: bool
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     if kind != "tensor":
         raise InputError(f"{data.source} holds numbers, and the model takes {kind}s", "give a source of those")
@@ -245,21 +254,36 @@ def _table(
             f"give npz:FILE with one array for each: {', '.join(one.name for one in inputs)}",
         )
     check_plain(path)
-    table = read_numbers(path, data.features, data.target, encoding=data.encoding)
-    return _as_input(path, table, inputs[0], said=bool(data.features)), table.target if targets else None
-
-
-def _as_input(path: Path, table: NumberTable, one: Input, *, said: bool) -> NDArray[Any]:
-    """Return the rows of a table as samples of an input, whose axes of one value are no columns."""
-    columns = len(table.names)
-    if tuple(side for side in one.sample if side != 1) != ((columns,) if columns != 1 else ()):
-        needed = int(np.prod([max(side, 1) for side in one.sample]))
-        raise InputError(
-            f"{path} has {columns} {'chosen' if said else 'numeric'} columns ({shorten(', '.join(table.names), 200)}), "
-            f"and the model's input {one.name!r} takes {needed} values of the shape {one.sample}",
-            "name the columns in the model's order, and the target's: --features a,b,c --target NAME",
+    columns = Columns(data.features, data.target, data.group)
+    table = read_numbers(path, columns, encoding=data.encoding, split=use)
+    y = table.target if targets else None
+    if not data.window:
+        _check_shape(path, table.names, (len(table.names),), inputs[0], data)
+        return _as_input(table.values[table.chosen], inputs[0]), None if y is None else y[table.chosen]
+    _check_shape(path, table.names, (data.window, len(table.names)), inputs[0], data)
+    rows = window_rows(path, table, data.window, data.stride or data.window)
+    if y is not None and y.dtype.kind != "f" and (mixed := mixed_windows(y, rows)):
+        listener.note(
+            "warning",
+            f"{mixed} of {len(rows)} windows of {data.source} have rows of different targets: each has its last row's",
         )
-    values = table.values
-    if np.dtype(one.dtype).kind in "iu" and not (values % 1).any():
-        values = values.astype(np.int64)
-    return values.reshape(len(values), *one.sample)
+    return _as_input(table.values[rows], inputs[0]), None if y is None else y[rows[:, -1]]
+
+
+def _check_shape(path: Path, names: Sequence[str], sample: tuple[int, ...], one: Input, data: Data) -> None:
+    """Raise InputError unless samples of a table fit an input, whose axes of one value are no columns."""
+    if [side for side in one.sample if side != 1] == [side for side in sample if side != 1]:
+        return
+    windows = f" in windows of {data.window} rows" if data.window else ""
+    raise InputError(
+        f"{path} has {len(names)} {'chosen' if data.features else 'numeric'} columns "
+        f"({shorten(', '.join(names), 200)}){windows}, and the model's input {one.name!r} takes samples of "
+        f"{describe(one.sample)}",
+        "name the columns in the model's order, and the target's: --features a,b,c --target NAME"
+        + "; a sample of several rows is a window of a time series: --window ROWS" * (len(one.sample) > 1),
+    )
+
+
+def _as_input(values: NDArray[np.float64], one: Input) -> NDArray[Any]:
+    whole = np.dtype(one.dtype).kind in "iu" and not (values % 1).any()
+    return (values.astype(np.int64) if whole else values).reshape(len(values), *one.sample)

@@ -211,7 +211,9 @@ def evaluate_files(
     for artifact in artifacts:
         spec = input_spec_of(artifact, resize)
         if spec not in sources:
-            sources[spec] = with_arrays(source, spec.kind, spec.inputs, Path(), use="test", targets=True, task=task)
+            sources[spec] = with_arrays(
+                source, spec.kind, spec.inputs, Path(), use="test", targets=True, listener=listener, task=task
+            )
         given = sources[spec]
         by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and given.numbered)
         targeted = isinstance(given, Samples) and given.targets is not None
@@ -434,7 +436,6 @@ def _need_reference(group: Sequence[Artifact], targets: Sequence[str], data: Pre
 
 def _check_labels(artifact: Artifact, data: PreparedData) -> None:
     """Raise InputError when an artifact's classes cannot be those of the data."""
-
     if artifact.labels and artifact.labels != data.labels:
         raise InputError(
             f"{artifact.id} knows the {len(artifact.labels)} classes {shown(artifact.labels)}; "

@@ -69,7 +69,7 @@ def prepared(
     process that reads catalogues with TensorFlow. The list of samples that could not be read is put beside the store,
     or into `beside` if the store is temporary. `helpers` decode images, too.
     """
-    data = with_arrays(data, input_spec.kind, input_spec.inputs, folder, use=use, targets=False)
+    data = with_arrays(data, input_spec.kind, input_spec.inputs, folder, use=use, targets=False, listener=listener)
     if isinstance(data, Samples):
         return _from_memory(data, input_spec, seed=seed, store=store, listener=listener, use=use)
     if input_spec.kind == "tensor":

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -135,7 +135,7 @@ class Samples:
         return array.astype(np.uint8)
 
 
-def data_of(source: str, columns: Mapping[str, str | Sequence[str] | None] | None = None) -> Data:
+def data_of(source: str, columns: Mapping[str, Any] | None = None) -> Data:
     """Return a source with further keys of a recipe's [data], unset where None. Raises InputError."""
     table = {"source": source} | {name: value for name, value in (columns or {}).items() if value is not None}
     check_bounds(table, "the data source", "give names that are Unicode text")

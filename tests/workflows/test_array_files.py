@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import edgeproof as ep
 from edgeproof.cli.main import status as _status
-from edgeproof.core.errors import InputError
+from edgeproof.core import extras
+from edgeproof.core.errors import InputError, NotInstalledError
 from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data, Recipe
@@ -130,7 +132,7 @@ def test_pictures_as_arrays_keep_their_classes(tmp_path: Path, edgeproof: Callab
 
 
 def spread(data: Data, inputs: tuple[Input, ...] = ONE, kind: Any = "tensor", use: Any = "test") -> Samples:
-    samples = with_arrays(data, kind, inputs, Path(), use=use, targets=use == "test")
+    samples = with_arrays(data, kind, inputs, Path(), use=use, targets=use == "test", listener=Silent())
     assert isinstance(samples, Samples)
     return samples
 
@@ -165,19 +167,157 @@ def test_arrays_without_targets_are_read_as_before(tmp_path: Path) -> None:
     np.save(tmp_path / "a,b.npy", X)
     for path in ("a,b.npy", "none.npy"):
         data = Data(source=f"npy:{tmp_path / path}")
-        assert with_arrays(data, "tensor", ONE, Path(), use="test", targets=True) is data
+        assert with_arrays(data, "tensor", ONE, Path(), use="test", targets=True, listener=Silent()) is data
     pictures = np.zeros((3, 8, 8, 3), np.uint8)
     np.save(tmp_path / "p.npy", pictures)
     assert spread(Data(source=f"npy:{tmp_path / 'p.npy'}"), (), "image").inputs[""].shape == (3, 8, 8, 3)
 
 
 def test_keys_that_came_later_do_not_change_the_hashes_of_data() -> None:
-    assert not {"features", "target"} & set(Data(source="folder:x").model_dump())
+    later = {"features", "target", "window", "stride", "group"}
+    assert not later & set(Data(source="folder:x").model_dump())
     assert Data(source="csv:x", features=("a",), target="b").model_dump(mode="json")["features"] == ["a"]
     recipe = Recipe.model_validate(
         {"data": {"source": "folder:x"}, "model": [{"name": "m", "backbone": "scratch:small"}]}
     )
-    assert not {"features", "target"} & set(recipe.to_dict()["data"])
+    assert not later & set(recipe.to_dict()["data"])
+
+
+def series(path: Path, groups: str, answers: str, splits: str = "") -> Path:
+    """A table whose row i is (i, i + 0.5), with one character a row for the group, the answer and the split."""
+    rows, called = ["v,w,who,answer" + ",split" * bool(splits)], {"t": "train", "e": "test"}
+    for at, (group, answer) in enumerate(zip(groups, answers, strict=True)):
+        split = f",{called[splits[at]]}" if splits else ""
+        rows.append(f"{at},{at + 0.5},{group},{answer}{split}")
+    path.write_text("\n".join(rows), "utf-8")
+    return path
+
+
+class Notes(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, level: str, message: str, **fields: object) -> None:
+        self.said.append(message)
+
+
+def test_windows_cross_no_group_and_have_the_target_of_their_last_row(tmp_path: Path) -> None:
+    answers = "0001112220"
+    csv = series(tmp_path / "s.csv", "aabbabbaab", answers)
+    data = Data(source=f"csv:{csv}", features=("v", "w"), target="answer", group="who", window=2, stride=1)
+    notes, two = Notes(), (Input("x", (1, 2, 2), "float32"),)
+    samples = with_arrays(data, "tensor", two, Path(), use="test", targets=True, listener=notes)
+    assert isinstance(samples, Samples) and samples.classes is not None
+    rows = [[0, 1], [1, 4], [4, 7], [7, 8], [2, 3], [3, 5], [5, 6], [6, 9]]
+    assert samples.inputs[""][..., 0].tolist() == rows and (samples.inputs[""][..., 1] - 0.5).tolist() == rows
+    assert samples.classes.tolist() == [int(answers[last]) for _, last in rows]
+    mixed = sum(answers[first] != answers[last] for first, last in rows)
+    assert [f"{mixed} of 8 windows" in said and "last row's" in said for said in notes.said] == [True]
+    whole = spread(data.model_copy(update={"stride": None, "group": ""}), two)
+    assert whole.inputs[""][..., 0].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+
+
+def test_rows_of_the_asked_split_are_taken_and_windows_have_no_gap(tmp_path: Path) -> None:
+    csv = series(tmp_path / "s.csv", "a" * 9, "012012012", "eeettteee")
+    data = Data(source=f"csv:{csv}", features=("v", "w"), target="answer")
+    two = (Input("x", (1, 2), "float32"),)
+    assert spread(data, two).inputs[""][:, 0].tolist() == [0, 1, 2, 6, 7, 8]
+    assert spread(data, two, use="train").inputs[""][:, 0].tolist() == [3, 4, 5]
+    windows = data.model_copy(update={"window": 2, "stride": 1})
+    found = spread(windows, (Input("x", (1, 2, 2), "float32"),)).inputs[""][..., 0]
+    assert found.tolist() == [[0, 1], [1, 2], [6, 7], [7, 8]]
+    csv.write_text("v,w,answer,split\n1,2,0,fold 1\n", "utf-8")
+    with pytest.raises(InputError, match="the column split has 'fold 1'"):
+        spread(data, two)
+
+
+def test_a_window_longer_than_a_series_is_refused(tmp_path: Path) -> None:
+    csv = series(tmp_path / "s.csv", "aaab", "0000")
+    data = Data(source=f"csv:{csv}", features=("v", "w"), group="who", window=2)
+    with pytest.raises(InputError, match=r"line 5: the series of the group 'b' .* has 1 rows, and a window takes 2"):
+        spread(data, (Input("x", (1, 2, 2), "float32"),))
+    with pytest.raises(InputError, match=r"in windows of 2 rows, and the model's input 'x' takes samples of \(3, 2\)"):
+        spread(data, (Input("x", (1, 3, 2), "float32"),))
+
+
+def test_windows_are_measured_as_numpy_does(tmp_path: Path, edgeproof: Callable[..., str]) -> None:
+    artifact = dense(tmp_path / "m--tflite-float32.tflite", "float32")
+    assert artifact.path is not None
+    signal = X.reshape(-1, 1)[:96]
+    answers = np.random.default_rng(8).integers(0, CLASSES, len(signal))
+    csv = table(tmp_path / "s.csv", answers, signal)
+    row = measured(
+        artifact.path, tmp_path, f"csv:{csv}", edgeproof, "--target", "answer", "--window", "16", "--stride", "4"
+    )
+    starts = range(0, len(signal) - 15, 4)
+    right = [(signal[at : at + 16, 0] @ WEIGHTS.T + [0.1, 0, 0, -0.1]).argmax() == answers[at + 15] for at in starts]
+    assert row["samples"] == 21 and row["accuracy"] == pytest.approx(float(np.mean(right)))
+
+
+def test_other_commands_take_the_samples_and_leave_the_targets(tmp_path: Path) -> None:
+    """Targets are of no kind that has a metric here: they are not read."""
+    np.savez(tmp_path / "w.npz", x=X, y=np.full((COUNT, 3), 0.5))
+    source = f"npz:{tmp_path / 'w.npz'}"
+    plain, quantized = (dense(tmp_path / f"m--tflite-{scheme}.tflite", scheme) for scheme in ("float32", "int8"))
+    assert plain.path is not None and quantized.path is not None
+    diagnosis = ep.diagnose(quantized.path, reference=plain.path, data=source, samples=8, out=tmp_path / "diagnosis")
+    assert diagnosis.samples == 8 and diagnosis.source.startswith(source)
+    assert min(tensor.position for tensor in diagnosis.tensors) == -1  # its input is stored as integers
+    bundle = ep.bundle(plain.path, data=source, samples=3, out=tmp_path / "bundle")
+    assert bundle.manifest["golden"]["source"] == f"the test samples of {source}"
+    made = ep.export(plain.path, ["tflite:int8"], calibration=source, samples=20, out=tmp_path / "export")
+    (file,) = made.values()
+    assert file.status == "ok" and file.calibration["samples"] == 20
+
+
+def parquet_file(path: Path, columns: dict[str, Any]) -> Path:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow does not fit the NumPy here", exc_type=ImportError)
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def test_a_parquet_file_is_read_as_a_csv_file(tmp_path: Path) -> None:
+    columns = {"a": [1, 2, 3, 4], "note": list("wxyz"), "b": [0.5, 1.5, 2.5, 3.5], "t": [True, False, True, True]}
+    path = parquet_file(tmp_path / "a.parquet", {**columns, "state": ["on", "off", "on", "on"], "who": list("aabb")})
+    two = (Input("x", (1, 2), "float32"),)
+    samples = spread(Data(source=f"parquet:{path}", target="state"), two)
+    assert samples.inputs[""].tolist() == [[1, 0.5], [2, 1.5], [3, 2.5], [4, 3.5]]
+    assert samples.classes is not None and samples.names == ("off", "on") and samples.classes.tolist() == [1, 0, 1, 1]
+    windows = Data(source=f"parquet:{path}", features=("b", "a"), target="state", group="who", window=2)
+    assert spread(windows, (Input("x", (1, 2, 2), "float32"),)).inputs[""][1].tolist() == [[2.5, 3], [3.5, 4]]
+
+
+@pytest.mark.parametrize(
+    "columns, words",
+    [
+        ({"a": [1, None, 3], "t": [0, 1, 0]}, "row 1 .from 0., column 'a': empty"),
+        ({"a": [1.0, 2.0, float("nan")], "t": [0, 1, 0]}, "row 2 .from 0., column 'a': not finite"),
+        ({"a": [[1], [2]], "t": [0, 1]}, "no column of numbers"),
+        ({"a": [1, 2], "u": [0, 1]}, "no column 't'; it has 'a', 'u'"),
+        ({"a": [1, 2], "t": [[0], [1]]}, "the column 't' is list"),
+        ({"a": np.zeros(0), "t": np.zeros(0)}, "has no rows"),
+    ],
+)
+def test_parquet_files_that_cannot_serve_are_refused(columns: dict[str, Any], words: str, tmp_path: Path) -> None:
+    bad = parquet_file(tmp_path / "bad.parquet", columns)
+    data = Data(source=f"parquet:{bad}", target="t")
+    with pytest.raises(InputError, match=words):
+        spread(data, (Input("x", (1, 1), "float32"),))
+    bad.write_bytes(bad.read_bytes()[:-20])
+    with pytest.raises(InputError, match="cannot be read"):
+        spread(data)
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(NotInstalledError) as caught:
+        spread(Data(source=f"parquet:{tmp_path / 'a.parquet'}"))
+    assert "pyarrow" in caught.value.message and "edgeproof[parquet]" in caught.value.remedy
 
 
 def hostile(path: Path, header: str, content: bytes = b"") -> Path:
@@ -279,7 +419,7 @@ TABLES = {
     "no rows": ("a,b,t\n", {}, ("a header and no rows",)),
     "an empty file": ("", {}, ("no column 't'",)),
     "no numbers": ("a,b,t\nx,y,0\n", {}, ("no column of numbers",)),
-    "too many columns": ("a,b,c,t\n1,2,3,0\n", {}, ("3 numeric columns (a, b, c)", "takes 2 values", "--features")),
+    "too many columns": ("a,b,c,t\n1,2,3,0\n", {}, ("numeric columns (a, b, c)", "takes samples of (2,)")),
     "a target that was not named": ("a,b,t\n1,2,0\n", {"target": ""}, ("3 numeric columns (a, b, t)", "--target")),
 }  # fmt: skip
 
@@ -298,12 +438,14 @@ def test_tables_that_cannot_serve_are_refused_with_the_line(case: str, tmp_path:
 @pytest.mark.parametrize(
     "data, kind, words",
     [
-        (Data(source="folder:x", target="t"), "image", "target name columns of a table of numbers"),
-        (Data(source="csv:x.csv", features=("a",)), "image", "features name columns"),
+        (Data(source="folder:x", target="t"), "image", "target: for tables of numbers"),
+        (Data(source="csv:x.csv", features=("a",)), "image", "features: for tables of numbers"),
         (Data(source="npz:x.npz", limit_test=3), "tensor", "has no use for limit_test"),
         (Data(source="csv:x.csv", text_column="words"), "tensor", "has no use for text_column"),
         (Data(source="parquet:x.parquet"), "image", "holds numbers, and the model takes images"),
         (Data(source="npz:"), "tensor", "there is none"),
+        (Data(source="csv:x.csv", group="a"), "tensor", "are for windows of a time series"),
+        (Data(source="csv:x.csv", window=3), "text", "window: for tables of numbers"),
     ],
 )
 def test_keys_and_sources_of_another_kind_are_refused(data: Data, kind: str, words: str) -> None:
