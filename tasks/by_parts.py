@@ -38,8 +38,8 @@ class ByParts(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[Any]:
-        """Return the targets that a user gave, as they are kept; `values` is the last side of the answer, if known.
+    def check(cls, targets: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+        """Return the targets that a user gave, as they are kept; `shape` is one answer's, empty if it is not known.
 
         Raises InputError for targets that do not fit the task.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,13 @@ class Multilabel(ByParts):
         return bool(np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) != 1).any())
 
     @classmethod
-    def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[np.uint8]:
-        """Return targets (N, tags) uint8. Raises InputError for what is no 0 or 1 for each tag of `values`."""
+    def check(cls, targets: NDArray[Any], shape: Sequence[int]) -> NDArray[np.uint8]:
+        """Return targets (N, tags) uint8. Raises InputError for what is no 0 or 1 for each value of the answer."""
         if targets.ndim != 2 or not np.isin(targets, (0, 1)).all():
             raise InputError(f"y has the shape {targets.shape} of {targets.dtype}, not 0 or 1 for each tag", cls.needs)
-        if values is not None and targets.shape[1] != values:
+        if shape and targets.shape[1] != (values := prod(shape)):
             raise InputError(
-                f"y has {targets.shape[1]} tags, and the model answers with {values} values",
+                f"y has {targets.shape[1]} tags, and the model answers with {values:,} values",
                 "give a column for each value of the output, in its order",
             )
         if not targets.any():

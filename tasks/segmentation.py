@@ -46,17 +46,33 @@ class Segmentation(ByParts):
         return targets.ndim in (3, 4) and targets.dtype.kind != "U"
 
     @classmethod
-    def check(cls, targets: NDArray[Any], values: int | None) -> NDArray[np.uint8]:
-        """Return targets (N, height, width) uint8. Raises InputError for what is no map of class numbers."""
+    def check(cls, targets: NDArray[Any], shape: Sequence[int]) -> NDArray[np.uint8]:
+        """Return targets (N, height, width) uint8. Raises InputError for what is no map of class numbers.
+
+        An answer is (height, width, values) or (height, width), of the same height and width.
+        """
         if targets.ndim == 4 and targets.shape[3] == 1:
             targets = targets[..., 0]
         if targets.ndim != 3 or targets.dtype.kind not in "biu" or targets.min() < 0 or targets.max() > VOID:
             raise InputError(f"y has the shape {targets.shape} of {targets.dtype}, and is no map of classes", cls.needs)
         if (targets == VOID).all():
             raise InputError(f"every pixel of y is {VOID}, which is not judged", cls.needs)
+        if not shape:
+            return targets.astype(np.uint8)
+        size, values = targets.shape[1:], shape[2] if len(shape) == 3 else 1
+        if len(shape) == 3 and tuple(shape[1:]) == size != tuple(shape[:2]):
+            raise InputError(
+                f"the model answers {tuple(shape)}, with the classes before the pixels",
+                "add a transpose to (height, width, classes) behind its output",
+            )
+        if len(shape) not in (2, 3) or tuple(shape[:2]) != size:
+            raise InputError(
+                f"y has maps of {size[0]} × {size[1]} pixels, and the model answers {tuple(shape)}",
+                "resize the maps to the answer's height and width (nearest neighbour: numbers of classes have no mean)",
+            )
         most = int(targets[targets != VOID].max())
-        if values is not None and most >= max(2, values):
-            raise InputError(f"y has the class number {most}, and the model tells {max(2, values)} apart", cls.needs)
+        if values > 1 and most >= values:
+            raise InputError(f"y has the class number {most}, and the model tells {values} apart", cls.needs)
         return targets.astype(np.uint8)
 
     def counted(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:

@@ -140,11 +140,17 @@ def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
 
 def answers(artifact: Artifact) -> int | None:
     """Return the number of values in an artifact's judged output; None if unknown."""
+    shape = answer_shape(artifact)
+    return shape[-1] if shape else None
+
+
+def answer_shape(artifact: Artifact) -> tuple[int, ...]:
+    """Return the shape of an artifact's judged output, with the batch; empty if unknown."""
     outputs = artifact.outputs
     if artifact.format == "savedmodel" and artifact.path is not None:
         outputs = model_outputs(open_model(artifact.path))
     named = [t for t in outputs if t.name == artifact.answer] or outputs[:1]
-    return named[0].shape[-1] if named and named[0].shape else None
+    return tuple(named[0].shape) if named else ()
 
 
 def _scheme(contents: Contents) -> str:

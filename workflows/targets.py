@@ -14,7 +14,7 @@ from ..core.errors import InputError
 from ..core.progress import Listener
 from ..core.store import Store, copy_out
 from ..tasks import TARGETED
-from .model_files import answers
+from .model_files import answer_shape
 
 
 def with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, listener: Listener) -> PreparedData:
@@ -27,7 +27,7 @@ def with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, li
     targets = np.load(data.targets("test"), allow_pickle=False)
     for artifact in group:
         try:
-            checked = task.check(targets, answers(artifact))
+            checked = task.check(targets, answer_shape(artifact)[1:])
         except InputError as error:
             raise InputError(f"{artifact.id}, {task.name}: {error.message}", error.remedy) from None
     listener.note("info", f"the targets are judged as {task.name}: {task.metric}")

@@ -163,7 +163,7 @@ def test_a_row_says_which_metric_it_has() -> None:
 )
 def test_tags_that_do_not_fit_are_refused(targets: np.ndarray, values: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Multilabel.check(targets, values)
+        Multilabel.check(targets, (values,))
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,12 @@ def test_tags_that_do_not_fit_are_refused(targets: np.ndarray, values: int, word
         (np.full((2, 3, 3), VOID), "not judged"),
         (np.full((2, 3, 3), 4), "class number 4, and the model tells 3"),
         (np.zeros((2, 3), int), "no map of classes"),
+        (np.zeros((2, 3, 6), int), "maps of 3 × 6 pixels, and the model answers \\(3, 3, 3\\)"),
     ],
 )
 def test_maps_that_do_not_fit_are_refused(targets: np.ndarray, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Segmentation.check(targets, 3)
+        Segmentation.check(targets, (3, 3, 3))
 
 
 def test_of_two_classes_one_value_says_which() -> None:
@@ -221,3 +222,11 @@ def test_two_classes_from_one_value_agree_where_both_say_the_same(logits: bool) 
 )
 def test_targets_show_which_task_they_are_of(targets: np.ndarray, name: str) -> None:
     assert inferred_task(targets) == name
+
+
+def test_answers_with_the_classes_first_are_refused_instead_of_misread() -> None:
+    maps_of = np.zeros((2, 4, 5), int)
+    with pytest.raises(InputError, match="classes before the pixels"):
+        Segmentation.check(maps_of, (3, 4, 5))
+    for shape in ((4, 5, 3), (4, 5, 1), (4, 5), ()):
+        assert Segmentation.check(maps_of, shape).shape == (2, 4, 5)
