@@ -98,6 +98,8 @@ BAD = {
     "images:flat": ("have no classes", "folder:"),
     "images:flat/a0.png": ("have no classes", "folder:"),
     "npy:arrays.npy": ("no classes", "export --calibrate"),
+    "npz:arrays.npz": ("cannot be trained on", "evaluate --data"),
+    "parquet:table.parquet": ("cannot be trained on", "evaluate --data"),
     "folder:flat": ("holds no class folders", "one sub-folder per class"),
     "folder:one": ("only one class", "two or more"),
     "folder:empty": ("holds no class folders", "one sub-folder per class"),

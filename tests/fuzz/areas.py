@@ -46,7 +46,8 @@ def _arguments(box: Path, draw: random.Random) -> Inputs:
         "r.toml", "missing.onnx", "x" * 300, "/".join(["x" * 200] * 30), "\x1b[31m.tflite", "\u202e.onnx",
         "\udcff.tflite", "/dev/zero", "/dev/null", "/proc/self/mem", "/proc/1/mem", "-", "--", "a\nb", "csv:",
         "idx:/dev/zero", "images:loop", "npy:a.tflite", "builtin:x", "tfds:", "package:/", "package:../x/y", "keras:x",
-        "folder:\udcff", "folder:" + "x" * 5000, "🤖" * 100,
+        "npz:a.tflite", "npz:/dev/zero", "npy:a,b", "npy:,", "parquet:r.toml", "folder:\udcff",
+        "folder:" + "x" * 5000, "🤖" * 100,
     ]  # fmt: skip
 
     def name() -> str:
@@ -383,6 +384,23 @@ def _arrays(box: Path, draw: random.Random) -> Inputs:
         yield "evaluate", "a.tflite", "--data", "npy:x.npy", *_NOWHERE
 
 
+def _array_files(box: Path, draw: random.Random) -> Inputs:
+    """Arrays with targets, and tables of numbers. No table has the model's columns: that is said when all is read."""
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
+    artifact = replace(open_artifact(box / "a.tflite"), contract=InputContract("image", (1, 8, 8, 3), kind="tensor"))
+    write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"))))
+    archive = seeds.arrays()
+    while True:
+        write_inputs(
+            box, x_DOT_npz=changed(archive, draw), x_DOT_npy=seeds.array(), y_DOT_npy=changed(seeds.targets(), draw)
+        )
+        write_inputs(box, x_DOT_csv=changed(seeds.TABLE, draw))
+        table = ("csv:x.csv", "--target", draw.choice(("t", "u")))
+        windows = ("--window", "2", "--stride", "1", "--group", "g") if draw.random() < 0.5 else ()
+        source = draw.choice((("npz:x.npz",), ("npy:x.npy,y.npy",), (*table, *windows)))
+        yield "evaluate", "a.tflite", "--data", *source, *_NOWHERE
+
+
 def _labels(box: Path, draw: random.Random) -> Inputs:
     write_inputs(box, m__saved_model_DOT_pb=seeds.saved_model("Relu", "Softmax"))
     while True:
@@ -411,6 +429,7 @@ AREAS = {
         Area("tokenizer", 60, _tokenizer),
         Area("pictures", 50, _pictures),
         Area("arrays", 40, _arrays),
+        Area("array-files", 40, _array_files),
         Area("labels", 40, _labels),
         Area("devices", 40, environment.devices, entry=environment.in_an_environment),
         Area("doctor", 8, environment.doctor, entry=environment.in_an_environment),

@@ -190,6 +190,23 @@ def picture(kind: str, shade: int = 90) -> bytes:
     return stream.getvalue()
 
 
+TABLE = b"a,b,t,g,split\n1,2.5,0,u,test\n2,3.5,1,u,test\n3,4.5,0,v,test\n4,1e3,1,v,test\n"
+
+
+def arrays() -> bytes:
+    """Return an .npz of four pictures and their classes."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, x=np.zeros((4, 8, 8, 3), "float32"), y=np.array([0, 1, 1, 0]))
+    return stream.getvalue()
+
+
+def targets() -> bytes:
+    """Return an .npy of four classes."""
+    stream = io.BytesIO()
+    np.save(stream, np.array([0, 1, 1, 0]))
+    return stream.getvalue()
+
+
 def array() -> bytes:
     """Return an .npy of four pictures."""
     stream = io.BytesIO()

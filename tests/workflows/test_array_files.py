@@ -21,6 +21,7 @@ from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data, Recipe
 from edgeproof.core.store import Store
+from edgeproof.data import fingerprint
 from edgeproof.export import save
 from edgeproof.train.external import Input
 from edgeproof.workflows.array_files import with_arrays
@@ -171,6 +172,13 @@ def test_arrays_without_targets_are_read_as_before(tmp_path: Path) -> None:
     pictures = np.zeros((3, 8, 8, 3), np.uint8)
     np.save(tmp_path / "p.npy", pictures)
     assert spread(Data(source=f"npy:{tmp_path / 'p.npy'}"), (), "image").inputs[""].shape == (3, 8, 8, 3)
+
+
+def test_a_recipe_cannot_train_on_a_table_of_numbers(tmp_path: Path) -> None:
+    csv = table(tmp_path / "a.csv")
+    for keys in ({"target": "answer"}, {"features": ("f0",)}, {"window": 4}):
+        with pytest.raises(InputError, match="cannot be trained on"):
+            fingerprint(Data.model_validate({"source": f"csv:{csv}", **keys}), seed=1, folder=tmp_path)
 
 
 def test_keys_that_came_later_do_not_change_the_hashes_of_data() -> None:
