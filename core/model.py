@@ -12,7 +12,7 @@ from .codec import from_json, read_json, sha256_file, sha256_of, to_json, write_
 from .dataset import Kind
 from .errors import InputError
 from .files import plain_files
-from .picture_size import size_of
+from .picture_size import layout_of, sides_of, size_of
 
 SIGNATURE = "serving_default"  # of every SavedModel and file that is made here
 
@@ -39,11 +39,11 @@ def sample_shape(shape: Sequence[int]) -> tuple[int, ...]:
 class InputContract:
     """The input that a model expects: a tensor `name` of `shape` and `dtype`, and for token ids a second one.
 
-    ``image``: shape (batch, height, width, channels); pixels 0–255 are mapped linearly to [`low`, `high`]. `colour`
-    is RGB, ``grey`` (1 channel, ITU-R 601 luma) or RGBA. `resize` is how images of other sizes were resized in training
-    (and must be in the app): ``stretch`` (both sides scaled), ``crop`` (scaled until they cover the input, centre
-    cropped), ``pad`` (scaled until they fit into it, black borders). Interpolation is bilinear with antialiasing, as
-    in Pillow.
+    ``image``: shape (batch, height, width, channels), or (batch, channels, height, width): `layout` tells. Pixels of
+    0–255 are mapped linearly to [`low`, `high`]. `colour` is RGB, ``grey`` (1 channel, ITU-R 601 luma) or RGBA.
+    `resize` is how images of other sizes were resized in training (and must be in the app): ``stretch`` (both sides
+    scaled), ``crop`` (scaled until they cover the input, centre cropped), ``pad`` (scaled until they fit into it,
+    black borders). Interpolation is bilinear with antialiasing, as in Pillow.
 
     ``text``: with dtype ``string`` the text itself, shape (batch,). Otherwise token ids (batch, length) int32, padded
     at the end, and `lengths`, the name of a second input (batch,) int32 with the number of ids that are not padding;
@@ -75,22 +75,27 @@ class InputContract:
     @property
     def height(self) -> int:
         """Pixels."""
-        return self.shape[1]
+        return sides_of(self.shape)[0]
 
     @property
     def width(self) -> int:
         """Pixels."""
-        return self.shape[2]
+        return sides_of(self.shape)[1]
 
     @property
     def channels(self) -> int:
         """1 (grey), 3 or 4."""
-        return self.shape[3]
+        return sides_of(self.shape)[2]
 
     @property
     def size(self) -> int | tuple[int, int, int]:
         """The size of its pictures, as `picture_size.Size`."""
-        return size_of(self.height, self.width, self.channels)
+        return size_of(*sides_of(self.shape))
+
+    @property
+    def layout(self) -> str:
+        """Where the channels of its pictures are: ``NHWC``, or ``NCHW`` as in most ONNX files."""
+        return layout_of(self.shape)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Size: TypeAlias = int | Sequence[int]
 # Pillow's mode of a picture with that many channels: grey is ITU-R 601 luma, alpha is 255 where a picture has none.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}
+LAYOUTS = ("NHWC", "NCHW")
 PICTURE = "one picture (1, height, width, channels) with 1 channel (grey), 3 (RGB) or 4 (RGBA)"
 
 
@@ -27,9 +28,24 @@ def sides(size: Size) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def is_picture(shape: Sequence[int]) -> bool:
-    """Return whether an input of `shape` may take one picture: (1, height, width, channels), all of them fixed."""
-    return len(shape) == 4 and shape[0] in (1, -1) and min(shape[1:]) > 0 and shape[3] in MODES
+def is_picture(shape: Sequence[int], *, layouts: Sequence[str] = ("NHWC",)) -> bool:
+    """Return whether an input of `shape` may take one picture, in one of `layouts`, all of its sides fixed."""
+    fits = len(shape) == 4 and shape[0] in (1, -1) and min(shape[1:]) > 0
+    return fits and layout_of(shape) in layouts and sides_of(shape)[2] in MODES
+
+
+def layout_of(shape: Sequence[int]) -> str:
+    """Return where the channels are in a picture's shape: ``NHWC`` or ``NCHW``.
+
+    A shape says it itself: no picture is 1, 3 or 4 pixels wide.
+    """
+    return "NCHW" if shape[3] not in MODES and shape[1] in MODES else "NHWC"
+
+
+def sides_of(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return height, width and channels of a picture's shape, of either layout."""
+    _, first, second, third = shape
+    return (second, third, first) if layout_of(shape) == "NCHW" else (first, second, third)
 
 
 def describe_size(size: Size) -> str:

@@ -60,9 +60,9 @@ class Busy(Exception):
 class Feed:
     """Converts one sample to the file's inputs: a dictionary of arrays by input name, each with batch 1.
 
-    Kinds: ``image`` (pixels 0-255 mapped linearly to [low, high]), ``text`` (token ids and their number, from the
-    tokenizer in a folder), ``string`` (the text itself), ``tensor`` (unchanged; a structured array has one field per
-    input). An empty ``input`` means the file's only one.
+    Kinds: ``image`` (pixels 0-255 mapped linearly to [low, high], and with the ``layout`` NCHW transposed), ``text``
+    (token ids and their number, from the tokenizer in a folder), ``string`` (the text itself), ``tensor`` (unchanged; a
+    structured array has one field per input). An empty ``input`` means the file's only one.
     """
 
     def __init__(self, job: Dict[str, Any]) -> None:
@@ -101,6 +101,8 @@ class Feed:
         low, high = self.about.get("low", 0.0), self.about.get("high", 255.0)
         if self.kind == "image" and (low, high) != (0.0, 255.0):
             batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
+        if self.about.get("layout") == "NCHW":
+            batch = numpy.ascontiguousarray(batch.transpose(0, 3, 1, 2))
         return {self.about["input"]: batch}
 
 

@@ -38,7 +38,8 @@ def feed(artifact: Artifact, inputs: Path) -> dict[str, Any]:
     if contract is None:
         return {"kind": "tensor", "input": ""}
     if contract.kind == "image":
-        return {"kind": "image", "input": contract.name, "low": contract.low, "high": contract.high}
+        layout = {} if contract.layout == "NHWC" else {"layout": contract.layout}
+        return {"kind": "image", "input": contract.name, "low": contract.low, "high": contract.high, **layout}
     if contract.kind == "tensor":
         return {"kind": "tensor", "input": contract.name, **({"batchless": True} if contract.batchless else {})}
     if contract.dtype == "string":

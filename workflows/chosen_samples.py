@@ -16,6 +16,7 @@ from ..core.codec import read_json
 from ..core.dataset import PreparedData, read_texts, write_texts
 from ..core.errors import InputError
 from ..core.model import sample_shape
+from ..core.picture_size import sides
 from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.store import Store
@@ -129,7 +130,7 @@ def _random(artifact: Artifact, count: int, workspace: Path) -> ChosenSamples:
     contract, where = artifact.contract, f"random inputs (seed {SEED}), which mean nothing"
     truths: tuple[int | None, ...] = (None,) * count
     if contract is not None and contract.kind == "image":
-        values: NDArray[Any] = random.integers(0, 256, (count, *contract.shape[1:]), dtype=np.uint8)
+        values: NDArray[Any] = random.integers(0, 256, (count, *sides(contract.size)), dtype=np.uint8)
         return replace(_of_arrays(artifact, values, truths, workspace, where), random=True)
     fields = []
     for tensor in artifact.inputs:

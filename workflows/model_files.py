@@ -11,7 +11,7 @@ from ..core.codec import check, sha256_file
 from ..core.errors import InputError
 from ..core.inputs import read_input
 from ..core.model import Model, check_model, load_model
-from ..core.picture_size import PICTURE, is_picture, size_of
+from ..core.picture_size import LAYOUTS, PICTURE, is_picture, sides_of, size_of
 from ..core.progress import Listener, Silent
 from ..core.sanitize import slug
 from ..export import Contents, inspect
@@ -129,13 +129,15 @@ def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
         )
         return InputSpec.of(contract, sorted(inputs, key=lambda one: one.name))
     shape = contract.shape if contract else artifact.inputs[0].shape if artifact.inputs else ()
-    if len(artifact.inputs) > 1 or not is_picture(shape):
+    layouts = LAYOUTS if artifact.format == "onnx" else LAYOUTS[:1]
+    if len(artifact.inputs) > 1 or not is_picture(shape, layouts=layouts):
         inputs_shown = ", ".join(f"{t.name} {t.shape}" for t in artifact.inputs) or "nothing known"
         raise InputError(
             f"{artifact.path}: expected {PICTURE}, found {inputs_shown}",
-            "a file without a sidecar must take one picture, NHWC; others need their .json beside them",
+            f"a file without a sidecar must take one picture, {' or '.join(layouts)}; others need their .json beside "
+            "them",
         )
-    return InputSpec("image", size_of(*shape[1:]), resize or (contract.resize if contract else "stretch"))
+    return InputSpec("image", size_of(*sides_of(shape)), resize or (contract.resize if contract else "stretch"))
 
 
 def answers(artifact: Artifact) -> int | None:

@@ -15,6 +15,7 @@ from ..core.device_files import load_devices
 from ..core.environment import usable_cores
 from ..core.errors import EdgeproofError, InputError
 from ..core.inputs import check_plain
+from ..core.picture_size import size_of
 from ..core.progress import Listener
 from ..core.recipe import Evaluate
 from ..core.results import Results
@@ -147,11 +148,9 @@ class _Samples:
         other = self._open(1 - number, artifact)
         if isinstance(other, InputError):
             raise own
-        size = (other.height, other.width, other.channels)
+        size = size_of(other.height, other.width, other.channels)
         contract = artifact.contract
-        if contract is not None and (
-            contract.kind != other.kind or (other.kind == "image" and contract.shape[1:4] != size)
-        ):
+        if contract is not None and (contract.kind != other.kind or (other.kind == "image" and contract.size != size)):
             raise own
         return other
 

@@ -6,7 +6,7 @@ reported first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from ..core.artifact import Artifact, TensorSpec
 from ..core.errors import InputError
 from ..core.model import InputContract, plain_name
-from ..core.picture_size import COLOURS, is_picture
+from ..core.picture_size import COLOURS, LAYOUTS, is_picture, layout_of, sides_of
 from ..core.progress import Listener
 from ..export import inspect
 
@@ -54,7 +54,7 @@ def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, 
         if requested not in (None, (artifact.contract.low, artifact.contract.high)):
             listener.note("warning", f"--value-range is not for {artifact.id}: its sidecar says what it takes")
         return artifact
-    if artifact.path is None or not _takes_a_picture(artifact.inputs):
+    if artifact.path is None or not _takes_a_picture(artifact):
         return artifact
     tensor = artifact.inputs[0]
     stated = [one for one in (_by_metadata(artifact, requested is None), _by_scale(tensor)) if one is not None]
@@ -70,19 +70,22 @@ def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, 
             "if it expects another range",
             remedy=_REMEDY,
         )
-        return artifact
+        if layout_of(tensor.shape) == "NHWC":
+            return artifact
+        chosen = _ValueRange(*PIXELS, "default")  # its contract says where the channels are
     if against := [other for other in stated if not _same(other, chosen)]:
         ranges = " and ".join(other.words for other in against)
         listener.note("warning", f"{name} is given pixels as {chosen.words}, but it takes {ranges}", remedy=_REMEDY)
     elif not _same(chosen, _ValueRange(*PIXELS, "")):
         listener.note("warning", f"{name} is given pixels as values from {chosen.words}, not 0 to 255")
-    colour = COLOURS[tensor.shape[3]]
+    colour = COLOURS[sides_of(tensor.shape)[2]]
     contract = InputContract(_plain_name(tensor.name), tensor.shape, tensor.dtype, chosen.low, chosen.high, colour)
     return replace(artifact, contract=contract)
 
 
-def _takes_a_picture(inputs: Sequence[TensorSpec]) -> bool:
-    return len(inputs) == 1 and is_picture(inputs[0].shape)
+def _takes_a_picture(artifact: Artifact) -> bool:
+    layouts = LAYOUTS if artifact.format == "onnx" else LAYOUTS[:1]
+    return len(artifact.inputs) == 1 and is_picture(artifact.inputs[0].shape, layouts=layouts)
 
 
 def _plain_name(name: str) -> str:

@@ -112,6 +112,8 @@ def _values(feed: Mapping[str, Any], batch: NDArray[Any]) -> dict[str, NDArray[A
     low, high = feed.get("low", 0.0), feed.get("high", 255.0)
     if feed["kind"] == "image" and (low, high) != (0.0, 255.0):
         batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
+    if feed.get("layout") == "NCHW":
+        batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
     return {feed["input"]: batch}
 
 

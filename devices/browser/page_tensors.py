@@ -63,6 +63,8 @@ class PageFeed:
         low, high = self._about.get("low", 0.0), self._about.get("high", 255.0)
         if self._about["kind"] == "image" and (low, high) != (0.0, 255.0):
             batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
+        if self._about.get("layout") == "NCHW":
+            batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
         return {self._about["input"]: batch}
 
 

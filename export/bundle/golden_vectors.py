@@ -118,6 +118,8 @@ def stored_inputs(artifact: Artifact, golden: Golden) -> tuple[NDArray[Any], ...
         factor, offset = contract.scale
         scaled = (factor, offset) != (1.0, 0.0)
         values["pixels"] = (pixels.astype("float32") * factor + offset).astype("float32") if scaled else pixels
+        if contract.layout == "NCHW":
+            values["pixels"] = values["pixels"].transpose(0, 1, 4, 2, 3)
     else:
         pairs = zip(map(np.asarray, golden.samples), artifact.inputs, strict=True)
         # An input without a batch dimension (a waveform, a single number) is fed its sample as it is.

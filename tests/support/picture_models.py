@@ -69,6 +69,30 @@ def linear_model(shape: tuple[int, ...], int8: bool = False) -> bytes:
     return bytes(builder.Output())
 
 
+def onnx_model(path: Path, shape: tuple[int, int, int], dtype: str = "float32") -> None:
+    """Write `linear_model` as a file that takes (1, channels, height, width): values of 0 to 1, or uint8 pixels."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    height, width, channels = shape
+    stored = weights_of(shape).reshape(-1, *shape).transpose(0, 3, 1, 2).reshape(len(LABELS), -1)
+    weights = stored.T.astype(np.float32) * np.float32(0.002) / (255 if dtype == "uint8" else 1)
+    kind = TensorProto.UINT8 if dtype == "uint8" else TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["real"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "pictures",
+        [helper.make_tensor_value_info("image", kind, (1, channels, height, width))],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, (1, len(LABELS)))],
+        [numpy_helper.from_array(np.ascontiguousarray(weights.astype(np.float32)), "weights")],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
 def write_pictures(folder: Path, count: int = 12, seed: int = 2) -> dict[Path, int]:
     """Write `count` pictures a class, of sizes and modes of all kinds; return the class of each."""
     random, written = np.random.default_rng(seed), {}

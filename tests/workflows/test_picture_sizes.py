@@ -20,6 +20,9 @@ from edgeproof.core.picture_size import size_of
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe_data import Data
 from edgeproof.core.store import Store
+from edgeproof.devices.adb import value_files
+from edgeproof.devices.agent import Feed
+from edgeproof.devices.browser.page_tensors import PageFeed
 from edgeproof.evaluate.examples import with_samples
 from edgeproof.train.external.import_model import _judge
 from edgeproof.workflows.diagnose import diagnose
@@ -30,7 +33,15 @@ from edgeproof.workflows.model_files import input_spec_of, open_artifact
 from edgeproof.workflows.prepare_data import InputSpec, prepared
 
 from ..support.bundles import bundle_of, compiles, on_device
-from ..support.picture_models import LABELS, linear_model, litert_answers, prepared_pixels, weights_of, write_pictures
+from ..support.picture_models import (
+    LABELS,
+    linear_model,
+    litert_answers,
+    onnx_model,
+    prepared_pixels,
+    weights_of,
+    write_pictures,
+)
 
 SHAPES = [(48, 48, 1), (32, 96, 3), (40, 24, 4)]
 
@@ -260,6 +271,58 @@ def test_a_keras_model_of_grey_rectangles_goes_through_export_and_evaluation(
             assert row.accuracy == pytest.approx(expected) and row.agreement in (None, 1.0), row
         else:
             assert row.agreement is not None and row.agreement > 0.9, row
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("shape", [(32, 96, 3), (48, 48, 1)])
+def test_onnx_files_whose_channels_come_first_are_fed_so(
+    pictures: dict[Path, int], tmp_path: Path, shape: tuple[int, int, int], dtype: str
+) -> None:
+    onnx_model(tmp_path / "first.onnx", shape, dtype)
+    values = np.stack([prepared_pixels(path, shape, "crop") for path in pictures]) / np.float32(255)
+    weights = weights_of(shape).astype(np.float32) * np.float32(0.002)
+    top = (values.reshape(len(values), -1) @ weights.T).argmax(axis=1)
+    run = evaluate(
+        tmp_path / "first.onnx", f"folder:{_root(pictures)}", "local/onnxruntime", out=tmp_path / "run", resize="crop",
+        value_range=(0, 1) if dtype == "float32" else None, labels=LABELS, budget={"max_latency_ms": 60000},
+        latency={"processes": 1, "warmup_seconds": 0, "run_seconds": 0.02},
+    )  # fmt: skip
+    (row,) = run.results.measurements
+    assert row.status == "ok", row.reason
+    assert row.accuracy == pytest.approx(np.mean(top == np.array(list(pictures.values()))))
+    (artifact,) = run.results.artifacts
+    assert artifact.contract is not None and artifact.contract.layout == "NCHW"
+    assert artifact.contract.shape == (1, shape[2], *shape[:2]) and artifact.contract.size == shape
+
+    if dtype == "uint8":
+        return
+    bundle = bundle_of(tmp_path / "run", tmp_path / "bundle", samples=4)
+    golden = np.load(bundle.folder / "golden.npz", allow_pickle=False)
+    assert golden["samples"].shape == (4, *shape) and golden["input_0"].shape == (4, 1, shape[2], *shape[:2])
+    site = Path(np.__file__).parents[1]
+    verified = on_device(bundle.folder, site, "verify.py")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    np.save(tmp_path / "picture.npy", golden["samples"][0])
+    shown = on_device(bundle.folder, site, "example.py", str(tmp_path / "picture.npy"))
+    assert shown.stdout.split()[1] == LABELS[int(golden["outputs"][0].argmax())], shown.stderr
+
+
+def test_the_feeds_of_browsers_and_phones_put_channels_first_too(tmp_path: Path) -> None:
+    rows = np.random.default_rng(3).integers(0, 256, (2, 5, 7, 3), np.uint8)
+    np.save(tmp_path / "rows.npy", rows)
+    about = {"kind": "image", "input": "x", "low": 0.0, "high": 1.0, "layout": "NCHW"}
+    wanted = (rows.astype(np.float32) / np.float32(255)).transpose(0, 3, 1, 2)
+    page = PageFeed(about, tmp_path / "rows.npy").samples(0, 2)
+    phone = [value_files._values(about, rows[i : i + 1]) for i in range(2)]
+    agent = [Feed({"feed": about})(rows[i : i + 1]) for i in range(2)]
+    for fed in (page, phone, agent):
+        np.testing.assert_allclose(np.concatenate([one["x"] for one in fed]), wanted, rtol=1e-6)
+
+
+def test_a_tflite_file_whose_channels_come_first_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(linear_model((3, 32, 96)))
+    with pytest.raises(InputError, match="expected one picture"):
+        input_spec_of(open_artifact(tmp_path / "m.tflite"), None)
 
 
 def _root(pictures: dict[Path, int]) -> Path:

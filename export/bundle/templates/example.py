@@ -22,6 +22,8 @@ def read_picture(path, contract):
     import numpy
 
     height, width, channels = contract["shape"][1:4]
+    if channels not in MODES:  # the channels come first: NCHW
+        channels, height, width = contract["shape"][1:4]
     if path.endswith(".npy"):
         pixels = numpy.load(path, allow_pickle=False)
         if pixels.shape != (height, width, channels) or pixels.dtype != numpy.uint8:

@@ -100,6 +100,8 @@ class Model:
             if (contract["low"], contract["high"]) != (0.0, 255.0):
                 step = (contract["high"] - contract["low"]) / 255.0
                 values["pixels"] = (values["pixels"].astype("float32") * step + contract["low"]).astype("float32")
+            if contract["shape"][3] not in (1, 3, 4):  # the channels come first: NCHW
+                values["pixels"] = values["pixels"].transpose(0, 3, 1, 2)
         elif "ids" in roles:
             names = dict(zip(self.tokenizer().names, ("ids", "lengths")))
             fed = self.tokenizer().feed(sample)
