@@ -128,6 +128,11 @@ class Content:
         return self._drawn.title if self.by_metric else self._drawn.name.capitalize()
 
     @property
+    def quality_name(self) -> str:
+        """The name of that kind within a sentence."""
+        return self._drawn.name
+
+    @property
     def by_metric(self) -> bool:
         """Whether that kind is a metric, which has intervals."""
         return not issubclass(self._drawn, Likeness)

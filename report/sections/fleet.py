@@ -204,7 +204,7 @@ def _latency(worst: Mapping[str, Any] | None) -> str:
 def _caption(content: Content, rows: Sequence[DeviceRow]) -> str:
     cells = [cell for row in rows for cell in row.cells]
     sentences = {
-        f"Of each file the {content.quality.lower()} and the median latency on each device, on the runtime there that "
+        f"Of each file the {content.quality_name} and the median latency on each device, on the runtime there that "
         "keeps the budget, of these the fastest.": True,
         "Accuracy is compared across devices; latency is not: each device's is compared with the limit alone.": True,
         "Emulated devices have no latency.": any(cell.kind == "emulated" for cell in cells),

@@ -55,7 +55,7 @@ def grid_words(content: Content) -> str:
             cell.state in ("ship", "pick") and cell.mark == "not shown to fit" for cell in cells
         ),
         "Ship here: recommended on that target.": "ship here" in marks,
-        f"On the front: no other pair of file and target beats it in {content.quality.lower()}, latency and size at "
+        f"On the front: no other pair of file and target beats it in {content.quality_name}, latency and size at "
         "once.": "on the front" in marks,
     }
     return " ".join(sentence for sentence, is_there in sentences.items() if is_there)

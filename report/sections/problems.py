@@ -68,7 +68,7 @@ def _measured(row: Measurement) -> str:
     figure = quality_of(row)
     if row.status not in _ENDED or not figure.title:
         return ""
-    return f"{figure.title.lower()} {figure.text} ({row.samples:,} samples, {row.kind}) stays"
+    return f"{figure.title[:1].lower()}{figure.title[1:]} {figure.text} ({row.samples:,} samples, {row.kind}) stays"
 
 
 def _build(content: Content) -> dict[str, Any] | None:
