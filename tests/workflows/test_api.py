@@ -335,7 +335,7 @@ WRONG: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     ),
     "data of three parts": (lambda file, _: ep.evaluate(file, (1, 2, 3)), "3 parts"),
     "data that are no numbers": (lambda file, _: ep.evaluate(file, ([object()],)), "no array of numbers"),
-    "classes that do not fit": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)), [1])), "1 classes for 2"),
+    "classes that do not fit": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)), [1])), "1 entries for 2 samples"),
     "one-hot classes": (lambda file, _: ep.evaluate(file, (np.zeros((2, 3)), np.eye(2))), "expected"),
     "pictures from 0 to 1": (
         lambda file, here: ep.evaluate(file, (np.zeros((2, 8, 8, 3)), [0, 1]), "local/litert", out=here / "e"),
