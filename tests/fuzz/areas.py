@@ -394,7 +394,7 @@ def _array_files(box: Path, draw: random.Random) -> Inputs:
         write_inputs(
             box, x_DOT_npz=changed(archive, draw), x_DOT_npy=seeds.array(), y_DOT_npy=changed(seeds.targets(), draw)
         )
-        write_inputs(box, x_DOT_csv=changed(seeds.TABLE, draw))
+        write_inputs(box, x_DOT_csv=changed(seeds.NUMBERS, draw))
         table = ("csv:x.csv", "--target", draw.choice(("t", "u")))
         windows = ("--window", "2", "--stride", "1", "--group", "g") if draw.random() < 0.5 else ()
         source = draw.choice((("npz:x.npz",), ("npy:x.npy,y.npy",), (*table, *windows)))

@@ -190,7 +190,7 @@ def picture(kind: str, shade: int = 90) -> bytes:
     return stream.getvalue()
 
 
-TABLE = b"a,b,t,g,split\n1,2.5,0,u,test\n2,3.5,1,u,test\n3,4.5,0,v,test\n4,1e3,1,v,test\n"
+NUMBERS = b"a,b,t,g,split\n1,2.5,0,u,test\n2,3.5,1,u,test\n3,4.5,0,v,test\n4,1e3,1,v,test\n"
 
 
 def arrays() -> bytes:
