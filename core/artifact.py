@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from .bounds import Count, Finite, Seconds, Shape
 from .model import InputContract
@@ -24,6 +25,14 @@ class TensorSpec:
     dtype: str
     scale: Finite | None = None
     zero_point: int | None = None
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Output = TypeVar("Output", bound=_Named)
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,11 @@ class Artifact:
     def failed(self, status: Status, reason: str, remedy: str = "") -> Artifact:
         """Return this artifact as a row without a usable file, with the reason."""
         return replace(self, path=None, status=status, reason=reason, remedy=remedy)
+
+
+def judged_output(outputs: Sequence[Output], answer: str) -> Output | None:
+    """Return the one of several outputs that is evaluated: that of the name `answer`, else the first; None of none."""
+    return next((one for one in outputs if one.name == answer), outputs[0] if outputs else None)
 
 
 def artifact_id(model: str, variant: Variant) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..core import tokenizer
 from ..core.artifact import Artifact
@@ -20,6 +24,17 @@ class FeedError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
+
+
+def as_input(about: Mapping[str, Any], batch: NDArray[Any]) -> NDArray[Any]:
+    """Return a batch as a file takes it, by its `feed`: pixels in their range and order, tensors as they are.
+
+    The same as `agent.Feed` does on a device, where nothing of this package is.
+    """
+    low, high = about.get("low", 0.0), about.get("high", 255.0)
+    if about["kind"] == "image" and (low, high) != (0.0, 255.0):
+        batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
+    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if about.get("layout") == "NCHW" else batch
 
 
 def feed(artifact: Artifact, inputs: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.artifact import judged_output
 from ..core.dataset import PreparedData
 from ..core.device import THIS_MACHINE
 from ..core.measurement import Measurement
@@ -23,9 +24,12 @@ from ..core.quiet import working
 from ..core.runner import Outcome, Runner
 from ..tasks import compare, task_of
 from ..tasks.agreement import Scores
+from ..tasks.by_parts import ByParts
+from ..tasks.task import Scored, recorded
 from . import predictions
 
 _DO_NOT_SHIP = "do not ship this pair; try another scheme"
+_OTHER_OUTPUT = "name the output that is judged when you export it (export --output), or give targets that fit it"
 
 
 class StoppedError(Exception):
@@ -132,11 +136,16 @@ class Board:
                 reason = f"it answers with NaN or infinity on {wrong} of {len(outputs)} samples"
                 self.tell(cell, Outcome("failed", reason, _DO_NOT_SHIP))
                 return
-            cell.answers, cell.scores = answers, self._task.scores(outputs, self._targets)
-            cell.row = replace(cell.row, samples=self._samples)
             cell.parts = self._task.parts(outputs, self._targets)
+            if cell.parts is None and self._targets is not None and isinstance(self._task, ByParts):
+                reason = f"its answers are no {self._task.scores_only}: {self._task.name} cannot score them"
+                self.tell(cell, Outcome("failed", reason, _OTHER_OUTPUT))
+                return
+            cell.answers = answers
+            cell.row = replace(cell.row, samples=self._samples)
             if cell.parts is not None:
-                cell.row = self._task.recorded(cell.row, self._task.estimate(cell.parts))
+                cell.scores = self._task.scores(cell.parts)
+                cell.row = recorded(self._task, cell.row, self._task.estimate(cell.parts))
             self._on_row(cell.row)
             self._compare_model(cell.runner.artifact.model)
 
@@ -223,13 +232,12 @@ class Board:
         """Return the shape of one answer of a model's files, of whichever file says it (a SavedModel does not)."""
         for cell in (reference, *self.cells):
             artifact = cell.runner.artifact
-            if artifact.model == reference.runner.artifact.model and artifact.outputs:
-                named = [t for t in artifact.outputs if t.name == artifact.answer] or artifact.outputs[:1]
-                return sample_shape(named[0].shape)
+            judged = judged_output(artifact.outputs, artifact.answer)
+            if artifact.model == reference.runner.artifact.model and judged:
+                return sample_shape(judged.shape)
         return ()
 
     def _detail(self, cell: RunningCell, outputs: predictions.Floats, exact: predictions.Floats | None) -> None:
-        if self._examples is not None:
-            cell.row = self._task.detailed(
-                cell.row, outputs, self._targets, self._labels, exact, disagreements=self._examples
-            )
+        if self._examples is not None and self._targets is not None and cell.parts is not None:
+            scored = Scored(outputs, self._targets, cell.parts, self._labels, exact, self._examples)
+            cell.row = self._task.detailed(cell.row, scored)

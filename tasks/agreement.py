@@ -103,9 +103,10 @@ class Agreement:
         same = {
             CLASS: exact.argmax(axis=-1) == other.argmax(axis=-1),
             SIDES: (exact >= 0.5) == (other >= 0.5),
-            _SIGNS: (exact >= 0) == (other >= 0),
             WHOLE: exact == other,
         }
+        if self._binary:
+            same[_SIGNS] = (exact >= 0) == (other >= 0)
         for kind, equal in same.items():
             self._parts[kind].append(equal.reshape(count, -1).mean(axis=1))
         self._parts[NUMBERS].append(((exact - other) ** 2).reshape(count, -1).mean(axis=1))

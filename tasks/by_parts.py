@@ -17,7 +17,7 @@ from . import bootstrap
 from .agreement import Agreement, Scores
 from .bootstrap import Floats
 from .quality import Quality
-from .task import Estimate
+from .task import Estimate, Scored
 
 
 class ByParts(ABC):
@@ -27,6 +27,9 @@ class ByParts(ABC):
     metric: str
     figure: ClassVar[type[Quality]]
     needs: ClassVar[str]
+    """What targets must be."""
+    scores_only: ClassVar[str]
+    """What answers can be scored."""
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
@@ -48,9 +51,8 @@ class ByParts(ABC):
     def counted(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:
         """Return what each sample adds to the metric (samples, …); None for answers of another size."""
 
-    @staticmethod
     @abstractmethod
-    def shares(parts: NDArray[Any]) -> Floats:
+    def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return how well each sample is answered (samples,), from 0 to 1."""
 
     @staticmethod
@@ -59,8 +61,8 @@ class ByParts(ABC):
         """Return the metric (draws,) of samples that count as often as `weights` (draws, samples) say."""
 
     @abstractmethod
-    def further(self, row: Measurement, parts: NDArray[Any], labels: Sequence[str]) -> Measurement:
-        """Return a row with the figures beside the metric."""
+    def figures(self, parts: NDArray[Any], labels: Sequence[str]) -> dict[str, float]:
+        """Return the figures beside the metric, by name."""
 
     def targets(self, data: PreparedData, split: str) -> NDArray[Any] | None:
         """Return each sample's target (samples, …); None where the data are of another task."""
@@ -68,11 +70,6 @@ class ByParts(ABC):
             return None
         targets: NDArray[Any] = np.load(data.targets(split), mmap_mode="r", allow_pickle=False)
         return targets
-
-    def scores(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
-        """Return how well each sample is answered (samples,); None where these answers cannot be scored."""
-        parts = self.parts(answers, targets)
-        return None if parts is None else self.shares(parts)
 
     def parts(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
         """Return what the metric is made of; None where these answers cannot be scored."""
@@ -88,24 +85,9 @@ class ByParts(ABC):
             raise ValueError(f"the parts of {self.metric} have three dimensions")
         return bootstrap.value(self.value, parts)
 
-    def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
-        """Return a row with the metric and its interval."""
-        value, low, high = estimate
-        return replace(row, metric=self.metric, accuracy=value, accuracy_low=low, accuracy_high=high)
-
-    def detailed(
-        self,
-        row: Measurement,
-        answers: NDArray[Any],
-        targets: NDArray[Any] | None,
-        labels: Sequence[str],
-        reference: NDArray[Any] | None = None,
-        *,
-        disagreements: int = 0,
-    ) -> Measurement:
+    def detailed(self, row: Measurement, scored: Scored) -> Measurement:
         """Return a row with the figures beside the metric."""
-        parts = self.parts(answers, targets)
-        return row if parts is None else self.further(row, parts, labels)
+        return replace(row, metrics=self.figures(scored.parts, scored.labels))
 
     def quality(self, row: Measurement) -> Quality | None:
         """Return the metric that a row of this task has."""

@@ -19,7 +19,7 @@ from ..core.statistics import paired_drop, wilson
 from .agreement import Agreement, Scores
 from .per_class import class_figures
 from .quality import Quality
-from .task import Estimate
+from .task import Estimate, Scored
 
 
 def threshold(answers: NDArray[Any]) -> float:
@@ -76,7 +76,7 @@ class Classification:
         classes: NDArray[np.int64] = np.load(data.targets(split), allow_pickle=False)
         return classes
 
-    def scores(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+    def parts(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[np.bool_] | None:
         """Return whether each sample's top class is its own; None unless there is one value for each class."""
         if targets is None or self.classes < 2:
             return None
@@ -86,9 +86,9 @@ class Classification:
         right: NDArray[np.bool_] = top_class(answers) == targets
         return right
 
-    def parts(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[np.bool_] | None:
-        """Return the scores: accuracy is their mean."""
-        return self.scores(answers, targets)
+    def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
+        """Return the parts: accuracy is their mean."""
+        return parts
 
     def estimate(self, parts: NDArray[Any]) -> Estimate:
         """Return the accuracy with its Wilson interval."""
@@ -101,28 +101,13 @@ class Classification:
             raise ValueError("accuracy is made of one score for each sample")
         return float(parts.mean())
 
-    def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
-        """Return a row with the accuracy and its interval."""
+    def detailed(self, row: Measurement, scored: Scored) -> Measurement:
+        """Return a row with its figures by class."""
+        reference = None if scored.reference is None else by_class(scored.reference, self.classes)
+        answers = by_class(scored.answers, self.classes)
         return replace(
-            row, metric=self.metric, accuracy=estimate.value, accuracy_low=estimate.low, accuracy_high=estimate.high
+            row, by_class=class_figures(answers, scored.targets, scored.labels, reference, scored.disagreements)
         )
-
-    def detailed(
-        self,
-        row: Measurement,
-        answers: NDArray[Any],
-        targets: NDArray[Any] | None,
-        labels: Sequence[str],
-        reference: NDArray[Any] | None = None,
-        *,
-        disagreements: int = 0,
-    ) -> Measurement:
-        """Return a row with its figures by class; as it is where the answers cannot be scored."""
-        if self.scores(answers, targets) is None or targets is None:
-            return row
-        answers = by_class(answers, self.classes)
-        reference = None if reference is None else by_class(reference, self.classes)
-        return replace(row, by_class=class_figures(answers, targets, labels, reference, disagreements))
 
     def quality(self, row: Measurement) -> Accuracy | None:
         """Return the accuracy that a row has. Results of older versions do not name their metric."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..core.measurement import Measurement
 from .bootstrap import Floats
 from .by_parts import ByParts
 from .classification import threshold
@@ -37,6 +35,7 @@ class Multilabel(ByParts):
     metric = MeanAveragePrecision.name
     figure = MeanAveragePrecision
     needs = "y of shape (samples, tags), 1 where a sample has the tag and 0 where not"
+    scores_only = "a value for each tag"
 
     @classmethod
     def recognizes(cls, targets: NDArray[Any]) -> bool:
@@ -66,8 +65,7 @@ class Multilabel(ByParts):
         parts: NDArray[Any] = np.stack([answers, targets], axis=1).astype(np.float64)
         return parts
 
-    @staticmethod
-    def shares(parts: NDArray[Any]) -> Floats:
+    def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return the F1 of each sample's tags (samples,); 1 where it has none and none is given."""
         right, given, tagged = _decided(parts)
         both: Floats = given.sum(axis=1) + tagged.sum(axis=1)
@@ -83,15 +81,15 @@ class Multilabel(ByParts):
         occur = [tag for tag in range(parts.shape[2]) if parts[:, 1, tag].any()]
         return np.asarray(np.nanmean([each[tag] for tag in occur], axis=0))
 
-    def further(self, row: Measurement, parts: NDArray[Any], labels: Sequence[str]) -> Measurement:
-        """Add the F1 of each tag and over all decisions, at one half (of logits 0)."""
+    def figures(self, parts: NDArray[Any], labels: Sequence[str]) -> dict[str, float]:
+        """Return the F1 of each tag and over all decisions, at one half (of logits 0)."""
         each, given, tagged = _decided(parts)
         right, either = each.sum(axis=0), given.sum(axis=0) + tagged.sum(axis=0)
         figures = {"F1 (micro)": _ratio(2 * right.sum(), either.sum())}
         for tag in range(len(right)):
             name = labels[tag] if tag < len(labels) else str(tag)
             figures[f"F1 {name}"] = _ratio(2 * right[tag], either[tag])
-        return replace(row, metrics=figures)
+        return figures
 
 
 def _decided(parts: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..core.measurement import Measurement
 from .bootstrap import Floats
 from .by_parts import ByParts
 from .classification import threshold
@@ -39,6 +37,7 @@ class Segmentation(ByParts):
     metric = MeanIoU.name
     figure = MeanIoU
     needs = f"y of shape (samples, height, width), the number of each pixel's class; {VOID}: not judged"
+    scores_only = "values by class, one sigmoid or logit (of two classes), or the class number, of each pixel"
 
     @classmethod
     def recognizes(cls, targets: NDArray[Any]) -> bool:
@@ -83,6 +82,8 @@ class Segmentation(ByParts):
             return None
         least = threshold(answers) if values == 1 and not _whole(answers) else None
         judged = targets[targets != VOID]
+        if least is not None and judged.max() > 1:
+            return None  # a sigmoid tells two classes apart
         classes = max(2, values, int(judged.max()) + 1, int(answers.max()) + 1 if least is None and values == 1 else 0)
         parts = np.zeros((len(answers), 3, classes), np.int64)
         for sample, (answer, target) in enumerate(zip(answers, targets.reshape(len(targets), -1), strict=True)):
@@ -94,8 +95,7 @@ class Segmentation(ByParts):
                 parts[sample, row] = np.bincount(of, minlength=classes)
         return parts
 
-    @staticmethod
-    def shares(parts: NDArray[Any]) -> Floats:
+    def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return the share of each sample's judged pixels that are right (samples,); 1 where none is judged."""
         right, judged = parts[:, 0].sum(axis=1), parts[:, 2].sum(axis=1)
         return np.divide(right, judged, out=np.ones(len(parts)), where=judged > 0)
@@ -105,14 +105,14 @@ class Segmentation(ByParts):
         """Return the mean over classes of IoU, its two parts summed over samples (Everingham et al. 2010)."""
         return np.asarray(np.nanmean(_iou(parts, weights), axis=1))
 
-    def further(self, row: Measurement, parts: NDArray[Any], labels: Sequence[str]) -> Measurement:
-        """Add the share of pixels that are right, and the IoU of each class."""
+    def figures(self, parts: NDArray[Any], labels: Sequence[str]) -> dict[str, float]:
+        """Return the share of pixels that are right, and the IoU of each class."""
         right, _, there = parts.sum(axis=0)
         figures = {"pixel accuracy": float(right.sum() / there.sum())}
         for number, iou in enumerate(_iou(parts, np.ones((1, len(parts))))[0]):
             if np.isfinite(iou):
                 figures[f"IoU {labels[number] if number < len(labels) else number}"] = float(iou)
-        return replace(row, metrics=figures)
+        return figures
 
 
 def _whole(answers: NDArray[Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
@@ -21,6 +22,21 @@ class Estimate(NamedTuple):
     high: float
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Answers (samples, values) with the targets and the `parts` of the same samples; `labels` name the classes.
+
+    `reference` are the float model's answers; at most so many `disagreements` with them are listed.
+    """
+
+    answers: NDArray[Any]
+    targets: NDArray[Any]
+    parts: NDArray[Any]
+    labels: Sequence[str]
+    reference: NDArray[Any] | None = None
+    disagreements: int = 0
+
+
 class Task(Protocol):
     """What a right answer is. A task is one module of this room and a row of `TASKS`.
 
@@ -34,14 +50,14 @@ class Task(Protocol):
     def targets(self, data: PreparedData, split: str) -> NDArray[Any] | None:
         """Return what the right answers of a split are, one for each sample; None where the data do not say."""
 
-    def scores(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
-        """Return the score of each sample (samples,); None where these answers cannot be scored."""
-
     def parts(self, answers: NDArray[Any], targets: NDArray[Any] | None) -> NDArray[Any] | None:
         """Return what the metric is made of, (samples, …); the scores themselves where it is their mean.
 
         None where these answers cannot be scored.
         """
+
+    def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
+        """Return the score of each sample (samples,)."""
 
     def estimate(self, parts: NDArray[Any]) -> Estimate:
         """Return the metric over all samples. Raises ValueError for no sample."""
@@ -49,23 +65,8 @@ class Task(Protocol):
     def value_of(self, parts: NDArray[Any]) -> float:
         """Return the metric alone, as `estimate` has it. Raises ValueError or IndexError for parts of another task."""
 
-    def recorded(self, row: Measurement, estimate: Estimate) -> Measurement:
-        """Return a row of results with the metric."""
-
-    def detailed(
-        self,
-        row: Measurement,
-        answers: NDArray[Any],
-        targets: NDArray[Any] | None,
-        labels: Sequence[str],
-        reference: NDArray[Any] | None = None,
-        *,
-        disagreements: int = 0,
-    ) -> Measurement:
-        """Return a row with what there is to say of a file's answers beside the metric.
-
-        `reference` are the float model's answers to the same samples; at most so many `disagreements` are listed.
-        """
+    def detailed(self, row: Measurement, scored: Scored) -> Measurement:
+        """Return a row with what there is to say of a file's answers beside the metric."""
 
     def quality(self, row: Measurement) -> Quality | None:
         """Return the metric that a row of results has, with its words; None where it has none."""
@@ -87,6 +88,12 @@ class Task(Protocol):
 
     def closeness(self, answers: NDArray[Any], reference: NDArray[Any]) -> Scores:
         """Return how close answers are to a reference's (samples,), from 0 to 1; finer than equal or not."""
+
+
+def recorded(task: Task, row: Measurement, estimate: Estimate) -> Measurement:
+    """Return a row of results with a task's metric."""
+    value, low, high = estimate
+    return replace(row, metric=task.metric, accuracy=value, accuracy_low=low, accuracy_high=high)
 
 
 def compare(task: Task, reference: NDArray[Any], other: NDArray[Any], shape: Sequence[int] = ()) -> Agreement:

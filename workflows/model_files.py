@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.artifact import Artifact
+from ..core.artifact import Artifact, judged_output
 from ..core.codec import check, sha256_file
 from ..core.errors import InputError
 from ..core.inputs import read_input
@@ -151,8 +151,8 @@ def answer_shape(artifact: Artifact) -> tuple[int, ...]:
     outputs = artifact.outputs
     if artifact.format == "savedmodel" and artifact.path is not None:
         outputs = model_outputs(open_model(artifact.path))
-    named = [t for t in outputs if t.name == artifact.answer] or outputs[:1]
-    return tuple(named[0].shape) if named else ()
+    judged = judged_output(outputs, artifact.answer)
+    return tuple(judged.shape) if judged else ()
 
 
 def _scheme(contents: Contents) -> str:

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core.artifact import Artifact
+from ..core.artifact import Artifact, judged_output
 from ..core.codec import sha256_of
 from ..core.dataset import PreparedData, load_prepared, save_prepared
 from ..core.errors import InputError
 from ..core.progress import Listener
+from ..core.sanitize import shorten
 from ..core.store import Store, copy_out
 from ..tasks import TARGETED
 from .model_files import answer_shape
@@ -30,7 +31,9 @@ def with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, li
             checked = task.check(targets, answer_shape(artifact)[1:])
         except InputError as error:
             raise InputError(f"{artifact.id}, {task.name}: {error.message}", error.remedy) from None
-    listener.note("info", f"the targets are judged as {task.name}: {task.metric}")
+    judged = {shorten(one.name) for a in group if len(a.outputs) > 1 and (one := judged_output(a.outputs, a.answer))}
+    words = f"; of several outputs {' or '.join(sorted(judged))} is judged" if judged else ""
+    listener.note("info", f"the task is {task.name}, its metric {task.metric}{words}")
     key = store.key("targets", {"data": data.sha256, "labels": labels, "task": task.name})
     if store.get(key) is None:
         with store.write(key) as folder:

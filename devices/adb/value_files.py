@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...core.tokenizer import open_tokenizer
 from ...tflite.graph import Graph, Tensor
+from ..feeds import as_input
 
 
 class ValueFileError(Exception):
@@ -109,12 +110,7 @@ def _values(feed: Mapping[str, Any], batch: NDArray[Any]) -> dict[str, NDArray[A
         raise ValueFileError("the file takes strings, which the tool is not fed")
     if batch.dtype.names:
         return {name: batch[name] for name in batch.dtype.names}
-    low, high = feed.get("low", 0.0), feed.get("high", 255.0)
-    if feed["kind"] == "image" and (low, high) != (0.0, 255.0):
-        batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
-    if feed.get("layout") == "NCHW":
-        batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
-    return {feed["input"]: batch}
+    return {feed["input"]: as_input(feed, batch)}
 
 
 def _bind(given: Sequence[str], names: Sequence[str]) -> dict[str, int]:

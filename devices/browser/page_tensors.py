@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.tokenizer import open_tokenizer
+from ..feeds import as_input
 from .page_replies import Edge
 
 Array = NDArray[Any]
@@ -60,12 +61,7 @@ class PageFeed:
             return {name: batch[name] for name in batch.dtype.names}
         if self._about.get("batchless"):
             batch = batch[0]
-        low, high = self._about.get("low", 0.0), self._about.get("high", 255.0)
-        if self._about["kind"] == "image" and (low, high) != (0.0, 255.0):
-            batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
-        if self._about.get("layout") == "NCHW":
-            batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
-        return {self._about["input"]: batch}
+        return {self._about["input"]: as_input(self._about, batch)}
 
 
 def bind(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, Edge]:

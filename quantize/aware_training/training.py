@@ -204,8 +204,8 @@ def score(values: NDArray[Any], labels: NDArray[Any], answers: NDArray[Any], dis
     if not len(labels):
         return {}
     task = Classification(values.shape[1])
-    scores = task.scores(values, labels)
-    accuracy = float(scores.mean()) if scores is not None else 0.0
+    right = task.parts(values, labels)
+    accuracy = float(right.mean()) if right is not None else 0.0
     agreement = float(compare(task, answers, values).scores.mean())
     closeness = float(task.closeness(values, answers).mean())
     return {

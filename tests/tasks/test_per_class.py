@@ -15,6 +15,7 @@ from edgeproof.core.statistics import paired_drop, wilson
 from edgeproof.tasks import task_of
 from edgeproof.tasks.confidence import calibration, confidences
 from edgeproof.tasks.per_class import FEW_CLASSES, ROWS, class_figures, hurt_classes, recall_drop
+from edgeproof.tasks.task import Scored
 
 LABELS = ("cat", "dog", "cow")
 
@@ -161,10 +162,13 @@ def test_a_row_keeps_its_figures_by_class_as_json() -> None:
     row = Measurement("a", "local/litert", "local", "litert")
     targets = np.array([0, 1, 2, 0])
     answers = rows(np.array([0, 1, 1, 0]))
-    detailed = task_of(LABELS).detailed(row, answers, targets, LABELS, rows(targets), disagreements=3)
+    task = task_of(LABELS)
+    parts = task.parts(answers, targets)
+    assert parts is not None
+    detailed = task.detailed(row, Scored(answers, targets, parts, LABELS, rows(targets), disagreements=3))
     assert detailed.by_class is not None and len(detailed.by_class.disagreements) == 1
     assert from_json(Measurement, to_json(detailed)) == detailed
-    assert task_of(LABELS).detailed(row, answers[:, :2], targets, LABELS) == row, "not one value for each class"
+    assert task.parts(answers[:, :2], targets) is None, "not one value for each class"
 
 
 def test_the_most_hurt_class_is_that_with_the_largest_drop() -> None:

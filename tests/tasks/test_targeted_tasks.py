@@ -12,11 +12,20 @@ from edgeproof.tasks.agreement import CLASS, NUMBERS
 from edgeproof.tasks.classification import by_class, threshold
 from edgeproof.tasks.multilabel import Multilabel
 from edgeproof.tasks.segmentation import VOID, Segmentation
+from edgeproof.tasks.task import Scored, Task, recorded
 from edgeproof.workflows.samples import inferred_task
 
 from ..support.metrics import average_precision, mean_iou
 
 ROW = Measurement("m", "local/litert", "local", "litert", samples=40)
+
+
+def detailed(
+    task: Task, answers: np.ndarray, targets: np.ndarray, labels: list[str], reference: np.ndarray | None = None
+) -> Measurement:
+    parts = task.parts(answers, targets)
+    assert parts is not None
+    return task.detailed(ROW, Scored(answers, targets, parts, labels, reference))
 
 
 def tagged(samples: int = 40, tags: int = 5, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -52,10 +61,10 @@ def test_a_tag_that_no_sample_has_is_left_out_of_the_mean() -> None:
 
 def test_f1_of_each_tag_is_at_one_half_and_of_logits_at_zero() -> None:
     answers, targets = tagged()
-    row = Multilabel(0).detailed(ROW, answers, targets, ["cat", "dog"])
+    row = detailed(Multilabel(0), answers, targets, ["cat", "dog"])
     logits = np.log(answers / (1 - answers))
     assert threshold(logits) == 0
-    assert Multilabel(0).detailed(ROW, logits, targets, ["cat", "dog"]).metrics == row.metrics
+    assert detailed(Multilabel(0), logits, targets, ["cat", "dog"]).metrics == row.metrics
     yes = answers >= 0.5
     right = (yes & (targets == 1)).sum(axis=0)
     each = 2 * right / (yes.sum(axis=0) + targets.sum(axis=0))
@@ -79,7 +88,7 @@ def test_mean_iou_is_of_all_pixels_and_void_is_not_judged() -> None:
     assert parts is not None
     each = mean_iou(answers.argmax(axis=-1), targets, VOID)
     assert task.estimate(parts).value == pytest.approx(np.mean(list(each.values())), abs=1e-12)
-    row = task.detailed(ROW, flat, targets, ["sky", "road"])
+    row = detailed(task, flat, targets, ["sky", "road"])
     assert row.metrics["IoU sky"] == pytest.approx(each[0]) and row.metrics["IoU 2"] == pytest.approx(each[2])
     judged = targets != VOID
     assert row.metrics["pixel accuracy"] == pytest.approx((answers.argmax(-1) == targets)[judged].mean())
@@ -146,7 +155,7 @@ def test_a_row_says_which_metric_it_has() -> None:
     task = Segmentation(0)
     parts = task.parts(answers.reshape(len(answers), -1), targets)
     assert parts is not None
-    row = task.recorded(ROW, task.estimate(parts))
+    row = recorded(task, ROW, task.estimate(parts))
     assert row.metric == "mean IoU" and row.accuracy == task.estimate(parts).value
     figure = metric_of(row)
     assert figure is not None and figure.phrase.startswith("mean IoU ") and quality_of(row) == figure
@@ -185,13 +194,13 @@ def test_maps_that_do_not_fit_are_refused(targets: np.ndarray, words: str) -> No
 def test_of_two_classes_one_value_says_which() -> None:
     yes = np.array([[0.2], [0.5], [0.9]], np.float32)
     task = task_of(("no", "yes"))
-    scores = task.scores(yes, np.array([0, 1, 0]))
+    scores = task.parts(yes, np.array([0, 1, 0]))
     assert scores is not None and scores.tolist() == [True, True, False]
     logits = np.array([[-700.0], [0.0], [700.0]], np.float32)
     assert np.isfinite(by_class(logits, 2)).all()
-    same = task.scores(logits, np.array([0, 1, 0]))
+    same = task.parts(logits, np.array([0, 1, 0]))
     assert same is not None and same.tolist() == [True, True, False]
-    row = task.detailed(ROW, yes, np.array([0, 1, 0]), ("no", "yes"), yes)
+    row = detailed(task, yes, np.array([0, 1, 0]), ["no", "yes"], yes)
     assert row.by_class is not None and row.by_class.disagreed == 0
     assert np.array(row.by_class.confusion).tolist() == [[1, 1], [0, 1]]
 
@@ -230,3 +239,22 @@ def test_answers_with_the_classes_first_are_refused_instead_of_misread() -> None
         Segmentation.check(maps_of, (3, 4, 5))
     for shape in ((4, 5, 3), (4, 5, 1), (4, 5), ()):
         assert Segmentation.check(maps_of, shape).shape == (2, 4, 5)
+
+
+def test_each_sample_has_a_score_of_its_own() -> None:
+    answers, targets = maps()
+    parts = Segmentation(0).parts(answers.reshape(len(answers), -1), targets)
+    assert parts is not None
+    judged = targets != VOID
+    right = (answers.argmax(axis=-1) == targets) & judged
+    expected = right.sum(axis=(1, 2)) / judged.sum(axis=(1, 2))
+    np.testing.assert_allclose(Segmentation(0).scores(parts), expected)
+    tags, there = np.array([[0.9, 0.8], [0.1, 0.2], [0.9, 0.1]], np.float32), np.array([[1, 0], [0, 0], [0, 1]])
+    of_tags = Multilabel(0).parts(tags, there)
+    assert of_tags is not None and Multilabel(0).scores(of_tags).tolist() == [pytest.approx(2 / 3), 1, 0]
+
+
+def test_a_sigmoid_does_not_tell_three_classes_apart() -> None:
+    answers = np.random.default_rng(2).random((4, 24)).astype(np.float32)
+    targets = np.random.default_rng(3).integers(0, 3, (4, 6, 4)).astype(np.uint8)
+    assert Segmentation(0).parts(answers, targets) is None

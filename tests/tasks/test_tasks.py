@@ -36,7 +36,7 @@ def test_a_task_has_its_own_name_and_compares_a_file_with_itself(name: str) -> N
 def test_a_sample_is_right_where_the_highest_value_is_its_class(tmp_path: Path) -> None:
     task, data = task_of(LABELS), prepared(tmp_path, LABELS)
     answers = np.array([[0.9, 0, 0], [0.3, 0.5, 0.2], [0.6, 0.3, 0.1], [0, 0.2, 0.8]], np.float32)
-    scores = task.scores(answers, task.targets(data, "test"))
+    scores = task.parts(answers, task.targets(data, "test"))
     assert scores is not None and scores.tolist() == [True, True, False, True]
     assert task.estimate(scores) == (0.75, *wilson(3, 4))
 
@@ -46,10 +46,10 @@ def test_what_cannot_be_scored_has_no_score(tmp_path: Path) -> None:
     targets = np.array([0, 1, 2, 2])
     unknown = task_of(())
     assert unknown.targets(prepared(tmp_path, ()), "test") is None
-    assert unknown.scores(answers, targets) is None, "how many classes there are is not known"
-    assert task_of(LABELS).scores(answers, None) is None
-    assert task_of(LABELS).scores(answers[:, :2], targets) is None, "not one value for each class"
-    assert task_of(("only",)).scores(answers[:, :1], targets) is None, "one class is always right"
+    assert unknown.parts(answers, targets) is None, "how many classes there are is not known"
+    assert task_of(LABELS).parts(answers, None) is None
+    assert task_of(LABELS).parts(answers[:, :2], targets) is None, "not one value for each class"
+    assert task_of(("only",)).parts(answers[:, :1], targets) is None, "one class is always right"
 
 
 def test_the_drop_is_paired_and_the_very_same_answers_lose_nothing() -> None:

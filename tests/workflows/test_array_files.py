@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 
 import edgeproof as ep
-from edgeproof.cli.main import status as _status
 from edgeproof.core import extras
 from edgeproof.core.errors import InputError, NotInstalledError
 from edgeproof.core.model import InputContract
@@ -26,52 +24,10 @@ from edgeproof.export import save
 from edgeproof.train.external import Input
 from edgeproof.workflows.array_files import with_arrays
 from edgeproof.workflows.prepare_data import InputSpec, prepared
-from edgeproof.workflows.samples import Samples
 
+from ..support.array_data import ACCURACY, COUNT, ONE, X, Y, measured, spread, table
 from ..support.bundle_models import mean_colour_model
 from ..support.micro_files import CLASSES, FEATURES, dense, difference
-
-COUNT = 40
-X = np.random.default_rng(5).normal(0, 1, (COUNT, FEATURES)).astype(np.float32)
-WEIGHTS = np.random.default_rng(3).integers(-127, 128, (CLASSES, FEATURES)) * 0.01  # those of `dense`
-RIGHT = (X @ WEIGHTS.T + [0.1, 0, 0, -0.1]).argmax(axis=1)
-# Every third target is another class, so that the accuracy is neither 0 nor 1.
-Y = np.where(np.arange(COUNT) % 3 == 0, (RIGHT + 1) % CLASSES, RIGHT)
-ACCURACY = float((Y == RIGHT).mean())
-ONE = (Input("x", (1, FEATURES), "float32"),)
-
-
-@pytest.fixture
-def edgeproof(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs a command in this process, and returns what it printed."""
-
-    def run(*arguments: object, status: int = 0) -> str:
-        monkeypatch.setattr("sys.argv", ["edgeproof", *map(str, arguments)])
-        outcome = _status()
-        out, err = capfd.readouterr()
-        assert outcome == status, out + err
-        return " ".join((out + err).split())
-
-    return run
-
-
-def table(path: Path, target: Any = Y, features: Any = X, more: Callable[[int], str] = lambda _: "") -> Path:
-    names = [f"f{number}" for number in range(features.shape[1])]
-    rows = [",".join([*names, "answer", *(["note"] if more(0) else [])])]
-    for at, (row, answer) in enumerate(zip(features.tolist(), np.asarray(target).tolist(), strict=True)):
-        rows.append(",".join([*map(repr, row), str(answer), *([more(at)] if more(0) else [])]))
-    path.write_text("\n".join(rows) + "\n", "utf-8")
-    return path
-
-
-def measured(file: Path, folder: Path, source: str, edgeproof: Callable[..., str], *options: str) -> Any:
-    edgeproof("evaluate", file, "--data", source, "--on", "local/litert", "--latency", "processes=1", "--latency",
-              "run_seconds=0.05", "--out", folder / "out", *options)  # fmt: skip
-    results = json.loads((folder / "out" / "results.json").read_text("utf-8"))
-    assert results["data"]["source"] == source
-    (row,) = results["measurements"]
-    assert row["status"] == "ok", row
-    return row
 
 
 @pytest.mark.parametrize("form", ["npz", "npz-of-a-data-set", "npz-by-name", "npy", "csv", "csv-names"])
@@ -132,12 +88,6 @@ def test_pictures_as_arrays_keep_their_classes(tmp_path: Path, edgeproof: Callab
     assert row["accuracy"] == pytest.approx(float((right == y).mean())) and row["samples"] == 12
 
 
-def spread(data: Data, inputs: tuple[Input, ...] = ONE, kind: Any = "tensor", use: Any = "test") -> Samples:
-    samples = with_arrays(data, kind, inputs, Path(), use=use, targets=use == "test", listener=Silent())
-    assert isinstance(samples, Samples)
-    return samples
-
-
 def test_samples_for_calibration_need_no_targets(tmp_path: Path) -> None:
     """Targets are not read: they may be of any kind. Of a data set the training samples are taken."""
     path = tmp_path / "a.npz"
@@ -189,79 +139,6 @@ def test_keys_that_came_later_do_not_change_the_hashes_of_data() -> None:
         {"data": {"source": "folder:x"}, "model": [{"name": "m", "backbone": "scratch:small"}]}
     )
     assert not later & set(recipe.to_dict()["data"])
-
-
-def series(path: Path, groups: str, answers: str, splits: str = "") -> Path:
-    """A table whose row i is (i, i + 0.5), with one character a row for the group, the answer and the split."""
-    rows, called = ["v,w,who,answer" + ",split" * bool(splits)], {"t": "train", "e": "test"}
-    for at, (group, answer) in enumerate(zip(groups, answers, strict=True)):
-        split = f",{called[splits[at]]}" if splits else ""
-        rows.append(f"{at},{at + 0.5},{group},{answer}{split}")
-    path.write_text("\n".join(rows), "utf-8")
-    return path
-
-
-class Notes(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, level: str, message: str, **fields: object) -> None:
-        self.said.append(message)
-
-
-def test_windows_cross_no_group_and_have_the_target_of_their_last_row(tmp_path: Path) -> None:
-    answers = "0001112220"
-    csv = series(tmp_path / "s.csv", "aabbabbaab", answers)
-    data = Data(source=f"csv:{csv}", features=("v", "w"), target="answer", group="who", window=2, stride=1)
-    notes, two = Notes(), (Input("x", (1, 2, 2), "float32"),)
-    samples = with_arrays(data, "tensor", two, Path(), use="test", targets=True, listener=notes)
-    assert isinstance(samples, Samples) and samples.classes is not None
-    rows = [[0, 1], [1, 4], [4, 7], [7, 8], [2, 3], [3, 5], [5, 6], [6, 9]]
-    assert samples.inputs[""][..., 0].tolist() == rows and (samples.inputs[""][..., 1] - 0.5).tolist() == rows
-    assert samples.classes.tolist() == [int(answers[last]) for _, last in rows]
-    mixed = sum(answers[first] != answers[last] for first, last in rows)
-    assert [f"{mixed} of 8 windows" in said and "last row's" in said for said in notes.said] == [True]
-    whole = spread(data.model_copy(update={"stride": None, "group": ""}), two)
-    assert whole.inputs[""][..., 0].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
-
-
-def test_rows_of_the_asked_split_are_taken_and_windows_have_no_gap(tmp_path: Path) -> None:
-    csv = series(tmp_path / "s.csv", "a" * 9, "012012012", "eeettteee")
-    data = Data(source=f"csv:{csv}", features=("v", "w"), target="answer")
-    two = (Input("x", (1, 2), "float32"),)
-    assert spread(data, two).inputs[""][:, 0].tolist() == [0, 1, 2, 6, 7, 8]
-    assert spread(data, two, use="train").inputs[""][:, 0].tolist() == [3, 4, 5]
-    windows = data.model_copy(update={"window": 2, "stride": 1})
-    found = spread(windows, (Input("x", (1, 2, 2), "float32"),)).inputs[""][..., 0]
-    assert found.tolist() == [[0, 1], [1, 2], [6, 7], [7, 8]]
-    csv.write_text("v,w,answer,split\n1,2,0,fold 1\n", "utf-8")
-    with pytest.raises(InputError, match="the column split has 'fold 1'"):
-        spread(data, two)
-
-
-def test_a_window_longer_than_a_series_is_refused(tmp_path: Path) -> None:
-    csv = series(tmp_path / "s.csv", "aaab", "0000")
-    data = Data(source=f"csv:{csv}", features=("v", "w"), group="who", window=2)
-    with pytest.raises(InputError, match=r"line 5: the series of the group 'b' .* has 1 rows, and a window takes 2"):
-        spread(data, (Input("x", (1, 2, 2), "float32"),))
-    with pytest.raises(InputError, match=r"in windows of 2 rows, and the model's input 'x' takes samples of \(3, 2\)"):
-        spread(data, (Input("x", (1, 3, 2), "float32"),))
-
-
-def test_windows_are_measured_as_numpy_does(tmp_path: Path, edgeproof: Callable[..., str]) -> None:
-    artifact = dense(tmp_path / "m--tflite-float32.tflite", "float32")
-    assert artifact.path is not None
-    signal = X.reshape(-1, 1)[:96]
-    answers = np.random.default_rng(8).integers(0, CLASSES, len(signal))
-    csv = table(tmp_path / "s.csv", answers, signal)
-    row = measured(
-        artifact.path, tmp_path, f"csv:{csv}", edgeproof, "--target", "answer", "--window", "16", "--stride", "4"
-    )
-    starts = range(0, len(signal) - 15, 4)
-    right = [(signal[at : at + 16, 0] @ WEIGHTS.T + [0.1, 0, 0, -0.1]).argmax() == answers[at + 15] for at in starts]
-    assert row["samples"] == 21 and row["accuracy"] == pytest.approx(float(np.mean(right)))
 
 
 def test_other_commands_take_the_samples_and_leave_the_targets(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import edgeproof as ep
 from edgeproof.core.errors import InputError
 from edgeproof.frameworks import tensorflow
 
+from ..support.external_imports import Heard
 from ..support.metrics import average_precision, mean_iou
 
 pytestmark = pytest.mark.slow
@@ -130,3 +131,32 @@ def test_one_sigmoid_is_a_classifier_of_two_classes(folder: Path, tmp_path: Path
                     out=tmp_path / "wrong", task="multilabel")  # fmt: skip
     with pytest.raises(InputError, match="59 entries for 60 samples"):
         ep.evaluate(files, data=(x, y[1:]), out=tmp_path / "wrong")
+
+
+def test_maps_of_three_classes_are_not_scored_by_one_sigmoid(tmp_path: Path) -> None:
+    """The first of two outputs tells two classes apart: the row says so, instead of an IoU of 0 for the third."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 6, 4, 3 if name == "x" else 1))
+              for name in ("x", "edge", "other")]  # fmt: skip
+    axes = helper.make_tensor("axes", TensorProto.INT64, (1,), [3])
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["grey"]),
+        helper.make_node("Div", ["grey", "most"], ["edge"]),
+        helper.make_node("Identity", ["edge"], ["other"]),
+    ]
+    most = helper.make_tensor("most", TensorProto.FLOAT, (), [255.0])
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [axes, most])
+    path = tmp_path / "edges.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    x = np.random.default_rng(1).integers(0, 256, (9, 6, 4, 3), dtype=np.uint8)
+    two, three = (np.random.default_rng(2).integers(0, classes, (9, 6, 4)) for classes in (2, 3))
+    run = ep.evaluate(path, (x, three), "local/onnxruntime", out=tmp_path / "three", latency=QUICK)
+    (row,) = run.results.measurements
+    assert row.status == "failed" and "one sigmoid or logit (of two classes)" in row.reason and row.accuracy is None
+    heard = Heard()
+    run = ep.evaluate(path, (x, two), "local/onnxruntime", out=tmp_path / "two", latency=QUICK, progress=heard)
+    each = mean_iou((x.mean(axis=-1) / 255 >= 0.5).astype(int), two, 255)
+    assert run.results.measurements[0].accuracy == pytest.approx(np.mean(list(each.values())))
+    assert any("its metric mean IoU; of several outputs edge is judged" in note for note in heard.notes)
