@@ -43,8 +43,9 @@ class Subject:
 def end_children() -> None:
     """End the processes that this one started for models."""
     for process in psutil.Process().children(recursive=True):
-        if any(part.endswith("agent.py") for part in process.cmdline()):
-            process.kill()
+        with suppress(psutil.NoSuchProcess):  # it has just ended, or is a zombie
+            if any(part.endswith("agent.py") for part in process.cmdline()):
+                process.kill()
 
 
 @contextmanager
