@@ -8,16 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import numpy as np
-
 from .. import __version__
-from ..core.artifact import Artifact, artifact_id
-from ..core.codec import sha256_of
-from ..core.dataset import PreparedData, load_prepared, save_prepared
+from ..core.artifact import Artifact
 from ..core.device_files import load_devices
 from ..core.environment import now, usable_cores
 from ..core.errors import InputError, explain_os_errors
-from ..core.helpers import Helpers
 from ..core.measurement import Measurement
 from ..core.progress import Listener, Step
 from ..core.recipe import Evaluate
@@ -26,7 +21,7 @@ from ..core.recipe_data import Data
 from ..core.recipe_file import parse_table
 from ..core.results import Results
 from ..core.run_log import RunLog
-from ..core.store import Store, copy_out, lock, open_store
+from ..core.store import lock, open_store
 from ..core.target import Target, default_targets
 from ..devices import OpenDevices
 from ..devices.cluster.connection import open_cluster
@@ -41,8 +36,6 @@ from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..report import write as write_report
-from ..tasks.class_mapping import class_numbers, shown
-from ..tasks.classification import answers_fit
 from .arguments import (
     FROM_FOLDERS,
     FilesLike,
@@ -55,23 +48,18 @@ from .arguments import (
 )
 from .array_files import with_arrays
 from .finished import Run
+from .judged_data import SEED, float_references, judged_data, labelled
 from .listening import listener_of
-from .model_files import answers, input_spec_of, open_artifact, open_model
+from .model_files import input_spec_of, open_artifact, open_model
 from .plan import DATA, measuring
 from .preflight import check_writable
-from .prepare_data import InputSpec, prepared
+from .prepare_data import InputSpec
 from .profile import profiles
 from .run_folder import check_parts
 from .samples import DataLike, Samples, data_source
-from .targets import with_targets
 from .value_range import with_value_range
 
-SEED = 1
 Resize: TypeAlias = Literal["stretch", "crop", "pad"]
-_NAME_CLASSES = (
-    "say its classes in the order of the output: --labels FILE, or --labels from-folders where that is the order of "
-    "the data's own classes (of folders the alphabetical one)"
-)
 
 
 @explain_os_errors
@@ -181,7 +169,7 @@ def evaluate_files(
     paths = [file for file in files if isinstance(file, Path)]
     artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in paths]
     if labels and labels != FROM_FOLDERS:
-        artifacts = [_labelled(artifact, labels) for artifact in artifacts]
+        artifacts = [labelled(artifact, labels) for artifact in artifacts]
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")
@@ -229,7 +217,7 @@ def evaluate_files(
         ready = [
             (
                 group,
-                _data(
+                judged_data(
                     sources[spec],
                     spec,
                     group,
@@ -308,143 +296,8 @@ def devices_of(devices: OpenDevices, targets: Sequence[Target], listener: Listen
     return environments
 
 
-def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> dict[str, str]:
-    """Return for each model the id of the float artifact that its files are compared with, if one is among them.
-
-    That is its SavedModel if a target runs one, and otherwise its float32 .tflite. Only a sidecar identifies a float
-    .tflite: without it a quantized file might be compared with itself.
-    """
-    runs = {f for f in ("savedmodel", "tflite") if any(Target.parse(t).reads(f) for t in targets)}
-    references = {a.model: a.id for a in artifacts if a.format == "savedmodel" and a.format in runs}
-    for a in artifacts:
-        if a.format == "tflite" and a.scheme == "float32" and a.id == artifact_id(a.model, a.variant):
-            references.setdefault(a.model, a.id)
-    return references
-
-
 def _enforced(budget: Budget | None, references: Mapping[str, str]) -> Budget | None:
     """Return the budget that is enforced: without a float model, an unset drop is not limited."""
     if budget is None or references or "max_accuracy_drop" in budget.model_fields_set:
         return budget
     return budget.model_copy(update={"max_accuracy_drop": 1.0})
-
-
-def _data(
-    source: Data | Samples,
-    spec: InputSpec,
-    group: Sequence[Artifact],
-    targets: Sequence[str],
-    store: Store,
-    listener: Listener,
-    *,
-    classes_known: bool,
-    helpers: Helpers | None,
-) -> PreparedData:
-    """Prepare the source's test samples, with classes numbered as in `group` if they are the same classes.
-
-    If the files' classes are not known, the labels are ignored: an equal number of folders and outputs does not give
-    their order. The group is then judged by agreement with its float model, which must be among the files.
-    """
-    data = prepared(source, spec, seed=SEED, folder=Path(), store=store, listener=listener, use="test", helpers=helpers)
-    if isinstance(source, Samples) and source.targets is not None:
-        return with_targets(data, group, store, listener)
-    named = next((a for a in group if a.labels), None)
-    if isinstance(source, Samples) and source.numbered:
-        data = _named_by_position(data, group)
-    elif named is not None and data.labels and named.labels != data.labels:
-        data = _renumbered(data, named, store, listener)
-    if not classes_known or not data.labels:
-        _need_reference(group, targets, data)
-        if data.labels:
-            listener.note(
-                "warning",
-                f"the classes of {', '.join(a.id for a in group)} are not known, so there is no accuracy: the answers "
-                "are compared with the float model's",
-                remedy=_NAME_CLASSES,
-            )
-        return replace(data, labels=(), sha256=sha256_of([data.sha256, "unlabelled"]))
-    for artifact in group:
-        _check_labels(artifact, data)
-    return data
-
-
-def _named_by_position(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:
-    """Return data whose class numbers are positions in the output, with the files' names for them."""
-    first = next((a for a in group if a.labels), group[0])
-    values = answers(first)
-    known = len(data.labels) if values is None or answers_fit(values, len(data.labels)) else values
-    labels = first.labels or tuple(map(str, range(known)))
-    if len(data.labels) > len(labels):
-        raise InputError(
-            f"the data have the class number {len(data.labels) - 1}, and {first.id} has {len(labels)} classes, from 0",
-            "give the position of the right class in the model's output for each sample",
-        )
-    return replace(data, labels=labels)
-
-
-def _labelled(artifact: Artifact, labels: tuple[str, ...]) -> Artifact:
-    """Return an artifact without classes with those of `labels`. Raises InputError if they cannot be its classes."""
-    if artifact.labels and artifact.labels != labels:
-        raise InputError(
-            f"{artifact.id} says its own {len(artifact.labels)} classes ({shown(artifact.labels)}), and --labels are "
-            f"others: {shown(labels)}",
-            "leave --labels out, or evaluate files of different classes one after another",
-        )
-    if not answers_fit(answers(artifact), len(labels)):
-        raise InputError(
-            f"{artifact.id} has {answers(artifact)} answers, and --labels has {len(labels)} classes",
-            "give one class a line, in the order of the output",
-        )
-    return replace(artifact, labels=labels)
-
-
-def _renumbered(data: PreparedData, artifact: Artifact, store: Store, listener: Listener) -> PreparedData:
-    """Return a data set with the classes of `artifact`, numbered as there (sources number them by name).
-
-    The data may have samples of a part of the classes only. Raises InputError as `class_numbers`.
-    """
-    labels = artifact.labels
-    numbers = np.array(class_numbers(data.labels, labels, artifact.id))
-    if len(numbers) < len(labels):
-        listener.note(
-            "warning",
-            f"the data have samples of {len(numbers)} of the {len(labels)} classes of {artifact.model}: nothing is "
-            "proved about the others",
-        )
-    key = store.key("renumbered", {"data": data.sha256, "labels": labels, "numbers": numbers.tolist()})
-    if store.get(key) is None:
-        with store.write(key) as folder:
-            copy_out(data.inputs("test"), folder / data.inputs("test").name, root=folder)
-            np.save(folder / data.targets("test").name, numbers[np.load(data.targets("test"), allow_pickle=False)])
-            sha256 = sha256_of([data.sha256, labels, numbers.tolist()])
-            save_prepared(replace(data, labels=labels, sha256=sha256), folder)
-    return load_prepared(store.root / key)
-
-
-def _need_reference(group: Sequence[Artifact], targets: Sequence[str], data: PreparedData) -> None:
-    """Raise InputError unless the float model of every file in `group` is among the files."""
-    references = float_references(group, targets)
-    for artifact in group:
-        if artifact.model not in references:
-            counts = f" ({answers(artifact)} answers, {len(data.labels)} classes in the data)" if data.labels else ""
-            raise InputError(
-                f"{artifact.id}: its classes are not known{counts}, and its float model is not among the files",
-                "add the folder of its float model (or its float32 .tflite with the .json beside it) to the files, to "
-                f"judge by agreement with it; or {_NAME_CLASSES}",
-            )
-
-
-def _check_labels(artifact: Artifact, data: PreparedData) -> None:
-    """Raise InputError when an artifact's classes cannot be those of the data."""
-    if artifact.labels and artifact.labels != data.labels:
-        raise InputError(
-            f"{artifact.id} knows the {len(artifact.labels)} classes {shown(artifact.labels)}; "
-            f"the other files have the {len(data.labels)} classes {shown(data.labels)}",
-            "evaluate files of different classes one after another",
-        )
-    if not answers_fit(answers(artifact), len(data.labels)):
-        raise InputError(
-            f"{artifact.id} answers with {answers(artifact)} classes, the data have {len(data.labels)}: "
-            f"{shown(data.labels)}",
-            "evaluate on data with the file's classes",
-        )

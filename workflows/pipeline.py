@@ -1,7 +1,6 @@
 """The pipeline: recipe → data → models → artifacts → measurements → verdict. The only module that knows all stages.
 
-Each step looks into the store first. Finished work is not repeated, so a killed run continues, and a changed recipe
-redoes only what the change affects.
+Each step looks into the store first: a killed run continues, and a changed recipe redoes only what the change affects.
 """
 
 from __future__ import annotations
@@ -49,7 +48,8 @@ from ..train.backbones import packages as backbone_packages
 from ..train.callbacks import identity as callback_identity
 from .build import ModelBuild
 from .diagnose import diagnose_artifact
-from .evaluate import devices_of, float_references
+from .evaluate import devices_of
+from .judged_data import float_references
 from .plan import VALIDATION, run_steps, share_of_samples
 from .prepare_data import InputSpec, prepared
 from .profile import profiles

@@ -13,7 +13,7 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.errors import InputError
 from edgeproof.core.results import load_results
 from edgeproof.data import builtin
-from edgeproof.workflows.evaluate import float_references
+from edgeproof.workflows.judged_data import float_references
 
 from ..conftest import TinyRun
 
