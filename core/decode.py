@@ -165,27 +165,47 @@ def _read(payload: Payload, max_pixels: int | None, size: Size) -> tuple[Image.I
     return image, _Facts(mode, kind, rotated, animated, stored)
 
 
-def fit(image: Image.Image, size: Size, resize: str) -> Image.Image:
+def fit(
+    image: Image.Image,
+    size: Size,
+    resize: str,
+    *,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+    border: int = 0,
+) -> Image.Image:
     """Resize an image to the pixels of `size` as core.model.InputContract defines; bilinear, antialiased.
 
     ``stretch`` scales both sides, ``crop`` takes the largest part in the middle that has the input's proportions,
-    ``pad`` adds black borders (transparent ones to RGBA).
+    ``pad`` adds black borders (transparent ones to RGBA). Label pictures take another `resample`, and their own
+    `border`.
     """
-    bilinear = Image.Resampling.BILINEAR
     high, wide, _ = sides(size)
     width, height = image.size
     wider = width * high - height * wide  # than the input, if positive
     if resize == "crop":
         across, down = (height * wide / high, height) if wider > 0 else (width, width * high / wide)
         left, top = (width - across) / 2, (height - down) / 2
-        return image.resize((wide, high), bilinear, box=(left, top, left + across, top + down))
+        return image.resize((wide, high), resample, box=(left, top, left + across, top + down))
     if resize == "pad" and wider:
         fitted = (wide, round(height * wide / width)) if wider > 0 else (round(width * high / height), high)
         inner = (max(1, fitted[0]), max(1, fitted[1]))
-        canvas = Image.new(image.mode, (wide, high))
-        canvas.paste(image.resize(inner, bilinear), ((wide - inner[0]) // 2, (high - inner[1]) // 2))
+        canvas = Image.new(image.mode, (wide, high), border)
+        canvas.paste(image.resize(inner, resample), ((wide - inner[0]) // 2, (high - inner[1]) // 2))
         return canvas
-    return image.resize((wide, high), bilinear)
+    return image.resize((wide, high), resample)
+
+
+def upright_size(content: bytes) -> tuple[int, int]:
+    """Return the width and height of an encoded image as `decode` turns it. Only its header is read.
+
+    Raises UnreadableError.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            across = _orientation(opened) in (5, 6, 7, 8)
+            return (opened.height, opened.width) if across else (opened.width, opened.height)
+    except Exception as error:
+        raise UnreadableError(_reason(error)) from error
 
 
 def _bytes(payload: SampleFile | bytes) -> bytes:

@@ -25,6 +25,13 @@ from .tables import Format, ImageTable, TextTable
 _TFDS_NAME = re.compile(r"\w[\w:/.=,*+%-]*")
 BUILTIN = Path(__file__).parent / "builtin"
 BUILTIN_SETS = ("fashion-mnist-mini",)
+# Sources that measure and calibrate, and what they hold; `run` does not train on them.
+MEASURED = {
+    "npy": "arrays, which have no classes and",
+    "npz": "arrays or numbers, which",
+    "parquet": "arrays or numbers, which",
+    "masks": "pictures with maps of classes, which",
+}
 # Keys of the recipe's data table that only apply to texts.
 _TEXT_KEYS = ("text_column", "label_column", "encoding")
 
@@ -61,15 +68,15 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classe
     unknown scheme or name, or one of the other kind. The source's own methods check that the data exist.
     """
     scheme, colon, rest = text.partition(":")
-    if colon and (scheme in ("npy", "npz", "parquet") or data.features or data.target or data.window):
-        held = "arrays, which have no classes and" if scheme == "npy" else "arrays or numbers, which"
+    if colon and (scheme in MEASURED or data.features or data.target or data.window):
+        held = MEASURED.get(scheme, MEASURED["npz"])
         raise InputError(
             f"data source {shorten(text, 200)!r} holds {held} cannot be trained on",
-            "train on images or texts with classes; arrays serve to calibrate (export --calibrate) and to compare a "
+            "train on images or texts with classes; others serve to calibrate (export --calibrate) and to compare a "
             "file with its float model or with their targets (evaluate --data)",
         )
     if not colon or scheme not in SCHEMES:
-        close = get_close_matches(scheme, SCHEMES, n=1)
+        close = get_close_matches(scheme, (*SCHEMES, *MEASURED), n=1)
         hint = f"did you mean {close[0]}:…? " if close else ""
         if not colon:
             hint = (
@@ -78,7 +85,8 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classe
             )
         raise InputError(
             f"data source {shorten(text, 200)!r} begins with no known scheme",
-            f"{hint}Known: {', '.join(f'{name}:{row.what}' for name, row in SCHEMES.items())}",
+            f"{hint}Known: {', '.join(f'{name}:{row.what}' for name, row in SCHEMES.items())}; to measure and "
+            f"calibrate also {', '.join(f'{name}:' for name in MEASURED)}",
         )
     row = SCHEMES[scheme]
     if kind not in row.kinds:

@@ -28,6 +28,8 @@ from ..train.external import Input
 from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
 from ..train.external.tensors import describe
+from .input_spec import InputSpec
+from .mask_files import with_masks
 from .samples import Samples, data_source
 
 Split = Literal["all", "train", "test"]
@@ -41,8 +43,7 @@ _SAVE = "numpy.savez(FILE, x=…, y=…)"
 
 def with_arrays(
     data: Data | Samples,
-    kind: Kind,
-    inputs: Sequence[Input],
+    spec: InputSpec,
     folder: Path,
     *,
     use: Split,
@@ -50,24 +51,27 @@ def with_arrays(
     listener: Listener,
     task: str = "",
 ) -> Data | Samples:
-    """Return the samples of ``npz:``, ``npy:X,Y``, ``parquet:`` or a ``csv:`` of numbers; other data as they are.
+    """Return the samples of ``npz:``, ``npy:X,Y``, ``masks:``, ``parquet:`` or a ``csv:`` of numbers; else `data`.
 
-    They are for a model that takes `kind`, and `inputs` where these are tensors. Relative paths are relative to
-    `folder`. Without `targets` none are read: samples for calibration need none. Raises InputError for a file that is
-    damaged or hostile, lacks an array or a column, has NaN or infinite values, or fewer targets than samples, and for a
-    `task` whose targets the source cannot have.
+    They are for a model that takes `spec`. Relative paths are relative to `folder`. Without `targets` none are read:
+    samples for calibration need none. Raises InputError for a file that is damaged or hostile, lacks an array or a
+    column, has NaN or infinite values, or fewer targets than samples, and for a `task` whose targets the source cannot
+    have.
     """
     if isinstance(data, Samples):
         return data
+    kind, inputs = spec.kind, spec.inputs
     scheme, _, rest = data.source.partition(":")
     table = scheme == "parquet" or (scheme == "csv" and kind == "tensor")
     _check_keys(data, scheme, table=table)
+    if scheme == "masks":
+        return with_masks(data, spec, _path(rest, folder), use, listener, task, targets=targets)
     pair = scheme == "npy" and "," in rest and not _path(rest, folder).is_file()
     if not (table or pair or scheme == "npz" or (scheme == "npy" and kind == "image")):
         if task not in ("", Classification.name):
             raise InputError(
                 f"{shorten(data.source, 200)} has no targets of the task {shorten(task)}",
-                f"give arrays: npz:FILE with x and y ({_SAVE}), or npy:X.npy,Y.npy",
+                f"give arrays: npz:FILE with x and y ({_SAVE}), or npy:X.npy,Y.npy; of segmentation also masks:FOLDER",
             )
         return data
     x: Any

@@ -21,8 +21,9 @@ from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.store import Store
 from ..tasks.class_mapping import class_numbers
+from .input_spec import InputSpec
 from .model_files import input_spec_of
-from .prepare_data import InputSpec, prepared
+from .prepare_data import prepared
 from .run_folder import Evaluation, SourceRun
 from .samples import Samples
 

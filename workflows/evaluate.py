@@ -48,12 +48,12 @@ from .arguments import (
 )
 from .array_files import with_arrays
 from .finished import Run
-from .judged_data import SEED, float_references, judged_data, labelled
+from .input_spec import InputSpec
+from .judged_data import SEED, float_references, judged_data, judged_spec, labelled
 from .listening import listener_of
-from .model_files import input_spec_of, open_artifact, open_model
+from .model_files import open_artifact, open_model
 from .plan import DATA, measuring
 from .preflight import check_writable
-from .prepare_data import InputSpec
 from .profile import profiles
 from .run_folder import check_parts
 from .samples import DataLike, Samples, data_source
@@ -197,11 +197,9 @@ def evaluate_files(
     groups: dict[tuple[InputSpec, str], list[Artifact]] = {}
     sources: dict[InputSpec, Data | Samples] = {}
     for artifact in artifacts:
-        spec = input_spec_of(artifact, resize)
+        spec = judged_spec(artifact, resize, source)
         if spec not in sources:
-            sources[spec] = with_arrays(
-                source, spec.kind, spec.inputs, Path(), use="test", targets=True, listener=listener, task=task
-            )
+            sources[spec] = with_arrays(source, spec, Path(), use="test", targets=True, listener=listener, task=task)
         given = sources[spec]
         by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and given.numbered)
         targeted = isinstance(given, Samples) and given.targets is not None

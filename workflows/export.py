@@ -28,12 +28,13 @@ from ..quantize.calibration import Calibration
 from ..train import external
 from .arguments import at_least_one, labels_of, one_or_more, path_of, text_of, tuple_of_two
 from .files import Files
+from .input_spec import InputSpec
 from .keras_models import ModelLike, model_path
 from .listening import listener_of
 from .model_files import is_ours, open_model
 from .plan import export_steps
 from .preflight import check_makers, check_writable
-from .prepare_data import InputSpec, prepared
+from .prepare_data import prepared
 from .quantize_tflite import FLOAT32, export_tflite
 from .samples import DataLike, Samples, data_source
 from .steps import calibrate as calibrate_samples

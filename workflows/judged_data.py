@@ -19,8 +19,9 @@ from ..core.store import Store, copy_out
 from ..core.target import Target
 from ..tasks.class_mapping import class_numbers, shown
 from ..tasks.classification import answers_fit
-from .model_files import answers
-from .prepare_data import InputSpec, prepared
+from .input_spec import InputSpec
+from .model_files import answer_shape, answers, input_spec_of
+from .prepare_data import prepared
 from .samples import Samples
 from .targets import with_targets
 
@@ -43,6 +44,13 @@ def float_references(artifacts: Sequence[Artifact], targets: Sequence[str]) -> d
         if a.format == "tflite" and a.scheme == "float32" and a.id == artifact_id(a.model, a.variant):
             references.setdefault(a.model, a.id)
     return references
+
+
+def judged_spec(artifact: Artifact, resize: str | None, source: Data | Samples) -> InputSpec:
+    """Return what samples a file is judged on: where their targets must fit its answer, with the answer's shape."""
+    spec = input_spec_of(artifact, resize)
+    fitted = isinstance(source, Data) and source.source.startswith("masks:")
+    return replace(spec, answer=answer_shape(artifact)[1:]) if fitted else spec
 
 
 def judged_data(

@@ -22,7 +22,7 @@ from ..frameworks.security import check_security
 from ..tflite.embedded_labels import embedded_labels
 from ..train.external import Input, model_inputs, model_outputs
 from ..train.text.tokenizer_recovery import STRING_PART
-from .prepare_data import InputSpec
+from .input_spec import InputSpec
 
 FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
 

@@ -43,15 +43,15 @@ from ..evaluate.timing import follow_base
 from ..export import reference as float_artifact
 from ..export import save as save_artifact
 from ..tasks.quality import loss_of
-from ..train.backbones import identity as backbone_identity
-from ..train.backbones import packages as backbone_packages
+from ..train import backbones
 from ..train.callbacks import identity as callback_identity
 from .build import ModelBuild
 from .diagnose import diagnose_artifact
 from .evaluate import devices_of
+from .input_spec import InputSpec
 from .judged_data import float_references
 from .plan import VALIDATION, run_steps, share_of_samples
-from .prepare_data import InputSpec, prepared
+from .prepare_data import prepared
 from .profile import profiles
 from .quantization_cost import pooled
 from .runtime_fallbacks import cost, incompatibility
@@ -188,11 +188,11 @@ class Pipeline:
     def _fit(self, spec: ModelSpec, data: PreparedData, seed: int, shared: Path | None) -> Path:
         """Train one model with one seed, or take it from the store; return its folder there."""
         train = to_json_model(self.recipe.train.model_copy(update={"seeds": ()}))
-        identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
+        identity = backbones.identity(spec, folder=self.recipe.folder, kind=self.kind)
         recipe_part = {"spec": to_json_model(spec), "train": train, "seed": seed, "backbone": identity}
         recipe_part["callbacks"] = callback_identity(self.recipe.train, self.recipe.folder)
         decides = {**recipe_part, "data": data.sha256, "labels": data.labels}
-        key = self.store.key("model", decides, TRAINERS + backbone_packages(spec, self.kind))
+        key = self.store.key("model", decides, TRAINERS + backbones.packages(spec, self.kind))
         if self.store.get(key, shipped=True) is None:
             with self.store.write(key) as workspace:
                 self.tf.call(
@@ -214,9 +214,9 @@ class Pipeline:
         if seeds == 1:
             yield None
             return
-        identity = backbone_identity(spec, folder=self.recipe.folder, kind=self.kind)
+        identity = backbones.identity(spec, folder=self.recipe.folder, kind=self.kind)
         decides = {"backbone": identity, "data": data.sha256}
-        key = self.store.key("features", decides, TRAINERS + backbone_packages(spec, self.kind))
+        key = self.store.key("features", decides, TRAINERS + backbones.packages(spec, self.kind))
         yield self.store.partial(key)
         self.store.discard(key)
 

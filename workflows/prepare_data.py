@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from .. import data as train_data
 from ..core.codec import sha256_of, write_atomic
-from ..core.dataset import Kind, PreparedData, load_prepared, save_prepared
+from ..core.dataset import PreparedData, load_prepared, save_prepared
 from ..core.environment import usable_cores
 from ..core.errors import InputError, explain_disk_errors
 from ..core.helpers import Helpers
@@ -25,28 +24,11 @@ from ..core.recipe_data import Data
 from ..core.store import STORE, Store
 from ..train import external
 from .array_files import with_arrays
+from .input_spec import InputSpec
 from .samples import Samples
 from .tensorflow_process import TensorFlowProcess
 
 Use = Literal["all", "train", "test"]
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """A model's samples: texts, images of `size` (see `picture_size.Size`) resized by
-    `resize`, or arrays of `inputs`."""
-
-    kind: Kind
-    size: int | tuple[int, int, int] = 0
-    resize: str = ""
-    inputs: tuple[external.Input, ...] = ()
-
-    @classmethod
-    def of(cls, contract: InputContract, inputs: Sequence[external.Input] = ()) -> InputSpec:
-        """Return the spec of an input contract; `inputs` are all inputs of a model that takes arrays."""
-        if contract.kind == "image":
-            return cls("image", contract.size, contract.resize)
-        return cls(contract.kind, inputs=tuple(inputs) if contract.kind == "tensor" else ())
 
 
 def prepared(
@@ -69,7 +51,7 @@ def prepared(
     process that reads catalogues with TensorFlow. The list of samples that could not be read is put beside the store,
     or into `beside` if the store is temporary. `helpers` decode images, too.
     """
-    data = with_arrays(data, input_spec.kind, input_spec.inputs, folder, use=use, targets=False, listener=listener)
+    data = with_arrays(data, input_spec, folder, use=use, targets=False, listener=listener)
     if isinstance(data, Samples):
         return _from_memory(data, input_spec, seed=seed, store=store, listener=listener, use=use)
     if input_spec.kind == "tensor":
@@ -184,7 +166,9 @@ def _with_classes(data: PreparedData, samples: Samples, split: str) -> PreparedD
         np.save(data.targets(split), kept)
         sha256 = sha256_of([data.sha256, samples.task, samples.sha256])
         report = {name: value for name, value in data.report.items() if name != "classes"}
-        return replace(data, source=samples.source, labels=(), task=samples.task, sha256=sha256, report=report)
+        return replace(
+            data, source=samples.source, labels=samples.names, task=samples.task, sha256=sha256, report=report
+        )
     if samples.classes is None:
         return replace(data, source=samples.source)
     classes = samples.classes

@@ -27,8 +27,9 @@ from ..quantize.calibration import Calibration
 from ..tflite.objects import WRITER
 from ..tflite.writer import REVISION
 from ..train.external import ImportOptions, Input
+from .input_spec import InputSpec
 from .model_files import open_artifact
-from .prepare_data import InputSpec, prepared
+from .prepare_data import prepared
 from .quantize_worker import run_job
 from .samples import Samples
 from .steps import calibrate, warn

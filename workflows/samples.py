@@ -5,12 +5,13 @@ They are written into a temporary folder, as images, lines or arrays, for the re
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,12 +39,44 @@ _FORMS = (
 
 
 @dataclass(frozen=True)
+class PictureFiles:
+    """Pictures in files below a folder, by their paths in it: decoded with the model's input, and not kept here."""
+
+    root: Path
+    paths: tuple[str, ...]
+
+    def write(self, folder: Path) -> Data:
+        """Write a table of the files into `folder`, each a class of its own; return its source. Raises InputError."""
+        path = folder / "pictures.csv"
+        try:
+            with path.open("w", encoding="utf-8", newline="") as stream:
+                table = csv.writer(stream)
+                table.writerow(["path", "label"])
+                table.writerows([name, _called(number)] for number, name in enumerate(self.paths))
+        except UnicodeEncodeError as error:
+            raise InputError(f"a name in {self.root} is not UTF-8", "rename the pictures") from error
+        return Data(source=f"csv:{path}", root=str(self.root))
+
+    def identity(self) -> list[tuple[str, int, int]]:
+        """Return name, size and modification time of each file."""
+        facts = []
+        for name in self.paths:
+            try:
+                status = (self.root / name).stat()
+                facts.append((name, status.st_size, status.st_mtime_ns))
+            except OSError:  # decoding it says why
+                facts.append((name, -1, -1))
+        return facts
+
+
+@dataclass(frozen=True)
 class Samples:
     """Samples in memory.
 
     `inputs` are arrays (N, …) by the name of the model's input, an empty name where there is one; or N `texts`.
     `classes` (N,) int64 are positions in `names`, or in the model's output where `names` is empty; None: not known.
-    `targets` (N, …) are what is right for a `task` other than classification, and then there are no `classes`.
+    `targets` (N, …) are what is right for a `task` other than classification, and then there are no `classes`, and
+    `names` are those of the tags or of the classes in the targets. Pictures may be `files`, instead of inputs.
     """
 
     inputs: Mapping[str, NDArray[Any]]
@@ -53,6 +86,9 @@ class Samples:
     source: str = "arrays in memory"
     targets: NDArray[Any] | None = None
     task: str = Classification.name
+    files: PictureFiles | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys of a recipe's [data], for pictures in files."""
 
     @property
     def numbered(self) -> bool:
@@ -63,6 +99,8 @@ class Samples:
     def sha256(self) -> str:
         """Hash of everything."""
         digest = hashlib.sha256(json.dumps([self.texts, self.names]).encode())
+        if self.files is not None:
+            digest.update(json.dumps([self.files.identity(), dict(self.settings)]).encode())
         arrays = [*self.inputs.items(), *([("", self.classes)] if self.classes is not None else [])]
         arrays += [(self.task, self.targets)] if self.targets is not None else []
         for name, array in arrays:
@@ -78,6 +116,10 @@ class Samples:
         The classes of images and texts are named by their zero-padded numbers. With `targets` each sample is a class of
         its own, so that it is known which ones were left out.
         """
+        if self.files is not None:
+            if kind != "image":
+                raise InputError(f"{self.source} holds pictures, and the model takes {kind}s", "give a source of those")
+            return self.files.write(folder).model_copy(update=dict(self.settings))
         if (kind == "text") != bool(self.texts):
             held = "texts" if self.texts else "arrays"
             raise InputError(f"the data are {held}, and the model takes {kind}s", "give samples of that kind")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.artifact import Artifact, judged_output
 from ..core.codec import sha256_of
@@ -15,6 +17,8 @@ from ..core.progress import Listener
 from ..core.sanitize import shorten
 from ..core.store import Store, copy_out
 from ..tasks import TARGETED
+from ..tasks.class_mapping import class_numbers
+from ..tasks.segmentation import VOID, Segmentation
 from .model_files import answer_shape
 
 
@@ -23,9 +27,12 @@ def with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, li
 
     Raises InputError for targets that do not fit the task, or the answers of a file in `group`.
     """
-    labels = next((a.labels for a in group if a.labels), ())
+    named = next((a for a in group if a.labels), None)
+    labels = data.labels if named is None else named.labels
     task = TARGETED[data.task](len(labels))
     targets = np.load(data.targets("test"), allow_pickle=False)
+    if named is not None and data.labels and data.labels != labels:
+        targets = _renumbered(targets, data, class_numbers(data.labels, labels, named.id), len(labels))
     for artifact in group:
         try:
             checked = task.check(targets, answer_shape(artifact)[1:])
@@ -41,3 +48,15 @@ def with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, li
             np.save(folder / data.targets("test").name, checked)
             save_prepared(replace(data, labels=labels, sha256=sha256_of([data.sha256, labels])), folder)
     return load_prepared(store.root / key)
+
+
+def _renumbered(targets: NDArray[Any], data: PreparedData, numbers: Sequence[int], count: int) -> NDArray[Any]:
+    """Return targets in the order of the file's `count` classes or tags; `numbers` are the places of the data's."""
+    if data.task == Segmentation.name:
+        table = np.full(VOID + 1, VOID, np.uint8)
+        table[: len(numbers)] = numbers
+        renumbered: NDArray[Any] = table[targets]
+        return renumbered
+    columns = np.zeros((len(targets), count), targets.dtype)
+    columns[:, numbers] = targets
+    return columns

@@ -25,7 +25,7 @@ from ..options import cluster_option, labelled_data, sample_columns
     "source",
     metavar="SOURCE",
     required=True,
-    help="e.g. folder:images, csv:texts.csv or npz:windows.npz; its test split, or all of it.",
+    help="e.g. folder:images, csv:texts.csv, npz:windows.npz or masks:photos; its test split, or all of it.",
 )
 @click.option(
     "--on",
@@ -94,7 +94,8 @@ def command(
     With a model's folder among the files, agreement and accuracy drop are against it; without one, against the model's
     float32 .tflite. Files whose classes are not known are judged by agreement with it alone, on data of any classes, on
     pictures without any (images:PATH) or on arrays (npy:FILE). Data may have a part of the file's classes, by name.
-    Files that take arrays are measured with targets on npz:FILE (x and y), npy:X,Y, csv:FILE or parquet:FILE.
+    Files that take arrays are measured with targets on npz:FILE (x and y), npy:X,Y, csv:FILE or parquet:FILE;
+    segmenters on masks:FOLDER, pictures with label pictures.
     With --budget one file is recommended per target, and the exit status is 1 when none fits. Where the samples are too
     few to show that one fits, the best is recommended as such. The exit status is 3 when no file ran anywhere.
     """

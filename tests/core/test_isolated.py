@@ -120,7 +120,8 @@ def test_weights_are_looked_through_like_models(packed: bool, tmp_path: Path) ->
 def test_catalogues_are_read_by_tensorflow_in_its_own_process(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgeproof.workflows.prepare_data import InputSpec, prepared\n"
+        "from edgeproof.workflows.input_spec import InputSpec\n"
+        "from edgeproof.workflows.prepare_data import prepared\n"
         "from edgeproof.core.errors import InputError\n"
         "from edgeproof.core.progress import Silent\n"
         "from edgeproof.core.recipe import Data\n"

@@ -20,7 +20,8 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.core.store import Store
 from edgeproof.data import prepare
-from edgeproof.workflows.prepare_data import InputSpec, prepared
+from edgeproof.workflows.input_spec import InputSpec
+from edgeproof.workflows.prepare_data import prepared
 
 
 def draw(path: Path, number: int, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> None:

@@ -29,7 +29,8 @@ from edgeproof.data import preparing
 from edgeproof.data.files import FolderSource
 from edgeproof.train.feature_pass import FeaturePass
 from edgeproof.train.features import Extractor
-from edgeproof.workflows.prepare_data import InputSpec, prepared
+from edgeproof.workflows.input_spec import InputSpec
+from edgeproof.workflows.prepare_data import prepared
 
 SIZE = 20
 KINDS = {"row.bmp": "RGB", "a.png": "RGB", "b.jpg": "RGB", "c.png": "LA", "d.gif": "P", "e.webp": "RGB", "f.png": "L"}

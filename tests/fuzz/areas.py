@@ -24,15 +24,14 @@ from edgeproof.export import sidecar
 from edgeproof.train.hub.archive import unpack
 from edgeproof.workflows.model_files import open_artifact
 
-from . import environment, seeds
+from . import data_areas, environment, seeds
 from .area import OUT, Area, Inputs, write_inputs
 from .content import changed
+from .data_areas import NOWHERE
 from .documents import STRANGERS, mutants
 from .recipe_areas import recipe_bytes, recipe_fields, recipe_overrides
 
 _MISSING = ("--data", "folder:missing")
-# Only pictures and files that ONNX Runtime does not read: what was measured is a row that says so.
-_NOWHERE = ("--on", "local/onnxruntime", "--out", OUT, "--json")
 
 
 def _arguments(box: Path, draw: random.Random) -> Inputs:
@@ -46,7 +45,8 @@ def _arguments(box: Path, draw: random.Random) -> Inputs:
         "r.toml", "missing.onnx", "x" * 300, "/".join(["x" * 200] * 30), "\x1b[31m.tflite", "\u202e.onnx",
         "\udcff.tflite", "/dev/zero", "/dev/null", "/proc/self/mem", "/proc/1/mem", "-", "--", "a\nb", "csv:",
         "idx:/dev/zero", "images:loop", "npy:a.tflite", "builtin:x", "tfds:", "package:/", "package:../x/y", "keras:x",
-        "npz:a.tflite", "npz:/dev/zero", "npy:a,b", "npy:,", "parquet:r.toml", "folder:\udcff",
+        "npz:a.tflite", "npz:/dev/zero", "npy:a,b", "npy:,", "parquet:r.toml", "masks:.",
+        "masks:/dev/zero", "folder:\udcff",
         "folder:" + "x" * 5000, "🤖" * 100,
     ]  # fmt: skip
 
@@ -61,8 +61,8 @@ def _arguments(box: Path, draw: random.Random) -> Inputs:
                 ("report", name()),
                 ("compare", name(), name()),
                 ("bundle", name(), "--data", name(), "--out", OUT),
-                ("evaluate", name(), "--data", name(), *_NOWHERE),
-                ("evaluate", "a.tflite", "--data", name(), *_NOWHERE),
+                ("evaluate", name(), "--data", name(), *NOWHERE),
+                ("evaluate", "a.tflite", "--data", name(), *NOWHERE),
                 ("export", name(), "--to", "tflite:int8", "--out", OUT, "--labels", name()),
                 ("export", name(), "--to", name(), "--out", OUT),
                 ("diagnose", name(), "--float", name(), "--data", name(), "--out", OUT),
@@ -89,7 +89,7 @@ def _tflite(box: Path, draw: random.Random) -> Inputs:
                 ("inspect", "a.tflite"),
                 ("inspect", "a.tflite", "--json"),
                 ("inspect", "a.tflite", "--json"),
-                ("evaluate", "a.tflite", *_MISSING, *_NOWHERE),
+                ("evaluate", "a.tflite", *_MISSING, *NOWHERE),
                 ("bundle", "a.tflite", *_MISSING, "--out", OUT),
                 ("export", "a.tflite", "--to", "tflite:int8", "--out", OUT),
             )
@@ -136,7 +136,7 @@ def _sidecar(box: Path, draw: random.Random) -> Inputs:
         write_inputs(box, a_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
         yield draw.choice(
             (
-                ("evaluate", "a.tflite", *_MISSING, *_NOWHERE),
+                ("evaluate", "a.tflite", *_MISSING, *NOWHERE),
                 ("bundle", "a.tflite", *_MISSING, "--out", OUT, "--json"),
                 ("diagnose", "a.tflite", "--float", "a.tflite", *_MISSING, "--out", OUT),
                 ("export", "a.tflite", "--to", "tflite:int8", "--out", OUT),
@@ -161,7 +161,7 @@ def _model(box: Path, draw: random.Random) -> Inputs:
             (
                 ("export", "run/models/net", "--to", "tflite:int8", "--out", OUT),
                 ("export", "run", "--to", "tflite:int8", "--out", OUT),
-                ("evaluate", "run/models/net", *_MISSING, *_NOWHERE),
+                ("evaluate", "run/models/net", *_MISSING, *NOWHERE),
             )
         )
 
@@ -318,8 +318,8 @@ def _tables(box: Path, draw: random.Random) -> Inputs:
         file = "a.tflite" if kind == "pictures" else "t.tflite"
         yield draw.choice(
             (
-                ("evaluate", file, "--data", source, *columns, *_NOWHERE),
-                ("evaluate", file, "--data", source, *columns, *_NOWHERE),
+                ("evaluate", file, "--data", source, *columns, *NOWHERE),
+                ("evaluate", file, "--data", source, *columns, *NOWHERE),
                 ("init", f"{OUT}/r.toml", "--data", source.replace(":", ":../"), *columns, "--force"),
             )
         )
@@ -354,51 +354,10 @@ def _tokenizer(box: Path, draw: random.Random) -> Inputs:
         write_inputs(box, tok__vocabulary_DOT_txt=changed(b"[PAD]\n[UNK]\nword\ngood\n", draw))
         yield draw.choice(
             (
-                ("evaluate", "t.tflite", "--data", "csv:t.csv", *_NOWHERE),
+                ("evaluate", "t.tflite", "--data", "csv:t.csv", *NOWHERE),
                 ("bundle", "t.tflite", *_MISSING, "--out", OUT),
             )
         )
-
-
-def _pictures(box: Path, draw: random.Random) -> Inputs:
-    write_inputs(box, a_DOT_tflite=seeds.tflite())
-    for label in ("red", "green", "blue"):
-        for index in range(2):
-            write_inputs(box, **{f"pictures__{label}__{index}.png": seeds.picture("PNG", 30 * index + len(label))})
-    kinds = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO")
-    intact = {kind: seeds.picture(kind) for kind in kinds}
-    while True:
-        kind = draw.choice(kinds)
-        write_inputs(box, **{f"pictures__red__x.{kind.lower()}": changed(intact[kind], draw)})
-        yield "evaluate", "a.tflite", "--data", draw.choice(("folder:pictures", "images:pictures/red")), *_NOWHERE
-        (box / "pictures" / "red" / f"x.{kind.lower()}").unlink()
-
-
-def _arrays(box: Path, draw: random.Random) -> Inputs:
-    write_inputs(box, a_DOT_tflite=seeds.tflite())
-    artifact = replace(open_artifact(box / "a.tflite"), contract=InputContract("image", (1, 8, 8, 3), kind="tensor"))
-    write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"))))
-    intact = seeds.array()
-    while True:
-        write_inputs(box, x_DOT_npy=changed(intact[:160] if draw.random() < 0.5 else intact, draw))
-        yield "evaluate", "a.tflite", "--data", "npy:x.npy", *_NOWHERE
-
-
-def _array_files(box: Path, draw: random.Random) -> Inputs:
-    """Arrays with targets, and tables of numbers. No table has the model's columns: that is said when all is read."""
-    write_inputs(box, a_DOT_tflite=seeds.tflite())
-    artifact = replace(open_artifact(box / "a.tflite"), contract=InputContract("image", (1, 8, 8, 3), kind="tensor"))
-    write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"))))
-    archive = seeds.arrays()
-    while True:
-        write_inputs(
-            box, x_DOT_npz=changed(archive, draw), x_DOT_npy=seeds.array(), y_DOT_npy=changed(seeds.targets(), draw)
-        )
-        write_inputs(box, x_DOT_csv=changed(seeds.NUMBERS, draw))
-        table = ("csv:x.csv", "--target", draw.choice(("t", "u")))
-        windows = ("--window", "2", "--stride", "1", "--group", "g") if draw.random() < 0.5 else ()
-        source = draw.choice((("npz:x.npz",), ("npy:x.npy,y.npy",), (*table, *windows)))
-        yield "evaluate", "a.tflite", "--data", *source, *_NOWHERE
 
 
 def _labels(box: Path, draw: random.Random) -> Inputs:
@@ -427,9 +386,10 @@ AREAS = {
         Area("hdf5", 60, _hdf5, isolated=True, entry=_as_the_reader_does),
         Area("tables", 100, _tables),
         Area("tokenizer", 60, _tokenizer),
-        Area("pictures", 50, _pictures),
-        Area("arrays", 40, _arrays),
-        Area("array-files", 40, _array_files),
+        Area("pictures", 50, data_areas.pictures),
+        Area("arrays", 40, data_areas.arrays),
+        Area("array-files", 40, data_areas.array_files),
+        Area("masks", 40, data_areas.masks),
         Area("labels", 40, _labels),
         Area("devices", 40, environment.devices, entry=environment.in_an_environment),
         Area("doctor", 8, environment.doctor, entry=environment.in_an_environment),

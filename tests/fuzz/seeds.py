@@ -190,6 +190,13 @@ def picture(kind: str, shade: int = 90) -> bytes:
     return stream.getvalue()
 
 
+def mask() -> bytes:
+    """Return a label picture, in grey, of a `picture`'s size."""
+    stream = io.BytesIO()
+    Image.fromarray((np.arange(64, dtype="uint8") % 3).reshape(8, 8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
 NUMBERS = b"a,b,t,g,split\n1,2.5,0,u,test\n2,3.5,1,u,test\n3,4.5,0,v,test\n4,1e3,1,v,test\n"
 
 

@@ -13,6 +13,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe_data import Data
 from edgeproof.train.external import Input
 from edgeproof.workflows.array_files import with_arrays
+from edgeproof.workflows.input_spec import InputSpec
 from edgeproof.workflows.samples import Samples
 
 from .micro_files import CLASSES, FEATURES
@@ -47,6 +48,8 @@ def measured(file: Path, folder: Path, source: str, edgeproof: Callable[..., str
 
 
 def spread(data: Data, inputs: tuple[Input, ...] = ONE, kind: Any = "tensor", use: Any = "test") -> Samples:
-    samples = with_arrays(data, kind, inputs, Path(), use=use, targets=use == "test", listener=Silent())
+    samples = with_arrays(
+        data, InputSpec(kind, inputs=inputs), Path(), use=use, targets=use == "test", listener=Silent()
+    )
     assert isinstance(samples, Samples)
     return samples

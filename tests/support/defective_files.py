@@ -14,7 +14,8 @@ from edgeproof.core.model import InputContract
 from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.core.store import Store
-from edgeproof.workflows.prepare_data import InputSpec, prepared
+from edgeproof.workflows.input_spec import InputSpec
+from edgeproof.workflows.prepare_data import prepared
 
 SOURCE = Data(source="builtin:fashion-mnist-mini", validation=0.25, limit_train=3000, limit_test=1000)
 SIZE = 32

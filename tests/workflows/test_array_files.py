@@ -23,7 +23,8 @@ from edgeproof.data import fingerprint
 from edgeproof.export import save
 from edgeproof.train.external import Input
 from edgeproof.workflows.array_files import with_arrays
-from edgeproof.workflows.prepare_data import InputSpec, prepared
+from edgeproof.workflows.input_spec import InputSpec
+from edgeproof.workflows.prepare_data import prepared
 
 from ..support.array_data import ACCURACY, COUNT, ONE, X, Y, measured, spread, table
 from ..support.bundle_models import mean_colour_model
@@ -118,7 +119,10 @@ def test_arrays_without_targets_are_read_as_before(tmp_path: Path) -> None:
     np.save(tmp_path / "a,b.npy", X)
     for path in ("a,b.npy", "none.npy"):
         data = Data(source=f"npy:{tmp_path / path}")
-        assert with_arrays(data, "tensor", ONE, Path(), use="test", targets=True, listener=Silent()) is data
+        assert (
+            with_arrays(data, InputSpec("tensor", inputs=ONE), Path(), use="test", targets=True, listener=Silent())
+            is data
+        )
     pictures = np.zeros((3, 8, 8, 3), np.uint8)
     np.save(tmp_path / "p.npy", pictures)
     assert spread(Data(source=f"npy:{tmp_path / 'p.npy'}"), (), "image").inputs[""].shape == (3, 8, 8, 3)

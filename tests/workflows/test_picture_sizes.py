@@ -29,8 +29,9 @@ from edgeproof.workflows.diagnose import diagnose
 from edgeproof.workflows.evaluate import evaluate
 from edgeproof.workflows.export import export
 from edgeproof.workflows.files import Files
+from edgeproof.workflows.input_spec import InputSpec
 from edgeproof.workflows.model_files import input_spec_of, open_artifact
-from edgeproof.workflows.prepare_data import InputSpec, prepared
+from edgeproof.workflows.prepare_data import prepared
 
 from ..support.bundles import bundle_of, compiles, on_device
 from ..support.picture_models import (

@@ -15,7 +15,8 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe import Data
 from edgeproof.core.store import Store
 from edgeproof.train.external import Input
-from edgeproof.workflows.prepare_data import InputSpec, prepared
+from edgeproof.workflows.input_spec import InputSpec
+from edgeproof.workflows.prepare_data import prepared
 from edgeproof.workflows.samples import data_source
 
 PICTURES = np.random.default_rng(1).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)

@@ -12,6 +12,7 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.recipe_data import Data
 from edgeproof.train.external import Input
 from edgeproof.workflows.array_files import with_arrays
+from edgeproof.workflows.input_spec import InputSpec
 from edgeproof.workflows.samples import Samples
 
 from ..support.array_data import WEIGHTS, X, measured, spread, table
@@ -34,7 +35,7 @@ def test_windows_cross_no_group_and_have_the_target_of_their_last_row(tmp_path: 
     csv = series(tmp_path / "s.csv", "aabbabbaab", answers)
     data = Data(source=f"csv:{csv}", features=("v", "w"), target="answer", group="who", window=2, stride=1)
     heard, two = Heard(), (Input("x", (1, 2, 2), "float32"),)
-    samples = with_arrays(data, "tensor", two, Path(), use="test", targets=True, listener=heard)
+    samples = with_arrays(data, InputSpec("tensor", inputs=two), Path(), use="test", targets=True, listener=heard)
     assert isinstance(samples, Samples) and samples.classes is not None
     rows = [[0, 1], [1, 4], [4, 7], [7, 8], [2, 3], [3, 5], [5, 6], [6, 9]]
     assert samples.inputs[""][..., 0].tolist() == rows and (samples.inputs[""][..., 1] - 0.5).tolist() == rows

@@ -1,0 +1,76 @@
+"""Samples and their targets, changed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from edgeproof.core.codec import to_json, write_json
+from edgeproof.core.model import InputContract
+from edgeproof.export import sidecar
+from edgeproof.workflows.model_files import open_artifact
+
+from . import seeds
+from .area import OUT, Inputs, write_inputs
+from .content import changed
+
+# Only pictures and files that ONNX Runtime does not read: what was measured is a row that says so.
+NOWHERE = ("--on", "local/onnxruntime", "--out", OUT, "--json")
+
+
+def pictures(box: Path, draw: random.Random) -> Inputs:
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
+    for label in ("red", "green", "blue"):
+        for index in range(2):
+            write_inputs(box, **{f"pictures__{label}__{index}.png": seeds.picture("PNG", 30 * index + len(label))})
+    kinds = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO")
+    intact = {kind: seeds.picture(kind) for kind in kinds}
+    while True:
+        kind = draw.choice(kinds)
+        write_inputs(box, **{f"pictures__red__x.{kind.lower()}": changed(intact[kind], draw)})
+        yield "evaluate", "a.tflite", "--data", draw.choice(("folder:pictures", "images:pictures/red")), *NOWHERE
+        (box / "pictures" / "red" / f"x.{kind.lower()}").unlink()
+
+
+def arrays(box: Path, draw: random.Random) -> Inputs:
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
+    artifact = replace(open_artifact(box / "a.tflite"), contract=InputContract("image", (1, 8, 8, 3), kind="tensor"))
+    write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"))))
+    intact = seeds.array()
+    while True:
+        write_inputs(box, x_DOT_npy=changed(intact[:160] if draw.random() < 0.5 else intact, draw))
+        yield "evaluate", "a.tflite", "--data", "npy:x.npy", *NOWHERE
+
+
+def array_files(box: Path, draw: random.Random) -> Inputs:
+    """Arrays with targets, and tables of numbers. No table has the model's columns: that is said when all is read."""
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
+    artifact = replace(open_artifact(box / "a.tflite"), contract=InputContract("image", (1, 8, 8, 3), kind="tensor"))
+    write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"))))
+    archive = seeds.arrays()
+    while True:
+        write_inputs(
+            box, x_DOT_npz=changed(archive, draw), x_DOT_npy=seeds.array(), y_DOT_npy=changed(seeds.targets(), draw)
+        )
+        write_inputs(box, x_DOT_csv=changed(seeds.NUMBERS, draw))
+        table = ("csv:x.csv", "--target", draw.choice(("t", "u")))
+        windows = ("--window", "2", "--stride", "1", "--group", "g") if draw.random() < 0.5 else ()
+        source = draw.choice((("npz:x.npz",), ("npy:x.npy,y.npy",), (*table, *windows)))
+        yield "evaluate", "a.tflite", "--data", *source, *NOWHERE
+
+
+def masks(box: Path, draw: random.Random) -> Inputs:
+    """Label pictures, of a model that answers with no map: that is said when all masks are read."""
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
+    for index in range(3):
+        write_inputs(box, **{f"m__images__{index}.png": seeds.picture("PNG", 40 * index)})
+    kinds = {kind: seeds.picture(kind) for kind in ("PNG", "GIF", "BMP", "JPEG")}
+    kinds["grey"] = seeds.mask()
+    while True:
+        for index in range(3):
+            kind = draw.choice(sorted(kinds)) if index == 1 else "grey"
+            write_inputs(box, **{f"m__masks__{index}.png": changed(kinds[kind], draw) if index == 1 else kinds[kind]})
+        write_inputs(box, m__labels_DOT_txt=changed(seeds.LABELS, draw))
+        yield "evaluate", "a.tflite", "--data", "masks:m", *NOWHERE
+        (box / "m" / "labels.txt").unlink()

@@ -1,0 +1,31 @@
+"""What samples a model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.dataset import Kind
+from ..core.model import InputContract
+from ..train import external
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """A model's samples: texts, images of `size` (see `picture_size.Size`) resized by `resize`, or arrays of `inputs`.
+
+    `answer` is the shape of its judged answer to one sample, for targets that must fit it; empty: not known or needed.
+    """
+
+    kind: Kind
+    size: int | tuple[int, int, int] = 0
+    resize: str = ""
+    inputs: tuple[external.Input, ...] = ()
+    answer: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, contract: InputContract, inputs: Sequence[external.Input] = ()) -> InputSpec:
+        """Return the spec of an input contract; `inputs` are all inputs of a model that takes arrays."""
+        if contract.kind == "image":
+            return cls("image", contract.size, contract.resize)
+        return cls(contract.kind, inputs=tuple(inputs) if contract.kind == "tensor" else ())
