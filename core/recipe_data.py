@@ -40,7 +40,9 @@ class Data(Table):
         "columns of numbers but the target. Such tables measure and calibrate; `run` does not train on them",
     )
     target: str = Field(
-        "", description="the column of a table of numbers that holds the right answer: class numbers or names"
+        "",
+        description="the column of a table of numbers that holds the right answer: class numbers or names, tags with "
+        "a bar between them, or a number; several columns of numbers as `a,b`",
     )
     window: int | None = Field(
         None, ge=1, description="rows of a table of numbers that are one sample: a window of a time series"

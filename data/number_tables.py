@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,36 +24,56 @@ from .decode_text import check_encoding
 from .files import SPLIT_NAMES
 from .listing import quoted
 from .rows import open_table, rows_of_cells
+from .tags import are_tags, tags_of
 
 _FILL = "fill such cells as the app will, or leave those rows out"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns to read: `features` in the model's order (none: all of numbers), the `target`'s and the `group`'s."""
+    """The columns to read: `features` in the model's order (none: all of numbers), the `targets`' and the `group`'s.
+
+    One of `targets` may be several names with commas between.
+    """
 
     features: tuple[str, ...] = ()
-    target: str = ""
+    targets: tuple[str, ...] = ()
     group: str = ""
 
     @property
     def named(self) -> tuple[str, ...]:
         """All that are named."""
-        return (*self.features, *(name for name in (self.target, self.group) if name))
+        return (*self.features, *self.targets, *([self.group] if self.group else []))
+
+    def of(self, header: Sequence[str]) -> Columns:
+        """Return the columns of a table with this header: a name with commas is several, unless a column has it."""
+        apart = [[name] if name in header else name.split(",") for name in self.targets]
+        return replace(self, targets=tuple(name.strip() for names in apart for name in names if name.strip()))
+
+
+class Targets(NamedTuple):
+    """The target of each row.
+
+    `values` (N,) are int64 where all are whole numbers, float32 where they are numbers, else texts; (N, k) for several
+    columns of numbers, which have the `names`. Tags are (N, tags) uint8, 0 or 1, and `tags` is true.
+    """
+
+    values: NDArray[Any]
+    names: tuple[str, ...] = ()
+    tags: bool = False
 
 
 @dataclass(frozen=True)
 class NumberTable:
-    """A table of numbers: `values` (N, F) float64, the `names` of its F columns, and the target of each row.
+    """A table of numbers: `values` (N, F) float64, the `names` of its F columns, and the targets; None: not asked for.
 
-    `target` (N,) is int64 where all are whole numbers, float64 where they are numbers, else texts; None: not asked for.
     `group` is the group of each row, empty without groups. `chosen` (N,) says which rows are of the split that was
     asked for. `lines` are those of a CSV file.
     """
 
     names: tuple[str, ...]
     values: NDArray[np.float64]
-    target: NDArray[Any] | None
+    targets: Targets | None
     group: Sequence[Any]
     chosen: NDArray[np.bool_]
     lines: Sequence[int] = ()
@@ -63,11 +83,24 @@ class NumberTable:
         return f"line {self.lines[row]}" if self.lines else f"row {row} (from 0)"
 
 
-def read_numbers(path: Path, columns: Columns, *, encoding: str = "utf-8", split: str = "all") -> NumberTable:
+# A table, and the columns of its targets as they are stored.
+_Read: TypeAlias = "tuple[NumberTable, dict[str, Any]]"
+
+
+def read_numbers(
+    path: Path,
+    columns: Columns,
+    *,
+    encoding: str = "utf-8",
+    split: str = "all",
+    targets: bool = True,
+    tags: bool = False,
+) -> NumberTable:
     """Read a CSV or Parquet file (by its name's ending).
 
     Without features all columns of numbers but the target, the group and ``split`` are taken; a CSV column is one of
-    numbers if its first cell is. Where a column ``split`` has rows of `split`, those are chosen, else all.
+    numbers if its first cell is. Where a column ``split`` has rows of `split`, those are chosen, else all. Without
+    `targets` those columns are left out. A column of texts, of which one has a ``|``, holds tags; with `tags` any does.
 
     Raises InputError when a column is missing, a cell is empty, no number, or not finite, naming its line;
     NotInstalledError where Parquet needs PyArrow.
@@ -75,21 +108,24 @@ def read_numbers(path: Path, columns: Columns, *, encoding: str = "utf-8", split
     if not path.is_file():
         raise InputError(f"there is no file {path}", "check the path: it must name a table")
     if path.suffix.lower() in (".parquet", ".pq"):
-        return _read_parquet(path, columns, split)
-    check_encoding(encoding)
-    with open_table(path, encoding) as (content, inner):
-        return _read_csv(path, rows_of_cells(content, inner, path, ","), columns, split)
+        table, held = _read_parquet(path, columns, split)
+    else:
+        check_encoding(encoding)
+        with open_table(path, encoding) as (content, inner):
+            table, held = _read_csv(path, rows_of_cells(content, inner, path, ","), columns, split)
+    return replace(table, targets=_targets(path, held, table, tags=tags)) if targets and held else table
 
 
-def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Columns, split: str) -> NumberTable:
+def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Columns, split: str) -> _Read:
     _, header = next(rows, (1, []))
     header = [name.strip() for name in header]
+    columns = columns.of(header)
     _check_columns(path, header, columns)
     line, cells = next(rows, (0, []))
     if not cells:
         raise InputError(f"{path} has a header and no rows", "write one row a sample")
     split_column = _split_column(header, columns)
-    others = (columns.target, columns.group, split_column)
+    others = (*columns.targets, columns.group, split_column)
     names = columns.features or tuple(
         name for name, cell in zip(header, cells, strict=True) if name not in others and _is_number(cell)
     )
@@ -99,15 +135,15 @@ def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Column
     values, lines, texts = array("d"), array("q"), {name: list[str]() for name in aside}
     while cells:
         for index in at:
-            values.append(_number(path, line, header[index], cells[index]))
+            values.append(_number(path, f"line {line}", header[index], cells[index]))
         for name, index in aside.items():
             texts[name].append(cells[index].strip())
         lines.append(line)
         line, cells = next(rows, (0, []))
-    target = _targets(path, columns.target, texts[columns.target], lines) if columns.target else None
     numbers = np.frombuffer(values, np.float64).reshape(-1, len(names))
     chosen = _chosen(path, texts.get(split_column, ()), split, len(lines))
-    return NumberTable(names, numbers, target, texts.get(columns.group, ()), chosen, lines)
+    held = {name: texts[name] for name in columns.targets}
+    return NumberTable(names, numbers, None, texts.get(columns.group, ()), chosen, lines), held
 
 
 def _split_column(header: Sequence[str], columns: Columns) -> str:
@@ -128,7 +164,7 @@ def _chosen(path: Path, splits: Sequence[Any], split: str, count: int) -> NDArra
 
 def _check_columns(path: Path, header: Sequence[str], columns: Columns) -> None:
     """Raise InputError unless the named columns are there, each once."""
-    named, features, target = columns.named, columns.features, columns.target
+    named, features = columns.named, columns.features
     if missing := [name for name in named if name not in header]:
         raise InputError(
             f"{path} has no column {' and no column '.join(map(repr, missing))}; it has {quoted(list(header))}",
@@ -136,12 +172,13 @@ def _check_columns(path: Path, header: Sequence[str], columns: Columns) -> None:
         )
     if twice := sorted({name for name in header if header.count(name) > 1 and (name in named or not features)}):
         raise InputError(f"{path} has two columns called {shorten(twice[0])!r}", "rename all but one")
-    if target and target in features:
-        raise InputError(f"{target!r} is both a feature and the target", "leave it out of the features")
-    if columns.group and columns.group in (*features, target):
+    if both := [name for name in columns.targets if name in features]:
+        raise InputError(f"{both[0]!r} is both a feature and the target", "leave it out of the features")
+    if columns.group and columns.group in (*features, *columns.targets):
         raise InputError(f"{columns.group!r} is the group, and named as another column too", "name it once")
-    if len(set(features)) < len(features):
-        raise InputError("a column is named twice among the features", "name each once")
+    for names, what in ((features, "features"), (columns.targets, "targets")):
+        if len(set(names)) < len(names):
+            raise InputError(f"a column is named twice among the {what}", "name each once")
 
 
 def _need_columns(path: Path, names: Sequence[str], header: Sequence[str]) -> None:
@@ -159,8 +196,8 @@ def _is_number(cell: str) -> bool:
     return False
 
 
-def _number(path: Path, line: int, column: str, cell: str) -> float:
-    where = f"{path}, line {line}, column {shorten(column, 80)!r}"
+def _number(path: Path, place: str, column: str, cell: str) -> float:
+    where = f"{path}, {place}, column {shorten(column, 80)!r}"
     if not cell.strip():
         raise InputError(f"{where}: empty, and a number is expected", _FILL)
     try:
@@ -175,30 +212,47 @@ def _number(path: Path, line: int, column: str, cell: str) -> float:
     return number
 
 
-def _targets(path: Path, column: str, cells: list[str], lines: Sequence[int]) -> NDArray[Any]:
-    """Return the targets as numbers if all are, else as texts; numbers and names together are a mistake in a row."""
-    if empty := [line for cell, line in zip(cells, lines, strict=True) if not cell]:
-        raise InputError(f"{path}, line {empty[0]}, column {shorten(column, 80)!r}: no target", _FILL)
-    numbers = [_is_number(cell) for cell in cells]
-    if not any(numbers):
-        return np.array(cells)
-    if not all(numbers):
-        odd = numbers.index(sum(numbers) * 2 < len(numbers))
+def _targets(path: Path, held: Mapping[str, Any], table: NumberTable, *, tags: bool) -> Targets:
+    """Return the targets in the columns `held`, which are texts of a CSV file, or arrays."""
+    if len(held) > 1:
+        several = [_numbers(path, table, column, cells) for column, cells in held.items()]
+        return Targets(_whole(np.stack(several, axis=1)), tuple(held))
+    ((column, cells),) = held.items()
+    if isinstance(cells, np.ndarray) and cells.dtype.kind != "U":
+        return Targets(_whole(cells.astype(np.float64)))
+    texts = [str(cell) for cell in cells]
+    if tags or are_tags(texts):
+        found, names = tags_of(texts, lambda row: f"{path}, {table.place(row)}, column {shorten(column, 80)!r}")
+        return Targets(found, names, tags=True)
+    if empty := [row for row, cell in enumerate(texts) if not cell]:
+        raise InputError(f"{path}, {table.place(empty[0])}, column {shorten(column, 80)!r}: no target", _FILL)
+    are_numbers = [_is_number(cell) for cell in texts]
+    if not any(are_numbers) or isinstance(cells, np.ndarray):
+        return Targets(np.array(texts))
+    if not all(are_numbers):
+        odd = are_numbers.index(sum(are_numbers) * 2 < len(are_numbers))
         raise InputError(
-            f"{path}, line {lines[odd]}, column {shorten(column, 80)!r}: {shorten(cells[odd], 80)!r} is "
-            f"{'a number among names' if numbers[odd] else 'no number, and others are'}",
+            f"{path}, {table.place(odd)}, column {shorten(column, 80)!r}: {shorten(texts[odd], 80)!r} is "
+            f"{'a number among names' if are_numbers[odd] else 'no number, and others are'}",
             "write numbers in each row, or the names of classes in each",
         )
-    values = np.array([_number(path, line, column, cell) for cell, line in zip(cells, lines, strict=True)])
-    return _whole(values)
+    return Targets(_whole(_numbers(path, table, column, texts)))
+
+
+def _numbers(path: Path, table: NumberTable, column: str, cells: Any) -> NDArray[np.float64]:
+    """Return a column of targets (N,). Raises InputError for texts, with the line."""
+    if isinstance(cells, np.ndarray) and cells.dtype.kind != "U":
+        return cells.astype(np.float64)
+    return np.array([_number(path, table.place(row), column, str(cell)) for row, cell in enumerate(cells)])
 
 
 def _whole(values: NDArray[np.float64]) -> NDArray[Any]:
+    """Return targets as int64 where all are whole numbers, else as float32."""
     whole = not (values % 1).any() and float(np.abs(values).max()) < 2**53
-    return values.astype(np.int64) if whole else values
+    return values.astype(np.int64 if whole else np.float32)
 
 
-def _read_parquet(path: Path, columns: Columns, split: str) -> NumberTable:
+def _read_parquet(path: Path, columns: Columns, split: str) -> _Read:
     EXTRAS["parquet"].require("reading Parquet files needs")
     try:
         import pyarrow
@@ -211,9 +265,10 @@ def _read_parquet(path: Path, columns: Columns, split: str) -> NumberTable:
         if declared > max_unpacked_size(path.stat().st_size):
             raise InputError(f"{path} would unpack to {declared:,} bytes", "do not use this file")
         schema = file.schema_arrow
+        columns = columns.of(schema.names)
         _check_columns(path, schema.names, columns)
         split_column = _split_column(schema.names, columns)
-        others = [name for name in (columns.target, columns.group, split_column) if name]
+        others = [name for name in (*columns.targets, columns.group, split_column) if name]
         names = columns.features or tuple(
             field.name for field in schema
             if field.name not in others and (types.is_integer(field.type) or types.is_floating(field.type))
@@ -233,7 +288,7 @@ def _read_parquet(path: Path, columns: Columns, split: str) -> NumberTable:
     values = np.stack([held[name].astype(np.float64) for name in names], axis=1)
     group = held[columns.group].tolist() if columns.group else ()
     chosen = _chosen(path, held[split_column].tolist() if split_column else (), split, len(values))
-    return NumberTable(names, values, held[columns.target] if columns.target else None, group, chosen)
+    return NumberTable(names, values, None, group, chosen), {name: held[name] for name in columns.targets}
 
 
 def _column(path: Path, name: str, column: Any) -> NDArray[Any]:

@@ -44,13 +44,14 @@ class ImageTable:
     """A CSV file (UTF-8, commas, a header) with columns ``path``, ``label`` and perhaps ``split``.
 
     Paths start from `root`, by default the CSV file's folder, and must stay in it. Other columns are ignored. With the
-    label column ``""`` the images have no classes.
+    label column ``""`` the images have no classes. Where labels are `tagged`, they may be empty.
     """
 
     source: str
     file: Path
     root: Path | None
     columns: Columns = IMAGE_COLUMNS
+    tagged: bool = False
 
     def probe(self) -> Probe:
         """Return the CSV file's hash and a hash over the images' names, sizes and times."""
@@ -81,7 +82,7 @@ class ImageTable:
             location = locate(row.text)
             if os.path.commonpath([root, location]) != root or location == root:
                 return f"the path {shorten(row.text)!r} leads out of {root}"
-            return _row_problem(row, labelled=bool(self.columns.label))
+            return _row_problem(row, labelled=bool(self.columns.label) and not self.tagged)
 
         remedy = (
             f"paths start from {root} (data.root sets another folder) and must stay inside it; a value with a comma "
@@ -108,7 +109,7 @@ class TextTable:
     quotation marks are ordinary characters in it (text/tab-separated-values). A JSON Lines file has one object per
     line, whose label is a string, a whole number, true or false. Columns are found by their exact names, or else
     regardless of case. A row is named by the number of its first line. With the label column ``""`` the texts have no
-    classes.
+    classes. Where labels are `tagged`, they may be empty, and each may be another.
 
     The file is read twice: once to list its rows (first and last byte, label and split), and once to read the texts.
     It is never in memory as a whole.
@@ -119,6 +120,7 @@ class TextTable:
     format: Format
     columns: Columns
     encoding: str
+    tagged: bool = False
 
     def probe(self) -> Probe:
         """Return the file's hash."""
@@ -144,7 +146,7 @@ class TextTable:
         refused = []
         quotes = 0
         with open_table(self.file, self.encoding) as (content, encoding):
-            labelled = bool(self.columns.label)
+            labelled = bool(self.columns.label) and not self.tagged
             for row in _valid_rows(
                 self._rows(content, encoding), self.file, noun, lambda row: _row_problem(row, labelled=labelled), remedy
             ):
@@ -162,7 +164,7 @@ class TextTable:
         _check_splits(self.file, set(codes), "text")
         if labelled:
             self._check_labels(labels)
-        names = sorted(interned) if labelled else []
+        names = sorted(interned) if self.columns.label else []
         targets = {label: target for target, label in enumerate(names)}
         spans = np.stack([np.asarray(starts), np.asarray(ends)], axis=1)
 

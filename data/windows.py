@@ -37,7 +37,7 @@ def window_rows(path: Path, table: NumberTable, window: int, stride: int) -> NDA
 def mixed_windows(target: NDArray[Any], rows: NDArray[np.int64]) -> int:
     """Return how many windows have rows of different targets."""
     each = target[rows]
-    return int((each != each[:, -1:]).any(axis=1).sum())
+    return int((each != each[:, -1:]).reshape(len(rows), -1).any(axis=1).sum())
 
 
 def _series(table: NumberTable) -> list[list[int]]:

@@ -21,13 +21,15 @@ from ..core.model import plain_name
 from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.sanitize import shorten
-from ..data.number_tables import Columns, read_numbers
+from ..data.number_tables import Columns, Targets, read_numbers
 from ..data.windows import mixed_windows, window_rows
 from ..tasks.classification import Classification
+from ..tasks.multilabel import Multilabel
 from ..train.external import Input
 from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
 from ..train.external.tensors import describe
+from . import tag_files
 from .input_spec import InputSpec
 from .mask_files import with_masks
 from .samples import Samples, data_source
@@ -67,26 +69,35 @@ def with_arrays(
     if scheme == "masks":
         return with_masks(data, spec, _path(rest, folder), use, listener, task, targets=targets)
     pair = scheme == "npy" and "," in rest and not _path(rest, folder).is_file()
+    if scheme in tag_files.SCHEMES and not table:
+        tagged = tag_files.with_tags(data, spec, folder, _path(rest, folder), use, task, targets=targets)
+        if tagged is not None:
+            return tagged
     if not (table or pair or scheme == "npz" or (scheme == "npy" and kind == "image")):
         if task not in ("", Classification.name):
             raise InputError(
                 f"{shorten(data.source, 200)} has no targets of the task {shorten(task)}",
-                f"give arrays: npz:FILE with x and y ({_SAVE}), or npy:X.npy,Y.npy; of segmentation also masks:FOLDER",
+                f"give arrays: npz:FILE with x and y ({_SAVE}), or npy:X.npy,Y.npy; of segmentation also masks:FOLDER, "
+                "and of multilabel a table whose labels are tags, cat|dog",
             )
         return data
     x: Any
+    read: Targets | None = None
     if table:
-        x, y = _table(data, _path(rest, folder), kind, inputs, use, listener, targets=targets)
+        x, read = _table(data, _path(rest, folder), kind, inputs, use, listener, targets=targets, task=task)
+        y = None if read is None else read.values
     elif scheme == "npz":
         x, y = _npz(_path(rest, folder), [one.name for one in inputs], use, targets=targets)
     else:
         x, y = _npy([_path(part, folder) for part in (rest.split(",") if pair else [rest])], targets=targets)
     try:
-        samples = data_source((x,) if y is None else (x, y), task)
+        samples = data_source((x,) if y is None else (x, y), task or (Multilabel.name if read and read.tags else ""))
     except InputError as error:
         raise InputError(f"{data.source}: {error.message}", error.remedy) from error
     if not isinstance(samples, Samples):
         raise TypeError(f"{data.source} was read as {type(samples).__name__}")
+    if read and samples.targets is not None:  # classes have names of their own
+        samples = replace(samples, names=read.names, by_name=read.tags)
     return replace(samples, source=data.source)
 
 
@@ -248,8 +259,16 @@ def _check_length(what: str, y: NDArray[Any], of: str, count: int) -> None:
 
 
 def _table(
-    data: Data, path: Path, kind: Kind, inputs: Sequence[Input], use: Split, listener: Listener, *, targets: bool
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    data: Data,
+    path: Path,
+    kind: Kind,
+    inputs: Sequence[Input],
+    use: Split,
+    listener: Listener,
+    *,
+    targets: bool,
+    task: str,
+) -> tuple[NDArray[Any], Targets | None]:
     if kind != "tensor":
         raise InputError(f"{data.source} holds numbers, and the model takes {kind}s", "give a source of those")
     if len(inputs) != 1:
@@ -258,20 +277,24 @@ def _table(
             f"give npz:FILE with one array for each: {', '.join(one.name for one in inputs)}",
         )
     check_plain(path)
-    columns = Columns(data.features, data.target, data.group)
-    table = read_numbers(path, columns, encoding=data.encoding, split=use)
-    y = table.target if targets else None
+    columns = Columns(data.features, (data.target,) if data.target else (), data.group)
+    table = read_numbers(
+        path, columns, encoding=data.encoding, split=use, targets=targets, tags=task == Multilabel.name
+    )
+    y = table.targets
     if not data.window:
         _check_shape(path, table.names, (len(table.names),), inputs[0], data)
-        return _as_input(table.values[table.chosen], inputs[0]), None if y is None else y[table.chosen]
+        chosen = None if y is None else y._replace(values=y.values[table.chosen])
+        return _as_input(table.values[table.chosen], inputs[0]), chosen
     _check_shape(path, table.names, (data.window, len(table.names)), inputs[0], data)
     rows = window_rows(path, table, data.window, data.stride or data.window)
-    if y is not None and y.dtype.kind != "f" and (mixed := mixed_windows(y, rows)):
+    if y is not None and y.values.dtype.kind != "f" and (mixed := mixed_windows(y.values, rows)):
         listener.note(
             "warning",
             f"{mixed} of {len(rows)} windows of {data.source} have rows of different targets: each has its last row's",
         )
-    return _as_input(table.values[rows], inputs[0]), None if y is None else y[rows[:, -1]]
+    last = None if y is None else y._replace(values=y.values[rows[:, -1]])
+    return _as_input(table.values[rows], inputs[0]), last
 
 
 def _check_shape(path: Path, names: Sequence[str], sample: tuple[int, ...], one: Input, data: Data) -> None:

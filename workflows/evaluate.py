@@ -202,7 +202,7 @@ def evaluate_files(
             sources[spec] = with_arrays(source, spec, Path(), use="test", targets=True, listener=listener, task=task)
         given = sources[spec]
         by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and given.numbered)
-        targeted = isinstance(given, Samples) and given.targets is not None
+        targeted = isinstance(given, Samples) and given.targets is not None and not given.by_name
         order = "its own" if artifact.labels else "the data's" if by_position or targeted else ""
         groups.setdefault((spec, order), []).append(artifact)
     listener.plan(

@@ -71,7 +71,12 @@ def judged_data(
     """
     data = prepared(source, spec, seed=SEED, folder=Path(), store=store, listener=listener, use="test", helpers=helpers)
     if isinstance(source, Samples) and source.targets is not None:
-        return with_targets(data, group, store, listener)
+        if not classes_known:
+            words = (
+                f"{', '.join(a.id for a in group)}: the names of its tags are not known, and the data have them by name"
+            )
+            raise InputError(f"{words}: {shown(source.names)}", _NAME_CLASSES)
+        return with_targets(data, group, store, listener, by_name=source.by_name)
     named = next((a for a in group if a.labels), None)
     if isinstance(source, Samples) and source.numbered:
         data = _named_by_position(data, group)

@@ -86,6 +86,8 @@ class Samples:
     source: str = "arrays in memory"
     targets: NDArray[Any] | None = None
     task: str = Classification.name
+    by_name: bool = False
+    """Whether the targets are in the order of `names`, and not in that of the model's output."""
     files: PictureFiles | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of a recipe's [data], for pictures in files."""

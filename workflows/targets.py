@@ -22,8 +22,12 @@ from ..tasks.segmentation import VOID, Segmentation
 from .model_files import answer_shape
 
 
-def with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, listener: Listener) -> PreparedData:
+def with_targets(
+    data: PreparedData, group: Sequence[Artifact], store: Store, listener: Listener, *, by_name: bool
+) -> PreparedData:
     """Return test data with the targets as their task keeps them, and with the files' names of tags or classes.
+
+    Names of the data are found among the file's; unless `by_name`, other names of columns stay in their order.
 
     Raises InputError for targets that do not fit the task, or the answers of a file in `group`.
     """
@@ -31,7 +35,8 @@ def with_targets(data: PreparedData, group: Sequence[Artifact], store: Store, li
     labels = data.labels if named is None else named.labels
     task = TARGETED[data.task](len(labels))
     targets = np.load(data.targets("test"), allow_pickle=False)
-    if named is not None and data.labels and data.labels != labels:
+    apart = targets.ndim == 2 and not by_name and not set(data.labels) <= set(labels)
+    if named is not None and data.labels and data.labels != labels and not apart:
         targets = _renumbered(targets, data, class_numbers(data.labels, labels, named.id), len(labels))
     for artifact in group:
         try:

@@ -306,16 +306,16 @@ def _tables(box: Path, draw: random.Random) -> Inputs:
     pictures = "file,label\n" + "".join(f"p.png,class{i % 3}\n" for i in range(6))
     intact = {
         "csv": seeds.TABLE.encode(), "tsv": seeds.TABLE.replace(",", "\t").encode(), "jsonl": seeds.LINES.encode(),
-        "pictures": pictures.encode(),
+        "pictures": pictures.encode(), "tags": pictures.replace("class2", "class0|class2").encode(),
     }  # fmt: skip
     while True:
         kind = draw.choice(sorted(intact))
         write_inputs(box, t_DOT_data=changed(intact[kind], draw))
-        source = f"{'csv' if kind == 'pictures' else kind}:t.data"
+        source = f"{'csv' if kind in ('pictures', 'tags') else kind}:t.data"
         columns = draw.choice(
             ((), (), ("--text-column", "label"), ("--encoding", draw.choice(("x", "utf-16", "latin-1", "idna"))))
         )
-        file = "a.tflite" if kind == "pictures" else "t.tflite"
+        file = "a.tflite" if kind in ("pictures", "tags") else "t.tflite"
         yield draw.choice(
             (
                 ("evaluate", file, "--data", source, *columns, *NOWHERE),

@@ -54,7 +54,7 @@ def array_files(box: Path, draw: random.Random) -> Inputs:
             box, x_DOT_npz=changed(archive, draw), x_DOT_npy=seeds.array(), y_DOT_npy=changed(seeds.targets(), draw)
         )
         write_inputs(box, x_DOT_csv=changed(seeds.NUMBERS, draw))
-        table = ("csv:x.csv", "--target", draw.choice(("t", "u")))
+        table = ("csv:x.csv", "--target", draw.choice(("t", "u", "w", "a,t")))
         windows = ("--window", "2", "--stride", "1", "--group", "g") if draw.random() < 0.5 else ()
         source = draw.choice((("npz:x.npz",), ("npy:x.npy,y.npy",), (*table, *windows)))
         yield "evaluate", "a.tflite", "--data", *source, *NOWHERE

@@ -197,7 +197,7 @@ def mask() -> bytes:
     return stream.getvalue()
 
 
-NUMBERS = b"a,b,t,g,split\n1,2.5,0,u,test\n2,3.5,1,u,test\n3,4.5,0,v,test\n4,1e3,1,v,test\n"
+NUMBERS = b"a,b,t,g,w,split\n1,2.5,0,u,x|y,test\n2,3.5,1,u,,test\n3,4.5,0,v,y,test\n4,1e3,1,v,x,test\n"
 
 
 def arrays() -> bytes:
