@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from .codec import sha256_of
 from .device_files import WithDevices, check_targets
@@ -21,6 +21,10 @@ from .target import Target, default_targets, parse_runtime, with_cpu
 from .variant import Variant
 
 MOMENTUM = ("sgd", "rmsprop")  # the optimizers that have one of their own
+# Keys that came later are left out where they are not set, so that the hashes of older recipes stay.
+_LATER = ("units", "kernel")
+# What a run can train for, by the names of `tasks.TASKS`.
+TrainedTask = Literal["", "classification", "multilabel"]
 Metric = Literal["accuracy", "top_3_accuracy", "top_5_accuracy", "precision", "recall", "f1", "auc"]
 
 
@@ -190,6 +194,13 @@ class ModelSpec(Table):
     )
     vocabulary: int = Field(8000, ge=32, le=1_000_000, description="of `scratch:` models: entries of the vocabulary")
     embedding: int = Field(32, ge=1, le=4096, description="of `scratch:` models: length of a token's vector")
+    units: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (),
+        max_length=8,
+        description="of `scratch:dense` the units of each layer (not set: `[32, 16]`), of `scratch:conv1d` the filters "
+        "of each convolution, which halves the steps (not set: `[16, 32]`)",
+    )
+    kernel: int = Field(5, ge=1, le=255, description="of `scratch:conv1d`: steps that a convolution sees")
 
     @field_validator("value_range")
     @classmethod
@@ -204,6 +215,11 @@ class ModelSpec(Table):
         if "--" in name:
             raise ValueError("a model's name must not contain '--' (it separates model and variant in file names)")
         return name
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unset = {key for key in _LATER if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: value for key, value in dump(self).items() if key not in unset}
 
 
 class Calibration(Table):
@@ -358,6 +374,11 @@ class Recipe(WithDevices):
         description='what the files must run on, e.g. `"tflite-runtime==2.14"`: see '
         "[below](#runtime-what-the-device-has)",
     )
+    task: TrainedTask = Field(
+        "",
+        description='what a right answer is (see [tasks](tasks.md)): `"classification"` or `"multilabel"`; not set: '
+        "what the targets show",
+    )
     data: Data
     model: tuple[ModelSpec, ...] = Field(min_length=1)
     train: Train = Train()
@@ -407,6 +428,8 @@ class Recipe(WithDevices):
             del dumped["budget"]
         if not self.device:
             del dumped["device"]
+        if not self.task:
+            del dumped["task"]
         return dumped
 
     def to_toml(self) -> str:

@@ -37,7 +37,7 @@ class Data(Table):
     features: tuple[str, ...] = Field(
         (),
         description="the columns of a table of numbers (`csv:`, `parquet:`), in the model's order; none: all "
-        "columns of numbers but the target. Such tables measure and calibrate; `run` does not train on them",
+        "columns of numbers but the target",
     )
     target: str = Field(
         "",

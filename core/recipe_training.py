@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from .recipe_table import Table
 
@@ -44,6 +44,16 @@ class Head(Table):
     pooling: Literal["avg", "max"] = Field(
         "avg", description="pooling of a backbone's feature map to a vector; unused if a backbone's output is a vector"
     )
+    output: Literal["", "softmax", "sigmoid"] = Field(
+        "",
+        description='the last layer: `"softmax"`, or of two classes `"sigmoid"`, one value: that of the second class; '
+        "not set: softmax over classes, a sigmoid for each tag",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key that came later is left out where it is not set, so that the hashes of older recipes stay."""
+        return {key: value for key, value in dump(self).items() if value or key != "output"}
 
 
 class Schedule(Table):

@@ -68,7 +68,7 @@ class NumberTable:
     """A table of numbers: `values` (N, F) float64, the `names` of its F columns, and the targets; None: not asked for.
 
     `group` is the group of each row, empty without groups. `chosen` (N,) says which rows are of the split that was
-    asked for. `lines` are those of a CSV file.
+    asked for. `lines` are those of a CSV file, `splits` the split that each row says, empty without such a column.
     """
 
     names: tuple[str, ...]
@@ -77,6 +77,7 @@ class NumberTable:
     group: Sequence[Any]
     chosen: NDArray[np.bool_]
     lines: Sequence[int] = ()
+    splits: Sequence[str] = ()
 
     def place(self, row: int) -> str:
         """Where a row stands in the file, in words."""
@@ -141,23 +142,29 @@ def _read_csv(path: Path, rows: Iterator[tuple[int, list[str]]], columns: Column
         lines.append(line)
         line, cells = next(rows, (0, []))
     numbers = np.frombuffer(values, np.float64).reshape(-1, len(names))
-    chosen = _chosen(path, texts.get(split_column, ()), split, len(lines))
+    splits = _named_splits(path, texts.get(split_column, ()))
+    chosen = _chosen(splits, split, len(lines))
     held = {name: texts[name] for name in columns.targets}
-    return NumberTable(names, numbers, None, texts.get(columns.group, ()), chosen, lines), held
+    return NumberTable(names, numbers, None, texts.get(columns.group, ()), chosen, lines, splits), held
 
 
 def _split_column(header: Sequence[str], columns: Columns) -> str:
     return next((name for name in header if name.strip().lower() == "split" and name not in columns.named), "")
 
 
-def _chosen(path: Path, splits: Sequence[Any], split: str, count: int) -> NDArray[np.bool_]:
-    """Return which rows are of a split; all, if none is."""
-    named = [str(one).strip().lower() for one in splits]
+def _named_splits(path: Path, cells: Sequence[Any]) -> list[str]:
+    """Return the split of each row, as the table says it."""
+    named = [str(one).strip().lower() for one in cells]
     if unknown := sorted(set(named) - {*SPLIT_NAMES, ""}):
         raise InputError(
             f"{path}: the column split has {shorten(unknown[0], 80)!r}",
             f"known: {', '.join(SPLIT_NAMES)}; or rename the column",
         )
+    return named
+
+
+def _chosen(named: Sequence[str], split: str, count: int) -> NDArray[np.bool_]:
+    """Return which rows are of a split; all, if none is."""
     chosen = np.array([one == split for one in named], bool)
     return chosen if chosen.any() else np.ones(count, bool)
 
@@ -287,8 +294,10 @@ def _read_parquet(path: Path, columns: Columns, split: str) -> _Read:
             raise InputError(f"{path}: the column {name!r} is no number", "leave it out of --features a,b,c")
     values = np.stack([held[name].astype(np.float64) for name in names], axis=1)
     group = held[columns.group].tolist() if columns.group else ()
-    chosen = _chosen(path, held[split_column].tolist() if split_column else (), split, len(values))
-    return NumberTable(names, values, None, group, chosen), {name: held[name] for name in columns.targets}
+    splits = _named_splits(path, held[split_column].tolist() if split_column else ())
+    chosen = _chosen(splits, split, len(values))
+    table = NumberTable(names, values, None, group, chosen, splits=splits)
+    return table, {name: held[name] for name in columns.targets}
 
 
 def _column(path: Path, name: str, column: Any) -> NDArray[Any]:

@@ -71,9 +71,10 @@ def open_source(text: str, data: Data, folder: Path, kind: SampleKind, *, classe
     if colon and (scheme in MEASURED or data.features or data.target or data.window):
         held = MEASURED.get(scheme, MEASURED["npz"])
         raise InputError(
-            f"data source {shorten(text, 200)!r} holds {held} cannot be trained on",
-            "train on images or texts with classes; others serve to calibrate (export --calibrate) and to compare a "
-            "file with its float model or with their targets (evaluate --data)",
+            f"data source {shorten(text, 200)!r} holds {held} cannot be trained on with this model",
+            'train a network for numbers on them (backbone = "scratch:dense" or "scratch:conv1d"), or another model on '
+            "images or texts with classes; others serve to calibrate (export --calibrate) and to compare a file with "
+            "its float model or with their targets (evaluate --data)",
         )
     if not colon or scheme not in SCHEMES:
         close = get_close_matches(scheme, (*SCHEMES, *MEASURED), n=1)

@@ -117,15 +117,18 @@ def constant_function(model: Any, batch: int) -> Any:
     return make_constant(function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image")))
 
 
-def freeze(keras_model: Any, labels: tuple[str, ...], input_contract: InputContract, folder: Path) -> Path:
+def freeze(
+    keras_model: Any, labels: tuple[str, ...], input_contract: InputContract, folder: Path, *, values: int | None = None
+) -> Path:
     """Freeze `keras_model`, save it as a SavedModel at `folder`, replacing what is there, and return `folder`.
 
-    Its one signature ``serving_default`` takes ``image`` (1, height, width, 3) float32 and gives ``probabilities``
-    (1, number of labels) float32. Raises StageError when the model does not fit its labels or its contract, cannot be
-    made constant (`make_constant`), or nothing can be written.
+    Its one signature ``serving_default`` takes the contract's input (1, …) float32, such as ``image`` (1, height,
+    width, 3), and gives ``probabilities`` (1, `values`) float32, by default as many as there are labels. Raises
+    StageError when the model does not fit its labels or its contract, cannot be made constant (`make_constant`), or
+    nothing can be written.
     """
     tf, _ = load()
-    expected = (None, *input_contract.shape[1:]), (None, len(labels))
+    expected = (None, *input_contract.shape[1:]), (None, len(labels) if values is None else values)
     shapes = tuple(keras_model.input_shape), tuple(keras_model.output_shape)
     if shapes != expected:
         raise StageError(f"the model maps {shapes[0]} to {shapes[1]}, but its contract and labels say {expected}")
@@ -139,7 +142,7 @@ def freeze(keras_model: Any, labels: tuple[str, ...], input_contract: InputContr
 
 
 def verify(folder: Path, keras_model: Any, samples: NDArray[Any]) -> float:
-    """Load the SavedModel at `folder`, run `samples` (N, height, width, 3) and return the largest difference.
+    """Load the SavedModel at `folder`, run `samples` (N, …), such as pictures, and return the largest difference.
 
     The difference is in probabilities, against `keras_model`. Raises StageError when it exceeds `TOLERANCE`.
     """

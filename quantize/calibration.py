@@ -15,6 +15,7 @@ from ..core.dataset import PreparedData, read_texts
 from ..core.encoded import encode_texts
 from ..core.errors import InputError
 from ..core.tokenizer import open_tokenizer
+from ..tasks.classification import Classification
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def draw(data: PreparedData, samples: int, seed: int, folder: Path, tokenizer: P
     labels = _labels(data)
     if not len(labels):
         raise InputError("there is no training sample to calibrate with", "give the data set a training split")
-    classes = data.labels or ("",)
+    names = data.labels if data.task == Classification.name else ()
+    classes = names or ("",)
     random = np.random.default_rng(seed)
     queues = [random.permutation(np.flatnonzero(labels == label)) for label in range(len(classes))]
     # Turn t takes the t-th sample of each class: sorting by (turn, class) gives this order.
@@ -57,7 +59,7 @@ def draw(data: PreparedData, samples: int, seed: int, folder: Path, tokenizer: P
     calibration = Calibration(
         images=path,
         count=len(chosen),
-        per_class=_by_name(data.labels, counts.tolist()),
+        per_class=_by_name(names, counts.tolist()),
         seed=seed,
         sha256=hashlib.sha256(drawn.tobytes()).hexdigest(),
     )
@@ -81,7 +83,7 @@ def load(folder: Path) -> Calibration:
 
 def _labels(data: PreparedData) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the training split's labels (N,); all are 0 where there are no classes."""
-    if data.labels:
+    if data.labels and data.task == Classification.name:
         labels: np.ndarray[Any, np.dtype[np.int64]] = np.load(data.targets("train"), allow_pickle=False)
         return labels
     return np.zeros(data.counts.get("train", 0), np.int64)

@@ -19,6 +19,7 @@ from .families import did_you_mean
 
 if TYPE_CHECKING:
     from .network import Base
+    from .sensor.networks import NumberRequest
     from .source import BackboneSource, ImageRequest, ImageSource
     from .text.base import TextBase, TextRequest
 
@@ -34,6 +35,9 @@ TEXTS = {
     "package": (".text.package_source", "TextPackages"),
     "scratch": (".text.average", "AverageEmbedding"),
 }
+# Networks for arrays and tables of numbers: they tell such data from others.
+SENSOR_NETWORKS = ("scratch:dense", "scratch:conv1d")
+NUMBERS = {"scratch": (".sensor.networks", "SensorNetworks")}
 
 
 @cache
@@ -77,12 +81,29 @@ def text_source(spec: ModelSpec) -> BackboneSource[TextRequest, TextBase]:
     return source
 
 
+def number_source(spec: ModelSpec) -> BackboneSource[NumberRequest, Any]:
+    """Return the source of a network for arrays of numbers. Raises InputError, with a hint, for an unknown one."""
+    wrong = f"{shorten(spec.backbone)} takes no numbers, but the data are arrays or a table of numbers"
+    instead = f"choose {' or '.join(SENSOR_NETWORKS)}"
+    source: BackboneSource[NumberRequest, Any] = _loaded(
+        *NUMBERS[_scheme(spec, NUMBERS, {**IMAGES, **TEXTS}, wrong, instead)]
+    )
+    return source
+
+
 def build_base(spec: ModelSpec, request: ImageRequest) -> Base:
     """Build the image backbone of `spec` with its weights, at its image size."""
     return image_source(spec).build(spec, request)
 
 
 def _source(spec: ModelSpec, kind: Kind) -> BackboneSource[Any, Any]:
+    if kind == "tensor":
+        return number_source(spec)
+    if spec.backbone in SENSOR_NETWORKS:
+        raise InputError(
+            f"model {spec.name!r}: {spec.backbone} takes numbers, and the data are {kind}s",
+            "give arrays or a table of numbers: npz:FILE, npy:X.npy,Y.npy, or csv:FILE or parquet:FILE with a target",
+        )
     return text_source(spec) if kind == "text" else image_source(spec)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.recipe import MOMENTUM, Train
 from ..frameworks.tensorflow import load
+from .answers import Answer
 
 OPTIMIZERS = {
     "adam": "Adam",
@@ -24,14 +25,14 @@ def compile_model(
     model: Any,
     spec: Train,
     *,
-    classes: int,
+    answer: Answer,
     learning_rate: float,
     epochs: int,
     steps: int,
     at_once: int = 1,
     mixed: bool = False,
 ) -> Any:
-    """Compile `model` (inputs → probabilities (n, classes)) for labels (n,) int32 and return it.
+    """Compile `model` (inputs → answers (n, units)) for the targets of `answer` and return it.
 
     The schedule spans `epochs` of `steps` each. Keras runs `at_once` steps in one call of TensorFlow. Optimizer and
     metrics get their variables here, so that Keras traces a step once and not twice. `mixed` scales the loss, which
@@ -44,8 +45,8 @@ def compile_model(
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,
-        make_loss(spec.label_smoothing, classes),
-        metrics=[make_metric(name, classes) for name in spec.metrics],
+        answer.loss(spec.label_smoothing),
+        metrics=[answer.metric(name) for name in spec.metrics],
         steps_per_execution=at_once,
     )
     return model

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..core.dataset import Rows
 from ..core.recipe import Train
 from ..frameworks.tensorflow import load
+from .answers import Answer
 from .augment import Augmenter, apply
 from .compile import compile_model
 from .head import generators
@@ -81,8 +82,8 @@ def fine_tune_phase(
     )
     epochs, steps = spec.fine_tune.epochs, -(-len(labels[0]) // spec.batch_size)
     compile_model(
-        model, spec, classes=len(weights), learning_rate=spec.fine_tune.learning_rate, epochs=epochs, steps=steps,
-        mixed=mixed,
+        model, spec, answer=Answer(len(weights)), learning_rate=spec.fine_tune.learning_rate, epochs=epochs,
+        steps=steps, mixed=mixed,
     )  # fmt: skip
     return Phase(
         number=2,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..core.recipe import Train
 from ..frameworks.tensorflow import load
 from ..tasks.classification import top_class
+from .answers import Answer
 from .compile import compile_model
 from .dropout import new_dropout
 from .keras_fit import Phase
@@ -43,10 +44,11 @@ def class_weights(labels: NDArray[Any], classes: int, balanced: bool) -> NDArray
     return np.where(counts > 0, weights, 0.0).astype(np.float32)
 
 
-def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
+def new_head(features: int, classes: int | Answer, spec: Train, seed: int) -> Any:
     """Return the head of ``[train]``: features (n, features) → probabilities (n, classes), a Keras model.
 
-    Dropout, then for each of ``hidden`` a dense layer, its activation and dropout, then a dense layer with softmax.
+    Dropout, then for each of ``hidden`` a dense layer, its activation and dropout, then a dense layer with softmax, or
+    with what an `Answer` says.
     Weights are initialized with Keras' defaults (Glorot uniform, zeros), drawn from `seed`. Dropout has its own
     generator, which `keras_fit` seeds before each epoch from the seed and the epoch.
     """
@@ -64,7 +66,8 @@ def new_head(features: int, classes: int, spec: Train, seed: int) -> Any:
         if spec.head.dropout:
             x = new_dropout(spec.head.dropout, f"hidden_{number}_dropout")(x)
     start = keras.initializers.GlorotUniform(seed=seed)
-    last = layers.Dense(classes, "softmax", kernel_initializer=start, name=OUTPUT, dtype="float32")
+    answer = classes if isinstance(classes, Answer) else Answer(classes)
+    last = layers.Dense(answer.units, answer.activation, kernel_initializer=start, name=OUTPUT, dtype="float32")
     return keras.Model(inputs, last(x), name="head")
 
 
@@ -110,7 +113,7 @@ def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> No
     and needs no features, so it can run while they are computed."""
     width, classes = head.input_shape[-1], head.output_shape[-1]
     compile_model(
-        head, spec, classes=classes, learning_rate=spec.learning_rate, epochs=spec.epochs,
+        head, spec, answer=Answer(classes), learning_rate=spec.learning_rate, epochs=spec.epochs,
         steps=-(-samples // spec.batch_size),
         at_once=1 if spec.callbacks else AT_ONCE,  # a user's callback may handle every step
     )  # fmt: skip

@@ -86,7 +86,7 @@ class Work:
         return None
 
     def _check_classes(self) -> None:
-        if len(self.data.labels) < 2:
+        if self.data.task == "classification" and len(self.data.labels) < 2:
             what = f"a classifier needs at least two classes: the data have {len(self.data.labels)}"
             raise InputError(what, "give data with two or more")
         if not self.data.counts.get("train"):

@@ -40,7 +40,7 @@ _X = {"train": ("x", "x_train", "x_test"), "test": ("x", "x_test"), "all": ("x",
 _Y = ("y", "y_test")
 _BLOCK_BYTES = 16 << 20
 _TABLE_KEYS = ("features", "target", "window", "stride", "group")
-_SAVE = "numpy.savez(FILE, x=…, y=…)"
+SAVE = "numpy.savez(FILE, x=…, y=…)"
 
 
 def with_arrays(
@@ -67,29 +67,29 @@ def with_arrays(
     table = scheme == "parquet" or (scheme == "csv" and kind == "tensor")
     _check_keys(data, scheme, table=table)
     if scheme == "masks":
-        return with_masks(data, spec, _path(rest, folder), use, listener, task, targets=targets)
-    pair = scheme == "npy" and "," in rest and not _path(rest, folder).is_file()
+        return with_masks(data, spec, source_path(rest, folder), use, listener, task, targets=targets)
+    pair = scheme == "npy" and "," in rest and not source_path(rest, folder).is_file()
     if scheme in tag_files.SCHEMES and not table:
-        tagged = tag_files.with_tags(data, spec, folder, _path(rest, folder), use, task, targets=targets)
+        tagged = tag_files.with_tags(data, spec, folder, source_path(rest, folder), use, task, targets=targets)
         if tagged is not None:
             return tagged
     if not (table or pair or scheme == "npz" or (scheme == "npy" and kind == "image")):
         if task not in ("", Classification.name):
             raise InputError(
                 f"{shorten(data.source, 200)} has no targets of the task {shorten(task)}",
-                f"give arrays: npz:FILE with x and y ({_SAVE}), or npy:X.npy,Y.npy; of segmentation also masks:FOLDER, "
+                f"give arrays: npz:FILE with x and y ({SAVE}), or npy:X.npy,Y.npy; of segmentation also masks:FOLDER, "
                 "and of multilabel a table whose labels are tags, cat|dog",
             )
         return data
     x: Any
     read: Targets | None = None
     if table:
-        x, read = _table(data, _path(rest, folder), kind, inputs, use, listener, targets=targets, task=task)
+        x, read = _table(data, source_path(rest, folder), kind, inputs, use, listener, targets=targets, task=task)
         y = None if read is None else read.values
     elif scheme == "npz":
-        x, y = _npz(_path(rest, folder), [one.name for one in inputs], use, targets=targets)
+        x, y = _npz(source_path(rest, folder), [one.name for one in inputs], use, targets=targets)
     else:
-        x, y = _npy([_path(part, folder) for part in (rest.split(",") if pair else [rest])], targets=targets)
+        x, y = _npy([source_path(part, folder) for part in (rest.split(",") if pair else [rest])], targets=targets)
     try:
         samples = data_source((x,) if y is None else (x, y), task or (Multilabel.name if read and read.tags else ""))
     except InputError as error:
@@ -128,7 +128,8 @@ def _default(key: str) -> Any:
     return Data.model_fields[key].default
 
 
-def _path(rest: str, folder: Path) -> Path:
+def source_path(rest: str, folder: Path) -> Path:
+    """Return the path behind a scheme, relative to `folder`. Raises InputError for what is none."""
     if "\0" in rest or not rest.strip():
         raise InputError("data source: the name holds a zero byte, or there is none", "write npz:FILE")
     try:
@@ -140,18 +141,19 @@ def _path(rest: str, folder: Path) -> Path:
 def _npy(paths: list[Path], *, targets: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
     if len(paths) > 2:
         raise InputError(f"npy: names {len(paths)} files", "write npy:X.npy,Y.npy, the samples and the targets")
-    x = _loaded(paths[0])
-    _check(paths[0], "the samples", x)
+    x = load_array(paths[0])
+    check_array(paths[0], "the samples", x)
     if len(paths) == 1 or not targets:
         return x, None
-    y = _loaded(paths[1])
-    _check(paths[1], "the targets", y)
-    _check_length(f"{paths[1]}: it", y, f"the samples in {paths[0].name}", len(x))
+    y = load_array(paths[1])
+    check_array(paths[1], "the targets", y)
+    check_length(f"{paths[1]}: it", y, f"the samples in {paths[0].name}", len(x))
     return x, y
 
 
-def _loaded(path: Path) -> NDArray[Any]:
-    _check_file(path)
+def load_array(path: Path) -> NDArray[Any]:
+    """Return the one array of a .npy file, mapped into memory. Raises InputError for another file."""
+    check_array_file(path)
     expected = "expected a .npy file as numpy.save writes it; of an .npz file write npz:FILE"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -165,7 +167,7 @@ def _loaded(path: Path) -> NDArray[Any]:
 def _npz(
     path: Path, names: Sequence[str], use: Split, *, targets: bool
 ) -> tuple[NDArray[Any] | dict[str, NDArray[Any]], NDArray[Any] | None]:
-    _check_file(path)
+    check_array_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             check_entries(path, archive.infolist(), unpacked=False)
@@ -176,16 +178,16 @@ def _npz(
             if targets and not y_key and (unused := [key for key in keys if key not in chosen.values()]):
                 raise InputError(
                     f"{path} has no targets y, and other arrays: {shorten(', '.join(unused), 200)}",
-                    f"call the targets y: {_SAVE}; samples without targets are a file of x alone",
+                    f"call the targets y: {SAVE}; samples without targets are a file of x alone",
                 )
-            arrays = {name: _member(path, file, key) for name, key in chosen.items()}
-            y = _member(path, file, y_key) if y_key else None
+            arrays = {name: read_member(path, file, key) for name, key in chosen.items()}
+            y = read_member(path, file, y_key) if y_key else None
     except ARRAY_ERRORS as error:
         raise InputError(
-            f"{path} cannot be read: {shorten(str(error), 200)}", f"expected a .npz file as {_SAVE} writes it"
+            f"{path} cannot be read: {shorten(str(error), 200)}", f"expected a .npz file as {SAVE} writes it"
         ) from error
     if y is not None:
-        _check_length(f"{path}: {y_key}", y, f"the samples in {', '.join(chosen.values())}", _count(path, arrays))
+        check_length(f"{path}: {y_key}", y, f"the samples in {', '.join(chosen.values())}", _count(path, arrays))
     return (arrays[""] if list(arrays) == [""] else arrays), y
 
 
@@ -205,16 +207,17 @@ def _chosen(path: Path, keys: Sequence[str], names: Sequence[str], use: Split) -
         called = "".join(f" or {name}" for name in names if name != "x")
         raise InputError(
             f"{path} has no array x{called}; it has: {shorten(', '.join(keys), 200) or 'none'}",
-            f"call the samples x and the targets y: {_SAVE}",
+            f"call the samples x and the targets y: {SAVE}",
         )
     return {"": key}
 
 
-def _member(path: Path, file: Mapping[str, Any], key: str) -> NDArray[Any]:
+def read_member(path: Path, file: Mapping[str, Any], key: str) -> NDArray[Any]:
+    """Return an array of an .npz file, checked by `check_array`."""
     array = file[key]
     if not isinstance(array, np.ndarray):  # an entry that is no .npy comes as bytes
-        raise InputError(f"{path}: {shorten(key)!r} is no array", f"write the file with {_SAVE}")
-    _check(path, key, array)
+        raise InputError(f"{path}: {shorten(key)!r} is no array", f"write the file with {SAVE}")
+    check_array(path, key, array)
     return array
 
 
@@ -226,7 +229,8 @@ def _count(path: Path, arrays: Mapping[str, NDArray[Any]]) -> int:
     return next(iter(counts.values()))
 
 
-def _check_file(path: Path) -> None:
+def check_array_file(path: Path) -> None:
+    """Raise InputError unless there is a plain file."""
     check_plain(path)
     if not path.is_file():
         raise InputError(
@@ -234,7 +238,7 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _check(path: Path, name: str, array: NDArray[Any]) -> None:
+def check_array(path: Path, name: str, array: NDArray[Any]) -> None:
     """Raise InputError unless an array has rows, and finite values in each."""
     if array.ndim == 0 or array.size == 0 or array.dtype.itemsize == 0:
         raise InputError(f"{path}: {name} has the shape {array.shape}: no sample", "give at least one row")
@@ -253,7 +257,8 @@ def _check(path: Path, name: str, array: NDArray[Any]) -> None:
             )
 
 
-def _check_length(what: str, y: NDArray[Any], of: str, count: int) -> None:
+def check_length(what: str, y: NDArray[Any], of: str, count: int) -> None:
+    """Raise InputError unless there is a target for each of `count` samples."""
     if len(y) != count:
         raise InputError(f"{what} has {len(y)} targets, and {of} are {count}", "give one target for each sample")
 

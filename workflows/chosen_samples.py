@@ -21,6 +21,7 @@ from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.store import Store
 from ..tasks.class_mapping import class_numbers
+from ..tasks.classification import Classification
 from .input_spec import InputSpec
 from .model_files import input_spec_of
 from .prepare_data import prepared
@@ -74,7 +75,7 @@ def choose_samples(
             beside=beside,
         )
         return _drawn(artifact, data, count, workspace, f"the test samples of {source.source}")
-    if origin is not None and kind != "tensor":
+    if origin is not None:
         try:
             return _drawn(artifact, origin.data(), count, workspace, f"the test split of {origin.recipe.data.source}")
         except InputError as error:
@@ -106,7 +107,8 @@ def _drawn(artifact: Artifact, data: PreparedData, count: int, workspace: Path, 
     numbers: list[int] = []
     truths: tuple[int | None, ...] = (None,) * len(rows)
     with suppress(InputError):  # the samples serve without their classes too
-        numbers = class_numbers(data.labels, artifact.labels, artifact.id) if data.labels and artifact.labels else []
+        known = data.labels and artifact.labels and data.task == Classification.name
+        numbers = class_numbers(data.labels, artifact.labels, artifact.id) if known else []
     if numbers:
         truths = tuple(numbers[int(i)] for i in np.load(data.targets("test"), allow_pickle=False)[rows])
     if data.kind == "text":

@@ -27,7 +27,6 @@ from ..core.results import Results
 from ..core.run_log import RunLog
 from ..core.store import Store, copy_out
 from ..core.target import Target, parse_runtime, with_cpu
-from ..data import kind_of
 from ..devices import OpenDevices, locate
 from ..evaluate import select
 from ..evaluate.bursts import Ratios
@@ -48,15 +47,14 @@ from ..train.callbacks import identity as callback_identity
 from .build import ModelBuild
 from .diagnose import diagnose_artifact
 from .evaluate import devices_of
-from .input_spec import InputSpec
 from .judged_data import float_references
 from .plan import VALIDATION, run_steps, share_of_samples
-from .prepare_data import prepared
 from .profile import profiles
 from .quantization_cost import pooled
 from .runtime_fallbacks import cost, incompatibility
 from .steps import put, to_json_model
 from .tensorflow_process import TensorFlowProcess
+from .training_data import kind_of_recipe, prepared_for_training
 
 TRAINERS = ("tensorflow", "tf-keras", "ai-edge-litert")  # in addition to those of a backbone's source
 REFERENCE_TARGET = Target("local", "tensorflow")
@@ -87,7 +85,7 @@ class Pipeline:
         self.tf = tf
         self.devices = devices
         self.cores = usable_cores()
-        self.kind = kind_of(recipe.data, recipe.folder)
+        self.kind = kind_of_recipe(recipe)
         self.runtime = parse_runtime(recipe.runtime) if recipe.runtime else None
         self.targets = _targets(recipe)
         self.builds: dict[str, ModelBuild] = {}
@@ -144,11 +142,9 @@ class Pipeline:
 
     def _data(self, spec: ModelSpec, fingerprint: dict[str, Any]) -> PreparedData:
         self.listener.begin("data", spec.name)
-        input_spec = InputSpec("text") if self.kind == "text" else InputSpec("image", spec.image_size, spec.resize)
-        recipe = self.recipe
-        data = prepared(
-            recipe.data, input_spec, seed=recipe.seed, folder=recipe.folder, store=self.store, listener=self.listener,
-            tf=self.tf, fingerprint=fingerprint, helpers=self.devices.cluster,
+        data = prepared_for_training(
+            self.recipe, spec, self.kind, fingerprint, store=self.store, listener=self.listener, tf=self.tf,
+            helpers=self.devices.cluster,
         )  # fmt: skip
         if not self.results.data:  # the first model's; the others' splits are the same
             for step in ("accuracy", VALIDATION):

@@ -20,24 +20,26 @@ from ..devices import locate, missing_runtime
 from ..tflite.objects import WRITER
 from ..train.backbones import check_backbone
 from ..train.callbacks import check_callbacks
+from ..train.sensor.settings import check_number_training
 from ..train.text.settings import check_text_training
+from .training_data import kind_of_recipe, recipe_fingerprint
 
 
 def preflight(recipe: Recipe, out: Path) -> dict[str, Any]:
     """Check a recipe against this machine; return the data's fingerprint. Raises InputError with all errors."""
     problems: list[EdgeproofError] = []
     fingerprint: dict[str, Any] = {}
-    kind: Kind = train_data.kind_of(recipe.data, recipe.folder)
+    kind = kind_of_recipe(recipe)
     kinds = [kind]
     try:
-        fingerprint = train_data.fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
+        fingerprint = recipe_fingerprint(recipe)
     except EdgeproofError as error:
         problems.append(error)
         # A broken table may hold images or texts: models for either are accepted.
-        kinds = ["image", "text"] if recipe.data.source.startswith("csv:") else kinds
-    if kind == "text":
+        kinds = ["image", "text"] if recipe.data.source.startswith("csv:") and kind != "tensor" else kinds
+    for check in {"text": [check_text_training], "tensor": [check_number_training]}.get(kind, []):
         try:
-            check_text_training(recipe.train)
+            check(recipe.train)
         except EdgeproofError as error:
             problems.append(error)
     try:

@@ -17,7 +17,6 @@ from ..core.recipe_file import load_recipe, with_overrides
 from ..core.results import load_results
 from ..core.run_log import RunLog
 from ..core.store import lock, open_store
-from ..data import kind_of
 from ..devices import OpenDevices, device
 from ..devices.cluster.connection import open_cluster
 from ..train.backbones import identity as backbone_identity
@@ -26,6 +25,7 @@ from .finished import Run
 from .listening import listener_of
 from .preflight import check_writable, preflight
 from .run_folder import check_parts, problem, remember
+from .training_data import kind_of_recipe
 
 
 @explain_os_errors
@@ -104,7 +104,7 @@ def _run(
 
 def _inputs(recipe: Recipe, fingerprint: dict[str, Any]) -> str:
     """Return the hash of all that a run depends on: recipe, data, weights, packages, machine."""
-    kind = kind_of(recipe.data, recipe.folder)
+    kind = kind_of_recipe(recipe)
     backbones = [backbone_identity(spec, folder=recipe.folder, kind=kind) for spec in recipe.model]
     return sha256_of([recipe.sha256, fingerprint, backbones, device().environment(), __version__])
 

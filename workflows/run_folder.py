@@ -82,7 +82,9 @@ class SourceRun:
                 continue
             size = takes.shape[1:] if takes.kind == "image" else (0, 0, 3)
             found = (data.height, data.width, data.channels)
-            if data.kind == takes.kind and data.labels == self.model.labels and found == size:
+            trained_on = self.model.provenance.get("data", {}).get("sha256")
+            same = found == size if takes.kind != "tensor" else data.sha256 == trained_on
+            if data.kind == takes.kind and data.labels == self.model.labels and same:
                 return data
         raise InputError(
             f"{self.folder} no longer holds the samples of {self.model.name}{damaged}",

@@ -72,6 +72,11 @@ def _fit(job: dict[str, Any], answers: _Answers) -> None:
 
         fit_text(spec, train, **options)
         return
+    if data.kind == "tensor":
+        from ..train.sensor.fit import fit_numbers
+
+        fit_numbers(spec, train, **options)
+        return
     from ..devices.cluster.connection import helpers_of
     from ..train.fit import fit
 

@@ -11,6 +11,7 @@ from edgeproof.core.recipe import Train
 from edgeproof.core.recipe_training import Schedule
 from edgeproof.frameworks.tensorflow import fresh
 from edgeproof.train import keras_fit
+from edgeproof.train.answers import Answer
 from edgeproof.train.compile import compile_model
 from edgeproof.train.dropout import new_dropout
 from edgeproof.train.head import Labelled, class_weights, evaluate, generators, head_phase, new_head
@@ -253,7 +254,7 @@ def test_backbone_and_head_together_learn_as_one_keras_model_would():
     plain = keras.Sequential([keras.Input((20,)), dense, last])
     plain.set_weights([start, *head.get_weights()])
     joint = joint_model(embed, head, [kernel], beside=[mean], losses=lambda: [0.01 * tf.reduce_sum(kernel**2)])
-    compile_model(joint, how, classes=4, learning_rate=0.01, epochs=1, steps=5)
+    compile_model(joint, how, answer=Answer(4), learning_rate=0.01, epochs=1, steps=5)
     plain.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     fitting = {"batch_size": 50, "shuffle": False, "verbose": 0, "sample_weight": weights[labels[:250]]}
     history = joint.fit(rows[:250], labels[:250], **fitting).history

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...core.recipe import Train
 from ...frameworks.tensorflow import load
+from ..answers import Answer
 from ..compile import compile_model
 from ..head import generators
 from ..joint import joint_model
@@ -94,7 +95,9 @@ def joint_phase(
     model = joint_model(embed, head, base.learned, losses=lambda: list(base.losses()))
     how = spec if number == 1 else spec.fine_tune
     steps = -(-len(training) // spec.batch_size)
-    compile_model(model, spec, classes=len(weights), learning_rate=how.learning_rate, epochs=how.epochs, steps=steps)
+    compile_model(
+        model, spec, answer=Answer(len(weights)), learning_rate=how.learning_rate, epochs=how.epochs, steps=steps
+    )
     return Phase(
         number=number,
         task="train" if number == 1 else "fine-tune",

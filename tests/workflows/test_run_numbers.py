@@ -1,0 +1,60 @@
+"""A run on windows of a table: from the recipe to a file, whose figures are computed again from the file alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeproof import bundle, run
+from edgeproof.core.dataset import load_prepared
+from edgeproof.workflows.run_folder import source_run_of
+
+from ..support.number_data import MOTIONS, motion_recipe
+
+pytestmark = pytest.mark.slow
+
+
+def answers(file: Path, samples: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(file))
+    interpreter.allocate_tensors()
+    given, answer = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    found = []
+    for one in samples:
+        interpreter.set_tensor(given, one[None])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(answer)[0])
+    return np.array(found)
+
+
+def test_a_sensor_model_from_a_table_to_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = motion_recipe(tmp_path)
+    made = run(recipe, tmp_path / "run")
+    rows = {row.artifact: row for row in made.results.measurements if row.target == "local/litert" and row.accuracy}
+    assert set(rows) == {"conv--tflite-float32", "conv--tflite-int8"} and not made.failures
+    float_file = tmp_path / "run" / "artifacts" / "conv--tflite-float32.tflite"
+    source = source_run_of(float_file, "conv")
+    assert source is not None
+    data = source.data()
+    x, y = np.load(data.inputs("test")), np.load(data.targets("test"))
+    right = answers(float_file, x).argmax(axis=1) == y
+    row = rows["conv--tflite-float32"]
+    assert row.metric == "accuracy" and row.samples == len(y) and row.accuracy == pytest.approx(right.mean())
+    assert row.accuracy > 0.9 and made.results.models[0]["labels"] == list(MOTIONS)
+    assert made.results.models[0]["provenance"]["parameters"] < 1000
+    assert made.results.data["report"]["classes"]["run"]["test"] == int((y == MOTIONS.index("run")).sum())
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "cut off: 0.2 of the groups" in page
+
+    again = run(recipe, tmp_path / "run")  # nothing has changed
+    assert again.results.run["finished"] == made.results.run["finished"]
+
+    package = bundle(tmp_path / "run" / "artifacts" / "conv--tflite-int8.tflite", out=tmp_path / "bundle")
+    golden = json.loads((package.folder / "golden.json").read_text("utf-8"))
+    assert "from the test split of csv:" in (package.folder / "README.md").read_text("utf-8") and golden
+    assert load_prepared(data.folder).task == "classification"

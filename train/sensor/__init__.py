@@ -1,0 +1,1 @@
+"""Networks from scratch for arrays of numbers: sensor windows and tables, for microcontrollers."""
