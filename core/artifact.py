@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from .bounds import Count, Finite, Seconds, Shape
+from .boxes import BoxReading
 from .model import InputContract
 from .remedies import Origin
 from .sanitize import checked_name, slug
@@ -103,6 +104,8 @@ class Artifact:
     """Whether the file loads: a status by target."""
     answer: str = ""
     """The output that is evaluated; empty: the first."""
+    boxes: BoxReading | None = None
+    """Of a detector: how its outputs are read as boxes. Several of them may be judged."""
     tokenizer: Path | None = None
     """For a file that takes token ids: the tokenizer's folder, in the sidecar relative to the file."""
     tokenizer_sha256: str = ""

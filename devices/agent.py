@@ -17,9 +17,10 @@ from standard input and answers each with one line (see `Server`), until the inp
 
 ``session`` is one of `SESSIONS`, ``module`` the module to import, ``distribution`` its package. ``inputs`` is a file of
 samples (``.npy``) or of texts (``.jsonl``, one JSON string per line). ``feed`` says how a sample is converted to
-inputs (class `Feed`), ``answer`` names the output to report (empty: the first). Inputs and outputs are matched by name,
-since converters reorder them. ``path`` is a folder with a version of the runtime, which then takes precedence over the
-installed one.
+inputs (class `Feed`), ``answer`` names the output to report (empty: the first); ``answers`` instead lists several with
+the number of values of each, which are reported one behind the other, filled up with zeros. Inputs and outputs are
+matched by name, since converters reorder them. ``path`` is a folder with a version of the runtime, which then takes
+precedence over the installed one.
 
 One process does one job: runtimes interfere with each other inside a process, memory is only comparable in a fresh
 process, and the crash of a runtime then affects nothing else.
@@ -116,6 +117,26 @@ class Session:
     inputs: Dict[str, Any]
     stateful = False
     on_cpu = True
+    sizes: List[int]
+
+    def judged(self, job: Dict[str, Any], names: List[str]) -> List[str]:
+        """Return which of the outputs called `names` are reported, and keep how many values of each."""
+        several = job.get("answers") or []
+        self.sizes = [size for _, size in several]
+        return [pick(name, names) for name in ([name for name, _ in several] or [job.get("answer", "")])]
+
+    def joined(self, outputs: List[Any], scales: List[Any]) -> Any:
+        """Return the reported outputs, each with its scale and zero point, as real values: (values,) float32."""
+        import numpy
+
+        values = [dequantize(outputs[i], *scales[i]) for i in range(len(scales))]
+        if not self.sizes:
+            return values[0]
+        for i, size in enumerate(self.sizes):
+            if values[i].size > size:
+                raise Unsupported("an output holds {} values, and at most {} are judged".format(values[i].size, size))
+            values[i] = numpy.pad(values[i], (0, size - values[i].size))
+        return numpy.concatenate(values)
 
     def open(self, job: Dict[str, Any]) -> None:
         """Read the file and make it ready to run."""
@@ -168,7 +189,7 @@ class TFLite(Session):
             raise Unsupported(str(error))
         self.stateful = "VAR_HANDLE" in self._operators()
         self.inputs, outputs = self._tensors()
-        self.output = outputs[pick(job.get("answer", ""), list(outputs))]
+        self.outputs = [outputs[name] for name in self.judged(job, list(outputs))]
 
     def _tensors(self) -> Tuple[Dict[str, Any], Dict[str, Any]]:
         """Return inputs and outputs by the signature's names, or by the tensors' own names without a signature.
@@ -212,9 +233,9 @@ class TFLite(Session):
         copied_in = time.perf_counter_ns()
         self.interpreter.invoke()
         ran = time.perf_counter_ns()
-        output = self.interpreter.get_tensor(self.output["index"])
+        outputs = [self.interpreter.get_tensor(output["index"]) for output in self.outputs]
         self.marks = (started, copied_in, ran, time.perf_counter_ns())
-        return output
+        return outputs
 
     def parts(self) -> Dict[str, float]:
         started, copied_in, ran, copied_out = self.marks
@@ -224,8 +245,8 @@ class TFLite(Session):
             "get_ms": (copied_out - ran) / 1e6,
         }
 
-    def finish(self, output: Any) -> Any:
-        return dequantize(output, *self.output["quantization"])
+    def finish(self, outputs: Any) -> Any:
+        return self.joined(outputs, [output["quantization"] for output in self.outputs])
 
     def kernels(self) -> str:
         """Return which kernels run the graph: XNNPACK's (perhaps only a part of it), or the runtime's own."""
@@ -266,8 +287,8 @@ class TFLiteMicro(Session):
         names = [edge["name"] for edge in graph.get("inputs", [])] or [""]
         self.inputs = {name: dict(self.interpreter.get_input_details(i), at=i) for i, name in enumerate(names)}
         outputs = [edge["name"] for edge in graph.get("outputs", [])] or [""]
-        self.output = outputs.index(pick(job.get("answer", ""), outputs))
-        self.scale = self._scale(self.interpreter.get_output_details(self.output))
+        self.outputs = [outputs.index(name) for name in self.judged(job, outputs)]
+        self.scales = [self._scale(self.interpreter.get_output_details(index)) for index in self.outputs]
 
     @staticmethod
     def _scale(details: Dict[str, Any]) -> Tuple[float, int]:
@@ -297,10 +318,10 @@ class TFLiteMicro(Session):
         for index, value in prepared:
             self.interpreter.set_input(value, index)
         self.interpreter.invoke()
-        return self.interpreter.get_output(self.output)
+        return [self.interpreter.get_output(index) for index in self.outputs]
 
-    def finish(self, output: Any) -> Any:
-        return dequantize(output, *self.scale)
+    def finish(self, outputs: Any) -> Any:
+        return self.joined(outputs, self.scales)
 
     def kernels(self) -> str:
         return "reference"
@@ -344,7 +365,7 @@ class Onnx(Session):
         self.inputs = {name: names.get(kind, kind) for name, kind in types.items()}
         self.sides = {value.name: len(value.shape) for value in self.session.get_inputs()}
         self.first = [value.shape[0] for value in self.session.get_inputs() if value.shape]
-        self.outputs = [pick(job.get("answer", ""), [value.name for value in self.session.get_outputs()])]
+        self.outputs = self.judged(job, [value.name for value in self.session.get_outputs()])
 
     def resize(self, batch: int) -> None:
         if any(isinstance(size, int) and size != batch for size in self.first):
@@ -356,10 +377,10 @@ class Onnx(Session):
         return {name: fit(value, self.sides[name]).astype(self.inputs[name]) for name, value in fed.items()}
 
     def run(self, prepared: Any) -> Any:
-        return self.session.run(self.outputs, prepared)[0]
+        return self.session.run(self.outputs, prepared)
 
-    def finish(self, output: Any) -> Any:
-        return dequantize(output)
+    def finish(self, outputs: Any) -> Any:
+        return self.joined(outputs, [()] * len(outputs))
 
     def kernels(self) -> str:
         return str(self.session.get_providers()[0])
@@ -449,8 +470,11 @@ class OpenVino(Session):
         graph = job.get("graph") or {}
         self.inputs = dict(self._named(self.model.inputs, graph.get("inputs", [])))
         outputs = dict(self._named(self.model.outputs, graph.get("outputs", [])))
-        name = pick(job.get("answer", ""), list(outputs))
-        self.output, self.scale = outputs[name], self.scales.get(name, (0.0, 0))
+        names = self.judged(job, list(outputs))
+        self.outputs, self.given = (
+            [outputs[name] for name in names],
+            [self.scales.get(name, (0.0, 0)) for name in names],
+        )
 
     def _named(self, ports: Any, edges: List[Dict[str, Any]]) -> List[Tuple[str, Any]]:
         """Return the ports with the names that the file's signature gives them, and keep their quantization."""
@@ -479,10 +503,10 @@ class OpenVino(Session):
 
     def run(self, prepared: Any) -> Any:
         self.request.infer(prepared, share_inputs=True)
-        return self.request.get_tensor(self.output).data.copy()
+        return [self.request.get_tensor(output).data.copy() for output in self.outputs]
 
-    def finish(self, output: Any) -> Any:
-        return dequantize(output, *self.scale)
+    def finish(self, outputs: Any) -> Any:
+        return self.joined(outputs, self.given)
 
     def kernels(self) -> str:
         try:
@@ -532,7 +556,7 @@ class LiteRtGpu(Session):
         self.key = key
         self.inputs = self.model.get_input_tensor_details(key)
         self.outputs = self.model.get_output_tensor_details(key)
-        self.output = pick(job.get("answer", ""), list(signatures[key]["outputs"]))
+        self.reported = self.judged(job, list(signatures[key]["outputs"]))
         self.fed = {name: self.model.create_input_buffer_by_name(key, name) for name in self.inputs}
         self.read = {name: self.model.create_output_buffer_by_name(key, name) for name in self.outputs}
 
@@ -578,12 +602,15 @@ class LiteRtGpu(Session):
         for name, value in prepared:
             self.fed[name].write(value)
         self.model.run_by_name(self.key, self.fed, self.read)
-        details = self.outputs[self.output]
-        count = int(numpy.prod(details["shape"], dtype=int))
-        return self.read[self.output].read(count, numpy.dtype(details["dtype"]).type)
+        found = []
+        for name in self.reported:
+            details = self.outputs[name]
+            count = int(numpy.prod(details["shape"], dtype=int))
+            found.append(self.read[name].read(count, numpy.dtype(details["dtype"]).type))
+        return found
 
-    def finish(self, output: Any) -> Any:
-        return dequantize(output, *self._scale("outputs", self.output))
+    def finish(self, outputs: Any) -> Any:
+        return self.joined(outputs, [self._scale("outputs", name) for name in self.reported])
 
     def kernels(self) -> str:
         return "gpu" if self.whole else "gpu, cpu"
@@ -683,7 +710,7 @@ class TensorFlow(Session):
             library = self.function.graph.as_graph_def().library.function
             self.stateful = any(node.op.startswith("Assign") for called in library for node in called.node_def)
         self.inputs = dict(self.function.structured_input_signature[1])
-        self.output = pick(job.get("answer", ""), list(self.function.structured_outputs))
+        self.outputs = self.judged(job, list(self.function.structured_outputs))
 
     def resize(self, batch: int) -> None:
         if any(spec.shape.rank and spec.shape[0] not in (None, batch) for spec in self.inputs.values()):
@@ -700,10 +727,11 @@ class TensorFlow(Session):
         return self.module.constant(fit(value, spec.shape.rank).astype(spec.dtype.as_numpy_dtype))
 
     def run(self, prepared: Any) -> Any:
-        return self.function(**prepared)[self.output].numpy()
+        given = self.function(**prepared)
+        return [given[name].numpy() for name in self.outputs]
 
-    def finish(self, output: Any) -> Any:
-        return dequantize(output)
+    def finish(self, outputs: Any) -> Any:
+        return self.joined(outputs, [()] * len(outputs))
 
     def kernels(self) -> str:
         return "tensorflow-cpu"
@@ -1224,6 +1252,8 @@ class Server:
         import numpy
 
         batch, alone = self.job["batch"], self.session.finish(self.alone)
+        if self.job.get("answers"):
+            raise Unsupported("a file of which several outputs are judged is measured one sample at a time")
         try:
             self.session.resize(batch)
             rows = self.session.finish(self.session.run(self.session.prepare(self._fed(0))))

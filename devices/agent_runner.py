@@ -104,6 +104,10 @@ class JobRunner:
             "threads": 1,
             **more,
         }
+        if self.artifact.boxes is not None:
+            job["answers"] = [
+                list(one) for one in zip(self.artifact.boxes.outputs, self.artifact.boxes.values, strict=True)
+            ]
         if not self.target.engine.reads_signatures:
             job["graph"] = graph_facts(self.artifact, operators=verb == "load")
         return job

@@ -98,6 +98,8 @@ def feed_identity(artifact: Artifact) -> dict[str, Any]:
     # Models made here have one output of this name; naming it changes nothing.
     if artifact.answer not in ("", "probabilities") or len(artifact.outputs) > 1:
         identity["answer"] = artifact.answer
+    if artifact.boxes is not None:
+        identity["boxes"] = [list(artifact.boxes.outputs), list(artifact.boxes.values)]
     return identity
 
 

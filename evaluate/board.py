@@ -217,7 +217,8 @@ class Board:
             ours = np.load(cell.answers, mmap_mode="r", allow_pickle=False)
             if exact.shape != ours.shape:
                 continue
-            task = task_of(cell.runner.artifact.labels) if self._targets is None else self._task
+            labels = cell.runner.artifact.labels
+            task = task_of(labels) if self._targets is None and self._task.name == "classification" else self._task
             alike = compare(task, exact, ours, self._shape(reference))
             cell.likeness = alike.scores
             cell.row = alike.recorded(replace(cell.row, difference=float(np.abs(exact - ours).max())))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ..core.measurement import Measurement
 from .by_parts import ByParts
 from .classification import Classification
+from .detection import Detection
 from .multilabel import Multilabel
 from .quality import LargestDifference, Quality, Unknown, likeness_of
 from .segmentation import Segmentation
@@ -29,7 +30,11 @@ __all__ = [
 # What makes the task of so many labels, by the task's name.
 TASKS: dict[str, Callable[[int], Task]] = {Classification.name: Classification}
 # Those whose targets are arrays (samples, …), and no classes.
-TARGETED: dict[str, type[ByParts]] = {Multilabel.name: Multilabel, Segmentation.name: Segmentation}
+TARGETED: dict[str, type[ByParts]] = {
+    Detection.name: Detection,
+    Multilabel.name: Multilabel,
+    Segmentation.name: Segmentation,
+}
 TASKS |= TARGETED
 
 

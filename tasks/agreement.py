@@ -8,6 +8,7 @@ The float model's answers say what they are:
 - ``side of one half of each element``: independent sigmoids, values from 0 to 1 on both sides of one half. A picture's
   three channels and a list of boxes lie there, too, and are numbers.
 - ``whole number of each element``: the graph has chosen the class itself, and so has the other file's.
+- ``box``: of detectors, as `detection` says.
 - ``numbers``: anything else. There is nothing to be equal: the likeness is the relative error, the root mean square of
   the difference over the spread of the float model's answers.
 
@@ -30,6 +31,7 @@ CLASSES = "class of each element"
 SIDES = "side of one half of each element"
 WHOLE = "whole number of each element"
 NUMBERS = "numbers"
+BOXES = "box"
 _SIGNS = "sign"  # of a logit
 
 _WORDS = {CLASS: "top class", CLASSES: CLASSES, SIDES: SIDES, WHOLE: WHOLE, NUMBERS: NUMBERS, "": "top class"}

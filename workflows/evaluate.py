@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from .. import __version__
 from ..core.artifact import Artifact
+from ..core.boxes import BoxReading
 from ..core.device_files import load_devices
 from ..core.environment import now, usable_cores
 from ..core.errors import InputError, explain_os_errors
@@ -36,6 +37,7 @@ from ..evaluate.measure import measure
 from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..report import write as write_report
+from ..tasks.detection import Detection
 from .arguments import (
     FROM_FOLDERS,
     FilesLike,
@@ -47,6 +49,7 @@ from .arguments import (
     tuple_of_two,
 )
 from .array_files import with_arrays
+from .detectors import of_detectors, read_by, readings_of, with_reading
 from .finished import Run
 from .input_spec import InputSpec
 from .judged_data import SEED, float_references, judged_data, judged_spec, labelled
@@ -78,6 +81,7 @@ def evaluate(
     strict_placement: bool = False,
     cluster: str = "",
     task: str = "",
+    boxes: str = "",
     progress: Listener | None = None,
 ) -> Run:
     """Measure accuracy and latency of files, and write a report.
@@ -102,9 +106,13 @@ def evaluate(
         resize: how images are resized. Default: as in training.
         strict_placement: an accelerator that leaves some of a file's operators to the CPU is a failed row.
         cluster: the address of a Dask scheduler whose workers help, such as ``tcp://lab:8786``. Default: none.
-        task: what the targets in `data` are: ``classification``, ``multilabel`` (y of shape (samples, tags), 0 or 1) or
-            ``segmentation`` (y of shape (samples, height, width), the class of each pixel; 255 is not judged).
-            Default: what the shape of y tells.
+        task: what the targets in `data` are: ``classification``, ``multilabel`` (y of shape (samples, tags), 0 or 1),
+            ``segmentation`` (y of shape (samples, height, width), the class of each pixel; 255 is not judged) or
+            ``detection`` (y of shape (samples, boxes, 5 or 6), see `tasks.detection`, or for each picture a dictionary
+            of ``boxes`` (n, 4) and ``classes`` (n,)). Default: what the shape of y tells.
+        boxes: how the outputs of a detector are read: ``xyxy``, ``yxyx`` or ``cxcywh`` is the order of a box's numbers,
+            ``yolov8`` or ``yolov5`` a head; with ``-pixels`` or ``-shares`` behind it also their unit. Default: what
+            the outputs tell; the run says it.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -140,7 +148,7 @@ def evaluate(
     ):
         return evaluate_files(
             opened, source, settings, folder, resize, log, budget=limits, value_range=pixels, labels=classes,
-            devices=devices, task=task,
+            devices=devices, task=task, boxes=boxes,
         )  # fmt: skip
 
 
@@ -156,11 +164,13 @@ def evaluate_files(
     labels: tuple[str, ...] | Literal["from-folders"] = (),
     devices: OpenDevices | None = None,
     task: str = "",
+    boxes: str = "",
 ) -> Run:
     """Measure every file on every target, as `evaluate`; an artifact among `files` is one that could not be made.
 
-    `task` is what targets in files of arrays are. `devices` are those of the targets (default: the ones that are always
-    there). Files of unknown classes have no accuracy: they are judged by agreement with their float model.
+    `task` is what targets in files of arrays are, `boxes` how a detector's outputs are read. `devices` are those of the
+    targets (default: the ones that are always there). Files of unknown classes have no accuracy: they are judged by
+    agreement with their float model.
     """
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
@@ -169,7 +179,10 @@ def evaluate_files(
     paths = [file for file in files if isinstance(file, Path)]
     artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in paths]
     if labels and labels != FROM_FOLDERS:
-        artifacts = [labelled(artifact, labels) for artifact in artifacts]
+        of_boxes = (
+            bool(boxes) or task == Detection.name or (isinstance(source, Samples) and source.task == Detection.name)
+        )
+        artifacts = [labelled(artifact, labels, of_boxes=of_boxes) for artifact in artifacts]
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"two files are called {twice[0]}", "give each file a name of its own")
@@ -196,6 +209,7 @@ def evaluate_files(
     # Files that take the same samples are measured together; those of unknown classes separately.
     groups: dict[tuple[InputSpec, str], list[Artifact]] = {}
     sources: dict[InputSpec, Data | Samples] = {}
+    readings: dict[str, BoxReading | InputError] = {}
     for artifact in artifacts:
         spec = judged_spec(artifact, resize, source)
         if spec not in sources:
@@ -204,6 +218,12 @@ def evaluate_files(
         by_position = labels == FROM_FOLDERS or (isinstance(given, Samples) and given.numbered)
         targeted = isinstance(given, Samples) and given.targets is not None and not given.by_name
         order = "its own" if artifact.labels else "the data's" if by_position or targeted else ""
+        held = given if isinstance(given, Samples) else None
+        if held is None or held.targets is None or held.task == Detection.name:
+            known, names = targeted or bool(boxes), len(held.names) if held else 0
+            readings |= readings_of([artifact], spec, boxes, names, listener, known=known)
+            artifact = with_reading(artifact, readings)  # noqa: PLW2901
+            results.add_artifact(replace(artifact, path=artifact.path.resolve() if artifact.path else None))
         groups.setdefault((spec, order), []).append(artifact)
     listener.plan(
         [Step("data", DATA), *measuring([a.format for a in artifacts], targets, settings, places), Step("report", 2.0)]
@@ -215,15 +235,18 @@ def evaluate_files(
         ready = [
             (
                 group,
-                judged_data(
-                    sources[spec],
-                    spec,
+                of_detectors(
+                    judged_data(
+                        sources[spec],
+                        spec,
+                        group,
+                        settings.targets,
+                        store,
+                        listener,
+                        classes_known=bool(order),
+                        helpers=devices.cluster,
+                    ),
                     group,
-                    settings.targets,
-                    store,
-                    listener,
-                    classes_known=bool(order),
-                    helpers=devices.cluster,
                 ),
             )
             for (spec, order), group in groups.items()
@@ -238,7 +261,7 @@ def evaluate_files(
                 "report": data.report,
             }
             references = float_references(group, settings.targets)
-            runners = [devices.open_runner(a, target, timeout_seconds=settings.timeout_seconds)
+            runners = [read_by(devices.open_runner(a, target, timeout_seconds=settings.timeout_seconds), readings)
                        for a in group for target in targets]  # fmt: skip
             answers = measure(
                 runners,

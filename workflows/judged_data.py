@@ -111,15 +111,18 @@ def _named_by_position(data: PreparedData, group: Sequence[Artifact]) -> Prepare
     return replace(data, labels=labels)
 
 
-def labelled(artifact: Artifact, labels: tuple[str, ...]) -> Artifact:
-    """Return an artifact without classes with those of `labels`. Raises InputError if they cannot be its classes."""
+def labelled(artifact: Artifact, labels: tuple[str, ...], *, of_boxes: bool = False) -> Artifact:
+    """Return an artifact without classes with those of `labels`. Raises InputError if they cannot be its classes.
+
+    Answers `of_boxes` have no value for each class.
+    """
     if artifact.labels and artifact.labels != labels:
         raise InputError(
             f"{artifact.id} says its own {len(artifact.labels)} classes ({shown(artifact.labels)}), and --labels are "
             f"others: {shown(labels)}",
             "leave --labels out, or evaluate files of different classes one after another",
         )
-    if not answers_fit(answers(artifact), len(labels)):
+    if not of_boxes and not answers_fit(answers(artifact), len(labels)):
         raise InputError(
             f"{artifact.id} has {answers(artifact)} answers, and --labels has {len(labels)} classes",
             "give one class a line, in the order of the output",

@@ -26,6 +26,8 @@ from ..core.recipe_file import parse_table
 from ..core.sanitize import shorten
 from ..tasks import TARGETED, TASKS
 from ..tasks.classification import Classification
+from ..tasks.detection import Detection
+from .box_targets import holds_boxes, listed_boxes, sized_boxes
 
 # How samples are named in Python: a source, or (x,) or (x, y).
 DataLike: TypeAlias = str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any]
@@ -207,12 +209,14 @@ def data_source(data: DataLike, task: str = "") -> Data | Samples:
     source, (count,) = "texts in memory" if texts else "arrays in memory", counts
     if len(parts) == 1:
         return Samples(inputs, texts, None, source=source)
-    targets = _array(parts[1], "y")
+    targets = listed_boxes(parts[1]) if holds_boxes(parts[1]) else _array(parts[1], "y")
     if len(targets) != count:
         raise InputError(f"y has {len(targets)} entries for {count} samples", "give one for each sample")
     task = task or inferred_task(targets)
     if task != Classification.name:
         _check_finite(targets)
+        if task == Detection.name:
+            targets = sized_boxes(targets, inputs)
         return Samples(inputs, texts, None, source=source, targets=targets, task=task)
     return Samples(inputs, texts, *_classes(targets), source=source)
 

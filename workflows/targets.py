@@ -18,6 +18,7 @@ from ..core.sanitize import shorten
 from ..core.store import Store, copy_out
 from ..tasks import TARGETED
 from ..tasks.class_mapping import class_numbers
+from ..tasks.detection import Detection, placed
 from ..tasks.segmentation import VOID, Segmentation
 from .model_files import answer_shape
 
@@ -36,15 +37,18 @@ def with_targets(
     task = TARGETED[data.task](len(labels))
     targets = np.load(data.targets("test"), allow_pickle=False)
     apart = targets.ndim == 2 and not by_name and not set(data.labels) <= set(labels)
-    if named is not None and data.labels and data.labels != labels and not apart:
+    if data.task == Detection.name:
+        targets = _placed(targets, data, labels)
+    elif named is not None and data.labels and data.labels != labels and not apart:
         targets = _renumbered(targets, data, class_numbers(data.labels, labels, named.id), len(labels))
     for artifact in group:
         try:
             checked = task.check(targets, answer_shape(artifact)[1:])
         except InputError as error:
             raise InputError(f"{artifact.id}, {task.name}: {error.message}", error.remedy) from None
+    boxes = data.task == Detection.name  # which outputs they are read from is said beside
     judged = {shorten(one.name) for a in group if len(a.outputs) > 1 and (one := judged_output(a.outputs, a.answer))}
-    words = f"; of several outputs {' or '.join(sorted(judged))} is judged" if judged else ""
+    words = f"; of several outputs {' or '.join(sorted(judged))} is judged" if judged and not boxes else ""
     listener.note("info", f"the task is {task.name}, its metric {task.metric}{words}")
     key = store.key("targets", {"data": data.sha256, "labels": labels, "task": task.name})
     if store.get(key) is None:
@@ -65,3 +69,16 @@ def _renumbered(targets: NDArray[Any], data: PreparedData, numbers: Sequence[int
     columns = np.zeros((len(targets), count), targets.dtype)
     columns[:, numbers] = targets
     return columns
+
+
+def _placed(targets: NDArray[Any], data: PreparedData, labels: Sequence[str]) -> NDArray[Any]:
+    """Return boxes as the model sees them, with classes numbered as in `labels`, whose names the data may have."""
+    if data.labels and data.labels != tuple(labels):
+        occur = [number for number in np.unique(targets[..., 4]).astype(int).tolist() if number >= 0]
+        numbers = np.full(len(data.labels) + 1, -1)  # the last is that of rows without a box
+        numbers[occur] = class_numbers([data.labels[number] for number in occur], labels, "the file")
+        targets = targets.copy()
+        targets[..., 4] = numbers[targets[..., 4].astype(np.int64)]
+    elif labels and (most := int(targets[..., 4].max())) >= len(labels):
+        raise InputError(f"y has the class number {most}, and the file has {len(labels)} classes", Detection.needs)
+    return placed(targets, (data.height or 1, data.width or 1), data.resize or "stretch")

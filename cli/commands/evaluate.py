@@ -50,6 +50,12 @@ from ..options import cluster_option, labelled_data, sample_columns
 )
 @click.option("--task", default="", help="What the targets are.  [default: what their shape tells]", metavar="TASK")
 @click.option(
+    "--boxes",
+    default="",
+    metavar="FORMAT",
+    help="How a detector's outputs are read: xyxy, yxyx, cxcywh, yolov8 or yolov5.  [default: what they tell]",
+)
+@click.option(
     "--budget",
     "limits",
     metavar="KEY=VALUE",
@@ -80,6 +86,7 @@ def command(
     value_range: str | None,
     labels: str | None,
     task: str,
+    boxes: str,
     limits: tuple[str, ...],
     timing: tuple[str, ...],
     strict_placement: bool,
@@ -120,6 +127,7 @@ def command(
         strict_placement=strict_placement,
         cluster=cluster,
         task=task,
+        boxes=boxes,
         progress=ProgressBars(),
     )
     show(measured, as_json=as_json)

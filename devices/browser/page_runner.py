@@ -247,11 +247,10 @@ class Session:
         opened = self._ask(Opened, "open", f"Loading {shorten(self._runner.artifact.id, 80)}", detail,
                            file=name, bytes=size)  # fmt: skip
         names = [edge.name for edge in opened.outputs]
-        answer = self._job["answer"]
-        if answer and answer not in names and len(names) > 1:
-            raise RefusedSampleError(f"the file has no output {answer}; it has {', '.join(names)}")
-        self._output = names.index(answer) if answer in names else 0
-        self._scale = self._scales["outputs"].get(names[self._output], (0.0, 0))
+        self._judged = [(self._picked(name, names), size) for name, size in self._job.get("answers", [])]
+        self._judged = self._judged or [(self._picked(self._job["answer"], names), 0)]
+        self._names = names
+        self._choose(self._judged[0][0])
         self._edges = opened.inputs
         self._feed = PageFeed(self._job["feed"], Path(self._job["inputs"]))
         start = self._job.get("start", 0)
@@ -316,8 +315,34 @@ class Session:
     def _values(self, reply: Answers, samples: int) -> NDArray[np.float32]:
         return real_values(numbers_of(reply, samples), *self._scale)
 
+    @staticmethod
+    def _picked(answer: str, names: list[str]) -> int:
+        """Return the position of the output called `answer`; the first if it is empty or there is only one."""
+        if answer and answer not in names and len(names) > 1:
+            raise RefusedSampleError(f"the file has no output {answer}; it has {', '.join(names)}")
+        return names.index(answer) if answer in names else 0
+
+    def _choose(self, output: int) -> None:
+        """Have the page answer with that output."""
+        self._output, self._scale = output, self._scales["outputs"].get(self._names[output], (0.0, 0))
+
     def answers(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return the answers to the samples [start, stop), (samples, values) float32. Samples travel in parts."""
+        """Return the answers to the samples [start, stop), (samples, values) float32.
+
+        A page answers with one output at a time: of several, each is asked for, and they are put one behind the other.
+        """
+        found = []
+        for output, size in self._judged:
+            self._choose(output)
+            values = self._of_output(start, stop)
+            if size and values.shape[1] > size:
+                words = f"an output holds {values.shape[1]} values, and at most {size} are judged"
+                raise RefusedSampleError(words)
+            found.append(np.pad(values, ((0, 0), (0, max(0, size - values.shape[1])))))
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    def _of_output(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the answers in one output. Samples travel in parts."""
         parts: list[NDArray[np.float32]] = []
         one = self._feed.samples(start, start + 1)
         size = sum(tensor.nbytes for tensor in tensors_of(one[0], self._edges, self._scales["inputs"]))

@@ -57,6 +57,17 @@ class File:
         self.model.operatorCodes.append(code)
         self.graph.operators.append(operator)
 
+    def custom(self, name: str, inputs: list[int], outputs: list[int], options: bytes) -> None:
+        code = schema.OperatorCodeT()
+        number = schema.BuiltinOperator.CUSTOM
+        code.builtinCode = code.deprecatedBuiltinCode = number
+        code.customCode, code.version = name.encode(), 1
+        operator = schema.OperatorT()
+        operator.opcodeIndex, operator.inputs, operator.outputs = len(self.model.operatorCodes), inputs, outputs
+        operator.customOptions = np.frombuffer(options, np.uint8)
+        self.model.operatorCodes.append(code)
+        self.graph.operators.append(operator)
+
     def write(self, path: Path, inputs: list[int], outputs: list[int]) -> Path:
         self.graph.inputs, self.graph.outputs = inputs, outputs
         path.write_bytes(built(self.model))

@@ -10,11 +10,13 @@ from edgeproof.core.measurement import Measurement
 from edgeproof.tasks import TARGETED, bootstrap, compare, metric_of, quality_of, task_of
 from edgeproof.tasks.agreement import CLASS, NUMBERS
 from edgeproof.tasks.classification import by_class, threshold
+from edgeproof.tasks.detection import Detection
 from edgeproof.tasks.multilabel import Multilabel
 from edgeproof.tasks.segmentation import VOID, Segmentation
 from edgeproof.tasks.task import Scored, Task, recorded
 from edgeproof.workflows.samples import inferred_task
 
+from ..support.coco_figures import random_boxes
 from ..support.metrics import average_precision, mean_iou
 
 ROW = Measurement("m", "local/litert", "local", "litert", samples=40)
@@ -117,9 +119,13 @@ def test_answers_of_another_size_have_no_score() -> None:
 @pytest.mark.parametrize("name", TARGETED)
 def test_the_drop_is_paired_over_the_same_samples(name: str) -> None:
     task = task_of((), name)
-    answers, targets = tagged(200) if name == Multilabel.name else maps(200)
-    noise = np.random.default_rng(9).normal(scale=0.02, size=answers.shape).astype(np.float32)
-    flat = [one.reshape(len(one), -1) for one in (answers, answers + noise)]
+    if name == Detection.name:
+        targets, answers = random_boxes(60)
+        noise = np.where(np.arange(6) < 4, 0.1, 0) * np.random.default_rng(9).normal(size=answers.shape)
+    else:
+        answers, targets = tagged(200) if name == Multilabel.name else maps(200)
+        noise = np.random.default_rng(9).normal(scale=0.02, size=answers.shape)
+    flat = [one.reshape(len(one), -1) for one in (answers, answers + noise.astype(np.float32))]
     reference, other = (task.parts(one, targets) for one in flat)
     assert reference is not None and other is not None
     drop = task.drop(reference, other)

@@ -1,0 +1,105 @@
+"""Small detectors: a SavedModel that ends in non-maximum suppression, and a file with TensorFlow Lite's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+SIDE = 32
+POSTPROCESS_SIDE = 8
+_KEPT, _CELLS = 20, 64
+
+
+def pictures(side: int, count: int) -> np.ndarray:
+    random = np.random.default_rng(1)
+    x = random.integers(0, 256, (count, side, side, 3)).astype(np.uint8)
+    for one in x:
+        for _ in range(3):
+            top, left = random.integers(0, side * 2 // 3, 2)
+            one[top : top + side // 3, left : left + side // 4] = random.integers(0, 256, 3)
+    return x
+
+
+def anchors(cells: int) -> np.ndarray:
+    """Boxes of three shapes at each of cells × cells places, [ymin, xmin, ymax, xmax] in shares."""
+    across = (np.arange(cells) + 0.5) / cells
+    centres = np.stack(np.meshgrid(across, across, indexing="ij"), -1).reshape(-1, 2)
+    sizes = np.array([[0.2, 0.2], [0.35, 0.2], [0.2, 0.35]])
+    return np.concatenate([np.concatenate([centres - s / 2, centres + s / 2], 1) for s in sizes]).astype(np.float32)
+
+
+def save_detector(folder: Path) -> None:
+    """Save a detector of three classes, with outputs boxes, scores, classes and count."""
+    from edgeproof.frameworks import tensorflow
+
+    tf, _ = tensorflow.fresh(3)
+    random = np.random.default_rng(0)
+    kernel = random.normal(0, 1.2, (5, 5, 3, 9)).astype(np.float32)
+    shift = random.normal(0, 0.03, (5, 5, 3, 12)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec((1, SIDE, SIDE, 3), tf.float32, name="image")])
+    def detect(image):  # type: ignore[no-untyped-def]
+        def of_anchors(kernel: np.ndarray, values: int):  # type: ignore[no-untyped-def]
+            cells = tf.reshape(tf.nn.conv2d(image - 0.5, kernel, 4, "SAME"), (_CELLS, 3, values))
+            return tf.reshape(tf.transpose(cells, (1, 0, 2)), (3 * _CELLS, values))
+
+        likely, boxes = tf.sigmoid(of_anchors(kernel, 3)), tf.constant(anchors(8)) + of_anchors(shift, 4)
+        score = tf.reduce_max(likely, 1)
+        chosen, count = tf.raw_ops.NonMaxSuppressionV4(
+            boxes=boxes, scores=score, max_output_size=_KEPT, iou_threshold=0.5, score_threshold=0.3,
+            pad_to_max_output_size=True,
+        )  # fmt: skip
+        classes = tf.cast(tf.argmax(likely, 1, output_type=tf.int32), tf.float32)
+        kept = tf.cast(tf.range(_KEPT) < count, tf.float32)
+        return {
+            "boxes": tf.gather(boxes, chosen)[None],
+            "scores": (tf.gather(score, chosen) * kept)[None],
+            "classes": tf.gather(classes, chosen)[None],
+            "count": tf.cast(count, tf.float32)[None],
+        }
+
+    module = tf.Module()
+    module.detect = detect
+    tf.saved_model.save(module, str(folder), signatures=detect)
+
+
+def postprocess_file(path: Path) -> Path:
+    """Write a detector of two classes that takes 8 × 8 pixels and ends in TFLite_Detection_PostProcess."""
+    from flatbuffers import flexbuffers
+
+    from .micro_files import File
+
+    random, pixels, boxes = np.random.default_rng(7), POSTPROCESS_SIDE**2 * 3, 3 * 16
+    file = File()
+    x = file.tensor("image", [1, POSTPROCESS_SIDE, POSTPROCESS_SIDE, 3], "float32")
+    row = file.tensor("row", [1, pixels], "float32")
+    file.operator("RESHAPE", [x, file.tensor("to", [2], "int32", values=[1, pixels])], row)
+    given = []
+    for name, values, size in (("coded", 4, 0.001), ("logits", 3, 0.004)):
+        weights = random.normal(0, size, (boxes * values, pixels))
+        flat = file.tensor(f"{name}_row", [1, boxes * values], "float32")
+        fed = [row, file.tensor(f"{name}_weights", list(weights.shape), "float32", values=weights),
+               file.tensor(f"{name}_bias", [boxes * values], "float32", values=np.zeros(boxes * values))]  # fmt: skip
+        file.operator("FULLY_CONNECTED", fed, flat)
+        shaped = file.tensor(name, [1, boxes, values], "float32")
+        file.operator("RESHAPE", [flat, file.tensor(f"{name}_to", [3], "int32", values=[1, boxes, values])], shaped)
+        given.append(shaped)
+    scores = file.tensor("likely", [1, boxes, 3], "float32")
+    file.operator("LOGISTIC", [given[1]], scores)
+    corners = anchors(4)
+    size = corners[:, 2:] - corners[:, :2]
+    centred = np.concatenate([corners[:, :2] + size / 2, size], axis=1)
+    there = file.tensor("anchors", [boxes, 4], "float32", values=centred)
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key, number in {"max_detections": 20, "max_classes_per_detection": 1, "num_classes": 2}.items():
+            builder.Int(key, number)
+        settings = {"nms_score_threshold": 0.2, "nms_iou_threshold": 0.5}
+        for key, value in {**settings, "y_scale": 10, "x_scale": 10, "h_scale": 5, "w_scale": 5}.items():
+            builder.Float(key, float(value))
+    shapes = {"boxes": [1, 20, 4], "classes": [1, 20], "scores": [1, 20], "count": [1]}
+    outputs = [file.tensor(name, shape, "float32") for name, shape in shapes.items()]
+    fed = [given[0], scores, there]
+    file.custom("TFLite_Detection_PostProcess", fed, outputs, bytes(builder.Finish()))
+    return file.write(path, [x], outputs)

@@ -1,0 +1,133 @@
+"""How the outputs of detectors are read as boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeproof.core.artifact import TensorSpec
+from edgeproof.core.boxes import BoxReading
+from edgeproof.core.codec import from_json, to_json
+from edgeproof.core.errors import InputError
+from edgeproof.tasks.boxes import OVERLAP, POSTPROCESS, ROWS, VALUES, read, reading_of
+
+SIZE = (64, 128)
+BOX = [8.0, 16.0, 32.0, 48.0]  # x1, y1, x2, y2 in pixels
+SHARES = [8 / 128, 16 / 64, 32 / 128, 48 / 64]
+
+
+def specs(**shapes: tuple[int, ...]) -> list[TensorSpec]:
+    return [TensorSpec(name, shape, "float32") for name, shape in shapes.items()]
+
+
+def boxes(answers: np.ndarray, reading: BoxReading) -> np.ndarray:
+    return read(answers, reading).reshape(len(answers), ROWS, VALUES)
+
+
+def of(reading: BoxReading, **values: list[float]) -> np.ndarray:
+    """One answer: the values of each output by its name, filled up with zeros."""
+    rows = zip(reading.outputs, reading.values, strict=True)
+    return np.concatenate([np.pad(values[name], (0, size - len(values[name]))) for name, size in rows])[None]
+
+
+def test_the_four_outputs_of_tensorflow_lites_suppression_are_read_by_position() -> None:
+    outputs = specs(a=(1, 2, 4), b=(1, 2), c=(1, 2), d=(1,))
+    reading = reading_of(outputs, SIZE, operators=["CONV_2D", POSTPROCESS])
+    assert reading.roles == ("boxes", "classes", "scores", "count") and reading.corners == "yxyx"
+    y1, x1, y2, x2 = SHARES[1], SHARES[0], SHARES[3], SHARES[2]
+    answer = of(reading, a=[y1, x1, y2, x2, 0, 0, 1, 1], b=[3, 1], c=[0.9, 0.8], d=[1])
+    found = boxes(answer, reading)[0]
+    assert found[0].tolist() == pytest.approx([*SHARES, 0.9, 3]) and not found[1:].any(), "one counts"
+    open_sizes = reading_of(specs(a=(), b=(), c=(), d=()), SIZE, operators=[POSTPROCESS])
+    assert open_sizes.values == (4000, 1000, 1000, 1)
+    assert from_json(BoxReading, to_json(reading)) == reading
+
+
+def test_outputs_are_told_apart_by_names_types_or_values() -> None:
+    named = reading_of(
+        specs(num=(1,), detection_classes=(1, 3), detection_boxes=(1, 3, 4), detection_scores=(1, 3)), SIZE
+    )
+    assert named.outputs == ("detection_boxes", "num", "detection_classes", "detection_scores")
+    typed = [
+        TensorSpec("x", (-1, 3), "float32"),
+        TensorSpec("y", (-1, 3), "int64"),
+        TensorSpec("z", (-1, 3, 4), "float32"),
+    ]
+    assert reading_of(typed, SIZE, corners="xyxy").roles == ("boxes", "scores", "classes")
+    for order in (("s", "c"), ("c", "s")):
+        unnamed = reading_of(specs(b=(3, 4), **dict.fromkeys(order, (3,))), SIZE, corners="xyxy")
+        assert unnamed.roles == ("boxes", "scores or classes", "scores or classes")
+        found = boxes(of(unnamed, b=BOX, s=[0.5], c=[2.0]), unnamed)[0, 0]
+        assert found.tolist() == pytest.approx([*SHARES, 0.5, 2]), "scores are no whole numbers; pixels are divided"
+        with pytest.raises(ValueError, match="cannot be told"):
+            boxes(of(unnamed, b=BOX, s=[1.0], c=[1.0]), unnamed)
+
+
+def test_rows_and_the_order_that_a_user_names() -> None:
+    reading = reading_of(specs(output0=(1, 300, 6)), SIZE)
+    assert (reading.layout, reading.corners) == ("rows", "xyxy")
+    answer = of(reading, output0=[*BOX, 0.25, 7, *BOX, 0.5, 1])
+    assert boxes(answer, reading)[0, :2].tolist() == pytest.approx(np.array([[*SHARES, 0.5, 1], [*SHARES, 0.25, 7]]))
+    assert reading_of(specs(output0=(-1, 6)), SIZE).values == (6000,)
+    named = reading_of(specs(output0=(1, 300, 6)), SIZE, named="cxcywh-pixels")
+    centre = of(named, output0=[20, 32, 24, 32, 0.5, 1])
+    assert boxes(centre, named)[0, 0].tolist() == pytest.approx([*SHARES, 0.5, 1])
+    assert "[centre x, y, width, height] in pixels" in named.words
+
+
+@pytest.mark.parametrize("layout", ["yolov8", "yolov5"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_heads_are_decoded_with_suppression_within_a_class(layout: str, transposed: bool) -> None:
+    random = np.random.default_rng(2)
+    more = 5 if layout == "yolov5" else 4
+    values = np.zeros((90, more + 3))
+    values[:, :2], values[:, 2:4] = random.uniform(20, 44, (90, 2)), random.uniform(8, 20, (90, 2))
+    values[:, 4:] = random.uniform(0, 1, (90, more - 1))
+    scores = values[:, more:] * (values[:, 4:5] if layout == "yolov5" else 1)
+    shape = (1, *values.shape) if transposed else (1, *values.T.shape)
+    reading = reading_of(specs(head=shape), SIZE, classes=3)
+    assert reading.layout == layout and layout in reading.words
+    found = boxes((values if transposed else values.T).reshape(1, -1), reading)[0]
+    kept: list[list[float]] = []
+    corners = np.concatenate([values[:, :2] - values[:, 2:4] / 2, values[:, :2] + values[:, 2:4] / 2], axis=1)
+    for at in np.argsort(-scores.max(axis=1)):
+        number = int(scores[at].argmax())
+        if all(number != other[5] or overlap(corners[at], np.array(other)) <= OVERLAP for other in kept):
+            kept.append([*corners[at], scores[at].max(), number])
+    assert 20 < len(kept) < 90
+    scale = np.array([128, 64, 128, 64, 1, 1])
+    assert found[: len(kept)] == pytest.approx(np.array(kept) / scale, abs=1e-6) and not found[len(kept) :].any()
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:4], other[2:4])
+    shared = float(np.prod(np.clip(high - low, 0, None)))
+    return shared / float(np.prod(one[2:4] - one[:2]) + np.prod(other[2:4] - other[:2]) - shared)
+
+
+@pytest.mark.parametrize(("outputs", "named", "words"), [
+    (specs(probabilities=(1, 10)), "", "cannot be read as boxes: probabilities"),
+    (specs(b=(1, 9, 4), s=(1, 9)), "", "cannot be read as boxes"),
+    (specs(b=(1, 9, 4), c=(1, 9, 4), s=(1, 9)), "", "cannot be read as boxes"),
+    (specs(head=(1, 84, 8400)), "", "say --boxes with"),
+    (specs(rows=(1, 9, 6)), "abcd", "'abcd' is not known"),
+    (specs(rows=(1, 9, 6)), "xyxy-inches", "is not known"),
+    (specs(rows=(1, 9, 6)), "-pixels", "is not known"),
+    ([], "yolov8", "cannot be read as boxes: none"),
+])  # fmt: skip
+def test_other_outputs_are_refused(outputs: list[TensorSpec], named: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        reading_of(outputs, SIZE, named=named)
+
+
+@pytest.mark.parametrize(("row", "words"), [
+    ([*BOX, -0.5, 1], "none from 0 to 1"),
+    ([*BOX, 0.5, 1.5], "no whole numbers"),
+    ([30, 30, 3, 3, 0.5, 1], "end before they begin"),
+])  # fmt: skip
+def test_values_that_are_no_boxes_are_refused(row: list[float], words: str) -> None:
+    reading = reading_of(specs(rows=(1, 9, 6)), SIZE)
+    with pytest.raises(ValueError, match=words):
+        read(of(reading, rows=row), reading)
+    with pytest.raises(ValueError, match="returns 3 values"):
+        read(np.zeros((1, 3)), reading)

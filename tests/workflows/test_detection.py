@@ -1,0 +1,127 @@
+"""Detectors through every command: each figure equals pycocotools' on what the runtimes answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgeproof as ep
+from edgeproof.core.errors import InputError
+
+from ..support.coco_figures import class_figures, coco_eval
+from ..support.detectors import POSTPROCESS_SIDE, SIDE, pictures, postprocess_file, save_detector
+from ..support.external_imports import Heard
+
+QUICK = {"processes": 2, "max_seconds": 0, "run_seconds": 0.06, "warmup_seconds": 0.01}
+
+
+def true_boxes(found: list[np.ndarray], side: int) -> list[dict[str, Any]]:
+    """Boxes near some of those that a file finds, [x1, y1, x2, y2] in pixels, one of them of another class."""
+    random, listed = np.random.default_rng(4), []
+    for rows in found:
+        kept = rows[:5]
+        corners = np.clip(kept[:, :4] * side + random.normal(0, 0.7, (len(kept), 4)), 0, side)
+        good = (corners[:, 2:] > corners[:, :2] + 1).all(axis=1)
+        classes = np.where(random.random(len(kept)) < 0.2, 0, kept[:, 5])
+        listed.append({"boxes": corners[good], "classes": classes[good], "crowd": random.random(good.sum()) < 0.1})
+    return listed
+
+
+def expected(listed: list[dict[str, Any]], found: list[np.ndarray], side: int) -> Any:
+    targets = np.full((len(listed), 8, 6), -1.0)
+    answers = np.zeros((len(found), 300, 6), np.float32)
+    for at, (one, rows) in enumerate(zip(listed, found, strict=True)):
+        columns = [one["boxes"] / side, one["classes"], one["crowd"]]
+        targets[at, : len(one["boxes"])] = np.column_stack(columns)
+        answers[at, : len(rows)] = rows
+    return coco_eval(targets, answers)
+
+
+def found_by(path: Path, x: np.ndarray, names: tuple[str, ...]) -> list[np.ndarray]:
+    """What LiteRT or ONNX Runtime answers, as rows x1, y1, x2, y2, score, class; `names` are of boxes, scores, classes,
+    count."""
+    rows = []
+    for sample in x:
+        if path.suffix == ".onnx":
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            given = dict(zip((o.name for o in session.get_outputs()), session.run(None, {session.get_inputs()[0].name: sample[None]}), strict=True))  # fmt: skip
+        else:
+            from ai_edge_litert.interpreter import Interpreter
+
+            interpreter = Interpreter(model_path=str(path))
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], sample[None])
+            interpreter.invoke()
+            details = interpreter.get_signature_runner().get_output_details() if interpreter.get_signature_list() else {
+                one["name"]: one for one in interpreter.get_output_details()
+            }
+            given = {name: interpreter.get_tensor(one["index"]) for name, one in details.items()}
+        boxes, scores, classes, count = (given[name].reshape(-1, *given[name].shape[2:]) for name in names)
+        number = int(count[0])
+        rows.append(np.column_stack([boxes[:number][:, [1, 0, 3, 2]], scores[:number], classes[:number]]))
+    return rows
+
+
+def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> None:
+    path, x = postprocess_file(tmp_path / "ssd.tflite"), pictures(POSTPROCESS_SIDE, 12)
+    names = ("boxes", "scores", "classes", "count")
+    found = found_by(path, x.astype(np.float32), names)
+    listed = true_boxes(found, POSTPROCESS_SIDE)
+    heard = Heard()
+    run = ep.evaluate(path, (x, listed), "local/litert", out=tmp_path / "run", latency=QUICK, progress=heard)
+    (row,) = run.results.measurements
+    figures = expected(listed, found, POSTPROCESS_SIDE)
+    assert (row.status, row.metric) == ("ok", "COCO mAP"), row.reason
+    assert 0 < figures.stats[0] < 1 and row.accuracy == pytest.approx(figures.stats[0], abs=1e-6)
+    assert row.metrics["mAP@.50"] == pytest.approx(figures.stats[1], abs=1e-6)
+    assert {n: row.metrics[f"AP {n}"] for n in class_figures(figures)} == pytest.approx(class_figures(figures), abs=1e-6)
+    said = " ".join(heard.notes)
+    assert "boxes from boxes and classes from classes" in said and "the task is detection" in said
+    (artifact,) = run.results.artifacts
+    assert artifact.boxes is not None and artifact.boxes.corners == "yxyx"
+    wrong = ep.evaluate(path, (x, listed), "local/litert", out=tmp_path / "wrong", latency=QUICK, boxes="yolov8")
+    (row,) = wrong.results.measurements
+    assert row.status == "failed" and "cannot be read as boxes" in row.reason and "--boxes" in row.remedy
+    with pytest.raises(InputError, match="class number 2, and the file has 1 classes"):
+        ep.evaluate(path, (x, [{**one, "classes": one["classes"] * 0 + 2} for one in listed]), "local/litert",
+                    out=tmp_path / "few", latency=QUICK, labels=["cup"])  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_detector_that_ends_in_non_max_suppression(tmp_path: Path) -> None:
+    x = pictures(SIDE, 24)
+    save_detector(tmp_path / "detector")
+    schemes = ["tflite:float32", "tflite:int8-fallback", "onnx:float32"]
+    files = ep.export(tmp_path / "detector", schemes, calibration=(x[:12],), value_range=(0, 1), out=tmp_path / "files")
+    names = ("boxes", "scores", "classes", "count")
+    exact = found_by(files["tflite:float32"].path, (x / 255).astype(np.float32), names)
+    listed = true_boxes(exact, SIDE)
+    targets = ["local/tensorflow", "local/litert", "local/onnxruntime"]
+    run = ep.evaluate(files, (x, listed), targets, out=tmp_path / "run", latency=QUICK, labels=["cup", "pot", "jug"])
+    rows = {row.artifact.partition("--")[2]: row for row in run.results.measurements if row.status == "ok"}
+    assert set(rows) == {"savedmodel-float32", "tflite-float32", "tflite-int8-fallback", "onnx-float32"}
+    for scheme in ("tflite:float32", "onnx:float32"):
+        figures = expected(listed, found_by(files[scheme].path, (x / 255).astype(np.float32), names), SIDE)
+        row = rows[scheme.replace(":", "-")]
+        assert row.accuracy == pytest.approx(figures.stats[0], abs=2e-3) and 0.05 < figures.stats[0] < 1
+        assert row.metrics["AP pot"] == pytest.approx(class_figures(figures)[1], abs=5e-3)
+        assert (row.agreement_by, row.drop) == ("box", pytest.approx(0, abs=2e-3)) and row.agreement > 0.99
+    quantized, reference = rows["tflite-int8-fallback"], rows["savedmodel-float32"]
+    assert quantized.drop == pytest.approx(reference.accuracy - quantized.accuracy)
+    assert quantized.drop_low < quantized.drop < quantized.drop_high and 0.3 < quantized.agreement < 1
+    page, words = (run.folder / "report.html").read_text(), (run.folder / "report.md").read_text()
+    assert "COCO mean average precision</strong> is mAP@[.50:.95] of COCO" in page and "AP pot" in page
+    assert "| mAP@.50 |" in words and "COCO mean average precision (95 % interval)" in words
+    again = ep.evaluate(files["tflite:float32"], (x, listed), "local/litert", out=tmp_path / "again", latency=QUICK)
+    compared = ep.compare(run.folder, again.folder)
+    assert [cell.accuracy.estimate for cell in compared.cells if cell.accuracy] == [pytest.approx(0, abs=1e-9)]
+    np.savez(tmp_path / "held.npz", x=x)
+    alone = ep.evaluate(files, f"npz:{tmp_path / 'held.npz'}", targets, out=tmp_path / "alone", latency=QUICK)
+    alike = {row.artifact: row for row in alone.results.measurements if row.status == "ok"}
+    row = next(row for name, row in alike.items() if "int8" in name)
+    assert (row.agreement_by, row.agreement, row.accuracy) == ("box", pytest.approx(quantized.agreement), None)

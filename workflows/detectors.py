@@ -1,0 +1,96 @@
+"""Detectors: which outputs of a file are its boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..core.artifact import Artifact
+from ..core.boxes import BoxReading
+from ..core.dataset import PreparedData
+from ..core.errors import InputError
+from ..core.picture_size import LAYOUTS, is_picture, sides, sides_of
+from ..core.progress import Listener
+from ..core.runner import Runner
+from ..core.sanitize import shorten
+from ..evaluate.box_runner import BoxRunner
+from ..tasks.boxes import reading_of
+from ..tasks.classification import Classification
+from ..tasks.detection import Detection
+from ..train.external import model_outputs
+from .model_files import open_model
+from .prepare_data import InputSpec
+
+Readings = Mapping[str, BoxReading | InputError]
+
+
+def readings_of(
+    artifacts: Iterable[Artifact], spec: InputSpec, named: str, labels: int, listener: Listener, *, known: bool = True
+) -> dict[str, BoxReading | InputError]:
+    """Return how the outputs of each artifact are read as boxes, by its id, or why they cannot be; and say it.
+
+    Unless it is `known` that they are detectors, only those count of which that `is_certain`. `named` is one of
+    `tasks.boxes.FORMATS`, or empty; `labels` is how many the data have, for files that do not say theirs.
+    Raises InputError for another name.
+    """
+    found: dict[str, BoxReading | InputError] = {}
+    said = set()
+    for artifact in artifacts:
+        outputs: Sequence[Any] = artifact.outputs
+        if artifact.format == "savedmodel" and artifact.path is not None:
+            outputs = model_outputs(open_model(artifact.path))
+        # TensorFlow's own suppression takes and gives [ymin, xmin, ymax, xmax]; exporters of PyTorch [x1, y1, x2, y2].
+        ours = artifact.format != "onnx" or bool(artifact.parent_sha256)
+        try:
+            reading = reading_of(
+                outputs,
+                _size(artifact, spec),
+                named=named,
+                classes=len(artifact.labels) or labels,
+                corners="yxyx" if ours else "xyxy",
+                operators=[op.name for op in artifact.ops],
+            )
+        except InputError as error:
+            if known:
+                found[artifact.id] = error
+            continue
+        if not known and not is_certain(reading):
+            continue
+        found[artifact.id] = reading
+        said.add(reading.words)
+    for words in sorted(said):
+        listener.note("info", f"boxes: {shorten(words, 400)}" + ("" if named else "; --boxes says it otherwise"))
+    return found
+
+
+def is_certain(reading: BoxReading | InputError) -> bool:
+    """Return whether outputs are boxes even where nobody says so: boxes, scores and classes, each by its name."""
+    return isinstance(reading, BoxReading) and reading.layout == "outputs" and "scores or classes" not in reading.roles
+
+
+def with_reading(artifact: Artifact, readings: Readings) -> Artifact:
+    """Return an artifact with how its outputs are read, where it is a detector that can be read."""
+    reading = readings.get(artifact.id)
+    return replace(artifact, boxes=reading) if isinstance(reading, BoxReading) else artifact
+
+
+def of_detectors(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:
+    """Return data without targets as those of detectors, if all files are: they are compared by their boxes."""
+    if data.task != Classification.name or data.labels or any(artifact.boxes is None for artifact in group):
+        return data
+    return replace(data, task=Detection.name)
+
+
+def read_by(runner: Runner, readings: Readings) -> Runner:
+    """Return a runner whose answers are boxes, where its file is a detector."""
+    reading = readings.get(runner.artifact.id)
+    return runner if reading is None else BoxRunner(runner, reading)
+
+
+def _size(artifact: Artifact, spec: InputSpec) -> tuple[int, int]:
+    if spec.kind == "image":
+        return sides(spec.size)[:2]
+    shapes = [one.shape for one in spec.inputs] or [one.shape for one in artifact.inputs]
+    shape = next((shape for shape in shapes if is_picture(shape, layouts=LAYOUTS)), None)
+    return (1, 1) if shape is None else sides_of(shape)[:2]
