@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from .bounds import Shape
+
 Layout = Literal["outputs", "rows", "yolov8", "yolov5"]
 Corners = Literal["yxyx", "xyxy", "cxcywh"]
 Units = Literal["", "pixels", "shares"]
@@ -27,7 +29,7 @@ class BoxReading:
     """The outputs' names."""
     roles: tuple[Role, ...]
     """What each of them is."""
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: tuple[Shape, ...]
     """The shape of each for one picture; a size that the file leaves open is the most that is read."""
     height: Annotated[int, Field(ge=1, lt=2**31)]
     """The input's height."""

@@ -19,8 +19,8 @@ from ..tasks.boxes import reading_of
 from ..tasks.classification import Classification
 from ..tasks.detection import Detection
 from ..train.external import model_outputs
+from .input_spec import InputSpec
 from .model_files import open_model
-from .prepare_data import InputSpec
 
 Readings = Mapping[str, BoxReading | InputError]
 

@@ -72,7 +72,7 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
     sha256 = sha256_file(path)
     sidecar = sidecar_path(path)
     if sidecar.exists():
-        artifact = replace(load_artifact(sidecar), path=path)
+        artifact = replace(load_artifact(sidecar), path=path, boxes=None)  # found out again from the file's outputs
         if artifact.sha256 == sha256:
             if artifact.tokenizer is not None:
                 _check_operators(artifact.tokenizer, path)

@@ -49,7 +49,8 @@ def found_by(path: Path, x: np.ndarray, names: tuple[str, ...]) -> list[np.ndarr
             import onnxruntime
 
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-            given = dict(zip((o.name for o in session.get_outputs()), session.run(None, {session.get_inputs()[0].name: sample[None]}), strict=True))  # fmt: skip
+            values = session.run(None, {session.get_inputs()[0].name: sample[None]})
+            given = dict(zip((one.name for one in session.get_outputs()), values, strict=True))
         else:
             from ai_edge_litert.interpreter import Interpreter
 
@@ -57,9 +58,11 @@ def found_by(path: Path, x: np.ndarray, names: tuple[str, ...]) -> list[np.ndarr
             interpreter.allocate_tensors()
             interpreter.set_tensor(interpreter.get_input_details()[0]["index"], sample[None])
             interpreter.invoke()
-            details = interpreter.get_signature_runner().get_output_details() if interpreter.get_signature_list() else {
-                one["name"]: one for one in interpreter.get_output_details()
-            }
+            details = (
+                interpreter.get_signature_runner().get_output_details()
+                if interpreter.get_signature_list()
+                else {one["name"]: one for one in interpreter.get_output_details()}
+            )
             given = {name: interpreter.get_tensor(one["index"]) for name, one in details.items()}
         boxes, scores, classes, count = (given[name].reshape(-1, *given[name].shape[2:]) for name in names)
         number = int(count[0])
@@ -79,7 +82,8 @@ def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> Non
     assert (row.status, row.metric) == ("ok", "COCO mAP"), row.reason
     assert 0 < figures.stats[0] < 1 and row.accuracy == pytest.approx(figures.stats[0], abs=1e-6)
     assert row.metrics["mAP@.50"] == pytest.approx(figures.stats[1], abs=1e-6)
-    assert {n: row.metrics[f"AP {n}"] for n in class_figures(figures)} == pytest.approx(class_figures(figures), abs=1e-6)
+    each = class_figures(figures)
+    assert {number: row.metrics[f"AP {number}"] for number in each} == pytest.approx(each, abs=1e-6)
     said = " ".join(heard.notes)
     assert "boxes from boxes and classes from classes" in said and "the task is detection" in said
     (artifact,) = run.results.artifacts
