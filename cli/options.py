@@ -35,6 +35,8 @@ def text_columns(command: Command) -> Command:
 def sample_columns(command: Command) -> Command:
     """Add the options of `text_columns`, and those for reading a table of numbers."""
     for option in (
+        click.option("--window-seconds", type=float, metavar="S", help="Of wav: cuts clips into windows."),
+        click.option("--sample-rate", type=click.IntRange(1), metavar="HZ", help="Of wav: what the model takes."),
         click.option("--group", metavar="NAME", help="Of a table of numbers: the column that no window crosses."),
         click.option("--stride", type=click.IntRange(min=1), help="Rows between windows.  [default: --window]"),
         click.option("--window", type=click.IntRange(min=1), help="Rows of a table of numbers that are one sample."),

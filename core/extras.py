@@ -67,6 +67,7 @@ EXTRAS: dict[str, Extra] = {
         "tfds": {"tensorflow_datasets": "tensorflow-datasets"},
         "tensorboard": {"tensorboard": "tensorboard"},
         "parquet": {"pyarrow": "pyarrow"},
+        "audio": {"scipy": "scipy"},
         "link": {"segno": "segno"},
         "mlflow": {"mlflow": "mlflow-skinny"},
         "cluster": {"distributed": "distributed"},

@@ -8,7 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from .recipe_table import Share, Table
 
-_LATER = ("features", "target", "window", "stride", "group")
+_LATER = ("features", "target", "window", "stride", "group", "sample_rate", "window_seconds")
 
 
 class Data(Table):
@@ -49,6 +49,16 @@ class Data(Table):
     )
     stride: int | None = Field(None, ge=1, description="rows from one window to the next; not set: a window's length")
     group: str = Field("", description="the column of the person or machine of each row: no window crosses two")
+    sample_rate: int | None = Field(
+        None, ge=1, le=1_000_000, description="Hz of the waveforms that the model takes, for `wav:`"
+    )
+    window_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=86_400,
+        description="cuts the clips of `wav:` into windows of the model's length; not set: the beginning of each is "
+        "taken",
+    )
     encoding: str = Field("utf-8", description="of texts")
     on_unreadable: Literal["drop", "stop"] = Field(
         "drop",

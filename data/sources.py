@@ -30,6 +30,7 @@ MEASURED = {
     "npy": "arrays, which have no classes and",
     "npz": "arrays or numbers, which",
     "parquet": "arrays or numbers, which",
+    "wav": "sound, which",
     "masks": "pictures with maps of classes, which",
 }
 # Keys of the recipe's data table that only apply to texts.

@@ -132,6 +132,16 @@ def assign_to_one(listing: Listing, data: Data, *, seed: int, into: int, without
     return Assignment((splits[0], splits[1], splits[2]), (origins[0], origins[1], origins[2]))
 
 
+def rows_of_split(listing: Listing, use: str) -> Indices:
+    """Return the samples of the source's own test split for ``test``, else all others; all, if there is no such split.
+
+    They are those of `assign_to_one`.
+    """
+    test = listing.splits == TEST
+    chosen = np.flatnonzero(test if use == "test" else ~test)
+    return chosen if len(chosen) else np.arange(len(listing))
+
+
 def ranks(names: Sequence[str], seed: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """Return (N,) uint64: for each name the first eight bytes of the SHA-256 of the seed and the name."""
     prefix = hashlib.sha256(f"{seed}\0".encode())

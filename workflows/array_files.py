@@ -33,6 +33,7 @@ from . import tag_files
 from .input_spec import InputSpec
 from .mask_files import with_masks
 from .samples import Samples, data_source
+from .wave_files import with_waves
 
 Split = Literal["all", "train", "test"]
 # The arrays of an .npz by the use that is made of them; some data sets hold both splits.
@@ -40,6 +41,7 @@ _X = {"train": ("x", "x_train", "x_test"), "test": ("x", "x_test"), "all": ("x",
 _Y = ("y", "y_test")
 _BLOCK_BYTES = 16 << 20
 _TABLE_KEYS = ("features", "target", "window", "stride", "group")
+_SOUND_KEYS = ("sample_rate", "window_seconds")
 SAVE = "numpy.savez(FILE, x=…, y=…)"
 
 
@@ -66,6 +68,8 @@ def with_arrays(
     scheme, _, rest = data.source.partition(":")
     table = scheme == "parquet" or (scheme == "csv" and kind == "tensor")
     _check_keys(data, scheme, table=table)
+    if scheme == "wav":
+        return with_waves(data, spec, source_path(rest, folder), use, listener, task, targets=targets)
     if scheme == "masks":
         return with_masks(data, spec, source_path(rest, folder), use, listener, task, targets=targets)
     pair = scheme == "npy" and "," in rest and not source_path(rest, folder).is_file()
@@ -110,9 +114,12 @@ def _check_keys(data: Data, scheme: str, *, table: bool) -> None:
             "is none",
             "leave them out, or give csv:FILE or parquet:FILE for a model that takes numbers",
         )
-    if not table and scheme not in ("npz", "npy"):
+    sound = {key for key in _SOUND_KEYS if getattr(data, key)}
+    if sound and scheme != "wav":
+        raise InputError(f"{' and '.join(sorted(sound))}: for wav:FOLDER alone", "leave them out")
+    if not table and scheme not in ("npz", "npy", "wav"):
         return
-    known = {"source", *_TABLE_KEYS, *(("encoding",) if scheme == "csv" else ())}
+    known = {"source", *(_SOUND_KEYS if scheme == "wav" else _TABLE_KEYS), *(("encoding",) if scheme == "csv" else ())}
     if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != _default(key)):
         raise InputError(
             f"{shorten(data.source, 200)!r} has no use for {', '.join(unheard)}",

@@ -239,7 +239,7 @@ def holds_values(source: Data | Samples | None) -> bool:
     """Return whether a source holds arrays of values as a model takes them, and not pictures or texts."""
     if isinstance(source, Samples):
         return any(array.dtype.kind not in "ui" for array in source.inputs.values())
-    return source is not None and source.source.partition(":")[0] in ("npy", "npz", "parquet")
+    return source is not None and source.source.partition(":")[0] in ("npy", "npz", "parquet", "wav")
 
 
 def _inputs(value: Any) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..core.errors import InputError
 from ..core.recipe_data import Data
 from ..core.sample_files import SampleFile, UnreadableError
 from ..core.sanitize import shorten
 from ..data.decode_text import check_encoding
-from ..data.listing import TEST, Listing
 from ..data.sources import open_source
+from ..data.splits import rows_of_split
 from ..data.tables import ImageTable, TextTable
 from ..data.tags import SEPARATOR, are_tags, tags_of
 from ..tasks.multilabel import Multilabel
@@ -45,7 +42,7 @@ def with_tags(
     listing = replace(table, tagged=True).listing()
     if not task and not are_tags(listing.labels):
         return None
-    chosen = _chosen(listing, use)
+    chosen = rows_of_split(listing, use)
     files, texts = None, list[str]()
     if spec.kind == "image":
         payloads = [payload for payload in listing.stream(chosen) if isinstance(payload, SampleFile)]
@@ -62,10 +59,3 @@ def with_tags(
     cells = [listing.labels[number] for number in listing.targets[chosen].tolist()]
     found, names = tags_of(cells, lambda row: f"{path}, {shorten(listing.names[int(chosen[row])], 200)}")
     return replace(samples, names=names, targets=found, task=Multilabel.name, by_name=True)
-
-
-def _chosen(listing: Listing, use: str) -> NDArray[np.int64]:
-    """Return the samples of the table's own test split, or of all others; all, if it has no such split."""
-    test = listing.splits == TEST
-    chosen = np.flatnonzero(test if use == "test" else ~test)
-    return chosen if len(chosen) else np.arange(len(listing))

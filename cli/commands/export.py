@@ -30,7 +30,7 @@ from ..options import labelled_data, sample_columns
     "--calibrate",
     metavar="SOURCE",
     default="",
-    help="Samples for int8 and int16x8, e.g. folder:images; without classes images:PATH; of arrays npz:FILE.",
+    help="Samples for int8 and int16x8, e.g. folder:images, without classes images:PATH, npz:FILE or wav:FOLDER.",
 )
 @click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, help="Calibration samples.")
 @click.option(

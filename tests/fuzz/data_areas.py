@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,22 @@ def array_files(box: Path, draw: random.Random) -> Inputs:
         windows = ("--window", "2", "--stride", "1", "--group", "g") if draw.random() < 0.5 else ()
         source = draw.choice((("npz:x.npz",), ("npy:x.npy,y.npy",), (*table, *windows)))
         yield "evaluate", "a.tflite", "--data", *source, *NOWHERE
+
+
+def waves(box: Path, draw: random.Random) -> Inputs:
+    """WAV files for a model of waveforms, of which the last has no format: that is said when the others are read."""
+    importlib.import_module("scipy.signal")  # NumPy's tests, which it imports, ask lscpu what the processor has
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
+    contract = InputContract("image", (1, 192), kind="tensor")
+    artifact = replace(open_artifact(box / "a.tflite"), contract=contract)
+    inputs = (replace(artifact.inputs[0], shape=(1, 192)),)
+    write_json(sidecar(box / "a.tflite"), to_json(replace(artifact, path=Path("a.tflite"), inputs=inputs)))
+    intact = [seeds.sound(bits) for bits in (8, 16, 24, 32)]
+    while True:
+        write_inputs(box, w__a__1_DOT_wav=changed(draw.choice(intact), draw), w__b__2_DOT_wav=b"no sound")
+        windows = draw.choice(((), ("--window-seconds", "0.024")))
+        rate = draw.choice(("8000", "16000", "7"))
+        yield "evaluate", "a.tflite", "--data", "wav:w", "--sample-rate", rate, *windows, *NOWHERE
 
 
 def masks(box: Path, draw: random.Random) -> Inputs:

@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ..support.bundle_models import mean_colour_model
+from ..support.wave_files import stored
+from ..support.wave_files import wave as wave_file
 
 RECIPE = """
 name = "fuzz"
@@ -188,6 +190,11 @@ def picture(kind: str, shade: int = 90) -> bytes:
     pixels[: shade % 8, :, 0] = 250
     Image.fromarray(pixels).save(stream, kind)
     return stream.getvalue()
+
+
+def sound(bits: int) -> bytes:
+    """Return a WAV file of a tone."""
+    return wave_file(stored(np.sin(np.arange(400) / 5) / 2, bits), bits=bits, rate=8000)
 
 
 def mask() -> bytes:

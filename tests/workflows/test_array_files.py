@@ -136,7 +136,7 @@ def test_a_recipe_cannot_train_on_a_table_of_numbers(tmp_path: Path) -> None:
 
 
 def test_keys_that_came_later_do_not_change_the_hashes_of_data() -> None:
-    later = {"features", "target", "window", "stride", "group"}
+    later = {"features", "target", "window", "stride", "group", "sample_rate", "window_seconds"}
     assert not later & set(Data(source="folder:x").model_dump())
     assert Data(source="csv:x", features=("a",), target="b").model_dump(mode="json")["features"] == ["a"]
     recipe = Recipe.model_validate(
