@@ -14,6 +14,8 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 # A difference of shares.
 Drop = Annotated[float, Field(ge=-1, le=1)]
+# A metric that is no share, and a difference of two. Far larger ones overflow where they are drawn.
+Amount = Annotated[float, Field(ge=-1e12, le=1e12)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 # Of one inference. Zero means that nothing was measured; what is near it has no place on a logarithmic scale.
 SHORTEST_MS, LONGEST_MS = 1e-9, 1e9

@@ -24,13 +24,6 @@ def points(difference: float, signed: bool = False) -> str:
     return f"{number} point" if number in ("1", "+1.00") else f"{number} points"
 
 
-def lost_words(drop: float) -> str:
-    """Return a drop as what a file does: ``loses 0.35 points of accuracy``, ``gains …``, ``loses no accuracy``."""
-    if points(abs(drop)) == points(0):
-        return "loses no accuracy"
-    return f"{'loses' if drop > 0 else 'gains'} {points(abs(drop))} of accuracy"
-
-
 def signed_points(difference: float) -> str:
     """Return a difference in percentage points with its sign and a true minus: ``+0.35``, ``−0.10``, ``0.00``."""
     text = f"{100 * difference:+.2f}"
@@ -47,6 +40,13 @@ def signed_percent(share: float) -> str:
 def points_range(low: float | None, high: float | None) -> str:
     """Return an interval of differences: ``−0.31 to +0.61``; nothing when it is not known."""
     return "" if low is None or high is None else f"{signed_points(low)} to {signed_points(high)}"
+
+
+def significant(value: float) -> str:
+    """Return any number with three significant digits and a true minus: ``0.0123``, ``−4.5``, ``1,234``, ``2e+09``."""
+    if abs(value) >= 1000:
+        return (f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}").replace("-", "−")
+    return f"{value:.3g}".replace("-", "−", 1) if value else "0"
 
 
 def number(value: float) -> str:
@@ -143,13 +143,14 @@ def latency_words(m: Measurement) -> str:
 
 
 # The limits that `drop_by` is about.
-DROPS = ("max_accuracy_drop", "max_class_recall_drop")
+DROPS = ("max_accuracy_drop", "max_drop", "max_class_recall_drop")
 
 
 def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what a budget asks, as (name, limit) in words. Keys that are not known are shown as they are."""
     words: dict[str, tuple[str, Callable[[float], str]]] = {
         "max_accuracy_drop": ("accuracy drop at most", points),
+        "max_drop": ("drop at most", significant),
         "max_class_recall_drop": ("drop of any class's recall at most", points),
         "min_accuracy": ("accuracy at least", percent),
         "max_latency_ms": ("p95 latency at most", ms),
@@ -163,7 +164,12 @@ def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
     for key, value in asked.items():
         if key == "drop_by" and "max_accuracy_drop" in asked and value in judged:
             continue
-        if key == "max_accuracy_drop" and value == 1:  # all of it: no limit
+        if key == "max_accuracy_drop" and (value == 1 or "max_drop" in asked):  # all of it: no limit
+            continue
+        if key == "max_drop" and isinstance(value, str):
+            rows.append(
+                ("drop at most", f"{value} of the float model's metric{judged.get(str(asked.get('drop_by')), '')}")
+            )
             continue
         if key not in words or not (key in ("target", "runtime") or isinstance(value, int | float)):
             rows.append((key, str(value)))

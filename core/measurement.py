@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from . import bounds
 from .artifact import Status
-from .bounds import Count, Drop, Finite, Milliseconds, Share
+from .bounds import Amount, Count, Finite, Milliseconds, Share
 from .class_figures import ClassFigures
 from .profile import ProfileSummary
 
@@ -133,14 +133,15 @@ class ReferenceMatch:
 
 @dataclass(frozen=True)
 class PooledDrop:
-    """Float accuracy minus a file's, over all samples that no choice was based on, with the paired 95 % interval.
+    """What a file loses of the metric, over all samples that no choice was based on, with the paired 95 % interval.
 
-    `splits` is the number of samples by split: ``{"test": 121, "validation": 92}``.
+    In the metric's unit, of a share in shares; above 0 the file is worse than its float model. `splits` is the number
+    of samples by split: ``{"test": 121, "validation": 92}``.
     """
 
-    drop: Drop
-    low: Drop | None
-    high: Drop | None
+    drop: Amount
+    low: Amount | None
+    high: Amount | None
     samples: Count
     splits: dict[str, Count] = field(default_factory=dict)
 
@@ -168,7 +169,7 @@ class Measurement:
     remedy: str = ""
     """What to do about it."""
     accuracy: Share | None = None
-    """The task's `metric`; of a classifier the share of `samples` with a correct answer."""
+    """The task's `metric`, where that is a share; of a classifier the share of `samples` with a correct answer."""
     accuracy_low: Share | None = None
     """Lower end of its 95 % interval: of a share of samples Wilson's, of other metrics by bootstrap over samples."""
     accuracy_high: Share | None = None
@@ -184,11 +185,12 @@ class Measurement:
     float model's answers."""
     difference: Finite | None = None
     """Largest absolute difference of any value from the float model's."""
-    drop: Drop | None = None
-    """Float accuracy minus this accuracy, on the same samples."""
-    drop_low: Drop | None = None
+    drop: Amount | None = None
+    """What it loses of the metric against its float model, on the same samples: of accuracy the float model's less this
+    one. In the metric's unit; above 0 it is worse."""
+    drop_low: Amount | None = None
     """Lower end of the drop's paired 95 % interval."""
-    drop_high: Drop | None = None
+    drop_high: Amount | None = None
     """Upper end of the drop's paired 95 % interval."""
     pooled_drop: PooledDrop | None = None
     """The drop over more samples, if a run has samples that no choice was based on."""
@@ -221,7 +223,14 @@ class Measurement:
     scores: str = ""
     """The file with the score of each sample, relative to the run's folder; empty where right answers are not known."""
     metric: str = ""
-    """What `accuracy` is (`tasks.Task.metric`): ``accuracy``, ``mAP``, ``mean IoU``; empty where there is none."""
+    """What `accuracy` is (`tasks.Task.metric`): ``accuracy``, ``mAP``, ``mean IoU``; or what `score` is: ``MAE``. Empty
+    where there is none."""
+    score: Amount | None = None
+    """The task's metric where that is no share, in its unit: MAE in the targets' own."""
+    score_low: Amount | None = None
+    """Lower end of its 95 % interval, by bootstrap over samples."""
+    score_high: Amount | None = None
+    """Upper end of its 95 % interval."""
     metrics: dict[str, Finite] = field(default_factory=dict)
     """The task's further figures by name, such as ``pixel accuracy`` and ``IoU road``."""
     measured_at: str = ""

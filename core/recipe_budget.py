@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from math import inf
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .recipe_table import Table, checked
 from .target import Target, parse_runtime
+
+_PERCENT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?%")
 
 
 class Budget(Table):
@@ -15,6 +19,12 @@ class Budget(Table):
 
     max_accuracy_drop: float = Field(
         0.01, ge=0, le=1, description="against the float model on the same samples; 0.01 is one point"
+    )
+    max_drop: float | str | None = Field(
+        None,
+        description="the same for any task, in the unit of its metric: `0.5` of MAE, `1` dB, `0.01` of mean IoU; or of "
+        'the float model\'s metric, `"5 %"`. Not set: `max_accuracy_drop`, which of a metric that is no share counts '
+        "as such a part: 0.01 is 1 % of the float model's MAE",
     )
     drop_by: Literal["interval", "estimate"] = Field(
         "interval",
@@ -28,7 +38,9 @@ class Budget(Table):
         description="of every class against the float model; 0.05 is five points. By `drop_by`: the whole interval of "
         "each class must be inside, or the estimates",
     )
-    min_accuracy: float | None = Field(None, ge=0, le=1, description="share of correct answers")
+    min_accuracy: float | None = Field(
+        None, ge=0, le=1, description="share of correct answers, or another metric that is a share, such as mean IoU"
+    )
     max_latency_ms: float | None = Field(None, gt=0, description="95th percentile")
     max_bytes: int | None = Field(None, gt=0, description="size of the file on the device")
     max_memory_bytes: int | None = Field(None, gt=0, description="peak of the process")
@@ -40,6 +52,21 @@ class Budget(Table):
         description='only files on that target count, e.g. `"local/litert"`: one of `evaluate.targets`; not set: any',
     )
 
+    @field_validator("max_drop")
+    @classmethod
+    def _check_max_drop(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, str) and not _PERCENT.fullmatch(value.strip()):
+            raise ValueError(f'{value!r} is neither a number nor a part of the float model\'s metric such as "5 %"')
+        if isinstance(value, float | int) and not 0 <= value < inf:
+            raise ValueError(f"{value} is no loss that can be allowed: give 0 or more")
+        return value.strip() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_one_drop(self) -> Budget:
+        if self.max_drop is not None and "max_accuracy_drop" in self.model_fields_set:
+            raise ValueError("max_drop and max_accuracy_drop limit the same: give one of them")
+        return self
+
     @field_validator("target")
     @classmethod
     def _check_target(cls, target: str) -> str:
@@ -49,3 +76,17 @@ class Budget(Table):
     @classmethod
     def _check_runtime(cls, runtime: str) -> str:
         return checked((runtime,), parse_runtime, "runtime")[0] if runtime else ""
+
+    def allowed_drop(self, reference: float | None = None, *, is_share: bool = True) -> float:
+        """Return how much of a metric may be lost, in its unit; infinity: there is no limit.
+
+        `reference` is the float model's metric, None where it is not known: 1 is then taken, which no share exceeds.
+        """
+        size = 1.0 if reference is None else abs(reference)
+        if isinstance(self.max_drop, str):
+            return float(self.max_drop.rstrip(" %")) / 100 * size
+        if self.max_drop is not None:
+            return self.max_drop
+        if self.max_accuracy_drop >= 1:
+            return inf
+        return self.max_accuracy_drop * (1 if is_share else size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -207,9 +207,8 @@ class Results:
         """Return a table for notebooks: a row per measurement, and a row per file that could not be made."""
         rows: list[list[object]] = [
             [
-                row["artifact"], row["target"], row["status"], _percent(row["accuracy"]), _percent(row["agreement"]),
-                _percent(row["drop"]), _figure(row.get("latency_median")), row.get("bytes"), row["kind"],
-                row["reason"] or row["verdict"],
+                row["artifact"], row["target"], row["status"], *_answers(row), _figure(row.get("latency_median")),
+                row.get("bytes"), row["kind"], row["reason"] or row["verdict"],
             ]
             for row in self.rows()
         ]  # fmt: skip
@@ -263,6 +262,7 @@ CSV_COLUMNS = (
     "latency_invoke", "latency_transfer", "latency_batch", "latency_throughput", "latency_warmup_runs",
     "latency_steady", "file_memory_bytes", "arena_bytes", "reference_samples", "reference_identical",
     "npu_ms", "npu_cycles", "npu_sram_bytes", "worst_device", "in_smallest_set", "metric",
+    "score", "score_low", "score_high",
 )  # fmt: skip
 
 
@@ -297,6 +297,13 @@ def _micro_columns(measurement: Measurement) -> dict[str, Any]:
 
 # Columns of the table for notebooks.
 _SHOWN = ("file", "target", "status", "accuracy", "agreement", "drop", "median ms", "bytes", "kind", "")
+
+
+def _answers(row: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """Return the metric, the agreement and the drop of a row, in per cent where they are shares."""
+    if row["score"] is None:
+        return _percent(row["accuracy"]), _percent(row["agreement"]), _percent(row["drop"])
+    return f"{row['metric']} {_figure(row['score'])}", _percent(row["agreement"]), _figure(row["drop"])
 
 
 def _percent(share: float | None) -> str | None:

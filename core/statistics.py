@@ -257,8 +257,26 @@ def _student() -> Any:
     return t
 
 
-def difference_interval(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
+def samples_needed_of_means(drop: float, low: float, high: float, n: int, allowed: float) -> int | None:
+    """Return about how many samples would show that a drop of a mean is at most `allowed`, to two digits, or None.
+
+    As `samples_needed`, for figures that are no shares: the interval narrows with the root of the number of samples.
+    """
+    if drop >= allowed:
+        return None
+    needed = n * ((high - drop) / (allowed - drop)) ** 2
+    if not needed <= 1e9:
+        return None
+    digit = int(10 ** max(0, int(log10(max(needed, 1))) - 1))
+    return ceil(needed / digit) * digit
+
+
+def difference_interval(
+    a: tuple[float, float, float], b: tuple[float, float, float], most: float = 1.0
+) -> tuple[float, float, float]:
     """Return (b - a, low, high) for two shares from separate samples, each given as (share, low, high) by Wilson.
+
+    Of other figures and intervals likewise; `most` is the largest difference that there can be.
 
     Newcombe's hybrid score interval (1998, "Interval estimation for the difference between independent
     proportions", Statistics in Medicine 17, method 10).
@@ -266,7 +284,7 @@ def difference_interval(a: tuple[float, float, float], b: tuple[float, float, fl
     (p_a, low_a, high_a), (p_b, low_b, high_b) = a, b
     below = sqrt((p_b - low_b) ** 2 + (high_a - p_a) ** 2)
     above = sqrt((high_b - p_b) ** 2 + (p_a - low_a) ** 2)
-    return p_b - p_a, max(-1.0, p_b - p_a - below), min(1.0, p_b - p_a + above)
+    return p_b - p_a, max(-most, p_b - p_a - below), min(most, p_b - p_a + above)
 
 
 def median_interval(

@@ -154,7 +154,7 @@ class Board:
         for cell in cells:
             with working(), self._changed:
                 self.check()
-                if cell.answers is not None and cell.scores is not None and cell.row.by_class is None:
+                if cell.answers and cell.scores is not None and not (cell.row.by_class or cell.row.metrics):
                     self._detail(cell, np.load(cell.answers, mmap_mode="r", allow_pickle=False), None)
                     self._on_row(cell.row)
 

@@ -26,11 +26,11 @@ from ..core.measurement import Measurement, PooledDrop
 from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
-from ..core.statistics import CONFIDENCE, samples_needed
+from ..core.statistics import CONFIDENCE, samples_needed, samples_needed_of_means
 from ..core.target import Target, parse_runtime, same_version
 from ..tasks import metric_of
+from ..tasks.loss import Loss, allowed_drop, loss_of
 from ..tasks.per_class import recall_drop
-from ..tasks.quality import loss_of
 from ..tflite import tflite_of
 from .cells import Cell
 
@@ -172,69 +172,84 @@ def _oldest(artifact: Artifact, target: Target) -> tuple[int, ...] | None:
 
 
 def _drop(m: Measurement, budget: Budget) -> list[Violation]:
-    if budget.max_accuracy_drop >= 1:  # no limit: even an unknown drop is within it
+    most = allowed_drop(m, budget)
+    if math.isinf(most):  # no limit: even an unknown drop is within it
         return []
-    allowed = points(budget.max_accuracy_drop)
     loss = loss_of(m)
+    allowed = loss.metric.amount(most)
     if loss.most is not None:
-        if loss.most <= budget.max_accuracy_drop:
+        if loss.most <= most:
             return []
         words = f"{loss.why}, so it may lose up to {points(loss.most)} of accuracy, more than the {allowed} allowed"
-        return [Violation(words, _times_allowed(loss.most, budget))]
+        return [Violation(words, _times_allowed(loss.most, most))]
     if (pooled := loss.drop) is None:
         return [_unknown("the drop of accuracy", allowed, loss.why)]
     judged = pooled.drop if budget.drop_by == "estimate" or pooled.high is None else pooled.high
-    if judged <= budget.max_accuracy_drop:
+    if judged <= most:
         return []
-    interval = points_range(pooled.low, pooled.high)
-    interval_words = f" (95 % interval {interval})" if interval else ""
-    excess = _times_allowed(judged, budget)
-    if pooled.drop > budget.max_accuracy_drop:
-        words = f"loses {points(pooled.drop)} of accuracy against float{on_splits(pooled)}{interval_words}"
+    interval = f" (95 % interval {loss.interval})" if loss.interval else ""
+    excess = _times_allowed(judged, most)
+    if pooled.drop > most:
+        words = f"loses {_lost(loss, pooled.drop)} against float{on_splits(pooled)}{interval}"
         words += f", more than the {allowed} allowed"
-        if budget.drop_by == "interval" and pooled.low is not None and pooled.low <= budget.max_accuracy_drop:
+        if budget.drop_by == "interval" and pooled.low is not None and pooled.low <= most:
             words += f"; {pooled.samples:,} samples do not exclude that it loses less"
         return [Violation(words, excess)]
-    fact, remedy = f"{_not_shown(pooled, allowed)}{interval_words}", _would_show(pooled, budget)
-    why = f"{fact}: {_how_many(pooled, budget)}"
+    fact, remedy = f"{_not_shown(loss, pooled, most)}{interval}", _would_show(loss, pooled, most, _limit_name(budget))
+    why = f"{fact}: {_how_many(loss, pooled, most, _limit_name(budget))}"
     return [Violation(why, excess, remedy, fact if "samples instead of" in remedy else why)]
 
 
-def _not_shown(drop: PooledDrop, allowed: str) -> str:
-    lost = drop.drop
-    words = f"loses {points(lost)}" if lost > 0 else f"gains {points(-lost)}" if lost < 0 else "loses nothing"
+def _limit_name(budget: Budget) -> str:
+    return "max_drop" if budget.max_drop is not None else "max_accuracy_drop"
+
+
+def _lost(loss: Loss, drop: float) -> str:
+    """Return ``0.35 points of accuracy``, ``0.12 of MAE``, ``1.2 dB of SNR``."""
+    words, of = loss.metric.amount(drop), f" of {loss.metric.name}"
+    return words if words.endswith(of) else words + of
+
+
+def _not_shown(loss: Loss, drop: PooledDrop, most: float) -> str:
+    lost, amount = drop.drop, loss.metric.amount
+    words = f"loses {amount(lost)}" if lost > 0 else f"gains {amount(-lost)}" if lost < 0 else "loses nothing"
     of = f" of {' and '.join(drop.splits)}" if drop.splits else ""
     return (
-        f"cannot be shown with {drop.samples:,} samples{of} to lose at most {allowed} of accuracy, though on these it "
+        f"cannot be shown with {drop.samples:,} samples{of} to lose at most {_lost(loss, most)}, though on these it "
         f"{words}"
     )
 
 
-def _needed(pooled: PooledDrop, budget: Budget) -> int | None:
+def _needed(loss: Loss, pooled: PooledDrop, most: float) -> int | None:
     """Return about how many samples would show that a drop is within the limit, given its estimate."""
     low, high = pooled.low or 0.0, pooled.high or 0.0
-    return samples_needed(pooled.drop, low, high, pooled.samples, budget.max_accuracy_drop)
+    needed = samples_needed if loss.metric.is_share else samples_needed_of_means
+    return needed(pooled.drop, low, high, pooled.samples, most)
 
 
-def _how_many(pooled: PooledDrop, budget: Budget) -> str:
+def _how_many(loss: Loss, pooled: PooledDrop, most: float, name: str) -> str:
     """Return how many samples would tell, in words."""
     if pooled.samples < 1:
         return "more samples would tell"
-    if (count := _needed(pooled, budget)) is None:
-        return "no number of samples would show that; allow a little more with budget.max_accuracy_drop"
+    if (count := _needed(loss, pooled, most)) is None:
+        return f"no number of samples would show that; allow a little more with budget.{name}"
     return f"about {count:,} samples would be needed"
 
 
-def _would_show(pooled: PooledDrop, budget: Budget) -> str:
+def _would_show(loss: Loss, pooled: PooledDrop, most: float, name: str) -> str:
     """Return what would show that a file keeps the limit that its estimate keeps."""
-    count = _needed(pooled, budget) if pooled.samples > 0 else None
+    count = _needed(loss, pooled, most) if pooled.samples > 0 else None
     ways = []
     if count is not None:
         more = "by more data or a larger share of them for the test"
         ways.append(f"about {count:,} samples instead of {pooled.samples:,}, {more}")
-    wider = math.ceil(1000 * (pooled.high or 0.0)) / 1000
+    high = pooled.high or 0.0
+    # Rounded up: to thousandths of a share, otherwise to two digits.
+    parts = 1000 if loss.metric.is_share or high <= 0 else 10.0 ** (1 - math.floor(math.log10(high)))
+    wider = math.ceil(parts * high) / parts
+    name = name if loss.metric.is_share else "max_drop"
     ways += ['budget.drop_by = "estimate", which judges by the estimate alone']
-    ways += [f"a wider budget, budget.max_accuracy_drop = {wider:g}"] if wider < 1 else []
+    ways += [f"a wider budget, budget.{name} = {wider:g}"] if wider < 1 or not loss.metric.is_share else []
     return f"What would show it: {'; or '.join(ways)}."
 
 
@@ -296,6 +311,9 @@ def _accuracy(m: Measurement, budget: Budget) -> list[Violation]:
         return []
     if (metric := metric_of(m)) is None:
         return [_unknown("accuracy", percent(budget.min_accuracy), "it was not measured")]
+    if not metric.is_share:
+        words = f"the metric is {metric.phrase}, which is no share: limit its loss with max_drop"
+        return [_unknown("accuracy", percent(budget.min_accuracy), words)]
     if metric.value >= budget.min_accuracy:
         return []
     # Shares of wrong answers, so that missing 99 % by one point counts for more than missing 80 % by one.
@@ -312,8 +330,8 @@ def _size(artifact: Artifact, budget: Budget) -> list[Violation]:
     return violations
 
 
-def _times_allowed(drop: float, budget: Budget) -> float:
-    return drop / budget.max_accuracy_drop if budget.max_accuracy_drop else 1 + 100 * drop
+def _times_allowed(drop: float, allowed: float) -> float:
+    return drop / allowed if allowed else 1 + 100 * drop
 
 
 def _over(what: str, value: float, limit: float | None, words: Callable[[float], str]) -> list[Violation]:

@@ -17,7 +17,7 @@ from ..core.results import Results
 from ..core.runtime import RUNTIMES
 from ..core.sanitize import shorten
 from ..tasks import Quality, quality_of
-from ..tasks.quality import Loss, loss_of
+from ..tasks.loss import Loss, loss_of
 
 
 @dataclass(frozen=True)

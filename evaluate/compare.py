@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, difference_interval, paired_loss
 from ..tasks import Quality, comparable, task_of_row
+from ..tasks.classification import Accuracy
 from .bursts import Record, ratio_of, read_record, through_anchor
 from .cells import Cell, cells
 from .gate import Gate, Limit, judge
@@ -64,6 +66,9 @@ class Change:
 class CellComparison:
     """One variant on one target in both runs. `accuracy` is b - a in shares, `latency` is b / a; None: not known.
 
+    Of a metric that is no share (`metric_a`, `metric_b`) `accuracy` is b - a in its unit, and `score_a` and `score_b`
+    are the values.
+
     Files without known classes have no accuracy: their agreement with their float models is shown in its place, and
     `agreement_by` says what that is a share of (`tasks.agreement`).
     `by_design` cells are empty in both, since the runtime does not read the format. `is_reference`: the float model
@@ -96,19 +101,29 @@ class CellComparison:
     reason_b: str = ""
     latency_why: str = ""
     is_reference: bool = False
+    metric_a: str = ""
+    metric_b: str = ""
+    score_a: float | None = None
+    score_b: float | None = None
 
     @property
     def qualities(self) -> tuple[Quality | None, Quality | None]:
         """How well both files answer, by the kind of figure that counts for the two; None where one lacks it."""
         figures = (
-            (self.accuracy_a, self.agreement_a, self.agreement_by_a),
-            (self.accuracy_b, self.agreement_b, self.agreement_by_b),
+            (self.metric_a, self.accuracy_a, self.score_a, self.agreement_a, self.agreement_by_a),
+            (self.metric_b, self.accuracy_b, self.score_b, self.agreement_b, self.agreement_by_b),
         )
         a, b = comparable(
-            [Measurement("", self.target, "", "", accuracy=accuracy, agreement=agreement, agreement_by=by)
-             for accuracy, agreement, by in figures]
+            [Measurement("", self.target, "", "", metric=metric, accuracy=accuracy, score=score, agreement=agreement,
+                         agreement_by=by)
+             for metric, accuracy, score, agreement, by in figures]
         )  # fmt: skip
         return a, b
+
+    @property
+    def metric(self) -> type[Quality]:
+        """The metric that `accuracy` is a difference of."""
+        return next((type(one) for one in self.qualities if one is not None), Accuracy)
 
 
 @dataclass(frozen=True)
@@ -328,6 +343,10 @@ def compare_cell(a: Cell, b: Cell, folder_a: Path | None, folder_b: Path | None)
         reason_a=m.reason,
         reason_b=n.reason,
         is_reference=b.is_reference,
+        metric_a=m.metric,
+        metric_b=n.metric,
+        score_a=m.score,
+        score_b=n.score,
     )
 
 
@@ -343,13 +362,15 @@ def _accuracy(a: Cell, b: Cell, scores_a: KeptScores | None, scores_b: KeptScore
     if first is None or second is None:
         return None
     if scores_a is None or scores_b is None or not pairs(scores_a, scores_b):
-        difference, low, high = difference_interval(first, second)
+        difference, low, high = difference_interval(first, second, 1.0 if task.figure.is_share else inf)
         why = "not of the same samples" if scores_a and scores_b else "a run kept no scores of its samples"
         return Change(difference, low, high, CONFIDENCE, f"{SEPARATE}: {why}", _verdict(low, high, 0))
     if _is_same_file(a, b) and np.array_equal(scores_a.parts, scores_b.parts):
         return Change(0.0, 0.0, 0.0, CONFIDENCE, IDENTICAL, _verdict(0, 0, 0))
     if scores_a.parts.ndim > 1 and scores_b.parts.ndim > 1:
-        gain, low, high = task.drop(scores_b.parts, scores_a.parts)
+        # What a loses of b's metric: where less of it is better, the difference b - a is the other way round.
+        order = (scores_b, scores_a) if task.figure.better == "higher" else (scores_a, scores_b)
+        gain, low, high = task.drop(*(one.parts for one in order))
         return Change(gain, low, high, CONFIDENCE, RESAMPLED, _verdict(low, high, 0))
     gain, low, high = paired_loss(scores_b.scores, scores_a.scores)
     return Change(gain, low, high, CONFIDENCE, PAIRED, _verdict(low, high, 0))

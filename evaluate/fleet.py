@@ -24,7 +24,7 @@ from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, difference_interval, paired_loss
 from ..core.target import base_target
-from ..tasks import comparable
+from ..tasks import comparable, task_of_row
 from .budget import Limits, Violation
 from .bursts import Ratios, read_record
 from .cells import Cell, artifact_name, cells, has_several_models
@@ -154,7 +154,7 @@ def _worst_accuracy(rows: Sequence[Measurement], folder: Path | None) -> dict[st
     worst, low_figure = max(figures, key=lambda pair: pair[1].cost)
     best, high_figure = min(figures, key=lambda pair: pair[1].cost)
     confidence = 1 - (1 - CONFIDENCE) / (len(figures) * (len(figures) - 1) / 2)
-    difference, low, high, verdict = high_figure.value - low_figure.value, None, None, UNCLEAR
+    difference, low, high, verdict = low_figure.cost - high_figure.cost, None, None, UNCLEAR
     ours, theirs = kept(worst, folder), kept(best, folder)
     if low_figure.cost == high_figure.cost:
         others = [kept(row, folder) for row, _ in figures]
@@ -162,10 +162,14 @@ def _worst_accuracy(rows: Sequence[Measurement], folder: Path | None) -> dict[st
         verdict = SAME if same or all(row.difference == 0 for row, _ in figures) else UNCLEAR
     elif ours and theirs and pairs(ours, theirs) and ours.parts.ndim == 1:
         difference, low, high = paired_loss(theirs.scores, ours.scores, confidence)
-    elif None not in (low_figure.low, low_figure.high, high_figure.low, high_figure.high):
-        ends = [(f.value, f.low or 0.0, f.high or 0.0) for f in (low_figure, high_figure)]
+    elif ours and theirs and pairs(ours, theirs) and (task := task_of_row(worst)):
         confidence = CONFIDENCE
-        difference, low, high = difference_interval(*ends)
+        difference, low, high = task.drop(theirs.parts, ours.parts)
+    elif None not in (low_figure.low, low_figure.high, high_figure.low, high_figure.high):
+        pair = (low_figure, high_figure) if low_figure.better == "higher" else (high_figure, low_figure)
+        below, above = ((f.value, f.low or 0.0, f.high or 0.0) for f in pair)
+        confidence = CONFIDENCE
+        difference, low, high = difference_interval(below, above, 1.0 if low_figure.is_share else inf)
     if low is not None and low > 0:
         verdict = LOWER
     return {
@@ -236,8 +240,8 @@ def _smallest_set(
             left_out.append({"device": device, "why": "Nothing runs there: its figures are estimates."})
         else:
             missing.append({"device": device, "why": _why_none(here, several)})
-    aside = behind(results, {s.cell.artifact.model for of in allowed.values() for s in of.values()},
-                   budget.max_accuracy_drop) if budget.min_accuracy is None else {}  # fmt: skip
+    models = {s.cell.artifact.model for of in allowed.values() for s in of.values()}
+    aside = behind(results, models, budget) if budget.min_accuracy is None else {}
     artifacts = {artifact.id: artifact for artifact in results.artifacts}
 
     def preferred(device: str, among: Sequence[str]) -> str:

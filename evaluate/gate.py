@@ -1,9 +1,10 @@
 """A gate for CI: limits on how much worse run b may be than run a, decided by intervals, cell by cell.
 
-A limit is ``accuracy_drop > 0.5 points``, ``latency > 3 %``, ``size > 5 %`` or ``new-failures``. On a cell it is "not
-met" where the interval of the change lies wholly beyond it, "met" where it lies wholly within, and otherwise "not
-shown": these samples or these latencies cannot tell. So noise alone never fails a gate, and what was not measured is
-never called good. The float model itself ships nowhere: it is left out where there are files.
+A limit is ``accuracy_drop > 0.5 points``, ``metric_drop > 2 %`` (of any task's metric, as a part of that of run a),
+``latency > 3 %``, ``size > 5 %`` or ``new-failures``. On a cell it is "not met" where the interval of the change lies
+wholly beyond it, "met" where it lies wholly within, and otherwise "not shown": these samples or these latencies cannot
+tell. So noise alone never fails a gate, and what was not measured is never called good. The float model itself ships
+nowhere: it is left out where there are files.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LEAST_CONFIDENCE = 0.8
 MOST_RATIO = 1e6
 _NAME = re.compile(r"[^\s<>=]*")
 _AMOUNT = re.compile(r">\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(\S+)")
-_EXAMPLES = "'accuracy_drop > 0.5 points', 'latency > 3 %', 'size > 5 %', new-failures"
+_EXAMPLES = "'accuracy_drop > 0.5 points', 'metric_drop > 2 %', 'latency > 3 %', 'size > 5 %', new-failures"
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,25 @@ def _lost(limit: Limit, missing: Sequence[Cell]) -> Iterator[Judgement]:
 def _accuracy_drop(cell: CellComparison) -> Change | str:
     if cell.accuracy is None:
         return _not_in_both(cell, "accuracy")
-    change = cell.accuracy
+    change, metric = cell.accuracy, cell.metric
+    if not metric.is_share:
+        return f"the metric is {metric.name}, which is no share: limit it with metric_drop"
     words = f"{signed_points(change.estimate)} points [{signed_points(change.low)}, {signed_points(change.high)}]"
     drop, low, high = (100 * value for value in (-change.estimate, -change.high, -change.low))
     return Change(drop + 0.0, low + 0.0, high + 0.0, words)
+
+
+def _metric_drop(cell: CellComparison) -> Change | str:
+    """How much is lost of any task's metric, as a part of that of a."""
+    change, (first, _) = cell.accuracy, cell.qualities
+    if change is None or first is None:
+        return _not_in_both(cell, "metric")
+    if not first.value:
+        return f"{first.name} is 0 in a: nothing is a part of that"
+    metric, ends = cell.metric, (change.estimate, change.low, change.high)
+    words = f"{metric.signed(ends[0])} {metric.drop_unit}".rstrip() + f" [{', '.join(map(metric.signed, ends[1:]))}]"
+    worse = [100 * end / abs(first.value) * (1 if metric.better == "lower" else -1) for end in ends]
+    return Change(worse[0] + 0.0, min(worse[1:]) + 0.0, max(worse[1:]) + 0.0, f"{first.name} {words}")
 
 
 def _latency(cell: CellComparison) -> Change | str:
@@ -197,6 +213,7 @@ def _not_in_both(cell: CellComparison, what: str) -> str:
 
 METRICS = {
     "accuracy_drop": Metric("points", _accuracy_drop),
+    "metric_drop": Metric("%", _metric_drop),
     "latency": Metric("%", _latency),
     "size": Metric("%", _size),
 }

@@ -14,7 +14,9 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..core.frames import data_frame, html_table
+from ..core.measurement import Measurement
 from ..core.results import Results
+from ..tasks import Quality, quality_of
 from .cells import Cell
 from .compare import MACHINE_KEYS, Change, compare_cell, matched
 
@@ -38,7 +40,8 @@ class HistoryPoint:
     """One cell in one run, by the number of the run from 0. Figures are None where the run has none.
 
     `accuracy` is a share, `latency_ms` the median of one inference in milliseconds, both with their intervals; changes
-    are from the run before that has the figure. `agreement` is shown where there is no accuracy.
+    are from the run before that has the figure. `score` is the `metric` where that is no share, with its interval.
+    `agreement` is shown where there is neither.
     """
 
     run: int
@@ -54,6 +57,19 @@ class HistoryPoint:
     bytes: int | None = None
     accuracy_change: Change | None = None
     latency_change: Change | None = None
+    metric: str = ""
+    score: float | None = None
+    score_low: float | None = None
+    score_high: float | None = None
+
+    @property
+    def quality(self) -> Quality:
+        """How well the file answers."""
+        return quality_of(
+            Measurement("", "", "", "", metric=self.metric, accuracy=self.accuracy, accuracy_low=self.accuracy_low,
+                        accuracy_high=self.accuracy_high, score=self.score, score_low=self.score_low,
+                        score_high=self.score_high, agreement=self.agreement)
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,6 +176,10 @@ def _point(number: int, cell: Cell) -> HistoryPoint:
         accuracy_low=m.accuracy_low,
         accuracy_high=m.accuracy_high,
         agreement=m.agreement,
+        metric=m.metric,
+        score=m.score,
+        score_low=m.score_low,
+        score_high=m.score_high,
         latency_ms=latency.median if latency else None,
         latency_low=latency.low if latency else None,
         latency_high=latency.high if latency else None,

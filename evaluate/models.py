@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from math import inf
 
-from ..core.formatting import points, points_range
+from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import difference_interval
-from ..tasks import task_of
-
-
-class Share(NamedTuple):
-    """An accuracy with its 95 % interval, on so many samples."""
-
-    share: float
-    low: float
-    high: float
-    samples: int
+from ..tasks import Quality, task_of_row
 
 
 @dataclass(frozen=True)
@@ -41,14 +32,13 @@ class AccuracyGap:
         return not self.low <= 0 <= self.high
 
 
-def float_accuracies(results: Results) -> dict[str, Share]:
-    """Return the accuracy of each model's float reference, by name; models without one are left out."""
+def float_accuracies(results: Results) -> dict[str, Quality]:
+    """Return the metric of each model's float reference, by name; models without one are left out."""
     models = {a.id: a.model for a in results.artifacts if a.format == "savedmodel"}
-    accuracies: dict[str, Share] = {}
+    accuracies: dict[str, Quality] = {}
     for m in results.measurements:
-        is_reference = m.artifact in models and m.status == "ok"
-        if is_reference and (share := task_of(()).reported(m)) is not None:
-            accuracies.setdefault(models[m.artifact], Share(*share, m.samples))
+        if m.artifact in models and m.status == "ok" and (task := task_of_row(m)) and (known := task.reported(m)):
+            accuracies.setdefault(models[m.artifact], task.figure(known.value, m.samples, known.low, known.high))
     return accuracies
 
 
@@ -65,18 +55,29 @@ def accuracy_gap(results: Results, better: str, other: str) -> AccuracyGap:
                 return AccuracyGap(first["difference"], first["low"], first["high"])
             return AccuracyGap(-first["difference"], -first["high"], -first["low"])
     accuracies = float_accuracies(results)
-    return AccuracyGap(*difference_interval(accuracies[other][:3], accuracies[better][:3]))
+    more, less = accuracies[better], accuracies[other]
+    if more.better == "lower":
+        more, less = less, more
+    return AccuracyGap(*difference_interval(_ends(less), _ends(more), 1.0 if more.is_share else inf))
 
 
-def behind(results: Results, models: Collection[str], allowed: float) -> dict[str, AccuracyGap]:
-    """Return which of `models` are less accurate than the best of them, distinguishably and by more than `allowed`.
+def _ends(figure: Quality) -> tuple[float, float, float]:
+    low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
+    return figure.value, low, high
+
+
+def behind(results: Results, models: Collection[str], budget: Budget) -> dict[str, AccuracyGap]:
+    """Return which of `models` are less accurate than the best of them, distinguishably and by more than a file may be.
 
     A model of unknown accuracy is behind every model whose accuracy is known.
     """
-    accuracies = {model: share for model, share in float_accuracies(results).items() if model in models}
+    accuracies = {model: figure for model, figure in float_accuracies(results).items() if model in models}
     if not accuracies or len(models) < 2:
         return {}
-    top = max(accuracies, key=lambda model: accuracies[model].share)
+    top = min(accuracies, key=lambda model: accuracies[model].cost)
+    best = accuracies[top]
+    allowed = budget.allowed_drop(best.value, is_share=best.is_share)
+    remedy = "set budget.min_accuracy to say what accuracy is enough" if best.is_share else "set budget.max_drop"
     gaps: dict[str, AccuracyGap] = {}
     for model in models:
         if model not in accuracies:
@@ -88,9 +89,8 @@ def behind(results: Results, models: Collection[str], allowed: float) -> dict[st
             if lead.distinguishable and lead.estimate > allowed:
                 gaps[model] = replace(
                     lead,
-                    why=f"{shorten(model)} is {points(lead.estimate)} less accurate than {shorten(top)} (95 % interval "
-                    f"{points_range(lead.low, lead.high)}).",
-                    remedy=f"That is more than the {points(allowed)} that a file may lose: set budget.min_accuracy to "
-                    "say what accuracy is enough.",
+                    why=f"{shorten(model)} is {best.amount(lead.estimate)} less accurate than {shorten(top)} (95 % "
+                    f"interval {best.signed_span(lead.low, lead.high)}).",
+                    remedy=f"That is more than the {best.amount(allowed)} that a file may lose: {remedy}.",
                 )
     return gaps

@@ -14,7 +14,7 @@ from ..core.formatting import ms, size, times
 from ..core.measurement import Measurement
 from ..core.results import Results
 from ..core.sanitize import shorten
-from ..tasks import Quality, comparable
+from ..tasks import Quality, comparable, quality_of
 from .budget import REASON_LIMIT, rows_by_artifact, runtime_violations
 from .bursts import Ratios
 from .cells import Cell, artifact_name, cells, has_several_models
@@ -177,9 +177,10 @@ def _surely_better(a: Measurement, b: Measurement) -> bool:
     first, second = drops
     if first and second and first.high is not None and second.low is not None and first.high < second.low:
         return True
-    if a.accuracy_low is None or b.accuracy_high is None:
+    mine, its = quality_of(a), quality_of(b)
+    if mine.low is None or its.high is None:
         return True
-    return a.accuracy_low > b.accuracy_high
+    return mine.surely_better(its)
 
 
 def _front(

@@ -24,13 +24,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.formatting import latency_words, ms, points, points_range, size, times
+from ..core.formatting import latency_words, ms, size, times
 from ..core.measurement import Latency
 from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE
 from ..tasks import metric_of
+from ..tasks.loss import allowed_drop
 from .budget import Limits, Violation
 from .bursts import Ratios
 from .cells import Cell, artifact_name, cells, has_several_models
@@ -160,9 +161,7 @@ def _row(cell: Cell, why: str) -> dict[str, Any]:
 
 def _set_aside(results: Results, fitting: Sequence[Cell], budget: Budget) -> dict[str, AccuracyGap]:
     """Return the models whose files are ranked after the others', and by how much they are behind."""
-    if budget.min_accuracy is not None:
-        return {}
-    return behind(results, {c.artifact.model for c in fitting}, budget.max_accuracy_drop)
+    return {} if budget.min_accuracy is not None else behind(results, {c.artifact.model for c in fitting}, budget)
 
 
 def _beside_models(
@@ -178,17 +177,18 @@ def _beside_models(
     models = [m for m in dict.fromkeys(c.artifact.model for c in fitting) if m in accuracies]
     if winner.artifact.model not in models:
         return []
-    top = max(models, key=lambda m: accuracies[m].share)
+    top = min(models, key=lambda m: accuracies[m].cost)
     if top != winner.artifact.model:
         other = race.winner([c for c in fitting if c.artifact.model == top])[0]
         lead = accuracy_gap(results, top, winner.artifact.model)
         sure = "" if lead.distinguishable else ", not distinguishable"
-        if not lead.distinguishable and lead.estimate > budget.max_accuracy_drop:
+        metric = accuracies[top]
+        if not lead.distinguishable and lead.estimate > budget.allowed_drop(metric.value, is_share=metric.is_share):
             sure += f" with {accuracies[top].samples:,} samples: a larger test split would tell"
         more = "; set budget.min_accuracy higher if that matters more" if budget.min_accuracy is not None else ""
         return [
-            f"The most accurate model, {shorten(top)}, is {points(lead.estimate)} better (95 % interval "
-            f"{points_range(lead.low, lead.high)}{sure}); its best file, {_name(other, True)}, takes "
+            f"The most accurate model, {shorten(top)}, is {metric.amount(lead.estimate)} better (95 % interval "
+            f"{metric.signed_span(lead.low, lead.high)}{sure}); its best file, {_name(other, True)}, takes "
             f"{times(race.ratio(winner, other).ratio)} the latency and "
             f"{_times_size(other, winner)} the size{more}."
         ]
@@ -239,10 +239,11 @@ def _why_winner(
     if runtime_sentence := limits.runtime_words(winner):
         parts.append(runtime_sentence)
     drop = m.judged_drop
-    if not violations and drop is not None and drop.high is not None and drop.high > budget.max_accuracy_drop:
+    allowed, amount = allowed_drop(m, budget), winner.loss.metric.amount
+    if not violations and drop is not None and drop.high is not None and drop.high > allowed:
         parts.append(
-            f"Its drop is within the {points(budget.max_accuracy_drop)} allowed, but {drop.samples:,} samples do not "
-            f"exclude one of up to {points(drop.high)}: a larger test split would tell."
+            f"Its drop is within the {amount(allowed)} allowed, but {drop.samples:,} samples do not "
+            f"exclude one of up to {amount(drop.high)}: a larger test split would tell."
         )
     if _latency(winner).confidence < CONFIDENCE:
         count = _latency(winner).processes
@@ -251,12 +252,12 @@ def _why_winner(
             "set evaluate.latency.processes to 6 or more."
         )
     same = [(metric, c) for c in fitting if c.artifact.model == model and (metric := metric_of(c.measurement))]
-    best_metric, better = max(same, key=lambda pair: pair[0].value, default=(None, winner))
-    if best_metric and (own := metric_of(m)) and (best_metric.low or 0.0) > (own.high or 1.0):
+    best_metric, better = min(same, key=lambda pair: pair[0].cost, default=(None, winner))
+    if best_metric and (own := metric_of(m)) and best_metric.surely_better(own):
         parts.append(
             f"{_name(better, several)} is more accurate ({best_metric.text}) at "
             f"{times(race.ratio(winner, better).ratio)} the latency; "
-            "set budget.min_accuracy if that matters more."
+            f"set budget.{'min_accuracy' if own.is_share else 'max_drop'} if that matters more."
         )
     return " ".join(parts)
 

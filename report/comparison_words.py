@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.formatting import ms, percent, points, precise_ratio, signed_percent, signed_points, size
+from ..core.formatting import ms, percent, points, precise_ratio, signed_percent, size
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE
 from ..evaluate.compare import BY_MEDIANS, SAME_FILE, SEPARATE, CellComparison, Change, Comparison
@@ -82,8 +82,13 @@ def _accuracy(cell: CellComparison) -> Figure:
     if (change := cell.accuracy) is None:
         return Figure(values=values)
     mark = SEPARATE_MARK if change.method.startswith(SEPARATE) else ""
-    interval = f"[{signed_points(change.low)}, {signed_points(change.high)}]{mark}"
-    return _figure(change, points(change.estimate, signed=True), interval, values, ("higher", "lower"), worse="lower")
+    metric = cell.metric
+    interval = f"[{metric.signed(change.low)}, {metric.signed(change.high)}]{mark}"
+    text = points(change.estimate, signed=True) if metric.is_share else metric.signed(change.estimate)
+    if metric.drop_unit and not metric.is_share:
+        text += f" {metric.drop_unit}"
+    worse = "lower" if metric.better == "higher" else "higher"
+    return _figure(change, text, interval, values, ("higher", "lower"), worse=worse)
 
 
 def _latency(cell: CellComparison) -> Figure:

@@ -104,7 +104,7 @@ class Content:
 
     def measured(self) -> list[Cell]:
         """Return the timed cells that answer with a share as well, from 0 to 1: an accuracy or an agreement."""
-        return [c for c in self.timed() if c.quality.better == "higher"]
+        return [c for c in self.timed() if c.quality.is_share]
 
     @property
     def by_agreement(self) -> bool:

@@ -12,13 +12,12 @@ from ..core.formatting import (
     ms_range,
     on_splits,
     percent,
-    points_range,
-    signed_points,
     size,
 )
 from ..core.measurement import Measurement
 from ..core.sanitize import shorten
 from ..tasks import quality_of
+from ..tasks.loss import loss_of
 from .content import Content, verdict_of
 
 WHY_LIMIT = 2000
@@ -90,10 +89,13 @@ def headline(content: Content) -> Headline:
 def _figures(m: Measurement, artifact: Artifact) -> Iterable[Figure]:
     if (quality := quality_of(m)).title:
         yield Figure(quality.title, quality.text, quality.note, m.kind)
-    if (drop := m.judged_drop) is not None:
-        unit = "point" if abs(round(100 * drop.drop, 2)) == 1 else "points"
-        note = _interval("95 %", points_range(drop.low, drop.high), on_splits(drop, ""))
-        yield Figure("Drop against float", f"{signed_points(drop.drop)} {unit}", note, m.kind)
+    loss = loss_of(m)
+    if (drop := loss.drop) is not None:
+        unit = loss.metric.drop_unit
+        if unit == "points" and abs(round(100 * drop.drop, 2)) == 1:
+            unit = "point"
+        note = _interval("95 %", loss.interval, on_splits(drop, ""))
+        yield Figure("Drop against float", f"{loss.points} {unit}".rstrip(), note, m.kind)
     if m.latency_ms:
         confidence = percent(m.latency_ms.confidence)
         more = f"p95 {ms(m.latency_ms.p95)}"

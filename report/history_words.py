@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..core.formatting import ms, number, percent, percent_range, size
+from ..core.formatting import ms, number, size
 from ..core.sanitize import shorten
 from ..evaluate.compare import Change
 from ..evaluate.history import History, HistoryPoint, HistoryRun, Series
@@ -48,17 +48,15 @@ def entries(history: History, series: Series) -> Iterator[Entry]:
 
 
 def _entry(history: History, point: HistoryPoint, before: HistoryPoint | None) -> Entry:
-    quality = point.accuracy if point.accuracy is not None else point.agreement
-    agrees = " agree" if point.accuracy is None and quality is not None else ""
-    interval = percent_range(point.accuracy_low, point.accuracy_high) if point.accuracy is not None else ""
+    quality = point.quality
     timed = point.latency_low is not None and point.latency_high is not None
     same_size = before is not None and before.bytes == point.bytes
     return Entry(
         number=point.run + 1,
         date=date(history.runs[point.run]),
         status="" if point.status == "ok" else shorten(point.status, 20),
-        accuracy="–" if quality is None else percent(quality) + agrees,
-        accuracy_interval=interval,
+        accuracy=quality.short if quality.better else "–",
+        accuracy_interval=quality.interval,
         accuracy_change=_word(point.accuracy_change, "higher", "lower"),
         latency="–" if point.latency_ms is None else ms(point.latency_ms),
         latency_interval=f"{number(point.latency_low or 0)} to {number(point.latency_high or 0)}" if timed else "",

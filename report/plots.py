@@ -214,7 +214,7 @@ def new_figure(width: float, height: float, margins: tuple[float, float, float, 
 def _position(cell: Cell) -> tuple[float, float]:
     """Return (median latency, accuracy or agreement) of a cell that has both."""
     m = cell.measurement
-    if m.latency_ms is None or cell.quality.better != "higher":
+    if m.latency_ms is None or not cell.quality.is_share:
         raise ValueError(f"{cell.artifact.id} on {m.target} lacks accuracy or latency")
     return m.latency_ms.median, cell.quality.value
 

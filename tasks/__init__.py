@@ -8,10 +8,13 @@ from ..core.measurement import Measurement
 from .by_parts import ByParts
 from .classification import Classification
 from .detection import Detection
+from .embedding import Embedding
 from .multilabel import Multilabel
 from .quality import LargestDifference, Quality, Unknown, likeness_of
+from .regression import Regression
 from .segmentation import Segmentation
 from .task import Estimate, Task, compare
+from .tensor import Tensor
 
 __all__ = [
     "TARGETED",
@@ -31,9 +34,7 @@ __all__ = [
 TASKS: dict[str, Callable[[int], Task]] = {Classification.name: Classification}
 # Those whose targets are arrays (samples, …), and no classes.
 TARGETED: dict[str, type[ByParts]] = {
-    Detection.name: Detection,
-    Multilabel.name: Multilabel,
-    Segmentation.name: Segmentation,
+    task.name: task for task in (Detection, Multilabel, Regression, Tensor, Segmentation, Embedding)
 }
 TASKS |= TARGETED
 

@@ -21,7 +21,7 @@ from .task import Estimate, Scored
 
 
 class ByParts(ABC):
-    """See `task.Task`. The metric, a share from 0 to 1, is what `value` makes of the parts (samples, …)."""
+    """See `task.Task`. The metric is what `value` makes of the parts (samples, …)."""
 
     name: str
     metric: str
@@ -91,15 +91,21 @@ class ByParts(ABC):
 
     def quality(self, row: Measurement) -> Quality | None:
         """Return the metric that a row of this task has."""
-        if row.accuracy is None or row.metric != self.metric:
-            return None
-        return self.figure(row.accuracy, row.samples, row.accuracy_low, row.accuracy_high)
+        value, low, high = self._recorded(row)
+        return None if value is None else self.figure(value, row.samples, low, high)
 
     def reported(self, row: Measurement) -> Estimate | None:
         """Return the metric of a row with its interval."""
-        if row.accuracy is None or row.accuracy_low is None or row.accuracy_high is None or row.metric != self.metric:
-            return None
-        return Estimate(row.accuracy, row.accuracy_low, row.accuracy_high)
+        value, low, high = self._recorded(row)
+        return None if value is None or low is None or high is None else Estimate(value, low, high)
+
+    def _recorded(self, row: Measurement) -> tuple[float | None, float | None, float | None]:
+        """Return the metric of a row with its interval, as `task.recorded` wrote it; three times None: of no row."""
+        if row.metric != self.metric:
+            return None, None, None
+        if self.figure.is_share:
+            return row.accuracy, row.accuracy_low, row.accuracy_high
+        return row.score, row.score_low, row.score_high
 
     def not_comparable(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         """Return that two models' classes differ; empty where they do not."""
@@ -111,8 +117,9 @@ class ByParts(ABC):
         """Return the drop of the metric with its paired bootstrap interval."""
         if identical:
             return Estimate(0.0, 0.0, 0.0)
-        drop = self.value_of(reference) - self.value_of(parts)
-        return Estimate(drop, *bootstrap.drop_interval(self.value, reference, parts))
+        better, worse = (reference, parts) if self.figure.better == "higher" else (parts, reference)
+        drop = self.value_of(better) - self.value_of(worse)
+        return Estimate(drop, *bootstrap.drop_interval(self.value, better, worse))
 
     def agreement(self, shape: Sequence[int]) -> Agreement:
         """Return what counts equal elements, as the answers show what they are."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,7 @@ class Classification:
 
     name = "classification"
     metric = Accuracy.name
+    figure: ClassVar[type[Quality]] = Accuracy
 
     def __init__(self, classes: int) -> None:
         self.classes = classes

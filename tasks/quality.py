@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..core.formatting import on_splits, percent, percent_range, points, points_range, signed_points
-from ..core.measurement import Measurement, PooledDrop
+from ..core.formatting import percent, percent_range, points, points_range, signed_points, significant
+from ..core.measurement import Measurement
 from .agreement import counts_samples, words
 
 # A file is warned of below this share of equal answers, or above this error. int8 files of sound models give 0.9 to 1
@@ -52,6 +52,50 @@ class Quality:
     """Of a metric: what it is of the ``{samples}``, and how its interval is found."""
     paired: ClassVar[str] = "bootstrap over samples, Efron 1979"
     """Of a metric: the method of the drop's interval."""
+    is_share: ClassVar[bool] = True
+    """Whether the value is a share, from 0 to 1. Of a metric: whether rows have it as `accuracy`, or as `score`."""
+    drop_unit: ClassVar[str] = "points"
+    """What `signed` counts."""
+
+    @classmethod
+    def drop_title(cls) -> str:
+        """Return the heading of drops: ``Drop, points``."""
+        return f"Drop, {cls.drop_unit}" if cls.drop_unit else f"Drop, {cls.name}"
+
+    @classmethod
+    def words(cls, value: float) -> str:
+        """Return a value with its unit: ``82.4 %``."""
+        return percent(value)
+
+    @classmethod
+    def span(cls, low: float | None, high: float | None) -> str:
+        """Return an interval of values: ``80.6 to 84.0``; empty where it is not known."""
+        return percent_range(low, high)
+
+    @classmethod
+    def amount(cls, difference: float) -> str:
+        """Return a difference of values, with its unit: ``0.35 points``."""
+        return points(difference)
+
+    @classmethod
+    def signed(cls, difference: float) -> str:
+        """Return a difference of values with its sign, in `drop_unit`: ``+0.35``."""
+        return signed_points(difference)
+
+    @classmethod
+    def signed_span(cls, low: float | None, high: float | None) -> str:
+        """Return an interval of differences: ``−0.31 to +0.61``; empty where it is not known."""
+        return points_range(low, high)
+
+    def surely_better(self, other: Quality) -> bool:
+        """Return whether the intervals say that this figure is better than another of its kind."""
+        if self.better == "lower":
+            return self.high is not None and other.low is not None and self.high < other.low
+        return self.low is not None and other.high is not None and self.low > other.high
+
+    def before(self, drop: float) -> float:
+        """Return the value that a file had which has lost `drop` of it, and now has this one."""
+        return self.value + drop if self.better == "higher" else self.value - drop
 
     @property
     def cost(self) -> float:
@@ -61,7 +105,7 @@ class Quality:
     @property
     def text(self) -> str:
         """The value with its unit, where its kind is named: ``82.4 %``."""
-        return percent(self.value)
+        return self.words(self.value)
 
     @property
     def short(self) -> str:
@@ -76,7 +120,7 @@ class Quality:
     @property
     def interval(self) -> str:
         """``80.6 to 84.0``; empty if it is not known."""
-        return percent_range(self.low, self.high)
+        return self.span(self.low, self.high)
 
     @property
     def phrase(self) -> str:
@@ -98,13 +142,52 @@ class Quality:
         return f"{self.name} on", tested_on
 
 
+class Quantity(Quality):
+    """A metric that is no share: it has a unit of its own, or the targets'."""
+
+    is_share = False
+    unit: ClassVar[str] = ""
+    drop_unit = ""
+
+    @classmethod
+    def words(cls, value: float) -> str:
+        """Return a value with its unit: ``2.31``, ``18.4 dB``."""
+        return f"{significant(value)} {cls.unit}".rstrip()
+
+    @classmethod
+    def span(cls, low: float | None, high: float | None) -> str:
+        """Return an interval of values."""
+        return "" if low is None or high is None else f"{significant(low)} to {significant(high)}"
+
+    @classmethod
+    def amount(cls, difference: float) -> str:
+        """Return a difference of values, with its unit: ``0.12 of MAE``, ``1.2 dB``."""
+        return f"{significant(difference)} {cls.unit or f'of {cls.name}'}"
+
+    @classmethod
+    def signed(cls, difference: float) -> str:
+        """Return a difference of values with its sign."""
+        text = significant(difference)
+        return text if text.startswith("−") or text == "0" else f"+{text}"
+
+    @classmethod
+    def signed_span(cls, low: float | None, high: float | None) -> str:
+        """Return an interval of differences."""
+        return "" if low is None or high is None else f"{cls.signed(low)} to {cls.signed(high)}"
+
+    @property
+    def compared(self) -> str:
+        """The value in a sentence that compares files."""
+        return self.text
+
+
 class Likeness(Quality):
     """How like the float model's a file's answers are: the agreement, or the relative error."""
 
     @property
     def share(self) -> float:
         """The likeness from 0 to 1, the mean of `Agreement.scores`: of an error what it leaves."""
-        return self.value if self.better == "higher" else max(0.0, 1 - self.value)
+        return self.value if self.is_share else max(0.0, 1 - self.value)
 
     @property
     def column(self) -> str:
@@ -171,6 +254,7 @@ class RelativeError(Likeness):
 
     rank = 2
     better = "lower"
+    is_share = False
     name = full_name = "relative error"
     title = "Error against its float model"
     suffix = "off"
@@ -206,6 +290,7 @@ class Unknown(Quality):
 
     rank = 4
     better = ""
+    is_share = False
     name = full_name = title = ""
 
     @property
@@ -272,57 +357,3 @@ def caption(shown: Iterable[Quality], tested_on: str) -> str:
         captions.setdefault(what, set()).add(of)
     parts = [f"{what} {' or '.join(sorted(ofs))}" for what, ofs in captions.items() if what]
     return "; ".join(parts) or Unknown().short
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a file loses against its float model: the `drop` of the metric, or the `most` that it can be (a share).
-
-    Where both answer the same, they are right or wrong together: the drop is at most 1 - agreement. `why` says what is
-    known instead of the drop. `by_element`: the agreement counts elements.
-    """
-
-    drop: PooledDrop | None
-    most: float | None = None
-    why: str = ""
-    by_element: bool = False
-
-    @property
-    def phrase(self) -> str:
-        """How far the file is from the float model, or can be, within a sentence."""
-        if self.most is not None:
-            by_element = ", element by element" if self.by_element else ""
-            return f"loses at most {points(self.most)} of whatever accuracy that has{by_element}"
-        if self.drop is None:
-            return "drop against float not known"
-        way = "below" if self.drop.drop > 0 else "above"
-        distance = f"{points(abs(self.drop.drop))} {way} float" if self.drop.drop else "no drop against float"
-        interval = f" (95 % interval of the drop {self.interval})" if self.interval else ""
-        return distance + on_splits(self.drop) + interval
-
-    @property
-    def points(self) -> str:
-        """The drop in points in a table: ``+0.35``, ``≤ 2.00``, ``–``."""
-        if self.drop is not None:
-            return signed_points(self.drop.drop)
-        return f"≤ {100 * self.most:.2f}" if self.most is not None else "–"
-
-    @property
-    def interval(self) -> str:
-        """The interval of the drop; empty if it is not known."""
-        return points_range(self.drop.low, self.drop.high) if self.drop else ""
-
-
-def loss_of(m: Measurement) -> Loss:
-    """Return what a file loses against its float model."""
-    if m.judged_drop is not None:
-        return Loss(m.judged_drop)
-    alike = likeness_of(m)
-    if isinstance(alike, AgreementShare):
-        return Loss(None, 1 - alike.value, alike.phrase, by_element=not counts_samples(alike.by))
-    why = "the float model has no figure"
-    if m.difference is not None:
-        why = f"only that no value of its answers is more than {m.difference:.2g} off its float model's"
-    if alike is not None:
-        why += f", and that its numbers are {alike.text} of their spread off"
-    return Loss(None, why=why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
@@ -46,6 +46,7 @@ class Task(Protocol):
 
     name: str
     metric: str
+    figure: ClassVar[type[Quality]]
 
     def targets(self, data: PreparedData, split: str) -> NDArray[Any] | None:
         """Return what the right answers of a split are, one for each sample; None where the data do not say."""
@@ -78,7 +79,7 @@ class Task(Protocol):
         """Return why two models (rows of `Results.models`) do not answer the same question; empty where they do."""
 
     def drop(self, reference: NDArray[Any], parts: NDArray[Any], *, identical: bool = False) -> Estimate:
-        """Return the reference's metric minus the file's, from the parts of the same samples.
+        """Return what the file loses of the reference's metric, from the parts of the same samples; above 0: worse.
 
         `identical`: the answers are the very same, which is a drop of exactly 0. Raises ValueError for other lengths.
         """
@@ -93,7 +94,9 @@ class Task(Protocol):
 def recorded(task: Task, row: Measurement, estimate: Estimate) -> Measurement:
     """Return a row of results with a task's metric."""
     value, low, high = estimate
-    return replace(row, metric=task.metric, accuracy=value, accuracy_low=low, accuracy_high=high)
+    if task.figure.is_share:
+        return replace(row, metric=task.metric, accuracy=value, accuracy_low=low, accuracy_high=high)
+    return replace(row, metric=task.metric, score=value, score_low=low, score_high=high)
 
 
 def compare(task: Task, reference: NDArray[Any], other: NDArray[Any], shape: Sequence[int] = ()) -> Agreement:

@@ -319,6 +319,6 @@ def devices_of(devices: OpenDevices, targets: Sequence[Target], listener: Listen
 
 def _enforced(budget: Budget | None, references: Mapping[str, str]) -> Budget | None:
     """Return the budget that is enforced: without a float model, an unset drop is not limited."""
-    if budget is None or references or "max_accuracy_drop" in budget.model_fields_set:
+    if budget is None or references or {"max_accuracy_drop", "max_drop"} & budget.model_fields_set:
         return budget
     return budget.model_copy(update={"max_accuracy_drop": 1.0})

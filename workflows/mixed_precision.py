@@ -28,6 +28,8 @@ from ..export.mixed import MAKERS, VARIANT
 from ..quantize import diagnosis
 from ..quantize.calibration import Calibration
 from ..quantize.diagnosis import Group
+from ..tasks import metric_of
+from ..tasks.loss import allowed_drop
 from ..tasks.quality import likeness_of
 from ..tflite.writer import REVISION
 from .candidate_trial import counted, trial, trial_data
@@ -121,7 +123,8 @@ def choose(steps: Sequence[Step], budget: Budget, samples: str) -> tuple[Step, s
     `samples` describes the samples of the trial.
     """
     what = "the whole interval of its drop" if budget.drop_by == "interval" else "its drop"
-    limit = f"{budget.max_accuracy_drop:.2%}"
+    allowed, metric = allowed_drop(steps[0].row, budget), metric_of(steps[0].row)
+    limit = f"{allowed:.2%}" if metric is None or metric.is_share else metric.amount(allowed)
     for number, step in enumerate(steps):
         if fits(step.row, budget):
             if number == 0:
@@ -149,7 +152,7 @@ def _likeness(row: Measurement) -> float:
 def fits(row: Measurement, budget: Budget) -> bool:
     """Whether a trial's drop is inside the budget."""
     drop = row.drop_high if budget.drop_by == "interval" else row.drop
-    return row.status == "ok" and drop is not None and drop <= budget.max_accuracy_drop
+    return row.status == "ok" and drop is not None and drop <= allowed_drop(row, budget)
 
 
 class _Search:

@@ -41,7 +41,7 @@ from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..export import reference as float_artifact
 from ..export import save as save_artifact
-from ..tasks.quality import loss_of
+from ..tasks.loss import allowed_drop, loss_of
 from ..train import backbones
 from ..train.callbacks import identity as callback_identity
 from .build import ModelBuild
@@ -426,13 +426,13 @@ def _may_lose_more(row: Measurement, budget: Budget) -> bool:
 
     If the estimate is within the budget and the samples are too few, only a loss beyond chance counts.
     """
-    lost = loss_of(row)
+    lost, allowed = loss_of(row), allowed_drop(row, budget)
     if (loss := lost.drop) is None:
-        return lost.most is not None and lost.most > budget.max_accuracy_drop
-    if loss.drop > budget.max_accuracy_drop:
+        return lost.most is not None and lost.most > allowed
+    if loss.drop > allowed:
         return True
     by_interval = budget.drop_by == "interval" and loss.high is not None and loss.low is not None
-    return by_interval and (loss.low or 0.0) > 0 and (loss.high or 0.0) > budget.max_accuracy_drop
+    return by_interval and (loss.low or 0.0) > 0 and (loss.high or 0.0) > allowed
 
 
 def _targets(recipe: Recipe) -> list[Target]:

@@ -279,7 +279,10 @@ def _classes(array: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         names, numbers = np.unique(array, return_inverse=True)
         return numbers.astype(np.int64), tuple(map(str, names))
     if array.dtype.kind == "f" or array.min() < 0:
-        raise InputError(f"y is {array.dtype} from {array.min():g}", "give class numbers from 0: y.astype(int)")
+        raise InputError(
+            f"y is {array.dtype} from {array.min():g}",
+            "give class numbers from 0: y.astype(int); of numbers that are no classes: task regression",
+        )
     if array.max() >= MOST_CLASSES:
         raise InputError(
             f"y has the class number {array.max()}, and a model has at most {MOST_CLASSES:,} classes",

@@ -13,8 +13,8 @@ import click
 @click.option("--force", is_flag=True, help="Compare latencies although the machines differ.")
 @click.option(
     "--fail-on", "fail_on", metavar="LIMIT", multiple=True,
-    help="A limit on how much worse RUN_B may be: 'accuracy_drop > 0.5 points', 'latency > 3 %', 'size > 5 %', "
-    "new-failures; may be repeated.",
+    help="A limit on how much worse RUN_B may be: 'accuracy_drop > 0.5 points', 'metric_drop > 2 %', 'latency > 3 %', "
+    "'size > 5 %', new-failures; may be repeated.",
 )  # fmt: skip
 @click.option("--remeasure", is_flag=True, help="Time both runs' files together now, in the same rounds.")
 @click.option(

@@ -12,14 +12,12 @@ from markupsafe import Markup
 
 from ...core.artifact import Artifact
 from ...core.formatting import (
-    lost_words,
     on_splits,
     percent,
-    points,
-    points_range,
 )
 from ...core.sanitize import shorten
 from ...tasks.agreement import counts_samples, words
+from ...tasks.loss import loss_of
 from .. import plots_quantized
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..reading import decibels, figure, layer, rows, share
@@ -141,22 +139,29 @@ def _diagnosis(row: Mapping[str, Any], artifacts: Mapping[str, Artifact], conten
 def _loss(artifact: Artifact, content: Content) -> str:
     """Return what a file loses, on the first target that knows."""
     for m in content.results.measurements:
-        if m.artifact == artifact.id and m.status == "ok" and (drop := m.judged_drop) is not None:
-            interval = points_range(drop.low, drop.high)
+        loss = loss_of(m)
+        if m.artifact == artifact.id and m.status == "ok" and (drop := loss.drop) is not None:
+            interval = loss.interval
             details = "; ".join(
                 part for part in (interval and f"95 % interval {interval}", on_splits(drop, "")) if part
             )
-            return f"{lost_words(drop.drop)} on {shorten(m.target, NAME_LIMIT)}{f' ({details})' if details else ''}"
+            return f"{loss.words} on {shorten(m.target, NAME_LIMIT)}{f' ({details})' if details else ''}"
     return ""
 
 
 def title(content: Content) -> str:
     """Return the section's heading: no accuracy dropped where every file that was looked into answers as well."""
     named = {str(row.get("artifact")) for row in content.results.diagnoses if isinstance(row, Mapping)}
-    judged = [m.judged_drop for m in content.results.measurements if m.artifact in named]
-    drops = [drop.drop for drop in judged if drop is not None]
-    lost = not drops or any(points(drop) != points(0) for drop in drops if drop > 0)
-    return "Why accuracy dropped" if lost else "Where quantization changes the answers"
+    losses = [loss_of(m) for m in content.results.measurements if m.artifact in named]
+    drops = [(loss.metric, loss.drop.drop) for loss in losses if loss.drop is not None]
+    lost = not drops or any(metric.amount(drop) != metric.amount(0) for metric, drop in drops if drop > 0)
+    return (
+        f"Why {content.metric.name} got worse"
+        if lost and not content.metric.is_share
+        else "Why accuracy dropped"
+        if lost
+        else "Where quantization changes the answers"
+    )
 
 
 def _marked(ranked: Sequence[Mapping[str, Any]]) -> dict[Any, int]:

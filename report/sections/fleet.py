@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.artifact import Artifact
-from ...core.formatting import ms, percent, points, points_range, times
+from ...core.formatting import ms, times
 from ...core.sanitize import shorten
 from ...evaluate.cells import Cell
+from ...tasks import Quality
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..section import Section
 
@@ -99,7 +100,7 @@ def fleet_view(content: Content) -> FleetView | None:
                 artifact,
                 content.name(artifact),
                 cells,
-                _accuracy(of.get("accuracy")),
+                _accuracy(of.get("accuracy"), content.metric),
                 _latency(of.get("latency")),
                 _where(of.get("accuracy")),
             )
@@ -157,19 +158,21 @@ def _is(cell: Cell, artifact: Artifact, device: str) -> bool:
     return cell.artifact.id == artifact.id and cell.measurement.device == device
 
 
-def _accuracy(worst: Mapping[str, Any] | None) -> str:
-    """Return on which device a file answers worst, in words."""
+def _accuracy(worst: Mapping[str, Any] | None, metric: type[Quality]) -> str:
+    """Return on which device a file answers worst, in words; `metric` is the run's, which other figures are shares."""
     if not worst:
         return "–"
+    kind = metric if worst["figure"] == metric.name else Quality
+    value, less = kind.words(worst["value"]), "less" if kind.better == "higher" else "more"
     if worst["verdict"] == "same":
-        return f"{percent(worst['value'])} wherever it ran, sample by sample"
+        return f"{value} wherever it ran, sample by sample"
     if not worst["difference"]:
-        return f"{percent(worst['value'])} wherever it ran"
+        return f"{value} wherever it ran"
     ours, best = shorten(worst["device"], NAME_LIMIT), shorten(worst["against"], NAME_LIMIT)
     if worst["low"] is None or worst["high"] is None:
-        return f"not distinguishable: {percent(worst['value'])} on {ours}, {percent(worst['against_value'])} on {best}"
-    interval = f"{100 * worst['confidence']:.3g} % interval {points_range(worst['low'], worst['high'])}"
-    words = f"{points(worst['difference'])} less than on {best}, {interval}"
+        return f"not distinguishable: {value} on {ours}, {kind.words(worst['against_value'])} on {best}"
+    interval = f"{100 * worst['confidence']:.3g} % interval {kind.signed_span(worst['low'], worst['high'])}"
+    words = f"{kind.amount(worst['difference'])} {less} than on {best}, {interval}"
     return f"{ours}: {words}" if worst["verdict"] == "lower" else f"not distinguishable: {ours}, {words}"
 
 

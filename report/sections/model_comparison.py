@@ -166,8 +166,10 @@ def standing(content: Content, model: Mapping[str, Any]) -> Standing | None:
     if len(repeats) > 1:
         shares = [float(r["accuracy"]) for r in repeats]
         return Standing(*seeds_accuracy(shares, min(int(r["samples"]) for r in repeats)), tuple(shares))
-    share = float_accuracies(content.results).get(str(model.get("name", "")))
-    return Standing(share.share, share.low, share.high, (share.share,)) if share else None
+    figure = float_accuracies(content.results).get(str(model.get("name", "")))
+    if figure is None or not figure.is_share or figure.low is None or figure.high is None:
+        return None
+    return Standing(figure.value, figure.low, figure.high, (figure.value,))
 
 
 def _seeds(over_seeds: Standing | None) -> str:

@@ -143,7 +143,7 @@ def _spoken(group: Sequence[Cell]) -> str:
     """Return a drawing's figures in words, for those who cannot see it."""
     return "; ".join(
         f"{shorten(c.variant)} on {shorten(c.measurement.target)} "
-        + (f"{c.quality.text}, " if c.quality.better == "higher" else "")
+        + (f"{c.quality.text}, " if c.quality.is_share else "")
         + f"{latency.median:.3g} ms"
         for c in group
         if (latency := c.measurement.latency_ms)

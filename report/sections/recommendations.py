@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.artifact import Artifact
-from ...core.formatting import ms, ms_range, on_splits, points_range, signed_points, size
+from ...core.formatting import ms, ms_range, on_splits, size
 from ...core.sanitize import shorten
 from ...evaluate.cells import Cell
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
@@ -162,10 +162,11 @@ def _turned(row: Mapping[str, Any], status: str, content: Content, names: Mappin
 def _figures(cell: Cell) -> Iterable[tuple[str, str, str]]:
     """Return (name, figure, interval) of a recommended file: what its budget limits."""
     m = cell.measurement
-    if cell.quality.better == "higher":
-        yield cell.quality.name.capitalize(), cell.quality.text, cell.quality.aside
-    if (drop := m.judged_drop) is not None:
-        yield "Drop, points", signed_points(drop.drop), points_range(drop.low, drop.high) + on_splits(drop, "; ")
+    quality, loss = cell.quality, cell.loss
+    if quality.is_share or quality.rank == 0:
+        yield quality.name[:1].upper() + quality.name[1:], quality.text, quality.aside
+    if loss.drop is not None:
+        yield loss.metric.drop_title(), loss.points, loss.interval + on_splits(loss.drop, "; ")
     if m.latency_ms:
         yield "Median latency", ms(m.latency_ms.median), f"p95 {ms(m.latency_ms.p95)}"
     yield "Size", size(cell.artifact.bytes), _compressed(cell.artifact)
@@ -200,7 +201,10 @@ def _front(rows: Sequence[Mapping[str, Any]], content: Content) -> Iterable[Fron
 def brief(choice: Choice) -> str:
     """Return a target's recommendation on one line, as the terminal and Markdown show it."""
     if choice.file:
-        figures = [f"drop {value} points" if name.startswith("Drop") else value for name, value, _ in choice.figures]
+        figures = [
+            f"drop {value} {name.partition(', ')[2]}" if name.startswith("Drop") else value
+            for name, value, _ in choice.figures
+        ]
         unsure = ", not shown to fit the budget" if choice.verdict == "not shown" else ""
         return f"{choice.file} ({', '.join(figures)}){unsure}"
     if choice.front:

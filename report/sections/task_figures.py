@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.formatting import percent
+from ...core.formatting import percent, significant
 from ...core.sanitize import shorten
 from ..content import NAME_LIMIT, Content
 from ..section import Section
@@ -36,10 +36,11 @@ def task_figures(content: Content) -> TaskFigures | None:
         columns[key] = (name, others + target, m.kind, m.metrics)
     if not columns:
         return None
+    words = percent if content.metric.is_share else significant
     names = list(dict.fromkeys(name for *_, metrics in columns.values() for name in metrics))
     shown = list(columns.values())[:_FILES]
     rows = [
-        (shorten(name, NAME_LIMIT), tuple(percent(m[name]) if name in m else "–" for *_, m in shown))
+        (shorten(name, NAME_LIMIT), tuple(words(m[name]) if name in m else "–" for *_, m in shown))
         for name in names[:_ROWS]
     ]
     left = [f"{len(names) - _ROWS} figures"] if len(names) > _ROWS else []
@@ -50,7 +51,12 @@ def task_figures(content: Content) -> TaskFigures | None:
 
 def _build(content: Content) -> dict[str, Any] | None:
     table = task_figures(content)
-    return None if table is None else {"table": table}
+    return None if table is None else {"table": table, "heading": _title(content)}
 
 
-SECTION = Section("task-figures", "Class by class", _build, "task_figures.html.j2")
+def _title(content: Content) -> str:
+    """Return the heading: the figures of numbers are of no classes."""
+    return "Class by class" if content.metric.is_share else "Further figures"
+
+
+SECTION = Section("task-figures", _title, _build, "task_figures.html.j2")

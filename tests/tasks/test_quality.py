@@ -15,6 +15,7 @@ from edgeproof.evaluate.pareto import without_budget
 from edgeproof.tasks import comparable, metric_of, quality_of
 from edgeproof.tasks.agreement import CLASSES, NUMBERS
 from edgeproof.tasks.classification import Accuracy, Classification
+from edgeproof.tasks.loss import loss_of
 from edgeproof.tasks.quality import (
     AgreementShare,
     LargestDifference,
@@ -24,7 +25,6 @@ from edgeproof.tasks.quality import (
     caption,
     likeness,
     likeness_of,
-    loss_of,
 )
 
 NOTHING = Measurement("a", "local/litert", "local", "litert", samples=500)

@@ -11,9 +11,12 @@ from edgeproof.tasks import TARGETED, bootstrap, compare, metric_of, quality_of,
 from edgeproof.tasks.agreement import CLASS, NUMBERS
 from edgeproof.tasks.classification import by_class, threshold
 from edgeproof.tasks.detection import Detection
+from edgeproof.tasks.embedding import Embedding
 from edgeproof.tasks.multilabel import Multilabel
+from edgeproof.tasks.regression import Regression
 from edgeproof.tasks.segmentation import VOID, Segmentation
 from edgeproof.tasks.task import Scored, Task, recorded
+from edgeproof.tasks.tensor import Tensor
 from edgeproof.workflows.samples import inferred_task
 
 from ..support.coco_figures import random_boxes
@@ -116,6 +119,24 @@ def test_answers_of_another_size_have_no_score() -> None:
     assert Multilabel(0).parts(*(one[:, :4] if one.dtype == np.float32 else one for one in tagged())) is None
 
 
+def numbers(samples: int = 40, values: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(6)
+    targets = random.normal(20, 5, (samples, values)).astype(np.float32)
+    return (targets + random.normal(0, 1, targets.shape)).astype(np.float32), targets
+
+
+def vectors(samples: int = 40, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(7)
+    targets = random.integers(0, classes, samples)
+    return (2 * np.eye(classes, 6)[targets] + random.normal(0, 0.7, (samples, 6))).astype(np.float32), targets
+
+
+SAMPLES = {
+    Multilabel.name: tagged, Segmentation.name: maps, Regression.name: numbers, Tensor.name: numbers,
+    Embedding.name: vectors,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", TARGETED)
 def test_the_drop_is_paired_over_the_same_samples(name: str) -> None:
     task = task_of((), name)
@@ -123,14 +144,15 @@ def test_the_drop_is_paired_over_the_same_samples(name: str) -> None:
         targets, answers = random_boxes(60)
         noise = np.where(np.arange(6) < 4, 0.1, 0) * np.random.default_rng(9).normal(size=answers.shape)
     else:
-        answers, targets = tagged(200) if name == Multilabel.name else maps(200)
+        answers, targets = SAMPLES[name](200)
         noise = np.random.default_rng(9).normal(scale=0.02, size=answers.shape)
     flat = [one.reshape(len(one), -1) for one in (answers, answers + noise.astype(np.float32))]
     reference, other = (task.parts(one, targets) for one in flat)
     assert reference is not None and other is not None
     drop = task.drop(reference, other)
     own, theirs = task.estimate(reference), task.estimate(other)
-    assert drop.value == pytest.approx(own.value - theirs.value, abs=1e-12)
+    lost = own.value - theirs.value if task.figure.better == "higher" else theirs.value - own.value
+    assert drop.value == pytest.approx(lost, abs=1e-9), "above 0 the file is worse, whichever way the metric goes"
     assert drop.low <= drop.value <= drop.high
     assert drop.high - drop.low < (own.high - own.low) / 2, "the same samples: what they share cancels"
     assert task.drop(reference, reference, identical=True) == (0, 0, 0)
@@ -231,6 +253,10 @@ def test_two_classes_from_one_value_agree_where_both_say_the_same(logits: bool) 
         (np.array([[1], [0]]), "classification"),
         (np.array([0, 1, 2]), "classification"),
         (np.array(["a", "b"]), "classification"),
+        (np.array([0.5, 2.25, 1.0]), "regression"),
+        (np.array([[-1.0, 2.0], [3.0, 4.0]]), "regression"),
+        (np.array([0.0, 1.0, 2.0]), "classification"),
+        (np.full((2, 4, 4, 3), 0.25), "tensor"),
         (np.zeros((2, 4, 4), int), "segmentation"),
         (np.zeros((2, 4, 4, 1), np.uint8), "segmentation"),
     ],

@@ -1,0 +1,168 @@
+"""Models whose answers are numbers: regression, embeddings, tensors. Through every command, each figure again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgeproof as ep
+from edgeproof.core.errors import InputError
+from edgeproof.evaluate.gate import parse_limit
+from edgeproof.frameworks import tensorflow
+
+from .test_tasks import QUICK
+
+pytestmark = pytest.mark.slow
+SAMPLES = 80
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A regressor of two numbers, an embedder and a denoiser of 12 × 10 maps, with their data."""
+    _, keras = tensorflow.fresh(4)
+    root, layers = tmp_path_factory.mktemp("numbers"), keras.layers
+    for name, values in (("numbers", 2), ("vectors", 6)):
+        hidden = layers.Dense(16, activation="relu")
+        keras.Sequential([layers.Input((8,)), hidden, layers.Dense(values)]).save(root / f"{name}.keras")
+    keras.Sequential([layers.Input((12, 10, 1)), layers.Conv2D(4, 3, padding="same"), layers.Conv2D(1, 1)]).save(
+        root / "maps.keras"
+    )
+    random = np.random.default_rng(2)
+    np.save(root / "sensors.npy", random.normal(size=(SAMPLES, 8)).astype(np.float32))
+    np.save(root / "noisy.npy", random.normal(size=(SAMPLES, 12, 10, 1)).astype(np.float32))
+    return root
+
+
+def answers_of(path: Path, samples: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    answers = []
+    for sample in samples:
+        interpreter.set_tensor(taken["index"], sample[None])
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(given["index"])[0])
+    return np.array(answers)
+
+
+@cache
+def exported(folder: Path, name: str) -> Any:
+    x = np.load(folder / ("noisy.npy" if name == "maps" else "sensors.npy"))
+    out = folder / f"{name} files"
+    return ep.export(folder / f"{name}.keras", ["tflite:float32", "tflite:int8"], calibration=(x[:20],), out=out)
+
+
+def test_a_regressor_is_proved_by_its_error(folder: Path, tmp_path: Path) -> None:
+    x = np.load(folder / "sensors.npy")
+    files = exported(folder, "numbers")
+    right = answers_of(files["tflite:float32"].path, x)
+    y = (right + np.random.default_rng(8).normal(0, 0.2, right.shape)).astype(np.float32)
+    run = ep.evaluate(files, (x, y), "local/litert", out=tmp_path / "run", latency=QUICK, budget={"max_drop": 1e-9})
+    exact, quantized = run.results.measurements
+    errors = {}
+    for row, scheme in ((exact, "float32"), (quantized, "int8")):
+        error = answers_of(files[f"tflite:{scheme}"].path, x).astype(float) - y
+        errors[scheme] = np.abs(error).mean()
+        assert (row.metric, row.accuracy, row.samples) == ("MAE", None, SAMPLES)
+        assert row.score == pytest.approx(errors[scheme], rel=1e-5)
+        assert row.score_low is not None and row.score_high is not None and row.score_low < row.score < row.score_high
+        assert row.metrics["RMSE"] == pytest.approx((error**2).mean() ** 0.5, rel=1e-5)
+        squared = ((y - y.astype(float).mean(axis=0)) ** 2).sum(axis=0)
+        assert row.metrics["R²"] == pytest.approx((1 - (error**2).sum(axis=0) / squared).mean(), rel=1e-5)
+    assert quantized.drop == pytest.approx(errors["int8"] - errors["float32"], rel=1e-4), "above 0 it is worse"
+    assert run.results.recommendation["artifact"] == exact.artifact and run.results.budget["met"]
+    (turned,) = run.results.recommendation["rejected"]
+    assert "of MAE" in turned["why"] and "points" not in turned["why"] and "accuracy" not in turned["why"]
+    page, words = (run.folder / "report.html").read_text(), (run.folder / "report.md").read_text()
+    for text in (page, words):
+        assert "Mean absolute error" in text and "points of accuracy" not in text
+    assert "drop of MAE" not in words and "| RMSE |" in words
+    (table,) = (list(csv.DictReader((run.folder / "results.csv").open(encoding="utf-8"))),)
+    assert float(table[0]["score"]) == exact.score and table[0]["accuracy"] == "" and table[0]["metric"] == "MAE"
+
+
+def test_two_runs_of_a_regressor_are_compared_in_its_unit(folder: Path, tmp_path: Path) -> None:
+    x = np.load(folder / "sensors.npy")
+    files = exported(folder, "numbers")
+    y = answers_of(files["tflite:float32"].path, x)[:, :1] + np.random.default_rng(8).normal(0, 0.1, (SAMPLES, 2))
+    a = ep.evaluate(files, (x, y), "local/litert", out=tmp_path / "a", latency=QUICK, task="regression")
+    b = ep.evaluate(files, (x, y + 0.5), "local/litert", out=tmp_path / "b", latency=QUICK)
+    compared = ep.compare(a.folder, b.folder, fail_on=["metric_drop > 2 %"])
+    cell = compared.cells[0]
+    first, second = a.results.measurements[0], b.results.measurements[0]
+    assert cell.metric_a == cell.metric_b == "MAE" and (cell.score_a, cell.score_b) == (first.score, second.score)
+    assert cell.accuracy is not None and first.score is not None and second.score is not None
+    assert cell.accuracy.estimate == pytest.approx(second.score - first.score) and cell.accuracy.verdict == "higher"
+    assert compared.gate is not None and compared.gate.verdict == "not met"
+    judged = compared.gate.judgements[0]
+    assert judged.value == pytest.approx(100 * (second.score / first.score - 1)), "of a, in per cent; more is worse"
+    assert judged.low is not None and judged.high is not None and 0 < judged.low < judged.value < judged.high
+    same = ep.compare(a.folder, a.folder, fail_on=["metric_drop > 2 %", "accuracy_drop > 1 point"])
+    assert same.gate is not None
+    assert [j.verdict for j in same.gate.judgements if j.limit.startswith("metric")] == ["met", "met"]
+    assert {j.verdict for j in same.gate.judgements if j.limit.startswith("accuracy")} == {"not shown"}
+    assert parse_limit("metric_drop>2%").most == 2
+    points = ep.history([a.folder, b.folder]).series[0].points
+    assert [point.score for point in points] == [first.score, second.score] and points[1].quality.name == "MAE"
+
+
+def test_an_embedder_is_proved_by_what_it_finds(folder: Path, tmp_path: Path) -> None:
+    x = np.load(folder / "sensors.npy")
+    files = exported(folder, "vectors")
+    exact = answers_of(files["tflite:float32"].path, x)
+    y = np.array(["left", "right"])[(exact[:, 0] > exact[:, 1]).astype(int)]
+    run = ep.evaluate(files, (x, y), "local/litert", out=tmp_path / "run", latency=QUICK, task="embedding")
+    for row, scheme in zip(run.results.measurements, ("float32", "int8"), strict=True):
+        given = answers_of(files[f"tflite:{scheme}"].path, x).astype(float)
+        unit = given / np.linalg.norm(given, axis=1, keepdims=True)
+        cosines = unit @ unit.T
+        np.fill_diagonal(cosines, -2)
+        assert row.metric == "recall@1"
+        # Of an int8 file several vectors may be equally near: the share of these counts.
+        near = cosines >= cosines.max(axis=1, keepdims=True) - 1e-6
+        same = (y[:, None] == y[None]) & near
+        assert row.accuracy == pytest.approx((same.sum(axis=1) / near.sum(axis=1)).mean())
+        beside = exact.astype(float)
+        beside /= np.linalg.norm(beside, axis=1, keepdims=True)
+        assert row.metrics["lowest cosine"] == pytest.approx((unit * beside).sum(axis=1).min(), abs=1e-6)
+
+
+def test_a_denoiser_is_proved_by_its_signal_to_noise_ratio(folder: Path, tmp_path: Path) -> None:
+    x = np.load(folder / "noisy.npy")
+    files = exported(folder, "maps")
+    y = answers_of(files["tflite:float32"].path, x) + 0.01 * x
+    np.savez(tmp_path / "held.npz", x=x, y=y)
+    run = ep.evaluate(files, f"npz:{tmp_path / 'held.npz'}", "local/litert", out=tmp_path / "run", latency=QUICK,
+                      budget={"max_drop": "50 %"})  # fmt: skip
+    ratios = []
+    for row, scheme in zip(run.results.measurements, ("float32", "int8"), strict=True):
+        noise = answers_of(files[f"tflite:{scheme}"].path, x).astype(float) - y
+        ratios.append(10 * np.log10((y.astype(float) ** 2).sum() / (noise**2).sum()))
+        assert (row.metric, row.accuracy) == ("SNR", None) and row.score == pytest.approx(ratios[-1], rel=1e-4)
+    lost = ratios[0] - ratios[1]
+    assert run.results.measurements[1].drop == pytest.approx(lost, rel=1e-3)
+    assert json.loads((run.folder / "results.json").read_text())["budget"]["asked"]["max_drop"] == "50 %"
+    assert "dB" in (run.folder / "report.md").read_text()
+
+
+def test_what_does_not_fit_says_so(folder: Path, tmp_path: Path) -> None:
+    x = np.load(folder / "sensors.npy")
+    files = exported(folder, "numbers")
+    with pytest.raises(InputError, match="y has 3 values for each sample, and the model answers with 2"):
+        ep.evaluate(files, (x, np.full((SAMPLES, 3), 0.5)), out=tmp_path / "run", task="regression")
+    for limit, words in (({"max_drop": "much"}, "neither a number nor a part"), ({"max_drop": -1}, "0 or more"),
+                         ({"max_drop": 1, "max_accuracy_drop": 0.1}, "limit the same")):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            ep.evaluate(files, (x, np.full((SAMPLES, 2), 0.5)), out=tmp_path / "run", budget=limit)
+    run = ep.evaluate(files, (x, np.full((SAMPLES, 2), 0.5)), "local/litert", out=tmp_path / "run", latency=QUICK,
+                      budget={"min_accuracy": 0.9, "max_drop": 1})  # fmt: skip
+    assert not run.results.budget["met"]
+    assert "limit its loss with max_drop" in run.results.recommendation["why"]
