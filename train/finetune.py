@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from ..core.dataset import Rows
 from ..core.recipe import Train
 from ..frameworks.tensorflow import load
-from .answers import Answer
 from .augment import Augmenter, apply
 from .compile import compile_model
-from .head import generators
+from .head import answer_of_head, generators, sample_weights
 from .joint import joint_model
 from .keras_fit import Phase
 from .network import Base
@@ -66,10 +65,11 @@ def fine_tune_phase(
 ) -> Phase:
     """Return phase two, ready to run, on the `images` and `labels` of training and validation.
 
-    Images (N, h, w, 3) uint8 may be memory maps larger than memory: each epoch draws an order from seed and number
-    and reads a batch at a time. The base runs in inference mode: batch norm frozen, no drop-connect. Layers that are
-    trained as a whole run in training mode instead, as their authors intended, and their regularization losses are
-    minimised too (and not part of the reported loss).
+    Labels are targets as `Answer.targets` makes them: (N,) int32, or (N, units) float32. Images (N, h, w, 3) uint8 may
+    be memory maps larger than memory: each epoch draws an order from seed and number and reads a batch at a time. The
+    base runs in inference mode: batch norm frozen, no drop-connect. Layers that are trained as a whole run in training
+    mode instead, as their authors intended, and their regularization losses are minimised too (and not part of the
+    reported loss).
     """
     trains_layer = bool(base.whole_layers)
     moved, beside = unfreeze_whole_layers(base) if trains_layer else (unfreeze(base, spec.fine_tune.layers), [])
@@ -82,7 +82,7 @@ def fine_tune_phase(
     )
     epochs, steps = spec.fine_tune.epochs, -(-len(labels[0]) // spec.batch_size)
     compile_model(
-        model, spec, answer=Answer(len(weights)), learning_rate=spec.fine_tune.learning_rate, epochs=epochs,
+        model, spec, answer=answer_of_head(head), learning_rate=spec.fine_tune.learning_rate, epochs=epochs,
         steps=steps, mixed=mixed,
     )  # fmt: skip
     return Phase(
@@ -113,7 +113,7 @@ def training_batches(
     signature = (
         tf.TensorSpec([None, height, width, 3], tf.uint8),
         *((tf.TensorSpec([None, 8], tf.float32), vector, vector) if active else ()),
-        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([None, *labels.shape[1:]], labels.dtype),
         vector,
     )
 
@@ -125,10 +125,10 @@ def training_batches(
             )
             for at in range(0, len(order), spec.batch_size):
                 index = np.sort(order[at : at + spec.batch_size])  # the order within a batch does not affect the step
-                y = labels[index].astype(np.int32)
+                y = labels[index]
                 changes = augmenter.changes(index) if active else None
                 drawn = (changes.transforms, changes.gain, changes.contrast) if changes is not None else ()
-                yield (images[index], *drawn, y, weights[y])
+                yield (images[index], *drawn, y, sample_weights(y, weights))
 
     def prepare(pixels: Any, *rest: Any) -> Any:
         *changes, y, w = rest
@@ -141,11 +141,12 @@ def training_batches(
 def validation_batches(images: Rows, labels: NDArray[Any], batch_size: int) -> Any:
     """Return a ``tf.data.Dataset`` of (float32 pixels, int32 labels), unchanged and in their order."""
     tf, _ = load()
-    signature = (tf.TensorSpec([None, *images.shape[1:]], tf.float32), tf.TensorSpec([None], tf.int32))
+    target = tf.TensorSpec([None, *labels.shape[1:]], labels.dtype)
+    signature = (tf.TensorSpec([None, *images.shape[1:]], tf.float32), target)
 
     def read() -> Iterator[tuple[NDArray[Any], ...]]:
         for at in range(0, len(labels), batch_size):
             part = slice(at, at + batch_size)
-            yield images[part].astype(np.float32), labels[part].astype(np.int32)
+            yield images[part].astype(np.float32), labels[part]
 
     return tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(PREFETCH)

@@ -29,8 +29,10 @@ from ..core.store import package_versions
 from ..frameworks.freeze import freeze, graph_sha256, verify
 from ..frameworks.network_format import FOLDER as NETWORK
 from ..frameworks.tensorflow import fresh, has_gpu
+from ..tasks.classification import Classification
 from . import copies
 from . import features as feature_files
+from .answers import Answer, answer_of
 from .backbones import build_base, image_source
 from .callbacks import check_callbacks
 from .feature_file import BLOCK
@@ -54,6 +56,11 @@ class _Work(Work):
 
     mixed: bool = False
     helpers: Helpers | None = None
+
+    @property
+    def answer(self) -> Answer:
+        """What the model answers with."""
+        return answer_of(self.data, self.train)
 
     def images(self, split: str) -> Rows:
         """A split's images (N, height, width, 3) uint8, read when they are indexed; empty if there is no such file."""
@@ -90,6 +97,12 @@ def fit(
     """
     source = image_source(spec)
     source.check(spec, folder)
+    if spec.head == "own" and data.task != Classification.name:
+        raise InputError(
+            f"model {spec.name!r} keeps its own head, which gives one class, and the task is {data.task}",
+            'remove head = "own": a new head is trained then',
+        )
+    answer_of(data, train)
     check_callbacks(train, folder)
     _check_size(spec, data)
     origin = source.identity(spec, folder)
@@ -226,9 +239,9 @@ def _features(
             if computing.extract is not extract:
                 computing.discard()
                 computing.start(extract)
-    labels = {split: work.labels(split) for split in computing.images}
-    head = new_head(base.features, len(work.data.labels), work.train, work.seed)
-    compile_head(head, work.train, len(labels["train"]), validated=len(labels["validation"]) > 0)
+    labels = {split: work.answer.targets(work.labels(split)) for split in computing.images}
+    head = new_head(base.features, work.answer, work.train, work.seed)
+    compile_head(head, work.train, labels["train"], validated=len(labels["validation"]) > 0)
     by_job = by_job if by_job is not None else _result(work, base, computing)
     training = Labelled([features for (split, _), features in by_job.items() if split == "train"], labels["train"])
     return head, training, Labelled([by_job["validation", 0]], labels["validation"]), computing.engine
@@ -270,7 +283,7 @@ def _fine_tune(work: _Work, base: Base, head: Any, before: State) -> State:
         base,
         head,
         (images, validation),
-        (work.labels("train"), work.labels("validation")),
+        (work.answer.targets(work.labels("train")), work.answer.targets(work.labels("validation"))),
         work.train,
         work.weights(),
         seed=work.seed,
@@ -296,7 +309,8 @@ def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tupl
         plain.model.set_weights(base.model.get_weights())
         base = plain
     classifier = base.model if head is None else attach_head(base, head)
-    saved = freeze(classifier, work.data.labels, contract, work.scratch / "saved_model")
+    values = None if head is None else work.answer.units
+    saved = freeze(classifier, work.data.labels, contract, work.scratch / "saved_model", values=values)
     difference = verify(saved, classifier, _some(work.images("train")))
     not_kept = store_network(classifier, base, work.scratch / NETWORK)
     if not_kept:

@@ -26,10 +26,18 @@ INPUT, OUTPUT = "features", "probabilities"
 
 @dataclass(frozen=True)
 class Labelled:
-    """Features with their classes. `views` are arrays (N, features) float32, one per version of each image."""
+    """Features with their classes. `views` are arrays (N, features) float32, one per version of each image.
+
+    `labels` are classes (N,), or what `Answer.targets` makes of other targets: (N, units) float32.
+    """
 
     views: Sequence[NDArray[Any]]
     labels: NDArray[Any]
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """The targets as Keras takes them."""
+        return self.labels if self.labels.ndim > 1 else self.labels.astype(np.int32)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,6 +79,13 @@ def new_head(features: int, classes: int | Answer, spec: Train, seed: int) -> An
     return keras.Model(inputs, last(x), name="head")
 
 
+def answer_of_head(head: Any) -> Answer:
+    """Return what a head of `new_head` answers with."""
+    activation = str(head.layers[-1].activation.__name__)
+    units = int(head.output_shape[-1])
+    return Answer(units, activation, tags=activation == "sigmoid" and units > 1)
+
+
 def apply_head(head: Any, features: Any) -> Any:
     """Call the layers of `head` one by one on a Keras tensor, so that the result is a flat model."""
     _, keras = load()
@@ -84,6 +99,13 @@ def apply_head(head: Any, features: Any) -> Any:
     return x
 
 
+def sample_weights(labels: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """Return the weight of each sample (n,), that of its class; of several tags a sample 1."""
+    if labels.ndim > 1 and labels.shape[1] > 1:
+        return np.ones(len(labels), np.float32)
+    return weights[labels.reshape(len(labels)).astype(np.int64)]
+
+
 def head_phase(
     head: Any, train: Labelled, validation: Labelled, spec: Train, weights: NDArray[Any], seed: int
 ) -> Phase:
@@ -94,7 +116,7 @@ def head_phase(
     """
     steps = -(-len(train) // spec.batch_size)
     if head.optimizer is None:
-        compile_head(head, spec, len(train), validated=len(validation) > 0)
+        compile_head(head, spec, train.labels, validated=len(validation) > 0)
     return Phase(
         number=1,
         task="train head",
@@ -108,16 +130,18 @@ def head_phase(
     )
 
 
-def compile_head(head: Any, spec: Train, samples: int, *, validated: bool) -> None:
-    """Compile `head` for `samples` a training epoch, and trace its steps. Tracing takes longer than a hundred steps,
-    and needs no features, so it can run while they are computed."""
-    width, classes = head.input_shape[-1], head.output_shape[-1]
+def compile_head(head: Any, spec: Train, labels: NDArray[Any], *, validated: bool) -> None:
+    """Compile `head` for the samples of a training epoch, which have `labels`, and trace its steps.
+
+    Tracing takes longer than a hundred steps, and needs no features, so it can run while they are computed.
+    """
+    width, answer = head.input_shape[-1], answer_of_head(head)
     compile_model(
-        head, spec, answer=Answer(classes), learning_rate=spec.learning_rate, epochs=spec.epochs,
-        steps=-(-samples // spec.batch_size),
+        head, spec, answer=answer, learning_rate=spec.learning_rate, epochs=spec.epochs,
+        steps=-(-len(labels) // spec.batch_size),
         at_once=1 if spec.callbacks else AT_ONCE,  # a user's callback may handle every step
     )  # fmt: skip
-    nothing = Labelled([np.zeros((0, width), np.float32)], np.zeros(0, np.int64))
+    nothing = Labelled([np.zeros((0, width), np.float32)], labels[:0])
     trace = [
         (head.make_train_function(), spec.class_weights),
         *([(head.make_test_function(), False)] if validated else []),
@@ -156,8 +180,8 @@ def _training_dataset(train: Labelled, spec: Train, weights: NDArray[Any], seed:
     """Return (rows, labels), with class weights also those, of the epochs from `first` (0 is the first) on; the last
     batch of an epoch may be smaller."""
     start_view = np.random.default_rng((seed, 11)).integers(len(train.views), size=len(train))
-    labels = train.labels.astype(np.int32)
-    columns = (labels, weights[labels]) if spec.class_weights else (labels,)
+    labels = train.targets
+    columns = (labels, sample_weights(labels, weights)) if spec.class_weights else (labels,)
 
     def orders() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Yield for each epoch the order of the images, and the view of each."""
@@ -208,7 +232,7 @@ def _validation_dataset(validation: Labelled, spec: Train) -> Any:
     def blocks() -> Blocks:
         for at in range(0, len(validation), block):
             rows = np.asarray(validation.views[0][at : at + block])
-            yield from _batched((rows, validation.labels[at : at + block].astype(np.int32)), len(rows))
+            yield from _batched((rows, validation.targets[at : at + block]), len(rows))
 
     batches = -(-len(validation) // block)
     return _dataset(blocks, validation, batches, cached=batches == 1)  # Keras iterates over it after each epoch
@@ -232,10 +256,10 @@ def _batched(arrays: tuple[NDArray[Any], ...], batch: int) -> Blocks:
 def _dataset(blocks: Any, data: Labelled, batches: int, *, weighted: bool = False, cached: bool = False) -> Any:
     """Return the `batches` that `blocks` yields as a ``tf.data.Dataset``; `cached`: in memory after the first pass."""
     tf, _ = load()
-    width = data.views[0].shape[1]
+    width, targets = data.views[0].shape[1], data.targets
     signature = (
         tf.TensorSpec([None, None, width], tf.float32),
-        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None, *targets.shape[1:]], targets.dtype),
         tf.TensorSpec([None, None], tf.float32),
     )
     dataset = tf.data.Dataset.from_generator(blocks, output_signature=signature if weighted else signature[:2])

@@ -30,6 +30,7 @@ from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
 from .array_files import SAVE, check_array, check_array_file, check_length, load_array, read_member, source_path
 from .samples import inferred_task
+from .training_pictures import Pictures
 
 # Version of the prepared arrays. Raise it when the same data and settings give other files.
 FORMAT = 1
@@ -77,18 +78,28 @@ def array_fingerprint(data: Data, task: str, *, seed: int, folder: Path) -> dict
 
 
 def prepare_arrays(
-    data: Data, task: str, *, seed: int, folder: Path, workspace: Path, listener: Listener
+    data: Data,
+    task: str,
+    *,
+    seed: int,
+    folder: Path,
+    workspace: Path,
+    listener: Listener,
+    pictures: Pictures | None = None,
 ) -> PreparedData:
     """Read, check and split the arrays of `data` into `workspace`: ``SPLIT.npy`` float32 and ``SPLIT-labels.npy``.
 
-    The task is `task`, or what the targets show. Raises InputError for a file that is damaged or hostile, lacks an
-    array or a column, has NaN or infinite values or fewer targets than samples; for targets that do not fit the task;
-    and for too few samples of a class.
+    With `pictures` the samples are resized pictures, uint8, and so are maps of classes. The task is `task`, or what the
+    targets show. Raises InputError for a file that is damaged or hostile, lacks an array or a column, has NaN or
+    infinite values or fewer targets than samples; for targets that do not fit the task; and for too few samples of a
+    class.
     """
     arrays = _read(data, data.source, folder, task)
     if data.test_source:
         tests = _read(data, data.test_source, folder, task)
         arrays = _joined(arrays, replace(tests, given=np.full(len(tests.x), TEST, np.int8)), data)
+    if pictures is not None:
+        arrays = replace(arrays, x=pictures.checked(arrays.x, data.source))
     name, labels, targets = _targets(arrays, task, data.source)
     classes = targets if name == Classification.name else np.zeros(len(targets), np.int64)
     splits = split_arrays(
@@ -105,14 +116,20 @@ def prepare_arrays(
         workspace.mkdir(parents=True, exist_ok=True)
         for code, split in enumerate(SPLITS):
             chosen = splits.indices(code)
-            x = arrays.x[chosen].astype(np.float32)
-            for path, values in ((workspace / f"{split}.npy", x), (workspace / f"{split}-labels.npy", targets[chosen])):
+            x, y = arrays.x[chosen], targets[chosen]
+            x, y = (x.astype(np.float32), y) if pictures is None else (pictures.resized(x), pictures.targets(y))
+            for path, values in ((workspace / f"{split}.npy", x), (workspace / f"{split}-labels.npy", y)):
                 np.save(path, values)
                 digest.update(f"{path.name} {values.dtype} {values.shape}".encode() + values.tobytes())
     prepared = PreparedData(
         folder=workspace, source=data.source, labels=labels, height=0, width=0, resize="", counts=counts,
         sha256=sha256_of([digest.hexdigest(), name, labels]), report=report, kind="tensor", task=name,
     )  # fmt: skip
+    if pictures is not None:
+        prepared = replace(
+            prepared, kind="image", height=pictures.side, width=pictures.side, resize=pictures.resize,
+            sha256=sha256_of([prepared.sha256, pictures.resize]),
+        )  # fmt: skip
     with explain_disk_errors(workspace):
         save_prepared(prepared, workspace)
     return prepared

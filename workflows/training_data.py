@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ..core.dataset import Kind, PreparedData, load_prepared
@@ -18,6 +19,7 @@ from .input_spec import InputSpec
 from .prepare_data import prepared
 from .tensorflow_process import TensorFlowProcess
 from .training_arrays import array_fingerprint, holds_arrays, prepare_arrays
+from .training_pictures import Pictures
 
 
 def kind_of_recipe(recipe: Recipe) -> Kind:
@@ -28,19 +30,24 @@ def kind_of_recipe(recipe: Recipe) -> Kind:
     numbers = any(spec.backbone in SENSOR_NETWORKS for spec in recipe.model)
     if numbers and (holds_arrays(recipe.data) or recipe.data.source.startswith("csv:")):
         return "tensor"
-    return kind_of(recipe.data, recipe.folder)
+    return "image" if _pictures_in_arrays(recipe) else kind_of(recipe.data, recipe.folder)
+
+
+def _pictures_in_arrays(recipe: Recipe) -> bool:
+    numbers = any(spec.backbone in SENSOR_NETWORKS for spec in recipe.model)
+    return not numbers and recipe.data.source.partition(":")[0] in ("npz", "npy")
 
 
 def recipe_fingerprint(recipe: Recipe) -> dict[str, Any]:
     """Return what the prepared data of a recipe depend on: a cheap cache key. Raises InputError as `fingerprint` and
     `array_fingerprint`."""
-    if kind_of_recipe(recipe) == "tensor":
+    if kind_of_recipe(recipe) == "tensor" or _pictures_in_arrays(recipe):
         return array_fingerprint(recipe.data, recipe.task, seed=recipe.seed, folder=recipe.folder)
     if recipe.task not in ("", Classification.name):
         raise InputError(
             f"task = {recipe.task!r} needs targets that are no classes, and {shorten(recipe.data.source, 200)!r} has "
             "none, or this model does not take them",
-            f"give arrays, npz:FILE with x and y, for {' or '.join(SENSOR_NETWORKS)}",
+            f"give arrays, npz:FILE with x and y: pictures, or numbers for {' or '.join(SENSOR_NETWORKS)}",
         )
     return fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
 
@@ -60,16 +67,23 @@ def prepared_for_training(
 
     `known` is their `recipe_fingerprint`; `tf` and `helpers` as for `prepare_data.prepared`.
     """
-    if kind != "tensor":
+    if kind != "tensor" and not _pictures_in_arrays(recipe):
         input_spec = InputSpec("text") if kind == "text" else InputSpec("image", spec.image_size, spec.resize)
         return prepared(
             recipe.data, input_spec, seed=recipe.seed, folder=recipe.folder, store=store, listener=listener, tf=tf,
             fingerprint=known, helpers=helpers,
         )  # fmt: skip
-    key = store.key("data", {"training": known})
+    pictures = None if kind == "tensor" else Pictures(spec.image_size, spec.resize)
+    key = store.key("data", {"training": known, **({"pictures": asdict(pictures)} if pictures else {})})
     if store.get(key) is None:
         with store.write(key) as workspace:
             prepare_arrays(
-                recipe.data, recipe.task, seed=recipe.seed, folder=recipe.folder, workspace=workspace, listener=listener
+                recipe.data,
+                recipe.task,
+                seed=recipe.seed,
+                folder=recipe.folder,
+                workspace=workspace,
+                listener=listener,
+                pictures=pictures,
             )
     return load_prepared(store.root / key)

@@ -13,6 +13,7 @@ from ...core.dataset import PreparedData
 from ...core.errors import InputError, explain_disk_errors
 from ...core.files import move
 from ...core.model import InputContract, Model
+from ...tasks.classification import Classification
 from .tflite_eval import float_answers, model_values
 
 VALIDATION = 2000  # samples that evaluate a file after each epoch, at most
@@ -53,6 +54,13 @@ class TrainingData:
 
 def check_data(model: Model, data: PreparedData) -> None:
     """Raise InputError if `data` do not fit `model`, or have no training samples."""
+    sigmoid = model.provenance.get("train", {}).get("head", {}).get("output") == "sigmoid"
+    if data.task != Classification.name or sigmoid:
+        raise InputError(
+            f"model {model.name!r} answers with {'one sigmoid' if sigmoid else data.task}, and further training is for "
+            "a softmax over classes",
+            "use tflite:int8, which is calibrated instead, or tflite:int16x8",
+        )
     if data.kind != model.input.kind:
         raise InputError(
             f"model {model.name!r} takes inputs of kind {model.input.kind}, but the data are of kind {data.kind}",

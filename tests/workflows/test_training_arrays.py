@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgeproof.core.dataset import PreparedData
 from edgeproof.core.errors import InputError
@@ -16,6 +17,7 @@ from edgeproof.core.recipe_data import Data
 from edgeproof.core.recipe_training import Head
 from edgeproof.workflows.training_arrays import array_fingerprint, prepare_arrays
 from edgeproof.workflows.training_data import kind_of_recipe, recipe_fingerprint
+from edgeproof.workflows.training_pictures import Pictures
 
 from ..support.number_data import MOTIONS, PERSONS, TAGS, motion_recipe, motion_table, tagged
 
@@ -150,3 +152,32 @@ def test_tags_in_the_cells_of_a_table_and_columns_of_tags(tmp_path: Path) -> Non
     )
     made = prepare(tmp_path, source="csv:c.csv", target="a,b")
     assert made.task == "multilabel" and made.labels == ("a", "b") and made.report["features"] == ["value"]
+
+
+def test_pictures_in_arrays_get_the_size_of_the_model(tmp_path: Path) -> None:
+    random, y = np.random.default_rng(2), tagged(40)[1]
+    grey = random.integers(0, 256, (40, 20, 30), np.uint8)
+    maps = np.where(grey > 200, 255, grey // 100).astype(np.uint8)
+    folder = tmp_path / "made"
+
+    def pictures(resize: str, **arrays: Any) -> PreparedData:
+        np.savez(tmp_path / "p.npz", **arrays)
+        return prepare_arrays(
+            Data(source="npz:p.npz"), "", seed=1, folder=tmp_path, workspace=folder, listener=Silent(),
+            pictures=Pictures(16, resize),
+        )  # fmt: skip
+
+    made = pictures("stretch", x=grey[..., None], y=y)
+    assert made.kind == "image" and made.task == "multilabel" and (made.height, made.width) == (16, 16)
+    x = np.load(made.inputs("test"))
+    assert x.shape == (8, 16, 16, 3) and x.dtype == np.uint8 and (x[..., 0] == x[..., 2]).all()
+    alike = [np.asarray(Image.fromarray(one).resize((16, 16), Image.Resampling.BILINEAR)) for one in grey]
+    assert all(min(np.abs(one[..., 0].astype(int) - of).max() for of in alike) == 0 for one in x)
+    made = pictures("pad", x=np.repeat(grey[..., None], 3, axis=3), y=maps)
+    assert made.task == "segmentation"
+    targets, x = np.load(made.targets("train")), np.load(made.inputs("train"))
+    assert targets.shape == (len(x), 16, 16) and (targets[:, :2] == 255).all() and (x[:, :2] == 0).all()
+    assert set(np.unique(targets)) == {0, 1, 2, 255}
+    for bad, message in ((grey / 255, "whole numbers from 0 to 255"), (y, "takes pictures")):
+        with pytest.raises(InputError, match=message):
+            pictures("stretch", x=bad, y=y)
