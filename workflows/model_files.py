@@ -94,7 +94,7 @@ def open_artifact(path: Path, listener: Listener | None = None) -> Artifact:
         id=slug(path.stem),
         model=slug(path.stem),
         format=FORMATS[path.suffix],
-        scheme=_scheme(contents),
+        scheme=_scheme(contents, FORMATS[path.suffix]),
         path=path,
         sha256=sha256,
         bytes=path.stat().st_size,
@@ -155,10 +155,13 @@ def answer_shape(artifact: Artifact) -> tuple[int, ...]:
     return tuple(judged.shape) if judged else ()
 
 
-def _scheme(contents: Contents) -> str:
-    """Guess the scheme of a file without a sidecar, from the dtypes of its inputs, outputs and quantized tensors."""
+def _scheme(contents: Contents, format_: str) -> str:
+    """Guess the scheme of a file without a sidecar, from the dtypes of its inputs, outputs and quantized tensors.
+
+    An ONNX file may take integers and compute in float.
+    """
     edge = contents.inputs[0].dtype if contents.inputs else "float32"
-    if edge in ("int8", "uint8"):
+    if edge in ("int8", "uint8") and format_ == "tflite":
         return f"int8-{edge}io"
     used = {op.name for op in contents.ops}
     flowing = {one.dtype for one in contents.quantized if not one.constant}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ...core.artifact import Artifact, TensorSpec
+from ...core.picture_size import COLOURS
 from ...core.sanitize import shorten
 from ...tflite.metadata_append import attach
 from ...tflite.metadata_writer import (
@@ -29,13 +30,18 @@ TASK_LIBRARY_HAS = {"FULLY_CONNECTED": 11}
 EDGES = ("float32", "uint8")
 
 
+# The colours that the metadata know, by the channels of the input.
+_COLOURS: dict[int, Literal["unknown", "rgb", "grayscale"]] = {1: "grayscale", 3: "rgb", 4: "unknown"}
+_SHOWN = COLOURS | {1: "Grey"}
+
+
 def is_picture_classifier(artifact: Artifact) -> bool:
-    """Whether a ``.tflite`` takes one RGB image and gives one vector of scores with known labels."""
+    """Whether a ``.tflite`` takes one picture and gives one vector of scores with known labels."""
     contract = artifact.contract
     if artifact.format != "tflite" or contract is None or contract.kind != "image" or not artifact.labels:
         return False
     shapes = [tensor.shape for tensor in (*artifact.inputs, *artifact.outputs)]
-    return shapes == [(1, contract.height, contract.width, 3), (1, len(artifact.labels))]
+    return shapes == [(1, contract.height, contract.width, contract.channels), (1, len(artifact.labels))]
 
 
 def label_file(labels: tuple[str, ...]) -> bytes:
@@ -52,7 +58,7 @@ def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
     """Return the metadata that stock consumers need: how pixels of 0–255 become inputs, and the names of the outputs.
 
     The contract maps pixels linearly onto [low, high], so value = pixel / std - mean / std with the metadata's mean
-    and std. For a file that takes RGB 0–255 they are 0 and 1.
+    and std. For a file that takes 0–255 they are 0 and 1.
     """
     contract = artifact.contract
     assert contract is not None  # noqa: S101  # is_picture_classifier
@@ -68,8 +74,9 @@ def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
         inputs=(
             TensorMetadata(
                 takes.name,
-                f"RGB picture of {size}, {takes.dtype}; resized by {contract.resize or 'stretch'}.",
-                ImageContent("rgb"),
+                f"{_SHOWN[contract.channels]} picture of {size}, {takes.dtype}; resized by "
+                f"{contract.resize or 'stretch'}.",
+                ImageContent(_COLOURS[contract.channels]),
                 units=(Normalization((0.0 - contract.low * std,), (std,)),),
                 low=(low,),
                 high=(high,),
@@ -115,14 +122,14 @@ def refusal(consumer: str, artifact: Artifact) -> str:
     """Return why a stock consumer does not run an image artifact correctly; empty if it does."""
     if artifact.format != "tflite":
         return f"it takes .tflite files, this is {artifact.format}"
-    if not is_picture_classifier(artifact):
+    contract = artifact.contract
+    if not is_picture_classifier(artifact) or contract is None or contract.channels != 3:
         return "it takes one RGB picture of a fixed size and gives scores of classes whose labels are known"
     takes, gives = artifact.inputs[0], artifact.outputs[0]
     for edge, tensor in (("input", takes), ("output", gives)):
         if tensor.dtype not in EDGES:
             return f"the file's {edge} is {tensor.dtype}, and it takes {' or '.join(EDGES)} there"
-    contract = artifact.contract
-    if takes.dtype == "uint8" and contract is not None and not _stores_pixels(takes, contract.low, contract.high):
+    if takes.dtype == "uint8" and not _stores_pixels(takes, contract.low, contract.high):
         return (
             "it feeds an uint8 input the pixels as they are, and this file stores them otherwise "
             f"(scale {takes.scale:.6g}, zero point {takes.zero_point})"

@@ -24,6 +24,7 @@ from edgeproof.devices.adb import value_files
 from edgeproof.devices.agent import Feed
 from edgeproof.devices.browser.page_tensors import PageFeed
 from edgeproof.evaluate.examples import with_samples
+from edgeproof.export import inspect
 from edgeproof.train.external.import_model import _judge
 from edgeproof.workflows.diagnose import diagnose
 from edgeproof.workflows.evaluate import evaluate
@@ -164,6 +165,13 @@ def test_its_bundle_reads_pictures_as_the_evaluation_did(
     for resize in ("stretch", "crop", "pad"):
         wanted = np.stack([prepared_pixels(path, shape, resize) for path in pictures])
         np.testing.assert_array_equal(np.load(tmp_path / f"{resize}.npy"), wanted, resize)
+    (file,) = bundle.folder.glob("*.tflite")
+    metadata = inspect(file).metadata
+    assert metadata["inputs"][0]["colour"] == {1: "grayscale", 3: "rgb", 4: "unknown"}[channels]
+    assert metadata["inputs"][0]["normalization"] == {"mean": [0.0], "std": [255.0]}
+    assert open_artifact(file).labels == LABELS and bundle.manifest["file"]["metadata"] is True
+    accepted = [row["accepts"] for row in bundle.manifest["consumers"]]
+    assert channels == 3 or not any(accepted), "the stock consumers feed RGB"
     kotlin = (bundle.folder / "android/Classifier.kt").read_text()
     assert kotlin.count("put(") == {1: 2, 3: 4, 4: 5}[channels], "the function, and a call for each channel"
     assert f"{channels} bytes, {contract['colour']}" in (bundle.folder / "cpp/classifier.cc").read_text()
@@ -295,8 +303,7 @@ def test_onnx_files_whose_channels_come_first_are_fed_so(
     assert artifact.contract is not None and artifact.contract.layout == "NCHW"
     assert artifact.contract.shape == (1, shape[2], *shape[:2]) and artifact.contract.size == shape
 
-    if dtype == "uint8":
-        return
+    assert artifact.scheme == "float32"  # it takes integers, and computes in float
     bundle = bundle_of(tmp_path / "run", tmp_path / "bundle", samples=4)
     golden = np.load(bundle.folder / "golden.npz", allow_pickle=False)
     assert golden["samples"].shape == (4, *shape) and golden["input_0"].shape == (4, 1, shape[2], *shape[:2])
