@@ -32,6 +32,7 @@ MEASURED = {
     "parquet": "arrays or numbers, which",
     "wav": "sound, which",
     "masks": "pictures with maps of classes, which",
+    "coco": "pictures with boxes, which",
 }
 # Keys of the recipe's data table that only apply to texts.
 _TEXT_KEYS = ("text_column", "label_column", "encoding")

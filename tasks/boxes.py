@@ -68,7 +68,7 @@ def reading_of(
         corners: the order of corners where neither the user nor the file says it.
         operators: those of the file.
     """
-    form, units = _format(named)
+    form, units = checked_format(named)
     parts = [(one, tuple(one.shape)) for one in outputs]
     head: Layout | None = "yolov8" if form == "yolov8" else "yolov5" if form == "yolov5" else None
     order: Corners | None = "yxyx" if form == "yxyx" else "xyxy" if form == "xyxy" else None
@@ -130,7 +130,8 @@ def read(answers: NDArray[Any], reading: BoxReading) -> NDArray[np.float32]:
     return rows.reshape(len(answers), -1)
 
 
-def _format(named: str) -> tuple[str, Units]:
+def checked_format(named: str) -> tuple[str, Units]:
+    """Return a form of `FORMATS` and its unit, each empty where it is not said. Raises InputError for another one."""
     form, dash, units = named.partition("-")
     if not named or form in ("yxyx", "xyxy", "cxcywh", "yolov8", "yolov5"):
         if units == "pixels":

@@ -30,6 +30,7 @@ from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
 from ..train.external.tensors import describe
 from . import tag_files
+from .coco_files import with_boxes
 from .input_spec import InputSpec
 from .mask_files import with_masks
 from .samples import Samples, data_source
@@ -55,7 +56,7 @@ def with_arrays(
     listener: Listener,
     task: str = "",
 ) -> Data | Samples:
-    """Return the samples of ``npz:``, ``npy:X,Y``, ``masks:``, ``parquet:`` or a ``csv:`` of numbers; else `data`.
+    """Return the samples of files of arrays, tables of numbers, ``masks:`` and ``coco:``; else `data`.
 
     They are for a model that takes `spec`. Relative paths are relative to `folder`. Without `targets` none are read:
     samples for calibration need none. Raises InputError for a file that is damaged or hostile, lacks an array or a
@@ -72,6 +73,8 @@ def with_arrays(
         return with_waves(data, spec, source_path(rest, folder), use, listener, task, targets=targets)
     if scheme == "masks":
         return with_masks(data, spec, source_path(rest, folder), use, listener, task, targets=targets)
+    if scheme == "coco":
+        return with_boxes(data, spec, rest, lambda name: source_path(name, folder), task, targets=targets)
     pair = scheme == "npy" and "," in rest and not source_path(rest, folder).is_file()
     if scheme in tag_files.SCHEMES and not table:
         tagged = tag_files.with_tags(data, spec, folder, source_path(rest, folder), use, task, targets=targets)
@@ -82,6 +85,7 @@ def with_arrays(
             raise InputError(
                 f"{shorten(data.source, 200)} has no targets of the task {shorten(task)}",
                 f"give arrays: npz:FILE with x and y ({SAVE}), or npy:X.npy,Y.npy; of segmentation also masks:FOLDER, "
+                "of detection coco:FILE.json, "
                 "and of multilabel a table whose labels are tags, cat|dog",
             )
         return data

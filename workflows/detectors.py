@@ -12,15 +12,17 @@ from ..core.dataset import PreparedData
 from ..core.errors import InputError
 from ..core.picture_size import LAYOUTS, is_picture, sides, sides_of
 from ..core.progress import Listener
+from ..core.recipe_data import Data
 from ..core.runner import Runner
 from ..core.sanitize import shorten
 from ..evaluate.box_runner import BoxRunner
-from ..tasks.boxes import reading_of
+from ..tasks.boxes import checked_format, reading_of
 from ..tasks.classification import Classification
 from ..tasks.detection import Detection
 from ..train.external import model_outputs
 from .input_spec import InputSpec
 from .model_files import open_model
+from .samples import Samples
 
 Readings = Mapping[str, BoxReading | InputError]
 
@@ -32,7 +34,6 @@ def readings_of(
 
     Unless it is `known` that they are detectors, only those count of which that `is_certain`. `named` is one of
     `tasks.boxes.FORMATS`, or empty; `labels` is how many the data have, for files that do not say theirs.
-    Raises InputError for another name.
     """
     found: dict[str, BoxReading | InputError] = {}
     said = set()
@@ -62,6 +63,18 @@ def readings_of(
     for words in sorted(said):
         listener.note("info", f"boxes: {shorten(words, 400)}" + ("" if named else "; --boxes says it otherwise"))
     return found
+
+
+def judges_boxes(source: Data | Samples, task: str, named: str) -> bool:
+    """Return whether files are said to be detectors: by their targets, the `task` or the `named` form of boxes.
+
+    Raises InputError for another form than `tasks.boxes.FORMATS`.
+    """
+    if named:
+        checked_format(named)
+    if named or task == Detection.name:
+        return True
+    return source.task == Detection.name if isinstance(source, Samples) else source.source.startswith("coco:")
 
 
 def is_certain(reading: BoxReading | InputError) -> bool:

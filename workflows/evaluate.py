@@ -49,7 +49,7 @@ from .arguments import (
     tuple_of_two,
 )
 from .array_files import with_arrays
-from .detectors import of_detectors, read_by, readings_of, with_reading
+from .detectors import judges_boxes, of_detectors, read_by, readings_of, with_reading
 from .finished import Run
 from .input_spec import InputSpec
 from .judged_data import SEED, float_references, judged_data, judged_spec, labelled
@@ -178,10 +178,8 @@ def evaluate_files(
     missing = [file for file in files if isinstance(file, Artifact)]
     paths = [file for file in files if isinstance(file, Path)]
     artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in paths]
+    of_boxes = judges_boxes(source, task, boxes)
     if labels and labels != FROM_FOLDERS:
-        of_boxes = (
-            bool(boxes) or task == Detection.name or (isinstance(source, Samples) and source.task == Detection.name)
-        )
         artifacts = [labelled(artifact, labels, of_boxes=of_boxes) for artifact in artifacts]
     ids = [artifact.id for artifact in artifacts]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):

@@ -102,7 +102,8 @@ def command(
     float32 .tflite. Files whose classes are not known are judged by agreement with it alone, on data of any classes, on
     pictures without any (images:PATH) or on arrays (npy:FILE). Data may have a part of the file's classes, by name.
     Files that take arrays are measured with targets on npz:FILE (x and y), npy:X,Y, csv:FILE or parquet:FILE;
-    segmenters on masks:FOLDER, pictures with label pictures; models of waveforms on wav:FOLDER.
+    segmenters on masks:FOLDER, pictures with label pictures; detectors on coco:FILE.json, pictures with boxes; models
+    of waveforms on wav:FOLDER.
     With --budget one file is recommended per target, and the exit status is 1 when none fits. Where the samples are too
     few to show that one fits, the best is recommended as such. The exit status is 3 when no file ran anywhere.
     """

@@ -101,6 +101,7 @@ BAD = {
     "npz:arrays.npz": ("cannot be trained on", "evaluate --data"),
     "parquet:table.parquet": ("cannot be trained on", "evaluate --data"),
     "wav:classes": ("sound, which cannot be trained on", "evaluate --data"),
+    "coco:boxes.json": ("pictures with boxes, which cannot be trained on", "evaluate --data"),
     "masks:classes": ("maps of classes, which cannot be trained on", "evaluate --data"),
     "folder:flat": ("holds no class folders", "one sub-folder per class"),
     "folder:one": ("only one class", "two or more"),

@@ -46,7 +46,7 @@ def _arguments(box: Path, draw: random.Random) -> Inputs:
         "\udcff.tflite", "/dev/zero", "/dev/null", "/proc/self/mem", "/proc/1/mem", "-", "--", "a\nb", "csv:",
         "idx:/dev/zero", "images:loop", "npy:a.tflite", "builtin:x", "tfds:", "package:/", "package:../x/y", "keras:x",
         "npz:a.tflite", "npz:/dev/zero", "npy:a,b", "npy:,", "parquet:r.toml", "masks:.",
-        "masks:/dev/zero", "wav:.", "wav:/dev/zero", "folder:\udcff",
+        "masks:/dev/zero", "wav:.", "wav:/dev/zero", "coco:r.toml", "coco:/dev/zero,.", "folder:\udcff",
         "folder:" + "x" * 5000, "🤖" * 100,
     ]  # fmt: skip
 
@@ -391,6 +391,7 @@ AREAS = {
         Area("array-files", 40, data_areas.array_files),
         Area("masks", 40, data_areas.masks),
         Area("waves", 60, data_areas.waves),
+        Area("coco", 60, data_areas.coco),
         Area("labels", 40, _labels),
         Area("devices", 40, environment.devices, entry=environment.in_an_environment),
         Area("doctor", 8, environment.doctor, entry=environment.in_an_environment),

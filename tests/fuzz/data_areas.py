@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
+
+from PIL import Image
 
 from edgeproof.core.codec import to_json, write_json
 from edgeproof.core.model import InputContract
@@ -15,6 +18,7 @@ from edgeproof.workflows.model_files import open_artifact
 from . import seeds
 from .area import OUT, Inputs, write_inputs
 from .content import changed
+from .documents import mutants
 
 # Only pictures and files that ONNX Runtime does not read: what was measured is a row that says so.
 NOWHERE = ("--on", "local/onnxruntime", "--out", OUT, "--json")
@@ -91,3 +95,21 @@ def masks(box: Path, draw: random.Random) -> Inputs:
         write_inputs(box, m__labels_DOT_txt=changed(seeds.LABELS, draw))
         yield "evaluate", "a.tflite", "--data", "masks:m", *NOWHERE
         (box / "m" / "labels.txt").unlink()
+
+
+def coco(box: Path, draw: random.Random) -> Inputs:
+    """Boxes in COCO's format, of a model that answers with none."""
+    write_inputs(box, a_DOT_tflite=seeds.tflite())
+    for index in range(3):
+        write_inputs(box, **{f"c__{index}.png": seeds.picture("PNG", 40 * index)})
+    with Image.open(box / "c" / "0.png") as picture:
+        width, height = picture.size
+    document = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": width, "height": height} for i in range(3)],
+        "annotations": [{"id": i, "image_id": i % 3, "category_id": i % 2, "bbox": [0, 1, 2, 3]} for i in range(4)],
+        "categories": [{"id": i, "name": f"class {i}"} for i in range(2)],
+    }
+    for mutant in mutants(document, draw):
+        text = json.dumps(mutant).encode()
+        write_inputs(box, c__boxes_DOT_json=text if draw.random() < 0.8 else changed(text, draw))
+        yield "evaluate", "a.tflite", "--data", "coco:c/boxes.json", *NOWHERE

@@ -76,7 +76,7 @@ def postprocess_file(path: Path) -> Path:
     row = file.tensor("row", [1, pixels], "float32")
     file.operator("RESHAPE", [x, file.tensor("to", [2], "int32", values=[1, pixels])], row)
     given = []
-    for name, values, size in (("coded", 4, 0.001), ("logits", 3, 0.004)):
+    for name, values, size in (("coded", 4, 0.0005), ("logits", 3, 0.0006)):
         weights = random.normal(0, size, (boxes * values, pixels))
         flat = file.tensor(f"{name}_row", [1, boxes * values], "float32")
         fed = [row, file.tensor(f"{name}_weights", list(weights.shape), "float32", values=weights),

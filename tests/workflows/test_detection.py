@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import edgeproof as ep
 from edgeproof.core.errors import InputError
@@ -23,7 +25,7 @@ def true_boxes(found: list[np.ndarray], side: int) -> list[dict[str, Any]]:
     random, listed = np.random.default_rng(4), []
     for rows in found:
         kept = rows[:5]
-        corners = np.clip(kept[:, :4] * side + random.normal(0, 0.7, (len(kept), 4)), 0, side)
+        corners = np.clip(kept[:, :4] * side + random.normal(0, side / 50, (len(kept), 4)), 0, side)
         good = (corners[:, 2:] > corners[:, :2] + 1).all(axis=1)
         classes = np.where(random.random(len(kept)) < 0.2, 0, kept[:, 5])
         listed.append({"boxes": corners[good], "classes": classes[good], "crowd": random.random(good.sum()) < 0.1})
@@ -70,6 +72,27 @@ def found_by(path: Path, x: np.ndarray, names: tuple[str, ...]) -> list[np.ndarr
     return rows
 
 
+def coco_file(path: Path, x: np.ndarray, listed: list[dict[str, Any]], names: list[str]) -> str:
+    """Write pictures and boxes of two classes, whose categories have the ids 40 and 30."""
+    annotations = []
+    for image, one in enumerate(listed):
+        Image.fromarray(x[image]).save(path.with_name(f"{image}.png"))
+        for (x1, y1, x2, y2), number, crowd in zip(
+            one["boxes"].tolist(), one["classes"].tolist(), one["crowd"].tolist(), strict=True
+        ):
+            box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "category_id": 40 - 10 * int(number), "iscrowd": int(crowd)}
+            annotations.append({"id": len(annotations), "image_id": image, **box})
+    document = {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "height": x.shape[1], "width": x.shape[2]} for i in range(len(x))
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 30, "name": names[0]}, {"id": 40, "name": names[1]}],
+    }
+    path.write_text(json.dumps(document), "utf-8")
+    return f"coco:{path}"
+
+
 def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> None:
     path, x = postprocess_file(tmp_path / "ssd.tflite"), pictures(POSTPROCESS_SIDE, 12)
     names = ("boxes", "scores", "classes", "count")
@@ -88,6 +111,15 @@ def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> Non
     assert "boxes from boxes and classes from classes" in said and "the task is detection" in said
     (artifact,) = run.results.artifacts
     assert artifact.boxes is not None and artifact.boxes.corners == "yxyx"
+    source = coco_file(tmp_path / "boxes.json", x, listed, ["pot", "cup"])
+    from_file = ep.evaluate(path, source, "local/litert", out=tmp_path / "coco", latency=QUICK, labels=["cup", "pot"])
+    (again,) = from_file.results.measurements
+    assert again.accuracy == pytest.approx(row.accuracy, abs=1e-6)
+    assert again.metrics["AP pot"] == pytest.approx(row.metrics["AP 1"], abs=1e-6)
+    with pytest.raises(InputError, match="'xyz' is not known"):
+        ep.evaluate(path, source, "local/litert", out=tmp_path / "no", latency=QUICK, boxes="xyz")
+    with pytest.raises(InputError, match="does not know pot"):
+        ep.evaluate(path, source, "local/litert", out=tmp_path / "other", latency=QUICK, labels=["cup", "jug"])
     wrong = ep.evaluate(path, (x, listed), "local/litert", out=tmp_path / "wrong", latency=QUICK, boxes="yolov8")
     (row,) = wrong.results.measurements
     assert row.status == "failed" and "cannot be read as boxes" in row.reason and "--boxes" in row.remedy
