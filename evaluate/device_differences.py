@@ -45,7 +45,7 @@ def device_differences(
 
 def _difference(ours: Any, theirs: Any, classes: bool) -> dict[str, Any]:
     largest = np.array([np.abs(a - b).max(initial=0.0) for a, b in zip(ours, theirs, strict=True)], np.float64)
-    tops = (ours.argmax(axis=1), theirs.argmax(axis=1)) if classes and ours.shape[1] else None
+    tops = (ours.argmax(axis=1), theirs.argmax(axis=1)) if classes and ours.shape[1] > 1 else None
     changed = tops[0] != tops[1] if tops else np.zeros(len(largest), bool)
     order = sorted(np.flatnonzero(largest), key=lambda i: (not changed[i], -largest[i], i))
     return {

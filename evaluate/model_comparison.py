@@ -111,6 +111,8 @@ def _pair(
 
 def _why_not(a: Mapping[str, Any], b: Mapping[str, Any], correct: Mapping[str, Mapping[int, Correct]]) -> str:
     """Return why the accuracies of two models cannot be compared; nothing when they can."""
+    if any(one.dtype != np.bool_ for model in (a, b) for one in correct.get(model["name"], {}).values()):
+        return "their metric is no share of right answers; its figures and intervals are in the table"
     if why := task_of(a.get("labels") or ()).not_comparable(a, b):
         return why
     for model in (a, b):

@@ -118,12 +118,18 @@ def constant_function(model: Any, batch: int) -> Any:
 
 
 def freeze(
-    keras_model: Any, labels: tuple[str, ...], input_contract: InputContract, folder: Path, *, values: int | None = None
+    keras_model: Any,
+    labels: tuple[str, ...],
+    input_contract: InputContract,
+    folder: Path,
+    *,
+    values: int | None = None,
+    output: str = OUTPUT,
 ) -> Path:
     """Freeze `keras_model`, save it as a SavedModel at `folder`, replacing what is there, and return `folder`.
 
     Its one signature ``serving_default`` takes the contract's input (1, …) float32, such as ``image`` (1, height,
-    width, 3), and gives ``probabilities`` (1, `values`) float32, by default as many as there are labels. Raises
+    width, 3), and gives `output` (1, `values`) float32, by default ``probabilities``, one for each label. Raises
     StageError when the model does not fit its labels or its contract, cannot be made constant (`make_constant`), or
     nothing can be written.
     """
@@ -136,21 +142,23 @@ def freeze(
 
     def serve(image: Any) -> dict[str, Any]:
         # Freezing drops the names of the outputs; this restores them.
-        return {OUTPUT: frozen(image)[0]}
+        return {output: frozen(image)[0]}
 
     return write(serve, [tf.TensorSpec(input_contract.shape, tf.float32, name=input_contract.name)], folder)
 
 
-def verify(folder: Path, keras_model: Any, samples: NDArray[Any]) -> float:
+def verify(folder: Path, keras_model: Any, samples: NDArray[Any], *, output: str = OUTPUT, size: float = 1.0) -> float:
     """Load the SavedModel at `folder`, run `samples` (N, …), such as pictures, and return the largest difference.
 
-    The difference is in probabilities, against `keras_model`. Raises StageError when it exceeds `TOLERANCE`.
+    The difference is in probabilities, or in shares of `size`, against `keras_model`. Raises StageError when it exceeds
+    `TOLERANCE`.
     """
     tf, _ = load()
     signature, pixels = serving(folder), samples.astype(np.float32)
-    frozen = np.concatenate([signature(tf.constant(one[None]))[OUTPUT].numpy() for one in pixels])
+    frozen = np.concatenate([signature(tf.constant(one[None]))[output].numpy() for one in pixels])
     release_memory()
-    return compare(np.asarray(keras_model(pixels, training=False)), frozen, "Keras and the frozen model")
+    expected = np.asarray(keras_model(pixels, training=False))
+    return compare(expected / size, frozen / size, "Keras and the frozen model")
 
 
 def graph_sha256(folder: Path, labels: tuple[str, ...]) -> str:

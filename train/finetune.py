@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ..core.dataset import Rows
 from ..core.recipe import Train
 from ..frameworks.tensorflow import load
+from .answers import Answer
 from .augment import Augmenter, apply
 from .compile import compile_model
-from .head import answer_of_head, generators, sample_weights
+from .head import generators, sample_weights
 from .joint import joint_model
 from .keras_fit import Phase
 from .network import Base
@@ -62,10 +63,11 @@ def fine_tune_phase(
     *,
     seed: int,
     mixed: bool,
+    answer: Answer | None = None,
 ) -> Phase:
     """Return phase two, ready to run, on the `images` and `labels` of training and validation.
 
-    Labels are targets as `Answer.targets` makes them: (N,) int32, or (N, units) float32. Images (N, h, w, 3) uint8 may
+    Labels are targets as `Answer.targets` of `answer` (not given: a softmax) makes them. Images (N, h, w, 3) uint8 may
     be memory maps larger than memory: each epoch draws an order from seed and number and reads a batch at a time. The
     base runs in inference mode: batch norm frozen, no drop-connect. Layers that are trained as a whole run in training
     mode instead, as their authors intended, and their regularization losses are minimised too (and not part of the
@@ -82,7 +84,7 @@ def fine_tune_phase(
     )
     epochs, steps = spec.fine_tune.epochs, -(-len(labels[0]) // spec.batch_size)
     compile_model(
-        model, spec, answer=answer_of_head(head), learning_rate=spec.fine_tune.learning_rate, epochs=epochs,
+        model, spec, answer=answer or Answer(len(weights)), learning_rate=spec.fine_tune.learning_rate, epochs=epochs,
         steps=steps, mixed=mixed,
     )  # fmt: skip
     return Phase(

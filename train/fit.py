@@ -153,6 +153,8 @@ def fit(
         **({"not_kept": not_kept} if not_kept else {}),
     }
     parts = {"saved_model": saved, "sha256": graph_sha256(saved, data.labels), "input": contract}
+    if head is not None:
+        parts["answer"] = work.answer.output
     if not not_kept:
         parts["network"] = work.workspace / NETWORK
     return work.finish(state, history, origin, facts, **parts)
@@ -241,7 +243,7 @@ def _features(
                 computing.start(extract)
     labels = {split: work.answer.targets(work.labels(split)) for split in computing.images}
     head = new_head(base.features, work.answer, work.train, work.seed)
-    compile_head(head, work.train, labels["train"], validated=len(labels["validation"]) > 0)
+    compile_head(head, work.train, labels["train"], validated=len(labels["validation"]) > 0, answer=work.answer)
     by_job = by_job if by_job is not None else _result(work, base, computing)
     training = Labelled([features for (split, _), features in by_job.items() if split == "train"], labels["train"])
     return head, training, Labelled([by_job["validation", 0]], labels["validation"]), computing.engine
@@ -288,6 +290,7 @@ def _fine_tune(work: _Work, base: Base, head: Any, before: State) -> State:
         work.weights(),
         seed=work.seed,
         mixed=work.mixed,
+        answer=work.answer,
     )
     start = State(best=before.best, best_accuracy=before.best_accuracy)
     try:
@@ -308,10 +311,14 @@ def _freeze(work: _Work, base: Base, head: Any, contract: InputContract) -> tupl
         plain = _pooled(work, build_base(work.spec, ImageRequest(work.folder)))
         plain.model.set_weights(base.model.get_weights())
         base = plain
+    answer = work.answer if head is not None else Answer(len(work.data.labels))
+    if head is not None:
+        answer.rescale(head)
     classifier = base.model if head is None else attach_head(base, head)
-    values = None if head is None else work.answer.units
-    saved = freeze(classifier, work.data.labels, contract, work.scratch / "saved_model", values=values)
-    difference = verify(saved, classifier, _some(work.images("train")))
+    saved = freeze(
+        classifier, work.data.labels, contract, work.scratch / "saved_model", values=answer.units, output=answer.output
+    )
+    difference = verify(saved, classifier, _some(work.images("train")), output=answer.output, size=answer.size)
     not_kept = store_network(classifier, base, work.scratch / NETWORK)
     if not_kept:
         discard(work.workspace / NETWORK, root=work.workspace)  # from other work in this workspace

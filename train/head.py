@@ -79,13 +79,6 @@ def new_head(features: int, classes: int | Answer, spec: Train, seed: int) -> An
     return keras.Model(inputs, last(x), name="head")
 
 
-def answer_of_head(head: Any) -> Answer:
-    """Return what a head of `new_head` answers with."""
-    activation = str(head.layers[-1].activation.__name__)
-    units = int(head.output_shape[-1])
-    return Answer(units, activation, tags=activation == "sigmoid" and units > 1)
-
-
 def apply_head(head: Any, features: Any) -> Any:
     """Call the layers of `head` one by one on a Keras tensor, so that the result is a flat model."""
     _, keras = load()
@@ -100,8 +93,8 @@ def apply_head(head: Any, features: Any) -> Any:
 
 
 def sample_weights(labels: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    """Return the weight of each sample (n,), that of its class; of several tags a sample 1."""
-    if labels.ndim > 1 and labels.shape[1] > 1:
+    """Return the weight of each sample (n,), that of its class; 1 of several tags a sample, and without classes."""
+    if not len(weights) or (labels.ndim > 1 and labels.shape[1] > 1):
         return np.ones(len(labels), np.float32)
     return weights[labels.reshape(len(labels)).astype(np.int64)]
 
@@ -130,15 +123,19 @@ def head_phase(
     )
 
 
-def compile_head(head: Any, spec: Train, labels: NDArray[Any], *, validated: bool) -> None:
+def compile_head(
+    head: Any, spec: Train, labels: NDArray[Any], *, validated: bool, answer: Answer | None = None
+) -> None:
     """Compile `head` for the samples of a training epoch, which have `labels`, and trace its steps.
+
+    Without an `answer` it is a softmax.
 
     Tracing takes longer than a hundred steps, and needs no features, so it can run while they are computed.
     """
-    width, answer = head.input_shape[-1], answer_of_head(head)
+    width = head.input_shape[-1]
     compile_model(
-        head, spec, answer=answer, learning_rate=spec.learning_rate, epochs=spec.epochs,
-        steps=-(-len(labels) // spec.batch_size),
+        head, spec, answer=answer or Answer(head.output_shape[-1]), learning_rate=spec.learning_rate,
+        epochs=spec.epochs, steps=-(-len(labels) // spec.batch_size),
         at_once=1 if spec.callbacks else AT_ONCE,  # a user's callback may handle every step
     )  # fmt: skip
     nothing = Labelled([np.zeros((0, width), np.float32)], labels[:0])

@@ -27,7 +27,10 @@ VALIDATION_LOSS = "val_loss"
 
 @dataclass
 class State:
-    """Progress of a phase. `best` is the lowest validation loss so far, after epoch `best_epoch`."""
+    """Progress of a phase. `best` is the lowest validation loss so far, after epoch `best_epoch`.
+
+    `best_accuracy` is the accuracy then, of numbers the mean absolute error.
+    """
 
     epoch: int = 0
     best: float = math.inf
@@ -201,7 +204,7 @@ def _backup(
                 state.best, state.best_epoch = -math.inf, epoch + 1
             elif row[VALIDATION_LOSS] < state.best:
                 state.best, state.best_epoch = row[VALIDATION_LOSS], epoch + 1
-                state.best_accuracy = row.get("val_accuracy", math.nan)
+                state.best_accuracy = row.get("val_accuracy", row.get("val_mae", math.nan))
             state.epoch, state.stopped = epoch + 1, bool(self.model.stop_training)
             state.history.append(row)
             self.arrays = {
@@ -266,4 +269,6 @@ def load_state(path: Path) -> tuple[State, dict[str, Arrays], dict[str, Any]] | 
 def _describe(row: Row) -> str:
     if "val_accuracy" in row:
         return f"val accuracy {row['val_accuracy']:.3f}"
+    if "mae" in row:
+        return f"val MAE {row['val_mae']:.4g}" if "val_mae" in row else f"MAE {row['mae']:.4g}"
     return f"accuracy {row['accuracy']:.3f}"

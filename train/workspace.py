@@ -23,6 +23,8 @@ from ..core.model import Model, load_model, save_model
 from ..core.progress import Listener
 from ..core.recipe import ModelSpec, Train
 from ..core.store import package_versions
+from ..tasks.classification import Classification
+from ..tasks.regression import Regression
 from . import callbacks
 from .head import class_weights
 from .keras_fit import Logs, Phase, State, run
@@ -86,7 +88,7 @@ class Work:
         return None
 
     def _check_classes(self) -> None:
-        if self.data.task == "classification" and len(self.data.labels) < 2:
+        if self.data.task == Classification.name and len(self.data.labels) < 2:
             what = f"a classifier needs at least two classes: the data have {len(self.data.labels)}"
             raise InputError(what, "give data with two or more")
         if not self.data.counts.get("train"):
@@ -144,7 +146,8 @@ class Work:
         validated = self.data.counts.get("validation", 0)
         metrics = {"val_samples": float(validated), "epochs": float(len(history))}
         if validated:
-            metrics |= {"val_loss": state.best, "val_accuracy": state.best_accuracy}
+            figure = "val_mae" if self.data.task == Regression.name else "val_accuracy"
+            metrics |= {"val_loss": state.best, figure: state.best_accuracy}
         model = Model(
             name=self.spec.name,
             backbone=self.spec.backbone,

@@ -20,6 +20,7 @@ from ..core.store import Store
 from ..core.target import Target
 from ..devices import open_runner
 from ..evaluate.measure import Answered, measure
+from ..tasks.classification import Classification
 
 
 def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> PreparedData:
@@ -63,7 +64,7 @@ def _write(data: PreparedData, chosen: Sequence[tuple[str, NDArray[np.int64]]], 
     else:
         arrays = [data.rows(split)[indices] for split, indices in chosen]
         np.save(small.inputs("test"), np.concatenate(arrays))
-    if data.labels:
+    if data.labels or data.task != Classification.name:
         labels = [np.load(data.targets(split), allow_pickle=False)[indices] for split, indices in chosen]
         np.save(small.targets("test"), np.concatenate(labels))
     save_prepared(small, folder)

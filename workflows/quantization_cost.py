@@ -103,7 +103,7 @@ def pooled(
                     scores["validation"][key][counts[key]],
                 )
                 same = same and other.difference == 0
-            yield replace(row, pooled_drop=_drop(task_of(data.labels), pairs, same))
+            yield replace(row, pooled_drop=_drop(task_of(data.labels, data.task), pairs, same))
 
 
 def _key(runner: Runner) -> _Key:
@@ -118,8 +118,8 @@ def _drop(task: Task, pairs: Mapping[str, tuple[_Scores, _Scores]], same: bool) 
 
 
 def _scores(answers: Mapping[_Key, Answered]) -> dict[_Key, _Scores]:
-    """Return each cell's score of each sample, where known."""
-    return {key: answer.scores for key, answer in answers.items() if answer.scores is not None}
+    """Return what each cell's metric is made of, where known."""
+    return {key: answer.parts for key, answer in answers.items() if answer.parts is not None}
 
 
 class _Renamed(Silent):

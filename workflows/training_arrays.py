@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from ..core.codec import sha256_file, sha256_of
 from ..core.dataset import SPLITS, PreparedData, save_prepared
 from ..core.errors import InputError, explain_disk_errors
 from ..core.progress import Listener
+from ..core.recipe import TrainedTask
 from ..core.recipe_data import Data
 from ..core.sanitize import shorten
 from ..data.array_splits import UNKNOWN, ArraySplits, Codes, split_arrays
@@ -290,6 +291,11 @@ def _targets(arrays: _Arrays, task: str, source: str) -> tuple[str, tuple[str, .
     """Return the task, the names of its classes or tags, and the targets as it keeps them."""
     y = arrays.y
     name = task or (Multilabel.name if arrays.tags else inferred_task(y))
+    if name not in get_args(TrainedTask):
+        raise InputError(
+            f"{source}: y has the shape {y.shape} of {y.dtype}: targets of {name}, for which no model is trained here",
+            "train it elsewhere, and give it to edgeproof export and evaluate",
+        )
     if name != Classification.name:
         try:
             targets = TARGETED[name].check(y, ())
@@ -308,7 +314,7 @@ def _targets(arrays: _Arrays, task: str, source: str) -> tuple[str, tuple[str, .
     if len(unique) > len(y) // 2:
         raise InputError(
             f"{source}: {len(y)} samples have {len(unique)} different targets, and few classes are known twice",
-            "give class numbers or names; or say what the targets are with task",
+            'give class numbers or names; numbers are trained with task = "regression"',
         )
     if not arrays.names or unique.dtype.kind == "U":
         return name, tuple(map(str, unique.tolist())), numbers.astype(np.int64)
@@ -319,7 +325,7 @@ def _targets(arrays: _Arrays, task: str, source: str) -> tuple[str, tuple[str, .
 
 def _tags(arrays: _Arrays, targets: NDArray[Any], task: str) -> tuple[str, ...]:
     if task != Multilabel.name:
-        return arrays.names
+        return () if arrays.names and len(arrays.names) != targets.shape[-1] else arrays.names
     if arrays.names and len(arrays.names) != targets.shape[1]:
         raise InputError(f"labels names {len(arrays.names)} tags, and y has {targets.shape[1]}", SAVE)
     return arrays.names or tuple(map(str, range(targets.shape[1])))

@@ -37,7 +37,9 @@ def prepared(folder: Path, y: Any, **more: Any) -> PreparedData:
     return prepare_arrays(data, "", seed=1, folder=folder, workspace=folder / "made", listener=Silent())
 
 
-def trained(data: PreparedData, folder: Path, **train: Any) -> tuple[Any, Any, list[str]]:
+def trained(
+    data: PreparedData, folder: Path, output: str = "probabilities", **train: Any
+) -> tuple[Any, Any, list[str]]:
     """Return the model, its answers to the test split, and what was said."""
     from edgeproof.frameworks.freeze import serving
     from edgeproof.train.sensor.fit import fit_numbers
@@ -49,7 +51,7 @@ def trained(data: PreparedData, folder: Path, **train: Any) -> tuple[Any, Any, l
         workspace=folder / "work", listener=notes,
     )  # fmt: skip
     call, samples = serving(model.saved_model), np.load(data.inputs("test"))
-    answers = np.concatenate([call(features=one[None])["probabilities"].numpy() for one in samples])
+    answers = np.concatenate([call(features=one[None])[output].numpy() for one in samples])
     return model, answers, notes.said
 
 
@@ -74,6 +76,28 @@ def test_two_classes_are_trained_with_one_sigmoid_that_is_the_second_class(tmp_p
     assert model.labels == ("no", "yes") and answers.shape == (48, 1)
     assert ((answers[:, 0] > 0.5) == y).mean() > 0.9
     assert model.metrics["val_accuracy"] > 0.8
+
+
+@pytest.mark.slow
+def test_numbers_are_trained_in_their_own_scale_and_answered_in_the_targets_unit(tmp_path: Path) -> None:
+    x = tagged()[0]
+    y = np.stack([1000 + 300 * (x[:, 0] - 5), 0.01 * (x[:, 1] - 5)], axis=1) + 0.5
+    data = prepared(tmp_path, y.astype(np.float32), labels=["watts", "share"])
+    model, answers, _ = trained(data, tmp_path, epochs=80, output="values")
+    right = np.load(data.targets("test"))
+    assert data.task == "regression" and model.answer == "values" and model.labels == ("watts", "share")
+    error = np.abs(answers - right).mean(axis=0)
+    assert (error < 0.15 * right.std(axis=0)).all() and right[:, 0].mean() > 500
+    validated = np.load(data.targets("validation"))
+    assert 0 < model.metrics["val_mae"] < 0.2 * validated.std(axis=0).mean() and "val_accuracy" not in model.metrics
+    for settings, message in (
+        ({"head": {"output": "sigmoid"}}, "answers with shares"),
+        ({"metrics": ("f1",)}, "f1 is of classes"),
+        ({"class_weights": True}, "class_weights is for classes"),
+        ({"label_smoothing": 0.1}, "label_smoothing is for classes"),
+    ):
+        with pytest.raises(InputError, match=message):
+            answer_of(data, Train.model_validate(settings))
 
 
 def test_scales_of_features_and_of_those_that_never_change() -> None:

@@ -40,7 +40,7 @@ def prepared(folder: Path, y: Any) -> PreparedData:
     )  # fmt: skip
 
 
-def trained(data: PreparedData, folder: Path, **train: Any) -> tuple[Model, np.ndarray]:
+def trained(data: PreparedData, folder: Path, output: str = "probabilities", **train: Any) -> tuple[Model, np.ndarray]:
     from edgeproof.frameworks.freeze import serving
     from edgeproof.train.fit import fit
 
@@ -49,7 +49,7 @@ def trained(data: PreparedData, folder: Path, **train: Any) -> tuple[Model, np.n
         listener=Silent(),
     )  # fmt: skip
     call, pictures = serving(model.saved_model), np.load(data.inputs("test")).astype(np.float32)
-    return model, np.concatenate([call(image=one[None])["probabilities"].numpy() for one in pictures])
+    return model, np.concatenate([call(image=one[None])[output].numpy() for one in pictures])
 
 
 @pytest.mark.slow
@@ -65,6 +65,15 @@ def test_tags_on_a_backbone_of_pictures(tmp_path: Path) -> None:
 
         own = SPEC.model_copy(update={"head": "own", "backbone": "hub:https://tfhub.dev/x/y/1"})
         fit(own, Train(), seed=1, data=data, folder=tmp_path, workspace=tmp_path / "own", listener=Silent())
+
+
+@pytest.mark.slow
+def test_numbers_on_a_backbone_of_pictures(tmp_path: Path) -> None:
+    y = bars()[1] @ [4.0, 2.0, 1.0] * 100 + 0.5
+    data = prepared(tmp_path, y)
+    model, answers = trained(data, tmp_path, output="values", epochs=30)
+    right = np.load(data.targets("test"))
+    assert data.task == "regression" and np.abs(answers - right).mean() < 0.4 * right.std() and model.labels == ()
 
 
 @pytest.mark.slow

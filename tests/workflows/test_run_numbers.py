@@ -12,7 +12,7 @@ from edgeproof import bundle, run
 from edgeproof.core.dataset import load_prepared
 from edgeproof.workflows.run_folder import source_run_of
 
-from ..support.number_data import MOTIONS, motion_recipe
+from ..support.number_data import MOTIONS, motion_recipe, tagged
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +29,37 @@ def answers(file: Path, samples: np.ndarray) -> np.ndarray:
         interpreter.invoke()
         found.append(interpreter.get_tensor(answer)[0])
     return np.array(found)
+
+
+def test_numbers_of_a_table_are_measured_in_their_unit(tmp_path: Path) -> None:
+    x = tagged(160)[0]
+    rows = [f"{a:.4f},{b:.4f},{50 + 20 * (a - 5) + (b - 5):.3f}" for a, b in x[:, :2]]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,load", *rows]), "utf-8")
+    models = [{"name": "m", "backbone": "scratch:dense", "units": [8]}, {"name": "n", "backbone": "scratch:dense"}]
+    made = run(
+        motion_recipe(tmp_path, data={"source": f"csv:{tmp_path / 't.csv'}", "target": "load"}, model=models),
+        tmp_path / "run",
+    )
+    files = tmp_path / "run" / "artifacts"
+    source = source_run_of(files / "m--tflite-int8.tflite", "m")
+    assert source is not None and not made.failures
+    data = source.data()
+    errors = {}
+    for scheme in ("float32", "int8"):
+        errors[scheme] = [
+            np.abs(answers(files / f"m--tflite-{scheme}.tflite", np.load(data.inputs(s))) - np.load(data.targets(s)))
+            for s in ("test", "validation")
+        ]
+    rows = {row.artifact: row for row in made.results.measurements if row.target == "local/litert"}
+    for scheme in ("float32", "int8"):
+        row = rows[f"m--tflite-{scheme}"]
+        assert row.metric == "MAE" and row.score == pytest.approx(errors[scheme][0].mean(), rel=1e-3)
+    pooled = rows["m--tflite-int8"].pooled_drop
+    assert pooled is not None and pooled.samples >= len(errors["int8"][0])
+    both = {k: np.concatenate(v if pooled.samples > len(v[0]) else v[:1]).mean() for k, v in errors.items()}
+    assert pooled.drop == pytest.approx(both["int8"] - both["float32"], abs=1e-3)
+    (pair,) = made.results.comparisons
+    assert pair["verdict"] == "not compared" and "no share of right answers" in pair["why"]
 
 
 def test_a_sensor_model_from_a_table_to_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,10 +83,13 @@ def fit_numbers(
     state = work.timed("train", lambda: work.run(phase, State(), "network.npz"))
 
     def save() -> tuple[Path, float]:
+        answer.rescale(head)
         network = keras.Model(base.input, apply_head(head, base.output), name="network")
-        saved = freeze(network, data.labels, contract, work.scratch / "saved_model", values=answer.units)
+        saved = freeze(
+            network, data.labels, contract, work.scratch / "saved_model", values=answer.units, output=answer.output
+        )
         some = x["train"][:: max(1, len(x["train"]) // CHECKED_SAMPLES)][:CHECKED_SAMPLES]
-        difference = verify(saved, network, some)
+        difference = verify(saved, network, some, output=answer.output, size=answer.size)
         return work.place("saved_model"), difference
 
     saved, difference = work.timed("freeze", save)
@@ -99,7 +102,7 @@ def fit_numbers(
     }
     return work.finish(
         state, state.history, identity, facts,
-        saved_model=saved, sha256=graph_sha256(saved, data.labels), input=contract,
+        answer=answer.output, saved_model=saved, sha256=graph_sha256(saved, data.labels), input=contract,
     )  # fmt: skip
 
 
