@@ -14,6 +14,8 @@ Corners = Literal["yxyx", "xyxy", "cxcywh"]
 Units = Literal["", "pixels", "shares"]
 Role = Literal["boxes", "scores", "classes", "count", "scores or classes", "rows", "head"]
 
+_ORDERS = {"yxyx": "[ymin, xmin, ymax, xmax]", "xyxy": "[x1, y1, x2, y2]", "cxcywh": "[centre x, y, width, height]"}
+
 
 @dataclass(frozen=True)
 class BoxReading:
@@ -48,14 +50,14 @@ class BoxReading:
         return tuple(counts)
 
     @property
+    def order(self) -> str:
+        """The order of a box's numbers, in words."""
+        return _ORDERS[self.corners]
+
+    @property
     def words(self) -> str:
         """What is read, and how, in words."""
         parts = " and ".join(f"{role} from {name}" for role, name in zip(self.roles, self.outputs, strict=True))
-        order = {
-            "yxyx": "[ymin, xmin, ymax, xmax]",
-            "xyxy": "[x1, y1, x2, y2]",
-            "cxcywh": "[centre x, y, width, height]",
-        }
         decoded = "" if self.layout in ("outputs", "rows") else f", decoded as {self.layout} with our own suppression"
         units = f" in {self.units}" if self.units else ""
-        return f"{parts}; a box is {order[self.corners]}{units}{decoded}"
+        return f"{parts}; a box is {self.order}{units}{decoded}"

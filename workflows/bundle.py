@@ -37,6 +37,7 @@ from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
 from .arguments import FileLike, at_least_one, file_path, path_of
 from .chosen_samples import SEED, ChosenSamples, choose_samples
+from .detectors import as_detector
 from .finished import Run
 from .listening import listener_of
 from .micro_proof import prove_image, prove_micro
@@ -137,6 +138,7 @@ def bundle_file(
     contents = inspect(path)
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
     check(replace(artifact, path=None, tokenizer=None), str(path))
+    artifact = as_detector(artifact, source, listener)
     origin = source_run_of(path, artifact.model)
     if results is None and origin is not None and (origin.folder / "results.json").is_file():
         results = load_results(origin.folder)
@@ -253,7 +255,9 @@ def _proved(artifact: Artifact, chosen: ChosenSamples, workspace: Path) -> tuple
     answers = []
     for file in (path, artifact.path):
         answer = workspace / "answers.npy"
-        outcome = open_runner(replace(artifact, path=file), target).infer(chosen.path, answer, 0, len(chosen.truths))
+        outcome = open_runner(replace(artifact, path=file, boxes=None), target).infer(
+            chosen.path, answer, 0, len(chosen.truths)
+        )
         if not outcome.ok:
             raise StageError(f"{artifact.id} does not run on {target}: {outcome.reason}", outcome.remedy)
         answers.append(np.load(answer, allow_pickle=False))
@@ -301,7 +305,7 @@ def _distance(artifact: Artifact, other: Artifact) -> tuple[bool, bool, int]:
 
 def _offers(artifact: Artifact, origin: SourceRun | None) -> dict[str, room.Offer]:
     """Return for each stock consumer that refuses the file an alternative: a sibling from the run, or a command."""
-    if artifact.contract is None or artifact.contract.kind != "image":
+    if artifact.contract is None or artifact.contract.kind != "image" or artifact.boxes is not None:
         return {}
     siblings = _siblings(artifact, origin)
     ours = artifact.variant.scheme

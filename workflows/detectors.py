@@ -11,7 +11,7 @@ from ..core.boxes import BoxReading
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
 from ..core.picture_size import LAYOUTS, is_picture, sides, sides_of
-from ..core.progress import Listener
+from ..core.progress import Listener, Silent
 from ..core.recipe_data import Data
 from ..core.runner import Runner
 from ..core.sanitize import shorten
@@ -86,6 +86,27 @@ def with_reading(artifact: Artifact, readings: Readings) -> Artifact:
     """Return an artifact with how its outputs are read, where it is a detector that can be read."""
     reading = readings.get(artifact.id)
     return replace(artifact, boxes=reading) if isinstance(reading, BoxReading) else artifact
+
+
+def as_detector(artifact: Artifact, source: Data | Samples | None, listener: Listener) -> Artifact:
+    """Return a file that is bundled with how its boxes are read, and judged by its scores; other files as they are.
+
+    A file is a detector where its outputs are certainly boxes, or the samples have some.
+    """
+    contract = artifact.contract
+    if contract is not None and contract.kind == "text":
+        return artifact
+    is_image = contract is not None and contract.kind == "image"
+    spec = InputSpec("image", contract.size) if contract is not None and is_image else InputSpec("tensor")
+    known = source is not None and judges_boxes(source, "", "")
+    readings = readings_of([artifact], spec, "", len(artifact.labels), Silent(), known=known)
+    reading = readings.get(artifact.id)
+    if not isinstance(reading, BoxReading):
+        return artifact
+    listener.note("info", f"boxes: {shorten(reading.words, 400)}")
+    judged = {"scores", "rows", "head"}
+    answer = next((name for role, name in zip(reading.roles, reading.outputs, strict=True) if role in judged), "")
+    return replace(artifact, boxes=reading, answer=answer or artifact.answer)
 
 
 def of_detectors(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:

@@ -184,6 +184,7 @@ def _write(
             "outputs": [to_json(tensor) for tensor in artifact.outputs],
             "answer": answer,
             "answer_kind": kind,
+            **({"boxes": to_json(artifact.boxes)} if artifact.boxes else {}),
         },
         "labels": list(artifact.labels),
         "contract": to_json(artifact.contract) if artifact.contract else None,
@@ -272,7 +273,7 @@ def _consumers(
         path = f"{STOCK}/{slug(Path(text_file.name).stem)}.tflite"
         _bytes(folder / path, text_file.content)
         return [dict(row) | {"file": path} for row in text_file.consumers]
-    if kind != "image":
+    if kind != "image" or artifact.boxes is not None:
         return []
     rows = picture_consumers(artifact)
     for row in rows:

@@ -44,10 +44,13 @@ def tolerance(artifact: Artifact) -> tuple[float, float]:
 
 
 def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -> str:
-    """Return the kind of the judged output: ``scores`` of classes, one ``value``, a ``picture``, or ``values``.
+    """Return what the file gives: ``scores`` of classes, one ``value``, a ``picture``, ``values``, or ``boxes``.
 
-    Scores are recognized by labels, or as a distribution: values that add up to one.
+    Of a detector the judged output is that of the scores. Scores of classes are recognized by labels, or as a
+    distribution: values that add up to one.
     """
+    if artifact.boxes is not None:
+        return "boxes"
     shape = artifact.outputs[answer].shape
     count = outputs.shape[-1] if outputs.ndim > 1 else 1
     if count == 1:

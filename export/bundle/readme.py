@@ -31,6 +31,8 @@ def render_readme(artifact: Artifact, manifest: dict[str, Any]) -> str:
             if row["status"] == "ok"
         ],
         "contract": artifact.contract,
+        "boxes": artifact.boxes,
+        "box_roles": list(zip(artifact.boxes.roles, artifact.boxes.outputs, strict=True)) if artifact.boxes else [],
         "shown": lambda shape: Escaped(" × ".join(str(side) for side in shape) or "one value"),
         "size": Escaped(f"{manifest['file']['bytes']:,}"),
         "tolerance": {name: Escaped(f"{value:.3g}") for name, value in manifest["golden"]["tolerance"].items()},
@@ -46,7 +48,9 @@ def _parts(artifact: Artifact, manifest: dict[str, Any], kind: str) -> list[tupl
     parts = [
         (manifest["file"]["name"], "the model" + (", TFLite metadata and labels in it" * manifest["file"]["metadata"]))
     ]
-    if artifact.labels:
+    if artifact.labels and artifact.boxes is not None:
+        parts.append(("labels.txt", "the classes, one a line, by the number that a box has"))
+    elif artifact.labels:
         parts.append(("labels.txt", "the classes, one a line, in the order of the answer"))
     if artifact.tokenizer is not None:
         parts.append(

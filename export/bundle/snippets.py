@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.artifact import Artifact, TensorSpec
+from ...core.boxes import BoxReading
 from ...core.picture_size import COLOURS
 from ...core.sanitize import slug
 from .escape import Escaped, environment, number
@@ -146,9 +147,20 @@ def _meaning(artifact: Artifact, answer: int, gives: str) -> str:
         "value": "The value that the model gives",
         "picture": f"A picture of {sides} (height, width, channels), row by row",
     }
+    if artifact.boxes is not None:
+        words["boxes"] = _boxes(artifact, artifact.boxes)
     meaning = words.get(gives, f"The {math.prod(shape)} values that the model gives")
     several = len(artifact.outputs)
     return meaning + (f"; output {answer} of the file's {several}" if several > 1 else "")
+
+
+def _boxes(artifact: Artifact, reading: BoxReading) -> str:
+    """Return in words what a detector's outputs give. Their names are the file's, and stay out of a comment."""
+    names = [one.name for one in artifact.outputs]
+    held = ", ".join(
+        f"output {names.index(name)} {role}" for role, name in zip(reading.roles, reading.outputs, strict=True)
+    )
+    return f"The values of one of a detector's outputs ({held}; a box is {reading.order}): read the others like it"
 
 
 def _kind(artifact: Artifact) -> str:

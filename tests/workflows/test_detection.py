@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ def found_by(path: Path, x: np.ndarray, names: tuple[str, ...]) -> list[np.ndarr
 
 
 def coco_file(path: Path, x: np.ndarray, listed: list[dict[str, Any]], names: list[str]) -> str:
-    """Write pictures and boxes of two classes, whose categories have the ids 40 and 30."""
+    """Write pictures and boxes, whose categories have the ids 40, 30 and 20; `names` are in the order of ids."""
     annotations = []
     for image, one in enumerate(listed):
         Image.fromarray(x[image]).save(path.with_name(f"{image}.png"))
@@ -87,7 +89,7 @@ def coco_file(path: Path, x: np.ndarray, listed: list[dict[str, Any]], names: li
             {"id": i, "file_name": f"{i}.png", "height": x.shape[1], "width": x.shape[2]} for i in range(len(x))
         ],
         "annotations": annotations,
-        "categories": [{"id": 30, "name": names[0]}, {"id": 40, "name": names[1]}],
+        "categories": [{"id": 50 - 10 * len(names) + 10 * at, "name": name} for at, name in enumerate(names)],
     }
     path.write_text(json.dumps(document), "utf-8")
     return f"coco:{path}"
@@ -107,11 +109,23 @@ def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> Non
     assert row.metrics["mAP@.50"] == pytest.approx(figures.stats[1], abs=1e-6)
     each = class_figures(figures)
     assert {number: row.metrics[f"AP {number}"] for number in each} == pytest.approx(each, abs=1e-6)
+    source = coco_file(tmp_path / "boxes.json", x, listed, ["pot", "cup"])
     said = " ".join(heard.notes)
     assert "boxes from boxes and classes from classes" in said and "the task is detection" in said
+    bundle = ep.bundle(path, data=(x[3:4].astype(np.float32),), out=tmp_path / "bundles", samples=1)
+    example = [sys.executable, str(bundle.folder / "example.py")]
+    lines = subprocess.run(example, capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+    sure = found[3][found[3][:, 4] >= 0.25]
+    assert lines[0].startswith(f"{len(sure)} boxes of a score of 0.25 or more; a box is [ymin, xmin, ymax, xmax]")
+    assert lines[1].split()[:3] == [f"{sure[0, 4]:.4f}", "class", f"{sure[0, 5]:.0f}"]
+    assert bundle.manifest["file"]["answer_kind"] == "boxes" and bundle.manifest["file"]["answer"] == 2
+    assert not bundle.manifest["consumers"], "those of classifiers are of no use"
+    assert "The model is a detector: boxes in `boxes`, classes in" in (bundle.folder / "README.md").read_text()
+    assert "output 2 scores" in (bundle.folder / "android" / "Classifier.kt").read_text()
+    verify = subprocess.run([sys.executable, str(bundle.folder / "verify.py")], capture_output=True, check=False)
+    assert verify.returncode == 0
     (artifact,) = run.results.artifacts
     assert artifact.boxes is not None and artifact.boxes.corners == "yxyx"
-    source = coco_file(tmp_path / "boxes.json", x, listed, ["pot", "cup"])
     from_file = ep.evaluate(path, source, "local/litert", out=tmp_path / "coco", latency=QUICK, labels=["cup", "pot"])
     (again,) = from_file.results.measurements
     assert again.accuracy == pytest.approx(row.accuracy, abs=1e-6)
@@ -156,6 +170,9 @@ def test_a_detector_that_ends_in_non_max_suppression(tmp_path: Path) -> None:
     again = ep.evaluate(files["tflite:float32"], (x, listed), "local/litert", out=tmp_path / "again", latency=QUICK)
     compared = ep.compare(run.folder, again.folder)
     assert [cell.accuracy.estimate for cell in compared.cells if cell.accuracy] == [pytest.approx(0, abs=1e-9)]
+    source = coco_file(tmp_path / "boxes.json", x, listed, ["jug", "pot", "cup"])
+    bundle = ep.bundle(files["tflite:float32"], data=source, out=tmp_path / "bundles", samples=2)
+    assert bundle.manifest["file"]["boxes"]["corners"] == "yxyx" and not bundle.manifest["consumers"]
     np.savez(tmp_path / "held.npz", x=x)
     alone = ep.evaluate(files, f"npz:{tmp_path / 'held.npz'}", targets, out=tmp_path / "alone", latency=QUICK)
     alike = {row.artifact: row for row in alone.results.measurements if row.status == "ok"}

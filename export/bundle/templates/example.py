@@ -1,4 +1,4 @@
-"""The model at work: prints the classes that it finds most likely, or what else it gives.
+"""The model at work: prints the classes that it finds most likely, the boxes that it finds, or what else it gives.
 
     python example.py PICTURE        a .npy (height, width, channels) uint8 of the file's size; others need Pillow
     python example.py "A TEXT"       where the model takes texts
@@ -14,6 +14,8 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHOWN = 8
+SHOWN_SCORE, SHOWN_BOXES = 0.25, 20
+ORDERS = {"yxyx": "[ymin, xmin, ymax, xmax]", "xyxy": "[x1, y1, x2, y2]", "cxcywh": "[centre x, y, width, height]"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by channels
 
 
@@ -96,6 +98,10 @@ def describe(model, stored):
     import numpy
 
     outputs = model.outputs(stored)
+    if model.gives == "boxes":
+        found = boxes_of(model, outputs)
+        if found is not None:
+            return found
     place = model.about["file"]["answer"]
     if model.gives == "scores":
         scores = model.run(stored)
@@ -107,6 +113,32 @@ def describe(model, stored):
     for index, (values, about) in enumerate(zip(outputs, model.about["file"]["outputs"])):
         if index != place:
             lines.append("{}: {}".format(plain(about["name"]), summary(values)))
+    return lines
+
+
+def boxes_of(model, outputs):
+    """Return the boxes that a detector finds, a line each, the surest first; None where they are to be decoded."""
+    import numpy
+
+    about = model.about["file"]["boxes"]
+    places = [one["name"] for one in model.about["file"]["outputs"]]
+    parts = {role: outputs[places.index(name)] for role, name in zip(about["roles"], about["outputs"])}
+    if "rows" in parts:
+        rows = parts["rows"].reshape(-1, 6)
+        boxes, scores, classes = rows[:, :4], rows[:, 4], rows[:, 5]
+    elif "scores" in parts and "classes" in parts:
+        boxes, scores = parts["boxes"].reshape(-1, 4), parts["scores"].reshape(-1)
+        classes = parts["classes"].reshape(-1)
+    else:
+        return None
+    count = int(parts["count"].reshape(-1)[0]) if "count" in parts else len(scores)
+    shown = [i for i in numpy.argsort(-scores[:count], kind="stable") if scores[i] >= SHOWN_SCORE]
+    lines = ["{} boxes of a score of {} or more; a box is {}".format(len(shown), SHOWN_SCORE, ORDERS[about["corners"]])]
+    for i in shown[:SHOWN_BOXES]:
+        number = round(float(classes[i]))
+        name = model.labels[number] if 0 <= number < len(model.labels) else "class {}".format(number)
+        numbers = ", ".join("{:.4g}".format(float(value)) for value in boxes[i])
+        lines.append("{:8.4f}  {}  [{}]".format(scores[i], plain(name), numbers))
     return lines
 
 
