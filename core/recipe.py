@@ -24,7 +24,7 @@ MOMENTUM = ("sgd", "rmsprop")  # the optimizers that have one of their own
 # Keys that came later are left out where they are not set, so that the hashes of older recipes stay.
 _LATER = ("units", "kernel")
 # What a run can train for, by the names of `tasks.TASKS`.
-TrainedTask = Literal["", "classification", "multilabel", "regression"]
+TrainedTask = Literal["", "classification", "multilabel", "regression", "segmentation"]
 Metric = Literal["accuracy", "top_3_accuracy", "top_5_accuracy", "precision", "recall", "f1", "auc"]
 
 
@@ -376,8 +376,8 @@ class Recipe(WithDevices):
     )
     task: TrainedTask = Field(
         "",
-        description='what a right answer is (see [tasks](tasks.md)): `"classification"`, `"multilabel"` or '
-        '`"regression"`; not set: what the targets show',
+        description='what a right answer is (see [tasks](tasks.md)): `"classification"`, `"multilabel"`, '
+        '`"regression"` or `"segmentation"`; not set: what the targets show',
     )
     data: Data
     model: tuple[ModelSpec, ...] = Field(min_length=1)

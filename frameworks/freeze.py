@@ -123,18 +123,19 @@ def freeze(
     input_contract: InputContract,
     folder: Path,
     *,
-    values: int | None = None,
+    values: int | tuple[int, ...] | None = None,
     output: str = OUTPUT,
 ) -> Path:
     """Freeze `keras_model`, save it as a SavedModel at `folder`, replacing what is there, and return `folder`.
 
     Its one signature ``serving_default`` takes the contract's input (1, …) float32, such as ``image`` (1, height,
-    width, 3), and gives `output` (1, `values`) float32, by default ``probabilities``, one for each label. Raises
+    width, 3), and gives `output` (1, values) float32, by default ``probabilities``, one for each label. Raises
     StageError when the model does not fit its labels or its contract, cannot be made constant (`make_constant`), or
     nothing can be written.
     """
     tf, _ = load()
-    expected = (None, *input_contract.shape[1:]), (None, len(labels) if values is None else values)
+    answer = values if isinstance(values, tuple) else (len(labels) if values is None else values,)
+    expected = (None, *input_contract.shape[1:]), (None, *answer)
     shapes = tuple(keras_model.input_shape), tuple(keras_model.output_shape)
     if shapes != expected:
         raise StageError(f"the model maps {shapes[0]} to {shapes[1]}, but its contract and labels say {expected}")

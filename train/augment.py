@@ -78,3 +78,17 @@ def apply(images: Any, transforms: Any, gain: Any, contrast: Any) -> Any:
     mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
     pixels = (pixels - mean) * contrast[:, None, None, None] + mean
     return tf.clip_by_value(pixels * gain[:, None, None, None], 0.0, 255.0)
+
+
+def apply_to_maps(maps: Any, transforms: Any, border: int) -> Any:
+    """Return maps of classes (n, h, w) int32 with the geometry of `apply`, by nearest neighbour; `border` beyond."""
+    tf, _ = load()
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(maps[..., None], tf.float32),
+        transforms=transforms,
+        output_shape=tf.shape(maps)[1:3],
+        fill_value=float(border),
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+    )
+    return tf.cast(moved[..., 0], tf.int32)

@@ -31,12 +31,13 @@ def compile_model(
     steps: int,
     at_once: int = 1,
     mixed: bool = False,
+    weighted: bool = False,
 ) -> Any:
     """Compile `model` (inputs → answers (n, units)) for the targets of `answer` and return it.
 
     The schedule spans `epochs` of `steps` each. Keras runs `at_once` steps in one call of TensorFlow. Optimizer and
     metrics get their variables here, so that Keras traces a step once and not twice. `mixed` scales the loss, which
-    float16 gradients need.
+    float16 gradients need. `weighted`: metrics count the weights of samples, too.
     """
     _, keras = load()
     optimizer = make_optimizer(spec, learning_rate, epochs=epochs, steps=steps)
@@ -46,7 +47,7 @@ def compile_model(
     model.compile(
         optimizer,
         answer.loss(spec.label_smoothing),
-        metrics=[answer.metric(name) for name in spec.metrics],
+        **{"weighted_metrics" if weighted else "metrics": [answer.metric(name) for name in spec.metrics]},
         steps_per_execution=at_once,
     )
     return model

@@ -77,6 +77,11 @@ def _fit(job: dict[str, Any], answers: _Answers) -> None:
 
         fit_numbers(spec, train, **options)
         return
+    if data.task == "segmentation":
+        from ..train.segment.fit import fit_maps
+
+        fit_maps(spec, train, **options)
+        return
     from ..devices.cluster.connection import helpers_of
     from ..train.fit import fit
 

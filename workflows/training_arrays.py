@@ -27,11 +27,12 @@ from ..data.windows import mixed_windows, window_rows
 from ..tasks import TARGETED
 from ..tasks.classification import Classification
 from ..tasks.multilabel import Multilabel
+from ..tasks.segmentation import VOID, Segmentation
 from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
 from .array_files import SAVE, check_array, check_array_file, check_length, load_array, read_member, source_path
 from .samples import inferred_task
-from .training_pictures import Pictures
+from .training_pictures import Pictures, check_maps, mask_files, read_mask_pictures
 
 # Version of the prepared arrays. Raise it when the same data and settings give other files.
 FORMAT = 1
@@ -72,9 +73,11 @@ def array_fingerprint(data: Data, task: str, *, seed: int, folder: Path) -> dict
     no meaning for it."""
     _check_keys(data)
     files = [path for source in (data.source, data.test_source) if source for path in _files(source, folder)]
+    settings = {"data": data.model_dump(mode="json"), "task": task, "seed": seed}
+    if data.source.startswith("masks:"):
+        return {"format": FORMAT, "kind": "image", **settings, "sources": [mask_files(path) for path in files]}
     for path in files:
         check_array_file(path)
-    settings = {"data": data.model_dump(mode="json"), "task": task, "seed": seed}
     return {"format": FORMAT, "kind": "tensor", **settings, "sources": [sha256_file(path) for path in files]}
 
 
@@ -95,13 +98,15 @@ def prepare_arrays(
     infinite values or fewer targets than samples; for targets that do not fit the task; and for too few samples of a
     class.
     """
-    arrays = _read(data, data.source, folder, task)
+    arrays = _read(data, data.source, folder, task, pictures)
     if data.test_source:
-        tests = _read(data, data.test_source, folder, task)
+        tests = _read(data, data.test_source, folder, task, pictures)
         arrays = _joined(arrays, replace(tests, given=np.full(len(tests.x), TEST, np.int8)), data)
     if pictures is not None:
         arrays = replace(arrays, x=pictures.checked(arrays.x, data.source))
     name, labels, targets = _targets(arrays, task, data.source)
+    if name == Segmentation.name:
+        check_maps(arrays.x, targets, pictures, data.source)
     classes = targets if name == Classification.name else np.zeros(len(targets), np.int64)
     splits = split_arrays(
         arrays.given, classes, data, seed=seed, groups=arrays.groups, rows=arrays.rows, samples=arrays.x
@@ -139,7 +144,7 @@ def prepare_arrays(
 def _check_keys(data: Data) -> None:
     scheme = data.source.partition(":")[0]
     table = scheme in ("csv", "parquet")
-    known = _USED | ({*_TABLE_KEYS, "encoding"} if table else set())
+    known = _USED | ({*_TABLE_KEYS, "encoding"} if table else {"max_pixels"} if scheme == "masks" else set())
     default = {key: about.default for key, about in Data.model_fields.items()}
     if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != default[key]):
         raise InputError(f"{shorten(data.source, 200)!r} has no use for {', '.join(unheard)}", "leave it out")
@@ -166,9 +171,12 @@ def _files(source: str, folder: Path) -> list[Path]:
     return [source_path(part, folder) for part in parts]
 
 
-def _read(data: Data, source: str, folder: Path, task: str) -> _Arrays:
+def _read(data: Data, source: str, folder: Path, task: str, pictures: Pictures | None) -> _Arrays:
     scheme, files = source.partition(":")[0], _files(source, folder)
     try:
+        if scheme == "masks" and pictures is not None:
+            x, y, given, names = read_mask_pictures(files[0], source, pictures, data.max_pixels)
+            return _Arrays(x, y, given, names=names)
         if scheme == "npz":
             return _npz(files[0])
         return _npy(*files) if scheme == "npy" else _table(files[0], data, task)
@@ -324,6 +332,11 @@ def _targets(arrays: _Arrays, task: str, source: str) -> tuple[str, tuple[str, .
 
 
 def _tags(arrays: _Arrays, targets: NDArray[Any], task: str) -> tuple[str, ...]:
+    if task == Segmentation.name:
+        classes = int(targets[targets != VOID].max()) + 1
+        if arrays.names and len(arrays.names) < classes:
+            raise InputError(f"labels names {len(arrays.names)} classes, and y has the class {classes - 1}", SAVE)
+        return arrays.names or tuple(map(str, range(max(2, classes))))
     if task != Multilabel.name:
         return () if arrays.names and len(arrays.names) != targets.shape[-1] else arrays.names
     if arrays.names and len(arrays.names) != targets.shape[1]:

@@ -35,7 +35,7 @@ def kind_of_recipe(recipe: Recipe) -> Kind:
 
 def _pictures_in_arrays(recipe: Recipe) -> bool:
     numbers = any(spec.backbone in SENSOR_NETWORKS for spec in recipe.model)
-    return not numbers and recipe.data.source.partition(":")[0] in ("npz", "npy")
+    return not numbers and recipe.data.source.partition(":")[0] in ("npz", "npy", "masks")
 
 
 def recipe_fingerprint(recipe: Recipe) -> dict[str, Any]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..core.decode import decode_again, fit
+from ..core.decode import decode, decode_again, fit, pillow_settings
 from ..core.errors import InputError
+from ..core.sample_files import SampleFile, UnreadableError
 from ..core.sanitize import shorten
+from ..data.array_splits import UNKNOWN, Codes
+from ..data.files import SPLIT_NAMES
+from ..data.masks import find_masks, read_masks
 from ..tasks.segmentation import VOID
+from .model_files import read_labels
 
 
 @dataclass(frozen=True)
@@ -55,3 +61,60 @@ class Pictures:
             image = Image.fromarray(one)
             made[index] = np.asarray(fit(image, self.side, self.resize, resample=Image.Resampling.NEAREST, border=VOID))
         return made
+
+
+def mask_files(folder: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and time of each file below a folder: a cheap identity. Raises InputError for no folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder", "name the folder with images/ and masks/: masks:FOLDER")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    facts = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in facts]
+
+
+def read_mask_pictures(
+    folder: Path, source: str, pictures: Pictures, max_pixels: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Codes, tuple[str, ...]]:
+    """Return the pictures (N, side, side, 3) of ``masks:FOLDER``, their maps, the split of each, and names of classes.
+
+    Folders called by a split (``train``, ``validation``, ``test``) keep it. Raises InputError that names the file, as
+    `find_masks` and `read_masks` do, and for a picture that cannot be read.
+    """
+    splits = {name: code for name, code in SPLIT_NAMES.items() if (folder / name).is_dir()} or {"": UNKNOWN}
+    x: list[NDArray[np.uint8]] = []
+    maps: list[NDArray[np.uint8]] = []
+    codes: list[int] = []
+    names: tuple[str, ...] = ()
+    for split, code in splits.items():
+        found = find_masks(folder, source, split)
+        names = read_labels(found.names) if found.names else names
+        maps.append(
+            read_masks(found, size=pictures.side, resize=pictures.resize, answer=(), names=names, max_pixels=max_pixels)
+        )
+        with pillow_settings():
+            for name in found.pictures:
+                try:
+                    file = SampleFile(str(found.root / name), str(found.root))
+                    one = decode(file, size=pictures.side, resize=pictures.resize, max_pixels=max_pixels)
+                except UnreadableError as error:
+                    raise InputError(
+                        f"{found.root / name} cannot be read: {error}", "repair it, or remove it and its mask"
+                    ) from error
+                x.append(one.pixels)
+                codes.append(code)
+    return np.stack(x), np.concatenate(maps), np.array(codes, np.int8), names
+
+
+def check_maps(x: NDArray[Any], maps: NDArray[Any], pictures: Pictures | None, source: str) -> None:
+    """Raise InputError unless samples are pictures that have maps of their own size."""
+    if pictures is None:
+        raise InputError(
+            f"{shorten(source, 200)}: y are maps of classes, and the model takes numbers",
+            "choose a backbone of pictures for a segmenter, e.g. keras:MobileNetV2; or give one target for each sample",
+        )
+    if x.shape[1:3] != maps.shape[1:3]:
+        raise InputError(
+            f"{shorten(source, 200)}: the pictures are {x.shape[1]} × {x.shape[2]} pixels, and the maps "
+            f"{maps.shape[1]} × {maps.shape[2]}",
+            "give each picture a map of its own height and width",
+        )

@@ -173,8 +173,10 @@ def test_pictures_in_arrays_get_the_size_of_the_model(tmp_path: Path) -> None:
     assert x.shape == (8, 16, 16, 3) and x.dtype == np.uint8 and (x[..., 0] == x[..., 2]).all()
     alike = [np.asarray(Image.fromarray(one).resize((16, 16), Image.Resampling.BILINEAR)) for one in grey]
     assert all(min(np.abs(one[..., 0].astype(int) - of).max() for of in alike) == 0 for one in x)
+    made = pictures("pad", x=grey, y=maps)
+    assert made.task == "segmentation" and made.labels == ("0", "1", "2")
     with pytest.raises(InputError, match="no model is trained here"):
-        pictures("pad", x=grey, y=maps)
+        pictures("pad", x=grey, y=random.random((40, 3, 5)))
     padded = Pictures(16, "pad")
     targets, x = padded.targets(maps), padded.resized(grey)
     assert targets.shape == (len(x), 16, 16) and (targets[:, :2] == 255).all() and (x[:, :2] == 0).all()

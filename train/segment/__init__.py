@@ -1,0 +1,1 @@
+"""Segmentation: a class for each pixel, by an LR-ASPP head on a backbone of Keras layers."""
