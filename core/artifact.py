@@ -97,8 +97,9 @@ class Artifact:
     """The samples that set the ranges, and the method.
 
     ``float_agreement`` compares the file's answers with the float model's on some of the samples: ``samples``,
-    ``error`` as a share of the answers' spread, ``agreement`` of top classes, and a ``warning`` if the difference is
-    large. ``methods`` holds the same figures for every method that was tried.
+    ``error`` as a share of the answers' spread (of a detector the share of boxes that differ), ``agreement`` of top
+    classes, and a ``warning`` if the difference is large. ``methods`` holds the same figures for every method that was
+    tried.
     """
     loads: dict[str, str] = field(default_factory=dict)
     """Whether the file loads: a status by target."""

@@ -50,6 +50,11 @@ class BoxReading:
         return tuple(counts)
 
     @property
+    def is_certain(self) -> bool:
+        """Whether outputs are boxes even where nobody says so: boxes, scores and classes, each by its name."""
+        return self.layout == "outputs" and "scores or classes" not in self.roles
+
+    @property
     def order(self) -> str:
         """The order of a box's numbers, in words."""
         return _ORDERS[self.corners]

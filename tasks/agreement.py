@@ -34,7 +34,15 @@ NUMBERS = "numbers"
 BOXES = "box"
 _SIGNS = "sign"  # of a logit
 
-_WORDS = {CLASS: "top class", CLASSES: CLASSES, SIDES: SIDES, WHOLE: WHOLE, NUMBERS: NUMBERS, "": "top class"}
+_WORDS = {
+    CLASS: "top class",
+    CLASSES: CLASSES,
+    SIDES: SIDES,
+    WHOLE: WHOLE,
+    NUMBERS: NUMBERS,
+    BOXES: BOXES,
+    "": "top class",
+}
 
 Scores = NDArray[np.float64]
 

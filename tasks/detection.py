@@ -161,6 +161,11 @@ class BoxAgreement(Agreement):
         return BOXES
 
     @property
+    def error(self) -> float:
+        """The share that is not equal."""
+        return 1 - float(self.scores.mean()) if self.samples else 0.0
+
+    @property
     def scores(self) -> Scores:
         """The share of each sample's boxes that both files have (samples,); 1 where neither has any."""
         return np.concatenate(self._shares) if self._shares else np.zeros(0)

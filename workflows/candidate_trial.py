@@ -21,6 +21,7 @@ from ..core.target import Target
 from ..devices import open_runner
 from ..evaluate.measure import Answered, measure
 from ..tasks.classification import Classification
+from .detectors import certain_readings, of_detectors, read_by, with_reading
 
 
 def trial_data(data: PreparedData, samples: int, seed: int, store: Store) -> PreparedData:
@@ -95,10 +96,13 @@ def trial(
     def keep(row: Measurement) -> None:
         rows[row.artifact, row.target] = row
 
+    unlabelled = data.task == Classification.name and not data.labels
+    readings = certain_readings([reference, *candidates]) if unlabelled else {}
+    reference, *candidates = (with_reading(artifact, readings) for artifact in (reference, *candidates))
     pairs = [(reference, targets[0]), *((candidate, target) for candidate in candidates for target in targets)]
     answers = measure(
-        [open_runner(a, target, timeout_seconds=evaluate.timeout_seconds) for a, target in pairs],
-        data,
+        [read_by(open_runner(a, target, timeout_seconds=evaluate.timeout_seconds), readings) for a, target in pairs],
+        of_detectors(data, [artifact for artifact, _ in pairs]),
         references={reference.model: reference.id},
         settings=settings,
         seed=seed,

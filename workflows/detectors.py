@@ -32,7 +32,7 @@ def readings_of(
 ) -> dict[str, BoxReading | InputError]:
     """Return how the outputs of each artifact are read as boxes, by its id, or why they cannot be; and say it.
 
-    Unless it is `known` that they are detectors, only those count of which that `is_certain`. `named` is one of
+    Unless it is `known` that they are detectors, only those count of which it `is_certain`. `named` is one of
     `tasks.boxes.FORMATS`, or empty; `labels` is how many the data have, for files that do not say theirs.
     """
     found: dict[str, BoxReading | InputError] = {}
@@ -56,7 +56,7 @@ def readings_of(
             if known:
                 found[artifact.id] = error
             continue
-        if not known and not is_certain(reading):
+        if not known and not reading.is_certain:
             continue
         found[artifact.id] = reading
         said.add(reading.words)
@@ -75,11 +75,6 @@ def judges_boxes(source: Data | Samples, task: str, named: str) -> bool:
     if named or task == Detection.name:
         return True
     return source.task == Detection.name if isinstance(source, Samples) else source.source.startswith("coco:")
-
-
-def is_certain(reading: BoxReading | InputError) -> bool:
-    """Return whether outputs are boxes even where nobody says so: boxes, scores and classes, each by its name."""
-    return isinstance(reading, BoxReading) and reading.layout == "outputs" and "scores or classes" not in reading.roles
 
 
 def with_reading(artifact: Artifact, readings: Readings) -> Artifact:
@@ -107,6 +102,17 @@ def as_detector(artifact: Artifact, source: Data | Samples | None, listener: Lis
     judged = {"scores", "rows", "head"}
     answer = next((name for role, name in zip(reading.roles, reading.outputs, strict=True) if role in judged), "")
     return replace(artifact, boxes=reading, answer=answer or artifact.answer)
+
+
+def certain_readings(group: Sequence[Artifact]) -> dict[str, BoxReading | InputError]:
+    """Return how the files of a model are read as boxes, if all of them are detectors for certain; else none."""
+    found: dict[str, BoxReading | InputError] = {}
+    for artifact in group:
+        contract = artifact.contract
+        is_image = contract is not None and contract.kind == "image"
+        spec = InputSpec("image", contract.size) if contract is not None and is_image else InputSpec("tensor")
+        found |= readings_of([artifact], spec, "", len(artifact.labels), Silent(), known=False)
+    return found if len(found) == len(group) else {}
 
 
 def of_detectors(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:

@@ -103,3 +103,60 @@ def postprocess_file(path: Path) -> Path:
     fed = [given[0], scores, there]
     file.custom("TFLite_Detection_PostProcess", fed, outputs, bytes(builder.Finish()))
     return file.write(path, [x], outputs)
+
+
+def onnx_detector(path: Path, head: bool) -> Path:
+    """Write a detector of two classes that takes (1, 3, 8, 8): rows of an open number, or a head like YOLOv8's."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random, pixels, boxes = np.random.default_rng(5), POSTPROCESS_SIDE**2 * 3, 3 * 16
+    near = np.tile(anchors(4)[:16], (3, 1)) + random.normal(0, 0.01, (boxes, 4))  # three boxes at each place
+    corners = (near * POSTPROCESS_SIDE).astype(np.float32)
+    constants: dict[str, np.ndarray] = {
+        "weights": random.normal(0, 0.0008, (pixels, 2 * boxes)).astype(np.float32),
+        "shape": np.array([1, 2, boxes]),
+        "corners": corners[None],
+        "order": np.array([1, 0, 3, 2]),
+        **{name: np.array([value]) for name, value in {"first": 0, "second": 1, "third": 2, "most": 40}.items()},
+        "overlap": np.array([0.5], np.float32),
+        "least": np.array([0.5], np.float32),
+    }
+    scores = [
+        helper.make_node("Flatten", ["image"], ["row"]),
+        helper.make_node("MatMul", ["row", "weights"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["likely"]),
+        helper.make_node("Reshape", ["likely", "shape"], ["scores"]),
+    ]
+    if head:
+        size = corners[:, 2:] - corners[:, :2]
+        centred = np.concatenate([corners[:, :2] + size / 2, size], axis=1)[:, [1, 0, 3, 2]]
+        constants["centred"] = centred.T[None].astype(np.float32)
+        nodes = [*scores, helper.make_node("Concat", ["centred", "scores"], ["output0"], axis=1)]
+        shape: list[int | str] = [1, 6, boxes]
+    else:
+        nodes = [
+            *scores,
+            helper.make_node("NonMaxSuppression", ["corners", "scores", "most", "overlap", "least"], ["chosen"]),
+            helper.make_node("Gather", ["chosen", "second"], ["class"], axis=1),
+            helper.make_node("Cast", ["class"], ["classes"], to=TensorProto.FLOAT),
+            helper.make_node("Gather", ["chosen", "third"], ["place"], axis=1),
+            helper.make_node("Squeeze", ["place", "second"], ["places"]),
+            helper.make_node("Squeeze", ["corners", "first"], ["all"]),
+            helper.make_node("Gather", ["all", "places"], ["found"], axis=0),
+            helper.make_node("Gather", ["found", "order"], ["ordered"], axis=1),
+            helper.make_node("GatherND", ["scores", "chosen"], ["sure"]),
+            helper.make_node("Unsqueeze", ["sure", "second"], ["likelihood"]),
+            helper.make_node("Concat", ["ordered", "likelihood", "classes"], ["output0"], axis=1),
+        ]
+        shape = ["boxes", 6]
+    graph = helper.make_graph(
+        nodes, "detector",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, POSTPROCESS_SIDE, POSTPROCESS_SIDE])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path

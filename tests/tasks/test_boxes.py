@@ -9,6 +9,7 @@ from edgeproof.core.artifact import TensorSpec
 from edgeproof.core.boxes import BoxReading
 from edgeproof.core.codec import from_json, to_json
 from edgeproof.core.errors import InputError
+from edgeproof.export.agreement import Difference
 from edgeproof.tasks.boxes import OVERLAP, POSTPROCESS, ROWS, VALUES, read, reading_of
 
 SIZE = (64, 128)
@@ -131,3 +132,22 @@ def test_values_that_are_no_boxes_are_refused(row: list[float], words: str) -> N
         read(of(reading, rows=row), reading)
     with pytest.raises(ValueError, match="returns 3 values"):
         read(np.zeros((1, 3)), reading)
+
+
+def test_files_of_detectors_are_compared_by_boxes_when_they_are_made() -> None:
+    answers = {
+        "boxes": np.array([[[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]], np.float32),
+        "scores": np.array([[0.9, 0.8]], np.float32),
+        "classes": np.array([[1, 2]], np.float32),
+    }
+    turned = {name: value[:, ::-1] for name, value in answers.items()}
+    fewer = {name: value[:, :1] for name, value in answers.items()}
+    difference = Difference("classes")
+    difference.add(answers, turned)
+    assert (difference.by, difference.error, difference.agreement) == ("box", 0, 1)
+    difference.add(answers, fewer)
+    difference.add(answers, {**answers, "classes": answers["classes"] + 0.5})
+    assert difference.agreement == pytest.approx((1 + 2 / 3 + 0) / 3) and difference.samples == 3
+    assert difference.record()["warning"] == "its box is that of the float model for 56% on 3 calibration samples"
+    with pytest.raises(ValueError, match="its outputs are"):
+        difference.add(answers, {"boxes": answers["boxes"]})

@@ -14,9 +14,10 @@ from PIL import Image
 
 import edgeproof as ep
 from edgeproof.core.errors import InputError
+from edgeproof.tasks.average_precision import iou
 
 from ..support.coco_figures import class_figures, coco_eval
-from ..support.detectors import POSTPROCESS_SIDE, SIDE, pictures, postprocess_file, save_detector
+from ..support.detectors import POSTPROCESS_SIDE, SIDE, onnx_detector, pictures, postprocess_file, save_detector
 from ..support.external_imports import Heard
 
 QUICK = {"processes": 2, "max_seconds": 0, "run_seconds": 0.06, "warmup_seconds": 0.01}
@@ -142,12 +143,50 @@ def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> Non
                     out=tmp_path / "few", latency=QUICK, labels=["cup"])  # fmt: skip
 
 
+@pytest.mark.parametrize("head", [False, True])
+def test_onnx_files_with_rows_of_an_open_number_or_a_head(tmp_path: Path, head: bool) -> None:
+    import onnxruntime
+
+    path, x = onnx_detector(tmp_path / "detector.onnx", head), pictures(POSTPROCESS_SIDE, 12)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    given = [session.run(None, {"image": one.transpose(2, 0, 1)[None].astype(np.float32)})[0] for one in x]
+    rows = [suppressed(one[0].T) if head else one for one in given]
+    assert len({len(one) for one in rows}) > 1
+    found = [np.column_stack([one[:, :4] / POSTPROCESS_SIDE, one[:, 4:]]) for one in rows]
+    listed = true_boxes([one[np.argsort(-one[:, 4], kind="stable")] for one in found], POSTPROCESS_SIDE)
+    run = ep.evaluate(
+        path, (x, listed), "local/onnxruntime", out=tmp_path / "run", latency=QUICK, labels=["cup", "pot"]
+    )
+    (row,) = run.results.measurements
+    assert row.status == "ok", row.reason
+    figures = expected(listed, found, POSTPROCESS_SIDE)
+    assert 0.1 < figures.stats[0] < 1 and row.accuracy == pytest.approx(figures.stats[0], abs=1e-6)
+    assert row.metrics["AP pot"] == pytest.approx(class_figures(figures)[1], abs=1e-6)
+    reading = run.results.artifacts[0].boxes
+    assert reading is not None and (reading.layout, reading.corners) == (
+        ("yolov8", "cxcywh") if head else ("rows", "xyxy")
+    )
+
+
+def suppressed(values: np.ndarray) -> np.ndarray:
+    """Return rows x1, y1, x2, y2, score, class of a head's candidates (n, 4 + classes), by their definition."""
+    kept: list[np.ndarray] = []
+    for one in sorted(values, key=lambda one: -one[4:].max()):
+        x, y, width, height = one[:4]
+        row = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2, one[4:].max(), one[4:].argmax()])
+        if all(row[5] != other[5] or iou(row[None, :4], other[None, :4])[0, 0] <= 0.7 for other in kept):
+            kept.append(row)
+    return np.array(kept)
+
+
 @pytest.mark.slow
 def test_a_detector_that_ends_in_non_max_suppression(tmp_path: Path) -> None:
     x = pictures(SIDE, 24)
     save_detector(tmp_path / "detector")
     schemes = ["tflite:float32", "tflite:int8-fallback", "onnx:float32"]
     files = ep.export(tmp_path / "detector", schemes, calibration=(x[:12],), value_range=(0, 1), out=tmp_path / "files")
+    alike = files["tflite:int8-fallback"].calibration["float_agreement"]
+    assert alike["agreement_by"] == "box" and alike["error"] == pytest.approx(1 - alike["agreement"])
     names = ("boxes", "scores", "classes", "count")
     exact = found_by(files["tflite:float32"].path, (x / 255).astype(np.float32), names)
     listed = true_boxes(exact, SIDE)
