@@ -21,6 +21,21 @@ cluster_option = click.option(
 )
 
 
+def channel_options(command: Command) -> Command:
+    """Add the options that say how a model takes the channels of pictures."""
+    for option in (
+        click.option("--std", metavar="A,B,C", help="Of each channel, in the model's order.  [default: none]"),
+        click.option(
+            "--mean",
+            metavar="A,B,C",
+            help="Of each channel; the range is then 0,1 unless --value-range says another.  [default: none]",
+        ),
+        click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="Of the model.  [default: rgb]"),
+    ):
+        command = option(command)
+    return command
+
+
 def text_columns(command: Command) -> Command:
     """Add the options for reading a table of texts; the command takes them as ``**columns``."""
     for option in (

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from .bounds import Count, Finite, Seconds, Shape
 from .codec import from_json, read_json, sha256_file, sha256_of, to_json, write_json
 from .dataset import Kind
@@ -40,7 +42,8 @@ class InputContract:
     """The input that a model expects: a tensor `name` of `shape` and `dtype`, and for token ids a second one.
 
     ``image``: shape (batch, height, width, channels), or (batch, channels, height, width): `layout` tells. Pixels of
-    0–255 are mapped linearly to [`low`, `high`]. `colour` is RGB, ``grey`` (1 channel, ITU-R 601 luma) or RGBA.
+    0–255 are mapped linearly to [`low`, `high`]. `colour` is RGB, BGR, ``grey`` (1 channel, ITU-R 601 luma) or RGBA.
+    `mean` and `std` are those of each channel, in the file's order, which takes (value - mean) / std; none: as it is.
     `resize` is how images of other sizes were resized in training (and must be in the app): ``stretch`` (both sides
     scaled), ``crop`` (scaled until they cover the input, centre cropped), ``pad`` (scaled until they fit into it,
     black borders). Interpolation is bilinear with antialiasing, as in Pillow.
@@ -61,6 +64,31 @@ class InputContract:
     resize: str = "stretch"
     kind: Kind = "image"
     lengths: str = ""
+    mean: tuple[Finite, ...] = ()
+    std: tuple[Finite, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise InputError unless mean and std have a number for each channel of a picture."""
+        wrong = [one for one in (self.mean, self.std) if one and (len(self.shape) != 4 or len(one) != self.channels)]
+        if wrong or not all(number > 0 for number in self.std):
+            raise InputError(
+                f"mean {self.mean} and std {self.std} are not those of the channels of {self.shape}",
+                "give one number for each channel; a std is above 0",
+            )
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came later are left out where they are not set, so that the hashes of older data stay."""
+        return {key: value for key, value in dump(self).items() if value or key not in ("mean", "std")}
+
+    @property
+    def by_channel(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Step and low of each channel: a pixel becomes pixel × step + low. None: the same for all, see `scale`."""
+        if not self.mean and not self.std:
+            return None
+        step, low = self.scale
+        mean, std = self.mean or (0.0,) * self.channels, self.std or (1.0,) * self.channels
+        return tuple(step / s for s in std), tuple((low - m) / s for m, s in zip(mean, std, strict=True))
 
     @property
     def scale(self) -> tuple[float, float]:

@@ -61,7 +61,8 @@ class Busy(Exception):
 class Feed:
     """Converts one sample to the file's inputs: a dictionary of arrays by input name, each with batch 1.
 
-    Kinds: ``image`` (pixels 0-255 mapped linearly to [low, high], and with the ``layout`` NCHW transposed), ``text``
+    Kinds: ``image`` (pixels 0-255 mapped linearly to [low, high], or by the ``steps`` and ``lows`` of the channels,
+    which are put into an ``order``, and with the ``layout`` NCHW transposed, as `core.pixels.as_input` does), ``text``
     (token ids and their number, from the tokenizer in a folder), ``string`` (the text itself), ``tensor`` (unchanged; a
     structured array has one field per input). An empty ``input`` means the file's only one.
     """
@@ -100,7 +101,12 @@ class Feed:
         if self.about.get("batchless"):
             batch = batch[0]
         low, high = self.about.get("low", 0.0), self.about.get("high", 255.0)
-        if self.kind == "image" and (low, high) != (0.0, 255.0):
+        if "order" in self.about:
+            batch = numpy.ascontiguousarray(batch[..., self.about["order"]])
+        if "steps" in self.about:
+            steps, lows = (numpy.array(self.about[name], "float32") for name in ("steps", "lows"))
+            batch = batch.astype("float32") * steps + lows
+        elif self.kind == "image" and (low, high) != (0.0, 255.0):
             batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
         if self.about.get("layout") == "NCHW":
             batch = numpy.ascontiguousarray(batch.transpose(0, 3, 1, 2))

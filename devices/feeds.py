@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..core import tokenizer
 from ..core.artifact import Artifact
 from ..core.codec import sha256_file
 from ..core.model import InputContract, tokenizer_sha256
+from ..core.pixels import pixel_feed
 
 CODE = Path(tokenizer.__file__).resolve()
 
@@ -24,17 +21,6 @@ class FeedError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
-
-
-def as_input(about: Mapping[str, Any], batch: NDArray[Any]) -> NDArray[Any]:
-    """Return a batch as a file takes it, by its `feed`: pixels in their range and order, tensors as they are.
-
-    The same as `agent.Feed` does on a device, where nothing of this package is.
-    """
-    low, high = about.get("low", 0.0), about.get("high", 255.0)
-    if about["kind"] == "image" and (low, high) != (0.0, 255.0):
-        batch = (batch.astype("float32") * ((high - low) / 255.0) + low).astype("float32")
-    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if about.get("layout") == "NCHW" else batch
 
 
 def feed(artifact: Artifact, inputs: Path) -> dict[str, Any]:
@@ -53,8 +39,7 @@ def feed(artifact: Artifact, inputs: Path) -> dict[str, Any]:
     if contract is None:
         return {"kind": "tensor", "input": ""}
     if contract.kind == "image":
-        layout = {} if contract.layout == "NHWC" else {"layout": contract.layout}
-        return {"kind": "image", "input": contract.name, "low": contract.low, "high": contract.high, **layout}
+        return pixel_feed(contract)
     if contract.kind == "tensor":
         return {"kind": "tensor", "input": contract.name, **({"batchless": True} if contract.batchless else {})}
     if contract.dtype == "string":
@@ -90,6 +75,8 @@ def feed_identity(artifact: Artifact) -> dict[str, Any]:
     if contract is not None and contract != _plain(contract):
         fields = ("kind", "name", "dtype", "low", "high", "lengths")
         identity["feed"] = {field: getattr(contract, field) for field in fields}
+        if contract.colour == "BGR" or contract.by_channel is not None:
+            identity["channels"] = [contract.colour, list(contract.mean), list(contract.std)]
     if artifact.tokenizer is not None and artifact.tokenizer.is_dir():
         # As it is now, whatever the sidecar says, and as our code reads it.
         identity["tokenizer"] = [tokenizer_sha256(artifact.tokenizer), sha256_file(CODE)]
@@ -104,4 +91,5 @@ def feed_identity(artifact: Artifact) -> dict[str, Any]:
 
 
 def _plain(contract: InputContract) -> InputContract:
-    return InputContract("image", contract.shape, colour=contract.colour, resize=contract.resize)
+    colour = "RGB" if contract.colour == "BGR" else contract.colour
+    return InputContract("image", contract.shape, colour=colour, resize=contract.resize)

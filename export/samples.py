@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.model import InputContract
+from ..core.pixels import as_input, pixel_feed
 
 Samples = NDArray[Any]
 # Iterates over the samples from the start, each a dictionary of arrays by input name.
@@ -22,13 +23,14 @@ def feeds(contract: InputContract, samples: Samples) -> Feeds:
     `samples` are what `export.export` reads from its ``.npy``; the arrays have the contract's dtype.
     """
 
+    about = pixel_feed(contract) if contract.kind == "image" else {}
+
     def feed(batch: Samples) -> dict[str, Any]:
         if batch.dtype.names:
             names = {"ids": contract.name, "lens": contract.lengths} if contract.lengths else {}
             return {names.get(field, field): np.ascontiguousarray(batch[field]) for field in batch.dtype.names}
-        factor, offset = contract.scale
-        if (factor, offset) != (1.0, 0.0):
-            batch = batch.astype(np.float32) * factor + offset
+        if contract.kind == "image":
+            batch = as_input(about, batch)
         if contract.batchless:
             batch = batch[0]
         return {contract.name: batch.astype(contract.dtype)}

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..core.artifact import Artifact
 from ..core.errors import InputError
+from ..core.pixels import Channels
 from ..core.recipe_budget import Budget
 from ..core.recipe_file import parse_table
 from ..core.target import Target
@@ -113,6 +114,17 @@ def tuple_of_two(value: Sequence[float] | None) -> tuple[float, float] | None:
     if not (isfinite(low) and isfinite(high)):
         raise InputError(f"the value range {low:g},{high:g} is none", "e.g. --value-range 0,1")
     return low, high
+
+
+def channels_of(order: str, mean: Sequence[float], std: Sequence[float]) -> Channels:
+    """Return what is said of a model's channels. Raises InputError for what are no numbers, or no order."""
+    try:
+        numbers = [tuple(float(one) for one in given) for given in (mean, std)]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"mean {mean!r:.80} and std {std!r:.80} are not numbers", "e.g. (0.485, 0.456, 0.406)"
+        ) from error
+    return Channels(order, *numbers)
 
 
 def at_least_one(count: int, name: str, most: int | None = None) -> int:

@@ -15,6 +15,7 @@ from ..core.device_files import load_devices
 from ..core.environment import now, usable_cores
 from ..core.errors import InputError, explain_os_errors
 from ..core.measurement import Measurement
+from ..core.pixels import Channels
 from ..core.progress import Listener, Step
 from ..core.recipe import Evaluate
 from ..core.recipe_budget import Budget
@@ -42,6 +43,7 @@ from .arguments import (
     FROM_FOLDERS,
     FilesLike,
     budget_of,
+    channels_of,
     labels_or_order,
     one_or_more,
     opened_files,
@@ -60,7 +62,7 @@ from .preflight import check_writable
 from .profile import profiles
 from .run_folder import check_parts
 from .samples import DataLike, Samples, data_source
-from .value_range import with_value_range
+from .value_range import NO_CHANNELS, with_value_range
 
 Resize: TypeAlias = Literal["stretch", "crop", "pad"]
 
@@ -77,6 +79,9 @@ def evaluate(
     profile: bool = False,
     labels: Sequence[str] | str | os.PathLike[str] = (),
     value_range: tuple[float, float] | None = None,
+    channel_order: str = "",
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
     resize: Resize | None = None,
     strict_placement: bool = False,
     cluster: str = "",
@@ -103,6 +108,10 @@ def evaluate(
         labels: the classes of files that do not say theirs, in the order of the output; the path of a file of them;
             or ``from-folders``, which says that this is the order of the data's own classes.
         value_range: what files without a sidecar want pixels in. Default: what the file says, else 0 to 255.
+        channel_order: ``rgb`` or ``bgr``, of files without a sidecar. Default: ``rgb``.
+        mean: of each channel, in the file's order: it takes (value - mean) / std of values in its range (default then:
+            0 to 1). Default: none.
+        std: of each channel. Default: none.
         resize: how images are resized. Default: as in training.
         strict_placement: an accelerator that leaves some of a file's operators to the CPU is a failed row.
         cluster: the address of a Dask scheduler whose workers help, such as ``tcp://lab:8786``. Default: none.
@@ -133,7 +142,7 @@ def evaluate(
     settings = parse_table(Evaluate, table, "evaluate")
     folder = path_of(out, "out")
     source, limits, classes = data_source(data, task), budget_of(budget), labels_or_order(labels)
-    pixels = tuple_of_two(value_range)
+    pixels, channels = tuple_of_two(value_range), channels_of(channel_order, mean, std)
     if resize not in (None, *get_args(Resize)):
         raise InputError(f"resize is {resize!r:.80}", f"known: {', '.join(get_args(Resize))}")
     declared = load_devices()
@@ -148,7 +157,7 @@ def evaluate(
     ):
         return evaluate_files(
             opened, source, settings, folder, resize, log, budget=limits, value_range=pixels, labels=classes,
-            devices=devices, task=task, boxes=boxes,
+            devices=devices, task=task, channels=channels, boxes=boxes,
         )  # fmt: skip
 
 
@@ -164,6 +173,7 @@ def evaluate_files(
     labels: tuple[str, ...] | Literal["from-folders"] = (),
     devices: OpenDevices | None = None,
     task: str = "",
+    channels: Channels = NO_CHANNELS,
     boxes: str = "",
 ) -> Run:
     """Measure every file on every target, as `evaluate`; an artifact among `files` is one that could not be made.
@@ -177,7 +187,7 @@ def evaluate_files(
         raise InputError(words, f"add --on {budget.target}, or leave it out of the budget")
     missing = [file for file in files if isinstance(file, Artifact)]
     paths = [file for file in files if isinstance(file, Path)]
-    artifacts = [with_value_range(open_artifact(path, listener), value_range, listener) for path in paths]
+    artifacts = [with_value_range(open_artifact(path, listener), value_range, listener, channels) for path in paths]
     of_boxes = judges_boxes(source, task, boxes)
     if labels and labels != FROM_FOLDERS:
         artifacts = [labelled(artifact, labels, of_boxes=of_boxes) for artifact in artifacts]

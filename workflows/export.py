@@ -26,7 +26,7 @@ from ..core.variant import Variant
 from ..devices import device
 from ..quantize.calibration import Calibration
 from ..train import external
-from .arguments import at_least_one, labels_of, one_or_more, path_of, text_of, tuple_of_two
+from .arguments import at_least_one, channels_of, labels_of, one_or_more, path_of, text_of, tuple_of_two
 from .files import Files
 from .input_spec import InputSpec
 from .keras_models import ModelLike, model_path
@@ -56,6 +56,9 @@ def export(
     maker: MakerChoice = "best",
     labels: Sequence[str] | str | os.PathLike[str] = (),
     value_range: tuple[float, float] | None = None,
+    channel_order: str = "",
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
     size: int | None = None,
     shapes: Mapping[str, Sequence[int]] | Sequence[int] = (),
     output: str = "",
@@ -79,6 +82,10 @@ def export(
         labels: the classes in the order of the output, or the path of a file of them, one a line.
         value_range: what the model wants pixels in, such as ``(0, 1)``. Its files then take 0 to 255. Without it the
             model takes arrays as they are.
+        channel_order: ``rgb`` or ``bgr``. Default: ``rgb``.
+        mean: of each channel, in the model's order: it takes (value - mean) / std of values in its range (default then:
+            0 to 1).
+        std: of each channel.
         size: height and width in pixels, where the model leaves them open.
         shapes: an input's shape, where the model leaves it open; of several inputs by name.
         output: which of several outputs is judged.
@@ -103,15 +110,17 @@ def export(
     table = {"variants": list(map(str, asked)), "maker": maker, "calibration": {"samples": samples}}
     options = parse_table(Export, table, "export")
     modules = one_or_more(custom_objects, str | os.PathLike, "custom_objects", "modules, or paths of .py files")
+    channels = channels_of(channel_order, mean, std)
     stated = external.ImportOptions(
         trust=trust,
         output=text_of(output, "output"),
         tags=text_of(tags, "tags"),
         signature=text_of(signature, "signature"),
         labels=labels_of(labels),
-        value_range=tuple_of_two(value_range),
+        value_range=channels.span(tuple_of_two(value_range)),
         size=None if size is None else at_least_one(size, "size"),
         shapes=_shapes(shapes),
+        channels=channels,
         custom_objects=tuple(str(Path(m).resolve()) if str(m).endswith(".py") else str(m) for m in modules),
     )
     source = data_source(calibration) if calibration is not None else None
@@ -176,7 +185,7 @@ def export_model(
         raise InputError(
             f"{path} was made by edgeproof, which knows its classes, range and outputs",
             "leave out all options for external models: --trust, --custom-objects, --labels, --output, --tags, "
-            "--signature, --value-range, --size and --shape",
+            "--signature, --value-range, --channel-order, --mean, --std, --size and --shape",
         )
     key = None if ours else external.import_key(path, stated)
     calibrated = [str(variant) for variant in variants if variant.scheme.calibrated]

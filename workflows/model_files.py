@@ -129,12 +129,11 @@ def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
         )
         return InputSpec.of(contract, sorted(inputs, key=lambda one: one.name))
     shape = contract.shape if contract else artifact.inputs[0].shape if artifact.inputs else ()
-    layouts = LAYOUTS if artifact.format == "onnx" else LAYOUTS[:1]
-    if len(artifact.inputs) > 1 or not is_picture(shape, layouts=layouts):
+    if len(artifact.inputs) > 1 or not is_picture(shape, layouts=LAYOUTS):
         inputs_shown = ", ".join(f"{t.name} {t.shape}" for t in artifact.inputs) or "nothing known"
         raise InputError(
             f"{artifact.path}: expected {PICTURE}, found {inputs_shown}",
-            f"a file without a sidecar must take one picture, {' or '.join(layouts)}; others need their .json beside "
+            f"a file without a sidecar must take one picture, {' or '.join(LAYOUTS)}; others need their .json beside "
             "them",
         )
     return InputSpec("image", size_of(*sides_of(shape)), resize or (contract.resize if contract else "stretch"))
@@ -203,6 +202,14 @@ def read_range(text: str) -> tuple[float, float]:
     except ValueError as error:
         raise InputError(f"--value-range {text!r} is not two numbers", "e.g. --value-range 0,1") from error
     return low, high
+
+
+def read_numbers(option: str, text: str | None) -> tuple[float, ...]:
+    """Read ``A,B,C``. Raises InputError for what are no numbers."""
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not numbers", f"e.g. {option} 0.485,0.456,0.406") from error
 
 
 def read_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:

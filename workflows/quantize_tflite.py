@@ -12,7 +12,7 @@ from ..core.codec import sha256_file, to_json
 from ..core.errors import EdgeproofError, InputError
 from ..core.maker import MAKERS, QUANTIZER
 from ..core.model import InputContract, TokenizerRecord, plain_name
-from ..core.picture_size import COLOURS, PICTURE, is_picture
+from ..core.picture_size import COLOURS, LAYOUTS, PICTURE, is_picture, sides_of
 from ..core.progress import Listener
 from ..core.recipe import Export
 from ..core.recipe_data import Data
@@ -157,7 +157,7 @@ def _float_file(path: Path, stated: ImportOptions) -> Artifact:
         artifact,
         model=artifact.model if artifact.contract else slug(path.stem).replace("--", "-"),
         labels=labels or artifact.labels,
-        contract=_contract(path, artifact, stated.value_range),
+        contract=stated.channels.of(_contract(path, artifact, stated.value_range)),
         answer=answer,
         parent_sha256=artifact.parent_sha256 or sha256_file(path),
     )
@@ -172,7 +172,7 @@ def _contract(path: Path, artifact: Artifact, value_range: tuple[float, float] |
     first = artifact.inputs[0]
     name = plain_name(first.name)
     shape = first.shape
-    picture = len(artifact.inputs) == 1 and is_picture(shape)
+    picture = len(artifact.inputs) == 1 and is_picture(shape, layouts=LAYOUTS)
     if value_range is None:
         return InputContract(name, shape, first.dtype, 0.0, 0.0, "", "", kind="tensor")
     if not picture:
@@ -184,7 +184,7 @@ def _contract(path: Path, artifact: Artifact, value_range: tuple[float, float] |
     low, high = value_range
     if not low < high:
         raise InputError(f"the value range {low:g},{high:g} is empty", "e.g. --value-range 0,1")
-    return InputContract(name, shape, first.dtype, low, high, COLOURS[shape[3]])
+    return InputContract(name, shape, first.dtype, low, high, COLOURS[sides_of(shape)[2]])
 
 
 def _described(base: Artifact) -> str:

@@ -15,10 +15,12 @@ from ..core.artifact import Artifact, TensorSpec
 from ..core.errors import InputError
 from ..core.model import InputContract, plain_name
 from ..core.picture_size import COLOURS, LAYOUTS, is_picture, layout_of, sides_of
+from ..core.pixels import Channels
 from ..core.progress import Listener
 from ..export import inspect
 
 PIXELS = (0.0, 255.0)
+NO_CHANNELS = Channels()
 # The usual ranges of models. A calibrated scale is this close to one of them, as a share of its width.
 _USUAL = (PIXELS, (0.0, 1.0), (-1.0, 1.0), (-128.0, 127.0))
 _NEAR = 0.02
@@ -39,13 +41,19 @@ class _ValueRange:
         return f"{self.low:g} to {self.high:g} (by {self.by})"
 
 
-def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, listener: Listener) -> Artifact:
+def with_value_range(
+    artifact: Artifact,
+    requested: tuple[float, float] | None,
+    listener: Listener,
+    channels: Channels = NO_CHANNELS,
+) -> Artifact:
     """Return an image artifact with its pixel range in a contract; an artifact with a contract is not changed.
 
-    In this order: `requested`, the file's metadata, the scale of its quantized input. `listener` gets the fed range
-    unless it is 0–255, and contradictions. Raises InputError for an invalid range, and for metadata with a separate
-    range for each channel.
+    In this order: `requested`, the file's metadata, the scale of its quantized input. `channels` are what is said of
+    them; without, the metadata's mean and std of each. `listener` gets the fed range unless it is 0–255, and
+    contradictions. Raises InputError for an invalid range, and for channels that the file does not have.
     """
+    requested = channels.span(requested)
     if requested is not None and not (
         requested[0] < requested[1] and isfinite(requested[0]) and isfinite(requested[1])
     ):
@@ -53,11 +61,20 @@ def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, 
     if artifact.contract is not None:
         if requested not in (None, (artifact.contract.low, artifact.contract.high)):
             listener.note("warning", f"--value-range is not for {artifact.id}: its sidecar says what it takes")
+        elif channels != NO_CHANNELS and channels.of(artifact.contract) != artifact.contract:
+            words = "--channel-order, --mean and --std are not for"
+            listener.note("warning", f"{words} {artifact.id}: its sidecar says what it takes")
         return artifact
     if artifact.path is None or not _takes_a_picture(artifact):
         return artifact
     tensor = artifact.inputs[0]
-    stated = [one for one in (_by_metadata(artifact, requested is None), _by_scale(tensor)) if one is not None]
+    metadata, by_channel = _by_metadata(artifact)
+    if by_channel is not None and requested is None and not channels.mean and not channels.std:
+        requested, channels = PIXELS, replace(by_channel, order=channels.order)
+        words = "is given pixels by the mean and std of each channel in its metadata"
+        listener.note("warning", f"{artifact.path.name} {words}")
+    by_scale = None if channels.mean or channels.std else _by_scale(tensor)
+    stated = [one for one in (metadata, by_scale) if one is not None]
     name = artifact.path.name
     if requested is not None:
         chosen = _ValueRange(*requested, "--value-range")
@@ -70,7 +87,7 @@ def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, 
             "if it expects another range",
             remedy=_REMEDY,
         )
-        if layout_of(tensor.shape) == "NHWC":
+        if layout_of(tensor.shape) == "NHWC" and channels == NO_CHANNELS:
             return artifact
         chosen = _ValueRange(*PIXELS, "default")  # its contract says where the channels are
     if against := [other for other in stated if not _same(other, chosen)]:
@@ -80,38 +97,37 @@ def with_value_range(artifact: Artifact, requested: tuple[float, float] | None, 
         listener.note("warning", f"{name} is given pixels as values from {chosen.words}, not 0 to 255")
     colour = COLOURS[sides_of(tensor.shape)[2]]
     contract = InputContract(_plain_name(tensor.name), tensor.shape, tensor.dtype, chosen.low, chosen.high, colour)
-    return replace(artifact, contract=contract)
+    return replace(artifact, contract=channels.of(contract))
 
 
 def _takes_a_picture(artifact: Artifact) -> bool:
-    layouts = LAYOUTS if artifact.format == "onnx" else LAYOUTS[:1]
-    return len(artifact.inputs) == 1 and is_picture(artifact.inputs[0].shape, layouts=layouts)
+    return len(artifact.inputs) == 1 and is_picture(artifact.inputs[0].shape, layouts=LAYOUTS)
 
 
 def _plain_name(name: str) -> str:
     return plain_name(name)
 
 
-def _by_metadata(artifact: Artifact, alone: bool) -> _ValueRange | None:
-    """Return the range by TFLite metadata: (pixel - mean) / std. `alone`: they decide, so they must be unambiguous."""
+def _by_metadata(artifact: Artifact) -> tuple[_ValueRange | None, Channels | None]:
+    """Return the range by TFLite metadata, (pixel - mean) / std, or the channels where each has its own numbers."""
     if artifact.path is None or artifact.format != "tflite":
-        return None
+        return None, None
     tensors = inspect(artifact.path).metadata.get("inputs", ())
     normal = tensors[0].get("normalization") if tensors and isinstance(tensors[0], Mapping) else None
     if not isinstance(normal, Mapping):
-        return None
+        return None, None
     means, stds = (_numbers(normal.get(key)) for key in ("mean", "std"))
     if not means or not stds or 0 in stds:
-        return None
+        return None, None
     if len({*means}) > 1 or len({*stds}) > 1:
-        if not alone:
-            return None
-        raise InputError(
-            f"{artifact.path}: its metadata give each channel its own mean and std ({means}, {stds}), and "
-            "pictures are given in one range",
-            "move this normalization into the model and export it again; or give the nearest range with --value-range",
-        )
-    return _snapped((PIXELS[0] - means[0]) / stds[0], (PIXELS[1] - means[0]) / stds[0], "its metadata")
+        count = sides_of(artifact.inputs[0].shape)[2]
+        if {len(means), len(stds)} - {1, count}:
+            raise InputError(
+                f"{artifact.path}: its metadata give {len(means)} means and {len(stds)} stds to {count} channels",
+                "give what it expects with --value-range LO,HI, or with --mean and --std",
+            )
+        return None, Channels("", *(tuple(one * (count // len(one))) for one in (means, stds)))
+    return _snapped((PIXELS[0] - means[0]) / stds[0], (PIXELS[1] - means[0]) / stds[0], "its metadata"), None
 
 
 def _by_scale(tensor: TensorSpec) -> _ValueRange | None:

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from .. import completing
-from ..options import cluster_option, labelled_data, sample_columns
+from ..options import channel_options, cluster_option, labelled_data, sample_columns
 
 
 @click.command(short_help="Prove finished files on a data source and targets.")
@@ -42,6 +42,7 @@ from ..options import cluster_option, labelled_data, sample_columns
     metavar="LO,HI",
     help="What files without a .json want pixels in, e.g. 0,1 or -1,1.  [default: what the file says, else 0,255]",
 )
+@channel_options
 @click.option(
     "--labels",
     metavar="FILE|from-folders",
@@ -84,6 +85,9 @@ def command(
     out: Path,
     resize: Literal["stretch", "crop", "pad"] | None,
     value_range: str | None,
+    channel_order: str | None,
+    mean: str | None,
+    std: str | None,
     labels: str | None,
     task: str,
     boxes: str,
@@ -110,7 +114,7 @@ def command(
     from ...core.recipe_file import parse_budget, parse_latency
     from ...report.progress_bars import ProgressBars
     from ...workflows.evaluate import evaluate
-    from ...workflows.model_files import read_range
+    from ...workflows.model_files import read_numbers, read_range
     from ..exit_status import exit_status
     from ..output import show
 
@@ -124,6 +128,9 @@ def command(
         profile=profile,
         labels=labels or (),
         value_range=read_range(value_range) if value_range else None,
+        channel_order=channel_order or "",
+        mean=read_numbers("--mean", mean),
+        std=read_numbers("--std", std),
         resize=resize,
         strict_placement=strict_placement,
         cluster=cluster,

@@ -9,7 +9,7 @@ import click
 
 from ...core.maker import MakerChoice
 from .. import completing
-from ..options import labelled_data, sample_columns
+from ..options import channel_options, labelled_data, sample_columns
 
 
 @click.command(short_help="Export files from a trained model, of Edgeproof or external.")
@@ -58,6 +58,7 @@ from ..options import labelled_data, sample_columns
     multiple=True,
     help="A module, or FILE.py, that defines what the file needs; it is imported, as with --trust.  Repeatable.",
 )
+@channel_options
 @sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -69,6 +70,9 @@ def command(
     maker: MakerChoice,
     labels: Path | None,
     value_range: str | None,
+    channel_order: str | None,
+    mean: str | None,
+    std: str | None,
     size: int | None,
     shapes: tuple[str, ...],
     output: str,
@@ -93,7 +97,7 @@ def command(
     from ...core.codec import to_json
     from ...report.progress_bars import ProgressBars
     from ...workflows.export import export
-    from ...workflows.model_files import read_range, read_shapes
+    from ...workflows.model_files import read_numbers, read_range, read_shapes
     from ..output import show_json
     from ..terminal import echo
 
@@ -106,6 +110,9 @@ def command(
         maker=maker,
         labels=labels or (),
         value_range=read_range(value_range) if value_range else None,
+        channel_order=channel_order or "",
+        mean=read_numbers("--mean", mean),
+        std=read_numbers("--std", std),
         size=size,
         shapes=read_shapes(shapes),
         output=output,

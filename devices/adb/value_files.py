@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.pixels import as_input
 from ...core.tokenizer import open_tokenizer
 from ...tflite.graph import Graph, Tensor
-from ..feeds import as_input
 
 
 class ValueFileError(Exception):

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.pixels import as_input
 from ...core.tokenizer import open_tokenizer
-from ..feeds import as_input
 from .page_replies import Edge
 
 Array = NDArray[Any]

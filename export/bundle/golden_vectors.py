@@ -15,6 +15,7 @@ from ...core import tokenizer
 from ...core.artifact import Artifact, TensorSpec
 from ...core.errors import InputError
 from ...core.model import plain_name
+from ...core.pixels import as_input, pixel_feed
 from ...tasks.classification import top_class
 
 
@@ -117,12 +118,7 @@ def stored_inputs(artifact: Artifact, golden: Golden) -> tuple[NDArray[Any], ...
         for name in _further(artifact):
             values[name] = np.array([row[name] for row in fed], "int32")
     elif contract is not None and contract.kind == "image":
-        pixels = np.asarray(golden.samples)[:, None]
-        factor, offset = contract.scale
-        scaled = (factor, offset) != (1.0, 0.0)
-        values["pixels"] = (pixels.astype("float32") * factor + offset).astype("float32") if scaled else pixels
-        if contract.layout == "NCHW":
-            values["pixels"] = values["pixels"].transpose(0, 1, 4, 2, 3)
+        values["pixels"] = as_input(pixel_feed(contract), np.asarray(golden.samples))[:, None]
     else:
         pairs = zip(map(np.asarray, golden.samples), artifact.inputs, strict=True)
         # An input without a batch dimension (a waveform, a single number) is fed its sample as it is.

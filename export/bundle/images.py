@@ -62,10 +62,19 @@ def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
     """
     contract = artifact.contract
     assert contract is not None  # noqa: S101  # is_picture_classifier
-    std = 255.0 / (contract.high - contract.low)
+    count = contract.channels if contract.by_channel else 1
+    means, stds = contract.mean or (0.0,) * count, contract.std or (1.0,) * count
+    base = 255.0 / (contract.high - contract.low)
+    normalization = Normalization(
+        tuple((mean - contract.low) * base for mean in means), tuple(base * std for std in stds)
+    )
     size = f"{contract.width} × {contract.height} pixels"
+    shown = "BGR" if contract.colour == "BGR" else _SHOWN[contract.channels]
     takes, gives = artifact.inputs[0], artifact.outputs[0]
-    low, high = _range(takes, contract.low, contract.high)
+    ranges = [
+        _range(takes, (contract.low - mean) / std, (contract.high - mean) / std)
+        for mean, std in zip(means, stds, strict=True)
+    ]
     return ModelMetadata(
         name=shorten(artifact.model, 200),
         description=f"Tells {len(artifact.labels)} classes of pictures apart ({artifact.format}:{artifact.scheme}).",
@@ -74,12 +83,11 @@ def picture_metadata(artifact: Artifact, maker: str) -> ModelMetadata:
         inputs=(
             TensorMetadata(
                 takes.name,
-                f"{_SHOWN[contract.channels]} picture of {size}, {takes.dtype}; resized by "
-                f"{contract.resize or 'stretch'}.",
-                ImageContent(_COLOURS[contract.channels]),
-                units=(Normalization((0.0 - contract.low * std,), (std,)),),
-                low=(low,),
-                high=(high,),
+                f"{shown} picture of {size}, {takes.dtype}; resized by {contract.resize or 'stretch'}.",
+                ImageContent("unknown" if contract.colour == "BGR" else _COLOURS[contract.channels]),
+                units=(normalization,),
+                low=tuple(low for low, _ in ranges),
+                high=tuple(high for _, high in ranges),
             ),
         ),
         outputs=(
@@ -123,7 +131,7 @@ def refusal(consumer: str, artifact: Artifact) -> str:
     if artifact.format != "tflite":
         return f"it takes .tflite files, this is {artifact.format}"
     contract = artifact.contract
-    if not is_picture_classifier(artifact) or contract is None or contract.channels != 3:
+    if not is_picture_classifier(artifact) or contract is None or contract.channels != 3 or contract.colour == "BGR":
         return "it takes one RGB picture of a fixed size and gives scores of classes whose labels are known"
     takes, gives = artifact.inputs[0], artifact.outputs[0]
     for edge, tensor in (("input", takes), ("output", gives)):

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core.artifact import Artifact, TensorSpec
 from ...core.boxes import BoxReading
+from ...core.model import InputContract
 from ...core.picture_size import COLOURS
 from ...core.sanitize import slug
 from .escape import Escaped, environment, number
@@ -167,6 +168,25 @@ def _kind(artifact: Artifact) -> str:
     return artifact.contract.kind if artifact.contract else "tensor"
 
 
+def _by_channel(contract: InputContract) -> dict[str, Any] | None:
+    """Return what code needs where channels are treated apart: each one's place in a pixel, step and low.
+
+    None where all are treated alike, in the order of the pixel.
+    """
+    numbers, channels, planar = contract.by_channel, contract.channels, contract.layout == "NCHW"
+    if numbers is None and contract.colour != "BGR" and not planar:
+        return None
+    steps, lows = numbers or ((contract.scale[0],) * channels, (contract.scale[1],) * channels)
+    order = [2, 1, 0] if contract.colour == "BGR" else list(range(channels))
+    return {
+        "planar": planar,
+        "order": Escaped(", ".join(map(str, order))),
+        "shifts": Escaped(", ".join(str((16, 8, 0, 24)[place]) for place in order)),
+        "steps": Escaped(", ".join(map(number, steps))),
+        "lows": Escaped(", ".join(map(number, lows))),
+    }
+
+
 def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) -> dict[str, Any]:
     contract, kind = artifact.contract, _kind(artifact)
     if kind == "text" and not {*roles} <= {"ids", "lengths"}:
@@ -197,6 +217,7 @@ def _context(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) 
             "colour": Escaped(COLOURS[contract.channels]),
             "step": contract.scale[0],
             "low": contract.low,
+            "several": _by_channel(contract),
         }
     if kind == "text" and contract is not None:
         context["ids_length"] = contract.shape[-1]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...core.codec import read_json, write_json
 from ...core.errors import InputError
 from ...core.model import plain_name, sample_shape
+from ...core.pixels import as_input
 from ...tasks.agreement import Agreement
 from ...tasks.classification import Classification
 from ...tflite.objects import CASTS
@@ -138,8 +139,7 @@ class Comparison:
         if batch.dtype.names:
             return {feed["names"].get(name, name): batch[name] for name in batch.dtype.names}
         if feed["kind"] == "image":
-            factor, offset = feed["scale"]
-            batch = batch.astype(np.float32) * np.float32(factor) + np.float32(offset)
+            batch = as_input(feed, batch).astype(np.float32)
         return {feed["input"]: batch}
 
     def _bound(self, graph: Graph, values: dict[str, NDArray[Any]]) -> dict[int, NDArray[Any]]:

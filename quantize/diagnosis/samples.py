@@ -11,6 +11,7 @@ from ...core.artifact import Artifact
 from ...core.dataset import PreparedData, read_texts
 from ...core.encoded import encode_texts
 from ...core.errors import InputError
+from ...core.pixels import pixel_feed
 from ...core.tokenizer import open_tokenizer
 
 
@@ -59,4 +60,5 @@ def feed(artifact: Artifact, data: PreparedData) -> dict[str, Any]:
     if contract.kind == "text" and contract.dtype == "string":
         raise InputError(f"{artifact.id} takes strings; only files of numbers are compared", "diagnose another file")
     names = {"ids": contract.name, "lens": contract.lengths} if contract.kind == "text" else {}
-    return {"kind": contract.kind, "input": contract.name, "scale": contract.scale, "names": names}
+    pixels = pixel_feed(contract) if contract.kind == "image" else {}
+    return {"kind": contract.kind, "input": contract.name, "scale": contract.scale, "names": names, **pixels}

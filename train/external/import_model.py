@@ -105,6 +105,7 @@ def import_model(
         with as_written(load()[0]):  # the original's outputs are the reference
             source = _one_text(open_source(file, options, known_range, scratch, listener))
         judged = _judge(source, file, value_range, known_range)
+        judged = replace(judged, contract=options.channels.of(judged.contract))
         answer, count = _answer(source, options.output, listener)
         if labels and count != len(labels):
             raise InputError(

@@ -97,7 +97,12 @@ class Model:
         roles = [about["role"] for about in self.inputs_about]
         if roles == ["pixels"]:
             values = {"pixels": numpy.asarray(sample)[None]}
-            if (contract["low"], contract["high"]) != (0.0, 255.0):
+            if contract["colour"] == "BGR":
+                values["pixels"] = numpy.ascontiguousarray(values["pixels"][..., ::-1])
+            if contract.get("mean") or contract.get("std"):
+                steps, lows = by_channel(contract)
+                values["pixels"] = values["pixels"].astype("float32") * steps + lows
+            elif (contract["low"], contract["high"]) != (0.0, 255.0):
                 step = (contract["high"] - contract["low"]) / 255.0
                 values["pixels"] = (values["pixels"].astype("float32") * step + contract["low"]).astype("float32")
             if contract["shape"][3] not in (1, 3, 4):  # the channels come first: NCHW
@@ -129,6 +134,14 @@ class Model:
         scores = self.run(self.prepare(sample))
         best = numpy.argsort(-scores, kind="stable")[:count]
         return [(self.labels[i] if i < len(self.labels) else "class {}".format(i), float(scores[i])) for i in best]
+
+
+def by_channel(contract):
+    """Return what each channel's pixels are multiplied by, and what is then added: (value - mean) / std."""
+    step = (contract["high"] - contract["low"]) / 255.0
+    mean, std = (numpy.array(contract.get(name) or default, "float64") for name, default in (("mean", 0), ("std", 1)))
+    lows = (contract["low"] - mean) / std
+    return (step / std).astype("float32"), lows.astype("float32")
 
 
 def quantize(values, about):
