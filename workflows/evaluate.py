@@ -98,7 +98,8 @@ def evaluate(
             the latter the float model is measured too, where a target runs it.
         data: the test samples: a source such as ``folder:images``, a `Data`, or arrays in memory, ``(x,)`` or
             ``(x, y)``: x of shape (samples, …) as the model takes them (pictures uint8, 0 to 255), y of shape
-            (samples,) the positions of the right classes in the output. Without classes files are judged by agreement.
+            (samples,) the positions of the right classes in the output; or frames of columns, or a ``tf.data.Dataset``.
+            Without classes files are judged by agreement.
         targets: where they are measured, such as ``local/litert``. Default: TensorFlow, LiteRT, tflite-runtime and
             ONNX Runtime on the CPU; `devices` lists all. The CPU runtime of an accelerator is added, for comparison.
         out: the folder of the results and the report.

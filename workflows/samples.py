@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,10 @@ from ..tasks import TARGETED, TASKS
 from ..tasks.classification import Classification
 from ..tasks.detection import Detection
 from .box_targets import holds_boxes, listed_boxes, sized_boxes
+from .frames import DatasetLike, column_names, dataset_values, frame_values, is_dataset, is_frame
 
 # How samples are named in Python: a source, or (x,) or (x, y).
-DataLike: TypeAlias = str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any]
+DataLike: TypeAlias = str | os.PathLike[str] | Data | tuple[Any, ...] | NDArray[Any] | DatasetLike
 
 # A bound on class numbers, since each class below the highest one gets a name. The largest classifiers have fewer.
 MOST_CLASSES = 1 << 20
@@ -199,6 +200,8 @@ def data_source(data: DataLike, task: str = "") -> Data | Samples:
         return data
     if isinstance(data, str | os.PathLike):
         return data_of(os.fspath(data))
+    if is_dataset(data):
+        data = dataset_values(cast("DatasetLike", data))
     parts = data if isinstance(data, tuple) else (data,)
     if len(parts) not in (1, 2):
         raise InputError(f"the data are a tuple of {len(parts)} parts", _FORMS)
@@ -217,7 +220,7 @@ def data_source(data: DataLike, task: str = "") -> Data | Samples:
         _check_finite(targets)
         if task == Detection.name:
             targets = sized_boxes(targets, inputs)
-        return Samples(inputs, texts, None, source=source, targets=targets, task=task)
+        return Samples(inputs, texts, None, column_names(parts[1]), source, targets, task)
     return Samples(inputs, texts, *_classes(targets), source=source)
 
 
@@ -255,6 +258,8 @@ def _inputs(value: Any) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
 
 
 def _array(value: Any, name: str) -> NDArray[Any]:
+    if is_frame(value):
+        value = frame_values(value, name)
     try:
         array = np.asarray(value)
     except Exception as error:  # an object of another library may refuse in any way
