@@ -147,6 +147,27 @@ class PooledDrop:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A sample of the test split that a file answers badly: what is right and what is answered, in words.
+
+    The scores, from 0 to 1, say how well the file and its float model answer it. `picture` is a drawing of it, relative
+    to the run's folder: the sample where it is a picture, then what is right, the float model's and the file's answer,
+    as far as these can be drawn. `text` is the beginning of a text.
+    """
+
+    sample: Count
+    """Position in the test split."""
+    score: Share
+    right: str
+    answer: str
+    reference: str = ""
+    """What the float model answers; empty where there is none."""
+    reference_score: Share | None = None
+    picture: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One cell of the table artifact × target. A failure is a cell too, with `status`, `reason` and `remedy`."""
 
@@ -233,6 +254,9 @@ class Measurement:
     """Upper end of its 95 % interval."""
     metrics: dict[str, Finite] = field(default_factory=dict)
     """The task's further figures by name, such as ``pixel accuracy`` and ``IoU road``."""
+    examples: tuple[Example, ...] = ()
+    """Of tasks other than classification the samples whose score falls most against the float model; of the float model
+    and of files without one those of the lowest scores."""
     measured_at: str = ""
     """Time of the measurement in UTC (ISO 8601)."""
     fingerprint: dict[str, Any] = field(default_factory=dict)

@@ -177,7 +177,7 @@ class Results:
         """Yield the row of results.csv for each measurement, by column."""
         artifacts = {a.id: a for a in self.artifacts}
         for measurement in self.measurements:
-            row = asdict(replace(measurement, by_class=None, profile=None, metrics={}))
+            row = asdict(replace(measurement, by_class=None, profile=None, metrics={}, examples=()))
             latency = row.pop("latency_ms") or {}
             row |= {f"latency_{name}": value for name, value in latency.items()}
             ratio = row.pop("latency_ratio") or {}

@@ -226,7 +226,7 @@ class Board:
                 same = cell.row.difference == 0
                 drop, low, high = self._task.drop(reference.parts, cell.parts, identical=same)
                 cell.row = replace(cell.row, drop=drop, drop_low=low, drop_high=high)
-                self._detail(cell, ours, exact)
+                self._detail(cell, ours, exact, reference.parts)
             self._on_row(cell.row)
 
     def _shape(self, reference: RunningCell) -> tuple[int, ...]:
@@ -238,7 +238,13 @@ class Board:
                 return sample_shape(judged.shape)
         return ()
 
-    def _detail(self, cell: RunningCell, outputs: predictions.Floats, exact: predictions.Floats | None) -> None:
+    def _detail(
+        self,
+        cell: RunningCell,
+        outputs: predictions.Floats,
+        exact: predictions.Floats | None,
+        exact_parts: NDArray[Any] | None = None,
+    ) -> None:
         if self._examples is not None and self._targets is not None and cell.parts is not None:
-            scored = Scored(outputs, self._targets, cell.parts, self._labels, exact, self._examples)
+            scored = Scored(outputs, self._targets, cell.parts, self._labels, exact, self._examples, exact_parts)
             cell.row = self._task.detailed(cell.row, scored)

@@ -38,6 +38,7 @@ from .sections import (
     runtimes,
     sustained,
     task_figures,
+    worst_samples,
 )
 from .templating import environment
 
@@ -52,6 +53,7 @@ SECTIONS: tuple[Section, ...] = (
     operators.SECTION,
     classes.SECTION,
     task_figures.SECTION,
+    worst_samples.SECTION,
     disagreements.SECTION,
     device_differences.SECTION,
     microcontrollers.SECTION,

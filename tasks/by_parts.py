@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.dataset import PreparedData
-from ..core.measurement import Measurement
+from ..core.measurement import Example, Measurement
 from ..core.sanitize import shorten
 from . import bootstrap
 from .agreement import Agreement, Scores
 from .bootstrap import Floats
 from .quality import Quality
 from .task import Estimate, Scored
+
+# Enough to see what goes wrong; the scores of all samples are in the run's raw folder.
+_EXAMPLES = 12
 
 
 class ByParts(ABC):
@@ -86,8 +89,51 @@ class ByParts(ABC):
         return bootstrap.value(self.value, parts)
 
     def detailed(self, row: Measurement, scored: Scored) -> Measurement:
-        """Return a row with the figures beside the metric."""
-        return replace(row, metrics=self.figures(scored.parts, scored.labels))
+        """Return a row with the figures beside the metric, and the samples that it answers badly."""
+        return replace(row, metrics=self.figures(scored.parts, scored.labels), examples=self.examples(scored))
+
+    def right(self, target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return what is right for a sample, in words; empty where words do not say it."""
+        return ""
+
+    def given(self, answer: NDArray[Any], target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return an answer (values,) to a sample in words; empty where words do not say it."""
+        return ""
+
+    def drawn(
+        self, picture: NDArray[np.uint8] | None, answer: NDArray[Any] | None, target: NDArray[Any]
+    ) -> NDArray[np.uint8] | None:
+        """Return a drawing (height, width, 3) of an answer (values,), or of what is right where that is None.
+
+        `picture` (height, width, 3) is the sample, where it is one. None where the task has nothing to draw.
+        """
+        return None
+
+    def examples(self, scored: Scored) -> tuple[Example, ...]:
+        """Return the samples whose score falls most against the float model; where none falls, the lowest scores."""
+        scores, before = self.scores(scored.parts), None
+        if scored.reference is not None and scored.reference_parts is not None:
+            before = self.scores(scored.reference_parts)
+        falls = np.zeros(len(scores)) if before is None else before - scores
+        if (falls > 0).any():
+            order = [sample for sample in np.lexsort((scores, -falls)) if falls[sample] > 0]
+        else:
+            order = [sample for sample in np.argsort(scores, kind="stable") if scores[sample] < 1]
+        found = []
+        for sample in order[: min(scored.disagreements, _EXAMPLES)]:
+            target = scored.targets[sample]
+            exact = None if before is None or scored.reference is None else scored.reference[sample]
+            found.append(
+                Example(
+                    sample=int(sample),
+                    score=float(scores[sample]),
+                    right=self.right(target, scored.labels),
+                    answer=self.given(scored.answers[sample], target, scored.labels),
+                    reference="" if exact is None else self.given(exact, target, scored.labels),
+                    reference_score=None if before is None else float(before[sample]),
+                )
+            )
+        return tuple(found)
 
     def quality(self, row: Measurement) -> Quality | None:
         """Return the metric that a row of this task has."""

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
+from ..core.sanitize import shorten
 from .agreement import BOXES, Agreement, Scores
 from .average_precision import MOST, THRESHOLDS, average_precision, iou, matched
 from .bootstrap import Floats
 from .boxes import VALUES
 from .by_parts import ByParts
+from .drawing import palette
 from .quality import Quality
 
 # Boxes of at least this score are compared with the float model's: what apps show starts between 0.25 and 0.5.
@@ -28,12 +30,15 @@ _KIND, _OF, _VALUE, _HITS, _CROWDS = range(5)
 _DETECTION, _BOXES = 1, 2
 
 
+_NAMED = 4  # classes of a sample
+
+
 class CocoMeanAveragePrecision(Quality):
     """Average precision over IoU thresholds, the mean over classes."""
 
     name = full_name = "COCO mAP"
     title = "COCO mean average precision"
-    best = "the one with the highest COCO mAP"
+    best = f"the best in {name}"
     definition = (
         "mAP@[.50:.95] of COCO on {samples}: average precision at 101 recalls, the mean over ten thresholds of "
         "intersection over union and over the classes that occur, with a 95 % interval by bootstrap over samples"
@@ -90,6 +95,36 @@ class Detection(ByParts):
             part[:, : one.shape[1]] = one
         return parts
 
+    def right(self, target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return how many boxes of which classes there are."""
+        return _counted(target[(target[:, _CLASS] >= 0) & (target[:, _CROWD] == 0)][:, _CLASS], labels)
+
+    def given(self, answer: NDArray[Any], target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return how many boxes of which classes have a score that apps show."""
+        boxes = answer.reshape(-1, VALUES)
+        return _counted(boxes[boxes[:, 4] >= SHOWN][:, 5], labels)
+
+    def drawn(
+        self, picture: NDArray[np.uint8] | None, answer: NDArray[Any] | None, target: NDArray[Any]
+    ) -> NDArray[np.uint8] | None:
+        """Return the picture with the boxes, in a colour for each class; of answers those that apps show."""
+        from PIL import Image, ImageDraw
+
+        if picture is None:
+            return None
+        if answer is None:
+            boxes, classes = target[target[:, _CLASS] >= 0][:, :4], target[target[:, _CLASS] >= 0][:, _CLASS]
+        else:
+            shown = answer.reshape(-1, VALUES)
+            shown = shown[shown[:, 4] >= SHOWN]
+            boxes, classes = shown[:, :4], shown[:, 5]
+        paper = Image.fromarray(picture)
+        ends = boxes * np.tile([paper.width - 1, paper.height - 1], 2)
+        for box, colour in zip(ends.tolist(), palette(classes.astype(np.int64)).tolist(), strict=True):
+            wide = max(1, max(paper.size) // 80)
+            ImageDraw.Draw(paper).rectangle(box, outline=tuple(colour), width=wide)
+        return np.asarray(paper)
+
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return the COCO mAP of each picture alone (samples,); where it has no box, 1 less the highest score."""
         found = np.zeros(len(parts))
@@ -133,6 +168,17 @@ class Detection(ByParts):
         counted = self.agreement(answers.shape[1:])
         counted.add(reference, answers)
         return counted.scores
+
+
+def _counted(classes: NDArray[Any], labels: Sequence[str]) -> str:
+    """Return ``2 dog, 1 person``, the most frequent ones first."""
+    numbers, counts = np.unique(classes.astype(np.int64), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    names = [
+        f"{counts[k]} {shorten(labels[numbers[k]] if numbers[k] < len(labels) else f'of class {numbers[k]}', 40)}"
+        for k in order[:_NAMED]
+    ]
+    return ", ".join(names) + (f" and {len(order) - _NAMED} other classes" if len(order) > _NAMED else "") or "no box"
 
 
 class BoxAgreement(Agreement):

@@ -26,7 +26,7 @@ class RecallAtOne(Quality):
 
     name = full_name = "recall@1"
     title = "Recall@1"
-    best = "the one with the highest recall@1"
+    best = f"the best in {name}"
     definition = (
         "of {samples} the share, among those of whose class there is another, whose nearest other sample by cosine is "
         "of the same class, with a 95 % interval by bootstrap over samples (of what is searched for, not of what is "
@@ -114,7 +114,7 @@ class Embedding(ByParts):
             lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(exact, axis=1)
             cosines = np.divide((ours * exact).sum(axis=1), lengths, out=np.zeros(len(ours)), where=lengths > 0)
             metrics |= {"cosine to the float model": float(cosines.mean()), "lowest cosine": float(cosines.min())}
-        return replace(row, metrics=metrics)
+        return replace(row, metrics=metrics, examples=self.examples(scored))
 
 
 def _recall(found: Floats, there: Floats, weights: Floats) -> Floats:

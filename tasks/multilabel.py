@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.sanitize import shorten
 from .bootstrap import Floats
 from .by_parts import ByParts
 from .classification import threshold
 from .quality import Quality
+
+_NAMED = 8  # tags of a sample
 
 
 class MeanAveragePrecision(Quality):
@@ -21,7 +24,7 @@ class MeanAveragePrecision(Quality):
 
     name = full_name = "mAP"
     title = "Mean average precision"
-    best = "the one with the highest mean average precision"
+    best = f"the best in {name}"
     definition = (
         "the mean over tags of average precision on {samples} (the sum over thresholds of precision times gained "
         "recall, without interpolation), with a 95 % interval by bootstrap over samples"
@@ -65,6 +68,14 @@ class Multilabel(ByParts):
         parts: NDArray[Any] = np.stack([answers, targets], axis=1).astype(np.float64)
         return parts
 
+    def right(self, target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return the names of the tags."""
+        return _named(np.flatnonzero(target), labels)
+
+    def given(self, answer: NDArray[Any], target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return the names of the tags from one half on (of logits 0)."""
+        return _named(np.flatnonzero(answer >= threshold(answer)), labels)
+
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return the F1 of each sample's tags (samples,); 1 where it has none and none is given."""
         right, given, tagged = _decided(parts)
@@ -90,6 +101,12 @@ class Multilabel(ByParts):
             name = labels[tag] if tag < len(labels) else str(tag)
             figures[f"F1 {name}"] = _ratio(2 * right[tag], either[tag])
         return figures
+
+
+def _named(tags: NDArray[Any], labels: Sequence[str]) -> str:
+    names = [shorten(labels[tag] if tag < len(labels) else str(tag), 40) for tag in tags[:_NAMED].tolist()]
+    more = f" and {len(tags) - _NAMED} more" if len(tags) > _NAMED else ""
+    return ", ".join(names) + more if names else "no tag"
 
 
 def _decided(parts: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.formatting import significant
 from .bootstrap import Floats
 from .by_parts import ByParts
 from .quality import Quantity
+
+_NAMED = 6  # values of a sample
 
 
 class MeanAbsoluteError(Quantity):
@@ -21,7 +24,7 @@ class MeanAbsoluteError(Quantity):
     name = full_name = "MAE"
     title = "Mean absolute error"
     better = "lower"
-    best = "the one with the lowest mean absolute error"
+    best = f"the best in {name}"
     definition = (
         "the mean of the absolute difference between answer and target on {samples}, in the targets' unit, with a 95 % "
         "interval by bootstrap over samples"
@@ -69,6 +72,14 @@ class Regression(ByParts):
         parts: NDArray[Any] = np.stack([answers, targets], axis=1).astype(np.float64)
         return parts
 
+    def right(self, target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return the numbers."""
+        return _listed(target)
+
+    def given(self, answer: NDArray[Any], target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return the numbers."""
+        return _listed(answer)
+
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return 1 less each sample's error (samples,), as a share of the spread of the targets; from 0 to 1.
 
@@ -102,6 +113,11 @@ class Regression(ByParts):
             if np.isfinite(explained[number]):
                 figures[f"R² {name}"] = float(explained[number])
         return figures
+
+
+def _listed(values: NDArray[Any]) -> str:
+    more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
+    return ", ".join(significant(float(value)) for value in values[:_NAMED]) + more
 
 
 def _spread(targets: Floats) -> Floats:

@@ -9,13 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.formatting import percent
+from ..core.sanitize import shorten
 from .bootstrap import Floats
 from .by_parts import ByParts
 from .classification import threshold
+from .drawing import palette
 from .quality import Quality
 
 # The number of a pixel that is not judged, as Pascal VOC and Cityscapes have it.
 VOID = 255
+
+
+_NAMED = 4  # classes of a sample
 
 
 class MeanIoU(Quality):
@@ -23,7 +29,7 @@ class MeanIoU(Quality):
 
     name = full_name = "mean IoU"
     title = "Mean IoU"
-    best = "the one with the highest mean IoU"
+    best = f"the best in {name}"
     definition = (
         "the mean over classes of intersection over union, both counted in the pixels of all {samples}, with a 95 % "
         "interval by bootstrap over samples"
@@ -88,12 +94,31 @@ class Segmentation(ByParts):
         parts = np.zeros((len(answers), 3, classes), np.int64)
         for sample, (answer, target) in enumerate(zip(answers, targets.reshape(len(targets), -1), strict=True)):
             known = target != VOID
-            given = answer.reshape(pixels, values)
-            chosen = given.argmax(axis=1) if values > 1 else (given[:, 0] if least is None else given[:, 0] >= least)
-            chosen, right = chosen.astype(np.int64)[known], target[known].astype(np.int64)
+            chosen, right = _chosen(answer.reshape(pixels, values), least)[known], target[known].astype(np.int64)
             for row, of in enumerate((right[chosen == right], chosen, right)):
                 parts[sample, row] = np.bincount(of, minlength=classes)
         return parts
+
+    def right(self, target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return the classes that have most pixels, with their shares of the judged ones."""
+        return _largest(target[target != VOID].astype(np.int64), labels)
+
+    def given(self, answer: NDArray[Any], target: NDArray[Any], labels: Sequence[str]) -> str:
+        """Return the same of the answer."""
+        return _largest(_map_of(answer, target)[target != VOID], labels)
+
+    def drawn(
+        self, picture: NDArray[np.uint8] | None, answer: NDArray[Any] | None, target: NDArray[Any]
+    ) -> NDArray[np.uint8] | None:
+        """Return the map in colours, over the picture where there is one; pixels that are not judged are dark."""
+        chosen = target.astype(np.int64) if answer is None else _map_of(answer, target)
+        colours = palette(chosen)
+        colours[target == VOID] = 40
+        if picture is None:
+            return colours
+        rows, columns = (np.arange(picture.shape[axis]) * target.shape[axis] // picture.shape[axis] for axis in (0, 1))
+        over = colours[rows[:, None], columns[None]]
+        return np.asarray(0.4 * picture + 0.6 * over, np.uint8)
 
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return the share of each sample's judged pixels that are right (samples,); 1 where none is judged."""
@@ -113,6 +138,30 @@ class Segmentation(ByParts):
             if np.isfinite(iou):
                 figures[f"IoU {labels[number] if number < len(labels) else number}"] = float(iou)
         return figures
+
+
+def _chosen(given: NDArray[Any], least: float | None) -> NDArray[np.int64]:
+    """Return the class of each pixel (pixels,) of an answer (pixels, values); of sigmoids a yes begins at `least`."""
+    if given.shape[1] > 1:
+        return np.asarray(given.argmax(axis=1), np.int64)
+    return np.asarray(given[:, 0] if least is None else given[:, 0] >= least, np.int64)
+
+
+def _map_of(answer: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the classes (height, width) that one answer (values,) gives."""
+    given = np.asarray(answer).reshape(target.size, -1)
+    least = threshold(given) if given.shape[1] == 1 and not _whole(given) else None
+    return _chosen(given, least).reshape(target.shape)
+
+
+def _largest(classes: NDArray[np.int64], labels: Sequence[str]) -> str:
+    if not classes.size:
+        return ""
+    counts = np.bincount(classes)
+    most = np.argsort(-counts, kind="stable")[:_NAMED]
+    named = (labels[number] if number < len(labels) else f"class {number}" for number in most.tolist())
+    shares = (counts[most] / classes.size).tolist()
+    return ", ".join(f"{shorten(name, 40)} {percent(of)}" for name, of in zip(named, shares, strict=True) if of)
 
 
 def _whole(answers: NDArray[Any]) -> bool:

@@ -26,7 +26,8 @@ class Estimate(NamedTuple):
 class Scored:
     """Answers (samples, values) with the targets and the `parts` of the same samples; `labels` name the classes.
 
-    `reference` are the float model's answers; at most so many `disagreements` with them are listed.
+    `reference` are the float model's answers, with their `reference_parts`; at most so many `disagreements` with them
+    are listed.
     """
 
     answers: NDArray[Any]
@@ -35,6 +36,7 @@ class Scored:
     labels: Sequence[str]
     reference: NDArray[Any] | None = None
     disagreements: int = 0
+    reference_parts: NDArray[Any] | None = None
 
 
 class Task(Protocol):

@@ -24,7 +24,7 @@ class SignalToNoise(Quantity):
     name = full_name = "SNR"
     title = "Signal-to-noise ratio"
     unit = drop_unit = "dB"
-    best = "the one with the highest signal-to-noise ratio"
+    best = f"the best in {name}"
     definition = (
         "the energy of the targets over that of the difference between answer and target, both summed over {samples}, "
         f"in decibels (at most {MOST_DB:.0f}), with a 95 % interval by bootstrap over samples"
@@ -71,6 +71,21 @@ class Tensor(ByParts):
             exact = target.astype(np.float64)
             parts[sample, :, 0] = np.mean(exact**2), np.mean((answer - exact) ** 2)
         return parts
+
+    def drawn(
+        self, picture: NDArray[np.uint8] | None, answer: NDArray[Any] | None, target: NDArray[Any]
+    ) -> NDArray[np.uint8] | None:
+        """Return the values in their order as a curve, on the scale of the right ones, which are grey below it."""
+        from PIL import Image, ImageDraw
+
+        width, height, most = 192, 96, float(np.abs(target).max()) or 1.0
+        paper = Image.new("RGB", (width, height), "white")
+        for values, colour in ((target, "#a0a0a0"), *(((answer, "#0b6e5f"),) if answer is not None else ())):
+            at = np.linspace(0, len(values) - 1, min(len(values), 4 * width)).astype(int)
+            rows = height / 2 * (1 - 0.94 * np.clip(values[at] / most, -1, 1))
+            columns = np.linspace(2, width - 3, len(at))
+            ImageDraw.Draw(paper).line(list(zip(columns.tolist(), rows.tolist(), strict=True)), fill=colour)
+        return np.asarray(paper)
 
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return 1 less each sample's relative error (samples,), from 0 to 1."""

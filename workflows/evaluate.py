@@ -296,7 +296,7 @@ def evaluate_files(
             for failed in inconsistent_rows(results.measurements, group, answers, references=references):
                 results.add_measurement(failed)
             results.device_differences += device_differences(results.rows_of(group), answers, data.labels)
-            for shown in with_samples(results.rows_of(group), data, out):
+            for shown in with_samples(results.rows_of(group), data, out, answers, references.values()):
                 results.add_measurement(shown)
             for follows in follow_base(results.measurements):
                 results.add_measurement(follows)

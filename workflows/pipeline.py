@@ -307,7 +307,7 @@ class Pipeline:
             self.results.add_measurement(again)
         classes = data.labels if data.task == Classification.name else ()
         self.results.device_differences += device_differences(self.results.rows_of(artifacts), answers, classes)
-        for shown in with_samples(self.results.rows_of(artifacts), data, self.out):
+        for shown in with_samples(self.results.rows_of(artifacts), data, self.out, answers, references.values()):
             self.results.add_measurement(shown)
         for follows in follow_base(self.results.measurements):
             self.results.add_measurement(follows)

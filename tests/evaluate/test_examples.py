@@ -33,7 +33,7 @@ def row() -> Measurement:
 
 def test_pictures_are_small_and_lie_in_the_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    (shown,) = with_samples([row(), replace(row(), by_class=None)], prepared(tmp_path, "image"), run)
+    (shown,) = with_samples([row(), replace(row(), by_class=None)], prepared(tmp_path, "image"), run, {}, ())
     assert shown.by_class is not None
     paths = [one.picture for one in shown.by_class.disagreements]
     assert paths == ["raw/samples/01234567-0.jpg", "raw/samples/01234567-1.jpg"]
@@ -45,7 +45,7 @@ def test_pictures_are_small_and_lie_in_the_run(tmp_path: Path) -> None:
 
 
 def test_texts_are_their_beginning_on_one_line(tmp_path: Path) -> None:
-    (shown,) = with_samples([row()], prepared(tmp_path, "text"), tmp_path)
+    (shown,) = with_samples([row()], prepared(tmp_path, "text"), tmp_path, {}, ())
     assert shown.by_class is not None
     first, second = (one.text for one in shown.by_class.disagreements)
     assert first == "<script> " and len(second) == TEXT and second.endswith("…")
@@ -53,7 +53,7 @@ def test_texts_are_their_beginning_on_one_line(tmp_path: Path) -> None:
 
 
 def test_tensors_have_no_picture(tmp_path: Path) -> None:
-    assert list(with_samples([row()], prepared(tmp_path, "tensor", 4), tmp_path)) == []
+    assert list(with_samples([row()], prepared(tmp_path, "tensor", 4), tmp_path, {}, ())) == []
 
 
 def test_only_a_small_jpeg_of_the_run_is_read(tmp_path: Path) -> None:

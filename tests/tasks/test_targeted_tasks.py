@@ -9,8 +9,10 @@ from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Measurement
 from edgeproof.tasks import TARGETED, bootstrap, compare, metric_of, quality_of, task_of
 from edgeproof.tasks.agreement import CLASS, NUMBERS
+from edgeproof.tasks.by_parts import ByParts
 from edgeproof.tasks.classification import by_class, threshold
 from edgeproof.tasks.detection import Detection
+from edgeproof.tasks.drawing import palette
 from edgeproof.tasks.embedding import Embedding
 from edgeproof.tasks.multilabel import Multilabel
 from edgeproof.tasks.regression import Regression
@@ -290,3 +292,44 @@ def test_a_sigmoid_does_not_tell_three_classes_apart() -> None:
     answers = np.random.default_rng(2).random((4, 24)).astype(np.float32)
     targets = np.random.default_rng(3).integers(0, 3, (4, 6, 4)).astype(np.uint8)
     assert Segmentation(0).parts(answers, targets) is None
+
+
+@pytest.mark.parametrize("name", TARGETED)
+def test_examples_are_the_samples_that_lose_most(name: str) -> None:
+    task = task_of((), name)
+    assert isinstance(task, ByParts)
+    if name == Detection.name:
+        targets, answers = random_boxes(30)
+        answers = answers.reshape(30, -1)
+    else:
+        answers, targets = SAMPLES[name](30)
+        answers = answers.reshape(30, -1)
+    worse = answers.copy()
+    worse[4], worse[9] = answers[9], answers[4]
+    parts, before = task.parts(worse, targets), task.parts(answers, targets)
+    assert parts is not None and before is not None
+    falls = task.scores(before) - task.scores(parts)
+    scored = Scored(worse, targets, parts, ["sky"], answers, 5, before)
+    found = task.examples(scored)
+    expected = [sample for sample in np.lexsort((task.scores(parts), -falls)) if falls[sample] > 0][:5]
+    assert [one.sample for one in found] == expected and expected
+    assert all(one.reference_score is not None and one.reference_score > one.score for one in found)
+    assert all(one.answer and one.right for one in found) or name in (Embedding.name, Tensor.name)
+    assert not task.examples(Scored(worse, targets, parts, [], answers, 0, before)), "none is asked for"
+    own = task.examples(Scored(answers, targets, before, [], None, 30))
+    assert [one.score for one in own] == sorted(one.score for one in own) and all(one.score < 1 for one in own)
+    for picture in (np.full((20, 30, 3), 128, np.uint8), None):
+        for answer in (worse[0], None):
+            drawing = task.drawn(picture, answer, targets[0])
+            assert drawing is None or (drawing.ndim == 3 and drawing.shape[2] == 3 and drawing.dtype == np.uint8)
+
+
+def test_a_map_is_drawn_over_its_picture_and_void_is_dark() -> None:
+    targets = np.array([[0, 1], [VOID, 1]], np.uint8)
+    drawing = Segmentation(0).drawn(np.zeros((4, 4, 3), np.uint8), None, targets)
+    assert drawing is not None
+    colours = palette(np.array([0, 1]))
+    np.testing.assert_array_equal(drawing[0, 0], (0.6 * colours[0]).astype(np.uint8))
+    np.testing.assert_array_equal(drawing[3, 3], (0.6 * colours[1]).astype(np.uint8))
+    assert drawing[3, 0].tolist() == [24] * 3
+    assert len({tuple(colour) for colour in palette(np.arange(40)).tolist()}) == 40

@@ -13,6 +13,7 @@ import pytest
 
 import edgeproof as ep
 from edgeproof.core.errors import InputError
+from edgeproof.core.formatting import significant
 from edgeproof.evaluate.gate import parse_limit
 from edgeproof.frameworks import tensorflow
 
@@ -81,6 +82,10 @@ def test_a_regressor_is_proved_by_its_error(folder: Path, tmp_path: Path) -> Non
     assert run.results.recommendation["artifact"] == exact.artifact and run.results.budget["met"]
     (turned,) = run.results.recommendation["rejected"]
     assert "of MAE" in turned["why"] and "points" not in turned["why"] and "accuracy" not in turned["why"]
+    worst = exact.examples[0]
+    error = np.abs(right - y).mean(axis=1)
+    assert worst.right == ", ".join(significant(float(value)) for value in y[worst.sample])
+    assert worst.score < 1 and error[worst.sample] > np.median(error)
     page, words = (run.folder / "report.html").read_text(), (run.folder / "report.md").read_text()
     for text in (page, words):
         assert "Mean absolute error" in text and "points of accuracy" not in text
@@ -151,6 +156,9 @@ def test_a_denoiser_is_proved_by_its_signal_to_noise_ratio(folder: Path, tmp_pat
     assert run.results.measurements[1].drop == pytest.approx(lost, rel=1e-3)
     assert json.loads((run.folder / "results.json").read_text())["budget"]["asked"]["max_drop"] == "50 %"
     assert "dB" in (run.folder / "report.md").read_text()
+    worst = run.results.measurements[1].examples[0]
+    assert worst.reference_score is not None and worst.reference_score > worst.score
+    assert (run.folder / worst.picture).read_bytes().startswith(b"\xff\xd8\xff"), "its curve"
 
 
 def test_what_does_not_fit_says_so(folder: Path, tmp_path: Path) -> None:

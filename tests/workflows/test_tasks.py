@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import edgeproof as ep
 from edgeproof.core.errors import InputError
 from edgeproof.frameworks import tensorflow
+from edgeproof.tasks.drawing import palette
 
 from ..support.external_imports import Heard
 from ..support.metrics import average_precision, mean_iou
@@ -86,6 +88,17 @@ def test_a_segmenter_with_two_outputs_is_proved_by_its_maps(folder: Path, tmp_pa
     assert "mean IoU to be had" in page and "IoU 2" in page
     assert "| IoU 2 |" in words and "Mean IoU (95 % interval)" in words
     assert json.loads((run.folder / "results.json").read_text())["measurements"][0]["metric"] == "mean IoU"
+    exact_answers, given = (answers_of(files[f"tflite:{name}"].path, x / 255, 3) for name in ("float32", "int8"))
+    right = [(one.argmax(axis=-1) == y).mean(axis=(1, 2)) for one in (exact_answers, given)]
+    falls = right[0] - right[1]
+    worst = quantized.examples[0]
+    assert 0 < len(quantized.examples) <= 12 and falls[worst.sample] == pytest.approx(falls.max(), abs=6e-3)
+    assert worst.score == pytest.approx(right[1][worst.sample], abs=6e-3) and worst.reference_score is not None
+    drawing = Image.open(run.folder / worst.picture)
+    assert drawing.size == (4 * 96 + 3 * 4, 96), "the picture, what is right, the float model's map and the file's"
+    true = 0.4 * x[worst.sample, 8, 8] + 0.6 * palette(np.array([y[worst.sample, 8, 8]]))[0]
+    assert np.abs(np.array(drawing.getpixel((100 + 51, 51))) - true).max() < 60, "its class's colour (a JPEG)"
+    assert "What is answered worst" in page and page.count("data:image/jpeg;base64") >= 2
     again = ep.evaluate(files, data=(x, y), targets="local/litert", out=tmp_path / "again", latency=QUICK)
     compared = ep.compare(run.folder, again.folder)
     assert [cell.accuracy.estimate for cell in compared.cells if cell.accuracy] == [0.0, 0.0]
@@ -104,6 +117,9 @@ def test_a_tagger_is_proved_by_its_tags(folder: Path, tmp_path: Path) -> None:
         f1 = 2 * right / ((given >= 0.5).sum(axis=0) + y.sum(axis=0))
         assert [row.metrics[f"F1 {tag}"] for tag in range(5)] == pytest.approx(f1.tolist())
     assert run.results.measurements[1].agreement_by == "side of one half of each element"
+    worst = run.results.measurements[0].examples[0]
+    named = [str(tag) for tag in np.flatnonzero(y[worst.sample])]
+    assert worst.right == (", ".join(named) or "no tag") and not worst.picture
     np.savez(tmp_path / "held out.npz", x=x, y=y)
     source = f"npz:{tmp_path / 'held out.npz'}"
     from_file = ep.evaluate(files["tflite:int8"].path, source, "local/litert", out=tmp_path / "npz", latency=QUICK)
