@@ -33,6 +33,8 @@ class ByParts(ABC):
     """What targets must be."""
     scores_only: ClassVar[str]
     """What answers can be scored."""
+    of_classes: ClassVar[bool] = False
+    """Whether targets are classes, which sources of a classifier's samples have, too."""
 
     def __init__(self, classes: int) -> None:
         self.classes = classes

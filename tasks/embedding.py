@@ -41,6 +41,7 @@ class Embedding(ByParts):
     metric = RecallAtOne.name
     figure = RecallAtOne
     needs = "y of shape (samples,): the class of each sample, by number or name; two samples of a class at least"
+    of_classes = True
     scores_only = "vectors of two values or more that are not 0"
 
     @classmethod

@@ -23,7 +23,6 @@ from ..core.recipe_data import Data
 from ..core.sanitize import shorten
 from ..data.number_tables import Columns, Targets, read_numbers
 from ..data.windows import mixed_windows, window_rows
-from ..tasks.classification import Classification
 from ..tasks.multilabel import Multilabel
 from ..train.external import Input
 from ..train.external.containers import check_entries
@@ -33,7 +32,7 @@ from . import tag_files
 from .coco_files import with_boxes
 from .input_spec import InputSpec
 from .mask_files import with_masks
-from .samples import Samples, data_source
+from .samples import Samples, data_source, takes_classes
 from .wave_files import with_waves
 
 Split = Literal["all", "train", "test"]
@@ -81,12 +80,11 @@ def with_arrays(
         if tagged is not None:
             return tagged
     if not (table or pair or scheme == "npz" or (scheme == "npy" and kind == "image")):
-        if task not in ("", Classification.name):
+        if not takes_classes(task):
             raise InputError(
                 f"{shorten(data.source, 200)} has no targets of the task {shorten(task)}",
                 f"give arrays: npz:FILE with x and y ({SAVE}), or npy:X.npy,Y.npy; of segmentation also masks:FOLDER, "
-                "of detection coco:FILE.json, "
-                "and of multilabel a table whose labels are tags, cat|dog",
+                "of detection coco:FILE.json, and of multilabel a table whose labels are tags, cat|dog",
             )
         return data
     x: Any

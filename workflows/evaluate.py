@@ -254,6 +254,7 @@ def evaluate_files(
                         listener,
                         classes_known=bool(order),
                         helpers=devices.cluster,
+                        task=task,
                     ),
                     group,
                 ),

@@ -17,6 +17,7 @@ from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..core.store import Store, copy_out
 from ..core.target import Target
+from ..tasks import TARGETED
 from ..tasks.class_mapping import class_numbers, shown
 from ..tasks.classification import answers_fit
 from .input_spec import InputSpec
@@ -63,11 +64,13 @@ def judged_data(
     *,
     classes_known: bool,
     helpers: Helpers | None,
+    task: str = "",
 ) -> PreparedData:
     """Prepare the source's test samples, with classes numbered as in `group` if they are the same classes.
 
     If the files' classes are not known, the labels are ignored: an equal number of folders and outputs does not give
-    their order. The group is then judged by agreement with its float model, which must be among the files.
+    their order. The group is then judged by agreement with its float model, which must be among the files. `task` is
+    what was asked for, where the source's classes are its targets.
     """
     data = prepared(source, spec, seed=SEED, folder=Path(), store=store, listener=listener, use="test", helpers=helpers)
     if isinstance(source, Samples) and source.targets is not None:
@@ -77,6 +80,9 @@ def judged_data(
             )
             raise InputError(f"{words}: {shown(source.names)}", _NAME_CLASSES)
         return with_targets(data, group, store, listener, by_name=source.by_name)
+    if task in TARGETED and data.labels:  # their classes say which samples belong together, and are no file's
+        data = replace(data, task=task, labels=(), sha256=sha256_of([data.sha256, task]))
+        return with_targets(data, group, store, listener, by_name=False)
     named = next((a for a in group if a.labels), None)
     if isinstance(source, Samples) and source.numbered:
         data = _named_by_position(data, group)

@@ -229,6 +229,11 @@ def inferred_task(targets: NDArray[Any]) -> str:
     return next((name for name, task in TARGETED.items() if task.recognizes(targets)), Classification.name)
 
 
+def takes_classes(task: str) -> bool:
+    """Return whether the targets of a task (empty: not said) are classes, as folders and labels give them."""
+    return task in ("", Classification.name) or (task in TARGETED and TARGETED[task].of_classes)
+
+
 def _check_finite(targets: NDArray[Any]) -> None:
     wrong = ~np.isfinite(targets.reshape(len(targets), -1)).all(axis=1) if targets.dtype.kind == "f" else np.zeros(0)
     if wrong.any():

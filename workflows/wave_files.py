@@ -16,11 +16,10 @@ from ..data.classless import without_classes
 from ..data.files import FolderSource
 from ..data.splits import rows_of_split
 from ..data.waveforms import need_reader, read_wave
-from ..tasks.classification import Classification
 from ..train.external import Input
 from ..train.external.tensors import describe
 from .input_spec import InputSpec
-from .samples import Samples
+from .samples import Samples, takes_classes
 
 _ARRAYS = "give waveforms with their targets as arrays: npz:FILE with x and y"
 
@@ -33,7 +32,7 @@ def with_waves(
     Raises InputError for a model that takes no waveform, for a file that cannot be read, and where the rate is not
     said; NotInstalledError without SciPy.
     """
-    if task not in ("", Classification.name):
+    if not takes_classes(task):
         raise InputError(f"{data.source} has no targets of the task {shorten(task)}: its folders are classes", _ARRAYS)
     if not data.sample_rate:
         raise InputError(

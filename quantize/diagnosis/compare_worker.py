@@ -66,6 +66,7 @@ class Comparison:
         self.isolated_inputs = isolated.inputs
         self.isolated = FileRunner(isolated.content)
         self.rows = {row.quantized: row for row in self._rows()}
+        self.before = ""  # what the compared answer is the input of: a softmax or a sigmoid
         self.answer = self._answer()
         self.effects: dict[tuple[int, str], float] = {}
         self.injected_signal = 0.0
@@ -108,8 +109,22 @@ class Comparison:
         while (op := self.reference.producer.get(index)) is not None and op.name in (*_SOFT, "RESHAPE", *CASTS):
             index = op.inputs[0]
             if op.name in _SOFT:
+                self.before = op.name
                 break
         return index
+
+    def _compared(self, values: NDArray[Any]) -> Floats:
+        """Return an answer as it is compared, flattened.
+
+        Of scores of classes less their mean, which neither a softmax nor the choice of a class depends on. Sigmoids and
+        numbers have no such freedom.
+        """
+        exact = np.nan_to_num(np.asarray(values, np.float64))
+        classes = int(self.job.get("classes", 0))
+        soft = self.before in ("SOFTMAX", "LOG_SOFTMAX")
+        if exact.ndim and exact.shape[-1] > 1 and (soft or (not self.before and exact.size == classes)):
+            exact = exact - exact.mean(axis=-1, keepdims=True)
+        return exact.reshape(-1)
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -172,11 +187,11 @@ class Comparison:
             row.stats.add(reference, self._real(row.quantized).reshape(reference.shape))
         answer = next((i for i in reversed(list(self.rows)) if self.rows[i].reference == self.answer), None)
         reference = self.reference_runner.stored(self.answer)
-        exact = _centred(reference)
+        exact = self._compared(reference)
         self.answer_signal += float((exact**2).sum())
         if answer is not None:
             quantized = self._real(answer).reshape(reference.shape)
-            self.answer_error += float(((_centred(quantized) - exact) ** 2).sum())
+            self.answer_error += float(((self._compared(quantized) - exact) ** 2).sum())
         self._compare_answers()
 
     def _compare_answers(self) -> None:
@@ -281,7 +296,7 @@ class Comparison:
         inputs = self._bound(self.reference, values)
         zeros = {place: np.zeros(self.shapes[index], np.float32) for index, place in injection.errors.items()}
         model.run(inputs | zeros)
-        exact = _centred(model.stored(injection.answer).copy())
+        exact = self._compared(model.stored(injection.answer).copy())
         self.injected_signal += float((exact**2).sum())
         for (quantized, part), error in errors.items():
             row = self.rows[quantized]
@@ -293,7 +308,7 @@ class Comparison:
                 self.effects.setdefault((quantized, part), 0.0)
                 continue
             model.run({place: error})
-            moved = _centred(model.stored(injection.answer)) - exact
+            moved = self._compared(model.stored(injection.answer)) - exact
             model.set({place: zeros[place]})
             self.effects[quantized, part] = self.effects.get((quantized, part), 0.0) + float((moved**2).sum())
 
@@ -400,12 +415,6 @@ def _new_stats(tensor: Tensor) -> ErrorStats:
         return ErrorStats()
     low, high = tensor.integer_range
     return ErrorStats(tensor.limits, high - low)
-
-
-def _centred(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return an answer minus its mean, which neither a softmax nor the choice of a class depends on."""
-    flat = np.nan_to_num(np.asarray(values, np.float64).reshape(-1))
-    return flat - flat.mean() if flat.size > 1 else flat
 
 
 def _multiplications(graph: Graph) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import edgeproof as ep
 from edgeproof.core.errors import InputError
@@ -17,6 +18,7 @@ from edgeproof.core.formatting import significant
 from edgeproof.evaluate.gate import parse_limit
 from edgeproof.frameworks import tensorflow
 
+from ..support.picture_models import linear_model, weights_of
 from .test_tasks import QUICK
 
 pytestmark = pytest.mark.slow
@@ -90,6 +92,13 @@ def test_a_regressor_is_proved_by_its_error(folder: Path, tmp_path: Path) -> Non
     for text in (page, words):
         assert "Mean absolute error" in text and "points of accuracy" not in text
     assert "drop of MAE" not in words and "| RMSE |" in words
+    found = ep.diagnose(files["tflite:int8"].path, data=(x,), samples=SAMPLES, out=tmp_path)
+    noise = answers_of(files["tflite:int8"].path, x).astype(float) - right
+    expected = 10 * np.log10((right.astype(float) ** 2).sum() / (noise**2).sum())
+    assert found.facts["answer_snr_db"] == pytest.approx(expected, abs=0.1), "what moves all values counts, too"
+    assert found.agreement is None and found.samples == SAMPLES
+    bundle = ep.bundle(files["tflite:int8"], out=tmp_path / "bundle")
+    assert json.loads((bundle.folder / "bundle.json").read_text())["file"]["answer_kind"] == "values"
     (table,) = (list(csv.DictReader((run.folder / "results.csv").open(encoding="utf-8"))),)
     assert float(table[0]["score"]) == exact.score and table[0]["accuracy"] == "" and table[0]["metric"] == "MAE"
 
@@ -174,3 +183,28 @@ def test_what_does_not_fit_says_so(folder: Path, tmp_path: Path) -> None:
                       budget={"min_accuracy": 0.9, "max_drop": 1})  # fmt: skip
     assert not run.results.budget["met"]
     assert "limit its loss with max_drop" in run.results.recommendation["why"]
+
+
+def test_folders_say_what_an_embedder_is_to_find(tmp_path: Path) -> None:
+    """Classes of a labelled source are targets of the task, whatever the file's own are."""
+    random, shape = np.random.default_rng(3), (6, 5, 3)
+    pictures = random.integers(0, 256, (24, *shape), dtype=np.uint8)
+    classes = np.sort(np.arange(24) % 3)  # in the order in which folders are read
+    for number, (picture, of) in enumerate(zip(pictures, classes, strict=True)):
+        place = tmp_path / "photos" / f"who {of}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(place / f"{number:02d}.png")
+    file = tmp_path / "faces.tflite"
+    file.write_bytes(linear_model(shape))
+    source = f"folder:{tmp_path / 'photos'}"
+    run = ep.evaluate(file, source, "local/litert", out=tmp_path / "run", latency=QUICK, value_range=(0, 1),
+                      task="embedding")  # fmt: skip
+    (row,) = run.results.measurements
+    logits = (pictures.reshape(24, -1) / 255) @ (weights_of(shape).astype(float) * 0.002).T
+    given = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    cosines = given @ given.T / np.outer(np.linalg.norm(given, axis=1), np.linalg.norm(given, axis=1))
+    np.fill_diagonal(cosines, -2)
+    assert row.metric == "recall@1" and row.samples == 24
+    assert row.accuracy == pytest.approx((classes[cosines.argmax(axis=1)] == classes).mean())
+    with pytest.raises(InputError, match="has no targets of the task regression"):
+        ep.evaluate(file, source, "local/litert", out=tmp_path / "no", value_range=(0, 1), task="regression")

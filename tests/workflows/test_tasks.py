@@ -104,6 +104,9 @@ def test_a_segmenter_with_two_outputs_is_proved_by_its_maps(folder: Path, tmp_pa
     assert [cell.accuracy.estimate for cell in compared.cells if cell.accuracy] == [0.0, 0.0]
     bundle = ep.bundle(files["tflite:int8"], out=tmp_path / "bundle")
     assert bundle.folder.is_dir()
+    found = ep.diagnose(files["tflite:int8"].path, data=(x,), samples=40, out=tmp_path)
+    same = exact_answers.argmax(axis=-1) == given.argmax(axis=-1)
+    assert found.samples == 40 and found.agreement == pytest.approx(same.mean(), abs=2e-3), "pixel by pixel"
 
 
 def test_a_tagger_is_proved_by_its_tags(folder: Path, tmp_path: Path) -> None:
@@ -120,6 +123,9 @@ def test_a_tagger_is_proved_by_its_tags(folder: Path, tmp_path: Path) -> None:
     worst = run.results.measurements[0].examples[0]
     named = [str(tag) for tag in np.flatnonzero(y[worst.sample])]
     assert worst.right == (", ".join(named) or "no tag") and not worst.picture
+    found = ep.diagnose(files["tflite:int8"].path, data=(x,), samples=60, out=tmp_path)
+    sides = [answers_of(files[f"tflite:{name}"].path, x, 5) >= 0.5 for name in ("float32", "int8")]
+    assert found.agreement == pytest.approx((sides[0] == sides[1]).mean()), "tag by tag"
     np.savez(tmp_path / "held out.npz", x=x, y=y)
     source = f"npz:{tmp_path / 'held out.npz'}"
     from_file = ep.evaluate(files["tflite:int8"].path, source, "local/litert", out=tmp_path / "npz", latency=QUICK)
