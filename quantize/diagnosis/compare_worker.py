@@ -113,7 +113,7 @@ class Comparison:
                 break
         return index
 
-    def _compared(self, values: NDArray[Any]) -> Floats:
+    def _compared(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return an answer as it is compared, flattened.
 
         Of scores of classes less their mean, which neither a softmax nor the choice of a class depends on. Sigmoids and
