@@ -6,23 +6,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..core.artifact import Artifact
 from ..core.boxes import BoxReading
 from ..core.dataset import PreparedData
 from ..core.errors import InputError
+from ..core.formatting import percent
 from ..core.picture_size import LAYOUTS, is_picture, sides, sides_of
 from ..core.progress import Listener, Silent
 from ..core.recipe_data import Data
 from ..core.runner import Runner
 from ..core.sanitize import shorten
 from ..evaluate.box_runner import BoxRunner
-from ..tasks.boxes import checked_format, reading_of
+from ..evaluate.measure import Answered
+from ..tasks.boxes import VALUES, checked_format, reading_of
 from ..tasks.classification import Classification
 from ..tasks.detection import Detection
 from ..train.external import model_outputs
 from .input_spec import InputSpec
 from .model_files import open_model
 from .samples import Samples
+
+# How much better boxes must fit with x and y exchanged for a doubt: by this factor, and this much.
+_FAR, _FAR_POINTS = 2.0, 0.02
 
 Readings = Mapping[str, BoxReading | InputError]
 
@@ -113,6 +120,33 @@ def certain_readings(group: Sequence[Artifact]) -> dict[str, BoxReading | InputE
         spec = InputSpec("image", contract.size) if contract is not None and is_image else InputSpec("tensor")
         found |= readings_of([artifact], spec, "", len(artifact.labels), Silent(), known=False)
     return found if len(found) == len(group) else {}
+
+
+def doubt_orders(
+    answered: Mapping[tuple[str, str], Answered], data: PreparedData, readings: Readings, listener: Listener
+) -> None:
+    """Warn of files whose boxes fit the true ones far better with x and y exchanged: which is first is a convention."""
+    task, told = Detection(len(data.labels)), set()
+    for (artifact, _), one in answered.items():
+        reading = readings.get(artifact)
+        if artifact in told or one.answers is None or one.parts is None or not isinstance(reading, BoxReading):
+            continue
+        if reading.corners == "cxcywh":
+            continue
+        told.add(artifact)
+        boxes = np.load(one.answers, mmap_mode="r", allow_pickle=False).reshape(len(one.parts), -1, VALUES)
+        turned = task.parts(boxes[..., [1, 0, 3, 2, 4, 5]].reshape(len(boxes), -1), task.targets(data, "test"))
+        if turned is None:
+            continue
+        value, other = task.value_of(one.parts), task.value_of(turned)
+        if other > _FAR * value + _FAR_POINTS:
+            order = "xyxy" if reading.corners == "yxyx" else "yxyx"
+            listener.note(
+                "warning",
+                f"{artifact} has a {task.metric} of {percent(value)} with its boxes read as {reading.corners}, and of "
+                f"{percent(other)} as {order}",
+                remedy=f"if that is the order of its outputs, say so: --boxes {order}",
+            )
 
 
 def of_detectors(data: PreparedData, group: Sequence[Artifact]) -> PreparedData:

@@ -51,7 +51,7 @@ from .arguments import (
     tuple_of_two,
 )
 from .array_files import with_arrays
-from .detectors import judges_boxes, of_detectors, read_by, readings_of, with_reading
+from .detectors import doubt_orders, judges_boxes, of_detectors, read_by, readings_of, with_reading
 from .finished import Run
 from .input_spec import InputSpec
 from .judged_data import SEED, float_references, judged_data, judged_spec, labelled
@@ -291,6 +291,8 @@ def evaluate_files(
                 places=places,
                 interrupt=devices.interrupt,
             )  # fmt: skip
+            if data.task == Detection.name and not boxes:
+                doubt_orders(answers, data, readings, listener)
             results.sort(settings.targets)
             for row in keep_scores(results.measurements, answers, data=data.sha256, folder=out / "raw"):
                 results.add_measurement(row)

@@ -135,6 +135,11 @@ def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> Non
         ep.evaluate(path, source, "local/litert", out=tmp_path / "no", latency=QUICK, boxes="xyz")
     with pytest.raises(InputError, match="does not know pot"):
         ep.evaluate(path, source, "local/litert", out=tmp_path / "other", latency=QUICK, labels=["cup", "jug"])
+    turned = [{**one, "boxes": one["boxes"][:, [1, 0, 3, 2]]} for one in listed]
+    doubts = Heard()
+    ep.evaluate(path, (x, turned), "local/litert", out=tmp_path / "turned", latency=QUICK, progress=doubts)
+    assert any("with its boxes read as yxyx, and of" in one for one in doubts.notes)
+    assert not any("with its boxes read as" in one for one in heard.notes)
     wrong = ep.evaluate(path, (x, listed), "local/litert", out=tmp_path / "wrong", latency=QUICK, boxes="yolov8")
     (row,) = wrong.results.measurements
     assert row.status == "failed" and "cannot be read as boxes" in row.reason and "--boxes" in row.remedy
