@@ -205,4 +205,4 @@ def test_a_quantized_file_without_a_sidecar_is_not_called_float(
     file: Path, tensors: tuple[tuple[str, bool], ...], scheme: str
 ) -> None:
     quantized = tuple(Quantized("t", dtype, (1,), constant, 1) for dtype, constant in tensors)
-    assert _scheme(replace(inspect(file), quantized=quantized)) == scheme
+    assert _scheme(replace(inspect(file), quantized=quantized), "tflite") == scheme

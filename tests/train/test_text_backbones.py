@@ -11,7 +11,7 @@ import pytest
 from edgeproof.core import extras
 from edgeproof.core.errors import InputError
 from edgeproof.core.recipe import FineTune, ModelSpec, Train
-from edgeproof.core.recipe_training import Augment
+from edgeproof.core.recipe_training import Augment, Head
 from edgeproof.train.backbones import check_backbone, identity
 from edgeproof.train.text.settings import check_text_training
 
@@ -75,7 +75,10 @@ def test_the_extra_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     assert "tensorflow_text" in caught.value.message and caught.value.remedy == "pip install 'edgeproof[text]'"
 
 
-@pytest.mark.parametrize("train", [Train(augment=Augment(flip=True)), Train(fine_tune=FineTune(layers=3))])
+@pytest.mark.parametrize(
+    "train",
+    [Train(augment=Augment(flip=True)), Train(fine_tune=FineTune(layers=3)), Train(head=Head(output="sigmoid"))],
+)
 def test_training_keys_of_images_are_refused(train: Train) -> None:
     with pytest.raises(InputError, match="the data are texts"):
         check_text_training(train)

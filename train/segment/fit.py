@@ -37,7 +37,7 @@ from .lraspp import Cut, cut, new_lraspp
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "numpy")
 CHECKED_SAMPLES = 8
-NOT_KEPT = "a segmenter is not stored unfrozen: train it again with another recipe"
+NOT_KEPT = "segmenters are kept frozen alone"
 
 
 def fit_maps(

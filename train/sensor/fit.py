@@ -32,7 +32,7 @@ from .settings import check_number_training
 
 PACKAGES = ("edgeproof", "tensorflow", "tf-keras", "numpy")
 CHECKED_SAMPLES = 8
-NOT_KEPT = "a network from scratch for numbers is not stored unfrozen: train it again with another recipe"
+NOT_KEPT = "networks for numbers are kept frozen alone"
 
 
 def fit_numbers(
