@@ -119,7 +119,8 @@ class Detection(ByParts):
             shown = shown[shown[:, 4] >= SHOWN]
             boxes, classes = shown[:, :4], shown[:, 5]
         paper = Image.fromarray(picture)
-        ends = boxes * np.tile([paper.width - 1, paper.height - 1], 2)
+        # What is far outside is cut: Pillow would draw each of its pixels.
+        ends = np.clip(boxes, -1, 2) * np.tile([paper.width - 1, paper.height - 1], 2)
         for box, colour in zip(ends.tolist(), palette(classes.astype(np.int64)).tolist(), strict=True):
             wide = max(1, max(paper.size) // 80)
             ImageDraw.Draw(paper).rectangle(box, outline=tuple(colour), width=wide)

@@ -123,6 +123,16 @@ def test_boxes_that_are_none_are_refused(box: list[float], words: str) -> None:
         data_source((np.zeros((2, 40, 80, 3), np.uint8), y))
 
 
+def test_boxes_are_drawn_as_far_as_the_picture_goes() -> None:
+    picture, none = np.full((21, 41, 3), 90, np.uint8), np.full((1, 6), -1.0)
+    drawn = [
+        Detection(2).drawn(picture, np.array([[0.25, 0.5, end, end, 0.9, 1]], np.float32), none) for end in (1.5, 1e30)
+    ]
+    assert drawn[0] is not None and np.array_equal(*drawn)
+    changed = (drawn[0] != picture).any(axis=-1)
+    assert changed[10, 10:].all() and changed[10:, 10].all() and changed.sum() == 31 + 11 - 1
+
+
 def test_targets_of_another_form_are_refused() -> None:
     with pytest.raises(InputError, match="has no boxes with classes"):
         listed_boxes([{"boxes": [[1, 2, 3]], "classes": [0]}])
