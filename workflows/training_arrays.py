@@ -43,6 +43,7 @@ _KEYS = {
     VALIDATION: ("x_validation", "y_validation"),
     TEST: ("x_test", "y_test"),
 }
+_MOST = float(np.finfo(np.float32).max)
 _TABLE_KEYS = ("features", "target", "window", "stride", "group")
 _USED = {"source", "test_source", "validation", "test", "limit_train", "limit_test"}
 
@@ -114,6 +115,8 @@ def prepare_arrays(
     counts = {split: len(splits.indices(code)) for code, split in enumerate(SPLITS)}
     report = _report(arrays, splits, counts, labels, classes if name == Classification.name else None)
     _check_splits(report, counts, data.source)
+    if name == Multilabel.name:
+        report["warnings"] += _missing_tags(labels, targets[splits.indices(TEST)], data.source)
     for warning in report["warnings"]:
         listener.note("warning", warning["what"], remedy=warning["remedy"])
     listener.note("info", f"the task is {name}" + (f" of {len(labels)} classes or tags" if labels else ""))
@@ -258,6 +261,8 @@ def _joined(first: _Arrays, second: _Arrays, data: Data | None) -> _Arrays:
 
 
 def _checked(path: Path, arrays: _Arrays) -> _Arrays:
+    if arrays.x.dtype.kind in "iuf" and max(abs(float(arrays.x.min())), abs(float(arrays.x.max()))) > _MOST:
+        raise InputError(f"{path}: the samples have numbers that float32 does not hold", "leave these samples out")
     if arrays.x.ndim < 2 or arrays.x.dtype.kind not in "biuf":
         raise InputError(
             f"{path}: the samples have the shape {arrays.x.shape} of {arrays.x.dtype}",
@@ -274,7 +279,7 @@ def _table(path: Path, data: Data, task: str) -> _Arrays:
     y, names, tags = table.targets
     codes = np.array([SPLIT_NAMES.get(split, UNKNOWN) for split in table.splits], np.int8)
     codes = codes if len(codes) else _unknown(len(table.values))
-    one = _Arrays(table.values, y, codes, table.group, names=names, columns=table.names, tags=tags)
+    one = _checked(path, _Arrays(table.values, y, codes, table.group, names=names, columns=table.names, tags=tags))
     if not data.window:
         return one
     rows = np.concatenate(
@@ -319,6 +324,8 @@ def _targets(arrays: _Arrays, task: str, source: str) -> tuple[str, tuple[str, .
             'of tags: task = "multilabel"',
         )
     unique, numbers = np.unique(y, return_inverse=True)
+    if len(unique) < 2:
+        raise InputError(f"{source}: there is only one class, {unique[0]}", "a classifier needs two or more")
     if len(unique) > len(y) // 2:
         raise InputError(
             f"{source}: {len(y)} samples have {len(unique)} different targets, and few classes are known twice",
@@ -380,6 +387,17 @@ def _report(
             for number, label in enumerate(labels)
         }
     return report
+
+
+def _missing_tags(labels: Sequence[str], tested: NDArray[Any], source: str) -> list[dict[str, str]]:
+    """Return a warning of tags that no test sample has. Raises InputError where no sample has any."""
+    missing = [label for label, column in zip(labels, tested.T, strict=True) if not column.any()]
+    if len(missing) == len(labels):
+        raise InputError(f"{source}: no test sample has any tag", "give more samples, or a test split with tags")
+    if not missing:
+        return []
+    return [{"what": f"no test sample has {quoted(missing)}: mAP is that of the other tags",
+             "remedy": "give more samples with these tags"}]  # fmt: skip
 
 
 def _check_splits(report: Mapping[str, Any], counts: Mapping[str, int], source: str) -> None:

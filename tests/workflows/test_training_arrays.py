@@ -69,6 +69,14 @@ def test_arrays_with_their_own_splits_names_and_tags(tmp_path: Path) -> None:
     assert (np.load(made.inputs("test")) == x[:40] + 1).all()
 
 
+def test_tags_that_no_test_sample_has_are_named(tmp_path: Path) -> None:
+    y = Y.copy()
+    y[30:, 1] = 0
+    np.savez(tmp_path / "a.npz", x_train=X[:30], y_train=y[:30], x_test=X[30:], y_test=y[30:], labels=TAGS)
+    made = prepare(tmp_path, source="npz:a.npz")
+    assert [w["what"] for w in made.report["warnings"]] == ["no test sample has 'wet': mAP is that of the other tags"]
+
+
 def test_a_column_split_is_kept(tmp_path: Path) -> None:
     rows = [f"{n},{n % 2},{'test' if n % 5 == 0 else 'train'}" for n in range(40)]
     (tmp_path / "t.csv").write_text("\n".join(["value,target,split", *rows]), "utf-8")
@@ -92,6 +100,9 @@ BAD: dict[str, tuple[dict[str, Any], str, dict[str, Any], str]] = {
     "names of fewer classes": ({"x": X, "y": Y[:, 0], "labels": ["a"]}, "", {}, "classes up to 1"),
     "groups of fewer samples": ({"x": X, "y": Y, "group": [1, 2]}, "", {}, "group has 2 entries"),
     "a class of one sample": ({"x": X, "y": np.arange(40) == 3}, "", {}, "no sample is left for test of 'True'"),
+    "one class": ({"x": X, "y": np.zeros(40, int)}, "", {}, "only one class, 0"),
+    "numbers beyond float32": ({"x": X.astype(float) * 1e300, "y": Y}, "", {}, "float32 does not hold"),
+    "no tag in test": ({"x_train": X, "y_train": Y, "x_test": X[:4] + 1, "y_test": Y[:4] * 0}, "", {}, "has any tag"),
     "all alike": ({"x": np.zeros_like(X), "y": Y[:, 0]}, "", {}, "no sample is left for train"),
     "other shapes": ({"x_train": X, "y_train": Y, "x_test": X[:, 1:], "y_test": Y}, "", {}, "others of"),
     "a column of arrays": ({"x": X, "y": Y}, "", {"target": "a"}, "has no use for target"),
