@@ -86,6 +86,8 @@ class Check(Generic[S]):
         self._leaked = 0
         self._conflicts: list[dict[str, str]] = []
         self._conflicting = 0
+        # Samples with targets that are no classes are listed as a class of their own each: copies do not contradict.
+        self._own_classes = len(listing.labels) == len(listing)
         self._copies = [0 for _ in SPLITS]  # copies within each split
 
     def add_unreadable(self, index: int, error: UnreadableError) -> None:
@@ -100,7 +102,7 @@ class Check(Generic[S]):
         first = self._first.setdefault(sample.digest, index)
         names, targets, labels = self.listing.names, self.listing.targets, self.listing.labels
         if first != index:
-            if targets[first] != targets[index]:
+            if targets[first] != targets[index] and not self._own_classes:
                 self._conflicting += 1
                 if len(self._conflicts) < EXAMPLES:
                     self._conflicts.append(

@@ -140,6 +140,21 @@ def test_calibration_takes_the_pictures_alone(tmp_path: Path) -> None:
     assert (np.load(again.images("train"))[1, 0, 0] == np.asarray(changed)[0, 0]).all()
 
 
+def test_the_same_picture_twice_is_no_contradiction(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    (tmp_path / "images" / "2.jpg").write_bytes((tmp_path / "images" / "0.jpg").read_bytes())
+    (tmp_path / "masks" / "2.png").write_bytes((tmp_path / "masks" / "0.png").read_bytes())
+    samples = with_arrays(
+        Data(source=f"masks:{tmp_path}"), InputSpec("image", 16, "stretch"), Path(), use="test", targets=True,
+        listener=Silent(),
+    )  # fmt: skip
+    heard = Heard()
+    data = prepared(samples, InputSpec("image", 16, "stretch"), seed=1, folder=Path(), store=Store(tmp_path / "store"),
+                    listener=heard, use="test")  # fmt: skip
+    assert data.counts["test"] == 3 and data.report["conflicts"]["count"] == 0
+    assert not any("another label" in said for said in heard.notes)
+
+
 def test_files_are_paired_by_name(tmp_path: Path) -> None:
     """Beside each other, with a suffix, and in folders of splits."""
     for name, options in (("beside", {}), ("suffix", {"suffix": "_mask"})):
