@@ -8,12 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .bounds import Shape
+from .errors import InputError
 
 Layout = Literal["outputs", "rows", "yolov8", "yolov5"]
 Corners = Literal["yxyx", "xyxy", "cxcywh"]
 Units = Literal["", "pixels", "shares"]
 Role = Literal["boxes", "scores", "classes", "count", "scores or classes", "rows", "head"]
 
+# Of one picture; a head of YOLO has 2 million.
+_MOST_VALUES = 1 << 26
 _ORDERS = {"yxyx": "[ymin, xmin, ymax, xmax]", "xyxy": "[x1, y1, x2, y2]", "cxcywh": "[centre x, y, width, height]"}
 
 
@@ -37,6 +40,11 @@ class BoxReading:
     """The input's height."""
     width: Annotated[int, Field(ge=1, lt=2**31)]
     """The input's width."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for no output, for lists of different lengths, and for more values than any file has."""
+        if not len(self.outputs) == len(self.roles) == len(self.shapes) > 0 or not 0 < sum(self.values) <= _MOST_VALUES:
+            raise InputError("the outputs of a detector are not described as boxes", "make the description again")
 
     @property
     def values(self) -> tuple[int, ...]:

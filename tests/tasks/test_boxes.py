@@ -41,7 +41,15 @@ def test_the_four_outputs_of_tensorflow_lites_suppression_are_read_by_position()
     assert found[0].tolist() == pytest.approx([*SHARES, 0.9, 3]) and not found[1:].any(), "one counts"
     open_sizes = reading_of(specs(a=(), b=(), c=(), d=()), SIZE, operators=[POSTPROCESS])
     assert open_sizes.values == (4000, 1000, 1000, 1)
-    assert from_json(BoxReading, to_json(reading)) == reading
+    record = to_json(reading)
+    assert from_json(BoxReading, record) == reading
+    for wrong in (
+        {"outputs": ["a"]},
+        {"shapes": [[2**30, 2**30], [2], [2], [1]]},
+        {"outputs": [], "roles": [], "shapes": []},
+    ):
+        with pytest.raises(InputError, match="not described as boxes"):
+            from_json(BoxReading, {**record, **wrong})
 
 
 def test_outputs_are_told_apart_by_names_types_or_values() -> None:
