@@ -46,7 +46,7 @@ def significant(value: float) -> str:
     """Return any number with three significant digits and a true minus: ``0.0123``, ``−4.5``, ``1,234``, ``2e+09``."""
     if abs(value) >= 1000:
         return (f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}").replace("-", "−")
-    return f"{value:.3g}".replace("-", "−", 1) if value else "0"
+    return f"{value:.3g}".replace("-", "−") if value else "0"
 
 
 def number(value: float) -> str:
