@@ -50,6 +50,18 @@ def top_class(answers: NDArray[Any]) -> NDArray[np.int64]:
     return classes
 
 
+def roc_auc(scores: NDArray[Any], positive: NDArray[Any]) -> float | None:
+    """Return the area under the ROC curve: how often a sample of the second class has the higher score (samples,).
+
+    A tie counts one half (Mann and Whitney 1947). None where one of the classes has no sample.
+    """
+    yes, no = np.sort(scores[positive > 0]), scores[positive == 0]
+    if not len(yes) or not len(no):
+        return None
+    below, upto = (np.searchsorted(yes, no, side=side) for side in ("left", "right"))
+    return float((len(yes) - (below + upto) / 2).sum() / (len(yes) * len(no)))
+
+
 class Accuracy(Quality):
     """The share of samples whose top class is their own."""
 
@@ -103,12 +115,12 @@ class Classification:
         return float(parts.mean())
 
     def detailed(self, row: Measurement, scored: Scored) -> Measurement:
-        """Return a row with its figures by class."""
+        """Return a row with its figures by class, and of two classes the area under the ROC curve."""
         reference = None if scored.reference is None else by_class(scored.reference, self.classes)
         answers = by_class(scored.answers, self.classes)
-        return replace(
-            row, by_class=class_figures(answers, scored.targets, scored.labels, reference, scored.disagreements)
-        )
+        figures = class_figures(answers, scored.targets, scored.labels, reference, scored.disagreements)
+        area = roc_auc(answers[:, 1].astype(np.float64) - answers[:, 0], scored.targets) if self.classes == 2 else None
+        return replace(row, by_class=figures, metrics={} if area is None else {"ROC AUC": area})
 
     def quality(self, row: Measurement) -> Accuracy | None:
         """Return the accuracy that a row has. Results of older versions do not name their metric."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...core.formatting import percent, significant
 from ...core.sanitize import shorten
+from ...tasks.classification import Accuracy
 from ..content import NAME_LIMIT, Content
 from ..section import Section
 
@@ -22,6 +23,7 @@ class TaskFigures:
     files: tuple[tuple[str, str, str], ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     more: str
+    heading: str
 
 
 def task_figures(content: Content) -> TaskFigures | None:
@@ -46,17 +48,19 @@ def task_figures(content: Content) -> TaskFigures | None:
     left = [f"{len(names) - _ROWS} figures"] if len(names) > _ROWS else []
     left += [f"{len(columns) - _FILES} files"] if len(columns) > _FILES else []
     more = f"{' and '.join(left)} more are in results.json" if left else ""
-    return TaskFigures(tuple((name, target, kind) for name, target, kind, _ in shown), tuple(rows), more)
+    return TaskFigures(
+        tuple((name, target, kind) for name, target, kind, _ in shown), tuple(rows), more, _title(content)
+    )
 
 
 def _build(content: Content) -> dict[str, Any] | None:
     table = task_figures(content)
-    return None if table is None else {"table": table, "heading": _title(content)}
+    return None if table is None else {"table": table}
 
 
 def _title(content: Content) -> str:
     """Return the heading: the figures of numbers are of no classes."""
-    return "Class by class" if content.metric.is_share else "Further figures"
+    return "Class by class" if content.metric.is_share and content.metric is not Accuracy else "Further figures"
 
 
 SECTION = Section("task-figures", _title, _build, "task_figures.html.j2")

@@ -30,7 +30,7 @@ ADD = "EDGEPROOF_ADD_TO_CONTRACT"
 KEYED_BY_DATA = (
     ".loads", ".packages", ".counts", ".per_class", ".splits", ".seconds", ".needs", ".weights", ".scales",
     ".fallen_back", ".float_operators", ".classes", ".formats", ".modes", ".kept", ".found", ".duplicates_within",
-    ".core_facts[]", ".environments",
+    ".core_facts[]", ".environments", "measurements[].metrics",
 )  # fmt: skip
 # What is chosen by measured figures: there a list may be empty, a choice not made, or a figure not to be had.
 CHOSEN_BY_FIGURES = (

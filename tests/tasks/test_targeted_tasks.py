@@ -333,3 +333,19 @@ def test_a_map_is_drawn_over_its_picture_and_void_is_dark() -> None:
     np.testing.assert_array_equal(drawing[3, 3], (0.6 * colours[1]).astype(np.uint8))
     assert drawing[3, 0].tolist() == [24] * 3
     assert len({tuple(colour) for colour in palette(np.arange(40)).tolist()}) == 40
+
+
+@pytest.mark.parametrize("places", [1, 6])
+def test_roc_auc_is_how_often_the_second_class_scores_higher(places: int) -> None:
+    random = np.random.default_rng(4)
+    targets = random.integers(0, 2, 60)
+    yes = (0.3 * targets + 0.7 * random.random(60)).round(places).astype(np.float32)
+    pairs = [(a > b) + 0.5 * (a == b) for a in yes[targets == 1] for b in yes[targets == 0]]
+    row = detailed(task_of(("no", "yes")), yes[:, None], targets, ["no", "yes"])
+    assert row.metrics == {"ROC AUC": pytest.approx(np.mean(pairs))}
+    both = np.stack([1 - yes, yes], axis=1)
+    assert detailed(task_of(("no", "yes")), both, targets, ["no", "yes"]).metrics["ROC AUC"] == pytest.approx(
+        np.mean(pairs), abs=1e-3 if places > 1 else 1e-9
+    )
+    assert not detailed(task_of(("no", "yes")), both, np.zeros(60, int), ["no", "yes"]).metrics, "of one class alone"
+    assert not detailed(task_of(("a", "b", "c")), np.eye(3)[[0, 1]], np.array([0, 1]), ["a", "b", "c"]).metrics
