@@ -42,6 +42,11 @@ def points_range(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{signed_points(low)} to {signed_points(high)}"
 
 
+def capitalized(words: str) -> str:
+    """Return words with a capital letter; names such as ``mAP`` as they are."""
+    return words if words[1:2].isupper() else words[:1].upper() + words[1:]
+
+
 def significant(value: float) -> str:
     """Return any number with three significant digits and a true minus: ``0.0123``, ``−4.5``, ``1,234``, ``2e+09``."""
     if abs(value) >= 1000:

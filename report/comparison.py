@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..core.formatting import by_design_words
 from ..core.sanitize import shorten
 from ..evaluate.compare import Comparison
-from .comparison_words import Figure, Row, gate_lines, legend, only_in, rows, status_changes
+from .comparison_words import Figure, Row, gate_lines, legend, metric_heading, only_in, rows, status_changes
 from .widths import filled, first_that_fits
 
 if TYPE_CHECKING:
@@ -31,17 +31,18 @@ def comparison_table(comparison: Comparison, width: int | None = None) -> Render
 
     width = Console().width if width is None else width
     cells = rows(comparison)
-    tables = [_table(cells, 2), _table(cells, 1), _stacked(cells)]
+    metric = metric_heading(comparison)
+    tables = [_table(cells, metric, 2), _table(cells, metric, 1), _stacked(cells, metric)]
     names = (("a", comparison.run_a), ("b", comparison.run_b))
     return Group(
         *(Text(f"{run}: {shorten(name)}", style="italic") for run, name in names),
         Text(),
-        first_that_fits(tables, width, Group(*_lines(cells, width))),
+        first_that_fits(tables, width, Group(*_lines(cells, metric, width))),
         *_foot(comparison, cells),
     )
 
 
-def _table(cells: list[Row], padding: int) -> Table:
+def _table(cells: list[Row], metric: str, padding: int) -> Table:
     """Return a table with one line for each cell."""
     from rich.table import Table
     from rich.text import Text
@@ -49,7 +50,7 @@ def _table(cells: list[Row], padding: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, padding, 0, 0))
     for heading in ("variant", "target"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("accuracy", "change", "median latency", "ratio", "size"):
+    for heading in (metric, "change", "median latency", "ratio", "size"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("kind", no_wrap=True)
     for row in cells:
@@ -60,13 +61,13 @@ def _table(cells: list[Row], padding: int) -> Table:
     return table
 
 
-def _stacked(cells: list[Row]) -> Table:
+def _stacked(cells: list[Row], metric: str) -> Table:
     """Return a table in which each cell's figures stand below each other, with a free line after each cell."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
-    for heading in ("file", "accuracy", "median latency", "size"):
+    for heading in ("file", metric, "median latency", "size"):
         table.add_column(heading, no_wrap=True)
     for row in cells:
         where = [row.variant, *([f"of {row.model}"] if row.model else []), f"on {row.target}"]
@@ -90,14 +91,14 @@ def _change(figure: Figure, between: str) -> Text:
     return Text(between).join([part for part in parts if part])
 
 
-def _lines(cells: list[Row], width: int) -> Iterator[RenderableType]:
+def _lines(cells: list[Row], metric: str, width: int) -> Iterator[RenderableType]:
     """Yield the cells as lines: what it is, and below it a line for each figure."""
     from rich.padding import Padding
     from rich.text import Text
 
     for row in cells:
         yield Text(f"{row.name} on {row.target}" + (f": {row.status}" if row.status else ""), style="bold")
-        named = (("accuracy", row.accuracy), ("latency", row.latency), ("size", row.size))
+        named = ((metric, row.accuracy), ("latency", row.latency), ("size", row.size))
         for name, figure in () if row.status else named:
             parts = (f"{name} {figure.values}", f"{figure.change} {figure.interval}".strip())
             if figure.values != "–":

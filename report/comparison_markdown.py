@@ -6,10 +6,10 @@ import re
 
 from markupsafe import Markup
 
-from ..core.formatting import by_design_words
+from ..core.formatting import by_design_words, capitalized
 from ..core.sanitize import shorten
 from ..evaluate.compare import Comparison
-from .comparison_words import Figure, gate_lines, legend, only_in, rows, status_changes
+from .comparison_words import Figure, gate_lines, legend, metric_heading, only_in, rows, status_changes
 from .markdown import text
 from .templating import environment
 
@@ -23,6 +23,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     rendered = environment(md=_words, change=_change).get_template("comparison.md.j2").render(
         comparison=comparison,
         rows=cells,
+        metric=capitalized(metric_heading(comparison)),
         # The last line says the verdict, which the heading has.
         gate=list(gate_lines(comparison))[:-1],
         changes=list(status_changes(comparison)),

@@ -12,7 +12,7 @@ from ..core.statistics import CONFIDENCE
 from ..evaluate.compare import BY_MEDIANS, SAME_FILE, SEPARATE, CellComparison, Change, Comparison
 from ..evaluate.gate import MOST_RATIO, Judgement
 from ..tasks.agreement import counts_samples
-from ..tasks.quality import AgreementShare, Likeness
+from ..tasks.quality import AgreementShare, Likeness, heading
 from .bench_words import sentences_of
 
 # Cells of only one run, and of one verdict of the gate, that are named; the JSON document has all.
@@ -56,6 +56,11 @@ class Row:
     def name(self) -> str:
         """The file's name, and its model's where there are several."""
         return f"{self.variant} of {self.model}" if self.model else self.variant
+
+
+def metric_heading(comparison: Comparison) -> str:
+    """Return what the column of the metric is called."""
+    return heading(figure for cell in comparison.cells for figure in cell.qualities)
 
 
 def rows(comparison: Comparison) -> list[Row]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.sanitize import shorten
 from ..evaluate.history import History
+from ..tasks.quality import heading
 from .history_words import Entry, date, entries, name
 from .widths import filled, first_that_fits
 
@@ -33,9 +34,12 @@ def history_table(history: History, width: int | None = None) -> Iterator[Render
         shown = [entry for entry in entries(history, series) if entry.number > first]
         if not shown:
             continue
+        metric = heading(point.quality for point in series.points)
         yield Text()
         yield Text(name(series), style="bold")
-        yield first_that_fits([_table(shown, True), _table(shown, False)], width, Group(*_lines(shown, width)))
+        yield first_that_fits(
+            [_table(shown, metric, True), _table(shown, metric, False)], width, Group(*_lines(shown, width))
+        )
     kinds = sorted({point.kind for series in history.series for point in series.points if point.status == "ok"})
     yield Text()
     if kinds:
@@ -44,13 +48,13 @@ def history_table(history: History, width: int | None = None) -> Iterator[Render
         yield Text(f"warning: {warning}", style="yellow")
 
 
-def _table(shown: list[Entry], intervals: bool) -> Table:
+def _table(shown: list[Entry], metric: str, intervals: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
-    for heading in ("run", "started", "accuracy", "median latency", "size"):
-        table.add_column(heading, no_wrap=True)
+    for column in ("run", "started", metric, "median latency", "size"):
+        table.add_column(column, no_wrap=True)
     for entry in shown:
         table.add_row(
             *(Text(text) for text in (str(entry.number), entry.date, *_figures(entry, intervals)))

@@ -9,8 +9,10 @@ from functools import partial
 
 from markupsafe import Markup
 
+from ..core.formatting import capitalized
 from ..core.sanitize import shorten
 from ..evaluate.history import History, HistoryPoint, Series
+from ..tasks.quality import heading
 from . import plots_history
 from .history_words import date, entries, name
 from .palette import scheme_colour, style_variables
@@ -25,8 +27,10 @@ _MIB = 2**20
 
 def render(history: History) -> str:
     """Return the page."""
+    metric = _metric(*history.series)
     drawings = [
-        ("accuracy", "Accuracy", _drawings(history, "accuracy", "%", _accuracy)),
+        ("accuracy", capitalized(metric), _drawings(history, "accuracy", "%", _accuracy)),
+        ("score", capitalized(metric), _drawings(history, "score", metric, _score)),
         ("agreement", "Agreement with the float model", _drawings(history, "agreement", "%", _agreement)),
         ("latency", "Median latency", _drawings(history, "latency", "ms", _latency)),
         ("size", "Size", _drawings(_files(history), "size", "MiB", _size)),
@@ -38,13 +42,17 @@ def render(history: History) -> str:
         runs=[(number, date(run), run) for number, run in enumerate(history.runs, 1)],
         sections=[(key, title, drawn) for key, title, drawn in drawings if drawn],
         legend=[(scheme_colour(scheme).name, shorten(scheme, 30)) for scheme in schemes],
-        series=[(name(series), list(entries(history, series))) for series in history.series],
+        series=[(name(one), capitalized(_metric(one)), list(entries(history, one))) for one in history.series],
         hollow=hollow,
         warnings=history.warnings,
         light=style_variables("light"),
         dark=style_variables("dark"),
         shorten=shorten,
     )  # fmt: skip
+
+
+def _metric(*series: Series) -> str:
+    return heading(point.quality for one in series for point in one.points)
 
 
 def _drawings(
@@ -86,8 +94,13 @@ def _accuracy(point: HistoryPoint) -> Value | None:
     return _value(point, point.accuracy, point.accuracy_low, point.accuracy_high)
 
 
+def _score(point: HistoryPoint) -> Value | None:
+    return None if point.score is None else _value(point, point.score, point.score_low, point.score_high)
+
+
 def _agreement(point: HistoryPoint) -> Value | None:
-    return None if point.accuracy is not None or point.agreement is None else _value(point, point.agreement)
+    known = point.accuracy is not None or point.score is not None
+    return None if known or point.agreement is None else _value(point, point.agreement)
 
 
 def _latency(point: HistoryPoint) -> Value | None:

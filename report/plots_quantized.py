@@ -156,7 +156,7 @@ def spoken_trade(steps: Sequence[Step]) -> str:
         for s in steps
         if s.drop is not None
     ]
-    return f"Drop of accuracy of each step: {'; '.join(sentences)}"
+    return f"Drop of each step: {'; '.join(sentences)}"
 
 
 def _clip(value: float) -> float:

@@ -82,7 +82,7 @@ def fleet_parts(content: Content, width: int | None = None) -> list[RenderableTy
     if view is None:
         return []
     grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for heading in ("on all devices", *view.devices, "lowest accuracy"):
+    for heading in ("on all devices", *view.devices, fleet_heading(content)):
         grid.add_column(Text(heading), no_wrap=True)
     lines: list[RenderableType] = []
     for row in view.rows:
@@ -90,9 +90,14 @@ def fleet_parts(content: Content, width: int | None = None) -> list[RenderableTy
         grid.add_row(Text(row.name), *(Text(one) for one in words), Text(row.where))
         lines.append(Text(row.name))
         lines += [Text(f"    {name}: {one}", style="dim") for name, one in zip(view.devices, words, strict=True)]
-        lines.append(Text(f"    lowest accuracy: {row.accuracy}", style="dim"))
+        lines.append(Text(f"    {fleet_heading(content)}: {row.accuracy}", style="dim"))
     shown = first_that_fits([grid], Console().width if width is None else width, Group(*lines))
     return [shown, *([Text(view.why)] if view.why else [])]
+
+
+def fleet_heading(content: Content) -> str:
+    """Return what the column of each file's worst device is called."""
+    return f"{'lowest' if content.metric.better == 'higher' else 'highest'} {content.metric.name}"
 
 
 def _on_device(cell: DeviceCell) -> str:

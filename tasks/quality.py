@@ -349,6 +349,12 @@ def likeness_of(m: Measurement) -> Likeness | None:
     return likeness(m.agreement, m.agreement_by, m.relative_error, m.samples, m.difference)
 
 
+def heading(figures: Iterable[Quality | None]) -> str:
+    """Return what a column of metrics is called: their name if they have one, ``accuracy`` where there is none."""
+    names = {figure.name for figure in figures if figure is not None and figure.rank == 0}
+    return names.pop() if len(names) == 1 else "metric" if names else "accuracy"
+
+
 def caption(shown: Iterable[Quality], tested_on: str) -> str:
     """Return what the figures of a table are, the kind that counts first; `tested_on` names the samples of metrics."""
     captions: dict[str, set[str]] = {}

@@ -158,7 +158,7 @@ def title(content: Content) -> str:
     return (
         f"Why {content.metric.name} got worse"
         if lost and not content.metric.is_share
-        else "Why accuracy dropped"
+        else f"Why {content.metric.name} dropped"
         if lost
         else "Where quantization changes the answers"
     )

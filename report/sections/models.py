@@ -68,7 +68,8 @@ def _model(model: Mapping[str, Any], content: Content) -> ModelCard:
         facts.append(("Backbone", shorten(str(model["backbone"]), 120) + (f" ({where})" if where else "")))
     if isinstance(model.get("accuracy"), int | float):
         samples = f"{model.get('samples') or 0:,} samples"
-        facts.append((f"Accuracy on {content.tested_on}", f"{percent(model['accuracy'])} of {samples} (measured)"))
+        words = f"{percent(model['accuracy'])} of {samples} (measured)"
+        facts.append((f"{content.metric.title} on {content.tested_on}", words))
     if isinstance(model.get("train_seconds"), int | float):
         epochs = f" for {len(history)} epochs" if history else ""
         facts.append(("Training", f"{seconds(model['train_seconds'])}{epochs} (measured)"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from functools import cache
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import edgeproof as ep
 from edgeproof.core.errors import InputError
 from edgeproof.core.formatting import significant
 from edgeproof.evaluate.gate import parse_limit
 from edgeproof.frameworks import tensorflow
+from edgeproof.report.comparison import comparison_table
+from edgeproof.report.history_page import render
 
 from ..support.picture_models import linear_model, weights_of
 from .test_tasks import QUICK
@@ -124,6 +128,12 @@ def test_two_runs_of_a_regressor_are_compared_in_its_unit(folder: Path, tmp_path
     assert [j.verdict for j in same.gate.judgements if j.limit.startswith("metric")] == ["met", "met"]
     assert {j.verdict for j in same.gate.judgements if j.limit.startswith("accuracy")} == {"not shown"}
     assert parse_limit("metric_drop>2%").most == 2
+    told = Console(record=True, width=160, file=io.StringIO())
+    told.print(comparison_table(compared, 160))
+    (columns,) = (line.split() for line in told.export_text().splitlines() if line.startswith("variant"))
+    assert columns[2] == "MAE"
+    page = render(ep.history([a.folder, b.folder]))
+    assert ">MAE<" in page and "Score over 2 runs" in page and "Accuracy" not in page
     points = ep.history([a.folder, b.folder]).series[0].points
     assert [point.score for point in points] == [first.score, second.score] and points[1].quality.name == "MAE"
 
