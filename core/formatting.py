@@ -151,8 +151,11 @@ def latency_words(m: Measurement) -> str:
 DROPS = ("max_accuracy_drop", "max_drop", "max_class_recall_drop")
 
 
-def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what a budget asks, as (name, limit) in words. Keys that are not known are shown as they are."""
+def limits(asked: dict[str, Any], *, is_share: bool = True) -> list[tuple[str, str]]:
+    """Return what a budget asks, as (name, limit) in words. Keys that are not known are shown as they are.
+
+    `is_share`: the metric is a share; of another one `max_accuracy_drop` is a part of the float model's.
+    """
     words: dict[str, tuple[str, Callable[[float], str]]] = {
         "max_accuracy_drop": ("accuracy drop at most", points),
         "max_drop": ("drop at most", significant),
@@ -171,10 +174,12 @@ def limits(asked: dict[str, Any]) -> list[tuple[str, str]]:
             continue
         if key == "max_accuracy_drop" and (value == 1 or "max_drop" in asked):  # all of it: no limit
             continue
-        if key == "max_drop" and isinstance(value, str):
-            rows.append(
-                ("drop at most", f"{value} of the float model's metric{judged.get(str(asked.get('drop_by')), '')}")
-            )
+        part = value if key == "max_drop" and isinstance(value, str) else ""
+        if key == "max_accuracy_drop" and not is_share and isinstance(value, int | float):
+            part = f"{100 * value:.3g} %"
+        if part:
+            how = judged.get(str(asked.get("drop_by")), "")
+            rows.append(("drop at most", f"{part} of the float model's metric{how}"))
             continue
         if key not in words or not (key in ("target", "runtime") or isinstance(value, int | float)):
             rows.append((key, str(value)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -52,9 +52,9 @@ class Budget(Table):
         description='only files on that target count, e.g. `"local/litert"`: one of `evaluate.targets`; not set: any',
     )
 
-    @field_validator("max_drop")
+    @field_validator("max_drop", mode="before")
     @classmethod
-    def _check_max_drop(cls, value: float | str | None) -> float | str | None:
+    def _check_max_drop(cls, value: Any) -> Any:
         if isinstance(value, str) and not _PERCENT.fullmatch(value.strip()):
             raise ValueError(f'{value!r} is neither a number nor a part of the float model\'s metric such as "5 %"')
         if isinstance(value, float | int) and not 0 <= value < inf:
@@ -63,7 +63,9 @@ class Budget(Table):
 
     @model_validator(mode="after")
     def _check_one_drop(self) -> Budget:
-        if self.max_drop is not None and "max_accuracy_drop" in self.model_fields_set:
+        # A run's own recipe has every default in it.
+        default = type(self).model_fields["max_accuracy_drop"].default
+        if self.max_drop is not None and self.max_accuracy_drop != default:
             raise ValueError("max_drop and max_accuracy_drop limit the same: give one of them")
         return self
 

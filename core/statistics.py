@@ -27,7 +27,7 @@ class Percentiles(NamedTuple):
     p99: float
 
 
-def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the Wilson score interval (Wilson 1927) of a share as (low, high) within [0, 1].
 
     Raises ValueError unless 0 ≤ successes ≤ n and n ≥ 1.

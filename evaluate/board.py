@@ -224,8 +224,9 @@ class Board:
             cell.row = alike.recorded(replace(cell.row, difference=float(np.abs(exact - ours).max())))
             if cell.parts is not None and reference.parts is not None:
                 same = cell.row.difference == 0
-                drop, low, high = self._task.drop(reference.parts, cell.parts, identical=same)
-                cell.row = replace(cell.row, drop=drop, drop_low=low, drop_high=high)
+                lost = self._task.drop(reference.parts, cell.parts, identical=same)
+                low, high = lost.ends
+                cell.row = replace(cell.row, drop=lost.value, drop_low=low, drop_high=high)
                 self._detail(cell, ours, exact, reference.parts)
             self._on_row(cell.row)
 

@@ -29,6 +29,7 @@ from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, samples_needed, samples_needed_of_means
 from ..core.target import Target, parse_runtime, same_version
 from ..tasks import metric_of
+from ..tasks.bootstrap import FEWEST
 from ..tasks.loss import Loss, allowed_drop, loss_of
 from ..tasks.per_class import recall_drop
 from ..tflite import tflite_of
@@ -185,6 +186,9 @@ def _drop(m: Measurement, budget: Budget) -> list[Violation]:
     if (pooled := loss.drop) is None:
         return [_unknown("the drop of accuracy", allowed, loss.why)]
     judged = pooled.drop if budget.drop_by == "estimate" or pooled.high is None else pooled.high
+    if judged <= most and loss.too_few and pooled.high is None and budget.drop_by == "interval":
+        fact = f"{_not_shown(loss, pooled, most)}: so few have no interval"
+        return [Violation(fact, _times_allowed(judged, most), f"What would show it: {FEWEST} samples or more.", fact)]
     if judged <= most:
         return []
     interval = f" (95 % interval {loss.interval})" if loss.interval else ""

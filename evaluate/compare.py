@@ -310,7 +310,7 @@ def _unlike_data(run_a: Results, run_b: Results) -> list[str]:
     if a == b:
         return []
     return [
-        "the runs were not tested on the same prepared data: part of a difference in accuracy may be the data's. "
+        "the runs were not tested on the same prepared data: part of a difference may be the data's. "
         "Give both recipes the same [data] table, seed and image size."
     ]
 
@@ -370,8 +370,10 @@ def _accuracy(a: Cell, b: Cell, scores_a: KeptScores | None, scores_b: KeptScore
     if scores_a.parts.ndim > 1 and scores_b.parts.ndim > 1:
         # What a loses of b's metric: where less of it is better, the difference b - a is the other way round.
         order = (scores_b, scores_a) if task.figure.better == "higher" else (scores_a, scores_b)
-        gain, low, high = task.drop(*(one.parts for one in order))
-        return Change(gain, low, high, CONFIDENCE, RESAMPLED, _verdict(low, high, 0))
+        lost = task.drop(*(one.parts for one in order))
+        if lost.ends == (None, None):
+            return None
+        return Change(*lost, CONFIDENCE, RESAMPLED, _verdict(lost.low, lost.high, 0))
     gain, low, high = paired_loss(scores_b.scores, scores_a.scores)
     return Change(gain, low, high, CONFIDENCE, PAIRED, _verdict(low, high, 0))
 

@@ -164,7 +164,8 @@ def _worst_accuracy(rows: Sequence[Measurement], folder: Path | None) -> dict[st
         difference, low, high = paired_loss(theirs.scores, ours.scores, confidence)
     elif ours and theirs and pairs(ours, theirs) and (task := task_of_row(worst)):
         confidence = CONFIDENCE
-        difference, low, high = task.drop(theirs.parts, ours.parts)
+        lost = task.drop(theirs.parts, ours.parts)
+        difference, (low, high) = lost.value, lost.ends
     elif None not in (low_figure.low, low_figure.high, high_figure.low, high_figure.high):
         pair = (low_figure, high_figure) if low_figure.better == "higher" else (high_figure, low_figure)
         below, above = ((f.value, f.low or 0.0, f.high or 0.0) for f in pair)

@@ -31,7 +31,7 @@ LEAST_CONFIDENCE = 0.8
 # An interval of a ratio that is wider than this is that of one block of processes, which has none.
 MOST_RATIO = 1e6
 _NAME = re.compile(r"[^\s<>=]*")
-_AMOUNT = re.compile(r">\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(\S+)")
+_AMOUNT = re.compile(r">\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([^\s0-9.]\S*)")
 _EXAMPLES = "'accuracy_drop > 0.5 points', 'metric_drop > 2 %', 'latency > 3 %', 'size > 5 %', new-failures"
 
 
@@ -207,6 +207,8 @@ def _size(cell: CellComparison) -> Change | str:
 
 
 def _not_in_both(cell: CellComparison, what: str) -> str:
+    if what in ("accuracy", "metric") and cell.metric_a and cell.metric_b and cell.metric_a != cell.metric_b:
+        return f"the metric is {shorten(cell.metric_a)} in a and {shorten(cell.metric_b)} in b"
     failed = [f"{run}: {status}" for run, status in (("a", cell.status_a), ("b", cell.status_b)) if status != "ok"]
     return f"no {what} in both runs" + (f" ({', '.join(failed)})" if failed else "")
 

@@ -212,5 +212,5 @@ def _warnings(runs: Sequence[HistoryRun]) -> list[str]:
             "the runs are of unlike machines: latencies are compared only from one run to the next on the same"
         )
     if len({run.data for run in runs}) > 1:
-        warnings.append("the runs are of different prepared data: part of a change in accuracy may be the data's")
+        warnings.append("the runs are of different prepared data: part of a change may be the data's")
     return warnings

@@ -53,6 +53,9 @@ class Content:
         report = self.results.data.get("report")
         splits = report.get("splits") if isinstance(report, Mapping) else None
         is_whole = isinstance(splits, Mapping) and splits.get("test") == "the whole source"
+        counts = self.results.data.get("counts")
+        if splits is None and isinstance(counts, Mapping):  # arrays and tables that were not divided
+            is_whole = self.results.run.get("name") == "evaluate" and not counts.get("train")
         return "all samples of the source" if is_whole else "the test split"
 
     @property

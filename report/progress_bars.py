@@ -263,7 +263,8 @@ def _finished(task: str, total: float, note: str, seconds: float) -> str:
     """Return the summary of a finished task: ``4,500 samples in 3.1 s (litert)``."""
     first = task.partition(" ")[0]
     counted = "files" if task == "diagnose" else _COUNTED.get(task, _COUNTED.get(first, ""))
-    counted = counted.removesuffix("s") if total == 1 and counted else counted
+    if total == 1:
+        counted = counted.removesuffix("es" if counted == "processes" else "s")
     summary = f"{total:,.0f} {counted} in {seconds:.1f} s" if counted else f"done in {seconds:.1f} s"
     return f"{summary} ({note})" if note and first in _TELLING else summary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.formatting import by_design_words, limits
+from ..core.formatting import by_design_words
 from ..core.results import Results
 from ..core.sanitize import shorten
 from .bench_words import bench_sentences
@@ -232,6 +232,6 @@ def problems(results: Results) -> list[str]:
 def recommendation(results: Results) -> str:
     """Return the answer: which file to ship on which target and why, or why none; then what the budget asked."""
     answer = headline(Content(results))
-    limits_set = "; ".join(f"{name} {limit}" for name, limit in limits(results.budget.get("asked", {})))
+    limits_set = "; ".join(f"{name} {limit}" for name, limit in answer.limits)
     verdict = f"Budget {answer.verdict_words} ({limits_set})." if answer.verdict else ""
     return "\n".join(part for part in (f"{answer.text}.", answer.why, verdict) if part)

@@ -79,10 +79,12 @@ class Agreement:
     """Adds up what two files' answers have in common. `shape` is one answer's, without the batch.
 
     `classes` is how many labels there are (0: not known): answers with so many values in the last axis are classes,
-    even where they are no distribution.
+    unless they lie within 0 to 1 and are no distribution, which sigmoids do. `kind` is what is counted where the task
+    is known.
     """
 
-    def __init__(self, shape: Sequence[int], classes: int = 0) -> None:
+    def __init__(self, shape: Sequence[int], classes: int = 0, kind: str = "") -> None:
+        self._kind = kind
         sides = tuple(int(side) for side in shape) or (1,)
         # Sides of 1 before the last make no map: (1, 1, 1001) is one row of classes.
         self.shape = (*(side for side in sides[:-1] if side != 1), sides[-1])
@@ -115,7 +117,7 @@ class Agreement:
             SIDES: (exact >= 0.5) == (other >= 0.5),
             WHOLE: exact == other,
         }
-        if self._binary:
+        if self._binary or self._kind == SIDES:
             same[_SIGNS] = (exact >= 0) == (other >= 0)
         for kind, equal in same.items():
             self._parts[kind].append(equal.reshape(count, -1).mean(axis=1))
@@ -131,12 +133,15 @@ class Agreement:
     @property
     def by(self) -> str:
         """What is counted: one of the kinds of this module's docstring."""
+        if self._kind:
+            return self._kind
         if self._binary:
             return CLASS
         row, last = len(self.shape) == 1, self.shape[-1]
-        if last > 1 and (last == self._classes or self._distribution):
-            return CLASS if row else CLASSES
         varied = self._least < self._most
+        sigmoids = last > 2 and self._unit and varied and not self._integers
+        if last > 1 and (self._distribution or (last == self._classes and not sigmoids)):
+            return CLASS if row else CLASSES
         picture = len(self.shape) == 3 and last == 3
         boxes = len(self.shape) == 2 and last == 4
         several = int(np.prod(self.shape)) > 1 and not picture and not boxes
@@ -150,7 +155,7 @@ class Agreement:
     def scores(self) -> Scores:
         """The likeness of each sample's answers (samples,), from 0 to 1; of numbers 1 less the relative error."""
         kind = CLASS if self.by == CLASSES else self.by
-        if self._binary:
+        if self._binary or self._kind == SIDES:
             kind = SIDES if self._unit else _SIGNS
         parts = np.concatenate(self._parts[kind]) if self._parts[kind] else np.zeros(0)
         if kind != NUMBERS:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 1000
+# Draws of fewer samples are too much alike to say what others would give: there is no interval.
+FEWEST = 10
 _SEED = 1
 _CHUNK = 1 << 22  # weights that are held at once
 
@@ -30,14 +32,21 @@ def value(metric: Metric, parts: NDArray[Any]) -> float:
 
 
 def interval(metric: Metric, parts: NDArray[Any]) -> tuple[float, float]:
-    """Return the 95 % interval of the metric."""
+    """Return the 95 % interval of the metric; NaN of fewer samples than `FEWEST`."""
+    if len(parts) < FEWEST:
+        return float("nan"), float("nan")
     return _percentiles(np.concatenate([metric(parts, weights) for weights in _draws(len(parts))]))
 
 
 def drop_interval(metric: Metric, reference: NDArray[Any], parts: NDArray[Any]) -> tuple[float, float]:
-    """Return the 95 % interval of the reference's metric less this one's. Raises ValueError for other samples."""
+    """Return the 95 % interval of the reference's metric less this one's; NaN of fewer samples than `FEWEST`.
+
+    Raises ValueError for other samples.
+    """
     if len(reference) != len(parts):
         raise ValueError(f"{len(reference)} and {len(parts)} samples: the drop is of the same ones")
+    if len(parts) < FEWEST:
+        return float("nan"), float("nan")
     drops = [metric(reference, weights) - metric(parts, weights) for weights in _draws(len(parts))]
     return _percentiles(np.concatenate(drops))
 

@@ -18,6 +18,7 @@ from .average_precision import MOST, THRESHOLDS, average_precision, iou, matched
 from .bootstrap import Floats
 from .boxes import VALUES
 from .by_parts import ByParts
+from .class_names import name_of
 from .drawing import palette
 from .quality import Quality
 from .task import Estimate
@@ -152,7 +153,7 @@ class Detection(ByParts):
         classes, each = _each(parts, np.ones((1, len(parts))))
         figures = {f"mAP@{THRESHOLDS[at]:.2f}".replace("0.", "."): float(each[0, :, at].mean()) for at in (0, 5)}
         for number, found in zip(classes, each[0], strict=True):
-            name = labels[number] if number < len(labels) else str(number)
+            name = name_of(int(number), labels)
             figures[f"AP {name}"] = float(found.mean())
         return figures
 
@@ -164,6 +165,8 @@ class Detection(ByParts):
         """
         value = self.value_of(parts)
         low, high = bootstrap.interval(self.value, parts)
+        if not np.isfinite(low + high):
+            return Estimate(value, low, high)
         return Estimate(value, min(value, max(0.0, 2 * value - high)), max(value, min(1.0, 2 * value - low)))
 
     def value_of(self, parts: NDArray[Any]) -> float:

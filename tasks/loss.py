@@ -9,6 +9,7 @@ from ..core.measurement import Measurement, PooledDrop
 from ..core.recipe_budget import Budget
 from . import metric_of
 from .agreement import counts_samples
+from .bootstrap import FEWEST
 from .classification import Accuracy
 from .quality import AgreementShare, Quality, likeness_of
 
@@ -42,6 +43,11 @@ class Loss:
         )
         interval = f" (95 % interval of the drop {self.interval})" if self.interval else ""
         return distance + on_splits(self.drop) + interval
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the samples are too few for an interval of the drop."""
+        return self.drop is not None and self.metric is not Accuracy and 0 < self.drop.samples < FEWEST
 
     @property
     def words(self) -> str:

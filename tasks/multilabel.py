@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.sanitize import shorten
+from .agreement import SIDES, Agreement
 from .bootstrap import Floats
 from .by_parts import ByParts
+from .class_names import name_of
 from .classification import threshold
 from .quality import Quality
 
@@ -76,6 +78,10 @@ class Multilabel(ByParts):
         """Return the names of the tags from one half on (of logits 0)."""
         return _named(np.flatnonzero(answer >= threshold(answer)), labels)
 
+    def agreement(self, shape: Sequence[int]) -> Agreement:
+        """Return what counts the tags that both give, or both do not."""
+        return Agreement(shape, kind=SIDES)
+
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return the F1 of each sample's tags (samples,); 1 where it has none and none is given."""
         right, given, tagged = _decided(parts)
@@ -98,13 +104,12 @@ class Multilabel(ByParts):
         right, either = each.sum(axis=0), given.sum(axis=0) + tagged.sum(axis=0)
         figures = {"F1 (micro)": _ratio(2 * right.sum(), either.sum())}
         for tag in range(len(right)):
-            name = labels[tag] if tag < len(labels) else str(tag)
-            figures[f"F1 {name}"] = _ratio(2 * right[tag], either[tag])
+            figures[f"F1 {name_of(tag, labels)}"] = _ratio(2 * right[tag], either[tag])
         return figures
 
 
 def _named(tags: NDArray[Any], labels: Sequence[str]) -> str:
-    names = [shorten(labels[tag] if tag < len(labels) else str(tag), 40) for tag in tags[:_NAMED].tolist()]
+    names = [shorten(name_of(tag, labels), 40) for tag in tags[:_NAMED].tolist()]
     more = f" and {len(tags) - _NAMED} more" if len(tags) > _NAMED else ""
     return ", ".join(names) + more if names else "no tag"
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.formatting import significant
+from .agreement import NUMBERS, Agreement
 from .bootstrap import Floats
 from .by_parts import ByParts
+from .class_names import name_of
 from .quality import Quantity
 
 _NAMED = 6  # values of a sample
@@ -80,6 +82,10 @@ class Regression(ByParts):
         """Return the numbers."""
         return _listed(answer)
 
+    def agreement(self, shape: Sequence[int]) -> Agreement:
+        """Return what measures the relative error of the numbers."""
+        return Agreement(shape, kind=NUMBERS)
+
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return 1 less each sample's error (samples,), as a share of the spread of the targets; from 0 to 1.
 
@@ -108,7 +114,7 @@ class Regression(ByParts):
         if (known := explained[np.isfinite(explained)]).size:
             figures["R²"] = float(known.mean())
         for number in range(error.shape[1]) if error.shape[1] > 1 else ():
-            name = labels[number] if number < len(labels) else str(number)
+            name = name_of(number, labels)
             figures[f"MAE {name}"] = float(np.abs(error[:, number]).mean())
             if np.isfinite(explained[number]):
                 figures[f"R² {name}"] = float(explained[number])

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.formatting import percent
 from ..core.sanitize import shorten
+from .agreement import CLASSES, Agreement
 from .bootstrap import Floats
 from .by_parts import ByParts
+from .class_names import name_of
 from .classification import threshold
 from .drawing import palette
 from .quality import Quality
@@ -120,6 +122,11 @@ class Segmentation(ByParts):
         over = colours[rows[:, None], columns[None]]
         return np.asarray(0.4 * picture + 0.6 * over, np.uint8)
 
+    def agreement(self, shape: Sequence[int]) -> Agreement:
+        """Return what counts the pixels of the same class; of one value a pixel what the answers show it to be."""
+        several = len(shape) > 2 and shape[-1] > 1
+        return Agreement(shape, self.classes, CLASSES if several else "")
+
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return the share of each sample's judged pixels that are right (samples,); 1 where none is judged."""
         right, judged = parts[:, 0].sum(axis=1), parts[:, 2].sum(axis=1)
@@ -136,7 +143,7 @@ class Segmentation(ByParts):
         figures = {"pixel accuracy": float(right.sum() / there.sum())}
         for number, iou in enumerate(_iou(parts, np.ones((1, len(parts))))[0]):
             if np.isfinite(iou):
-                figures[f"IoU {labels[number] if number < len(labels) else number}"] = float(iou)
+                figures[f"IoU {name_of(number, labels)}"] = float(iou)
         return figures
 
 
@@ -159,7 +166,7 @@ def _largest(classes: NDArray[np.int64], labels: Sequence[str]) -> str:
         return ""
     counts = np.bincount(classes)
     most = np.argsort(-counts, kind="stable")[:_NAMED]
-    named = (labels[number] if number < len(labels) else f"class {number}" for number in most.tolist())
+    named = (name_of(number, labels) if number < len(labels) else f"class {number}" for number in most.tolist())
     shares = (counts[most] / classes.size).tolist()
     return ", ".join(f"{shorten(name, 40)} {percent(of)}" for name, of in zip(named, shares, strict=True) if of)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from numpy.typing import NDArray
@@ -15,11 +16,16 @@ from .quality import Quality
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval, whose ends are NaN where the samples are too few for one."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def ends(self) -> tuple[float, float] | tuple[None, None]:
+        """The ends as a row of results has them: None where there are none."""
+        return (self.low, self.high) if isfinite(self.low) and isfinite(self.high) else (None, None)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class Task(Protocol):
 
 def recorded(task: Task, row: Measurement, estimate: Estimate) -> Measurement:
     """Return a row of results with a task's metric."""
-    value, low, high = estimate
+    value, (low, high) = estimate.value, estimate.ends
     if task.figure.is_share:
         return replace(row, metric=task.metric, accuracy=value, accuracy_low=low, accuracy_high=high)
     return replace(row, metric=task.metric, score=value, score_low=low, score_high=high)

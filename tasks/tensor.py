@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from .agreement import NUMBERS, Agreement
 from .bootstrap import Floats
 from .by_parts import ByParts
 from .quality import Quantity
@@ -86,6 +87,10 @@ class Tensor(ByParts):
             columns = np.linspace(2, width - 3, len(at))
             ImageDraw.Draw(paper).line(list(zip(columns.tolist(), rows.tolist(), strict=True)), fill=colour)
         return np.asarray(paper)
+
+    def agreement(self, shape: Sequence[int]) -> Agreement:
+        """Return what measures the relative error of the tensors' values."""
+        return Agreement(shape, kind=NUMBERS)
 
     def scores(self, parts: NDArray[Any]) -> NDArray[Any]:
         """Return 1 less each sample's relative error (samples,), from 0 to 1."""

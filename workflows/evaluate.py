@@ -56,7 +56,7 @@ from .finished import Run
 from .input_spec import InputSpec
 from .judged_data import SEED, float_references, judged_data, judged_spec, labelled
 from .listening import listener_of
-from .model_files import open_artifact, open_model
+from .model_files import as_arrays, open_artifact, open_model
 from .plan import DATA, measuring
 from .preflight import check_writable
 from .profile import profiles
@@ -188,7 +188,8 @@ def evaluate_files(
         raise InputError(words, f"add --on {budget.target}, or leave it out of the budget")
     missing = [file for file in files if isinstance(file, Artifact)]
     paths = [file for file in files if isinstance(file, Path)]
-    artifacts = [with_value_range(open_artifact(path, listener), value_range, listener, channels) for path in paths]
+    opened = [as_arrays(open_artifact(path, listener), source) for path in paths]
+    artifacts = [with_value_range(artifact, value_range, listener, channels) for artifact in opened]
     of_boxes = judges_boxes(source, task, boxes)
     if labels and labels != FROM_FOLDERS:
         artifacts = [labelled(artifact, labels, of_boxes=of_boxes) for artifact in artifacts]

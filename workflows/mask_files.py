@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.picture_size import sides
 from ..core.progress import Listener
 from ..core.recipe_data import Data
 from ..data.masks import find_masks, read_masks
@@ -35,6 +36,7 @@ def with_masks(
         return Samples({}, (), None, source=data.source, files=files, settings=settings)
     if found.unused:
         listener.note("warning", f"{len(found.unused)} masks of {data.source} have no picture: {found.unused[0]}")
+    _check_layout(spec)
     names = read_labels(found.names) if found.names else ()
     maps = read_masks(
         found, size=spec.size, resize=spec.resize, answer=spec.answer, names=names, max_pixels=data.max_pixels
@@ -42,3 +44,20 @@ def with_masks(
     return Samples(
         {}, (), None, names, source=data.source, targets=maps, task=Segmentation.name, files=files, settings=settings
     )
+
+
+def _check_layout(spec: InputSpec) -> None:
+    """Raise InputError for an answer with the classes before the pixels, as PyTorch has them.
+
+    Its last two sides are then as those of the picture, and its first two are not.
+    """
+    if len(spec.answer) != 3:
+        return
+    height, width = sides(spec.size)[:2]
+    first, second, last = spec.answer
+    if second * width == last * height and first * width != second * height:
+        raise InputError(
+            f"the model answers {tuple(spec.answer)} to a picture of {height} × {width}, with the classes before the "
+            "pixels",
+            "add a transpose to (height, width, classes) behind its output",
+        )

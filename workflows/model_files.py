@@ -10,9 +10,10 @@ from ..core.artifact import Artifact, judged_output
 from ..core.codec import check, sha256_file
 from ..core.errors import InputError
 from ..core.inputs import read_input
-from ..core.model import Model, check_model, load_model
+from ..core.model import InputContract, Model, check_model, load_model
 from ..core.picture_size import LAYOUTS, PICTURE, is_picture, sides_of, size_of
 from ..core.progress import Listener, Silent
+from ..core.recipe_data import Data
 from ..core.sanitize import slug
 from ..export import Contents, inspect
 from ..export import load as load_artifact
@@ -23,6 +24,7 @@ from ..tflite.embedded_labels import embedded_labels
 from ..train.external import Input, model_inputs, model_outputs
 from ..train.text.tokenizer_recovery import STRING_PART
 from .input_spec import InputSpec
+from .samples import Samples, holds_values
 
 FORMATS = {".tflite": "tflite", ".onnx": "onnx"}
 
@@ -137,6 +139,20 @@ def input_spec_of(artifact: Artifact, resize: str | None) -> InputSpec:
             "them",
         )
     return InputSpec("image", size_of(*sides_of(shape)), resize or (contract.resize if contract else "stretch"))
+
+
+def as_arrays(artifact: Artifact, source: Data | Samples) -> Artifact:
+    """Return a file without a sidecar that takes no picture as one that takes arrays, where `source` holds some."""
+    first = artifact.inputs[0] if artifact.inputs else None
+    if first is None or artifact.contract is not None or artifact.format == "savedmodel":
+        return artifact
+    alone = len(artifact.inputs) == 1 and is_picture(first.shape, layouts=LAYOUTS)
+    scheme = source.source.partition(":")[0] if isinstance(source, Data) else ""
+    held = holds_values(source) or scheme in ("csv", "wav") or (isinstance(source, Samples) and not source.texts)
+    if alone or not held or any(one.dtype == "string" for one in artifact.inputs):
+        return artifact
+    dtype = "float32" if first.scale else first.dtype
+    return replace(artifact, contract=InputContract(first.name, tuple(first.shape), dtype, kind="tensor"))
 
 
 def answers(artifact: Artifact) -> int | None:

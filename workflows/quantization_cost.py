@@ -113,8 +113,9 @@ def _key(runner: Runner) -> _Key:
 def _drop(task: Task, pairs: Mapping[str, tuple[_Scores, _Scores]], same: bool) -> PooledDrop:
     """Return the drop over all splits of `pairs`: the scores of the reference's and of the file's answers."""
     exact, scores = (np.concatenate([pair[side] for pair in pairs.values()]) for side in (0, 1))
-    drop, low, high = task.drop(exact, scores, identical=same)
-    return PooledDrop(drop, low, high, len(exact), {split: len(pair[0]) for split, pair in pairs.items()})
+    lost = task.drop(exact, scores, identical=same)
+    low, high = lost.ends
+    return PooledDrop(lost.value, low, high, len(exact), {split: len(pair[0]) for split, pair in pairs.items()})
 
 
 def _scores(answers: Mapping[_Key, Answered]) -> dict[_Key, _Scores]:

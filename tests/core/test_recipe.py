@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgeproof import InputError, load_recipe
 from edgeproof.core.recipe import LatencyTable, Recipe
+from edgeproof.core.recipe_budget import Budget
 from edgeproof.core.recipe_file import parse_recipe
 from edgeproof.core.runtime import RUNTIMES
 from edgeproof.core.variant import SCHEMES, Variant
@@ -186,3 +187,18 @@ def test_a_number_of_processes_is_the_number_and_the_default_goes_on_until_it_is
     assert LatencyTable(processes=8).max_seconds == 0
     assert LatencyTable.model_validate({"processes": 8, "max_seconds": 30}).max_seconds == 30
     assert LatencyTable.model_validate(LatencyTable().model_dump()) == LatencyTable()
+
+
+def test_a_budget_s_loss_is_limited_once_and_its_own_recipe_is_read_again(tmp_path: Path) -> None:
+    recipe = parse_recipe(table(budget={"max_drop": "5 %"}), Path(), "x")
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe.to_toml(), encoding="utf-8")
+    again = load_recipe(path)
+    assert again.budget == recipe.budget and again.sha256 == recipe.sha256
+    assert Budget(max_drop=0.5).allowed_drop(2.0) == 0.5 and Budget(max_drop="5 %").allowed_drop(-2.0) == 0.1
+    assert Budget().allowed_drop(2.0, is_share=False) == 0.02 and Budget().allowed_drop(0.9) == 0.01
+    for wrong in (float("nan"), float("inf"), -1, "much", "5%%"):
+        with pytest.raises(InputError, match=r"no loss that can be allowed|neither a number nor a part"):
+            Budget(max_drop=wrong)
+    with pytest.raises(InputError, match="limit the same"):
+        Budget(max_drop=1, max_accuracy_drop=0.02)

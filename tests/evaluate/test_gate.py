@@ -68,6 +68,7 @@ def test_a_limit_is_read(text, limit):
         ("latency > nan %", "how much is too much", "'latency > 3 %'"),
         ("latency > 1e9 %", "how much is too much", "'latency > 3 %'"),
         ("latency > 3 % > 4 %", "how much is too much", "'latency > 3 %'"),
+        ("metric_drop > 200", "how much is too much", "'metric_drop > 3 %'"),
         ("latency > 3 points", "latency is in %", "'latency > 3 %'"),
         ("accuracy_drop > 0.5 %", "accuracy_drop is in points", "'accuracy_drop > 0.5 points'"),
         ("new-failures > 0", "has an amount", "write new-failures alone"),

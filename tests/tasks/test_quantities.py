@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgeproof.core.errors import InputError
 from edgeproof.core.measurement import Measurement
-from edgeproof.tasks import metric_of, quality_of
+from edgeproof.core.recipe_budget import Budget
+from edgeproof.core.statistics import paired_drop, wilson
+from edgeproof.evaluate.budget import _drop
+from edgeproof.tasks import compare, metric_of, quality_of
+from edgeproof.tasks.agreement import CLASS, CLASSES, NUMBERS, SIDES
+from edgeproof.tasks.bootstrap import FEWEST
+from edgeproof.tasks.by_parts import ByParts
+from edgeproof.tasks.classification import Classification
 from edgeproof.tasks.embedding import Embedding
 from edgeproof.tasks.loss import loss_of
+from edgeproof.tasks.multilabel import Multilabel
 from edgeproof.tasks.regression import Regression
+from edgeproof.tasks.segmentation import VOID, Segmentation
 from edgeproof.tasks.task import Scored, recorded
 from edgeproof.tasks.tensor import MOST_DB, Tensor
 
-from .test_targeted_tasks import ROW, detailed, numbers, vectors
+from ..support.metrics import mean_iou
+from .test_targeted_tasks import ROW, detailed, maps, numbers, vectors
 
 
 def test_mae_rmse_and_r2_are_those_of_their_definitions() -> None:
@@ -145,3 +157,59 @@ def test_of_several_nearest_the_share_of_the_class_counts() -> None:
         with pytest.raises(InputError, match=words):
             Embedding.check(targets, (3,))
     assert Embedding.check(np.array(["b", "a", "b"]), (3,)).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("task", [Regression(0), Tensor(0), Segmentation(0)])
+def test_few_samples_have_no_interval(task: ByParts) -> None:
+    if isinstance(task, Segmentation):
+        answers, targets = maps(FEWEST)
+        answers = answers.reshape(FEWEST, -1)
+    else:
+        answers, targets = numbers(FEWEST)
+    parts = task.parts(answers, targets)
+    assert parts is not None and None not in task.estimate(parts).ends
+    few = task.estimate(parts[1:])
+    assert few.ends == (None, None) == task.drop(parts[1:], parts[1:]).ends and np.isfinite(few.value)
+    row = recorded(task, replace(ROW, samples=FEWEST - 1), few)
+    figure = metric_of(row)
+    assert figure is not None and figure.interval == "" and "interval" not in figure.phrase
+
+
+def test_a_budget_is_not_shown_to_be_met_by_so_few() -> None:
+    row = replace(ROW, samples=3, metric="MAE", score=2.0, drop=0.1)
+    (violation,) = _drop(row, Budget(max_drop=0.5))
+    assert violation.not_shown and "so few have no interval" in violation.why and str(FEWEST) in violation.remedy
+    assert not _drop(row, Budget(max_drop=0.5, drop_by="estimate"))
+    assert not _drop(replace(row, samples=40, drop_low=0.0, drop_high=0.2), Budget(max_drop=0.5))
+
+
+def test_recall_has_the_interval_of_a_share_of_samples() -> None:
+    answers, targets = np.repeat(np.eye(3, dtype=np.float32), 6, axis=0), np.repeat(np.arange(3), 6)
+    parts = Embedding(0).parts(answers, targets)
+    assert parts is not None and Embedding(0).estimate(parts) == (1.0, *wilson(18, 18))
+    wrong = parts.copy()
+    wrong[0, 0] = 0
+    assert Embedding(0).drop(parts, wrong) == paired_drop(np.ones(18, bool), np.arange(18) > 0)
+
+
+def test_tags_agree_where_both_give_them_whatever_the_labels() -> None:
+    """Of a tagger the highest tag is no answer: equal tags agree, also where another one is the highest."""
+    exact = np.array([[0.9, 0.8, 0.1], [0.2, 0.1, 0.3]], np.float32)
+    other = np.array([[0.8, 0.9, 0.2], [0.3, 0.2, 0.1]], np.float32)
+    logits = [np.log(one / (1 - one)) for one in (exact, other)]
+    for pair in ((exact, other), logits):
+        alike = compare(Multilabel(3), *pair)
+        assert alike.by == SIDES and alike.share == 1.0
+    assert compare(Classification(3), exact, other).by == SIDES, "sigmoids are no distribution"
+    assert compare(Classification(3), *logits).by == CLASS, "logits may be of classes"
+    soft = [one / one.sum(axis=1, keepdims=True) for one in (exact, other)]
+    assert compare(Classification(3), *soft).by == CLASS
+    assert compare(Segmentation(0), *(one.reshape(1, -1) for one in logits), (1, 2, 3)).by == CLASSES
+    assert compare(Embedding(0), *soft).by == compare(Regression(0), *soft).by == NUMBERS
+
+
+def test_classes_of_one_name_keep_their_figures() -> None:
+    answers, targets = maps()
+    row = detailed(Segmentation(0), answers.reshape(len(answers), -1), targets, ["sky", "road", "road"])
+    each = mean_iou(answers.argmax(axis=-1), targets, VOID)
+    assert row.metrics["IoU road#1"] == pytest.approx(each[1]) and row.metrics["IoU road#2"] == pytest.approx(each[2])

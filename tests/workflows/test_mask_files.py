@@ -291,3 +291,12 @@ def test_masks_are_for_models_of_pictures(tmp_path: Path) -> None:
         with_arrays(data, InputSpec("tensor"), Path(), use="test", targets=True, listener=Silent())
     with pytest.raises(InputError, match="there is no folder"):
         maps_of(tmp_path / "nowhere")
+
+
+def test_answers_with_the_classes_first_are_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    for answer in ((3, HIGH, WIDE), (3, HIGH // 2, WIDE // 2)):
+        with pytest.raises(InputError, match="with the classes before the pixels") as refused:
+            maps_of(tmp_path, answer=answer)
+        assert "transpose" in refused.value.remedy
+    assert maps_of(tmp_path, answer=(HIGH, WIDE, 3)).shape[1:] == (HIGH, WIDE)

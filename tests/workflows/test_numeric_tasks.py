@@ -218,3 +218,28 @@ def test_folders_say_what_an_embedder_is_to_find(tmp_path: Path) -> None:
     assert row.accuracy == pytest.approx((classes[cosines.argmax(axis=1)] == classes).mean())
     with pytest.raises(InputError, match="has no targets of the task regression"):
         ep.evaluate(file, source, "local/litert", out=tmp_path / "no", value_range=(0, 1), task="regression")
+
+
+def test_a_file_without_a_sidecar_takes_arrays_where_the_data_are_some(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.array([[1.0], [2.0], [-1.0], [0.5]], np.float32)
+    edges = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name, size in (("x", 4), ("y", 1))]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "g", edges[:1], edges[1:], [numpy_helper.from_array(weights, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    random = np.random.default_rng(5)
+    x = random.normal(size=(40, 4)).astype(np.float32)
+    y = (x @ weights)[:, 0] * 100
+    np.savez(tmp_path / "d.npz", x=x, y=y.round() + 500)
+    options: Any = {"latency": QUICK, "out": tmp_path / "run"}
+    with pytest.raises(InputError, match="answers with 1 value") as refused:
+        ep.evaluate(tmp_path / "m.onnx", (x, y.round().astype(int) + 500), "local/onnxruntime", **options)
+    assert "--task regression" in refused.value.remedy
+    run = ep.evaluate(
+        tmp_path / "m.onnx", f"npz:{tmp_path / 'd.npz'}", "local/onnxruntime", task="regression", **options
+    )
+    (row,) = run.results.measurements
+    assert row.score == pytest.approx(np.abs((x @ weights)[:, 0] - (y.round() + 500)).mean(), rel=1e-5)
+    assert "MAE on all samples of the source" in (run.folder / "report.md").read_text()

@@ -78,6 +78,8 @@ def read_sample(model, argument):
         return read_picture(argument, model.about["contract"])
     if "ids" in roles:
         return argument
+    if not argument.endswith((".npz", ".npy")):
+        raise SystemExit("{}: give the values as .npz or .npy, as the model takes them".format(argument))
     arrays = numpy.load(argument, allow_pickle=False)
     names = [about["name"] for about in model.inputs_about]
     if not isinstance(arrays, numpy.ndarray) and sorted(names) != sorted(arrays.files):
