@@ -85,7 +85,9 @@ class Comparison:
                 reference = self.matches.tensors.get(output)
                 if reference is None or self.reference.tensors[reference].dtype != "FLOAT32":
                     continue
-                if self.quantized.is_constant(output):
+                if self.quantized.is_constant(output) or not self.quantized.is_read(output):
+                    continue
+                if not self.reference.is_read(reference):
                     continue
                 stats = _new_stats(self.quantized.tensors[output])
                 first = self.quantized.source(output) in self.quantized.inputs and op.name in CASTS

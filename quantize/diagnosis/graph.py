@@ -106,6 +106,10 @@ class Graph:
             index = op.inputs[0]
         return index
 
+    def is_read(self, index: int) -> bool:
+        """Whether an operator or the caller reads a tensor: what a loop gives and nobody reads has no values."""
+        return index in self.consumers or index in self.outputs
+
     def is_constant(self, index: int) -> bool:
         """Whether a tensor's values are stored in the file, before casts if there are any."""
         if index < 0:
