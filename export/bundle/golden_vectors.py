@@ -45,10 +45,10 @@ def tolerance(artifact: Artifact) -> tuple[float, float]:
 
 
 def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -> str:
-    """Return what the file gives: ``scores`` of classes, one ``value``, a ``picture``, ``values``, or ``boxes``.
+    """Return what the file gives: ``scores``, ``tags``, one ``value``, a ``picture``, ``values``, or ``boxes``.
 
     Of a detector the judged output is that of the scores. Scores of classes are recognized by labels, or as a
-    distribution: values that add up to one.
+    distribution: values that add up to one. With labels, values within 0 to 1 that are no distribution are tags.
     """
     if artifact.boxes is not None:
         return "boxes"
@@ -58,9 +58,10 @@ def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -
         return "value"
     if len(shape) >= 4:  # the last two sides but the channels are a plane
         return "picture"
-    if len(shape) <= 2 and len(artifact.labels) == count:
-        return "scores"
     shares = len(outputs) > 0 and bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=0.05))
+    if len(shape) <= 2 and len(artifact.labels) == count:
+        sigmoids = count > 2 and not shares and len(outputs) > 0 and outputs.min() >= 0 and outputs.max() <= 1
+        return "tags" if sigmoids else "scores"
     return "scores" if len(shape) <= 2 and shares else "values"
 
 

@@ -145,6 +145,7 @@ def _meaning(artifact: Artifact, answer: int, gives: str) -> str:
     sides = " x ".join(str(side) for side in shape[1:])
     words = {
         "scores": "Scores by class",
+        "tags": "A value from 0 to 1 for each tag, yes from one half on",
         "value": "The value that the model gives",
         "picture": f"A picture of {sides} (height, width, channels), row by row",
     }

@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edgeproof.core.artifact import Artifact, TensorSpec
 from edgeproof.core.recipe import Data, Evaluate
 from edgeproof.core.run_log import RunLog
 from edgeproof.export.bundle import Bundle
 from edgeproof.export.bundle.escape import TEMPLATES
+from edgeproof.export.bundle.golden_vectors import answer_kind
 from edgeproof.workflows.evaluate import evaluate_files
 
 from ..conftest import TinyRun
@@ -185,3 +187,32 @@ def test_a_bundle_of_an_evaluation_has_its_samples(tmp_path: Path) -> None:
     assert len(samples) == 6 and set(np.unique(samples)) <= {9, 30, 70, 110, 150, 190}
     truths = json.loads((bundle.folder / "golden.json").read_text())["truths"]
     assert all(sample[0, 0].argmax() == truth for sample, truth in zip(samples, truths, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind"),
+    [
+        ([[0.9, 0.8, 0.1], [0.2, 0.1, 0.3]], "tags"),
+        ([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], "scores"),
+        ([[3.0, -1.0, 0.5], [0.2, 0.1, 0.3]], "scores"),
+    ],
+)
+def test_sigmoids_of_known_labels_are_tags(outputs: list[list[float]], kind: str) -> None:
+    file = Artifact(id="m", model="m", format="tflite", scheme="float32", path=None, labels=("cat", "dog", "owl"),
+                    outputs=(TensorSpec("y", (1, 3), "float32"),))  # fmt: skip
+    values = np.array(outputs, np.float32)
+    assert answer_kind(file, 0, values) == kind
+    spec = importlib.util.spec_from_file_location("example_of_tags", TEMPLATES / "example.py")
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    about = {"file": {"answer": 0, "outputs": [{"name": "y"}]}}
+    model = SimpleNamespace(
+        gives=kind, labels=list(file.labels), about=about, run=lambda stored: values[stored],
+        outputs=lambda stored: [values[stored : stored + 1]],
+    )  # fmt: skip
+    if kind == "tags":
+        assert example.describe(model, 0) == ["  0.9000  cat", "  0.8000  dog"]
+        assert example.describe(model, 1) == ["no tag from one half on"]
+    else:
+        assert len(example.describe(model, 0)) == 3

@@ -1,4 +1,4 @@
-"""The model at work: prints the classes that it finds most likely, the boxes that it finds, or what else it gives.
+"""The model at work: prints the classes or tags that it finds, its boxes, or what else it gives.
 
     python example.py PICTURE        a .npy (height, width, channels) uint8 of the file's size; others need Pillow
     python example.py "A TEXT"       where the model takes texts
@@ -110,6 +110,10 @@ def describe(model, stored):
         best = numpy.argsort(-scores, kind="stable")[:3]
         names = [model.labels[i] if i < len(model.labels) else "class {}".format(i) for i in best]
         lines = ["{:8.4f}  {}".format(scores[i], plain(name)) for i, name in zip(best, names)]
+    elif model.gives == "tags":
+        shares = model.run(stored)
+        given = [i for i in numpy.argsort(-shares, kind="stable") if shares[i] >= 0.5]
+        lines = ["{:8.4f}  {}".format(shares[i], plain(model.labels[i])) for i in given] or ["no tag from one half on"]
     else:
         lines = [summary(outputs[place])]
     for index, (values, about) in enumerate(zip(outputs, model.about["file"]["outputs"])):

@@ -34,8 +34,8 @@ class BundleError(Exception):
 class Model:
     """The bundle's file, loaded and ready to run. `runtime` is its runtime's name, `version` that one's version.
 
-    `gives` says what `run` returns: ``scores`` of classes, one ``value``, a ``picture``, ``values``, or of ``boxes``
-    one output of several. Raises BundleError where the file does not load.
+    `gives` says what `run` returns: ``scores`` of classes, ``tags``, one ``value``, a ``picture``, ``values``, or of
+    ``boxes`` one output of several. Raises BundleError where the file does not load.
     """
 
     def __init__(self, folder=HERE, runtime=""):
