@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .bounds import Count, Drop, Finite, Milliseconds, Seconds, Shape, Share
+from .bounds import Amount, Count, Drop, Finite, Milliseconds, Seconds, Shape, Share
 from .codec import explain
 from .errors import InputError
 
@@ -90,9 +90,9 @@ class _Recommendation(_Choice):
 
 
 class _Difference(_Row):
-    difference: Drop
-    low: Drop
-    high: Drop
+    difference: Amount
+    low: Amount
+    high: Amount
     p: Share | None = None
     p_holm: Share | None = None
 
@@ -106,9 +106,9 @@ class _Seed(_Row):
 
 
 class _Accuracies(_Row):
-    mean: Share
-    low: Share
-    high: Share
+    mean: Amount
+    low: Amount
+    high: Amount
     spread: Share | None = None
     seeds: list[int]
 

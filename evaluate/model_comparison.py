@@ -22,7 +22,9 @@ from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import CONFIDENCE, holm, mcnemar, paired_drop, seeds_accuracy, seeds_difference
-from ..tasks import task_of
+from ..tasks import Task, task_of, task_of_row
+from ..tasks.bootstrap import FEWEST
+from ..tasks.by_parts import ByParts
 from .budget import Limits
 from .bursts import Ratios
 from .cells import Cell, artifact_name, cells
@@ -33,9 +35,10 @@ from .race import Race
 # Which files stand for a model where no budget was given, in words.
 NO_BUDGET = "within 1 point of float"
 
-Correct = NDArray[np.bool_]
+Correct = NDArray[Any]
 
 SEEDS_METHOD = "samples crossed with seeds, seeds nested in models (Hillis 2014); Student's t"
+BY_DRAWS = "the same samples, drawn for both (bootstrap, Efron 1979)"
 ONE_SEED_METHOD = "paired samples, adjusted Wald (Bonett and Price 2012); McNemar's exact test"
 
 
@@ -49,11 +52,13 @@ def compare_models(
     """Return a row for each pair of models, for `Results.comparisons`.
 
     ``correct[model][seed]`` is (n,) bool: which of the same n test samples the float reference trained with that seed
-    answers rightly; the first seed's model is the exported one. `budget` decides which files may stand for a model on
-    a target (default: what the results say was asked, and where nothing was, those within 1 point of float); `ratios`
-    compares latencies.
+    answers rightly; the first seed's model is the exported one. Of a task whose metric is no share of right answers it
+    is (n, …), what the metric is made of (`tasks.Task.parts`), and the exported models alone are compared. `budget`
+    decides which files may stand for a model on a target (default: what the results say was asked, and where nothing
+    was, those within 1 point of float); `ratios` compares latencies.
 
-    In a row all is of ``a`` against ``b``: ``difference`` is a's accuracy minus b's in shares, ratios are a's figure
+    In a row all is of ``a`` against ``b``: ``difference`` is a's accuracy minus b's in shares (of another ``metric`` in
+    its unit, above 0 where a is better), ratios are a's figure
     over b's. ``verdict`` is ``a`` or ``b`` (the more accurate one), ``not distinguishable``, or ``not compared``
     with the reason in ``why``; ``sentence`` says it all in words. ``first`` is about the exported models alone.
     Models that could not be made are left out. Raises ValueError when the answers of a model's seeds differ in number.
@@ -95,9 +100,11 @@ def _pair(
     ratios: Ratios,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"a": a["name"], "b": b["name"]}
-    row["why"] = _why_not(a, b, correct)
+    task = next((found for m in results.measurements if (found := task_of_row(m))), None)
+    row["why"] = _why_not(a, b, correct, task)
     if not row["why"]:
-        row |= _accuracies(correct[a["name"]], correct[b["name"]])
+        ours, theirs = correct[a["name"]], correct[b["name"]]
+        row |= _metrics(task, ours, theirs) if isinstance(task, ByParts) else _accuracies(ours, theirs)
     for key, values in (
         ("train_seconds", [m.get("train_seconds") for m in (a, b)]),
         ("float_bytes", [float_bytes(results, m["name"]) for m in (a, b)]),
@@ -109,11 +116,12 @@ def _pair(
     return row
 
 
-def _why_not(a: Mapping[str, Any], b: Mapping[str, Any], correct: Mapping[str, Mapping[int, Correct]]) -> str:
+def _why_not(
+    a: Mapping[str, Any], b: Mapping[str, Any], correct: Mapping[str, Mapping[int, Correct]], task: Task | None
+) -> str:
     """Return why the accuracies of two models cannot be compared; nothing when they can."""
-    if any(one.dtype != np.bool_ for model in (a, b) for one in correct.get(model["name"], {}).values()):
-        return "their metric is no share of right answers; its figures and intervals are in the table"
-    if why := task_of(a.get("labels") or ()).not_comparable(a, b):
+    by_parts = isinstance(task, ByParts)
+    if not by_parts and (why := task_of(a.get("labels") or ()).not_comparable(a, b)):
         return why
     for model in (a, b):
         if not correct.get(model["name"]):
@@ -121,7 +129,33 @@ def _why_not(a: Mapping[str, Any], b: Mapping[str, Any], correct: Mapping[str, M
     first, second = (len(next(iter(correct[m["name"]].values()))) for m in (a, b))
     if first != second:
         return f"they were tested on different samples ({first:,} and {second:,})"
+    if by_parts and first < FEWEST:
+        return f"{first} samples are too few to tell"
     return ""
+
+
+def _metrics(task: ByParts, a: Mapping[int, NDArray[Any]], b: Mapping[int, NDArray[Any]]) -> dict[str, Any]:
+    """Return what the answers of two exported models say of their task's metric, as `_accuracies`."""
+    (seed_a, first_a), (seed_b, first_b) = (next(iter(one.items())) for one in (a, b))
+    lead, p = task.lead(first_a, first_b)
+    scores_a, scores_b = task.scores(first_a), task.scores(first_b)
+    difference = {"difference": lead.value, "low": lead.low, "high": lead.high, "p": p}
+    return {
+        "metric": task.metric,
+        "samples": len(first_a),
+        **{
+            f"accuracy_{name}": {"mean": value, "low": low, "high": high, "spread": None, "seeds": [seed]}
+            for name, seed, (value, low, high) in (
+                ("a", seed_a, task.estimate(first_a)), ("b", seed_b, task.estimate(first_b))
+            )
+        },
+        "difference": {**difference, "confidence": CONFIDENCE, "seeds_part": None, "method": BY_DRAWS},
+        "first": {
+            "seeds": [seed_a, seed_b], **difference,
+            "only_a": int((scores_a > scores_b).sum()), "only_b": int((scores_b > scores_a).sum()),
+        },
+        "by_seed": [],
+    }  # fmt: skip
 
 
 def _accuracies(a: Mapping[int, Correct], b: Mapping[int, Correct]) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.formatting import number, p_value, points, points_range, times
+from ..core.formatting import number, p_value, times
 from ..core.sanitize import shorten
+from ..tasks import figure_of
+from ..tasks.classification import Accuracy
 
 NAME_LIMIT = 60
 
@@ -16,25 +18,27 @@ def sentence(row: Mapping[str, Any]) -> str:
     a, b = (shorten(str(row[key]), NAME_LIMIT) for key in ("a", "b"))
     if row["verdict"] == "not compared":
         return _with_costs(f"{a} and {b} are not compared in accuracy: {row['why']}", a, row, False, b)
-    difference = row["difference"]
+    difference, metric = row["difference"], figure_of(str(row.get("metric") or ""))
     turned = difference["difference"] < 0
     first, second = (b, a) if turned else (a, b)
     low, high = (-difference["high"], -difference["low"]) if turned else (difference["low"], difference["high"])
     lead = abs(difference["difference"])
-    facts = f"95 % interval {points_range(low, high)}; {test_words(row)}; {seeds_words(row)}"
+    facts = f"95 % interval {metric.signed_span(low, high)}; {test_words(row)}; {seeds_words(row)}"
+    what = "accuracy" if metric is Accuracy else metric.name
+    better = "is more accurate" if metric is Accuracy else f"is better in {metric.name}"
     if row["verdict"] != "not distinguishable":
         return _with_costs(
-            f"{first} is more accurate than {second} by {points(lead)} ({facts})", "it", row, turned, second
+            f"{first} {better} than {second} by {metric.amount(lead)} ({facts})", "it", row, turned, second
         )
-    ahead = f"{first} is {points(lead)} ahead" if lead >= 5e-5 else "they are level"
-    verdict = f"{first} and {second} are not distinguishable in accuracy: {ahead} ({facts})"
+    ahead = f"{first} is {metric.amount(lead)} ahead" if metric.amount(lead) != metric.amount(0) else "they are level"
+    verdict = f"{first} and {second} are not distinguishable in {what}: {ahead} ({facts})"
     return _with_costs(verdict, first, row, turned, second)
 
 
 def test_words(row: Mapping[str, Any]) -> str:
     """Return the p that decided, with what it was corrected for; McNemar's where there is one seed of each."""
     corrected = f" after Holm's correction for {row['pairs']} pairs" if row["pairs"] > 1 else ""
-    name = "McNemar's " if max(_counts(row)) == 1 else ""
+    name = "" if row.get("metric") or max(_counts(row)) > 1 else "McNemar's "
     return f"{name}{p_value(row['difference']['p_holm'])}{corrected}"
 
 

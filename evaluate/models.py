@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import inf
+from typing import TypeVar
 
+from ..core.artifact import artifact_id
 from ..core.recipe_budget import Budget
 from ..core.results import Results
 from ..core.sanitize import shorten
 from ..core.statistics import difference_interval
+from ..core.variant import Variant
 from ..tasks import Quality, task_of_row
+
+T = TypeVar("T")
+# Which float file of a model counts, the first that ran.
+FLOAT_FORMATS = ("savedmodel", "tflite", "onnx")
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,28 @@ class AccuracyGap:
 
 
 def float_accuracies(results: Results) -> dict[str, Quality]:
-    """Return the metric of each model's float reference, by name; models without one are left out."""
-    models = {a.id: a.model for a in results.artifacts if a.format == "savedmodel"}
+    """Return the metric of each model's float reference, by name; models without one are left out.
+
+    That is its SavedModel, or, where nothing ran that, its float32 file.
+    """
+    floats = {
+        a.id: a
+        for a in results.artifacts
+        if a.format in FLOAT_FORMATS and (a.scheme == "float32" or a.format == "savedmodel")
+    }
+    ran = [m for m in results.measurements if m.artifact in floats and m.status == "ok"]
     accuracies: dict[str, Quality] = {}
-    for m in results.measurements:
-        if m.artifact in models and m.status == "ok" and (task := task_of_row(m)) and (known := task.reported(m)):
-            accuracies.setdefault(models[m.artifact], task.figure(known.value, m.samples, known.low, known.high))
+    for m in sorted(ran, key=lambda m: FLOAT_FORMATS.index(floats[m.artifact].format)):
+        if (task := task_of_row(m)) and (known := task.reported(m)):
+            figure = task.figure(known.value, m.samples, known.low, known.high)
+            accuracies.setdefault(floats[m.artifact].model, figure)
     return accuracies
+
+
+def of_float_file(answers: Mapping[tuple[str, str], T], model: str) -> T | None:
+    """Return what the float32 file of a model has in `answers`, by (artifact id, target), where nothing ran its own."""
+    ids = [artifact_id(model, Variant.parse(f"{format_}:float32")) for format_ in FLOAT_FORMATS[1:]]
+    return next((one for id_ in ids for (artifact, _), one in answers.items() if artifact == id_), None)
 
 
 def accuracy_gap(results: Results, better: str, other: str) -> AccuracyGap:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ..core.measurement import Measurement
 from .by_parts import ByParts
-from .classification import Classification
+from .classification import Accuracy, Classification
 from .detection import Detection
 from .embedding import Embedding
 from .multilabel import Multilabel
@@ -24,6 +24,7 @@ __all__ = [
     "Task",
     "comparable",
     "compare",
+    "figure_of",
     "metric_of",
     "quality_of",
     "task_of",
@@ -60,6 +61,11 @@ def quality_of(row: Measurement) -> Quality:
     if figure := metric_of(row) or likeness_of(row):
         return figure
     return Unknown() if row.difference is None else LargestDifference(row.difference, row.samples)
+
+
+def figure_of(metric: str) -> type[Quality]:
+    """Return what a metric's values are; of an empty name, as of classifiers, accuracies."""
+    return next((task.figure for task in TARGETED.values() if task.metric == metric), Accuracy)
 
 
 def comparable(rows: Sequence[Measurement]) -> list[Quality | None]:

@@ -169,6 +169,11 @@ class ByParts(ABC):
         drop = self.value_of(better) - self.value_of(worse)
         return Estimate(drop, *bootstrap.drop_interval(self.value, better, worse))
 
+    def lead(self, a: NDArray[Any], b: NDArray[Any]) -> tuple[Estimate, float]:
+        """Return how much better the parts `a` are than `b`, of the same samples, and the p of no difference."""
+        better, worse = (a, b) if self.figure.better == "higher" else (b, a)
+        return self.drop(a, b), bootstrap.sign_p(self.value, better, worse)
+
     def agreement(self, shape: Sequence[int]) -> Agreement:
         """Return what counts equal elements, as the answers show what they are."""
         return Agreement(shape, self.classes)

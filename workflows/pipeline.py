@@ -37,6 +37,7 @@ from ..evaluate.examples import with_samples
 from ..evaluate.fleet import fleet
 from ..evaluate.measure import measure
 from ..evaluate.model_comparison import compare_models
+from ..evaluate.models import of_float_file
 from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..export import reference as float_artifact
@@ -322,21 +323,22 @@ class Pipeline:
         right = {cell: answer.scores for cell, answer in answers.items() if answer.scores is not None}
         for artifact in artifacts:
             self._judge(artifact, right)
-        return self._correct(models, right, rows)
+        made_of = {cell: answer.parts for cell, answer in answers.items() if answer.parts is not None}
+        return self._correct(models, made_of, rows)
 
     def _correct(
         self, models: Sequence[_Trained], right: _Right, rows: Mapping[str, Measurement]
     ) -> dict[str, dict[int, NDArray[np.bool_]]]:
-        """Return for each model and seed which samples the float reference gets right; record the repeats.
-
-        `right` has that by artifact and target, `rows` are the references' measurements by artifact.
-        """
+        """Return for each model and seed what its float reference gets right, of `right` (by artifact and target; of
+        another metric what it is made of); record the repeats, with the references' `rows` by artifact."""
         correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
         for trained in models:
             repeats = []
             for seed, model in zip(trained.seeds, (trained.model, *trained.others), strict=True):
                 reference = float_artifact(model).id
                 scores = right.get((reference, str(REFERENCE_TARGET)))
+                if scores is None and not trained.others:
+                    scores = of_float_file(right, model.name)
                 if scores is not None:
                     correct.setdefault(trained.model.name, {})[seed] = scores
                 row = rows.get(reference)

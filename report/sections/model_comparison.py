@@ -27,6 +27,8 @@ from ...core.statistics import seeds_accuracy
 from ...evaluate.cells import artifact_name
 from ...evaluate.model_comparison import NO_BUDGET, asked_budget, best_files, float_bytes
 from ...evaluate.models import float_accuracies
+from ...tasks import figure_of
+from ...tasks.classification import Accuracy
 from .. import plots
 from ..content import NAME_LIMIT, REASON_LIMIT, Content
 from ..section import Section
@@ -126,9 +128,10 @@ def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
     over_seeds = standing(content, model)
     train, bytes_ = model.get("train_seconds"), float_bytes(content.results, name)
     files = best_files(content.results, name, asked_budget(content.results), content.ratios)
-    accuracy = (
-        f"{percent(over_seeds.mean)}" if over_seeds else "not known" if not model.get("labels") else "not measured"
-    )
+    figure = float_accuracies(content.results).get(name)
+    accuracy = "not measured" if model.get("labels") or figure else "not known"
+    if over_seeds or figure:
+        accuracy = percent(over_seeds.mean) if over_seeds else figure.text if figure else ""
     return ModelRow(
         name=shorten(name, NAME_LIMIT),
         backbone=shorten(backbone, 120),
@@ -136,7 +139,7 @@ def _row(content: Content, model: Mapping[str, Any]) -> ModelRow:
         status=shorten(status, NAME_LIMIT),
         reason=shorten(str(model.get("reason", "")), REASON_LIMIT),
         accuracy=accuracy,
-        interval=percent_range(over_seeds.low, over_seeds.high) if over_seeds else "",
+        interval=percent_range(over_seeds.low, over_seeds.high) if over_seeds else figure.interval if figure else "",
         seeds=_seeds(over_seeds),
         train=seconds(train) if isinstance(train, int | float) else "–",
         size=size(bytes_) if bytes_ else "–",
@@ -163,7 +166,7 @@ def origin(backbone: str) -> str:
 def standing(content: Content, model: Mapping[str, Any]) -> Standing | None:
     """Return a model's accuracy over its seeds, or that of its one float reference; None where it has none."""
     repeats = [r for r in model.get("repeats") or [] if isinstance(r.get("accuracy"), int | float) and r.get("samples")]
-    if len(repeats) > 1:
+    if len(repeats) > 1 and content.metric is Accuracy:
         shares = [float(r["accuracy"]) for r in repeats]
         return Standing(*seeds_accuracy(shares, min(int(r["samples"]) for r in repeats)), tuple(shares))
     figure = float_accuracies(content.results).get(str(model.get("name", "")))
@@ -196,17 +199,18 @@ def pair_rows(content: Content) -> list[PairRow]:
 
 def _pair(row: Mapping[str, Any]) -> PairRow:
     difference, first = row.get("difference"), row.get("first")
+    metric = figure_of(str(row.get("metric") or ""))
     several = difference is not None and max(len(row[f"accuracy_{k}"]["seeds"]) for k in ("a", "b")) > 1
     return PairRow(
         pair=(shorten(str(row["a"]), NAME_LIMIT), shorten(str(row["b"]), NAME_LIMIT)),
         verdict=shorten(str(row["verdict"]), NAME_LIMIT),
         sentence=shorten(str(row["sentence"]), 2000),
-        difference=signed_points(difference["difference"]) if difference else "–",
-        interval=points_range(difference["low"], difference["high"]) if difference else "",
+        difference=metric.signed(difference["difference"]) if difference else "–",
+        interval=metric.signed_span(difference["low"], difference["high"]) if difference else "",
         test=p_value(difference["p_holm"]) if difference else "",
         first=signed_points(first["difference"]) if first and several else "",
         first_interval=points_range(first["low"], first["high"]) if first and several else "",
-        mcnemar=p_value(first["p_holm"]) if first else "",
+        mcnemar=p_value(first["p_holm"]) if first and not row.get("metric") else "",
         targets=tuple(_target(target) for target in row.get("targets", [])),
     )
 

@@ -18,6 +18,11 @@ from edgeproof.core.statistics import holm, paired_drop, seeds_accuracy, seeds_d
 from edgeproof.core.variant import Variant
 from edgeproof.evaluate.bursts import Ratios
 from edgeproof.evaluate.model_comparison import compare_models
+from edgeproof.report.content import Content
+from edgeproof.report.sections.model_comparison import pair_rows
+from edgeproof.tasks.regression import Regression
+from edgeproof.tasks.segmentation import Segmentation
+from edgeproof.tasks.task import recorded
 
 from ..support.records import record
 
@@ -342,3 +347,48 @@ def test_hostile_names_stay_on_one_line():
     (row,) = compare_models(results, correct)
     assert "\n" not in row["sentence"]
     assert "\u202e" not in row["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "unit"), [(Regression(0), "MAE", "of MAE"), (Segmentation(2), "mean IoU", "points")]
+)
+def test_models_of_other_tasks_are_compared_by_their_metric(task, metric, unit):
+    random = np.random.default_rng(8)
+    if metric == "MAE":
+        targets = random.normal(20, 5, (80, 1))
+        parts = {
+            name: task.parts(targets + random.normal(0, off, (80, 1)), targets)
+            for name, off in (("a", 1.0), ("b", 2.0))
+        }
+        lost = [np.abs(one[:, 0] - one[:, 1]).mean() for one in parts.values()]
+    else:
+        targets = random.integers(0, 2, (80, 4, 4)).astype(np.uint8)
+        wrong = {name: random.random(targets.shape) < share for name, share in (("a", 0.1), ("b", 0.3))}
+        parts = {
+            name: task.parts(np.where(off, 1 - targets, targets).reshape(80, -1) * 1.0, targets)
+            for name, off in wrong.items()
+        }
+        lost = [-task.value_of(one) for one in parts.values()]
+    results = run(a=1.0, b=2.0)
+    results.measurements = [
+        recorded(task, replace(m, accuracy=None, accuracy_low=None, accuracy_high=None), task.estimate(parts["a"]))
+        for m in results.measurements
+    ]
+    (row,) = compare_models(results, {name: {3: one} for name, one in parts.items()})
+    assert row["metric"] == metric and row["verdict"] == "a" and row["samples"] == 80
+    assert row["difference"]["difference"] == pytest.approx(lost[1] - lost[0]), (
+        "above 0 a is better, whichever way it goes"
+    )
+    assert 0 < row["difference"]["low"] < row["difference"]["high"] and row["difference"]["p"] < 0.05
+    assert f"a is better in {metric} than b by" in row["sentence"] and unit in row["sentence"]
+    assert "McNemar" not in row["sentence"] and "1 seed, so of these two trained models only" in row["sentence"]
+    (same,) = compare_models(results, {name: {3: parts["a"]} for name in "ab"})
+    assert (
+        same["verdict"] == "not distinguishable"
+        and f"not distinguishable in {metric}: they are level" in same["sentence"]
+    )
+    (few,) = compare_models(results, {name: {3: one[:5]} for name, one in parts.items()})
+    assert few["verdict"] == "not compared" and "5 samples are too few" in few["sentence"]
+    results.comparisons = [row]
+    (shown,) = pair_rows(Content(results))
+    assert shown.mcnemar == "" and shown.difference.startswith("+")

@@ -250,6 +250,20 @@ def test_a_faster_model_that_is_much_less_accurate_does_not_win_in_silence():
     assert other["why"].endswith("small is 20 points less accurate than large (95 % interval +17.60 to +22.40).")
 
 
+def test_where_nothing_ran_the_float_models_their_float_files_say_which_is_better():
+    rows = models(("small", 0.70, 0.70, 1.0, MIB), ("large", 0.90, 0.90, 4.0, 4 * MIB))
+    rows.artifacts = [
+        replace(a, id=a.id.replace("savedmodel", "tflite"), format="tflite") if a.format == "savedmodel" else a
+        for a in rows.artifacts
+    ]
+    rows.measurements = [
+        replace(m, artifact=m.artifact.replace("savedmodel", "tflite"), target="local/litert", runtime="litert")
+        for m in rows.measurements
+    ]
+    chosen = verdict(rows, Budget())[1]
+    assert chosen["artifact"].startswith("large--tflite-") and "small is 20 points less accurate" in chosen["why"]
+
+
 def test_min_accuracy_says_what_is_enough_and_then_the_fastest_wins():
     rows = models(("small", 0.70, 0.70, 1.0, MIB), ("large", 0.90, 0.90, 4.0, 4 * MIB))
     _, chosen = verdict(rows, Budget(min_accuracy=0.65))
