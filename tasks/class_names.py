@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 
 def name_of(number: int, labels: Sequence[str]) -> str:
-    """Return the name of a class or a tag; its number where there is none. Of equal names: ``road#1``, ``road#2``."""
+    """Return the name of a class or a tag; its number where there is none. Of equal names ``NAME#POSITION``."""
     if number >= len(labels):
         return str(number)
     name = labels[number]
-    return f"{name}#{list(labels[:number]).count(name) + 1}" if list(labels).count(name) > 1 else name
+    return f"{name}#{number}" if list(labels).count(name) > 1 else name
