@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,8 +17,16 @@ MOST_CELLS = 1 << 30
 
 
 def are_tags(cells: Sequence[str]) -> bool:
-    """Return whether any cell has several tags."""
-    return any(SEPARATOR in cell for cell in cells)
+    """Return whether any cell has several tags.
+
+    A class may be called ``a|b``: these are tags where one of them stands in another cell, is empty or stands there
+    twice, or where a cell is empty, which no class is.
+    """
+    parts = {cell: [part.strip() for part in cell.split(SEPARATOR)] for cell in set(cells)}
+    cells_of = Counter(part for found in parts.values() for part in set(found))
+    several = [found for found in parts.values() if len(found) > 1]
+    odd = any(len(set(found)) < len(found) or cells_of[part] > 1 or not part for found in several for part in found)
+    return bool(several) and (odd or not all(cell.strip() for cell in parts))
 
 
 def tags_of(cells: Sequence[str], place: Callable[[int], str]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -26,12 +26,12 @@ def with_tags(
 ) -> Samples | None:
     """Return the samples in a table of tags, and with `targets` the tags of each; None where the labels are classes.
 
-    Labels are tags where one of them has several, or `task` says so. A sample may have none.
+    Labels are tags where `are_tags` finds them to be, or `task` says so. A sample may have none.
 
     Raises InputError for a table with wrong rows, or tags that `tags_of` refuses.
     """
-    if task not in ("", Multilabel.name) or spec.kind == "tensor" or not path.is_file():
-        return None
+    if task not in ("", Multilabel.name) or spec.kind == "tensor" or use == "all" or not path.is_file():
+        return None  # what is trained on is of classes, whatever they are called
     if not task and SEPARATOR.encode() not in path.read_bytes():
         return None
     if spec.kind == "text":

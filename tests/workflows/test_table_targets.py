@@ -16,6 +16,7 @@ from edgeproof.core.progress import Silent
 from edgeproof.core.recipe_data import Data
 from edgeproof.core.store import Store
 from edgeproof.data.number_tables import Columns, read_numbers
+from edgeproof.data.tags import are_tags
 from edgeproof.export import save
 from edgeproof.train.external import Input
 from edgeproof.workflows.array_files import with_arrays
@@ -189,3 +190,22 @@ def test_a_table_of_texts_may_have_tags(form: str, tmp_path: Path) -> None:
     assert with_arrays(data, spec, Path(), use="test", targets=True, listener=Silent(), task="classification") is data
     bare = with_arrays(data, spec, Path(), use="train", targets=False, listener=Silent())
     assert isinstance(bare, Samples) and bare.targets is None and len(bare.texts) == 3
+
+
+@pytest.mark.parametrize(
+    ("cells", "tags"),
+    [
+        (["cat|dog", "cat"], True),
+        (["cat|dog", "dog|owl"], True),
+        (["cat | dog", "dog", ""], True),
+        (["a|b", "a|b", "c"], False),
+        (["cat", "dog"], False),
+        (["a|b", "", "c"], True),
+        (["a|a", "c"], True),
+        (["a||b"], True),
+        (["", "cat"], False),
+        ([], False),
+    ],
+)
+def test_a_class_may_be_called_as_tags_are_written(cells: list[str], tags: bool) -> None:
+    assert are_tags(cells) is tags
