@@ -111,8 +111,8 @@ def _named_by_position(data: PreparedData, group: Sequence[Artifact]) -> Prepare
     labels = first.labels or tuple(map(str, range(known)))
     if len(data.labels) > len(labels):
         raise InputError(
-            f"the data have the class number {len(data.labels) - 1}, and {first.id} answers with {len(labels)} "
-            f"value{'s' if len(labels) > 1 else ''}",
+            f"the data have the class number {len(data.labels) - 1}, and {first.id} "
+            + (f"has {len(labels)} classes, from 0" if len(labels) > 1 else "answers with 1 value"),
             "give the position of the right class in the model's output for each sample; numbers that are none "
             "need --task regression",
         )
