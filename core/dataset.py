@@ -56,6 +56,11 @@ class PreparedData:
     """Of images: 1 (grey), 3 (RGB) or 4 (RGBA)."""
     task: str = "classification"
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of whole samples; none where labels name tags, or what pixels and boxes are of."""
+        return self.labels if self.task == "classification" else ()
+
     def inputs(self, split: str) -> Path:
         """The file of a split's samples."""
         return self.folder / f"{split}.jsonl" if self.kind == "text" else self.images(split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,13 +38,14 @@ def with_samples(
     data: PreparedData,
     run: Path,
     answers: Mapping[tuple[str, str], Answered],
-    references: Collection[str],
+    float_of: Mapping[str, str],
     split: str = "test",
 ) -> Iterator[Measurement]:
     """Yield the rows that list samples again, with these: texts, or drawings in ``raw/samples`` of `run`.
 
     `rows` are of files that were measured on that split of `data`, with `answers` by (artifact id, target);
-    `references` are the ids of float models. Tensors have no picture, only what their task draws.
+    `float_of` has the id of each file's float model by the file's own. Tensors have no picture, only what their task
+    draws.
     """
     listed = [(row, row.by_class) for row in rows if row.by_class is not None and row.by_class.disagreements]
     if listed and data.kind != "tensor":
@@ -53,7 +54,8 @@ def with_samples(
             yield replace(row, by_class=_shown(classes, show))
     for row in rows:
         if row.examples and (given := answers.get((row.artifact, base_target(row.target)))):
-            float_model = next((one for key, one in answers.items() if key[0] in references and one.answers), None)
+            own = float_of.get(row.artifact)
+            float_model = next((one for key, one in answers.items() if key[0] == own and one.answers), None)
             yield replace(row, examples=_drawn(row, data, split, run, given, float_model))
 
 

@@ -299,8 +299,9 @@ def evaluate_files(
                 results.add_measurement(row)
             for failed in inconsistent_rows(results.measurements, group, answers, references=references):
                 results.add_measurement(failed)
-            results.device_differences += device_differences(results.rows_of(group), answers, data.labels)
-            for shown in with_samples(results.rows_of(group), data, out, answers, references.values()):
+            results.device_differences += device_differences(results.rows_of(group), answers, data.classes)
+            float_of = {a.id: references[a.model] for a in group if a.model in references}
+            for shown in with_samples(results.rows_of(group), data, out, answers, float_of):
                 results.add_measurement(shown)
             for follows in follow_base(results.measurements):
                 results.add_measurement(follows)

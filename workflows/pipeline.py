@@ -42,7 +42,6 @@ from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..export import reference as float_artifact
 from ..export import save as save_artifact
-from ..tasks.classification import Classification
 from ..tasks.loss import allowed_drop, loss_of
 from ..train import backbones
 from ..train.callbacks import identity as callback_identity
@@ -306,9 +305,9 @@ class Pipeline:
             interrupt=self.devices.interrupt,
         ):  # fmt: skip
             self.results.add_measurement(again)
-        classes = data.labels if data.task == Classification.name else ()
-        self.results.device_differences += device_differences(self.results.rows_of(artifacts), answers, classes)
-        for shown in with_samples(self.results.rows_of(artifacts), data, self.out, answers, references.values()):
+        self.results.device_differences += device_differences(self.results.rows_of(artifacts), answers, data.classes)
+        float_of = {a.id: references[a.model] for a in artifacts if a.model in references}
+        for shown in with_samples(self.results.rows_of(artifacts), data, self.out, answers, float_of):
             self.results.add_measurement(shown)
         for follows in follow_base(self.results.measurements):
             self.results.add_measurement(follows)

@@ -192,7 +192,7 @@ def test_it_is_diagnosed_and_its_disagreements_are_shown(
     assert data.rows("test").shape[1:] == (data.height, data.width, data.channels)
     wrong = ClassFigures(3, (), disagreements=(Disagreement(0, "a", "b", 0.9, "c", 0.8),))
     row = Measurement("m", "local/litert", "local", "litert", by_class=wrong)
-    (shown,) = with_samples([row], data, tmp_path, {}, ())
+    (shown,) = with_samples([row], data, tmp_path, {}, {})
     assert shown.by_class is not None
     picture = Image.open(tmp_path / shown.by_class.disagreements[0].picture)
     assert picture.mode == ("L" if data.channels == 1 else "RGB") and max(picture.size) <= 96
