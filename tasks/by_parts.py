@@ -184,3 +184,11 @@ class ByParts(ABC):
         most = np.maximum(answers, reference).reshape(len(answers), -1).sum(axis=1)
         shared: Scores = np.divide(least, most, out=np.ones_like(least, dtype=np.float64), where=most > 0)
         return shared
+
+
+def beside(answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:
+    """Return answers and targets (samples, values) as parts (samples, 2, values); None of other sizes."""
+    if answers.shape != targets.shape:
+        return None
+    parts: NDArray[Any] = np.stack([answers, targets], axis=1).astype(np.float64)
+    return parts

@@ -13,7 +13,7 @@ from ..core.errors import InputError
 from ..core.formatting import significant
 from .agreement import NUMBERS, Agreement
 from .bootstrap import Floats
-from .by_parts import ByParts
+from .by_parts import ByParts, beside
 from .class_names import name_of
 from .quality import Quantity
 
@@ -69,10 +69,7 @@ class Regression(ByParts):
 
     def counted(self, answers: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any] | None:
         """Return each sample's answers and targets (samples, 2, values)."""
-        if answers.shape != targets.shape:
-            return None
-        parts: NDArray[Any] = np.stack([answers, targets], axis=1).astype(np.float64)
-        return parts
+        return beside(answers, targets)
 
     def right(self, target: NDArray[Any], labels: Sequence[str]) -> str:
         """Return the numbers."""
