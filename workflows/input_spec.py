@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..core.dataset import Kind
 from ..core.model import InputContract
-from ..train import external
+
+if TYPE_CHECKING:
+    from ..train.external import Input
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,11 @@ class InputSpec:
     kind: Kind
     size: int | tuple[int, int, int] = 0
     resize: str = ""
-    inputs: tuple[external.Input, ...] = ()
+    inputs: tuple[Input, ...] = ()
     answer: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, contract: InputContract, inputs: Sequence[external.Input] = ()) -> InputSpec:
+    def of(cls, contract: InputContract, inputs: Sequence[Input] = ()) -> InputSpec:
         """Return the spec of an input contract; `inputs` are all inputs of a model that takes arrays."""
         if contract.kind == "image":
             return cls("image", contract.size, contract.resize)

@@ -18,7 +18,6 @@ from ..core.results import load_results
 from ..core.run_log import RunLog
 from ..core.store import lock, open_store
 from ..devices import OpenDevices, device
-from ..devices.cluster.connection import open_cluster
 from ..train.backbones import identity as backbone_identity
 from .arguments import path_of
 from .finished import Run
@@ -71,31 +70,30 @@ def run(
             check_parts(folder)
             if unchanged := _unchanged(folder, inputs, log):
                 return unchanged
-            with open_cluster(cluster, log) as workers, OpenDevices(checked.devices, workers) as devices:
-                return _run(checked, folder, log, fingerprint, inputs, devices)
+            return _run(checked, folder, log, fingerprint, inputs, cluster)
 
 
-def _run(
-    recipe: Recipe, folder: Path, log: RunLog, fingerprint: dict[str, Any], inputs: str, devices: OpenDevices
-) -> Run:
-    # A run that is found unchanged needs none of the stages.
+def _run(recipe: Recipe, folder: Path, log: RunLog, fingerprint: dict[str, Any], inputs: str, cluster: str) -> Run:
+    # A run that is found unchanged needs none of the stages, and no cluster.
+    from ..devices.cluster.connection import open_cluster
     from ..report import write as write_report
     from .pipeline import Pipeline
     from .tensorflow_process import TensorFlowProcess
 
-    write_atomic(folder / "recipe.toml", recipe.to_toml())
-    store = open_store(folder, log)
-    with TensorFlowProcess(store.root / "tensorflow.log", log) as tf:
-        if not any((store.root / "model").glob("*")):
-            tf.start()  # it imports TensorFlow while the data is being prepared
-        pipeline = Pipeline(recipe, folder, log, store, tf, devices)
-        pipeline.results.run["inputs_sha256"] = inputs
-        try:
-            pipeline.run(fingerprint)
-        except BaseException:
-            with suppress(EdgeproofError):  # a disk error may be the reason
-                pipeline.save()
-            raise
+    with open_cluster(cluster, log) as workers, OpenDevices(recipe.devices, workers) as devices:
+        write_atomic(folder / "recipe.toml", recipe.to_toml())
+        store = open_store(folder, log)
+        with TensorFlowProcess(store.root / "tensorflow.log", log) as tf:
+            if not any((store.root / "model").glob("*")):
+                tf.start()  # it imports TensorFlow while the data is being prepared
+            pipeline = Pipeline(recipe, folder, log, store, tf, devices)
+            pipeline.results.run["inputs_sha256"] = inputs
+            try:
+                pipeline.run(fingerprint)
+            except BaseException:
+                with suppress(EdgeproofError):  # a disk error may be the reason
+                    pipeline.save()
+                raise
     pipeline.save()
     page = write_report(pipeline.results, folder)
     remember(folder)
