@@ -22,7 +22,7 @@ from .variant import Variant
 
 MOMENTUM = ("sgd", "rmsprop")  # the optimizers that have one of their own
 # Keys that came later are left out where they are not set, so that the hashes of older recipes stay.
-_LATER = ("units", "kernel")
+_LATER = ("units", "kernel", "pool")
 # What a run can train for, by the names of `tasks.TASKS`.
 TrainedTask = Literal["", "classification", "multilabel", "regression", "segmentation"]
 Metric = Literal["accuracy", "top_3_accuracy", "top_5_accuracy", "precision", "recall", "f1", "auc"]
@@ -198,9 +198,10 @@ class ModelSpec(Table):
         (),
         max_length=8,
         description="of `scratch:dense` the units of each layer (not set: `[32, 16]`), of `scratch:conv1d` the filters "
-        "of each convolution, which halves the steps (not set: `[16, 32]`)",
+        "of each convolution (not set: `[16, 32]`)",
     )
     kernel: int = Field(5, ge=1, le=255, description="of `scratch:conv1d`: steps that a convolution sees")
+    pool: int = Field(2, ge=1, le=64, description="of `scratch:conv1d`: steps that are one behind each convolution")
 
     @field_validator("value_range")
     @classmethod

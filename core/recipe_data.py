@@ -57,7 +57,7 @@ class Data(Table):
         gt=0,
         le=86_400,
         description="cuts the clips of `wav:` into windows of the model's length; not set: the beginning of each is "
-        "taken",
+        "taken; training: how long the model's input is",
     )
     encoding: str = Field("utf-8", description="of texts")
     on_unreadable: Literal["drop", "stop"] = Field(

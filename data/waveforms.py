@@ -37,6 +37,11 @@ def read_wave(file: SampleFile, rate: int) -> NDArray[np.float32]:
     Whole numbers are divided by their range; another rate is converted by SciPy's polyphase filter (a Kaiser window,
     β = 5); what is then beyond −1 to 1 is cut off. Raises UnreadableError.
     """
+    return read_at(file, rate)[0]
+
+
+def read_at(file: SampleFile, rate: int | None) -> tuple[NDArray[np.float32], int]:
+    """Return a file's waveform as `read_wave` does, and its rate: `rate`, or the file's own for None."""
     try:
         content = read_sample(file, MAX_BYTES)
     except OSError as error:
@@ -52,7 +57,8 @@ def read_wave(file: SampleFile, rate: int) -> NDArray[np.float32]:
     if (loudest := float(np.abs(wave).max())) > LOUDEST:
         raise UnreadableError(f"it has floating-point values up to {loudest:g}, and they are from -1 to 1")
     mono = wave.mean(axis=1) if wave.ndim == 2 else wave
-    return np.clip(_at_rate(mono, stored_rate, rate), -1, 1).astype(np.float32)
+    rate = stored_rate if rate is None else rate
+    return np.clip(_at_rate(mono, stored_rate, rate), -1, 1).astype(np.float32), rate
 
 
 def _decoded(content: bytes) -> tuple[int, NDArray[np.generic]]:

@@ -33,6 +33,7 @@ from ..train.external.samples import ARRAY_ERRORS
 from .array_files import SAVE, check_array, check_array_file, check_length, load_array, read_member, source_path
 from .samples import inferred_task
 from .training_pictures import Pictures, check_maps, mask_files, read_mask_pictures
+from .training_waves import Sounds, read_waves, wave_identity
 
 # Version of the prepared arrays. Raise it when the same data and settings give other files.
 FORMAT = 1
@@ -61,12 +62,14 @@ class _Arrays:
     columns: tuple[str, ...] = ()
     mixed: int = 0
     tags: bool = False
+    rate: int = 0
 
 
 def holds_arrays(data: Data) -> bool:
-    """Return whether a recipe's data are arrays or a table of numbers. Reads nothing."""
+    """Return whether a recipe's data are arrays, recordings or a table of numbers. Reads nothing."""
     scheme = data.source.partition(":")[0]
-    return scheme in ("npz", "npy", "parquet") or (scheme == "csv" and any(getattr(data, key) for key in _TABLE_KEYS))
+    table = scheme == "csv" and any(getattr(data, key) for key in _TABLE_KEYS)
+    return scheme in ("npz", "npy", "parquet", "wav") or table
 
 
 def array_fingerprint(data: Data, task: str, *, seed: int, folder: Path) -> dict[str, Any]:
@@ -77,6 +80,9 @@ def array_fingerprint(data: Data, task: str, *, seed: int, folder: Path) -> dict
     settings = {"data": data.model_dump(mode="json"), "task": task, "seed": seed}
     if data.source.startswith("masks:"):
         return {"format": FORMAT, "kind": "image", **settings, "sources": [mask_files(path) for path in files]}
+    if data.source.startswith("wav:"):
+        sources = [wave_identity(path, data.source, task) for path in files]
+        return {"format": FORMAT, "kind": "tensor", **settings, "sources": sources}
     for path in files:
         check_array_file(path)
     return {"format": FORMAT, "kind": "tensor", **settings, "sources": [sha256_file(path) for path in files]}
@@ -91,6 +97,7 @@ def prepare_arrays(
     workspace: Path,
     listener: Listener,
     pictures: Pictures | None = None,
+    sounds: Sounds | None = None,
 ) -> PreparedData:
     """Read, check and split the arrays of `data` into `workspace`: ``SPLIT.npy`` float32 and ``SPLIT-labels.npy``.
 
@@ -99,9 +106,15 @@ def prepare_arrays(
     infinite values or fewer targets than samples; for targets that do not fit the task; and for too few samples of a
     class.
     """
-    arrays = _read(data, data.source, folder, task, pictures)
+
+    def read(source: str) -> _Arrays:
+        if not source.startswith("wav:"):
+            return _read(data, source, folder, task, pictures)
+        return _waves(data, source, folder, task, sounds or Sounds(data.sample_rate, data.window_seconds), listener)
+
+    arrays = read(data.source)
     if data.test_source:
-        tests = _read(data, data.test_source, folder, task, pictures)
+        tests = read(data.test_source)
         arrays = _joined(arrays, replace(tests, given=np.full(len(tests.x), TEST, np.int8)), data)
     if pictures is not None:
         arrays = replace(arrays, x=pictures.checked(arrays.x, data.source))
@@ -147,7 +160,8 @@ def prepare_arrays(
 def _check_keys(data: Data) -> None:
     scheme = data.source.partition(":")[0]
     table = scheme in ("csv", "parquet")
-    known = _USED | ({*_TABLE_KEYS, "encoding"} if table else {"max_pixels"} if scheme == "masks" else set())
+    more = {"masks": {"max_pixels"}, "wav": {"sample_rate", "window_seconds"}}
+    known = _USED | ({*_TABLE_KEYS, "encoding"} if table else more.get(scheme, set()))
     default = {key: about.default for key, about in Data.model_fields.items()}
     if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != default[key]):
         raise InputError(f"{shorten(data.source, 200)!r} has no use for {', '.join(unheard)}", "leave it out")
@@ -185,6 +199,17 @@ def _read(data: Data, source: str, folder: Path, task: str, pictures: Pictures |
         return _npy(*files) if scheme == "npy" else _table(files[0], data, task)
     except MemoryError as error:
         raise InputError(f"{shorten(source, 200)} does not fit into memory", "give fewer samples") from error
+
+
+def _waves(data: Data, source: str, folder: Path, task: str, sounds: Sounds, listener: Listener) -> _Arrays:
+    path = source_path(source.partition(":")[2], folder)
+    try:
+        waves = read_waves(path, source, sounds, task, listener)
+    except MemoryError as error:
+        raise InputError(f"{shorten(source, 200)} does not fit into memory", "give fewer recordings") from error
+    return _Arrays(
+        waves.x, waves.y, waves.given, waves.groups, names=waves.names, tags=waves.tags, rate=waves.rate
+    )  # fmt: skip
 
 
 def _npy(x_path: Path, y_path: Path) -> _Arrays:
@@ -242,6 +267,11 @@ def _joined(first: _Arrays, second: _Arrays, data: Data | None) -> _Arrays:
             f"samples of the shape {first.x.shape[1:]} with targets {first.y.shape[1:]}, and others of "
             f"{second.x.shape[1:]} with targets {second.y.shape[1:]}",
             "training and test need the same",
+        )
+    if first.rate != second.rate:
+        raise InputError(
+            f"data.source has {first.rate:,} Hz, and data.test_source {second.rate:,} Hz",
+            "say the rate that the model takes: data.sample_rate = 16000",
         )
     if first.columns != second.columns or (first.tags and first.names != second.names):
         raise InputError("the tables of data.source and data.test_source have other columns or tags", "name features")
@@ -377,6 +407,9 @@ def _report(
         "warnings": warnings,
         "sample": f"{' × '.join(map(str, arrays.x.shape[1:]))} numbers",
     }
+    if arrays.rate:
+        report["sample"] = f"{arrays.x.shape[1]:,} samples at {arrays.rate:,} Hz"
+        report["sample_rate"] = arrays.rate
     if splits.shared:
         report["windows_left_out"] = f"{splits.shared} share rows with a window of another split"
     if arrays.columns:

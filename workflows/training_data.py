@@ -25,8 +25,11 @@ from .training_pictures import Pictures
 def kind_of_recipe(recipe: Recipe) -> Kind:
     """Return whether a recipe trains on images, texts or arrays of numbers: the data tell, and what its models take.
 
+    Recordings are arrays of numbers: waveforms.
     A table that names no target counts as numbers where a model takes those, so that preparing it says what is missing.
     """
+    if recipe.data.source.startswith("wav:"):
+        return "tensor"
     numbers = any(spec.backbone in SENSOR_NETWORKS for spec in recipe.model)
     if numbers and (holds_arrays(recipe.data) or recipe.data.source.startswith("csv:")):
         return "tensor"

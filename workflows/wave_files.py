@@ -13,27 +13,26 @@ from ..core.recipe_data import Data
 from ..core.sample_files import SampleFile, UnreadableError
 from ..core.sanitize import shorten
 from ..data.classless import without_classes
-from ..data.files import FolderSource
+from ..data.sound_tables import is_table, of_classes, recordings, targets_of
 from ..data.splits import rows_of_split
 from ..data.waveforms import need_reader, read_wave
 from ..train.external import Input
 from ..train.external.tensors import describe
 from .input_spec import InputSpec
-from .samples import Samples, takes_classes
-
-_ARRAYS = "give waveforms with their targets as arrays: npz:FILE with x and y"
+from .samples import Samples
 
 
 def with_waves(
     data: Data, spec: InputSpec, folder: Path, use: str, listener: Listener, task: str, *, targets: bool
 ) -> Samples:
-    """Return the clips in `folder` as waveforms for a model that takes `spec`, with `targets` their classes.
+    """Return the clips in `folder`, or in a table, as waveforms for a model that takes `spec`, perhaps with `targets`.
+
+    Targets of a folder are classes; of a table also tags or numbers, where `task` says so.
 
     Raises InputError for a model that takes no waveform, for a file that cannot be read, and where the rate is not
     said; NotInstalledError without SciPy.
     """
-    if not takes_classes(task):
-        raise InputError(f"{data.source} has no targets of the task {shorten(task)}: its folders are classes", _ARRAYS)
+    source = recordings(folder, data.source, task)
     if not data.sample_rate:
         raise InputError(
             f"{data.source}: the rate that the model takes is not known",
@@ -49,12 +48,13 @@ def with_waves(
             "give the model's own rate and seconds",
         )
     need_reader()
-    listing = without_classes(FolderSource(data.source, folder)).listing()
+    listing = without_classes(source).listing()
+    folder = folder.parent if is_table(folder) else folder
     if listing.refused:
         refused = listing.refused[0]
         raise InputError(f"{folder}: {refused.name}: {refused.why}", "remove it, or copy it there")
     chosen = rows_of_split(listing, use)
-    clips, classes = list[NDArray[np.float32]](), list[int]()
+    clips, rows = list[NDArray[np.float32]](), list[int]()
     shorter = longer = 0
     for row, payload in zip(chosen.tolist(), listing.stream(chosen), strict=True):
         if not isinstance(payload, SampleFile):
@@ -65,21 +65,19 @@ def with_waves(
             raise InputError(
                 f"{folder / listing.names[row]} cannot be used: {error}", "correct the file, or remove it"
             ) from error
-        pieces = _pieces(wave, length, windows=window is not None)
+        windows = pieces(wave, length, windows=window is not None)
         shorter += len(wave) < length
         longer += len(wave) > length
-        clips += pieces
-        classes += [int(listing.targets[row])] * len(pieces)
+        clips += windows
+        rows += [row] * len(windows)
     _tell(data, listener, len(chosen), shorter, longer, length / data.sample_rate)
     inputs = {"": np.stack(clips).reshape(len(clips), *one.sample)}
-    known = targets and bool(listing.labels)
-    return Samples(
-        inputs,
-        (),
-        np.array(classes, np.int64) if known else None,
-        listing.labels if known else (),
-        source=data.source,
-    )
+    if not targets or not listing.labels:
+        return Samples(inputs, (), None, source=data.source)
+    if of_classes(task):
+        return Samples(inputs, (), listing.targets[rows], listing.labels, source=data.source)
+    y, names = targets_of(listing, task, folder)
+    return Samples(inputs, (), None, names, source=data.source, targets=y[rows], task=task, by_name=bool(names))
 
 
 def _waveform(data: Data, spec: InputSpec) -> Input:
@@ -95,7 +93,7 @@ def _waveform(data: Data, spec: InputSpec) -> Input:
     return one
 
 
-def _pieces(wave: NDArray[np.float32], length: int, *, windows: bool) -> list[NDArray[np.float32]]:
+def pieces(wave: NDArray[np.float32], length: int, *, windows: bool) -> list[NDArray[np.float32]]:
     """Return the beginning of a clip, with zeros behind a shorter one; or all whole windows, one after another."""
     count = max(1, len(wave) // length) if windows else 1
     padded = np.zeros(count * length, np.float32)

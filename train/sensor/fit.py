@@ -58,7 +58,8 @@ def fit_numbers(
     check_callbacks(train, folder)
     answer = answer_of(data, train)
     x = {split: np.asarray(data.rows(split)) for split in ("train", "validation")}
-    check_shape(spec, x["train"].shape[1:])
+    request = NumberRequest(x["train"], seed, waves="sample_rate" in data.report)
+    check_shape(spec, request.features.shape[1:])
     identity = source.identity(spec, folder)
     work = Work(spec, train, seed, data, folder, workspace, listener, PACKAGES + source.packages)
     if (finished := work.open(identity)) is not None:
@@ -68,10 +69,10 @@ def fit_numbers(
         listener.note("info", "mixed precision is for images: numbers are trained in float32")
     if not data.counts.get("validation"):
         listener.note("warning", "there is no validation split: no early stopping, and the last weights are kept")
-    _warn_of_scales(x["train"], data, listener)
+    _warn_of_scales(request.features, data, listener)
 
     def build() -> tuple[Any, Any]:
-        base = source.build(spec, NumberRequest(x["train"], seed))
+        base = source.build(spec, request)
         head = new_head(int(base.output_shape[-1]), answer, train, seed)
         return base, head
 

@@ -2,8 +2,10 @@
 
 Both begin with the standardisation of their features (mean 0, standard deviation 1), which is learnt from the training
 split and is part of the graph: an app feeds raw values. ``dense`` is dense layers with ReLU; ``conv1d`` convolutions
-over the steps with ReLU, each of which is followed by a maximum over two steps, and the mean over the steps that are
-left. A convolution over time is a `Conv2D` of height 1: converters make fewer operators of it than of a `Conv1D`.
+over the steps with ReLU, each of which is followed by a maximum over two steps (`ModelSpec.pool`), and the mean over
+the steps that are left. A waveform (samples,) is steps of one feature; several convolutions and a larger maximum see
+enough of it, as in Dai et al. 2017 (arXiv 1610.00087). A convolution over time is a `Conv2D` of height 1: converters
+make fewer operators of it than of a `Conv1D`.
 """
 
 from __future__ import annotations
@@ -31,10 +33,19 @@ _KEYS = frozenset({"name", "backbone", "units"})
 
 @dataclass(frozen=True)
 class NumberRequest:
-    """What a network is built for: the training samples (N, …) float32, from which it learns the scale of features."""
+    """What a network is built for: the training samples (N, …) float32, from which it learns the scale of features.
+
+    `waves`: they are waveforms (N, samples), all values of which have one scale.
+    """
 
     samples: NDArray[Any]
     seed: int
+    waves: bool = False
+
+    @property
+    def features(self) -> NDArray[Any]:
+        """The samples with the features as last axis."""
+        return self.samples[..., None] if self.waves else self.samples
 
 
 class SensorNetworks:
@@ -52,20 +63,23 @@ class SensorNetworks:
             )
         if spec.trainable:
             raise InputError(f"model {spec.name!r}: {spec.backbone} is always trained as a whole", "remove trainable")
-        check_keys(spec, _KEYS | ({"kernel"} if name == "conv1d" else frozenset()))
+        check_keys(spec, _KEYS | ({"kernel", "pool"} if name == "conv1d" else frozenset()))
 
     def identity(self, spec: ModelSpec, folder: Path) -> dict[str, Any]:
         """The recipe's settings: all else follows from the data."""
-        return {"backbone": spec.backbone, "units": list(_units(spec)), "kernel": spec.kernel}
+        pool = {} if spec.pool == ModelSpec.model_fields["pool"].default else {"pool": spec.pool}
+        return {"backbone": spec.backbone, "units": list(_units(spec)), "kernel": spec.kernel, **pool}
 
     def build(self, spec: ModelSpec, request: NumberRequest) -> Any:
         """Return the untrained network as a Keras model: samples (n, …) → features (n, units[-1])."""
-        check_shape(spec, request.samples.shape[1:])
+        shape = request.features.shape[1:]
+        check_shape(spec, shape)
         _, keras = load()
         layers = keras.layers
-        shape = request.samples.shape[1:]
-        x = inputs = keras.Input(shape, name=INPUT)
-        mean, deviation = scale(request.samples)
+        x = inputs = keras.Input(request.samples.shape[1:], name=INPUT)
+        if request.waves:
+            x = layers.Reshape(shape, name="steps")(x)
+        mean, deviation = scale(request.features)
         x = layers.Normalization(mean=mean, variance=deviation**2, name="standardised")(x)
         if name_of(spec) == "dense":
             if len(shape) > 1:
@@ -79,7 +93,7 @@ class SensorNetworks:
                 filters, (1, spec.kernel), padding="same", activation="relu",
                 kernel_initializer=_start(request, number), name=f"conv_{number}",
             )(x)  # fmt: skip
-            x = layers.MaxPooling2D((1, 2), padding="same", name=f"maximum_{number}")(x)
+            x = layers.MaxPooling2D((1, spec.pool), padding="same", name=f"maximum_{number}")(x)
         x = layers.GlobalAveragePooling2D(name="mean")(x)
         return keras.Model(inputs, x, name="conv1d")
 

@@ -1,0 +1,157 @@
+"""Recordings that a recipe trains on (``wav:``): read, converted to one rate, and cut into windows of one length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.codec import sha256_file
+from ..core.errors import InputError
+from ..core.progress import Listener
+from ..core.sample_files import SampleFile, UnreadableError
+from ..core.sanitize import shorten
+from ..data.files import stat_identity
+from ..data.listing import Listing
+from ..data.sound_tables import is_table, recordings, targets_of
+from ..data.waveforms import need_reader, read_at
+from .wave_files import pieces
+
+_LEAST = 2  # samples of a window
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """What a model takes: waveforms of `seconds` at `rate` Hz; None: as long, and of the rate, as the files are."""
+
+    rate: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Waves:
+    """N windows of recordings: `x` (N, samples) float32 from −1 to 1 at `rate` Hz, and their targets `y` (N, …).
+
+    `given` (N,) is the source's own split of each, `groups` the recording of each where one gives several windows.
+    `names` are those of tags, and then `tags` is true.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[Any]
+    given: NDArray[np.int8]
+    groups: Sequence[str]
+    rate: int
+    names: tuple[str, ...] = ()
+    tags: bool = False
+
+
+def wave_identity(path: Path, source: str, task: str) -> dict[str, Any]:
+    """Return what the recordings of a source depend on: names, sizes and times.
+
+    Raises as `read_waves`, but opens no recording.
+    """
+    need_reader()
+    listing = recordings(path, source, task).listing()
+    rows = zip(listing.names, (file.path for file in _files(listing)), strict=True)
+    table = {"table": sha256_file(path)} if is_table(path) else {}
+    return {"labels": list(listing.labels), **stat_identity(rows), **table}
+
+
+def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Listener) -> Waves:
+    """Return the recordings of ``wav:FOLDER`` or ``wav:TABLE.csv``.
+
+    A recording becomes the mean of its channels, and is converted to the rate. With `Sounds.seconds` it gives all
+    whole windows, one after the other, and a shorter one has zeros behind it; without, all must be equally long.
+
+    Raises InputError for a source without recordings, and with its name for a file that cannot be read or a target
+    that is none of `task`; where lengths or rates differ and the recipe does not say them. NotInstalledError without
+    SciPy.
+    """
+    need_reader()
+    listing = recordings(path, source, task).listing()
+    if listing.refused:
+        raise InputError(f"{path}: {listing.refused[0].name}: {listing.refused[0].why}", "remove it, or copy it there")
+    for remark in listing.remarks:
+        listener.note("warning", remark.what, remedy=remark.remedy)
+    files, where = _files(listing), path.parent if is_table(path) else path
+    if not files:
+        raise InputError(f"{source}: there is no recording", "put WAV files into its folders")
+    clips, rate = _clips(files, [where / name for name in listing.names], sounds.rate)
+    length = _length(clips, listing, where, rate, sounds.seconds)
+    cut = [pieces(clip, length, windows=True) for clip in clips]
+    _tell_of_short(clips, listing, source, length, rate, listener)
+    y, names = targets_of(listing, task, where)
+    rows = np.repeat(np.arange(len(cut)), [len(windows) for windows in cut])
+    several = len(rows) > len(cut)
+    return Waves(
+        np.concatenate([np.stack(windows) for windows in cut]),
+        y[rows],
+        listing.splits[rows],
+        [listing.names[row] for row in rows.tolist()] if several else (),
+        rate,
+        names,
+        tags=bool(names),
+    )
+
+
+def _files(listing: Listing) -> list[SampleFile]:
+    return [one for one in listing.stream(np.arange(len(listing))) if isinstance(one, SampleFile)]
+
+
+def _clips(
+    files: Sequence[SampleFile], paths: Sequence[Path], rate: int | None
+) -> tuple[list[NDArray[np.float32]], int]:
+    """Return the recordings, and their rate: `rate`, or their own. Raises InputError where that is not one."""
+    clips: list[NDArray[np.float32]] = []
+    rates: list[int] = []
+    for file, path in zip(files, paths, strict=True):
+        try:
+            clip, own = read_at(file, rate)
+        except UnreadableError as error:
+            raise InputError(f"{path} cannot be used: {error}", "correct the file, or remove it") from error
+        clips.append(clip)
+        rates.append(own)
+        if own != rates[0]:
+            raise InputError(
+                f"{paths[0]} has {rates[0]:,} Hz, and {path} has {own:,} Hz",
+                "say the rate that the model takes, to which recordings are converted: data.sample_rate = 16000",
+            )
+    return clips, rates[0]
+
+
+def _length(
+    clips: Sequence[NDArray[np.float32]], listing: Listing, where: Path, rate: int, seconds: float | None
+) -> int:
+    """Return how many samples a window has."""
+    lengths = [len(clip) for clip in clips]
+    length = max(lengths) if seconds is None else round(seconds * rate)
+    if length < _LEAST:
+        raise InputError(
+            f"{length / rate:g} s at {rate:,} Hz are {length} samples, fewer than {_LEAST}",
+            "say more seconds with data.window_seconds, or a higher data.sample_rate",
+        )
+    if seconds is None and (least := min(lengths)) < length:
+        short, long = (where / listing.names[lengths.index(one)] for one in (least, length))
+        raise InputError(
+            f"recordings are from {least / rate:g} s ({short}) to {length / rate:g} s long ({long})",
+            "say how much of one the model takes: data.window_seconds = 1.0",
+        )
+    return length
+
+
+def _tell_of_short(
+    clips: Sequence[NDArray[np.float32]], listing: Listing, source: str, length: int, rate: int, listener: Listener
+) -> None:
+    short = [row for row, clip in enumerate(clips) if len(clip) < length]
+    if short:
+        listener.note(
+            "warning",
+            f"{len(short)} of {len(clips)} recordings of {shorten(source, 200)} are shorter than {length / rate:g} s, "
+            f"the first is {shorten(listing.names[short[0]], 200)} ({len(clips[short[0]]) / rate:g} s): zeros follow "
+            "them",
+            remedy="leave them out, or set a smaller data.window_seconds",
+        )
