@@ -7,17 +7,47 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .bounds import Shape
+from .bounds import Finite, Shape
 from .errors import InputError
 
-Layout = Literal["outputs", "rows", "yolov8", "yolov5"]
+Layout = Literal["outputs", "rows", "yolov8", "yolov5", "ssd", "detr", "rtdetr"]
 Corners = Literal["yxyx", "xyxy", "cxcywh"]
 Units = Literal["", "pixels", "shares"]
-Role = Literal["boxes", "scores", "classes", "count", "scores or classes", "rows", "head"]
+Role = Literal["boxes", "scores", "classes", "count", "scores or classes", "rows", "head", "encodings", "logits"]
+Background = Literal["", "first", "last", "none"]
+Scores = Literal["", "shares", "sigmoid", "softmax"]
 
 # Of one picture; a head of YOLO has 2 million.
 _MOST_VALUES = 1 << 26
+MOST_ANCHORS = 1 << 20
 _ORDERS = {"yxyx": "[ymin, xmin, ymax, xmax]", "xyxy": "[x1, y1, x2, y2]", "cxcywh": "[centre x, y, width, height]"}
+
+
+@dataclass(frozen=True)
+class AnchorDecoding:
+    """How encodings relative to anchors become boxes (`tasks.anchors`)."""
+
+    source: str
+    """Where the anchors come from: a file's name, ``arrays in memory``, or the parameters that they are made with."""
+    count: Annotated[int, Field(ge=1, le=MOST_ANCHORS)]
+    """How many there are."""
+    anchors: Annotated[str, Field(max_length=1 << 25)]
+    """Their rows, packed: Base64 of zlib's stream of float32 (count, 4), little-endian: y and x of the centre, height,
+    width."""
+    scales: tuple[Finite, Finite, Finite, Finite] = (10.0, 10.0, 5.0, 5.0)
+    """By what the encoded y, x, height and width were multiplied."""
+    order: Literal["yxhw", "xywh"] = "yxhw"
+    """The order of an encoding's first four values; what follows them, such as key points, is not read."""
+    sizes: Literal["exp", "linear"] = "exp"
+    """Whether height and width are encoded as logarithms, or as they are."""
+    background: Background = ""
+    """Which column of the scores is of no class; empty: what the number of classes tells."""
+    scores: Scores = ""
+    """What the scores are; empty: shares where all lie within 0 to 1, else logits of sigmoids."""
+    iou: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """A box that overlaps a better one of its class by more is left out."""
+    score: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Boxes below this score are left out."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +55,8 @@ class BoxReading:
     """Which outputs of a detector are judged, in the order of `outputs`, and what they hold."""
 
     layout: Layout
-    """``outputs``: boxes, scores and classes apart; ``rows``: one row a box; ``yolov8``, ``yolov5``: a head."""
+    """``outputs``: boxes, scores and classes apart; ``rows``: one row a box; ``yolov8``, ``yolov5``: a head; ``ssd``:
+    encodings relative to anchors; ``detr``, ``rtdetr``: a box and logits for each query."""
     corners: Corners
     """The order of a box's four numbers; ``cxcywh``: its centre, width and height."""
     units: Units
@@ -40,11 +71,15 @@ class BoxReading:
     """The input's height."""
     width: Annotated[int, Field(ge=1, lt=2**31)]
     """The input's width."""
+    decoding: AnchorDecoding | None = None
+    """Of ``ssd``: the anchors, and how boxes are decoded with them."""
 
     def __post_init__(self) -> None:
         """Raise InputError for no output, for lists of different lengths, and for more values than any file has."""
         if not len(self.outputs) == len(self.roles) == len(self.shapes) > 0 or not 0 < sum(self.values) <= _MOST_VALUES:
             raise InputError("the outputs of a detector are not described as boxes", "make the description again")
+        if (self.layout == "ssd") != (self.decoding is not None):
+            raise InputError("a detector's boxes have no anchors, or need none", "make the description again")
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -71,6 +106,12 @@ class BoxReading:
     def words(self) -> str:
         """What is read, and how, in words."""
         parts = " and ".join(f"{role} from {name}" for role, name in zip(self.roles, self.outputs, strict=True))
-        decoded = "" if self.layout in ("outputs", "rows") else f", decoded as {self.layout} with our own suppression"
+        decoded = "" if self.layout in ("outputs", "rows") else f", decoded as {self.layout}"
+        if self.decoding is not None:
+            column = {"none": "no column is", "first": "the first column is", "last": "the last column is"}
+            decoded += f" with {self.decoding.count} anchors ({self.decoding.source}) and our own suppression; "
+            decoded += f"{column.get(self.decoding.background, 'the classes tell which column is')} the background"
+        elif self.layout in ("yolov8", "yolov5"):
+            decoded += " with our own suppression"
         units = f" in {self.units}" if self.units else ""
         return f"{parts}; a box is {self.order}{units}{decoded}"

@@ -66,7 +66,11 @@ class BoxRunner:
 
     def identity(self) -> dict[str, Any]:
         """Return what figures depend on, with how boxes are read."""
-        read_as = self.reading.message if isinstance(self.reading, InputError) else to_json(self.reading)
+        if isinstance(self.reading, InputError):
+            return {**self.runner.identity(), "boxes": self.reading.message}
+        read_as = to_json(self.reading)
+        if self.reading.decoding is None:
+            del read_as["decoding"]
         return {**self.runner.identity(), "boxes": read_as}
 
     def load(self, inputs: Path) -> Outcome:

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.boxes import BoxReading, Corners, Layout, Role, Units
+from ..core.boxes import AnchorDecoding, BoxReading, Corners, Layout, Role, Units
 from ..core.errors import InputError
+from .anchors import best_classes, decoded
 from .average_precision import iou
+from .raw_boxes import of_anchors, of_queries
 
 VALUES = 6
 ROWS = 300
@@ -28,8 +30,10 @@ _OFF = 0.32
 # What an output of an open size is read up to.
 _MOST = 1000
 FORMATS = (
-    "yxyx, xyxy or cxcywh (the order of a box's numbers), yolov8 or yolov5 (a head), each also with -pixels or -shares"
+    "yxyx, xyxy or cxcywh (the order of a box's numbers), yolov8, yolov5, detr or rtdetr (a head), each also with "
+    "-pixels or -shares; or ssd with --anchors"
 )
+_HEADS = ("yolov8", "yolov5", "detr", "rtdetr", "ssd")
 POSTPROCESS = "TFLite_Detection_PostProcess"
 _POSTPROCESS_ROLES: tuple[Role, ...] = ("boxes", "classes", "scores", "count")
 _NAMED: tuple[tuple[Role, str], ...] = (
@@ -57,6 +61,7 @@ def reading_of(
     classes: int = 0,
     corners: Corners = "yxyx",
     operators: Sequence[str] = (),
+    decoding: AnchorDecoding | None = None,
 ) -> BoxReading:
     """Return how `outputs` are read as boxes. Raises InputError where that cannot be told.
 
@@ -67,6 +72,7 @@ def reading_of(
         classes: how many labels are known; 0: none.
         corners: the order of corners where neither the user nor the file says it.
         operators: those of the file.
+        decoding: the anchors of encodings, and what the user says of them; only with the form ``ssd``.
     """
     form, units = checked_format(named)
     parts = [(one, tuple(one.shape)) for one in outputs]
@@ -74,6 +80,11 @@ def reading_of(
     order: Corners | None = "yxyx" if form == "yxyx" else "xyxy" if form == "xyxy" else None
     order = "cxcywh" if form == "cxcywh" else order
     layout: Layout = "outputs"
+    if form == "ssd":
+        return of_anchors(parts, size, classes, decoding)
+    queries = of_queries(parts, size, form, units, classes)
+    if queries is not None:
+        return queries
     if head is None and POSTPROCESS in operators and len(parts) == 4:
         shapes = [(_MOST, 4), (_MOST,), (_MOST,), (1,)]
         found = [(one, role, shape) for (one, _), role, shape in zip(parts, _POSTPROCESS_ROLES, shapes, strict=True)]
@@ -114,6 +125,14 @@ def read(answers: NDArray[Any], reading: BoxReading) -> NDArray[np.float32]:
     shaped = [part.reshape(len(answers), *shape) for part, shape in zip(parts, reading.shapes, strict=True)]
     if reading.layout == "outputs":
         boxes, scores, classes = _apart(shaped, reading.roles)
+    elif reading.decoding is not None:
+        boxes = decoded(shaped[reading.roles.index("encodings")], reading.decoding)
+        logits = shaped[reading.roles.index("logits")]
+        scores, classes = best_classes(logits, reading.decoding.scores, reading.decoding.background)
+    elif reading.layout in ("detr", "rtdetr"):
+        boxes, logits = (shaped[reading.roles.index(role)] for role in ("boxes", "logits"))
+        softmax = reading.layout == "detr"
+        scores, classes = best_classes(logits, "softmax" if softmax else "sigmoid", "last" if softmax else "none")
     elif reading.layout == "rows":
         boxes, scores, classes = shaped[0][..., :4], shaped[0][..., 4], shaped[0][..., 5]
     else:
@@ -124,7 +143,11 @@ def read(answers: NDArray[Any], reading: BoxReading) -> NDArray[np.float32]:
     scores = np.where((boxes[..., 2:] > boxes[..., :2]).all(axis=-1), scores, 0.0)
     rows = np.zeros((len(answers), ROWS, VALUES), np.float32)
     for row, box, score, of in zip(rows, boxes, scores, classes, strict=True):
-        kept = _suppressed(box, score, of) if reading.layout in ("yolov8", "yolov5") else np.flatnonzero(score > 0)
+        kept = np.flatnonzero(score > 0)
+        if reading.decoding is not None:
+            kept = _suppressed(box, score, of, reading.decoding.score, reading.decoding.iou)
+        elif reading.layout in ("yolov8", "yolov5"):
+            kept = _suppressed(box, score, of)
         kept = kept[np.argsort(-score[kept], kind="stable")][:ROWS]
         row[: len(kept)] = np.column_stack([box[kept], score[kept], of[kept]])
     return rows.reshape(len(answers), -1)
@@ -133,7 +156,7 @@ def read(answers: NDArray[Any], reading: BoxReading) -> NDArray[np.float32]:
 def checked_format(named: str) -> tuple[str, Units]:
     """Return a form of `FORMATS` and its unit, each empty where it is not said. Raises InputError for another one."""
     form, dash, units = named.partition("-")
-    if not named or form in ("yxyx", "xyxy", "cxcywh", "yolov8", "yolov5"):
+    if not named or form in ("yxyx", "xyxy", "cxcywh", *_HEADS):
         if units == "pixels":
             return form, "pixels"
         if units == "shares":
@@ -262,11 +285,17 @@ def _corners(boxes: NDArray[Any], scores: NDArray[Any], reading: BoxReading) -> 
     return boxes
 
 
-def _suppressed(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the candidates that are kept: no better one of the same class overlaps them by more than `OVERLAP`."""
-    order = np.flatnonzero(scores >= LEAST_SCORE)
+def _suppressed(
+    boxes: NDArray[Any],
+    scores: NDArray[Any],
+    classes: NDArray[Any],
+    least: float = LEAST_SCORE,
+    overlap: float = OVERLAP,
+) -> NDArray[np.intp]:
+    """Return the candidates that are kept: no better one of the same class overlaps them by more than `overlap`."""
+    order = np.flatnonzero((scores >= least) & (scores > 0))
     order = order[np.argsort(-scores[order], kind="stable")][:CANDIDATES]
-    near = (iou(boxes[order], boxes[order]) > OVERLAP) & (classes[order][:, None] == classes[order][None])
+    near = (iou(boxes[order], boxes[order]) > overlap) & (classes[order][:, None] == classes[order][None])
     alive = np.ones(len(order), bool)
     for at in range(len(order)):
         if alive[at]:

@@ -35,6 +35,7 @@ from ..export import bundle as room
 from ..export import inspect
 from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
+from .anchors import Anchors, AnchorsLike, anchors_of
 from .arguments import FileLike, at_least_one, file_path, path_of
 from .chosen_samples import SEED, ChosenSamples, choose_samples
 from .detectors import as_detector
@@ -57,6 +58,8 @@ def bundle(
     samples: int = 8,
     tflm: str | os.PathLike[str] | None = None,
     chip: str = DEFAULT_CHIP,
+    boxes: str = "",
+    anchors: AnchorsLike | None = None,
     progress: Listener | None = None,
 ) -> room.Bundle:
     """Put everything that an app needs of one file into a folder and a ZIP.
@@ -70,6 +73,9 @@ def bundle(
         tflm: a tree of TensorFlow Lite for Microcontrollers, as its ``create_tflm_tree.py`` writes it. The bundle's C++
             for microcontrollers is then built for `chip` and run on the golden vectors in qemu.
         chip: ``cortex-m3``, ``cortex-m4`` or ``cortex-m7``.
+        boxes: how the outputs of a detector are read, as in `evaluate`. Default: as the run read them, or what they
+            tell.
+        anchors: of encoded boxes, as in `evaluate`.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -87,9 +93,11 @@ def bundle(
     count = at_least_one(samples, "samples", 1000)
     place = path_of(out, "out") if out is not None else None
     cortex_m = CortexM(chip, path_of(tflm, "tflm")) if tflm is not None else None
+    known = anchors_of(anchors)
     with RunLog(None, listener_of(progress)) as log:
         log.begin("bundle", path.name)
-        return bundle_file(path, out=place, source=chosen, samples=count, listener=log, cortex_m=cortex_m)
+        return bundle_file(path, out=place, source=chosen, samples=count, listener=log, cortex_m=cortex_m,
+                           boxes=boxes, anchors=known)  # fmt: skip
 
 
 def bundle_file(
@@ -100,6 +108,8 @@ def bundle_file(
     samples: int,
     listener: Listener,
     cortex_m: CortexM | None = None,
+    boxes: str = "",
+    anchors: Anchors | None = None,
 ) -> room.Bundle:
     """Bundle the artifact at `path`, or the file that a run's folder recommends. See `room.bundle` for the contents.
 
@@ -138,7 +148,8 @@ def bundle_file(
     contents = inspect(path)
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
     check(replace(artifact, path=None, tokenizer=None), str(path))
-    artifact = as_detector(artifact, source, listener)
+    recorded_boxes = recorded.boxes if recorded is not None else None
+    artifact = as_detector(artifact, source, listener, boxes=boxes, anchors=anchors, recorded=recorded_boxes)
     origin = source_run_of(path, artifact.model)
     if results is None and origin is not None and (origin.folder / "results.json").is_file():
         results = load_results(origin.folder)

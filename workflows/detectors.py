@@ -24,6 +24,7 @@ from ..tasks.boxes import VALUES, checked_format, reading_of
 from ..tasks.classification import Classification
 from ..tasks.detection import Detection
 from ..train.external import model_outputs
+from .anchors import Anchors
 from .input_spec import InputSpec
 from .model_files import open_model
 from .samples import Samples
@@ -35,12 +36,20 @@ Readings = Mapping[str, BoxReading | InputError]
 
 
 def readings_of(
-    artifacts: Iterable[Artifact], spec: InputSpec, named: str, labels: int, listener: Listener, *, known: bool = True
+    artifacts: Iterable[Artifact],
+    spec: InputSpec,
+    named: str,
+    labels: int,
+    listener: Listener,
+    *,
+    known: bool = True,
+    anchors: Anchors | None = None,
 ) -> dict[str, BoxReading | InputError]:
     """Return how the outputs of each artifact are read as boxes, by its id, or why they cannot be; and say it.
 
     Unless it is `known` that they are detectors, only those count of which it `is_certain`. `named` is one of
-    `tasks.boxes.FORMATS`, or empty; `labels` is how many the data have, for files that do not say theirs.
+    `tasks.boxes.FORMATS`, or empty; `labels` is how many the data have, for files that do not say theirs. `anchors`
+    are those of encoded boxes, the form ``ssd``.
     """
     found: dict[str, BoxReading | InputError] = {}
     said = set()
@@ -51,13 +60,15 @@ def readings_of(
         # TensorFlow's own suppression takes and gives [ymin, xmin, ymax, xmax]; exporters of PyTorch [x1, y1, x2, y2].
         ours = artifact.format != "onnx" or bool(artifact.parent_sha256)
         try:
+            size = _size(artifact, spec)
             reading = reading_of(
                 outputs,
-                _size(artifact, spec),
+                size,
                 named=named,
                 classes=len(artifact.labels) or labels,
                 corners="yxyx" if ours else "xyxy",
                 operators=[op.name for op in artifact.ops],
+                decoding=anchors.decoding(size) if anchors is not None else None,
             )
         except InputError as error:
             if known:
@@ -70,6 +81,16 @@ def readings_of(
     for words in sorted(said):
         listener.note("info", f"boxes: {shorten(words, 400)}" + ("" if named else "; --boxes says it otherwise"))
     return found
+
+
+def with_anchors(named: str, anchors: Anchors | None) -> str:
+    """Return the form of boxes, which is ``ssd`` where there are `anchors`. Raises InputError where the two differ."""
+    form = checked_format(named)[0]
+    if anchors is not None and form not in ("", "ssd"):
+        raise InputError(f"--anchors are for --boxes ssd, not for {form}", "leave one of the two out")
+    if anchors is None and form == "ssd":
+        reading_of([], (1, 1), named="ssd")
+    return "ssd" if anchors is not None else named
 
 
 def judges_boxes(source: Data | Samples, task: str, named: str) -> bool:
@@ -90,23 +111,38 @@ def with_reading(artifact: Artifact, readings: Readings) -> Artifact:
     return replace(artifact, boxes=reading) if isinstance(reading, BoxReading) else artifact
 
 
-def as_detector(artifact: Artifact, source: Data | Samples | None, listener: Listener) -> Artifact:
+def as_detector(
+    artifact: Artifact,
+    source: Data | Samples | None,
+    listener: Listener,
+    *,
+    boxes: str = "",
+    anchors: Anchors | None = None,
+    recorded: BoxReading | None = None,
+) -> Artifact:
     """Return a file that is bundled with how its boxes are read, and judged by its scores; other files as they are.
 
-    A file is a detector where its outputs are certainly boxes, or the samples have some.
+    A file is a detector where its outputs are certainly boxes, the samples have some, or `boxes` or `anchors` say so;
+    or it was `recorded` as one when it was measured. Raises InputError where they say so and it cannot be read.
     """
+    boxes = with_anchors(boxes, anchors)
     contract = artifact.contract
     if contract is not None and contract.kind == "text":
         return artifact
     is_image = contract is not None and contract.kind == "image"
     spec = InputSpec("image", contract.size) if contract is not None and is_image else InputSpec("tensor")
-    known = source is not None and judges_boxes(source, "", "")
-    readings = readings_of([artifact], spec, "", len(artifact.labels), Silent(), known=known)
-    reading = readings.get(artifact.id)
+    known = bool(boxes) or (source is not None and judges_boxes(source, "", ""))
+    reading: BoxReading | InputError | None = recorded if not boxes else None
+    if reading is None:
+        labels = len(artifact.labels)
+        found = readings_of([artifact], spec, boxes, labels, Silent(), known=known, anchors=anchors)
+        reading = found.get(artifact.id)
+    if boxes and isinstance(reading, InputError):
+        raise InputError(f"{artifact.id}: {reading.message}", reading.remedy)
     if not isinstance(reading, BoxReading):
         return artifact
     listener.note("info", f"boxes: {shorten(reading.words, 400)}")
-    judged = {"scores", "rows", "head"}
+    judged = {"scores", "rows", "head", "logits"}
     answer = next((name for role, name in zip(reading.roles, reading.outputs, strict=True) if role in judged), "")
     return replace(artifact, boxes=reading, answer=answer or artifact.answer)
 

@@ -39,6 +39,7 @@ from ..evaluate.scores import keep as keep_scores
 from ..evaluate.timing import follow_base
 from ..report import write as write_report
 from ..tasks.detection import Detection
+from .anchors import Anchors, AnchorsLike, anchors_of
 from .arguments import (
     FROM_FOLDERS,
     FilesLike,
@@ -51,7 +52,7 @@ from .arguments import (
     tuple_of_two,
 )
 from .array_files import with_arrays
-from .detectors import doubt_orders, judges_boxes, of_detectors, read_by, readings_of, with_reading
+from .detectors import doubt_orders, judges_boxes, of_detectors, read_by, readings_of, with_anchors, with_reading
 from .finished import Run
 from .input_spec import InputSpec
 from .judged_data import SEED, float_references, judged_data, judged_spec, labelled
@@ -87,6 +88,7 @@ def evaluate(
     cluster: str = "",
     task: str = "",
     boxes: str = "",
+    anchors: AnchorsLike | None = None,
     progress: Listener | None = None,
 ) -> Run:
     """Measure accuracy and latency of files, and write a report.
@@ -121,8 +123,12 @@ def evaluate(
             ``detection`` (y of shape (samples, boxes, 5 or 6), see `tasks.detection`, or for each picture a dictionary
             of ``boxes`` (n, 4) and ``classes`` (n,)). Default: what the shape of y tells.
         boxes: how the outputs of a detector are read: ``xyxy``, ``yxyx`` or ``cxcywh`` is the order of a box's numbers,
-            ``yolov8`` or ``yolov5`` a head; with ``-pixels`` or ``-shares`` behind it also their unit. Default: what
-            the outputs tell; the run says it.
+            ``yolov8``, ``yolov5``, ``detr`` or ``rtdetr`` a head; with ``-pixels`` or ``-shares`` behind it also their
+            unit; ``ssd`` encodings relative to `anchors`. Default: what the outputs tell; the run says it.
+        anchors: of encoded boxes: an array (N, 4) of ycenter, xcenter, height, width in shares of the picture, the path
+            of a ``.npy`` or ``.csv`` of them, or the parameters that make them, such as ``{"strides": [8, 16]}`` (see
+            `tasks.anchors.AnchorGrid`); or a mapping with ``anchors`` and ``scales``, ``background``, ``iou`` and
+            further settings of `core.boxes.AnchorDecoding`.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -159,6 +165,7 @@ def evaluate(
         return evaluate_files(
             opened, source, settings, folder, resize, log, budget=limits, value_range=pixels, labels=classes,
             devices=devices, task=task, channels=channels, boxes=boxes,
+            anchors=anchors_of(anchors),
         )  # fmt: skip
 
 
@@ -176,12 +183,13 @@ def evaluate_files(
     task: str = "",
     channels: Channels = NO_CHANNELS,
     boxes: str = "",
+    anchors: Anchors | None = None,
 ) -> Run:
     """Measure every file on every target, as `evaluate`; an artifact among `files` is one that could not be made.
 
-    `task` is what targets in files of arrays are, `boxes` how a detector's outputs are read. `devices` are those of the
-    targets (default: the ones that are always there). Files of unknown classes have no accuracy: they are judged by
-    agreement with their float model.
+    `task` is what targets in files of arrays are, `boxes` how a detector's outputs are read, with `anchors`. `devices`
+    are those of the targets (default: the ones that are always there). Files of unknown classes have no accuracy: they
+    are judged by agreement with their float model.
     """
     if budget is not None and budget.target not in ("", *settings.targets):
         words = f"the budget's target {budget.target} is not among the targets"
@@ -190,6 +198,7 @@ def evaluate_files(
     paths = [file for file in files if isinstance(file, Path)]
     opened = [as_arrays(open_artifact(path, listener), source) for path in paths]
     artifacts = [with_value_range(artifact, value_range, listener, channels) for artifact in opened]
+    boxes = with_anchors(boxes, anchors)
     of_boxes = judges_boxes(source, task, boxes)
     if labels and labels != FROM_FOLDERS:
         artifacts = [labelled(artifact, labels, of_boxes=of_boxes) for artifact in artifacts]
@@ -231,7 +240,7 @@ def evaluate_files(
         held = given if isinstance(given, Samples) else None
         if held is None or held.targets is None or held.task == Detection.name:
             known, names = targeted or bool(boxes), len(held.names) if held else 0
-            readings |= readings_of([artifact], spec, boxes, names, listener, known=known)
+            readings |= readings_of([artifact], spec, boxes, names, listener, known=known, anchors=anchors)
             artifact = with_reading(artifact, readings)  # noqa: PLW2901
             results.add_artifact(replace(artifact, path=artifact.path.resolve() if artifact.path else None))
         groups.setdefault((spec, order), []).append(artifact)

@@ -25,10 +25,17 @@ from ..options import labelled_data, sample_columns
 @click.option(
     "--chip", type=click.Choice(list(CHIPS)), default=DEFAULT_CHIP, show_default=True, help="The processor for --tflm."
 )
+@click.option(
+    "--boxes",
+    default="",
+    metavar="FORMAT",
+    help="How a detector's outputs are read, as in evaluate.  [default: as in the run, or what they tell]",
+)
+@click.option("--anchors", default="", metavar="FILE|KEY=VALUE,…", help="What encoded boxes are relative to.")
 @sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: bundle.json.")
-def command(artifact: Path, out: Path | None, data: str, samples: int, tflm: Path | None, chip: str, as_json: bool,
-            **columns: str | None) -> int:  # fmt: skip
+def command(artifact: Path, out: Path | None, data: str, samples: int, tflm: Path | None, chip: str, boxes: str,
+            anchors: str, as_json: bool, **columns: str | None) -> int:  # fmt: skip
     """Bundle ARTIFACT, a .tflite or .onnx, or a run's folder, whose recommended file is taken.
 
     The bundle holds the file (a .tflite of pictures with metadata, such that stock consumers run it unchanged), its
@@ -41,7 +48,8 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, tflm: Pat
     from ..terminal import echo
 
     source = labelled_data(data, columns) if data else None
-    bundled = bundle(artifact, out=out, data=source, samples=samples, tflm=tflm, chip=chip, progress=ProgressBars())
+    bundled = bundle(artifact, out=out, data=source, samples=samples, tflm=tflm, chip=chip, boxes=boxes,
+                     anchors=anchors or None, progress=ProgressBars())  # fmt: skip
     if as_json:
         show_json({**bundled.manifest, "folder": str(bundled.folder), "archive": str(bundled.archive)})
         return 0

@@ -54,7 +54,15 @@ from ..options import channel_options, cluster_option, labelled_data, sample_col
     "--boxes",
     default="",
     metavar="FORMAT",
-    help="How a detector's outputs are read: xyxy, yxyx, cxcywh, yolov8 or yolov5.  [default: what they tell]",
+    help="How a detector's outputs are read: xyxy, yxyx, cxcywh, yolov8, yolov5, detr, rtdetr, or ssd with --anchors.  "
+    "[default: what they tell]",
+)
+@click.option(
+    "--anchors",
+    default="",
+    metavar="FILE|KEY=VALUE,…",
+    help="What encoded boxes are relative to: a .npy or .csv of ycenter,xcenter,height,width, or parameters such as "
+    "strides=16:32:64; `edgeproof docs tasks` lists them.",
 )
 @click.option(
     "--budget",
@@ -91,6 +99,7 @@ def command(
     labels: str | None,
     task: str,
     boxes: str,
+    anchors: str,
     limits: tuple[str, ...],
     timing: tuple[str, ...],
     strict_placement: bool,
@@ -136,6 +145,7 @@ def command(
         cluster=cluster,
         task=task,
         boxes=boxes,
+        anchors=anchors or None,
         progress=ProgressBars(),
     )
     show(measured, as_json=as_json)

@@ -64,8 +64,19 @@ def save_detector(folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures=detect)
 
 
-def postprocess_file(path: Path) -> Path:
-    """Write a detector of two classes that takes 8 × 8 pixels and ends in TFLite_Detection_PostProcess."""
+def centred_anchors() -> np.ndarray:
+    """The anchors of `postprocess_file`: rows of ycenter, xcenter, height, width."""
+    corners = anchors(4)
+    size = corners[:, 2:] - corners[:, :2]
+    return np.concatenate([corners[:, :2] + size / 2, size], axis=1)
+
+
+def postprocess_file(path: Path, *, classes: int = 2, kept: int = 20, raw: bool = False) -> Path:
+    """Write a detector that takes 8 × 8 pixels and ends in TFLite_Detection_PostProcess.
+
+    The `raw` one has the same weights and returns what that operator is given: encodings, and logits of the background
+    and of each class.
+    """
     from flatbuffers import flexbuffers
 
     from .micro_files import File
@@ -76,7 +87,7 @@ def postprocess_file(path: Path) -> Path:
     row = file.tensor("row", [1, pixels], "float32")
     file.operator("RESHAPE", [x, file.tensor("to", [2], "int32", values=[1, pixels])], row)
     given = []
-    for name, values, size in (("coded", 4, 0.0005), ("logits", 3, 0.0006)):
+    for name, values, size in (("coded", 4, 0.0005), ("logits", classes + 1, 0.0006)):
         weights = random.normal(0, size, (boxes * values, pixels))
         flat = file.tensor(f"{name}_row", [1, boxes * values], "float32")
         fed = [row, file.tensor(f"{name}_weights", list(weights.shape), "float32", values=weights),
@@ -85,20 +96,19 @@ def postprocess_file(path: Path) -> Path:
         shaped = file.tensor(name, [1, boxes, values], "float32")
         file.operator("RESHAPE", [flat, file.tensor(f"{name}_to", [3], "int32", values=[1, boxes, values])], shaped)
         given.append(shaped)
-    scores = file.tensor("likely", [1, boxes, 3], "float32")
+    if raw:
+        return file.write(path, [x], given)
+    scores = file.tensor("likely", [1, boxes, classes + 1], "float32")
     file.operator("LOGISTIC", [given[1]], scores)
-    corners = anchors(4)
-    size = corners[:, 2:] - corners[:, :2]
-    centred = np.concatenate([corners[:, :2] + size / 2, size], axis=1)
-    there = file.tensor("anchors", [boxes, 4], "float32", values=centred)
+    there = file.tensor("anchors", [boxes, 4], "float32", values=centred_anchors())
     builder = flexbuffers.Builder()
     with builder.Map():
-        for key, number in {"max_detections": 20, "max_classes_per_detection": 1, "num_classes": 2}.items():
+        for key, number in {"max_detections": kept, "max_classes_per_detection": 1, "num_classes": classes}.items():
             builder.Int(key, number)
         settings = {"nms_score_threshold": 0.2, "nms_iou_threshold": 0.5}
         for key, value in {**settings, "y_scale": 10, "x_scale": 10, "h_scale": 5, "w_scale": 5}.items():
             builder.Float(key, float(value))
-    shapes = {"boxes": [1, 20, 4], "classes": [1, 20], "scores": [1, 20], "count": [1]}
+    shapes = {"boxes": [1, kept, 4], "classes": [1, kept], "scores": [1, kept], "count": [1]}
     outputs = [file.tensor(name, shape, "float32") for name, shape in shapes.items()]
     fed = [given[0], scores, there]
     file.custom("TFLite_Detection_PostProcess", fed, outputs, bytes(builder.Finish()))

@@ -13,11 +13,21 @@ import pytest
 from PIL import Image
 
 import edgeproof as ep
+from edgeproof.core.boxes import BoxReading
+from edgeproof.core.codec import from_json, to_json
 from edgeproof.core.errors import InputError
 from edgeproof.tasks.average_precision import iou
 
 from ..support.coco_figures import class_figures, coco_eval
-from ..support.detectors import POSTPROCESS_SIDE, SIDE, onnx_detector, pictures, postprocess_file, save_detector
+from ..support.detectors import (
+    POSTPROCESS_SIDE,
+    SIDE,
+    centred_anchors,
+    onnx_detector,
+    pictures,
+    postprocess_file,
+    save_detector,
+)
 from ..support.external_imports import Heard
 
 QUICK = {"processes": 2, "max_seconds": 0, "run_seconds": 0.06, "warmup_seconds": 0.01}
@@ -146,6 +156,56 @@ def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="class number 2, and the file has 1 classes"):
         ep.evaluate(path, (x, [{**one, "classes": one["classes"] * 0 + 2} for one in listed]), "local/litert",
                     out=tmp_path / "few", latency=QUICK, labels=["cup"])  # fmt: skip
+
+
+def test_encodings_relative_to_anchors_give_the_boxes_of_the_operator_that_decodes_them(tmp_path: Path) -> None:
+    """TFLite_Detection_PostProcess of one class takes the best class a candidate and suppresses within it, as we do."""
+    x = pictures(POSTPROCESS_SIDE, 12)
+    whole, raw = postprocess_file(tmp_path / "whole.tflite", classes=1, kept=48), tmp_path / "raw.tflite"
+    postprocess_file(raw, classes=1, raw=True)
+    found = found_by(whole, x.astype(np.float32), ("boxes", "scores", "classes", "count"))
+    assert sum(map(len, found)) > 30
+    listed = true_boxes(found, POSTPROCESS_SIDE)
+    table = tmp_path / "anchors.csv"
+    np.savetxt(table, centred_anchors(), delimiter=",", header="ycenter,xcenter,h,w", comments="")
+    quick = {"latency": QUICK, "targets": "local/litert", "labels": ["pot"]}
+    heard = Heard()
+    run = ep.evaluate(
+        raw, (x, listed), out=tmp_path / "run", anchors=f"{table},iou=0.5,score=0.2", progress=heard, **quick
+    )
+    (row,) = run.results.measurements
+    assert row.status == "ok", row.reason
+    figures = expected(listed, found, POSTPROCESS_SIDE)
+    assert 0.1 < figures.stats[0] < 1 and row.accuracy == pytest.approx(figures.stats[0], abs=1e-6)
+    assert "decoded as ssd with 48 anchors (anchors.csv)" in " ".join(heard.notes)
+    assert "the first column is the background" in " ".join(heard.notes)
+    reading = run.results.artifacts[0].boxes
+    assert reading is not None and reading.decoding is not None and reading.decoding.background == "first"
+    assert from_json(BoxReading, to_json(reading)) == reading
+    settings = {"anchors": centred_anchors(), "iou": 0.5, "score": 0.2, "scales": [10, 10, 5, 5]}
+    again = ep.evaluate(raw, (x, listed), out=tmp_path / "again", anchors=settings, boxes="ssd", **quick)
+    assert again.results.measurements[0].accuracy == row.accuracy
+
+    sample = (x[3:4].astype(np.float32),)
+    bundle = ep.bundle(raw, data=sample, out=tmp_path / "bundles", samples=1, anchors=f"{table},iou=0.5,score=0.2")
+    example = [sys.executable, str(bundle.folder / "example.py")]
+    lines = subprocess.run(example, capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+    sure = found[3][found[3][:, 4] >= 0.25]
+    assert lines[0].startswith(f"{len(sure)} boxes of a score of 0.25 or more; a box is [ymin, xmin, ymax, xmax]")
+    for line, one in zip(lines[1:], sure[:20], strict=True):
+        corners = [float(number) for number in line.partition("[")[2].rstrip("]").split(",")]
+        assert corners == pytest.approx(one[[1, 0, 3, 2]], abs=1e-3) and line.split()[0] == f"{one[4]:.4f}"
+    assert "encoded relative to 48 anchors" in (bundle.folder / "README.md").read_text()
+
+    few = ep.evaluate(raw, (x, listed), out=tmp_path / "few", anchors=centred_anchors()[:40], **quick)
+    (row,) = few.results.measurements
+    assert row.status == "failed" and "for 40 anchors (arrays in memory): coded (1, 48, 4)" in row.reason
+    with pytest.raises(InputError, match="--boxes ssd needs the anchors"):
+        ep.evaluate(raw, (x, listed), out=tmp_path / "no", boxes="ssd", **quick)
+    with pytest.raises(InputError, match="not for yolov8"):
+        ep.evaluate(raw, (x, listed), out=tmp_path / "no", boxes="yolov8", anchors=centred_anchors(), **quick)
+    with pytest.raises(InputError, match="for 40 anchors"):
+        ep.bundle(raw, data=sample, out=tmp_path / "no", anchors=centred_anchors()[:40])
 
 
 @pytest.mark.parametrize("head", [False, True])

@@ -15,6 +15,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHOWN = 8
 SHOWN_SCORE, SHOWN_BOXES = 0.25, 20
+OVERLAP = 0.7  # of heads whose boxes overlap: as they were judged
 ORDERS = {"yxyx": "[ymin, xmin, ymax, xmax]", "xyxy": "[x1, y1, x2, y2]", "cxcywh": "[centre x, y, width, height]"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by channels
 
@@ -101,9 +102,7 @@ def describe(model, stored):
 
     outputs = model.outputs(stored)
     if model.gives == "boxes":
-        found = boxes_of(model, outputs)
-        if found is not None:
-            return found
+        return boxes_of(model, outputs)
     place = model.about["file"]["answer"]
     if model.gives == "scores":
         scores = model.run(stored)
@@ -123,7 +122,7 @@ def describe(model, stored):
 
 
 def boxes_of(model, outputs):
-    """Return the boxes that a detector finds, a line each, the surest first; None where they are to be decoded."""
+    """Return the boxes that a detector finds, a line each, the surest first."""
     import numpy
 
     about = model.about["file"]["boxes"]
@@ -132,11 +131,11 @@ def boxes_of(model, outputs):
     if "rows" in parts:
         rows = parts["rows"].reshape(-1, 6)
         boxes, scores, classes = rows[:, :4], rows[:, 4], rows[:, 5]
-    elif "scores" in parts and "classes" in parts:
-        boxes, scores = parts["boxes"].reshape(-1, 4), parts["scores"].reshape(-1)
-        classes = parts["classes"].reshape(-1)
+    elif "head" in parts or "logits" in parts:
+        boxes, scores, classes = decoded(about, parts)
     else:
-        return None
+        boxes = parts["boxes"].reshape(-1, 4)
+        scores, classes = told_apart(about, parts, outputs, places)
     count = int(parts["count"].reshape(-1)[0]) if "count" in parts else len(scores)
     shown = [i for i in numpy.argsort(-scores[:count], kind="stable") if scores[i] >= SHOWN_SCORE]
     lines = ["{} boxes of a score of {} or more; a box is {}".format(len(shown), SHOWN_SCORE, ORDERS[about["corners"]])]
@@ -146,6 +145,94 @@ def boxes_of(model, outputs):
         numbers = ", ".join("{:.4g}".format(float(value)) for value in boxes[i])
         lines.append("{:8.4f}  {}  [{}]".format(scores[i], plain(name), numbers))
     return lines
+
+
+def told_apart(about, parts, outputs, places):
+    """Return scores and classes, which of two outputs without names are told apart by their values."""
+    if "scores" in parts and "classes" in parts:
+        return parts["scores"].reshape(-1), parts["classes"].reshape(-1)
+    both = [outputs[places.index(name)].reshape(-1) for role, name in zip(about["roles"], about["outputs"])
+            if role == "scores or classes"]  # fmt: skip
+    whole = [bool((one == one.round()).all()) for one in both]
+    if whole[0] == whole[1]:
+        whole = [bool(one.max() > 1) for one in both]
+    return (both[1], both[0]) if whole[0] else (both[0], both[1])
+
+
+def decoded(about, parts):
+    """Return boxes (n, 4), scores and classes (n,) of outputs that are no boxes yet, without those that overlap."""
+    import numpy
+
+    layout, settings = about["layout"], about.get("decoding") or {}
+    if layout == "ssd":
+        boxes = from_anchors(parts["encodings"].astype("float64"), settings)
+        scores = shares_of(parts["logits"].reshape(len(boxes), -1).astype("float64"), settings["scores"])
+        scores = {"first": scores[:, 1:], "last": scores[:, :-1]}.get(settings["background"], scores)
+    elif layout in ("detr", "rtdetr"):
+        boxes = parts["boxes"].reshape(-1, 4)
+        scores = shares_of(parts["logits"].reshape(len(boxes), -1).astype("float64"), "softmax" * (layout == "detr"))
+        scores = scores[:, :-1] if layout == "detr" else scores
+    else:
+        values = parts["head"].reshape(parts["head"].shape[-2:])
+        values = values.T if values.shape[0] < values.shape[1] else values
+        boxes = values[:, :4]
+        scores = values[:, 4:] if layout == "yolov8" else values[:, 4:5] * values[:, 5:]
+    classes, scores = scores.argmax(axis=1), scores.max(axis=1)
+    kept = numpy.argsort(-scores, kind="stable")
+    kept = kept[scores[kept] >= max(SHOWN_SCORE, settings.get("score", 0.0))]
+    if layout not in ("detr", "rtdetr"):
+        kept = without_overlaps(corners(boxes, about["corners"]), classes, kept, settings.get("iou", OVERLAP))
+    return boxes[kept], scores[kept], classes[kept]
+
+
+def from_anchors(encodings, settings):
+    """Return boxes [ymin, xmin, ymax, xmax] in shares, of encodings relative to anchors."""
+    import base64
+    import zlib
+
+    import numpy
+
+    rows = numpy.frombuffer(zlib.decompress(base64.b64decode(settings["anchors"])), "<f4").reshape(-1, 4)
+    values = encodings.reshape(len(rows), -1)[:, [0, 1, 2, 3] if settings["order"] == "yxhw" else [1, 0, 3, 2]]
+    values = values / numpy.array(settings["scales"])
+    sizes = numpy.exp(numpy.minimum(values[:, 2:], 50)) if settings["sizes"] == "exp" else values[:, 2:]
+    centres, half = values[:, :2] * rows[:, 2:] + rows[:, :2], sizes * rows[:, 2:] / 2
+    return numpy.concatenate([centres - half, centres + half], axis=1)
+
+
+def shares_of(values, kind):
+    """Return scores from 0 to 1, of logits of a softmax or of sigmoids; what lies within 0 to 1 is no logit."""
+    import numpy
+
+    if kind == "softmax":
+        values = numpy.exp(values - values.max(axis=1, keepdims=True))
+        return values / values.sum(axis=1, keepdims=True)
+    if kind == "sigmoid" or (not kind and (values.min() < 0 or values.max() > 1)):
+        return 1 / (1 + numpy.exp(-numpy.clip(values, -100, 100)))
+    return values
+
+
+def corners(boxes, order):
+    """Return boxes (n, 4) with the two corners one behind the other."""
+    import numpy
+
+    if order != "cxcywh":
+        return boxes
+    return numpy.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
+
+
+def without_overlaps(boxes, classes, order, most):
+    """Return those of `order`, the best first, that no better box of their class overlaps by more than `most`."""
+    import numpy
+
+    kept = []
+    for i in order:
+        low, high = numpy.maximum(boxes[i, :2], boxes[kept, :2]), numpy.minimum(boxes[i, 2:], boxes[kept, 2:])
+        shared = numpy.prod(numpy.clip(high - low, 0, None), axis=1)
+        both = numpy.prod(boxes[i, 2:] - boxes[i, :2]) + numpy.prod(boxes[kept, 2:] - boxes[kept, :2], axis=1) - shared
+        if not (shared[classes[kept] == classes[i]] > most * both[classes[kept] == classes[i]]).any():
+            kept.append(i)
+    return numpy.array(kept, int)
 
 
 def summary(values):
