@@ -11,14 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..core.artifact import TensorSpec
-from ..core.errors import InputError
 from ..core.model import sample_shape
 from ..tasks import Task, task_of
 from ..tasks.agreement import Agreement
-from ..tasks.boxes import read, reading_of
+from ..tasks.boxes import certain_boxes
 from ..tasks.detection import BoxAgreement
 from ..tasks.quality import likeness
 from .in_process import Answers, Run
@@ -41,10 +38,10 @@ class Difference:
 
         Of a detector the boxes are compared, whose order and number may differ.
         """
-        boxes = _boxes(reference)
+        boxes = certain_boxes(reference)
         if boxes is not None and reference.keys() == answers.keys():
             self.samples += 1
-            other = _boxes(answers)
+            other = certain_boxes(answers)
             counted = self._outputs.setdefault("", BoxAgreement((boxes.size,)))
             counted.add(boxes, np.zeros_like(boxes) if other is None else other)
             return
@@ -109,19 +106,6 @@ def nearest(errors: Mapping[str, float]) -> str:
         if error < _BETTER * errors[best]:
             best = name
     return best
-
-
-def _boxes(answers: Answers) -> NDArray[np.float32] | None:
-    """Return the boxes (1, values) of one sample's outputs by name; None where these are not boxes for certain."""
-    specs = [TensorSpec(name, tuple(value.shape), str(value.dtype)) for name, value in answers.items()]
-    try:
-        # An IoU is the same in any order of corners and in any unit: those of the input are not needed.
-        reading = reading_of(specs, (1, 1))
-        if not reading.is_certain:
-            return None
-        return read(np.concatenate([answers[name].reshape(1, -1) for name in reading.outputs], axis=1), reading)
-    except (InputError, ValueError):
-        return None
 
 
 def _shapes(answers: Answers) -> str:

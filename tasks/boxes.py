@@ -8,12 +8,13 @@ shares of the input from 0 to 1, by falling score, filled up with zeros. Boxes w
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.artifact import TensorSpec
 from ..core.boxes import AnchorDecoding, BoxReading, Corners, Layout, Role, Units
 from ..core.errors import InputError
 from .anchors import best_classes, decoded
@@ -151,6 +152,19 @@ def read(answers: NDArray[Any], reading: BoxReading) -> NDArray[np.float32]:
         kept = kept[np.argsort(-score[kept], kind="stable")][:ROWS]
         row[: len(kept)] = np.column_stack([box[kept], score[kept], of[kept]])
     return rows.reshape(len(answers), -1)
+
+
+def certain_boxes(answers: Mapping[str, NDArray[Any]]) -> NDArray[np.float32] | None:
+    """Return the boxes (1, ROWS × VALUES) of one sample's outputs by name; None where these are not certainly boxes."""
+    specs = [TensorSpec(name, tuple(value.shape), str(value.dtype)) for name, value in answers.items()]
+    try:
+        # An IoU is the same in any order of corners and in any unit: those of the input are not needed.
+        reading = reading_of(specs, (1, 1))
+        if not reading.is_certain:
+            return None
+        return read(np.concatenate([answers[name].reshape(1, -1) for name in reading.outputs], axis=1), reading)
+    except (InputError, ValueError):
+        return None
 
 
 def checked_format(named: str) -> tuple[str, Units]:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from ...core.codec import read_json, write_json
 from ...core.errors import InputError
-from ...core.model import plain_name, sample_shape
+from ...core.model import plain_name
 from ...core.pixels import as_input
-from ...tasks.agreement import Agreement
-from ...tasks.classification import Classification
 from ...tflite.objects import CASTS
 from ...tflite.values import Floats
+from .answers import AnswerComparison
 from .error_stats import HIGHEST_DB, ErrorStats, decibels, weight_figures
 from .graph import CHANNEL_AXIS, Graph, Op, Tensor, read_graph
 from .isolate import InjectionFile, IsolatedFile, inject_errors, isolate_operators
@@ -72,7 +71,10 @@ class Comparison:
         self.injected_signal = 0.0
         self.answer_error = 0.0
         self.answer_signal = 0.0
-        self.agreement: Agreement | None = None
+        # Numbers that pass a sigmoid say yes or no.
+        self.agreement = AnswerComparison(
+            job.get("answer") or "", int(job.get("classes", 0)), sigmoids=self.before == "LOGISTIC"
+        )
 
     # --- what is compared ---------------------------------------------------------------------------------------
 
@@ -198,17 +200,8 @@ class Comparison:
 
     def _compare_answers(self) -> None:
         """Add the sample's two answers to the agreement."""
-        answer = self.job.get("answer") or ""
-        places = []
-        for graph in (self.quantized, self.reference):
-            named = {name: index for index, name in graph.output_names.items()}
-            places.append(named.get(answer, graph.outputs[0]))
-        quantized, reference = self._real(places[0]), self.reference_runner.stored(places[1])
-        if quantized.size == reference.size:
-            if self.agreement is None:
-                task = Classification(int(self.job.get("classes", 0)))
-                self.agreement = task.agreement(sample_shape(reference.shape))
-            self.agreement.add(reference.reshape(1, -1), np.nan_to_num(quantized.reshape(1, -1)))
+        exact = {self.reference.output_name(i): self.reference_runner.stored(i) for i in self.reference.outputs}
+        self.agreement.add(exact, {self.quantized.output_name(i): self._real(i) for i in self.quantized.outputs})
 
     def _own_errors(self, returned: bool) -> dict[tuple[int, str], Floats]:
         """Run float operators on the quantized file's values, and add the errors to the statistics.
@@ -339,8 +332,8 @@ class Comparison:
             "rows": rows,
             "samples": samples,
             "followed": injected,
-            "agreement": self.agreement.share if self.agreement else None,
-            "agreement_by": self.agreement.by if self.agreement else "",
+            "agreement": self.agreement.share,
+            "agreement_by": self.agreement.by,
             "answer_snr_db": decibels(self.answer_signal, self.answer_error) if self.answer_signal else None,
             "answer": self.reference.tensors[self.answer].name,
             "operators": len(computing),

@@ -86,6 +86,10 @@ class Graph:
     input_names: dict[int, str] = field(default_factory=dict)
     output_names: dict[int, str] = field(default_factory=dict)
 
+    def output_name(self, index: int) -> str:
+        """Return what an output is called: by the signature, without one by the tensor's own name."""
+        return self.output_names.get(index, self.tensors[index].name)
+
     @cached_property
     def producer(self) -> dict[int, Op]:
         """The operator that computes a tensor, by the tensor's index."""

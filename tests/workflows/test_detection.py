@@ -89,7 +89,7 @@ def coco_file(path: Path, x: np.ndarray, listed: list[dict[str, Any]], names: li
     """Write pictures and boxes, whose categories have the ids 40, 30 and 20; `names` are in the order of ids."""
     annotations = []
     for image, one in enumerate(listed):
-        Image.fromarray(x[image]).save(path.with_name(f"{image}.png"))
+        Image.fromarray(x[image]).save(path.with_name(f"{image:02d}.png"))
         for (x1, y1, x2, y2), number, crowd in zip(
             one["boxes"].tolist(), one["classes"].tolist(), one["crowd"].tolist(), strict=True
         ):
@@ -97,7 +97,7 @@ def coco_file(path: Path, x: np.ndarray, listed: list[dict[str, Any]], names: li
             annotations.append({"id": len(annotations), "image_id": image, **box})
     document = {
         "images": [
-            {"id": i, "file_name": f"{i}.png", "height": x.shape[1], "width": x.shape[2]} for i in range(len(x))
+            {"id": i, "file_name": f"{i:02d}.png", "height": x.shape[1], "width": x.shape[2]} for i in range(len(x))
         ],
         "annotations": annotations,
         "categories": [{"id": 50 - 10 * len(names) + 10 * at, "name": name} for at, name in enumerate(names)],
