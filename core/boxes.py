@@ -10,10 +10,13 @@ from pydantic import Field
 from .bounds import Finite, Shape
 from .errors import InputError
 
-Layout = Literal["outputs", "rows", "yolov8", "yolov5", "ssd", "detr", "rtdetr"]
+Layout = Literal["outputs", "rows", "yolov8", "yolov5", "yolox", "scored", "ssd", "detr", "rtdetr"]
 Corners = Literal["yxyx", "xyxy", "cxcywh"]
 Units = Literal["", "pixels", "shares"]
-Role = Literal["boxes", "scores", "classes", "count", "scores or classes", "rows", "head", "encodings", "logits"]
+Role = Literal[
+    "boxes", "scores", "classes", "count", "scores or classes", "rows", "head", "encodings", "logits",
+    "scores by class", "scores by class behind a background",
+]  # fmt: skip
 Background = Literal["", "first", "last", "none"]
 Scores = Literal["", "shares", "sigmoid", "softmax"]
 
@@ -55,8 +58,9 @@ class BoxReading:
     """Which outputs of a detector are judged, in the order of `outputs`, and what they hold."""
 
     layout: Layout
-    """``outputs``: boxes, scores and classes apart; ``rows``: one row a box; ``yolov8``, ``yolov5``: a head; ``ssd``:
-    encodings relative to anchors; ``detr``, ``rtdetr``: a box and logits for each query."""
+    """``outputs``: boxes, scores and classes apart; ``rows``: one row a box; ``yolov8``, ``yolov5``, ``yolox``: a
+    head; ``scored``: boxes with a score for each class; ``ssd``: encodings relative to anchors; ``detr``, ``rtdetr``: a
+    box and logits for each query."""
     corners: Corners
     """The order of a box's four numbers; ``cxcywh``: its centre, width and height."""
     units: Units
@@ -98,6 +102,11 @@ class BoxReading:
         return self.layout == "outputs" and "scores or classes" not in self.roles
 
     @property
+    def overlaps(self) -> bool:
+        """Whether boxes overlap better ones of their class, which are left out when they are read."""
+        return self.layout in ("yolov8", "yolov5", "yolox", "scored", "ssd")
+
+    @property
     def order(self) -> str:
         """The order of a box's numbers, in words."""
         return _ORDERS[self.corners]
@@ -106,12 +115,12 @@ class BoxReading:
     def words(self) -> str:
         """What is read, and how, in words."""
         parts = " and ".join(f"{role} from {name}" for role, name in zip(self.roles, self.outputs, strict=True))
-        decoded = "" if self.layout in ("outputs", "rows") else f", decoded as {self.layout}"
+        decoded = "" if self.layout in ("outputs", "rows", "scored") else f", decoded as {self.layout}"
         if self.decoding is not None:
             column = {"none": "no column is", "first": "the first column is", "last": "the last column is"}
-            decoded += f" with {self.decoding.count} anchors ({self.decoding.source}) and our own suppression; "
+            decoded += f" with {self.decoding.count} anchors ({self.decoding.source}); "
             decoded += f"{column.get(self.decoding.background, 'the classes tell which column is')} the background"
-        elif self.layout in ("yolov8", "yolov5"):
-            decoded += " with our own suppression"
+        if self.overlaps:
+            decoded += ", with our own suppression"
         units = f" in {self.units}" if self.units else ""
         return f"{parts}; a box is {self.order}{units}{decoded}"

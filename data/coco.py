@@ -221,6 +221,13 @@ def _boxes(
         if crowd not in (0, 1):
             raise InputError(f"{where}: iscrowd is {shorten(repr(crowd))}", "write 0 or 1")
         found[numbers[image]].append((*corners, categories[category][1], float(crowd), *size))
+    rows = [box for boxes in found for box in boxes]
+    if not any(box[5] == 0 for box in rows):
+        counted = f"{len(rows)} boxes, all of them crowds" if rows else "no box"
+        raise InputError(
+            f"{path}: annotations has {counted}, and there is nothing to find in its {len(sizes)} images",
+            "give a file with boxes of iscrowd 0; without any, images:FOLDER compares files with their float model",
+        )
     return _filled(path, found, sizes)
 
 

@@ -22,7 +22,7 @@ from ..core.errors import InputError
 
 Floats: TypeAlias = NDArray[np.float64]
 # Exponents beyond this are no sizes of boxes, and would overflow; MediaPipe cuts logits at 100.
-_MOST_EXPONENT, _MOST_LOGIT = 50.0, 100.0
+MOST_EXPONENT, _MOST_LOGIT = 50.0, 100.0
 _ROW = 4 * 4  # bytes of a row
 
 
@@ -148,7 +148,7 @@ def decoded(encodings: NDArray[Any], decoding: AnchorDecoding) -> Floats:
     anchors = unpacked(decoding)
     values = encodings[..., [0, 1, 2, 3] if decoding.order == "yxhw" else [1, 0, 3, 2]] / np.array(decoding.scales)
     centres = values[..., :2] * anchors[:, 2:] + anchors[:, :2]
-    sizes = np.exp(np.minimum(values[..., 2:], _MOST_EXPONENT)) if decoding.sizes == "exp" else values[..., 2:]
+    sizes = np.exp(np.minimum(values[..., 2:], MOST_EXPONENT)) if decoding.sizes == "exp" else values[..., 2:]
     half = sizes * anchors[:, 2:] / 2
     return np.concatenate([centres - half, centres + half], axis=-1)
 

@@ -19,7 +19,7 @@ from ..core.boxes import AnchorDecoding, BoxReading, Corners, Layout, Role, Unit
 from ..core.errors import InputError
 from .anchors import best_classes, decoded
 from .average_precision import iou
-from .raw_boxes import of_anchors, of_queries
+from .raw_boxes import OPEN, from_grid, hint, of_anchors, of_queries, of_scores
 
 VALUES = 6
 ROWS = 300
@@ -28,13 +28,16 @@ ROWS = 300
 LEAST_SCORE, OVERLAP, CANDIDATES = 0.001, 0.7, 1000
 # How far a class of a quantized output may be from a whole number: half a step of 160 classes in 8 bits.
 _OFF = 0.32
-# What an output of an open size is read up to.
-_MOST = 1000
 FORMATS = (
-    "yxyx, xyxy or cxcywh (the order of a box's numbers), yolov8, yolov5, detr or rtdetr (a head), each also with "
-    "-pixels or -shares; or ssd with --anchors"
+    "yxyx, xyxy or cxcywh (the order of a box's numbers), yolov8, yolov5, yolox, detr or rtdetr (a head), each also "
+    "with -pixels or -shares; or ssd with --anchors"
 )
-_HEADS = ("yolov8", "yolov5", "detr", "rtdetr", "ssd")
+_HEADS: tuple[Layout, ...] = ("yolov8", "yolov5", "yolox")
+_FORMS = ("yxyx", "xyxy", "cxcywh", *_HEADS, "detr", "rtdetr", "ssd")
+_KNOWN = (
+    "known are boxes (…, 4) with scores and classes apart, rows (N, 6) of x1, y1, x2, y2, score, class, and the heads "
+    f"of YOLO, whose number of classes --labels says; say --boxes with {FORMATS}"
+)
 POSTPROCESS = "TFLite_Detection_PostProcess"
 _POSTPROCESS_ROLES: tuple[Role, ...] = ("boxes", "classes", "scores", "count")
 _NAMED: tuple[tuple[Role, str], ...] = (
@@ -77,17 +80,17 @@ def reading_of(
     """
     form, units = checked_format(named)
     parts = [(one, tuple(one.shape)) for one in outputs]
-    head: Layout | None = "yolov8" if form == "yolov8" else "yolov5" if form == "yolov5" else None
+    head = next((one for one in _HEADS if one == form), None)
     order: Corners | None = "yxyx" if form == "yxyx" else "xyxy" if form == "xyxy" else None
     order = "cxcywh" if form == "cxcywh" else order
     layout: Layout = "outputs"
     if form == "ssd":
         return of_anchors(parts, size, classes, decoding)
-    queries = of_queries(parts, size, form, units, classes)
-    if queries is not None:
-        return queries
+    apart = of_queries(parts, size, form, units, classes) or of_scores(parts, size, order, units, classes)
+    if apart is not None:
+        return apart
     if head is None and POSTPROCESS in operators and len(parts) == 4:
-        shapes = [(_MOST, 4), (_MOST,), (_MOST,), (1,)]
+        shapes = [(OPEN, 4), (OPEN,), (OPEN,), (1,)]
         found = [(one, role, shape) for (one, _), role, shape in zip(parts, _POSTPROCESS_ROLES, shapes, strict=True)]
         found = [(one, role, _sizes(one.shape, shape)) for one, role, shape in found]
     elif head is None and len(parts) > 1 and (several := _several(parts)):
@@ -98,11 +101,9 @@ def reading_of(
         order = (order or "xyxy") if layout == "rows" else "cxcywh"
     else:
         shown = ", ".join(f"{one.name} {tuple(one.shape)}" for one, _ in parts) or "none"
-        raise InputError(
-            f"the outputs cannot be read as boxes: {shown}",
-            "known are boxes (…, 4) with scores and classes apart, rows (N, 6) of x1, y1, x2, y2, score, class, and "
-            f"the heads of YOLO; say --boxes with {FORMATS}",
-        )
+        raise InputError(f"the outputs cannot be read as boxes: {shown}", hint(parts) or _KNOWN)
+    if "detection_boxes" in (one.name for one, *_ in found):  # TensorFlow's detectors, whatever they were converted to
+        corners = "yxyx"
     return BoxReading(
         layout,
         order or corners,
@@ -130,6 +131,10 @@ def read(answers: NDArray[Any], reading: BoxReading) -> NDArray[np.float32]:
         boxes = decoded(shaped[reading.roles.index("encodings")], reading.decoding)
         logits = shaped[reading.roles.index("logits")]
         scores, classes = best_classes(logits, reading.decoding.scores, reading.decoding.background)
+    elif reading.layout == "scored":
+        boxes, values = (shaped[at] for at in (0, 1))
+        background = "first" if reading.roles[1] == "scores by class behind a background" else "none"
+        scores, classes = best_classes(values, "", background)
     elif reading.layout in ("detr", "rtdetr"):
         boxes, logits = (shaped[reading.roles.index(role)] for role in ("boxes", "logits"))
         softmax = reading.layout == "detr"
@@ -137,7 +142,8 @@ def read(answers: NDArray[Any], reading: BoxReading) -> NDArray[np.float32]:
     elif reading.layout == "rows":
         boxes, scores, classes = shaped[0][..., :4], shaped[0][..., 4], shaped[0][..., 5]
     else:
-        boxes, scores, classes = _head(shaped[0], reading.layout)
+        values = from_grid(shaped[0], reading) if reading.layout == "yolox" else shaped[0]
+        boxes, scores, classes = _head(values, reading.layout)
     _check(scores, classes)
     classes = np.rint(classes)
     boxes = _corners(boxes, scores, reading)
@@ -147,7 +153,7 @@ def read(answers: NDArray[Any], reading: BoxReading) -> NDArray[np.float32]:
         kept = np.flatnonzero(score > 0)
         if reading.decoding is not None:
             kept = _suppressed(box, score, of, reading.decoding.score, reading.decoding.iou)
-        elif reading.layout in ("yolov8", "yolov5"):
+        elif reading.overlaps:
             kept = _suppressed(box, score, of)
         kept = kept[np.argsort(-score[kept], kind="stable")][:ROWS]
         row[: len(kept)] = np.column_stack([box[kept], score[kept], of[kept]])
@@ -170,7 +176,7 @@ def certain_boxes(answers: Mapping[str, NDArray[Any]]) -> NDArray[np.float32] | 
 def checked_format(named: str) -> tuple[str, Units]:
     """Return a form of `FORMATS` and its unit, each empty where it is not said. Raises InputError for another one."""
     form, dash, units = named.partition("-")
-    if not named or form in ("yxyx", "xyxy", "cxcywh", *_HEADS):
+    if not named or form in _FORMS:
         if units == "pixels":
             return form, "pixels"
         if units == "shares":
@@ -195,7 +201,7 @@ def _several(parts: Sequence[tuple[_Output, tuple[int, ...]]]) -> list[tuple[_Ou
     if len(boxes) != 1:
         return []
     ((box, shape),) = boxes
-    count = shape[-2] if shape[-2] > 0 else _MOST
+    count = shape[-2] if shape[-2] > 0 else OPEN
     found: list[tuple[_Output, Role, tuple[int, ...]]] = [(box, "boxes", (count, 4))]
     lists = []
     for one, sides in parts:
@@ -229,10 +235,10 @@ def _one(
     if head is not None:
         fits = [(one, shape) for one, shape in flat if min(shape) > 5]
         return (head, *fits[0]) if len(fits) >= 1 else None
-    rows = [(one, shape) for one, shape in flat if shape[-1] == VALUES and shape[0] <= _MOST]
+    rows = [(one, shape) for one, shape in flat if shape[-1] == VALUES and shape[0] <= OPEN]
     if rows:
         one, shape = rows[0]
-        return "rows", one, (shape[0] if shape[0] > 0 else _MOST, VALUES)
+        return "rows", one, (shape[0] if shape[0] > 0 else OPEN, VALUES)
     for one, shape in flat:
         few = min(shape)
         if classes and few in (classes + 4, classes + 5) and max(shape) > few:
@@ -268,6 +274,10 @@ def _head(values: NDArray[Any], layout: str) -> tuple[NDArray[Any], NDArray[Any]
     if values.shape[1] < values.shape[2]:
         values = values.transpose(0, 2, 1)
     scores = values[..., 4:] if layout == "yolov8" else values[..., 4:5] * values[..., 5:]
+    if (values[..., 2:4] < 0).any():
+        raise ValueError(
+            "it has widths or heights below 0; YOLOX's head has logarithms there, which --boxes yolox reads"
+        )
     classes = scores.argmax(axis=2)
     return values[..., :4], scores.max(axis=2), classes.astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""Outputs that are no boxes yet: encodings relative to anchors, and the queries of transformers."""
+"""Outputs that are no boxes yet: encodings relative to anchors, candidates with a score for each class, and queries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from ..core.boxes import AnchorDecoding, Background, BoxReading, Layout, Units
+import numpy as np
+
+from ..core.boxes import AnchorDecoding, Background, BoxReading, Corners, Layout, Role, Units
 from ..core.errors import InputError
+from .anchors import MOST_EXPONENT, Floats
 
 
 class _Named(Protocol):
@@ -18,6 +21,7 @@ class _Named(Protocol):
 
 Output = TypeVar("Output", bound=_Named)
 Parts = Sequence[tuple[Output, tuple[int, ...]]]
+OPEN = 1000  # what an output of an open size is read up to
 _ENCODED, _SCORED = (
     re.compile(r"box|loc|regress|encod|coord", re.I),
     re.compile(r"score|class|logit|conf|prob|cls", re.I),
@@ -72,25 +76,94 @@ def of_queries(parts: Parts[Output], size: tuple[int, int], form: str, units: Un
     """
     if form not in ("", "detr", "rtdetr"):
         return None
+    pair = _candidates(parts)
+    if pair is None:
+        return None
+    (box, shape), (score, sides) = pair
+    if not form and not (re.search("pred_boxes", box.name, re.I) and re.search("logit", score.name, re.I)):
+        return None
+    layout: Layout = "rtdetr" if form == "rtdetr" or (not form and classes == sides[1]) else "detr"
+    if layout == "detr" and sides[1] < 2:
+        return None
+    outputs = (box.name, score.name)
+    return BoxReading(layout, "cxcywh", units or "shares", outputs, ("boxes", "logits"), (shape, sides), *size)
+
+
+def of_scores(
+    parts: Parts[Output], size: tuple[int, int], order: Corners | None, units: Units, classes: int
+) -> BoxReading | None:
+    """Return how boxes (1, N, 4) and scores (1, N, classes) are read, with or without a background in front.
+
+    None for other outputs, and where the user does not say the order of a box's numbers: they may be encodings.
+    """
+    pair = _candidates(parts) if order else None
+    if pair is None or order is None:
+        return None
+    (box, shape), (score, sides) = pair
+    if classes not in (0, sides[1], sides[1] - 1):
+        raise InputError(
+            f"the scores have {sides[1]} columns, and {classes} classes are known",
+            f"give --labels with {sides[1]} lines, or {sides[1] - 1} where the first column is the background",
+        )
+    role: Role = "scores by class" if classes in (0, sides[1]) else "scores by class behind a background"
+    return BoxReading("scored", order, units, (box.name, score.name), ("boxes", role), (shape, sides), *size)
+
+
+def from_grid(values: Floats, reading: BoxReading) -> Floats:
+    """Return YOLOX's head (n, candidates, 5 + classes), or with the axes in the other order, with boxes in pixels.
+
+    Its centres are in cells of grids of 8, 16 and 32 pixels, one behind the other, and its sizes are logarithms
+    (Ge et al. 2021; https://github.com/Megvii-BaseDetection/YOLOX, ``demo_postprocess``). Raises ValueError for another
+    number of candidates.
+    """
+    if values.shape[1] < values.shape[2]:
+        values = values.transpose(0, 2, 1)
+    cells = []
+    for stride in (8, 16, 32):
+        y, x = np.meshgrid(np.arange(reading.height // stride), np.arange(reading.width // stride), indexing="ij")
+        cells.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=-1))
+    places = np.concatenate(cells)
+    if len(places) != values.shape[1]:
+        raise ValueError(f"it has {values.shape[1]} candidates, and YOLOX has {len(places)} for this input")
+    strides = places[:, 2:]
+    centres = (values[..., :2] + places[:, :2]) * strides
+    sizes = np.exp(np.minimum(values[..., 2:4], MOST_EXPONENT)) * strides
+    return np.concatenate([centres, sizes, values[..., 4:]], axis=-1)
+
+
+def hint(parts: Parts[Output]) -> str:
+    """Return what to do with outputs that are no boxes as they are, where they look like some; else an empty text."""
+    if (pair := _candidates(parts)) is not None:
+        (box, _), (score, _) = pair
+        return (
+            f"{box.name} and {score.name} look like a box and scores of each class for many candidates: say --boxes "
+            "xyxy, yxyx or cxcywh where they are boxes, --boxes detr or rtdetr where they are a transformer's queries, "
+            "and --anchors FILE where they are encodings relative to anchors (`edgeproof docs tasks`)"
+        )
+    if sum(len(shape) in (4, 5) for _, shape in parts) > 1:
+        return (
+            "they are maps of several levels, before boxes are decoded: put the model's own decoding into the file "
+            "(with its suppression, or joined to boxes (1, N, 4) and scores (1, N, classes) for --boxes or --anchors), "
+            "and export it again"
+        )
+    return ""
+
+
+def _candidates(
+    parts: Parts[Output],
+) -> tuple[tuple[Output, tuple[int, ...]], tuple[Output, tuple[int, ...]]] | None:
+    """Return boxes (N, 4) and scores (N, classes) of N candidates, with the shape of each; None for other outputs."""
     flat = [(one, tuple(shape[1:] if len(shape) == 3 else shape)) for one, shape in parts]
-    for box, shape in flat:
-        if len(shape) != 2 or shape[1] != 4 or not (form or re.search(r"pred_boxes", box.name, re.I)):
-            continue
-        others = [
-            (one, sides)
-            for one, sides in flat
-            if one is not box and len(sides) == 2 and sides[0] == shape[0] > 0 and sides[1] > 0
-        ]
-        logits = [pair for pair in others if re.search(r"logit", pair[0].name, re.I)]
-        if not logits and form:
-            logits = [pair for pair in others if len(others) == 1]
-        if len(logits) != 1:
-            continue
-        ((score, sides),) = logits
-        layout: Layout = "rtdetr" if form == "rtdetr" or (not form and classes == sides[1]) else "detr"
-        outputs = (box.name, score.name)
-        return BoxReading(layout, "cxcywh", units or "shares", outputs, ("boxes", "logits"), (shape, sides), *size)
-    return None
+    tables = [(one, (sides[0] if sides[0] > 0 else OPEN, sides[1])) for one, sides in flat if len(sides) == 2]
+    tables = [(one, sides) for one, sides in tables if sides[1] > 0]
+    boxes = [pair for pair in tables if pair[1][1] == 4]
+    if len(boxes) > 1:
+        boxes = [pair for pair in boxes if _ENCODED.search(pair[0].name) and not _SCORED.search(pair[0].name)]
+    if len(boxes) != 1:
+        return None
+    (box,) = boxes
+    others = [pair for pair in tables if pair[0] is not box[0] and pair[1][0] == box[1][0] > 1]
+    return (box, others[0]) if len(others) == 1 else None
 
 
 def _columns(shape: tuple[int, ...], count: int) -> int:

@@ -36,7 +36,7 @@ from ..export import inspect
 from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
 from .anchors import Anchors, AnchorsLike, anchors_of
-from .arguments import FileLike, at_least_one, file_path, path_of
+from .arguments import FileLike, at_least_one, file_path, path_of, tuple_of_two
 from .chosen_samples import SEED, ChosenSamples, choose_samples
 from .detectors import as_detector
 from .finished import Run
@@ -45,6 +45,7 @@ from .micro_proof import prove_image, prove_micro
 from .model_files import open_artifact
 from .run_folder import Evaluation, SourceRun, source_run_of
 from .samples import DataLike, Samples, data_source
+from .value_range import as_pictures
 
 MAKER = f"edgeproof {__version__}"
 
@@ -60,6 +61,7 @@ def bundle(
     chip: str = DEFAULT_CHIP,
     boxes: str = "",
     anchors: AnchorsLike | None = None,
+    value_range: tuple[float, float] | None = None,
     progress: Listener | None = None,
 ) -> room.Bundle:
     """Put everything that an app needs of one file into a folder and a ZIP.
@@ -76,6 +78,7 @@ def bundle(
         boxes: how the outputs of a detector are read, as in `evaluate`. Default: as the run read them, or what they
             tell.
         anchors: of encoded boxes, as in `evaluate`.
+        value_range: what a file without a sidecar wants pixels in. Default: what the file says, else 0 to 255.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -97,7 +100,7 @@ def bundle(
     with RunLog(None, listener_of(progress)) as log:
         log.begin("bundle", path.name)
         return bundle_file(path, out=place, source=chosen, samples=count, listener=log, cortex_m=cortex_m,
-                           boxes=boxes, anchors=known)  # fmt: skip
+                           boxes=boxes, anchors=known, value_range=tuple_of_two(value_range))  # fmt: skip
 
 
 def bundle_file(
@@ -110,6 +113,7 @@ def bundle_file(
     cortex_m: CortexM | None = None,
     boxes: str = "",
     anchors: Anchors | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> room.Bundle:
     """Bundle the artifact at `path`, or the file that a run's folder recommends. See `room.bundle` for the contents.
 
@@ -148,6 +152,7 @@ def bundle_file(
     contents = inspect(path)
     artifact = replace(artifact, inputs=contents.inputs, outputs=contents.outputs, ops=contents.ops)
     check(replace(artifact, path=None, tokenizer=None), str(path))
+    artifact = as_pictures(artifact, source, value_range, listener)
     recorded_boxes = recorded.boxes if recorded is not None else None
     artifact = as_detector(artifact, source, listener, boxes=boxes, anchors=anchors, recorded=recorded_boxes)
     origin = source_run_of(path, artifact.model)

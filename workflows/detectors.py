@@ -142,7 +142,7 @@ def as_detector(
     if not isinstance(reading, BoxReading):
         return artifact
     listener.note("info", f"boxes: {shorten(reading.words, 400)}")
-    judged = {"scores", "rows", "head", "logits"}
+    judged = {"scores", "rows", "head", "logits", "scores by class", "scores by class behind a background"}
     answer = next((name for role, name in zip(reading.roles, reading.outputs, strict=True) if role in judged), "")
     return replace(artifact, boxes=reading, answer=answer or artifact.answer)
 

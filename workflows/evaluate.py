@@ -123,8 +123,8 @@ def evaluate(
             ``detection`` (y of shape (samples, boxes, 5 or 6), see `tasks.detection`, or for each picture a dictionary
             of ``boxes`` (n, 4) and ``classes`` (n,)). Default: what the shape of y tells.
         boxes: how the outputs of a detector are read: ``xyxy``, ``yxyx`` or ``cxcywh`` is the order of a box's numbers,
-            ``yolov8``, ``yolov5``, ``detr`` or ``rtdetr`` a head; with ``-pixels`` or ``-shares`` behind it also their
-            unit; ``ssd`` encodings relative to `anchors`. Default: what the outputs tell; the run says it.
+            ``yolov8``, ``yolov5``, ``yolox``, ``detr`` or ``rtdetr`` a head; with ``-pixels`` or ``-shares`` behind it
+            also their unit; ``ssd`` encodings relative to `anchors`. Default: what the outputs tell; the run says it.
         anchors: of encoded boxes: an array (N, 4) of ycenter, xcenter, height, width in shares of the picture, the path
             of a ``.npy`` or ``.csv`` of them, or the parameters that make them, such as ``{"strides": [8, 16]}`` (see
             `tasks.anchors.AnchorGrid`); or a mapping with ``anchors`` and ``scales``, ``background``, ``iou`` and

@@ -45,7 +45,7 @@ def with_targets(
         try:
             checked = task.check(targets, answer_shape(artifact)[1:])
         except InputError as error:
-            raise InputError(f"{artifact.id}, {task.name}: {error.message}", error.remedy) from None
+            raise InputError(f"{data.source}: {artifact.id}, {task.name}: {error.message}", error.remedy) from None
     boxes = data.task == Detection.name  # which outputs they are read from is said beside
     judged = {shorten(one.name) for a in group if len(a.outputs) > 1 and (one := judged_output(a.outputs, a.answer))}
     words = f"; of several outputs {' or '.join(sorted(judged))} is judged" if judged and not boxes else ""
@@ -80,5 +80,10 @@ def _placed(targets: NDArray[Any], data: PreparedData, labels: Sequence[str]) ->
         targets = targets.copy()
         targets[..., 4] = numbers[targets[..., 4].astype(np.int64)]
     elif labels and (most := int(targets[..., 4].max())) >= len(labels):
-        raise InputError(f"y has the class number {most}, and the file has {len(labels)} classes", Detection.needs)
+        sample, box = (int(one) for one in np.argwhere(targets[..., 4] == most)[0])
+        raise InputError(
+            f"{data.source}: sample {sample} of y (from 0), box {box}, has the class number {most}, and the file has "
+            f"{len(labels)} classes",
+            Detection.needs,
+        )
     return placed(targets, (data.height or 1, data.width or 1), data.resize or "stretch")

@@ -17,7 +17,9 @@ from ..core.model import InputContract, plain_name
 from ..core.picture_size import COLOURS, LAYOUTS, is_picture, layout_of, sides_of
 from ..core.pixels import Channels
 from ..core.progress import Listener
+from ..core.recipe_data import Data
 from ..export import inspect
+from .samples import Samples
 
 PIXELS = (0.0, 255.0)
 NO_CHANNELS = Channels()
@@ -98,6 +100,29 @@ def with_value_range(
     colour = COLOURS[sides_of(tensor.shape)[2]]
     contract = InputContract(_plain_name(tensor.name), tensor.shape, tensor.dtype, chosen.low, chosen.high, colour)
     return replace(artifact, contract=channels.of(contract))
+
+
+def as_pictures(
+    artifact: Artifact, source: Data | Samples | None, requested: tuple[float, float] | None, listener: Listener
+) -> Artifact:
+    """Return a file without a contract that takes a picture with one, where `source` holds pictures, or for a range.
+
+    Its range is found as `with_value_range` does. Raises InputError where a range is requested and it takes no picture.
+    """
+    schemes = ("folder", "images", "masks", "coco", "idx", "keras", "tfds", "builtin")
+    held = isinstance(source, Data) and source.source.partition(":")[0] in schemes
+    if requested is not None and artifact.contract is None and not _takes_a_picture(artifact):
+        raise InputError(f"--value-range is for pictures, which {artifact.id} does not take", "leave it out")
+    if not (held or requested) or (artifact.contract is None and not _takes_a_picture(artifact)):
+        return artifact
+    ranged = with_value_range(artifact, requested, listener)
+    if ranged.contract is not None:
+        return ranged
+    tensor = artifact.inputs[0]
+    colour = COLOURS[sides_of(tensor.shape)[2]]
+    return replace(
+        artifact, contract=InputContract(_plain_name(tensor.name), tensor.shape, tensor.dtype, colour=colour)
+    )
 
 
 def _takes_a_picture(artifact: Artifact) -> bool:

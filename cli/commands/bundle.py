@@ -32,10 +32,15 @@ from ..options import labelled_data, sample_columns
     help="How a detector's outputs are read, as in evaluate.  [default: as in the run, or what they tell]",
 )
 @click.option("--anchors", default="", metavar="FILE|KEY=VALUE,…", help="What encoded boxes are relative to.")
+@click.option(
+    "--value-range",
+    metavar="LO,HI",
+    help="What a file without a .json wants pixels in.  [default: what the file says, else 0,255]",
+)
 @sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: bundle.json.")
 def command(artifact: Path, out: Path | None, data: str, samples: int, tflm: Path | None, chip: str, boxes: str,
-            anchors: str, as_json: bool, **columns: str | None) -> int:  # fmt: skip
+            anchors: str, value_range: str | None, as_json: bool, **columns: str | None) -> int:  # fmt: skip
     """Bundle ARTIFACT, a .tflite or .onnx, or a run's folder, whose recommended file is taken.
 
     The bundle holds the file (a .tflite of pictures with metadata, such that stock consumers run it unchanged), its
@@ -44,12 +49,14 @@ def command(artifact: Path, out: Path | None, data: str, samples: int, tflm: Pat
     """
     from ...report.progress_bars import ProgressBars
     from ...workflows.bundle import bundle
+    from ...workflows.model_files import read_range
     from ..output import show_json
     from ..terminal import echo
 
     source = labelled_data(data, columns) if data else None
     bundled = bundle(artifact, out=out, data=source, samples=samples, tflm=tflm, chip=chip, boxes=boxes,
-                     anchors=anchors or None, progress=ProgressBars())  # fmt: skip
+                     anchors=anchors or None, value_range=read_range(value_range) if value_range else None,
+                     progress=ProgressBars())  # fmt: skip
     if as_json:
         show_json({**bundled.manifest, "folder": str(bundled.folder), "archive": str(bundled.archive)})
         return 0

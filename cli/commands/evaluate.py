@@ -54,8 +54,8 @@ from ..options import channel_options, cluster_option, labelled_data, sample_col
     "--boxes",
     default="",
     metavar="FORMAT",
-    help="How a detector's outputs are read: xyxy, yxyx, cxcywh, yolov8, yolov5, detr, rtdetr, or ssd with --anchors.  "
-    "[default: what they tell]",
+    help="How a detector's outputs are read: xyxy, yxyx, cxcywh, yolov8, yolov5, yolox, detr, rtdetr, or ssd with "
+    "--anchors.  [default: what they tell]",
 )
 @click.option(
     "--anchors",

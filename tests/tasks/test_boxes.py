@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,53 @@ def test_heads_are_decoded_with_suppression_within_a_class(layout: str, transpos
     assert found[: len(kept)] == pytest.approx(np.array(kept) / scale, abs=1e-6) and not found[len(kept) :].any()
 
 
+def test_boxes_with_a_score_for_each_class_are_read_in_the_order_that_is_named() -> None:
+    outputs = specs(boxes=(1, 3, 4), scores=(1, 3, 3))
+    near = [9.0, 16.0, 33.0, 48.0]
+    scores = [[0.1, 0.9, 0.2], [0.1, 0.8, 0.2], [0.7, 0.1, 0.2]]  # the second overlaps the first of its class
+    reading = reading_of(outputs, SIZE, named="xyxy")
+    assert reading.layout == "scored" and reading.overlaps and "own suppression" in reading.words
+    answer = of(reading, boxes=[*BOX, *near, *near], scores=np.ravel(scores).tolist())
+    found = boxes(answer, reading)[0]
+    assert found[:2, 4:].tolist() == pytest.approx(np.array([[0.9, 1], [0.7, 0]])) and not found[2:].any()
+    behind = reading_of(outputs, SIZE, named="xyxy", classes=2)
+    assert behind.roles[1] == "scores by class behind a background"
+    assert boxes(answer, behind)[0, :2, 4:].tolist() == pytest.approx(np.array([[0.9, 0], [0.2, 1]]))
+    with pytest.raises(InputError, match="3 columns, and 9 classes are known"):
+        reading_of(outputs, SIZE, named="xyxy", classes=9)
+
+
+def test_the_head_of_yolox_is_decoded_by_its_grids() -> None:
+    cells = [(x, y, stride) for stride in (8, 16, 32) for y in range(64 // stride) for x in range(128 // stride)]
+    values = np.zeros((len(cells), 7))
+    at = cells.index((3, 2, 16))
+    values[at] = [0.25, 0.5, np.log(1.5), np.log(0.5), 0.8, 0.5, 1]
+    reading = reading_of(specs(output=(1, len(cells), 7)), SIZE, named="yolox", classes=2)
+    found = boxes(values.reshape(1, -1), reading)[0]
+    x, y, width, height = 3.25 * 16 / 128, 2.5 * 16 / 64, 24 / 128, 8 / 64
+    expected = [x - width / 2, y - height / 2, x + width / 2, y + height / 2, 0.8, 1]
+    assert found[0].tolist() == pytest.approx(expected) and not found[1:].any()
+    with pytest.raises(ValueError, match="90 candidates, and YOLOX has 168"):
+        read(np.zeros((1, 630)), reading_of(specs(output=(1, 90, 7)), SIZE, named="yolox"))
+    with pytest.raises(ValueError, match="--boxes yolox"):
+        read(values.reshape(1, -1), reading_of(specs(output=(1, len(cells), 7)), SIZE, classes=2))
+
+
+def test_the_outputs_of_other_makes_are_known_by_their_names() -> None:
+    """Those of TensorFlow's Object Detection API as .onnx, and DETR's with open sizes."""
+    api = {"detection_anchor_indices": (-1, -1), "detection_boxes": (-1, -1, 4), "detection_classes": (-1, -1),
+           "detection_multiclass_scores": (-1, -1, 91), "detection_scores": (-1, -1), "num_detections": (-1,),
+           "raw_detection_boxes": (-1, 1917, 4), "raw_detection_scores": (-1, 1917, 91)}  # fmt: skip
+    reading = reading_of(specs(**api), SIZE, corners="xyxy")
+    read_ones = dict(zip(reading.roles, reading.outputs, strict=True))
+    assert read_ones == {"boxes": "detection_boxes", "classes": "detection_classes", "scores": "detection_scores",
+                         "count": "num_detections"}  # fmt: skip
+    assert reading.corners == "yxyx" and reading.is_certain, "the API's order, whatever the file is"
+    assert reading_of(specs(**api), SIZE, named="xyxy").corners == "xyxy"
+    detr = reading_of(specs(logits=(-1, -1, 92), pred_boxes=(-1, -1, 4)), SIZE)
+    assert detr.layout == "detr" and detr.values == (4000, 92000)
+
+
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:4], other[2:4])
     shared = float(np.prod(np.clip(high - low, 0, None)))
@@ -118,6 +167,9 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     (specs(probabilities=(1, 10)), "", "cannot be read as boxes: probabilities"),
     (specs(b=(1, 9, 4), s=(1, 9)), "", "cannot be read as boxes"),
     (specs(b=(1, 9, 4), c=(1, 9, 4), s=(1, 9)), "", "cannot be read as boxes"),
+    (specs(b=(1, 9, 4), s=(1, 9, 3)), "", "b and s look like a box and scores .* --boxes xyxy, .* --anchors"),
+    (specs(a=(1, 8, 8, 12), b=(1, 8, 8, 9), c=(1, 4, 4, 12), d=(1, 4, 4, 9)), "", "are maps of several levels"),
+    (specs(b=(1, 9, 4), s=(1, 9, 3)), "ssd", "needs the anchors"),
     (specs(head=(1, 84, 8400)), "", "say --boxes with"),
     (specs(rows=(1, 9, 6)), "abcd", "'abcd' is not known"),
     (specs(rows=(1, 9, 6)), "xyxy-inches", "is not known"),
@@ -125,8 +177,9 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     ([], "yolov8", "cannot be read as boxes: none"),
 ])  # fmt: skip
 def test_other_outputs_are_refused(outputs: list[TensorSpec], named: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError) as raised:
         reading_of(outputs, SIZE, named=named)
+    assert re.search(words, f"{raised.value.message} {raised.value.remedy}")
 
 
 @pytest.mark.parametrize(("row", "words"), [

@@ -139,6 +139,9 @@ def test_boxes_are_resized_with_their_picture(resize: str, expected: list[float]
     ([50, 0, 90, 20, 0], "sample 1 of y .from 0., box 0: it is outside the picture"),
     ([5, 0, 5, 20, 0], "no width or no height"),
     ([5, 0, 9, 20, 0.5], "no whole number"),
+    ([5, 0, 9, 20, -1], "sample 1 of y .from 0., box 0: its class is -1, that of rows that fill up, and it has a box"),
+    ([5, 0, 9, 20, -2], "its class is no whole number from 0"),
+    ([50, 0, 79, -20, 0], "no width or no height"),
     ([5, 0, np.inf, 20, 0], "NaN or infinity in 1 samples"),
 ])  # fmt: skip
 def test_boxes_that_are_none_are_refused(box: list[float], words: str) -> None:
@@ -160,6 +163,8 @@ def test_boxes_are_drawn_as_far_as_the_picture_goes() -> None:
 def test_targets_of_another_form_are_refused() -> None:
     with pytest.raises(InputError, match="has no boxes with classes"):
         listed_boxes([{"boxes": [[1, 2, 3]], "classes": [0]}])
+    with pytest.raises(InputError, match=r"sample 1 of y .* box 0 \(from 0\) has the class -1"):
+        listed_boxes([{"boxes": [], "classes": []}, {"boxes": [[1, 2, 3, 4]], "classes": [-1]}])
     with pytest.raises(InputError, match="is no list of boxes"):
         sized_boxes(np.zeros((2, 5)), {})
     with pytest.raises(InputError, match="x has no pictures"):

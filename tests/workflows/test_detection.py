@@ -227,6 +227,16 @@ def test_onnx_files_with_rows_of_an_open_number_or_a_head(tmp_path: Path, head: 
     figures = expected(listed, found, POSTPROCESS_SIDE)
     assert 0.1 < figures.stats[0] < 1 and row.accuracy == pytest.approx(figures.stats[0], abs=1e-6)
     assert row.metrics["AP pot"] == pytest.approx(class_figures(figures)[1], abs=1e-6)
+    if head:
+        shown = ep.bundle(path, data=coco_file(tmp_path / "boxes.json", x, listed, ["pot", "cup"]), boxes="yolov8",
+                          out=tmp_path / "bundles", samples=12)  # fmt: skip
+        golden = np.load(shown.folder / "golden.npz", allow_pickle=False)["samples"]
+        sure = [row for row in rows[int(np.flatnonzero((x == golden[0]).all(axis=(1, 2, 3)))[0])] if row[4] >= 0.25]
+        example = [sys.executable, str(shown.folder / "example.py")]
+        lines = subprocess.run(example, capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+        assert lines[0].startswith(f"{len(sure)} boxes of a score") and len(lines) == 1 + min(20, len(sure)) > 3
+        for line, row in zip(lines[1:], sure[:20], strict=True):
+            assert line.split()[:3] == [f"{row[4]:.4f}", "class", f"{row[5]:.0f}"]
     reading = run.results.artifacts[0].boxes
     assert reading is not None and (reading.layout, reading.corners) == (
         ("yolov8", "cxcywh") if head else ("rows", "xyxy")

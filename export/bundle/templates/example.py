@@ -131,7 +131,7 @@ def boxes_of(model, outputs):
     if "rows" in parts:
         rows = parts["rows"].reshape(-1, 6)
         boxes, scores, classes = rows[:, :4], rows[:, 4], rows[:, 5]
-    elif "head" in parts or "logits" in parts:
+    elif about["layout"] != "outputs":
         boxes, scores, classes = decoded(about, parts)
     else:
         boxes = parts["boxes"].reshape(-1, 4)
@@ -172,10 +172,15 @@ def decoded(about, parts):
         boxes = parts["boxes"].reshape(-1, 4)
         scores = shares_of(parts["logits"].reshape(len(boxes), -1).astype("float64"), "softmax" * (layout == "detr"))
         scores = scores[:, :-1] if layout == "detr" else scores
+    elif layout == "scored":
+        role = next(one for one in about["roles"] if one != "boxes")
+        boxes = parts["boxes"].reshape(-1, 4)
+        scores = shares_of(parts[role].reshape(len(boxes), -1).astype("float64"), "")
+        scores = scores[:, 1:] if role.endswith("background") else scores
     else:
         values = parts["head"].reshape(parts["head"].shape[-2:])
         values = values.T if values.shape[0] < values.shape[1] else values
-        boxes = values[:, :4]
+        boxes = from_grid(values, about) if layout == "yolox" else values[:, :4]
         scores = values[:, 4:] if layout == "yolov8" else values[:, 4:5] * values[:, 5:]
     classes, scores = scores.argmax(axis=1), scores.max(axis=1)
     kept = numpy.argsort(-scores, kind="stable")
@@ -198,6 +203,21 @@ def from_anchors(encodings, settings):
     sizes = numpy.exp(numpy.minimum(values[:, 2:], 50)) if settings["sizes"] == "exp" else values[:, 2:]
     centres, half = values[:, :2] * rows[:, 2:] + rows[:, :2], sizes * rows[:, 2:] / 2
     return numpy.concatenate([centres - half, centres + half], axis=1)
+
+
+def from_grid(values, about):
+    """Return the boxes of YOLOX's head in pixels: centres in cells of three grids, sizes as logarithms."""
+    import numpy
+
+    cells = []
+    for stride in (8, 16, 32):
+        y, x = numpy.meshgrid(
+            numpy.arange(about["height"] // stride), numpy.arange(about["width"] // stride), indexing="ij"
+        )
+        cells.append(numpy.stack([x.ravel(), y.ravel(), numpy.full(x.size, stride)], axis=-1))
+    cells = numpy.concatenate(cells)
+    centres, sizes = values[:, :2] + cells[:, :2], numpy.exp(numpy.minimum(values[:, 2:4], 50))
+    return numpy.concatenate([centres * cells[:, 2:], sizes * cells[:, 2:]], axis=1)
 
 
 def shares_of(values, kind):
