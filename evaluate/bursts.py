@@ -30,6 +30,9 @@ from .cells import raw_path
 # The fastest run of each burst in milliseconds, by block and round.
 Bursts = dict[str, dict[int, float]]
 Record = Mapping[str, Any]
+# The logarithm of the widest ratio that is written, either way: of one block the interval is everything, and records
+# hold figures up to 1e9.
+_MOST = 20.0
 
 
 def cell_name(artifact: str, target: str) -> str:
@@ -122,7 +125,7 @@ def to_anchor(record: Record) -> LatencyRatio | None:
 
 def ratio_of(interval: Interval, anchor: str) -> LatencyRatio:
     """Return an interval of a logarithm as a ratio with its verdict. A ratio of one block is never distinguishable."""
-    estimate, low, high = (exp(min(max(value, -700.0), 700.0)) for value in interval)
+    estimate, low, high = (exp(min(max(value, -_MOST), _MOST)) for value in interval)
     verdict = "faster" if high < 1 else "slower" if low > 1 else "not distinguishable"
     return LatencyRatio(anchor, estimate, low, high, CONFIDENCE, verdict)  # type: ignore[arg-type]
 

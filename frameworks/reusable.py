@@ -34,11 +34,11 @@ def write_reusable(
     tf.saved_model.save(root, str(folder), signatures={SIGNATURE: serve} if serve else None)
 
 
-def save_reusable(tf: Any, model: Any, size: int, folder: Path) -> Path:
-    """Save `model`, which maps (batch, `size`, `size`, 3) float32 to one tensor, in Keras 2 or 3; return `folder`."""
+def save_reusable(tf: Any, model: Any, sample: Sequence[int], folder: Path) -> Path:
+    """Save `model`, which maps (batch, *`sample`) float32 to one tensor, in Keras 2 or 3; return `folder`."""
     root = tf.train.Checkpoint()
     root.model = model
-    image = tf.TensorSpec((None, size, size, 3), tf.float32, name="image")
+    image = tf.TensorSpec((None, *sample), tf.float32, name="image")
     call = tf.function(lambda image: model(image, training=False), input_signature=[image], autograph=False)
     # TensorFlow does not track the seeds of random layers in a Keras 3 model; some layers read them in inference too.
     root.rest = list(call.get_concrete_function().graph.variables)

@@ -19,7 +19,6 @@ from .families import did_you_mean
 
 if TYPE_CHECKING:
     from .network import Base
-    from .sensor.networks import NumberRequest
     from .source import BackboneSource, ImageRequest, ImageSource
     from .text.base import TextBase, TextRequest
 
@@ -38,6 +37,8 @@ TEXTS = {
 # Networks for arrays and tables of numbers: they tell such data from others.
 SENSOR_NETWORKS = ("scratch:dense", "scratch:conv1d")
 NUMBERS = {"scratch": (".sensor.networks", "SensorNetworks")}
+# Finished modules of waveforms, which are arrays of numbers too.
+SOUNDS = {"hub": (".sound.hub_modules", "HubSounds"), "file": (".sound.files", "FileSounds")}
 
 
 @cache
@@ -81,13 +82,12 @@ def text_source(spec: ModelSpec) -> BackboneSource[TextRequest, TextBase]:
     return source
 
 
-def number_source(spec: ModelSpec) -> BackboneSource[NumberRequest, Any]:
+def number_source(spec: ModelSpec) -> BackboneSource[Any, Any]:
     """Return the source of a network for arrays of numbers. Raises InputError, with a hint, for an unknown one."""
-    wrong = f"{shorten(spec.backbone)} takes no numbers, but the data are arrays or a table of numbers"
-    instead = f"choose {' or '.join(SENSOR_NETWORKS)}"
-    source: BackboneSource[NumberRequest, Any] = _loaded(
-        *NUMBERS[_scheme(spec, NUMBERS, {**IMAGES, **TEXTS}, wrong, instead)]
-    )
+    wrong = f"{shorten(spec.backbone)} takes no numbers, but the data are waveforms, or arrays or a table of numbers"
+    instead = f"choose {' or '.join(SENSOR_NETWORKS)}, for waveforms also hub:HANDLE or file:PATH"
+    sources = {**NUMBERS, **SOUNDS}
+    source: BackboneSource[Any, Any] = _loaded(*sources[_scheme(spec, sources, {**IMAGES, **TEXTS}, wrong, instead)])
     return source
 
 

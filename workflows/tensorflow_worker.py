@@ -73,9 +73,16 @@ def _fit(job: dict[str, Any], answers: _Answers) -> None:
         fit_text(spec, train, **options)
         return
     if data.kind == "tensor":
-        from ..train.sensor.fit import fit_numbers
+        from ..train.backbones import SENSOR_NETWORKS
 
-        fit_numbers(spec, train, **options)
+        if spec.backbone in SENSOR_NETWORKS:
+            from ..train.sensor.fit import fit_numbers
+
+            fit_numbers(spec, train, **options)
+        else:
+            from ..train.sound.fit import fit_sounds
+
+            fit_sounds(spec, train, **options)
         return
     if data.task == "segmentation":
         from ..train.segment.fit import fit_maps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -19,9 +19,9 @@ from ..core.progress import Listener
 from ..core.recipe import TrainedTask
 from ..core.recipe_data import Data
 from ..core.sanitize import shorten
-from ..data.array_splits import UNKNOWN, ArraySplits, Codes, split_arrays
+from ..data.array_splits import UNKNOWN, Codes, split_arrays
 from ..data.files import SPLIT_NAMES
-from ..data.listing import TEST, TRAIN, VALIDATION, quoted
+from ..data.listing import TEST, TRAIN, VALIDATION
 from ..data.number_tables import Columns, read_numbers
 from ..data.windows import mixed_windows, window_rows
 from ..tasks import TARGETED
@@ -31,9 +31,10 @@ from ..tasks.segmentation import VOID, Segmentation
 from ..train.external.containers import check_entries
 from ..train.external.samples import ARRAY_ERRORS
 from .array_files import SAVE, check_array, check_array_file, check_length, load_array, read_member, source_path
+from .array_report import check_splits, missing_tags, report_of
 from .samples import inferred_task
 from .training_pictures import Pictures, check_maps, mask_files, read_mask_pictures
-from .training_waves import Sounds, read_waves, wave_identity
+from .training_waves import Sounds, check_waves, read_waves, wave_identity
 
 # Version of the prepared arrays. Raise it when the same data and settings give other files.
 FORMAT = 1
@@ -63,6 +64,13 @@ class _Arrays:
     mixed: int = 0
     tags: bool = False
     rate: int = 0
+
+    @property
+    def sample(self) -> str:
+        """What a sample is, in words."""
+        if self.rate:
+            return f"{self.x.shape[1]:,} samples at {self.rate:,} Hz"
+        return f"{' × '.join(map(str, self.x.shape[1:]))} numbers"
 
 
 def holds_arrays(data: Data) -> bool:
@@ -109,7 +117,8 @@ def prepare_arrays(
 
     def read(source: str) -> _Arrays:
         if not source.startswith("wav:"):
-            return _read(data, source, folder, task, pictures)
+            arrays = _read(data, source, folder, task, pictures)
+            return _as_waves(arrays, source, data.sample_rate) if data.sample_rate else arrays
         return _waves(data, source, folder, task, sounds or Sounds(data.sample_rate, data.window_seconds), listener)
 
     arrays = read(data.source)
@@ -126,10 +135,13 @@ def prepare_arrays(
         arrays.given, classes, data, seed=seed, groups=arrays.groups, rows=arrays.rows, samples=arrays.x
     )
     counts = {split: len(splits.indices(code)) for code, split in enumerate(SPLITS)}
-    report = _report(arrays, splits, counts, labels, classes if name == Classification.name else None)
-    _check_splits(report, counts, data.source)
+    report = report_of(
+        arrays.sample, splits, counts, labels, classes if name == Classification.name else None,
+        mixed=arrays.mixed, columns=arrays.columns, rate=arrays.rate,
+    )  # fmt: skip
+    check_splits(report, counts, data.source)
     if name == Multilabel.name:
-        report["warnings"] += _missing_tags(labels, targets[splits.indices(TEST)], data.source)
+        report["warnings"] += missing_tags(labels, targets[splits.indices(TEST)], data.source)
     for warning in report["warnings"]:
         listener.note("warning", warning["what"], remedy=warning["remedy"])
     listener.note("info", f"the task is {name}" + (f" of {len(labels)} classes or tags" if labels else ""))
@@ -160,7 +172,8 @@ def prepare_arrays(
 def _check_keys(data: Data) -> None:
     scheme = data.source.partition(":")[0]
     table = scheme in ("csv", "parquet")
-    more = {"masks": {"max_pixels"}, "wav": {"sample_rate", "window_seconds"}}
+    more = {"masks": {"max_pixels"}, "wav": {"sample_rate", "window_seconds"}, "npz": {"sample_rate"}}
+    more["npy"] = more["npz"]
     known = _USED | ({*_TABLE_KEYS, "encoding"} if table else more.get(scheme, set()))
     default = {key: about.default for key, about in Data.model_fields.items()}
     if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != default[key]):
@@ -210,6 +223,11 @@ def _waves(data: Data, source: str, folder: Path, task: str, sounds: Sounds, lis
     return _Arrays(
         waves.x, waves.y, waves.given, waves.groups, names=waves.names, tags=waves.tags, rate=waves.rate
     )  # fmt: skip
+
+
+def _as_waves(arrays: _Arrays, source: str, rate: int) -> _Arrays:
+    check_waves(arrays.x, source)
+    return replace(arrays, rate=rate)
 
 
 def _npy(x_path: Path, y_path: Path) -> _Arrays:
@@ -379,66 +397,3 @@ def _tags(arrays: _Arrays, targets: NDArray[Any], task: str) -> tuple[str, ...]:
     if arrays.names and len(arrays.names) != targets.shape[1]:
         raise InputError(f"labels names {len(arrays.names)} tags, and y has {targets.shape[1]}", SAVE)
     return arrays.names or tuple(map(str, range(targets.shape[1])))
-
-
-def _report(
-    arrays: _Arrays,
-    splits: ArraySplits,
-    counts: Mapping[str, int],
-    labels: Sequence[str],
-    classes: NDArray[np.int64] | None,
-) -> dict[str, Any]:
-    """Return the data check in the form that the reports show."""
-    warnings = []
-    if arrays.mixed:
-        warnings.append(
-            {"what": f"{arrays.mixed} windows have rows of different targets: each has its last row's",
-             "remedy": "use shorter windows, or a group for each stretch of one target"}
-        )  # fmt: skip
-    if splits.copies:
-        warnings.append(
-            {"what": f"{splits.copies} samples are exact copies of samples in another split and are left out: the "
-             "copy in test stays, else the one in validation",
-             "remedy": "look for rows that were written twice"}
-        )  # fmt: skip
-    report: dict[str, Any] = {
-        "kept": dict(counts),
-        "splits": dict(zip(SPLITS, splits.origins, strict=True)),
-        "warnings": warnings,
-        "sample": f"{' × '.join(map(str, arrays.x.shape[1:]))} numbers",
-    }
-    if arrays.rate:
-        report["sample"] = f"{arrays.x.shape[1]:,} samples at {arrays.rate:,} Hz"
-        report["sample_rate"] = arrays.rate
-    if splits.shared:
-        report["windows_left_out"] = f"{splits.shared} share rows with a window of another split"
-    if arrays.columns:
-        report["features"] = list(arrays.columns)
-    if classes is not None:
-        report["classes"] = {
-            label: {split: int((classes[splits.indices(code)] == number).sum()) for code, split in enumerate(SPLITS)}
-            for number, label in enumerate(labels)
-        }
-    return report
-
-
-def _missing_tags(labels: Sequence[str], tested: NDArray[Any], source: str) -> list[dict[str, str]]:
-    """Return a warning of tags that no test sample has. Raises InputError where no sample has any."""
-    missing = [label for label, column in zip(labels, tested.T, strict=True) if not column.any()]
-    if len(missing) == len(labels):
-        raise InputError(f"{source}: no test sample has any tag", "give more samples, or a test split with tags")
-    if not missing:
-        return []
-    return [{"what": f"no test sample has {quoted(missing)}: mAP is that of the other tags",
-             "remedy": "give more samples with these tags"}]  # fmt: skip
-
-
-def _check_splits(report: Mapping[str, Any], counts: Mapping[str, int], source: str) -> None:
-    for split in ("train", "test"):
-        lost = [label for label, held in report.get("classes", {}).items() if not held[split]]
-        if lost or not counts[split]:
-            words = f" of {quoted(lost)}" if lost and counts[split] else ""
-            raise InputError(
-                f"{source}: no sample is left for {split}{words}",
-                "give more samples of each class" + ", in several groups" * ("groups" in report["splits"]["test"]),
-            )

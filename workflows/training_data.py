@@ -14,21 +14,23 @@ from ..core.sanitize import shorten
 from ..core.store import Store
 from ..data import fingerprint, kind_of
 from ..tasks.classification import Classification
-from ..train.backbones import SENSOR_NETWORKS
+from ..train.backbones import SENSOR_NETWORKS, SOUNDS
+from ..train.sound.rates import known_rate
 from .input_spec import InputSpec
 from .prepare_data import prepared
 from .tensorflow_process import TensorFlowProcess
 from .training_arrays import array_fingerprint, holds_arrays, prepare_arrays
 from .training_pictures import Pictures
+from .training_waves import Sounds
 
 
 def kind_of_recipe(recipe: Recipe) -> Kind:
     """Return whether a recipe trains on images, texts or arrays of numbers: the data tell, and what its models take.
 
-    Recordings are arrays of numbers: waveforms.
+    Recordings are arrays of numbers, waveforms; and so are arrays of which `Data.sample_rate` is said.
     A table that names no target counts as numbers where a model takes those, so that preparing it says what is missing.
     """
-    if recipe.data.source.startswith("wav:"):
+    if _waveforms(recipe):
         return "tensor"
     numbers = any(spec.backbone in SENSOR_NETWORKS for spec in recipe.model)
     if numbers and (holds_arrays(recipe.data) or recipe.data.source.startswith("csv:")):
@@ -36,14 +38,46 @@ def kind_of_recipe(recipe: Recipe) -> Kind:
     return "image" if _pictures_in_arrays(recipe) else kind_of(recipe.data, recipe.folder)
 
 
+def _waveforms(recipe: Recipe) -> bool:
+    scheme = recipe.data.source.partition(":")[0]
+    return scheme == "wav" or (scheme in ("npz", "npy") and recipe.data.sample_rate is not None)
+
+
 def _pictures_in_arrays(recipe: Recipe) -> bool:
-    numbers = any(spec.backbone in SENSOR_NETWORKS for spec in recipe.model)
+    numbers = any(spec.backbone in SENSOR_NETWORKS for spec in recipe.model) or _waveforms(recipe)
     return not numbers and recipe.data.source.partition(":")[0] in ("npz", "npy", "masks")
+
+
+def _sounds(recipe: Recipe, spec: ModelSpec, listener: Listener | None = None) -> Sounds:
+    """Return the waveforms that a model takes. Raises InputError where nothing says the rate of a finished module."""
+    said, known = recipe.data.sample_rate, known_rate(spec)
+    if said is None and known is None and spec.backbone not in SENSOR_NETWORKS:
+        raise InputError(
+            f"model {spec.name!r}: the rate of the waveforms that {shorten(spec.backbone)} takes is not known",
+            "say it in Hz, as the module's own description does: data.sample_rate = 16000",
+        )
+    if listener is not None and said is not None and known not in (None, said):
+        listener.note(
+            "warning",
+            f"model {spec.name!r}: data.sample_rate = {said:,}, and this module is known to take {known:,} Hz",
+            remedy="leave data.sample_rate out",
+        )
+    return Sounds(said or known, recipe.data.window_seconds)
 
 
 def recipe_fingerprint(recipe: Recipe) -> dict[str, Any]:
     """Return what the prepared data of a recipe depend on: a cheap cache key. Raises InputError as `fingerprint` and
     `array_fingerprint`."""
+    if kind_of_recipe(recipe) == "tensor":
+        for spec in recipe.model:
+            if _waveforms(recipe):
+                _sounds(recipe, spec)
+            elif spec.backbone not in SENSOR_NETWORKS and spec.backbone.partition(":")[0] in SOUNDS:
+                raise InputError(
+                    f"model {spec.name!r}: {shorten(spec.backbone)} takes waveforms, and the data are arrays or a "
+                    "table of numbers",
+                    f"choose {' or '.join(SENSOR_NETWORKS)}; of arrays of waveforms (N, samples) say data.sample_rate",
+                )
     if kind_of_recipe(recipe) == "tensor" or _pictures_in_arrays(recipe):
         return array_fingerprint(recipe.data, recipe.task, seed=recipe.seed, folder=recipe.folder)
     if recipe.task not in ("", Classification.name):
@@ -77,7 +111,9 @@ def prepared_for_training(
             fingerprint=known, helpers=helpers,
         )  # fmt: skip
     pictures = None if kind == "tensor" else Pictures(spec.image_size, spec.resize)
-    key = store.key("data", {"training": known, **({"pictures": asdict(pictures)} if pictures else {})})
+    sounds = _sounds(recipe, spec, listener) if _waveforms(recipe) else None
+    forms = {"pictures": pictures, "sounds": sounds}
+    key = store.key("data", {"training": known, **{name: asdict(form) for name, form in forms.items() if form}})
     if store.get(key) is None:
         with store.write(key) as workspace:
             prepare_arrays(
@@ -88,5 +124,6 @@ def prepared_for_training(
                 workspace=workspace,
                 listener=listener,
                 pictures=pictures,
+                sounds=sounds,
             )
     return load_prepared(store.root / key)

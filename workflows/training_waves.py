@@ -18,7 +18,7 @@ from ..core.sanitize import shorten
 from ..data.files import stat_identity
 from ..data.listing import Listing
 from ..data.sound_tables import is_table, recordings, targets_of
-from ..data.waveforms import need_reader, read_at
+from ..data.waveforms import LOUDEST, need_reader, read_at
 from .wave_files import pieces
 
 _LEAST = 2  # samples of a window
@@ -100,6 +100,21 @@ def read_waves(path: Path, source: str, sounds: Sounds, task: str, listener: Lis
 
 def _files(listing: Listing) -> list[SampleFile]:
     return [one for one in listing.stream(np.arange(len(listing))) if isinstance(one, SampleFile)]
+
+
+def check_waves(x: NDArray[Any], source: str) -> None:
+    """Raise InputError for arrays that are no waveforms (N, samples) from −1 to 1."""
+    if x.ndim != 2:
+        raise InputError(
+            f"{shorten(source, 200)}: the samples have the shape {x.shape}, and data.sample_rate says that they are "
+            "waveforms",
+            "give waveforms (N, samples), or leave data.sample_rate out",
+        )
+    if (loudest := float(np.abs(x).max(initial=0))) > LOUDEST:
+        raise InputError(
+            f"{shorten(source, 200)}: the waveforms have values up to {loudest:g}, and they are from -1 to 1",
+            "divide them by their range, e.g. x / 32768 of 16 bits",
+        )
 
 
 def _clips(

@@ -63,6 +63,16 @@ def test_a_small_difference_is_found_on_a_machine_whose_speed_changes_by_a_fifth
     assert (interval := between(records["same"], records["slower"])) and ratio_of(interval, "").verdict == "slower"
 
 
+def test_the_ratio_of_one_block_is_one_that_a_record_holds(tmp_path: Path) -> None:
+    """Of one block the interval has no ends; two models of such a run were compared with ends of 1e304."""
+    machine = Machine()
+    plan = Plan(processes=1, max_seconds=0)
+    _, records, _ = bench(tmp_path, [Runner(machine, "anchor", 10.0), Runner(machine, "slower", 20.0)], plan)
+    ratio = to_anchor(records["slower"])
+    assert ratio is not None and ratio.verdict == "not distinguishable" and ratio.ratio > 1.8
+    assert 1e-9 < ratio.low < 1e-6 and 1e6 < ratio.high < 1e9
+
+
 def test_every_cell_runs_once_in_each_round_and_the_order_changes(tmp_path: Path) -> None:
     machine = Machine()
     runners = [Runner(machine, name, 10.0) for name in ("a", "b", "c")]

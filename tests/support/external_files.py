@@ -56,6 +56,16 @@ def tabular(keras: Any, np: Any) -> Any:
     return keras.Model([numbers, code], layers.Dense(3, name="logits")(joined))
 
 
+def waves(keras: Any) -> Any:
+    """A classifier of waveforms (500,), with a channel in Keras 3; its features are the maxima of 4 filters."""
+    layers = keras.layers
+    channel = keras.__version__.startswith("3")
+    x = wave = keras.Input((None, 1) if channel else (500,), name="wave")
+    x = x if channel else layers.Reshape((500, 1))(x)
+    x = layers.GlobalMaxPooling1D(name="maxima")(layers.Conv1D(4, 16, strides=8, activation="relu")(x))
+    return keras.Model(wave, layers.Dense(3, activation="softmax")(x))
+
+
 def with_lambda(keras: Any) -> Any:
     """A model that carries Python."""
     image = keras.Input((16, 16, 3), name="image")
@@ -184,6 +194,14 @@ def main(version: str, folder: Path) -> None:
         _saved_models(tf, folder)
     else:
         nested(keras).export(str(folder / "exported"), verbose=False)
+    model, sound = waves(keras), random.uniform(-1, 1, (2, 500, 1)).astype("float32")
+    model.save(str(folder / f"waves{version}.keras"))
+    features = keras.Model(model.input, model.get_layer("maxima").output)
+    np.savez(
+        folder / f"waves{version}.npz",
+        x=sound[..., 0],
+        y=np.asarray(features(sound if version == "3" else sound[..., 0])),
+    )
 
 
 if __name__ == "__main__":

@@ -53,9 +53,9 @@ class Files:
         that the range of its pixels is known, and the modules that it needs."""
         where = f"model {spec.name!r}"
         check_installed()
-        file = _identified(spec, folder)
+        file = identified(spec, folder)
         check_keys(spec, SAVED_MODEL_KEYS if file.keras == 0 else KEYS)
-        check_objects(_objects(spec, folder))
+        check_objects(objects_of(spec, folder))
         if spec.sha256 and (other := sha256_file(file.path)) != spec.sha256:
             raise InputError(
                 f"{where}: {file.path} is not the file that the recipe pins: its sha256 is {other}",
@@ -77,10 +77,10 @@ class Files:
         """The hashes of the file and of the code that it needs, and the recipe's settings."""
         keys = sorted(SAVED_MODEL_KEYS - {"name", "backbone", "resize", "sha256"})
         chosen = {key: getattr(spec, key) for key in keys}
-        file = _identified(spec, folder)
+        file = identified(spec, folder)
         outside = {
-            "modules": check_modules(file.path, file.config, trust=_trusted(spec)),
-            "custom_objects": identify_objects(_objects(spec, folder)),
+            "modules": check_modules(file.path, file.config, trust=trusted(spec)),
+            "custom_objects": identify_objects(objects_of(spec, folder)),
         }
         return {"backbone": "file", **chosen, **outside, "weights": {"sha256": sha256_file(file.path)}}
 
@@ -96,17 +96,17 @@ class Files:
         the file is not suitable, StageError when it cannot be opened.
         """
         listener = request.listener
-        file = _identified(spec, request.folder)
+        file = identified(spec, request.folder)
         if file.format == "archive":
             path = resolve(str(file.path.absolute()), sha256=spec.sha256, folder=Path(), listener=listener)
-            file = identify(path, trust=_trusted(spec))
+            file = identify(path, trust=trusted(spec))
         pixels = _pixels(spec, file)
         for sentence in file.code:
             listener.note("warning", f"{file.path.name} is trusted: {sentence}")
         if file.format == "saved-model":
             return base_of(spec, file.path, pixels, request)
-        modules = fetch_modules(file.path, file.config, trust=_trusted(spec), listener=listener)
-        definitions = Definitions(_objects(spec, request.folder), modules)
+        modules = fetch_modules(file.path, file.config, trust=trusted(spec), listener=listener)
+        definitions = Definitions(objects_of(spec, request.folder), modules)
         with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
             if file.keras == 3:
                 return _keras3(spec, file, pixels, request, Path(scratch), definitions)
@@ -125,18 +125,20 @@ class Files:
                 ) from None
 
 
-def _trusted(spec: ModelSpec) -> bool:
+def trusted(spec: ModelSpec) -> bool:
+    """Whether the recipe lets the file bring code."""
     return spec.trust or bool(spec.custom_objects)
 
 
-def _objects(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
+def objects_of(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
     """Return the modules of `spec`; paths of Python files start at `folder`."""
     return tuple(str((folder / name).resolve()) if name.endswith(".py") else name for name in spec.custom_objects)
 
 
-def _identified(spec: ModelSpec, folder: Path) -> ModelFile:
+def identified(spec: ModelSpec, folder: Path) -> ModelFile:
+    """Return what the file of `spec` is. Raises InputError as `identify`, with the model's name."""
     try:
-        return identify(file_of(spec, folder), trust=_trusted(spec))
+        return identify(file_of(spec, folder), trust=trusted(spec))
     except InputError as error:
         raise InputError(f"model {spec.name!r}: {error.message}", error.remedy) from error
 
@@ -175,7 +177,7 @@ def _keras3(
         "custom_objects": list(definitions.objects),
     }
     try:
-        result = keras3.run(job, file.config, scratch / "keras3", trust=_trusted(spec))
+        result = keras3.run(job, file.config, scratch / "keras3", trust=trusted(spec))
     except keras3.KerasError as error:
         raise StageError(f"{file.path} could not be opened: {shorten(str(error), 300)}", ADVICE) from error
     message = f"{file.path.name} was opened with Keras {result['keras']}; its features are {result['taken']}"
@@ -187,12 +189,12 @@ def _keras2(
     spec: ModelSpec, file: ModelFile, pixels: Pixels, request: ImageRequest, scratch: Path, definitions: Definitions
 ) -> Base:
     tf, keras = load()
-    opened = open_keras(tf, keras, named(file, scratch), file.config, _trusted(spec), definitions)
+    opened = open_keras(tf, keras, named(file, scratch), file.config, trusted(spec), definitions)
     check_picture(opened, spec.image_size)
     backbone, features = cut_features(keras, opened, spec.output, own=spec.head == "own")
     request.listener.note("info", f"{file.path.name}: its features are {features}")
     if spec.head == "own":
-        saved = save_reusable(tf, backbone, spec.image_size, scratch / "own")
+        saved = save_reusable(tf, backbone, (spec.image_size, spec.image_size, 3), scratch / "own")
         return base_of(_spec_of_cut(spec), saved, pixels, request)
     return _flat(spec, backbone, pixels, features)
 

@@ -18,13 +18,34 @@ def check_picture(opened: Opened, size: int) -> None:
     if len(opened.inputs) != 1 or shape is None or len(shape) != 4 or shape[3] != 3:
         inputs = ", ".join(f"{tensor.name} {describe(tensor.shape)}" for tensor in opened.inputs)
         raise InputError(
-            f"the model takes {inputs}, a backbone takes one RGB picture (?, height, width, 3)", "use another model"
+            f"the model takes {inputs}, a backbone takes one RGB picture (?, height, width, 3)",
+            "use another model",
         )
     if any(side not in (None, size) for side in shape[1:3]):
         raise InputError(
             f"the model takes pictures of {shape[1]}×{shape[2]} pixels, but image_size = {size}",
             f"set image_size = {shape[1]}" if shape[1] == shape[2] else "only square pictures are supported",
         )
+
+
+def check_wave(opened: Opened, samples: int) -> tuple[int | None, ...]:
+    """Return the shape that the model takes without its batch: (samples,) or (samples, 1).
+
+    Raises InputError unless it takes one waveform of `samples`.
+    """
+    shape = opened.inputs[0].shape
+    if len(opened.inputs) != 1 or shape is None or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 1):
+        inputs = ", ".join(f"{tensor.name} {describe(tensor.shape)}" for tensor in opened.inputs)
+        raise InputError(
+            f"the model takes {inputs}, and the data are waveforms: (?, samples) or (?, samples, 1)",
+            "use another model",
+        )
+    if shape[1] not in (None, samples):
+        raise InputError(
+            f"the model takes waveforms of {shape[1]:,} samples, and those of the data have {samples:,}",
+            f"set data.window_seconds to {shape[1]:,} samples at the model's rate, data.sample_rate",
+        )
+    return tuple(shape[1:])
 
 
 def cut_features(keras: Any, opened: Opened, output: str, *, own: bool) -> tuple[Any, str]:

@@ -94,13 +94,18 @@ def _plain_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _feature_model(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Save the model up to its features as a reusable SavedModel."""
     from ...frameworks.reusable import save_reusable
-    from .feature_cut import check_picture, cut_features
+    from .feature_cut import check_picture, check_wave, cut_features
 
     tf, keras, opened = _open(job)
-    check_picture(opened, job["size"])
+    if "samples" in job:
+        shape = check_wave(opened, job["samples"])
+        sample: tuple[int, ...] = (job["samples"], *([1] if len(shape) == 2 else []))
+    else:
+        check_picture(opened, job["size"])
+        sample = (job["size"], job["size"], 3)
     model, source = cut_features(keras, opened, job["output"], own=job["own"])
-    save_reusable(tf, model, job["size"], folder / "saved_model")
-    return {"taken": source, "keras": keras.__version__}
+    save_reusable(tf, model, sample, folder / "saved_model")
+    return {"taken": source, "keras": keras.__version__, "singular": len(sample) == 2}
 
 
 def tensor(described: list[Any]) -> Tensor:

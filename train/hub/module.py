@@ -74,7 +74,7 @@ def check_module(spec: ModelSpec, folder: Path) -> tuple[SavedModel, Call]:
     where = f"model {spec.name!r}"
     saved = read(folder, spec.tags)
     check_security(folder, trust=spec.trust, where=where)
-    name = _signature_name(spec, saved, where)
+    name = signature_name(spec, saved, where)
     _check_trainable(spec, saved, name, where)
     if not name:
         return saved, Call()
@@ -84,7 +84,7 @@ def check_module(spec: ModelSpec, folder: Path) -> tuple[SavedModel, Call]:
     ]
     if len(images) != 1:
         raise InputError(
-            f"{where}: signature {name!r} takes {_describe_inputs(signature)}; expected one batch of float32 images",
+            f"{where}: signature {name!r} takes {described_inputs(signature)}; expected one batch of float32 images",
             "choose another with signature = '…'" if len(saved.signatures) > 1 else "use a model for images",
         )
     check_output(spec.output, list(signature.outputs), where)
@@ -169,7 +169,7 @@ class Module:
                 f"{self._shown_arguments()}: {_reason(error)}",
                 "check image_size, arguments and signature against the model's own description",
             ) from error
-        outputs = _outputs(result)
+        outputs = outputs_of(result)
         check_output(self.spec.output, list(outputs), self.where)
         if self.spec.output:
             return outputs[self.spec.output]
@@ -217,8 +217,8 @@ def kind_of(values: NDArray[Any]) -> Kind:
     return "scores" if values.max() <= 1 + 1e-6 and values.min() > 0 else "values"
 
 
-def _signature_name(spec: ModelSpec, saved: SavedModel, where: str) -> str:
-    """Return the signature to use; empty where the model itself is called."""
+def signature_name(spec: ModelSpec, saved: SavedModel, where: str) -> str:
+    """Return the signature to use; empty where the model itself is called. Raises InputError where there is none."""
     signatures = saved.signatures
     if spec.signature:
         if spec.signature not in signatures:
@@ -258,11 +258,12 @@ def _check_trainable(spec: ModelSpec, saved: SavedModel, signature: str, where: 
         raise InputError(f"{where}: the model has no variables to fine-tune", "set trainable = false")
 
 
-def _describe_inputs(signature: Signature) -> str:
+def described_inputs(signature: Signature) -> str:
+    """Return the inputs of a signature with their shapes, in words."""
     return shorten(", ".join(f"{name} {tensor.shape}" for name, tensor in signature.inputs.items()), 200) or "nothing"
 
 
-def _outputs(result: Any) -> dict[str, Any]:
+def outputs_of(result: Any) -> dict[str, Any]:
     """Return a call's result as outputs by name; those of a list are called by their numbers."""
     if isinstance(result, dict):
         return {str(name): value for name, value in result.items() if hasattr(value, "shape")}
