@@ -107,6 +107,12 @@ class BoxReading:
         return self.layout in ("yolov8", "yolov5", "yolox", "scored", "ssd")
 
     @property
+    def judged(self) -> tuple[str, ...]:
+        """The outputs whose values are compared with the float model's: boxes and scores, not classes and counts."""
+        pairs = zip(self.roles, self.outputs, strict=True)
+        return tuple(name for role, name in pairs if role not in ("classes", "count"))
+
+    @property
     def order(self) -> str:
         """The order of a box's numbers, in words."""
         return _ORDERS[self.corners]

@@ -140,6 +140,8 @@ def as_detector(
     if boxes and isinstance(reading, InputError):
         raise InputError(f"{artifact.id}: {reading.message}", reading.remedy)
     if not isinstance(reading, BoxReading):
+        if reading is not None:
+            listener.note("warning", f"{artifact.id}: {reading.message}", remedy=reading.remedy)
         return artifact
     listener.note("info", f"boxes: {shorten(reading.words, 400)}")
     judged = {"scores", "rows", "head", "logits", "scores by class", "scores by class behind a background"}

@@ -18,7 +18,9 @@ from ..core.run_log import RunLog
 from ..core.store import Store, lock, open_store
 from ..core.variant import Variant
 from ..quantize import diagnosis as tensors
+from .anchors import Anchors, AnchorsLike, anchors_of
 from .arguments import FileLike, at_least_one, file_path, path_of
+from .detectors import as_detector, certain_readings, with_anchors, with_reading
 from .listening import listener_of
 from .model_files import input_spec_of, open_artifact
 from .preflight import check_writable
@@ -47,6 +49,8 @@ def diagnose(
     data: DataLike | None = None,
     samples: int = SAMPLES,
     out: str | os.PathLike[str] | None = None,
+    boxes: str = "",
+    anchors: AnchorsLike | None = None,
     progress: Listener | None = None,
 ) -> Diagnosis:
     """Compare every tensor of a quantized file with the float model's on the same samples, and find the causes.
@@ -59,6 +63,9 @@ def diagnose(
         samples: how many of them are compared.
         out: the folder that ``diagnosis/`` is written into: the figures as JSON, and files for Model Explorer.
             Default: the run that the file lies in, or the folder that it lies in.
+        boxes: how the outputs of a detector are read, as in `evaluate`: all of them are then compared. Default: what
+            they tell.
+        anchors: of encoded boxes, as in `evaluate`.
         progress: hears how far the work is. Default: nothing is shown, but for a bar in a notebook.
 
     Returns:
@@ -73,12 +80,16 @@ def diagnose(
         raise InputError(f"{path} does not exist", "give a quantized .tflite file")
     float_file = file_path(reference, "the reference") if reference is not None else None
     source = data_source(data) if data is not None else None
+    known = anchors_of(anchors)
+    with_anchors(boxes, known)
     folder = home(path, path_of(out, "out") if out is not None else None)
     check_parts(folder)
     check_writable(folder / "diagnosis")
     with RunLog(folder / "diagnosis" / "log.jsonl", listener_of(progress)) as log:
         log.begin("diagnose", path.name)
-        return diagnose_file(path, float_file, source, at_least_one(samples, "samples"), folder, log)
+        return diagnose_file(
+            path, float_file, source, at_least_one(samples, "samples"), folder, log, boxes=boxes, anchors=known
+        )
 
 
 def compare_files(
@@ -104,6 +115,10 @@ def compare_files(
         "reference": sha256_file(reference) if reference.is_file() else None,
         "data": [data.sha256, split, samples, seed],
     }
+    if artifact.boxes is None:
+        artifact = with_reading(artifact, certain_readings([artifact]))
+    if artifact.boxes is not None:
+        spec["boxes"] = to_json(artifact.boxes)
     key = store.key("diagnosis", spec, tensors.PACKAGES)
     if store.get(key) is None:
         with store.write(key) as workspace:
@@ -172,6 +187,9 @@ def diagnose_file(
     samples: int,
     folder: Path,
     listener: Listener,
+    *,
+    boxes: str = "",
+    anchors: Anchors | None = None,
 ) -> Diagnosis:
     """Diagnose one file, and write the diagnosis into `folder`.
 
@@ -184,6 +202,7 @@ def diagnose_file(
             f"{path} is of the format {artifact.format}; only .tflite files are compared tensor by tensor",
             f"diagnose the tflite:{artifact.scheme} file of the same model: its layers have the same errors",
         )
+    artifact = as_detector(artifact, source, listener, boxes=boxes, anchors=anchors)
     if reference is not None and not reference.is_file():
         raise InputError(f"{reference} does not exist", "give the float32 .tflite of the same model with --float")
     origin = source_run_of(path, artifact.model)

@@ -16,6 +16,8 @@ from ..options import labelled_data, sample_columns
 @click.option("--data", "source", metavar="SOURCE", default="", help="Samples, e.g. folder:images or csv:texts.csv.")
 @click.option("--samples", type=click.IntRange(min=1), default=64, show_default=True, help="How many are compared.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where diagnosis/ goes.  [default: the run, or beside]")
+@click.option("--boxes", default="", metavar="FORMAT", help="How a detector's outputs are read, as in evaluate.")
+@click.option("--anchors", default="", metavar="FILE|KEY=VALUE,…", help="What encoded boxes are relative to.")
 @sample_columns
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as one JSON document.")
 def command(
@@ -24,6 +26,8 @@ def command(
     source: str,
     samples: int,
     out: Path | None,
+    boxes: str,
+    anchors: str,
     as_json: bool,
     **columns: str | None,
 ) -> None:
@@ -41,7 +45,8 @@ def command(
     from ..terminal import echo
 
     data = labelled_data(source, columns) if source else None
-    diagnosis = diagnose(artifact, reference=reference, data=data, samples=samples, out=out, progress=ProgressBars())
+    diagnosis = diagnose(artifact, reference=reference, data=data, samples=samples, out=out, boxes=boxes,
+                         anchors=anchors or None, progress=ProgressBars())  # fmt: skip
     if as_json:
         show_json(to_json(diagnosis))
         return

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.boxes import BoxReading
 from ...core.model import sample_shape
 from ...tasks.agreement import SIDES, Agreement
-from ...tasks.boxes import certain_boxes
+from ...tasks.boxes import certain_boxes, read
 from ...tasks.detection import BoxAgreement
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -19,18 +20,19 @@ Outputs = Mapping[str, NDArray[Any]]
 class AnswerComparison:
     """Adds up samples. `answer` is the judged output (empty: the first), `classes` is how many labels there are.
 
-    `sigmoids`: the graph ends in a sigmoid, so that without labels each value says yes or no.
+    `sigmoids`: the graph ends in a sigmoid, so that without labels each value says yes or no. `reading` is how outputs
+    are read as boxes, of a detector that its names do not show to be one.
     """
 
-    def __init__(self, answer: str, classes: int, *, sigmoids: bool) -> None:
-        self._answer, self._classes, self._sigmoids = answer, classes, sigmoids
+    def __init__(self, answer: str, classes: int, *, sigmoids: bool, reading: BoxReading | None = None) -> None:
+        self._answer, self._classes, self._sigmoids, self._reading = answer, classes, sigmoids, reading
         self._counted: Agreement | None = None
 
     def add(self, reference: Outputs, quantized: Outputs) -> None:
         """Take one sample's outputs of the float file and of the other, by name, each in the file's order."""
-        boxes = certain_boxes(reference)
+        boxes = self._boxes(reference)
         if boxes is not None:
-            other = certain_boxes(quantized)
+            other = self._boxes(quantized)
             counted = self._counted = self._counted or BoxAgreement((boxes.size,))
             counted.add(boxes, np.zeros_like(boxes) if other is None else other)
             return
@@ -41,6 +43,15 @@ class AnswerComparison:
             kind = SIDES if self._sigmoids and not self._classes else ""
             self._counted = Agreement(sample_shape(exact.shape), self._classes, kind)
         self._counted.add(exact.reshape(1, -1), np.nan_to_num(other.reshape(1, -1)))
+
+    def _boxes(self, outputs: Outputs) -> NDArray[np.float32] | None:
+        if self._reading is None:
+            return certain_boxes(outputs)
+        try:
+            values = [np.nan_to_num(outputs[name]).reshape(1, -1) for name in self._reading.outputs]
+            return read(np.concatenate(values, axis=1), self._reading)
+        except (KeyError, ValueError):  # they are called otherwise, or are no boxes for this sample
+            return None
 
     @property
     def share(self) -> float | None:

@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.codec import read_json, write_json
+from ...core.boxes import BoxReading
+from ...core.codec import from_json, read_json, write_json
 from ...core.errors import InputError
 from ...core.model import plain_name
 from ...core.pixels import as_input
 from ...tflite.objects import CASTS
 from ...tflite.values import Floats
 from .answers import AnswerComparison
+from .compared import ComparedAnswer, Powers, ratio, relative
+from .compared import Floats as Floats64
 from .error_stats import HIGHEST_DB, ErrorStats, decibels, weight_figures
 from .graph import CHANNEL_AXIS, Graph, Op, Tensor, read_graph
 from .isolate import InjectionFile, IsolatedFile, inject_errors, isolate_operators
@@ -33,7 +36,6 @@ _WORK = 3e11
 _MOST_INJECTED, _LEAST_INJECTED = 16, 4  # samples
 # An own error that is smaller than this, relative to the signal, is not injected.
 _INJECTED_DB = 60.0
-_SOFT = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC")
 
 
 @dataclass
@@ -65,16 +67,15 @@ class Comparison:
         self.isolated_inputs = isolated.inputs
         self.isolated = FileRunner(isolated.content)
         self.rows = {row.quantized: row for row in self._rows()}
-        self.before = ""  # what the compared answer is the input of: a softmax or a sigmoid
-        self.answer = self._answer()
-        self.effects: dict[tuple[int, str], float] = {}
-        self.injected_signal = 0.0
-        self.answer_error = 0.0
-        self.answer_signal = 0.0
+        answer, classes = job.get("answer") or "", int(job.get("classes", 0))
+        reading = from_json(BoxReading, job["boxes"]) if job.get("boxes") else None
+        judged = [answer] if reading is None else reading.judged
+        self.answer = ComparedAnswer(self.reference, judged, classes, boxes=reading is not None)
+        self.effects: dict[tuple[int, str], Floats64] = {}
+        self.injected_signal = np.zeros(len(self.answer.tensors))
+        self.powers = Powers(len(self.answer.tensors))
         # Numbers that pass a sigmoid say yes or no.
-        self.agreement = AnswerComparison(
-            job.get("answer") or "", int(job.get("classes", 0)), sigmoids=self.before == "LOGISTIC"
-        )
+        self.agreement = AnswerComparison(answer, classes, sigmoids=self.answer.before == "LOGISTIC", reading=reading)
 
     # --- what is compared ---------------------------------------------------------------------------------------
 
@@ -105,31 +106,6 @@ class Comparison:
             rows.insert(0, Row(index, reference, Op(-1, "INPUT", (), (index,)), "input", stats))
         return rows
 
-    def _answer(self) -> int:
-        """Return the float file's tensor that is compared: the answer, before a softmax that hides differences."""
-        answer = self.job.get("answer") or ""
-        named = {name: index for index, name in self.reference.output_names.items()}
-        index = named.get(answer, self.reference.outputs[0])
-        while (op := self.reference.producer.get(index)) is not None and op.name in (*_SOFT, "RESHAPE", *CASTS):
-            index = op.inputs[0]
-            if op.name in _SOFT:
-                self.before = op.name
-                break
-        return index
-
-    def _compared(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return an answer as it is compared, flattened.
-
-        Of scores of classes less their mean, which neither a softmax nor the choice of a class depends on. Sigmoids and
-        numbers have no such freedom.
-        """
-        exact = np.nan_to_num(np.asarray(values, np.float64))
-        classes = int(self.job.get("classes", 0))
-        soft = self.before in ("SOFTMAX", "LOG_SOFTMAX")
-        if exact.ndim and exact.shape[-1] > 1 and (soft or (not self.before and exact.size == classes)):
-            exact = exact - exact.mean(axis=-1, keepdims=True)
-        return exact.reshape(-1)
-
     # --- running --------------------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Any]:
@@ -145,7 +121,7 @@ class Comparison:
             if number < injected and errors:
                 if model is None:
                     tensors = list(dict.fromkeys(row.reference for row in self.rows.values()))
-                    injection = inject_errors(self.reference, tensors, self.answer, self.shapes)
+                    injection = inject_errors(self.reference, tensors, self.answer.tensors, self.shapes)
                     model = FileRunner(injection.content, keep=False, threads=self.job.get("threads", 1))
                 if injection is not None and model is not None:
                     self._inject(model, injection, values, errors)
@@ -189,13 +165,15 @@ class Comparison:
         for row in self.rows.values():
             reference = self.reference_runner.stored(row.reference)
             row.stats.add(reference, self._real(row.quantized).reshape(reference.shape))
-        answer = next((i for i in reversed(list(self.rows)) if self.rows[i].reference == self.answer), None)
-        reference = self.reference_runner.stored(self.answer)
-        exact = self._compared(reference)
-        self.answer_signal += float((exact**2).sum())
-        if answer is not None:
-            quantized = self._real(answer).reshape(reference.shape)
-            self.answer_error += float(((self._compared(quantized) - exact) ** 2).sum())
+        quantized = {row.reference: index for index, row in self.rows.items()}  # of several rows the last
+        exact = self.answer.values(self.reference_runner.stored)
+
+        def real(index: int) -> NDArray[Any]:
+            shape = self.reference_runner.stored(index).shape
+            return self._real(quantized[index]).reshape(shape) if index in quantized else np.zeros(0)
+
+        moved = self.answer.values(real)
+        self.powers.add(exact, [two if two.size == one.size else None for one, two in zip(exact, moved, strict=True)])
         self._compare_answers()
 
     def _compare_answers(self) -> None:
@@ -291,8 +269,8 @@ class Comparison:
         inputs = self._bound(self.reference, values)
         zeros = {place: np.zeros(self.shapes[index], np.float32) for index, place in injection.errors.items()}
         model.run(inputs | zeros)
-        exact = self._compared(model.stored(injection.answer).copy())
-        self.injected_signal += float((exact**2).sum())
+        exact = self._injected(model, injection)
+        self.injected_signal += [float((one**2).sum()) for one in exact]
         for (quantized, part), error in errors.items():
             row = self.rows[quantized]
             place = injection.errors.get(row.reference)
@@ -300,18 +278,22 @@ class Comparison:
                 continue
             power, signal = float((error**2).sum()), row.stats.reference_power / max(row.stats.samples, 1)
             if (decibels(signal, power) or HIGHEST_DB) > _INJECTED_DB:
-                self.effects.setdefault((quantized, part), 0.0)
+                self.effects.setdefault((quantized, part), np.zeros(len(exact)))
                 continue
             model.run({place: error})
-            moved = self._compared(model.stored(injection.answer)) - exact
+            moved = self._injected(model, injection)
             model.set({place: zeros[place]})
-            self.effects[quantized, part] = self.effects.get((quantized, part), 0.0) + float((moved**2).sum())
+            powers = [float(((two - one) ** 2).sum()) for one, two in zip(exact, moved, strict=True)]
+            self.effects[quantized, part] = self.effects.get((quantized, part), np.zeros(len(exact))) + powers
+
+    def _injected(self, model: FileRunner, injection: InjectionFile) -> list[Floats64]:
+        return self.answer.values(lambda index: model.stored(injection.answers[index]).copy())
 
     # --- the result ---------------------------------------------------------------------------------------------
 
     def _result(self, samples: int, injected: int) -> dict[str, Any]:
-        behind = self._behind_answer()
-        total = sum(self.effects.values())
+        behind = self.answer.behind()
+        total = sum(relative(self.injected_signal, power) for power in self.effects.values())
         rows = []
         for row in self.rows.values():
             about = self.quantized.tensors[row.quantized]
@@ -334,8 +316,9 @@ class Comparison:
             "followed": injected,
             "agreement": self.agreement.share,
             "agreement_by": self.agreement.by,
-            "answer_snr_db": decibels(self.answer_signal, self.answer_error) if self.answer_signal else None,
-            "answer": self.reference.tensors[self.answer].name,
+            "answer_snr_db": self.powers.decibels,
+            "answer": self.answer.names[0],
+            **({"answers": self.answer.names} if len(self.answer.names) > 1 else {}),
             "operators": len(computing),
             "quantized": sum(t.scale is not None or t.dtype == "FLOAT16" for t in self.quantized.tensors),
             "matched": dict(self.matches.how),
@@ -352,17 +335,9 @@ class Comparison:
         if power is None or row.reference in behind:
             return {"answer_snr_db": None, "share": None}
         return {
-            "answer_snr_db": decibels(self.injected_signal, power) if power else None,
-            "share": power / total if total else 0.0,
+            "answer_snr_db": ratio(self.injected_signal, power) if power.any() else None,
+            "share": relative(self.injected_signal, power) / total if total else 0.0,
         }
-
-    def _behind_answer(self) -> set[int]:
-        """Return the float tensors after the answer: their errors do not change it."""
-        behind = {self.answer}
-        for op in self.reference.ops:
-            if behind.intersection(op.inputs):
-                behind.update(op.outputs)
-        return behind - {self.answer}
 
     def _weight_rows(self, row: Row) -> list[dict[str, Any]]:
         if row.reference_op < 0 or row.quantized != row.op.outputs[0]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core import children
 from ...core.artifact import Artifact
-from ...core.codec import read_json, write_json
+from ...core.codec import read_json, to_json, write_json
 from ...core.dataset import PreparedData
 from ...core.diagnosis import Diagnosis
 from ...core.environment import usable_cores
@@ -45,7 +45,8 @@ def diagnose(
     Both run on `samples` of the `split` of `data`, drawn with `seed`, in a process of their own. The own error of a
     tensor (`own_snr_db`) is the difference between its operator's result and that of a float operator with the same
     (dequantized) inputs. This error alone is then injected into the float model: `answer_snr_db` and `share` say how
-    large its effect on the answer is (on up to 16 samples, fewer for large models).
+    large its effect on the answer is (on up to 16 samples, fewer for large models). Of a detector (`artifact.boxes`)
+    the answer is all outputs that are judged, or what its suppression is given.
 
     Raises InputError if the file is not a .tflite, it and the reference are not of the same model, or the samples do
     not fit; StageError if the process fails.
@@ -63,6 +64,7 @@ def diagnose(
         "feed": feed,
         "answer": artifact.answer,
         "classes": len(artifact.labels),
+        **({"boxes": to_json(artifact.boxes)} if artifact.boxes else {}),
         "threads": usable_cores(),
         "out": str((workspace / "figures.json").resolve()),
     }

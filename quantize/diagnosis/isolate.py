@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +31,12 @@ class IsolatedFile:
 
 @dataclass(frozen=True)
 class InjectionFile:
-    """A file's bytes. `errors` maps a tensor to the input tensor whose value is added to it; `answer` is the output."""
+    """A file's bytes. `errors` maps a tensor to the input tensor whose value is added to it, `answers` a compared one
+    to the output that has its values."""
 
     content: bytes
     errors: dict[int, int]
-    answer: int
+    answers: dict[int, int]
 
 
 def isolate_operators(graph: Graph, shapes: dict[int, tuple[int, ...]]) -> IsolatedFile:
@@ -66,8 +68,10 @@ def isolate_operators(graph: Graph, shapes: dict[int, tuple[int, ...]]) -> Isola
     return IsolatedFile(_pack(graph, model, main), inputs)
 
 
-def inject_errors(graph: Graph, tensors: list[int], answer: int, shapes: dict[int, tuple[int, ...]]) -> InjectionFile:
-    """Return the file with an input added to each of `tensors`; its only output is the tensor `answer`."""
+def inject_errors(
+    graph: Graph, tensors: list[int], answers: Sequence[int], shapes: dict[int, tuple[int, ...]]
+) -> InjectionFile:
+    """Return the file with an input added to each of `tensors`; its only outputs are the tensors `answers`."""
     model = copy.copy(graph.model)
     main = copy.copy(graph.model.subgraphs[0])
     model.subgraphs = [main, *graph.model.subgraphs[1:]]
@@ -91,8 +95,9 @@ def inject_errors(graph: Graph, tensors: list[int], answer: int, shapes: dict[in
         operators += [addition(index) for index in op.outputs if index in chosen]
     main.operators = operators
     main.inputs = np.array([*graph.inputs, *errors.values()], np.int32)
-    main.outputs = np.array([renamed.get(answer, answer)], np.int32)
-    return InjectionFile(_pack(graph, model, main), errors, renamed.get(answer, answer))
+    outputs = {answer: renamed.get(answer, answer) for answer in answers}
+    main.outputs = np.array(list(outputs.values()), np.int32)
+    return InjectionFile(_pack(graph, model, main), errors, outputs)
 
 
 def _add_input(main: Any, index: int, shapes: dict[int, tuple[int, ...]]) -> int:

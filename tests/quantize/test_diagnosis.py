@@ -270,16 +270,16 @@ def test_rewritten_files_compute_the_same(defective: Defective) -> None:
     for index in results:
         np.testing.assert_allclose(parts.get_tensor(index), original.get_tensor(index), atol=1e-6)
     answer = results[-2]
-    disturbed = inject_errors(graph, results[:-1], answer, {})
+    disturbed = inject_errors(graph, results[:-1], [answer], {})
     model = opened(disturbed.content)
     model.set_tensor(graph.inputs[0], image)
     for index, place in disturbed.errors.items():
         model.set_tensor(place, np.zeros(graph.tensors[index].shape, np.float32))
     model.invoke()
-    np.testing.assert_allclose(model.get_tensor(disturbed.answer), original.get_tensor(answer), atol=1e-5)
+    np.testing.assert_allclose(model.get_tensor(disturbed.answers[answer]), original.get_tensor(answer), atol=1e-5)
     model.set_tensor(disturbed.errors[answer], np.ones(graph.tensors[answer].shape, np.float32))
     model.invoke()
-    np.testing.assert_allclose(model.get_tensor(disturbed.answer), original.get_tensor(answer) + 1, atol=1e-5)
+    np.testing.assert_allclose(model.get_tensor(disturbed.answers[answer]), original.get_tensor(answer) + 1, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -197,6 +197,15 @@ def test_encodings_relative_to_anchors_give_the_boxes_of_the_operator_that_decod
         assert corners == pytest.approx(one[[1, 0, 3, 2]], abs=1e-3) and line.split()[0] == f"{one[4]:.4f}"
     assert "encoded relative to 48 anchors" in (bundle.folder / "README.md").read_text()
 
+    small = ep.export(raw, "tflite:weight-int8", out=tmp_path / "small")["tflite:weight-int8"]
+    told = ep.diagnose(small, reference=raw, data=(x.astype(np.float32),), anchors=str(table), out=tmp_path / "told")
+    assert told.facts["answers"] == ["coded_row", "logits_row"] and told.facts["agreement_by"] == "box"
+    lost = {one.name: one for one in told.tensors}
+    mean = np.mean([10 ** (-float(lost[name].snr_db or 0) / 10) for name in ("coded_row", "logits_row")])
+    assert told.facts["answer_snr_db"] == pytest.approx(-10 * np.log10(mean), abs=1e-6)
+    shares = [float(lost[name].share or 0) for name in ("coded_weights", "logits_weights")]
+    assert sum(shares) == pytest.approx(1) and min(shares) > 0.2, "each output counts"
+
     few = ep.evaluate(raw, (x, listed), out=tmp_path / "few", anchors=centred_anchors()[:40], **quick)
     (row,) = few.results.measurements
     assert row.status == "failed" and "for 40 anchors (arrays in memory): coded (1, 48, 4)" in row.reason
