@@ -27,6 +27,7 @@ class ByParts(ABC):
     """See `task.Task`. The metric is what `value` makes of the parts (samples, …)."""
 
     name: str
+    noun: str
     metric: str
     figure: ClassVar[type[Quality]]
     needs: ClassVar[str]

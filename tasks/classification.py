@@ -76,6 +76,7 @@ class Classification:
     """Samples of one class each. `classes` is how many there are; 0: not known, and then nothing is right or wrong."""
 
     name = "classification"
+    noun = "Classifier"
     metric = Accuracy.name
     figure: ClassVar[type[Quality]] = Accuracy
 

@@ -52,6 +52,7 @@ class Detection(ByParts):
     """Pictures of any number of boxes. The metric is mAP@[.50:.95] as pycocotools computes it."""
 
     name = "detection"
+    noun = "Detector"
     metric = CocoMeanAveragePrecision.name
     figure = CocoMeanAveragePrecision
     needs = (

@@ -40,6 +40,7 @@ class Embedding(ByParts):
     """Samples of one class each, whose answers are vectors. The metric is recall@1: all other samples are searched."""
 
     name = "embedding"
+    noun = "Embedder"
     metric = RecallAtOne.name
     figure = RecallAtOne
     needs = "y of shape (samples,): the class of each sample, by number or name; two samples of a class at least"

@@ -37,6 +37,7 @@ class Multilabel(ByParts):
     """Samples of any number of tags. The metric is the macro mean of average precision over tags that occur."""
 
     name = "multilabel"
+    noun = "Tagger"
     metric = MeanAveragePrecision.name
     figure = MeanAveragePrecision
     needs = "y of shape (samples, tags), 1 where a sample has the tag and 0 where not"

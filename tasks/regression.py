@@ -37,6 +37,7 @@ class Regression(ByParts):
     """Samples of one or several numbers each. The metric is the mean absolute error over all of them."""
 
     name = "regression"
+    noun = "Regressor"
     metric = MeanAbsoluteError.name
     figure = MeanAbsoluteError
     needs = "y of shape (samples,) or (samples, values): the right number or numbers of each sample"

@@ -42,6 +42,7 @@ class Segmentation(ByParts):
     """Pixels of one class each. The metric is the mean IoU of the classes that occur in targets or answers."""
 
     name = "segmentation"
+    noun = "Segmenter"
     metric = MeanIoU.name
     figure = MeanIoU
     needs = f"y of shape (samples, height, width), the number of each pixel's class; {VOID}: not judged"

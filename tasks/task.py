@@ -53,6 +53,8 @@ class Task(Protocol):
     """
 
     name: str
+    noun: str
+    """What answers, one word: the class that an app's code has of a file, such as ``Classifier``."""
     metric: str
     figure: ClassVar[type[Quality]]
 

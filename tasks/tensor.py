@@ -36,6 +36,7 @@ class Tensor(ByParts):
     """Samples of a tensor each. The metric is the signal-to-noise ratio over all of them."""
 
     name = "tensor"
+    noun = "Model"
     metric = SignalToNoise.name
     figure = SignalToNoise
     needs = "y of the shape of the model's answers: the right tensor of each sample"

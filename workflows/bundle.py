@@ -35,6 +35,7 @@ from ..export import bundle as room
 from ..export import inspect
 from ..export import load as load_artifact
 from ..export import sidecar as sidecar_path
+from ..tasks import Task, task_of_row
 from .anchors import Anchors, AnchorsLike, anchors_of
 from .arguments import FileLike, at_least_one, file_path, path_of, tuple_of_two
 from .chosen_samples import SEED, ChosenSamples, choose_samples
@@ -201,6 +202,7 @@ def bundle_file(
             measurements=_measurements(artifact, results if origin is not None else None),
             siblings=_siblings(artifact, origin),
             budget=budget,
+            task=_task(artifact, results),
             notes=_doubts(budget) if budget is not None else [],
             prove_micro=lambda written, limits: prove_micro(written, artifact, golden, limits, chosen.path, workspace),
             prove_image=image_proof,
@@ -346,6 +348,15 @@ def _offers(artifact: Artifact, origin: SourceRun | None) -> dict[str, room.Offe
                 words += ["tflite:float16"]
             offers[consumer] = room.Offer(command=room.shell(*words))
     return offers
+
+
+def _task(artifact: Artifact, results: Results | None) -> Task | None:
+    """Return the task that the file was measured by, in the results of its run; None where it was not."""
+    if results is None:
+        return None
+    same = {one.id for one in results.artifacts if one.sha256 == artifact.sha256}
+    tasks = (task_of_row(row) for row in results.measurements if row.artifact in same)
+    return next((task for task in tasks if task is not None), None)
 
 
 def _measurements(artifact: Artifact, results: Results | None) -> list[Measurement]:

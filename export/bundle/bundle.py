@@ -19,12 +19,13 @@ from ...core.measurement import Measurement
 from ...core.runtime import RUNTIMES
 from ...core.sanitize import slug
 from ...core.variant import SUFFIX
+from ...tasks import Task
 from ...tflite.writer import conform
 from ..inspect import inspect
 from ..tokenizer import copy_tokenizer
 from . import micro
 from .escape import TEMPLATES
-from .golden_vectors import Golden, answer_kind, roles, write_golden
+from .golden_vectors import Golden, answer_kind, noun_of, roles, write_golden
 from .images import LABELS, is_picture_classifier, label_file, picture_consumers, with_metadata
 from .readme import render_readme
 from .snippets import can_be_written, render_apps, render_micro
@@ -83,6 +84,7 @@ def bundle(
     siblings: Sequence[Artifact] = (),
     notes: Sequence[str] = (),
     budget: Mapping[str, Any] | None = None,
+    task: Task | None = None,
     prove_micro: ProveMicro | None = None,
     prove_image: ProveMicro | None = None,
 ) -> Bundle:
@@ -90,7 +92,8 @@ def bundle(
 
     `golden` are outputs of the `shipped` file. `maker` (name and version of the program) is written into the metadata.
     `offers` are by consumer the alternatives where it refuses the file; `siblings` are other files of the model, which
-    verify.py names where a runtime is too old for this one. `budget` is the verdict of a run's budget on this file.
+    verify.py names where a runtime is too old for this one. `budget` is the verdict of a run's budget on this file,
+    `task` what it was measured by.
     `prove_micro` returns ``micro.proof`` of bundle.json for the code for microcontrollers in a folder, `prove_image`
     ``micro.cortex_m`` for the image that is built of it.
     Equal arguments give equal bytes.
@@ -123,6 +126,7 @@ def bundle(
                 siblings,
                 list(notes),
                 budget,
+                task,
                 prove_micro,
                 prove_image,
             )
@@ -145,6 +149,7 @@ def _write(
     siblings: Sequence[Artifact],
     notes: list[str],
     budget: Mapping[str, Any] | None,
+    task: Task | None,
     prove_micro: ProveMicro | None,
     prove_image: ProveMicro | None,
 ) -> dict[str, Any]:
@@ -161,6 +166,7 @@ def _write(
     names = [tensor.name for tensor in artifact.outputs]
     answer = names.index(artifact.answer) if artifact.answer in names else 0
     kind = answer_kind(artifact, answer, golden.outputs)
+    noun = noun_of(artifact, answer, kind, task)
     vectors = write_golden(artifact, golden, folder)
     _json(folder / "golden.json", vectors)
 
@@ -206,7 +212,7 @@ def _write(
     }
     manifest["siblings"] = [_sibling(other, folder) for other in siblings]
     if can_be_written(artifact):
-        _texts(folder, render_apps(artifact, input_roles, answer, kind))
+        _texts(folder, render_apps(artifact, input_roles, answer, kind, noun))
     else:
         notes.append(
             "there is no Kotlin or C++ code: the file is ONNX, or has open shapes or types that these languages lack"
@@ -214,13 +220,13 @@ def _write(
     if artifact.path is not None and micro.is_for_micro(artifact, len(content)):
         original = artifact.path.read_bytes()  # without metadata, which a microcontroller has no use for
         facts = micro.describe(original, artifact.ops)
-        _texts(folder, render_micro(artifact, input_roles, answer, kind, facts, original))
+        _texts(folder, render_micro(artifact, input_roles, answer, kind, noun, facts, original))
         limits = (vectors["tolerance"]["median"], vectors["tolerance"]["most"])
         proof = prove_micro(folder, limits) if prove_micro else None
         arena = (proof or {}).get("arena") or {}
         if arena.get("bytes", 0) > facts.arena_bytes:
             facts = replace(facts, arena_bytes=-(-arena["bytes"] // 1024) * 1024)
-            _texts(folder, render_micro(artifact, input_roles, answer, kind, facts, original))
+            _texts(folder, render_micro(artifact, input_roles, answer, kind, noun, facts, original))
         image = prove_image(folder, limits) if prove_image else None
         manifest["micro"] = facts.to_json() | {"proof": proof, "cortex_m": image}
         if proof is not None and proof["status"] != "ok":

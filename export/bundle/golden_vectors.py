@@ -16,7 +16,12 @@ from ...core.artifact import Artifact, TensorSpec
 from ...core.errors import InputError
 from ...core.model import plain_name
 from ...core.pixels import as_input, pixel_feed
-from ...tasks.classification import top_class
+from ...tasks import Task
+from ...tasks.classification import Classification, top_class
+from ...tasks.detection import Detection
+from ...tasks.multilabel import Multilabel
+from ...tasks.segmentation import Segmentation
+from ...tasks.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,19 @@ def answer_kind(artifact: Artifact, answer: int, outputs: NDArray[np.float32]) -
         sigmoids = count > 2 and not shares and len(outputs) > 0 and outputs.min() >= 0 and outputs.max() <= 1
         return "tags" if sigmoids else "scores"
     return "scores" if len(shape) <= 2 and shares else "values"
+
+
+def noun_of(artifact: Artifact, answer: int, gives: str, task: Task | None) -> str:
+    """Return what a class of app code is called: by the `task`, if it is known, else by what the file `gives`."""
+    if task is not None:
+        return task.noun
+    labels, channels = len(artifact.labels), (*artifact.outputs[answer].shape, 1)[-2]
+    found = {"scores": Classification.noun, "tags": Multilabel.noun, "boxes": Detection.noun}
+    if labels == 2:
+        found["value"] = Classification.noun
+    if 1 < labels == channels:
+        found["picture"] = Segmentation.noun
+    return found.get(gives, Tensor.noun)
 
 
 def roles(artifact: Artifact) -> tuple[str, ...]:

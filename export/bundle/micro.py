@@ -109,7 +109,7 @@ class MicroCode:
 def micro_code(folder: Path) -> MicroCode:
     """Read the code for microcontrollers back from a bundle's folder."""
     data = (folder / "micro" / "model_data.cc").read_text(encoding="utf-8")
-    code = (folder / "micro" / "classifier_micro.cc").read_text(encoding="utf-8")
+    code = next((folder / "micro").glob("*_micro.cc")).read_text(encoding="utf-8")
     return MicroCode(
         array=bytes(int(value, 16) for value in re.findall(r"0x([0-9a-f]{2}),", data)),
         registered=tuple(re.findall(r"^  if \(resolver\.(\w+)\(\) != kTfLiteOk\)", code, re.MULTILINE)),

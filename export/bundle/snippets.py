@@ -104,21 +104,21 @@ def can_be_written(artifact: Artifact) -> bool:
     )
 
 
-def render_apps(artifact: Artifact, roles: Sequence[str], answer: int, gives: str) -> dict[str, str]:
+def render_apps(artifact: Artifact, roles: Sequence[str], answer: int, gives: str, noun: str) -> dict[str, str]:
     """Return the app's code by file name; `can_be_written` must hold. Raises InputError for bad scales.
 
-    `gives` is what the judged output is (`golden.answer_kind`).
+    `gives` is what the judged output is (`golden.answer_kind`), `noun` what the class is called (`Task.noun`).
     """
-    context = _context(artifact, roles, answer, gives)
+    context = _context(artifact, roles, answer, gives) | {"noun": Escaped(noun)}
     templates = environment()
     return {
-        "android/Classifier.kt": templates.get_template("Classifier.kt.j2").render(context),
-        "cpp/classifier.cc": templates.get_template("classifier.cc.j2").render(context),
+        f"android/{noun}.kt": templates.get_template("app.kt.j2").render(context),
+        f"cpp/{noun.lower()}.cc": templates.get_template("app.cc.j2").render(context),
     }
 
 
 def render_micro(
-    artifact: Artifact, roles: Sequence[str], answer: int, gives: str, micro: Micro, tflite: bytes
+    artifact: Artifact, roles: Sequence[str], answer: int, gives: str, noun: str, micro: Micro, tflite: bytes
 ) -> dict[str, str]:
     """Return a microcontroller's code by file name, with the model's bytes in it."""
     kind = _kind(artifact)
@@ -133,9 +133,13 @@ def render_micro(
         "array_bytes": len(tflite),
     }
     templates = environment()
+    names = {
+        "model_data.h": "model_data.h",
+        "model_data.cc": "model_data.cc",
+        f"{noun.lower()}_micro.cc": "app_micro.cc",
+    }
     return {
-        f"micro/{name}": templates.get_template(f"{name}.j2").render(context)
-        for name in ("model_data.h", "model_data.cc", "classifier_micro.cc")
+        f"micro/{name}": templates.get_template(f"{template}.j2").render(context) for name, template in names.items()
     }
 
 

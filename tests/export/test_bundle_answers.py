@@ -94,14 +94,16 @@ def test_scripts_speak_of_what_the_file_gives(bundles: dict[str, Bundle], bare: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_code_for_apps_speaks_of_it_too(bundles: dict[str, Bundle], tmp_path: Path, kind: str) -> None:
     folder = bundles[kind].folder
-    kotlin, cpp = (folder / "android/Classifier.kt").read_text(), (folder / "cpp/classifier.cc").read_text()
+    noun = "Classifier" if kind in ("scores", "several") else "Model"
+    kotlin, cpp = (folder / f"android/{noun}.kt").read_text(), (folder / f"cpp/{noun.lower()}.cc").read_text()
+    assert f"class {noun}(model: File" in kotlin and f"class {noun} {{" in cpp and f"explicit {noun}(" in cpp
     for text in (kotlin, cpp):
         assert ("Scores by class" in text) == (kind in ("scores", "several"))
         assert "0 labels" not in text
         assert ("output 0 of the file's 2" in text) == (kind == "several")
     assert ("A picture of 8 x 8 x 3" in cpp) == (kind == "picture")
     assert ("kScores" in cpp) == (kind in ("scores", "several"))
-    compiles(folder / "cpp" / "classifier.cc", tmp_path)
+    compiles(folder / "cpp" / f"{noun.lower()}.cc", tmp_path)
 
 
 @pytest.mark.slow

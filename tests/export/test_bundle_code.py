@@ -71,7 +71,7 @@ def test_an_operator_that_microcontrollers_lack_is_said(tiny: TinyRun) -> None:
     assert facts.missing == ("Evil\n*/ int x; //",)
     from edgeproof.export.bundle.snippets import render_micro
 
-    text = render_micro(odd, ("pixels",), 0, "scores", facts, content)["micro/classifier_micro.cc"]
+    text = render_micro(odd, ("pixels",), 0, "scores", "Classifier", facts, content)["micro/classifier_micro.cc"]
     assert "Evil____int_x____" in text
     assert "int x;" not in text
 

@@ -132,7 +132,7 @@ def test_a_file_that_ends_in_tensorflow_lites_suppression(tmp_path: Path) -> Non
     assert bundle.manifest["file"]["answer_kind"] == "boxes" and bundle.manifest["file"]["answer"] == 2
     assert not bundle.manifest["consumers"], "those of classifiers are of no use"
     assert "The model is a detector: boxes in `boxes`, classes in" in (bundle.folder / "README.md").read_text()
-    assert "output 2 scores" in (bundle.folder / "android" / "Classifier.kt").read_text()
+    assert "output 2 scores" in (bundle.folder / "android" / "Detector.kt").read_text()
     verify = subprocess.run([sys.executable, str(bundle.folder / "verify.py")], capture_output=True, check=False)
     assert verify.returncode == 0
     (artifact,) = run.results.artifacts

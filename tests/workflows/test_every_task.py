@@ -24,6 +24,10 @@ from ..support.wave_files import write
 pytestmark = pytest.mark.slow
 QUICK = {"processes": 1, "max_seconds": 0, "run_seconds": 0.03, "warmup_seconds": 0}
 RATE = 64
+NOUNS = {
+    "accuracy": "Classifier", "mAP": "Tagger", "MAE": "Regressor", "recall@1": "Embedder", "mean IoU": "Segmenter",
+    "COCO mAP": "Detector",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +133,7 @@ def test_every_figure_is_that_of_an_independent_computation(
     exact, small = (case.judged(Plain(path).answers(x)) for path in paths)
     y = case.right(exact)
     (tmp_path / "a").mkdir()
-    options: dict[str, Any] = {"latency": QUICK, **case.evaluate}
+    options: dict[str, Any] = {"latency": QUICK, "budget": {"max_drop": 10}, **case.evaluate}
     run = ep.evaluate(files, source_of(case, y, tmp_path / "a"), "local/litert", out=tmp_path / "run a", **options)
     rows = run.results.measurements
     values = []
@@ -147,7 +151,7 @@ def test_every_figure_is_that_of_an_independent_computation(
     assert alike == pytest.approx(case.same(exact, small), rel=1e-3, abs=2e-3 if case.is_picture else 1e-6)
     compared(case, files, small, y, run, tmp_path, options)
     diagnosed(case, paths, x, given, tmp_path)
-    bundled(case, paths[1], source_of(case, y, tmp_path / "a"), tmp_path)
+    bundled(case, run, source_of(case, y, tmp_path / "a"), tmp_path)
 
 
 def compared(case: Case, files: Any, small: Answers, y: Any, run: ep.Run, folder: Path, options: Any) -> None:
@@ -192,14 +196,17 @@ def diagnosed(case: Case, paths: list[Path], x: Taken, given: Any, folder: Path)
     assert found.facts["answer_snr_db"] == pytest.approx(ratios["answer"], abs=0.02)
 
 
-def bundled(case: Case, path: Path, source: Any, folder: Path) -> None:
-    bundle = ep.bundle(path, data=source, samples=6, out=folder / "bundle")
+def bundled(case: Case, run: ep.Run, source: Any, folder: Path) -> None:
+    bundle = ep.bundle(run, data=source, samples=6, out=folder / "bundle")
     golden = np.load(bundle.folder / "golden.npz")
     shipped = Plain(next(bundle.folder.glob("*.tflite")))
     stored = {key: golden[f"input_{at}"][:, 0] for at, key in enumerate(shipped.order)}
     outputs = shipped.answers(stored)
     answers = outputs["scores"] if case.metric == "COCO mAP" else case.judged(outputs)
     assert golden["outputs"] == pytest.approx(answers.reshape(len(answers), -1), rel=1e-5, abs=1e-6)
+    noun = NOUNS[case.metric]  # of what the run measured
+    assert f"class {noun}(model: File" in (bundle.folder / "android" / f"{noun}.kt").read_text()
+    assert f"class {noun} {{" in (bundle.folder / "cpp" / f"{noun.lower()}.cc").read_text()
     verified = subprocess.run(
         [sys.executable, bundle.folder / "verify.py"], capture_output=True, text=True, check=False
     )
