@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.sanitize import shorten
 from ..tasks import TARGETED
 from ..tasks.classification import Classification
-from ..tasks.multilabel import Multilabel
-from ..tasks.regression import Regression
 from .files import FolderSource
-from .listing import Listing
+from .label_targets import TASKS
 from .tables import ImageTable
-from .tags import tags_of
 
 ARRAYS = "give waveforms with their targets as arrays: npz:FILE with x and y"
 
@@ -46,37 +38,6 @@ def recordings(path: Path, source: str, task: str = "") -> FolderSource | ImageT
                 f"or {ARRAYS}",
             )
         return FolderSource(source, path)
-    if not of_classes(task) and task not in (Multilabel.name, Regression.name):
+    if not of_classes(task) and task not in TASKS:
         raise InputError(f"{source} has no targets of the task {shorten(task)}", ARRAYS)
     return ImageTable(source, path, None, tagged=not of_classes(task))
-
-
-def targets_of(listing: Listing, task: str, where: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Return the target of each sample of a table or of folders as `task` has it, and the names of tags.
-
-    Of ``multilabel`` a label is tags, ``cat|dog`` (N, tags) uint8; of ``regression`` a number (N,) float32; of all
-    others the name of a class. Raises InputError that names the sample in `where`.
-    """
-    cells = [listing.labels[number] for number in listing.targets.tolist()]
-
-    def place(row: int) -> str:
-        return str(where / shorten(listing.names[row], 200))
-
-    if task == Multilabel.name:
-        return tags_of(cells, place)
-    if task == Regression.name:
-        return np.array([_number(cell, place(row)) for row, cell in enumerate(cells)], np.float32), ()
-    return np.array(cells), ()
-
-
-def _number(cell: str, place: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or abs(value) > float(np.finfo(np.float32).max):
-        raise InputError(
-            f"{place}: its label {shorten(cell, 80)!r} is no number, and the task is regression",
-            "write a number with a decimal point into the column label, or leave the row out",
-        )
-    return value

@@ -10,11 +10,13 @@ from ..core.recipe_data import Data
 from ..core.sample_files import SampleFile, UnreadableError
 from ..core.sanitize import shorten
 from ..data.decode_text import check_encoding
+from ..data.label_targets import targets_of
 from ..data.sources import open_source
 from ..data.splits import rows_of_split
 from ..data.tables import ImageTable, TextTable
 from ..data.tags import SEPARATOR, are_tags, tags_of
 from ..tasks.multilabel import Multilabel
+from ..tasks.regression import Regression
 from .input_spec import InputSpec
 from .samples import PictureFiles, Samples
 
@@ -26,11 +28,19 @@ def with_tags(
 ) -> Samples | None:
     """Return the samples in a table of tags, and with `targets` the tags of each; None where the labels are classes.
 
+    With the task of regression the labels of pictures are numbers.
+
     Labels are tags where `are_tags` finds them to be, or `task` says so. A sample may have none.
 
     Raises InputError for a table with wrong rows, or tags that `tags_of` refuses.
     """
-    if task not in ("", Multilabel.name) or spec.kind == "tensor" or use == "all" or not path.is_file():
+    numbers = task == Regression.name and spec.kind == "image"
+    if (
+        (task not in ("", Multilabel.name) and not numbers)
+        or spec.kind == "tensor"
+        or use == "all"
+        or not path.is_file()
+    ):
         return None  # what is trained on is of classes, whatever they are called
     if not task and SEPARATOR.encode() not in path.read_bytes():
         return None
@@ -56,6 +66,9 @@ def with_tags(
     samples = Samples({}, tuple(texts), None, source=data.source, files=files, settings=settings)
     if not targets:
         return samples
+    if numbers:
+        values, _ = targets_of(listing, task, path)
+        return replace(samples, targets=values[chosen], task=task)
     cells = [listing.labels[number] for number in listing.targets[chosen].tolist()]
     found, names = tags_of(cells, lambda row: f"{path}, {shorten(listing.names[int(chosen[row])], 200)}")
     return replace(samples, names=names, targets=found, task=Multilabel.name, by_name=True)

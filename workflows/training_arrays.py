@@ -33,7 +33,7 @@ from ..train.external.samples import ARRAY_ERRORS
 from .array_files import SAVE, check_array, check_array_file, check_length, load_array, read_member, source_path
 from .array_report import check_splits, missing_tags, report_of
 from .samples import inferred_task
-from .training_pictures import Pictures, check_maps, mask_files, read_mask_pictures
+from .training_pictures import Pictures, check_maps, mask_files, picture_table, read_mask_pictures, read_picture_table
 from .training_waves import Sounds, check_waves, read_waves, wave_identity
 
 # Version of the prepared arrays. Raise it when the same data and settings give other files.
@@ -64,6 +64,7 @@ class _Arrays:
     mixed: int = 0
     tags: bool = False
     rate: int = 0
+    warnings: tuple[tuple[str, str], ...] = ()
 
     @property
     def sample(self) -> str:
@@ -80,14 +81,22 @@ def holds_arrays(data: Data) -> bool:
     return scheme in ("npz", "npy", "parquet", "wav") or table
 
 
-def array_fingerprint(data: Data, task: str, *, seed: int, folder: Path) -> dict[str, Any]:
-    """Return what the prepared arrays depend on. Raises InputError for a file that is not there and for a key that has
-    no meaning for it."""
-    _check_keys(data)
+def array_fingerprint(
+    data: Data, task: str, *, seed: int, folder: Path, pictures: bool = False
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the prepared arrays depend on; a table may be one of `pictures`.
+
+    Raises InputError for a file that is not there and for a key that has no meaning for it.
+    """
+    table_of_pictures = pictures and data.source.startswith("csv:")
+    _check_keys(data, pictures=table_of_pictures)
     files = [path for source in (data.source, data.test_source) if source for path in _files(source, folder)]
     settings = {"data": data.model_dump(mode="json"), "task": task, "seed": seed}
     if data.source.startswith("masks:"):
         return {"format": FORMAT, "kind": "image", **settings, "sources": [mask_files(path) for path in files]}
+    if table_of_pictures:
+        tables = [picture_table(path, data, data.source, folder).probe().identity for path in files]
+        return {"format": FORMAT, "kind": "image", **settings, "sources": tables}
     if data.source.startswith("wav:"):
         sources = [wave_identity(path, data.source, task) for path in files]
         return {"format": FORMAT, "kind": "tensor", **settings, "sources": sources}
@@ -139,6 +148,7 @@ def prepare_arrays(
         arrays.sample, splits, counts, labels, classes if name == Classification.name else None,
         mixed=arrays.mixed, columns=arrays.columns, rate=arrays.rate,
     )  # fmt: skip
+    report["warnings"] += [{"what": what, "remedy": remedy} for what, remedy in arrays.warnings]
     check_splits(report, counts, data.source)
     if name == Multilabel.name:
         report["warnings"] += missing_tags(labels, targets[splits.indices(TEST)], data.source)
@@ -169,11 +179,11 @@ def prepare_arrays(
     return prepared
 
 
-def _check_keys(data: Data) -> None:
+def _check_keys(data: Data, *, pictures: bool) -> None:
     scheme = data.source.partition(":")[0]
-    table = scheme in ("csv", "parquet")
+    table = scheme in ("csv", "parquet") and not pictures
     more = {"masks": {"max_pixels"}, "wav": {"sample_rate", "window_seconds"}, "npz": {"sample_rate"}}
-    more["npy"] = more["npz"]
+    more |= {"npy": more["npz"], "csv": {"root", "max_pixels", "on_unreadable"}}
     known = _USED | ({*_TABLE_KEYS, "encoding"} if table else more.get(scheme, set()))
     default = {key: about.default for key, about in Data.model_fields.items()}
     if unheard := sorted(key for key in data.model_fields_set - known if getattr(data, key) != default[key]):
@@ -207,6 +217,11 @@ def _read(data: Data, source: str, folder: Path, task: str, pictures: Pictures |
         if scheme == "masks" and pictures is not None:
             x, y, given, names = read_mask_pictures(files[0], source, pictures, data.max_pixels)
             return _Arrays(x, y, given, names=names)
+        if scheme == "csv" and pictures is not None:
+            found = read_picture_table(picture_table(files[0], data, source, folder), task, pictures, data)
+            return _Arrays(
+                found.x, found.y, found.given, names=found.names, tags=bool(found.names), warnings=found.warnings
+            )
         if scheme == "npz":
             return _npz(files[0])
         return _npy(*files) if scheme == "npy" else _table(files[0], data, task)
@@ -305,6 +320,7 @@ def _joined(first: _Arrays, second: _Arrays, data: Data | None) -> _Arrays:
         groups=[*first.groups, *second.groups] if grouped else (),
         rows=rows,
         mixed=first.mixed + second.mixed,
+        warnings=(*first.warnings, *second.warnings),
     )
 
 

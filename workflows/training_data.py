@@ -13,6 +13,7 @@ from ..core.recipe import ModelSpec, Recipe
 from ..core.sanitize import shorten
 from ..core.store import Store
 from ..data import fingerprint, kind_of
+from ..data.label_targets import TASKS
 from ..tasks.classification import Classification
 from ..train.backbones import SENSOR_NETWORKS, SOUNDS
 from ..train.sound.rates import known_rate
@@ -45,7 +46,9 @@ def _waveforms(recipe: Recipe) -> bool:
 
 def _pictures_in_arrays(recipe: Recipe) -> bool:
     numbers = any(spec.backbone in SENSOR_NETWORKS for spec in recipe.model) or _waveforms(recipe)
-    return not numbers and recipe.data.source.partition(":")[0] in ("npz", "npy", "masks")
+    scheme = recipe.data.source.partition(":")[0]
+    table = scheme == "csv" and recipe.task in TASKS and kind_of(recipe.data, recipe.folder) == "image"
+    return not numbers and (scheme in ("npz", "npy", "masks") or table)
 
 
 def _sounds(recipe: Recipe, spec: ModelSpec, listener: Listener | None = None) -> Sounds:
@@ -79,12 +82,15 @@ def recipe_fingerprint(recipe: Recipe) -> dict[str, Any]:
                     f"choose {' or '.join(SENSOR_NETWORKS)}; of arrays of waveforms (N, samples) say data.sample_rate",
                 )
     if kind_of_recipe(recipe) == "tensor" or _pictures_in_arrays(recipe):
-        return array_fingerprint(recipe.data, recipe.task, seed=recipe.seed, folder=recipe.folder)
+        return array_fingerprint(
+            recipe.data, recipe.task, seed=recipe.seed, folder=recipe.folder, pictures=_pictures_in_arrays(recipe)
+        )
     if recipe.task not in ("", Classification.name):
         raise InputError(
             f"task = {recipe.task!r} needs targets that are no classes, and {shorten(recipe.data.source, 200)!r} has "
             "none, or this model does not take them",
-            f"give arrays, npz:FILE with x and y: pictures, or numbers for {' or '.join(SENSOR_NETWORKS)}",
+            "give a table of pictures, csv:FILE with path and label, whose labels are tags (cat|dog) or numbers; or "
+            f"arrays, npz:FILE with x and y: pictures, or numbers for {' or '.join(SENSOR_NETWORKS)}",
         )
     return fingerprint(recipe.data, seed=recipe.seed, folder=recipe.folder)
 

@@ -12,11 +12,15 @@ from PIL import Image
 
 from ..core.decode import decode, decode_again, fit, pillow_settings
 from ..core.errors import InputError
+from ..core.recipe_data import Data
 from ..core.sample_files import SampleFile, UnreadableError
 from ..core.sanitize import shorten
 from ..data.array_splits import UNKNOWN, Codes
 from ..data.files import SPLIT_NAMES
+from ..data.label_targets import targets_of
 from ..data.masks import find_masks, read_masks
+from ..data.sources import resolve_path
+from ..data.tables import ImageTable
 from ..tasks.segmentation import VOID
 from .model_files import read_labels
 
@@ -103,6 +107,51 @@ def read_mask_pictures(
                 x.append(one.pixels)
                 codes.append(code)
     return np.stack(x), np.concatenate(maps), np.array(codes, np.int8), names
+
+
+def picture_table(path: Path, data: Data, source: str, folder: Path) -> ImageTable:
+    """Return the table of pictures at `path`, whose labels are tags or numbers."""
+    return ImageTable(source, path, resolve_path(data.root, folder) if data.root else None, tagged=True)
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """Pictures (N, side, side, 3), their targets (N, …), the split of each, the names of tags, and what is left out."""
+
+    x: NDArray[np.uint8]
+    y: NDArray[Any]
+    given: Codes
+    names: tuple[str, ...]
+    warnings: tuple[tuple[str, str], ...]
+
+
+def read_picture_table(table: ImageTable, task: str, pictures: Pictures, data: Data) -> LabelledPictures:
+    """Return the pictures of a table of the columns path, label and perhaps split, for a `task` of tags or numbers.
+
+    Pictures that cannot be read are left out, or with ``on_unreadable = "stop"`` refused. Raises InputError for wrong
+    rows, and for labels that are none of the task, with the picture's path.
+    """
+    listing = table.listing()
+    root = table.root or table.file.parent
+    y, names = targets_of(listing, task, root)
+    x, kept, left = list[NDArray[np.uint8]](), list[int](), dict[str, str]()
+    with pillow_settings():
+        for row, payload in enumerate(listing.stream(np.arange(len(listing)))):
+            try:
+                one = decode(payload, size=pictures.side, resize=pictures.resize, max_pixels=data.max_pixels)
+            except UnreadableError as error:
+                left[listing.names[row]] = str(error)
+                continue
+            x.append(one.pixels)
+            kept.append(row)
+    shown = "; ".join(f"{shorten(name, 200)}: {why}" for name, why in list(left.items())[:5])
+    if left and (data.on_unreadable == "stop" or not x):
+        raise InputError(
+            f"{table.file}: {len(left)} of {len(listing)} pictures cannot be read: {shown}",
+            'repair or remove them, or set data.on_unreadable = "drop" to continue without them',
+        )
+    warnings = ((f"{len(left)} pictures cannot be read and are left out: {shown}", "repair or remove them"),)
+    return LabelledPictures(np.stack(x), y[kept], listing.splits[kept], names, warnings if left else ())
 
 
 def check_maps(x: NDArray[Any], maps: NDArray[Any], pictures: Pictures | None, source: str) -> None:

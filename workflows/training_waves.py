@@ -16,8 +16,9 @@ from ..core.progress import Listener
 from ..core.sample_files import SampleFile, UnreadableError
 from ..core.sanitize import shorten
 from ..data.files import stat_identity
+from ..data.label_targets import targets_of
 from ..data.listing import Listing
-from ..data.sound_tables import is_table, recordings, targets_of
+from ..data.sound_tables import is_table, recordings
 from ..data.waveforms import LOUDEST, need_reader, read_at
 from .wave_files import pieces
 

@@ -13,7 +13,8 @@ from ..core.recipe_data import Data
 from ..core.sample_files import SampleFile, UnreadableError
 from ..core.sanitize import shorten
 from ..data.classless import without_classes
-from ..data.sound_tables import is_table, of_classes, recordings, targets_of
+from ..data.label_targets import targets_of
+from ..data.sound_tables import is_table, of_classes, recordings
 from ..data.splits import rows_of_split
 from ..data.waveforms import need_reader, read_wave
 from ..train.external import Input
