@@ -25,7 +25,7 @@ from ...tflite.graph import Graph, read_graph
 from ..agent_runner import AgentRunner
 from ..feeds import feed_identity
 from .benchmark_model import RUNS, Input, OperatorRow, OutputError, Report, cause, flags, read_profile, read_report
-from .value_files import Answer, ValueFileError, answer_of, pack, shapes_of
+from .value_files import Answers, ValueFileError, answers_of, pack, shapes_of
 
 if TYPE_CHECKING:
     from .phone import AdbPhone
@@ -61,7 +61,7 @@ class Staged:
     packed: tuple[str, ...]
     sizes: tuple[int, ...]
     samples: int
-    answer: Answer
+    answer: Answers
     graph: Graph
     threads: int
 
@@ -156,7 +156,7 @@ class BenchmarkRunner(AgentRunner):
         except Exception:  # a damaged file may raise anything
             return Outcome("unsupported", "the file cannot be read as a .tflite", "export it again")
         try:
-            answer, shapes = answer_of(graph, job["answer"]), shapes_of(graph)
+            answer, shapes = answers_of(graph, job), shapes_of(graph)
             with working():
                 packed = pack(graph, job["feed"], Path(job["inputs"]), job.get("start", 0), job.get("stop", 1))
         except (ValueFileError, ValueError, OSError) as error:

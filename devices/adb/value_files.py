@@ -44,6 +44,44 @@ class Answer:
         return np.asarray((stored - self.zero_point) * self.scale, np.float32)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The answer, or several outputs that are judged: one behind the other, each filled up to `most` values."""
+
+    parts: tuple[Answer, ...]
+    most: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes of one sample's outputs."""
+        return self.parts[0].size
+
+    def read(self, content: bytes, samples: int) -> NDArray[np.float32]:
+        """Return the answers in the outputs of some samples: (samples, values) float32. Raises ValueFileError."""
+        found = [part.read(content, samples) for part in self.parts]
+        if not self.most:
+            return found[0]
+        return np.concatenate(
+            [np.pad(one, ((0, 0), (0, most - one.shape[1]))) for one, most in zip(found, self.most, strict=True)],
+            axis=1,
+        )
+
+
+def answers_of(graph: Graph, job: Mapping[str, Any]) -> Answers:
+    """Return where the outputs stand that a job (of the agent) asks for. Raises ValueFileError."""
+    several = job.get("answers") or []
+    if not several:
+        return Answers((answer_of(graph, job["answer"]),))
+    parts = tuple(answer_of(graph, name) for name, _ in several)
+    shapes = {tensor.name: tensor.shape for tensor in graph.outputs}
+    for part, (name, most) in zip(parts, several, strict=True):
+        if most > 1 and not shapes.get(name, (1,)):
+            raise ValueFileError(f"the answer's size changes: {name} has no fixed shape")
+        if part.values > most:
+            raise ValueFileError(f"the output {name} holds {part.values} values, and at most {most} are judged")
+    return Answers(parts, tuple(most for _, most in several))
+
+
 def answer_of(graph: Graph, name: str) -> Answer:
     """Return where the output of that name stands (empty: the first). Raises ValueFileError."""
     names = [tensor.name for tensor in graph.outputs]

@@ -154,13 +154,13 @@ def read_about(content: bytes) -> AboutPage:
         raise ReplyError("what the page says of itself is not what it must be") from None
 
 
-def numbers_of(reply: Answers, samples: int) -> NDArray[Any]:
-    """Return the answers of a reply: (samples, values). Raises ReplyError."""
+def numbers_of(reply: Answers, samples: int, *, maybe_none: bool = False) -> NDArray[Any]:
+    """Return the answers of a reply: (samples, values). Raises ReplyError, of no values unless `maybe_none`."""
     try:
         content = base64.b64decode(reply.answers, validate=True)
     except (binascii.Error, ValueError):
         raise ReplyError("the reply's answers are not base64") from None
     dtype = np.dtype(reply.dtype).newbyteorder("<")
-    if not content or len(content) % (dtype.itemsize * samples):
+    if not (content or maybe_none) or len(content) % (dtype.itemsize * samples):
         raise ReplyError(f"the reply has {len(content)} bytes of {reply.dtype} for {samples} answers")
-    return np.frombuffer(content, dtype).reshape(samples, -1)
+    return np.frombuffer(content, dtype).reshape(samples, len(content) // (dtype.itemsize * samples))

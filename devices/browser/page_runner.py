@@ -313,7 +313,8 @@ class Session:
         return len(rows)
 
     def _values(self, reply: Answers, samples: int) -> NDArray[np.float32]:
-        return real_values(numbers_of(reply, samples), *self._scale)
+        maybe_none = bool(self._job.get("answers")) and self._is_open()  # a picture without boxes
+        return real_values(numbers_of(reply, samples, maybe_none=maybe_none), *self._scale)
 
     @staticmethod
     def _picked(answer: str, names: list[str]) -> int:
@@ -321,6 +322,12 @@ class Session:
         if answer and answer not in names and len(names) > 1:
             raise RefusedSampleError(f"the file has no output {answer}; it has {', '.join(names)}")
         return names.index(answer) if answer in names else 0
+
+    def _is_open(self) -> bool:
+        """Whether the chosen output has sides that the file leaves open: samples may then differ in their size."""
+        name = self._names[self._output]
+        spec = next((one for one in self._runner.artifact.outputs if one.name == name), None)
+        return spec is None or not spec.shape or min(spec.shape) < 0
 
     def _choose(self, output: int) -> None:
         """Have the page answer with that output."""
@@ -334,26 +341,29 @@ class Session:
         found = []
         for output, size in self._judged:
             self._choose(output)
-            values = self._of_output(start, stop)
-            if size and values.shape[1] > size:
-                words = f"an output holds {values.shape[1]} values, and at most {size} are judged"
-                raise RefusedSampleError(words)
-            found.append(np.pad(values, ((0, 0), (0, max(0, size - values.shape[1])))))
+            found.append(self._of_output(start, stop, size))
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
-    def _of_output(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return the answers in one output. Samples travel in parts."""
+    def _of_output(self, start: int, stop: int, most: int) -> NDArray[np.float32]:
+        """Return the answers in one output, filled up to `most` values unless it is 0.
+
+        Samples travel in parts; where the size of an output is open, as of a detector's boxes, one by one.
+        """
         parts: list[NDArray[np.float32]] = []
         one = self._feed.samples(start, start + 1)
         size = sum(tensor.nbytes for tensor in tensors_of(one[0], self._edges, self._scales["inputs"]))
-        step = max(1, _MOST_AT_ONCE // max(size, 1))
+        step = 1 if most and self._is_open() else max(1, _MOST_AT_ONCE // max(size, 1))
         for first in range(start, stop, step):
             count = self._send(self._feed.samples(first, min(first + step, stop)))
             what = f"Running {shorten(self._runner.artifact.id, 80)}"
             detail = f"samples {first + 1:,}–{first + count:,}"
             reply = self._ask(Answers, "answer", what, detail, stateful=self._stateful)
             with working():
-                parts.append(self._values(reply, count))
+                values = self._values(reply, count)
+            if most and values.shape[1] > most:
+                words = f"an output holds {values.shape[1]} values, and at most {most} are judged"
+                raise RefusedSampleError(words)
+            parts.append(np.pad(values, ((0, 0), (0, max(0, most - values.shape[1])))))
             if parts[-1].shape[1] != parts[0].shape[1]:
                 raise ReplyError("the answers' size changes")
         return np.concatenate(parts)

@@ -21,14 +21,18 @@ from edgeproof.core.artifact import Artifact
 from edgeproof.core.codec import sha256_file
 from edgeproof.core.device_files import user_file
 from edgeproof.core.errors import StageError
+from edgeproof.core.model import InputContract
 from edgeproof.core.runner import Outcome
 from edgeproof.core.target import Target, with_cpu
 from edgeproof.devices import OpenDevices
 from edgeproof.devices.adb import benchmark_runner
 from edgeproof.devices.adb.phone import AdbPhone
+from edgeproof.tasks.boxes import reading_of
+from edgeproof.workflows.model_files import open_artifact
 
 from ..support.adb_device import AdbDevice, adb_device
 from ..support.bundle_models import mean_colour_model
+from ..support.detectors import POSTPROCESS_SIDE, pictures, postprocess_file
 from ..support.serving import served
 
 CPU, GPU, NNAPI = (Target("phone", f"benchmark-model{name}") for name in ("", "-gpu", "-nnapi"))
@@ -91,6 +95,23 @@ def test_a_delegate_says_what_it_took_and_answers_the_same_samples(
     environment = phone(devices).environment()
     assert environment["packages"]["benchmark_model"].startswith("SHA-256 ")
     assert phone(devices).runtimes()["benchmark-model-gpu"] == phone(devices).tool.version != ""
+
+
+def test_all_outputs_of_a_detector_come_back(devices: OpenDevices, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", pictures(POSTPROCESS_SIDE, 3).astype(np.float32))
+    artifact = open_artifact(postprocess_file(tmp_path / "ends.tflite"))
+    reading = reading_of(artifact.outputs, (8, 8))
+    assert len(reading.outputs) == 4
+    contract = InputContract("image", artifact.inputs[0].shape, "float32", kind="tensor")
+    artifact = replace(artifact, contract=contract, boxes=reading)
+    for target, name in ((CPU, "there.npy"), (Target("local", "litert"), "here.npy")):
+        outcome = devices.open_runner(artifact, target, timeout_seconds=60).infer(
+            tmp_path / "x.npy", tmp_path / name, 0, 3
+        )
+        assert outcome.ok, outcome.reason
+    here, there = np.load(tmp_path / "here.npy"), np.load(tmp_path / "there.npy")
+    assert there.shape == (3, sum(reading.values)) and np.count_nonzero(there[0]) > 20
+    np.testing.assert_allclose(there, here, atol=1e-5)
 
 
 def test_older_tools_tell_less_and_are_used_all_the_same(

@@ -21,7 +21,7 @@ from edgeproof.devices.adb.benchmark_model import (
     read_profile,
     read_report,
 )
-from edgeproof.devices.adb.value_files import ValueFileError, answer_of, pack, shapes_of
+from edgeproof.devices.adb.value_files import ValueFileError, answer_of, answers_of, pack, shapes_of
 from edgeproof.evaluate.bench import Plan, burst_of
 from edgeproof.tflite.graph import Graph, Tensor, read_graph
 
@@ -235,6 +235,11 @@ def test_several_inputs_and_outputs_are_found_by_name_and_stored_in_their_own_ty
     content = np.int8([1, -3]).tobytes() + np.float32([7]).tobytes()
     assert answer_of(two, "x").read(content, 1).tolist() == [[1.0, -1.0]]
     assert answer_of(two, "y").read(content, 1).tolist() == [[7.0]]
+    both = answers_of(two, {"answer": "", "answers": [["y", 2], ["x", 2]]})
+    assert both.size == 6 and both.read(content, 1).tolist() == [[7.0, 0.0, 1.0, -1.0]]
+    assert answers_of(two, {"answer": "y"}).read(content, 1).tolist() == [[7.0]]
+    with pytest.raises(ValueFileError, match="x holds 2 values, and at most 1 are judged"):
+        answers_of(two, {"answer": "", "answers": [["x", 1]]})
     with pytest.raises(ValueFileError, match="no output z; it has x, y"):
         answer_of(two, "z")
     for feed, words in (
@@ -248,6 +253,8 @@ def test_several_inputs_and_outputs_are_found_by_name_and_stored_in_their_own_ty
         shapes_of(graph([Tensor("s", (), "float32")], []))
     with pytest.raises(ValueFileError, match="no fixed shape"):
         answer_of(graph([], [Tensor("boxes", (1, -1), "float32", dynamic=(1,))]), "")
+    with pytest.raises(ValueFileError, match="boxes has no fixed shape"):
+        answers_of(graph([], [Tensor("boxes", (), "float32")]), {"answer": "", "answers": [["boxes", 4000]]})
     with pytest.raises(ValueFileError, match="there are no samples"):
         pack(two, {"kind": "tensor", "input": ""}, tmp_path / "plain.npy", 2, 9)
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ from edgeproof.devices.browser import packages as browser_packages
 from edgeproof.devices.browser.packages import PACKAGES
 from edgeproof.devices.browser.page_host import GoneError, PageHost
 from edgeproof.devices.browser.page_runner import clock_step
+from edgeproof.tasks.boxes import reading_of
+from edgeproof.workflows.model_files import open_artifact
 
+from ..support.detectors import POSTPROCESS_SIDE, onnx_detector, pictures, postprocess_file
 from ..support.device_kinds import browser_program
 from ..support.micro_files import CLASSES, dense, dense_int8_inside, difference, features, schema
 from ..support.operator_files import built
@@ -99,6 +103,30 @@ def test_an_onnx_file_answers_as_on_this_machine(devices: OpenDevices, samples: 
     here = answers(devices, artifact, Target("local", "onnxruntime"), samples, tmp_path)
     there = answers(devices, artifact, Target("browser", "onnxruntime-web"), samples, tmp_path)
     np.testing.assert_allclose(there, here, rtol=0, atol=1e-5)
+
+
+def test_all_outputs_of_a_detector_come_back_also_where_pictures_have_another_number_of_boxes(
+    devices: OpenDevices, tmp_path: Path
+) -> None:
+    x = pictures(POSTPROCESS_SIDE, 12).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    x[5] = 0  # it has no box
+    np.save(tmp_path / "planes.npy", x.transpose(0, 3, 1, 2))
+    ends = postprocess_file(tmp_path / "ends.tflite")
+    for path, ours, name, theirs in (
+        (onnx_detector(tmp_path / "rows.onnx", False), "onnxruntime", "planes.npy", "onnxruntime-web"),
+        (ends, "litert", "x.npy", "litert-js"),
+    ):
+        artifact = open_artifact(path)
+        first = artifact.inputs[0]
+        contract = InputContract(first.name, first.shape, first.dtype, kind="tensor")
+        artifact = replace(artifact, contract=contract, boxes=reading_of(artifact.outputs, (8, 8)))
+        inputs = tmp_path / name
+        here = answers(devices, artifact, Target("local", ours), inputs, tmp_path)
+        there = answers(devices, artifact, Target("browser", theirs), inputs, tmp_path)
+        np.testing.assert_allclose(there, here, rtol=0, atol=1e-5)
+        assert len({int((row != 0).sum()) for row in here}) > 2
+        assert path == ends or not here[5].any()
 
 
 def test_texts_are_tokenized_here(devices: OpenDevices, tmp_path: Path) -> None:

@@ -115,6 +115,28 @@ def postprocess_file(path: Path, *, classes: int = 2, kept: int = 20, raw: bool 
     return file.write(path, [x], outputs)
 
 
+def int8_detector(path: Path) -> Path:
+    """Write a detector of one class for microcontrollers, of int8 from 8 × 8 pixels to encodings and logits."""
+    from .micro_files import File
+
+    random, pixels, boxes = np.random.default_rng(8), POSTPROCESS_SIDE**2 * 3, 3 * 16
+    file = File()
+    x = file.tensor("image", [1, POSTPROCESS_SIDE, POSTPROCESS_SIDE, 3], "int8", 0.5)
+    row = file.tensor("row", [1, pixels], "int8", 0.5)
+    file.operator("RESHAPE", [x, file.tensor("to", [2], "int32", values=[1, pixels])], row)
+    given = []
+    for name, values, scale in (("coded", 4, 0.05), ("logits", 2, 0.05)):
+        weights = random.integers(-127, 128, (boxes * values, pixels))
+        fed = [row, file.tensor(f"{name}_w", list(weights.shape), "int8", 2e-5, weights),
+               file.tensor(f"{name}_b", [boxes * values], "int32", 1e-5, np.zeros(boxes * values))]  # fmt: skip
+        flat = file.tensor(f"{name}_row", [1, boxes * values], "int8", scale)
+        file.operator("FULLY_CONNECTED", fed, flat)
+        given.append(file.tensor(name, [1, boxes, values], "int8", scale))
+        to = file.tensor(f"{name}_to", [3], "int32", values=[1, boxes, values])
+        file.operator("RESHAPE", [flat, to], given[-1])
+    return file.write(path, [x], given)
+
+
 def onnx_detector(path: Path, head: bool) -> Path:
     """Write a detector of two classes that takes (1, 3, 8, 8): rows of an open number, or a head like YOLOv8's."""
     import onnx

@@ -23,6 +23,7 @@ from ..support.detectors import (
     POSTPROCESS_SIDE,
     SIDE,
     centred_anchors,
+    int8_detector,
     onnx_detector,
     pictures,
     postprocess_file,
@@ -215,6 +216,25 @@ def test_encodings_relative_to_anchors_give_the_boxes_of_the_operator_that_decod
         ep.evaluate(raw, (x, listed), out=tmp_path / "no", boxes="yolov8", anchors=centred_anchors(), **quick)
     with pytest.raises(InputError, match="for 40 anchors"):
         ep.bundle(raw, data=sample, out=tmp_path / "no", anchors=centred_anchors()[:40])
+
+
+def test_a_detector_for_microcontrollers_is_judged_estimated_and_bundled(tmp_path: Path) -> None:
+    for module in ("tflite_micro", "ethosu.vela"):
+        pytest.importorskip(module, reason=f"{module} is not installed here")
+    path, x = int8_detector(tmp_path / "small.tflite"), pictures(POSTPROCESS_SIDE, 8)
+    boxes = [[low, low, low + 1.6, low + 1.6] for low in (0.2, 2.2, 4.2, 6.2)]  # anchors
+    listed = [{"boxes": boxes, "classes": [0] * 4}] * len(x)
+    targets = ["local/litert", "local/tflite-micro", "ethos-u55/vela"]
+    given = {"anchors": centred_anchors()}
+    run = ep.evaluate(path, (x, listed), targets, out=tmp_path / "run", latency=QUICK, labels=["pot"], **given)
+    here, micro, vela = run.results.measurements
+    assert [row.status for row in (here, micro, vela)] == ["ok"] * 3, [row.reason for row in (here, micro, vela)]
+    assert here.accuracy == pytest.approx(micro.accuracy, abs=0.02) and 0 < here.accuracy < 1 and micro.arena
+    assert (vela.kind, vela.accuracy) == ("estimated", None) and vela.npu is not None
+    bundle = ep.bundle(path, data=(x.astype(np.float32) / 4,), out=tmp_path / "bundles", **given)
+    proof = bundle.manifest["micro"]["proof"]
+    assert (proof["status"], proof["samples"]) == ("ok", 8), proof
+    assert "output 0 encodings, output 1 logits" in (bundle.folder / "micro" / "classifier_micro.cc").read_text("utf-8")
 
 
 @pytest.mark.parametrize("head", [False, True])
